@@ -1,0 +1,62 @@
+# The commands of the project; `make` lists them. What needs root says so before it starts.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+STACK ?= dev
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+LAB := $(VENV)/bin/python -m lab
+PYTEST := $(VENV)/bin/python -m pytest
+
+.PHONY: help up preview down verify test lint unit live bench tools env lock
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+up: $(READY) ## bring the stack up and show who may reach whom (the lab of STACK=dev: as root)
+	@$(LAB) up --stack $(STACK)
+
+preview: $(READY) ## judge what `make up` would do; needs neither root nor Docker nor Proxmox
+	@$(LAB) preview --stack $(STACK)
+
+down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as root)
+	@$(LAB) down --stack $(STACK)
+
+verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (as root)
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK)
+
+test: lint unit live ## every check and every test (as root: it brings the lab up and takes it down)
+
+lint: $(READY) ## style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+unit: $(READY) ## the tests that need neither tools nor root
+	@$(PYTEST) tests/unit tests/policies
+
+live: $(READY) tools ## the tests on real parts (as root)
+	@$(PYTEST) tests/live
+
+bench: $(READY) tools ## what the policy pack costs: ratios within one run, as Markdown (some minutes)
+	@$(VENV)/bin/python -m bench.policies
+
+tools: $(READY) ## get Pulumi and its plugins: installed, published, or built (some minutes, once)
+	@$(LAB) tools
+
+env: $(READY) ## print the environment for your shell: eval "$$(make -s env)"
+	@$(LAB) env --stack $(STACK)
+
+lock: $(READY) ## write requirements.txt from requirements.in
+	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal \
+		--python-version 3.11 requirements.in --output-file requirements.txt
+
+# pip verifies every file against the lock's checksums; a change of the lock makes the environment anew.
+$(READY): requirements.txt
+	@echo "environment: $(VENV) from requirements.txt" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "python3 is older than 3.11; install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "python3 -m venv failed; install the venv module (Debian: python3-venv)" >&2; exit 1; }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@touch $@

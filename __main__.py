@@ -1,0 +1,28 @@
+"""Composes the site: first what Docker-SRV runs, then what Proxmox-SRV does."""
+
+import pulumi
+
+from components.datacenter_firewall import DatacenterFirewall, DatacenterFirewallArgs
+from components.docker_networks import DockerNetworks, DockerNetworksArgs
+from components.docker_services import DockerServices, DockerServicesArgs
+from components.guests import Guests, GuestsArgs
+from components.host_firewall import HostFirewall, HostFirewallArgs
+from components.ingress import Ingress, IngressArgs
+from components.settings import topology
+from components.vlan_bridge import VlanBridge, VlanBridgeArgs
+from topology.outputs import outputs
+
+site = topology()
+
+host = HostFirewall("host", HostFirewallArgs(topology=site))
+after_host = pulumi.ResourceOptions(depends_on=[host])
+networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
+DockerServices("services", DockerServicesArgs(topology=site, networks=networks.names))
+Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
+
+firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site))
+bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))
+Guests("guests", GuestsArgs(topology=site, bridge=bridge.name, aliases=firewall.aliases))
+
+for name, value in outputs(site).items():
+    pulumi.export(name, value)

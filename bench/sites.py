@@ -1,0 +1,42 @@
+"""Sites of any size: half of the services containers, half guests, every one with a declared flow.
+
+Owns the stack-file keys of a site. It measures nothing. What a reader would get wrong: the short names.
+Pulumi hands a Python program its configuration in one environment variable, for which Linux has 128 KiB.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Any
+
+import yaml
+
+from policies import program
+
+_GUESTS_A_ZONE = 50
+
+
+def keys(services: int) -> dict[str, Any]:
+    """Return the dev stack's keys with so many more services."""
+    file = yaml.safe_load((program.PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
+    config = {
+        key.partition(":")[2]: value for key, value in file.items() if key.startswith("homelab-network:")
+    }
+    config["zones"]["backend"]["prefix"] = "172.16.0.0/16"
+    for index in range(services // 2):
+        config["services"][f"e{index}"] = {"zones": ["backend"], "image": "e:1", "ports": [9]}
+        config["flows"].append(f"prometheus -> e{index}:9")
+    for index in range(services - services // 2):
+        tag, place = divmod(index, _GUESTS_A_ZONE)
+        zone, prefix = f"z{tag}", IPv4Network(((10 << 24) + (100 << 16) + (tag << 8), 24))
+        config["zones"].setdefault(
+            zone, {"role": "tenant", "vlan": 100 + tag, "prefix": str(prefix), "ingress": str(prefix[2])}
+        )
+        config["services"][f"g{index}"] = {
+            "zone": zone,
+            "vm": 1000 + index,
+            "address": str(prefix[10 + place]),
+            "ports": [80],
+        }
+        config["flows"].append(f"traefik -> g{index}:80")
+    return config

@@ -1,0 +1,27 @@
+"""What each known software needs to run here; one function an app, from the topology to a Runtime."""
+
+from collections.abc import Callable, Mapping
+
+from components.apps.exporters import cadvisor, node_exporter
+from components.apps.grafana import grafana
+from components.apps.logs import loki, promtail
+from components.apps.prometheus import prometheus, prometheus_ui
+from components.apps.traefik import traefik
+from components.runtime import Runtime
+from topology.model import App, Container, Topology
+
+RUNTIMES: Mapping[App, Callable[[Topology, Container], Runtime]] = {
+    App.TRAEFIK: traefik,
+    App.GRAFANA: grafana,
+    App.PROMETHEUS: prometheus,
+    App.PROMETHEUS_UI: prometheus_ui,
+    App.NODE_EXPORTER: node_exporter,
+    App.CADVISOR: cadvisor,
+    App.LOKI: loki,
+    App.PROMTAIL: promtail,
+}
+
+
+def runtime(topology: Topology, service: Container) -> Runtime:
+    """How the service's software runs; a service without a known app runs its image as it is."""
+    return RUNTIMES[service.app](topology, service) if service.app else Runtime()

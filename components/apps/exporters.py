@@ -1,0 +1,44 @@
+"""Node Exporter and cAdvisor: they read the host's counters, and have nothing else of the host.
+
+What a reader would get wrong: neither mounts `/`. A read-only bind of the root folder contains the Docker
+socket, and a socket on a read-only mount still takes connections.
+"""
+
+from components.runtime import Runtime, http_health
+from topology.model import Container, Topology
+
+_LEFT_OUT = (
+    "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,percpu,process,referenced_memory,resctrl,sched,tcp,udp"
+)
+"""Metrics that cost much and say little about containers."""
+
+
+def node_exporter(_topology: Topology, service: Container) -> Runtime:
+    """Counters from /proc and /sys; file systems are left out, since they would need the root folder."""
+    port = service.ports[0].number
+    return Runtime(
+        command=(
+            "--path.procfs=/host/proc",
+            "--path.sysfs=/host/sys",
+            "--no-collector.filesystem",
+            f"--web.listen-address=:{port}",
+        ),
+        host_paths={"/host/proc": "/proc", "/host/sys": "/sys"},
+        user="65534:65534",
+        health=http_health(port, "/"),
+    )
+
+
+def cadvisor(_topology: Topology, service: Container) -> Runtime:
+    """Counters of every control group; containers are told apart by their cgroup's name."""
+    port = service.ports[0].number
+    return Runtime(
+        command=(
+            f"--port={port}",
+            "--docker_only=false",
+            "--housekeeping_interval=10s",
+            f"--disable_metrics={_LEFT_OUT}",
+        ),
+        host_paths={"/sys": "/sys"},
+        health=http_health(port, "/healthz"),
+    )

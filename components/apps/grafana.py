@@ -1,0 +1,49 @@
+"""Grafana with one provisioned data source for each flow that it has to Prometheus or Loki.
+
+What a reader would get wrong: its administrator's password is the secret `grafana:adminPassword` of the
+stack, handed over as a file; without it there is no Grafana, since its default is known to everybody.
+"""
+
+import pulumi
+
+from components.apps.text import as_yaml
+from components.runtime import Runtime, http_health
+from topology.model import App, Container, Topology
+
+_PASSWORD = "/etc/grafana/admin-password"  # noqa: S105  # where the password is, not what it is
+_KINDS = {App.PROMETHEUS: "prometheus", App.LOKI: "loki"}
+
+
+def grafana(topology: Topology, service: Container) -> Runtime:
+    """Data sources are provisioned and read-only; nothing phones home; nobody signs up."""
+    sources = [
+        {
+            "name": target.name,
+            "uid": target.name,
+            "type": _KINDS[target.app],
+            "access": "proxy",
+            "url": f"http://{topology.address(target)}:{flow.port.number}",
+            "isDefault": target.app is App.PROMETHEUS,
+            "editable": False,
+        }
+        for flow in topology.flows_from(service.name)
+        if isinstance(target := topology.services.get(flow.destination), Container) and target.app in _KINDS
+    ]
+    return Runtime(
+        files={
+            "/etc/grafana/provisioning/datasources/site.yaml": as_yaml(
+                {"apiVersion": 1, "datasources": sources}
+            ),
+            _PASSWORD: pulumi.Config("grafana").require_secret("adminPassword"),
+        },
+        environment={
+            "GF_SERVER_ROOT_URL": f"https://{service.host}/",
+            "GF_ANALYTICS_REPORTING_ENABLED": "false",
+            "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+            "GF_USERS_ALLOW_SIGN_UP": "false",
+            "GF_SECURITY_ADMIN_PASSWORD__FILE": _PASSWORD,
+        },
+        data={"/var/lib/grafana": "data"},
+        health=http_health(service.ports[0].number, "/api/health"),
+    )

@@ -1,0 +1,103 @@
+"""Loki, which keeps the logs, and Promtail, which reads the containers' log files and sends them."""
+
+from components.apps.text import as_yaml
+from components.runtime import Runtime
+from topology.model import Container, Topology
+
+_RETENTION = "744h"
+_PORT = 9080
+_ASKS_READY = (
+    f"exec 3<>/dev/tcp/127.0.0.1/{_PORT}"
+    r' && printf "GET /ready HTTP/1.0\r\n\r\n" >&3 && read -r _ code _ <&3 && [ "$code" = 200 ]'
+)
+"""Promtail's image has neither wget nor curl."""
+
+
+def loki(_topology: Topology, service: Container) -> Runtime:
+    """One process on one volume; logs are kept for 31 days."""
+    port = service.ports[0].number
+    return Runtime(
+        command=("-config.file=/etc/loki/config.yaml",),
+        files={
+            "/etc/loki/config.yaml": as_yaml(
+                {
+                    "auth_enabled": False,
+                    "server": {"http_listen_port": port, "grpc_listen_address": "127.0.0.1"},
+                    "common": {
+                        "path_prefix": "/loki",
+                        "replication_factor": 1,
+                        "instance_addr": "127.0.0.1",
+                        "ring": {"kvstore": {"store": "inmemory"}},
+                        "storage": {
+                            "filesystem": {
+                                "chunks_directory": "/loki/chunks",
+                                "rules_directory": "/loki/rules",
+                            }
+                        },
+                    },
+                    "ingester": {"lifecycler": {"min_ready_duration": "0s"}},
+                    "schema_config": {
+                        "configs": [
+                            {
+                                "from": "2024-01-01",
+                                "store": "tsdb",
+                                "object_store": "filesystem",
+                                "schema": "v13",
+                                "index": {"prefix": "index_", "period": "24h"},
+                            }
+                        ]
+                    },
+                    "compactor": {"retention_enabled": True, "delete_request_store": "filesystem"},
+                    "limits_config": {"retention_period": _RETENTION},
+                    "analytics": {"reporting_enabled": False},
+                }
+            )
+        },
+        data={"/loki": "data"},
+        health=("loki", "-health", f"-health.url=http://127.0.0.1:{port}/ready"),
+    )
+
+
+def promtail(topology: Topology, service: Container) -> Runtime:
+    """Follow the engine's log files, labelled by container; it listens on loopback only."""
+    flow = topology.flows_from(service.name)[0]
+    target = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
+    logs = "/var/lib/docker/containers"
+    return Runtime(
+        command=("-config.file=/etc/promtail/config.yml",),
+        files={
+            "/etc/promtail/config.yml": as_yaml(
+                {
+                    "server": {
+                        "http_listen_address": "127.0.0.1",
+                        "http_listen_port": _PORT,
+                        "grpc_listen_address": "127.0.0.1",
+                        "log_level": "warn",
+                    },
+                    "positions": {"filename": "/var/lib/promtail/positions.yaml"},
+                    "clients": [{"url": f"http://{target}/loki/api/v1/push"}],
+                    "scrape_configs": [
+                        {
+                            "job_name": "containers",
+                            "static_configs": [
+                                {
+                                    "targets": ["localhost"],
+                                    "labels": {"job": "containers", "__path__": f"{logs}/*/*-json.log"},
+                                }
+                            ],
+                            "pipeline_stages": [
+                                {"json": {"expressions": {"container": "attrs.tag"}}},
+                                {"labels": {"container": None}},
+                                {"docker": {}},
+                                {"labeldrop": ["filename"]},
+                            ],
+                        }
+                    ],
+                }
+            )
+        },
+        data={"/var/lib/promtail": "positions"},
+        host_paths={logs: f"{topology.docker.data_root}/containers"},
+        user="0:0",
+        health=("bash", "-c", _ASKS_READY),
+    )

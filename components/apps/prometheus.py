@@ -1,0 +1,97 @@
+"""Prometheus Core, which scrapes what it has a flow to, and Prometheus UI, the read-only way to it.
+
+What a reader would get wrong: Prometheus UI is no Prometheus. It is nginx with a list of the paths that
+pass; everything that is not on the list is refused, whatever a later version of Prometheus adds.
+"""
+
+from components.apps.text import as_yaml
+from components.runtime import Runtime, http_health
+from topology.model import App, Container, Topology
+
+_CONTAINER_NAME = r".*/homelab-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.scope)?"
+"""A container's cgroup under either cgroup driver; `components.container` puts the name into it."""
+
+_QUERIES = (
+    "query|query_range|query_exemplars|format_query|parse_query|series|labels|label/[^/]+/values|metadata"
+    "|targets|targets/metadata|rules|alerts|alertmanagers"
+    "|status/(?:buildinfo|runtimeinfo|tsdb|walreplay|flags)"
+)
+_PAGES = "(?:classic/)?(?:graph|query|alerts|rules|targets|status|flags|tsdb-status|service-discovery)"
+_STATIC = r"(?:(?:classic/)?static|assets)/.*|favicon\.(?:ico|svg)|manifest\.json"
+
+
+def prometheus(topology: Topology, service: Container) -> Runtime:
+    """Scrape every declared target; admin API, lifecycle and remote write stay off, their default."""
+    targets = [topology.services[flow.destination] for flow in topology.flows_from(service.name)]
+    jobs = [
+        {
+            "job_name": target.name,
+            "static_configs": [{"targets": [f"{topology.address(target)}:{flow.port.number}"]}],
+            **(_name_containers() if isinstance(target, Container) and target.app is App.CADVISOR else {}),
+        }
+        for target, flow in zip(targets, topology.flows_from(service.name), strict=True)
+    ]
+    return Runtime(
+        command=(
+            "--config.file=/etc/prometheus/prometheus.yml",
+            "--storage.tsdb.path=/prometheus",
+            "--storage.tsdb.retention.time=30d",
+        ),
+        files={
+            "/etc/prometheus/prometheus.yml": as_yaml(
+                {"global": {"scrape_interval": "15s", "scrape_timeout": "10s"}, "scrape_configs": jobs}
+            )
+        },
+        data={"/prometheus": "data"},
+        health=http_health(service.ports[0].number, "/-/ready"),
+    )
+
+
+def _name_containers() -> dict[str, object]:
+    """Name containers by their cgroup, since cAdvisor gets no Docker socket to ask."""
+    rename = {"source_labels": ["id"], "regex": _CONTAINER_NAME, "target_label": "name"}
+    return {"metric_relabel_configs": [rename]}
+
+
+def prometheus_ui(topology: Topology, service: Container) -> Runtime:
+    """Proxy queries, pages and static files to the one Prometheus that the service has a flow to."""
+    flow = topology.flows_from(service.name)[0]
+    core = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
+    return Runtime(
+        command=("nginx", "-g", "daemon off;"),
+        files={"/etc/nginx/nginx.conf": _nginx(service.ports[0].number, core)},
+        user="65534:65534",
+        health=http_health(service.ports[0].number, "/-/healthy"),
+    )
+
+
+def _nginx(port: int, core: str) -> str:
+    """Write nginx.conf. The name is resolved at each request, so Core may start later or move."""
+    return f"""\
+worker_processes 1;
+pid /tmp/nginx.pid;
+error_log /dev/stderr warn;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path /tmp/body;
+  proxy_temp_path /tmp/proxy;
+  fastcgi_temp_path /tmp/fastcgi;
+  uwsgi_temp_path /tmp/uwsgi;
+  scgi_temp_path /tmp/scgi;
+  client_max_body_size 64k;
+  default_type text/plain;
+  resolver 127.0.0.11 valid=10s;
+  server {{
+    listen {port};
+    server_tokens off;
+    set $core http://{core};
+    location = /-/healthy {{ return 200 "ok\\n"; }}
+    location = / {{ limit_except GET {{ deny all; }} proxy_pass $core; }}
+    location ~ ^/(?:{_PAGES})$ {{ limit_except GET {{ deny all; }} proxy_pass $core; }}
+    location ~ ^/(?:{_STATIC})$ {{ limit_except GET {{ deny all; }} proxy_pass $core; }}
+    location ~ ^/api/v1/(?:{_QUERIES})$ {{ limit_except GET POST {{ deny all; }} proxy_pass $core; }}
+    location / {{ return 403 "Prometheus UI is read-only: this path does not pass.\\n"; }}
+  }}
+}}
+"""

@@ -1,0 +1,112 @@
+"""One service in a container: its networks, files, data, limits and health.
+
+Owns what every container of the site has in common: restart policy, memory limit, log rotation, dropped
+capabilities, a cgroup named after the service. What it runs is a `components.runtime.Runtime`. It never
+publishes a port unless told to, and only `components.ingress` tells it to. What a reader would get wrong:
+values that look redundant (`network_mode`, `memory_swap`) keep the second `up` from finding a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+import pulumi
+import pulumi_docker as docker
+
+from components.runtime import Runtime
+from topology.model import Container, Port
+
+_LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
+"""Rotation, and the container's name in each line for Promtail to label by."""
+_HEALTHY_WITHIN = 120
+"""Seconds that `up` waits for a new container's first passing health check."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerServiceArgs:
+    """`networks` maps a network's name to this container's address there, or None for the engine's choice."""
+
+    service: Container
+    physical: str
+    networks: Mapping[str, tuple[pulumi.Input[str], IPv4Address | None]]
+    runtime: Runtime = field(default_factory=Runtime)
+    published: tuple[Port, ...] = ()
+    publish_on: IPv4Address | None = None
+
+
+class ContainerService(pulumi.ComponentResource):
+    """A running, healthy container with its volumes."""
+
+    def __init__(
+        self, name: str, args: ContainerServiceArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("homelab-network:components:ContainerService", name, None, opts)
+        service, runtime = args.service, args.runtime
+        volumes = {
+            path: docker.Volume(
+                f"{name}-{volume}",
+                name=f"{args.physical}-{volume}",
+                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            )
+            for path, volume in runtime.data.items()
+        }
+        self.container = docker.Container(
+            name,
+            name=args.physical,
+            image=service.image,
+            command=list(runtime.command) or None,
+            user=runtime.user,
+            envs=[f"{key}={value}" for key, value in runtime.environment.items()] or None,
+            uploads=[
+                docker.ContainerUploadArgs(file=path, content=text) for path, text in runtime.files.items()
+            ],
+            volumes=[
+                *(
+                    docker.ContainerVolumeArgs(container_path=path, volume_name=volume.name)
+                    for path, volume in volumes.items()
+                ),
+                *(
+                    docker.ContainerVolumeArgs(container_path=path, host_path=host_path, read_only=True)
+                    for path, host_path in runtime.host_paths.items()
+                ),
+            ],
+            network_mode="bridge",
+            networks_advanced=[
+                docker.ContainerNetworksAdvancedArgs(
+                    name=network, ipv4_address=str(address) if address else None
+                )
+                for network, address in args.networks.values()
+            ],
+            ports=[
+                docker.ContainerPortArgs(
+                    internal=port.number,
+                    external=port.number,
+                    ip=str(args.publish_on),
+                    protocol=str(port.protocol),
+                )
+                for port in args.published
+            ],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", *runtime.health],
+                interval="5s",
+                timeout="5s",
+                retries=6,
+                start_period="5s",
+            )
+            if runtime.health
+            else None,
+            wait=bool(runtime.health),
+            wait_timeout=_HEALTHY_WITHIN,
+            restart="unless-stopped",
+            memory=service.memory,
+            memory_swap=service.memory,
+            cgroup_parent=f"homelab-{args.physical}.slice",
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=list(runtime.capabilities)),
+            security_opts=["no-new-privileges:true"],
+            log_driver="json-file",
+            log_opts=_LOG_OPTIONS,
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        self.register_outputs({"name": self.container.name})

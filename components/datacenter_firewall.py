@@ -1,0 +1,72 @@
+"""The Proxmox firewall's top switch, with the management rule that keeps the administrators in.
+
+Owns the datacenter's options and rules, and the aliases by which guests' rules name the ingress's legs. It
+leaves Proxmox's own ipset `management` alone, since that opens consoles and the proxy as well. What a reader
+would get wrong: the order. The switch is thrown last, after the management rules are in place, because a
+datacenter that drops input without one locks everybody out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_proxmoxve as proxmox
+
+from topology.model import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatacenterFirewallArgs:
+    """The site; `topology.config` has refused one without a management flow."""
+
+    topology: Topology
+
+
+class DatacenterFirewall(pulumi.ComponentResource):
+    """Input dropped but for management; `aliases` maps a zone's name to the alias of the ingress's leg."""
+
+    def __init__(
+        self, name: str, args: DatacenterFirewallArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("homelab-network:components:DatacenterFirewall", name, None, opts)
+        topology = args.topology
+        child = pulumi.ResourceOptions(parent=self)
+        self.aliases: dict[str, pulumi.Output[str]] = {
+            leg.name: proxmox.firewall.AliasLegacy(
+                f"ingress-{leg.network}",
+                name=topology.physical(f"ingress-{leg.network}"),
+                cidr=str(leg.ingress),
+                comment=f"The ingress's leg on zone {leg.name}",
+                opts=child,
+            ).name
+            for leg in topology.legs
+        }
+        rules = proxmox.firewall.RulesLegacy(
+            name,
+            rules=[
+                proxmox.firewall.RulesLegacyRuleArgs(
+                    type="in",
+                    action="ACCEPT",
+                    source=str(topology.zones[flow.source].prefix),
+                    proto=str(flow.port.protocol),
+                    dport=str(flow.port.number),
+                    comment=str(flow),
+                )
+                for flow in topology.flows_to(topology.proxmox.name)
+            ],
+            opts=child,
+        )
+        proxmox.cluster.FirewallLegacy(
+            name,
+            enabled=True,
+            ebtables=True,
+            input_policy="DROP",
+            output_policy="ACCEPT",
+            forward_policy="ACCEPT",
+            log_ratelimit=proxmox.cluster.FirewallLegacyLogRatelimitArgs(
+                enabled=True, burst=5, rate="1/second"
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[rules]),
+        )
+        self.register_outputs({"aliases": self.aliases})

@@ -1,0 +1,68 @@
+"""The Docker networks: one for each Docker zone, and one leg on each VLAN that the ingress may route to.
+
+Owns drivers, prefixes and isolation of the networks. Who joins them is `components.container`'s. What a
+reader would get wrong: a leg is internal as well; a macvlan network that is not takes the default route when
+its name sorts before `edge`, and publishing breaks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from topology.model import Topology, Zone
+
+_BRIDGE = "com.docker.network.bridge."
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerNetworksArgs:
+    """The site; its Docker zones and the ingress's legs become networks."""
+
+    topology: Topology
+
+
+class DockerNetworks(pulumi.ComponentResource):
+    """Networks by zone name; containers join them by the `name` output, which is known in preview."""
+
+    def __init__(
+        self, name: str, args: DockerNetworksArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("homelab-network:components:DockerNetworks", name, None, opts)
+        topology = args.topology
+        own = [zone for zone in topology.zones.values() if zone.is_docker]
+        self.names: dict[str, pulumi.Output[str]] = {
+            zone.name: docker.Network(
+                zone.network,
+                name=topology.physical(zone.network),
+                driver="bridge" if zone.is_docker else "macvlan",
+                internal=zone.internal,
+                ipam_configs=[
+                    docker.NetworkIpamConfigArgs(subnet=str(zone.prefix), gateway=str(zone.gateway))
+                ],
+                options=_bridge_options(topology, zone)
+                if zone.is_docker
+                else {"parent": f"{topology.docker.trunk}.{zone.vlan}"},
+                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            ).name
+            for zone in [*own, *topology.legs]
+        }
+        self.register_outputs({"names": self.names})
+
+
+def _bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
+    """Name the bridge, so that host rules can; close the gateway of an internal network to its members.
+
+    `gateway_mode_ipv4=isolated` needs engine 28 and is silently ignored before; `inhibit_ipv4` does the same
+    on every engine. Nobody shares `edge` with the ingress, so its neighbours are cut off from one another,
+    and nobody leaves it behind the host's address unless a flow to the internet is declared.
+    """
+    options = {f"{_BRIDGE}name": topology.bridge(zone)}
+    if zone.internal:
+        return options | {f"{_BRIDGE}gateway_mode_ipv4": "isolated", f"{_BRIDGE}inhibit_ipv4": "true"}
+    return options | {
+        f"{_BRIDGE}enable_icc": "false",
+        f"{_BRIDGE}enable_ip_masquerade": "true" if topology.egress else "false",
+    }

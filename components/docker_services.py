@@ -1,0 +1,46 @@
+"""Every container but the ingress: Grafana UI, Prometheus UI, the backend, and whatever else is declared.
+
+Owns that each joins the networks of its zones and publishes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.apps import runtime
+from components.container import ContainerService, ContainerServiceArgs
+from topology.model import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerServicesArgs:
+    """`networks` maps a zone's name to the name of its Docker network."""
+
+    topology: Topology
+    networks: Mapping[str, pulumi.Input[str]]
+
+
+class DockerServices(pulumi.ComponentResource):
+    """The containers behind the ingress."""
+
+    def __init__(
+        self, name: str, args: DockerServicesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("homelab-network:components:DockerServices", name, None, opts)
+        topology = args.topology
+        for service in topology.containers:
+            if service != topology.ingress:
+                ContainerService(
+                    service.name,
+                    ContainerServiceArgs(
+                        service=service,
+                        physical=topology.physical(service.name),
+                        networks={zone: (args.networks[zone], None) for zone in service.zones},
+                        runtime=runtime(topology, service),
+                    ),
+                    opts=pulumi.ResourceOptions(parent=self),
+                )
+        self.register_outputs({})

@@ -1,0 +1,43 @@
+"""Every guest with its security group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.security_group import SecurityGroup, SecurityGroupArgs
+from components.virtual_machine import VirtualMachine, VirtualMachineArgs
+from topology.model import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestsArgs:
+    """`bridge` is a name; `aliases` maps a zone's name to the alias of the ingress's leg there."""
+
+    topology: Topology
+    bridge: pulumi.Input[str]
+    aliases: Mapping[str, pulumi.Input[str]]
+
+
+class Guests(pulumi.ComponentResource):
+    """The virtual machines of Proxmox-SRV."""
+
+    def __init__(self, name: str, args: GuestsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("homelab-network:components:Guests", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        for guest in args.topology.guests:
+            group = SecurityGroup(
+                guest.name,
+                SecurityGroupArgs(topology=args.topology, guest=guest, aliases=args.aliases),
+                opts=child,
+            )
+            VirtualMachine(
+                guest.name,
+                VirtualMachineArgs(
+                    topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name
+                ),
+                opts=child,
+            )
+        self.register_outputs({})

@@ -1,0 +1,47 @@
+"""The ingress: Traefik on edge, frontend and its VLAN legs, the only container that publishes a port.
+
+Owns which networks the ingress joins and where its ports are published. Its routes are
+`components.apps.traefik`'s. What a reader would get wrong: the published ports are those of the declared
+flows from the internet, not all that Traefik listens on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.apps import runtime
+from components.container import ContainerService, ContainerServiceArgs
+from topology.model import INTERNET, Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngressArgs:
+    """`networks` maps a zone's name to the name of its Docker network."""
+
+    topology: Topology
+    networks: Mapping[str, pulumi.Input[str]]
+
+
+class Ingress(pulumi.ComponentResource):
+    """The single way in, for containers and guests alike."""
+
+    def __init__(self, name: str, args: IngressArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("homelab-network:components:Ingress", name, None, opts)
+        topology, service = args.topology, args.topology.ingress
+        ContainerService(
+            service.name,
+            ContainerServiceArgs(
+                service=service,
+                physical=topology.physical(service.name),
+                networks={zone: (args.networks[zone], None) for zone in service.zones}
+                | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},
+                runtime=runtime(topology, service),
+                published=tuple(f.port for f in topology.flows_to(service.name) if f.source == INTERNET),
+                publish_on=topology.docker.address,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({})

@@ -1,0 +1,40 @@
+"""How the software in a container is run: command, files, data, identity, health.
+
+Owns the shape only. `components.apps` fills it for the software whose configuration the project writes;
+`components.container` turns it into a resource. What a reader would get wrong: a change of `files` replaces
+the container (the engine copies files in once, before the start), so data belongs in `data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Everything about a container that its software decides, and its place in the network does not."""
+
+    command: tuple[str, ...] = ()
+    """Arguments to the image's entry point; empty: the image's own."""
+    files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Path in the container -> text."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Never a secret: those are files."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Path in the container -> name of the volume, which outlives the container."""
+    host_paths: Mapping[str, str] = field(default_factory=dict)
+    """Path in the container -> path on Docker-SRV, read-only."""
+    user: str | None = None
+    """Numeric `uid:gid`; None: the image's own."""
+    capabilities: tuple[str, ...] = ()
+    """Kept of the kernel's; all others are dropped. Written `CAP_…`, or the engine reports a change."""
+    health: tuple[str, ...] = ()
+    """Command run inside the container, exit 0 when healthy; empty: the image's own check."""
+
+
+def http_health(port: int, path: str) -> tuple[str, ...]:
+    """Healthy when `path` answers with a success; for images that carry busybox's wget."""
+    return ("wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}")

@@ -1,0 +1,77 @@
+"""One security group a guest: an accept rule for each declared flow to or from it, and nothing else.
+
+What a reader would get wrong: the policy of a guest is DROP both ways, so a flow between two guests of one
+VLAN needs a rule in both groups. Both come from the same declared flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_proxmoxve as proxmox
+
+from topology.model import INTERNET, Flow, Guest, Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityGroupArgs:
+    """`aliases` maps a zone's name to the alias of the ingress's leg there."""
+
+    topology: Topology
+    guest: Guest
+    aliases: Mapping[str, pulumi.Input[str]]
+
+
+class SecurityGroup(pulumi.ComponentResource):
+    """The group; a guest's rules name it by the `name` output."""
+
+    def __init__(
+        self, name: str, args: SecurityGroupArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("homelab-network:components:SecurityGroup", name, None, opts)
+        topology, guest = args.topology, args.guest
+        inbound = [
+            _rule(flow, "in", source=_peer(args, flow.source)) for flow in topology.flows_to(guest.name)
+        ]
+        outbound = [
+            _rule(flow, "out", dest=_peer(args, flow.destination)) for flow in topology.flows_from(guest.name)
+        ]
+        self.name = proxmox.cluster.firewall.security.GroupLegacy(
+            name,
+            name=topology.physical(guest.name),
+            comment=f"Declared flows of {guest.name}",
+            rules=[*inbound, *outbound],
+            opts=pulumi.ResourceOptions(parent=self),
+        ).name
+        self.register_outputs({"name": self.name})
+
+
+def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str] | None:
+    """Write the other end of a flow as Proxmox wants it; None is any address, for the internet alone."""
+    topology = args.topology
+    if name == INTERNET:
+        return None
+    if name == topology.ingress.name:
+        return pulumi.Output.concat("dc/", args.aliases[args.guest.zones[0]])
+    peer = topology.services.get(name)
+    return str(peer.address) if isinstance(peer, Guest) else str(topology.zones[name].prefix)
+
+
+def _rule(
+    flow: Flow,
+    direction: str,
+    *,
+    source: pulumi.Input[str] | None = None,
+    dest: pulumi.Input[str] | None = None,
+) -> proxmox.cluster.firewall.security.GroupLegacyRuleArgs:
+    return proxmox.cluster.firewall.security.GroupLegacyRuleArgs(
+        type=direction,
+        action="ACCEPT",
+        source=source,
+        dest=dest,
+        proto=str(flow.port.protocol),
+        dport=str(flow.port.number),
+        comment=str(flow),
+    )

@@ -1,0 +1,23 @@
+"""The stack's configuration as a topology: the one place where the program reads what it is to build."""
+
+import pulumi
+from pulumi.runtime import config
+
+from topology.config import ConfigError, from_pulumi_json
+from topology.model import Topology
+
+
+def topology() -> Topology:
+    """Load the declared site; raises RunError with every fault, so that an operator sees no traceback."""
+    try:
+        site = from_pulumi_json(
+            {**config.get_config_env(), **config.CONFIG.get()}, config.get_config_secret_keys_env()
+        )
+    except ConfigError as error:
+        raise pulumi.RunError(str(error)) from None
+    if (pulumi.Config("docker").get("host") or "").startswith("ssh:") and not site.docker.ssh:
+        raise pulumi.RunError(
+            f"hosts.{site.docker.name}.ssh: is missing, while docker:host is another machine; "
+            "its firewall rules would land on this one: name its address and host-key."
+        )
+    return site

@@ -1,0 +1,188 @@
+"""The lab's commands, behind the Makefile: tools, env, preview, up, down.
+
+Owns the order of the steps and what the operator reads. What a reader would get wrong: the lab stands in for
+hosts only where the stack asks for it, by naming the lab's own API as its Proxmox endpoint; for any other
+stack these commands just run Pulumi with the policy pack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import yaml
+
+from lab import engine, images, paths, proxmox, tls, toolchain
+from lab.errors import LabError
+from lab.stack import Stack
+from topology.config import ConfigError, from_file
+from topology.model import Topology
+
+PASSPHRASE = "homelab-lab"  # noqa: S105  # of the lab's stack files, which hold no secret of anyone's
+_STARTED = time.monotonic()
+
+
+def report(line: str) -> None:
+    """Say what goes on, with the seconds since the command began."""
+    print(f"[{time.monotonic() - _STARTED:4.0f} s] {line}", flush=True)
+
+
+def stack_file(stack: str) -> Path:
+    """The stack's configuration file; raises LabError where there is none."""
+    file = paths.PROJECT / f"Pulumi.{stack}.yaml"
+    if not file.is_file():
+        raise LabError(f"{file.name}: no such stack file; name another with STACK=name, or write it")
+    return file
+
+
+def serves(stack: str) -> bool:
+    """Whether the lab stands in for the hosts of this stack."""
+    config = yaml.safe_load(stack_file(stack).read_text(encoding="utf-8"))["config"]
+    return str(config.get("proxmoxve:endpoint", "")).rstrip("/") == proxmox.URL
+
+
+def environment(stack: str) -> dict[str, str]:
+    """Variables for plain `pulumi` and `docker` commands on the stack; what the user has set stays."""
+    ours = {
+        "HOMELAB_STATE": str(paths.STATE),
+        "PULUMI_BACKEND_URL": f"file://{paths.STATE}",
+        **toolchain.environment(),
+    }
+    if serves(stack):
+        ours |= {"PULUMI_CONFIG_PASSPHRASE": PASSPHRASE, **proxmox.environment()}
+        if host := engine.endpoint():
+            ours["DOCKER_HOST"] = host
+    theirs = {"PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"} & os.environ.keys()
+    return {key: value for key, value in ours.items() if key not in theirs}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 the input was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=["tools", "env", "preview", "up", "down"])
+    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    given = parser.parse_args(words)
+    try:
+        return _COMMANDS[given.command](given.stack)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except LabError as error:
+        print(f"{given.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def tools(_stack: str) -> int:
+    """Make sure of the tool chain."""
+    toolchain.ensure(report)
+    return 0
+
+
+def env(stack: str) -> int:
+    """Print the environment as shell commands."""
+    for key, value in environment(stack).items():
+        print(f"export {key}={shlex.quote(value)}")
+    return 0
+
+
+def preview(stack: str) -> int:
+    """Judge what `up` would do; needs neither root nor Docker nor Proxmox."""
+    toolchain.ensure(report)
+    return _selected(stack).preview()
+
+
+def up(stack: str) -> int:
+    """Bring the stack up, the lab first where it serves the stack, and show who may reach whom."""
+    topology = from_file(stack_file(stack))
+    if serves(stack):
+        _need_root("up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
+    toolchain.ensure(report)
+    if serves(stack):
+        _lab_up(topology)
+    selected = _selected(stack)
+    report(f"pulumi up: stack {stack}, with the policy pack")
+    if status := selected.up():
+        raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
+    report("up")
+    _show(selected)
+    return 0
+
+
+def down(stack: str) -> int:
+    """Remove the stack's resources, and the lab where it serves the stack."""
+    topology = from_file(stack_file(stack))
+    if serves(stack):
+        _need_root("down", "it takes the engine, bridge and namespaces of the lab away")
+    toolchain.ensure(report)
+    if not serves(stack):
+        return _selected(stack).destroy()
+    _empty(stack)
+    proxmox.down(report, trunk=topology.docker.trunk, vlans=[zone.vlan or 0 for zone in topology.vlans])
+    engine.down(report)
+    report("down")
+    return 0
+
+
+_COMMANDS = {"tools": tools, "env": env, "preview": preview, "up": up, "down": down}
+
+
+def _selected(stack: str) -> Stack:
+    """Get the certificates and the selected stack."""
+    if serves(stack):
+        _certificates(from_file(stack_file(stack)))
+    (paths.STATE / ".pulumi").mkdir(parents=True, exist_ok=True)
+    selected = Stack(name=stack, environment=environment(stack))
+    selected.select()
+    return selected
+
+
+def _certificates(topology: Topology) -> None:
+    """Make the ingress's certificate where the lab's stack files say it is: STATE/tls/ingress."""
+    tls.leaf("ingress", [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)])
+
+
+def _lab_up(topology: Topology) -> None:
+    """Start the lab: routes and bridge first, since a container may need its leg when the engine starts."""
+    proxmox.up(
+        report,
+        prefixes=[IPv4Network(zone.prefix) for zone in topology.zones.values()],
+        bridge=topology.proxmox.bridge,
+        trunk=topology.docker.trunk,
+        vlans=[zone.vlan or 0 for zone in topology.vlans],
+    )
+    images.ensure(engine.up(report).endpoint, report)
+
+
+def _empty(stack: str) -> None:
+    """Destroy the stack's resources; where the lab is gone already there is nothing left to destroy."""
+    if not (paths.STATE / ".pulumi" / "stacks").is_dir():
+        return
+    if status := _selected(stack).destroy():
+        raise LabError(f"pulumi destroy ended with {status}; run `make up` and then `make down` again")
+
+
+def _need_root(command: str, why: str) -> None:
+    if os.geteuid():
+        raise LabError(f"needs root: {why}; run `sudo make {command}`")
+
+
+def _show(selected: Stack) -> None:
+    """Print the table of who may reach whom, and the addresses to open."""
+    outputs = selected.outputs()
+    width = max(len(flow["source"]) for flow in outputs["flows"])
+    print("\nWho may reach whom (nobody else may reach anybody):")
+    for flow in outputs["flows"]:
+        print(f"  {flow['source']:>{width}} -> {flow['destination']}:{flow['port']}/{flow['protocol']}")
+    print("\nOpen:")
+    for service, url in outputs["urls"].items():
+        print(f"  {service:>{width}}    {url}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""Debian's packages: installed where a program is missing, or only downloaded; never with a service started.
+
+Owns what the lab asks of apt, whose signed lists vouch for every file. What a reader would get wrong: a
+package's own daemon would hold the sockets and ports of the lab's, so installing is done under a
+policy-rc.d that denies all starts (see invoke-rc.d(8)), and one that the machine has comes back afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.process import run
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_KEPT = Path("/usr/sbin/policy-rc.d.before-homelab-network")
+POLICY_TEXT = "#!/bin/sh\n# homelab-network installs packages; their services stay off.\nexit 101\n"
+_QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
+
+
+def install(what: str, packages: Mapping[str, str], report: Callable[[str], None]) -> list[str]:
+    """Install the package of each program that is missing; returns the packages that were.
+
+    `packages` maps a program to its package. Raises LabError that begins with `what`.
+    """
+    restore_policy()
+    missing = [package for program, package in packages.items() if not shutil.which(program)]
+    if not missing:
+        return []
+    report(f"{what}: installing Debian's {', '.join(missing)}")
+    options = ("--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
+    with services_off():
+        _apt(what, "install", *options, *missing)
+    return missing
+
+
+def download(what: str, folder: Path, *packages: str) -> None:
+    """Put the packages' files into `folder`, installing nothing; raises LabError that begins with `what`."""
+    _apt(what, "download", *packages, cwd=folder)
+
+
+@contextlib.contextmanager
+def services_off() -> Iterator[None]:
+    """Have Debian's packages start nothing meanwhile."""
+    if POLICY.exists():
+        POLICY.rename(POLICY_KEPT)
+    POLICY.write_text(POLICY_TEXT)
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        restore_policy()
+
+
+def restore_policy() -> None:
+    """Put back what `services_off` moved away, also where an earlier run was killed meanwhile."""
+    if POLICY.exists() and POLICY.read_text() == POLICY_TEXT:
+        POLICY.unlink()
+    if POLICY_KEPT.exists():
+        POLICY_KEPT.rename(POLICY)
+
+
+def _apt(what: str, *words: str, cwd: Path | None = None) -> None:
+    if not shutil.which("apt-get"):
+        raise LabError(f"{what}: no apt-get here to get packages with; install them by hand: {words[-1]}")
+    command: Sequence[str] = ("apt-get", "--quiet", *words)
+    try:
+        run(command, what, timeout=600, env=_QUIET, cwd=cwd)
+    except LabError:
+        if os.geteuid():
+            raise
+        # A killed run may have left packages half configured; the lists may be absent or out of date.
+        run(["dpkg", "--configure", "-a"], what, timeout=300, env=_QUIET)
+        run(["apt-get", "--quiet", "update"], what, timeout=300, env=_QUIET)
+        run(command, what, timeout=600, env=_QUIET, cwd=cwd)

@@ -1,0 +1,123 @@
+"""The images of the dev stack in the engine: pulled where a registry answers, else made here.
+
+Owns the choice for each image (there already, pulled, made) and the import. An image counts as there when
+its label holds the digest of its recipe, so a changed recipe or a half-made image is made again. What a
+reader would get wrong: an image's name says nothing of its origin; `org.homelab-network.origin` does.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+from lab import paths
+from lab.errors import LabError
+from lab.images.catalogue import IMAGES, STANDIN, Image
+from lab.images.pack import pack
+from lab.process import run
+from lab.toolchain.step import Report
+
+__all__ = ["IMAGES", "ensure", "standin_binary"]
+
+ORIGIN = "org.homelab-network.origin"
+RECIPE = "org.homelab-network.recipe"
+# What a registry that answers says of an image that it does not have.
+NOT_THERE = ("manifest unknown", "not found", "no matching manifest", "does not exist")
+PULL_SECONDS = 600
+
+
+def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
+    """Make every image present in the engine at `endpoint` (None: the user's own); return tag -> how.
+
+    How is "cached", "pulled" or "made". Raises LabError naming the image that can't be had.
+    """
+    engine = {"DOCKER_HOST": endpoint} if endpoint else {}
+    how: dict[str, str] = {}
+    registry = True
+    for image in IMAGES:
+        began = time.monotonic()
+        try:
+            how[image.tag] = _bring(image, engine, report, registry=registry)
+        except _NoRegistryError:
+            report("images: no registry answers; made here from packages")
+            registry = False
+            how[image.tag] = _bring(image, engine, report, registry=registry)
+        report(f"image {image.tag}: {how[image.tag]} ({time.monotonic() - began:.1f} s)")
+    return how
+
+
+def standin_binary() -> Path:
+    """Return the static program of the stand-ins, for guests that run it as a process; built if need be."""
+    return STANDIN.get(lambda _line: None) / "usr/bin/standin"
+
+
+class _NoRegistryError(Exception):
+    """No registry answers, so asking for another image is a waste of time."""
+
+
+def _bring(image: Image, engine: dict[str, str], report: Report, *, registry: bool) -> str:
+    if _present(image, engine):
+        return "cached"
+    if registry and image.published:
+        report(f"image {image.tag}: asking a registry for {image.published}")
+        if _pull(image, engine):
+            return "pulled"
+    _make(image, engine, report)
+    return "made"
+
+
+def _present(image: Image, engine: dict[str, str]) -> bool:
+    form = f'{{{{index .Config.Labels "{RECIPE}"}}}}'
+    try:
+        found = run(["docker", "image", "inspect", "--format", form, image.tag], image.tag, env=engine)
+    except LabError:
+        return False
+    return found.strip() == image.recipe()
+
+
+def _pull(image: Image, engine: dict[str, str]) -> bool:
+    """Pull the published image and give it the lab's name and labels; False where a registry lacks it."""
+    published = str(image.published)
+    try:
+        run(["docker", "pull", "--quiet", published], image.tag, timeout=PULL_SECONDS, env=engine)
+    except LabError as fault:
+        if any(words in str(fault).lower() for words in NOT_THERE):
+            return False
+        raise _NoRegistryError from fault
+    adopt(image, published, engine)
+    return True
+
+
+def adopt(image: Image, published: str, engine: dict[str, str]) -> None:
+    """Give a published image in the engine the lab's name and labels; all else in it stays."""
+    made = run(["docker", "create", published], image.tag, env=engine).strip()
+    try:
+        labels = _labels(image, f"published as {published}")
+        run(["docker", "commit", *labels, made, image.tag], image.tag, env=engine)
+    finally:
+        run(["docker", "rm", "--volumes", made], image.tag, env=engine)
+
+
+def _make(image: Image, engine: dict[str, str], report: Report) -> None:
+    changes = [
+        f"USER {image.user}",
+        f"WORKDIR {image.folder}",
+        f"ENTRYPOINT {json.dumps(image.entrypoint)}",
+        f"CMD {json.dumps(image.command)}",
+    ]
+    parts = [part.get(report) for part in image.parts]
+    options = [word for change in changes for word in ("--change", change)]
+    with tempfile.NamedTemporaryFile(dir=paths.CACHE, suffix=".tar") as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            pack(image, parts, tar)
+        file.flush()
+        labels = _labels(image, image.origin)
+        run(["docker", "import", *options, *labels, file.name, image.tag], image.tag, timeout=300, env=engine)
+
+
+def _labels(image: Image, origin: str) -> list[str]:
+    pairs = {ORIGIN: origin, RECIPE: image.recipe()}
+    return [word for key, value in pairs.items() for word in ("--change", f'LABEL {key}="{value}"')]

@@ -1,0 +1,11 @@
+"""`python -m lab.images`: make every image present in the lab's engine where it runs, else in the user's."""
+
+import sys
+
+from lab import engine, images
+from lab.errors import LabError
+
+try:
+    images.ensure(engine.endpoint(), print)
+except LabError as fault:
+    sys.exit(str(fault))

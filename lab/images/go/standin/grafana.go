@@ -1,0 +1,141 @@
+package main
+
+import (
+	"cmp"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// source is a data source as Grafana's provisioning files write it and its API lists it.
+type source struct {
+	UID       string `yaml:"uid" json:"uid"`
+	Name      string `yaml:"name" json:"name"`
+	Type      string `yaml:"type" json:"type"`
+	Access    string `yaml:"access" json:"access"`
+	URL       string `yaml:"url" json:"url"`
+	IsDefault bool   `yaml:"isDefault" json:"isDefault"`
+	ID        int    `yaml:"-" json:"id"`
+	OrgID     int    `yaml:"orgId" json:"orgId"`
+	ReadOnly  bool   `yaml:"-" json:"readOnly"`
+}
+
+// newGrafana reads the provisioned data sources and serves what the lab's stack asks of Grafana. As with Grafana,
+// the data source API wants the admin's name and password (GF_SECURITY_ADMIN_USER, …_PASSWORD or …_PASSWORD__FILE).
+func newGrafana() (http.Handler, error) {
+	sources, err := provisioned(filepath.Join(cmp.Or(os.Getenv("GF_PATHS_PROVISIONING"), "/etc/grafana/provisioning"), "datasources"))
+	if err != nil {
+		return nil, err
+	}
+	admin, err := adminOnly()
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/health", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"database": "ok", "version": title("Grafana")})
+	})
+	mux.Handle("GET /api/datasources", admin(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, sources)
+	}))
+	for _, one := range sources {
+		prefix := "/api/datasources/proxy/uid/" + one.UID
+		mux.Handle(prefix+"/", admin(one.forward(prefix)))
+	}
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, map[string]string{"message": "Not found, or not in this " + title("Grafana")})
+	})
+	mux.Handle("GET /login", page("Grafana", "It checks no login here; its API asks for the admin's name and password."))
+	mux.Handle("GET /{$}", http.RedirectHandler("/login", http.StatusFound))
+	return mux, nil
+}
+
+func provisioned(folder string) ([]source, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.y*ml"))
+	if err != nil {
+		return nil, err
+	}
+	found := []source{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var parsed struct {
+			Datasources []source `yaml:"datasources"`
+		}
+		if err := yaml.Unmarshal(text, &parsed); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, one := range parsed.Datasources {
+			if target, err := url.Parse(one.URL); one.UID == "" || err != nil || target.Host == "" {
+				return nil, fmt.Errorf("%s: data source %q needs a uid and a url with a host", file, one.Name)
+			}
+			one.ID, one.OrgID, one.ReadOnly, one.Access = len(found)+1, 1, true, cmp.Or(one.Access, "proxy")
+			found = append(found, one)
+			log.Printf("data source %s (%s) at %s", one.Name, one.UID, one.URL)
+		}
+	}
+	return found, nil
+}
+
+// forward hands a request to the data source, without the caller's credentials, as Grafana does.
+func (s source) forward(prefix string) http.HandlerFunc {
+	if s.Access != "proxy" {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusBadRequest, map[string]string{"message": "The data source's access is not proxy"})
+		}
+	}
+	target, _ := url.Parse(s.URL)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Del("Authorization")
+			r.Out.Header.Del("Cookie")
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			log.Printf("data source %s: %v", s.UID, err)
+			answer(w, http.StatusBadGateway, map[string]string{"message": "The data source does not answer"})
+		},
+	}
+	return http.StripPrefix(prefix, proxy).ServeHTTP
+}
+
+// adminOnly returns what guards a handler with the admin's name and password, Grafana's own defaults included.
+func adminOnly() (func(http.HandlerFunc) http.Handler, error) {
+	user := cmp.Or(os.Getenv("GF_SECURITY_ADMIN_USER"), "admin")
+	password := cmp.Or(os.Getenv("GF_SECURITY_ADMIN_PASSWORD"), "admin")
+	if file := os.Getenv("GF_SECURITY_ADMIN_PASSWORD__FILE"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		password = strings.TrimSpace(string(text))
+	}
+	same := func(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+	return func(next http.HandlerFunc) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			name, given, _ := r.BasicAuth()
+			if !same(name, user) || !same(given, password) {
+				answer(w, http.StatusUnauthorized, map[string]string{"message": "Unauthorized"})
+				return
+			}
+			next(w, r)
+		})
+	}, nil
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}

@@ -1,0 +1,164 @@
+"""The Proxmox side of the lab: `up`, `down` and `status` of its API, its switch and its machines.
+
+Owns the order of the steps, the API's token and the daemon. What a reader would get wrong: `down` keeps
+`STATE/proxmox.json`, since Pulumi's own state refers to what the API holds; the next `up` goes on from there
+and its started machines are back within a second.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import requests
+
+from lab import paths, routes, tls
+from lab.daemon import Process, write
+from lab.errors import LabError
+from lab.process import tail
+from lab.proxmox import packages, plane, switch
+
+PORT = 8006
+URL = f"https://127.0.0.1:{PORT}"
+NAMES = ("localhost", "127.0.0.1")
+_START_SECONDS = 30
+_ANSWER_SECONDS = 10
+
+Report = Callable[[str], None]
+
+
+def up(
+    report: Report,
+    *,
+    prefixes: Sequence[IPv4Network],
+    bridge: str = "vmbr1",
+    trunk: str = "trunk",
+    vlans: Sequence[int] = (10, 20, 30),
+) -> None:
+    """Bring up the routes, the switch with its legs `<trunk>.<vlan>`, and the API; idempotent.
+
+    `prefixes` are made unreachable before anything else. Raises LabError with the step and, where there is
+    one, the log's tail.
+    """
+    if os.geteuid():
+        raise LabError("the Proxmox lab: namespaces and routes need root; run it as root")
+    packages.install(report)
+    report("routes: test ranges unreachable")
+    routes.add(prefixes)
+    report(f"switch: {bridge} with {', '.join(f'{trunk}.{vlan}' for vlan in vlans)}")
+    switch.start(bridge)
+    switch.add_legs(bridge, trunk, vlans)
+    report(f"API: {URL}")
+    _start(bridge)
+    _answers()
+
+
+def down(
+    report: Report, *, bridge: str = "vmbr1", trunk: str = "trunk", vlans: Sequence[int] = (10, 20, 30)
+) -> None:
+    """Take all of it away again; does nothing where there is nothing."""
+    if daemon := Process.recorded(_pid_file()):
+        report("API: stop")
+        daemon.end(_ANSWER_SECONDS)
+    _pid_file().unlink(missing_ok=True)
+    report("machines, switch, routes: remove")
+    plane.clear()
+    switch.remove_legs(trunk, vlans)
+    switch.stop(bridge)
+    routes.remove()
+    for path in (_log_file(), paths.RUN / "guests"):
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def status() -> list[str]:
+    """Return a line each for the API, the switch and every machine."""
+    lines = [
+        f"API {URL}: {'running' if Process.recorded(_pid_file()) else 'not running'}",
+        f"switch: {'running' if switch.running() else 'not running'}",
+    ]
+    return lines + [f"vm-{vmid}: {built or 'not built'}" for vmid, built in plane.status().items()]
+
+
+def environment() -> dict[str, str]:
+    """Return the variables with which the provider finds and trusts the API; one of them is a secret."""
+    return {
+        "PROXMOX_VE_ENDPOINT": f"{URL}/",
+        "PROXMOX_VE_API_TOKEN": token(),
+        "SSL_CERT_FILE": str(tls.bundle()),
+    }
+
+
+def token() -> str:
+    """Return the API token `root@pam!homelab=<uuid>`, made on first use."""
+    path = paths.STATE / "proxmox-token"
+    if not path.exists():
+        write(path, f"root@pam!homelab={uuid.UUID(bytes=secrets.token_bytes(16), version=4)}\n", 0o600)
+    return path.read_text().strip()
+
+
+def _start(bridge: str) -> None:
+    if Process.recorded(_pid_file()):
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError as fault:
+            raise LabError(f"127.0.0.1:{PORT}: in use by another program; end it") from fault
+    tls.leaf("proxmox", NAMES)
+    token()
+    _log_file().parent.mkdir(parents=True, exist_ok=True)
+    ready, told = os.pipe()
+    with _log_file().open("ab") as log:
+        # The daemon's own start: it must outlive this command, its terminal included.
+        child = subprocess.Popen(
+            [sys.executable, "-m", "lab.proxmox", "serve", "--bridge", bridge, "--ready", str(told)],
+            cwd=paths.PROJECT, pass_fds=[told], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    os.close(told)
+    daemon = Process.of(child.pid)
+    if daemon:
+        daemon.record(_pid_file())
+    # The pipe closes unwritten when the daemon ends.
+    said = os.read(ready, 5) if select.select([ready], [], [], _START_SECONDS)[0] else b""
+    os.close(ready)
+    if not said:
+        if daemon:
+            daemon.end()
+        raise LabError(f"Proxmox API: not up in {_START_SECONDS} s; {_log_file()} ends:\n{_last_words()}")
+
+
+def _answers() -> None:
+    """Ask the API a question over TLS with the token, as the provider will."""
+    headers = {"Authorization": f"PVEAPIToken={token()}"}
+    try:
+        answer = requests.get(
+            f"{URL}/api2/json/nodes", headers=headers, verify=str(tls.bundle()), timeout=_ANSWER_SECONDS
+        )
+        answer.raise_for_status()
+    except requests.RequestException as fault:
+        raise LabError(f"{URL}: {fault}; {_log_file()} ends:\n{_last_words()}") from fault
+
+
+def _last_words() -> str:
+    return tail(_log_file().read_text(errors="replace"))
+
+
+def _pid_file() -> Path:
+    return paths.RUN / "proxmox.pid"
+
+
+def _log_file() -> Path:
+    return paths.RUN / "proxmox.log"

@@ -1,0 +1,38 @@
+"""Programs that the machine may lack: the switch and its tools are installed, nginx only unpacked.
+
+Owns which Debian packages the lab's Proxmox side needs. What a reader would get wrong: nginx never touches
+the machine; its package is unpacked into the cache and run from there, inside the guests' namespaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lab import apt, cache
+from lab.process import run
+
+_PACKAGES = {
+    "ovs-vswitchd": "openvswitch-switch",
+    "ethtool": "ethtool",
+    "ip": "iproute2",
+    "nft": "nftables",
+}
+
+
+def install(report: Callable[[str], None]) -> None:
+    """Install what is missing, without starting its services."""
+    apt.install("Proxmox lab", _PACKAGES, report)
+
+
+def nginx() -> Path:
+    """Return Debian's nginx binary, unpacked in the cache."""
+
+    def build(folder: Path) -> None:
+        apt.download("nginx package", folder, "nginx")
+        (package,) = folder.glob("*.deb")
+        run(["dpkg", "-x", package, folder], "nginx package")
+        package.unlink()
+
+    release = Path("/etc/os-release").read_text()
+    return cache.entry("nginx", {"package": "nginx", "release": release}, build) / "usr/sbin/nginx"

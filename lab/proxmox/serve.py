@@ -1,0 +1,50 @@
+"""The lab's Proxmox daemon: the API in the foreground, the data plane following it in a thread.
+
+Owns the process that `lab.proxmox.up` starts. It makes no bridge and no certificate: those are there before
+it. What a reader would get wrong: the plane is also looked at every few seconds without a change, which is
+how a guest whose server died comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+
+from lab.proxmox import plane
+from lab.proxmox.api import Proxmox
+
+_LOOK_SECONDS = 5
+_log = logging.getLogger("serve")
+
+
+async def serve(
+    *, token: str, state: Path, certificate: tuple[Path, Path], bridge: str, port: int, ready: int
+) -> None:
+    """Serve until SIGTERM; the descriptor `ready` is written to once the API listens."""
+    loop, changed, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        ended.set()
+        changed.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    pve = Proxmox(token=token, state=state, changed=changed.set, port=port)
+    await pve.start(*map(str, certificate))
+    os.write(ready, b"ready")
+    os.close(ready)
+    while not ended.is_set():
+        changed.clear()
+        try:
+            await asyncio.to_thread(plane.follow, bridge, pve.guests(bridge))
+        except Exception:  # noqa: BLE001 - see below
+            # The API must outlive a fault of the plane: Pulumi's state refers to it.
+            _log.exception("data plane")
+        try:
+            await asyncio.wait_for(changed.wait(), _LOOK_SECONDS)
+        except TimeoutError:
+            continue
+    await pve.stop()

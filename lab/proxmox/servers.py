@@ -1,0 +1,62 @@
+"""Which server answers for a guest: real nginx for the sites, a labelled stand-in for everything else.
+
+Owns the choice, made by the guest's name, and the command lines. It starts nothing. What a reader would get
+wrong: the servers are unprivileged and can't walk to the cache below root's home, so they are executed
+through a descriptor that the lab opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import images
+from lab.proxmox import packages
+from lab.proxmox.guests import Guest
+
+_NGINX = """\
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    default_type text/html;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+{listens}
+        location / {{
+            return 200 "<!doctype html><title>{name}</title><p>{name} (nginx in the lab's VM namespace)";
+        }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A program and its arguments."""
+
+    program: Path
+    arguments: tuple[str, ...]
+
+
+def of(guest: Guest, folder: Path) -> list[Server]:
+    """Return what answers on the guest's ports; nginx's configuration is written to `folder`."""
+    tcp = [listener.number for listener in guest.listeners if listener.protocol == "tcp"]
+    if not tcp:
+        return []
+    if guest.name.startswith("site-"):
+        listens = "\n".join(f"        listen {number};" for number in tcp)
+        conf = folder / "nginx.conf"
+        conf.write_text(_NGINX.format(folder=folder, listens=listens, name=guest.name.capitalize()))
+        return [
+            Server(program=packages.nginx(), arguments=("-e", "stderr", "-p", str(folder), "-c", str(conf)))
+        ]
+    program = images.standin_binary()
+    label = ("page", "--name", guest.name, "--listen")
+    return [Server(program=program, arguments=(*label, f"0.0.0.0:{number}")) for number in tcp]

@@ -1,0 +1,153 @@
+"""The Open vSwitch bridge that stands for the node's VLAN-aware bridge, and the legs of Traefik's networks.
+
+Owns the two Open vSwitch daemons (userspace datapath, everything below `RUN/ovs`), the bridge's ports and the
+veth pairs named `<trunk>.<vlan>`. It knows nothing of guests. What a reader would get wrong: the lab's
+kernels have no 802.1Q, so tags exist only inside the switch; `trunk.10` is an access port of VLAN 10 that
+merely bears the name which a tagged sub-interface of Docker-SRV's trunk would have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import paths
+from lab.daemon import Process
+from lab.errors import LabError
+from lab.process import run
+
+_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+# In the order they start; they end in the opposite one.
+_DAEMONS = ("ovsdb-server", "ovs-vswitchd")
+
+
+def start(bridge: str) -> None:
+    """Make the daemons run and the bridge exist; idempotent, and goes on after a kill at any moment."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _daemon("ovsdb-server"):
+        if not (folder / "conf.db").exists():
+            run(["ovsdb-tool", "create", folder / "conf.db", _SCHEMA], "Open vSwitch database")
+        _launch("ovsdb-server", f"{folder}/conf.db", f"--remote=punix:{folder}/db.sock")
+        _vsctl("--no-wait", "init")
+    if not _daemon("ovs-vswitchd"):
+        _launch("ovs-vswitchd", f"unix:{folder}/db.sock")
+    # The bridge's own interface stays down and without address: the machine itself is on no VLAN.
+    _vsctl("--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
+
+
+def stop(bridge: str) -> None:
+    """Remove the bridge and end the daemons; does nothing where there is none."""
+    if _daemon("ovsdb-server") and _daemon("ovs-vswitchd"):
+        _vsctl("--if-exists", "del-br", bridge)
+    for name in reversed(_DAEMONS):
+        if daemon := _daemon(name):
+            daemon.end()
+    if _folder().is_dir():
+        # Taps that the switch made outlive it when it is killed.
+        for tap in (bridge, "ovs-netdev"):
+            delete_link(tap)
+        for path in _folder().iterdir():
+            path.unlink()
+        _folder().rmdir()
+
+
+def running() -> bool:
+    """Tell whether both daemons run."""
+    return all(_daemon(name) for name in _DAEMONS)
+
+
+def plug(bridge: str, port: str, options: Sequence[str]) -> None:
+    """Make the interface a port of the bridge with exactly these columns (`tag=10`, `trunks=10,20`)."""
+    columns = ["--", "clear", "port", port, "tag", "trunks", "vlan_mode"]
+    values = ["--", "set", "port", port, *options] if options else []
+    _vsctl("--may-exist", "add-port", bridge, port, *columns, *values)
+    # Without an address of its own, not even a link-local one, the machine can't be reached on the VLAN.
+    run(["ip", "link", "set", "dev", port, "addrgenmode", "none", "up"], f"port {port}")
+
+
+def unplug(port: str) -> None:
+    """Take the port off its bridge and delete its interface, whichever of them exists."""
+    if running():
+        _vsctl("--if-exists", "del-port", port)
+    delete_link(port)
+
+
+def ports(bridge: str) -> dict[str, dict[str, object]]:
+    """Return the bridge's ports with their tag and trunks, as the switch's database has them."""
+    names = _vsctl("list-ports", bridge).split()
+    table = json.loads(_vsctl("--format=json", "--columns=name,tag,trunks", "list", "port"))
+    rows = [dict(zip(table["headings"], row, strict=True)) for row in table["data"]]
+    return {row["name"]: row for row in rows if row["name"] in names}
+
+
+def add_legs(bridge: str, trunk: str, vlans: Sequence[int]) -> None:
+    """Make `<trunk>.<vlan>` for each VLAN: up, no address, its other end an access port of that VLAN."""
+    for vlan in vlans:
+        leg, port = _leg(trunk, vlan)
+        if not has_link(leg) or not has_link(port):
+            unplug(port)
+            delete_link(leg)
+            run(["ip", "link", "add", leg, "type", "veth", "peer", "name", port], f"leg {leg}")
+        untouched_checksums(leg)
+        untouched_checksums(port)
+        plug(bridge, port, [f"tag={vlan}"])
+        run(["ip", "link", "set", "dev", leg, "addrgenmode", "none", "up"], f"leg {leg}")
+
+
+def remove_legs(trunk: str, vlans: Sequence[int]) -> None:
+    """Remove the legs of these VLANs, those that exist."""
+    for vlan in vlans:
+        unplug(_leg(trunk, vlan)[1])
+
+
+def untouched_checksums(link: str, *, namespace: str | None = None) -> None:
+    """Have the kernel finish checksums: the userspace switch passes half-done ones on as they are."""
+    inside = ["ip", "netns", "exec", namespace] if namespace else []
+    run([*inside, "ethtool", "-K", link, "tx", "off"], f"checksums of {link}")
+
+
+def has_link(name: str) -> bool:
+    """Tell whether the machine has this interface."""
+    return Path("/sys/class/net", name).exists()
+
+
+def delete_link(name: str) -> None:
+    """Delete the interface, and with it the other end of its pair; does nothing where there is none."""
+    if has_link(name):
+        run(["ip", "link", "del", name], f"interface {name}")
+
+
+def _leg(trunk: str, vlan: int) -> tuple[str, str]:
+    return f"{trunk}.{vlan}", f"{trunk}p{vlan}"
+
+
+def _folder() -> Path:
+    return paths.RUN / "ovs"
+
+
+def _daemon(name: str) -> Process | None:
+    try:
+        process = Process.of(int((_folder() / f"{name}.pid").read_text()))
+    except (FileNotFoundError, ValueError):
+        return None
+    # Open vSwitch writes its pid files without a start time; the program's name tells a reused id.
+    return process if process and Path(f"/proc/{process.pid}/comm").read_text().strip() == name else None
+
+
+def _launch(name: str, *arguments: str) -> None:
+    folder = _folder()
+    log = folder / f"{name}.log"
+    common = [f"--pidfile={folder}/{name}.pid", f"--log-file={log}", f"--unixctl={folder}/{name}.ctl"]
+    argv = [name, *arguments, *common, "--detach", "--no-chdir", "-vconsole:off"]
+    # Its control sockets belong to the lab, not in the system's own run folder.
+    run(argv, f"start of {name} (log: {log})", env={"OVS_RUNDIR": str(folder)})
+
+
+def _vsctl(*arguments: str) -> str:
+    argv = ["ovs-vsctl", f"--db=unix:{_folder()}/db.sock", "--timeout=10", *arguments]
+    try:
+        return run(argv, f"ovs-vsctl {' '.join(arguments)}")
+    except LabError as fault:
+        raise LabError(f"{fault}\n(logs: {_folder()}/*.log)") from fault

@@ -1,0 +1,133 @@
+"""Running Pulumi on one stack with the policy pack, and going on after a run that was killed.
+
+Owns the command lines (`--policy-pack` is never left out) and what is done with operations that a killed run
+left half-way. What a reader would get wrong: a resource that was being created may exist although the state
+does not know it, so it is looked for by name and removed before the state forgets the attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import orphans, paths
+from lab.errors import LabError
+from lab.process import run
+
+_PACK = ("--policy-pack", "policies")
+_OTHER_RUN_SECONDS = 180
+"""How long a run that is still going on is waited for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack of this project and the environment its commands need."""
+
+    name: str
+    environment: Mapping[str, str]
+
+    def select(self) -> None:
+        """Select the stack, making it in the backend where it is not."""
+        self._ask("select the stack", "stack", "select", "--create", self.name)
+
+    def preview(self, *arguments: str) -> int:
+        """Show what `up` would do, judged by the pack; returns Pulumi's exit status."""
+        self._tell_unjudged()
+        return self._show("preview", *_PACK, *arguments)
+
+    def up(self) -> int:
+        """Preview and, when nothing was refused, create; goes on after a killed run."""
+        resumed = self._resume()
+        self._tell_unjudged()
+        return self._show("up", "--yes", *_PACK, *(["--refresh"] if resumed else []))
+
+    def destroy(self) -> int:
+        """Remove every resource of the stack."""
+        self._resume()
+        return self._show("destroy", "--yes")
+
+    def outputs(self) -> dict[str, Any]:
+        """What the stack tells other projects."""
+        return dict(json.loads(self._ask("read the outputs", "stack", "output", "--json")))
+
+    def deployment(self) -> dict[str, Any]:
+        """The state as exported; empty where nothing was ever created."""
+        exported = json.loads(self._ask("read the state", "stack", "export"))
+        return dict(exported.get("deployment") or {})
+
+    def _tell_unjudged(self) -> None:
+        """Say so when the last update was made without the pack: the engine notes the flags of each run."""
+        history = json.loads(self._ask("read the history", "stack", "history", "--json", "--page-size", "20"))
+        last = next((update for update in history if update["kind"] == "update"), None)
+        if last and "pulumi.flag.policy-pack" not in last["environment"]:
+            print(f"stack {self.name}: the update of {last['startTime']} was made without the policy pack")
+
+    def _resume(self) -> bool:
+        """Clear the lock and the half-done operations of a killed run; says whether there were any."""
+        self._wait_for_lock()
+        orphans.end_plugins()
+        deployment = self.deployment()
+        pending = deployment.pop("pending_operations", None) or []
+        if not pending:
+            return False
+        print(f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on from there")
+        for operation in pending:
+            if operation["type"] == "creating":
+                orphans.remove(operation["resource"], self.environment)
+        self._ask(
+            "forget the interrupted operations",
+            "stack",
+            "import",
+            given={"version": 3, "deployment": deployment},
+        )
+        return True
+
+    def _wait_for_lock(self) -> None:
+        """Wait for a run that still goes on; drop the lock of one that does not."""
+        limit = time.monotonic() + _OTHER_RUN_SECONDS
+        while owners := [pid for pid in self._lock_owners() if Path(f"/proc/{pid}").exists()]:
+            if time.monotonic() > limit:
+                raise LabError(
+                    f"stack {self.name}: process {owners[0]} still works on it; wait for it or end it"
+                )
+            print(f"stack {self.name}: waiting for process {owners[0]}, which still works on it")
+            time.sleep(2)
+        if self._lock_owners():
+            self._ask("drop the lock of a killed run", "cancel", "--yes")
+
+    def _lock_owners(self) -> list[int]:
+        """Process ids in the lock files of the local file backend; other backends lock by themselves."""
+        url = self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", "")
+        folder = Path(url.removeprefix("file://")) / ".pulumi/locks"
+        found = (
+            folder.glob(f"organization/homelab-network/{self.name}/*.json")
+            if url.startswith("file://")
+            else []
+        )
+        return [json.loads(lock.read_text())["pid"] for lock in found]
+
+    def _ask(self, what: str, *words: str, given: object = None) -> str:
+        return run(
+            ["pulumi", *words, "--non-interactive", *self._stack(words)],
+            f"stack {self.name}: {what}",
+            env=self.environment,
+            cwd=paths.PROJECT,
+            stdin=None if given is None else json.dumps(given),
+        )
+
+    def _show(self, *words: str) -> int:
+        return subprocess.run(
+            ["pulumi", *words, "--non-interactive", *self._stack(words)],
+            env={**os.environ, **self.environment},
+            cwd=paths.PROJECT,
+            check=False,
+        ).returncode
+
+    def _stack(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        return () if words[:2] == ("stack", "select") else ("--stack", self.name)

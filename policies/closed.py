@@ -1,0 +1,113 @@
+"""Rules that keep the proof closed: what is not understood, or not known, is refused.
+
+What a reader would get wrong: these rules do not say that something is bad. They say that nobody can tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from policies.declared import Declared
+from policies.graph.docker import DockerProvider, SwarmService
+from policies.graph.inputs import Foreign, Nothing
+from policies.graph.site import Graph
+from policies.graph.view import TYPES, Command, View
+from policies.rule import Severity, Violation, policy
+
+_READ = tuple({kind for kind in TYPES.values() if kind is not Nothing})
+
+
+@policy(
+    Foreign,
+    SwarmService,
+    obligation="Every resource must be of a type whose traffic the pack can follow.",
+    remedy="Use a type that policies/graph reads, teach it the new one, or declare an exception.",
+    severity=Severity.CRITICAL,
+)
+def known_types(view: View[Any], _: Declared) -> Iterator[str]:
+    """A type without an entry in `policies.graph` may carry any traffic."""
+    yield f"{view.resource.type} is not understood, so nothing about its traffic can be proved"
+
+
+@policy(
+    *_READ,
+    obligation="Every property that is set must be one whose traffic the pack can follow.",
+    remedy="Leave the property out, or teach policies/graph what it means.",
+    severity=Severity.CRITICAL,
+)
+def known_properties(view: View[Any], _: Declared) -> Iterator[str]:
+    """A property that is not understood may carry any traffic."""
+    for fault in view.faults:
+        if fault.why == "unrecognised":
+            yield f"{fault.path} is not understood, so nothing about its traffic can be proved"
+        elif fault.why == "malformed":
+            yield f"{fault.path} is not what the provider takes, so nothing about it can be proved"
+
+
+@policy(
+    *_READ,
+    obligation="Every property that carries traffic must be known before anything is created.",
+    remedy="Link resources by chosen names and numbers instead of by outputs such as ids.",
+    severity=Severity.CRITICAL,
+)
+def known_values(view: View[Any], _: Declared) -> Iterator[str]:
+    """Stock policies skip what they meet unknown; here it is a violation."""
+    for fault in view.faults:
+        if fault.why == "unknown":
+            yield f"{fault.path} can't be known before creation, so nothing about it can be proved"
+
+
+@policy(
+    Command,
+    obligation="A command must be one of the project's own.",
+    remedy="Express it as resources, or declare an exception that says what the command does.",
+    severity=Severity.CRITICAL,
+)
+def commands_are_our_own(view: View[Command], topology: Declared) -> Iterator[str]:
+    """A command can do anything to the network, so only one that is known word for word passes."""
+    if not view.inputs.is_ours(topology):
+        yield f"{view.resource.type} runs what nobody can judge"
+
+
+@policy(
+    Command,
+    obligation="A remote command must know its host by key.",
+    remedy="Set connection.hostKey to the host's public key.",
+    severity=Severity.CRITICAL,
+)
+def remote_commands_know_their_host(view: View[Command], _: Declared) -> Iterator[str]:
+    """Without a host key the first machine that answers gets the command and its secrets."""
+    connection = view.inputs.connection
+    if view.resource.type.startswith("command:remote:") and not (connection and connection.host_key):
+        yield "connection.hostKey is not set, so any machine may answer for the host"
+
+
+@policy(
+    obligation="Each thing must be made by one resource.",
+    remedy="Keep one of the resources; two that write the same thing overwrite each other.",
+)
+def one_resource_each(graph: Graph) -> Iterator[Violation]:
+    """Two resources for one thing leave what is in force to chance."""
+    owners: dict[tuple[object, ...], View[Any]] = {}
+    for view in graph.views:
+        for key in graph.keys(view):
+            if key in owners:
+                yield view, f"makes {' '.join(map(str, key))}, as {owners[key].name} does"
+            owners.setdefault(key, view)
+
+
+@policy(
+    obligation="All Docker resources must be on one engine.",
+    remedy="Use one docker provider; networks of one name on two engines are two networks.",
+)
+def one_engine(graph: Graph) -> Iterator[Violation]:
+    """The site has one Docker-SRV; what is made elsewhere is reached in ways that nobody declared."""
+    engines = {view.resource.urn: view.inputs.host for view in graph.of(DockerProvider)}
+    made = [view for view in graph.views if view.resource.type.startswith("docker:")]
+    hosts = Counter(engines.get(view.resource.provider, "") for view in made)
+    for view in made:
+        host = engines.get(view.resource.provider, "")
+        if host != hosts.most_common(1)[0][0]:
+            yield view, f"is on engine {host or '(default)'}, where the others are not"

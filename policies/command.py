@@ -1,0 +1,169 @@
+"""Command: who can reach whom, why, and what changed; from a stack file or an exported state.
+
+`python -m policies.command list Pulumi.dev.yaml`, `… explain state.json internet loki:3100/tcp`. Owns
+arguments, output and exit codes: 0 yes or nothing, 1 no or something, 2 bad input. It writes nothing. What
+a reader would get wrong: a stack file is judged by the resources that the program would register for it,
+not by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pulumi
+
+from policies import program
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import view
+from policies.judge import GROUPS, judge
+from policies.resources import Resource, StateError, from_state
+from policies.rule import RULES
+from topology.config import ConfigError, from_file
+from topology.model import Flow, Topology
+from topology.reach_intent import diff, table
+from topology.reach_result import UnknownNameError
+from topology.reachability import Reachability
+
+Site = tuple[list[Resource], Topology]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is the answer."""
+    options = _parser().parse_args(arguments)
+    gc.disable()  # one question and out; collecting among the resources costs more than the answer
+    try:
+        return int(options.run(options))
+    except (ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _list(options: argparse.Namespace) -> int:
+    print(*table(_reachability(options.site, options).flows()), sep="\n")
+    return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    flow = _flow(options)
+    verdict = _reachability(options.site, options).evaluate(flow.source, flow.destination, flow.port)
+    print(f"{flow}: {'ALLOWED' if verdict.allowed else 'DENIED'}")
+    return int(not verdict.allowed)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    flow = _flow(options)
+    reachability = _reachability(options.site, options)
+    print(*reachability.explain(flow.source, flow.destination, flow.port), sep="\n")
+    return int(not reachability.evaluate(flow.source, flow.destination, flow.port).allowed)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    change = diff(_reachability(options.before, options), _reachability(options.after, options))
+    for sign, flows in (("+", change.opened), ("-", change.closed)):
+        for flow in flows:
+            print(f"{sign} {flow} via {flow.trace}")
+    return int(bool(change.opened or change.closed))
+
+
+def _judge(options: argparse.Namespace) -> int:
+    resources, topology = _site(options.site, options)
+    verdict = judge(resources, topology, datetime.now(tz=UTC).date())
+    for finding in verdict.findings:
+        print(f"{finding.rule}: {finding}")
+    for exemption in verdict.in_force:
+        print(f"exception in force: {exemption.rule} for {exemption.resource}, until {exemption.expires}")
+    return int(bool(verdict.findings))
+
+
+def _rules(_: argparse.Namespace) -> int:
+    print(*rule_table(), sep="\n")
+    return 0
+
+
+def rule_table() -> Iterator[str]:
+    """Every rule as a line of Markdown, by group."""
+    yield "| rule | obligation | severity | sees | remedy |"
+    yield "|---|---|---|---|---|"
+    for group in GROUPS:
+        for rule in RULES.values():
+            if rule.check.__module__ == group.__name__:
+                cells = (rule.name, rule.description, rule.severity, rule.scope, rule.remediation)
+                yield f"| `{cells[0]}` | {' | '.join(cells[1:])} |"
+
+
+def _site(file: Path, options: argparse.Namespace) -> Site:
+    """Read resources and intent; raises ConfigError, StateError or RunError."""
+    if file.suffix != ".json":
+        return program.of_stack_file(file), from_file(file)
+    resources = from_state(file)
+    stack, project = _origin(resources, file)
+    if project != program.NAME and options.config is None:
+        raise StateError(f"{file}: is a state of project {project}; name its stack file with --config.")
+    return resources, from_file(options.config or program.PROJECT / f"Pulumi.{stack}.yaml")
+
+
+def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:
+    origins = {tuple(resource.urn.split("::")[:2]) for resource in resources}
+    if len(origins) != 1:
+        raise StateError(f"{file}: holds {len(origins)} stacks; name a file that holds one.")
+    ((stack, project),) = origins
+    return stack.rpartition(":")[2], project
+
+
+def _reachability(file: Path, options: argparse.Namespace) -> Reachability:
+    resources, topology = _site(file, options)
+    return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+
+
+def _flow(options: argparse.Namespace) -> Flow:
+    try:
+        return Flow.parse(f"{options.source} -> {options.destination}")
+    except ValueError:
+        raise StateError(f"{options.destination}: is no destination; write it like loki:3100/tcp.") from None
+
+
+_COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]]] = {
+    "list": (_list, "every flow that is possible", ("site",)),
+    "eval": (_eval, "whether one flow is possible", ("site", "source", "destination")),
+    "explain": (_explain, "the way of a flow, or what denies it", ("site", "source", "destination")),
+    "diff": (_diff, "flows that one site opens and closes against another", ("before", "after")),
+    "judge": (_judge, "what the rules say", ("site",)),
+    "rules": (_rules, "the table of rules", ()),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m policies.command", description="Who can reach whom, and why."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, (run, text, places) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run, config=None)
+        for place in places:
+            kind: Any = str if place in {"source", "destination"} else Path
+            command.add_argument(place, type=kind, help=_HELP[place])
+        if places:
+            command.add_argument(
+                "--config", type=Path, help="stack file with the intent of an exported state"
+            )
+    return parser
+
+
+_HELP: Final = {
+    "site": "Pulumi.<stack>.yaml, or a .json file that `pulumi stack export` wrote",
+    "before": "a site, as a stack file or an exported state",
+    "after": "the site to compare with it",
+    "source": "internet, a management zone, a service or a host",
+    "destination": "what to reach, as service:port/protocol",
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""Rules for containers: what they publish, what of the host they hold, what they may do there.
+
+Owns what one container shows. Where its packets can go from its networks is `policies.flows`'s. What a
+reader would get wrong: a read-only mount of a folder with a socket in it limits nothing, since a socket
+takes connections all the same.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from policies.declared import Declared
+from policies.graph.docker import Bind, Container, PublishedPort, SwarmService, Volume
+from policies.graph.site import Graph
+from policies.graph.view import View
+from policies.rule import Severity, Violation, cis_docker, policy
+from topology.model import INTERNET
+
+_SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")
+_ALLOWED_CAPABILITIES: Final = frozenset(
+    {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
+)
+"""Capabilities that reach nothing outside the container; NET_RAW, a default of Docker's, is not one."""
+_SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root")
+_PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/cron.d", "/etc/ld.so.preload")
+_LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
+
+
+@policy(
+    Container,
+    SwarmService,
+    obligation="Only the ingress publishes ports, and only those of declared flows from the internet.",
+    remedy="Remove the port; let the ingress route to the service, or declare the flow.",
+    severity=Severity.CRITICAL,
+    framework=cis_docker("5.8", "Ensure that only needed ports are open on the container"),
+)
+def only_the_ingress_publishes(view: View[Any], topology: Declared) -> Iterator[str]:
+    """A published port bypasses every network and every input rule of the host."""
+    if isinstance(view.inputs, SwarmService):
+        for swarm in view.inputs.endpoint_spec.ports:
+            yield f"publishes {swarm}, which no declared flow from the internet uses"
+        return
+    container: Container = view.inputs
+    if container.publish_all_ports:
+        yield "publishes all its ports on random ports"
+    ingress = topology.ingress.name
+    is_ingress = container.name == topology.physical(ingress)
+    allowed = {f.port for f in topology.flows_to(ingress) if f.source == INTERNET} if is_ingress else set()
+    for port in container.ports:
+        if not _is_declared(port, allowed, topology):
+            yield f"publishes {port}, which no declared flow from the internet uses"
+
+
+def _is_declared(port: PublishedPort, allowed: set[Any], topology: Declared) -> bool:
+    return (
+        port.internal == port.external
+        and any((port.internal, port.protocol) == (each.number, each.protocol) for each in allowed)
+        and port.ip == str(topology.docker.address)
+    )
+
+
+@policy(
+    Container,
+    obligation="A container must have its own network, process, IPC, user and cgroup namespaces.",
+    remedy="Remove the mode, or set networkMode to bridge.",
+    severity=Severity.CRITICAL,
+    framework=cis_docker("5.10, 5.16, 5.17, 5.31", "Ensure that the host's namespaces are not shared"),
+)
+def own_namespaces(view: View[Container], _: Declared) -> Iterator[str]:
+    """On the host's network a container has every port and every network of the host."""
+    container = view.inputs
+    if container.network_mode == "host":
+        yield "networkMode host gives it the host's network"
+    if container.shares:
+        yield f"networkMode gives it the network of container {container.shares}"
+    for name, value in (
+        ("pidMode", container.pid_mode),
+        ("ipcMode", container.ipc_mode),
+        ("usernsMode", container.userns_mode),
+        ("cgroupnsMode", container.cgroupns_mode),
+    ):
+        if value not in {"", "private", "none"}:
+            yield f"{name} {value} shares a namespace"
+
+
+@policy(
+    Container,
+    obligation="No container may reach the Docker engine.",
+    remedy="Configure the service by files; a container with the engine's socket is root on the host.",
+    severity=Severity.CRITICAL,
+    framework=cis_docker("5.32", "Ensure that the Docker socket is not mounted inside any containers"),
+)
+def no_docker_socket(view: View[Container], _: Declared) -> Iterator[str]:
+    """Whoever talks to the engine can start a privileged container on any network."""
+    for bind in view.inputs.binds:
+        path = _on_host(bind)
+        if path is not None and (
+            path.endswith((".sock", ".socket"))
+            or any(socket.startswith(_folder(path)) for socket in _SOCKETS)
+        ):
+            yield f"mounts {path}, which holds the engine's socket; read-only limits nothing"
+    if "DOCKER_HOST" in view.inputs.environment:
+        yield "envs.DOCKER_HOST points it at an engine"
+
+
+@policy(
+    Container,
+    obligation="Host folders are mounted read-only, not passed on, and never those with the host's secrets.",
+    remedy="Use a volume, mount a narrower folder read-only, or declare an exception.",
+    framework=cis_docker("5.5", "Ensure sensitive host system directories are not mounted on containers"),
+)
+def host_folders_read_only(view: View[Container], topology: Declared) -> Iterator[str]:
+    """A writable folder of the host is a way out of the container; the engine's own holds all data."""
+    for bind in view.inputs.binds:
+        path = _on_host(bind)
+        if path is None:
+            continue
+        if not bind.read_only:
+            yield f"mounts {path} of the host writable"
+        if bind.shared:
+            yield f"mounts {path} of the host with propagation"
+        private = (*_SENSITIVE, *(f"{topology.docker.data_root}/{part}" for part in ("volumes", "overlay2")))
+        if any(_within(path, one) or _within(one, path) for one in private):
+            yield f"mounts {path} of the host, where secrets of others are"
+    if any(volume.from_container for volume in view.inputs.volumes):
+        yield "mounts everything that another container mounts"
+
+
+@policy(
+    Volume,
+    obligation="A volume must be a local folder of the engine.",
+    remedy="Remove driver and driverOpts.",
+)
+def volumes_are_local(view: View[Volume], _: Declared) -> Iterator[str]:
+    """Driver options turn a volume into a bind of any host folder, or into traffic to a file server."""
+    if view.inputs.driver != "local":
+        yield f"driver {view.inputs.driver} may send its data anywhere"
+    if view.inputs.driver_opts:
+        yield "driverOpts may make it any folder of the host or of another machine"
+
+
+@policy(
+    obligation="A volume must be in the stack, and belong to one container.",
+    remedy="Make the volume in the same program, and give each container its own.",
+)
+def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
+    """Two containers on one volume talk to each other past every network; an unseen one holds anything."""
+    owners: defaultdict[str, list[View[Container]]] = defaultdict(list)
+    for view in graph.of(Container):
+        volumes = [bind.volume or "" for bind in view.inputs.binds if _on_host(bind) is None]
+        for name in dict.fromkeys(volumes):
+            owners[name].append(view)
+            if name not in graph.volumes:
+                yield view, f"mounts volume {name or '(unnamed)'}, which is not in the stack"
+    for name, views in owners.items():
+        for view in views[1:]:
+            yield view, f"mounts volume {name}, as {views[0].name} does"
+    for volume in graph.of(Volume):
+        if volume.inputs.name not in owners:
+            yield volume, f"no container mounts volume {volume.inputs.name or '(unnamed)'}"
+
+
+@policy(
+    Container,
+    obligation="A container must hold no privilege that reaches beyond it.",
+    remedy="Drop all capabilities, add back only what the service needs, and leave the security profiles on.",
+    severity=Severity.CRITICAL,
+    framework=cis_docker("5.3, 5.4, 5.21", "Ensure that containers hold no privileges"),
+)
+def no_privileges(view: View[Container], _: Declared) -> Iterator[str]:
+    """With raw packets a container speaks for its neighbours; with administration it changes the network."""
+    container = view.inputs
+    if container.privileged:
+        yield "is privileged"
+    adds, drops = (_names(names) for names in (container.capabilities.adds, container.capabilities.drops))
+    for name in sorted(adds - _ALLOWED_CAPABILITIES):
+        yield f"capability {name} reaches beyond the container"
+    if not drops & {"ALL", "NET_RAW"}:
+        yield "keeps capability NET_RAW, with which it can speak for its neighbours; drop ALL"
+    if not {"no-new-privileges", "no-new-privileges:true"} & set(container.security_opts):
+        yield "may gain privileges; set securityOpts no-new-privileges:true"
+    for option in container.security_opts:
+        if re.search(r"unconfined|disable|no-new-privileges[:=]false", option):
+            yield f"securityOpts {option} switches a protection off"
+    if container.runtime not in {"", "runc"}:
+        yield f"runtime {container.runtime} is not the engine's own"
+
+
+@policy(
+    Container,
+    obligation="A container must hold no device of the host.",
+    remedy="Remove the device, or declare an exception that names it.",
+    framework=cis_docker("5.18", "Ensure that host devices are not directly exposed to containers"),
+)
+def no_devices(view: View[Container], _: Declared) -> Iterator[str]:
+    """A device such as a disk or a TUN interface is a way around every network."""
+    container = view.inputs
+    for device in container.devices:
+        yield f"holds device {device.host_path}"
+    if container.device_cgroup_rules or container.device_requests or container.gpus:
+        yield "is given devices by rule or request"
+
+
+@policy(
+    Container,
+    obligation="An image must be named by a version or a digest.",
+    remedy="Name a tag other than latest, or a digest.",
+    severity=Severity.MEDIUM,
+    framework=cis_docker("4.2", "Ensure that containers use only trusted base images"),
+)
+def images_pinned(view: View[Container], _: Declared) -> Iterator[str]:
+    """What is proved today must be what runs tomorrow."""
+    image = view.inputs.image
+    tag = image.rpartition("/")[2].partition(":")[2]
+    if "@sha256:" not in image and not image.startswith("sha256:") and tag in {"", "latest"}:
+        yield f"image {image or '(none)'} names no version"
+
+
+@policy(
+    Container,
+    obligation="Names and routes inside a container must be the engine's own.",
+    remedy="Remove the setting; the networks that a container joins give it its names and routes.",
+)
+def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Whoever answers to another's name, or resolves it elsewhere, gets its traffic."""
+    container = view.inputs
+    for leg in container.legs:
+        for alias in sorted(topology.names & set(leg.aliases)):
+            yield f"answers to {alias} on {leg.name}, which is another service's name"
+        if leg.link_local_ips or leg.ipv6_address or leg.driver_opts:
+            yield f"has addresses or options on {leg.name} that nobody declared"
+    for entry in container.hosts:
+        yield f"resolves {entry.host} in its own way"
+    if container.dns:
+        yield "asks a name server of its own"
+    for name in sorted(name for name in container.sysctls if name.startswith("net.")):
+        yield f"changes the kernel's {name}"
+
+
+@policy(
+    Container,
+    obligation="What is uploaded into a container must be readable configuration.",
+    remedy="Put programs into the image, and text into uploads.content.",
+)
+def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
+    """An uploaded program is an image that nobody pinned; a file that can't be read may say anything."""
+    for upload in view.inputs.uploads:
+        if upload.executable or any(_within(upload.file, folder) for folder in _PROGRAMS):
+            yield f"{upload.file} is an uploaded program"
+        elif upload.text is None:
+            yield f"{upload.file} can't be read from the resource"
+
+
+@policy(
+    Container,
+    obligation="A container's logs must stay on the host.",
+    remedy="Use the json-file, local or journald driver; Promtail collects from there.",
+    severity=Severity.MEDIUM,
+)
+def logs_stay_local(view: View[Container], _: Declared) -> Iterator[str]:
+    """A log driver that sends is a flow that the engine opens, past every container network."""
+    if view.inputs.log_driver not in _LOCAL_LOGS:
+        yield f"logDriver {view.inputs.log_driver} sends logs past the declared flows"
+
+
+def _on_host(bind: Bind) -> str | None:
+    if bind.host_path is None:
+        return bind.volume if bind.volume and bind.volume.startswith("/") else None
+    path = posixpath.normpath("/" + bind.host_path.lstrip("/"))
+    return path.replace("/var/run", "/run", 1) if _within(path, "/var/run") else path
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(_folder(folder))
+
+
+def _folder(path: str) -> str:
+    return path.rstrip("/") + "/"
+
+
+def _names(capabilities: tuple[str, ...]) -> set[str]:
+    return {name.upper().removeprefix("CAP_") for name in capabilities}

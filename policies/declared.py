@@ -1,0 +1,81 @@
+"""The declared site with everything that rules look up by name, found once.
+
+Owns indexes only; every word of it is the topology's. What a reader would get wrong: resources go by physical
+names, flows by the names that are declared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Self
+
+from topology.model import Container, Flow, Guest, Route, Topology, Zone
+
+
+class Declared(Topology):
+    """A topology whose questions take the same time however large it is."""
+
+    @classmethod
+    def of(cls, topology: Topology) -> Self:
+        """Index a topology, which has been checked already."""
+        return topology if isinstance(topology, cls) else cls.model_construct(**dict(topology))
+
+    def flows_from(self, name: str) -> tuple[Flow, ...]:
+        """Declared flows whose source is `name`."""
+        return self._from.get(name, ())
+
+    def flows_to(self, name: str) -> tuple[Flow, ...]:
+        """Declared flows whose destination is `name`."""
+        return self._to.get(name, ())
+
+    @cached_property
+    def _from(self) -> Mapping[str, tuple[Flow, ...]]:
+        found = defaultdict(list)
+        for flow in self.flows:
+            found[flow.source].append(flow)
+        return {name: tuple(flows) for name, flows in found.items()}
+
+    @cached_property
+    def _to(self) -> Mapping[str, tuple[Flow, ...]]:
+        found = defaultdict(list)
+        for flow in self.flows:
+            found[flow.destination].append(flow)
+        return {name: tuple(flows) for name, flows in found.items()}
+
+    @cached_property
+    def logical(self) -> Mapping[str, str]:
+        """Physical name -> name of the declared service."""
+        return {self.physical(name): name for name in self.services}
+
+    @cached_property
+    def containers_by_name(self) -> Mapping[str, Container]:
+        """Physical name -> declared container."""
+        return {self.physical(service.name): service for service in self.containers}
+
+    @cached_property
+    def guests_by_name(self) -> Mapping[str, Guest]:
+        """Physical name -> declared guest."""
+        return {self.physical(service.name): service for service in self.guests}
+
+    @cached_property
+    def by_address(self) -> Mapping[str, str]:
+        """What others call a service on its network -> its declared name."""
+        return {self.address(service): name for name, service in self.services.items()}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name of a service, declared or physical."""
+        return frozenset(self.services) | frozenset(self.logical)
+
+    @cached_property
+    def docker_networks(self) -> Mapping[str, Zone]:
+        """Physical name of a Docker network -> its zone, a VLAN when it is the ingress's leg there."""
+        zones = [*(zone for zone in self.zones.values() if zone.is_docker), *self.legs]
+        return {self.physical(zone.network): zone for zone in zones}
+
+    @cached_property
+    def routes_by_place(self) -> Mapping[str, Route]:
+        """`host:port` that the ingress sends to -> the declared route."""
+        return {route.url.partition("://")[2]: route for route in self.routes}

@@ -1,0 +1,88 @@
+"""Declared exceptions: which findings they set aside, and when they are findings themselves.
+
+Owns the ledger of exceptions. What a reader would get wrong: an exception names one rule and one resource
+(or flow) exactly. There is no pattern, and one that sets nothing aside is a violation, because the next
+reader would take it for a hole that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+from policies.rule import RULES, Finding, Scope, Violation, policy
+from topology.model import Exemption, Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """All findings before exceptions, and the day that decides which exceptions are in force."""
+
+    findings: Sequence[Finding]
+    topology: Topology
+    today: date
+
+    @cached_property
+    def in_force(self) -> tuple[Exemption, ...]:
+        """Exceptions that set something aside."""
+        found = {(finding.rule, finding.subject) for finding in self.findings}
+        return tuple(e for e in self._valid if (e.rule, e.resource) in found)
+
+    @cached_property
+    def kept(self) -> list[Finding]:
+        """Findings that no exception sets aside."""
+        aside = {(exemption.rule, exemption.resource) for exemption in self._valid}
+        return [finding for finding in self.findings if (finding.rule, finding.subject) not in aside]
+
+    @cached_property
+    def _valid(self) -> tuple[Exemption, ...]:
+        return tuple(
+            e
+            for e in self.topology.exceptions
+            if e.expires >= self.today and e.rule in RULES and RULES[e.rule].scope is not Scope.EXCEPTIONS
+        )
+
+
+@policy(
+    scope=Scope.EXCEPTIONS,
+    obligation="An exception must not have expired.",
+    remedy="Follow the rule now, or renew the exception with a new reason.",
+)
+def exceptions_current(ledger: Ledger) -> Iterator[Violation]:
+    """An exception is a promise with a date."""
+    for exemption in ledger.topology.exceptions:
+        if exemption.expires < ledger.today:
+            yield _name(exemption), f"expired on {exemption.expires}"
+
+
+@policy(
+    scope=Scope.EXCEPTIONS,
+    obligation="An exception must set something aside.",
+    remedy="Remove it.",
+)
+def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
+    """An exception that sets nothing aside waits for a hole."""
+    for exemption in ledger.topology.exceptions:
+        if exemption.expires >= ledger.today and exemption.rule in RULES and exemption not in ledger.in_force:
+            yield _name(exemption), "sets nothing aside"
+
+
+@policy(
+    scope=Scope.EXCEPTIONS,
+    obligation="An exception must name one rule and one resource or flow, exactly.",
+    remedy="Name the rule and the resource as the finding does.",
+)
+def exceptions_exact(ledger: Ledger) -> Iterator[Violation]:
+    """A pattern would set aside what nobody has looked at."""
+    for exemption in ledger.topology.exceptions:
+        if exemption.rule not in RULES:
+            yield _name(exemption), f"rule {exemption.rule} does not exist"
+        # A flow to any other port ends in `:*`, which is its name and no pattern.
+        if any(sign in exemption.resource.removesuffix(":*") for sign in "*?["):
+            yield _name(exemption), "is a pattern"
+
+
+def _name(exemption: Exemption) -> str:
+    return f"exception {exemption.rule} for {exemption.resource}"

@@ -1,0 +1,129 @@
+"""Rules for flows: what can happen is what is declared, and no declaration overrides a role.
+
+Owns the comparison of the declared flows with those that the resources make possible. How packets move is
+`topology.reachability`'s. What a reader would get wrong: members of one Docker network reach each other on
+every port, because nothing stands between them; that is why a network is a zone, and roles say who may be
+on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.rule import Severity, Violation, policy
+from topology.model import Container, Flow, Guest, Role
+from topology.reach_intent import Intent, missing, surplus
+from topology.reach_result import How, Reach, UnknownNameError
+
+_INNER: Final = {Role.BACKEND, Role.QUERY}
+
+
+@policy(
+    obligation="Every flow that is possible must be declared.",
+    remedy="Close the way that the trace names, or declare the flow.",
+    severity=Severity.CRITICAL,
+)
+def undeclared_flows(graph: Graph) -> Iterator[Violation]:
+    """The proof itself; flows that a role forbids are told by `roles_hold`."""
+    forbidden = _Roles(graph.topology)
+    for flow in surplus(graph.reachability, Intent.of(graph.topology)):
+        if not forbidden.by(flow.source, flow.destination, flow.how, flow.trace.hops[0]):
+            yield str(flow), f"expected DENIED, got ALLOWED via {flow.trace}"
+
+
+@policy(
+    obligation="Every declared flow must be possible.",
+    remedy="Open the way that is missing, or remove the flow.",
+)
+def unreachable_flows(graph: Graph) -> Iterator[Violation]:
+    """A site that proves safe because nothing works is of no use."""
+    present = set(graph.reachability.names)
+    topology = graph.topology
+    known = topology.model_copy(
+        update={"flows": tuple(f for f in topology.flows if {f.source, f.destination} <= present)}
+    )
+    for flow in topology.flows:
+        for name in sorted({flow.source, flow.destination} - present):
+            yield str(flow), f"expected ALLOWED, got DENIED: {name} is not in the stack"
+    for denied in missing(graph.reachability, Intent.of(known)):
+        yield str(denied), f"expected ALLOWED, got DENIED: {'; '.join(denied.reasons)}"
+
+
+@policy(
+    obligation="What a zone's role forbids must be impossible, whatever is declared.",
+    remedy="Close the way that the trace names; a declaration does not help.",
+    severity=Severity.CRITICAL,
+)
+def roles_hold(graph: Graph) -> Iterator[Violation]:
+    """Hard rules: the backend is never a destination from outside or from the ingress, and so on."""
+    forbidden = _Roles(graph.topology)
+    seen: set[tuple[str, str]] = set()
+    for reach in graph.reachability.reaches():
+        for source in forbidden.sources(reach):
+            flow = reach.one(source)
+            if (str(flow), reach.destination) not in seen:
+                seen.add((str(flow), reach.destination))
+                yield str(flow), f"expected DENIED, got ALLOWED via {flow.trace}"
+
+
+@policy(
+    obligation="Every assertion beside the stack must hold.",
+    remedy="Close or open the way, or correct the assertion.",
+)
+def assertions_hold(graph: Graph) -> Iterator[Violation]:
+    """Accept and deny tests as data."""
+    for assertion in graph.topology.assertions:
+        for wanted, targets in ((True, assertion.accept), (False, assertion.deny)):
+            for target in targets:
+                flow = Flow.parse(f"{assertion.src} -> {target}")
+                try:
+                    verdict = graph.reachability.evaluate(flow.source, flow.destination, flow.port)
+                except UnknownNameError:
+                    yield str(flow), "is asserted, but one of its ends is not in the stack"
+                    continue
+                if verdict.allowed and not wanted:
+                    yield str(flow), f"expected DENIED, got ALLOWED via {verdict.trace}"
+                elif wanted and not verdict.allowed:
+                    yield str(flow), f"expected ALLOWED, got DENIED: {'; '.join(verdict.reasons)}"
+
+
+class _Roles:
+    """Who may never reach whom, by the roles of the destination's zones."""
+
+    def __init__(self, topology: Declared) -> None:
+        self._topology = topology
+        self._outside = {"internet", *(zone.name for zone in topology.management)}
+
+    def sources(self, reach: Reach) -> Iterator[str]:
+        """Sources of a bundle that may never be there; among neighbours only the ingress can be wrong."""
+        candidates: Iterable[str] = reach.sources
+        if reach.how is How.NEIGHBOUR:
+            candidates = [name for name in (self._topology.ingress.name,) if name in reach.sources]
+        hop = reach.trace.hops[0]
+        yield from (source for source in candidates if self.by(source, reach.destination, reach.how, hop))
+
+    def by(self, source: str, destination: str, how: How, hop: str) -> bool:
+        """Whether a role forbids the flow; `hop` is the first of its trace."""
+        topology = self._topology
+        service = topology.services.get(destination)
+        if service is None or source == destination or service == topology.ingress:
+            return False
+        roles = {topology.zones[name].role for name in service.zones}
+        through_ingress = how is How.PROXIED and hop == topology.ingress.name
+        if source in {topology.docker.name, topology.proxmox.name}:
+            return False
+        if roles & _INNER and not roles & {Role.FRONTEND}:
+            return source == topology.ingress.name or how is How.PROXIED or not self._is_container(source)
+        if through_ingress or source == topology.ingress.name:
+            return False
+        if Role.ISOLATED in roles:
+            return True
+        return source in self._outside or isinstance(topology.services.get(source), Guest) != isinstance(
+            service, Guest
+        )
+
+    def _is_container(self, name: str) -> bool:
+        return isinstance(self._topology.services.get(name), Container)

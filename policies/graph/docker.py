@@ -1,0 +1,356 @@
+"""The docker provider's resources: which of their properties carry traffic, and what those mean.
+
+It judges nothing. What a reader would get wrong: the provider takes a container off the default bridge only
+when `networksAdvanced` is set, and a `networkMode` that is no mode names a network that the container
+joins.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from policies import traefik
+from policies.graph.inputs import Address, Inputs, Settings
+from topology.model import Protocol, Topology
+
+
+class NetworkLeg(Inputs, inert="gw_priority mac_address"):
+    """A container's place on a network."""
+
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    driver_opts: tuple[str, ...] = ()
+    ipv4_address: Address = None
+    ipv6_address: str | None = None
+    link_local_ips: tuple[str, ...] = ()
+
+
+class PublishedPort(Inputs):
+    """A port of the container on the host; without `external` the engine draws one."""
+
+    internal: int
+    external: int | None = None
+    ip: str = "0.0.0.0"  # noqa: S104  # the provider's default
+    protocol: Protocol = Protocol.TCP
+
+    def __str__(self) -> str:
+        where = "a random port" if self.external is None else f"{self.ip}:{self.external}"
+        return f"{where} -> {self.internal}/{self.protocol}"
+
+
+class Upload(Inputs, inert="group owner permissions source_hash"):
+    """A file put into a container. `text` is None when only the file named by `source` holds it."""
+
+    file: str
+    content: str | None = None
+    content_base64: str | None = None
+    source: str | None = None
+    executable: bool = False
+
+    @property
+    def text(self) -> str | None:
+        """What the file holds, as far as the resource says."""
+        if self.content is not None or not self.content_base64:
+            return self.content
+        try:
+            return base64.b64decode(self.content_base64, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+
+
+class VolumeMount(Inputs, inert="selinux_relabel"):
+    """A volume, a host path or another container's volumes in a container."""
+
+    container_path: str = ""
+    from_container: str | None = None
+    host_path: str | None = None
+    read_only: bool = False
+    volume_name: str | None = None
+
+
+class BindOptions(Inputs):
+    """How mounts inside a bind are passed on."""
+
+    propagation: str = ""
+
+
+class VolumeOptions(Inputs, inert="labels no_copy subpath"):
+    """Options of a volume made on the fly."""
+
+    driver_name: str = ""
+    driver_options: Mapping[str, str] = {}
+
+
+class Mount(Inputs, inert="tmpfs_options"):
+    """A mount in the newer spelling."""
+
+    target: str = ""
+    type: str = ""
+    source: str | None = None
+    read_only: bool = False
+    bind_options: BindOptions = BindOptions()
+    volume_options: VolumeOptions = VolumeOptions()
+
+
+class Capabilities(Inputs):
+    """Capabilities beside the engine's default set."""
+
+    adds: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+
+
+class Device(Inputs, inert="container_path permissions"):
+    """A device of the host in a container."""
+
+    host_path: str
+
+
+class HostEntry(Inputs):
+    """A line of a container's /etc/hosts."""
+
+    host: str
+    ip: str
+
+
+class Label(Inputs):
+    """A label of a container."""
+
+    label: str
+    value: str = ""
+
+
+class Container(
+    Inputs,
+    inert="attach cgroup_parent container_read_refresh_timeout_milliseconds cpu_period cpu_quota cpu_set "
+    "cpu_shares cpus destroy_grace_seconds device_read_bps device_read_iops device_write_bps "
+    "device_write_iops dns_opts dns_searches domainname group_adds hostname init log_opts logs "
+    "max_retry_count memory memory_reservation memory_swap must_run platform read_only remove_volumes "
+    "restart rm shm_size start stdin_open stop_signal stop_timeout storage_opts tmpfs tty ulimits user "
+    "wait wait_timeout working_dir",
+):
+    """docker.Container."""
+
+    name: str = ""
+    image: str = ""
+    capabilities: Capabilities = Capabilities()
+    cgroupns_mode: str = ""
+    command: tuple[str, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    device_requests: tuple[Mapping[str, Any], ...] = ()
+    devices: tuple[Device, ...] = ()
+    dns: tuple[str, ...] = ()
+    entrypoints: tuple[str, ...] = ()
+    envs: tuple[str, ...] = ()
+    gpus: str = ""
+    healthcheck: Mapping[str, Any] = {}
+    hosts: tuple[HostEntry, ...] = ()
+    ipc_mode: str = ""
+    labels: tuple[Label, ...] = ()
+    log_driver: str = "json-file"
+    mounts: tuple[Mount, ...] = ()
+    network_mode: str = "bridge"
+    networks_advanced: tuple[NetworkLeg, ...] = ()
+    pid_mode: str = ""
+    ports: tuple[PublishedPort, ...] = ()
+    privileged: bool = False
+    publish_all_ports: bool = False
+    runtime: str = ""
+    security_opts: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = {}
+    uploads: tuple[Upload, ...] = ()
+    userns_mode: str = ""
+    volumes: tuple[VolumeMount, ...] = ()
+
+    @cached_property
+    def shares(self) -> str | None:
+        """Name of the container whose network stack this one uses."""
+        mode, _, other = self.network_mode.partition(":")
+        return other if mode == "container" else None
+
+    @cached_property
+    def legs(self) -> tuple[NetworkLeg, ...]:
+        """Networks it joins; a mode that is no mode names one as well."""
+        modes = {"", "bridge", "default", "host", "none"}
+        named = () if self.network_mode in modes or self.shares else (NetworkLeg(name=self.network_mode),)
+        return (*self.networks_advanced, *named)
+
+    @cached_property
+    def binds(self) -> tuple[Bind, ...]:
+        """Everything mounted into it, in one spelling."""
+        return (
+            *(
+                Bind(
+                    target=v.container_path,
+                    host_path=v.host_path,
+                    volume=v.volume_name,
+                    read_only=v.read_only,
+                )
+                for v in self.volumes
+            ),
+            *(
+                Bind(
+                    target=m.target,
+                    host_path=m.source if m.type == "bind" else m.volume_options.driver_options.get("device"),
+                    volume=m.source if m.type == "volume" else None,
+                    read_only=m.read_only,
+                    shared=m.bind_options.propagation in {"shared", "rshared", "slave", "rslave"},
+                )
+                for m in self.mounts
+                if m.type != "tmpfs"
+            ),
+        )
+
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """Environment variables by name."""
+        return {key: value for key, _, value in (env.partition("=") for env in self.envs)}
+
+    def is_proxy(self, topology: Topology) -> bool:
+        """Whether it runs Traefik."""
+        return (
+            self.name == topology.physical(topology.ingress.name)
+            or "traefik" in self.image.rpartition("/")[2]
+        )
+
+    @cached_property
+    def documents(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """Its YAML files as (path, content); what does not parse is for the software to complain about."""
+        loaded = []
+        for upload in self.uploads:
+            if upload.file.endswith((".yml", ".yaml")) and upload.text:
+                with suppress(yaml.YAMLError):
+                    loaded.append((upload.file, yaml.load(upload.text, Loader=traefik.LOADER)))  # noqa: S506
+        return tuple((file, content) for file, content in loaded if isinstance(content, Mapping))
+
+    @cached_property
+    def traefik(self) -> traefik.Configuration:
+        """Its configuration, if it runs Traefik."""
+        return traefik.read(
+            arguments=(*self.entrypoints, *self.command),
+            environment=self.environment,
+            files={upload.file: upload.text for upload in self.uploads},
+            mounts=tuple(bind.target for bind in self.binds),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bind:
+    """Something of the host, or a volume, at `target` in a container."""
+
+    target: str
+    host_path: str | None = None
+    volume: str | None = None
+    read_only: bool = False
+    shared: bool = False
+
+
+class IpamConfig(Inputs, inert="aux_address ip_range"):
+    """Addresses of a Docker network."""
+
+    subnet: str = ""
+    gateway: str = ""
+
+
+class Network(Inputs, inert="labels"):
+    """docker.Network."""
+
+    name: str = ""
+    attachable: bool = False
+    driver: str = "bridge"
+    ingress: bool = False
+    internal: bool = False
+    ipam_configs: tuple[IpamConfig, ...] = ()
+    ipam_driver: str = "default"
+    ipv6: bool = False
+    options: Mapping[str, str] = {}
+
+    def option(self, name: str) -> str:
+        """A bridge option by the last word of its name."""
+        return self.options.get(f"com.docker.network.bridge.{name}", "")
+
+    @property
+    def closed_to_host(self) -> bool:
+        """Whether members have no gateway address; isolated gateway mode is ignored before engine 28."""
+        return self.option("inhibit_ipv4") == "true"
+
+
+class Volume(Inputs, inert="labels"):
+    """docker.Volume."""
+
+    name: str = ""
+    driver: str = "local"
+    driver_opts: Mapping[str, str] = {}
+
+
+class RemoteImage(Inputs, inert="force_remove keep_locally platform pull_triggers triggers"):
+    """docker.RemoteImage, pulled; building one runs commands on the engine's host and is not understood."""
+
+    name: str = ""
+
+
+class SwarmPort(Inputs, inert="name"):
+    """A published port of a Swarm service."""
+
+    target_port: int
+    published_port: int | None = None
+    protocol: Protocol = Protocol.TCP
+    publish_mode: str = "ingress"
+
+    def __str__(self) -> str:
+        return f"{self.published_port or 'a random port'} -> {self.target_port}/{self.protocol}"
+
+
+class SwarmEndpoint(Inputs, inert="mode"):
+    """Endpoint of a Swarm service."""
+
+    ports: tuple[SwarmPort, ...] = ()
+
+
+class SwarmNetwork(Inputs, inert="driver_opts id"):
+    """A network of a Swarm service."""
+
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class SwarmTask(
+    Inputs, inert="container_spec force_update log_driver placement resources restart_policy runtime"
+):
+    """What a Swarm service runs."""
+
+    networks_advanceds: tuple[SwarmNetwork, ...] = ()
+
+
+class SwarmService(Inputs, inert="auth converge_config labels mode rollback_config update_config"):
+    """docker.Service: its ports and networks become facts, but nothing else of it can be proved."""
+
+    name: str = ""
+    task_spec: SwarmTask = SwarmTask()
+    endpoint_spec: SwarmEndpoint = SwarmEndpoint()
+
+
+class DockerProvider(Settings):
+    """Where the engine is. A provider's other settings carry credentials, not the site's traffic."""
+
+    host: str = ""
+    ca_material: str = ""
+    cert_material: str = ""
+    cert_path: str = ""
+    ssh_opts: tuple[str, ...] | str = ()
+
+    @property
+    def unverified(self) -> str:
+        """Why the engine's identity is not checked, or nothing."""
+        if self.host.startswith(("tcp://", "http://")) and not (self.cert_path or self.cert_material):
+            return "host is reached without TLS"
+        return (
+            "sshOpts switch host key checking off" if "StrictHostKeyChecking=no" in str(self.ssh_opts) else ""
+        )

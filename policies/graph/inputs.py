@@ -1,0 +1,63 @@
+"""What the inputs of all providers have in common when they are read.
+
+Owns how a value that is not understood, not known or of the wrong kind becomes a fault instead of an
+accident. What a reader would get wrong: a property that no class names is a fault. `inert` lists those that
+were looked at and carry no traffic; they are left out before reading, so they alone may be unknown before
+creation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic.alias_generators import to_camel
+
+
+class Inputs(BaseModel):
+    """Inputs of a resource, or a value inside them."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, coerce_numbers_to_str=True
+    )
+    _inert: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, inert: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._inert |= {to_camel(name) for name in inert.split()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_inert(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {key: value for key, value in values.items() if key not in cls._inert}
+
+
+class Settings(Inputs):
+    """Inputs of which only some matter, whatever the others are."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Nothing(Settings):
+    """Inputs of something that carries no traffic of its own."""
+
+
+class Foreign(Settings):
+    """Inputs of a type that nobody here understands."""
+
+
+def address(value: Any) -> Any:
+    """Read an address, with or without its prefix length; `dhcp` is none that anybody knows."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return IPv4Interface(value).ip
+    except ValueError:
+        return None
+
+
+Address = Annotated[IPv4Address | None, BeforeValidator(address)]

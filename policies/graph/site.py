@@ -1,0 +1,399 @@
+"""The graph of a stack: every resource that was read, and the facts that follow from them all together.
+
+It judges nothing. What a reader would get wrong: resources are linked by the names and numbers that the
+program chose, never by ids, because only those are known before anything is created.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import topology.facts as fact
+from policies.declared import Declared
+from policies.graph.docker import Container, Network, SwarmService, Volume
+from policies.graph.inputs import Inputs, address
+from policies.graph.proxmox import (
+    Alias,
+    Bridge,
+    DatacenterFirewall,
+    FirewallOptions,
+    FirewallRules,
+    Ipset,
+    NodeFirewall,
+    SecurityGroup,
+    SystemContainer,
+    VirtualMachine,
+    VlanInterface,
+    bare_name,
+    tag,
+)
+from policies.graph.view import Command, View
+from topology.model import INTERNET
+from topology.reach_proxy import parse_dynamic
+from topology.reachability import Reachability
+
+_T = TypeVar("_T", bound=Inputs)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Every resource that the pack understands, by what it is, and the facts that follow from them all."""
+
+    views: tuple[View[Any], ...]
+    topology: Declared
+
+    def __post_init__(self) -> None:
+        """Order the resources, which the engine hands over as they come."""
+        object.__setattr__(
+            self, "views", tuple(sorted(self.views, key=lambda each: (each.name, each.resource.urn)))
+        )
+
+    @cached_property
+    def _by_kind(self) -> Mapping[type[Inputs], list[View[Any]]]:
+        kinds = defaultdict(list)
+        for each in self.views:
+            kinds[type(each.inputs)].append(each)
+        return kinds
+
+    def of(self, kind: type[_T]) -> list[View[_T]]:
+        """Every resource of one kind."""
+        return self._by_kind.get(kind, [])
+
+    @cached_property
+    def guests(self) -> list[View[Any]]:
+        """Virtual machines and system containers."""
+        return [*self.of(VirtualMachine), *self.of(SystemContainer)]
+
+    @cached_property
+    def zones(self) -> Mapping[str, str]:
+        """Physical name of a Docker network -> what flows and traces call it."""
+        own = {self.topology.physical(z.network): z.name for z in self.topology.zones.values() if z.is_docker}
+        return own | {self.topology.physical(z.network): z.network for z in self.topology.vlans}
+
+    @cached_property
+    def groups(self) -> Mapping[str, View[SecurityGroup]]:
+        """Security groups by their name."""
+        return {each.inputs.name: each for each in self.of(SecurityGroup)}
+
+    @cached_property
+    def named(self) -> Mapping[tuple[type[Inputs], int | None, str], Ipset | Alias]:
+        """Ipsets and aliases by kind, by the guest they belong to (None: all), and by name."""
+        found: list[View[Any]] = [*self.of(Ipset), *self.of(Alias)]
+        return {
+            (type(each.inputs), each.inputs.guest, bare_name(each.inputs.name)): each.inputs for each in found
+        }
+
+    @cached_property
+    def volumes(self) -> Mapping[str, Volume]:
+        """Volumes by their name."""
+        return {each.inputs.name: each.inputs for each in self.of(Volume)}
+
+    def keys(self, view: View[Any]) -> Iterator[tuple[object, ...]]:
+        """What a resource makes, in words; two resources with the same words make the same thing."""
+        inputs = view.inputs
+        match inputs:
+            case Container() | SwarmService():
+                yield "container", inputs.name
+            case Network():
+                yield "network", inputs.name
+            case Volume():
+                yield "volume", inputs.name
+            case VirtualMachine() | SystemContainer():
+                yield from (("guest", inputs.name), ("guest", inputs.vm_id))
+                yield from (
+                    ("address", c.ipv4.address) for c in inputs.initialization.ip_configs if c.ipv4.address
+                )
+            case FirewallOptions() | FirewallRules():
+                what = "options" if isinstance(inputs, FirewallOptions) else "rules"
+                yield f"firewall {what} of", inputs.guest or inputs.node_name or "the datacenter"
+            case Ipset() | Alias():
+                yield type(inputs).__name__.lower(), inputs.name, "of", inputs.guest or "the datacenter"
+            case SecurityGroup():
+                yield "security group", inputs.name
+            case DatacenterFirewall():
+                yield ("datacenter firewall",)
+            case NodeFirewall() | Bridge() | VlanInterface():
+                yield type(inputs).__name__, inputs.node_name, getattr(inputs, "name", "")
+
+    def called(self, physical: str) -> str:
+        """The declared name of a container or guest, else its own."""
+        return self.topology.logical.get(physical, physical)
+
+    @cached_property
+    def facts(self) -> fact.Facts:
+        """Everything that is, as the engine wants it."""
+        return fact.Facts(
+            outsides=tuple(self._outsides()),
+            hosts=tuple(self._hosts()),
+            networks=tuple(self._networks()),
+            containers=(*self._containers(), *self._swarm()),
+            guests=tuple(self._guests()),
+            datacenter=self._datacenter(),
+            proxies=tuple(self._proxies()),
+        )
+
+    @cached_property
+    def reachability(self) -> Reachability:
+        """The engine on these facts."""
+        return Reachability(self.facts)
+
+    def _outsides(self) -> Iterator[fact.Outside]:
+        for name, prefix in [(INTERNET, None), *((z.name, z.prefix) for z in self.topology.management)]:
+            ports = tuple(dict.fromkeys(flow.port for flow in self.topology.flows_to(name)))
+            yield fact.Outside(name=name, origin="config", prefix=prefix, ports=ports)
+
+    def _hosts(self) -> Iterator[fact.Host]:
+        docker, proxmox = self.topology.docker, self.topology.proxmox
+        outside = tuple(
+            fact.HostLeg(place=name) for name in (INTERNET, *(z.name for z in self.topology.management))
+        )
+        yield fact.Host(name=docker.name, origin="config", legs=outside)
+        switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
+        own = [
+            each
+            for each in self.of(FirewallRules)
+            if not each.inputs.guest and each.inputs.node_name == proxmox.node
+        ]
+        interfaces: list[View[Any]] = [*self.of(Bridge), *self.of(VlanInterface)]
+        inside = (
+            fact.HostLeg(place=self._place(each), address=each.inputs.address)
+            for each in interfaces
+            if each.inputs.address or each.inputs.address6
+        )
+        yield fact.Host(
+            name=proxmox.name,
+            origin="config",
+            legs=(*outside, *inside),
+            ports=proxmox.ports,
+            firewall=fact.HostFirewall(
+                origin=switches[0].name if switches else "config",
+                enabled=all(each.inputs.enabled for each in switches),
+                rules=tuple(rule for each in own for rule in _rules(each)),
+            ),
+        )
+
+    @staticmethod
+    def _place(each: View[Any]) -> fact.Vlan:
+        if isinstance(each.inputs, Bridge):
+            return fact.Vlan(bridge=each.inputs.name)
+        return fact.Vlan(bridge=each.inputs.interface, tag=each.inputs.vlan)
+
+    def _networks(self) -> Iterator[fact.Network]:
+        drivers = {driver.value: driver for driver in fact.Driver}
+        for each in self.of(Network):
+            network = each.inputs
+            if network.driver not in drivers:
+                continue
+            yield fact.Network(
+                name=self.zones.get(network.name, network.name),
+                origin=each.name,
+                host=self.topology.docker.name,
+                driver=drivers[network.driver],
+                internal=network.internal,
+                icc=network.option("enable_icc") != "false"
+                and network.options.get("macvlan_mode") != "private",
+                masquerade=network.option("enable_ip_masquerade") != "false",
+                host_reachable=not (network.closed_to_host or self._is_guarded(network)),
+                vlan=self.parent_vlan(network),
+            )
+
+    @cached_property
+    def host_rules(self) -> bool:
+        """Whether Docker-SRV's own rules are installed."""
+        return any(each.inputs.is_ours(self.topology) for each in self.of(Command))
+
+    def _is_guarded(self, network: Network) -> bool:
+        """Whether the host's own rules name its bridge."""
+        zones = [zone for zone in self.topology.zones.values() if zone.is_docker]
+        return self.host_rules and network.option("name") in {self.topology.bridge(zone) for zone in zones}
+
+    def parent_vlan(self, network: Network) -> fact.Vlan | None:
+        """Where the parent interface of a macvlan network leads; None is unknown: every VLAN."""
+        trunk, _, tag = network.options.get("parent", "").rpartition(".")
+        if trunk == self.topology.docker.trunk and tag.isdigit():
+            return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=int(tag))
+        return None
+
+    def _containers(self) -> Iterator[fact.Container]:
+        modes = {mode.value: mode for mode in fact.Mode}
+        for each in self.of(Container):
+            container = each.inputs
+            name = self.called(container.name)
+            service = self.topology.services.get(name)
+            yield fact.Container(
+                name=name,
+                origin=each.name,
+                host=self.topology.docker.name,
+                mode=modes.get(container.network_mode, fact.Mode.BRIDGE),
+                shares=self.called(container.shares) if container.shares else None,
+                legs=tuple(
+                    fact.Leg(
+                        network=self.zones.get(leg.name, leg.name),
+                        address=leg.ipv4_address,
+                        names=leg.aliases,
+                    )
+                    for leg in container.legs
+                ),
+                names=(container.name,),
+                ports=service.ports if service else (),
+                published=tuple(
+                    fact.Published(
+                        internal=port.internal,
+                        external=port.external,
+                        protocol=port.protocol,
+                        address=address(port.ip) or fact.ANY_ADDRESS,
+                    )
+                    for port in container.ports
+                ),
+                publish_all=container.publish_all_ports
+                or any(fault.path.startswith("ports") for fault in each.faults),
+                labels={label.label: label.value for label in container.labels},
+            )
+
+    def _swarm(self) -> Iterator[fact.Container]:
+        for each in self.of(SwarmService):
+            yield fact.Container(
+                name=self.called(each.inputs.name),
+                origin=each.name,
+                host=self.topology.docker.name,
+                legs=tuple(
+                    fact.Leg(network=self.zones.get(network.name, network.name), names=network.aliases)
+                    for network in each.inputs.task_spec.networks_advanceds
+                ),
+                names=(each.inputs.name,),
+                published=tuple(
+                    fact.Published(
+                        internal=port.target_port,
+                        external=port.published_port,
+                        protocol=port.protocol,
+                        everywhere=port.publish_mode == "ingress",
+                    )
+                    for port in each.inputs.endpoint_spec.ports
+                ),
+            )
+
+    def _guests(self) -> Iterator[fact.Guest]:
+        for each in self.guests:
+            guest = each.inputs
+            name = self.called(guest.name)
+            service = self.topology.services.get(name)
+            addresses = [config.ipv4.address for config in guest.initialization.ip_configs]
+            yield fact.Guest(
+                name=name,
+                origin=each.name,
+                nics=tuple(
+                    fact.Nic(
+                        name=f"net{index}",
+                        bridge=card.bridge,
+                        tag=card.vlan_id or None,
+                        trunks=tuple(tag(part) for part in re.split(r"[;,\s]+", card.trunks) if part),
+                        firewall=card.firewall,
+                        address=addresses[index] if index < len(addresses) else None,
+                    )
+                    for index, card in enumerate(guest.cards)
+                    if card.connected
+                ),
+                ports=service.ports if service else (),
+                lxc=isinstance(guest, SystemContainer),
+                firewall=self._guest_firewall(guest.vm_id, each.name),
+            )
+
+    @cached_property
+    def scoped(self) -> Mapping[int | None, list[View[Any]]]:
+        """What of the firewall belongs to each guest, by its id; None: to no guest."""
+        found = defaultdict(list)
+        for kind in (FirewallOptions, FirewallRules, Ipset, Alias):
+            for each in self.of(kind):
+                found[each.inputs.guest].append(each)
+        return found
+
+    def _guest_firewall(self, vm_id: int | None, origin: str) -> fact.GuestFirewall:
+        own = self.scoped.get(vm_id, []) if vm_id else []
+        options = next((each for each in own if isinstance(each.inputs, FirewallOptions)), None)
+        rules, ipsets, aliases = _firewall(own)
+        return fact.GuestFirewall(
+            origin=options.name if options else origin,
+            enabled=options.inputs.enabled if options else False,
+            input_policy=options.inputs.input_policy if options else "DROP",
+            output_policy=options.inputs.output_policy if options else "ACCEPT",
+            ipfilter=options.inputs.ipfilter if options else False,
+            rules=rules,
+            ipsets=ipsets,
+            aliases=aliases,
+        )
+
+    def _datacenter(self) -> fact.Datacenter | None:
+        rules, ipsets, aliases = _firewall(
+            [each for each in self.scoped.get(None, []) if not each.inputs.node_name]
+        )
+        groups = {each.inputs.name: tuple(_rules(each)) for each in self.of(SecurityGroup)}
+        switch = next(iter(self.of(DatacenterFirewall)), None)
+        return fact.Datacenter(
+            origin=switch.name if switch else "none",
+            enabled=switch.inputs.enabled if switch else False,
+            input_policy=switch.inputs.input_policy if switch else "DROP",
+            output_policy=switch.inputs.output_policy if switch else "ACCEPT",
+            rules=rules,
+            groups=groups,
+            ipsets=ipsets,
+            aliases=aliases,
+        )
+
+    def _proxies(self) -> Iterator[fact.Proxy]:
+        for each in self.of(Container):
+            if not each.inputs.is_proxy(self.topology):
+                continue
+            configuration = each.inputs.traefik
+            parsed = [parse_dynamic(content, path) for path, content in configuration.dynamic]
+            yield fact.Proxy(
+                container=self.called(each.inputs.name),
+                origin=each.name,
+                entrypoints=configuration.entrypoints,
+                routers=tuple(router for routers, _ in parsed for router in routers),
+                services=tuple(service for _, services in parsed for service in services),
+                labels=configuration.reads_labels,
+                exposed_by_default=configuration.exposed_by_default,
+            )
+
+
+def _rules(each: View[Any]) -> Iterator[fact.Rule]:
+    for index, rule in enumerate(each.inputs.rules):
+        yield fact.Rule(
+            origin=f"{each.name} rule {index}",
+            type="group" if rule.security_group else rule.type,
+            action=rule.action or "ACCEPT",
+            enabled=rule.enabled,
+            macro=rule.macro or None,
+            proto=rule.proto or None,
+            source=rule.source or None,
+            dest=rule.dest or None,
+            sport=rule.sport or None,
+            dport=rule.dport or None,
+            iface=rule.iface or None,
+            group=rule.security_group or None,
+        )
+
+
+def _firewall(
+    own: Iterable[View[Any]],
+) -> tuple[tuple[fact.Rule, ...], dict[str, tuple[fact.IpsetEntry, ...]], dict[str, str]]:
+    """Rules, ipsets and aliases among what belongs to one guest, or to the datacenter."""
+    rules: list[fact.Rule] = []
+    ipsets: dict[str, tuple[fact.IpsetEntry, ...]] = {}
+    aliases: dict[str, str] = {}
+    for each in own:
+        match each.inputs:
+            case FirewallRules():
+                rules.extend(_rules(each))
+            case Ipset():
+                ipsets[each.inputs.name] = tuple(
+                    fact.IpsetEntry(cidr=member.name, nomatch=member.nomatch) for member in each.inputs.cidrs
+                )
+            case Alias():
+                aliases[each.inputs.name] = each.inputs.cidr
+    return tuple(rules), ipsets, aliases

@@ -1,0 +1,155 @@
+"""A resource with its inputs read, for every type that the pack understands.
+
+Owns the list of types. What a reader would get wrong: a type that is not on the list is `Foreign`, and that
+is a violation, not an oversight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import ConfigDict, ValidationError
+
+from policies.graph import docker, proxmox
+from policies.graph.inputs import Foreign, Inputs, Nothing, Settings
+from policies.resources import UNKNOWN, Resource, Trail
+from topology import host_rules
+from topology.model import Topology
+
+
+class Connection(Settings):
+    """How a remote command reaches its host."""
+
+    host: str = ""
+    host_key: str = ""
+
+
+class Command(Inputs, inert="addPreviousOutputInEnv"):
+    """command:*: anything at all may happen in it, so only the project's own is told apart."""
+
+    model_config = ConfigDict(extra="allow")
+    create: str = ""
+    delete: str = ""
+    stdin: str = ""
+    connection: Connection | None = None
+
+    def is_ours(self, topology: Topology) -> bool:
+        """Whether it installs Docker-SRV's own rules for this site, word for word, there and nowhere else."""
+        ssh, there = topology.docker.ssh, self.connection
+        # The engine hands mappings over with sorted keys, a stack file in the order of its author.
+        by_name = topology.model_copy(update={"zones": dict(sorted(topology.zones.items()))})
+        return (
+            not self.model_extra
+            and (self.create, self.delete) == (host_rules.INSTALL, host_rules.remove(topology))
+            and self.stdin in {host_rules.rules(topology), host_rules.rules(by_name)}
+            and (there and (there.host, there.host_key)) == (ssh and (ssh.address, ssh.host_key))
+        )
+
+
+_FIREWALL: Final = "proxmoxve:firewall/"
+_LINUX: Final = "proxmoxve:network/linux/"
+TYPES: Final[Mapping[str, type[Inputs]]] = {
+    "pulumi:pulumi:Stack": Nothing,
+    "pulumi:pulumi:StackReference": Nothing,
+    "pulumi:providers:pulumi": Nothing,
+    "pulumi:providers:command": Nothing,
+    "pulumi:providers:docker": docker.DockerProvider,
+    "pulumi:providers:proxmoxve": proxmox.ProxmoxProvider,
+    "docker:index/container:Container": docker.Container,
+    "docker:index/network:Network": docker.Network,
+    "docker:index/volume:Volume": docker.Volume,
+    "docker:index/remoteImage:RemoteImage": docker.RemoteImage,
+    "docker:index/service:Service": docker.SwarmService,
+    "proxmoxve:index/vmLegacy:VmLegacy": proxmox.VirtualMachine,
+    "proxmoxve:index/containerLegacy:ContainerLegacy": proxmox.SystemContainer,
+    f"{_FIREWALL}rulesLegacy:RulesLegacy": proxmox.FirewallRules,
+    f"{_FIREWALL}ipsetLegacy:IpsetLegacy": proxmox.Ipset,
+    f"{_FIREWALL}aliasLegacy:AliasLegacy": proxmox.Alias,
+    f"{_FIREWALL}optionsLegacy:OptionsLegacy": proxmox.FirewallOptions,
+    "proxmoxve:cluster/firewall/security/groupLegacy:GroupLegacy": proxmox.SecurityGroup,
+    "proxmoxve:cluster/firewallLegacy:FirewallLegacy": proxmox.DatacenterFirewall,
+    "proxmoxve:node/firewall:Firewall": proxmox.NodeFirewall,
+    "proxmoxve:node/firewallLegacy:FirewallLegacy": proxmox.NodeFirewall,
+    f"{_LINUX}bridge:Bridge": proxmox.Bridge,
+    f"{_LINUX}bridgeLegacy:BridgeLegacy": proxmox.Bridge,
+    f"{_LINUX}vlan:Vlan": proxmox.VlanInterface,
+    f"{_LINUX}vlanLegacy:VlanLegacy": proxmox.VlanInterface,
+    "command:local:Command": Command,
+    "command:remote:Command": Command,
+    "command:remote:CopyFile": Command,
+    "command:remote:CopyToRemote": Command,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """An input that can't be read: `why` is `unknown`, `unrecognised` or `malformed`; never the value."""
+
+    path: str
+    why: str
+
+
+_T = TypeVar("_T", bound=Inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Generic[_T]):
+    """A resource with its inputs read; `inputs` hold what is left without the faults."""
+
+    resource: Resource
+    inputs: _T
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The resource's name in the program."""
+        return self.resource.name
+
+
+def view(resource: Resource) -> View[Any]:
+    """Read a resource; `Foreign` is one that the pack does not understand."""
+    kind = TYPES.get(resource.type) or (Nothing if _is_bare(resource) else Foreign)
+    try:
+        return View(resource=resource, inputs=kind.model_validate(resource.inputs))
+    except ValidationError as error:
+        faults = [
+            (item["loc"], item["type"]) for item in error.errors(include_input=False, include_url=False)
+        ]
+        bad = {where[0] for where, _ in faults}
+        rest = {key: value for key, value in resource.inputs.items() if key not in bad}
+        return View(
+            resource=resource,
+            inputs=kind.model_validate(rest),
+            faults=tuple(
+                dict.fromkeys(
+                    Fault(path=dotted(where), why=_why(resource.inputs, where, kind))
+                    for where, kind in faults
+                )
+            ),
+        )
+
+
+def _is_bare(resource: Resource) -> bool:
+    """Whether it is a component or a provider, which are judged by their resources."""
+    package = resource.type.partition(":")[0]
+    if package == "pulumi":
+        return resource.type.startswith("pulumi:providers:")
+    return not resource.provider and package not in {"docker", "proxmoxve", "command"}
+
+
+def dotted(trail: Iterable[str | int]) -> str:
+    """Write a place as `ports[0].external`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in trail).lstrip(".")
+
+
+def _why(inputs: Mapping[str, Any], where: Trail, kind: str) -> str:
+    value: Any = inputs
+    for step in where:
+        if value is UNKNOWN or not isinstance(value, Mapping | list):
+            break
+        value = value.get(step) if isinstance(value, Mapping) else value[int(step)]
+    if value is UNKNOWN:
+        return "unknown"
+    return "unrecognised" if kind == "extra_forbidden" else "malformed"

@@ -1,0 +1,71 @@
+"""Judges resources against a declared topology: the one function behind pack, command and tests.
+
+Owns the order of judging and the list of rules. What a reader would get wrong: nothing here knows who asks.
+The pack, `pulumi policy analyze` and pytest get the same findings because they call the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from policies import closed, containers, exceptions, flows, guests, ingress, networks, secrecy, targets
+from policies.declared import Declared
+from policies.exceptions import Ledger
+from policies.graph.site import Graph
+from policies.graph.view import View, view
+from policies.resources import Resource
+from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
+from topology.model import Exemption, Topology
+
+GROUPS = (closed, containers, networks, guests, ingress, targets, secrecy, flows, exceptions)
+"""The modules that hold the rules, in the order of the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What stands against the stack, and the exceptions without which it would be more."""
+
+    findings: tuple[Finding, ...]
+    in_force: tuple[Exemption, ...]
+
+
+def judge(
+    resources: Iterable[Resource], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
+) -> Verdict:
+    """Judge a whole stack."""
+    declared = Declared.of(topology)
+    graph = Graph(tuple(map(view, resources)), declared)
+    found = [finding for each in graph.views for finding in judge_resource(each, declared, rules)]
+    return conclude([*found, *judge_stack(graph, rules)], topology, today, rules)
+
+
+def judge_resource(each: View[Any], topology: Declared, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
+    """What one resource shows by itself."""
+    kind = type(each.inputs)
+    return [
+        finding for rule in rules.values() if kind in rule.on for finding in of_resource(rule, each, topology)
+    ]
+
+
+def judge_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
+    """What only the whole stack shows."""
+    return [
+        finding for rule in rules.values() if rule.scope is Scope.STACK for finding in of_stack(rule, graph)
+    ]
+
+
+def conclude(
+    findings: list[Finding], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
+) -> Verdict:
+    """Set aside what is excepted, and judge the exceptions."""
+    ledger = Ledger(findings=findings, topology=topology, today=today)
+    own = [
+        finding
+        for rule in rules.values()
+        if rule.scope is Scope.EXCEPTIONS
+        for finding in of_stack(rule, ledger)
+    ]
+    return Verdict(findings=(*ledger.kept, *own), in_force=ledger.in_force)

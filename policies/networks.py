@@ -1,0 +1,210 @@
+"""Rules for Docker networks: each is a declared zone, sealed as its role says, and joined by whom it is
+for.
+
+Owns networks and who joins them. What a reader would get wrong: `internal` keeps packets from leaving by
+the host, but not from reaching the host itself on the gateway's address; that is what `inhibit_ipv4` is
+for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from policies.declared import Declared
+from policies.graph.docker import Container, Network
+from policies.graph.site import Graph
+from policies.graph.view import View
+from policies.rule import Severity, Violation, cis_docker, policy
+from topology.model import Role, Zone
+
+_BRIDGE: Final = "com.docker.network.bridge."
+_SEALED: Final = {f"{_BRIDGE}gateway_mode_ipv4": {"isolated"}, f"{_BRIDGE}inhibit_ipv4": {"true"}}
+_OPEN: Final = {
+    f"{_BRIDGE}enable_icc": {"false"},
+    f"{_BRIDGE}enable_ip_masquerade": {"false", "true"},
+    f"{_BRIDGE}gateway_mode_ipv4": {"nat"},
+}
+
+
+@policy(
+    Network,
+    obligation="A Docker network must be a declared zone, or the ingress's leg on a VLAN.",
+    remedy="Declare the zone or the flow that needs the leg, or remove the network.",
+)
+def networks_are_zones(view: View[Network], topology: Declared) -> Iterator[str]:
+    """A network that nobody declared has no role, so nothing can be said about who may be on it."""
+    if topology.docker_networks.get(view.inputs.name) is None:
+        yield f"network {view.inputs.name or '(unnamed)'} is no declared zone and no leg of the ingress"
+
+
+@policy(
+    Network,
+    obligation="A zone's network must be sealed as its role says.",
+    remedy="Make it internal with its gateway closed; a leg is an internal macvlan on its VLAN's interface.",
+    severity=Severity.CRITICAL,
+    framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
+)
+def networks_sealed(view: View[Network], topology: Declared) -> Iterator[str]:
+    """Internal networks must really be internal, and lead to no host and no VLAN but their own."""
+    network = view.inputs
+    zone = topology.docker_networks.get(network.name)
+    if zone is None:
+        return
+    if zone.internal and not network.internal:
+        yield f"internal is off, though zone {zone.name} has no way out"
+    for name, value in (
+        ("attachable", network.attachable),
+        ("ingress", network.ingress),
+        ("ipv6", network.ipv6),
+        ("ipamDriver", network.ipam_driver not in {"", "default"}),
+    ):
+        if value:
+            yield f"{name} is set, which opens it to what nobody declared"
+    if [config.subnet for config in network.ipam_configs] != [str(zone.prefix)]:
+        yield f"its subnet is not the declared {zone.prefix}"
+    if [config.gateway for config in network.ipam_configs] != [str(zone.gateway)]:
+        yield f"its gateway is not the zone's {zone.gateway}"
+    yield from _leg(network, zone, topology) if zone.vlan else _bridge(network, zone, topology)
+
+
+def _leg(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
+    if network.driver != "macvlan":
+        yield f"driver {network.driver or '(none)'} is not macvlan, so it is no leg on VLAN {zone.vlan}"
+    wanted = f"{topology.docker.trunk}.{zone.vlan}"
+    parent = network.options.get("parent", "")
+    if parent != wanted:
+        yield f"parent {parent or '(none)'} is not {wanted}, so it leads to another VLAN"
+    for option in sorted(set(network.options) - {"parent"}):
+        yield f"option {option} is not understood"
+
+
+def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
+    if network.driver != "bridge":
+        yield f"driver {network.driver or '(none)'} is not bridge"
+    if zone.internal and not network.closed_to_host:
+        yield "its gateway answers for the host: inhibit_ipv4 is not true"
+    if zone.internal and network.option("gateway_mode_ipv4") != "isolated":
+        yield "gateway_mode_ipv4 is not isolated, the strictest that the engine has"
+    if zone.role is Role.EDGE and network.option("enable_icc") != "false":
+        yield "enable_icc is not false, so whoever joins it reaches the ingress's every port"
+    if zone.role is Role.EDGE and not topology.egress and network.option("enable_ip_masquerade") != "false":
+        yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
+    known = {f"{_BRIDGE}name": None} | (_SEALED if zone.internal else _OPEN)
+    for option, value in sorted(network.options.items()):
+        allowed = known.get(option, set())
+        if allowed is not None and value not in allowed:
+            yield f"option {option} is not understood with this value"
+
+
+@policy(
+    Container,
+    obligation="A container must be a declared service.",
+    remedy="Declare the service in the stack file, or remove the container.",
+)
+def containers_have_a_role(view: View[Container], topology: Declared) -> Iterator[str]:
+    """A service without a role: no zone, no flow and no rule says what it may do."""
+    if view.inputs.name not in topology.containers_by_name:
+        yield f"container {view.inputs.name or '(unnamed)'} is no declared service"
+
+
+@policy(
+    Container,
+    obligation="A container must join exactly the networks of its zones.",
+    remedy="Join the networks of the service's zones, the ingress its legs as well, and no others.",
+    severity=Severity.CRITICAL,
+    framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
+)
+def containers_on_their_zones(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Every further network is an undeclared way; without any it is on everybody's default bridge."""
+    container = view.inputs
+    service = topology.containers_by_name.get(container.name)
+    if service is None:
+        return
+    zones = [topology.zones[name] for name in service.zones]
+    if service == topology.ingress:
+        zones += topology.legs
+    wanted = {topology.physical(zone.network): zone for zone in zones}
+    joined = {leg.name: leg for leg in container.legs}
+    for name in sorted(set(joined) - set(wanted)):
+        yield f"joins {name}, which is no network of its zones"
+    for name in sorted(set(wanted) - set(joined)):
+        yield f"does not join {name}, though it is in zone {wanted[name].name}"
+    for name in sorted(set(wanted) & set(joined)):
+        address, zone = joined[name].ipv4_address, wanted[name]
+        if zone.vlan and address != zone.ingress:
+            yield f"its address on {name} is not the declared {zone.ingress}, which guests' rules name"
+        elif address and address not in zone.prefix:
+            yield f"its address on {name} is outside {zone.prefix}"
+
+
+@policy(
+    obligation="A network that a container joins must be in the stack.",
+    remedy="Make the network in the same program, so that the pack sees how it is sealed.",
+)
+def joined_networks_exist(graph: Graph) -> Iterator[Violation]:
+    """What the pack can't see may be any network, with anybody on it."""
+    made = {view.inputs.name for view in graph.of(Network)}
+    for view in graph.of(Container):
+        for leg in view.inputs.legs:
+            if leg.name not in made:
+                yield view, f"joins network {leg.name or '(unnamed)'}, which is not in the stack"
+
+
+@policy(
+    obligation="Docker-SRV's own rules must be installed, and every bridge be named as they name it.",
+    remedy="Add components.host_firewall, and name each bridge after its zone.",
+    severity=Severity.CRITICAL,
+)
+def host_rules_installed(graph: Graph) -> Iterator[Violation]:
+    """Without them containers reach the host's services, and machines on the LAN reach containers."""
+    topology = graph.topology
+    if graph.of(Network) and not graph.host_rules:
+        yield topology.docker.name, "its own rules are not in the stack"
+    for view in graph.of(Network):
+        zone = topology.docker_networks.get(view.inputs.name)
+        if zone and zone.is_docker and view.inputs.option("name") != topology.bridge(zone):
+            yield view, f"its bridge is not named {topology.bridge(zone)}, so the host's rules miss it"
+
+
+@policy(
+    obligation="Every declared zone must exist and be used.",
+    remedy="Put a service into the zone, or remove it from the stack file.",
+    severity=Severity.MEDIUM,
+)
+def no_empty_zones(graph: Graph) -> Iterator[Violation]:
+    """A proof about a zone with nobody in it proves nothing."""
+    made = {view.inputs.name: view for view in graph.of(Network)}
+    joined = {leg.name for view in graph.of(Container) for leg in view.inputs.legs}
+    for name, view in made.items():
+        if name not in joined:
+            yield view, f"nobody joins network {name or '(unnamed)'}"
+    topology = graph.topology
+    for name, zone in topology.docker_networks.items():
+        if name not in made:
+            yield f"zone {zone.name}", f"network {name} is not in the stack"
+    tags = {card.vlan_id for view in graph.guests for card in view.inputs.cards}
+    for zone in topology.vlans:
+        if zone.vlan not in tags:
+            yield f"zone {zone.name}", f"no guest is on VLAN {zone.vlan}"
+
+
+@policy(
+    obligation="Every declared service must be in the stack.",
+    remedy="Add the resource, or remove the service from the stack file.",
+)
+def declared_services_exist(graph: Graph) -> Iterator[Violation]:
+    """An expectation about something absent is met by nothing."""
+    containers = {view.inputs.name for view in graph.of(Container)}
+    guests = {view.inputs.name for view in graph.guests}
+    topology = graph.topology
+    for services, made, what in (
+        (topology.containers, containers, "container"),
+        (topology.guests, guests, "guest"),
+    ):
+        for service in services:
+            if topology.physical(service.name) not in made:
+                yield service.name, f"{what} {topology.physical(service.name)} is not in the stack"
+    for view in graph.guests:
+        if view.inputs.template or not view.inputs.started:
+            yield view, "is switched off, so every flow to it is a promise that nobody keeps"

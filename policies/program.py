@@ -1,0 +1,92 @@
+"""The resources that the project's program registers for a stack file, without an engine, plugins or hosts.
+
+Owns running the program on Pulumi's mocks. What a reader would get wrong: nothing is unknown here, because
+the mocks answer with what they were asked for; what a real engine can't know in a preview, only it can
+tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime import mocks
+from pulumi.runtime.proto import resource_pb2
+
+from policies.resources import Resource, decode
+from topology.config import from_file
+
+PROJECT = Path(__file__).resolve().parents[1]
+NAME = "homelab-network"
+"""The project's, as in Pulumi.yaml."""
+
+
+class _Nothing(mocks.Mocks):
+    """The program calls no function of a provider."""
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        raise pulumi.RunError(
+            f"{args.token}: the answer of a provider can't be known; name the value instead."
+        )
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        raise NotImplementedError
+
+
+class _Monitor(mocks.MockMonitor):
+    """Answers each registration with its inputs, secrets and all, and keeps it."""
+
+    def __init__(self, stack: str) -> None:
+        super().__init__(_Nothing())
+        self.kept: list[Resource] = []
+        self._stack = stack
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
+        parents = request.parent.split("::")[2:3] if "pulumi:pulumi:Stack" not in request.parent else []
+        types = "$".join([*parents, request.type])
+        urn = f"urn:pulumi:{self._stack}::{NAME}::{types}::{request.name}"
+        self.kept.append(
+            decode(
+                urn=urn, type=request.type, inputs=request.object, provider="mocked" if request.custom else ""
+            )
+        )
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=request.object)
+
+
+def of_stack_file(file: Path) -> list[Resource]:
+    """Run the program on a stack file; secrets and certificates are left out, as no flow depends on them.
+
+    Raises ConfigError for what is no stack file, RunError as the program does.
+    """
+    from_file(file)
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
+    plain = {
+        key: "[secret]" if isinstance(value, dict) and set(value) == {"secure"} else value
+        for key, value in config.items()
+    }
+    nothing = {"certificate": os.devnull, "key": os.devnull}
+    return resources(plain | {"homelab-network:tls": nothing}, stack=file.name.split(".")[1])
+
+
+def resources(config: Mapping[str, object], stack: str = "dev", program: Path = PROJECT) -> list[Resource]:
+    """Run the program in a folder on a stack's configuration; raises RunError as the program does."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    monitor = _Monitor(stack)
+    mocks.set_mocks(_Nothing(), project=NAME, stack=stack, preview=False, monitor=monitor)
+    pulumi.runtime.set_all_config(
+        {
+            key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for key, value in config.items()
+        }
+    )
+    pulumi.runtime.test(  # type: ignore[no-untyped-call]
+        lambda: runpy.run_path(str(program / "__main__.py"), run_name="__main__")
+    )()
+    return monitor.kept

@@ -1,0 +1,148 @@
+"""A resource as the pack sees it: one decoding of what the engine, a state file or a test hands over.
+
+Owns the plain form of a resource's inputs: Python values, `UNKNOWN` where the engine can't tell yet, and
+the paths of secrets. It deliberately knows no provider (`policies.graph` does) and judges nothing. What a
+reader would get wrong: secrets arrive in clear. A value may be compared and parsed, never shown; messages
+name paths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.struct_pb2 import Struct, Value  # type: ignore[import-untyped]
+from pulumi_policy import deserialize, proxy
+
+_UNKNOWN: Final = frozenset(
+    {
+        proxy.UNKNOWN_BOOLEAN_VALUE,
+        proxy.UNKNOWN_NUMBER_VALUE,
+        proxy.UNKNOWN_STRING_VALUE,
+        proxy.UNKNOWN_ARRAY_VALUE,
+        proxy.UNKNOWN_ASSET_VALUE,
+        proxy.UNKNOWN_ARCHIVE_VALUE,
+        proxy.UNKNOWN_OBJECT_VALUE,
+    }
+)
+
+
+class Unknown:
+    """A value that nobody can know before the resource exists; equal to nothing, of no type."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "unknown"
+
+
+UNKNOWN: Final = Unknown()
+
+Trail = tuple[str | int, ...]
+"""Place of a value in a resource's inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """`inputs` hold camelCase keys as the provider spells them.
+
+    `provider` is the URN of the resource's provider; empty for a component, a name over its children.
+    """
+
+    urn: str
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+    secrets: frozenset[Trail] = frozenset()
+    provider: str = ""
+
+
+@dataclass(kw_only=True)
+class _Decoder:
+    secrets: set[Trail] = field(default_factory=set)
+
+    def mapping(self, fields: Mapping[str, Any], at: Trail = ()) -> dict[str, Any]:
+        return {
+            key: self.value(value, (*at, key))
+            for key, value in fields.items()
+            if key not in {"__defaults", "__meta"}
+        }
+
+    def value(self, value: Any, at: Trail) -> Any:
+        if isinstance(value, Value):
+            value = _unwrapped(value)
+        if isinstance(value, str):
+            return UNKNOWN if value in _UNKNOWN else value
+        if isinstance(value, Mapping):
+            if _text(value.get(deserialize.SPECIAL_SIG_KEY)) == deserialize.SPECIAL_SECRET_SIG:
+                self.secrets.add(at)
+                return self._secret(value, at)
+            return self.mapping(value, at)
+        if isinstance(value, Iterable):
+            return [self.value(item, (*at, index)) for index, item in enumerate(value)]
+        return value
+
+    def _secret(self, value: Mapping[str, Any], at: Trail) -> Any:
+        if "value" in value:
+            return self.value(value["value"], at)
+        if "plaintext" in value:
+            return self.value(json.loads(value["plaintext"]), at)
+        return "[secret]"
+
+
+def _unwrapped(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return value.struct_value.fields
+        case "list_value":
+            return value.list_value.values
+        case None | "null_value":
+            return None
+        case kind:
+            return getattr(value, kind)
+
+
+def _text(value: Any) -> Any:
+    return value.string_value if isinstance(value, Value) else value
+
+
+def decode(*, urn: str, type: str, inputs: Struct | Mapping[str, Any], provider: str = "") -> Resource:  # noqa: A002
+    """Read a resource as the engine sends it (a Struct) or as a state file holds it (a mapping)."""
+    decoder = _Decoder()
+    plain = decoder.mapping(inputs.fields if isinstance(inputs, Struct) else inputs)
+    return Resource(
+        urn=urn,
+        type=type,
+        name=urn.rsplit("::", 1)[-1],
+        inputs=plain,
+        secrets=frozenset(decoder.secrets),
+        provider=provider,
+    )
+
+
+class StateError(Exception):
+    """A file that is no exported state, as `path: fault; remedy`."""
+
+
+def from_state(path: Path) -> list[Resource]:
+    """Read what `pulumi stack export` wrote; encrypted secrets are `[secret]`. Raises StateError."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        resources = state["deployment"].get("resources", [])
+        return [
+            decode(
+                urn=resource["urn"],
+                type=resource["type"],
+                inputs=resource.get("inputs", {}),
+                provider=resource.get("provider", "").rpartition("::")[0],
+            )
+            for resource in resources
+            if not resource.get("delete")
+        ]
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}; name a file that `pulumi stack export` wrote.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StateError(f"{path}: no exported state; write one with `pulumi stack export`.") from None

@@ -1,0 +1,146 @@
+"""What a rule is, and the one registry of rules.
+
+Owns names, obligations, severities, frameworks and remedies; the checks themselves stand in one module for
+each group. What a reader would get wrong: every rule is mandatory. There is no level to lower; who can't
+follow a rule declares an exception with a reason, an owner and a date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from policies.declared import Declared
+from policies.graph.inputs import Inputs
+from policies.graph.view import View
+
+
+class Scope(StrEnum):
+    """What a rule has to see."""
+
+    RESOURCE = "resource"
+    STACK = "stack"
+    EXCEPTIONS = "exceptions"
+
+
+class Severity(StrEnum):
+    """How bad it is when the rule is broken."""
+
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framework:
+    """Where an obligation comes from."""
+
+    name: str
+    version: str = ""
+    reference: str = ""
+    specification: str = ""
+
+
+DESIGN: Final = Framework(name="homelab-network", specification="Exactly the declared flows are possible.")
+
+
+def cis_docker(reference: str, specification: str) -> Framework:
+    """A recommendation of the CIS Docker Benchmark."""
+    return Framework(
+        name="CIS Docker Benchmark", version="1.6.0", reference=reference, specification=specification
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One broken rule. `subject` is what an exception names: a resource's name, or a flow."""
+
+    rule: str
+    subject: str
+    message: str
+    urn: str = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`on` holds the kinds of inputs that a rule of scope RESOURCE is for."""
+
+    name: str
+    description: str
+    remediation: str
+    severity: Severity
+    framework: Framework
+    scope: Scope
+    on: tuple[type[Inputs], ...] = ()
+    check: Callable[..., Iterator[Any]]
+
+
+RULES: Final[dict[str, Rule]] = {}
+"""Every rule by name, filled by the modules of `policies`."""
+
+Message = str
+Violation = tuple[View[Any] | str, Message]
+"""What a stack rule yields: the resource or flow, and what is wrong with it."""
+
+_FAILED: Final = "can't be judged ({}), so nothing about it can be proved"
+
+_Check = TypeVar("_Check", bound=Callable[..., Iterator[Any]])
+
+
+def policy(
+    *on: type[Inputs],
+    obligation: str,
+    remedy: str,
+    severity: Severity = Severity.HIGH,
+    framework: Framework = DESIGN,
+    scope: Scope | None = None,
+) -> Callable[[_Check], _Check]:
+    """Register a check under its function's name.
+
+    With `on` it is called with a view and the topology and yields messages; without, it is called with the
+    graph and yields violations; with scope EXCEPTIONS it is called with the ledger of `policies.exceptions`.
+    """
+
+    def register(check: _Check) -> _Check:
+        name = check.__name__.replace("_", "-")
+        RULES[name] = Rule(
+            name=name,
+            description=obligation,
+            remediation=remedy,
+            severity=severity,
+            framework=framework,
+            scope=scope or (Scope.RESOURCE if on else Scope.STACK),
+            on=on,
+            check=check,
+        )
+        return check
+
+    return register
+
+
+def of_resource(one: Rule, view: View[Any], topology: Declared) -> Iterator[Finding]:
+    """What a rule says about one resource; a rule that fails has proved nothing, and says so."""
+    try:
+        for text in one.check(view, topology):
+            yield _finding(one, view, text)
+    except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold a secret
+        yield _finding(one, view, _FAILED.format(type(error).__name__))
+
+
+def of_stack(one: Rule, graph: object) -> Iterator[Finding]:
+    """What a rule says about the whole stack, or about all exceptions; see `of_resource`."""
+    try:
+        for subject, text in one.check(graph):
+            yield _finding(one, subject, text)
+    except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold a secret
+        yield _finding(one, "stack", _FAILED.format(type(error).__name__))
+
+
+def _finding(one: Rule, subject: View[Any] | str, text: Message) -> Finding:
+    name, urn = (subject, "") if isinstance(subject, str) else (subject.name, subject.resource.urn)
+    return Finding(rule=one.name, subject=name, message=f"{name}: {text}", urn=urn)

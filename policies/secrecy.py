@@ -1,0 +1,138 @@
+"""Rules for secrets: never in plain sight, never next to what they protect, never in two zones.
+
+What a reader would get wrong: these rules see secrets in clear. They compare values and show none; a
+message names the property, so that it can be found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from policies.declared import Declared
+from policies.graph.docker import Container
+from policies.graph.site import Graph
+from policies.graph.view import View, dotted
+from policies.resources import Trail
+from policies.rule import Severity, Violation, cis_docker, policy
+
+_SECRET = re.compile(
+    r"passw|secret|token|api_?key|private_?key|credential|passphrase|encryption_?key", re.IGNORECASE
+)
+_BACKUP = re.compile(
+    r"(backup|restic|borg|kopia).*(key|pass|secret)|(key|pass|secret).*(backup|restic|borg|kopia)",
+    re.IGNORECASE,
+)
+_PEM = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
+_POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
+_LONG = 8
+"""Characters from which on an equal text is no coincidence."""
+
+
+@policy(
+    Container,
+    obligation="A secret must reach a container as a file, and the program as a Pulumi secret.",
+    remedy="Upload it with pulumi.Output.secret, and name the file in a variable that ends in _FILE.",
+    framework=cis_docker("5.30", "Ensure that secrets are not stored in the environment"),
+)
+def secrets_are_files(view: View[Container], _: Declared) -> Iterator[str]:
+    """Environment, labels and arguments are shown by every inspection."""
+    for trail in sorted(view.resource.secrets, key=str):
+        if trail[0] not in {"uploads", "image"}:
+            yield f"{dotted(trail)} is a secret in plain sight"
+    for path, trail, name, value in _named_values(view.inputs):
+        if _names_secret(name) and value and not _POINTS.match(value) and not _covered(view, trail):
+            yield f"{path} holds a secret in plain sight"
+    for index, upload in enumerate(view.inputs.uploads):
+        if _PEM.search(upload.text or "") and not _covered(view, ("uploads", index)):
+            yield f"uploads[{index}].content is a private key in plain text; make it a Pulumi secret"
+
+
+def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]:
+    """Whatever has a name and a value in plain sight: its path to show, its place, name and value."""
+    for index, env in enumerate(container.envs):
+        name, _, value = env.partition("=")
+        yield f"envs.{name}", ("envs", index), name, value
+    for index, label in enumerate(container.labels):
+        yield f"labels.{label.label}", ("labels", index), label.label, label.value
+    for kind, arguments in (("command", container.command), ("entrypoints", container.entrypoints)):
+        for index, argument in enumerate(arguments):
+            name, _, value = argument.partition("=")
+            if name.startswith("-"):
+                yield f"{kind}[{index}] {name}", (kind, index), name, value
+
+
+@policy(
+    Container,
+    obligation="Backup keys must not be where the public reaches, nor inside what they encrypt.",
+    remedy="Keep the key on a service that the ingress does not route to, outside every backed-up folder.",
+    severity=Severity.CRITICAL,
+)
+def backup_keys_apart(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Who takes the service takes its backups too; a key inside the backup opens nothing."""
+    container = view.inputs
+    name = topology.logical.get(container.name)
+    reached = name == topology.ingress.name or any(
+        flow.source == topology.ingress.name for flow in topology.flows_to(name or "")
+    )
+    for name in [*(e for e in container.environment if _BACKUP.search(e)), *_backup_files(container)]:
+        if reached:
+            yield f"{name} is a backup key on a service that the public reaches"
+    for upload in container.uploads:
+        if not (_BACKUP.search(upload.file) or _names_secret(upload.file.rpartition("/")[2])):
+            continue
+        for bind in container.binds:
+            if upload.file.startswith(bind.target.rstrip("/") + "/"):
+                yield f"{upload.file} is a secret inside {bind.target}, so backups hold their own key"
+
+
+def _backup_files(container: Container) -> Iterator[str]:
+    yield from (upload.file for upload in container.uploads if _BACKUP.search(upload.file))
+    yield from (bind.target for bind in container.binds if _BACKUP.search(bind.target))
+
+
+@policy(
+    obligation="A secret must stay with the service that it is for.",
+    remedy="Give each service a secret of its own.",
+)
+def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
+    """The same secret in two places falls with the weaker of them."""
+    owners: dict[str, View[Any]] = {}
+    for view in graph.views:
+        for trail in view.resource.secrets:
+            value = _at(view.resource.inputs, trail)
+            if isinstance(value, str) and len(value) >= _LONG and value != "[secret]":
+                owners.setdefault(value, view)
+    for view in graph.views if owners else ():
+        for trail, text in _texts(view.resource.inputs, ()):
+            owner = owners.get(text) or owners.get(text.partition("=")[2])
+            if owner is not None and owner.resource.urn != view.resource.urn:
+                yield view, f"{dotted(trail)} is a secret of {owner.name}"
+
+
+def _names_secret(name: str) -> bool:
+    return bool(_SECRET.search(name)) and not name.lower().endswith(("_file", "-file", "_path"))
+
+
+def _covered(view: View[Any], trail: Trail) -> bool:
+    return any(
+        secret[: len(trail)] == trail or trail[: len(secret)] == secret for secret in view.resource.secrets
+    )
+
+
+def _at(inputs: Any, trail: Trail) -> Any:
+    for step in trail:
+        inputs = inputs[step]
+    return inputs
+
+
+def _texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, (*at, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*at, index))

@@ -1,0 +1,238 @@
+"""Serves the rules over Pulumi's analyzer protocol.
+
+Owns the process that the engine starts for `--policy-pack policies`. It judges nothing itself. It speaks
+the protocol instead of using the SDK's `PolicyPack`, which decodes the whole stack once for each rule,
+passes what it meets unknown with an advisory, and takes names that do not exist in its configuration
+without a word.
+
+What a reader would get wrong: the engine hands a resource's inputs to `Analyze` and its outputs to
+`AnalyzeStack`. In a preview outputs of what is not there yet are unknown, so the stack is judged by the
+inputs seen before; outputs count only for resources that were never analyzed, such as one that is merely
+read.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import grpc  # type: ignore[import-untyped]
+from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
+from pulumi.runtime.proto import analyzer_pb2 as pb
+from pulumi.runtime.proto import plugin_pb2
+from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerServicer, add_AnalyzerServicer_to_server
+
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import View, view
+from policies.judge import conclude, judge_resource, judge_stack
+from policies.program import NAME, PROJECT
+from policies.resources import decode
+from policies.rule import RULES, Finding, Rule, Scope
+from topology.config import ConfigError, from_file, from_pulumi_json
+from topology.model import Topology
+
+PACK: Final = NAME
+VERSION: Final = "0.1.0"
+_MESSAGE: Final = 400 * 1024 * 1024
+"""Bytes that one message may have, as in the SDK; a stack's resources come in one."""
+_MIDNIGHT: Final = " 00:00:00 +0000 UTC"
+"""What the engine makes of an unquoted date for a pack; the program gets it otherwise."""
+_SEVERITY: Final = {
+    "medium": pb.POLICY_SEVERITY_MEDIUM,
+    "high": pb.POLICY_SEVERITY_HIGH,
+    "critical": pb.POLICY_SEVERITY_CRITICAL,
+}
+
+
+class Analyzer(AnalyzerServicer):
+    """One deployment's judge: it remembers every resource that it was shown."""
+
+    def __init__(self) -> None:
+        self._topology: Declared | None = None
+        self._seen: dict[str, tuple[View[Any], list[Finding]]] = {}
+
+    def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """Read the declared topology from the stack's configuration."""
+        config = {key: value.replace(_MIDNIGHT, "") for key, value in request.config.items()}
+        read = partial(from_pulumi_json, config, tuple(request.config_secret_keys))
+        self._topology = _read(read, context)
+        return pb.AnalyzerStackConfigureResponse()
+
+    def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refuse what would change a rule, and names that no rule has."""
+        faults = [
+            f"{name}: no rule has this name; `python -m policies.command rules` lists them."
+            if name not in RULES
+            else f"{name}: rules are mandatory and take no settings; declare an exception instead."
+            for name, config in request.policyConfig.items()
+            if name not in RULES or config.enforcementLevel != pb.MANDATORY or config.properties.fields
+        ]
+        if faults:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "\n".join(sorted(faults)))
+        return Empty()
+
+    def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Judge one resource by its inputs, before it is created."""
+        topology = self._site(request.urn, context)
+        found = view(
+            decode(
+                urn=request.urn,
+                type=request.type,
+                inputs=request.properties,
+                provider=request.provider.urn if request.HasField("provider") else "",
+            )
+        )
+        findings = judge_resource(found, topology)
+        self._seen[request.urn] = found, findings
+        kept = conclude(findings, topology, _today(), rules={}).findings
+        return pb.AnalyzeResponse(diagnostics=map(_diagnostic, kept))
+
+    def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Judge the stack; also by themselves those resources that were not shown before."""
+        if not request.resources:
+            return pb.AnalyzeResponse()
+        topology = self._site(request.resources[0].urn, context)
+        views, before, late = [], [], []
+        for resource in request.resources:
+            if resource.urn in self._seen:
+                found, findings = self._seen[resource.urn]
+                before += findings
+            else:
+                found = view(
+                    decode(
+                        urn=resource.urn,
+                        type=resource.type,
+                        inputs=resource.properties,
+                        provider=resource.provider.urn if resource.HasField("provider") else "",
+                    )
+                )
+                late += judge_resource(found, topology)
+            views.append(found)
+        late += judge_stack(Graph(tuple(views), topology))
+        verdict = conclude([*before, *late], topology, _today())
+        told = set(map(id, before))
+        return pb.AnalyzeResponse(
+            diagnostics=[
+                *(_diagnostic(finding) for finding in verdict.findings if id(finding) not in told),
+                *(
+                    _advice(
+                        f"exception {e.rule} for {e.resource}, until {e.expires}, by {e.owner}: {e.reason}"
+                    )
+                    for e in verdict.in_force
+                ),
+            ]
+        )
+
+    def Remediate(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Change nothing: a stack that is wrong is for its author to mend."""
+        return pb.RemediateResponse()
+
+    def GetAnalyzerInfo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Every rule with its obligation, severity, framework and remedy."""
+        return pb.AnalyzerInfo(
+            name=PACK,
+            displayName="homelab-network",
+            version=VERSION,
+            supportsConfig=True,
+            policies=map(_info, RULES.values()),
+        )
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Return the pack's version."""
+        return plugin_pb2.PluginInfo(version=VERSION)
+
+    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Greet; nothing of it is needed."""
+        return pb.AnalyzerHandshakeResponse()
+
+    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        """Nothing runs long enough to be interrupted."""
+        return Empty()
+
+    def _site(self, urn: str, context: Any) -> Declared:
+        """Return the declared topology; `pulumi policy analyze` sends none, so the stack's file counts."""
+        if self._topology is None:
+            stack, project = urn.split("::", maxsplit=1)[0].rpartition(":")[2], urn.split("::")[1]
+            if project != PACK:
+                text = f"{project}: is another project; preview it with the pack, where its configuration is."
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+            self._topology = _read(partial(from_file, PROJECT / f"Pulumi.{stack}.yaml"), context)
+        return self._topology
+
+
+def _read(source: Callable[[], Topology], context: Any) -> Declared:
+    """Read the declared topology; the call ends with every fault when there are any."""
+    try:
+        return Declared.of(source())
+    except ConfigError as error:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise
+
+
+def _today() -> Any:
+    return datetime.now(tz=UTC).date()
+
+
+def _diagnostic(finding: Finding) -> Any:
+    rule = RULES[finding.rule]
+    return pb.AnalyzeDiagnostic(
+        policyName=rule.name,
+        policyPackName=PACK,
+        policyPackVersion=VERSION,
+        description=rule.description,
+        message=f"{rule.description}\n{finding.message}",
+        enforcementLevel=pb.MANDATORY,
+        severity=_SEVERITY[rule.severity],
+        urn=finding.urn,
+    )
+
+
+def _advice(text: str) -> Any:
+    return pb.AnalyzeDiagnostic(
+        policyName="exceptions-in-force",
+        policyPackName=PACK,
+        policyPackVersion=VERSION,
+        description="An exception is in force.",
+        message=text,
+        enforcementLevel=pb.ADVISORY,
+    )
+
+
+def _info(rule: Rule) -> Any:
+    return pb.PolicyInfo(
+        name=rule.name,
+        displayName=rule.name,
+        description=rule.description,
+        enforcementLevel=pb.MANDATORY,
+        policy_type=pb.POLICY_TYPE_RESOURCE if rule.scope is Scope.RESOURCE else pb.POLICY_TYPE_STACK,
+        severity=_SEVERITY[rule.severity],
+        framework=pb.PolicyComplianceFramework(
+            name=rule.framework.name,
+            version=rule.framework.version,
+            reference=rule.framework.reference,
+            specification=rule.framework.specification,
+        ),
+        remediation_steps=rule.remediation,
+    )
+
+
+def serve() -> None:
+    """Serve until the engine ends the process; the first line on stdout is the port, as it expects."""
+    gc.disable()  # a pack lives for one deployment; collecting among its resources costs more than judging
+    server = grpc.server(
+        ThreadPoolExecutor(max_workers=1),
+        options=[("grpc.max_receive_message_length", _MESSAGE), ("grpc.max_send_message_length", _MESSAGE)],
+    )
+    add_AnalyzerServicer_to_server(Analyzer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    try:
+        server.wait_for_termination()
+    except KeyboardInterrupt:
+        server.stop(0)

@@ -1,0 +1,129 @@
+"""Rules for what services are told to talk to: scrape targets, data sources, log clients and log paths.
+
+Owns the configuration files of Prometheus, Promtail and Grafana, as far as they name peers and paths. It
+deliberately asks only whether the flow is declared; whether it works is `policies.flows`'s. What a reader
+would get wrong: a target that can never answer looks in no log like a mistake, only like a service that is
+down.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from policies.declared import Declared
+from policies.graph.docker import Container
+from policies.graph.view import View
+from policies.rule import Severity, policy
+from topology.model import Flow, Port
+
+_URL = re.compile(r"https?://[^\s;\"']+")
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+@policy(
+    Container,
+    obligation="What a service is configured to reach must be a declared flow of it.",
+    remedy="Declare the flow, or correct the name and port; list targets instead of discovering them.",
+)
+def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+    """A scrape target, data source or client without a flow can never work, or is a way nobody declared."""
+    container = view.inputs
+    source = topology.containers_by_name.get(container.name)
+    if source is None:
+        return
+    flows = {str(flow) for flow in topology.flows_from(source.name)}
+    own = {port.number for port in source.ports}
+    for file, path, target in (*_written(container, topology), *_proxied(container, topology)):
+        host, port = _end(target)
+        if host in _LOCAL and (path.startswith("promtail") or port in own):
+            continue
+        name = topology.by_address.get(host or "")
+        if not name or not port:
+            yield f"{file}: {path} names {host or '(nothing)'}, which is no declared service"
+        elif str(Flow(source=source.name, destination=name, port=Port(number=port))) not in flows:
+            yield f"{file}: {path} names {name}:{port}/tcp, which is no declared flow of {source.name}"
+    for file, content in _configurations(container, topology):
+        for path in _discoveries(content):
+            yield f"{file}: {path} finds targets that nobody declared"
+
+
+@policy(
+    Container,
+    obligation="Log paths must lie in folders that are mounted.",
+    remedy="Mount the folder read-only, or correct the path.",
+    severity=Severity.MEDIUM,
+)
+def log_paths_mounted(view: View[Container], topology: Declared) -> Iterator[str]:
+    """A log path that no mount holds matches nothing, for ever, in silence."""
+    for file, content in _configurations(view.inputs, topology):
+        for labels in (group.get("labels") for group in _groups(content)):
+            path = str(labels.get("__path__", "")) if isinstance(labels, Mapping) else ""
+            fixed = posixpath.dirname(path.partition("*")[0])
+            if path and not any(
+                fixed == bind.target or fixed.startswith(bind.target.rstrip("/") + "/")
+                for bind in view.inputs.binds
+            ):
+                yield f"{file}: no mount holds the log path {path}"
+
+
+def _configurations(container: Container, topology: Declared) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    return () if container.is_proxy(topology) else container.documents
+
+
+def _written(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
+    for file, content in _configurations(container, topology):
+        yield from ((file, path, target) for path, target in _targets(content))
+
+
+def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
+    """Where an nginx passes requests on to, as a file of it says; a variable stands for what it is set to."""
+    for upload in () if container.is_proxy(topology) else container.uploads:
+        if "proxy_pass" in (upload.text or ""):
+            for url in dict.fromkeys(_URL.findall(upload.text or "")):
+                yield upload.file, "proxy_pass", url
+
+
+def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    promtail = "clients" in content
+    for group in _groups(content):
+        for target in _list(group.get("targets")):
+            yield ("promtail " if promtail else "") + "scrape target", str(target)
+    for section, what in (
+        ("clients", "client"),
+        ("datasources", "data source"),
+        ("remote_write", "remote write"),
+        ("remote_read", "remote read"),
+    ):
+        for entry in _list(content.get(section)):
+            if isinstance(entry, Mapping):
+                yield what, str(entry.get("url", ""))
+
+
+def _groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    alerting = content.get("alerting")
+    managers = _list(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else []
+    for job in (*_list(content.get("scrape_configs")), *managers):
+        if isinstance(job, Mapping):
+            yield from (group for group in _list(job.get("static_configs")) if isinstance(group, Mapping))
+
+
+def _discoveries(content: Mapping[str, Any]) -> Iterator[str]:
+    for job in _list(content.get("scrape_configs")):
+        if isinstance(job, Mapping):
+            yield from (str(key) for key in sorted(job, key=str) if str(key).endswith("_sd_configs"))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _end(target: str) -> tuple[str | None, int | None]:
+    parts = urlsplit(target if "://" in target else f"//{target}")
+    try:
+        return parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return parts.hostname, None

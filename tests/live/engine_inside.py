@@ -1,0 +1,377 @@
+"""What `test_engine` runs in namespaces of its own: the engine's life, and every image's health command."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab import engine, images, paths
+from lab.errors import LabError
+from lab.images.catalogue import IMAGES
+from lab.process import run
+
+ENGINE = {"DOCKER_HOST": f"unix://{engine.SOCKET}"}
+STAND_IN = "homelab-lab/grafana-stand-in:1"
+NAME = r"/homelab-inside-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.scope)?"
+
+
+def docker(*words: str | Path) -> str:
+    """Run docker against the engine of this test."""
+    return run(["docker", *words], "docker", env=ENGINE).strip()
+
+
+def machine() -> dict[str, list[str]]:
+    """What an engine could leave behind, without what differs from look to look."""
+    firewall = [line for tool in engine.FIREWALLS for line in run([f"{tool}-save"], tool).splitlines()]
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    ours = (str(paths.RUN), str(paths.DATA))
+    processes = [path.read_text().strip() for path in Path("/proc").glob("[0-9]*/comm")]
+    return {
+        "rules": [line for line in firewall if re.match(r"-A|:DOCKER|:.* DROP", line)],
+        "switches": [file.read_text() for file in engine.SWITCHES if file.exists()],
+        "links": run(["ip", "-brief", "link"], "ip").splitlines(),
+        "routes": run(["ip", "route", "show", "table", "all"], "ip").splitlines(),
+        "mounts": [point for point in mounts if point.startswith(ours)],
+        "processes": sorted(name for name in processes if re.match("docker|containerd|runc|standin", name)),
+        "files": [str(path) for root in (paths.RUN, paths.DATA) for path in root.iterdir()],
+        "groups": [str(path) for path in engine.CGROUPS.glob("**/homelab-inside*.slice")],
+    }
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition; fail by its name."""
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.3)
+
+
+@pytest.fixture
+def before() -> Iterator[dict[str, list[str]]]:
+    """The machine before the engine, which is gone again after the test whatever happened."""
+    yield machine()
+    engine.down(print)
+
+
+def load(tag: str) -> None:
+    """Make one image present."""
+    (one,) = [image for image in IMAGES if image.tag == tag]
+    images._make(one, ENGINE, print)
+
+
+def serve() -> None:
+    """Run a page in a container as the stack does: on a network of its own, with a published port."""
+    load(STAND_IN)
+    docker("network", "create", "--subnet", "172.30.200.0/24", "inside")
+    docker("network", "create", "--internal", "--subnet", "172.30.201.0/24", "second")
+    options = [
+        "--name=inside",
+        "--network=bridge",
+        "--publish=8099:8099",
+        "--cgroup-parent=homelab-inside.slice",
+    ]
+    program = ["--entrypoint=/usr/bin/standin", "--volume=inside:/data", "--restart=unless-stopped", STAND_IN]
+    docker("create", *options, *program, "page", "--name", "Inside", "--listen", ":8099")
+    docker("network", "disconnect", "bridge", "inside")
+    docker("network", "connect", "inside", "inside")
+    docker("network", "connect", "second", "inside")
+    docker("start", "inside")
+
+
+def page() -> str:
+    """Return what the published port shows, "" while it shows nothing."""
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:8099/", timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def kill_engine() -> None:
+    """End the engine and its containerd as a crash would; containers live on."""
+    for pid in [*engine._engines(), *engine._helpers()]:
+        # containerd may end by itself as soon as the engine does.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"shim" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+    until("the engine is dead", lambda: not engine._engines())
+
+
+def test_down_leaves_nothing(before: dict[str, list[str]]) -> None:
+    """A container with a published port works without a default bridge, and `down` takes all of it away."""
+    engine.up(print)
+    serve()
+    until("the page is served", lambda: "stand-in for Inside, not Inside" in page())
+    assert machine() != before
+    assert machine()["groups"]
+    engine.down(print)
+    assert machine() == before
+
+
+def test_up_again_is_nothing(before: dict[str, list[str]]) -> None:
+    """A second `up` finds the engine, and a second `down` finds nothing."""
+    first = engine.up(print)
+    pids = engine._engines()
+    assert engine.up(print) == first
+    assert engine._engines() == pids
+    assert engine.endpoint() == ENGINE["DOCKER_HOST"]
+    engine.down(print)
+    engine.down(print)
+    assert engine.endpoint() is None
+    assert machine() == before
+
+
+def test_two_at_once_start_one(before: dict[str, list[str]]) -> None:
+    """Two commands at the same time end with one engine that both were told of."""
+    command = [sys.executable, "-m", "lab.engine", "up"]
+    both = [subprocess.Popen(command, cwd=paths.PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=60)[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert all(ENGINE["DOCKER_HOST"] in text for text in said)
+    assert len(engine._engines()) == 1
+    engine.down(print)
+    assert machine() == before
+
+
+def test_killed_engine_goes_on(before: dict[str, list[str]]) -> None:
+    """After a crash `up` brings the same engine back, its containers start again, and `down` clears up."""
+    engine.up(print)
+    serve()
+    kill_engine()
+    engine.up(print)
+    docker("start", "inside")
+    until("the page is served again", lambda: "stand-in for Inside" in page())
+    engine.down(print)
+    assert machine() == before
+
+
+def test_down_after_a_crash(before: dict[str, list[str]]) -> None:
+    """`down` alone clears up after an engine that was killed with its containers running."""
+    engine.up(print)
+    serve()
+    kill_engine()
+    engine.down(print)
+    assert machine() == before
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make every later dockerd a program that says why it can't start."""
+
+    def break_it() -> None:
+        program = tmp_path / "dockerd"
+        program.write_text("#!/bin/sh\necho failed to start daemon: no such storage driver >&2\nexit 1\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return break_it
+
+
+def test_down_without_an_engine(before: dict[str, list[str]], broken: Callable[[], None]) -> None:
+    """Where the killed engine can't start any more, containers, bridges, rules and files go all the same."""
+    engine.up(print)
+    serve()
+    kill_engine()
+    broken()
+    engine.down(print)
+    assert machine() == before
+
+
+def test_failed_start_is_told(before: dict[str, list[str]], broken: Callable[[], None]) -> None:
+    """An engine that does not start is named, with the end of its log, and leaves nothing to take away."""
+    broken()
+    with pytest.raises(LabError, match=r"(?s)dockerd ended while starting.*no such storage driver"):
+        engine.up(print)
+    engine.down(print)
+    assert machine() == before
+
+
+TRAEFIK = """\
+entryPoints: {web: {address: ":80"}, ping: {address: "127.0.0.1:8082"}}
+ping: {entryPoint: ping}
+"""
+NGINX = """\
+pid /tmp/nginx.pid; error_log /dev/stderr warn; events {}
+http {
+  access_log off; client_body_temp_path /tmp/1; proxy_temp_path /tmp/2; fastcgi_temp_path /tmp/3;
+  uwsgi_temp_path /tmp/4; scgi_temp_path /tmp/5;
+  server { listen 8080; location / { return 200 "ok"; } }
+}
+"""
+LOKI = """\
+auth_enabled: false
+server: {http_listen_port: 3100}
+common: {path_prefix: /loki, replication_factor: 1, ring: {kvstore: {store: inmemory}}}
+schema_config:
+  configs:
+  - {from: "2024-01-01", store: tsdb, object_store: filesystem, schema: v13, index: {prefix: i_, period: 24h}}
+analytics: {reporting_enabled: false}
+"""
+PROMTAIL = """\
+server: {http_listen_address: 127.0.0.1, http_listen_port: 9080, log_level: warn}
+positions: {filename: /tmp/positions.yaml}
+clients: [{url: "http://loki:3100/loki/api/v1/push"}]
+scrape_configs: [{job_name: c, static_configs: [{labels: {job: c, __path__: "/logs/*/*-json.log"}}]}]
+"""
+SOURCES = """\
+apiVersion: 1
+datasources:
+- {name: prometheus, uid: prometheus, type: prometheus, access: proxy, url: "http://prometheus:9090"}
+"""
+BASH = (
+    "exec 3<>/dev/tcp/127.0.0.1/9080 && printf 'GET /ready HTTP/1.0\\r\\n\\r\\n' >&3"
+    ' && read -r _ code _ <&3 && [ "$code" = 200 ]'
+)
+
+
+def wget(url: str) -> tuple[str, ...]:
+    """Return a health command for images with BusyBox."""
+    return ("wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{url}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How one image is run here, and what tells its health."""
+
+    health: tuple[str, ...]
+    file: tuple[str, str] | None = None
+    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+TRIALS = {
+    "traefik": Trial(
+        health=("traefik", "healthcheck"),
+        file=("/etc/traefik/traefik.yml", TRAEFIK),
+        options=("--cap-add=NET_BIND_SERVICE",),
+    ),
+    "nginx": Trial(
+        health=wget("8080/"),
+        file=("/etc/nginx/nginx.conf", NGINX),
+        options=("--user=65534:65534",),
+        command=("nginx", "-g", "daemon off;"),
+    ),
+    "prometheus": Trial(health=wget("9090/-/ready"), options=("--volume=prometheus:/prometheus",)),
+    "node-exporter": Trial(health=wget("9100/"), options=("--read-only",)),
+    "cadvisor": Trial(
+        health=wget("8080/healthz"),
+        options=("--volume=/sys:/sys:ro", "--read-only"),
+        command=("--port=8080", "--docker_only=false", "--housekeeping_interval=10s"),
+    ),
+    "loki": Trial(
+        health=("loki", "-health", "-health.url=http://127.0.0.1:3100/ready"),
+        file=("/etc/loki/config.yaml", LOKI),
+        options=("--volume=loki:/loki",),
+        command=("-config.file=/etc/loki/config.yaml",),
+    ),
+    "promtail": Trial(
+        health=("bash", "-c", BASH),
+        file=("/etc/promtail/config.yml", PROMTAIL),
+        options=(f"--volume={engine.ROOT}/containers:/logs:ro",),
+    ),
+    "grafana-stand-in": Trial(
+        health=wget("3000/api/health"),
+        file=("/etc/grafana/provisioning/datasources/site.yaml", SOURCES),
+        options=("--env=GF_SECURITY_ADMIN_PASSWORD=word",),
+    ),
+}
+
+
+def healthy(name: str) -> bool:
+    """Say whether the health command of a running container succeeds."""
+    try:
+        docker("exec", name, *TRIALS[name].health)
+    except LabError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every image, running on one network without any capability that it does not need."""
+    engine.up(print)
+    how = images.ensure(ENGINE["DOCKER_HOST"], print)
+    assert set(how.values()) == {"made"}
+    docker("network", "create", "--internal", "--subnet", "172.30.202.0/24", "site")
+    for image in IMAGES:
+        trial = TRIALS[image.name]
+        options = ["--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--network=site"]
+        options += [
+            f"--name={image.name}",
+            f"--cgroup-parent=homelab-inside-{image.name}.slice",
+            *trial.options,
+        ]
+        if trial.file:
+            file = tmp_path_factory.mktemp("files") / "file"
+            file.write_text(trial.file[1])
+            options += [f"--volume={file}:{trial.file[0]}:ro"]
+        docker("run", "--detach", *options, image.tag, *trial.command)
+    yield
+    engine.down(print)
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("name", TRIALS)
+def test_health_command(name: str) -> None:
+    """The image starts with the least it needs and its health command succeeds; stopped, it fails."""
+    until(f"{name} is healthy", lambda: healthy(name))
+    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", name))
+    (image,) = [image for image in IMAGES if image.name == name]
+    assert labels[images.ORIGIN] == image.origin
+
+
+@pytest.mark.usefixtures("site")
+def test_images_are_found_again() -> None:
+    """A second look finds every image as it is, and makes none again."""
+    assert set(images.ensure(ENGINE["DOCKER_HOST"], print).values()) == {"cached"}
+
+
+@pytest.mark.usefixtures("site")
+def test_cadvisor_tells_containers_apart() -> None:
+    """Without the engine's socket, each container's memory is told once, under its service's group."""
+
+    def named() -> list[str]:
+        text = docker("exec", "cadvisor", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/metrics")
+        found = re.findall(r'container_memory_usage_bytes{.*?id="([^"]*)"', text)
+        return sorted(name for one in found for name in re.findall(f".*{NAME}$", one))
+
+    until("cAdvisor knows them all", lambda: named() == sorted(TRIALS))
+
+
+@pytest.mark.usefixtures("site")
+def test_stand_in_asks_and_forwards() -> None:
+    """The stand-in labels every answer, asks for the admin's password, and forwards to a data source."""
+
+    def asked(what: str, *options: str) -> str:
+        command = f"wget {' '.join(options)} -O - 'http://{what}' 2>&1 || true"
+        return docker("exec", "grafana-stand-in", "sh", "-c", command)
+
+    login = asked("127.0.0.1:3000/login", "-S")
+    assert "X-Stand-In: stand-in for Grafana, not Grafana" in login
+    assert "<title>stand-in for Grafana, not Grafana</title>" in login
+    query = "3000/api/datasources/proxy/uid/prometheus/api/v1/query?query=1"
+    assert "401 Unauthorized" in asked(f"127.0.0.1:{query}")
+    until("Prometheus is healthy", lambda: healthy("prometheus"))
+    assert '"status":"success"' in asked(f"admin:word@127.0.0.1:{query}")
+
+
+@pytest.mark.usefixtures("site")
+def test_published_image_takes_the_name() -> None:
+    """An image as pulled gets the lab's name and labels, and keeps how it runs."""
+    (image,) = [image for image in IMAGES if image.name == "promtail"]
+    images.adopt(image, STAND_IN, ENGINE)
+    (told,) = json.loads(docker("image", "inspect", image.tag))
+    assert told["Config"]["Labels"][images.ORIGIN] == f"published as {STAND_IN}"
+    assert told["Config"]["Entrypoint"] == ["/usr/bin/standin", "grafana"]
+    assert told["Config"]["User"] == "472"
+    assert images._present(image, ENGINE)

@@ -1,0 +1,300 @@
+"""The Proxmox side of the lab on real parts: API, switch, namespaces that follow it, and no traces."""
+
+import contextlib
+import itertools
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from lab import paths, proxmox, tls
+from lab.daemon import Process
+from lab.errors import LabError
+from tests.live.site import command, eventually
+
+PREFIXES = [IPv4Network(f"10.213.{vlan}.0/24") for vlan in (10, 20, 30)]
+VLANS = (10, 20, 30)
+NODE = "/nodes/pve1"
+FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=1).read().decode())"
+_ids = itertools.count(501)
+
+
+Traces = tuple[list[str], ...]
+
+
+def traces() -> Traces:
+    """What this side of the lab could leave: namespaces, links, routes, processes with their ids."""
+    ours = ("lab.proxmox", "ovs-vswitchd", "ovsdb-server", f"{paths.RUN}/guests", "standin page")
+    running = command("ps", "-eo", "pid,args").stdout.splitlines()
+    return (
+        sorted(path.name for path in Path("/run/netns").glob("*")),
+        sorted(link["ifname"] for link in json.loads(command("ip", "-json", "link").stdout)),
+        command("ip", "route", "show", "table", "all").stdout.splitlines(),
+        # A machine whose first process reaps no orphans keeps the dead ones' names.
+        sorted(line for line in running if any(word in line for word in ours) and "<defunct>" not in line),
+    )
+
+
+def up() -> None:
+    """Bring the Proxmox side up, as `make up` does."""
+    proxmox.up(print, prefixes=PREFIXES, vlans=VLANS)
+
+
+@pytest.fixture(scope="module")
+def before() -> Traces:
+    """The machine as it is before the lab."""
+    return traces()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lab(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The Proxmox side with a state of its own, and a namespace `probe` with a leg on each VLAN."""
+    assert before is not None
+    if Process.recorded(paths.RUN / "proxmox.pid"):
+        pytest.fail("the lab is up and would be taken away; run `make down` first")
+    state = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "STATE", state)
+        patch.setenv("HOMELAB_STATE", str(state))
+        try:
+            up()
+            command("ip", "netns", "add", "probe")
+            for vlan in VLANS:
+                kind = ["type", "macvlan", "mode", "bridge"]
+                command(
+                    "ip",
+                    "link",
+                    "add",
+                    "link",
+                    f"trunk.{vlan}",
+                    "name",
+                    f"leg{vlan}",
+                    "netns",
+                    "probe",
+                    *kind,
+                )
+                command("ip", "-n", "probe", "address", "add", f"10.213.{vlan}.2/24", "dev", f"leg{vlan}")
+                command("ip", "-n", "probe", "link", "set", f"leg{vlan}", "up")
+            ask("POST", f"{NODE}/network", iface="vmbr1", type="bridge", bridge_vlan_aware=1)
+            yield
+        finally:
+            command("ip", "netns", "del", "probe")
+            proxmox.down(print, vlans=VLANS)
+
+
+def ask(method: str, path: str, **form: Any) -> Any:
+    """Ask the API; a refusal fails the test."""
+    answer = requests.request(
+        method,
+        f"{proxmox.URL}/api2/json{path}",
+        data=form or None,
+        headers={"Authorization": f"PVEAPIToken={proxmox.token()}"},
+        verify=str(tls.bundle()),
+        timeout=10,
+    )
+    assert answer.ok, answer.text
+    return answer.json()["data"]
+
+
+def fetch(url: str) -> str | None:
+    """What the probe gets from a guest, None where nobody answers within a second."""
+    done = command("ip", "netns", "exec", "probe", sys.executable, "-c", FETCH, url)
+    return done.stdout if done.returncode == 0 else None
+
+
+def pings(address: str) -> bool:
+    """Whether the address answers the probe."""
+    return command("ip", "netns", "exec", "probe", "ping", "-c1", "-W1", address).returncode == 0
+
+
+def namespaces() -> set[str]:
+    """The network namespaces of machines."""
+    return {path.name for path in Path("/run/netns").glob("vm-*")}
+
+
+def pids(vmid: int) -> list[int]:
+    """What runs in a machine's namespace."""
+    return [int(pid) for pid in command("ip", "netns", "pids", f"vm-{vmid}").stdout.split()]
+
+
+def configure(vmid: int, name: str, vlan: int, **config: Any) -> None:
+    """Make a machine on a VLAN, stopped, its address 10.213.<vlan>.<id - 400>, port 80."""
+    ask("POST", f"{NODE}/qemu/9000/clone", newid=vmid, name=name, full=1)
+    ask(
+        "PUT",
+        f"{NODE}/qemu/{vmid}/config",
+        net0=f"virtio,bridge=vmbr1,firewall=1,tag={vlan}",
+        ipconfig0=f"ip=10.213.{vlan}.{vmid - 400}/24",
+        description="ports: 80/tcp",
+        **config,
+    )
+
+
+@contextlib.contextmanager
+def machine(name: str, vlan: int) -> Iterator[tuple[int, str]]:
+    """A started machine, its id and address; deleted afterwards."""
+    vmid = next(_ids)
+    configure(vmid, name, vlan)
+    ask("POST", f"{NODE}/qemu/{vmid}/status/start")
+    try:
+        yield vmid, f"10.213.{vlan}.{vmid - 400}"
+    finally:
+        ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
+        ask("DELETE", f"{NODE}/qemu/{vmid}/")
+        eventually(f"vm-{vmid} gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+
+
+def answering(address: str) -> str:
+    """The page at the address, once the guest answers; fails after five seconds."""
+    return str(eventually(f"{address} answers", lambda: fetch(f"http://{address}/"), 5))
+
+
+def test_up_again_changes_nothing() -> None:
+    """A second `up` finds everything there: same processes, same links, same routes."""
+    first = traces()
+    up()
+    assert traces() == first
+
+
+def test_ranges_are_unreachable_first() -> None:
+    """Before any network of theirs exists, the ranges end on this machine."""
+    said = command("ip", "route", "get", "10.213.30.77")
+    assert said.returncode != 0
+    assert "unreachable" in said.stdout.lower() or "no route" in said.stdout.lower(), said.stdout
+
+
+def test_legs_have_no_address() -> None:
+    """Each VLAN's parent for Docker is up, and neither it nor the switch puts this machine on a VLAN."""
+    links = {link["ifname"]: link for link in json.loads(command("ip", "-json", "address").stdout)}
+    for vlan in VLANS:
+        assert "UP" in links[f"trunk.{vlan}"]["flags"]
+        assert links[f"trunk.{vlan}"]["addr_info"] == links[f"trunkp{vlan}"]["addr_info"] == []
+    assert "UP" not in links["vmbr1"]["flags"]
+
+
+def test_site_is_nginx_on_its_vlan_only() -> None:
+    """A started site is nginx on its VLAN, unprivileged; a guest of another VLAN can't reach it."""
+    with machine("site-1", 10) as (vmid, address), machine("jellyfin", 20) as (other, elsewhere):
+        assert "Site-1 (nginx in the lab's VM namespace)" in answering(address)
+        assert "stand-in for jellyfin, not jellyfin" in answering(elsewhere)
+        assert pings(address)
+        users = {Path(f"/proc/{pid}").stat().st_uid for pid in [*pids(vmid), *pids(other)]}
+        assert users == {65534}
+        # Moved into VLAN 10's range, the other machine is still on VLAN 20.
+        command("ip", "-n", f"vm-{other}", "address", "add", "10.213.10.250/24", "dev", "eth0")
+        reach = ["ip", "netns", "exec", f"vm-{other}", "ping", "-c1", "-W1"]
+        assert command(*reach, address).returncode != 0
+        assert command(*reach, "10.213.20.2").returncode == 0
+
+
+def test_retag_moves_the_machine() -> None:
+    """A running machine whose tag is changed answers on its new VLAN and no more on its old one."""
+    with machine("site-1", 10) as (vmid, address):
+        answering(address)
+        net0 = ask("GET", f"{NODE}/qemu/{vmid}/config")["net0"].replace("tag=10", "tag=30")
+        ask("PUT", f"{NODE}/qemu/{vmid}/config", net0=net0)
+        eventually("off VLAN 10", lambda: not pings(address), 5)
+        command("ip", "-n", "probe", "address", "del", "10.213.10.2/24", "dev", "leg10")
+        command("ip", "-n", "probe", "address", "add", "10.213.10.2/24", "dev", "leg30")
+        try:
+            assert "Site-1" in answering(address)
+        finally:
+            command("ip", "-n", "probe", "address", "del", "10.213.10.2/24", "dev", "leg30")
+            command("ip", "-n", "probe", "address", "add", "10.213.10.2/24", "dev", "leg10")
+
+
+def test_stopped_machine_is_gone_and_comes_back() -> None:
+    """A stopped machine leaves no namespace and no process; started again it answers again."""
+    with machine("site-2", 10) as (vmid, address):
+        answering(address)
+        running = pids(vmid)
+        assert running
+        ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
+        eventually("namespace gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+        assert [pid for pid in running if Process.of(pid)] == []
+        ask("POST", f"{NODE}/qemu/{vmid}/status/start")
+        answering(address)
+
+
+def test_dead_server_comes_back() -> None:
+    """A guest whose server died is built again without anyone asking."""
+    with machine("vaultwarden", 30) as (vmid, address):
+        answering(address)
+        (pid,) = pids(vmid)
+        os.kill(pid, signal.SIGKILL)
+        eventually("another server", lambda: pids(vmid) not in ([], [pid]), 15)
+        assert "stand-in for vaultwarden" in answering(address)
+
+
+def kill(*files: str) -> None:
+    """SIGKILL the processes in these pid files, and see them gone."""
+    for file in files:
+        handle = os.pidfd_open(int((paths.RUN / file).read_text().split()[0]))
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        assert select.select([handle], [], [], 10)[0]
+        os.close(handle)
+
+
+def test_goes_on_after_a_kill_of_everything() -> None:
+    """With API and switch killed and started again, a guest's very processes answer on the same VLAN."""
+    with machine("site-1", 10) as (vmid, address):
+        answering(address)
+        running = pids(vmid)
+        kill("proxmox.pid", "ovs/ovs-vswitchd.pid", "ovs/ovsdb-server.pid")
+        up()
+        answering(address)
+        assert pids(vmid) == running
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_goes_on_after_a_kill_at_any_moment(wait: float) -> None:
+    """Killed while it builds a guest, the lab builds it whole when it is started again."""
+    vmid = next(_ids)
+    configure(vmid, "site-1", 10)
+    ask("POST", f"{NODE}/qemu/{vmid}/status/start")
+    time.sleep(wait)  # the moment of the kill is what varies
+    kill("proxmox.pid")
+    up()
+    try:
+        assert "Site-1" in answering(f"10.213.10.{vmid - 400}")
+    finally:
+        ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
+        ask("DELETE", f"{NODE}/qemu/{vmid}/")
+        eventually("gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+
+
+def test_down_leaves_nothing(before: Traces) -> None:
+    """With a machine running, even when API and switch were killed, `down` leaves the machine as it was.
+
+    Another program on the API's port is an error that says so; it leaves nothing running either.
+    """
+    configure(599, "site-1", 10)
+    ask("POST", f"{NODE}/qemu/599/status/start")
+    answering("10.213.10.199")
+    kill("proxmox.pid", "ovs/ovs-vswitchd.pid", "ovs/ovsdb-server.pid")
+    command("ip", "netns", "del", "probe")
+    proxmox.down(print, vlans=VLANS)
+    assert traces() == before
+    assert (
+        not list(paths.RUN.glob("proxmox*"))
+        + list(paths.RUN.glob("guests/*"))
+        + list(paths.RUN.glob("ovs/*"))
+    )
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", proxmox.PORT))
+        other.listen()
+        with pytest.raises(LabError, match=r"127.0.0.1:8006: in use by another program"):
+            up()
+    proxmox.down(print, vlans=VLANS)
+    assert traces() == before

@@ -1,0 +1,295 @@
+"""The pack on Pulumi's real engine, which needs no Docker and no Proxmox to preview."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import toolchain
+from lab.__main__ import PASSPHRASE
+from policies.judge import judge
+from policies.program import PROJECT
+from policies.resources import from_state
+from tests.policies import rejected
+from tests.policies.sound import CANARY, TODAY, Stack, sound
+from topology.config import from_file
+
+PARTS = ("__main__.py", "components", "topology", "policies", "Pulumi.yaml", "Pulumi.dev.yaml")
+HAND_WRITTEN = """
+import json, pulumi
+made = {}
+for kind, name, inputs, secrets in json.load(open("resources.json")):
+    for key in secrets:
+        inputs[key] = pulumi.Output.secret(inputs[key])
+    made[name] = pulumi.CustomResource(kind, name, inputs)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A copy of the project in a folder of its own, with a state of its own."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `pulumi`; its output with the lines joined and without colours."""
+        done = subprocess.run(  # noqa: PLW1510  # the exit code is what is asked for
+            ["pulumi", *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        done.stdout += done.stderr
+        return done
+
+    def preview(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Preview the dev stack with the pack."""
+        return self.run(
+            "preview", "--stack", "dev", "--policy-pack", "policies", "--suppress-outputs", *words
+        )
+
+    def yaml(self, old: str, new: str) -> None:
+        """Change one line of the stack file."""
+        file = self.folder / "Pulumi.dev.yaml"
+        text = file.read_text()
+        assert text.count(old) == 1, old
+        file.write_text(text.replace(old, new))
+
+    def write_by_hand(self, change: Callable[[Stack], None], more: str = "") -> Stack:
+        """Replace the program by bare resources, without any component: the sound ones, changed."""
+        stack = sound()
+        change(stack)
+        resources = [
+            (r.type, r.name, r.inputs, sorted({str(trail[0]) for trail in r.secrets}))
+            for r in stack.resources
+            if r.provider
+        ]
+        (self.folder / "resources.json").write_text(json.dumps(resources))
+        (self.folder / "__main__.py").write_text(HAND_WRITTEN + more)
+        return stack
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    """A fresh project and state."""
+    toolchain.ensure(lambda _: None)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for part in PARTS:
+        source = PROJECT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+    (folder / ".venv").symlink_to(PROJECT / ".venv")
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    (tls / "ingress.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    (tls / "ingress.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
+    (tmp_path / "state").mkdir()
+    made = Engine(
+        folder=folder,
+        environment=dict(os.environ)
+        | toolchain.environment()
+        | {
+            "HOMELAB_STATE": str(tmp_path),
+            "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            "PROXMOX_VE_API_TOKEN": "root@pam!t=00000000-0000-0000-0000-000000000000",
+        },
+    )
+    assert made.run("stack", "init", "dev").returncode == 0
+    return made
+
+
+def findings(text: str) -> set[str]:
+    """The messages of mandatory violations, each of which follows its rule's obligation."""
+    return set(re.findall(r"\[mandatory\].*\n.*\n +(.*)", text))
+
+
+def test_the_dev_stack_previews_without_a_finding(engine: Engine) -> None:
+    """From empty, with everything still to be created, nothing is unknown that has to be known."""
+    done = engine.preview()
+    assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        (
+            "    - promtail -> loki:3100/tcp\n",
+            "    - promtail -> loki:3100/tcp\n    - traefik -> loki:3100/tcp\n",
+            "flows",
+        ),
+        ("    - promtail -> loki", "    - internet -> cadvisor:8080/tcp\n    - promtail -> loki", "flows"),
+        ("vaultwarden: {zone: vault,", "vaultwarden: {zone: apps,", "services.vaultwarden"),
+        ("role: isolated, vlan: 30", "role: isolated, vlan: 20", "zones.vault"),
+        (
+            "      zones: [edge, frontend]\n",
+            "      zones: [edge, frontend, vlan99]\n",
+            "services.traefik.zones",
+        ),
+        (
+            "site-1: {zone: wordpress,",
+            "site-1: {zone: wordpress, firewall: false,",
+            "services.site-1.firewall",
+        ),
+    ],
+)
+def test_one_line_of_yaml_is_refused(engine: Engine, old: str, new: str, path: str) -> None:
+    """A line that opens what no role allows ends the preview with the line's path."""
+    engine.yaml(old, new)
+    done = engine.preview()
+    assert done.returncode != 0
+    assert path in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        rejected.loki_with_a_router_and_no_authentication,
+        rejected.cadvisor_published_on_all_interfaces,
+        rejected.vaultwarden_on_vlan_20,
+        rejected.a_leg_on_vlan_99,
+        rejected.a_card_with_its_firewall_off,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_resources_written_by_hand_are_judged_alike(engine: Engine, change: Callable[[Stack], None]) -> None:
+    """A stack without our components ends the preview with the findings that pytest has, word for word."""
+    stack = engine.write_by_hand(change)
+    done = engine.preview()
+    assert done.returncode != 0
+    assert findings(done.stdout) == {finding.message for finding in stack.judge().findings}, done.stdout
+
+
+def test_a_broken_flow_is_one_line_that_ends_in_its_trace(engine: Engine) -> None:
+    """Loki behind a router is told as the way that leads there."""
+    engine.write_by_hand(rejected.a_router_to_loki)
+    line = "internet -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki"
+    assert line in findings(engine.preview().stdout)
+
+
+def test_what_nobody_knows_yet_is_a_violation(engine: Engine) -> None:
+    """A network named by an id ends the preview, where stock packs let what they can't know pass."""
+    engine.write_by_hand(
+        lambda _: None,
+        'pulumi.CustomResource("docker:index/container:Container", "late",'
+        ' {"name": "late", "image": "x:1", "networksAdvanced": [{"name": made["backend"].id}]})\n',
+    )
+    done = engine.preview()
+    assert done.returncode != 0
+    assert (
+        "late: networksAdvanced[0].name can't be known before creation, so nothing about it can be proved"
+        in findings(done.stdout)
+    ), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"no-devises": "mandatory"}, "no-devises: no rule has this name"),
+        ({"no-devices": "disabled"}, "no-devices: rules are mandatory and take no settings"),
+        ({"all": "advisory"}, "no-devices: rules are mandatory and take no settings"),
+        ({"no-devices": {"enforcementLevel": "mandatory", "allow": "x"}}, "no-devices"),
+    ],
+    ids=["unknown name", "disabled", "all advisory", "unknown setting"],
+)
+def test_a_configuration_that_changes_a_rule_is_refused(engine: Engine, config: Any, message: str) -> None:
+    """Rules can't be switched off, and a name with a typing error is not taken in silence."""
+    (engine.folder / "rules.json").write_text(json.dumps(config))
+    done = engine.preview("--policy-pack-config", "rules.json")
+    assert done.returncode != 0
+    assert message in done.stdout, done.stdout
+
+
+def test_an_exception_in_force_is_told_and_passes(engine: Engine) -> None:
+    """A declared exception lets the stack pass, and the output says that it did."""
+    engine.write_by_hand(rejected.a_device_of_the_host)
+    with (engine.folder / "Pulumi.dev.yaml").open("a") as file:
+        file.write(
+            "  homelab-network:exceptions:\n"
+            "    - {rule: no-devices, resource: cadvisor, reason: reads the kernel's log,\n"
+            "       owner: me, expires: 2099-01-01}\n"
+        )
+    text = (engine.folder / "Pulumi.dev.yaml").read_text()
+    salt = next(line for line in text.splitlines() if line.startswith("encryptionsalt:"))
+    (engine.folder / "Pulumi.dev.yaml").write_text(text.replace(salt + "\n", "") + salt + "\n")
+    done = engine.preview()
+    assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
+    assert "exception no-devices for cadvisor, until 2099-01-01, by me" in done.stdout
+
+
+def exported(stack: Stack, file: Path) -> None:
+    """Write the state that an `up` of the stack would leave, secrets in clear."""
+    providers = sorted({r.type.partition(":")[0] for r in stack.resources if r.provider})
+    base = "urn:pulumi:dev::homelab-network::"
+    state: list[dict[str, Any]] = [
+        {
+            "urn": f"{base}pulumi:pulumi:Stack::homelab-network-dev",
+            "custom": False,
+            "type": "pulumi:pulumi:Stack",
+        }
+    ]
+    state += [
+        {
+            "urn": f"{base}pulumi:providers:{name}::default",
+            "custom": True,
+            "id": "0",
+            "type": f"pulumi:providers:{name}",
+        }
+        for name in providers
+    ]
+    for r in stack.resources:
+        if r.provider:
+            provider = f"{base}pulumi:providers:{r.type.partition(':')[0]}::default::0"
+            given = {
+                "custom": True,
+                "id": r.name,
+                "inputs": r.inputs,
+                "outputs": r.inputs,
+                "provider": provider,
+            }
+            state.append({"urn": r.urn, "type": r.type, **given})
+    manifest = {"time": "2026-11-23T00:00:00Z", "magic": "", "version": ""}
+    file.write_text(json.dumps({"version": 3, "deployment": {"manifest": manifest, "resources": state}}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        rejected.a_router_to_loki,
+        rejected.guest_options_left_open,
+        rejected.a_network_that_the_pack_cannot_see,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_an_exported_state_is_judged_alike(engine: Engine, change: Callable[[Stack], None]) -> None:
+    """`pulumi policy analyze` on a state ends with the findings that pytest has, without login or plugins."""
+    stack = sound()
+    change(stack)
+    file = engine.folder / "state.json"
+    exported(stack, file)
+    done = engine.run("policy", "analyze", "--file", str(file), "--policy-pack", "policies")
+    expected = judge(from_state(file), from_file(engine.folder / "Pulumi.dev.yaml"), TODAY)
+    assert done.returncode != 0
+    assert findings(done.stdout) == {finding.message for finding in expected.findings}, done.stdout
+
+
+def test_no_secret_is_ever_shown(engine: Engine) -> None:
+    """Secrets planted everywhere, also where rules complain about them, are in no output."""
+    engine.write_by_hand(rejected.secrets_in_plain_sight)
+    done = engine.preview()
+    assert "is a secret in plain sight" in done.stdout
+    policies = done.stdout.partition("Policies:")[2]
+    assert CANARY not in policies

@@ -1,0 +1,114 @@
+"""What a second run finds, what a killed run leaves, and what `make down` leaves: nothing."""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.live.site import PROJECT, Site, Snapshot, command, eventually, make
+
+UP_CACHED_SECONDS = 90
+
+
+def test_a_second_up_changes_nothing(site: Site) -> None:
+    """`make up` on the running stack finds nothing to do, and is quick."""
+    started = time.monotonic()
+    done = make("up")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert [line for line in done.stdout.splitlines() if "created" in line or "updated" in line] == []
+    assert "unchanged" in done.stdout
+    assert time.monotonic() - started < UP_CACHED_SECONDS
+    assert site
+
+
+def test_a_plain_preview_expects_no_changes(site: Site) -> None:
+    """Plain pulumi, without wrappers and with a refresh, agrees with the live network."""
+    done = site.pulumi("preview", "--refresh", "--expect-no-changes", "--policy-pack", "policies")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_policy_analyze_agrees(site: Site, tmp_path: Path) -> None:
+    """The exported state of the running stack passes the pack."""
+    state = tmp_path / "state.json"
+    assert site.pulumi("stack", "export", "--file", str(state)).returncode == 0
+    words = ("policy", "analyze", "--policy-pack", "policies", "--file", str(state))
+    done = command("pulumi", *words, environment=site.environment)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_an_update_without_the_pack_is_noticed(site: Site) -> None:
+    """`make preview` says when the last update was not judged, and no longer once one was."""
+    notice = "was made without the policy pack"
+    assert site.pulumi("up", "--yes", "--skip-preview").returncode == 0
+    assert notice in make("preview").stdout
+    assert notice in make("up").stdout
+    assert notice not in make("preview").stdout
+
+
+def processes_of(group: int) -> list[int]:
+    """Process ids of a process group that still live."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, owner = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(owner) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def kill_up_at(sign: str) -> str:
+    """Start `make up`, wait until it says `sign`, and kill all of it at once; returns what it had said."""
+    with subprocess.Popen(
+        ["make", "up"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        assert run.stdout
+        said = ""
+        for line in run.stdout:
+            said += line
+            if sign in line:
+                break
+        os.killpg(run.pid, signal.SIGKILL)
+    eventually(f"the end of process group {run.pid}", lambda: not processes_of(run.pid))
+    assert sign in said, said[-3000:]
+    return said
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "switch: vmbr1",
+        "pulumi up: stack dev",
+        "Network edge creating",
+        "Container loki creating",
+        "VmLegacy jellyfin creating",
+    ],
+)
+def test_a_killed_up_goes_on(site: Site, sign: str) -> None:
+    """Killed at any of five moments, `make up` completes when it is run again."""
+    assert make("down").returncode == 0
+    kill_up_at(sign)
+    done = make("up")
+    assert done.returncode == 0, done.stdout[-4000:]
+    again = site.pulumi("preview", "--expect-no-changes")
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert site.get("site-1").status == 200
+
+
+def test_down_leaves_nothing(site: Site, before: Snapshot) -> None:
+    """After `make down` the machine is as it was: links, namespaces, routes, rules, processes, work tree."""
+    assert site
+    done = make("down")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert asdict(Snapshot.take()) == asdict(before)

@@ -1,0 +1,81 @@
+"""Sound sites of many shapes, as stack-file keys; `python -m tests.policies.generate number` prints one."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from typing import Any
+
+import yaml
+
+from tests.policies.sound import configuration
+
+SEED = 20261123
+
+
+def topology(number: int) -> dict[str, Any]:
+    """Return the keys of one sound site: its zones, guests, containers and flows are not dev's."""
+    draw = random.Random(SEED * 1000 + number)  # noqa: S311  # a shape, not a secret
+    config = copy.deepcopy(configuration())
+    services, flows = config["services"], config["flows"]
+    config["name-prefix"] = draw.choice(["", "", "lab-", "x-"])
+    for name in [name for name, service in services.items() if "vm" in service]:
+        del services[name]
+    config["zones"] = {name: zone for name, zone in config["zones"].items() if "vlan" not in zone}
+    flows[:] = [flow for flow in flows if not any(flow.startswith(f"traefik -> {n}:") for n in _GUESTS)]
+    _vlans(draw, config)
+    for index in range(draw.randint(0, 4)):
+        services[f"app-{index}"] = {
+            "zones": ["frontend"],
+            "image": f"app:{index + 1}",
+            "ports": [7000 + index],
+        }
+        flows.append(f"traefik -> app-{index}:{7000 + index}/tcp")
+    for index in range(draw.randint(0, 3)):
+        services[f"exporter-{index}"] = {"zones": ["backend"], "image": "exporter:1", "ports": [9200 + index]}
+        flows.append(f"prometheus -> exporter-{index}:{9200 + index}/tcp")
+    if draw.random() < 0.3:  # a share of the sites
+        config["zones"]["office"] = {"role": "management", "prefix": "10.10.2.0/24"}
+        # Proxmox itself lets its local network reach both.
+        flows += ["office -> proxmox-srv:8006/tcp", "office -> proxmox-srv:22/tcp"]
+    if draw.random() < 0.5:
+        config["assertions"] = [
+            {"src": "internet", "accept": ["traefik:443/tcp"], "deny": ["loki:3100/tcp", "cadvisor:8080/tcp"]}
+        ]
+    draw.shuffle(flows)
+    config["services"] = dict(draw.sample(list(services.items()), len(services)))
+    return config
+
+
+_GUESTS = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
+
+
+def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
+    tags = draw.sample(range(2, 4000), draw.randint(1, 6))
+    for place, tag in enumerate(tags):
+        isolated = draw.random() < 0.3
+        zone = f"zone-{tag}"
+        config["zones"][zone] = {
+            "role": "isolated" if isolated else "tenant",
+            "vlan": tag,
+            "prefix": f"10.{20 + place}.0.0/24",
+            "ingress": f"10.{20 + place}.0.2",
+        }
+        guests: list[str] = []
+        for index in range(1 if isolated else draw.randint(1, 4)):
+            name, port = f"guest-{tag}-{index}", draw.choice([80, 443, 3000, 8080, 8096])
+            config["services"][name] = {
+                "zone": zone,
+                "vm": 1000 + place * 50 + index,
+                "address": f"10.{20 + place}.0.{11 + index}",
+                "ports": [port],
+            }
+            config["flows"].append(f"traefik -> {name}:{port}/tcp")
+            if guests and draw.random() < 0.3:
+                config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")
+            guests.append(name)
+
+
+if __name__ == "__main__":
+    print(yaml.safe_dump(topology(int(sys.argv[1])), sort_keys=False))

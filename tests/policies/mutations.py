@@ -1,0 +1,351 @@
+"""Misconfigurations of the sound stack: operators over every property that carries traffic.
+
+A mutation changes one thing: it adds, removes, widens, moves, renames or makes unknown. One whose resource
+reads the same afterwards is no mutation. `python -m tests.policies.mutations [number]` lists them, or
+repeats one.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from policies.graph.view import View, view
+from policies.resources import UNKNOWN, Resource
+from tests.policies.rejected import ROUTES, STATIC
+from tests.policies.sound import KINDS, Stack, sound
+
+SEED = 20261123
+Path = tuple[str | int, ...]
+
+WITHIN_THE_SERVICE = {
+    "image",
+    "command",
+    "entrypoints",
+    "envs",
+    "healthcheck",
+    "labels",
+    "uploads",
+    "logDriver",
+}
+"""Properties that decide what runs in a container, not who reaches it; uploads of the ingress are below."""
+SETS = {"adds", "capabilities", "drops", "securityOpts", "networksAdvanced", "ports", "volumes"}
+"""Lists in which a repetition says nothing new."""
+
+ADDED: dict[str, dict[str, Any]] = {
+    "container": {
+        "privileged": True,
+        "publishAllPorts": True,
+        "ports": [{"internal": 9999.0, "external": 9999.0}],
+        "networkMode": "host",
+        "pidMode": "host",
+        "ipcMode": "host",
+        "usernsMode": "host",
+        "cgroupnsMode": "host",
+        "dns": ["192.0.2.1"],
+        "hosts": [{"host": "loki", "ip": "192.0.2.1"}],
+        "devices": [{"hostPath": "/dev/net/tun"}],
+        "deviceCgroupRules": ["c 10:200 rwm"],
+        "gpus": "all",
+        "mounts": [{"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"}],
+        "volumes": [{"containerPath": "/host", "hostPath": "/", "readOnly": True}],
+        "sysctls": {"net.ipv4.ip_forward": "1"},
+        "securityOpts": ["apparmor=unconfined"],
+        "capabilities": {"adds": ["CAP_NET_ADMIN"], "drops": ["ALL"]},
+        "logDriver": "gelf",
+        "runtime": "sysbox",
+        "envs": ["DOCKER_HOST=tcp://192.0.2.1:2375"],
+        "labels": [{"label": "traefik.enable", "value": "true"}],
+        "extraHosts": ["x:host-gateway"],
+    },
+    "network": {
+        "attachable": True,
+        "ingress": True,
+        "ipv6": True,
+        "ipamDriver": "dhcp",
+        "ipamOptions": {"x": "y"},
+    },
+    "volume": {"driver": "sshfs", "driverOpts": {"type": "nfs", "device": ":/"}},
+    "vm": {
+        "kvmArguments": "-netdev user",
+        "hookScriptFileId": "local:snippets/x",
+        "hostpcis": [{"device": "hostpci0"}],
+        "usbs": [{"host": "1"}],
+        "virtiofs": [{"mapping": "x"}],
+        "bridges": ["vmbr0"],
+    },
+    "bridge": {
+        "address": "10.10.30.9/24",
+        "address6": "fd00::1/64",
+        "gateway": "10.10.30.1",
+        "ports": ["eno2"],
+    },
+    "group": {"vmId": 301.0},
+    "command": {"update": "nft flush ruleset", "environment": {"PATH": "/tmp"}, "interpreter": ["/bin/x"]},  # noqa: S108
+}
+"""Properties that the sound stack leaves out, each with a value that opens something or is not understood."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutation:
+    """One change; `names` are words of which a finding has to use one, so that it names the cause."""
+
+    operator: str
+    kind: str
+    resource: str
+    path: str
+    names: tuple[str, ...]
+    apply: Callable[[Stack], None]
+
+    def __str__(self) -> str:
+        return f"{self.operator} {self.kind} {self.resource} {self.path}"
+
+
+def mutations() -> list[Mutation]:
+    """Every mutation, in an order that only the seed decides."""
+    stack = sound()
+    found = [
+        mutation
+        for resource in sorted(stack.resources, key=lambda r: (r.type, r.name))
+        for kind, made in KINDS.items()
+        if resource.type == made
+        for mutation in _of_resource(kind, resource, stack)
+    ]
+    found += _of_ingress()
+    random.Random(SEED).shuffle(found)  # noqa: S311  # an order, not a secret
+    return found
+
+
+def _of_resource(kind: str, resource: Resource, stack: Stack) -> Iterator[Mutation]:
+    yield from _whole(kind, resource)
+    for path, value in _paths(resource.inputs, ()):
+        if kind == "container" and path[0] in WITHIN_THE_SERVICE:
+            continue
+        for operator, change in _changes(path, value, stack):
+            if _is_harmless(operator, kind, path):
+                continue
+            yield _mutation(operator, kind, resource, path, change)
+    for key, value in ADDED.get(kind, {}).items():
+        yield _mutation("add", kind, resource, (key,), _setter(value))
+
+
+def _is_harmless(operator: str, kind: str, path: Path) -> bool:
+    """Changes that open nothing: repetition in a set, a privilege less, a rule for every card of one.
+
+    What is mounted where inside a container, and which read-only folder of the host, decides who reads, not
+    who reaches; folders that must not be mounted are cases of `rejected`.
+    """
+    return (
+        (operator == "repeat" and path[-1] in SETS)
+        or (operator in {"remove", "empty"} and path[:2] == ("capabilities", "adds"))
+        or (operator == "remove" and path[-1] == "iface")
+        or (operator == "move" and kind == "datacenter" and path[-1] == "outputPolicy")
+        or (kind == "container" and path[-1] in {"containerPath", "hostPath"})
+        or (
+            kind == "container" and path[0] == "volumes" and operator in {"remove", "empty"} and len(path) < 3
+        )
+    )
+
+
+def _mutation(
+    operator: str, kind: str, resource: Resource, path: Path, change: Callable[[Any, Any], None]
+) -> Mutation:
+    name = resource.name
+
+    def apply(stack: Stack) -> None:
+        at: Any = stack.inputs(kind, name)
+        for step in path[:-1]:
+            at = at[step]
+        change(at, path[-1])
+
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    own = resource.inputs
+    names = {name, str(own.get("name", name)), str(int(own["vmId"])) if "vmId" in own else name}
+    return Mutation(
+        operator=operator, kind=kind, resource=name, path=text, names=tuple(sorted(names)), apply=apply
+    )
+
+
+def _whole(kind: str, resource: Resource) -> Iterator[Mutation]:
+    """Take a resource away, or make it twice."""
+    names = (resource.name, str(resource.inputs.get("name", resource.name)), "docker-srv", "datacenter")
+    yield Mutation(
+        operator="remove",
+        kind=kind,
+        resource=resource.name,
+        path="",
+        names=names,
+        apply=lambda stack: stack.remove(kind, resource.name),
+    )
+    if kind != "command":
+        yield Mutation(
+            operator="add twin of",
+            kind=kind,
+            resource=resource.name,
+            path="",
+            names=(f"{resource.name}-twin",),
+            apply=lambda stack: stack.add(
+                kind, f"{resource.name}-twin", copy.deepcopy(stack.inputs(kind, resource.name))
+            ),
+        )
+
+
+def _paths(value: Any, at: Path) -> Iterator[tuple[Path, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*at, key), inner
+        yield from _paths(inner, (*at, key))
+
+
+def _setter(value: Any) -> Callable[[Any, Any], None]:
+    def change(at: Any, key: Any) -> None:
+        at[key] = copy.deepcopy(value)
+
+    return change
+
+
+def _remove(at: Any, key: Any) -> None:
+    del at[key]
+
+
+def _changes(path: Path, value: Any, stack: Stack) -> Iterator[tuple[str, Callable[[Any, Any], None]]]:
+    yield "unknown", _setter(UNKNOWN)
+    yield "remove", _remove
+    if isinstance(value, bool):
+        yield "flip", _setter(not value)
+    elif isinstance(value, float):
+        yield "change", _setter(value + 1)
+        yield from (("move", _setter(other)) for other in _others(path, value, stack))
+    elif isinstance(value, str):
+        yield "rename", _setter(f"{value}-x")
+        yield from (("move", _setter(other)) for other in _others(path, value, stack))
+        yield from (("widen", _setter(wide)) for wide in _wider(path, value))
+    elif isinstance(value, list) and value:
+        yield "empty", _setter([])
+        yield "repeat", _setter([*value, copy.deepcopy(value[-1])])
+
+
+def _others(path: Path, value: Any, stack: Stack) -> list[Any]:
+    """Up to three other values that the stack has for the same property, so that something real is named."""
+    found = {
+        inner
+        for resource in stack.resources
+        for other, inner in _paths(resource.inputs, ())
+        if other[-1] == path[-1]
+        and len(other) == len(path)
+        and isinstance(inner, type(value))
+        and inner != value
+    }
+    return sorted(found)[:3]
+
+
+def _wider(path: Path, value: str) -> Iterator[str]:
+    if path[-1] in {"source", "dest", "cidr"} or path[-2:] == (0, "name"):
+        yield from ("0.0.0.0/0", "10.10.0.0/16")
+    elif path[-1] == "dport":
+        yield from ("1:65535", f"{value},22")
+    elif path[-1] == "vids":
+        yield "2-4094"
+    elif path[-1] == "ip":
+        yield "127.0.0.1"
+
+
+def _of_ingress() -> Iterator[Mutation]:
+    """Changes of the ingress's files: its routers, services, entrypoints and providers."""
+    for file in (STATIC, ROUTES):
+        (upload,) = (u for u in sound().inputs("container", "traefik")["uploads"] if u["file"] == file)
+        content = yaml.safe_load(upload["content"])
+        for path, value in _paths(content, ()):
+            if path[0] in {"log", "accessLog", "global"} or path[:3] == ("entryPoints", "web", "http"):
+                continue
+            for operator, change in _file_changes(path, value):
+                yield _file_mutation(operator, file, path, change)
+    for url in ("http://loki:3100", "http://10.10.99.5:80", "http://172.30.3.1:9100", "http://cadvisor:8080"):
+        yield _file_mutation("add", ROUTES, ("http", "services", url), _service(url))
+
+
+def _file_changes(path: Path, value: Any) -> Iterator[tuple[str, Callable[[Any, Any], None]]]:
+    if path[-1] not in {"watch", "ping", "entryPoint"} and path[-2:] != ("entryPoints", "ping"):
+        yield "remove", _remove
+    if path[-1] == "url":
+        yield from (
+            ("move", _setter(url)) for url in ("http://loki:3100", "http://10.10.30.11:80", "http://x:1")
+        )
+    elif path[-1] == "rule":
+        yield from (("widen", _setter(rule)) for rule in ("PathPrefix(`/`)", f"{value} || Path(`/x`)", ""))
+        yield "rename", _setter(value.replace("`", "`x", 1))
+    elif path[-1] == "service" or path[-2:] == ("entryPoints", 0):
+        yield "rename", _setter(f"{value}-x")
+    elif path[-1] == "address" and "ping" not in path:
+        yield "move", _setter(":9999")
+    elif isinstance(value, dict):
+        yield "empty", _setter({})
+        yield "add", lambda at, key: at[key].update(nobodyKnows={"x": "y"})
+
+
+def _service(url: str) -> Callable[[Any, Any], None]:
+    def change(at: Any, _: Any) -> None:
+        at["extra"] = {"loadBalancer": {"servers": [{"url": url}]}}
+        at_routers = {
+            "rule": "Host(`extra.homelab.localhost`)",
+            "service": "extra",
+            "entryPoints": ["websecure"],
+        }
+        at[""] = at_routers
+
+    return change
+
+
+def _file_mutation(operator: str, file: str, path: Path, change: Callable[[Any, Any], None]) -> Mutation:
+    def apply(stack: Stack) -> None:
+        (upload,) = (u for u in stack.inputs("container", "traefik")["uploads"] if u["file"] == file)
+        content = yaml.safe_load(upload["content"])
+        at = content
+        for step in path[:-1]:
+            at = at[step]
+        change(at, path[-1])
+        if isinstance(at, dict) and "" in at:
+            content["http"]["routers"]["extra"] = at.pop("")
+        upload["content"] = yaml.safe_dump(content, sort_keys=False)
+
+    text = f"{file}: {'.'.join(map(str, path))}"
+    return Mutation(
+        operator=operator, kind="container", resource="traefik", path=text, names=("traefik",), apply=apply
+    )
+
+
+def reads_the_same(mutation: Mutation, stack: Stack) -> bool:
+    """Whether the resource of an applied mutation means what it meant before."""
+    if not mutation.path or mutation.operator == "add twin of":
+        return False
+    before = sound_view(mutation.kind, mutation.resource)
+    after = view(stack.get(mutation.kind, mutation.resource))
+    return (before.inputs, before.faults) == (after.inputs, after.faults)
+
+
+@cache
+def sound_view(kind: str, name: str) -> View[Any]:
+    """How a resource of the sound stack reads."""
+    return view(sound().get(kind, name))
+
+
+def main() -> None:
+    """List all mutations, or show what the pack says about one."""
+    found = mutations()
+    if len(sys.argv) == 1:
+        print(*(f"{index} {mutation}" for index, mutation in enumerate(found)), sep="\n")
+        return
+    stack = sound()
+    found[int(sys.argv[1])].apply(stack)
+    print(found[int(sys.argv[1])], *stack.judge().findings, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()

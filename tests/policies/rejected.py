@@ -1,0 +1,1273 @@
+"""Stacks that the pack rejects: each breaks the sound one, and names the rule with all that it says."""
+
+# ruff: noqa: D103  # a case's name says what is broken
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import yaml
+
+from policies.resources import UNKNOWN
+from tests.policies.sound import CANARY, KINDS, Stack
+from topology.config import load
+from topology.model import Assertion, Exemption, Flow
+
+ROUTES = "/etc/traefik/dynamic/routes.yml"
+STATIC = "/etc/traefik/traefik.yml"
+Change = Callable[[Stack], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A way to break the sound stack, and everything that one rule then says."""
+
+    name: str
+    rule: str
+    messages: tuple[str, ...]
+    change: Change
+
+
+CASES: list[Case] = []
+
+
+def rejected(rule: str, *messages: str) -> Callable[[Change], Change]:
+    """Register a change of the sound stack that breaks a rule."""
+
+    def register(change: Change) -> Change:
+        CASES.append(Case(name=change.__name__, rule=rule, messages=messages, change=change))
+        return change
+
+    return register
+
+
+def edit(stack: Stack, container: str, file: str, change: Callable[[Any], None]) -> None:
+    """Change a YAML file that a container is given."""
+    (upload,) = (u for u in stack.inputs("container", container)["uploads"] if u["file"] == file)
+    content = yaml.safe_load(upload["content"])
+    change(content)
+    upload["content"] = yaml.safe_dump(content, sort_keys=False)
+
+
+def route(stack: Stack, name: str, host: str, url: str) -> None:
+    """Add a router and its service to the ingress."""
+
+    def change(content: Any) -> None:
+        content["http"]["routers"][name] = {
+            "rule": f"Host(`{host}`)",
+            "entryPoints": ["websecure"],
+            "service": name,
+        }
+        content["http"]["services"][name] = {"loadBalancer": {"servers": [{"url": url}]}}
+
+    edit(stack, "traefik", ROUTES, change)
+
+
+def container(stack: Stack, name: str, **inputs: Any) -> None:
+    """Change properties of a container."""
+    stack.inputs("container", name).update(inputs)
+
+
+def leg(stack: Stack, name: str, network: str) -> None:
+    """Put a container on one more network."""
+    stack.inputs("container", name)["networksAdvanced"].append({"name": network})
+
+
+# ---------------------------------------------------------------------------------------- fail closed
+
+
+@rejected(
+    "known-types",
+    "bucket: aws:s3/bucket:Bucket is not understood, so nothing about its traffic can be proved",
+)
+def a_foreign_provider(stack: Stack) -> None:
+    stack.add("aws:s3/bucket:Bucket", "bucket", {})
+
+
+@rejected(
+    "known-types",
+    "zone: proxmoxve:sdn/zone/simple:Simple is not understood, so nothing about its traffic can be proved",
+)
+def a_proxmox_type_that_carries_traffic(stack: Stack) -> None:
+    stack.add("proxmoxve:sdn/zone/simple:Simple", "zone", {})
+
+
+@rejected(
+    "known-types",
+    "web: docker:index/service:Service is not understood, so nothing about its traffic can be proved",
+)
+def a_swarm_service(stack: Stack) -> None:
+    stack.add("docker:index/service:Service", "web", {"name": "web"})
+
+
+@rejected(
+    "known-properties",
+    "loki: tunnel is not understood, so nothing about its traffic can be proved",
+    "loki: ports[0].hostRange is not understood, so nothing about its traffic can be proved",
+)
+def properties_that_nobody_knows(stack: Stack) -> None:
+    container(stack, "loki", ports=[{"internal": 3100.0, "hostRange": "1-9"}], tunnel="x")
+
+
+@rejected(
+    "known-properties",
+    "loki: networksAdvanced is not what the provider takes, so nothing about it can be proved",
+)
+def a_property_of_another_kind(stack: Stack) -> None:
+    container(stack, "loki", networksAdvanced="backend")
+
+
+@rejected(
+    "known-values",
+    "loki: networksAdvanced can't be known before creation, so nothing about it can be proved",
+    "loki: ports[0].external can't be known before creation, so nothing about it can be proved",
+)
+def values_that_nobody_knows_yet(stack: Stack) -> None:
+    container(stack, "loki", networksAdvanced=UNKNOWN, ports=[{"internal": 3100.0, "external": UNKNOWN}])
+
+
+@rejected("commands-are-our-own", "open: command:local:Command runs what nobody can judge")
+def a_command_of_somebody_else(stack: Stack) -> None:
+    stack.add("command", "open", {"create": "iptables --flush"})
+
+
+@rejected("commands-are-our-own", "host-rules: command:local:Command runs what nobody can judge")
+def the_projects_command_with_one_word_more(stack: Stack) -> None:
+    stack.inputs("command", "host-rules")["environment"] = {"LD_PRELOAD": "/tmp/x.so"}  # noqa: S108
+
+
+@rejected(
+    "remote-commands-know-their-host",
+    "copy: connection.hostKey is not set, so any machine may answer for the host",
+)
+def a_remote_command_without_a_host_key(stack: Stack) -> None:
+    stack.add("command:remote:CopyFile", "copy", {"connection": {"host": "10.10.1.5"}, "localPath": "x"})
+
+
+@rejected("one-engine", "loki: is on engine ssh://root@10.10.1.9, where the others are not")
+def a_container_on_another_engine(stack: Stack) -> None:
+    stack.add("pulumi:providers:docker", "other", {"host": "ssh://root@10.10.1.9"})
+    stack.move("container", "loki", stack.resources[-1].urn)
+
+
+@rejected("one-resource-each", "loki: makes container loki, as again does")
+def two_containers_of_one_name(stack: Stack) -> None:
+    stack.add("container", "again", copy.deepcopy(stack.inputs("container", "loki")))
+
+
+@rejected("one-resource-each", "vaultwarden: makes firewall options of 301, as again does")
+def two_options_of_one_guest(stack: Stack) -> None:
+    stack.add("options", "again", copy.deepcopy(stack.inputs("options", "vaultwarden")))
+
+
+# ----------------------------------------------------------------------------------------- containers
+
+
+@rejected(
+    "only-the-ingress-publishes",
+    "cadvisor: publishes 0.0.0.0:8081 -> 8080/tcp, which no declared flow from the internet uses",
+)
+def cadvisor_published_on_all_interfaces(stack: Stack) -> None:
+    container(stack, "cadvisor", ports=[{"internal": 8080.0, "external": 8081.0}])
+
+
+@rejected(
+    "only-the-ingress-publishes",
+    "loki: publishes a random port -> 3100/tcp, which no declared flow from the internet uses",
+)
+def a_random_published_port(stack: Stack) -> None:
+    container(stack, "loki", ports=[{"internal": 3100.0}])
+
+
+@rejected("only-the-ingress-publishes", "grafana: publishes all its ports on random ports")
+def all_ports_published(stack: Stack) -> None:
+    container(stack, "grafana", publishAllPorts=True)
+
+
+@rejected(
+    "only-the-ingress-publishes",
+    "prometheus: publishes 127.0.0.1:9090 -> 9090/tcp, which no declared flow from the internet uses",
+)
+def a_port_published_on_loopback(stack: Stack) -> None:
+    container(stack, "prometheus", ports=[{"internal": 9090.0, "external": 9090.0, "ip": "127.0.0.1"}])
+
+
+@rejected(
+    "only-the-ingress-publishes",
+    "minio: publishes 0.0.0.0:9000 -> 9000/tcp, which no declared flow from the internet uses",
+    "minio: publishes 0.0.0.0:9001 -> 9001/tcp, which no declared flow from the internet uses",
+)
+def storage_administration_published(stack: Stack) -> None:
+    stack.add(
+        "container",
+        "minio",
+        {
+            "name": "minio",
+            "image": "minio:1",
+            "ports": [{"internal": p, "external": p} for p in (9000.0, 9001.0)],
+        },
+    )
+
+
+@rejected(
+    "only-the-ingress-publishes",
+    "traefik: publishes 0.0.0.0:8080 -> 8080/tcp, which no declared flow from the internet uses",
+)
+def a_published_entrypoint_that_does_not_exist(stack: Stack) -> None:
+    stack.inputs("container", "traefik")["ports"].append({"internal": 8080.0, "external": 8080.0})
+
+
+@rejected(
+    "only-the-ingress-publishes",
+    "web: publishes 8443 -> 443/tcp, which no declared flow from the internet uses",
+)
+def a_swarm_endpoint(stack: Stack) -> None:
+    endpoint = {"ports": [{"targetPort": 443.0, "publishedPort": 8443.0}]}
+    stack.add("docker:index/service:Service", "web", {"name": "web", "endpointSpec": endpoint})
+
+
+@rejected("own-namespaces", "node-exporter: networkMode host gives it the host's network")
+def node_exporter_on_host_networking(stack: Stack) -> None:
+    container(stack, "node-exporter", networkMode="host", networksAdvanced=[])
+
+
+@rejected("own-namespaces", "loki: networkMode gives it the network of container traefik")
+def a_shared_network_stack(stack: Stack) -> None:
+    container(stack, "loki", networkMode="container:traefik", networksAdvanced=[])
+
+
+@rejected(
+    "own-namespaces",
+    "cadvisor: pidMode host shares a namespace",
+    "cadvisor: ipcMode host shares a namespace",
+    "cadvisor: usernsMode host shares a namespace",
+    "cadvisor: cgroupnsMode host shares a namespace",
+)
+def the_hosts_namespaces(stack: Stack) -> None:
+    container(stack, "cadvisor", pidMode="host", ipcMode="host", usernsMode="host", cgroupnsMode="host")
+
+
+def _bind(stack: Stack, name: str, path: str, *, read_only: bool = True) -> None:
+    stack.inputs("container", name)["volumes"].append(
+        {"containerPath": "/x", "hostPath": path, "readOnly": read_only}
+    )
+
+
+@rejected(
+    "no-docker-socket",
+    "traefik: mounts /run/docker.sock, which holds the engine's socket; read-only limits nothing",
+)
+def the_docker_socket_read_only(stack: Stack) -> None:
+    _bind(stack, "traefik", "/var/run/docker.sock")
+
+
+@rejected(
+    "no-docker-socket",
+    "node-exporter: mounts /, which holds the engine's socket; read-only limits nothing",
+)
+def the_root_folder_read_only(stack: Stack) -> None:
+    _bind(stack, "node-exporter", "/")
+
+
+@rejected(
+    "no-docker-socket",
+    "promtail: mounts /run, which holds the engine's socket; read-only limits nothing",
+)
+def the_folder_of_the_socket_by_a_mount(stack: Stack) -> None:
+    container(stack, "promtail", mounts=[{"type": "bind", "source": "/tmp/../var/run", "target": "/r"}])  # noqa: S108
+
+
+@rejected("no-docker-socket", "traefik: envs.DOCKER_HOST points it at an engine")
+def the_engine_over_the_network(stack: Stack) -> None:
+    container(stack, "traefik", envs=["DOCKER_HOST=tcp://172.30.0.1:2375"])
+
+
+@rejected("host-folders-read-only", "cadvisor: mounts /sys of the host writable")
+def a_writable_host_folder(stack: Stack) -> None:
+    stack.inputs("container", "cadvisor")["volumes"][0]["readOnly"] = False
+
+
+@rejected("host-folders-read-only", "loki: mounts /etc/ssl of the host, where secrets of others are")
+def a_sensitive_host_folder(stack: Stack) -> None:
+    _bind(stack, "loki", "/etc/ssl")
+
+
+@rejected(
+    "host-folders-read-only",
+    "promtail: mounts /var/lib/homelab-network/docker of the host, where secrets of others are",
+)
+def the_engines_whole_folder(stack: Stack) -> None:
+    _bind(stack, "promtail", "/var/lib/homelab-network/docker")
+
+
+@rejected("host-folders-read-only", "loki: mounts /srv of the host with propagation")
+def a_propagated_mount(stack: Stack) -> None:
+    options = {"propagation": "rshared"}
+    mount = {"type": "bind", "source": "/srv", "target": "/srv", "readOnly": True, "bindOptions": options}
+    container(stack, "loki", mounts=[mount])
+
+
+@rejected("host-folders-read-only", "grafana: mounts everything that another container mounts")
+def the_volumes_of_another_container(stack: Stack) -> None:
+    stack.inputs("container", "grafana").setdefault("volumes", []).append({"fromContainer": "prometheus"})
+
+
+@rejected(
+    "volumes-are-local",
+    "loki-data: driverOpts may make it any folder of the host or of another machine",
+)
+def a_volume_that_is_a_host_folder(stack: Stack) -> None:
+    options = {"type": "none", "o": "bind", "device": "/var/run"}
+    stack.inputs("volume", "loki-data")["driverOpts"] = options
+
+
+@rejected("volumes-are-local", "loki-data: driver vieux/sshfs may send its data anywhere")
+def a_volume_on_another_machine(stack: Stack) -> None:
+    stack.inputs("volume", "loki-data")["driver"] = "vieux/sshfs"
+
+
+@rejected(
+    "volumes-not-shared",
+    "loki: mounts volume loki-data, as grafana does",
+    "prometheus: mounts volume elsewhere, which is not in the stack",
+    "grafana-data: no container mounts volume grafana-data",
+    "prometheus-data: no container mounts volume prometheus-data",
+)
+def a_volume_in_two_containers(stack: Stack) -> None:
+    stack.inputs("container", "grafana")["volumes"][0]["volumeName"] = "loki-data"
+    stack.inputs("container", "prometheus")["volumes"][0]["volumeName"] = "elsewhere"
+
+
+@rejected("no-privileges", "cadvisor: is privileged")
+def a_privileged_container(stack: Stack) -> None:
+    container(stack, "cadvisor", privileged=True)
+
+
+@rejected("no-privileges", "grafana: capability NET_ADMIN reaches beyond the container")
+def a_capability_over_the_network(stack: Stack) -> None:
+    stack.inputs("container", "grafana")["capabilities"]["adds"] = ["CAP_NET_ADMIN"]
+
+
+@rejected(
+    "no-privileges",
+    "grafana: keeps capability NET_RAW, with which it can speak for its neighbours; drop ALL",
+)
+def capabilities_left_as_docker_gives_them(stack: Stack) -> None:
+    del stack.inputs("container", "grafana")["capabilities"]
+
+
+@rejected(
+    "no-privileges",
+    "loki: may gain privileges; set securityOpts no-new-privileges:true",
+    "loki: securityOpts seccomp=unconfined switches a protection off",
+    "loki: runtime kata is not the engine's own",
+)
+def protections_switched_off(stack: Stack) -> None:
+    container(stack, "loki", securityOpts=["seccomp=unconfined"], runtime="kata")
+
+
+@rejected("no-devices", "cadvisor: holds device /dev/kmsg")
+def a_device_of_the_host(stack: Stack) -> None:
+    container(stack, "cadvisor", devices=[{"hostPath": "/dev/kmsg"}])
+
+
+@rejected("no-devices", "cadvisor: is given devices by rule or request")
+def devices_by_rule(stack: Stack) -> None:
+    container(stack, "cadvisor", deviceCgroupRules=["c 10:200 rwm"])
+
+
+@rejected("images-pinned", "grafana: image grafana/grafana:latest names no version")
+def an_image_that_moves(stack: Stack) -> None:
+    container(stack, "grafana", image="grafana/grafana:latest")
+
+
+@rejected("images-pinned", "grafana: image registry:5000/grafana names no version")
+def an_image_without_a_tag(stack: Stack) -> None:
+    container(stack, "grafana", image="registry:5000/grafana")
+
+
+@rejected(
+    "names-are-the-engines",
+    "prometheus: answers to loki on query, which is another service's name",
+    "prometheus: resolves loki in its own way",
+    "prometheus: asks a name server of its own",
+    "prometheus: changes the kernel's net.ipv4.ip_forward",
+)
+def names_taken_from_others(stack: Stack) -> None:
+    stack.inputs("container", "prometheus")["networksAdvanced"][0]["aliases"] = ["loki"]
+    container(
+        stack,
+        "prometheus",
+        hosts=[{"host": "loki", "ip": "172.30.2.9"}],
+        dns=["192.0.2.53"],
+        sysctls={"net.ipv4.ip_forward": "1"},
+    )
+
+
+@rejected("names-are-the-engines", "loki: has addresses or options on query that nobody declared")
+def an_address_of_another_family(stack: Stack) -> None:
+    stack.inputs("container", "loki")["networksAdvanced"][0]["ipv6Address"] = "fd00::5"
+
+
+@rejected(
+    "uploads-are-configuration",
+    "grafana: /usr/bin/socat is an uploaded program",
+    "grafana: /run.sh is an uploaded program",
+    "grafana: /etc/grafana/extra.ini can't be read from the resource",
+)
+def programs_in_uploads(stack: Stack) -> None:
+    stack.inputs("container", "grafana")["uploads"] += [
+        {"file": "/usr/bin/socat", "content": "x"},
+        {"file": "/run.sh", "content": "#!/bin/sh", "executable": True},
+        {"file": "/etc/grafana/extra.ini", "source": "extra.ini"},
+    ]
+
+
+@rejected("logs-stay-local", "loki: logDriver syslog sends logs past the declared flows")
+def logs_sent_away(stack: Stack) -> None:
+    container(stack, "loki", logDriver="syslog")
+
+
+# ------------------------------------------------------------------------------------------- networks
+
+
+@rejected("networks-are-zones", "vlan99: network vlan99 is no declared zone and no leg of the ingress")
+def a_leg_on_vlan_99(stack: Stack) -> None:
+    inputs = copy.deepcopy(stack.inputs("network", "vlan10"))
+    stack.add("network", "vlan99", inputs | {"name": "vlan99", "options": {"parent": "trunk.99"}})
+    leg(stack, "traefik", "vlan99")
+
+
+@rejected(
+    "networks-sealed",
+    *(
+        f"{name}: internal is off, though zone {name} has no way out"
+        for name in ("frontend", "query", "backend")
+    ),
+)
+def no_docker_network_internal(stack: Stack) -> None:
+    for name in ("edge", "frontend", "query", "backend"):
+        stack.inputs("network", name)["internal"] = False
+
+
+@rejected(
+    "networks-sealed",
+    "backend: its gateway answers for the host: inhibit_ipv4 is not true",
+    "backend: gateway_mode_ipv4 is not isolated, the strictest that the engine has",
+)
+def an_internal_network_whose_gateway_answers(stack: Stack) -> None:
+    options = stack.inputs("network", "backend")["options"]
+    del options["com.docker.network.bridge.inhibit_ipv4"]
+    del options["com.docker.network.bridge.gateway_mode_ipv4"]
+
+
+@rejected(
+    "networks-sealed",
+    "backend: attachable is set, which opens it to what nobody declared",
+    "backend: ipv6 is set, which opens it to what nobody declared",
+    "backend: its subnet is not the declared 172.30.3.0/24",
+    "backend: its gateway is not the zone's 172.30.3.1",
+)
+def a_network_that_others_may_join(stack: Stack) -> None:
+    ipam = [{"subnet": "172.30.3.0/25"}]
+    stack.inputs("network", "backend").update(attachable=True, ipv6=True, ipamConfigs=ipam)
+
+
+@rejected("networks-sealed", "vlan30: parent trunk.20 is not trunk.30, so it leads to another VLAN")
+def a_leg_whose_parent_is_another_vlan(stack: Stack) -> None:
+    stack.inputs("network", "vlan30")["options"]["parent"] = "trunk.20"
+
+
+@rejected("networks-sealed", "vlan30: driver bridge is not macvlan, so it is no leg on VLAN 30")
+def a_leg_that_is_no_macvlan(stack: Stack) -> None:
+    stack.inputs("network", "vlan30")["driver"] = "bridge"
+
+
+@rejected(
+    "networks-sealed",
+    "edge: enable_icc is not false, so whoever joins it reaches the ingress's every port",
+    "edge: enable_ip_masquerade is not false, so the ingress leaves behind the host's address",
+    "edge: option com.docker.network.bridge.trusted_host_interfaces is not understood with this value",
+)
+def an_edge_without_walls(stack: Stack) -> None:
+    options = stack.inputs("network", "edge")["options"]
+    del options["com.docker.network.bridge.enable_icc"]
+    options["com.docker.network.bridge.enable_ip_masquerade"] = "true"
+    options["com.docker.network.bridge.trusted_host_interfaces"] = "eth0"
+
+
+@rejected("containers-have-a-role", "shell: container shell is no declared service")
+def a_service_without_a_role(stack: Stack) -> None:
+    stack.add("container", "shell", {"name": "shell", "image": "busybox:1"})
+
+
+@rejected("containers-on-their-zones", "loki: joins frontend, which is no network of its zones")
+def loki_on_the_ingresss_network(stack: Stack) -> None:
+    leg(stack, "loki", "frontend")
+
+
+@rejected("containers-on-their-zones", "prometheus: joins frontend, which is no network of its zones")
+def the_whole_prometheus_on_the_ingresss_network(stack: Stack) -> None:
+    leg(stack, "prometheus", "frontend")
+
+
+@rejected(
+    "containers-on-their-zones",
+    "traefik: does not join vlan10, though it is in zone wordpress",
+)
+def an_ingress_without_a_leg(stack: Stack) -> None:
+    legs = stack.inputs("container", "traefik")["networksAdvanced"]
+    legs[:] = [each for each in legs if each["name"] != "vlan10"]
+
+
+@rejected(
+    "containers-on-their-zones",
+    "traefik: its address on vlan30 is not the declared 10.10.30.2, which guests' rules name",
+)
+def an_ingress_with_another_address(stack: Stack) -> None:
+    (vault,) = (x for x in stack.inputs("container", "traefik")["networksAdvanced"] if x["name"] == "vlan30")
+    vault["ipv4Address"] = "10.10.30.3"
+
+
+@rejected("joined-networks-exist", "loki: joins network hidden, which is not in the stack")
+def a_network_that_the_pack_cannot_see(stack: Stack) -> None:
+    leg(stack, "loki", "hidden")
+
+
+@rejected(
+    "host-rules-installed",
+    "docker-srv: its own rules are not in the stack",
+)
+def no_rules_on_the_host(stack: Stack) -> None:
+    stack.remove("command", "host-rules")
+
+
+@rejected(
+    "host-rules-installed",
+    "edge: its bridge is not named br-edge, so the host's rules miss it",
+)
+def a_bridge_of_another_name(stack: Stack) -> None:
+    stack.inputs("network", "edge")["options"]["com.docker.network.bridge.name"] = "br-other"
+
+
+@rejected("no-empty-zones", "spare: nobody joins network spare")
+def a_network_that_nobody_joins(stack: Stack) -> None:
+    stack.add("network", "spare", copy.deepcopy(stack.inputs("network", "backend")) | {"name": "spare"})
+
+
+@rejected("no-empty-zones", "zone backend: network backend is not in the stack")
+def a_zone_without_its_network(stack: Stack) -> None:
+    stack.remove("network", "backend")
+
+
+@rejected("no-empty-zones", "zone vault: no guest is on VLAN 30")
+def a_zone_without_its_guest(stack: Stack) -> None:
+    stack.remove("vm", "vaultwarden")
+
+
+@rejected(
+    "declared-services-exist",
+    "loki: container loki is not in the stack",
+    "jellyfin: guest jellyfin is not in the stack",
+    "site-1: is switched off, so every flow to it is a promise that nobody keeps",
+)
+def services_that_are_declared_and_absent(stack: Stack) -> None:
+    stack.inputs("vm", "site-1")["started"] = False
+    stack.remove("container", "loki")
+    stack.remove("vm", "jellyfin")
+
+
+# --------------------------------------------------------------------------------------------- guests
+
+
+@rejected("guests-have-a-role", "shadow: guest shadow is no declared service")
+def a_guest_without_a_role(stack: Stack) -> None:
+    stack.add("vm", "shadow", {"name": "shadow", "vmId": 999.0, "nodeName": "pve1"})
+
+
+@rejected("guests-have-a-role", "site-1: its id is not the declared 101, by which the firewall knows it")
+def a_guest_with_another_id(stack: Stack) -> None:
+    stack.inputs("vm", "site-1")["vmId"] = 111.0
+
+
+def _card(stack: Stack, name: str) -> dict[str, Any]:
+    card = stack.inputs("vm", name)["networkDevices"][0]
+    assert isinstance(card, dict)
+    return card
+
+
+@rejected("guests-on-their-vlan", "site-1: net0: vlanId is not set, so it sees every VLAN of vmbr1")
+def a_vlan_that_never_reaches_the_card(stack: Stack) -> None:
+    del _card(stack, "site-1")["vlanId"]
+
+
+@rejected("guests-on-their-vlan", "vaultwarden: net0: VLAN 20 is not that of its zone vault")
+def vaultwarden_on_vlan_20(stack: Stack) -> None:
+    _card(stack, "vaultwarden")["vlanId"] = 20.0
+
+
+@rejected(
+    "guests-on-their-vlan",
+    "jellyfin: net0: trunks 10;30 puts it on every VLAN of the trunk",
+    "jellyfin: net0: bridge vmbr0 is not the declared vmbr1",
+)
+def a_guest_on_a_trunk(stack: Stack) -> None:
+    _card(stack, "jellyfin").update(trunks="10;30", bridge="vmbr0")
+
+
+@rejected("guests-on-their-vlan", "site-2: has 2 connected network cards instead of one")
+def a_second_card(stack: Stack) -> None:
+    cards = stack.inputs("vm", "site-2")["networkDevices"]
+    cards.append(copy.deepcopy(cards[0]))
+
+
+@rejected("guests-on-their-vlan", "site-2: is on node pve2, not on the declared pve1")
+def a_guest_on_another_node(stack: Stack) -> None:
+    stack.inputs("vm", "site-2")["nodeName"] = "pve2"
+
+
+@rejected(
+    "guests-keep-their-address",
+    "site-1: its address is not the declared 10.10.10.11",
+    "site-1: its gateway is not its zone's 10.10.10.1",
+    "site-1: has IPv6, which no rule of this site filters",
+)
+def a_guest_with_another_address(stack: Stack) -> None:
+    ip = {"address": "10.10.10.12/24", "gateway": "10.10.10.9"}
+    stack.inputs("vm", "site-1")["initialization"]["ipConfigs"] = [{"ipv4": ip, "ipv6": {"address": "auto"}}]
+
+
+@rejected(
+    "guests-have-no-back-door",
+    "site-1: hookScriptFileId leads past its network cards",
+    "site-1: kvmArguments leads past its network cards",
+    "site-1: hostpcis leads past its network cards",
+)
+def ways_past_the_network_card(stack: Stack) -> None:
+    doors = {
+        "hookScriptFileId": "local:snippets/x",
+        "kvmArguments": "-netdev user",
+        "hostpcis": [{"id": "01"}],
+    }
+    stack.inputs("vm", "site-1").update(doors)
+
+
+@rejected("cards-firewalled", "jellyfin: net0: its firewall is off, so the guest's rules do nothing")
+def a_card_with_its_firewall_off(stack: Stack) -> None:
+    _card(stack, "jellyfin")["firewall"] = False
+
+
+@rejected(
+    "guest-options-closed",
+    "site-1: enabled is off, so the guest's rules do nothing",
+    "site-1: outputPolicy is ACCEPT, not DROP",
+    "site-1: ipfilter is off, so the guest can send from another's address",
+    "site-1: macfilter is off, so the guest can send from another's hardware address",
+    "site-1: dhcp is on, so the guest can answer and ask for addresses past its rules",
+    "site-1: radv is on, so the guest can announce itself as a router",
+)
+def guest_options_left_open(stack: Stack) -> None:
+    options = {
+        "enabled": False,
+        "outputPolicy": "ACCEPT",
+        "ipfilter": False,
+        "macfilter": False,
+        "dhcp": True,
+    }
+    stack.inputs("options", "site-1").update(options, radv=True)
+
+
+@rejected(
+    "guests-firewalled",
+    *(
+        f"{name}: has no firewall options, so its firewall is off"
+        for name in ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
+    ),
+)
+def no_proxmox_firewall_at_all(stack: Stack) -> None:
+    kinds = {KINDS[kind] for kind in ("options", "rules", "ipset", "alias", "group", "datacenter")}
+    stack.resources = [each for each in stack.resources if each.type not in kinds]
+
+
+@rejected("guests-firewalled", "site-1: belongs to guest 999, which is not in the stack")
+def rules_of_nobody(stack: Stack) -> None:
+    stack.inputs("rules", "site-1")["vmId"] = 999.0
+
+
+@rejected("guests-firewalled", "site-1: is for node pve9, where site-1 is not")
+def rules_on_another_node(stack: Stack) -> None:
+    stack.inputs("rules", "site-1")["nodeName"] = "pve9"
+
+
+@rejected(
+    "guests-pinned",
+    "vaultwarden: does not pin vaultwarden to its declared 10.10.30.11 alone",
+    "jellyfin: has no ipset ipfilter-net0, so its IP filter passes nothing",
+)
+def an_ip_filter_that_is_wider_or_absent(stack: Stack) -> None:
+    stack.inputs("ipset", "vaultwarden")["cidrs"] = [{"name": "10.10.30.0/24"}]
+    stack.remove("ipset", "jellyfin")
+
+
+@rejected(
+    "datacenter-closed",
+    "datacenter: enabled is off, so no rule of any guest does anything",
+    "datacenter: inputPolicy is ACCEPT, not DROP",
+    "datacenter: ebtables is off, so no guest's hardware address is checked",
+)
+def a_datacenter_left_open(stack: Stack) -> None:
+    off = {"enabled": False, "inputPolicy": "ACCEPT", "ebtables": False}
+    stack.inputs("datacenter", "datacenter").update(off)
+
+
+@rejected("datacenter-closed", "node: enabled is off, so no rule of any guest does anything")
+def a_node_with_its_firewall_off(stack: Stack) -> None:
+    stack.add("proxmoxve:node/firewall:Firewall", "node", {"nodeName": "pve1", "enabled": False})
+
+
+@rejected(
+    "datacenter-firewalled",
+    "datacenter: its firewall is not in the stack, so no rule of any guest does anything",
+)
+def no_datacenter_firewall(stack: Stack) -> None:
+    stack.remove("datacenter", "datacenter")
+
+
+@rejected(
+    "administrators-not-locked-out",
+    "datacenter: drops what comes in, and no rule accepts management -> proxmox-srv:8006/tcp",
+    "datacenter: drops what comes in, and no rule accepts management -> proxmox-srv:22/tcp",
+)
+def a_datacenter_that_locks_out(stack: Stack) -> None:
+    stack.remove("rules", "datacenter")
+
+
+def _rule(stack: Stack, name: str) -> dict[str, Any]:
+    rule = stack.inputs("group", name)["rules"][0]
+    assert isinstance(rule, dict)
+    return rule
+
+
+@rejected("accept-rules-narrow", "jellyfin: rules[0] accepts without source, proto, dport")
+def an_accept_rule_without_port_or_protocol(stack: Stack) -> None:
+    for key in ("source", "proto", "dport"):
+        del _rule(stack, "jellyfin")[key]
+
+
+@rejected("accept-rules-narrow", "jellyfin: rules[0] accepts by macro Web, which is wider than a flow")
+def an_accept_rule_by_macro(stack: Stack) -> None:
+    _rule(stack, "jellyfin")["macro"] = "Web"
+
+
+@rejected(
+    "accept-rules-declared",
+    "vaultwarden: rules[0] accepts what no declared flow of vaultwarden needs "
+    "(in ACCEPT source 10.10.30.0/24 proto tcp dport 80)",
+)
+def an_accept_rule_for_whoever_comes_next(stack: Stack) -> None:
+    _rule(stack, "vaultwarden")["source"] = "10.10.30.0/24"
+
+
+@rejected(
+    "accept-rules-declared",
+    "vaultwarden: rules[1] accepts what no declared flow of vaultwarden needs "
+    "(out ACCEPT dest 10.10.30.0/24 proto tcp dport 443)",
+)
+def egress_that_nobody_declared(stack: Stack) -> None:
+    egress = {"type": "out", "action": "ACCEPT", "dest": "10.10.30.0/24", "proto": "tcp", "dport": "443"}
+    stack.inputs("group", "vaultwarden")["rules"].append(egress)
+
+
+@rejected(
+    "firewall-rules-match",
+    "site-1: rules[0] includes group nobody, which is not in the stack",
+    "site-1: no guest includes group site-1",
+    "site-2: rules[0] is switched off (in ACCEPT source dc/ingress-vlan10 proto tcp dport 80)",
+    "jellyfin: rules[0] names dc/ingress-vlan99, which can't be told",
+    "jellyfin: rules[1] has type forward and action DROP, which is never applied",
+    "jellyfin: rules[2] is for net7, which no guest here has",
+    "stirling-pdf: rules[1] repeats another (in ACCEPT source dc/ingress-vlan20 proto tcp dport 8080)",
+    "spare: no rule names spare",
+)
+def rules_that_never_match(stack: Stack) -> None:
+    stack.inputs("rules", "site-1")["rules"][0]["securityGroup"] = "nobody"
+    _rule(stack, "site-2")["enabled"] = False
+    _rule(stack, "jellyfin")["source"] = "dc/ingress-vlan99"
+    more = [{"type": "forward", "action": "DROP"}, {"type": "in", "action": "DROP", "iface": "net7"}]
+    stack.inputs("group", "jellyfin")["rules"] += more
+    stack.inputs("group", "stirling-pdf")["rules"].append(copy.deepcopy(_rule(stack, "stirling-pdf")))
+    stack.add("alias", "spare", {"name": "spare", "cidr": "10.10.20.9/32"})
+
+
+@rejected("bridge-carries-declared-vlans", "vmbr1: vids carries VLAN 2-9, which is no declared zone")
+def a_trunk_wider_than_used(stack: Stack) -> None:
+    stack.inputs("bridge", "vmbr1")["vids"] = "2-10 20 30"
+
+
+@rejected(
+    "bridge-carries-declared-vlans",
+    "vmbr1: address puts the node itself on it",
+    "vmbr1: vlanAware is off, so all guests share one network",
+    "vmbr1: port eno2 leads to machines that nobody declared",
+    "vmbr1: vids does not carry VLAN 20",
+)
+def a_bridge_that_joins_everything(stack: Stack) -> None:
+    stack.inputs("bridge", "vmbr1").update(
+        address="10.10.10.1/24", vlanAware=False, ports=["eno2"], vids="10 30"
+    )
+
+
+@rejected(
+    "bridge-carries-declared-vlans",
+    "vmbr1.99: address puts the node itself on it",
+    "vmbr1.99: VLAN 99 is no declared zone",
+)
+def a_vlan_interface_of_the_node(stack: Stack) -> None:
+    inputs = {
+        "nodeName": "pve1",
+        "name": "vmbr1.99",
+        "interface": "vmbr1",
+        "vlan": 99.0,
+        "address": "10.9.9.1/24",
+    }
+    stack.add("proxmoxve:network/linux/vlan:Vlan", "vmbr1.99", inputs)
+
+
+@rejected(
+    "bridges-exist",
+    *(
+        f"{name}: is on bridge vmbr1, which is not in the stack"
+        for name in ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
+    ),
+)
+def a_bridge_that_the_pack_cannot_see(stack: Stack) -> None:
+    stack.remove("bridge", "vmbr1")
+
+
+@rejected("isolated-guests-are-alone", "vaultwarden: is a second tenant of isolated VLAN 30")
+def a_second_tenant_beside_vaultwarden(stack: Stack) -> None:
+    _card(stack, "jellyfin")["vlanId"] = 30.0
+
+
+# -------------------------------------------------------------------------------------------- ingress
+
+
+@rejected(
+    "ingress-configuration-known",
+    "traefik: providers.docker: is not a setting whose traffic is known",
+)
+def routes_from_the_docker_provider(stack: Stack) -> None:
+    edit(stack, "traefik", STATIC, lambda c: c["providers"].update(docker={"exposedByDefault": True}))
+
+
+@rejected(
+    "ingress-configuration-known",
+    "traefik: /etc/traefik/dynamic: is mounted from outside, so its content can't be known",
+)
+def routes_from_a_volume(stack: Stack) -> None:
+    mounted = {"containerPath": "/etc/traefik/dynamic", "volumeName": "routes"}
+    stack.inputs("container", "traefik").setdefault("volumes", []).append(mounted)
+
+
+@rejected(
+    "ingress-configuration-known",
+    "traefik: static configuration: comes from two sources, of which Traefik reads one",
+    "traefik: providers.docker: is not a setting whose traffic is known",
+)
+def routes_from_the_command_line(stack: Stack) -> None:
+    container(stack, "traefik", command=["--providers.docker=true"])
+
+
+@rejected(
+    "ingress-configuration-known",
+    "traefik: static configuration: comes from two sources, of which Traefik reads one",
+    "traefik: providers.consul: is not a setting whose traffic is known",
+)
+def routes_from_the_environment(stack: Stack) -> None:
+    container(stack, "traefik", envs=["TRAEFIK_PROVIDERS_CONSUL_ENDPOINTS=10.10.1.9:8500"])
+
+
+@rejected(
+    "ingress-configuration-known",
+    "traefik: /etc/traefik/dynamic/more.yml: is a template, whose result can't be known",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.ask.forwardAuth: "
+    "sends requests where nobody can follow",
+)
+def configuration_that_only_traefik_can_read(stack: Stack) -> None:
+    more = {"file": "/etc/traefik/dynamic/more.yml", "content": "http: {{ env `ROUTES` }}"}
+    stack.inputs("container", "traefik")["uploads"].append(more)
+    ask = {"ask": {"forwardAuth": {"address": "http://10.10.1.9"}}}
+    edit(stack, "traefik", ROUTES, lambda c: c["http"].update(middlewares=ask))
+
+
+@rejected(
+    "ingress-configuration-whole",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares: is empty, so Traefik drops the whole file",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana: "
+    "names middleware nobody, which is not defined",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana: "
+    "names entrypoint web3, which is not defined",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana: "
+    "names certificate resolver letsencrypt, which is not defined",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.site-1: names service gone, which is not defined",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.twin: "
+    "has the rule of another router; which of them answers is chance",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.services.site-2: "
+    "names transport nobody, which is not defined",
+)
+def names_that_nothing_defines(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        http = content["http"]
+        http["middlewares"] = {}
+        http["routers"]["grafana"].update(
+            middlewares=["nobody"],
+            entryPoints=["websecure", "web3"],
+            tls={"certResolver": "letsencrypt"},
+        )
+        http["routers"]["site-1"]["service"] = "gone"
+        http["routers"]["twin"] = dict(http["routers"]["site-2"])
+        http["services"]["site-2"]["loadBalancer"]["serversTransport"] = "nobody"
+
+    edit(stack, "traefik", ROUTES, change)
+
+
+@rejected(
+    "ingress-configuration-whole",
+    "traefik: /etc/traefik/dynamic/routes.yml: does not parse, so Traefik drops all of it",
+)
+def a_file_that_does_not_parse(stack: Stack) -> None:
+    stack.inputs("container", "traefik")["uploads"][1]["content"] = "http: {routers: ["
+
+
+@rejected(
+    "ingress-keeps-to-itself",
+    "traefik: api.insecure: serves the dashboard without authentication",
+    "traefik: entrypoints.websecure: trusts everybody's X-Forwarded headers",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.dashboard: "
+    "serves api@internal without authentication",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.dashboard: "
+    "names no entrypoint, so it answers on all of them",
+)
+def the_dashboard_without_authentication(stack: Stack) -> None:
+    def static(content: Any) -> None:
+        content["api"] = {"insecure": True}
+        content["entryPoints"]["websecure"]["forwardedHeaders"] = {"insecure": True}
+
+    edit(stack, "traefik", STATIC, static)
+    dashboard = {"rule": "Host(`d.homelab.localhost`)", "service": "api@internal"}
+    edit(stack, "traefik", ROUTES, lambda c: c["http"]["routers"].update(dashboard=dashboard))
+
+
+@rejected(
+    "ingress-keeps-to-itself",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.vaultwarden: serves in clear on entrypoint web3",
+)
+def a_route_in_clear(stack: Stack) -> None:
+    edit(stack, "traefik", STATIC, lambda c: c["entryPoints"].update(web3={"address": ":8080"}))
+    edit(
+        stack,
+        "traefik",
+        ROUTES,
+        lambda c: c["http"]["routers"]["vaultwarden"].update(entryPoints=["websecure", "web3"]),
+    )
+
+
+@rejected(
+    "peers-verified",
+    "traefik: serverstransport: switches certificate checks off",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.serversTransports.any: switches certificate checks off",
+)
+def certificate_checks_switched_off(stack: Stack) -> None:
+    edit(stack, "traefik", STATIC, lambda c: c.update(serversTransport={"insecureSkipVerify": True}))
+    any_peer = {"any": {"insecureSkipVerify": True}}
+    edit(stack, "traefik", ROUTES, lambda c: c["http"].update(serversTransports=any_peer))
+
+
+@rejected(
+    "peers-verified",
+    "proxmox: insecure switches certificate checks off",
+    "engine: host is reached without TLS",
+)
+def providers_that_believe_anybody(stack: Stack) -> None:
+    stack.add("pulumi:providers:proxmoxve", "proxmox", {"insecure": "true"})
+    stack.add("pulumi:providers:docker", "engine", {"host": "tcp://10.10.1.5:2375"})
+
+
+@rejected(
+    "routes-declared",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.loki: "
+    "leads to loki:3100, which is no declared route",
+)
+def a_router_to_loki(stack: Stack) -> None:
+    leg(stack, "loki", "frontend")
+    route(stack, "loki", "loki.homelab.localhost", "http://loki:3100")
+
+
+@rejected(
+    "routes-declared",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.nas: "
+    "leads to 10.10.1.7:80, which is no declared route",
+)
+def a_router_to_something_switched_off_on_the_management_network(stack: Stack) -> None:
+    route(stack, "nas", "nas.homelab.localhost", "http://10.10.1.7:80")
+
+
+@rejected(
+    "routes-declared",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana: "
+    "its rule is not made of host names alone, so it answers for others too",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.site-1: "
+    "serves site-1 under site-2.homelab.localhost, which is not its declared site-1.homelab.localhost",
+)
+def routers_that_answer_for_others(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        routers = content["http"]["routers"]
+        routers["grafana"]["rule"] = "PathPrefix(`/`)"
+        routers["site-1"]["rule"] = "Host(`site-2.homelab.localhost`)"
+        routers["site-2"]["rule"] = "Host(`site-2.homelab.localhost`) "
+
+    edit(stack, "traefik", ROUTES, change)
+
+
+@rejected(
+    "routes-served",
+    "traefik: no router leads to jellyfin, which is a declared route",
+    "traefik: does not publish 80/tcp, which internet is declared to reach",
+)
+def routes_that_nobody_serves(stack: Stack) -> None:
+    edit(stack, "traefik", ROUTES, lambda c: c["http"]["routers"].pop("jellyfin"))
+    stack.inputs("container", "traefik")["ports"].pop(0)
+
+
+@rejected("routes-served", "traefik: publishes 0.0.0.0:443 -> 443/tcp, where no entrypoint listens")
+def a_port_where_nothing_listens(stack: Stack) -> None:
+    edit(stack, "traefik", STATIC, lambda c: c["entryPoints"]["websecure"].update(address=":8443"))
+
+
+@rejected(
+    "no-routes-from-labels",
+    "loki: label traefik.enable makes a route that no file declares",
+    "loki: is on several networks, and no label says which of them Traefik is to use",
+)
+def an_ambiguous_network_for_traefik(stack: Stack) -> None:
+    container(stack, "loki", labels=[{"label": "traefik.enable", "value": "true"}])
+
+
+# -------------------------------------------------------------------------------------------- targets
+
+
+@rejected(
+    "targets-declared",
+    "prometheus: /etc/prometheus/prometheus.yml: scrape target names nas, which is no declared service",
+    "prometheus: /etc/prometheus/prometheus.yml: scrape target names loki:3100/tcp, "
+    "which is no declared flow of prometheus",
+    "prometheus: /etc/prometheus/prometheus.yml: docker_sd_configs finds targets that nobody declared",
+)
+def scrape_targets_that_can_never_work(stack: Stack) -> None:
+    jobs = [
+        {"job_name": "more", "static_configs": [{"targets": ["nas:9100", "loki:3100"]}]},
+        {"job_name": "found", "docker_sd_configs": [{"host": "unix:///var/run/docker.sock"}]},
+    ]
+    edit(stack, "prometheus", "/etc/prometheus/prometheus.yml", lambda c: c["scrape_configs"].extend(jobs))
+
+
+@rejected(
+    "targets-declared",
+    "prometheus-ui: /etc/nginx/nginx.conf: proxy_pass names loki:3100/tcp, "
+    "which is no declared flow of prometheus-ui",
+)
+def a_read_only_proxy_that_leads_to_loki(stack: Stack) -> None:
+    (conf,) = stack.inputs("container", "prometheus-ui")["uploads"]
+    conf["content"] = conf["content"].replace("http://prometheus:9090", "http://loki:3100")
+
+
+@rejected(
+    "log-paths-mounted",
+    "promtail: /etc/promtail/config.yml: no mount holds the log path /var/log/*.log",
+)
+def a_log_path_that_can_never_work(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        content["scrape_configs"][0]["static_configs"][0]["labels"]["__path__"] = "/var/log/*.log"
+
+    edit(stack, "promtail", "/etc/promtail/config.yml", change)
+
+
+# -------------------------------------------------------------------------------------------- secrets
+
+
+@rejected(
+    "secrets-are-files",
+    "grafana: envs[0] is a secret in plain sight",
+    "loki: envs.S3_SECRET_KEY holds a secret in plain sight",
+    "loki: labels.admin.password holds a secret in plain sight",
+    "loki: command[0] --api.token holds a secret in plain sight",
+)
+def secrets_in_plain_sight(stack: Stack) -> None:
+    container(stack, "grafana", envs=[f"GF_ADMIN={CANARY}-grafana"])
+    stack.mark_secret("container", "grafana", "envs", 0)
+    container(
+        stack,
+        "loki",
+        envs=[f"S3_SECRET_KEY={CANARY}"],
+        labels=[{"label": "admin.password", "value": CANARY}],
+        command=[f"--api.token={CANARY}"],
+    )
+
+
+@rejected(
+    "secrets-are-files",
+    "loki: uploads[0].content is a private key in plain text; make it a Pulumi secret",
+)
+def a_private_key_in_plain_text(stack: Stack) -> None:
+    key = {"file": "/etc/loki/key.pem", "content": f"-----BEGIN EC PRIVATE KEY-----\n{CANARY}"}
+    container(stack, "loki", uploads=[key])
+
+
+@rejected(
+    "backup-keys-apart",
+    "grafana: RESTIC_PASSWORD_FILE is a backup key on a service that the public reaches",
+)
+def a_backup_key_where_the_public_reaches(stack: Stack) -> None:
+    container(stack, "grafana", envs=["RESTIC_PASSWORD_FILE=/run/secrets/restic"])
+
+
+@rejected(
+    "backup-keys-apart",
+    "loki: /loki/backup-password is a secret inside /loki, so backups hold their own key",
+)
+def the_backup_password_inside_the_backed_up_folder(stack: Stack) -> None:
+    stack.inputs("container", "loki")["uploads"].append({"file": "/loki/backup-password", "content": CANARY})
+
+
+@rejected("secrets-not-shared", "loki: uploads[1].content is a secret of traefik")
+def the_ingresss_key_in_another_zone(stack: Stack) -> None:
+    uploads = stack.inputs("container", "traefik")["uploads"]
+    (key,) = (u for u in uploads if u["file"].endswith("/key.pem"))
+    stack.inputs("container", "loki")["uploads"].append({"file": "/etc/copy.pem", "content": key["content"]})
+
+
+# ---------------------------------------------------------------------------------------------- flows
+
+
+@rejected(
+    "undeclared-flows",
+    "traefik -> internet:*: expected DENIED, got ALLOWED via docker-srv -> internet",
+    "traefik -> management:*: expected DENIED, got ALLOWED via docker-srv -> management",
+    "traefik -> proxmox-srv:22/tcp: expected DENIED, got ALLOWED via docker-srv -> internet -> proxmox-srv",
+    "traefik -> proxmox-srv:8006/tcp: expected DENIED, got ALLOWED via docker-srv -> internet -> proxmox-srv",
+)
+def egress_behind_the_hosts_address(stack: Stack) -> None:
+    del stack.inputs("network", "edge")["options"]["com.docker.network.bridge.enable_ip_masquerade"]
+
+
+@rejected(
+    "undeclared-flows",
+    "jellyfin -> stirling-pdf:8080/tcp: expected DENIED, got ALLOWED via vlan20 -> stirling-pdf",
+)
+def neighbours_of_one_vlan(stack: Stack) -> None:
+    _rule(stack, "stirling-pdf")["source"] = "10.10.20.0/24"
+    out = {"type": "out", "action": "ACCEPT", "dest": "10.10.20.12", "proto": "tcp", "dport": "8080"}
+    stack.inputs("group", "jellyfin")["rules"].append(out)
+
+
+@rejected(
+    "roles-hold",
+    "internet -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
+    "management -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
+    "grafana -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
+    "prometheus-ui -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
+    "traefik -> loki:*: expected DENIED, got ALLOWED via frontend -> loki",
+    "traefik -> loki:3100/tcp: expected DENIED, got ALLOWED via frontend -> loki",
+)
+def loki_with_a_router_and_no_authentication(stack: Stack) -> None:
+    a_router_to_loki(stack)
+
+
+@rejected(
+    "roles-hold",
+    "traefik -> loki:*: expected DENIED, got ALLOWED via backend -> loki",
+    "traefik -> loki:3100/tcp: expected DENIED, got ALLOWED via backend -> loki",
+    "traefik -> prometheus:*: expected DENIED, got ALLOWED via backend -> prometheus",
+    "traefik -> prometheus:9090/tcp: expected DENIED, got ALLOWED via backend -> prometheus",
+    "traefik -> node-exporter:*: expected DENIED, got ALLOWED via backend -> node-exporter",
+    "traefik -> node-exporter:9100/tcp: expected DENIED, got ALLOWED via backend -> node-exporter",
+    "traefik -> cadvisor:*: expected DENIED, got ALLOWED via backend -> cadvisor",
+    "traefik -> cadvisor:8080/tcp: expected DENIED, got ALLOWED via backend -> cadvisor",
+    "traefik -> promtail:*: expected DENIED, got ALLOWED via backend -> promtail",
+)
+def the_ingress_on_the_backend_even_if_declared(stack: Stack) -> None:
+    declared = load(stack.config)
+    flow = Flow.parse("traefik -> loki:3100/tcp")
+    stack.topology = declared.model_copy(update={"flows": (*declared.flows, flow)})
+    leg(stack, "traefik", "backend")
+
+
+@rejected(
+    "unreachable-flows",
+    "grafana -> loki:3100/tcp: expected ALLOWED, got DENIED: "
+    "no way: grafana is on frontend, query; loki is on backend",
+)
+def a_declared_flow_that_cannot_work(stack: Stack) -> None:
+    legs = stack.inputs("container", "loki")["networksAdvanced"]
+    legs[:] = [each for each in legs if each["name"] != "query"]
+
+
+@rejected(
+    "unreachable-flows",
+    "traefik -> jellyfin:8096/tcp: expected ALLOWED, got DENIED: jellyfin is not in the stack",
+)
+def a_declared_flow_to_something_absent(stack: Stack) -> None:
+    stack.remove("vm", "jellyfin")
+
+
+@rejected(
+    "assertions-hold",
+    "internet -> grafana:3000/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> grafana",
+    "grafana -> cadvisor:8080/tcp: expected ALLOWED, got DENIED: "
+    "no way: grafana is on frontend, query; cadvisor is on backend",
+    "internet -> ghost:80/tcp: is asserted, but one of its ends is not in the stack",
+)
+def assertions_that_do_not_hold(stack: Stack) -> None:
+    stack.topology = load(stack.config).model_copy(
+        update={
+            "assertions": (
+                Assertion(src="internet", deny=("grafana:3000/tcp", "ghost:80/tcp")),
+                Assertion(src="grafana", accept=("cadvisor:8080/tcp",)),
+            )
+        }
+    )
+
+
+# ----------------------------------------------------------------------------------------- exceptions
+
+
+def _exempt(stack: Stack, rule: str, resource: str, expires: date = date(2027, 1, 1)) -> None:
+    exemption = Exemption(
+        rule=rule, resource=resource, reason="a reason to test", owner="me", expires=expires
+    )
+    stack.topology = load(stack.config).model_copy(update={"exceptions": (exemption,)})
+
+
+@rejected("exceptions-current", "exception no-devices for cadvisor: expired on 2026-11-22")
+def an_exception_that_has_expired(stack: Stack) -> None:
+    a_device_of_the_host(stack)
+    _exempt(stack, "no-devices", "cadvisor", date(2026, 11, 22))
+
+
+@rejected("exceptions-used", "exception no-devices for cadvisor: sets nothing aside")
+def an_exception_that_nobody_needs(stack: Stack) -> None:
+    _exempt(stack, "no-devices", "cadvisor")
+
+
+@rejected("exceptions-exact", "exception no-devices for *: is a pattern")
+def an_exception_for_everything(stack: Stack) -> None:
+    _exempt(stack, "no-devices", "*")
+
+
+@rejected("exceptions-exact", "exception no-worries for cadvisor: rule no-worries does not exist")
+def an_exception_to_no_rule(stack: Stack) -> None:
+    _exempt(stack, "no-worries", "cadvisor")

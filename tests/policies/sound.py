@@ -1,0 +1,124 @@
+"""A sound stack to break: what the program registers for `Pulumi.dev.yaml`, and that file's keys."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from policies import program
+from policies.judge import Verdict, judge
+from policies.program import PROJECT
+from policies.resources import Resource
+from policies.rule import RULES, Rule
+from topology.config import load
+from topology.model import Topology
+
+TODAY = date(2026, 11, 23)
+CANARY = "canary-0f3a9c5e71"  # stands wherever the program puts a secret
+KINDS = {
+    "container": "docker:index/container:Container",
+    "network": "docker:index/network:Network",
+    "volume": "docker:index/volume:Volume",
+    "vm": "proxmoxve:index/vmLegacy:VmLegacy",
+    "options": "proxmoxve:firewall/optionsLegacy:OptionsLegacy",
+    "rules": "proxmoxve:firewall/rulesLegacy:RulesLegacy",
+    "ipset": "proxmoxve:firewall/ipsetLegacy:IpsetLegacy",
+    "alias": "proxmoxve:firewall/aliasLegacy:AliasLegacy",
+    "group": "proxmoxve:cluster/firewall/security/groupLegacy:GroupLegacy",
+    "datacenter": "proxmoxve:cluster/firewallLegacy:FirewallLegacy",
+    "bridge": "proxmoxve:network/linux/bridge:Bridge",
+    "command": "command:local:Command",
+}
+
+
+def configuration() -> dict[str, Any]:
+    """The dev stack's own keys, parsed, their namespace taken off."""
+    file = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    return {
+        key.partition(":")[2]: value
+        for key, value in file["config"].items()
+        if key.startswith("homelab-network:")
+    }
+
+
+def run(config: Mapping[str, Any]) -> list[Resource]:
+    """The resources of a configuration, with the canary in every secret."""
+    with tempfile.TemporaryDirectory() as state:
+        folder = Path(state) / "tls"
+        folder.mkdir()
+        (folder / "ingress.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+        (folder / "ingress.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
+        before, os.environ["HOMELAB_STATE"] = os.environ.get("HOMELAB_STATE"), state
+        try:
+            return program.resources(
+                {f"homelab-network:{key}": value for key, value in config.items()}
+                | {"grafana:adminPassword": f"{CANARY}-grafana", "ssh:privateKey": f"{CANARY}-ssh"}
+            )
+        finally:
+            if before is None:
+                del os.environ["HOMELAB_STATE"]
+            else:
+                os.environ["HOMELAB_STATE"] = before
+
+
+@cache
+def _dev() -> tuple[Resource, ...]:
+    return tuple(run(configuration()))
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """Resources and configuration, both for tests to change."""
+
+    resources: list[Resource]
+    config: dict[str, Any] = field(default_factory=configuration)
+    topology: Topology | None = None
+
+    def get(self, kind: str, name: str) -> Resource:
+        """The one resource of a kind and name."""
+        (found,) = (r for r in self.resources if r.type == KINDS[kind] and r.name == name)
+        return found
+
+    def inputs(self, kind: str, name: str) -> dict[str, Any]:
+        """Its inputs, to change in place."""
+        found = self.get(kind, name).inputs
+        assert isinstance(found, dict)
+        return found
+
+    def add(self, kind: str, name: str, inputs: dict[str, Any]) -> None:
+        """Add a resource, of one of our kinds or of any type."""
+        made = KINDS.get(kind, kind)
+        urn = f"urn:pulumi:dev::homelab-network::{made}::{name}"
+        self.resources.append(Resource(urn=urn, type=made, name=name, inputs=inputs, provider="added"))
+
+    def remove(self, kind: str, name: str) -> None:
+        """Take a resource away."""
+        self.resources.remove(self.get(kind, name))
+
+    def mark_secret(self, kind: str, name: str, *trail: str | int) -> None:
+        """Make a value a Pulumi secret."""
+        old = self.get(kind, name)
+        self.resources[self.resources.index(old)] = replace(old, secrets=old.secrets | {trail})
+
+    def move(self, kind: str, name: str, provider: str) -> None:
+        """Let another provider make a resource."""
+        old = self.get(kind, name)
+        self.resources[self.resources.index(old)] = replace(old, provider=provider)
+
+    def judge(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
+        """What the pack says."""
+        return judge(self.resources, self.topology or load(self.config), TODAY, rules)
+
+
+def sound() -> Stack:
+    """A fresh copy of the sound stack."""
+    return Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in _dev()])

@@ -1,0 +1,22 @@
+"""Sound sites of many shapes pass the pack without a finding: the rules are about soundness, not dev."""
+
+import pytest
+
+from tests.policies.generate import topology
+from tests.policies.sound import Stack, run
+
+SITES = 120
+
+
+@pytest.mark.timeout(1200)  # the program runs once for each site
+def test_sound_sites_have_no_finding() -> None:
+    """Whatever the number of zones, services, guests and flows, the program's own resources are accepted."""
+    wrong = []
+    shapes = set()
+    for number in range(SITES):
+        config = topology(number)
+        shapes.add((len(config["zones"]), len(config["services"]), len(config["flows"])))
+        findings = Stack(resources=run(config), config=config).judge().findings
+        wrong += [f"python -m tests.policies.generate {number}  # {finding}" for finding in findings]
+    assert wrong == []
+    assert len(shapes) > SITES // 2

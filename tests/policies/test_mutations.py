@@ -1,0 +1,32 @@
+"""No misconfiguration of the sound stack survives, and each is rejected in words that name its cause."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from tests.policies.mutations import SEED, Mutation, mutations, reads_the_same
+from tests.policies.sound import sound
+
+
+def _names_cause(mutation: Mutation, message: str) -> bool:
+    return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in mutation.names)
+
+
+@pytest.mark.timeout(1200)  # some two thousand stacks, on a busy machine
+def test_every_mutation_is_rejected_by_a_rule_that_names_its_cause() -> None:
+    """Adding, removing, widening, moving, renaming or hiding any property that carries traffic is refused."""
+    survivors: list[str] = []
+    told: Counter[str] = Counter()
+    for number, mutation in enumerate(mutations()):
+        stack = sound()
+        mutation.apply(stack)
+        if reads_the_same(mutation, stack):
+            continue
+        told[mutation.operator] += 1
+        messages = [finding.message for finding in stack.judge().findings]
+        if not any(_names_cause(mutation, message) for message in messages):
+            survivors.append(f"python -m tests.policies.mutations {number}  # {mutation}: {messages[:2]}")
+    print(f"seed {SEED}: {sum(told.values())} mutations, {dict(told)}")
+    assert survivors == []
+    assert sum(told.values()) >= 300

@@ -1,0 +1,72 @@
+"""Each rule rejects what it is for, in these words, and nothing else does it in its place."""
+
+from collections import Counter
+
+import pytest
+
+from policies.rule import RULES
+from tests.policies.rejected import CASES, Case
+from tests.policies.sound import sound
+
+
+def said(case: Case, rules: set[str]) -> Counter[str]:
+    """What rules say about a case's stack."""
+    stack = sound()
+    case.change(stack)
+    chosen = {name: rule for name, rule in RULES.items() if name in rules}
+    return Counter(finding.message for finding in stack.judge(chosen).findings if finding.rule == case.rule)
+
+
+def test_the_sound_stack_has_no_finding() -> None:
+    """What every case breaks is whole before."""
+    assert sound().judge().findings == ()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.name}")
+def test_the_stack_is_rejected(case: Case) -> None:
+    """The rule says exactly this about the broken stack, and without the rule nobody says it."""
+    assert (said(case, set(RULES)), said(case, set(RULES) - {case.rule})) == (
+        Counter(case.messages),
+        Counter(),
+    )
+
+
+def test_every_rule_has_a_stack_that_it_rejects() -> None:
+    """A rule that is deleted, or added without a stack, is noticed here."""
+    assert {case.rule for case in CASES} == set(RULES)
+
+
+DEFECTS = {
+    "cAdvisor published on 8081 on all interfaces": "cadvisor_published_on_all_interfaces",
+    "Node Exporter on host networking": "node_exporter_on_host_networking",
+    "Loki on Traefik's network": "loki_on_the_ingresss_network",
+    "Loki with a router and no auth": "loki_with_a_router_and_no_authentication",
+    "the whole Prometheus on Traefik's network": "the_whole_prometheus_on_the_ingresss_network",
+    "no Docker network internal": "no_docker_network_internal",
+    "a random published port": "a_random_published_port",
+    "storage admin ports on 0.0.0.0": "storage_administration_published",
+    "entrypoints published that don't exist": "a_published_entrypoint_that_does_not_exist",
+    "the dashboard routed without auth": "the_dashboard_without_authentication",
+    "routers made for services that are switched off, on the management network": (
+        "a_router_to_something_switched_off_on_the_management_network"
+    ),
+    "docker.sock mounted": "the_docker_socket_read_only",
+    "no default drop between VLANs": "guest_options_left_open",
+    "accept rules without port or protocol": "an_accept_rule_without_port_or_protocol",
+    "a trunk wider than used": "a_trunk_wider_than_used",
+    "no Proxmox firewall at all": "no_proxmox_firewall_at_all",
+    "vlan_id declared but never passed to the network card": "a_vlan_that_never_reaches_the_card",
+    "scrape targets that can never work": "scrape_targets_that_can_never_work",
+    "log paths that can never work": "a_log_path_that_can_never_work",
+    "certificate resolvers that don't exist": "names_that_nothing_defines",
+    "multi-network containers whose Traefik network is ambiguous": "an_ambiguous_network_for_traefik",
+    "images latest": "an_image_that_moves",
+    "the backup password inside the backed-up folder": "the_backup_password_inside_the_backed_up_folder",
+    "certificate checks switched off": "certificate_checks_switched_off",
+}
+"""Defects found in real homelabs, and the case that is each; only "no verification at all" is no resource."""
+
+
+def test_every_known_defect_is_a_rejected_stack() -> None:
+    """What went wrong elsewhere is refused here."""
+    assert set(DEFECTS.values()) - {case.name for case in CASES} == set()

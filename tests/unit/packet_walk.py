@@ -1,0 +1,640 @@
+"""A second opinion on reachability: concrete packets, one by one, from switch to switch until they arrive.
+
+Owns a walk that shares nothing with the engine but the facts. Where the engine computes with sets of
+addresses and ranges of ports, the walk tries each address and port at which any rule could change its mind;
+where the engine asks which interfaces are near, the walk queues frames on switches. It is slow and simple on
+purpose. What a reader would get wrong: an address that nobody knows is tried as every address.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+
+from topology.facts import (
+    Container,
+    Driver,
+    Facts,
+    Guest,
+    GuestFirewall,
+    Host,
+    IpsetEntry,
+    Kind,
+    Leg,
+    Mode,
+    Network,
+    Nic,
+    Outside,
+    Proxy,
+    Published,
+    Router,
+    Rule,
+    Vlan,
+)
+from topology.model import Port, Protocol
+
+Key = tuple[str, str, Port | None]
+MACROS = {
+    "SSH": [("tcp", 22, 22)],
+    "HTTP": [("tcp", 80, 80)],
+    "Web": [("tcp", 80, 80), ("tcp", 443, 443)],
+    "DNS": [("udp", 53, 53), ("tcp", 53, 53)],
+    "Ping": [],
+}
+_NOT_PUBLIC = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
+192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
+"""
+STANDING = [(8006, 8006), (22, 22), (3128, 3128), (5900, 5999), (60000, 60050)]
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A first packet of a connection."""
+
+    src: IPv4Address
+    dst: IPv4Address
+
+
+@dataclass(eq=False, slots=True)
+class Interface:
+    """A network interface of `device` on `switch`; `addresses` are those it may send from or answer to."""
+
+    device: str
+    switch: object
+    addresses: list[IPv4Address]
+    kind: str
+    answers: list[IPv4Address] = field(default_factory=list)
+    guest: Guest | None = None
+    nic: Nic | None = None
+    network: Network | None = None
+    filtered: bool = False
+    routed: bool = True
+
+
+@dataclass(slots=True)
+class Gate:
+    """Rules for one port at an interface, in order; `standing` is a node that Proxmox's own rule guards."""
+
+    rules: list[Rule]
+    own: GuestFirewall | None
+    policy: str
+    standing: Host | None = None
+    blacklist: tuple[IpsetEntry, ...] = ()
+
+    def asks(self, what: str) -> bool:
+        """Whether some rule looks at the `source` or `dest` of a packet."""
+        if what == "source" and (self.standing or self.blacklist):
+            return True
+        return any(getattr(rule, what) for rule in self.rules)
+
+
+@dataclass
+class Walk:
+    """The network as devices with interfaces on switches, and packets that hop from one to the next."""
+
+    facts: Facts
+    interfaces: list[Interface] = field(default_factory=list)
+    stacks: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.containers = {c.name: c for c in self.facts.containers}
+        self.guests = {g.name: g for g in self.facts.guests}
+        self.hosts = {h.name: h for h in self.facts.hosts}
+        self.outsides = {o.name: o for o in self.facts.outsides}
+        self.things: dict[str, Container | Guest | Host | Outside] = {}
+        for things in (self.containers, self.guests, self.hosts, self.outsides):
+            self.things.update(things)
+        for container in self.facts.containers:
+            self.stacks[container.name] = self._stack(container)
+        self._plug_in()
+        self.cables: dict[tuple[Interface, Interface], list[tuple[list[Interface], Interface]]] = {}
+        self.gates: dict[tuple[Interface, str, Port], Gate | None] = {}
+        self.on: defaultdict[object, list[Interface]] = defaultdict(list)
+        for interface in self.interfaces:
+            self.on[interface.switch].append(interface)
+
+    # ------------------------------------------------------------------------------------ the answer
+
+    def flows(self) -> set[Key]:
+        """Every (source, destination, declared port or None) that some packet or proxy gets through."""
+        exact = self.packets()
+        while True:
+            more = {
+                (source, name, port)
+                for proxy, entry, name, ports in self.proxied()
+                for source, to, at in exact
+                if to == proxy.container and at == entry and source not in (name, proxy.container)
+                for port in ports
+                if proxy.container == name or (proxy.container, name, port) in self.direct
+            } - exact
+            if not more:
+                break
+            exact |= more
+        found: set[Key] = set()
+        for source, name, port in exact:
+            if port in self.declared(name):
+                found.add((source, name, port))
+            elif not self._standing(name, port):
+                found.add((source, name, None))
+        return found
+
+    def packets(self) -> set[tuple[str, str, Port]]:
+        """Every (source, destination, port) of single connections, for every port worth a try."""
+        self.direct = {
+            (source, name, port)
+            for source in self.names
+            for name in self.names
+            if source != name and not (source in self.outsides and name in self.outsides)
+            for port in self.ports
+            if self.connects(source, name, port)
+        }
+        return set(self.direct)
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that sends or answers."""
+        return list(self.things)
+
+    def declared(self, name: str) -> tuple[Port, ...]:
+        """Ports of a thing's service."""
+        return self.things[name].ports
+
+    def _standing(self, name: str, port: Port) -> bool:
+        host = self.hosts.get(name)
+        if host is None or host.firewall is None or port.protocol is not Protocol.TCP:
+            return False
+        return any(low <= port.number <= high for low, high in STANDING)
+
+    # -------------------------------------------------------------------------------- one connection
+
+    def connects(self, source: str, name: str, port: Port) -> bool:
+        """Whether any packet that `source` can make arrives at `port` of `name`."""
+        if source in self.stacks and self.stacks[source] == self.stacks.get(name):
+            return True
+        if source in self.stacks and self.stacks[source] == name and name in self.hosts:
+            return True
+        for interface in self.interfaces_of(source):
+            for target, at, through in self.targets(name, port):
+                if source in self.outsides and self._unjudged(name, port, through):
+                    continue
+                if self._travels(interface, target, at, through=through):
+                    return True
+        return False
+
+    def _unjudged(self, name: str, port: Port, through: bool) -> bool:
+        host = self.hosts.get(name)
+        return not through and host is not None and host.firewall is None and port not in host.ports
+
+    def interfaces_of(self, source: str) -> list[Interface]:
+        """Where packets of a thing start; a host's own programs leave its containers alone."""
+        device = self.stacks.get(source, source)
+        own = [i for i in self.interfaces if i.device == device]
+        return [i for i in own if i.kind != "bridge"] if source in self.hosts else own
+
+    def targets(self, name: str, port: Port) -> Iterator[tuple[Interface, Port, bool]]:
+        """Interfaces and ports at which `port` of `name` is to be had; True: by way of a published port."""
+        device = self.stacks.get(name, name)
+        own = [i for i in self.interfaces if i.device == device]
+        yield from ((interface, port, False) for interface in own)
+        container = self.containers.get(device)
+        if container is None or not any(
+            i.network and i.kind == "veth" and not i.network.internal for i in own
+        ):
+            return
+        for published, external in self._published(container, port):
+            for host in self.hosts if published.everywhere else (container.host,):
+                yield from ((door, external, True) for door in self._doors(host, published))
+
+    def _doors(self, host: str, published: Published) -> list[Interface]:
+        doors = [i for i in self.interfaces if i.device == host]
+        if published.address.is_loopback:
+            return []
+        fits = [
+            i for i in doors if i.kind == "cable" and (published.address in i.answers or len(i.answers) != 1)
+        ]
+        if not int(published.address) or not fits:
+            return doors
+        return fits + [i for i in doors if i.kind == "bridge"]
+
+    def _published(self, container: Container, port: Port) -> Iterator[tuple[Published, Port]]:
+        every = Published(internal=1, external=None, length=65535, protocol=port.protocol)
+        for published in (*container.published, *((every,) if container.publish_all else ())):
+            offset = port.number - published.internal
+            if published.protocol is not port.protocol or not 0 <= offset < published.length:
+                continue
+            if published.external is None:
+                yield from ((published, p) for p in self.ports if p.protocol is port.protocol)
+            else:
+                yield published, Port(number=published.external + offset, protocol=port.protocol)
+
+    def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool) -> bool:
+        """Whether a packet gets from one interface to another along some cables, from and to some address."""
+        if (start, target) not in self.cables:
+            self.cables[start, target] = list(self._routes(start, target))
+        for senders, last in self.cables[start, target]:
+            gates = self._gates(senders, last, port, through)
+            # An address that no rule looks at is as good as any other.
+            sources = senders[0].addresses[: None if any(gate.asks("source") for gate in gates) else 1]
+            dests = target.answers[: None if any(gate.asks("dest") for gate in gates) else 1]
+            packets = (Packet(src, dst) for src in sources for dst in dests)
+            if any(all(self._lets(gate, packet) for gate in gates) for packet in packets):
+                return True
+        return False
+
+    def _routes(self, start: Interface, target: Interface) -> Iterator[tuple[list[Interface], Interface]]:
+        """Every way from switch to switch, to none twice: the interfaces that send, and the last one.
+
+        A host that hides who is behind it starts the way anew.
+        """
+        queue = deque([([start], frozenset((start.switch,)))] if target.device != start.device else [])
+        while queue:
+            senders, seen = queue.popleft()
+            for other in self.on[senders[-1].switch]:
+                if other.device == senders[-1].device or self._apart(senders[-1], other):
+                    continue
+                if other is target or self._same_host(other, target):
+                    yield senders, other
+                elif other.device != target.device:
+                    for leg in self._forward(senders[-1], other):
+                        if leg.switch not in seen:
+                            new = [leg] if other.kind == "nat" else [*senders, leg]
+                            queue.append((new, seen | {leg.switch}))
+
+    @staticmethod
+    def _same_host(other: Interface, target: Interface) -> bool:
+        """A host answers at a bridge for all of its addresses."""
+        return other.kind == "bridge" and other.device == target.device
+
+    def _forward(self, came: Interface, at: Interface) -> list[Interface]:
+        """Interfaces by which a machine sends on what came in."""
+        legs = [leg for leg in self.interfaces if leg.device == at.device and leg is not at]
+        if at.kind == "gateway" and came.routed:
+            return legs
+        return [leg for leg in legs if leg.kind == "cable"] if at.kind == "nat" else []
+
+    def _apart(self, one: Interface, two: Interface) -> bool:
+        if one.kind == two.kind == "veth":
+            return one.network is not None and not one.network.icc
+        if one.kind == two.kind == "macvlan" and one.network and two.network:
+            private = any(n.driver is Driver.MACVLAN and not n.icc for n in (one.network, two.network))
+            return one.network.host == two.network.host and private
+        for leg, other in ((one, two), (two, one)):
+            if leg.kind == "macvlan" and leg.network and leg.network.host == other.device:
+                return True
+        if "bridge" in (one.kind, two.kind):
+            # A closed host does not answer, but its own programs get out to the bridge.
+            bridge, other = (one, two) if one.kind == "bridge" else (two, one)
+            closed = bridge.network is not None and not bridge.network.host_reachable
+            return other.kind != "veth" or (closed and two is bridge)
+        # Between a gateway and an interface without a way out no packet goes either way.
+        kinds = {one.kind: one, two.kind: two}
+        if "gateway" in kinds:
+            return not (one if two.kind == "gateway" else two).routed
+        return False
+
+    # ---------------------------------------------------------------------------------- the firewall
+
+    def _gates(self, senders: list[Interface], last: Interface, port: Port, through: bool) -> list[Gate]:
+        """Every gate on the way; a forwarded packet meets none at the host."""
+        gates = [self._gate(sender, "out", port) for sender in senders]
+        if not through or last.guest is not None:
+            gates.append(self._gate(last, "in", port))
+        return [gate for gate in gates if gate is not None]
+
+    def _gate(self, interface: Interface, direction: str, port: Port) -> Gate | None:
+        key = (interface, direction, port)
+        if key not in self.gates:
+            self.gates[key] = self._make_gate(interface, direction, port)
+        return self.gates[key]
+
+    def _make_gate(self, interface: Interface, direction: str, port: Port) -> Gate | None:
+        datacenter, host = self.facts.datacenter, self.hosts.get(interface.device)
+        if datacenter is None or not datacenter.enabled:
+            return None
+        blacklist = datacenter.ipsets.get("blacklist", ()) if direction == "in" else ()
+        if interface.guest is not None and interface.nic is not None and interface.filtered:
+            own = interface.guest.firewall
+            rules = self._flat(own.rules, direction, interface.nic.name)
+            policy = own.input_policy if direction == "in" else own.output_policy
+            return Gate([r for r in rules if _about(r, port)], own, policy, None, blacklist)
+        if host is None or host.firewall is None or not host.firewall.enabled or interface.kind != "cable":
+            return None
+        rules = self._flat((*host.firewall.rules, *datacenter.rules), direction, None)
+        policy = datacenter.input_policy if direction == "in" else datacenter.output_policy
+        standing = port.protocol is Protocol.TCP and any(a <= port.number <= b for a, b in STANDING)
+        guarded = host if standing and direction == "in" else None
+        return Gate([r for r in rules if _about(r, port)], None, policy, guarded, blacklist)
+
+    def _lets(self, gate: Gate, packet: Packet) -> bool:
+        if _in_set(gate.blacklist, packet.src):
+            return False
+        for rule in gate.rules:
+            if self._names(rule.source, packet.src, gate.own) and self._names(
+                rule.dest, packet.dst, gate.own
+            ):
+                return rule.action == "ACCEPT"
+        if gate.standing is not None and self._local(gate.standing, packet.src):
+            return True
+        return gate.policy == "ACCEPT"
+
+    def _local(self, host: Host, src: IPv4Address) -> bool:
+        datacenter = self.facts.datacenter
+        assert datacenter is not None
+        if _in_set(datacenter.ipsets.get("management", ()), src):
+            return True
+        if "local_network" in datacenter.aliases:
+            return src in _network(datacenter.aliases["local_network"])
+        places = {leg.place for leg in host.legs}
+        return any(o.prefix and src in o.prefix for o in self.outsides.values() if o.name in places)
+
+    def _flat(self, rules: Iterable[Rule], direction: str, card: str | None) -> list[Rule]:
+        assert self.facts.datacenter is not None
+        flat: list[Rule] = []
+        for rule in rules:
+            if not rule.enabled or (card and rule.iface and rule.iface != card):
+                continue
+            inner = self.facts.datacenter.groups[rule.group] if rule.group else (rule,)
+            flat += [r for r in inner if r.enabled and r.type == direction]
+        return flat
+
+    def _names(self, text: str | None, address: IPv4Address, own: GuestFirewall | None) -> bool:
+        datacenter = self.facts.datacenter
+        assert datacenter is not None
+        if text is None:
+            return True
+        plain = text.removeprefix("+").removeprefix("dc/").removeprefix("guest/")
+        local = own if own is not None and "dc/" not in text else None
+        if text.startswith("+"):
+            sets = dict(datacenter.ipsets) | (dict(local.ipsets) if local else {})
+            return _in_set(sets[plain], address)
+        if text[0].isalpha():
+            aliases = dict(datacenter.aliases) | (dict(local.aliases) if local else {})
+            return address in _network(aliases[plain])
+        if "-" in text:
+            first, last = text.split("-")
+            return IPv4Address(first) <= address <= IPv4Address(last)
+        return any(address in _network(part) for part in text.split(","))
+
+    # ----------------------------------------------------------------------------------- the proxies
+
+    def proxied(self) -> Iterator[tuple[Proxy, Port, str, tuple[Port, ...]]]:
+        """(proxy, entrypoint, destination, ports) for each server that a router or a label names."""
+        for proxy in self.facts.proxies:
+            for router in proxy.routers:
+                protocol = Protocol.UDP if router.kind is Kind.UDP else Protocol.TCP
+                entries = [e.port for e in proxy.entrypoints if e.port.protocol is protocol]
+                entries = [p for p in entries if _on(proxy, p, router.entrypoints)]
+                for host, number in self._servers(proxy, router):
+                    for name, port in self._served(host, Port(number=number, protocol=protocol)):
+                        yield from ((proxy, entry, name, (port,)) for entry in entries)
+            for container in self.facts.containers if proxy.labels else ():
+                yield from self._labelled(proxy, container)
+
+    @staticmethod
+    def _servers(proxy: Proxy, router: Router) -> Iterator[tuple[str, int]]:
+        services = {(s.kind, s.name): s for s in proxy.services}
+        todo = [router.service]
+        while todo:
+            service = services[router.kind, todo.pop()]
+            todo += service.services
+            for url in service.servers:
+                host, _, number = url.removeprefix("http://").partition(":")
+                yield host, int(number or 80)
+
+    def _labelled(
+        self, proxy: Proxy, container: Container
+    ) -> Iterator[tuple[Proxy, Port, str, tuple[Port, ...]]]:
+        enable = container.labels.get("traefik.enable", "true" if proxy.exposed_by_default else "false")
+        if enable == "false" or container.name == proxy.container:
+            return
+        number = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
+        chosen = container.labels.get("traefik.http.routers.x.entrypoints")
+        ports = (Port(number=int(number)),) if number else container.ports or self.ports
+        for entry in proxy.entrypoints:
+            if _on(proxy, entry.port, tuple(chosen.split(",")) if chosen else ()):
+                yield proxy, entry.port, container.name, ports
+
+    def _served(self, host: str, port: Port) -> Iterator[tuple[str, Port]]:
+        for container in self.containers.values():
+            names = {container.name, *container.names}
+            names |= {n for leg in container.legs for n in (*leg.names, str(leg.address))}
+            if host in names:
+                yield container.name, port
+        for guest in self.guests.values():
+            if host == guest.name or any(str(nic.address) == host for nic in guest.nics):
+                yield guest.name, port
+        for each in self.hosts.values():
+            if host == each.name or any(str(leg.address) == host for leg in each.legs):
+                yield each.name, port
+                yield from self._at_host(each.name, port)
+
+    def _at_host(self, host: str, port: Port) -> Iterator[tuple[str, Port]]:
+        for container in self.containers.values():
+            if self.stacks[container.name] == host:
+                yield container.name, port
+            for published in container.published:
+                offset = port.number - (published.external or port.number)
+                fits = published.protocol is port.protocol and 0 <= offset < published.length
+                if fits and (published.everywhere or container.host == host):
+                    yield container.name, Port(number=published.internal + offset, protocol=port.protocol)
+
+    # -------------------------------------------------------------------------------- the machines
+
+    def _stack(self, container: Container) -> str:
+        seen = []
+        while container.shares is not None:
+            if container.shares in seen or container.shares not in self.containers:
+                return container.host
+            seen.append(container.shares)
+            container = self.containers[container.shares]
+        return container.host if container.mode is Mode.HOST else container.name
+
+    def _plug_in(self) -> None:
+        for outside in self.facts.outsides:
+            inside = [a for a in self.pool if self._is_in(outside, a)]
+            self._add(outside.name, outside.name, inside, "cable", answers=inside)
+        for host in self.facts.hosts:
+            for cable in host.legs:
+                known = [cable.address] if cable.address else self.pool
+                self._add(host.name, cable.place, known, "cable", answers=known)
+        for gateway in self.facts.gateways:
+            for place in gateway.places:
+                self._add(f"gateway {gateway.name}", place, [], "gateway")
+        for guest in self.facts.guests:
+            for nic in guest.nics:
+                self._plug_guest(guest, nic)
+        own = [c for c in self.facts.containers if self.stacks[c.name] == c.name and c.mode is not Mode.NONE]
+        for container in own:
+            for leg in container.legs or (Leg(network="bridge"),):
+                self._plug_container(container, leg)
+
+    def _plug_container(self, container: Container, leg: Leg) -> None:
+        network = self._network(container, leg)
+        if network.driver in (Driver.MACVLAN, Driver.IPVLAN):
+            self._plug_macvlan(container, network, leg)
+            return
+        inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
+        # An overlay reaches over hosts; its way out is a switch on each of them.
+        switch = (network.name, container.host)
+        if not any(i.switch == switch and i.device == container.host for i in self.interfaces):
+            self._add(container.host, switch, door, "bridge", answers=door, network=network)
+            if not network.internal and network.masquerade:
+                self._add(container.host, switch, [], "nat", network=network)
+        for each in (switch, network.name) if network.driver is Driver.OVERLAY else (switch,):
+            self._add(container.name, each, inner, "veth", answers=inner, network=network)
+
+    def _network(self, container: Container, leg: Leg) -> Network:
+        for network in self.facts.networks:
+            near = network.driver is Driver.OVERLAY or network.host == container.host
+            if network.name == leg.network and near:
+                return network
+        return Network(name=leg.network, origin="implied", host=container.host)
+
+    def _plug_guest(self, guest: Guest, nic: Nic) -> None:
+        datacenter = self.facts.datacenter
+        own = guest.firewall
+        on = bool(datacenter and datacenter.enabled and own.enabled and nic.firewall)
+        name = f"ipfilter-{nic.name}"
+        sources = self.pool
+        if on and (own.ipfilter or name in own.ipsets):
+            lxc = [nic.address] if guest.lxc and nic.address else []
+            sources = [a for a in self.pool if _in_set(own.ipsets.get(name, ()), a)] + lxc
+        answers = [nic.address] if nic.address else self.pool
+        place = Vlan(bridge=nic.bridge, tag=nic.tag)
+        self._add(guest.name, place, sources, "cable", answers=answers, guest=guest, nic=nic, filtered=on)
+        tags: set[int | None] = set(nic.trunks)
+        if nic.tag is None and not nic.trunks:
+            tags = {vlan.tag for vlan in self._vlans() if vlan.bridge == nic.bridge}
+        for tag in tags - {nic.tag}:
+            place = Vlan(bridge=nic.bridge, tag=tag)
+            self._add(guest.name, place, self.pool, "cable", answers=self.pool)
+
+    def _plug_macvlan(self, container: Container, network: Network, leg: Leg) -> None:
+        known = [leg.address] if leg.address else self.pool
+        for place in [network.vlan] if network.vlan else self._vlans():
+            self._add(
+                container.name,
+                place,
+                known,
+                "macvlan",
+                answers=known,
+                network=network,
+                routed=not network.internal,
+            )
+
+    def _add(
+        self, device: str, switch: object, addresses: list[IPv4Address], kind: str, **rest: object
+    ) -> None:
+        self.interfaces.append(Interface(device, switch, addresses, kind, **rest))  # type: ignore[arg-type]
+
+    def _vlans(self) -> set[Vlan]:
+        found = {n.vlan for n in self.facts.networks if n.vlan}
+        found |= {leg.place for h in self.facts.hosts for leg in h.legs if isinstance(leg.place, Vlan)}
+        found |= {p for g in self.facts.gateways for p in g.places if isinstance(p, Vlan)}
+        for guest in self.facts.guests:
+            for nic in guest.nics:
+                found |= {Vlan(bridge=nic.bridge, tag=t) for t in (nic.tag, *nic.trunks)}
+        return found | {Vlan(bridge=vlan.bridge) for vlan in found}
+
+    # ------------------------------------------------------------------------- what is worth a try
+
+    @cached_property
+    def pool(self) -> list[IPv4Address]:
+        """First addresses of everything that rules and interfaces name, and the first ones behind it."""
+        texts: set[str] = {"10.10.1.7", "1.1.1.1"}
+        for rule in self._every_rule():
+            texts |= {
+                part
+                for text in (rule.source, rule.dest)
+                if text
+                for part in text.replace("-", ",").split(",")
+            }
+        datacenter = self.facts.datacenter
+        for scope in (*(g.firewall for g in self.facts.guests), *((datacenter,) if datacenter else ())):
+            texts |= set(scope.aliases.values())
+            texts |= {entry.cidr for entries in scope.ipsets.values() for entry in entries}
+        texts |= {str(o.prefix) for o in self.facts.outsides if o.prefix}
+        texts |= {str(nic.address) for g in self.facts.guests for nic in g.nics}
+        texts |= {str(leg.address) for c in self.facts.containers for leg in c.legs}
+        texts |= {str(leg.address) for h in self.facts.hosts for leg in h.legs}
+        edges: set[int] = set()
+        for text in texts:
+            try:
+                network = IPv4Network(text, strict=False)
+            except (AddressValueError, NetmaskValueError, ValueError):
+                continue
+            low, high = int(network[0]), int(network[-1])
+            edges |= {low, min(high + 1, 2**32 - 1)}
+        return sorted(map(IPv4Address, edges))
+
+    @cached_property
+    def ports(self) -> tuple[Port, ...]:
+        """First ports of everything that rules, services and publications name, and those behind it."""
+        numbers = {1, 80}
+        for rule in self._every_rule():
+            for part in (rule.dport or "").split(",") if rule.dport else ():
+                low, high = _bounds(part)
+                numbers |= {low, high + 1}
+        for name in self.names:
+            numbers |= {number for port in self.declared(name) for number in (port.number, port.number + 1)}
+        for container in self.facts.containers:
+            for published in container.published:
+                numbers |= {published.internal, published.internal + published.length - 1}
+                # A rule for the port outside splits the ports inside as well.
+                shift = (published.external or published.internal) - published.internal
+                numbers |= {number - shift for number in tuple(numbers)}
+            label = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
+            numbers |= {int(label)} if label else set()
+        for proxy in self.facts.proxies:
+            numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}
+        for rule in self._every_rule():
+            for _, low, high in MACROS[rule.macro] if rule.macro else ():
+                numbers |= {low, high + 1}
+        return tuple(Port(number=n, protocol=p) for p in Protocol for n in sorted(numbers) if 1 <= n <= 65535)
+
+    def _every_rule(self) -> list[Rule]:
+        rules = [rule for guest in self.facts.guests for rule in guest.firewall.rules]
+        rules += [rule for host in self.facts.hosts if host.firewall for rule in host.firewall.rules]
+        if datacenter := self.facts.datacenter:
+            rules += datacenter.rules
+            rules += [rule for group in datacenter.groups.values() for rule in group]
+        return rules
+
+    def _is_in(self, outside: Outside, address: IPv4Address) -> bool:
+        if outside.prefix is not None:
+            return address in outside.prefix
+        known = [o.prefix for o in self.facts.outsides if o.prefix]
+        return not any(address in network for network in (*map(_network, _NOT_PUBLIC.split()), *known))
+
+
+def _on(proxy: Proxy, port: Port, names: tuple[str, ...]) -> bool:
+    return any(e.port == port and (e.name in names if names else e.default) for e in proxy.entrypoints)
+
+
+def _about(rule: Rule, port: Port) -> bool:
+    number, protocol = port.number, port.protocol.value
+    if rule.macro:
+        return any(p == protocol and low <= number <= high for p, low, high in MACROS[rule.macro])
+    if rule.proto not in (None, protocol):
+        return False
+    parts = [_bounds(part) for part in rule.dport.split(",")] if rule.dport else [(1, 65535)]
+    return any(low <= number <= high for low, high in parts)
+
+
+def _bounds(part: str) -> tuple[int, int]:
+    low, _, high = part.partition(":")
+    return int(low), int(high or low)
+
+
+@lru_cache(maxsize=4096)
+def _network(text: str) -> IPv4Network:
+    return IPv4Network(text)
+
+
+def _in_set(entries: Iterable[IpsetEntry], address: IPv4Address) -> bool:
+    """Whether the longest prefix of the set that holds the address is not a `nomatch` one."""
+    holding = [e for e in entries if address in _network(e.cidr)]
+    longest = max(holding, key=lambda e: _network(e.cidr).prefixlen, default=None)
+    return longest is not None and not longest.nomatch

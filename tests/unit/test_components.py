@@ -1,0 +1,214 @@
+"""What the program registers, seen through Pulumi's own mocks."""
+
+import asyncio
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Recorder(pulumi.runtime.Mocks):
+    """Answers each registration with its inputs, and keeps them."""
+
+    def __init__(self) -> None:
+        self.resources: list[tuple[str, str, dict[str, Any]]] = []
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        """Keep what a real provider would have been asked for."""
+        self.resources.append((args.typ, args.name, dict(args.inputs)))
+        return f"{args.name}-id", dict(args.inputs)
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
+        """No function is called by the program."""
+        raise AssertionError(args.token)
+
+    def of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Inputs by resource name, of the types that end in `kind`; never none."""
+        found = {name: inputs for typ, name, inputs in self.resources if typ.endswith(kind)}
+        assert found
+        return found
+
+
+def build(values: Mapping[str, object]) -> Recorder:
+    """Run the program on a stack's configuration."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    recorder = Recorder()
+    pulumi.runtime.set_mocks(recorder, preview=False)
+    pulumi.runtime.set_all_config({k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()})
+
+    def program() -> None:
+        spec = importlib.util.spec_from_file_location("program", PROJECT / "__main__.py")
+        assert spec
+        assert spec.loader
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+    return recorder
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
+    """The default stack, with a certificate that nobody uses."""
+    folder = tmp_path_factory.mktemp("state") / "tls"
+    folder.mkdir()
+    for name in ("ingress.crt", "ingress.key"):
+        (folder / name).write_text("PEM")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOMELAB_STATE", str(folder.parent))
+        config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
+        return build({**config, "grafana:adminPassword": "made up"})
+
+
+def test_only_the_ingress_publishes(dev: Recorder) -> None:
+    """One container publishes ports, and they are 80 and 443."""
+    published = {
+        name: [port["external"] for port in inputs["ports"]]
+        for name, inputs in dev.of(":Container").items()
+        if inputs.get("ports")
+    }
+    assert published == {"traefik": [80, 443]}
+
+
+def test_every_container_is_limited_logged_and_restarted(dev: Recorder) -> None:
+    """Restart policy, memory limit, log rotation and health check are on every container."""
+    lacking = {
+        name: missing
+        for name, inputs in dev.of(":Container").items()
+        if (
+            missing := [
+                key
+                for key in ("restart", "memory", "memorySwap", "healthcheck", "wait")
+                if not inputs.get(key)
+            ]
+            + [key for key in ("max-size", "max-file") if key not in inputs["logOpts"]]
+        )
+    }
+    assert lacking == {}
+
+
+def test_no_container_holds_a_key_to_the_host(dev: Recorder) -> None:
+    """No socket, no privilege, no namespace of the host, no root folder, no writable host path."""
+    for name, inputs in dev.of(":Container").items():
+        paths = [volume["hostPath"] for volume in inputs["volumes"] if volume.get("hostPath")]
+        assert not [path for path in paths if path in {"/", "/run", "/var/run"} or path.endswith(".sock")], (
+            name
+        )
+        assert all(volume["readOnly"] for volume in inputs["volumes"] if volume.get("hostPath")), name
+        assert not inputs.get("privileged"), name
+        assert inputs["networkMode"] == "bridge", name
+        assert not inputs.get("pidMode"), name
+        assert inputs["capabilities"]["drops"] == ["ALL"], name
+
+
+def test_networks_are_as_isolated_as_their_role_says(dev: Recorder) -> None:
+    """Every network is internal but edge; legs are macvlan networks on the VLAN's interface."""
+    networks = dev.of(":Network")
+    assert {name: (given["driver"], given["internal"]) for name, given in networks.items()} == {
+        "edge": ("bridge", False),
+        "frontend": ("bridge", True),
+        "query": ("bridge", True),
+        "backend": ("bridge", True),
+        "vlan10": ("macvlan", True),
+        "vlan20": ("macvlan", True),
+        "vlan30": ("macvlan", True),
+    }
+    assert [networks[f"vlan{tag}"]["options"]["parent"] for tag in (10, 20, 30)] == [
+        "trunk.10",
+        "trunk.20",
+        "trunk.30",
+    ]
+
+
+def test_who_joins_which_network(dev: Recorder) -> None:
+    """The ingress joins no query or backend network, and the UIs join no backend network."""
+    joined = {
+        name: [network["name"] for network in given["networksAdvanced"]]
+        for name, given in dev.of(":Container").items()
+    }
+    assert joined == {
+        "traefik": ["edge", "frontend", "vlan10", "vlan20", "vlan30"],
+        "grafana": ["frontend", "query"],
+        "prometheus-ui": ["frontend", "query"],
+        "prometheus": ["query", "backend"],
+        "loki": ["query", "backend"],
+        "node-exporter": ["backend"],
+        "cadvisor": ["backend"],
+        "promtail": ["backend"],
+    }
+
+
+def test_guests_sit_on_their_vlan_behind_a_firewall(dev: Recorder) -> None:
+    """Each guest has one card with its tag and the firewall on, DROP both ways and its own group."""
+    machines = dev.of(":VmLegacy")
+    options = dev.of(":OptionsLegacy")
+    cards = {name: given["networkDevices"] for name, given in machines.items()}
+    assert {name: [(card["vlanId"], card["firewall"]) for card in own] for name, own in cards.items()} == {
+        "site-1": [(10, True)],
+        "site-2": [(10, True)],
+        "jellyfin": [(20, True)],
+        "stirling-pdf": [(20, True)],
+        "vaultwarden": [(30, True)],
+    }
+    assert {
+        (given["enabled"], given["inputPolicy"], given["outputPolicy"], given["macfilter"], given["ipfilter"])
+        for given in options.values()
+    } == {(True, "DROP", "DROP", True, True)}
+    assert {
+        name: [rule["securityGroup"] for rule in given["rules"]]
+        for name, given in dev.of(":RulesLegacy").items()
+        if name in machines
+    } == {name: [name] for name in machines}
+
+
+def test_security_groups_accept_the_ingress_and_nobody_else(dev: Recorder) -> None:
+    """A group's only rule names the ingress's leg, the port and the protocol."""
+    groups = {
+        name: [(r["type"], r["action"], r["source"], r["proto"], r["dport"]) for r in given["rules"]]
+        for name, given in dev.of(":GroupLegacy").items()
+    }
+    assert groups == {
+        "site-1": [("in", "ACCEPT", "dc/ingress-vlan10", "tcp", "80")],
+        "site-2": [("in", "ACCEPT", "dc/ingress-vlan10", "tcp", "80")],
+        "jellyfin": [("in", "ACCEPT", "dc/ingress-vlan20", "tcp", "8096")],
+        "stirling-pdf": [("in", "ACCEPT", "dc/ingress-vlan20", "tcp", "8080")],
+        "vaultwarden": [("in", "ACCEPT", "dc/ingress-vlan30", "tcp", "80")],
+    }
+
+
+def test_the_datacenter_drops_all_but_management(dev: Recorder) -> None:
+    """Input policy DROP, with one accept rule a management flow."""
+    assert dev.of(":FirewallLegacy")["datacenter"]["inputPolicy"] == "DROP"
+    assert [(r["source"], r["proto"], r["dport"]) for r in dev.of(":RulesLegacy")["datacenter"]["rules"]] == [
+        ("10.10.1.0/24", "tcp", "8006"),
+        ("10.10.1.0/24", "tcp", "22"),
+    ]
+
+
+def test_the_key_is_a_secret(dev: Recorder) -> None:
+    """The files of the ingress, its key among them, are marked secret, so that the state encrypts them."""
+    assert "4dabf18193072939515e22adb298388d" in dev.of(":Container")["traefik"]["uploads"]
+
+
+def test_routes_are_the_declared_ones(dev: Recorder) -> None:
+    """Traefik has one router a declared route, each to its service's own address."""
+    uploads = {u["file"]: u["content"] for u in dev.of(":Container")["traefik"]["uploads"]["value"]}
+    http = yaml.safe_load(uploads["/etc/traefik/dynamic/routes.yml"])["http"]
+    assert {
+        router["rule"]: http["services"][router["service"]]["loadBalancer"]["servers"][0]["url"]
+        for router in http["routers"].values()
+    } == {
+        "Host(`grafana.homelab.localhost`)": "http://grafana:3000",
+        "Host(`prometheus.homelab.localhost`)": "http://prometheus-ui:8080",
+        "Host(`site-1.homelab.localhost`)": "http://10.10.10.11:80",
+        "Host(`site-2.homelab.localhost`)": "http://10.10.10.12:80",
+        "Host(`jellyfin.homelab.localhost`)": "http://10.10.20.11:8096",
+        "Host(`stirling-pdf.homelab.localhost`)": "http://10.10.20.12:8080",
+        "Host(`vaultwarden.homelab.localhost`)": "http://10.10.30.11:80",
+    }

@@ -1,0 +1,488 @@
+import copy
+import json
+import re
+import runpy
+from datetime import date
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from topology import checks, config, model
+from topology.config import ConfigError, from_file, from_pulumi_json, load
+from topology.model import Container, Guest, Topology
+
+PROJECT = Path(__file__).resolve().parents[2]
+STACK = PROJECT / "Pulumi.dev.yaml"
+DOCUMENT = PROJECT / "docs" / "configuration.md"
+DEV = {
+    key.removeprefix("homelab-network:"): value
+    for key, value in yaml.safe_load(STACK.read_text())["config"].items()
+    if key.startswith("homelab-network:")
+}
+GONE = "<gone>"
+BAD = yaml.safe_load(Path(__file__).with_name("bad_configurations.yaml").read_text())
+
+FLOWS = """\
+internet -> traefik:80/tcp
+internet -> traefik:443/tcp
+traefik -> grafana:3000/tcp
+traefik -> prometheus-ui:8080/tcp
+traefik -> site-1:80/tcp
+traefik -> site-2:80/tcp
+traefik -> jellyfin:8096/tcp
+traefik -> stirling-pdf:8080/tcp
+traefik -> vaultwarden:80/tcp
+grafana -> prometheus:9090/tcp
+grafana -> loki:3100/tcp
+prometheus-ui -> prometheus:9090/tcp
+prometheus -> node-exporter:9100/tcp
+prometheus -> cadvisor:8080/tcp
+promtail -> loki:3100/tcp
+management -> proxmox-srv:8006/tcp
+management -> proxmox-srv:22/tcp
+""".splitlines()
+
+
+def dev() -> dict[str, Any]:
+    """Copy the dev stack's keys, their namespace taken off."""
+    return copy.deepcopy(DEV)
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Change the dev stack: a path to a new value, `[+]` to append, `<gone>` to remove."""
+    values = dev()
+    for path, value in copy.deepcopy(changes).items():
+        *way, last = (int(step) if step.isdecimal() else step for step in re.findall(r"[^.\[\]]+", path))
+        place: Any = values
+        for step in way:
+            place = place.setdefault(step, []) if last == "+" else place[step]
+        if last == "+":
+            place.append(value)
+        elif value == GONE:
+            del place[last]
+        else:
+            place[last] = value
+    return values
+
+
+def refusal(values: dict[str, Any]) -> str:
+    """Load what must be refused; returns the message."""
+    with pytest.raises(ConfigError) as refused:
+        load(values)
+    return str(refused.value)
+
+
+def flat(values: dict[str, Any]) -> dict[str, str]:
+    """Write the keys as the engine hands them over."""
+    return {
+        f"homelab-network:{key}": value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in values.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def site() -> Topology:
+    """Load the dev stack."""
+    return from_file(STACK)
+
+
+class TestDevStack:
+    """The default stack is the design's table."""
+
+    def test_flows(self, site: Topology) -> None:
+        """The default flows are those of the design, no more and no fewer."""
+        assert list(map(str, site.flows)) == FLOWS
+
+    def test_routes(self, site: Topology) -> None:
+        """Each routed service has the host name and the place that the design gives it."""
+        assert [(r.service, r.host.removesuffix(".homelab.localhost"), r.url) for r in site.routes] == [
+            ("grafana", "grafana", "http://grafana:3000"),
+            ("prometheus-ui", "prometheus", "http://prometheus-ui:8080"),
+            ("site-1", "site-1", "http://10.10.10.11:80"),
+            ("site-2", "site-2", "http://10.10.10.12:80"),
+            ("jellyfin", "jellyfin", "http://10.10.20.11:8096"),
+            ("stirling-pdf", "stirling-pdf", "http://10.10.20.12:8080"),
+            ("vaultwarden", "vaultwarden", "http://10.10.30.11:80"),
+        ]
+
+    def test_legs(self, site: Topology) -> None:
+        """The ingress has one leg, with its own address, on each of the three VLANs."""
+        assert [(leg.vlan, leg.network, str(leg.ingress)) for leg in site.legs] == [
+            (10, "vlan10", "10.10.10.2"),
+            (20, "vlan20", "10.10.20.2"),
+            (30, "vlan30", "10.10.30.2"),
+        ]
+
+    def test_places(self, site: Topology) -> None:
+        """Every service is in the networks of the design's table."""
+        assert {name: service.zones for name, service in site.services.items()} == {
+            "traefik": ("edge", "frontend"),
+            "grafana": ("frontend", "query"),
+            "prometheus-ui": ("frontend", "query"),
+            "prometheus": ("query", "backend"),
+            "loki": ("query", "backend"),
+            "node-exporter": ("backend",),
+            "cadvisor": ("backend",),
+            "promtail": ("backend",),
+            "site-1": ("wordpress",),
+            "site-2": ("wordpress",),
+            "jellyfin": ("apps",),
+            "stirling-pdf": ("apps",),
+            "vaultwarden": ("vault",),
+        }
+
+    def test_zones(self, site: Topology) -> None:
+        """Every zone has the role, tag and prefix of the design."""
+        assert {z.name: (z.role.value, z.vlan, z.prefix) for z in site.zones.values()} == {
+            "management": ("management", None, IPv4Network("10.10.1.0/24")),
+            "edge": ("edge", None, IPv4Network("172.30.0.0/24")),
+            "frontend": ("frontend", None, IPv4Network("172.30.1.0/24")),
+            "query": ("query", None, IPv4Network("172.30.2.0/24")),
+            "backend": ("backend", None, IPv4Network("172.30.3.0/24")),
+            "wordpress": ("tenant", 10, IPv4Network("10.10.10.0/24")),
+            "apps": ("tenant", 20, IPv4Network("10.10.20.0/24")),
+            "vault": ("isolated", 30, IPv4Network("10.10.30.0/24")),
+        }
+
+    def test_hosts(self, site: Topology) -> None:
+        """Hosts, domain and certificate come from the file, hyphens turned into underscores."""
+        assert (site.domain, site.name_prefix) == ("homelab.localhost", "")
+        assert site.docker.data_root == "/var/lib/homelab-network/docker"
+        assert site.docker.address == IPv4Address("0.0.0.0")  # noqa: S104  # the documented default
+        assert (site.proxmox.name, site.proxmox.template) == ("proxmox-srv", 9000)
+        assert site.tls.key == "$HOMELAB_STATE/tls/ingress.key"
+
+    def test_engine_and_file_agree(self, site: Topology) -> None:
+        """The engine's flat JSON map makes the same site as the file, whatever else is in it."""
+        assert from_pulumi_json({**flat(dev()), "proxmoxve:endpoint": "x", "docker:zones": "[]"}) == site
+
+
+class TestGood:
+    """What may be written."""
+
+    def test_host_with_dots(self) -> None:
+        """A host name with dots is taken as it is, one without gets the domain."""
+        services = load(
+            changed({"services.grafana.host": "g.example", "services.jellyfin.host": "films"})
+        ).services
+        assert (services["grafana"].host, services["jellyfin"].host) == (
+            "g.example",
+            "films.homelab.localhost",
+        )
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            "nginx:1",
+            "grafana/grafana:12.1.0",
+            "registry.lan:5000/a/b_c:v1.2-x",
+            "nginx@sha256:" + "0" * 64,
+            "nginx:latest@sha256:" + "0" * 64,
+        ],
+    )
+    def test_image(self, image: str) -> None:
+        """An image is taken with a version or a digest, with a registry or without."""
+        assert load(changed({"services.loki.image": image}))
+
+    @pytest.mark.parametrize(
+        "flow",
+        [
+            "vaultwarden -> internet:443/tcp",
+            "traefik -> internet:443/tcp",
+            "management -> jellyfin:8096/tcp",
+            "management -> traefik:443/tcp",
+            "jellyfin -> stirling-pdf:8080/tcp",
+            "jellyfin -> traefik:443/tcp",
+        ],
+    )
+    def test_flow(self, flow: str) -> None:
+        """What can work and breaks no hard rule may be declared."""
+        assert str(load(changed({"flows[+]": flow})).flows[-1]) == flow
+
+    def test_exception_and_assertion(self) -> None:
+        """Exceptions and assertions are read; the engine's midnight is a day."""
+        exception = {"rule": "r", "resource": "x", "reason": "because of that", "owner": "me"}
+        for expires in ("2027-01-31", "2027-01-31T00:00:00Z", date(2027, 1, 31)):
+            site = load(
+                changed(
+                    {
+                        "exceptions": [{**exception, "expires": expires}],
+                        "assertions": [
+                            {"src": "internet", "accept": ["traefik:443"], "deny": ["loki:22/tcp"]}
+                        ],
+                    }
+                )
+            )
+            assert site.exceptions[0].expires == date(2027, 1, 31)
+            assert site.assertions[0].deny == ("loki:22/tcp",)
+
+
+class TestBad:
+    """What is refused, and in which words."""
+
+    @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
+    def test_message(self, case: dict[str, Any]) -> None:
+        """A bad configuration is refused with exactly these lines."""
+        assert refusal(changed(case["change"])) == case["message"]
+
+    @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
+    def test_engine_says_the_same(self, case: dict[str, Any]) -> None:
+        """The engine's flat map is refused with the lines of the file, where JSON can say it at all."""
+        if case["id"] == "not plain":
+            assert json.loads(json.dumps(b"10", default=str)) == "b'10'"
+            return
+        with pytest.raises(ConfigError) as refused:
+            from_pulumi_json(flat(changed(case["change"])))
+        assert str(refused.value) == case["message"]
+
+    def test_enough(self) -> None:
+        """The table is as long as promised, and no case stands twice."""
+        assert len({case["id"] for case in BAD}) == len(BAD) >= 45
+        assert len({json.dumps(case["change"], default=str) for case in BAD}) == len(BAD)
+
+    @pytest.mark.parametrize("table", ["_CHECKS", "_FLOW_RULES"])
+    def test_every_check_counts(self, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+        """No check and no flow rule can be removed without a bad configuration passing or saying less."""
+        read = []
+        for case in BAD:
+            reader = config._Reader()
+            read.append((case["message"], reader.site(changed(case["change"])), reader.faults))
+        functions = getattr(checks, table)
+        for one in functions:
+            monkeypatch.setattr(checks, table, [other for other in functions if other is not one])
+            told = ("\n".join(map(str, [*faults, *checks.check(site)])) for _, site, faults in read)
+            assert any(was != now for (was, _, _), now in zip(read, told, strict=True)), one.__name__
+
+    def test_nothing_is_created(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The program ends with the message before its first resource, for every bad configuration."""
+        created: list[object] = []
+        pulumi.runtime.set_all_config({})  # what another test has set would win over the environment
+        monkeypatch.setattr(pulumi.Resource, "__init__", lambda *_args, **_options: created.append(1))
+        for case in BAD:
+            monkeypatch.setenv("PULUMI_CONFIG", json.dumps(flat(changed(case["change"]))))
+            with pytest.raises(pulumi.RunError):
+                runpy.run_path(str(PROJECT / "__main__.py"))
+        assert created == []
+
+    def test_all_at_once(self) -> None:
+        """Faults of shape and of meaning, in any number of places, are told in one go."""
+        changes = {
+            "nmae-prefix": "x",
+            "domain": "Home Lab",
+            "zones.apps.vlan": 5000,
+            "zones.wordpress.vlan": 30,
+            "services.loki.image": "grafana/loki",
+            "services.site-1.vm": 102,
+            "flows[+]": "grafana -> nosuch:1/tcp",
+        }
+        assert refusal(changed(changes)).splitlines() == [
+            "nmae-prefix: unknown key; write name-prefix.",
+            'domain: "Home Lab" is not a domain; write it in lower case like homelab.example.',
+            "zones.apps.vlan: 5000 is not a VLAN tag; use 1-4094.",
+            "zones.vault.vlan: 30 duplicates zones.wordpress.vlan; give each zone its own tag.",
+            "services.site-2.vm: 102 duplicates services.site-1.vm; give each VM its own id.",
+            'services.loki.image: "grafana/loki" names no version; pin one, or a digest.',
+            "flows[17]: the destination nosuch is declared nowhere; name a service, a host or internet.",
+        ]
+
+    def test_no_secret_in_a_message(self) -> None:
+        """What somebody keeps secret is not repeated, wherever it was put by mistake."""
+        key = "-----BEGIN PRIVATE KEY-----\nTOPSECRET"
+        for path in ("tls.key", "domain", "services.loki.image", "zones.apps.prefix", "flows"):
+            assert "TOPSECRET" not in refusal(changed({path: key}))
+        with pytest.raises(ConfigError, match=r"^domain: is encrypted; ") as refused:
+            from_pulumi_json(flat(changed({"domain": "TOP SECRET"})), ["homelab-network:domain"])
+        assert "TOP SECRET" not in str(refused.value)
+
+
+class TestFile:
+    """Stack files that are none."""
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (
+                "config: *nobody",
+                "Pulumi.x.yaml: line 1: found undefined alias 'nobody'; correct the YAML there.",
+            ),
+            (
+                "a: 1\nconfig: {b: 1,\n b: 2}",
+                "Pulumi.x.yaml: line 3: the key b is written twice; correct the YAML there.",
+            ),
+            ("config: 2026-13-45", "Pulumi.x.yaml: is not YAML; correct it."),
+            ("", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
+            ("config: 1", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
+            ("a: \x07", "Pulumi.x.yaml: is not YAML; correct it."),
+        ],
+    )
+    def test_broken(self, tmp_path: Path, text: str, message: str) -> None:
+        """A broken file is refused with the place where it breaks."""
+        (tmp_path / "Pulumi.x.yaml").write_text(text)
+        with pytest.raises(ConfigError) as refused:
+            from_file(tmp_path / "Pulumi.x.yaml")
+        assert str(refused.value) == message
+
+    def test_missing(self, tmp_path: Path) -> None:
+        """A file that is not there is refused by name."""
+        with pytest.raises(ConfigError) as refused:
+            from_file(tmp_path / "Pulumi.none.yaml")
+        message = "Pulumi.none.yaml: cannot be read (No such file or directory); name a stack file."
+        assert str(refused.value) == message
+
+    def test_recursive(self, tmp_path: Path) -> None:
+        """YAML that contains itself is refused."""
+        (tmp_path / "Pulumi.x.yaml").write_text("config: {'homelab-network:zones': &a [*a]}")
+        with pytest.raises(ConfigError, match=r"zones: holds more than text"):
+            from_file(tmp_path / "Pulumi.x.yaml")
+
+    def test_other_namespaces(self, tmp_path: Path) -> None:
+        """Keys of providers are nobody's business here."""
+        text = STACK.read_text().replace("config:\n", "config:\n  docker:host: {secure: x}\n")
+        (tmp_path / "Pulumi.x.yaml").write_text(text)
+        assert from_file(tmp_path / "Pulumi.x.yaml") == from_file(STACK)
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.binary(max_size=4)
+    | st.dates()
+    | st.sampled_from(["traefik", "apps", "a -> b:1/tcp", "10.0.0.0/24", "10.10.20.11", "\ud800", "zone", 1]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["apps", "edge", "traefik", "name", "role", "vlan", "prefix", "zone", "vm", "kind", "secure"]
+            )
+            | st.text(max_size=6)
+            | st.integers(),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """List every place inside a nested value."""
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way, *(place for step, inner in steps for place in places(inner, (*way, step)))]
+
+
+PLACES = places(dev())[1:]
+
+
+def judge(values: Any) -> None:
+    """Load; whatever is wrong with it must come as lines in our form."""
+    try:
+        load(values)
+    except ConfigError as error:
+        refused = error
+    else:
+        return
+    lines = str(refused).splitlines()
+    assert len(lines) == len(refused.faults) == len(set(lines)) > 0
+    assert all(re.fullmatch(r"[^ ].*: .+; .+\.", line) for line in lines), lines
+
+
+QUICK = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+
+
+class TestNoTraceback:
+    """Whatever is put in, only ConfigError comes out."""
+
+    @QUICK
+    @given(st.dictionaries(st.sampled_from(sorted(dev())) | st.text(max_size=5), JUNK))
+    def test_anything(self, values: dict[str, Any]) -> None:
+        """Any nested junk loads or is refused in our words."""
+        judge(values)
+
+    @QUICK
+    @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3))
+    def test_the_stack_with_junk_in_it(self, changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+        """The stack with junk anywhere in it loads or is refused in our words."""
+        values = dev()
+        for (*way, last), junk in changes:
+            place: Any = values
+            try:
+                for step in way:
+                    place = place[step]
+                place[last] = junk
+            except (KeyError, TypeError, IndexError):
+                continue
+        judge(values)
+
+    @QUICK
+    @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(PLACES)), min_size=1, max_size=3))
+    def test_the_stack_with_itself_mixed(self, swaps: list[tuple[tuple[Any, ...], tuple[Any, ...]]]) -> None:
+        """The stack with its own parts in the wrong places loads or is refused in our words."""
+        values = dev()
+        for (*way, last), source in swaps:
+            place: Any = values
+            part: Any = dev()
+            try:
+                for step in way:
+                    place = place[step]
+                for step in source:
+                    part = part[step]
+                place[last] = part
+            except (KeyError, TypeError, IndexError):
+                continue
+        judge(values)
+
+    @QUICK
+    @given(st.dictionaries(st.sampled_from(sorted(dev())), st.text(max_size=20)))
+    def test_any_text_from_the_engine(self, values: dict[str, str]) -> None:
+        """Any text in place of JSON is refused in our words."""
+        with pytest.raises(ConfigError):
+            from_pulumi_json({f"homelab-network:{key}": text for key, text in values.items()})
+
+
+class TestDocument:
+    """docs/configuration.md says what is so."""
+
+    @pytest.mark.parametrize(
+        ("heading", "kind"), [("A new guest", Guest), ("A new container service", Container)]
+    )
+    def test_six_lines(self, heading: str, kind: type) -> None:
+        """The documented example takes at most six lines and loads."""
+        section = DOCUMENT.read_text().split(f"### {heading}\n")[1].split("\n##")[0]
+        values, lines, names = dev(), 0, set[str]()
+        for block in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL):
+            lines += len(block.splitlines())
+            part = yaml.safe_load(block)
+            if isinstance(part, dict):
+                names |= part.keys()
+                values["services"] |= part
+            else:
+                values["flows"] += part
+        assert 0 < lines <= 6
+        site = load(values)
+        assert [type(site.services[name]) for name in names] == [kind]
+        assert {route.service for route in site.routes} >= names
+
+    def test_every_key(self) -> None:
+        """Every key that can be written is explained in a row of its own."""
+        rows = set(re.findall(r"^\| `([a-z-]+)`", DOCUMENT.read_text(), re.MULTILINE))
+        kinds = (
+            model.DockerHost,
+            model.Ssh,
+            model.ProxmoxHost,
+            model.Zone,
+            model.Container,
+            model.Guest,
+            model.Certificate,
+            model.Exemption,
+            model.Assertion,
+        )
+        assert rows == {*config._KEYS, "kind", *(key for kind in kinds for key in config._keys(kind))}

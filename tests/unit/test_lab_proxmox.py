@@ -1,0 +1,435 @@
+"""The lab's Proxmox side without root: guests from words, the API's gaps, certificates, routes, daemons."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography import x509
+
+from lab import paths, routes, tls
+from lab.daemon import Process, write
+from lab.errors import LabError
+from lab.proxmox import packages, servers
+from lab.proxmox.api import Proxmox
+from lab.proxmox.guests import Guest, Listener, Nic, changes, read_guest, read_listeners, read_nic
+
+MAC = "BC:24:11:00:00:65"
+TOKEN = "root@pam!homelab=0b6f2a0e-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
+    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+
+
+class TestGuests:
+    """Reading what the API holds."""
+
+    def test_card_of_one_vlan(self) -> None:
+        """A card with a tag is an access port of that VLAN, with cloud-init's address and gateway."""
+        nic = read_nic(0, f"virtio={MAC},bridge=vmbr1,firewall=1,tag=10", "gw=10.0.10.1,ip=10.0.10.11/24")
+        assert nic == Nic(
+            index=0,
+            mac=MAC.lower(),
+            bridge="vmbr1",
+            tag=10,
+            firewall=True,
+            address=IPv4Interface("10.0.10.11/24"),
+            gateway=IPv4Address("10.0.10.1"),
+        )
+        assert nic.switch_options == ["tag=10"]
+
+    @pytest.mark.parametrize(
+        ("net", "options"),
+        [
+            ("", []),
+            (",trunks=10;20", ["trunks=10,20"]),
+            (",tag=5,trunks=10;20", ["tag=5", "trunks=10,20", "vlan_mode=native-untagged"]),
+        ],
+    )
+    def test_trunks(self, net: str, options: list[str]) -> None:
+        """Trunks are ports as Proxmox makes them; a card with neither tag nor trunks carries every VLAN."""
+        assert read_nic(0, f"virtio={MAC},bridge=vmbr1{net}").switch_options == options
+
+    def test_card_that_is_not_there(self) -> None:
+        """`link_down=1` is a card that is down, and no address means none is given."""
+        nic = read_nic(1, f"e1000={MAC},bridge=vmbr1,link_down=1", "ip=dhcp")
+        assert (nic.up, nic.address, nic.gateway) == (False, None, None)
+
+    def test_card_without_mac(self) -> None:
+        """A card without a MAC is refused: Proxmox always writes one."""
+        with pytest.raises(ValueError, match="net3 has no MAC address"):
+            read_nic(3, "virtio,bridge=vmbr1")
+
+    def test_listeners(self) -> None:
+        """The notes' ports line names what listens, wherever it stands; without one nothing does."""
+        notes = "Jellyfin\nports: 8096/tcp, 7359/udp\nsee docs"
+        assert read_listeners(notes) == (
+            Listener(number=8096, protocol="tcp"),
+            Listener(number=7359, protocol="udp"),
+        )
+        assert read_listeners("reports: 80/tcp") == ()
+
+    def test_cards_of_missing_bridges_are_unplugged(self) -> None:
+        """A guest has the cards whose bridge the node has, in the order of their numbers."""
+        config = {
+            "net0": f"virtio={MAC},bridge=vmbr1,tag=10",
+            "net1": f"virtio={MAC},bridge=vmbr7,tag=10",
+            "ipconfig0": "ip=10.0.10.11/24",
+            "description": "ports: 80/tcp",
+            "memory": "512",
+        }
+        guest = read_guest(101, "site-1", config, {"vmbr1"})
+        assert [nic.index for nic in guest.nics] == [0]
+        assert (guest.namespace, guest.tap(guest.nics[0])) == ("vm-101", "tap101i0")
+
+    def test_changes(self) -> None:
+        """Unchanged guests stay; changed, half-made and unwanted ones go; changed and new ones are built."""
+        same, new = Guest(vmid=101, name="a"), Guest(vmid=102, name="b")
+        changed, broken = Guest(vmid=103, name="c"), Guest(vmid=104, name="d")
+        present = {101: str(same), 103: str(Guest(vmid=103, name="old")), 104: None, 105: "gone"}
+        assert changes([same, new, changed, broken], present) == ([103, 104, 105], [new, changed, broken])
+
+
+class TestServers:
+    """Which server a guest gets."""
+
+    def test_site_gets_nginx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A site is served by nginx on all its TCP ports, from a configuration of its own."""
+        monkeypatch.setattr(packages, "nginx", lambda: Path("/nginx"))
+        guest = Guest(vmid=101, name="site-1", listeners=read_listeners("ports: 80/tcp, 8080/tcp"))
+        (server,) = servers.of(guest, tmp_path)
+        assert server.program == Path("/nginx")
+        conf = (tmp_path / "nginx.conf").read_text()
+        assert "listen 80;" in conf
+        assert "listen 8080;" in conf
+        assert "Site-1 (nginx in the lab's VM namespace)" in conf
+
+    def test_others_get_the_labelled_stand_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every other guest is served by the stand-in that says whose place it takes, once a TCP port."""
+        monkeypatch.setattr("lab.images.standin_binary", lambda: Path("/standin"))
+        guest = Guest(vmid=102, name="jellyfin", listeners=read_listeners("ports: 8096/tcp, 7359/udp"))
+        (server,) = servers.of(guest, tmp_path)
+        assert server.program == Path("/standin")
+        assert server.arguments == ("page", "--name", "jellyfin", "--listen", "0.0.0.0:8096")
+
+    def test_no_port_no_server(self, tmp_path: Path) -> None:
+        """A guest whose notes name no port has no server."""
+        assert servers.of(Guest(vmid=103, name="site-3"), tmp_path) == []
+
+
+Ask = Callable[..., Any]
+
+
+@contextmanager
+def served(state: Path, calls: list[int]) -> Iterator[tuple[Ask, Proxmox]]:
+    """Serve the API in a thread on a free port; yields a caller `ask(method, path, status, **form)`."""
+    loop = asyncio.new_event_loop()
+    certificate = tls.leaf("proxmox", ["127.0.0.1"])
+    pve = Proxmox(token=TOKEN, state=state, changed=lambda: calls.append(1), port=0)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(pve.start(*map(str, certificate)), loop).result(20)
+    trust = str(tls.bundle())
+
+    def ask(method: str, path: str, expected: int = 200, token: str = TOKEN, **form: Any) -> Any:
+        answer = requests.request(
+            method,
+            f"{pve.url}/api2/json{path}",
+            data=form or None,
+            headers={"Authorization": f"PVEAPIToken={token}"},
+            verify=trust,
+            timeout=10,
+        )
+        assert answer.status_code == expected, answer.text
+        return answer.json().get("data") if expected == 200 else answer.text
+
+    try:
+        yield ask, pve
+    finally:
+        asyncio.run_coroutine_threadsafe(pve.stop(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+
+
+NODE = "/nodes/pve1"
+
+
+def add_machine(ask: Ask, vmid: int = 101, **config: Any) -> None:
+    """Clone the template, with a card on VLAN 10 of vmbr1."""
+    ask("POST", f"{NODE}/qemu/9000/clone", newid=vmid, name="site-1", full=1)
+    ask("PUT", f"{NODE}/qemu/{vmid}/config", net0="virtio,bridge=vmbr1,tag=10", **config)
+
+
+def add_bridge(ask: Ask) -> None:
+    """Give the node the bridge vmbr1."""
+    ask("POST", f"{NODE}/network", iface="vmbr1", type="bridge", bridge_vlan_aware=1, autostart=1, mtu=1500)
+
+
+class TestApi:
+    """The API over TLS, on a free port."""
+
+    def test_token(self, tmp_path: Path) -> None:
+        """Only the lab's token is let in: another secret, another name and fakepve's password are refused."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            ask("GET", "/nodes")
+            ask("GET", "/nodes", 401, token=TOKEN[:-1] + "1")
+            ask("GET", "/nodes", 401, token="root@pam!other=1")
+            ask("POST", "/access/ticket", 401, username="root@pam", password="secret")
+
+    def test_networks_are_kept(self, tmp_path: Path) -> None:
+        """A bridge is listed as Proxmox does (MTU as text, all VLANs unless said), until it is deleted."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            add_bridge(ask)
+            ask("POST", f"{NODE}/network", 400, iface="vmbr1", type="bridge")
+            ask("PUT", f"{NODE}/network")
+            (bridge,) = [one for one in ask("GET", f"{NODE}/network") if one["iface"] == "vmbr1"]
+            assert (bridge["mtu"], bridge["bridge_vids"], bridge["autostart"]) == ("1500", "2-4094", 1)
+            ask("DELETE", f"{NODE}/network/vmbr1")
+            assert [one["iface"] for one in ask("GET", f"{NODE}/network")] == ["vmbr0"]
+
+    def test_configuration_is_typed(self, tmp_path: Path) -> None:
+        """A machine's numbers come back as numbers, its card has a MAC, its drives have volumes."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            add_machine(ask, cores="2", ide2="local-lvm:cloudinit", scsi0="local-lvm:5,size=5368709120")
+            config = ask("GET", f"{NODE}/qemu/101/config")
+            assert config["cores"] == 2
+            assert read_nic(0, config["net0"]).tag == 10
+            assert config["ide2"].startswith("local-lvm:vm-101-cloudinit,")
+            assert "size=5G" in config["scsi0"]
+            ask("PUT", f"{NODE}/qemu/101/resize", disk="scsi0", size="8G")
+            assert "size=8G" in ask("GET", f"{NODE}/qemu/101/config")["scsi0"]
+
+    def test_start_needs_the_bridge(self, tmp_path: Path) -> None:
+        """A machine whose bridge the node lacks does not start, and the task says which bridge."""
+        with served(tmp_path / "state.json", []) as (ask, pve):
+            add_machine(ask)
+            task = ask("POST", f"{NODE}/qemu/101/status/start")
+            status = ask("GET", f"{NODE}/tasks/{task}/status")["exitstatus"]
+            assert status == "bridge 'vmbr1' does not exist"
+            add_bridge(ask)
+            ask("POST", f"{NODE}/qemu/101/status/start")
+            assert [guest.name for guest in pve.guests("vmbr1")] == ["site-1"]
+
+    def test_new_tag_is_plugged_in_at_once(self, tmp_path: Path) -> None:
+        """A running machine's card moves to its new VLAN without a restart, as with PVE's default hotplug."""
+        with served(tmp_path / "state.json", []) as (ask, pve):
+            add_bridge(ask)
+            add_machine(ask)
+            ask("POST", f"{NODE}/qemu/101/status/start")
+            ask("PUT", f"{NODE}/qemu/101/config", net0=f"virtio={MAC},bridge=vmbr1,tag=20")
+            assert [nic.tag for guest in pve.guests("vmbr1") for nic in guest.nics] == [20]
+            ask("PUT", f"{NODE}/qemu/101/config", delete="net0")
+            assert [guest.nics for guest in pve.guests("vmbr1")] == [()]
+
+    def test_delete_with_trailing_slash(self, tmp_path: Path) -> None:
+        """The provider's DELETE, which has a slash at its end, deletes the machine."""
+        with served(tmp_path / "state.json", []) as (ask, pve):
+            add_machine(ask)
+            ask("DELETE", f"{NODE}/qemu/101/?destroy-unreferenced-disks=1&purge=0")
+            assert pve.vm(101) is None
+
+    def test_rule_position_is_text(self, tmp_path: Path) -> None:
+        """A firewall rule read by its position names it as text, as Proxmox does."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            ask("POST", "/cluster/firewall/rules", type="in", action="ACCEPT")
+            assert ask("GET", "/cluster/firewall/rules/0")["pos"] == "0"
+
+    def test_disk_sizes(self, tmp_path: Path) -> None:
+        """A disk's size in bytes is reported as those bytes, for the machine and in the cluster."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            add_machine(ask, scsi0=f"local-lvm:vm-101-disk-0,size={8 * 2**30}")
+            assert ask("GET", f"{NODE}/qemu/101/status/current")["maxdisk"] == 8 * 2**30
+            assert {one["id"]: one.get("maxdisk") for one in ask("GET", "/cluster/resources")}[
+                "qemu/101"
+            ] == 8 * 2**30
+
+    def test_state_survives(self, tmp_path: Path) -> None:
+        """What the API holds is in its file before the answer, 0600, and the next start has all of it."""
+        state, calls = tmp_path / "state.json", list[int]()
+        with served(state, calls) as (ask, _):
+            add_bridge(ask)
+            add_machine(ask, cores=2)
+            ask("POST", f"{NODE}/qemu/101/status/start")
+            ask("POST", f"{NODE}/qemu/101/firewall/rules", type="in", action="ACCEPT")
+            ask("POST", "/pools", poolid="homelab")
+            before = (
+                ask("GET", f"{NODE}/qemu/101/config"),
+                ask("GET", f"{NODE}/network"),
+                ask("GET", "/storage"),
+            )
+        assert state.stat().st_mode & 0o777 == 0o600
+        assert calls
+        with served(state, []) as (ask, pve):
+            after = (
+                ask("GET", f"{NODE}/qemu/101/config"),
+                ask("GET", f"{NODE}/network"),
+                ask("GET", "/storage"),
+            )
+            assert before == after
+            assert [guest.vmid for guest in pve.guests("vmbr1")] == [101]
+            assert len(ask("GET", f"{NODE}/qemu/101/firewall/rules")) == 1
+            assert [pool["poolid"] for pool in ask("GET", "/pools")] == ["homelab"]
+
+    def test_template(self, tmp_path: Path) -> None:
+        """There is a template to clone from, and `local` takes snippets."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            (vm,) = ask("GET", f"{NODE}/qemu")
+            assert (vm["vmid"], vm["name"], vm["template"]) == (9000, "debian-12-template", 1)
+            assert "snippets" in ask("GET", "/storage/local")["content"]
+
+
+class TestTls:
+    """Authority, leaves, bundle."""
+
+    def test_made_once(self) -> None:
+        """Authority, leaf and bundle are the same on every call, and private keys are the owner's alone."""
+        first = [path.read_bytes() for path in (*tls.authority(), *tls.leaf("a", ["localhost", "127.0.0.1"]))]
+        again = [path.read_bytes() for path in (*tls.authority(), *tls.leaf("a", ["localhost", "127.0.0.1"]))]
+        assert first == again
+        keys = list((paths.STATE / "tls").glob("*.key"))
+        assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
+        assert len(keys) == 2
+
+    def test_other_names_make_another_leaf(self) -> None:
+        """A leaf is made anew when its names change."""
+        cert, _ = tls.leaf("ingress", ["*.example.test"])
+        before = cert.read_bytes()
+        tls.leaf("ingress", ["*.example.test", "example.test"])
+        held = x509.load_pem_x509_certificate(cert.read_bytes()).extensions
+        names = held.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == ["*.example.test", "example.test"]
+        assert cert.read_bytes() != before
+
+    @pytest.mark.parametrize(("days", "renewed"), [(6, True), (8, False)])
+    def test_renewed_a_week_before(
+        self, days: int, *, renewed: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A leaf with less than seven days left is renewed, one with more is kept."""
+        monkeypatch.setattr(tls, "_LEAF_LIFE", dt.timedelta(days=days))
+        cert, _ = tls.leaf("a", ["localhost"])
+        before = cert.read_bytes()
+        monkeypatch.undo()
+        monkeypatch.setattr(paths, "STATE", cert.parent.parent)
+        tls.leaf("a", ["localhost"])
+        assert (cert.read_bytes() != before) is renewed
+
+    def test_new_authority_makes_new_leaves(self) -> None:
+        """A leaf of an authority that is gone is not served on."""
+        cert, _ = tls.leaf("a", ["localhost"])
+        before = cert.read_bytes()
+        for path in tls.authority():
+            path.unlink()
+        tls.leaf("a", ["localhost"])
+        assert cert.read_bytes() != before
+
+    def test_bundle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The bundle is the system's trust and the lab's, and doesn't grow when it is itself the system's."""
+        system = tmp_path / "system.pem"
+        system.write_bytes(tls.authority()[0].read_bytes())
+        for path in tls.authority():
+            path.unlink()
+        monkeypatch.setenv("SSL_CERT_FILE", str(system))
+        trusted = ssl.create_default_context(cafile=str(tls.bundle())).get_ca_certs()
+        assert len(trusted) == 2
+        monkeypatch.setenv("SSL_CERT_FILE", str(tls.bundle()))
+        assert tls.bundle().read_bytes().count(tls.authority()[0].read_bytes()) == 1
+
+
+class TestRoutes:
+    """Against a recorded `ip`."""
+
+    @pytest.fixture
+    def table(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+        """A routing table, changed by the commands that the code runs."""
+        table: list[dict[str, Any]] = []
+
+        def ip(argv: list[str], _what: str) -> str:
+            match argv[1:]:
+                case ["route", "add", "unreachable", prefix, "metric", metric]:
+                    table.append({"dst": prefix.removesuffix("/32"), "metric": int(metric)})
+                case ["route", "del", "unreachable", prefix, "metric", metric]:
+                    table.remove({"dst": prefix.removesuffix("/32"), "metric": int(metric)})
+            return json.dumps(table) if "-json" in argv else ""
+
+        monkeypatch.setattr(routes, "run", ip)
+        return table
+
+    def test_added_once_and_removed(self, table: list[dict[str, Any]]) -> None:
+        """Prefixes become unreachable once, more can follow, and all that was added is removed."""
+        first, second = IPv4Network("10.0.10.0/24"), IPv4Network("10.0.20.9/32")
+        routes.add([first])
+        routes.add([first, second])
+        assert [route["dst"] for route in table] == ["10.0.10.0/24", "10.0.20.9"]
+        routes.remove()
+        assert table == []
+
+    def test_foreign_routes_stay(self, table: list[dict[str, Any]]) -> None:
+        """An unreachable route that someone else made is neither counted nor removed."""
+        table.append({"dst": "10.0.10.0/24", "metric": 7})
+        routes.add([IPv4Network("10.0.10.0/24")])
+        assert len(table) == 2
+        routes.remove()
+        assert table == [{"dst": "10.0.10.0/24", "metric": 7}]
+
+    def test_recorded_before_added(
+        self, table: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that is stopped while adding is undone by the next `remove`."""
+        add = routes.run  # type: ignore[attr-defined] # the seam that the table stands in for
+
+        def stopped(argv: list[str], what: str) -> str:
+            if argv[3:4] == ["10.0.20.0/24"] or "10.0.20.0/24" in argv:
+                raise LabError("stopped")
+            return str(add(argv, what))
+
+        monkeypatch.setattr(routes, "run", stopped)
+        with pytest.raises(LabError):
+            routes.add([IPv4Network("10.0.10.0/24"), IPv4Network("10.0.20.0/24")])
+        routes.remove()
+        assert table == []
+
+    def test_broken_record(self) -> None:
+        """A record that can't be read is an error that says what to do."""
+        write(paths.RUN / "routes.json", "{")
+        with pytest.raises(LabError, match="not JSON; remove it"):
+            routes.remove()
+
+
+class TestDaemon:
+    """Processes that are told apart."""
+
+    def test_ended_by_handle(self) -> None:
+        """A recorded process is found again and ended; afterwards there is none."""
+        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        process = Process.of(child.pid)
+        assert process is not None
+        process.record(paths.RUN / "x.pid")
+        assert Process.recorded(paths.RUN / "x.pid") == process
+        process.end(grace=10)
+        assert child.wait() in (-signal.SIGTERM, -signal.SIGKILL)
+        assert Process.recorded(paths.RUN / "x.pid") is None
+
+    def test_reused_id_is_left_alone(self) -> None:
+        """A process that only has the same id as the recorded one is not touched."""
+        Process(pid=os.getpid(), started=1).end()
+        write(paths.RUN / "x.pid", f"{os.getpid()} 1\n")
+        assert Process.recorded(paths.RUN / "x.pid") is None

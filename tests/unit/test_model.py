@@ -1,0 +1,103 @@
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from topology.config import from_file
+from topology.model import Flow, Guest, Port, Protocol, Topology, Zone
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def site() -> Topology:
+    """Load the dev stack."""
+    return from_file(PROJECT / "Pulumi.dev.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "protocol"), [(80, 80, "tcp"), ("443", 443, "tcp"), ("53/udp", 53, "udp")]
+)
+def test_port(text: str | int, number: int, protocol: str) -> None:
+    """A port is a number, TCP unless it says otherwise, and is written with its protocol."""
+    assert Port.parse(text) == Port(number=number, protocol=Protocol(protocol))
+    assert str(Port.parse(text)) == f"{number}/{protocol}"
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "80/sctp", "80/", "/tcp", " 80", "8_0", "٨٠", True])
+def test_no_port(text: str) -> None:
+    """What is not a port raises ValueError."""
+    with pytest.raises(ValueError, match="Port"):
+        Port.parse(text)
+
+
+def test_flow() -> None:
+    """A flow reads back as it is written."""
+    assert str(Flow.parse("a -> b:53/udp")) == "a -> b:53/udp"
+    assert Flow.parse("a -> b:1") == Flow(source="a", destination="b", port=Port(number=1))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a -> b", "a->b:1", "A -> b:1", "a -> b:0", "a -> b:1 ", "a -> b -> c:1"]
+)
+def test_no_flow(text: str) -> None:
+    """What is not a flow raises ValueError."""
+    with pytest.raises(ValueError, match="Flow"):
+        Flow.parse(text)
+
+
+def test_frozen(site: Topology) -> None:
+    """A value can't be changed, and refuses what it does not know."""
+    with pytest.raises(ValidationError, match="frozen"):
+        site.domain = "x"
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Port.model_validate({"number": 1, "nmuber": 2})
+
+
+def test_zone_names(site: Topology) -> None:
+    """A VLAN's Docker network is named after its tag, every other after its zone; edge is the way out."""
+    assert [z.network for z in site.zones.values()][-4:] == ["backend", "vlan10", "vlan20", "vlan30"]
+    assert [z.name for z in site.zones.values() if z.is_docker] == ["edge", "frontend", "query", "backend"]
+    assert [z.name for z in site.zones.values() if not z.internal] == ["edge"]
+    assert site.zones["apps"].gateway == IPv4Address("10.10.20.1")
+
+
+def test_legs_follow_flows(site: Topology) -> None:
+    """Where no flow leads, the ingress has no leg, even if an address is set aside for one."""
+    fewer = tuple(flow for flow in site.flows if flow.destination != "vaultwarden")
+    legs = Topology.model_validate({**dict(site), "flows": fewer}).legs
+    assert [leg.name for leg in legs] == ["wordpress", "apps"]
+
+
+def test_name_prefix(site: Topology) -> None:
+    """The prefix is before every physical name and so in every route to a container."""
+    lab = Topology.model_validate({**dict(site), "name_prefix": "lab-"})
+    assert lab.physical("loki") == "lab-loki"
+    assert lab.routes[0].url == "http://lab-grafana:3000"
+    assert lab.address(lab.services["jellyfin"]) == "10.10.20.11"
+
+
+def test_flows_by_end(site: Topology) -> None:
+    """Flows are found by either end, hosts and management included."""
+    assert [str(f) for f in site.flows_to("loki")] == [
+        "grafana -> loki:3100/tcp",
+        "promtail -> loki:3100/tcp",
+    ]
+    assert [str(f) for f in site.flows_from("promtail")] == ["promtail -> loki:3100/tcp"]
+    assert [f.port.number for f in site.flows_from("management")] == [8006, 22]
+    assert [zone.name for zone in site.management] == ["management"]
+
+
+def test_guest_has_one_zone() -> None:
+    """A guest sits on one VLAN: a second zone is refused where it is made, too."""
+    with pytest.raises(ValidationError):
+        Guest.model_validate(
+            {"name": "a", "zone": ("b", "c"), "host": "a.b", "vm": 100, "address": "10.0.0.1"}
+        )
+
+
+def test_hyphens() -> None:
+    """Keys are hyphenated in YAML and underscored in Python."""
+    assert [str(field.alias) for field in Zone.model_fields.values()] == [*Zone.model_fields]
+    assert Topology.model_fields["name_prefix"].alias == "name-prefix"

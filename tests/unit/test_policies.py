@@ -1,0 +1,319 @@
+"""The pack without an engine: its protocol, its command, its silence about secrets, its words in the docs."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
+from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
+from pulumi.runtime.proto import analyzer_pb2 as pb
+from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub, add_AnalyzerServicer_to_server
+from pulumi_policy import proxy
+
+from policies import command
+from policies.graph import docker, proxmox
+from policies.graph.inputs import Inputs
+from policies.program import PROJECT
+from policies.resources import UNKNOWN, decode, from_state
+from policies.rule import RULES
+from policies.server import Analyzer
+from tests.policies.rejected import CASES, Case
+from tests.policies.sound import CANARY, configuration, sound
+from topology.config import load
+from topology.model import Exemption
+
+SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+URN = "urn:pulumi:dev::homelab-network::docker:index/container:Container::shell"
+
+
+@pytest.fixture
+def pack() -> Iterator[Any]:
+    """A client of the pack, as the engine is one."""
+    server = grpc.server(ThreadPoolExecutor(max_workers=1))
+    add_AnalyzerServicer_to_server(Analyzer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield AnalyzerStub(channel)
+    server.stop(0)
+
+
+def configured(pack: Any) -> Any:
+    """The pack, told the dev stack's configuration as the engine tells it."""
+    config = {
+        f"homelab-network:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in configuration().items()
+    }
+    pack.ConfigureStack(
+        pb.AnalyzerStackConfigureRequest(stack="dev", project="homelab-network", config=config)
+    )
+    return pack
+
+
+def struct(values: dict[str, Any]) -> Any:
+    """Inputs as the engine sends them."""
+    made = Struct()
+    made.update(values)
+    return made
+
+
+def shown(pack: Any, inputs: dict[str, Any]) -> list[str]:
+    """What the pack says about one container."""
+    kind = URN.split("::")[2]
+    request = pb.AnalyzeRequest(urn=URN, type=kind, name="shell", properties=struct(inputs))
+    return [each.message.partition("\n")[2] for each in pack.Analyze(request).diagnostics]
+
+
+def test_a_resource_is_judged_before_it_is_created(pack: Any) -> None:
+    """One resource's inputs are enough for what it shows by itself, and the engine is told to stop."""
+    inputs = {"name": "shell", "image": "busybox:1", "privileged": True}
+    kind = URN.split("::")[2]
+    request = pb.AnalyzeRequest(urn=URN, type=kind, name="shell", properties=struct(inputs))
+    found = configured(pack).Analyze(request).diagnostics
+    assert {each.enforcementLevel for each in found} == {pb.MANDATORY}
+    assert "shell: is privileged" in [each.message.partition("\n")[2] for each in found]
+
+
+@pytest.mark.parametrize(
+    "sentinel",
+    [getattr(proxy, name) for name in dir(proxy) if name.startswith("UNKNOWN_") and name.endswith("_VALUE")],
+)
+def test_every_kind_of_unknown_is_seen(pack: Any, sentinel: str) -> None:
+    """Whatever kind of value is missing, at whatever depth, is a violation that names its place."""
+    said = shown(configured(pack), {"name": "shell", "ports": [{"internal": 80, "external": sentinel}]})
+    assert (
+        "shell: ports[0].external can't be known before creation, so nothing about it can be proved" in said
+    )
+
+
+def test_a_secret_that_is_unknown_is_unknown() -> None:
+    """A mark around a value hides neither that it is secret nor that it is missing."""
+    inputs = {"envs": {**SECRET, "value": [proxy.UNKNOWN_STRING_VALUE]}}
+    resource = decode(urn=URN, type="x", inputs=struct(inputs))
+    assert (resource.inputs, resource.secrets) == ({"envs": [UNKNOWN]}, frozenset({("envs",)}))
+
+
+def test_the_whole_stack_is_judged_by_the_inputs_that_were_shown(pack: Any) -> None:
+    """Outputs that a preview can't know yet change nothing, since inputs came before."""
+    pack = configured(pack)
+    resources = []
+    for each in sound().resources:
+        if not each.provider:
+            continue
+        provider = pb.AnalyzerProviderResource(urn="p", type="p", name="p")
+        marked: dict[str, Any] = {"type": each.type, "urn": each.urn, "name": each.name, "provider": provider}
+        pack.Analyze(pb.AnalyzeRequest(properties=struct(dict(each.inputs)), **marked))
+        unknown = struct(dict.fromkeys(each.inputs, proxy.UNKNOWN_STRING_VALUE))
+        resources.append(pb.AnalyzerResource(properties=unknown, **marked))
+    said = pack.AnalyzeStack(pb.AnalyzeStackRequest(resources=resources)).diagnostics
+    assert [each.message for each in said] == []
+
+
+def test_a_resource_that_was_never_shown_is_judged_by_its_outputs(pack: Any) -> None:
+    """A container that is merely read escapes no rule."""
+    resource = pb.AnalyzerResource(
+        urn=URN, type=URN.split("::")[2], name="shell", properties=struct({"pidMode": "host"})
+    )
+    said = configured(pack).AnalyzeStack(pb.AnalyzeStackRequest(resources=[resource])).diagnostics
+    assert "shell: pidMode host shares a namespace" in [each.message.partition("\n")[2] for each in said]
+
+
+def test_every_rule_is_announced_in_full(pack: Any) -> None:
+    """Level, severity, framework and remedy of each rule reach the engine."""
+    told = pack.GetAnalyzerInfo(Empty()).policies
+    assert {each.name for each in told} == set(RULES)
+    for each in told:
+        assert each.enforcementLevel == pb.MANDATORY
+        assert each.severity != pb.POLICY_SEVERITY_UNSPECIFIED
+        assert all((each.description, each.remediation_steps, each.framework.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("no-devises", pb.MANDATORY), ("no-devices", pb.ADVISORY), ("no-devices", pb.DISABLED)],
+)
+def test_configuration_can_change_no_rule(pack: Any, name: str, level: Any) -> None:
+    """Unknown names and lower levels end the call with the rule's name."""
+    request = pb.ConfigureAnalyzerRequest(policyConfig={name: pb.PolicyConfig(enforcementLevel=level)})
+    with pytest.raises(grpc.RpcError, match=name):
+        pack.Configure(request)
+
+
+def test_a_faulty_configuration_ends_the_call_with_its_path(pack: Any) -> None:
+    """Without a readable intent nothing is judged."""
+    request = pb.AnalyzerStackConfigureRequest(config={"homelab-network:zonez": "{}"})
+    with pytest.raises(grpc.RpcError, match="zonez"):
+        pack.ConfigureStack(request)
+
+
+def test_a_state_of_another_project_is_refused(pack: Any) -> None:
+    """Its flows are declared elsewhere, so ours say nothing about it."""
+    urn = URN.replace("homelab-network", "other")
+    with pytest.raises(grpc.RpcError, match="other: is another project"):
+        pack.Analyze(pb.AnalyzeRequest(urn=urn, type="x:y:z", name="x"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_finding_shows_a_secret(case: Case) -> None:
+    """Secrets planted in every slot are in no message of any rule."""
+    stack = sound()
+    case.change(stack)
+    assert [finding for finding in stack.judge().findings if CANARY in finding.message] == []
+
+
+def test_a_rule_that_fails_is_a_violation_without_its_words() -> None:
+    """An accident inside a rule proves nothing, and its text, which may hold a secret, is not shown."""
+
+    def check(*_: object) -> Iterator[str]:
+        raise ValueError(CANARY)
+        yield ""
+
+    names = ("no-devices", "roles-hold")
+    rules = {name: replace(RULES[name], check=check) for name in names}
+    said = {finding.message for finding in sound().judge(rules).findings}
+    assert "traefik: can't be judged (ValueError), so nothing about it can be proved" in said
+    assert "stack: can't be judged (ValueError), so nothing about it can be proved" in said
+    assert [message for message in said if CANARY in message] == []
+
+
+def test_an_exception_may_name_a_flow_to_any_port() -> None:
+    """The star of such a flow is its name, and sets nothing else aside."""
+    stack = sound()
+    stack.remove("command", "host-rules")
+    flow = Exemption(
+        rule="undeclared-flows",
+        resource="traefik -> docker-srv:*",
+        reason="until rules are there",
+        owner="me",
+        expires=date(2027, 1, 1),
+    )
+    stack.topology = load(stack.config).model_copy(update={"exceptions": (flow,)})
+    verdict = stack.judge()
+    assert [finding.rule for finding in verdict.findings] == ["host-rules-installed"]
+    assert verdict.in_force == (flow,)
+
+
+def test_the_search_for_secrets_finds_one_that_is_shown() -> None:
+    """The canary is where the rules look: in the inputs that they were given."""
+    assert CANARY in json.dumps([dict(each.inputs) for each in sound().resources])
+
+
+def test_the_table_in_the_docs_is_current() -> None:
+    """docs/policies.md ends with what the command writes."""
+    text = (PROJECT / "docs" / "policies.md").read_text(encoding="utf-8")
+    assert text.endswith("\n".join(command.rule_table()) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (docker.Container, "pulumi_docker.Container"),
+        (docker.Network, "pulumi_docker.Network"),
+        (proxmox.VirtualMachine, "pulumi_proxmoxve.VmLegacy"),
+        (proxmox.FirewallOptions, "pulumi_proxmoxve.firewall.OptionsLegacy"),
+        (proxmox.FirewallRules, "pulumi_proxmoxve.firewall.RulesLegacy"),
+    ],
+)
+def test_what_is_read_exists_in_the_provider(model: type[Inputs], name: str) -> None:
+    """A property that the pack reads under a wrong name would be a rule that never speaks."""
+    import importlib  # noqa: PLC0415  # the providers' packages are large
+    import inspect  # noqa: PLC0415
+
+    module, _, made = name.rpartition(".")
+    kind = getattr(importlib.import_module(module), made)
+    known = set(inspect.signature(kind._internal_init).parameters)
+    assert set(model.model_fields) - known == set()
+
+
+# --------------------------------------------------------------------------------------------- command
+
+DEV = str(PROJECT / "Pulumi.dev.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["explain", DEV, "internet", "grafana:3000"], 0, "ALLOWED via traefik -> frontend -> grafana"),
+        (["explain", DEV, "internet", "loki:3100/tcp"], 1, "internet -> loki:3100/tcp: DENIED"),
+        (["eval", DEV, "promtail", "loki:3100"], 0, "promtail -> loki:3100/tcp: ALLOWED"),
+        (["eval", DEV, "site-1", "vaultwarden:80"], 1, "site-1 -> vaultwarden:80/tcp: DENIED"),
+        (["list", DEV], 0, "promtail => loki : 3100/tcp"),
+        (["diff", DEV, DEV], 0, ""),
+        (["judge", DEV], 0, ""),
+    ],
+)
+def test_the_command_answers(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Questions about a stack file are answered on stdout and by the exit code."""
+    assert command.main(words) == code
+    assert said in capsys.readouterr().out
+
+
+def state(folder: Path, *, project: str = "homelab-network", leave_out: str = "") -> Path:
+    """An exported state of the sound stack, perhaps without one resource."""
+    resources = [
+        {"urn": each.urn.replace("homelab-network", project, 1), "type": each.type, "inputs": each.inputs}
+        | {"provider": f"{each.provider}::1" if each.provider else ""}
+        for each in sound().resources
+        if each.name != leave_out
+    ]
+    file = folder / f"state-{leave_out}.json"
+    file.write_text(json.dumps({"version": 3, "deployment": {"resources": resources}}))
+    return file
+
+
+def test_a_difference_between_states_is_told_flow_by_flow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What one state opens and closes against another comes with its way."""
+    assert command.main(["diff", str(state(tmp_path)), str(state(tmp_path, leave_out="host-rules"))]) == 1
+    assert capsys.readouterr().out == "+ traefik -> docker-srv:* via edge -> docker-srv\n"
+
+
+def test_a_state_reads_like_the_program(tmp_path: Path) -> None:
+    """Exported and registered resources are the same to every rule."""
+    assert {r.urn: r.inputs for r in from_state(state(tmp_path))} == {
+        r.urn: r.inputs for r in sound().resources
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["judge", "missing.json"], "missing.json: No such file or directory"),
+        (["judge", "broken.json"], "broken.json: no exported state"),
+        (["judge", "other.json"], "other.json: no exported state"),
+        (["judge", "foreign.json"], "is a state of project other"),
+        (["judge", "typo.yaml"], "zonez"),
+        (["list", "missing.yaml"], "missing.yaml: cannot be read"),
+        (
+            ["eval", DEV, "internet", "nobody:80"],
+            "nobody: no container, guest, host or outside has this name",
+        ),
+        (["eval", DEV, "internet", "loki"], "loki: is no destination"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mistake ends with exit code 2, a line that names it, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "other.json").write_text('{"deployment": []}')
+    state(tmp_path, project="other").rename(tmp_path / "foreign.json")
+    (tmp_path / "typo.yaml").write_text("config:\n  homelab-network:zonez: {}\n")
+    before = sorted(tmp_path.iterdir())
+    assert command.main(words) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before

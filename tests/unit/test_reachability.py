@@ -1,0 +1,638 @@
+"""The engine's meanings, one by one, and its words."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from topology.facts import (
+    UNKNOWN,
+    Container,
+    Datacenter,
+    Driver,
+    Entrypoint,
+    Facts,
+    Gateway,
+    Guest,
+    GuestFirewall,
+    Host,
+    HostFirewall,
+    HostLeg,
+    Leg,
+    Mode,
+    Network,
+    Nic,
+    Outside,
+    Proxy,
+    ProxyService,
+    Published,
+    Router,
+    Rule,
+    Vlan,
+)
+from topology.model import Port
+from topology.reach_intent import Intent, diff, missing, surplus, table
+from topology.reach_result import UnknownNameError
+from topology.reachability import Reachability
+
+WEB, TLS, SSH, API, LOKI = (Port(number=n) for n in (80, 443, 22, 8006, 3100))
+VLAN10, VLAN20 = Vlan(bridge="vmbr1", tag=10), Vlan(bridge="vmbr1", tag=20)
+OUTSIDES = (
+    Outside(name="internet", origin="config"),
+    Outside(name="management", origin="config", prefix=IPv4Network("10.10.1.0/24")),
+)
+EVERYWHERE = (HostLeg(place="internet"), HostLeg(place="management"))
+DOCKER = Host(name="docker-srv", origin="config", legs=EVERYWHERE)
+PROXMOX = Host(
+    name="proxmox-srv",
+    origin="config",
+    legs=EVERYWHERE,
+    ports=(API, SSH),
+    firewall=HostFirewall(origin="node firewall"),
+)
+
+
+def network(name: str, **fields: Any) -> Network:
+    """An internal bridge that keeps its members from the host, unless told otherwise."""
+    closed: dict[str, Any] = {"host": "docker-srv", "internal": True, "host_reachable": False}
+    return Network(**closed | fields, name=name, origin=name)
+
+
+def leg10(name: str = "vlan10", **fields: Any) -> Network:
+    """A macvlan network on VLAN 10."""
+    on_vlan: dict[str, Any] = {"driver": Driver.MACVLAN, "vlan": VLAN10}
+    return network(name, **on_vlan | fields)
+
+
+def container(name: str, *networks: str | Leg, **fields: Any) -> Container:
+    """A container on networks, with port 80."""
+    legs = tuple(Leg(network=n) if isinstance(n, str) else n for n in networks)
+    usual: dict[str, Any] = {"ports": (WEB,)}
+    return Container(**usual | fields, name=name, origin=name, host="docker-srv", legs=legs)
+
+
+def on10(host: int, name: str = "vlan10") -> Leg:
+    """A leg on VLAN 10."""
+    return Leg(network=name, address=IPv4Address(f"10.10.10.{host}"))
+
+
+def guest(name: str, host: int, *rules: Rule, tag: int | None = 10, **fields: Any) -> Guest:
+    """A guest with port 80 and all of its switches on, which sends from any address."""
+    nic = Nic(
+        name="net0",
+        bridge="vmbr1",
+        tag=tag,
+        trunks=fields.pop("trunks", ()),
+        firewall=fields.pop("card", True),
+        address=IPv4Address(f"10.10.{tag or 10}.{host}"),
+    )
+    usual: dict[str, Any] = {"enabled": True, "rules": rules}
+    firewall = GuestFirewall(**usual | fields, origin=name)
+    return Guest(name=name, origin=name, nics=(nic,), ports=(WEB,), firewall=firewall)
+
+
+def rule(kind: str = "in", **fields: Any) -> Rule:
+    """An accept rule."""
+    return Rule(origin="rule", type=kind, **fields)
+
+
+def site(*things: Any, **fields: Any) -> Reachability:
+    """The engine on some networks, containers and guests, between the usual hosts and outsides."""
+    pick = {kind: tuple(t for t in things if isinstance(t, kind)) for kind in (Network, Container, Guest)}
+    usual: dict[str, Any] = {
+        "outsides": OUTSIDES,
+        "hosts": (DOCKER, PROXMOX),
+        "networks": pick[Network],
+        "containers": pick[Container],
+        "guests": pick[Guest],
+        "datacenter": Datacenter(origin="datacenter", enabled=True),
+    }
+    return Reachability(Facts(**usual | fields))
+
+
+def sources(reachability: Reachability, destination: str, port: Port | None = WEB) -> set[str]:
+    """Who reaches a port, hosts left out."""
+    found = {f.source for f in reachability.flows() if (f.destination, f.port) == (destination, port)}
+    return found - {"docker-srv", "proxmox-srv"}
+
+
+def destinations(reachability: Reachability, source: str) -> set[str]:
+    """What something reaches, as `name:port`."""
+    return {f"{f.destination}:{f.port or '*'}" for f in reachability.flows() if f.source == source}
+
+
+# ------------------------------------------------------------------------------------ Docker networks
+
+
+def test_neighbours_reach_each_other_on_every_port() -> None:
+    """Two containers on one bridge reach each other on declared and on other ports."""
+    engine = site(network("a"), container("x", "a"), container("y", "a"))
+    assert (sources(engine, "y"), sources(engine, "y", None)) == ({"x"}, {"x"})
+
+
+def test_networks_are_apart() -> None:
+    """Containers on different networks do not reach each other."""
+    engine = site(network("a"), network("b"), container("x", "a"), container("y", "b"))
+    assert sources(engine, "y") == set()
+
+
+def test_icc_off_keeps_neighbours_apart() -> None:
+    """With inter-container communication off neighbours do not reach each other, and the reason says so."""
+    engine = site(network("a", icc=False), container("x", "a"), container("y", "a"))
+    assert engine.evaluate("x", "y", WEB).reasons == ("a: network a keeps its members apart",)
+
+
+def test_internal_network_has_no_egress_but_a_gateway() -> None:
+    """A member of an internal network reaches its host, and nothing beyond."""
+    engine = site(network("a", host_reachable=True), container("x", "a"))
+    assert destinations(engine, "x") == {"docker-srv:*"}
+
+
+def test_closed_gateway() -> None:
+    """With the gateway closed a member of an internal network reaches nothing at all."""
+    assert destinations(site(network("a"), container("x", "a")), "x") == set()
+
+
+def test_egress_is_behind_the_host() -> None:
+    """A container with a way out reaches outsides and nodes from its host's address."""
+    engine = site(network("a", internal=False), container("x", "a"), datacenter=None)
+    assert destinations(engine, "x") == {
+        "internet:*", "management:*", "proxmox-srv:8006/tcp", "proxmox-srv:22/tcp", "proxmox-srv:*",
+    }  # fmt: skip
+    assert str(engine.evaluate("x", "proxmox-srv", API).trace) == "docker-srv -> internet -> proxmox-srv"
+
+
+def test_egress_needs_masquerade() -> None:
+    """Without masquerading no answer comes back, so nothing beyond the host is reached."""
+    engine = site(network("a", internal=False, masquerade=False), container("x", "a"))
+    assert destinations(engine, "x") == set()
+
+
+def test_egress_is_seen_as_the_host() -> None:
+    """A guest's rule that names the host lets a container behind it in; one that names a leg does not."""
+    host = replace(DOCKER, legs=(HostLeg(place=VLAN10, address=IPv4Address("10.10.10.5")),))
+    things = (network("a", internal=False), container("x", "a"))
+    by_host = site(*things, guest("g", 11, rule(source="10.10.10.5")), hosts=(host,))
+    by_leg = site(*things, guest("g", 11, rule(source="10.10.10.2")), hosts=(host,))
+    assert (sources(by_host, "g"), sources(by_leg, "g")) == ({"x"}, set())
+
+
+def test_default_bridge() -> None:
+    """Containers without a network of their own share the default bridge, which has a way out."""
+    engine = site(container("x"), container("y"))
+    assert sources(engine, "y") == {"x"}
+    assert "internet:*" in destinations(engine, "x")
+
+
+def test_unknown_network_is_an_ordinary_bridge() -> None:
+    """A network that no fact has is taken for the widest kind."""
+    engine = site(container("x", "elsewhere"), container("y", "elsewhere"))
+    assert sources(engine, "y") == {"x"}
+    assert "internet:*" in destinations(engine, "x")
+
+
+def test_overlay_spans_hosts() -> None:
+    """Members of an overlay network are neighbours across hosts."""
+    far = replace(container("y", "a"), host="docker-two")
+    assert sources(site(network("a", driver=Driver.OVERLAY), container("x", "a"), far), "y") == {"x"}
+
+
+# ---------------------------------------------------------------------------------------- stacks
+
+
+def test_host_mode_is_reached_as_the_host() -> None:
+    """A container in host mode is open to whoever reaches the host."""
+    exporter = container("exporter", mode=Mode.HOST)
+    engine = site(network("a", host_reachable=True), container("x", "a"), exporter)
+    assert sources(engine, "exporter") == {"internet", "management", "x"}
+    assert str(engine.evaluate("x", "exporter", WEB).trace) == "a -> exporter"
+
+
+def test_host_mode_reaches_every_bridge() -> None:
+    """A container in host mode has a foot on every bridge, internal ones too."""
+    engine = site(network("a"), container("x", "a"), container("agent", mode=Mode.HOST))
+    assert sources(engine, "x") == {"agent"}
+
+
+def test_shared_stack() -> None:
+    """A container in another's stack is where that one is, and reaches it on every port."""
+    engine = site(network("a"), container("x", "a"), container("y", "a"), container("side", shares="x"))
+    assert sources(engine, "side") == {"x", "y"}
+    assert "side" in sources(engine, "y")
+
+
+def test_shared_with_a_stranger() -> None:
+    """A stack shared with something that no fact has is taken for the host's."""
+    assert sources(site(container("side", shares="stranger")), "side") == {"internet", "management"}
+
+
+def test_mode_none() -> None:
+    """A container without a network reaches nothing and is reached by nothing."""
+    engine = site(network("a"), container("x", "a"), container("y", "a", mode=Mode.NONE))
+    assert (sources(engine, "y"), destinations(engine, "y")) == (set(), set())
+
+
+# --------------------------------------------------------------------------------- published ports
+
+
+def published(**fields: Any) -> Reachability:
+    """The engine on a container that publishes, and another on a network with an open gateway."""
+    usual: dict[str, Any] = {"internal": 80, "external": 8081}
+    each = Published(**usual | fields)
+    open_network = network("b", host_reachable=True)
+    return site(
+        network("a", internal=False),
+        open_network,
+        container("x", "a", published=(each,)),
+        container("y", "b"),
+    )
+
+
+def test_published_on_every_address() -> None:
+    """A published port is reached from outside and through the gateway of another network."""
+    engine = published()
+    assert sources(engine, "x") == {"internet", "management", "y"}
+    assert str(engine.evaluate("internet", "x", WEB).trace) == "docker-srv:8081/tcp -> x"
+    assert str(engine.evaluate("y", "x", WEB).trace) == "b -> docker-srv:8081/tcp -> x"
+
+
+def test_published_on_loopback() -> None:
+    """A port published on 127.0.0.1 is reached by nobody but the host's own stack."""
+    assert sources(published(address=IPv4Address("127.0.0.1")), "x") == set()
+
+
+def test_published_on_one_address() -> None:
+    """A port published on one address is reached from there, or from everywhere if no fact has it."""
+    inside = HostLeg(place="management", address=IPv4Address("10.10.1.5"))
+    host = replace(DOCKER, legs=(HostLeg(place="internet", address=IPv4Address("1.2.3.4")), inside))
+    things = (
+        network("a", internal=False),
+        container(
+            "x", "a", published=(Published(internal=80, external=80, address=IPv4Address("10.10.1.5")),)
+        ),
+    )
+    assert sources(site(*things, hosts=(host,)), "x") == {"management"}
+    stranger = replace(host, legs=(host.legs[0], replace(inside, address=IPv4Address("10.10.1.6"))))
+    assert sources(site(*things, hosts=(stranger,)), "x") == {"internet", "management"}
+
+
+def test_published_range() -> None:
+    """A range of ports leads to the ports inside, one by one."""
+    engine = published(internal=79, external=9079, length=2)
+    assert engine.evaluate("internet", "x", WEB).allowed
+    assert not engine.evaluate("internet", "x", Port(number=81)).allowed
+
+
+def test_published_random_port() -> None:
+    """A port that the engine draws is open all the same."""
+    engine = published(external=None)
+    assert str(engine.evaluate("internet", "x", WEB).trace) == "docker-srv:any/tcp -> x"
+
+
+def test_published_internal_only() -> None:
+    """A port published by a container with internal networks alone is not open."""
+    engine = site(network("a"), container("x", "a", published=(Published(internal=80, external=80),)))
+    assert sources(engine, "x") == set()
+
+
+def test_publish_all() -> None:
+    """Publishing all opens every port."""
+    engine = site(network("a", internal=False), container("x", "a", publish_all=True))
+    assert {"internet"} <= sources(engine, "x") & sources(engine, "x", None)
+
+
+def test_swarm_ingress() -> None:
+    """A port in Swarm's ingress mode is open on every engine's host."""
+    two = Host(name="docker-two", origin="config", legs=(HostLeg(place="management"),))
+    one = replace(DOCKER, legs=())
+    for everywhere, expected in ((True, {"management"}), (False, set())):
+        each = Published(internal=80, external=80, everywhere=everywhere)
+        engine = site(network("a", internal=False), container("x", "a", published=(each,)), hosts=(one, two))
+        assert sources(engine, "x") == expected
+
+
+# ------------------------------------------------------------------------------------------- VLANs
+
+
+def test_same_vlan_only() -> None:
+    """Guests without a firewall reach each other on one VLAN and not across two."""
+    off = {"card": False}
+    engine = site(guest("x", 11, **off), guest("y", 12, **off), guest("z", 11, tag=20, **off))
+    assert (sources(engine, "y"), sources(engine, "z")) == ({"x"}, set())
+
+
+def test_untagged_card_sees_every_vlan() -> None:
+    """A card without tag and trunks reaches every VLAN of its bridge; one with trunks those alone."""
+    quiet = guest("y", 11, card=False), guest("z", 11, tag=20, card=False)
+    assert sources(site(*quiet, guest("x", 11, tag=None, card=False)), "z") == {"x"}
+    assert sources(site(*quiet, guest("x", 11, tag=None, card=False, trunks=(10,))), "z") == set()
+
+
+def test_rules_do_not_see_tagged_frames() -> None:
+    """A guest's output rules do not hold the frames that it tags itself."""
+    trunk = guest("x", 11, tag=10, trunks=(20,), output_policy="DROP")
+    assert sources(site(trunk, guest("y", 12, card=False), guest("z", 11, tag=20, card=False)), "z") == {"x"}
+    assert sources(site(trunk, guest("y", 12, card=False), guest("z", 11, tag=20, card=False)), "y") == set()
+
+
+def test_both_ends_must_agree() -> None:
+    """A flow between guests passes the source's output rules and the destination's input rules."""
+    out, into = rule("out", dest="10.10.10.12"), rule("in", source="10.10.10.11")
+    for mine, theirs, expected in (((out,), (into,), {"x"}), ((), (into,), set()), ((out,), (), set())):
+        engine = site(guest("x", 11, *mine, output_policy="DROP"), guest("y", 12, *theirs))
+        assert sources(engine, "y") == expected
+
+
+def test_spoofing() -> None:
+    """A guest without an IP filter passes a rule that names another's address; a Docker leg cannot."""
+    into = guest("y", 12, rule(source="10.10.10.2"))
+    engine = site(leg10(), container("other", on10(3)), container("ingress", on10(2)), guest("x", 11), into)
+    assert sources(engine, "y") == {"ingress", "x"}
+    # A machine's IP filter without its ipset lets nothing out at all.
+    filtered = site(guest("x", 11, ipfilter=True), into)
+    assert filtered.evaluate("x", "y", WEB).reasons[0] == "the IP filter of x lets no address out"
+
+
+def test_macvlan_is_apart_from_its_host() -> None:
+    """A macvlan leg and its own host do not reach each other on the VLAN that they share."""
+    host = replace(DOCKER, legs=(HostLeg(place=VLAN10, address=IPv4Address("10.10.10.5")),))
+    engine = site(
+        leg10(), network("a", internal=False), container("x", on10(2)), container("y", "a"), hosts=(host,)
+    )
+    assert (sources(engine, "x"), destinations(engine, "x")) == (set(), set())
+    assert engine.evaluate("y", "x", WEB).reasons == ("macvlan keeps docker-srv and x apart on vmbr1.10",)
+
+
+def test_macvlan_private_mode() -> None:
+    """Legs on one parent reach each other, whichever networks they are of, unless one is private."""
+    for private, expected in ((False, {"x"}), (True, set())):
+        networks = leg10(), leg10("other", icc=not private)
+        engine = site(*networks, container("x", on10(2)), container("y", on10(3, "other")))
+        assert sources(engine, "y") == expected
+
+
+def test_unknown_parent_is_every_vlan() -> None:
+    """A macvlan network whose parent nobody knows is on every VLAN."""
+    engine = site(leg10(vlan=None), container("x", on10(2)), guest("z", 11, tag=20, card=False))
+    assert sources(engine, "z") == {"x"}
+
+
+def test_gateways_route() -> None:
+    """Places are joined by a gateway, also by two in a row; an internal leg has no way to one."""
+    gateways = (
+        Gateway(name="router", origin="r", places=(VLAN10, VLAN20)),
+        Gateway(name="border", origin="b", places=(VLAN20, "management")),
+    )
+    guests = guest("x", 11, card=False), guest("z", 11, tag=20, card=False)
+    legs = leg10("inner"), leg10("outer", internal=False)
+    legged = container("in", on10(2, "inner")), container("out", on10(3, "outer"))
+    engine = site(*guests, *legs, *legged, gateways=gateways, hosts=())
+    assert sources(engine, "z") == {"x", "out", "management"}
+    assert sources(engine, "x") == {"in", "out", "z", "management"}
+    assert str(engine.evaluate("x", "z", WEB).trace) == "router -> z"
+    assert sources(site(*guests), "z") == set()
+
+
+def test_the_internet_has_public_addresses() -> None:
+    """A rule for a private source does not let the internet in, a rule for any source does."""
+    gateway = Gateway(name="router", origin="r", places=(VLAN10, "internet"))
+    private, anyone = guest("x", 11, rule(source="10.0.0.0/8")), guest("y", 12, rule())
+    engine = site(private, anyone, gateways=(gateway,), hosts=())
+    assert ("internet" in sources(engine, "x"), "internet" in sources(engine, "y")) == (False, True)
+
+
+# -------------------------------------------------------------------------------------------- hosts
+
+
+def test_a_node_without_a_firewall_is_open() -> None:
+    """With the datacenter's switch off the internet reaches Proxmox's API; with it on management does."""
+    assert sources(site(datacenter=None), "proxmox-srv", API) == {"internet", "management"}
+    assert sources(site(), "proxmox-srv", API) == {"management"}
+    assert sources(site(), "proxmox-srv", None) == set()
+
+
+def test_a_docker_host_is_judged_by_its_ports() -> None:
+    """Without facts about a host's own firewall the outside is judged by the ports that it declares."""
+    engine = site(hosts=(replace(DOCKER, ports=(SSH,)),))
+    assert (sources(engine, "docker-srv", SSH), sources(engine, "docker-srv", None)) == (
+        {"internet", "management"},
+        set(),
+    )
+
+
+# ------------------------------------------------------------------------------------------ proxies
+
+
+def proxied(*routers: tuple[str, str], **fields: Any) -> tuple[Proxy]:
+    """Traefik with a router for each (name, URL)."""
+    usual: dict[str, Any] = {"container": "traefik", "origin": "traefik"}
+    made = (Router(name=n, origin=f"router {n}", service=n, entrypoints=("tls",)) for n, _ in routers)
+    return (
+        Proxy(
+            **usual | fields,
+            entrypoints=(Entrypoint(name="web", port=WEB), Entrypoint(name="tls", port=TLS)),
+            routers=tuple(made),
+            services=tuple(ProxyService(name=n, origin=n, servers=(url,)) for n, url in routers),
+        ),
+    )
+
+
+def behind(*routers: tuple[str, str], **fields: Any) -> Reachability:
+    """Traefik on edge and frontend, loki beside it, a guest on VLAN 10, a hidden container on backend."""
+    return site(
+        network("edge", internal=False, masquerade=False),
+        network("frontend"),
+        network("backend"),
+        leg10(),
+        container(
+            "traefik",
+            "edge",
+            "frontend",
+            on10(2),
+            ports=(TLS,),
+            published=(Published(internal=443, external=443),),
+        ),
+        container("loki", "frontend", ports=(LOKI,), names=("dev-loki",), **fields),
+        container("hidden", "backend"),
+        guest("site-1", 11, rule(source="10.10.10.2")),
+        proxies=proxied(*routers),
+    )
+
+
+def test_a_router_opens_layer_7() -> None:
+    """The owner's own example: the trace of a routed service names the proxy and the network."""
+    engine = behind(("loki", "http://loki:3100"))
+    (flow,) = (f for f in engine.flows() if (f.source, f.destination, f.port) == ("internet", "loki", LOKI))
+    message = f"{flow}: expected DENIED, got ALLOWED via {flow.trace}"
+    assert (
+        message == "internet -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "port"),
+    [
+        ("http://dev-loki:3100", "loki", LOKI),
+        ("http://10.10.10.11", "site-1", WEB),
+        ("http://site-1:80/path", "site-1", WEB),
+        ("http://loki:9999", "loki", None),
+        ("http://localhost:8080", "traefik", None),
+    ],
+)
+def test_servers_are_found(url: str, name: str, port: Port | None) -> None:
+    """A server is found by physical name, address, service name or loopback, on whatever port it names."""
+    assert "internet" in sources(behind(("r", url)), name, port)
+
+
+def test_a_router_needs_the_packets() -> None:
+    """A router to what the proxy cannot reach opens nothing."""
+    assert sources(behind(("r", "http://hidden:80")), "hidden") == set()
+
+
+def test_a_router_without_entrypoint_opens_nothing() -> None:
+    """A router is reached by the entrypoints that it is on, and those need a way in."""
+    engine = behind(("loki", "http://loki:3100"))
+    (proxy,) = engine.facts.proxies
+    for entrypoints, reached in ((("web",), False), (("tls",), True), ((), True), (("gone",), False)):
+        router = replace(proxy.routers[0], entrypoints=entrypoints)
+        facts = replace(engine.facts, proxies=(replace(proxy, routers=(router,)),))
+        assert ("internet" in sources(Reachability(facts), "loki", LOKI)) == reached
+
+
+def test_a_router_by_way_of_the_host() -> None:
+    """A server at the host's name is what publishes that port there."""
+    engine = site(
+        network("edge", internal=False, host_reachable=True),
+        container("traefik", "edge", ports=(TLS,), published=(Published(internal=443, external=443),)),
+        network("other", internal=False),
+        container("x", "other", published=(Published(internal=80, external=8081),)),
+        proxies=proxied(("x", "http://host.docker.internal:8081")),
+    )
+    how = {
+        f.how.value
+        for reach in engine.reaches()
+        for f in (reach.one("internet"),)
+        if reach.destination == "x"
+    }
+    assert "proxied" in how
+
+
+def test_labels_route_with_the_docker_provider() -> None:
+    """Labels make routers when the proxy's Docker provider is on, and nothing when it is off."""
+    labels = {"traefik.http.routers.loki.rule": "Host(`l`)"}
+    engine = behind(labels=labels)
+    assert "internet" not in sources(engine, "loki", LOKI)
+    on = replace(engine.facts, proxies=proxied(labels=True))
+    assert "internet" in sources(Reachability(on), "loki", LOKI)
+
+
+def test_proxies_in_a_row() -> None:
+    """A proxy behind a proxy is seen through."""
+    outer = behind(("inner", "http://inner:443")).facts
+    inner = container("inner", "frontend", "backend", ports=(TLS,))
+    (second,) = proxied(("hidden", "http://hidden:80"), container="inner")
+    engine = Reachability(
+        replace(outer, containers=(*outer.containers, inner), proxies=(*outer.proxies, second))
+    )
+    assert str(engine.evaluate("internet", "hidden", WEB).trace) == "inner -> backend -> hidden"
+
+
+def test_unresolved_servers_are_told() -> None:
+    """A server that leads to nothing known is named with its router and a remedy."""
+    remedy = "leads to nothing that is known; name a service, container or address of the stack."
+    assert list(behind(("r", "http://nowhere:80"), ("s", "://")).unresolved()) == [
+        f"router r: http://nowhere:80 {remedy}",
+        f"router s: :// {remedy}",
+    ]
+
+
+# ---------------------------------------------------------------------------------------- questions
+
+
+def test_unknown_names_are_refused() -> None:
+    """A question about a name that no fact has is an error, never a denial."""
+    for pair in (("nobody", "internet"), ("internet", "nobody")):
+        with pytest.raises(UnknownNameError, match="nobody: no container, guest, host or outside"):
+            site().evaluate(*pair, WEB)
+
+
+def test_explain_allowed() -> None:
+    """An allowed flow is explained by its way and the fact that opens it."""
+    engine = site(network("a"), container("x", "a"), container("y", "a"))
+    assert engine.explain("x", "y", None) == ("x -> y:*: ALLOWED via a -> y", "  neighbour: a")
+
+
+def test_explain_denied() -> None:
+    """A denied flow is explained by the rule or policy that denies it, or by where the two are."""
+    drop = rule(action="DROP", source="10.10.10.0/24")
+    engine = site(guest("x", 11), guest("y", 12, drop, rule()), guest("z", 13), guest("w", 11, tag=20))
+    assert engine.explain("x", "z", WEB) == ("x -> z:80/tcp: DENIED", "  input policy of z: DROP")
+    assert engine.explain("x", "w", WEB)[1] == "  no way: x is on vmbr1.10; w is on vmbr1.20"
+    fixed = site(leg10(), container("x", on10(2)), guest("y", 12, drop, rule()))
+    assert fixed.explain("x", "y", WEB) == ("x -> y:80/tcp: DENIED", "  DROP rule of rule")
+
+
+def test_diff_of_two_stacks() -> None:
+    """A difference names what became possible and what no longer is, in one line for each pair."""
+    apart = site(network("a"), network("b"), container("x", "a"), container("y", "b"))
+    joined = site(network("a"), network("b"), container("x", "a", "b"), container("y", "b"))
+    change = diff(apart, joined)
+    assert table(change.opened) == ["y => x : 80/tcp, *", "x => y : 80/tcp, *"]
+    assert change.closed == ()
+    assert table(diff(joined, apart).closed) == table(change.opened)
+
+
+# ------------------------------------------------------------------------------------------- intent
+
+
+def words(flows: Iterable[object]) -> list[str]:
+    """Answers in words."""
+    return [str(flow) for flow in flows]
+
+
+def test_surplus_is_what_nobody_declared() -> None:
+    """A possible flow that is not declared is surplus, once, even when two ways lead there."""
+    both = container("x", "a", "b"), container("y", "a", "b", ports=(WEB, TLS))
+    engine = site(network("a"), network("b"), *both, hosts=())
+    intent = Intent(flows=frozenset({("x", "y", WEB), ("y", "x", WEB)}), trusted=frozenset({"docker-srv"}))
+    assert words(surplus(engine, intent)) == ["y -> x:*", "x -> y:443/tcp", "x -> y:*"]
+    assert words(surplus(engine, replace(intent, neighbours=frozenset("ab")))) == []
+
+
+def test_a_flow_from_the_internet_covers_everyone() -> None:
+    """What the whole internet may do, every source may."""
+    engine = published()
+    intent = Intent(
+        flows=frozenset({("internet", "x", WEB)}), trusted=frozenset({"docker-srv", "proxmox-srv"})
+    )
+    assert [w for w in words(surplus(engine, intent)) if "x:80" in w] == []
+
+
+def test_a_proxied_flow_needs_the_proxys_own() -> None:
+    """A routed service is as declared as the proxy's flow to it, if its role may be routed at all."""
+    engine = behind(("loki", "http://loki:3100"))
+    flows = frozenset({("internet", "traefik", TLS), ("traefik", "loki", LOKI)})
+    declared = Intent(flows=flows, routable=frozenset({"loki"}))
+    undeclared = replace(declared, flows=flows - {("traefik", "loki", LOKI)})
+    for intent, expected in (
+        (declared, []),
+        (replace(declared, routable=frozenset()), ["internet -> loki:3100/tcp"]),
+        (undeclared, ["internet -> loki:3100/tcp"]),
+    ):
+        found = (f for f in surplus(engine, intent) if (f.source, f.destination) == ("internet", "loki"))
+        assert words(found) == expected
+
+
+def test_missing_is_declared_and_impossible() -> None:
+    """A declared flow that nothing makes possible is missing, with the reason."""
+    engine = site(network("a"), network("b"), container("x", "a"), container("y", "b"))
+    (denied,) = missing(engine, Intent(flows=frozenset({("x", "y", WEB)})))
+    assert (str(denied), denied.reasons) == ("x -> y:80/tcp", ("no way: x is on a; y is on b",))
+
+
+def test_unknown_rule_source_is_any() -> None:
+    """An accept rule whose source nobody can read lets everybody in."""
+    engine = site(leg10(), container("x", on10(2)), guest("y", 12, rule(source=UNKNOWN)))
+    assert sources(engine, "y") == {"x"}

@@ -1,0 +1,412 @@
+"""The engine against a packet walk on random networks: two algorithms, one answer."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.unit.packet_walk import Key, Walk
+from topology import reach_rules, reachability
+from topology.facts import (
+    Container,
+    Datacenter,
+    Driver,
+    Entrypoint,
+    Facts,
+    Gateway,
+    Guest,
+    GuestFirewall,
+    Host,
+    HostFirewall,
+    HostLeg,
+    IpsetEntry,
+    Kind,
+    Leg,
+    Mode,
+    Network,
+    Nic,
+    Outside,
+    Place,
+    Proxy,
+    ProxyService,
+    Published,
+    Router,
+    Rule,
+    Vlan,
+)
+from topology.model import Port, Protocol
+from topology.reach_result import How
+from topology.reach_rules import Firewall
+from topology.reach_spans import ALL
+from topology.reach_underlay import Underlay
+from topology.reachability import Reachability
+
+NETWORKS = 1000
+CHAIN, IPSET = reach_rules._chain, reach_rules.ipset
+
+WEB, TLS, SSH, API, DNS = (
+    Port(number=80),
+    Port(number=443),
+    Port(number=22),
+    Port(number=8006),
+    Port(number=53, protocol=Protocol.UDP),
+)
+BRIDGE, MANAGEMENT = "vmbr1", IPv4Network("10.10.1.0/24")
+
+
+class Draw:
+    """A small random site; every choice comes from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)  # noqa: S311  # reproducible, not secret
+
+    def _often(self, chance: float = 0.5) -> bool:
+        return self.random.random() < chance
+
+    def _some(self, things: list[Any], most: int) -> list[Any]:
+        return self.random.sample(things, self.random.randint(0, min(most, len(things))))
+
+    def _address(self, tag: int | None = None) -> IPv4Address:
+        tag = self.random.choice((10, 20)) if tag is None else tag
+        return IPv4Address(f"10.10.{tag}.{self.random.choice((2, 11, 12))}")
+
+    def facts(self) -> Facts:
+        """Facts with every kind of network, mode, rule and router in some of them."""
+        hosts = ["docker-srv", "docker-two"] if self._often(0.15) else ["docker-srv"]
+        networks = [self._network(f"net{i}", hosts) for i in range(self.random.randint(1, 4))]
+        containers = [self._container(f"c{i}", hosts, networks, i) for i in range(self.random.randint(1, 5))]
+        guests = [self._guest(f"g{i}") for i in range(self.random.randint(0, 4))]
+        return Facts(
+            outsides=(
+                Outside(name="internet", origin="o", ports=(TLS,) if self._often(0.3) else ()),
+                Outside(name="management", origin="o", prefix=MANAGEMENT),
+            ),
+            hosts=(
+                *(Host(name=h, origin="h", legs=self._legs(), ports=self._ports()) for h in hosts),
+                Host(
+                    name="proxmox-srv",
+                    origin="h",
+                    legs=self._legs(),
+                    ports=(API, SSH),
+                    firewall=HostFirewall(
+                        origin="h", enabled=self._often(0.9), rules=self._rules("node", 1, node=True)
+                    ),
+                ),
+            ),
+            gateways=tuple(
+                Gateway(name=f"gateway{i}", origin="g", places=tuple(self._some(self._places(), 3)))
+                for i in range(self.random.choice((0, 0, 0, 1, 2)))
+            ),
+            networks=tuple(networks),
+            containers=tuple(containers),
+            guests=tuple(guests),
+            datacenter=self._datacenter(),
+            proxies=tuple(self._proxies(containers, guests)),
+        )
+
+    def _places(self) -> list[Place]:
+        vlans = [Vlan(bridge=BRIDGE, tag=tag) for tag in (10, 20, None)]
+        return ["internet", "management", *vlans]
+
+    def _legs(self) -> tuple[HostLeg, ...]:
+        legs = []
+        for place in self._some(self._places(), 3):
+            address = None
+            if isinstance(place, Vlan) and self._often(0.8):
+                address = self._address(place.tag or 20)
+            elif place == "management" and self._often():
+                address = IPv4Address("10.10.1.5")
+            legs.append(HostLeg(place=place, address=address))
+        return tuple(legs)
+
+    def _ports(self) -> tuple[Port, ...]:
+        return tuple(self._some([WEB, TLS, SSH, DNS], 2))
+
+    def _network(self, name: str, hosts: list[str]) -> Network:
+        driver = self.random.choices(list(Driver), (6, 1, 4, 1))[0]
+        vlan = Vlan(bridge=BRIDGE, tag=self.random.choice((10, 20, None)))
+        legs = driver in (Driver.MACVLAN, Driver.IPVLAN)
+        return Network(
+            name=name,
+            origin=name,
+            host=self.random.choice(hosts),
+            driver=driver,
+            internal=self._often(),
+            icc=self._often(0.8),
+            masquerade=self._often(0.8),
+            host_reachable=self._often(0.6),
+            vlan=vlan if legs and self._often(0.9) else None,
+        )
+
+    def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> Container:
+        host = self.random.choice(hosts)
+        near = [n for n in networks if n.host == host or n.driver is Driver.OVERLAY]
+        return Container(
+            name=name,
+            origin=name,
+            host=host,
+            mode=self.random.choices(list(Mode), (10, 1, 1))[0],
+            shares=f"c{self.random.randrange(index + 2)}" if self._often(0.1) else None,
+            legs=tuple(
+                Leg(
+                    network=n.name,
+                    address=self._address(n.vlan.tag or 20) if n.vlan and self._often(0.8) else None,
+                )
+                for n in self._some(near, 3) or near[:1]
+            ),
+            ports=self._ports(),
+            published=tuple(self._published() for _ in range(self.random.choice((0, 0, 1, 2)))),
+            publish_all=self._often(0.05),
+            labels=self._labels(),
+        )
+
+    def _published(self) -> Published:
+        inner = self.random.choice((22, 80, 80, 443, 443, 9000))
+        addresses = ("0.0.0.0", "0.0.0.0", "127.0.0.1", "10.10.1.5", "10.10.10.2")  # noqa: S104  # as Docker has it
+        return Published(
+            internal=inner,
+            external=self.random.choice((inner, 8081, None)),
+            length=self.random.choice((1, 1, 2)),
+            protocol=self.random.choices(list(Protocol), (5, 1))[0],
+            address=IPv4Address(self.random.choice(addresses)),
+            everywhere=self._often(0.1),
+        )
+
+    def _labels(self) -> dict[str, str]:
+        labels = {}
+        if self._often(0.3):
+            labels["traefik.enable"] = self.random.choice(("true", "false"))
+        if self._often(0.3):
+            labels["traefik.http.routers.x.entrypoints"] = self.random.choice(("web", "tls", "web,tls"))
+        if self._often(0.3):
+            labels["traefik.http.services.x.loadbalancer.server.port"] = self.random.choice(("80", "9000"))
+        return labels
+
+    def _guest(self, name: str) -> Guest:
+        nics = []
+        for index in range(self.random.choice((1, 1, 1, 2))):
+            tag = self.random.choice((10, 10, 20, 20, None))
+            nics.append(
+                Nic(
+                    name=f"net{index}",
+                    bridge=BRIDGE,
+                    tag=tag,
+                    trunks=tuple(self._some([10, 20], 2)) if self._often(0.15) else (),
+                    firewall=self._often(0.85),
+                    address=self._address(tag or 20),
+                )
+            )
+        sets = {"own": self._ipset()}
+        if self._often(0.3):
+            sets["ipfilter-net0"] = (IpsetEntry(cidr=f"{nics[0].address}/32"),)
+        return Guest(
+            name=name,
+            origin=name,
+            nics=tuple(nics),
+            ports=self._ports(),
+            lxc=self._often(0.3),
+            firewall=GuestFirewall(
+                origin=name,
+                enabled=self._often(0.85),
+                input_policy=self._policy(),
+                output_policy=self._policy(),
+                ipfilter=self._often(0.6),
+                rules=self._rules(name, 4),
+                ipsets=sets,
+                aliases={"here": str(self._prefix())},
+            ),
+        )
+
+    def _policy(self) -> str:
+        return self.random.choices(("DROP", "ACCEPT", "REJECT"), (6, 3, 1))[0]
+
+    def _prefix(self) -> IPv4Network:
+        texts = (f"{self._address()}/32", "10.10.10.0/24", "10.10.0.0/16", "10.10.10.8/29", "8.8.8.8/32")
+        return IPv4Network(self.random.choice(texts))
+
+    def _ipset(self) -> tuple[IpsetEntry, ...]:
+        prefixes = {self._prefix() for _ in range(3)}
+        return tuple(IpsetEntry(cidr=str(p), nomatch=self._often(0.3)) for p in sorted(prefixes))
+
+    def _rules(self, origin: str, most: int, *, node: bool = False, group: bool = False) -> tuple[Rule, ...]:
+        return tuple(
+            self._rule(f"{origin} {i}", node=node, group=group) for i in range(self.random.randint(0, most))
+        )
+
+    def _rule(self, origin: str, *, node: bool, group: bool) -> Rule:
+        iface = self.random.choice(("net0", "net1")) if not (node or group) and self._often(0.2) else None
+        if not group and self._often(0.25):
+            return Rule(origin=origin, type="group", group="shared", iface=iface, enabled=self._often(0.9))
+        names = [
+            str(self._prefix()),
+            "10.10.10.2-10.10.10.11",
+            "10.10.10.2,10.10.20.11",
+            "dc/there",
+            "+dc/set",
+        ]
+        names += ["there", "+set"] if node or group else ["here", "guest/here", "there", "+own", "+guest/own"]
+        macro = self.random.choice(("SSH", "HTTP", "Web", "DNS", "Ping")) if self._often(0.2) else None
+        proto = self.random.choice(("tcp", "tcp", "udp", "icmp", None)) if macro is None else None
+        ports = ("80", "22,443", "80:443", "1:1024", "8006", "53", None)
+        return Rule(
+            origin=origin,
+            type=self.random.choice(("in", "in", "out")),
+            action=self.random.choices(("ACCEPT", "DROP", "REJECT"), (7, 2, 1))[0],
+            enabled=self._often(0.9),
+            macro=macro,
+            proto=proto,
+            source=self.random.choice(names) if self._often() else None,
+            dest=self.random.choice(names) if not (node or group) and self._often(0.3) else None,
+            dport=self.random.choice(ports) if proto in ("tcp", "udp") else None,
+            iface=iface,
+        )
+
+    def _datacenter(self) -> Datacenter | None:
+        if self._often(0.05):
+            return Datacenter(
+                origin="dc", groups={"shared": ()}, ipsets={"set": ()}, aliases={"there": "10.0.0.0/8"}
+            )
+        sets = {"set": self._ipset()}
+        if self._often():
+            sets["management"] = (IpsetEntry(cidr=str(MANAGEMENT)),)
+        if self._often(0.1):
+            sets["blacklist"] = self._ipset()
+        return Datacenter(
+            origin="dc",
+            enabled=self._often(0.9),
+            input_policy=self._policy(),
+            output_policy=self._policy(),
+            rules=self._rules("dc", 2, node=True),
+            groups={"shared": self._rules("group", 3, group=True)},
+            ipsets=sets,
+            aliases={"there": str(self._prefix())}
+            | ({"local_network": "10.10.20.0/24"} if self._often(0.1) else {}),
+        )
+
+    def _proxies(self, containers: list[Container], guests: list[Guest]) -> list[Proxy]:
+        hosts = [c.name for c in containers] + [str(n.address) for g in guests for n in g.nics]
+        hosts += ["docker-srv", "10.10.1.5"]
+        entrypoints = (
+            Entrypoint(name="web", port=WEB),
+            Entrypoint(name="tls", port=TLS, default=self._often()),
+        )
+        proxies = []
+        for container in self._some(containers, 2) or containers[:1]:
+            count = self.random.randint(1, 3)
+            services = [
+                ProxyService(
+                    name=f"s{i}",
+                    origin="s",
+                    servers=tuple(
+                        f"http://{h}:{self.random.choice((80, 9000, 443))}" for h in self._some(hosts, 2)
+                    ),
+                    services=(f"s{i - 1}",) if i and self._often(0.3) else (),
+                )
+                for i in range(count)
+            ]
+            routers = [
+                Router(
+                    name=f"r{i}",
+                    origin=f"r{i}",
+                    service=f"s{i}",
+                    kind=Kind.HTTP,
+                    entrypoints=self.random.choice(((), ("web",), ("tls", "web"), ("none",))),
+                )
+                for i in range(count)
+            ]
+            proxies.append(
+                Proxy(
+                    container=container.name,
+                    origin="p",
+                    entrypoints=entrypoints,
+                    routers=tuple(routers),
+                    services=tuple(services),
+                    labels=self._often(0.3),
+                    exposed_by_default=self._often(),
+                )
+            )
+        return proxies
+
+
+def engine(facts: Facts) -> set[Key]:
+    """What the engine finds, without the ways."""
+    return {flow.key for flow in Reachability(facts).flows()}
+
+
+def quarrel(seeds: range) -> str | None:
+    """The first network on which the two do not agree, by its seed."""
+    for seed in seeds:
+        facts = Draw(seed).facts()
+        ours, walked = engine(facts), Walk(facts).flows()
+        if ours != walked:
+            only = sorted(map(str, ours - walked)), sorted(map(str, walked - ours))
+            return f"seed {seed}: only the engine finds {only[0]}, only the walk {only[1]}"
+    return None
+
+
+def _with_fields(function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
+    return lambda *args, **kwargs: replace(function(*args, **kwargs), **changes)
+
+
+BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a network card's switch does not count": lambda patch: patch.setattr(
+        Firewall, "effective", lambda self, guest, _: self.datacenter.enabled and guest.firewall.enabled
+    ),
+    "any address passes the IP filter": lambda patch: patch.setattr(Firewall, "sources", lambda *_: ALL),
+    "the policy always accepts": lambda patch: patch.setattr(
+        reach_rules, "_chain", _with_fields(reach_rules._chain, accept=True)
+    ),
+    "rules are tried from the last": lambda patch: patch.setattr(
+        reach_rules, "_chain", lambda matches, *rest: CHAIN(tuple(matches)[::-1], *rest)
+    ),
+    "nomatch matches": lambda patch: patch.setattr(
+        reach_rules,
+        "ipset",
+        lambda entries, scope: IPSET([replace(e, nomatch=False) for e in entries], scope),
+    ),
+    "the guest's own output is not filtered": lambda patch: patch.setattr(
+        Firewall, "outbound", lambda *_: None
+    ),
+    "a macvlan leg reaches its host": lambda patch: patch.setattr(Underlay, "apart", lambda *_: False),
+    "a published port keeps its number": lambda patch: patch.setattr(
+        reachability, "_external", lambda _, ranges: iter(ranges)
+    ),
+    "internal networks have a way out": lambda patch: patch.setattr(
+        Reachability, "_egress", property(lambda self: dict.fromkeys(self._hosts, self._stack_of))
+    ),
+    "every gateway address answers": lambda patch: patch.setattr(
+        Reachability,
+        "_gateways",
+        property(
+            lambda self: {h: [(n, m) for host, n, m in self._bridged if h == host] for h in self._hosts}
+        ),
+    ),
+    "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
+}
+"""What breaks one meaning of the engine: each must start a quarrel."""
+
+
+def test_agrees_with_the_walk() -> None:
+    """On 1,000 random networks the engine and the packet walk find the same connections."""
+    assert quarrel(range(NETWORKS)) is None
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_a_broken_engine_is_noticed(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each broken meaning makes the engine and the walk disagree within the same networks."""
+    BREAKAGES[breakage](monkeypatch)
+    assert "seed" in str(quarrel(range(NETWORKS)))
+
+
+def test_networks_are_worth_the_walk() -> None:
+    """The random networks open every kind of edge, each of them on at least one network in fifty."""
+    kinds = Counter(
+        how
+        for seed in range(NETWORKS // 4)
+        for how in {flow.how for flow in Reachability(Draw(seed).facts()).flows()}
+    )
+    assert min(kinds[how] for how in How) >= NETWORKS // 4 // 50

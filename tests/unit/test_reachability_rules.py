@@ -1,0 +1,339 @@
+"""Proxmox's firewall and the sets that it is evaluated with."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topology.facts import (
+    UNKNOWN,
+    Datacenter,
+    Guest,
+    GuestFirewall,
+    Host,
+    HostFirewall,
+    IpsetEntry,
+    Nic,
+    Rule,
+)
+from topology.model import Port, Protocol
+from topology.reach_rules import EVERY_PORT, Chain, Firewall, Range, ports_of
+from topology.reach_spans import ALL, NONE, Spans, cut, holds, join, meet, prefix, public
+
+NIC = Nic(name="net0", bridge="vmbr1", tag=10, firewall=True, address=IPv4Address("10.10.10.11"))
+SOURCE, OTHER = IPv4Address("10.10.10.2"), IPv4Address("10.10.10.9")
+WEB = Port(number=80)
+DATACENTER = Datacenter(
+    origin="datacenter",
+    enabled=True,
+    groups={
+        "web": (Rule(origin="group", type="in", dport="80", proto="tcp"),),
+        "off": (Rule(origin="group", type="in", enabled=False),),
+        "drop": (Rule(origin="group", type="in", action="DROP"),),
+    },
+    ipsets={"both": (IpsetEntry(cidr="10.10.10.0/24"), IpsetEntry(cidr="10.10.10.9", nomatch=True))},
+    aliases={"Ingress": "10.10.10.2/32"},
+)
+
+
+def rule(kind: str = "in", **fields: Any) -> Rule:
+    """An accept rule for input."""
+    return Rule(origin="rule", type=kind, **fields)
+
+
+def guest(*rules: Rule, nic: Nic = NIC, lxc: bool = False, **fields: Any) -> Guest:
+    """A guest whose switches are on."""
+    usual: dict[str, Any] = {"enabled": True, "rules": rules}
+    firewall = GuestFirewall(**usual | fields, origin="guest")
+    return Guest(name="guest", origin="guest", nics=(nic,), lxc=lxc, firewall=firewall)
+
+
+def chain(*rules: Rule, datacenter: Datacenter = DATACENTER, **fields: Any) -> Chain:
+    """A guest's input chain."""
+    found = Firewall(datacenter=datacenter).inbound(guest(*rules, **fields), NIC)
+    assert found is not None
+    return found
+
+
+def passes(found: Chain | None, source: IPv4Address = SOURCE, port: Port = WEB) -> bool:
+    """Whether a packet to the guest passes its input chain."""
+    if found is None:
+        return True
+    address = None if NIC.address is None else int(NIC.address)
+    return holds(found.walk(port.protocol, port.number, address).accepted, int(source))
+
+
+@pytest.mark.parametrize("switch", ["datacenter", "guest", "card"])
+def test_three_switches(switch: str) -> None:
+    """With any of the three switches off, everything passes in both directions."""
+    nic = replace(NIC, firewall=switch != "card")
+    own = guest(nic=nic, enabled=switch != "guest", output_policy="DROP")
+    firewall = Firewall(datacenter=replace(DATACENTER, enabled=switch != "datacenter"))
+    assert (firewall.inbound(own, nic), firewall.outbound(own, nic), firewall.sources(own, nic)) == (
+        None,
+        None,
+        ALL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("DROP", False), ("REJECT", False), ("ACCEPT", True), (UNKNOWN, True)]
+)
+def test_policy_decides_last(policy: str, *, expected: bool) -> None:
+    """What no rule matches meets the policy; an unknown one accepts."""
+    assert passes(chain(input_policy=policy)) == expected
+
+
+def test_policies_by_default() -> None:
+    """Proxmox drops input and accepts output, unless told otherwise."""
+    assert not passes(chain())
+    out = Firewall(datacenter=DATACENTER).outbound(guest(), NIC)
+    assert out is not None
+    assert out.walk(Protocol.TCP, 80, 0).accepted == ALL
+
+
+def test_first_match_decides() -> None:
+    """The order of rules counts: a drop before an accept drops, and behind it does not."""
+    drop, accept = rule(action="DROP"), rule()
+    assert (passes(chain(drop, accept)), passes(chain(accept, drop))) == (False, True)
+    assert passes(chain(replace(drop, action="REJECT"), accept)) is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"enabled": False}, False),
+        ({"type": "out"}, False),
+        ({"iface": "net0"}, True),
+        ({"iface": "net1"}, False),
+        ({"iface": UNKNOWN}, True),
+        ({"proto": "tcp"}, True),
+        ({"proto": "6"}, True),
+        ({"proto": "udp"}, False),
+        ({"proto": "icmp"}, False),
+        ({"proto": UNKNOWN}, True),
+        ({"proto": "tcp", "dport": "80"}, True),
+        ({"proto": "tcp", "dport": "22,80"}, True),
+        ({"proto": "tcp", "dport": "1:1024"}, True),
+        ({"proto": "tcp", "dport": "443"}, False),
+        ({"proto": "tcp", "dport": "www"}, True),
+        ({"proto": "udp", "dport": "www"}, False),
+        ({"proto": "tcp", "dport": "443", "sport": "1"}, False),
+        ({"proto": "tcp", "sport": "1"}, True),
+        ({"macro": "HTTP"}, True),
+        ({"macro": "http"}, True),
+        ({"macro": "Web"}, True),
+        ({"macro": "SSH"}, False),
+        ({"macro": "Ping"}, False),
+        ({"macro": "Amanda"}, True),
+        ({"source": "10.10.10.2"}, True),
+        ({"source": "10.10.10.0/24"}, True),
+        ({"source": "10.10.10.9"}, False),
+        ({"source": "10.10.10.1-10.10.10.3"}, True),
+        ({"source": "10.10.10.9,10.10.10.2"}, True),
+        ({"source": "fe80::/10"}, False),
+        ({"source": "ingress"}, True),
+        ({"source": "dc/INGRESS"}, True),
+        ({"source": "guest/ingress"}, True),
+        ({"source": "+both"}, True),
+        ({"source": "+dc/both"}, True),
+        ({"source": "+sdn/both"}, True),
+        ({"source": "no-such-alias"}, True),
+        ({"source": "+no-such-set"}, True),
+        ({"source": UNKNOWN}, True),
+        ({"dest": "10.10.10.11"}, True),
+        ({"dest": "10.10.10.12"}, False),
+        ({"type": "group", "group": "web"}, True),
+        ({"type": "group", "group": "off"}, False),
+        ({"type": "group", "group": "drop"}, False),
+        ({"type": "group", "group": "no-such-group"}, True),
+        ({"type": "group", "group": UNKNOWN}, True),
+    ],
+)
+def test_an_accept_rule_matches(fields: dict[str, Any], *, expected: bool) -> None:
+    """Each field of an accept rule narrows it; what cannot be read does not."""
+    assert passes(chain(replace(rule(), **fields))) == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"source": UNKNOWN},
+        {"source": "+no-such-set"},
+        {"dest": "no-such-alias"},
+        {"macro": "Amanda"},
+        {"proto": UNKNOWN},
+        {"proto": "tcp", "dport": "www"},
+        {"proto": "tcp", "sport": "1024"},
+        {"dport": "80"},
+    ],
+)
+def test_a_drop_rule_that_cannot_be_read_drops_nothing(fields: dict[str, Any]) -> None:
+    """A drop rule of which a part is unknown, or up to the sender, does not hold anybody."""
+    assert passes(chain(replace(rule(action="DROP"), **fields), rule()))
+
+
+def test_a_group_stands_in_its_place() -> None:
+    """Rules before the group come before its rules."""
+    group = rule("group", group="web")
+    assert (passes(chain(rule(action="DROP"), group)), passes(chain(group, rule(action="DROP")))) == (
+        False,
+        True,
+    )
+
+
+def test_a_guests_names_come_first() -> None:
+    """An alias or ipset of the guest hides the datacenter's of the same name, unless `dc/` asks for it."""
+    own: dict[str, Any] = {
+        "aliases": {"ingress": "10.10.10.9"},
+        "ipsets": {"both": (IpsetEntry(cidr="10.10.10.9"),)},
+    }
+    for name in ("ingress", "guest/ingress", "+both", "+guest/both"):
+        found = chain(rule(source=name), **own)
+        assert (passes(found), passes(found, OTHER)) == (False, True)
+    assert passes(chain(rule(source="dc/ingress"), **own))
+
+
+def test_the_longest_prefix_of_an_ipset_decides() -> None:
+    """`nomatch` takes a part out of a wider entry, and a longer entry takes its part back."""
+    entries = (
+        IpsetEntry(cidr="10.10.10.0/24"),
+        IpsetEntry(cidr="10.10.10.0/28", nomatch=True),
+        IpsetEntry(cidr="ingress"),
+    )
+    found = chain(rule(source="+set"), datacenter=replace(DATACENTER, ipsets={"set": entries}))
+    assert [passes(found, IPv4Address(f"10.10.10.{n}")) for n in (2, 9, 20)] == [True, False, True]
+
+
+def test_blacklist_comes_first() -> None:
+    """Members of the datacenter's ipset `blacklist` are dropped before any rule."""
+    banned = replace(DATACENTER, ipsets={"blacklist": (IpsetEntry(cidr=str(SOURCE)),)})
+    found = chain(rule(), datacenter=banned)
+    assert (passes(found), passes(found, OTHER)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ALL),
+        ({"ipfilter": True}, NONE),
+        ({"ipfilter": True, "lxc": True}, prefix(IPv4Network("10.10.10.11"))),
+        ({"ipsets": {"ipfilter-net0": (IpsetEntry(cidr="10.10.10.7"),)}}, prefix(IPv4Network("10.10.10.7"))),
+        ({"ipsets": {"ipfilter-net1": ()}}, ALL),
+        ({"ipfilter": True, "ipsets": {"ipfilter-net0": (IpsetEntry(cidr=UNKNOWN),)}}, ALL),
+    ],
+)
+def test_ip_filter(fields: dict[str, Any], expected: Spans) -> None:
+    """The IP filter holds a guest to its ipset's members, a system container's own address among them."""
+    assert Firewall(datacenter=DATACENTER).sources(guest(**fields), NIC) == expected
+
+
+# --------------------------------------------------------------------------------------------- nodes
+
+
+def node(*rules: Rule, own: tuple[Rule, ...] = (), **fields: Any) -> Chain:
+    """The input chain of a node on 10.10.10.0/24."""
+    datacenter = replace(DATACENTER, rules=rules, **fields)
+    host = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", rules=own))
+    found = Firewall(datacenter=datacenter).node_inbound(host, prefix(IPv4Network("10.10.10.0/24")))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("number", [8006, 22, 3128, 5900, 5999, 60000, 60050])
+def test_proxmox_keeps_its_own_ports_open(number: int) -> None:
+    """The local network and ipset `management` reach a node's own ports without a rule; others do not."""
+    port, far = Port(number=number), IPv4Address("10.99.0.1")
+    assert (passes(node(), SOURCE, port), passes(node(), far, port)) == (True, False)
+    named = node(ipsets={"management": (IpsetEntry(cidr="10.99.0.0/16"),)})
+    assert (passes(named, SOURCE, port), passes(named, far, port)) == (True, True)
+    moved = node(aliases={"local_network": "10.99.0.0/16"})
+    assert (passes(moved, SOURCE, port), passes(moved, far, port)) == (False, True)
+    assert not passes(node(), SOURCE, Port(number=number, protocol=Protocol.UDP))
+
+
+def test_a_rule_can_close_them() -> None:
+    """The node's own rules come first, then the datacenter's, then Proxmox's standing ones."""
+    ssh = Port(number=22)
+    assert not passes(node(rule(action="DROP")), SOURCE, ssh)
+    assert passes(node(rule(action="DROP"), own=(rule(),)), SOURCE, ssh)
+
+
+def test_a_nodes_interface_is_not_known() -> None:
+    """A node's rule for one interface may accept and does not drop, because nobody says which it was."""
+    assert passes(node(rule(iface="vmbr0")))
+    assert passes(node(rule(iface="vmbr0", action="DROP"), rule()))
+
+
+def test_a_node_can_be_switched_off() -> None:
+    """A node whose own switch is off, or the datacenter's, has no chain."""
+    off = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", enabled=False))
+    on = replace(off, firewall=HostFirewall(origin="node"))
+    assert Firewall(datacenter=DATACENTER).node_inbound(off, NONE) is None
+    assert Firewall(datacenter=Datacenter(origin="dc")).node_inbound(on, NONE) is None
+    assert Firewall(datacenter=Datacenter(origin="dc")).node_outbound(on) is None
+    assert Firewall(datacenter=DATACENTER).node_outbound(on) is not None
+
+
+# ------------------------------------------------------------------------------------ reading, sets
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, ((1, 65535),)),
+        ("", ((1, 65535),)),
+        ("80", ((80, 80),)),
+        ("80,8000:8010", ((80, 80), (8000, 8010))),
+        ("www", None),
+        ("80:www", None),
+    ],
+)
+def test_port_lists(text: str | None, expected: tuple[tuple[int, int], ...] | None) -> None:
+    """Port lists are read as Proxmox writes them."""
+    assert ports_of(text) == expected
+
+
+def test_regions_are_where_a_verdict_can_change() -> None:
+    """A range is split at each rule's edges, and its parts cover it."""
+    found = chain(rule(proto="tcp", dport="80:443"), rule(proto="tcp", dport="100"))
+    assert list(found.regions(Range(Protocol.TCP, 1, 65535))) == [
+        Range(Protocol.TCP, 1, 79),
+        Range(Protocol.TCP, 80, 99),
+        Range(Protocol.TCP, 100, 100),
+        Range(Protocol.TCP, 101, 443),
+        Range(Protocol.TCP, 444, 65535),
+    ]
+    assert list(found.regions(EVERY_PORT[1])) == [EVERY_PORT[1]]
+
+
+def _spans(members: set[int]) -> Spans:
+    spans = NONE
+    for member in members:
+        spans = join(spans, ((member, member),))
+    return spans
+
+
+SMALL = st.sets(st.integers(min_value=0, max_value=12))
+
+
+@given(SMALL, SMALL)
+def test_spans_are_sets(left: set[int], right: set[int]) -> None:
+    """Join, meet and cut do with spans what union, intersection and difference do with sets."""
+    pairs = [(join, left | right), (meet, left & right), (cut, left - right)]
+    for operation, expected in pairs:
+        found = operation(_spans(left), _spans(right))
+        assert {n for low, high in found for n in range(low, high + 1)} == expected
+        assert all(holds(found, n) == (n in expected) for n in range(14))
+
+
+def test_public_addresses() -> None:
+    """The internet has neither private addresses nor those of the site."""
+    found = public((IPv4Network("198.41.0.0/24"),))
+    inside = ("8.8.8.8", "172.15.0.1", "198.41.1.1")
+    outside = ("10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "100.64.0.1", "198.41.0.4", "224.0.0.1")
+    assert [holds(found, int(IPv4Address(text))) for text in (*inside, *outside)] == [True] * 3 + [False] * 7

@@ -1,0 +1,174 @@
+"""The proof alone, at growing size."""
+
+from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
+from time import process_time
+
+from topology.facts import (
+    Container,
+    Datacenter,
+    Driver,
+    Entrypoint,
+    Facts,
+    Guest,
+    GuestFirewall,
+    Host,
+    HostFirewall,
+    HostLeg,
+    IpsetEntry,
+    Leg,
+    Network,
+    Nic,
+    Outside,
+    Proxy,
+    ProxyService,
+    Published,
+    Router,
+    Rule,
+    Vlan,
+)
+from topology.model import Port
+from topology.reach_intent import Intent, missing, surplus
+from topology.reachability import Reachability
+
+WEB, TLS, API = Port(number=80), Port(number=443), Port(number=8006)
+ZONE = 5
+"""Services in one zone; one zone in two is a VLAN, the other a Docker network."""
+
+
+def site(services: int) -> tuple[Facts, Intent]:
+    """A sound site of many small zones: the ingress reaches one service of each, and they talk in pairs."""
+    zones = services // ZONE
+    networks = [
+        Network(name="edge", origin="edge", host="docker-srv", masquerade=False, host_reachable=False)
+    ]
+    containers, guests, legs, flows = [], [], [Leg(network="edge")], {("internet", "traefik", TLS)}
+    groups, aliases, routed = {}, {}, {}
+    for zone in range(zones):
+        names = [f"s{zone}-{i}" for i in range(ZONE)]
+        flows.add(("traefik", names[0], WEB))
+        flows |= {(names[i], names[i + 1], WEB) for i in range(ZONE - 1)}
+        routed[names[0]] = f"http://{names[0]}:80"
+        if zone % 2:
+            networks.append(
+                Network(
+                    name=f"zone{zone}",
+                    origin=f"zone{zone}",
+                    host="docker-srv",
+                    internal=True,
+                    host_reachable=False,
+                )
+            )
+            legs.append(Leg(network=f"zone{zone}"))
+            containers += [
+                Container(
+                    name=n, origin=n, host="docker-srv", legs=(Leg(network=f"zone{zone}"),), ports=(WEB,)
+                )
+                for n in names
+            ]
+            continue
+        tag, base = zone, int(IPv4Address("10.0.0.0")) + zone * 16
+        leg = IPv4Address(base + 2)
+        vlan = Vlan(bridge="vmbr1", tag=tag)
+        networks.append(
+            Network(
+                name=f"vlan{tag}",
+                origin=f"vlan{tag}",
+                host="docker-srv",
+                driver=Driver.MACVLAN,
+                internal=True,
+                vlan=vlan,
+            )
+        )
+        legs.append(Leg(network=f"vlan{tag}", address=leg))
+        aliases[f"ingress-{tag}"] = f"{leg}/32"
+        for i, name in enumerate(names):
+            address = IPv4Address(base + 3 + i)
+            source = f"dc/ingress-{tag}" if i == 0 else str(IPv4Address(base + 2 + i))
+            rules = [Rule(origin=name, type="in", source=source, proto="tcp", dport="80")]
+            if i + 1 < ZONE:
+                dest = str(IPv4Address(base + 4 + i))
+                rules.append(Rule(origin=name, type="out", dest=dest, proto="tcp", dport="80"))
+            groups[name] = tuple(rules)
+            guests.append(
+                Guest(
+                    name=name,
+                    origin=name,
+                    nics=(Nic(name="net0", bridge="vmbr1", tag=tag, firewall=True, address=address),),
+                    ports=(WEB,),
+                    firewall=GuestFirewall(
+                        origin=name,
+                        enabled=True,
+                        output_policy="DROP",
+                        ipfilter=True,
+                        rules=(Rule(origin=name, type="group", group=name),),
+                        ipsets={"ipfilter-net0": (IpsetEntry(cidr=f"{address}/32"),)},
+                    ),
+                )
+            )
+    ingress = Container(
+        name="traefik",
+        origin="traefik",
+        host="docker-srv",
+        legs=tuple(legs),
+        ports=(TLS,),
+        published=(Published(internal=443, external=443),),
+    )
+    outside = (HostLeg(place="internet"), HostLeg(place="management"))
+    facts = Facts(
+        outsides=(
+            Outside(name="internet", origin="config"),
+            Outside(name="management", origin="config", prefix=IPv4Network("10.10.1.0/24")),
+        ),
+        hosts=(
+            Host(name="docker-srv", origin="config", legs=outside),
+            Host(
+                name="proxmox-srv",
+                origin="config",
+                legs=outside,
+                ports=(API,),
+                firewall=HostFirewall(origin="config"),
+            ),
+        ),
+        networks=tuple(networks),
+        containers=(ingress, *containers),
+        guests=tuple(guests),
+        datacenter=Datacenter(origin="dc", enabled=True, groups=groups, aliases=aliases),
+        proxies=(
+            Proxy(
+                container="traefik",
+                origin="traefik",
+                entrypoints=(Entrypoint(name="web", port=TLS),),
+                routers=tuple(Router(name=n, origin=n, service=n) for n in routed),
+                services=tuple(ProxyService(name=n, origin=n, servers=(u,)) for n, u in routed.items()),
+            ),
+        ),
+    )
+    intent = Intent(
+        flows=frozenset(flows | {("management", "proxmox-srv", API)}),
+        routable=frozenset(routed),
+        neighbours=frozenset(f"zone{zone}" for zone in range(zones)),
+        trusted=frozenset(("docker-srv", "proxmox-srv")),
+    )
+    return facts, intent
+
+
+def seconds(services: int) -> float:
+    """Processor time of a whole proof: nothing undeclared, nothing missing."""
+    facts, intent = site(services)
+    start = process_time()
+    reachability = Reachability(facts)
+    assert [str(flow) for flow in islice(surplus(reachability, intent), 3)] == []
+    assert [str(flow) for flow in islice(missing(reachability, intent), 3)] == []
+    return process_time() - start
+
+
+def test_ten_thousand_services_in_five_seconds() -> None:
+    """The proof of 10,000 services takes less than 5 s of processor time."""
+    assert seconds(10_000) < 5
+
+
+def test_grows_linearly() -> None:
+    """Ten times as many services take at most twenty times as long."""
+    seconds(100)
+    assert seconds(10_000) / seconds(1_000) < 20

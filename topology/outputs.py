@@ -1,0 +1,82 @@
+"""What the stack tells other projects; the shape is a contract, described in docs/outputs.md.
+
+What a reader would get wrong: outputs are declared intent, made from the same topology as the resources.
+Other stacks read them; the policy pack never does.
+"""
+
+from typing import TypedDict
+
+from topology.model import INTERNET, Topology
+
+SCHEMA_VERSION = 1
+"""Grows when a key changes its meaning or goes; a new key leaves it as it is."""
+
+
+class ZoneOutput(TypedDict):
+    """`network` is the Docker network's name, `vlan` the tag; each is None where the zone has none."""
+
+    role: str
+    prefix: str
+    network: str | None
+    vlan: int | None
+
+
+class FlowOutput(TypedDict):
+    """One permission to open connections."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+
+
+class IngressOutput(TypedDict):
+    """Where the ingress publishes its ports, and its own address on each VLAN that it may route to."""
+
+    address: str
+    ports: list[int]
+    legs: dict[str, str]
+
+
+class Outputs(TypedDict):
+    """Everything that `pulumi stack output` shows."""
+
+    schemaVersion: int
+    ingress: IngressOutput
+    urls: dict[str, str]
+    zones: dict[str, ZoneOutput]
+    flows: list[FlowOutput]
+
+
+def outputs(topology: Topology) -> Outputs:
+    """Collect the outputs of a declared site."""
+    published = [f.port.number for f in topology.flows_to(topology.ingress.name) if f.source == INTERNET]
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "ingress": {
+            "address": str(topology.docker.address),
+            "ports": published,
+            "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
+        },
+        "urls": {route.service: f"https://{route.host}/" for route in topology.routes},
+        "zones": {
+            zone.name: {
+                "role": str(zone.role),
+                "prefix": str(zone.prefix),
+                "network": topology.physical(zone.network)
+                if zone.is_docker or zone in topology.legs
+                else None,
+                "vlan": zone.vlan,
+            }
+            for zone in topology.zones.values()
+        },
+        "flows": [
+            {
+                "source": flow.source,
+                "destination": flow.destination,
+                "port": flow.port.number,
+                "protocol": str(flow.port.protocol),
+            }
+            for flow in topology.flows
+        ],
+    }

@@ -1,0 +1,118 @@
+"""Intent against reachability: what is possible but not declared, declared but not possible, newly possible.
+
+Owns the comparison and its few rules of what counts as declared. It deliberately reads no resource. What a
+reader would get wrong: a declared flow from the internet covers every source, since whatever the whole
+internet may do needs no further permission.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from topology.model import INTERNET, Port, Role, Topology
+from topology.reach_result import Denied, Diff, How, Reach, Reachable
+from topology.reachability import Reachability
+
+_ROUTABLE = (Role.FRONTEND, Role.TENANT, Role.ISOLATED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What is declared: `flows`, and what follows from zones and roles.
+
+    `routable` may be reached through a proxy that has a declared flow to it. `neighbours` are Docker networks
+    whose members may talk to each other without a flow, `trusted` sources that nobody judges.
+    """
+
+    flows: frozenset[tuple[str, str, Port]]
+    routable: frozenset[str] = frozenset()
+    neighbours: frozenset[str] = frozenset()
+    trusted: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, topology: Topology, *, strict: bool = False) -> Self:
+        """Read the intent of a site; `strict` wants a declared flow between neighbours too.
+
+        A service is routable when every network but the query zone's that it joins is a frontend, tenant or
+        isolated zone. Hosts are trusted: they own what they run.
+        """
+        zones = topology.zones
+        return cls(
+            flows=frozenset((flow.source, flow.destination, flow.port) for flow in topology.flows),
+            routable=frozenset(
+                service.name
+                for service in topology.services.values()
+                if any(zones[name].role in _ROUTABLE for name in service.zones)
+                and all(zones[name].role in (*_ROUTABLE, Role.QUERY) for name in service.zones)
+            ),
+            neighbours=frozenset() if strict else frozenset(z.name for z in zones.values() if z.is_docker),
+            trusted=frozenset((topology.docker.name, topology.proxmox.name)),
+        )
+
+    @cached_property
+    def sources(self) -> dict[tuple[str, Port | None], set[str]]:
+        """Declared sources by destination and port."""
+        found: defaultdict[tuple[str, Port | None], set[str]] = defaultdict(set)
+        for source, destination, port in self.flows:
+            found[destination, port].add(source)
+        return dict(found)
+
+    def undeclared(self, reach: Reach) -> Iterator[str]:
+        """Sources of a bundle that may not be there."""
+        declared = self.sources.get((reach.destination, reach.port), set())
+        if INTERNET in declared or (reach.how is How.NEIGHBOUR and reach.trace.hops[0] in self.neighbours):
+            return
+        if (
+            reach.how is How.PROXIED
+            and reach.trace.hops[0] in declared
+            and reach.destination in self.routable
+        ):
+            return
+        for source in reach.sources:
+            if source == reach.destination or source in self.trusted:
+                continue
+            if source not in declared or reach.how is How.PROXIED:
+                yield source
+
+
+def surplus(reachability: Reachability, intent: Intent) -> Iterator[Reachable]:
+    """Every connection that is possible and not declared, once, with the first way found."""
+    seen: set[str] = set()
+    last: tuple[str, Port | None] | None = None
+    for reach in reachability.reaches():
+        if last != (reach.destination, reach.port):
+            last, seen = (reach.destination, reach.port), set()
+        for source in intent.undeclared(reach):
+            if source not in seen:
+                seen.add(source)
+                yield reach.one(source)
+
+
+def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
+    """Every declared flow that is not possible; raises UnknownNameError for one about nothing."""
+    for source, destination, port in sorted(intent.flows, key=lambda flow: (*flow[:2], str(flow[2]))):
+        verdict = reachability.evaluate(source, destination, port)
+        if not verdict.allowed:
+            yield Denied(source=source, destination=destination, port=port, reasons=verdict.reasons)
+
+
+def diff(before: Reachability, after: Reachability) -> Diff:
+    """What one set of facts makes possible and the other does not."""
+    old = {flow.key: flow for flow in before.flows()}
+    new = {flow.key: flow for flow in after.flows()}
+    return Diff(
+        opened=tuple(flow for key, flow in new.items() if key not in old),
+        closed=tuple(flow for key, flow in old.items() if key not in new),
+    )
+
+
+def table(flows: Iterable[Reachable]) -> list[str]:
+    """Print flows as `source => destination : ports`, one line for each pair, in order of first sight."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for flow in flows:
+        lines.setdefault((flow.source, flow.destination), []).append(str(flow.port or "*"))
+    return [
+        f"{source} => {destination} : {', '.join(ports)}" for (source, destination), ports in lines.items()
+    ]

@@ -1,0 +1,196 @@
+"""Traefik's routers as layer-7 edges: which entrypoint leads to which server.
+
+Owns the reading of dynamic configuration and of container labels. It deliberately reads no rule and no
+middleware, because neither can widen what a router reaches, and finds no container: names are resolved by
+`topology.reachability`. What a reader would get wrong: a container without any label is routed as well when
+the Docker provider is on and exposes by default.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from topology.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
+from topology.model import Port, Protocol
+
+INTERNAL = "internal"
+"""Traefik's own provider (`api@internal`): such a service is the proxy itself."""
+
+_LABEL = re.compile(r"traefik\.(http|tcp|udp)\.(routers|services)\.([^.]+)\.(.+)", re.IGNORECASE)
+_HTTPS = ("https", "wss")
+
+
+class Server(NamedTuple):
+    """Where a router sends. `host` is a name or address; None when `text` cannot be read."""
+
+    entrypoints: tuple[Port, ...]
+    origin: str
+    text: str
+    host: str | None
+    port: Port | None
+
+
+class Labelled(NamedTuple):
+    """A container that a proxy routes to because of its labels; `port` None is any."""
+
+    entrypoints: tuple[Port, ...]
+    origin: str
+    container: str
+    port: Port | None
+
+
+def parse_dynamic(
+    content: Mapping[str, Any], origin: str
+) -> tuple[tuple[Router, ...], tuple[ProxyService, ...]]:
+    """Read routers and services of a dynamic configuration, already loaded from its YAML or TOML.
+
+    Keys are read in either case, as Traefik does. What has another shape than Traefik's is skipped here:
+    Traefik refuses the whole file then.
+    """
+    routers: list[Router] = []
+    services: list[ProxyService] = []
+    for kind in Kind:
+        section = _mapping(_get(content, kind))
+        for name, router in _mapping(_get(section, "routers")).items():
+            routers.append(
+                Router(
+                    name=name,
+                    origin=f"{origin}: {kind} router {name}",
+                    kind=kind,
+                    service=str(_get(router, "service") or ""),
+                    entrypoints=tuple(map(str, _list(_get(router, "entryPoints")))),
+                    rule=str(_get(router, "rule") or ""),
+                )
+            )
+        for name, service in _mapping(_get(section, "services")).items():
+            services.append(
+                ProxyService(
+                    name=name,
+                    origin=f"{origin}: {kind} service {name}",
+                    kind=kind,
+                    servers=tuple(_servers(service)),
+                    services=tuple(_children(service)),
+                )
+            )
+    return tuple(routers), tuple(services)
+
+
+def _servers(service: Any) -> Iterator[str]:
+    for server in _list(_get(_get(service, "loadBalancer"), "servers")):
+        text = _get(server, "url") or _get(server, "address")
+        if text:
+            yield str(text)
+
+
+def _children(service: Any) -> Iterator[str]:
+    for child in _list(_get(_get(service, "weighted"), "services")):
+        yield str(_get(child, "name"))
+    mirroring, failover = _get(service, "mirroring"), _get(service, "failover")
+    for mirror in _list(_get(mirroring, "mirrors")):
+        yield str(_get(mirror, "name"))
+    yield from filter(
+        None, (_get(mirroring, "service"), _get(failover, "service"), _get(failover, "fallback"))
+    )
+
+
+def _get(value: Any, key: str) -> Any:
+    wanted = key.lower()
+    return next((v for k, v in _mapping(value).items() if str(k).lower() == wanted), None)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def servers(proxy: Proxy) -> Iterator[Server]:
+    """Return every server of every router that is on an entrypoint."""
+    services = {(service.kind, service.name): service for service in proxy.services}
+    for router in proxy.routers:
+        ports = _ports(proxy, router.kind, router.entrypoints)
+        for text in _leaves(services, router.kind, router.service, frozenset()):
+            host, port = _read(text, router.kind)
+            yield Server(ports, router.origin, text, host, port)
+
+
+def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled]:
+    """Return what a proxy's Docker provider makes of labels; without it labels do nothing.
+
+    A container is routed when `traefik.enable` says so, or says nothing and the provider exposes by default;
+    without a router of its own it gets one on every default entrypoint. Without a port of its own it is
+    routed on each that its service declares, where Traefik takes the lowest that its image exposes.
+    """
+    for container in containers if proxy.labels else ():
+        labels = {key.lower(): value for key, value in container.labels.items()}
+        enabled = labels.get("traefik.enable", str(proxy.exposed_by_default)).lower()
+        if enabled != "true" or container.name == proxy.container:
+            continue
+        found = [
+            (*match.groups(), value) for key, value in labels.items() if (match := _LABEL.fullmatch(key))
+        ]
+        routers: dict[tuple[Kind, str], tuple[str, ...]] = {
+            (Kind(kind), name): () for kind, what, name, _, _ in found if what == "routers"
+        }
+        for kind, what, name, option, value in found:
+            if what == "routers" and option == "entrypoints":
+                routers[Kind(kind), name] = tuple(part.strip() for part in value.split(","))
+        for (kind, name), entrypoints in (routers or {(Kind.HTTP, container.name): ()}).items():
+            numbers = [
+                int(value)
+                for other, what, _, option, value in found
+                if (what, other, option) == ("services", kind, "loadbalancer.server.port") and value.isdigit()
+            ]
+            ports = [Port(number=number, protocol=_protocol(kind)) for number in numbers]
+            for port in ports or container.ports or (None,):
+                yield Labelled(
+                    _ports(proxy, kind, entrypoints),
+                    f"{container.origin}: {kind} router {name}",
+                    container.name,
+                    port,
+                )
+
+
+def _ports(proxy: Proxy, kind: Kind, names: tuple[str, ...]) -> tuple[Port, ...]:
+    return tuple(
+        entrypoint.port
+        for entrypoint in proxy.entrypoints
+        if entrypoint.port.protocol is _protocol(kind) and _chosen(entrypoint, names)
+    )
+
+
+def _chosen(entrypoint: Entrypoint, names: tuple[str, ...]) -> bool:
+    return entrypoint.name in names if names else entrypoint.default
+
+
+def _protocol(kind: Kind) -> Protocol:
+    return Protocol.UDP if kind is Kind.UDP else Protocol.TCP
+
+
+def _leaves(
+    services: Mapping[tuple[Kind, str], ProxyService], kind: Kind, reference: str, seen: frozenset[str]
+) -> Iterator[str]:
+    name, _, provider = reference.partition("@")
+    if provider == INTERNAL or name in seen:
+        return
+    service = services.get((kind, name))
+    if service is None:
+        yield reference
+        return
+    yield from service.servers
+    for child in service.services:
+        yield from _leaves(services, kind, child, seen | {name})
+
+
+def _read(text: str, kind: Kind) -> tuple[str | None, Port | None]:
+    try:
+        parts = urlsplit(text if kind is Kind.HTTP else f"//{text}")
+        number = parts.port or (443 if parts.scheme in _HTTPS else 80)
+    except ValueError:
+        return None, None
+    if not parts.hostname or (kind is not Kind.HTTP and parts.port is None):
+        return None, None
+    return parts.hostname, Port(number=number, protocol=_protocol(kind))

@@ -1,0 +1,548 @@
+"""Who reaches whom, on which port and by which way, as a pure function of the facts.
+
+Owns the edges between the worlds: Docker networks, network stacks, published ports, the host behind its
+networks, egress behind the host's address, VLANs and gateways (`topology.reach_underlay`), Proxmox's rules
+(`topology.reach_rules`), and Traefik's routers (`topology.reach_proxy`). It deliberately holds no opinion:
+what ought to be possible is `topology.reach_intent`'s. What a reader would get wrong: a
+flow is one connection. Whoever breaks into a service may open its connections in turn, and that is not a
+flow of the first; only a proxy, which forwards by design, is seen through.
+
+Model and limits: docs/reachability.md.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+from topology.facts import (
+    ANY_ADDRESS,
+    Container,
+    Driver,
+    Facts,
+    Guest,
+    Host,
+    HostLeg,
+    Leg,
+    Mode,
+    Network,
+    Outside,
+    Place,
+    Proxy,
+    Published,
+    Vlan,
+)
+from topology.model import Port, Protocol
+from topology.reach_proxy import Server, labelled, servers
+from topology.reach_result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
+from topology.reach_rules import BUILT_IN, EVERY_PORT, Range, ports_of
+from topology.reach_spans import Spans, cut
+from topology.reach_underlay import Plug, Underlay
+
+_LAST_PORT = 65535
+_EVERY: Spans = ((1, _LAST_PORT),)
+
+
+class _Goal(NamedTuple):
+    """Ports of a destination that are judged as one: a declared one, or all others (`port` None)."""
+
+    name: str
+    port: Port | None
+    ranges: tuple[Range, ...]
+
+
+class _Edge(NamedTuple):
+    """A proxy's entrypoint that leads to a port of something; `port` None is any."""
+
+    proxy: Proxy
+    entrypoint: Port
+    origin: str
+    port: Port | None
+
+
+class _Door(NamedTuple):
+    """A published port: the host's `ranges` that lead to the ports asked about."""
+
+    published: Published
+    ranges: tuple[Range, ...]
+    origin: str
+
+    def hop(self, host: str) -> str:
+        """What a trace calls it."""
+        return f"{host}:{self.published.external or 'any'}/{self.published.protocol}"
+
+
+@dataclass(slots=True)
+class _Stack:
+    """A network stack: the containers in it, and the interfaces of the one that owns it."""
+
+    owner: str
+    names: dict[str, None] = field(default_factory=dict)
+    legs: list[tuple[Network, Leg]] = field(default_factory=list)
+
+
+class Reachability:
+    """Answers from one set of facts; whatever an answer needs is worked out once, when it is first asked."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._entered: dict[tuple[str, Port], Mapping[str, None]] = {}
+
+    # ---------------------------------------------------------------------------------------- questions
+
+    def reaches(self) -> Iterator[Reach]:
+        """Every possible connection in bundles: in number linear in the facts, whatever they connect."""
+        return iter(self._reaches)
+
+    def flows(self) -> Iterator[Reachable]:
+        """Every possible connection, each source, destination and port once, with the first way found."""
+        seen: set[str] = set()
+        last: tuple[str, Port | None] | None = None
+        for reach in self.reaches():
+            if last != (reach.destination, reach.port):
+                last, seen = (reach.destination, reach.port), {reach.destination}
+            for source in reach.sources:
+                if source not in seen:
+                    seen.add(source)
+                    yield reach.one(source)
+
+    def evaluate(self, source: str, destination: str, port: Port | None) -> Verdict:
+        """Judge one connection; `port` None asks for any that the destination does not declare.
+
+        Raises UnknownNameError for a name that no fact has.
+        """
+        found = self._find(source, destination, port)
+        if found is None:
+            return Verdict(allowed=False, trace=None, reasons=self._denials(source, destination, port))
+        return Verdict(allowed=True, trace=found.trace, reasons=(f"{found.how}: {found.origin}",))
+
+    def explain(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
+        """Say in lines by which way a connection is possible, or what denies it; raises UnknownNameError."""
+        flow = f"{source} -> {destination}:{port or '*'}"
+        verdict = self.evaluate(source, destination, port)
+        answer = f"ALLOWED via {verdict.trace}" if verdict.allowed else "DENIED"
+        return (f"{flow}: {answer}", *(f"  {reason}" for reason in verdict.reasons))
+
+    def unresolved(self) -> Iterator[str]:
+        """Routers that lead to nothing that the facts have, in words."""
+        for proxy in self.facts.proxies:
+            for server in servers(proxy):
+                if server.host is None or not self._resolve(proxy, server.host):
+                    yield (
+                        f"{server.origin}: {server.text} leads to nothing that is known; "
+                        "name a service, container or address of the stack."
+                    )
+
+    @cached_property
+    def names(self) -> Mapping[str, Container | Guest | Host | Outside]:
+        """Everything that can be a source or destination, by name."""
+        facts = self.facts
+        things: Iterable[Container | Guest | Host | Outside] = chain(
+            facts.containers, facts.guests, self._hosts.values(), facts.outsides
+        )
+        return {each.name: each for each in things}
+
+    # --------------------------------------------------------------------------------- ways to one thing
+
+    @cached_property
+    def _reaches(self) -> tuple[Reach, ...]:
+        return tuple(reach for name in self.names for goal in self._goals(name) for reach in self._to(goal))
+
+    def _to(self, goal: _Goal) -> Iterator[Reach]:
+        """Every way to some of the ports: packets first, then proxies that get there."""
+        packets = list(self._packets(goal))
+        yield from packets
+        for edge in self._edges.get(goal.name, ()):
+            wanted = packets
+            if edge.port is not None and edge.port != goal.port:
+                if not _holds(goal, edge.port):
+                    continue
+                wanted = list(self._packets(_one(goal.name, edge.port)))
+            proxy = edge.proxy.container
+            way = next((reach.trace.hops[:-1] for reach in wanted if proxy in reach.sources), None)
+            if proxy == goal.name:
+                way = ()
+            if way is not None:
+                entry = (proxy, edge.entrypoint)
+                if entry not in self._entered:
+                    self._entered[entry] = self._callers(*entry, frozenset())
+                yield _reach(self._entered[entry], goal, How.PROXIED, (proxy, *way), edge.origin)
+
+    def _packets(self, goal: _Goal) -> Iterator[Reach]:
+        thing = self.names[goal.name]
+        if isinstance(thing, Container):
+            return self._to_container(thing, goal)
+        if isinstance(thing, Host):
+            return self._to_host(thing.name, goal)
+        return self._to_plugs(thing.name, goal)
+
+    def _to_container(self, container: Container, goal: _Goal) -> Iterator[Reach]:
+        """Shared stack, shared networks, host mode, VLAN legs, published ports, in this order."""
+        stack = self._stacks[self._stack_of[container.name]]
+        if len(stack.names) > 1:
+            yield _reach(stack.names, goal, How.SHARED, (stack.owner,), container.origin)
+        owner = self.names[stack.owner]
+        if not isinstance(owner, Container):
+            yield from self._to_host(stack.owner, goal)
+            return
+        networks = [network for network, _ in stack.legs if _bridges(network)]
+        for network in networks:
+            if network.icc:
+                members = self._members[_key(network)]
+                yield _reach(members, goal, How.NEIGHBOUR, (network.name,), network.origin)
+        if networks:
+            yield from self._from_host_mode(owner.host, goal)
+        yield from self._to_plugs(stack.owner, goal)
+        # A port of a container with internal networks alone is recorded, but not opened.
+        if not all(network.internal for network in networks):
+            for published in _published(owner):
+                yield from self._to_published(owner, published, goal)
+
+    def _from_host_mode(self, host: str, goal: _Goal) -> Iterator[Reach]:
+        """From who uses the host's own stack, and so has a foot on every bridge, internal ones too."""
+        if names := self._stacks[host].names:
+            yield _reach(names, goal, How.HOST, (host,), "host network mode")
+
+    def _to_host(self, host: str, goal: _Goal) -> Iterator[Reach]:
+        """To the host's own stack: by its interfaces, by the gateway of a network, from within.
+
+        A host without a firewall among the facts is judged from outside by the ports that it declares: what
+        else listens there, and what its own firewall says, is nobody's resource.
+        """
+        judged = goal != (host, None, goal.ranges) or self._hosts[host].firewall is not None
+        for plug in self._underlay.plugs.get(host, ()):
+            yield from self._by_plug(plug, goal, outsides=judged)
+        for network, members in self._gateways.get(host, ()):
+            yield _reach(members, goal, How.HOST, (network.name,), network.origin)
+        yield from self._from_host_mode(host, goal)
+
+    def _to_plugs(self, owner: str, goal: _Goal) -> Iterator[Reach]:
+        for plug in self._underlay.plugs.get(owner, ()):
+            yield from self._by_plug(plug, goal)
+
+    def _to_published(self, owner: Container, published: Published, goal: _Goal) -> Iterator[Reach]:
+        """By a port of the host, from around it and from the networks whose gateway it is."""
+        door = _Door(published, tuple(_external(published, goal.ranges)), owner.origin)
+        if not door.ranges or published.address.is_loopback:
+            return
+        for host in self._hosts if published.everywhere else (owner.host,):
+            for plug in self._published_on(host, published):
+                yield from self._by_plug(plug, goal, door)
+            for network, members in self._gateways.get(host, ()):
+                yield _reach(members, goal, How.PUBLISHED, (network.name, door.hop(host)), door.origin)
+
+    def _published_on(self, host: str, published: Published) -> tuple[Plug, ...]:
+        """Interfaces of the host that a port is published on; an address that no fact has is on all."""
+        plugs = self._underlay.plugs.get(host, ())
+        named = tuple(plug for plug in plugs if plug.address in (int(published.address), None))
+        return plugs if published.address == ANY_ADDRESS or not named else named
+
+    def _by_plug(
+        self, plug: Plug, goal: _Goal, door: _Door | None = None, *, outsides: bool = True
+    ) -> Iterator[Reach]:
+        """To what answers at an interface, or by a published port behind it, from the interfaces around."""
+        ranges = door.ranges if door else goal.ranges
+        tail = (door.hop(plug.owner),) if door else ()
+        origin = door.origin if door else str(plug.place)
+        for source, gateway in self._underlay.arrivals(plug, ranges, filtered=door is None):
+            if source.outside and (plug.outside or not outsides):
+                continue
+            way = (*((gateway,) if gateway else self._hops(source, goal.name)), *tail)
+            how = How.PUBLISHED if door else How.ROUTED if gateway else How.VLAN
+            stack = self._stacks.get(source.owner)
+            names = stack.names if stack else {}
+            if source.owner not in names:
+                names = {source.owner: None, **names}
+            yield _reach(names, goal, how, way, origin)
+            if behind := self._egress.get(source.owner):
+                how = How.PUBLISHED if door else How.EGRESS
+                yield _reach(behind, goal, how, (source.owner, *way), origin)
+
+    def _hops(self, source: Plug, name: str) -> tuple[str, ...]:
+        """What a trace calls the place of two neighbours, unless it is one of them."""
+        if isinstance(source.place, Vlan):
+            return (self._place_names.get(source.place, str(source.place)),)
+        return () if source.outside or source.place == name else (source.place,)
+
+    def _find(self, source: str, destination: str, port: Port | None) -> Reachable | None:
+        for name in (source, destination):
+            if name not in self.names:
+                raise UnknownNameError(f"{name}: no container, guest, host or outside has this name.")
+        if source == destination:
+            return None
+        ways = self._to(self._goal(destination, port))
+        return next((reach.one(source) for reach in ways if source in reach.sources), None)
+
+    def _goal(self, name: str, port: Port | None) -> _Goal:
+        return _one(name, port) if port else next(g for g in self._goals(name) if g.port is None)
+
+    def _goals(self, name: str) -> Iterator[_Goal]:
+        """Each declared port of a destination, then all others as one.
+
+        The ports that Proxmox opens on every node are not among the others: no rule of a stack opened them.
+        """
+        thing = self.names[name]
+        yield from (_one(name, port) for port in thing.ports)
+        standing = isinstance(thing, Host) and thing.firewall is not None
+        ranges = []
+        for protocol in Protocol:
+            known = tuple((port.number, port.number) for port in thing.ports if port.protocol is protocol)
+            if standing and protocol is Protocol.TCP:
+                known += ports_of(BUILT_IN) or ()
+            ranges += [Range(protocol, low, high) for low, high in cut(_EVERY, known)]
+        yield _Goal(name, None, tuple(ranges))
+
+    def _denials(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
+        """Return the rules and walls between interfaces that could meet; without any, where the two are."""
+        ranges = self._goal(destination, port).ranges
+        found: dict[str, None] = {}
+        for network, _ in self._networks_of(source):
+            if not network.icc and any(network is other for other, _ in self._networks_of(destination)):
+                found[f"{network.origin}: network {network.name} keeps its members apart"] = None
+        starts = self._plugs_of(source)
+        if isinstance(thing := self.names[source], Container) and source in self._egress[thing.host]:
+            starts += self._underlay.plugs.get(thing.host, ())
+        for start in starts:
+            for plug in self._plugs_of(destination):
+                found |= dict.fromkeys(self._underlay.obstacles(start, plug, ranges[0]))
+        where = "; ".join(
+            f"{name} is on {', '.join(dict.fromkeys(self._places_of(name))) or 'no network'}"
+            for name in (source, destination)
+        )
+        return tuple(found) or (f"no way: {where}",)
+
+    def _plugs_of(self, name: str) -> tuple[Plug, ...]:
+        return self._underlay.plugs.get(self._stack_of.get(name, name), ())
+
+    def _networks_of(self, name: str) -> list[tuple[Network, Leg]]:
+        return self._stacks[self._stack_of[name]].legs if name in self._stack_of else []
+
+    def _places_of(self, name: str) -> Iterator[str]:
+        yield from (network.name for network, _ in self._networks_of(name))
+        yield from (self._place_names.get(plug.place, str(plug.place)) for plug in self._plugs_of(name))
+
+    # ------------------------------------------------------------------------------------------- proxies
+
+    @cached_property
+    def _edges(self) -> Mapping[str, list[_Edge]]:
+        """Where proxies lead, by destination."""
+        found: defaultdict[str, list[_Edge]] = defaultdict(list)
+        for proxy in self.facts.proxies:
+            for server in servers(proxy):
+                for name, port in self._targets(proxy, server):
+                    found[name] += [_Edge(proxy, at, server.origin, port) for at in server.entrypoints]
+            for label in labelled(proxy, self.facts.containers):
+                found[label.container] += [
+                    _Edge(proxy, at, label.origin, label.port) for at in label.entrypoints
+                ]
+        return found
+
+    def _targets(self, proxy: Proxy, server: Server) -> Iterator[tuple[str, Port]]:
+        """What answers at a server's address: for a host also what publishes that port there."""
+        if server.host is None or server.port is None:
+            return
+        for name in self._resolve(proxy, server.host):
+            yield name, server.port
+            if name not in self._hosts:
+                continue
+            yield from ((other, server.port) for other in self._stacks[name].names)
+            for container in self.facts.containers:
+                for each in container.published:
+                    offset = server.port.number - (each.external or server.port.number)
+                    here = each.everywhere or container.host == name
+                    if here and each.protocol is server.port.protocol and 0 <= offset < each.length:
+                        yield container.name, Port(number=each.internal + offset, protocol=each.protocol)
+
+    def _resolve(self, proxy: Proxy, host: str) -> tuple[str, ...]:
+        """Everything that a proxy may mean by a name or address."""
+        owner = self.names.get(proxy.container)
+        if host == "host.docker.internal" and isinstance(owner, Container):
+            return (owner.host,)
+        if (host == "localhost" or host.startswith("127.")) and proxy.container in self._stack_of:
+            return tuple(self._stacks[self._stack_of[proxy.container]].names)
+        return tuple(self._called.get(host, ()))
+
+    @cached_property
+    def _called(self) -> Mapping[str, dict[str, None]]:
+        """Destinations by each of their names and addresses."""
+        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for container in self.facts.containers:
+            for name in (container.name, *container.names, *(n for leg in container.legs for n in leg.names)):
+                found[name][container.name] = None
+            for leg in container.legs:
+                found[str(leg.address)][container.name] = None
+        for guest in self.facts.guests:
+            for name in (guest.name, *(str(nic.address) for nic in guest.nics)):
+                found[name][guest.name] = None
+        for host in self._hosts.values():
+            for name in (host.name, *(str(leg.address) for leg in host.legs)):
+                found[name][host.name] = None
+        return found
+
+    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[str]) -> Mapping[str, None]:
+        """Who gets to a proxy's entrypoint, by packets or by another proxy."""
+        found: dict[str, None] = {}
+        if proxy in seen or proxy not in self.names:
+            return found
+        for reach in self._packets(_one(proxy, entrypoint)):
+            found |= dict.fromkeys(reach.sources)
+        direct = dict(found)
+        for edge in self._edges.get(proxy, ()):
+            if edge.port in (None, entrypoint) and edge.proxy.container in direct:
+                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {proxy})
+        found.pop(proxy, None)
+        return found
+
+    # ------------------------------------------------------------------------------------------- indexes
+
+    @cached_property
+    def _underlay(self) -> Underlay:
+        legs = tuple(
+            (stack.owner, network, leg)
+            for stack in self._stacks.values()
+            for network, leg in stack.legs
+            if not _bridges(network)
+        )
+        return Underlay(facts=replace(self.facts, hosts=tuple(self._hosts.values())), legs=legs)
+
+    @cached_property
+    def _hosts(self) -> Mapping[str, Host]:
+        """Hosts by name; one that containers name and no fact has can be reached from everywhere outside."""
+        everywhere = tuple(HostLeg(place=outside.name) for outside in self.facts.outsides)
+        implied = {
+            container.host: Host(name=container.host, origin=container.origin, legs=everywhere)
+            for container in self.facts.containers
+        }
+        return implied | {host.name: host for host in self.facts.hosts}
+
+    @cached_property
+    def _stack_of(self) -> Mapping[str, str]:
+        """Owner of each container's network stack: itself, another container, or its host.
+
+        A stack shared with something that no fact has, or in a circle, is taken for the host's.
+        """
+        containers = {container.name: container for container in self.facts.containers}
+        owners: dict[str, str] = {}
+        for container in self.facts.containers:
+            at, seen = container, {container.name}
+            while at.shares is not None and at.shares in containers and at.shares not in seen:
+                at = containers[at.shares]
+                seen.add(at.name)
+            own = at.mode is not Mode.HOST and at.shares is None
+            owners[container.name] = at.name if own else at.host
+        return owners
+
+    @cached_property
+    def _stacks(self) -> Mapping[str, _Stack]:
+        """Network stacks by owner; every host has one."""
+        stacks = {host: _Stack(owner=host) for host in self._hosts}
+        networks = {_key(network): network for network in self.facts.networks}
+        for container in self.facts.containers:
+            owner = self._stack_of[container.name]
+            stack = stacks.setdefault(owner, _Stack(owner=owner))
+            stack.names[container.name] = None
+            if owner != container.name or container.mode is Mode.NONE:
+                continue
+            for leg in container.legs or (Leg(network="bridge"),):
+                # A network that no fact has is an ordinary bridge; so is the engine's default one.
+                own = (container.host, leg.network)
+                network = networks.get(own) or networks.get(("", leg.network))
+                if network is None:
+                    network = Network(name=leg.network, origin=container.origin, host=container.host)
+                    networks[own] = network
+                stack.legs.append((network, leg))
+        return stacks
+
+    @cached_property
+    def _members(self) -> Mapping[tuple[str, str], dict[str, None]]:
+        """Containers by network."""
+        found: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        for stack in self._stacks.values():
+            for network, _ in stack.legs:
+                found[_key(network)] |= stack.names
+        return found
+
+    @cached_property
+    def _egress(self) -> Mapping[str, dict[str, None]]:
+        """Containers that leave behind their host's address, by host."""
+        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for host, network, names in self._bridged:
+            if not network.internal and network.masquerade:
+                found[host] |= names
+        return found
+
+    @cached_property
+    def _gateways(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
+        """Networks whose members reach their host by its gateway address, by host."""
+        found: defaultdict[str, dict[str, tuple[Network, dict[str, None]]]] = defaultdict(dict)
+        for host, network, names in self._bridged:
+            if network.host_reachable:
+                found[host].setdefault(network.name, (network, {}))[1].update(names)
+        return {host: list(networks.values()) for host, networks in found.items()}
+
+    @cached_property
+    def _bridged(self) -> list[tuple[str, Network, dict[str, None]]]:
+        """Stacks on Docker's own networks: the stack's host, the network, the containers in the stack."""
+        return [
+            (owner.host, network, stack.names)
+            for stack in self._stacks.values()
+            if isinstance(owner := self.names[stack.owner], Container)
+            for network, _ in stack.legs
+            if _bridges(network)
+        ]
+
+    @cached_property
+    def _place_names(self) -> Mapping[Place, str]:
+        """What traces call VLANs: the name of a Docker network there."""
+        return {network.vlan: network.name for network in self.facts.networks if network.vlan is not None}
+
+
+def _one(name: str, port: Port) -> _Goal:
+    return _Goal(name, port, (Range(port.protocol, port.number, port.number),))
+
+
+def _holds(goal: _Goal, port: Port) -> bool:
+    return any(p is port.protocol and low <= port.number <= high for p, low, high in goal.ranges)
+
+
+def _reach(sources: Collection[str], goal: _Goal, how: How, way: tuple[str, ...], origin: str) -> Reach:
+    return Reach(
+        sources=sources,
+        destination=goal.name,
+        port=goal.port,
+        how=how,
+        trace=Trace((*way, goal.name)),
+        origin=origin,
+    )
+
+
+def _bridges(network: Network) -> bool:
+    return network.driver in (Driver.BRIDGE, Driver.OVERLAY)
+
+
+def _key(network: Network) -> tuple[str, str]:
+    """A network is its host's own; an overlay network spans hosts."""
+    return "" if network.driver is Driver.OVERLAY else network.host, network.name
+
+
+def _published(container: Container) -> Iterator[Published]:
+    yield from container.published
+    if container.publish_all:
+        for protocol in Protocol:
+            yield Published(internal=1, external=None, length=_LAST_PORT, protocol=protocol)
+
+
+def _external(published: Published, ranges: Iterable[Range]) -> Iterator[Range]:
+    """Ports of the host that lead to some of a container's; all when the engine draws them."""
+    for protocol, low, high in ranges:
+        first = max(low, published.internal)
+        last = min(high, published.internal + published.length - 1)
+        if protocol is not published.protocol or first > last:
+            continue
+        if published.external is None:
+            yield next(ports for ports in EVERY_PORT if ports.protocol is protocol)
+        else:
+            shift = published.external - published.internal
+            yield Range(protocol, first + shift, last + shift)

@@ -1,0 +1,94 @@
+"""The live probe: whether the network does what the declared flows say, and nothing else.
+
+Owns the command line. Run as root, in the environment of `make env`, while the stack is up; `make verify`
+does so. Exit status: 0 every cell agrees, 1 some do not or nothing can be concluded, 2 the run can't begin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import yaml
+
+from topology.config import ConfigError, from_file
+from verify import local, probe, report
+from verify.driver import ProbeError
+
+PROJECT = Path(__file__).resolve().parent.parent
+_SIGNALLED = 128
+
+
+def main(words: Sequence[str]) -> int:
+    """Probe once and report; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m verify", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole run as JSON")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the cells as JUnit test cases")
+    parser.add_argument("--jobs", type=int, default=16, help="places that are asked at a time (default: 16)")
+    given = parser.parse_args(words)
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _terminate)
+    try:
+        done = _probed(given.stack, given.jobs)
+        print(report.text(done))
+        if given.json:
+            given.json.write_text(report.as_json(done), encoding="utf-8")
+        if given.junit:
+            given.junit.write_text(report.as_junit(done), encoding="utf-8")
+    except (ConfigError, ProbeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}; name a file that can be written", file=sys.stderr)
+        return 2
+    return 0 if done.good else 1
+
+
+def _probed(stack: str, jobs: int) -> report.Report:
+    file = PROJECT / f"Pulumi.{stack}.yaml"
+    if not file.is_file():
+        raise ProbeError(f"{file.name}: no such stack file; name another with --stack, or write it")
+    if jobs < 1:
+        raise ProbeError(f"--jobs: {jobs} is not a number of places; use 1 or more")
+    topology = from_file(file)
+    if os.geteuid():
+        raise ProbeError("verify: needs root, it enters network namespaces; run `sudo make verify`")
+    started = time.monotonic()
+    with local.vantages(topology, stack, proxmox_address(file), jobs) as driver:
+        findings = probe.run(topology, driver, lambda line: print(line, file=sys.stderr))
+        return report.Report(
+            stack=stack,
+            seconds=time.monotonic() - started,
+            findings=findings,
+            left_out=tuple(driver.left_out),
+        )
+
+
+def proxmox_address(file: Path) -> IPv4Address | None:
+    """Address of the stack's Proxmox API, None where it is a name or this machine's loopback."""
+    endpoint = yaml.safe_load(file.read_text(encoding="utf-8"))["config"].get("proxmoxve:endpoint", "")
+    try:
+        address = IPv4Address(urlsplit(str(endpoint)).hostname or "")
+    except ValueError:
+        return None
+    return None if address.is_loopback else address
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """Leave by the way that removes everything, and do not be disturbed on it."""
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, signal.SIG_IGN)
+    raise SystemExit(_SIGNALLED + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

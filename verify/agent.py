@@ -1,0 +1,155 @@
+"""The program that runs inside a namespace: it listens, then asks, and says what came back.
+
+Owns the packets; it judges nothing. It talks with the probe in lines of JSON on standard input and output and
+ends when its input does, so nothing outlives the probe. What a reader would get wrong: it imports nothing but
+the standard library, because it is started as a file, apart from the project.
+
+First line in: `{"listen": [tcp ports]}`; out: `{"listening": [those that it got]}`. Second line in:
+`{"ask": [{"id", "kind", "address", "port", "within"}, ...]}`; out: `{"answers": {id: answer}, "heard":
+[addresses whose hardware answered]}`.
+"""
+
+import asyncio
+import errno
+import html
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import struct
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 2.0
+"""Seconds for one attempt: time for a lost packet to be sent again."""
+_PAUSE = 0.3
+_AT_ONCE = 128
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
+_ECHO, _ECHO_REPLY = 8, 0
+
+
+async def tcp(ask: dict[str, Any]) -> str:
+    """Open a connection and close it."""
+    _, writer = await asyncio.open_connection(ask["address"], ask["port"])
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return "open"
+
+
+async def udp(ask: dict[str, Any]) -> str:
+    """Send a datagram; only an answer or a refusal says anything."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((ask["address"], ask["port"]))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, b"\0")
+        await loop.sock_recv(sock, 1)
+    return "open"
+
+
+async def icmp(ask: dict[str, Any]) -> str:
+    """Send an echo request and wait for its reply."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        sock.setblocking(False)
+        sock.connect((ask["address"], 0))
+        mark = os.urandom(4)
+        head = struct.pack("!BBH", _ECHO, 0, 0) + mark
+        total = sum(struct.unpack("!4H", head))
+        total = (total & 0xFFFF) + (total >> 16)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, struct.pack("!BBH", _ECHO, 0, ~(total + (total >> 16)) & 0xFFFF) + mark)
+        while True:
+            packet = await loop.sock_recv(sock, 256)
+            reply = packet[(packet[0] & 15) * 4 :]
+            if reply[0] == _ECHO_REPLY and reply[4:8] == mark:
+                return "open"
+
+
+async def page(ask: dict[str, Any]) -> dict[str, Any]:
+    """Fetch `/` for a host name; with `tls` the certificate must be that name's."""
+    return await asyncio.to_thread(_page, ask)
+
+
+def _page(ask: dict[str, Any]) -> dict[str, Any]:
+    raw = socket.create_connection((ask["address"], ask["port"]), timeout=TIMEOUT)
+    with raw:
+        raw.settimeout(2 * TIMEOUT)
+        context = ssl.create_default_context() if ask["tls"] else None
+        connection = http.client.HTTPConnection(ask["host"])
+        connection.sock = context.wrap_socket(raw, server_hostname=ask["host"]) if context else raw
+        try:
+            connection.request("GET", "/", headers={"Host": ask["host"]})
+            answer = connection.getresponse()
+            found = re.search(r"<title>(.*?)</title>", answer.read(65536).decode(errors="replace"), re.DOTALL)
+        finally:
+            connection.close()
+    return {
+        "status": answer.status,
+        "title": html.unescape(found[1]).strip() if found else "",
+        "location": answer.headers.get("Location", ""),
+    }
+
+
+_KINDS = {"tcp": tcp, "udp": udp, "icmp": icmp, "page": page}
+
+
+async def attempt(ask: dict[str, Any]) -> Any:
+    """`open`, `refused`, `silent`, `unreachable`, a page, or the error's own words."""
+    try:
+        limit = TIMEOUT if ask["kind"] != "page" else 4 * TIMEOUT
+        return await asyncio.wait_for(_KINDS[ask["kind"]](ask), limit)
+    except TimeoutError:
+        return "silent"
+    except ConnectionRefusedError:
+        return "refused"
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in _UNREACHABLE:
+            return "unreachable"
+        return str(error) or type(error).__name__
+
+
+async def answered(ask: dict[str, Any], gate: asyncio.Semaphore) -> Any:
+    """Ask once, or again and again `within` so many seconds until it is open."""
+    limit = time.monotonic() + ask["within"]
+    while True:
+        async with gate:
+            answer = await attempt(ask)
+        good = answer == "open" or (isinstance(answer, dict) and answer["status"] < http.client.BAD_GATEWAY)
+        if good or time.monotonic() >= limit:
+            return answer
+        await asyncio.sleep(_PAUSE)
+
+
+def heard() -> list[str]:
+    """Neighbours whose hardware address is known: proof that frames leave and come back."""
+    rows = [line.split() for line in Path("/proc/self/net/arp").read_text(encoding="ascii").splitlines()[1:]]
+    return [row[0] for row in rows if int(row[2], 16) & 2]
+
+
+async def main() -> None:
+    """Serve one run of the probe."""
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=2**24)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    listening, servers = [], []
+    for port in json.loads(await lines.readline() or "{}").get("listen", []):
+        with suppress(OSError):
+            servers.append(await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", port))  # noqa: S104  # all of the namespace's own addresses
+            listening.append(port)
+    print(json.dumps({"listening": listening}), flush=True)
+    if line := await lines.readline():
+        asks, gate = json.loads(line)["ask"], asyncio.Semaphore(_AT_ONCE)
+        answers = await asyncio.gather(*(answered(ask, gate) for ask in asks))
+        by_id = {ask["id"]: answer for ask, answer in zip(asks, answers, strict=True)}
+        print(json.dumps({"answers": by_id, "heard": heard()}), flush=True)
+        await lines.read()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

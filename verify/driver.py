@@ -1,0 +1,61 @@
+"""What the probe wants of whoever sends its packets, and the fault that ends a run.
+
+Owns the contract alone. `verify.local` fulfils it with namespaces of this machine. What a reader would get
+wrong: a driver is asked once, for everything; how much of that it does at a time is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from verify.expect import Place
+
+
+class ProbeError(Exception):
+    """The run can't take place; its text is `what: fault; remedy`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One question to one place. `port` None is the port on which the probe itself listens everywhere."""
+
+    id: str
+    kind: str
+    """`tcp`, `udp`, `icmp` or `page`."""
+    address: IPv4Address
+    port: int | None = None
+    within: float = 0
+    """Seconds during which a failure is tried again."""
+    host: str = ""
+    tls: bool = False
+    sni: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What came back: by question's id, and the neighbours that answered ARP."""
+
+    by_id: Mapping[str, object]
+    heard: Sequence[str] = ()
+
+
+class Driver(Protocol):
+    """Vantages that are ready: they listen, and wait to be asked."""
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Every place with the addresses that it has now."""
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """Places that could not be made, each with its reason."""
+
+    @property
+    def host_rules(self) -> bool:
+        """Whether the project's table is on Docker-SRV."""
+
+    def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
+        """Ask each place by name; one that gives no answers is absent."""

@@ -1,0 +1,190 @@
+"""What ought to be possible: every cell of the matrix, with the result that the declared flows ask for.
+
+Owns places, cells and the expectation. It deliberately looks at nothing live but the addresses that a survey
+found. What a reader would get wrong: `either` is no third wish but a confession. Members of one Docker
+network can't be kept apart by any rule, so what passes between them is shown and not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from topology.model import INTERNET, Guest, Port, Protocol, Topology
+
+OTHER = "*"
+"""Any port that no flow names; the probe listens on one itself, so that silence there means something."""
+ICMP = "icmp"
+
+
+class Kind(StrEnum):
+    """What a place is. OUTSIDE: the internet, management. MEMBER: somebody new on one zone's network."""
+
+    OUTSIDE = "outside"
+    MEMBER = "member"
+    CONTAINER = "container"
+    GUEST = "guest"
+    HOST = "host"
+    NODE = "node"
+
+
+class Expected(StrEnum):
+    """What the declared flows say of a cell."""
+
+    ALLOWED = "ALLOWED"
+    DENIED = "DENIED"
+    EITHER = "EITHER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a place is reached: `network` is the zone's name, the Docker network's if it is no zone's."""
+
+    network: str
+    ip: IPv4Address | None
+    """None: declared, but not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A place that packets come from or go to.
+
+    `zones` are those that it may be on by declaration, `front` is where an outside place finds Docker-SRV,
+    `extra` are ports that Docker-SRV publishes and nobody declared.
+    """
+
+    name: str
+    kind: Kind
+    addresses: tuple[Address, ...] = ()
+    zones: frozenset[str] = frozenset()
+    ports: tuple[Port, ...] = ()
+    extra: tuple[Port, ...] = ()
+    front: IPv4Address | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether it has any address now."""
+        return any(address.ip for address in self.addresses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One question: whether `source` can open a connection to `port` of `destination` at this address."""
+
+    source: str
+    destination: str
+    port: str
+    """`9100/tcp`, `*/tcp` or `icmp`."""
+    address: Address
+    expected: Expected
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.destination}:{self.port}"
+
+    @property
+    def target(self) -> tuple[str, str, IPv4Address | None]:
+        """What must be alive for a denial to mean something."""
+        return self.destination, self.port, self.address.ip
+
+
+def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
+    """Ask every place but the hosts about every other, in the order of the places."""
+    everywhere = tuple(places)
+    return [
+        Cell(
+            source=source.name,
+            destination=destination.name,
+            port=label(port),
+            address=address,
+            expected=_expected(topology, source, destination, address, port),
+        )
+        for source in everywhere
+        if source.kind not in {Kind.HOST, Kind.NODE}
+        for destination in everywhere
+        if source.name != destination.name
+        for address in destination.addresses
+        for port in _ports(source, destination, address)
+    ]
+
+
+def alive(places: Iterable[Place]) -> Iterator[Cell]:
+    """What each place is asked about itself: whether it listens where others are denied."""
+    for place in places:
+        if place.kind in {Kind.NODE, Kind.MEMBER} or (place.kind is Kind.OUTSIDE and place.name != INTERNET):
+            continue
+        for address in place.addresses:
+            ports: list[Port | str] = [*place.ports, *place.extra, OTHER]
+            for port in [*ports, ICMP] if place.kind is Kind.GUEST else ports:
+                yield Cell(
+                    source=place.name,
+                    destination=place.name,
+                    port=label(port),
+                    address=address,
+                    expected=Expected.ALLOWED,
+                )
+
+
+def label(port: Port | str) -> str:
+    """Write a port as cells do."""
+    return f"{OTHER}/{Protocol.TCP}" if port == OTHER else str(port)
+
+
+def _ports(source: Place, destination: Place, address: Address) -> Iterator[Port | str]:
+    """Ports asked about.
+
+    From outside, Docker-SRV is asked at its front alone: what else listens there is nobody's resource.
+    """
+    outside = source.kind is Kind.OUTSIDE
+    if (
+        destination.kind is Kind.MEMBER
+        or (destination.kind is Kind.OUTSIDE and (outside or destination.name != INTERNET))
+        or (destination.kind is Kind.HOST and outside and address.ip != source.front)
+    ):
+        return
+    yield from destination.ports
+    yield from destination.extra
+    if destination.kind is not Kind.NODE:
+        yield OTHER
+    if destination.kind is Kind.GUEST and source.zones & destination.zones:
+        yield ICMP
+
+
+def _expected(
+    topology: Topology, source: Place, destination: Place, address: Address, port: Port | str
+) -> Expected:
+    declared = (source.name, destination.name, port) in {
+        (flow.source, flow.destination, flow.port) for flow in topology.flows
+    }
+    near = address.network in source.zones & destination.zones
+    match destination.kind:
+        case Kind.HOST if source.kind is Kind.OUTSIDE and port not in destination.extra:
+            return Expected.EITHER if port == OTHER else Expected.ALLOWED
+        case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
+            return Expected.DENIED
+        case Kind.CONTAINER if declared:
+            return Expected.ALLOWED if near else Expected.EITHER
+        case Kind.CONTAINER if near and source.kind is not Kind.GUEST:
+            return Expected.EITHER
+        case _:
+            return Expected.ALLOWED if declared else Expected.DENIED
+
+
+def declared_zones(topology: Topology, name: str) -> frozenset[str]:
+    """Zones on which a service may be found; the ingress has its legs besides."""
+    service = topology.services[name]
+    legs = {zone.name for zone in topology.legs} if service == topology.ingress else set()
+    return frozenset(service.zones) | legs
+
+
+def guest(topology: Topology, service: Guest, *, there: bool) -> Place:
+    """A guest as a place."""
+    ip = service.address if there else None
+    return Place(
+        name=service.name,
+        kind=Kind.GUEST,
+        addresses=(Address(network=service.zones[0], ip=ip),),
+        zones=declared_zones(topology, service.name),
+        ports=service.ports,
+    )

@@ -1,0 +1,235 @@
+"""What the answers mean: each cell agrees, disagrees, or is inconclusive, with the likely cause.
+
+Owns the verdicts and the controls behind every denial. It sends nothing. What a reader would get wrong: a
+connection that fails is no proof of a rule. It counts as denied only where the destination was seen to listen
+in the same run, and the source was seen to get packets through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import TypedDict
+
+from topology.model import Route
+from verify.expect import ICMP, OTHER, Cell, Expected, Kind, Place
+
+OPEN, REFUSED, SILENT, UNREACHABLE, NOT_THERE = "open", "refused", "silent", "unreachable", "not there"
+_SHUT = {REFUSED, SILENT, UNREACHABLE}
+"""Answers that count as denied; any other failure is the probe's own."""
+
+
+class Verdict(StrEnum):
+    """FREE: nothing was expected, see `Expected.EITHER`."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    INCONCLUSIVE = "inconclusive"
+    FREE = "free"
+
+
+class Page(TypedDict):
+    """What a web server answered; `title` is the HTML page's."""
+
+    status: int
+    title: str
+    location: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One judged question. `control` is what shows that the source's packets pass."""
+
+    source: str
+    destination: str
+    what: str
+    """`source -> destination:port`, or the address that was opened."""
+    where: str
+    expected: str
+    got: str
+    verdict: Verdict
+    cause: str = ""
+    control: str = ""
+
+    def __str__(self) -> str:
+        at = f" at {self.where}" if self.where else ""
+        because = f" (likely cause: {self.cause})" if self.cause else ""
+        return f"{self.what}{at}: expected {self.expected}, got {self.got}{because}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the run saw: an answer for each cell, and whether the project's table is on Docker-SRV.
+
+    `heard` are neighbours that answered ARP; only a namespace made by the run counts, since older entries
+    outlive their link.
+    """
+
+    answers: Mapping[Cell, str]
+    heard: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    host_rules: bool = True
+
+
+def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
+    """For each source the best evidence that its packets leave and answers return; absent without any.
+
+    In this order: a declared connection that it opened; one that passes between neighbours; a declared one
+    to it that it answered; a neighbour that answered its ARP request, which speaks for the link alone.
+    """
+    found = {source: f"ARP reply of {first}" for source, all_ in seen.heard.items() for first in [*all_][:1]}
+    opened = [cell for cell in [*cells][::-1] if seen.answers.get(cell) == OPEN]
+    found |= {cell.destination: f"answered {cell}" for cell in opened if cell.expected is Expected.ALLOWED}
+    for kind in (Expected.EITHER, Expected.ALLOWED):
+        found |= {cell.source: f"opened {cell}" for cell in opened if cell.expected is kind}
+    return found
+
+
+def judge(cells: Iterable[Cell], own: Iterable[Cell], places: Iterable[Place], seen: Seen) -> list[Finding]:
+    """Judge every cell; `own` are the questions of each place about itself."""
+    questions = tuple(cells)
+    control = controls(questions, seen)
+    by_name = {place.name: place for place in places}
+    listening = {cell.target for cell in (*own, *questions) if seen.answers.get(cell) == OPEN}
+    return [_one(cell, control.get(cell.source, ""), by_name, listening, seen) for cell in questions]
+
+
+def _one(
+    cell: Cell,
+    control: str,
+    by_name: Mapping[str, Place],
+    listening: set[tuple[str, str, IPv4Address | None]],
+    seen: Seen,
+) -> Finding:
+    answer = seen.answers.get(cell, NOT_THERE)
+    got = "ALLOWED" if answer == OPEN else f"DENIED ({answer})"
+    ends, cause = (by_name[cell.source], by_name[cell.destination]), ""
+    if cell.expected is Expected.EITHER:
+        verdict = Verdict.FREE
+    elif (answer == OPEN) is (cell.expected is Expected.ALLOWED):
+        verdict = Verdict.AGREES
+    else:
+        verdict = Verdict.DISAGREES
+        cause = _why_open(cell, *ends, seen) if answer == OPEN else _why_shut(answer, *ends)
+    if verdict is Verdict.AGREES and cell.expected is Expected.DENIED:
+        if answer not in _SHUT:
+            cause = _why_shut(answer, *ends)
+        elif not control:
+            cause = f"no packet of {cell.source} was seen to pass in this run"
+        elif cell.target not in listening:
+            cause = f"{cell.destination} does not listen there, so silence says nothing"
+        elif cell.port.endswith("/udp") and answer != UNREACHABLE:
+            cause = "UDP without an answer can't be told from a listener that says nothing"
+        verdict = Verdict.INCONCLUSIVE if cause else verdict
+    return Finding(
+        source=cell.source,
+        destination=cell.destination,
+        what=str(cell),
+        where=f"{cell.address.ip or 'no address'} on {cell.address.network}",
+        expected=str(cell.expected),
+        got=got,
+        verdict=verdict,
+        cause=cause,
+        control=control,
+    )
+
+
+def _why_shut(answer: str, source: Place, destination: Place) -> str:
+    for place in (source, destination):
+        if not place.there:
+            return f"{place.name} does not run"
+    return {
+        REFUSED: f"nothing listens on {destination.name}'s port: the service is stopped, or a rule rejects",
+        UNREACHABLE: "no way there: a network, leg or route is missing",
+        SILENT: "dropped on the way: a rule is missing or too narrow, or the address is not answered",
+        NOT_THERE: f"{source.name} was not asked: it, or this address of {destination.name}, is missing",
+    }.get(answer, "the question itself failed")
+
+
+def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
+    network = cell.address.network
+    for place in (source, destination):
+        strange = {address.network for address in place.addresses} - place.zones
+        if place.kind is Kind.CONTAINER and strange & ({network} | source.zones | destination.zones):
+            return f"{place.name} is on {', '.join(sorted(strange))}, which nobody declared"
+    if destination.kind is Kind.GUEST:
+        what = "answers pings" if cell.port == ICMP else "lets in more than its flows name"
+        port = "" if not cell.port.startswith(OTHER) else ", on any port"
+        return f"{destination.name}'s firewall {what}{port}: is it on at datacenter, guest and card?"
+    if source.kind is Kind.GUEST:
+        return f"{source.name}'s firewall lets out what no flow names: is its output policy DROP?"
+    if any(cell.port == str(port) for port in destination.extra):
+        return "a container publishes this port, and no flow of the internet names it"
+    if not seen.host_rules:
+        return "Docker-SRV's own rules are missing; `make up` installs them"
+    return (
+        "Docker-SRV's input rules do not cover this bridge"
+        if destination.kind is Kind.HOST
+        else "Docker-SRV forwards it: look for a rule, a masquerade or a published port"
+    )
+
+
+def judge_routes(
+    routes: Iterable[Route], through: Mapping[str, object], direct: Mapping[str, object]
+) -> list[Finding]:
+    """Judge what the ingress served under each host name against what the service itself serves.
+
+    Its own page is the one with the service's own status and title.
+    """
+    found = []
+    for route in routes:
+        got, own = through.get(route.host), direct.get(route.host)
+        expected = f"its own page ({_page(own)})"
+        page, right = isinstance(got, dict), got == own
+        if isinstance(got, dict) and isinstance(own, dict):
+            right = (got["status"], got["title"]) == (own["status"], own["title"]) and own["status"] < 500  # noqa: PLR2004
+        cause = "the ingress routes this host name elsewhere" if page else "the ingress does not serve it"
+        if not isinstance(own, dict):
+            cause, right = f"{route.service} itself gave the ingress no page", False
+        found.append(
+            _route(f"https://{route.host}/", route.service, expected, _page(got), "" if right else cause)
+        )
+    return found
+
+
+def judge_unrouted(unknown: object, redirect: object, host: str) -> list[Finding]:
+    """Judge the two answers that the ingress gives by itself: 404 for a stranger, and the way to HTTPS."""
+    told = redirect if isinstance(redirect, dict) else {}
+    not_found = isinstance(unknown, dict) and unknown["status"] == 404  # noqa: PLR2004
+    moved = told.get("location") == f"https://{host}/" and told.get("status") in {301, 308}
+    return [
+        _route(
+            "https, a host name without a route",
+            "",
+            "404",
+            _page(unknown),
+            "" if not_found else "a route catches every host name",
+        ),
+        _route(
+            f"http://{host}/",
+            "",
+            f"301 to https://{host}/",
+            _page(redirect),
+            "" if moved else "the entry point on 80 does more than redirect",
+        ),
+    ]
+
+
+def _route(what: str, service: str, expected: str, got: str, cause: str) -> Finding:
+    return Finding(
+        source="internet",
+        destination=service,
+        what=what,
+        where="",
+        expected=expected,
+        got=got,
+        verdict=Verdict.DISAGREES if cause else Verdict.AGREES,
+        cause=cause,
+    )
+
+
+def _page(answer: object) -> str:
+    if not isinstance(answer, dict):
+        return f"no page ({answer or NOT_THERE})"
+    return " ".join(str(answer[key]) for key in ("status", "title", "location") if answer[key])

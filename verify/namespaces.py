@@ -1,0 +1,130 @@
+"""Network namespaces and routes of the run's own, and the removal of every one of them.
+
+Owns everything named `verify-*` or `verify<n>` on this machine and routes of its own metric. What a reader
+would get wrong: leftovers of a killed run are removed by the next one before it begins, by those names.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+from verify.driver import ProbeError
+
+METRIC = 4_278_255_361
+"""Near the kernel's highest, so every other route wins; nobody else's."""
+PREFIX = "verify"
+_SECONDS = 20
+_DOCUMENTATION = ("198.51.100.0/30", "203.0.113.0/30", "192.0.2.0/30")
+
+
+def run(*words: str) -> str:
+    """What a program prints; raises ProbeError with what it said."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except FileNotFoundError:
+        raise ProbeError(f"{words[0]}: no such program; install it") from None
+    except subprocess.TimeoutExpired:
+        raise ProbeError(f"{' '.join(words)}: no end after {_SECONDS} s; run it again") from None
+    if done.returncode:
+        raise ProbeError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}; run it again")
+    return done.stdout
+
+
+def host_addresses() -> dict[IPv4Interface, str]:
+    """Addresses of this machine but loopback, each with its interface."""
+    links = json.loads(run("ip", "-json", "-4", "address"))
+    return {
+        IPv4Interface(f"{info['local']}/{info['prefixlen']}"): str(link["ifname"])
+        for link in links
+        for info in link["addr_info"]
+        if link["ifname"] != "lo"
+    }
+
+
+def documentation(taken: Iterable[IPv4Network]) -> IPv4Network:
+    """A prefix for the internet side that nobody here uses (RFC 5737)."""
+    used = list(taken)
+    for prefix in map(IPv4Network, _DOCUMENTATION):
+        if not any(prefix.overlaps(other) for other in used):
+            return prefix
+    raise ProbeError("internet side: all documentation prefixes are in use here; free one")
+
+
+@contextmanager
+def unreachable(prefixes: Iterable[IPv4Network]) -> Iterator[None]:
+    """Have packets to a missing network end here and not leave by the default route."""
+    wanted = [str(prefix) for prefix in prefixes]
+    try:
+        for prefix in wanted:
+            run("ip", "route", "replace", "unreachable", prefix, "metric", str(METRIC))
+        yield
+    finally:
+        remove_routes()
+
+
+def remove_routes() -> None:
+    """Remove every route with the run's metric."""
+    for route in json.loads(run("ip", "-json", "route", "show", "type", "unreachable") or "[]"):
+        if route.get("metric") == METRIC:
+            run("ip", "route", "del", "unreachable", route["dst"], "metric", str(METRIC))
+
+
+def remove_all() -> None:
+    """Remove every namespace of a run, with its links, and its routes."""
+    for path in Path("/run/netns").glob(f"{PREFIX}-*"):
+        run("ip", "netns", "del", path.name)
+    for link in Path("/sys/class/net").glob(f"{PREFIX}[0-9]*"):
+        # The kernel removes a namespace's links a moment later; it may be ahead of us.
+        subprocess.run(("ip", "link", "del", link.name), capture_output=True, timeout=_SECONDS, check=False)
+    remove_routes()
+
+
+class Made:
+    """Namespaces made so far; the caller removes them with `remove_all`."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def beside(self, name: str, link: IPv4Network, to: Iterable[IPv4Network]) -> IPv4Address:
+        """A neighbour of this machine on a link of its own; returns this machine's end of it."""
+        near, far = link[1], link[2]
+        port = self._pair(name)
+        run("ip", "address", "add", f"{near}/{link.prefixlen}", "dev", port)
+        self._up(name, IPv4Interface(f"{far}/{link.prefixlen}"), near, to)
+        return near
+
+    def on_bridge(self, name: str, bridge: str, own: IPv4Interface, to: Iterable[IPv4Network]) -> None:
+        """A new member of a bridge."""
+        run("ip", "link", "set", self._pair(name), "master", bridge)
+        self._up(name, own, own.network[1], to)
+
+    def on_leg(self, name: str, leg: str, own: IPv4Interface, to: Iterable[IPv4Network]) -> None:
+        """A new member of the VLAN behind an interface of this machine."""
+        run("ip", "netns", "add", f"{PREFIX}-{name}")
+        inside = ["name", "eth0", "netns", f"{PREFIX}-{name}"]
+        run("ip", "link", "add", "link", leg, *inside, "type", "macvlan", "mode", "bridge")
+        self._up(name, own, own.network[1], to)
+
+    def _pair(self, name: str) -> str:
+        port, namespace = f"{PREFIX}{self._count}", f"{PREFIX}-{name}"
+        self._count += 1
+        run("ip", "netns", "add", namespace)
+        run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        run("ip", "link", "set", port, "addrgenmode", "none", "up")
+        return port
+
+    def _up(
+        self, name: str, own: IPv4Interface, gateway: IPv4Address, prefixes: Iterable[IPv4Network]
+    ) -> None:
+        inside = ("ip", "-n", f"{PREFIX}-{name}")
+        run(*inside, "link", "set", "lo", "up")
+        run(*inside, "link", "set", "eth0", "addrgenmode", "none", "up")
+        run(*inside, "address", "add", str(own), "dev", "eth0")
+        for prefix in prefixes:
+            if prefix != own.network:
+                run(*inside, "route", "replace", str(prefix), "via", str(gateway))

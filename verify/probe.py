@@ -1,0 +1,100 @@
+"""One run: from places to questions, from answers to findings.
+
+Owns what is asked of whom and how patiently. It deliberately knows no namespace and no engine; a driver does.
+What a reader would get wrong: what should be possible is tried again until a bound, what should not is asked
+once, so that waiting can only help what is declared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from topology.model import INTERNET, Topology
+from verify.driver import Ask, Driver, ProbeError
+from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
+from verify.judge import NOT_THERE, Finding, Seen, judge, judge_routes, judge_unrouted
+
+_PATIENCE = 8.0
+"""Seconds for what should be possible."""
+_HTTP, _HTTPS = 80, 443
+
+
+def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[Finding]:
+    """Ask everything and judge it."""
+    questions, own = cells(topology, driver.places), list(alive(driver.places))
+    asks: dict[str, list[Ask]] = defaultdict(list)
+    for number, cell in enumerate([*questions, *own]):
+        if cell.address.ip:
+            asks[cell.source].append(_ask(str(number), cell, cell.address.ip))
+    front = next((p.front for p in driver.places if p.name == INTERNET), None)
+    pages = _pages(topology, questions, front) if front else {}
+    for source, more in pages.items():
+        asks[source] += more
+    report(f"verify: {len(driver.places)} places, {len(questions)} cells")
+    answers = driver.ask(asks)
+    by_cell = {}
+    for number, cell in enumerate([*questions, *own]):
+        given = answers.get(cell.source)
+        by_cell[cell] = str(given.by_id.get(str(number), NOT_THERE)) if given else NOT_THERE
+    made = {place.name for place in driver.places if place.kind in {Kind.MEMBER, Kind.OUTSIDE}}
+    heard = {name: given.heard for name, given in answers.items() if name in made}
+    seen = Seen(answers=by_cell, heard=heard, host_rules=driver.host_rules)
+    found = judge(questions, own, driver.places, seen)
+    if pages:
+        through = {name: answers[name].by_id if name in answers else {} for name in pages}
+        outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})
+        direct = {route.host: ingress.get(f"page:{route.host}") for route in topology.routes}
+        served = {route.host: outside.get(f"page:{route.host}") for route in topology.routes}
+        found += judge_routes(topology.routes, served, direct)
+        found += judge_unrouted(outside.get("unknown"), outside.get("redirect"), topology.routes[0].host)
+    return found
+
+
+def fence(topology: Topology, own: set[IPv4Address], asks: list[Ask]) -> None:
+    """Raise ProbeError before a packet goes to an address that is neither the project's nor the run's."""
+    for ask in asks:
+        if ask.address in own or any(ask.address in zone.prefix for zone in topology.zones.values()):
+            continue
+        raise ProbeError(f"{ask.address}: not an address of the site; only those in its zones are probed")
+
+
+def _ask(number: str, cell: Cell, ip: IPv4Address) -> Ask:
+    name, _, protocol = cell.port.partition("/")
+    return Ask(
+        id=number,
+        kind=ICMP if cell.port == ICMP else protocol,
+        address=ip,
+        port=int(name) if name.isdecimal() else None,
+        within=_PATIENCE if cell.expected is Expected.ALLOWED and name != OTHER else 0,
+    )
+
+
+def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dict[str, list[Ask]]:
+    """Each route from the internet by name and from the ingress by address; nothing without 80 and 443."""
+    published = {f.port.number for f in topology.flows_to(topology.ingress.name) if f.source == INTERNET}
+    if not topology.routes or not {_HTTP, _HTTPS} <= published:
+        return {}
+    first = topology.routes[0].host
+    outside = [
+        Ask(id="unknown", kind="page", address=front, port=_HTTPS, host=f"nobody.{topology.domain}",
+            tls=True, sni=first),
+        Ask(id="redirect", kind="page", address=front, port=_HTTP, host=first, within=_PATIENCE),
+    ]  # fmt: skip
+    inside = []
+    for route in topology.routes:
+        mark = f"page:{route.host}"
+        outside.append(
+            Ask(id=mark, kind="page", address=front, port=_HTTPS, host=route.host, tls=True, sni=route.host,
+                within=_PATIENCE)
+        )  # fmt: skip
+        inside += [
+            Ask(id=mark, kind="page", address=cell.address.ip, port=int(cell.port.partition("/")[0]),
+                host=route.host, within=_PATIENCE)
+            for cell in questions
+            if (cell.source, cell.destination) == (topology.ingress.name, route.service)
+            and cell.expected is Expected.ALLOWED
+            and cell.address.ip
+        ][:1]  # fmt: skip
+    return {INTERNET: outside, topology.ingress.name: inside}

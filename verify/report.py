@@ -1,0 +1,134 @@
+"""What people and machines read of a run: the matrix, a line for each quarrel, JSON, JUnit.
+
+Owns form alone. What a reader would get wrong: a square of the matrix is all cells of one pair together, and
+the worst of them is what it shows; the counts below it are of cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from xml.etree import ElementTree as ET
+
+from verify.expect import Expected
+from verify.judge import Finding, Verdict
+
+SCHEMA_VERSION = 1
+_LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One finished run; `left_out` says what was not asked, and why."""
+
+    stack: str
+    seconds: float
+    findings: Sequence[Finding]
+    left_out: Sequence[str] = ()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Cells by verdict."""
+        counted = Counter(finding.verdict for finding in self.findings)
+        return {str(verdict): counted[verdict] for verdict in Verdict}
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """What keeps the run from being good."""
+        return [f for f in self.findings if f.verdict in {Verdict.DISAGREES, Verdict.INCONCLUSIVE}]
+
+    @property
+    def good(self) -> bool:
+        """Whether something was asked and every cell agrees."""
+        return bool(self.findings) and not self.wrong
+
+
+def text(report: Report) -> str:
+    """Matrix, quarrels and counts."""
+    pairs: dict[tuple[str, str], list[Finding]] = {}
+    for finding in report.findings:
+        if finding.where:
+            pairs.setdefault((finding.source, finding.destination), []).append(finding)
+    sources = list(dict.fromkeys(source for source, _ in pairs))
+    destinations = list(dict.fromkeys(destination for _, destination in pairs))
+    width = max((len(name) for name in (*sources, *destinations)), default=0)
+    lines = [f"Who reaches whom, as it is (rows: from, columns: to)   {_LEGEND}", ""]
+    lines += [f"  {number:>2} {name}" for number, name in enumerate(destinations, 1)]
+    lines += ["", " " * (width + 2) + "".join(f"{number:>3}" for number in range(1, len(destinations) + 1))]
+    lines += [
+        f"  {source:<{width}}" + "".join(f"  {_mark(pairs.get((source, to), []))}" for to in destinations)
+        for source in sources
+    ]
+    lines += ["", *(f"{_square(f)} {f.what}  {f.got}" for f in report.findings if not f.where)]
+    lines += ["", *(f"✗ {finding}" for finding in report.wrong if finding.verdict is Verdict.DISAGREES)]
+    lines += _inconclusive(report.wrong)
+    lines += [f"not asked: {reason}" for reason in report.left_out]
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items() if number)
+    lines.append(f"{len(report.findings)} cells in {report.seconds:.1f} s: {counts or 'nothing was asked'}")
+    return "\n".join(lines)
+
+
+def _mark(findings: Iterable[Finding]) -> str:
+    marks = {_square(finding) for finding in findings}
+    return next((mark for mark in "✗?✓○·" if mark in marks), " ")
+
+
+def _square(finding: Finding) -> str:
+    match finding.verdict:
+        case Verdict.DISAGREES:
+            return "✗"
+        case Verdict.INCONCLUSIVE:
+            return "?"
+        case Verdict.FREE:
+            return "○" if finding.got == Expected.ALLOWED else "·"
+        case _:
+            return "·" if finding.expected == Expected.DENIED else "✓"
+
+
+def _inconclusive(findings: Iterable[Finding]) -> list[str]:
+    """A line for each cause: one place that is cut off leaves all its cells open."""
+    causes: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.verdict is Verdict.INCONCLUSIVE:
+            causes.setdefault(finding.cause, []).append(finding)
+    return [f"? {len(all_)} inconclusive, like {all_[0].what}: {cause}" for cause, all_ in causes.items()]
+
+
+def as_json(report: Report) -> str:
+    """The whole run; the shape is described in docs/verify.md."""
+    return json.dumps(
+        {
+            "schemaVersion": SCHEMA_VERSION,
+            "stack": report.stack,
+            "good": report.good,
+            "seconds": round(report.seconds, 2),
+            "counts": report.counts,
+            "leftOut": list(report.left_out),
+            "cells": [asdict(finding) for finding in report.findings],
+        },
+        indent=1,
+    )
+
+
+def as_junit(report: Report) -> str:
+    """One test case a cell: disagreements fail, inconclusive ones are errors, free ones are skipped."""
+    counts = report.counts
+    suite = ET.Element(
+        "testsuite",
+        name=f"verify {report.stack}",
+        tests=str(len(report.findings)),
+        failures=str(counts[Verdict.DISAGREES]),
+        errors=str(counts[Verdict.INCONCLUSIVE]),
+        skipped=str(counts[Verdict.FREE]),
+        time=f"{report.seconds:.2f}",
+    )
+    kinds = {Verdict.DISAGREES: "failure", Verdict.INCONCLUSIVE: "error", Verdict.FREE: "skipped"}
+    for finding in report.findings:
+        name = f"{finding.what} at {finding.where}" if finding.where else finding.what
+        case = ET.SubElement(suite, "testcase", classname=finding.source, name=name)
+        if kind := kinds.get(finding.verdict):
+            ET.SubElement(case, kind, message=str(finding))
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
