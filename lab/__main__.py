@@ -51,7 +51,8 @@ def environment(stack: str) -> dict[str, str]:
     """Variables for plain `pulumi` and `docker` commands on the stack; what the user has set stays."""
     ours = {
         "HOMELAB_STATE": str(paths.STATE),
-        "PULUMI_BACKEND_URL": f"file://{paths.STATE}",
+        # A kill can leave the state's sidecar of metadata empty, and the engine then reads no state at all.
+        "PULUMI_BACKEND_URL": f"file://{paths.STATE}?metadata=skip",
         **toolchain.environment(),
     }
     if serves(stack):

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lab import orphans, paths
 from lab.errors import LabError
@@ -103,12 +104,10 @@ class Stack:
 
     def _lock_owners(self) -> list[int]:
         """Process ids in the lock files of the local file backend; other backends lock by themselves."""
-        url = self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", "")
-        folder = Path(url.removeprefix("file://")) / ".pulumi/locks"
+        url = urlsplit(self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", ""))
+        folder = Path(url.path) / ".pulumi/locks"
         found = (
-            folder.glob(f"organization/homelab-network/{self.name}/*.json")
-            if url.startswith("file://")
-            else []
+            folder.glob(f"organization/homelab-network/{self.name}/*.json") if url.scheme == "file" else []
         )
         return [json.loads(lock.read_text())["pid"] for lock in found]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import paths
 from tests.live.site import PROJECT, Site, Snapshot, command, eventually, make
 
 UP_CACHED_SECONDS = 90
@@ -104,6 +105,8 @@ def test_a_killed_up_goes_on(site: Site, sign: str) -> None:
     again = site.pulumi("preview", "--expect-no-changes")
     assert again.returncode == 0, again.stdout[-3000:]
     assert site.get("site-1").status == 200
+    # What is written in two steps, a kill leaves half-written; then nothing reads the state any more.
+    assert list((paths.STATE / ".pulumi").rglob("*.attrs")) == []
 
 
 def test_down_leaves_nothing(site: Site, before: Snapshot) -> None:
