@@ -28,7 +28,8 @@ class HostFirewall(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: HostFirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:HostFirewall", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        # A new one in its place must not be taken away again by the end of the old one.
+        child = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         rules, ssh = host_rules.rules(args.topology), args.topology.docker.ssh
         if ssh:
             command.remote.Command(

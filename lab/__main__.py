@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import yaml
 
 from lab import engine, images, paths, proxmox, tls, toolchain
 from lab.errors import LabError
+from lab.process import run
 from lab.stack import Stack
 from topology.config import ConfigError, from_file
 from topology.model import Topology
@@ -108,10 +110,13 @@ def up(stack: str) -> int:
         _lab_up(topology)
     selected = _selected(stack)
     report(f"pulumi up: stack {stack}, with the policy pack")
-    if status := selected.up():
+    if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
     report("up")
+    status = _verified(stack)
     _show(selected)
+    if status:
+        raise LabError("the live network is not as declared, see above; mend it and run `make up` again")
     return 0
 
 
@@ -123,7 +128,7 @@ def down(stack: str) -> int:
     toolchain.ensure(report)
     if not serves(stack):
         return _selected(stack).destroy()
-    _empty(stack)
+    _empty(stack, topology)
     proxmox.down(report, trunk=topology.docker.trunk, vlans=[zone.vlan or 0 for zone in topology.vlans])
     engine.down(report)
     report("down")
@@ -149,7 +154,15 @@ def _certificates(topology: Topology) -> None:
 
 
 def _lab_up(topology: Topology) -> None:
-    """Start the lab: routes and bridge first, since a container may need its leg when the engine starts."""
+    """Start the lab and bring its images."""
+    images.ensure(_hosts_up(topology), report)
+
+
+def _hosts_up(topology: Topology) -> str | None:
+    """Start what looks like the hosts; return the engine's endpoint.
+
+    Routes and bridge come first, since a container may need its leg when the engine starts.
+    """
     proxmox.up(
         report,
         prefixes=[IPv4Network(zone.prefix) for zone in topology.zones.values()],
@@ -157,15 +170,37 @@ def _lab_up(topology: Topology) -> None:
         trunk=topology.docker.trunk,
         vlans=[zone.vlan or 0 for zone in topology.vlans],
     )
-    images.ensure(engine.up(report).endpoint, report)
+    return engine.up(report).endpoint
 
 
-def _empty(stack: str) -> None:
-    """Destroy the stack's resources; where the lab is gone already there is nothing left to destroy."""
-    if not (paths.STATE / ".pulumi" / "stacks").is_dir():
+def _empty(stack: str, topology: Topology) -> None:
+    """Destroy the stack's resources with its hosts running: one that is gone can't be asked to remove any."""
+    known = (paths.STATE / ".pulumi" / "stacks").is_dir()
+    if not known or not _selected(stack).deployment().get("resources"):
         return
+    _hosts_up(topology)
     if status := _selected(stack).destroy():
         raise LabError(f"pulumi destroy ended with {status}; run `make up` and then `make down` again")
+
+
+def _astray(stack: str) -> list[str]:
+    """Name what was changed by hand where no refresh looks, so that it is made anew; the lab's alone."""
+    if not serves(stack):
+        return []
+    words = [sys.executable, "-m", "verify.host", "--stack", stack]
+    return run(words, "Docker-SRV", env=environment(stack), cwd=paths.PROJECT).split()
+
+
+def _verified(stack: str) -> int:
+    """Probe the lab's network; Docker-SRV elsewhere is probed there."""
+    if not serves(stack):
+        report(f"verify: run `make verify STACK={stack}` on Docker-SRV")
+        return 0
+    report("verify: every source to every destination")
+    words = [sys.executable, "-m", "verify", "--stack", stack]
+    return subprocess.run(
+        words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False
+    ).returncode
 
 
 def _need_root(command: str, why: str) -> None:

@@ -274,11 +274,25 @@ def _snapshot() -> dict[str, dict[str, list[str]]]:
         "switches": {str(file): [file.read_text().strip()] for file in SWITCHES if file.exists()},
         "firewall": {tool: _firewall(tool) for tool in FIREWALLS},
         "links": {"all": _links()},
+        "tables": {"all": _tables()},
     }
 
 
 def _links() -> list[str]:
     return [link["ifname"] for link in json.loads(run(["ip", "-json", "link"], NAME))]
+
+
+def _tables() -> list[str]:
+    """Return nftables' tables as `ip nat`; those of iptables are among them, where it is the newer one."""
+    if not shutil.which("nft"):
+        return []
+    return [line.removeprefix("table ") for line in run(["nft", "list", "tables"], NAME).splitlines()]
+
+
+def _is_bare(table: str) -> bool:
+    """Tell whether a table has no rule: iptables leaves such behind, with the chains that it began."""
+    listed = json.loads(run(["nft", "--json", "list", "table", *table.split()], NAME))["nftables"]
+    return not any("rule" in each for each in listed)
 
 
 def _firewall(tool: str) -> list[str]:
@@ -301,6 +315,9 @@ def _restore(before: dict[str, dict[str, list[str]]]) -> None:
     for tool in FIREWALLS:
         if script := removal(before["firewall"][tool], _firewall(tool)):
             run([f"{tool}-restore", "--noflush"], NAME, stdin=script)
+    for table in _tables():
+        if table not in before["tables"]["all"] and table.startswith(("ip ", "ip6 ")) and _is_bare(table):
+            run(["nft", "delete", "table", *table.split()], NAME)
     for file, value in before["switches"].items():
         if Path(file).exists() and Path(file).read_text().strip() != value[0]:
             Path(file).write_text(value[0])

@@ -42,11 +42,15 @@ class Stack:
         self._tell_unjudged()
         return self._show("preview", *_PACK, *arguments)
 
-    def up(self) -> int:
-        """Preview and, when nothing was refused, create; goes on after a killed run."""
-        resumed = self._resume()
+    def up(self, *again: str) -> int:
+        """Preview and, when nothing was refused, create; goes on after a killed run.
+
+        What was changed behind Pulumi's back is found by a refresh and put right; resources that no refresh
+        can read are made anew (`again`: ends of URNs).
+        """
+        self._resume()
         self._tell_unjudged()
-        return self._show("up", "--yes", *_PACK, *(["--refresh"] if resumed else []))
+        return self._show("up", "--yes", "--refresh", *_PACK, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
         """Remove every resource of the stack."""
@@ -69,14 +73,14 @@ class Stack:
         if last and "pulumi.flag.policy-pack" not in last["environment"]:
             print(f"stack {self.name}: the update of {last['startTime']} was made without the policy pack")
 
-    def _resume(self) -> bool:
-        """Clear the lock and the half-done operations of a killed run; says whether there were any."""
+    def _resume(self) -> None:
+        """Clear the lock and the half-done operations of a killed run."""
         self._wait_for_lock()
         orphans.end_plugins()
         deployment = self.deployment()
         pending = deployment.pop("pending_operations", None) or []
         if not pending:
-            return False
+            return
         print(f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on from there")
         for operation in pending:
             if operation["type"] == "creating":
@@ -87,7 +91,6 @@ class Stack:
             "import",
             given={"version": 3, "deployment": deployment},
         )
-        return True
 
     def _wait_for_lock(self) -> None:
         """Wait for a run that still goes on; drop the lock of one that does not."""

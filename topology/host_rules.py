@@ -13,7 +13,7 @@ INSTALL = "nft --file -"
 
 def remove(topology: Topology) -> str:
     """Write the command that takes the rules away; it is content where there are none."""
-    return f"nft 'add table {_table(topology)}; delete table {_table(topology)}'"
+    return f"nft 'add table {table(topology)}; delete table {table(topology)}'"
 
 
 def rules(topology: Topology) -> str:
@@ -23,7 +23,7 @@ def rules(topology: Topology) -> str:
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
     only declared egress out of one; Docker's own rules let a neighbour on the LAN reach container addresses.
     """
-    table = _table(topology)
+    name = table(topology)
     bridges = [topology.bridge(zone) for zone in topology.zones.values() if zone.is_docker]
     outside = [
         topology.bridge(zone) for zone in topology.zones.values() if zone.is_docker and not zone.internal
@@ -35,9 +35,9 @@ def rules(topology: Topology) -> str:
         f"    iifname {{ {edge} }} {port.protocol} dport {port.number} accept\n" for port in topology.egress
     )
     return f"""\
-add table {table}
-delete table {table}
-table {table} {{
+add table {name}
+delete table {name}
+table {name} {{
   chain input {{
     type filter hook input priority filter - 10; policy accept;
     iifname {{ {each} }} ct state established,related accept
@@ -55,5 +55,6 @@ table {table} {{
 """
 
 
-def _table(topology: Topology) -> str:
+def table(topology: Topology) -> str:
+    """Return the table's family and name."""
     return f"inet {topology.physical('homelab-network')}"

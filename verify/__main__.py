@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from topology.config import ConfigError, from_file
-from verify import local, probe, report
+from verify import local, probe, proof, report
 from verify.driver import ProbeError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -65,12 +65,15 @@ def _probed(stack: str, jobs: int) -> report.Report:
     started = time.monotonic()
     with local.vantages(topology, stack, proxmox_address(file), jobs) as driver:
         findings = probe.run(topology, driver, lambda line: print(line, file=sys.stderr))
-        return report.Report(
-            stack=stack,
-            seconds=time.monotonic() - started,
-            findings=findings,
-            left_out=tuple(driver.left_out),
-        )
+        left_out = tuple(driver.left_out)
+    findings, pairs = proof.compared(findings, proof.of_stack(stack, topology), topology)
+    return report.Report(
+        stack=stack,
+        seconds=time.monotonic() - started,
+        findings=findings,
+        left_out=left_out,
+        pairs=pairs,
+    )
 
 
 def proxmox_address(file: Path) -> IPv4Address | None:

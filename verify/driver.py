@@ -55,7 +55,7 @@ class Driver(Protocol):
 
     @property
     def host_rules(self) -> bool:
-        """Whether the project's table is on Docker-SRV."""
+        """Whether the project's table on Docker-SRV is as written."""
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Ask each place by name; one that gives no answers is absent."""

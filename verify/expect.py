@@ -52,7 +52,7 @@ class Place:
     """A place that packets come from or go to.
 
     `zones` are those that it may be on by declaration, `front` is where an outside place finds Docker-SRV,
-    `extra` are ports that Docker-SRV publishes and nobody declared.
+    `extra` are ports that Docker-SRV publishes, or a guest listens on, and nobody declared.
     """
 
     name: str
@@ -62,6 +62,8 @@ class Place:
     ports: tuple[Port, ...] = ()
     extra: tuple[Port, ...] = ()
     front: IPv4Address | None = None
+    runs: bool = False
+    """Known to run, whatever addresses it has."""
 
     @property
     def there(self) -> bool:
@@ -178,8 +180,8 @@ def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     return frozenset(service.zones) | legs
 
 
-def guest(topology: Topology, service: Guest, *, there: bool) -> Place:
-    """A guest as a place."""
+def guest(topology: Topology, service: Guest, *, there: bool, listening: Iterable[Port] = ()) -> Place:
+    """A guest as a place; it should listen on its declared ports alone."""
     ip = service.address if there else None
     return Place(
         name=service.name,
@@ -187,4 +189,5 @@ def guest(topology: Topology, service: Guest, *, there: bool) -> Place:
         addresses=(Address(network=service.zones[0], ip=ip),),
         zones=declared_zones(topology, service.name),
         ports=service.ports,
+        extra=tuple(sorted({*listening} - {*service.ports}, key=str)),
     )

@@ -40,7 +40,11 @@ class Page(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One judged question. `control` is what shows that the source's packets pass."""
+    """One judged question.
+
+    `control` is what shows that the source's packets pass; `odd` is who stands alone where the live network,
+    the proof and the declared flows do not agree.
+    """
 
     source: str
     destination: str
@@ -52,16 +56,23 @@ class Finding:
     verdict: Verdict
     cause: str = ""
     control: str = ""
+    odd: str = ""
 
     def __str__(self) -> str:
         at = f" at {self.where}" if self.where else ""
         because = f" (likely cause: {self.cause})" if self.cause else ""
-        return f"{self.what}{at}: expected {self.expected}, got {self.got}{because}"
+        alone = f"; the odd one is {self.odd}" if self.odd else ""
+        return f"{self.what}{at}: expected {self.expected}, got {self.got}{because}{alone}"
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection came about."""
+        return self.got == Expected.ALLOWED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the run saw: an answer for each cell, and whether the project's table is on Docker-SRV.
+    """What the run saw: an answer for each cell, and whether the project's table on Docker-SRV is right.
 
     `heard` are neighbours that answered ARP; only a namespace made by the run counts, since older entries
     outlive their link.
@@ -138,7 +149,7 @@ def _one(
 def _why_shut(answer: str, source: Place, destination: Place) -> str:
     for place in (source, destination):
         if not place.there:
-            return f"{place.name} does not run"
+            return f"{place.name} {'runs, but on none of its networks' if place.runs else 'does not run'}"
     return {
         REFUSED: f"nothing listens on {destination.name}'s port: the service is stopped, or a rule rejects",
         UNREACHABLE: "no way there: a network, leg or route is missing",
@@ -162,11 +173,38 @@ def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
     if any(cell.port == str(port) for port in destination.extra):
         return "a container publishes this port, and no flow of the internet names it"
     if not seen.host_rules:
-        return "Docker-SRV's own rules are missing; `make up` installs them"
+        return "Docker-SRV's own rules are missing or changed; `make up` installs them"
     return (
         "Docker-SRV's input rules do not cover this bridge"
         if destination.kind is Kind.HOST
         else "Docker-SRV forwards it: look for a rule, a masquerade or a published port"
+    )
+
+
+def judge_inventory(places: Iterable[Place]) -> list[Finding]:
+    """Judge what is there at all: a leg or a listener that nobody declared is one mistake from being open."""
+    found = []
+    for place in places:
+        if place.kind is Kind.CONTAINER:
+            strange = sorted({address.network for address in place.addresses} - place.zones)
+            cause = "it was joined to that network by hand" if place.zones else "nobody declared it"
+            found += [_strange(place, f"is on {network}", cause) for network in strange]
+        if place.kind is Kind.GUEST:
+            cause = "a program in the guest that no port of the service declares"
+            found += [_strange(place, f"listens on {port}", cause) for port in place.extra]
+    return found
+
+
+def _strange(place: Place, what: str, cause: str) -> Finding:
+    return Finding(
+        source=place.name,
+        destination=place.name,
+        what=f"{place.name} {what}",
+        where="",
+        expected="no such thing",
+        got="one",
+        verdict=Verdict.DISAGREES,
+        cause=cause,
     )
 
 

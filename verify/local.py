@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.model import INTERNET, Port, Protocol, Topology, Zone
-from verify import namespaces
+from verify import host, namespaces
 from verify.driver import Answers, Ask, ProbeError
 from verify.expect import Address, Kind, Place, declared_zones, guest
 from verify.probe import fence
@@ -33,7 +33,6 @@ _AGENT = Path(__file__).with_name("agent.py")
 _LONGEST = 45.0
 """Seconds after which every agent is ended, whatever it does."""
 _LOCK_SECONDS = 90
-_REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
 @contextmanager
@@ -44,10 +43,11 @@ def vantages(topology: Topology, stack: str, proxmox: IPv4Address | None, jobs: 
     """
     with ExitStack() as stack_of:
         stack_of.enter_context(_alone())
-        containers = _containers()
-        survey = _Survey(topology, containers)
-        if not any(place.there for place in survey.containers if place.zones):
+        containers = host.containers()
+        declared = {f"/{topology.physical(service.name)}" for service in topology.containers}
+        if not any(one["State"]["Running"] for one in containers if one["Name"] in declared):
             raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up`")
+        survey = _Survey(topology, containers)
         namespaces.remove_all()
         stack_of.callback(namespaces.remove_all)
         taken = [zone.prefix for zone in topology.zones.values()]
@@ -80,16 +80,6 @@ def _alone() -> Iterator[None]:
         os.close(folder)
 
 
-def _containers() -> list[dict[str, Any]]:
-    if os.environ.get("DOCKER_HOST", "").startswith(_REMOTE):
-        raise ProbeError("DOCKER_HOST: Docker-SRV is another machine; run verify there")
-    try:
-        ids = namespaces.run("docker", "ps", "--all", "--quiet", "--no-trunc").split()
-        return list(json.loads(namespaces.run("docker", "inspect", *ids))) if ids else []
-    except ProbeError as fault:
-        raise ProbeError(f'{fault}\nIs the stack up (`make up`), and `eval "$(make -s env)"` done?') from None
-
-
 class _Survey:
     """The places there are, and the way into each one's namespace."""
 
@@ -119,8 +109,10 @@ class _Survey:
         self.guests = []
         for service in topology.guests:
             way = Path(f"/run/netns/vm-{service.vm}")
-            self.guests.append(guest(topology, service, there=way.exists()))
-            if way.exists():
+            there = way.exists()
+            listening = namespaces.listeners(way) if there else ()
+            self.guests.append(guest(topology, service, there=there, listening=listening))
+            if there:
                 self.ways[service.name] = str(way)
 
     @property
@@ -139,6 +131,7 @@ class _Survey:
             ),
             zones=zones,
             ports=self.topology.services[name].ports,
+            runs=name in self.ways,
         )
 
     def _strange(self, name: str, one: Mapping[str, Any]) -> Place:
@@ -311,12 +304,8 @@ class Local:
 
     @property
     def host_rules(self) -> bool:
-        """Whether the project's table is on Docker-SRV."""
-        table = self.topology.physical("homelab-network")
-        try:
-            return "drop" in namespaces.run("nft", "list", "table", "inet", table)
-        except ProbeError:
-            return False
+        """Whether the project's table on Docker-SRV is as written."""
+        return host.rules_in_force(self.topology)
 
     def start(self) -> None:
         """Start every agent and have it listen on the port that no flow names."""

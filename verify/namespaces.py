@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
+from topology.model import Port
 from verify.driver import ProbeError
 
 METRIC = 4_278_255_361
@@ -22,10 +23,12 @@ _SECONDS = 20
 _DOCUMENTATION = ("198.51.100.0/30", "203.0.113.0/30", "192.0.2.0/30")
 
 
-def run(*words: str) -> str:
-    """What a program prints; raises ProbeError with what it said."""
+def run(*words: str, given: str = "") -> str:
+    """What a program prints when `given` is its input; raises ProbeError with what it said."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            words, input=given, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
     except FileNotFoundError:
         raise ProbeError(f"{words[0]}: no such program; install it") from None
     except subprocess.TimeoutExpired:
@@ -44,6 +47,13 @@ def host_addresses() -> dict[IPv4Interface, str]:
         for info in link["addr_info"]
         if link["ifname"] != "lo"
     }
+
+
+def listeners(way: Path) -> list[Port]:
+    """TCP ports on which a namespace listens to others."""
+    lines = run("nsenter", f"--net={way}", "ss", "--no-header", "--listening", "--tcp", "--numeric")
+    local = (line.split()[3].rpartition(":") for line in lines.splitlines())
+    return [Port(number=int(port)) for address, _, port in local if not address.startswith(("127.", "[::1]"))]
 
 
 def documentation(taken: Iterable[IPv4Network]) -> IPv4Network:

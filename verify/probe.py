@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from topology.model import INTERNET, Topology
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
-from verify.judge import NOT_THERE, Finding, Seen, judge, judge_routes, judge_unrouted
+from verify.judge import NOT_THERE, Finding, Seen, judge, judge_inventory, judge_routes, judge_unrouted
 
 _PATIENCE = 8.0
 """Seconds for what should be possible."""
@@ -41,7 +41,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     made = {place.name for place in driver.places if place.kind in {Kind.MEMBER, Kind.OUTSIDE}}
     heard = {name: given.heard for name, given in answers.items() if name in made}
     seen = Seen(answers=by_cell, heard=heard, host_rules=driver.host_rules)
-    found = judge(questions, own, driver.places, seen)
+    found = [*judge(questions, own, driver.places, seen), *judge_inventory(driver.places)]
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})

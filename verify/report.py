@@ -21,12 +21,13 @@ _LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? incon
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One finished run; `left_out` says what was not asked, and why."""
+    """One finished run; `left_out` was not asked, and why; `pairs` counts those asked of the proof."""
 
     stack: str
     seconds: float
     findings: Sequence[Finding]
     left_out: Sequence[str] = ()
+    pairs: int = 0
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -67,6 +68,11 @@ def text(report: Report) -> str:
     lines += [f"not asked: {reason}" for reason in report.left_out]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items() if number)
     lines.append(f"{len(report.findings)} cells in {report.seconds:.1f} s: {counts or 'nothing was asked'}")
+    odd = Counter(finding.odd for finding in report.wrong if finding.odd)
+    quarrel = ", ".join(f"the odd one is {who} in {number}" for who, number in odd.items())
+    lines.append(
+        f"{report.pairs} pairs asked of the proof as well: {quarrel or 'declared, proved and live agree'}"
+    )
     return "\n".join(lines)
 
 
@@ -106,6 +112,7 @@ def as_json(report: Report) -> str:
             "seconds": round(report.seconds, 2),
             "counts": report.counts,
             "leftOut": list(report.left_out),
+            "pairs": report.pairs,
             "cells": [asdict(finding) for finding in report.findings],
         },
         indent=1,

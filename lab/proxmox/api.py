@@ -1,9 +1,9 @@
 """The lab's Proxmox API: `fakepve` with what the real provider needs and finds missing there.
 
 Owns the differences from `fakepve` (each method says which) and the state's file. It deliberately does not
-act on what it holds: `plane` follows it. What a reader would get wrong: tasks end before their request is
-answered (`time_scale` 0), so the file written after a request is never in the middle of anything, and it is
-written *before* the answer, so nothing that a client was told is lost to a kill.
+act on what it holds: `plane` follows it, rules included. What a reader would get wrong: tasks end before
+their request is answered (`time_scale` 0), so the file written after a request is never in the middle of
+anything, and it is written *before* the answer, so nothing that a client was told is lost to a kill.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fakepve.qemu import DRIVE_KEY, NEW_DISK, join_drive, split_drive, with_mac
 from fakepve.routing import param_error
 
 from lab.daemon import write
+from lab.proxmox.firewall import ruleset
 from lab.proxmox.guests import Guest, read_guest
 
 NODE = "pve1"
@@ -56,11 +57,13 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         else:
             self._add_template()
 
-    def guests(self, bridge: str) -> list[Guest]:
-        """Return the started machines, their cards plugged in if the node has this bridge."""
+    def guests(self, bridge: str) -> dict[Guest, str]:
+        """Return the started machines with their rules, cards plugged in if the node has this bridge."""
         bridges = {bridge} & set(self.networks)
         running = [vm for vm in self.vms if vm.status == "running"]
-        return [read_guest(vm.vmid, vm.name, vm.config, bridges) for vm in running]
+        found = [read_guest(vm.vmid, vm.name, vm.config, bridges) for vm in running]
+        datacenter = self.firewall_config("cluster")
+        return {one: ruleset(one, datacenter, self.firewall_config("vm", vmid=one.vmid)) for one in found}
 
     # ------------------------------------------------------------ state
 

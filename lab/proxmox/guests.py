@@ -63,6 +63,11 @@ class Guest:
         """Name of the network namespace that stands for the machine."""
         return f"vm-{self.vmid}"
 
+    @property
+    def filter(self) -> str:
+        """Name of the namespace between the switch and the machine, where its firewall acts."""
+        return f"fw-{self.vmid}"
+
     def tap(self, nic: Nic) -> str:
         """Name of the card's end on the switch, Proxmox's own."""
         return f"tap{self.vmid}i{nic.index}"

@@ -1,9 +1,11 @@
 """The data plane: for each started machine a namespace on its VLANs, with the service's ports answering.
 
-Owns the namespaces `vm-<id>`, their switch ports and the servers inside, recorded below `RUN/guests`. It
-deliberately takes no notice of how a machine came to be: `follow` is handed what should be and makes it so.
-What a reader would get wrong: a guest's record is written empty before anything is made and filled after
-everything is, so what a kill left half-made is known, removed and built again.
+Owns the namespaces `vm-<id>`, the filter namespaces `fw-<id>` before them, their switch ports and the servers
+inside, recorded below `RUN/guests`. It deliberately takes no notice of how a machine came to be: `follow` is
+handed what should be and makes it so. What a reader would get wrong: a guest's record is written empty before
+anything is made and filled after everything is, so what a kill left half-made is known, removed and built
+again. And as on Proxmox the rules are outside the guest: each card's frames cross a bridge of the filter
+namespace, whose IP rules judge them (`bridge-nf-call-iptables`, as pve-firewall has it).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +30,24 @@ _NOBODY = 65534
 _log = logging.getLogger("plane")
 
 
-def follow(bridge: str, wanted: Iterable[Guest]) -> None:
-    """Make the namespaces be what is wanted; one guest's fault is logged and leaves the others be."""
+def follow(bridge: str, wanted: Mapping[Guest, str]) -> None:
+    """Make guests and their rules be what is wanted; one guest's fault is logged and leaves the others be."""
     present = {vmid: _built(vmid) for vmid in _recorded()}
     stale, build = changes(wanted, present)
     for vmid in stale:
         _remove(vmid)
         _log.info("vm-%d: off", vmid)
-    for guest in build:
+    for guest, rules in wanted.items():
         try:
-            _build(bridge, guest)
+            if guest in build:
+                _build(bridge, guest, rules)
+                _log.info("%s: on, %s", guest.namespace, guest)
+            elif rules != _held(guest.vmid).get("rules"):
+                _filter(guest, rules)
+                write(_record(guest.vmid), json.dumps(_held(guest.vmid) | {"rules": rules}))
+                _log.info("%s: other rules", guest.namespace)
         except LabError as fault:
             _log.error("%s: %s", guest.namespace, fault)
-        else:
-            _log.info("%s: on, %s", guest.namespace, guest)
 
 
 def clear() -> None:
@@ -55,13 +61,21 @@ def status() -> dict[int, str | None]:
     return {vmid: _built(vmid) for vmid in _recorded()}
 
 
-def _build(bridge: str, guest: Guest) -> None:
+def _build(bridge: str, guest: Guest, rules: str) -> None:
     ns, record = guest.namespace, _record(guest.vmid)
-    if Path("/run/netns", ns).exists():
-        raise LabError(f"namespace {ns}: not made by this lab; remove it or give the machine another id")
+    for name in (ns, guest.filter):
+        if Path("/run/netns", name).exists():
+            raise LabError(
+                f"namespace {name}: not made by this lab; remove it or give the machine another id"
+            )
     write(record, "{}")
-    run(["ip", "netns", "add", ns], f"namespace {ns}")
+    for name in (ns, guest.filter):
+        run(["ip", "netns", "add", name], f"namespace {name}")
     run(["ip", "-n", ns, "link", "set", "lo", "up"], f"loopback of {ns}")
+    calls = [f"net.bridge.bridge-nf-call-{tables}=1" for tables in ("iptables", "ip6tables")]
+    run(["ip", "netns", "exec", guest.filter, "sysctl", "-q", *calls], f"filters of {guest.filter}")
+    # Before the first card is plugged in, or frames would pass unjudged.
+    _filter(guest, rules)
     for nic in guest.nics:
         _plug(bridge, guest, nic)
     # Its servers are nobody's and still bind the low ports that the services have.
@@ -72,13 +86,27 @@ def _build(bridge: str, guest: Guest) -> None:
     folder.mkdir(exist_ok=True)
     os.chown(folder, _NOBODY, _NOBODY)
     processes = [_start(ns, server, folder / "log") for server in servers.of(guest, folder)]
-    write(record, json.dumps({"guest": str(guest), "processes": processes}))
+    write(record, json.dumps({"guest": str(guest), "rules": rules, "processes": processes}))
+
+
+def _filter(guest: Guest, rules: str) -> None:
+    """Put the rules in force, all at once."""
+    run(["ip", "netns", "exec", guest.filter, "nft", "--file", "-"], f"rules of {guest.filter}", stdin=rules)
 
 
 def _plug(bridge: str, guest: Guest, nic: Nic) -> None:
+    """Join switch, filter and guest: tap<id>i<n> - net<n>, bridged to card<n> - eth<n>."""
     ns, tap, card = guest.namespace, guest.tap(nic), f"eth{nic.index}"
+    inside = ["ip", "-n", guest.filter, "link"]
+    between, net, inner = f"fwbr{nic.index}", f"net{nic.index}", f"card{nic.index}"
+    run([*inside, "add", between, "type", "bridge", "mcast_snooping", "0"], f"bridge of {tap}")
+    run(["ip", "link", "add", tap, "type", "veth", "peer", "name", net, "netns", guest.filter], f"card {tap}")
     pair = ["type", "veth", "peer", "name", card, "address", nic.mac, "netns", ns]
-    run(["ip", "link", "add", tap, *pair], f"card {tap}")
+    run([*inside, "add", inner, *pair], f"card {tap}")
+    for port in (net, inner):
+        run([*inside, "set", port, "master", between], f"card {tap}")
+    for link in (between, net, inner):
+        run([*inside, "set", link, "addrgenmode", "none", "up"], f"card {tap}")
     switch.untouched_checksums(tap)
     switch.untouched_checksums(card, namespace=ns)
     if nic.address:
@@ -123,17 +151,22 @@ def _remove(vmid: int) -> None:
                 process.end()
     for tap in Path("/sys/class/net").glob(f"tap{vmid}i*"):
         switch.unplug(tap.name)
-    if Path("/run/netns", ns).exists():
-        run(["ip", "netns", "del", ns], f"namespace {ns}")
+    for name in (ns, f"fw-{vmid}"):
+        if Path("/run/netns", name).exists():
+            run(["ip", "netns", "del", name], f"namespace {name}")
     shutil.rmtree(_record(vmid).with_suffix(""), ignore_errors=True)
     _record(vmid).unlink()
 
 
 def _built(vmid: int) -> str | None:
     """Return the guest as it was built, None when that never finished or one of its servers is gone."""
-    held: dict[str, Any] = json.loads(_record(vmid).read_text())
+    held = _held(vmid)
     processes = [Process(pid=pid, started=started) for pid, started in held.get("processes", [])]
     return held.get("guest") if all(process.alive() for process in processes) else None
+
+
+def _held(vmid: int) -> dict[str, Any]:
+    return dict(json.loads(_record(vmid).read_text()))
 
 
 def _record(vmid: int) -> Path:

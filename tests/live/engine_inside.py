@@ -39,6 +39,7 @@ def machine() -> dict[str, list[str]]:
     return {
         "rules": [line for line in firewall if re.match(r"-A|:DOCKER|:.* DROP", line)],
         "switches": [file.read_text() for file in engine.SWITCHES if file.exists()],
+        "tables": engine._tables(),
         "links": run(["ip", "-brief", "link"], "ip").splitlines(),
         "routes": run(["ip", "route", "show", "table", "all"], "ip").splitlines(),
         "mounts": [point for point in mounts if point.startswith(ours)],

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import paths
+from lab import engine, paths
 from lab.images import IMAGES
+from lab.proxmox import packages
 
 APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
 PREPARE = f"""
@@ -32,6 +33,8 @@ shift
 @pytest.mark.timeout(1800)
 def test_engine_and_images(tmp_path: Path) -> None:
     """Every test of `engine_inside` passes where nothing but this project is."""
+    engine._install(print)
+    packages.install(print)
     for image in IMAGES:
         for part in image.parts:
             part.get(print)

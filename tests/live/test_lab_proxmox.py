@@ -26,6 +26,7 @@ PREFIXES = [IPv4Network(f"10.213.{vlan}.0/24") for vlan in (10, 20, 30)]
 VLANS = (10, 20, 30)
 NODE = "/nodes/pve1"
 FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=1).read().decode())"
+ASK = "import asyncio, sys; from verify.agent import attempt; print(asyncio.run(attempt(eval(sys.argv[1]))))"
 _ids = itertools.count(501)
 
 
@@ -112,9 +113,14 @@ def fetch(url: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def pings(address: str) -> bool:
-    """Whether the address answers the probe."""
-    return command("ip", "netns", "exec", "probe", "ping", "-c1", "-W1", address).returncode == 0
+def pings(address: str, namespace: str = "probe") -> bool:
+    """Whether the address answers an echo request from a namespace."""
+    return asked(namespace, {"kind": "icmp", "address": address}) == "open"
+
+
+def asked(namespace: str, ask: dict[str, Any]) -> str:
+    """What the probe's agent finds out in a namespace: open, refused, silent or unreachable."""
+    return command("ip", "netns", "exec", namespace, sys.executable, "-c", ASK, repr(ask)).stdout.strip()
 
 
 def namespaces() -> set[str]:
@@ -192,9 +198,8 @@ def test_site_is_nginx_on_its_vlan_only() -> None:
         assert users == {65534}
         # Moved into VLAN 10's range, the other machine is still on VLAN 20.
         command("ip", "-n", f"vm-{other}", "address", "add", "10.213.10.250/24", "dev", "eth0")
-        reach = ["ip", "netns", "exec", f"vm-{other}", "ping", "-c1", "-W1"]
-        assert command(*reach, address).returncode != 0
-        assert command(*reach, "10.213.20.2").returncode == 0
+        assert not pings(address, f"vm-{other}")
+        assert pings("10.213.20.2", f"vm-{other}")
 
 
 def test_retag_moves_the_machine() -> None:
@@ -224,6 +229,66 @@ def test_stopped_machine_is_gone_and_comes_back() -> None:
         assert [pid for pid in running if Process.of(pid)] == []
         ask("POST", f"{NODE}/qemu/{vmid}/status/start")
         answering(address)
+
+
+def switch_on(vmid: int, **own: Any) -> None:
+    """Turn the firewall on at datacenter and guest; the card of `configure` has it on."""
+    ask("PUT", "/cluster/firewall/options", enable=1)
+    ask("PUT", f"{NODE}/qemu/{vmid}/firewall/options", enable=1, **own)
+
+
+def test_the_firewall_acts_and_is_followed() -> None:
+    """Three switches, rules, policies and filters act on packets, and every change of them is followed."""
+    with machine("site-1", 10) as (vmid, address):
+        answering(address)
+        web, out = {"kind": "tcp", "address": address, "port": 80}, {"kind": "icmp", "address": "10.213.10.2"}
+        guest = f"vm-{vmid}"
+        own = f"{NODE}/qemu/{vmid}/firewall"
+        switch_on(vmid, policy_out="DROP")
+        eventually("in and out dropped", lambda: asked("probe", web) == "silent" and not pings(address), 10)
+        assert asked(guest, out) == "silent"
+        ask(
+            "POST",
+            f"{own}/rules",
+            type="in",
+            action="ACCEPT",
+            source="10.213.10.2",
+            proto="tcp",
+            dport="80",
+            enable=1,
+        )
+        eventually("port 80 open", lambda: asked("probe", web) == "open", 10)
+        assert not pings(address)
+        ask("PUT", f"{own}/rules/0", source="10.213.10.3")
+        eventually("open to another alone", lambda: asked("probe", web) == "silent", 10)
+        for path, on, off in (
+            ("/cluster/firewall/options", {"enable": 1}, {"enable": 0}),
+            (f"{own}/options", {"enable": 1}, {"enable": 0}),
+        ):
+            ask("PUT", path, **off)
+            eventually(f"open with {path} off", lambda: asked("probe", web) == "open", 10)
+            ask("PUT", path, **on)
+            eventually(f"shut with {path} on", lambda: asked("probe", web) == "silent", 10)
+        net0 = ask("GET", f"{NODE}/qemu/{vmid}/config")["net0"]
+        ask("PUT", f"{NODE}/qemu/{vmid}/config", net0=net0.replace("firewall=1", "firewall=0"))
+        eventually("open with the card's switch off", lambda: asked("probe", web) == "open", 10)
+
+
+def test_a_guest_cannot_pass_for_another() -> None:
+    """With MAC and IP filter on, a guest's frames from another address go nowhere, ARP included."""
+    with machine("jellyfin", 20) as (vmid, address):
+        answering(address)
+        guest, other = f"vm-{vmid}", "10.213.20.250"
+        own = f"{NODE}/qemu/{vmid}/firewall"
+        ask("POST", f"{own}/ipset", name="ipfilter-net0")
+        ask("POST", f"{own}/ipset/ipfilter-net0", cidr=address)
+        command("ip", "-n", guest, "address", "add", f"{other}/24", "dev", "eth0")
+        assert pings(other)
+        switch_on(vmid, policy_in="ACCEPT", ipfilter=1, macfilter=1)
+        eventually("the other address gone", lambda: not pings(other), 10)
+        assert pings(address)
+        command("ip", "-n", guest, "link", "set", "eth0", "address", "02:00:00:00:00:01")
+        eventually("the other hardware address gone", lambda: not pings(address), 10)
 
 
 def test_dead_server_comes_back() -> None:

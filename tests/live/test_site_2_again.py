@@ -115,3 +115,5 @@ def test_down_leaves_nothing(site: Site, before: Snapshot) -> None:
     done = make("down")
     assert done.returncode == 0, done.stdout[-3000:]
     assert asdict(Snapshot.take()) == asdict(before)
+    gone = make("verify")
+    assert (gone.returncode, "Is the stack up (`make up`)" in gone.stdout) == (2, True), gone.stdout

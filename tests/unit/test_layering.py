@@ -10,7 +10,7 @@ ALLOWED = {
     "topology": {"topology"},
     "components": {"components", "topology"},
     "policies": {"policies", "topology"},
-    "verify": {"verify", "topology"},
+    "verify": {"verify", "policies", "topology"},
     "__main__.py": {"components", "topology"},
 }
 PROVIDERS = {"pulumi", "pulumi_docker", "pulumi_proxmoxve", "pulumi_command", "pulumi_policy"}

@@ -12,10 +12,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import view
+from tests.policies.sound import Stack, sound
 from topology.config import from_file
 from topology.model import Port, Topology
+from topology.reachability import Reachability
 from verify import __main__ as command
-from verify import local, namespaces, probe, report
+from verify import host, local, namespaces, probe, proof, report
 from verify.driver import Answers, Ask, ProbeError
 from verify.expect import Address, Cell, Expected, Kind, Place, alive, cells, declared_zones, guest
 from verify.judge import NOT_THERE, OPEN, Finding, Seen, Verdict, judge
@@ -267,11 +272,16 @@ def test_a_network_joined_by_hand_is_named(world: World) -> None:
         replace(p, addresses=(*p.addresses, stray)) if p.name == "loki" else p for p in world.places
     ]
     world.change = answer("traefik", IPv4Address("172.30.1.77"), OPEN, 3100)
-    (line,) = lines(world, Verdict.DISAGREES)
-    assert line == (
-        "traefik -> loki:3100/tcp at 172.30.1.77 on frontend: expected DENIED, got ALLOWED "
-        "(likely cause: loki is on frontend, which nobody declared)"
-    )
+    assert lines(world, Verdict.DISAGREES) == [
+        (
+            "traefik -> loki:3100/tcp at 172.30.1.77 on frontend: expected DENIED, got ALLOWED "
+            "(likely cause: loki is on frontend, which nobody declared)"
+        ),
+        (
+            "loki is on frontend: expected no such thing, got one "
+            "(likely cause: it was joined to that network by hand)"
+        ),
+    ]
 
 
 def test_a_port_published_by_hand_is_named(world: World) -> None:
@@ -378,6 +388,26 @@ def test_routes(world: World, mark: str, said: object, words: str) -> None:
     assert words in line
 
 
+def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:
+    """A guest that listens on one port more fails the run, though its firewall holds."""
+    world.places = [
+        replace(p, extra=(Port(number=9999),)) if p.name == "jellyfin" else p for p in world.places
+    ]
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert line.startswith("jellyfin listens on 9999/tcp: expected no such thing, got one")
+
+
+def test_a_leg_that_nobody_declared_is_seen(world: World) -> None:
+    """A container on one network more fails the run, though nothing opens."""
+    leg = Address(network="edge", ip=IPv4Address("172.30.0.99"))
+    world.places = [
+        replace(p, addresses=(*p.addresses, leg)) if p.name == "prometheus" else p for p in world.places
+    ]
+    told = [line for line in lines(world, Verdict.DISAGREES) if line.startswith("prometheus is on edge:")]
+    assert len(told) == 1
+    assert "it was joined to that network by hand" in told[0]
+
+
 def test_a_service_without_a_page_is_seen(world: World) -> None:
     """A route is not right because both ends fail alike."""
     world.change = lambda _who, ask: "refused" if ask.id == "page:site-1.homelab.localhost" else None
@@ -397,9 +427,10 @@ def test_report_of_a_sound_network(world: World) -> None:
     assert "✗" not in text.split("\n", 1)[1]
     row = next(line for line in text.splitlines() if line.startswith("  grafana "))
     assert set(row.split()[1:]) <= set("✓·○")
-    assert text.splitlines()[-2:] == [
+    assert text.splitlines()[-3:] == [
         "not asked: x: reason",
         f"{len(found.findings)} cells in 1.5 s: {found.counts['agrees']} agrees, {found.counts['free']} free",
+        "0 pairs asked of the proof as well: declared, proved and live agree",
     ]
     assert found.good
 
@@ -441,6 +472,54 @@ def test_nothing_asked_is_not_good() -> None:
     empty = report.Report(stack="dev", seconds=0, findings=[])
     assert not empty.good
     assert "nothing was asked" in report.text(empty)
+
+
+def opened(stack: Stack) -> None:
+    """Put Traefik on query, where Loki is."""
+    stack.inputs("container", "traefik")["networksAdvanced"].append({"name": "query"})
+
+
+def closed(stack: Stack) -> None:
+    """Take away every rule of Site-1's group."""
+    stack.inputs("group", "site-1")["rules"] = []
+
+
+@pytest.mark.parametrize(
+    ("cell", "change", "live", "odd"),
+    [
+        ("traefik -> loki:3100/tcp", None, OPEN, "the live network"),
+        ("traefik -> site-1:80/tcp", None, "silent", "the live network"),
+        ("traefik -> loki:3100/tcp", opened, None, "the proof"),
+        ("traefik -> site-1:80/tcp", closed, None, "the proof"),
+        ("traefik -> loki:3100/tcp", opened, OPEN, "the declaration"),
+        ("traefik -> site-1:80/tcp", closed, "silent", "the declaration"),
+        ("internet -> docker-srv:443/tcp", None, "silent", "the live network"),
+    ],
+)
+def test_the_odd_one_is_named(
+    world: World, cell: str, change: Callable[[Stack], None] | None, live: object, odd: str
+) -> None:
+    """Of the declared flows, the proof and the live network the one that stands alone is told."""
+    wanted = {str(n): question for n, question in enumerate(world.questions)}
+    world.change = lambda _who, ask: live if str(wanted.get(ask.id)) == cell else None
+    stack = sound()
+    if change:
+        change(stack)
+    found, _ = proof.compared(world.findings(), reachability(stack, world.site), world.site)
+    assert {f.odd for f in found if f.what == cell and f.verdict is Verdict.DISAGREES} == {odd}
+
+
+def test_all_three_agree_on_the_sound_site(world: World) -> None:
+    """Nobody is odd where all is as declared; some hundred pairs have all three opinions."""
+    findings = world.findings()
+    found, pairs = proof.compared(findings, reachability(sound(), world.site), world.site)
+    assert found == findings
+    assert pairs > 300
+
+
+def reachability(stack: Stack, site: Topology) -> Reachability:
+    """What the resources of a stack make possible."""
+    return Graph(tuple(map(view, stack.resources)), Declared.of(site)).reachability
 
 
 def test_only_the_sites_addresses_are_asked(site: Topology) -> None:
@@ -587,7 +666,7 @@ def test_only_root_may(root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 def test_a_stack_that_is_down_says_so(root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Where no container of the stack runs, nothing is probed and nothing is made."""
-    root.setattr(local, "_containers", lambda: [container("loki", {})])
+    root.setattr(host, "containers", lambda: [container("loki", {})])
     root.setattr(namespaces, "run", lambda *words: pytest.fail(f"ran {words}"))
     assert command.main([]) == 2
     assert capsys.readouterr().err == "stack dev: down, none of its containers runs; run `make up`\n"

@@ -1,0 +1,331 @@
+"""What somebody does to the live network behind Pulumi's back, and what the probe has to say of it.
+
+Each is made on the running dev stack. Those without `undo` change things that Pulumi owns: the next `make up`
+puts them right. They come in rounds of such as do not hide one another.
+"""
+
+# ruff: noqa: D103  # a sabotage's name says what is done
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from lab import paths, proxmox, tls
+from tests.live.site import PROJECT, Site, command
+from topology import host_rules
+from topology.config import from_file
+
+TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")
+NODE = "nodes/pve1/qemu"
+CATCH_ALL = """\
+http:
+  routers: {stray: {rule: "PathPrefix(`/`)", entryPoints: [websecure], service: stray, priority: 1}}
+  services: {stray: {loadBalancer: {servers: [{url: "http://10.10.10.11:80"}]}}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sabotage:
+    """`lines` are what the probe has to print: how a line begins, and what it says as well."""
+
+    do: Callable[[Site], object]
+    lines: tuple[tuple[str, str], ...]
+    undo: Callable[[Site], object] | None = None
+
+    def __str__(self) -> str:
+        return self.do.__name__
+
+
+ROUNDS: dict[str, list[Sabotage]] = {}
+
+
+def sabotage(
+    number: str, line: str, cause: str, *more: tuple[str, str], undo: Callable[[Site], object] | None = None
+) -> Callable[[Callable[[Site], object]], Callable[[Site], object]]:
+    """Register what is done in a round."""
+
+    def register(do: Callable[[Site], object]) -> Callable[[Site], object]:
+        ROUNDS.setdefault(number, []).append(Sabotage(do=do, lines=((line, cause), *more), undo=undo))
+        return do
+
+    return register
+
+
+def api(method: str, path: str, **form: Any) -> Any:
+    """Ask the Proxmox API, as somebody at its web page does."""
+    answer = requests.request(
+        method,
+        f"{proxmox.URL}/api2/json/{path}",
+        data=form or None,
+        headers={"Authorization": f"PVEAPIToken={proxmox.token()}"},
+        verify=str(tls.bundle()),
+        timeout=10,
+    )
+    assert answer.ok, answer.text
+    return answer.json()["data"]
+
+
+def set_options(vm: int, **options: Any) -> None:
+    """Change a guest's firewall options."""
+    api("PUT", f"{NODE}/{vm}/firewall/options", **options)
+
+
+def change_card(vm: int, old: str, new: str) -> None:
+    """Change a word of a guest's network card."""
+    card = api("GET", f"{NODE}/{vm}/config")["net0"]
+    assert old in card
+    api("PUT", f"{NODE}/{vm}/config", net0=card.replace(old, new))
+
+
+def inside(vm: int, *words: str) -> None:
+    """Run a program in a guest's network namespace."""
+    done = command("ip", "netns", "exec", f"vm-{vm}", *words)
+    assert done.returncode == 0, done.stdout
+
+
+def switch(*words: str) -> None:
+    """Change the switch itself."""
+    done = command("ovs-vsctl", f"--db=unix:{paths.RUN}/ovs/db.sock", "--timeout=10", *words)
+    assert done.returncode == 0, done.stdout
+
+
+def image(service: str) -> str:
+    """The image of a container service."""
+    return str(TOPOLOGY.services[service].image)  # type: ignore[union-attr]
+
+
+# ------------------------------------------------------------------------------------------- containers
+
+
+@sabotage("containers", "✗ traefik -> loki:3100/tcp", "loki is on frontend, which nobody declared")
+def loki_joins_frontend(site: Site) -> None:
+    site.docker("network", "connect", "frontend", "loki")
+
+
+@sabotage("containers", "✗ prometheus is on edge", "joined to that network by hand")
+def prometheus_joins_edge(site: Site) -> None:
+    site.docker("network", "connect", "edge", "prometheus")
+
+
+@sabotage("containers", "✗ promtail -> loki:3100/tcp", "promtail runs, but on none of its networks")
+def promtail_leaves_backend(site: Site) -> None:
+    site.docker("network", "disconnect", "backend", "promtail")
+
+
+@sabotage("containers", "✗ traefik -> jellyfin:8096/tcp", "dropped on the way")
+def the_ingress_loses_a_leg(site: Site) -> None:
+    site.docker("network", "disconnect", "vlan20", "traefik")
+
+
+@sabotage("containers", "✗ prometheus -> cadvisor:8080/tcp", "cadvisor does not run")
+def cadvisor_is_stopped(site: Site) -> None:
+    site.docker("stop", "cadvisor")
+
+
+@sabotage("containers", "✗ prometheus -> node-exporter:9100/tcp", "node-exporter does not run")
+def node_exporter_is_removed(site: Site) -> None:
+    site.docker("rm", "--force", "node-exporter")
+
+
+@sabotage("containers", "✗ loki -> docker-srv:", "own rules are missing or changed")
+def the_host_lets_backend_in(_site: Site) -> None:
+    name = host_rules.table(TOPOLOGY)
+    done = command("nft", f'insert rule {name} input iifname "br-backend" accept')
+    assert done.returncode == 0, done.stdout
+
+
+# ------------------------------------------------------------------------------------------ guests' rules
+
+
+@sabotage("rules", "✗ stranger@wordpress -> site-1:80/tcp", "is it on at datacenter, guest and card?")
+def a_guests_firewall_is_off(_site: Site) -> None:
+    set_options(101, enable=0)
+
+
+@sabotage("rules", "✗ stranger@wordpress -> site-2:80/tcp", "is it on at datacenter, guest and card?")
+def a_cards_firewall_is_off(_site: Site) -> None:
+    change_card(102, "firewall=1", "firewall=0")
+
+
+@sabotage("rules", "✗ stranger@apps -> jellyfin:8096/tcp", "lets in more than its flows name")
+def a_rule_is_widened(_site: Site) -> None:
+    api("PUT", "cluster/firewall/groups/jellyfin/0", delete="source")
+
+
+@sabotage("rules", "✗ traefik -> stirling-pdf:8080/tcp", "a rule is missing or too narrow")
+def a_rule_is_put_before_the_others(_site: Site) -> None:
+    api("POST", f"{NODE}/202/firewall/rules", type="in", action="DROP", enable=1)
+
+
+@sabotage("rules", "✗ traefik -> vaultwarden:80/tcp", "a rule is missing or too narrow")
+def a_rule_is_deleted(_site: Site) -> None:
+    api("DELETE", "cluster/firewall/groups/vaultwarden/0")
+
+
+@sabotage("rules", "✗ vaultwarden -> traefik:443/tcp", "is its output policy DROP?")
+def what_a_guest_sends_is_accepted(_site: Site) -> None:
+    set_options(301, policy_out="ACCEPT")
+
+
+# ------------------------------------------------------------------------------------------------ guests
+
+
+@sabotage("guests", "✗ stranger@wordpress -> site-2:80/tcp", "is it on at datacenter, guest and card?")
+def the_datacenters_firewall_is_off(_site: Site) -> None:
+    api("PUT", "cluster/firewall/options", enable=0)
+
+
+@sabotage("guests", "✗ traefik -> site-1:80/tcp", "dropped on the way")
+def a_guest_moves_to_another_vlan(_site: Site) -> None:
+    change_card(101, "tag=10", "tag=30")
+
+
+@sabotage("guests", "✗ site-2 -> traefik:443/tcp at 10.10.20.2", "is its output policy DROP?")
+def a_guest_gets_a_second_card(_site: Site) -> None:
+    api("PUT", f"{NODE}/102/config", net1="virtio,bridge=vmbr1,tag=20", ipconfig1="ip=10.10.20.99/24")
+
+
+@sabotage("guests", "✗ traefik -> jellyfin:8096/tcp", "jellyfin does not run")
+def a_guest_is_deleted(_site: Site) -> None:
+    api("POST", f"{NODE}/201/status/stop")
+    api("DELETE", f"{NODE}/201/")
+
+
+@sabotage("guests", "✗ traefik -> stirling-pdf:8080/tcp", "stirling-pdf does not run")
+def a_guest_is_stopped(_site: Site) -> None:
+    api("POST", f"{NODE}/202/status/stop")
+
+
+# ---------------------------------------------------------------------------------------------- identity
+
+
+@sabotage("identity", "✗ traefik -> site-1:80/tcp", "a rule is missing or too narrow")
+def the_ingresss_alias_is_another_address(_site: Site) -> None:
+    api("PUT", "cluster/firewall/aliases/ingress-vlan10", cidr="10.10.10.99", name="ingress-vlan10")
+
+
+@sabotage("identity", "✗ traefik -> vaultwarden:80/tcp", "")
+def a_guests_own_address_is_not_allowed(_site: Site) -> None:
+    api("DELETE", f"{NODE}/301/firewall/ipset/ipfilter-net0/10.10.30.11")
+
+
+@sabotage("identity", "✗ stirling-pdf -> jellyfin:8096/tcp", "is it on at datacenter, guest and card?")
+def a_guest_passes_for_the_ingress(_site: Site) -> None:
+    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it."""
+    set_options(202, policy_out="ACCEPT", ipfilter=0, macfilter=0)
+    api("DELETE", f"{NODE}/202/firewall/ipset/ipfilter-net0", force=1)
+    inside(202, "ip", "address", "add", "10.10.20.2/24", "dev", "eth0")
+    inside(202, "ip", "route", "replace", "10.10.20.0/24", "dev", "eth0", "src", "10.10.20.2")
+
+
+@sabotage("identity", "✗ traefik -> docker-srv:*/tcp", "own rules are missing or changed")
+def the_hosts_rules_are_flushed(_site: Site) -> None:
+    assert command("sh", "-c", host_rules.remove(TOPOLOGY)).returncode == 0
+
+
+# ------------------------------------------------------------------- what Pulumi does not own, undone by hand
+
+
+def _remove_rogue(site: Site) -> None:
+    site.docker("rm", "--force", "rogue")
+
+
+@sabotage(
+    "strangers", "✗ internet -> docker-srv:8099/tcp", "a container publishes this port", undo=_remove_rogue
+)
+def a_stranger_publishes_a_port(site: Site) -> None:
+    words = ("--name", "rogue", "--network", "edge", "--publish", "8099:9100")
+    site.docker("run", "--detach", *words, image("node-exporter"))
+
+
+def _remove_newcomer(site: Site) -> None:
+    site.docker("rm", "--force", "newcomer")
+
+
+@sabotage(
+    "strangers",
+    "✗ newcomer -> loki:3100/tcp",
+    "newcomer is on backend, which nobody declared",
+    undo=_remove_newcomer,
+)
+def a_stranger_joins_backend(site: Site) -> None:
+    words = ("--name", "newcomer", "--network", "backend", "--expose", "80")
+    site.docker("run", "--detach", *words, image("prometheus-ui"))
+
+
+def _leave_vault(site: Site) -> None:
+    site.docker("network", "disconnect", "vlan30", "grafana")
+
+
+@sabotage(
+    "strangers",
+    "✗ stranger@vault -> grafana:3000/tcp",
+    "grafana is on vault, which nobody declared",
+    undo=_leave_vault,
+)
+def grafana_joins_vaultwardens_vlan(site: Site) -> None:
+    site.docker("network", "connect", "vlan30", "grafana")
+
+
+def _remove_route(site: Site) -> None:
+    site.docker("exec", "traefik", "rm", "/etc/traefik/dynamic/stray.yml")
+    site.docker("restart", "traefik")
+
+
+@sabotage(
+    "strangers", "✗ https, a host name without a route", "a route catches every host name", undo=_remove_route
+)
+def a_route_is_added_by_hand(site: Site) -> None:
+    subprocess.run(
+        ["docker", "exec", "--interactive", "traefik", "sh", "-c", "cat > /etc/traefik/dynamic/stray.yml"],
+        input=CATCH_ALL, text=True, check=True, env={**site.environment},
+    )  # fmt: skip
+    site.docker("restart", "traefik")
+
+
+_listeners: list[subprocess.Popen[bytes]] = []
+
+
+def _end_listener(_site: Site) -> None:
+    listener = _listeners.pop()
+    listener.kill()
+    listener.wait()
+
+
+@sabotage(
+    "strangers", "✗ jellyfin listens on 9999/tcp", "no port of the service declares", undo=_end_listener
+)
+def a_guest_listens_on_one_port_more(_site: Site) -> None:
+    program = "import socket, time; s = socket.create_server(('', 9999)); print(flush=True); time.sleep(300)"
+    words = ["ip", "netns", "exec", "vm-201", sys.executable, "-c", program]
+    listener = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert listener.stdout
+    assert listener.stdout.readline()
+    _listeners.append(listener)
+
+
+def _plug(_site: Site) -> None:
+    command("ip", "link", "set", "tap301i0", "up")
+
+
+CUT_OFF = ("? ", "no packet of vaultwarden was seen to pass in this run")
+
+
+@sabotage("strangers", "✗ traefik -> vaultwarden:80/tcp", "dropped on the way", CUT_OFF, undo=_plug)
+def a_cable_is_pulled(_site: Site) -> None:
+    command("ip", "link", "set", "tap301i0", "down")
+
+
+def _retag(_site: Site) -> None:
+    switch("set", "port", "tap102i0", "tag=10")
+
+
+@sabotage("strangers", "✗ traefik -> site-2:80/tcp", "dropped on the way", undo=_retag)
+def a_port_of_the_switch_is_retagged(_site: Site) -> None:
+    switch("set", "port", "tap102i0", "tag=30")

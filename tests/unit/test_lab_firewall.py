@@ -1,0 +1,131 @@
+"""The lab's translation of what the API holds into rules on the wire, rule by rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lab.proxmox.firewall import ruleset
+from lab.proxmox.guests import Guest, read_nic
+
+MAC = "bc:24:11:00:00:65"
+
+
+def guest(net: str = "bridge=vmbr1,firewall=1,tag=10") -> Guest:
+    """A machine with one card."""
+    return Guest(vmid=101, name="site-1", nics=(read_nic(0, f"virtio={MAC},{net}"),))
+
+
+def level(**options: Any) -> dict[str, Any]:
+    """One level of the firewall: on, unless said otherwise, and empty."""
+    return {"options": {"enable": 1, **options}, "rules": [], "aliases": {}, "ipset": {}, "groups": {}}
+
+
+def chain(text: str, name: str) -> list[str]:
+    """The rules of a chain, its hook left out."""
+    (body,) = [part.partition("}\n")[0] for part in text.split(f"chain {name} {{\n")[1:]]
+    lines = [line.strip() for line in text.split(f"chain {name} {{\n")[1].splitlines()]
+    assert body
+    return [line for line in lines[: lines.index("}")] if not line.startswith("type ")]
+
+
+@pytest.mark.parametrize(
+    ("datacenter", "own", "net"),
+    [
+        (0, 1, "bridge=vmbr1,firewall=1,tag=10"),
+        (1, 0, "bridge=vmbr1,firewall=1,tag=10"),
+        (1, 1, "bridge=vmbr1,tag=10"),
+    ],
+)
+def test_a_switch_that_is_off_leaves_the_card_open(datacenter: int, own: int, net: str) -> None:
+    """Datacenter, guest and card: without any one of them nothing is filtered."""
+    assert ruleset(guest(net), level(enable=datacenter), level(enable=own)) == "flush ruleset\n"
+
+
+def test_defaults_are_proxmoxs_own() -> None:
+    """Switched on and nothing else: in is dropped, out accepted, DHCP passes, another's MAC does not."""
+    text = ruleset(guest(), level(), level())
+    assert chain(text, "in0") == ["udp sport 67 udp dport 68 accept", "drop"]
+    assert chain(text, "out0") == ["udp sport 68 udp dport 67 accept", "accept"]
+    assert f'iifname "card0" ether saddr != {MAC} drop' in text
+
+
+def test_the_ip_filter_pins_packets_and_arp() -> None:
+    """With the IP filter on, a guest sends from the addresses of its set; with an empty set, from none."""
+    own = level(ipfilter=1, dhcp=0, policy_out="DROP")
+    empty = ruleset(guest(), level(), own)
+    own["ipset"]["ipfilter-net0"] = [{"cidr": "10.10.10.11"}]
+    text = ruleset(guest(), level(), own)
+    assert chain(text, "out0") == [
+        "meta nfproto ipv4 ip saddr != { 10.10.10.11 } drop",
+        "meta nfproto ipv6 drop",
+        "drop",
+    ]
+    assert 'iifname "card0" ether type arp arp saddr ip != { 10.10.10.11 } drop' in text
+    assert chain(empty, "out0")[0] == "meta nfproto ipv4 drop"
+    assert 'iifname "card0" ether type arp drop' in empty
+
+
+@pytest.mark.parametrize(
+    ("rule", "lines"),
+    [
+        ({"proto": "tcp", "dport": "80"}, ["meta l4proto tcp th dport { 80 } accept"]),
+        (
+            {"proto": "tcp", "dport": "80,8000:8010", "source": "10.0.0.1,10.0.1.0/24"},
+            ["ip saddr { 10.0.0.1, 10.0.1.0/24 } meta l4proto tcp th dport { 80, 8000-8010 } accept"],
+        ),
+        ({"action": "REJECT", "dest": "10.0.0.1-10.0.0.9"}, ["ip daddr { 10.0.0.1-10.0.0.9 } drop"]),
+        ({"proto": "udp", "sport": "53"}, ["meta l4proto udp th sport { 53 } accept"]),
+        ({"proto": "icmp", "icmp-type": "echo-request"}, ["icmp type echo-request accept"]),
+        ({"macro": "Web"}, ["meta l4proto tcp th dport { 80, 443 } accept"]),
+        (
+            {"macro": "DNS"},
+            ["meta l4proto udp th dport { 53 } accept", "meta l4proto tcp th dport { 53 } accept"],
+        ),
+        ({"source": "dc/Traefik"}, ["ip saddr { 10.9.9.9 } accept"]),
+        (
+            {"source": "+some"},
+            ["ip saddr { 10.1.0.0/16 } ip saddr != { 10.1.2.3 } accept", "ip6 saddr { fd00::/8 } accept"],
+        ),
+        ({"source": "10.0.0.1", "dest": "fd00::1"}, []),
+        ({"source": "dc/nobody"}, []),
+        ({"source": "+nothing"}, []),
+        ({"macro": "Amanda"}, []),
+        ({"dport": "80"}, []),
+        ({"enable": 0}, []),
+        ({"type": "out"}, []),
+        ({"iface": "net1"}, []),
+        ({"iface": "net0"}, ["accept"]),
+    ],
+)  # fmt: skip
+def test_a_rule_on_the_wire(rule: dict[str, Any], lines: list[str]) -> None:
+    """Each kind of match is written as Proxmox means it; what can't be resolved is left out."""
+    datacenter, own = level(), level(dhcp=0)
+    datacenter["aliases"]["traefik"] = {"cidr": "10.9.9.9"}
+    datacenter["ipset"]["some"] = [
+        {"cidr": "10.1.0.0/16"}, {"cidr": "10.1.2.3", "nomatch": 1}, {"cidr": "fd00::/8"}
+    ]  # fmt: skip
+    own["rules"] = [{"type": "in", "action": "ACCEPT", "enable": 1, **rule}]
+    assert chain(ruleset(guest(), datacenter, own), "in0") == [*lines, "drop"]
+
+
+def test_rules_keep_their_order_and_groups_their_place() -> None:
+    """The first match decides, so a group's rules stand where the guest includes it."""
+    datacenter, own = level(), level(dhcp=0, policy_in="ACCEPT")
+    ports = [{"type": "in", "action": "ACCEPT", "enable": 1, "proto": "tcp", "dport": p} for p in "123"]
+    datacenter["groups"]["web"] = [ports[1], {**ports[1], "type": "out"}, {**ports[1], "enable": 0}]
+    own["rules"] = [
+        ports[0],
+        {"type": "group", "action": "web", "enable": 1},
+        {"type": "group", "action": "nobody", "enable": 1},
+        {**ports[2], "action": "DROP"},
+    ]
+    datacenter["ipset"]["blacklist"] = [{"cidr": "192.0.2.1"}]
+    assert chain(ruleset(guest(), datacenter, own), "in0") == [
+        "ip saddr { 192.0.2.1 } drop",
+        "meta l4proto tcp th dport { 1 } accept",
+        "meta l4proto tcp th dport { 2 } accept",
+        "meta l4proto tcp th dport { 3 } drop",
+        "accept",
+    ]

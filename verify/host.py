@@ -1,0 +1,82 @@
+"""What Docker-SRV has that Pulumi's refresh does not read: its own rules, and who is on which network.
+
+Owns these two comparisons with the topology. `python -m verify.host` prints the resources that have to be
+made anew, as the ends of their URNs; `make up` hands them to Pulumi. What a reader would get wrong: a table
+of rules that says something else is as bad as none, since one rule more lets through what nobody declared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from topology import host_rules
+from topology.config import ConfigError, from_file
+from topology.model import Topology
+from verify.driver import ProbeError
+from verify.expect import declared_zones
+from verify.namespaces import run
+
+PROJECT = Path(__file__).resolve().parent.parent
+_REMOTE = ("ssh://", "tcp://", "http://", "https://")
+
+
+def rules_in_force(topology: Topology) -> bool:
+    """Whether the table on this machine is the written one, rule by rule; needs root.
+
+    nftables lists both; the written one in a namespace made for this.
+    """
+    listing = ("nft", "list", "table", *host_rules.table(topology).split())
+    apart = ("unshare", "--net", "sh", "-c", 'nft --file - && exec "$@"', "sh")
+    try:
+        return run(*listing) == run(*apart, *listing, given=host_rules.rules(topology))
+    except ProbeError:
+        return False
+
+
+def containers() -> list[dict[str, Any]]:
+    """Every container of the engine, as `docker inspect` has it; raises ProbeError where that fails."""
+    if os.environ.get("DOCKER_HOST", "").startswith(_REMOTE):
+        raise ProbeError("DOCKER_HOST: Docker-SRV is another machine; run verify there")
+    try:
+        ids = run("docker", "ps", "--all", "--quiet", "--no-trunc").split()
+        return list(json.loads(run("docker", "inspect", *ids))) if ids else []
+    except ProbeError as fault:
+        raise ProbeError(f'{fault}\nIs the stack up (`make up`), and `eval "$(make -s env)"` done?') from None
+
+
+def astray(topology: Topology) -> Iterator[str]:
+    """Declared containers that are on other networks than their own."""
+    joined = {one["Name"].lstrip("/"): set(one["NetworkSettings"]["Networks"]) for one in containers()}
+    for service in topology.containers:
+        zones = declared_zones(topology, service.name)
+        own = {topology.physical(topology.zones[zone].network) for zone in zones}
+        if joined.get(topology.physical(service.name), own) != own:
+            yield service.name
+
+
+def main(words: Sequence[str]) -> int:
+    """Print what has to be made anew, a line each; returns the exit status, 2 for what can't be looked at."""
+    parser = argparse.ArgumentParser(
+        prog="python -m verify.host", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    try:
+        topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml")
+        if not rules_in_force(topology):
+            print("command:local:Command::host-rules")
+        for name in astray(topology):
+            print(f"docker:index/container:Container::{name}")
+    except (ConfigError, ProbeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

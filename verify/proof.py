@@ -1,0 +1,99 @@
+"""What the stack's own resources make possible, beside what is declared and what the live network does.
+
+Owns the third opinion: the reachability of the resources that Pulumi holds, asked about the same pairs, and
+who is the odd one where the three disagree. It sends nothing. What a reader would get wrong: the proof knows
+names and no addresses, so all cells of one pair and port stand together; and it is about what Pulumi made, so
+a change behind Pulumi's back shows in the live network and not here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import view
+from policies.resources import StateError, from_state
+from topology.model import INTERNET, Port, Topology
+from topology.reach_result import How
+from topology.reachability import Reachability
+from verify.driver import ProbeError
+from verify.expect import ICMP, OTHER, Expected, label
+from verify.judge import Finding, Verdict
+from verify.namespaces import run
+
+Pair = tuple[str, str, Port | None]
+_LIVE, _PROOF, _DECLARATION = "the live network", "the proof", "the declaration"
+
+
+def of_stack(stack: str, topology: Topology) -> Reachability:
+    """Ask Pulumi for the stack's resources, and prove from them; raises ProbeError where that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "state.json"
+        run("pulumi", "stack", "export", "--stack", stack, "--file", str(file), "--non-interactive")
+        try:
+            resources = from_state(file)
+        except StateError as error:
+            raise ProbeError(str(error)) from None
+    return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+
+
+def compared(
+    findings: Iterable[Finding], proof: Reachability, topology: Topology
+) -> tuple[list[Finding], int]:
+    """Say who is the odd one in what disagrees, add what only the proof sees, and count the pairs."""
+    found = list(findings)
+    by_pair: defaultdict[Pair, list[Finding]] = defaultdict(list)
+    for finding in found:
+        if pair := _pair(finding, proof, topology):
+            by_pair[pair].append(finding)
+    strange: dict[int, Finding] = {}
+    added: list[Finding] = []
+    for pair, cells in by_pair.items():
+        verdict = proof.evaluate(*pair)
+        # A cell is about packets; what a proxy passes on is judged by its pages.
+        proved = verdict.allowed and not verdict.reasons[0].startswith(How.PROXIED)
+        who = _odd(cells, proved=proved)
+        wrong = [cell for cell in cells if cell.verdict is Verdict.DISAGREES]
+        strange |= {id(cell): replace(cell, odd=who or _LIVE) for cell in wrong}
+        if who == _PROOF:
+            way = (
+                f"ALLOWED via {verdict.trace}" if verdict.allowed else f"DENIED: {'; '.join(verdict.reasons)}"
+            )
+            added.append(
+                replace(cells[0], where="", verdict=Verdict.DISAGREES, odd=who, cause=f"it says {way}")
+            )
+    return [*(strange.get(id(finding), finding) for finding in found), *added], len(by_pair)
+
+
+def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | None:
+    """The pair that a cell is about, its port None for any; None where the proof has no opinion: pages, ICMP,
+    a stranger. From outside Docker-SRV's published ports are the ingress's; of others no resource speaks.
+    """
+    name, text = finding.destination, finding.what.rpartition(":")[2]
+    if not finding.where or text == ICMP or not {finding.source, name} <= proof.names.keys():
+        return None
+    port = None if text == label(OTHER) else Port.parse(text)
+    if name == topology.docker.name:
+        if port is None or finding.source not in {INTERNET, *(zone.name for zone in topology.management)}:
+            return None
+        name = topology.ingress.name
+    return finding.source, name, port
+
+
+def _odd(cells: list[Finding], *, proved: bool) -> str:
+    """Who stands alone, empty where all agree; of neighbours only what the proof excludes is judged."""
+    live = any(cell.open for cell in cells)
+    expected = {cell.expected for cell in cells}
+    declared = Expected.ALLOWED in expected
+    if not declared and Expected.EITHER in expected:
+        return _PROOF if live and not proved else ""
+    if declared == live == proved:
+        return ""
+    if declared == proved:
+        return _LIVE
+    return _PROOF if declared == live else _DECLARATION
