@@ -82,7 +82,7 @@ def resources(config: Mapping[str, object], stack: str = "dev", program: Path = 
     mocks.set_mocks(_Nothing(), project=NAME, stack=stack, preview=False, monitor=monitor)
     pulumi.runtime.set_all_config(
         {
-            key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            key: value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
             for key, value in config.items()
         }
     )

@@ -256,6 +256,16 @@ def test_the_command_answers(
     assert said in capsys.readouterr().out
 
 
+def test_a_stack_file_may_have_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception whose date is not quoted is read as the engine reads it."""
+    keys = "{rule: no-devices, resource: loki, reason: a test of dates, owner: me, expires: 2999-01-01}"
+    text = Path(DEV).read_text(encoding="utf-8")
+    file = tmp_path / "Pulumi.dated.yaml"
+    file.write_text(text.replace("config:", f"config:\n  homelab-network:exceptions: [{keys}]", 1))
+    assert command.main(["judge", str(file)]) == 1
+    assert "no-devices for loki: sets nothing aside" in capsys.readouterr().out
+
+
 def state(folder: Path, *, project: str = "homelab-network", leave_out: str = "") -> Path:
     """An exported state of the sound stack, perhaps without one resource."""
     resources = [
