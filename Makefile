@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview down verify test lint unit live bench tools env lock
+.PHONY: help up preview diff down verify test lint unit live bench tools env lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -18,6 +18,10 @@ up: $(READY) ## bring the stack up and show who may reach whom (the lab of STACK
 
 preview: $(READY) ## judge what `make up` would do; needs neither root nor Docker nor Proxmox
 	@$(LAB) preview --stack $(STACK)
+
+diff: $(READY) ## flows that this tree opens and closes against BASE=<branch, tag or commit>, and findings
+	@$(VENV)/bin/python -m policies.command review $(if $(MARKDOWN),--markdown '$(MARKDOWN)') \
+		$(if $(SARIF),--sarif '$(SARIF)') -- '$(BASE)' 'Pulumi.$(STACK).yaml'
 
 down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as root)
 	@$(LAB) down --stack $(STACK)

@@ -19,11 +19,13 @@ from typing import Any, Final
 import pulumi
 
 from policies import program
+from policies.base import BaseError, flows_at, to_json
 from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.graph.view import view
 from policies.judge import GROUPS, judge
 from policies.resources import Resource, StateError, from_state
+from policies.review import markdown, review, sarif
 from policies.rule import RULES
 from topology.config import ConfigError, from_file
 from topology.model import Flow, Topology
@@ -40,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # one question and out; collecting among the resources costs more than the answer
     try:
         return int(options.run(options))
-    except (ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
+    except (BaseError, ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def _list(options: argparse.Namespace) -> int:
-    print(*table(_reachability(options.site, options).flows()), sep="\n")
+    flows = _reachability(options.site, options).flows()
+    print(*([to_json(flows)] if options.json else table(flows)), sep="\n")
     return 0
 
 
@@ -65,11 +68,30 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    change = diff(_reachability(options.before, options), _reachability(options.after, options))
+    sites = (_reachability(site, options).flows() for site in (options.before, options.after))
+    change = diff(*sites)
     for sign, flows in (("+", change.opened), ("-", change.closed)):
         for flow in flows:
             print(f"{sign} {flow} via {flow.trace}")
     return int(bool(change.opened or change.closed))
+
+
+def _review(options: argparse.Namespace) -> int:
+    file: Path = options.file
+    for target in filter(None, (options.markdown, options.sarif)):
+        if target.is_dir() or not target.parent.is_dir():
+            raise StateError(f"{target}: can't be written; name a file in a folder that is there.")
+    resources, topology = program.of_stack_file(file), from_file(file)
+    reachability = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    verdict = judge(resources, topology, datetime.now(tz=UTC).date())
+    made = review(file.name, flows_at(options.base, file.name), reachability, topology, verdict)
+    text = "\n".join(markdown(made))
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(f"{text}\n", encoding="utf-8")
+    if options.sarif:
+        options.sarif.write_text(sarif(made, file.read_text(encoding="utf-8")), encoding="utf-8")
+    return int(bool(made.findings))
 
 
 def _judge(options: argparse.Namespace) -> int:
@@ -130,10 +152,15 @@ def _flow(options: argparse.Namespace) -> Flow:
 
 
 _COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]]] = {
-    "list": (_list, "every flow that is possible", ("site",)),
+    "list": (_list, "every flow that is possible", ("site", "--json")),
     "eval": (_eval, "whether one flow is possible", ("site", "source", "destination")),
     "explain": (_explain, "the way of a flow, or what denies it", ("site", "source", "destination")),
     "diff": (_diff, "flows that one site opens and closes against another", ("before", "after")),
+    "review": (
+        _review,
+        "a change for its reviewer: flows opened and closed against a commit, findings",
+        ("base", "file", "--markdown", "--sarif"),
+    ),
     "judge": (_judge, "what the rules say", ("site",)),
     "rules": (_rules, "the table of rules", ()),
 }
@@ -148,9 +175,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run, config=None)
         for place in places:
-            kind: Any = str if place in {"source", "destination"} else Path
-            command.add_argument(place, type=kind, help=_HELP[place])
-        if places:
+            kind: dict[str, Any] = {"type": str if place in {"source", "destination", "base"} else Path}
+            if place == "--json":
+                kind = {"action": "store_true"}
+            command.add_argument(place, help=_HELP[place], **kind)
+        if {"site", "before"} & set(places):
             command.add_argument(
                 "--config", type=Path, help="stack file with the intent of an exported state"
             )
@@ -161,6 +190,11 @@ _HELP: Final = {
     "site": "Pulumi.<stack>.yaml, or a .json file that `pulumi stack export` wrote",
     "before": "a site, as a stack file or an exported state",
     "after": "the site to compare with it",
+    "base": "a branch, a tag or a commit of this project",
+    "file": "Pulumi.<stack>.yaml",
+    "--json": "write JSON instead, each flow with its trace",
+    "--markdown": "write the review there too",
+    "--sarif": "write the findings there, for code scanning",
     "source": "internet, a management zone, a service or a host",
     "destination": "what to reach, as service:port/protocol",
 }

@@ -98,10 +98,10 @@ def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
             yield Denied(source=source, destination=destination, port=port, reasons=verdict.reasons)
 
 
-def diff(before: Reachability, after: Reachability) -> Diff:
-    """What one set of facts makes possible and the other does not."""
-    old = {flow.key: flow for flow in before.flows()}
-    new = {flow.key: flow for flow in after.flows()}
+def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
+    """What is possible after and was not before, and the other way round."""
+    old = {flow.key: flow for flow in before}
+    new = {flow.key: flow for flow in after}
     return Diff(
         opened=tuple(flow for key, flow in new.items() if key not in old),
         closed=tuple(flow for key, flow in old.items() if key not in new),

@@ -578,10 +578,10 @@ def test_diff_of_two_stacks() -> None:
     """A difference names what became possible and what no longer is, in one line for each pair."""
     apart = site(network("a"), network("b"), container("x", "a"), container("y", "b"))
     joined = site(network("a"), network("b"), container("x", "a", "b"), container("y", "b"))
-    change = diff(apart, joined)
+    change = diff(apart.flows(), joined.flows())
     assert table(change.opened) == ["y => x : 80/tcp, *", "x => y : 80/tcp, *"]
     assert change.closed == ()
-    assert table(diff(joined, apart).closed) == table(change.opened)
+    assert table(diff(joined.flows(), apart.flows()).closed) == table(change.opened)
 
 
 # ------------------------------------------------------------------------------------------- intent

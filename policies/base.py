@@ -1,0 +1,91 @@
+"""What was possible at another commit of this project, told by that commit's own program.
+
+Owns the copy of a commit in a temporary folder and the JSON that flows cross in. It compares nothing. What a
+reader would get wrong: the other commit's modules never meet ours; its own `policies.command list --json`
+answers in a process of its own, with this environment's packages.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from policies.program import PROJECT
+from topology.model import Port
+from topology.reach_result import How, Reachable, Trace
+
+
+class BaseError(Exception):
+    """A commit whose flows can't be told, as `path: fault; remedy`."""
+
+
+def to_json(flows: Iterable[Reachable]) -> str:
+    """Write flows, a list of objects; `from_json` reads them."""
+    return json.dumps([asdict(flow) for flow in flows], default=str)
+
+
+def from_json(text: str) -> tuple[Reachable, ...]:
+    """Read what `to_json` wrote; raises ValueError, TypeError or KeyError on anything else."""
+    return tuple(
+        Reachable(
+            source=flow["source"],
+            destination=flow["destination"],
+            port=flow["port"] and Port.parse(flow["port"]),
+            how=How(flow["how"]),
+            trace=Trace(tuple(flow["trace"]["hops"])),
+            origin=flow["origin"],
+        )
+        for flow in json.loads(text)
+    )
+
+
+def flows_at(base: str, name: str) -> tuple[Reachable, ...] | None:
+    """Every flow that was possible at a commit by the stack file `name`; None where it has no such file.
+
+    Raises BaseError.
+    """
+    commit = _git(base, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
+    archive = _git(base, "archive", "--format=tar", commit.decode().strip())
+    with TemporaryDirectory(prefix="homelab-network-") as made:
+        folder = Path(made)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(folder, filter="data")
+        return _ask(base, folder, name) if (folder / name).is_file() else None
+
+
+def _ask(base: str, folder: Path, name: str) -> tuple[Reachable, ...]:
+    asked = subprocess.run(
+        [sys.executable, "-m", "policies.command", "list", "--json", name],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        if asked.returncode == 0:
+            return from_json(asked.stdout)
+    except (ValueError, TypeError, KeyError):
+        pass
+    said = asked.stderr.strip().rpartition("\n")[2].rstrip(".") or "it answers in another form"
+    raise BaseError(f"{base}: its program can't tell its flows ({said}); name a commit that can.")
+
+
+def _git(base: str, *words: str) -> bytes:
+    try:
+        return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, check=True).stdout
+    except FileNotFoundError:
+        raise BaseError("git: is not installed; install it.") from None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise BaseError(
+            f"{base or 'BASE'}: {said or 'is no commit here'}; name a branch, tag or commit that is fetched."
+        ) from None

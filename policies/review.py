@@ -1,0 +1,188 @@
+"""What a reviewer reads about a change: flows opened and closed, findings; as Markdown and as SARIF.
+
+Owns the words of a review and what counts as sensitive, a fixed rule by role. It judges nothing: findings are
+the pack's. What a reader would get wrong: a declared flow never fails a review, not even one to a sensitive
+zone. It is marked, and the pull request waits for a reviewer's label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from policies.judge import Verdict
+from policies.rule import RULES, Finding, Rule, Severity
+from topology.model import INTERNET, Role, Topology
+from topology.reach_intent import diff
+from topology.reach_result import Reachable
+from topology.reachability import Reachability
+
+LABEL: Final = "flows-reviewed"
+"""Of a pull request that opens a flow to a sensitive zone; the workflow looks for the word in the comment."""
+_SENSITIVE: Final = (Role.BACKEND, Role.QUERY, Role.ISOLATED, Role.MANAGEMENT)
+_SCORE: Final = {Severity.MEDIUM: "5.5", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}
+"""What code scanning sorts by; its own bounds are 4.0, 7.0 and 9.0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A flow that was not possible before.
+
+    `standing` is what permits or refuses it: `follows` is what no rule wants declared by itself, from a flow
+    that is, among neighbours, from a host. `zone` says why its destination is sensitive, if it is.
+    """
+
+    flow: Reachable
+    standing: str
+    zone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """A change of one stack file. `new` is one that the base did not have."""
+
+    file: str
+    new: bool
+    opened: tuple[Opened, ...]
+    closed: tuple[Reachable, ...]
+    findings: tuple[Finding, ...]
+
+
+def review(
+    file: str,
+    before: Iterable[Reachable] | None,
+    after: Reachability,
+    topology: Topology,
+    verdict: Verdict,
+) -> Review:
+    """Compare what a stack file made possible, if it was there, with what it makes possible now."""
+    change = diff(before or (), after.flows())
+    standing = (
+        dict.fromkeys(map(str, topology.flows), "declared")
+        | dict.fromkeys((exemption.resource for exemption in verdict.in_force), "excepted")
+        | dict.fromkeys((finding.subject for finding in verdict.findings), "**refused**")
+    )
+    return Review(
+        file=file,
+        new=before is None,
+        opened=tuple(
+            Opened(
+                flow=flow,
+                standing=standing.get(str(flow), "follows"),
+                zone=sensitive(topology, flow.destination),
+            )
+            for flow in change.opened
+        ),
+        closed=change.closed,
+        findings=verdict.findings,
+    )
+
+
+def sensitive(topology: Topology, name: str) -> str:
+    """Why a destination is sensitive, by the roles of its zones; empty where it is not.
+
+    A service on a frontend zone is what the ingress may reach, whatever it asks behind it. Something that
+    nobody declared could be anything.
+    """
+    if name in {topology.docker.name, topology.proxmox.name}:
+        return "management host"
+    if name == INTERNET:
+        return ""
+    if name in topology.zones:
+        roles = {topology.zones[name].role}
+    elif name in topology.services:
+        roles = {topology.zones[zone].role for zone in topology.services[name].zones}
+    else:
+        return "not declared"
+    return "" if Role.FRONTEND in roles else ", ".join(role for role in _SENSITIVE if role in roles)
+
+
+def markdown(review: Review) -> Iterator[str]:
+    """The review, what is opened first; line by line."""
+    stack = review.file.split(".")[1]
+    yield (
+        f"## Flows of stack {stack}: {len(review.opened)} opened, {len(review.closed)} closed;"
+        f" findings: {len(review.findings)}"
+    )
+    if review.new:
+        yield from ("", "The base has no such stack, so all of its flows are new.")
+    if any(opened.zone for opened in review.opened):
+        yield from ("", f"**A flow to a sensitive zone opens**: a reviewer sets the label `{LABEL}`.")
+    if review.opened:
+        yield from ("", "### Opened", "", "| flow | via | standing | sensitive |", "|---|---|---|---|")
+    for each in review.opened:
+        yield f"| {_code(each.flow)} | {_code(each.flow.trace)} | {each.standing} | {each.zone} |"
+    if review.closed:
+        yield from ("", "### Closed", "", "| flow | via |", "|---|---|")
+    for flow in review.closed:
+        yield f"| {_code(flow)} | {_code(flow.trace)} |"
+    if review.findings:
+        yield from ("", "### Findings", "", "| rule | severity | finding | remedy |", "|---|---|---|---|")
+    for finding in review.findings:
+        rule = RULES[finding.rule]
+        yield f"| {rule.name} | {rule.severity} | {_code(finding)} | {rule.remediation} |"
+
+
+def sarif(review: Review, text: str) -> str:
+    """The findings for code scanning (SARIF 2.1.0), each at its place in `text`, the stack file's."""
+    driver = {"name": "homelab-network", "rules": [_rule(rule) for rule in RULES.values()]}
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"{review.file}/"},
+        "results": [_result(finding, review.file, text) for finding in review.findings],
+    }
+    return json.dumps({"version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.name,
+        "shortDescription": {"text": rule.description},
+        "fullDescription": {"text": rule.description},
+        "help": {"text": rule.remediation},
+        "defaultConfiguration": {"level": _level(rule)},
+        "properties": {"tags": ["security"], "security-severity": _SCORE[rule.severity]},
+    }
+
+
+def _result(finding: Finding, file: str, text: str) -> dict[str, Any]:
+    # One place can have many findings, so what tells them apart is what they say.
+    fingerprint = hashlib.sha256(f"{finding.rule}\n{finding}".encode()).hexdigest()
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": list(RULES).index(finding.rule),
+        "level": _level(RULES[finding.rule]),
+        "message": {"text": str(finding)},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": file},
+                    "region": {"startLine": _line(finding.subject, text)},
+                }
+            }
+        ],
+        "partialFingerprints": {"primaryLocationLineHash": fingerprint},
+    }
+
+
+def _level(rule: Rule) -> str:
+    return "warning" if rule.severity is Severity.MEDIUM else "error"
+
+
+def _line(subject: str, text: str) -> int:
+    """Line of a flow, or of the entry of a service or of a flow's destination; 1 where there is none."""
+    name = re.escape(subject.rpartition(" -> ")[2].partition(":")[0])
+    for pattern in (rf"- {re.escape(subject)}$", rf"\s+{name}:"):
+        for number, line in enumerate(text.splitlines(), start=1):
+            if re.match(rf"\s*{pattern}", line):
+                return number
+    return 1
+
+
+def _code(value: object) -> str:
+    """A value as code in a cell of a table, which it can't leave."""
+    return f"`{' '.join(str(value).replace('`', chr(39)).replace('|', chr(92) + '|').split())}`"

@@ -1,0 +1,367 @@
+"""Pull requests, end to end: a small repository with this tree in it, a change, and what the command says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from policies.program import PROJECT
+
+STACK = "Pulumi.dev.yaml"
+VAULT = "    - traefik -> vaultwarden:80/tcp\n"
+WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
+OPENS_A_FLOW = """\
+## Flows of stack dev: 6 opened, 0 closed; findings: 0
+
+### Opened
+
+| flow | via | standing | sensitive |
+|---|---|---|---|
+| `traefik -> wiki:3000/tcp` | `vlan20 -> wiki` | declared |  |
+| `grafana -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
+| `prometheus-ui -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
+| `internet -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
+| `proxmox-srv -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
+| `management -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
+"""
+Answer = subprocess.CompletedProcess[str]
+
+
+def git(folder: Path, *words: str) -> None:
+    """Run git as somebody, whatever the machine's own settings are."""
+    who = ("-c", "user.name=someone", "-c", "user.email=someone@homelab.example", "-c", "gc.auto=0")
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit: this tree as it is, changes that nobody has committed and all."""
+    folder = tmp_path_factory.mktemp("origin")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=base")
+    return folder
+
+
+@pytest.fixture
+def tree(origin: Path, tmp_path: Path) -> Path:
+    """A clone to change."""
+    git(tmp_path, "clone", "--quiet", "--local", str(origin), "tree")
+    return tmp_path / "tree"
+
+
+def edit(tree: Path, file: str, *changes: tuple[str, str]) -> None:
+    """Change a file; each old text must be in it once."""
+    text = (tree / file).read_text(encoding="utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (tree / file).write_text(text, encoding="utf-8")
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """Of a command in the clone; its temporary folders are where a test can look for what is left."""
+    (tree.parent / "temporary").mkdir(exist_ok=True)
+    return {**os.environ, "PYTHONPATH": str(tree), "TMPDIR": str(tree.parent / "temporary")}
+
+
+def review(tree: Path, base: str = "main", file: str = STACK, *options: str) -> Answer:
+    """What the command says about the tree against a commit; no copy of the commit is left behind."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "policies.command", "review", *options, "--", base, file],
+        cwd=tree,
+        env=environment(tree),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert list((tree.parent / "temporary").iterdir()) == []
+    return answer
+
+
+def add_wiki(tree: Path) -> None:
+    """A new guest, and the flow that routes to it."""
+    edit(
+        tree,
+        STACK,
+        ("    vaultwarden: {", f"{WIKI}    vaultwarden: {{"),
+        (VAULT, f"{VAULT}    - traefik -> wiki:3000/tcp\n"),
+    )
+
+
+# --------------------------------------------------------------------------------------------- changes
+
+
+def test_a_change_that_opens_a_declared_flow(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The comment names the declared flow and every one that follows from it; nothing fails."""
+    add_wiki(tree)
+    answer = review(tree)
+    with capsys.disabled():
+        print(f"\n{answer.stdout}")
+    assert (answer.stdout, answer.stderr, answer.returncode) == (OPENS_A_FLOW, "", 0)
+
+
+def test_make_diff_is_that_command(tree: Path) -> None:
+    """`make diff` prints the same and writes it where MARKDOWN says."""
+    add_wiki(tree)
+    # READY is empty, so that make takes this environment as it is.
+    words = ["BASE=main", "MARKDOWN=flows.md", "SARIF=flows.sarif", "READY=", f"VENV={sys.prefix}"]
+    answer = subprocess.run(
+        ["make", "diff", *words],
+        cwd=tree,
+        env=environment(tree) | {"MAKEFLAGS": "", "MAKELEVEL": "0"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (answer.stdout, answer.returncode) == (OPENS_A_FLOW, 0)
+    assert (tree / "flows.md").read_text(encoding="utf-8") == OPENS_A_FLOW
+    assert json.loads((tree / "flows.sarif").read_text(encoding="utf-8"))["runs"][0]["results"] == []
+
+
+def test_nothing_changed(tree: Path) -> None:
+    """A change without effect on the network says so in one line."""
+    edit(tree, STACK, ("vm: 201,", "vm: 201, cores: 4,"))
+    answer = review(tree)
+    assert (answer.stdout, answer.returncode) == (
+        "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n",
+        0,
+    )
+
+
+def test_a_closed_flow_and_a_sensitive_one_that_opens_again(tree: Path) -> None:
+    """What closes is told with its old way, what opens to an isolated zone with the label that it needs."""
+    edit(tree, STACK, (VAULT, ""))
+    closed = review(tree)
+    git(tree, "commit", "--quiet", "--all", "--message=without")
+    edit(tree, STACK, ("    - grafana -> prom", f"{VAULT}    - grafana -> prom"))
+    opened = review(tree, "HEAD")
+    assert (closed.returncode, opened.returncode) == (0, 0)
+    assert closed.stdout.startswith("## Flows of stack dev: 0 opened, 6 closed; findings: 0\n\n### Closed\n")
+    assert "| `internet -> vaultwarden:80/tcp` | `traefik -> vlan30 -> vaultwarden` |\n" in closed.stdout
+    assert (
+        "**A flow to a sensitive zone opens**: a reviewer sets the label `flows-reviewed`." in opened.stdout
+    )
+    assert (
+        "| `traefik -> vaultwarden:80/tcp` | `vlan30 -> vaultwarden` | declared | isolated |" in opened.stdout
+    )
+
+
+WITH_LOKI = """def _with_loki(routes):
+    http = routes["http"]
+    http["routers"]["loki"] = {"rule": "Host(`loki`)", "entryPoints": [_WEBSECURE], "service": "loki"}
+    http["services"]["loki"] = {"loadBalancer": {"servers": [{"url": "http://loki:3100"}]}}
+    return routes
+
+
+"""
+
+
+def route_loki(tree: Path) -> None:
+    """Loki behind the ingress, by code, as the stack file won't have it."""
+    edit(
+        tree,
+        "components/apps/traefik.py",
+        ("as_yaml(_routes(topology))", "as_yaml(_with_loki(_routes(topology)))"),
+        ("def _tls()", f"{WITH_LOKI}def _tls()"),
+    )
+    edit(
+        tree,
+        "components/docker_services.py",
+        (
+            "for zone in service.zones}",
+            "for zone in (*service.zones, *['frontend'][: service.name == 'loki'])}",
+        ),
+    )
+
+
+PUBLISHED = """runtime=runtime(topology, service),
+                        publish_on=topology.docker.address,
+                        published=service.ports if service.name == "cadvisor" else (),"""
+
+
+def publish_cadvisor(tree: Path) -> None:
+    """CAdvisor on a port of the host, on a network that lets it out."""
+    edit(
+        tree,
+        "components/docker_services.py",
+        (
+            "runtime=runtime(topology, service),",
+            PUBLISHED,
+        ),
+        (
+            "for zone in service.zones}",
+            "for zone in (*service.zones, *['edge'][: service.name == 'cadvisor'])}",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "opened", "findings"),
+    [
+        (
+            route_loki,
+            "| `internet -> loki:3100/tcp` | `traefik -> frontend -> loki` | **refused** | backend, query |",
+            {"roles-hold", "routes-declared", "containers-on-their-zones"},
+        ),
+        (
+            publish_cadvisor,
+            "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` | **refused** | backend |",
+            {"roles-hold", "only-the-ingress-publishes", "containers-on-their-zones"},
+        ),
+    ],
+    ids=["loki-routed", "cadvisor-published"],
+)
+def test_a_change_that_exposes_a_backend_service_fails(
+    tree: Path,
+    change: Callable[[Path], None],
+    opened: str,
+    findings: set[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Code that exposes what the stack file does not is told as undeclared, with the rules that it breaks."""
+    change(tree)
+    answer = review(tree, "main", STACK, "--markdown", "flows.md", "--sarif", "flows.sarif")
+    with capsys.disabled():
+        print(f"\n{answer.stdout}{answer.stderr}")
+    assert answer.returncode == 1
+    assert (tree / "flows.md").read_text(encoding="utf-8") == answer.stdout
+    assert opened in answer.stdout.splitlines()
+    (run,) = json.loads((tree / "flows.sarif").read_text(encoding="utf-8"))["runs"]
+    assert findings <= {result["ruleId"] for result in run["results"]}
+
+
+REFUSED = (
+    "flows[9]: traefik -> loki:3100/tcp is a route to a backend service; "
+    "route to a service on a frontend zone that asks it.\n"
+)
+
+
+def test_a_stack_file_that_routes_to_the_backend_is_refused(tree: Path) -> None:
+    """Declaring the way to Loki is a faulty stack file; nothing is compared, and nothing written."""
+    edit(tree, STACK, (VAULT, f"{VAULT}    - traefik -> loki:3100/tcp\n"))
+    answer = review(tree, "main", STACK, "--markdown", "flows.md")
+    assert (answer.stdout, answer.stderr, answer.returncode) == (
+        "",
+        REFUSED,
+        2,
+    )
+    assert not (tree / "flows.md").exists()
+
+
+def test_an_exception_is_shown_as_one(tree: Path) -> None:
+    """A flow that an exception lets through is no finding, and does not pass for a declared one."""
+    publish_cadvisor(tree)
+    excepted = [
+        ("only-the-ingress-publishes", "cadvisor"),
+        ("containers-on-their-zones", "cadvisor"),
+        ("roles-hold", "internet -> cadvisor:8080/tcp"),
+        ("roles-hold", "management -> cadvisor:8080/tcp"),
+    ]
+    lines = [
+        f"    - {{rule: {rule}, resource: '{subject}', reason: for a test, owner: me, expires: 2999-01-01}}"
+        for rule, subject in excepted
+    ]
+    edit(
+        tree,
+        STACK,
+        (
+            "  grafana:adminPassword",
+            f"  homelab-network:exceptions:\n{chr(10).join(lines)}\n  grafana:adminPassword",
+        ),
+    )
+    answer = review(tree)
+    assert answer.returncode == 0
+    assert (
+        "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` | excepted | backend |"
+        in answer.stdout
+    )
+
+
+# ------------------------------------------------------------------------------------------ both sides
+
+
+def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
+    """What the base's code opens is the base's: taking it back closes it, and the stack file is the same."""
+    publish_cadvisor(tree)
+    git(tree, "commit", "--quiet", "--all", "--message=published")
+    git(tree, "checkout", "--quiet", "main~1", "--", "components")
+    answer = review(tree)
+    assert answer.stdout.startswith("## Flows of stack dev: 0 opened, 3 closed; findings: 0\n")
+    assert "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` |\n" in answer.stdout
+
+
+def test_a_stack_that_the_base_does_not_have_is_new(tree: Path) -> None:
+    """Every flow of a new stack is opened, and the review says why."""
+    (tree / STACK).rename(tree / "Pulumi.home.yaml")
+    answer = review(tree, "main", "Pulumi.home.yaml")
+    lines = answer.stdout.splitlines()
+    assert re.fullmatch(r"## Flows of stack home: [1-9]\d+ opened, 0 closed; findings: 0", lines[0])
+    assert lines[2] == "The base has no such stack, so all of its flows are new."
+    assert answer.returncode == 0
+
+
+def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> None:
+    """The base's own complaint is passed on, with the base's name before it."""
+    edit(tree, STACK, ("homelab-network:domain", "homelab-network:domian"))
+    git(tree, "commit", "--quiet", "--all", "--message=broken")
+    git(tree, "checkout", "--quiet", "main~1", "--", STACK)
+    answer = review(tree)
+    assert (answer.stdout, answer.returncode) == ("", 2)
+    assert answer.stderr.startswith(
+        "main: its program can't tell its flows (domain: a domain is missing; write it in lower case"
+    )
+
+
+def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
+    """A commit whose program does not know the question is bad input, without a traceback."""
+    edit(tree, "policies/command.py", ('("site", "--json")', '("site",)'))
+    git(tree, "commit", "--quiet", "--all", "--message=older")
+    git(tree, "checkout", "--quiet", "main~1", "--", "policies")
+    answer = review(tree)
+    assert (answer.stdout, answer.returncode, answer.stderr.count("\n")) == ("", 2, 1)
+    assert "unrecognized arguments: --json); name a commit that can." in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("base", "file", "options", "said"),
+    [
+        ("nope", STACK, (), "nope: is no commit here; name a branch, tag or commit that is fetched.\n"),
+        ("", STACK, (), "BASE: is no commit here; name a branch, tag or commit that is fetched.\n"),
+        ("--all", STACK, (), "--all: is no commit here; name a branch, tag or commit that is fetched.\n"),
+        ("main", "Pulumi.nope.yaml", (), "Pulumi.nope.yaml: cannot be read (No such file or directory);"),
+        ("main", STACK, ("--markdown", "nope/flows.md"), "nope/flows.md: can't be written; name a file in"),
+        (
+            "main",
+            STACK,
+            ("--sarif", "docs"),
+            "docs: can't be written; name a file in a folder that is there.\n",
+        ),
+    ],
+)
+def test_bad_input_writes_nothing(
+    tree: Path, base: str, file: str, options: tuple[str, ...], said: str
+) -> None:
+    """What can't be compared or written ends with 2 and one line."""
+    before = sorted(tree.rglob("*.*"))
+    answer = review(tree, base, file, *options)
+    assert (answer.stdout, answer.returncode, answer.stderr.count("\n")) == ("", 2, 1)
+    assert answer.stderr.startswith(said)
+    assert [path for path in sorted(tree.rglob("*.*")) if "__pycache__" not in path.parts] == before

@@ -1,0 +1,131 @@
+"""The words of a review, and SARIF as code scanning reads it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from policies.program import PROJECT
+from policies.review import Opened, Review, markdown, sarif, sensitive
+from policies.rule import RULES, Finding, Severity
+from tests.policies.sound import configuration
+from topology.config import load
+from topology.model import Port
+from topology.reach_result import How, Reachable, Trace
+
+STACK = "Pulumi.dev.yaml"
+TEXT = (PROJECT / STACK).read_text(encoding="utf-8")
+
+
+def finding(rule: str, subject: str, text: str = "is wrong") -> Finding:
+    """A finding, in the pack's form."""
+    return Finding(rule=rule, subject=subject, message=f"{subject}: {text}")
+
+
+def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
+    """A review that closes nothing."""
+    return Review(file=STACK, new=False, opened=opened, closed=(), findings=findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("loki", "backend, query"),
+        ("cadvisor", "backend"),
+        ("vaultwarden", "isolated"),
+        ("proxmox-srv", "management host"),
+        ("docker-srv", "management host"),
+        ("management", "management"),
+        ("stranger", "not declared"),
+        ("grafana", ""),
+        ("traefik", ""),
+        ("site-1", ""),
+        ("internet", ""),
+    ],
+)
+def test_what_is_sensitive_is_a_rule_by_role(name: str, why: str) -> None:
+    """Backend, query, isolated and management are; a frontend service is not, whatever it asks behind it."""
+    assert sensitive(load(configuration()), name) == why
+
+
+def test_text_can_not_leave_its_cell() -> None:
+    """A message with Markdown's own signs is shown as it is, in one cell of one line."""
+    (line,) = (
+        line for line in markdown(reviewed(finding("no-devices", "a|b", "`x`\n| y |"))) if "a\\|b" in line
+    )
+    assert line.startswith("| no-devices | ")
+    assert "| `a\\|b: 'x' \\| y \\|` |" in line
+
+
+def run(*findings: Finding) -> dict[str, Any]:
+    """The one run of the SARIF for some findings."""
+    log = json.loads(sarif(reviewed(*findings), TEXT))
+    assert log["version"] == "2.1.0"
+    (only,) = log["runs"]
+    assert isinstance(only, dict)
+    return only
+
+
+def test_every_rule_is_described_for_code_scanning() -> None:
+    """Each rule has what code scanning shows and sorts by: id, texts, level and a score within its bounds."""
+    rules = run()["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == list(RULES)
+    bounds = {Severity.MEDIUM: (4.0, 7.0), Severity.HIGH: (7.0, 9.0), Severity.CRITICAL: (9.0, 10.0)}
+    for rule in rules:
+        ours = RULES[rule["id"]]
+        assert rule["shortDescription"]["text"] == rule["fullDescription"]["text"] == ours.description
+        assert rule["help"]["text"] == ours.remediation
+        assert rule["defaultConfiguration"]["level"] in {"warning", "error"}
+        low, high = bounds[ours.severity]
+        assert low <= float(rule["properties"]["security-severity"]) < high
+
+
+@pytest.mark.parametrize(
+    ("subject", "line"),
+    [
+        ("grafana -> loki:3100/tcp", "    - grafana -> loki:3100/tcp"),
+        ("internet -> loki:3100/tcp", "    loki:"),
+        ("traefik -> docker-srv:*", "    docker-srv: {kind: docker"),
+        ("vaultwarden", "    vaultwarden: {zone: vault"),
+        ("stack", "# The lab"),
+    ],
+)
+def test_a_finding_is_a_result_at_its_place(subject: str, line: str) -> None:
+    """A result names its rule, the stack file and the line of what it is about."""
+    (result,) = run(finding("undeclared-flows", subject))["results"]
+    assert result["ruleId"] == list(RULES)[result["ruleIndex"]] == "undeclared-flows"
+    assert (result["level"], result["message"]) == ("error", {"text": f"{subject}: is wrong"})
+    (location,) = result["locations"]
+    assert location["physicalLocation"]["artifactLocation"] == {"uri": STACK}
+    assert TEXT.splitlines()[location["physicalLocation"]["region"]["startLine"] - 1].startswith(line)
+
+
+def test_results_at_one_place_are_told_apart() -> None:
+    """Two findings about one service have fingerprints of their own, and each keeps it from run to run."""
+    both = (finding("no-devices", "loki", "one"), finding("no-devices", "loki", "two"))
+    prints = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run(*both)["results"]]
+    again = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run(*both)["results"]]
+    assert (len(set(prints)), prints) == (2, again)
+
+
+def test_stacks_do_not_overwrite_each_others_alerts() -> None:
+    """Each stack's results are an analysis of its own."""
+    assert run()["automationDetails"] == {"id": f"{STACK}/"}
+
+
+def test_what_opens_is_told_first() -> None:
+    """The reader meets what opens, what closes and the findings in this order, each with its way."""
+    flow = Reachable(
+        source="a", destination="b", port=Port(number=80), how=How.VLAN, trace=Trace(("x", "b")), origin=""
+    )
+    review = Review(
+        file=STACK,
+        new=False,
+        opened=(Opened(flow=flow, standing="declared", zone=""),),
+        closed=(flow,),
+        findings=(finding("no-devices", "loki"),),
+    )
+    lines = list(markdown(review))
+    assert [line for line in lines if line.startswith("### ")] == ["### Opened", "### Closed", "### Findings"]
+    assert "| `a -> b:80/tcp` | `x -> b` | declared |  |" in lines
+    assert "| `a -> b:80/tcp` | `x -> b` |" in lines
