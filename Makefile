@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview diff down verify test lint unit live bench tools env lock
+.PHONY: help up preview diff down verify test lint unit live bench tools env schema lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -50,6 +50,9 @@ tools: $(READY) ## get Pulumi and its plugins: installed, published, or built (s
 
 env: $(READY) ## print the environment for your shell: eval "$$(make -s env)"
 	@$(LAB) env --stack $(STACK)
+
+schema: $(READY) ## write docs/*.schema.json from the model
+	@$(VENV)/bin/python -m topology.schema
 
 lock: $(READY) ## write requirements.txt from requirements.in
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal \

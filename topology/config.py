@@ -44,13 +44,13 @@ from topology.model import (
 __all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
 
 NAMESPACE: Final = "homelab-network"
-_REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
-_KEYS: Final = (*_REQUIRED, "name-prefix", "exceptions", "assertions")
+REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
+KEYS: Final = (*REQUIRED, "name-prefix", "exceptions", "assertions")
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _ABSENT: Final = object()
 _ENTRY: Final = ("a mapping", "write its keys below it")
-_WORDS: Final[dict[str, tuple[str, str]]] = {
+WORDS: Final[dict[str, tuple[str, str]]] = {
     "domain": ("a domain", "write it in lower case like homelab.example"),
     "name-prefix": (
         "a prefix of names",
@@ -192,9 +192,9 @@ class _Reader:
         """Everything that can be read, key by key."""
         plain = {str(key): self.plain(str(key), value) for key, value in values.items()}
         for key in plain:
-            if key not in _KEYS:
-                self.unknown(_at("", key), key, _KEYS)
-        for key in _REQUIRED:
+            if key not in KEYS:
+                self.unknown(_at("", key), key, KEYS)
+        for key in REQUIRED:
             if key not in plain:
                 self.wrong(key, _ABSENT, key)
         domain = self.key(HostName, plain, "domain") or "invalid"
@@ -293,12 +293,12 @@ class _Reader:
         for step in detail["loc"]:
             if isinstance(raw, dict):
                 outer, nested = word, f"{word}.{step}"
-                word = nested if nested in _WORDS else f".{step}"
+                word = nested if nested in WORDS else f".{step}"
                 path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
             elif isinstance(raw, list) and isinstance(step, int):
                 path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]
         if detail["type"] == "extra_forbidden":
-            inner = [key.removeprefix(f"{outer}.") for key in _WORDS if outer and key.startswith(f"{outer}.")]
+            inner = [key.removeprefix(f"{outer}.") for key in WORDS if outer and key.startswith(f"{outer}.")]
             self.unknown(path, str(detail["loc"][-1]), inner or _keys(kind))
         else:
             self.wrong(path, raw, word)
@@ -332,7 +332,7 @@ class _Reader:
 
     def wrong(self, path: str, raw: object, word: str) -> None:
         """Say that something is missing, encrypted, or not what it should be."""
-        noun, remedy = _WORDS.get(word, _ENTRY)
+        noun, remedy = WORDS.get(word, _ENTRY)
         if word == ".prefix" and (network := _network(raw)):
             noun, remedy = "a prefix: it has host bits set", f"write {network}"
         if word in _NUMBERS and isinstance(raw, str) and raw.isdecimal():

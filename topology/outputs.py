@@ -4,7 +4,7 @@ What a reader would get wrong: outputs are declared intent, made from the same t
 Other stacks read them; the policy pack never does.
 """
 
-from typing import TypedDict
+from typing_extensions import TypedDict
 
 from topology.model import INTERNET, Topology
 

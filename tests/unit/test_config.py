@@ -485,4 +485,4 @@ class TestDocument:
             model.Exemption,
             model.Assertion,
         )
-        assert rows == {*config._KEYS, "kind", *(key for kind in kinds for key in config._keys(kind))}
+        assert rows == {*config.KEYS, "kind", *(key for kind in kinds for key in config._keys(kind))}

@@ -87,7 +87,7 @@ def test_every_rule_is_described_for_code_scanning() -> None:
         ("internet -> loki:3100/tcp", "    loki:"),
         ("traefik -> docker-srv:*", "    docker-srv: {kind: docker"),
         ("vaultwarden", "    vaultwarden: {zone: vault"),
-        ("stack", "# The lab"),
+        ("stack", TEXT.partition("\n")[0]),
     ],
 )
 def test_a_finding_is_a_result_at_its_place(subject: str, line: str) -> None:

@@ -1,0 +1,194 @@
+"""The JSON Schemas in docs/: current, true of the stacks that load, and kept to by the outputs."""
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.json_schema import faults
+from tests.unit.test_config import BAD, GONE, PROJECT, changed, dev
+from topology import schema
+from topology.config import from_file, load
+from topology.outputs import SCHEMA_VERSION, outputs
+
+CONFIGURATION = json.loads((PROJECT / "docs" / "configuration.schema.json").read_text(encoding="utf-8"))
+OUTPUTS = json.loads((PROJECT / "docs" / "outputs.schema.json").read_text(encoding="utf-8"))
+FROZEN = Path(__file__).with_name(f"outputs.v{SCHEMA_VERSION}.schema.json")
+FROZEN_SHA256 = {1: "6a44fd2740551fdc8595613c8bf4b4064d4322be6df8042763c5a77394b69e6f"}
+EDITOR = "# yaml-language-server: $schema=docs/configuration.schema.json"
+
+
+@pytest.mark.parametrize("name", schema.FILES)
+def test_the_schemas_in_the_docs_are_current(name: str) -> None:
+    """docs/ holds what `make schema` writes."""
+    assert (PROJECT / "docs" / name).read_text(encoding="utf-8") == schema.text(schema.FILES[name]())
+
+
+# -------------------------------------------------------------------------------------- configuration
+
+
+def misfits(values: dict[str, Any]) -> list[str]:
+    """What the schema finds in a stack file with these keys."""
+    plain = json.loads(json.dumps(values, default=str))
+    config = {f"homelab-network:{key}": value for key, value in plain.items()}
+    return list(
+        faults(CONFIGURATION, {"config": config | {"proxmoxve:endpoint": "x"}, "encryptionsalt": "x"})
+    )
+
+
+@pytest.mark.parametrize("file", sorted(PROJECT.glob("Pulumi.*.yaml")), ids=lambda file: file.name)
+def test_every_stack_file_fits(file: Path) -> None:
+    """What loads fits, other namespaces and all, and an editor is told where the schema is."""
+    from_file(file)
+    text = file.read_text(encoding="utf-8")
+    assert list(faults(CONFIGURATION, json.loads(json.dumps(yaml.safe_load(text), default=str)))) == []
+    assert text.startswith(f"{EDITOR}\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name-prefix": "lab-"},
+        {"services.grafana.host": "g.example", "services.jellyfin.memory": 4096},
+        {"services.loki.app": None, "services.loki.image": "grafana/loki:3.6.3"},
+        {"services.jellyfin.ports[+]": "53/udp", "hosts.proxmox-srv.ports": [8006, "22", "9/udp"]},
+        {"hosts.docker-srv.ssh": {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA", "user": "me"}},
+        {"zones.management.vlan": None},
+        {"flows[+]": "vaultwarden -> internet:443"},
+        {
+            "exceptions": [
+                {
+                    "rule": "r",
+                    "resource": "x",
+                    "reason": "because of that",
+                    "owner": "me",
+                    "expires": "2027-01-31",
+                }
+            ],
+            "assertions": [{"src": "internet", "accept": ["traefik:443"], "deny": ["loki:22/tcp"]}],
+        },
+    ],
+    ids=", ".join,
+)
+def test_what_loads_fits(change: dict[str, Any]) -> None:
+    """The schema refuses nothing that the loader takes."""
+    load(changed(change))
+    assert misfits(changed(change)) == []
+
+
+SHAPES = ("unknown key", " is missing; ")
+BAD_SHAPES = [case for case in BAD if any(shape in case["message"] for shape in SHAPES)]
+
+
+@pytest.mark.parametrize("case", BAD_SHAPES, ids=[case["id"] for case in BAD_SHAPES])
+def test_an_unknown_or_missing_key_does_not_fit(case: dict[str, Any]) -> None:
+    """What the loader refuses for its shape, the editor marks."""
+    assert misfits(changed(case["change"])) != []
+
+
+@pytest.mark.parametrize(
+    ("change", "misfit"),
+    [
+        ({"zones.apps.vlan": 5000}, "zones.apps.vlan: anyOf"),
+        ({"zones.apps.role": "dmz"}, "zones.apps.role: enum"),
+        ({"zones.apps.valn": 20}, "zones.apps.valn: false"),
+        ({"services.loki.ports": ["3100/sctp"]}, "services.loki.ports[0]: anyOf"),
+        ({"services.loki.zone": "backend"}, "services.loki.zone: false"),
+        ({"services.jellyfin.zones": ["apps"]}, "services.jellyfin.zones: false"),
+        ({"services.jellyfin.address": GONE}, "services.jellyfin: required"),
+        ({"services.jellyfin.address": "10.10.20.256"}, "services.jellyfin.address: format"),
+        ({"services.jellyfin.vm": "201"}, "services.jellyfin.vm: type"),
+        ({"hosts.docker-srv.node": "pve1"}, "hosts.docker-srv.node: false"),
+        ({"hosts.proxmox-srv.kind": "vmware"}, "hosts.proxmox-srv.kind: const"),
+        ({"flows[0]": "internet to traefik"}, "flows[0]: pattern"),
+        ({"tls.certificate": GONE}, "tls: required"),
+        ({"zonez": {}}, "zonez: anyOf"),
+        ({"domain": GONE}, ": required"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_a_misfit_is_marked_at_its_place(change: dict[str, Any], misfit: str) -> None:
+    """The editor's mark is where the mistake is."""
+    places = [re.sub(r"^\.config(\.homelab-network:)?", "", fault) for fault in misfits(changed(change))]
+    assert misfit in places
+
+
+def test_every_key_is_described() -> None:
+    """An editor shows for each key what it holds and how to write it."""
+    keys = dict(CONFIGURATION["properties"]["config"]["properties"])
+    for name in ("DockerHost", "ProxmoxHost", "Ssh", "Zone", "Container", "Guest", "Certificate"):
+        keys |= {f"{name}.{key}": told for key, told in CONFIGURATION["$defs"][name]["properties"].items()}
+    assert [key for key, told in keys.items() if not told.get("description")] == []
+
+
+# -------------------------------------------------------------------------------------------- outputs
+
+
+def told() -> dict[str, Any]:
+    """The dev stack's outputs, as another project reads them."""
+    made: dict[str, Any] = json.loads(json.dumps(outputs(load(dev()))))
+    return made
+
+
+def test_the_outputs_fit_their_schema() -> None:
+    """What the dev stack tells is what the schema says, every place filled."""
+    assert list(faults(OUTPUTS, told())) == []
+    assert all(told().values())
+
+
+def test_the_outputs_keep_to_the_version_that_they_name() -> None:
+    """Who was written against the first schema of this version can read today's outputs."""
+    frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
+    assert list(faults(frozen, told())) == []
+    assert [*_broken(frozen, OUTPUTS), *_broken(frozen["$defs"], OUTPUTS["$defs"])] == []
+
+
+def _broken(frozen: dict[str, Any], today: dict[str, Any]) -> list[str]:
+    """Promises of a frozen schema, or of its definitions, that today's does not make."""
+    if "properties" not in frozen:
+        return [
+            f"{name}.{gone}" for name, old in frozen.items() for gone in _broken(old, today.get(name, {}))
+        ]
+    return [
+        key
+        for key in frozen["properties"]
+        if key not in today.get("required", []) or today["properties"][key] != frozen["properties"][key]
+    ]
+
+
+def test_the_frozen_schema_is_frozen() -> None:
+    """A version's schema is never edited; a change of meaning is a new version with a file of its own."""
+    assert hashlib.sha256(FROZEN.read_bytes()).hexdigest() == FROZEN_SHA256[SCHEMA_VERSION]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda made: made.pop("urls"),
+        lambda made: made["ingress"].update(ports=["443"]),
+        lambda made: made["zones"]["apps"].pop("vlan"),
+        lambda made: made["flows"][0].update(port="443"),
+        lambda made: made["zones"]["apps"].update(vlan="20"),
+    ],
+    ids=["key gone", "list of another type", "inner key gone", "another type", "neither type"],
+)
+def test_a_broken_promise_is_seen(change: Callable[[dict[str, Any]], object]) -> None:
+    """Outputs that a reader could not read do not fit, so the tests above can fail."""
+    made = told()
+    change(made)
+    assert list(faults(json.loads(FROZEN.read_text(encoding="utf-8")), made)) != []
+
+
+def test_a_new_key_breaks_no_promise() -> None:
+    """Version 1 may grow."""
+    made = told() | {"more": 1}
+    today = copy.deepcopy(OUTPUTS)
+    today["properties"]["more"] = {"type": "integer"}
+    frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
+    assert (list(faults(frozen, made)), _broken(frozen, today)) == ([], [])

@@ -1,0 +1,158 @@
+"""The JSON Schemas in docs/: of stack files, for editors, and of the stack's outputs, for other projects.
+
+Owns how the model is written in YAML, told as a schema; `python -m topology.schema` writes both files. It
+checks nothing itself. What a reader would get wrong: a file that fits is not yet a sound one. Only
+`topology.config` knows what the parts mean to each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic_core import core_schema
+
+from topology.config import KEYS, NAMESPACE, REQUIRED, WORDS
+from topology.model import (
+    Assertion,
+    Certificate,
+    Container,
+    DockerHost,
+    Exemption,
+    Flow,
+    Guest,
+    HostName,
+    Name,
+    Port,
+    Prefix,
+    ProxmoxHost,
+    Ssh,
+    Value,
+    Zone,
+)
+from topology.outputs import Outputs
+
+Schema = dict[str, Any]
+
+_DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
+_DIALECT: Final = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+_PORT: Final = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        {"type": "string", "pattern": "^[0-9]{1,5}(/(tcp|udp))?$"},
+    ]
+}
+_FLOW: Final = {"type": "string", "pattern": "^\\S+ -> \\S+:[0-9]{1,5}(/(tcp|udp))?$"}
+_WRITTEN: Final[Mapping[type, Schema]] = {Port: _PORT, Flow: _FLOW}
+_ENTRIES: Final = (DockerHost, ProxmoxHost, Zone, Container, Guest, Ssh, Certificate, Exemption, Assertion)
+_IS_GUEST: Final = {"anyOf": [{"required": ["vm"]}, {"required": ["zone"], "not": {"required": ["image"]}}]}
+_IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "proxmox"}}}
+
+
+class _AsWritten(GenerateJsonSchema):
+    """Ports and flows are text in YAML, not objects."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        return dict(_WRITTEN[cls]) if (cls := schema["cls"]) in _WRITTEN else super().model_schema(schema)
+
+    def encode_default(self, dft: Any) -> Any:
+        return [str(each) for each in dft] if isinstance(dft, tuple) else super().encode_default(dft)
+
+
+def outputs() -> Schema:
+    """Schema of `pulumi stack output --json`; other keys are allowed, since new ones may come."""
+    return {**_DIALECT, **TypeAdapter(Outputs).json_schema()}
+
+
+def configuration() -> Schema:
+    """Schema of a whole stack file, in which only the keys of our namespace are looked at."""
+    models = [(each, "validation") for each in _ENTRIES]
+    _, made = models_json_schema(models, schema_generator=_AsWritten)  # type: ignore[arg-type]
+    entries: dict[str, Schema] = made["$defs"]
+    for model in _ENTRIES:
+        _tell(entries[model.__name__], ".ssh." if model is Ssh else ".")
+    for host, kind in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
+        _named(entries[host.__name__])
+        entries[host.__name__]["properties"]["kind"] = {"const": kind, **_description("kind")}
+        entries[host.__name__]["required"] = ["kind", *entries[host.__name__]["required"]]
+    _named(entries["Zone"])
+    for service in (Container, Guest):
+        _named(entries[service.__name__], "host")
+    entries["Guest"]["properties"]["zone"] = {**_type(Name), **_description("zone")}
+    keys: dict[str, Schema] = {
+        "domain": _type(HostName),
+        "name-prefix": _type(Prefix),
+        "hosts": _mapping(_either(_IS_PROXMOX, ProxmoxHost, DockerHost)),
+        "zones": _mapping(_ref(Zone)),
+        "services": _mapping(_either(_IS_GUEST, Guest, Container)),
+        "flows": {"type": "array", "items": _FLOW},
+        "tls": _ref(Certificate),
+        "exceptions": {"type": "array", "items": _ref(Exemption)},
+        "assertions": {"type": "array", "items": _ref(Assertion)},
+    }
+    full = [f"{NAMESPACE}:{key}" for key in KEYS]
+    config = {
+        "type": "object",
+        "properties": {f"{NAMESPACE}:{key}": {**keys[key], **_description(key, "")} for key in KEYS},
+        "required": full[: len(REQUIRED)],
+        "propertyNames": {"anyOf": [{"enum": full}, {"not": {"pattern": f"^{NAMESPACE}:"}}]},
+    }
+    return {
+        **_DIALECT,
+        "title": "Stack file of homelab-network",
+        "type": "object",
+        "properties": {"config": config},
+        "required": ["config"],
+        "$defs": entries,
+    }
+
+
+def _named(entry: Schema, *implied: str) -> None:
+    """Take out the name, which is the entry's key in YAML, and let what follows from it be left out."""
+    del entry["properties"]["name"]
+    entry["required"] = [key for key in entry["required"] if key not in {"name", *implied}]
+
+
+def _tell(entry: Schema, before: str) -> None:
+    """Describe each key in the words in which the loader complains about it, and drop pydantic's titles."""
+    for key, schema in entry["properties"].items():
+        schema.pop("title", None)
+        schema.update(_description(key, before))
+
+
+def _description(key: str, before: str = ".") -> Schema:
+    noun, remedy = WORDS.get(f"{before}{key}", ("", ""))
+    return {"description": f"{noun[0].upper()}{noun[1:]}; {remedy}."} if noun else {}
+
+
+def _type(kind: Any) -> Schema:
+    return TypeAdapter(kind).json_schema()
+
+
+def _ref(model: type[Value]) -> Schema:
+    return {"$ref": f"#/$defs/{model.__name__}"}
+
+
+def _either(condition: Schema, then: type[Value], otherwise: type[Value]) -> Schema:
+    return {"if": condition, "then": _ref(then), "else": _ref(otherwise)}
+
+
+def _mapping(entry: Schema) -> Schema:
+    return {"type": "object", "propertyNames": _type(Name), "additionalProperties": entry}
+
+
+FILES: Final = {"configuration.schema.json": configuration, "outputs.schema.json": outputs}
+
+
+def text(schema: Schema) -> str:
+    """A schema as its file holds it."""
+    return json.dumps(schema, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    for name, make in FILES.items():
+        (_DOCS / name).write_text(text(make()), encoding="utf-8")
