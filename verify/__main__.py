@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -63,7 +62,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
     if os.geteuid():
         raise ProbeError("verify: needs root, it enters network namespaces; run `sudo make verify`")
     started = time.monotonic()
-    with local.vantages(topology, stack, proxmox_address(file), jobs) as driver:
+    with local.vantages(topology, stack, proxmox_host(file), jobs) as driver:
         findings = probe.run(topology, driver, lambda line: print(line, file=sys.stderr))
         left_out = tuple(driver.left_out)
     findings, pairs = proof.compared(findings, proof.of_stack(stack, topology), topology)
@@ -76,14 +75,10 @@ def _probed(stack: str, jobs: int) -> report.Report:
     )
 
 
-def proxmox_address(file: Path) -> IPv4Address | None:
-    """Address of the stack's Proxmox API, None where it is a name or this machine's loopback."""
+def proxmox_host(file: Path) -> str:
+    """Host of the stack's Proxmox API, as its address names it."""
     endpoint = yaml.safe_load(file.read_text(encoding="utf-8"))["config"].get("proxmoxve:endpoint", "")
-    try:
-        address = IPv4Address(urlsplit(str(endpoint)).hostname or "")
-    except ValueError:
-        return None
-    return None if address.is_loopback else address
+    return urlsplit(str(endpoint)).hostname or ""
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

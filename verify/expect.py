@@ -64,6 +64,8 @@ class Place:
     front: IPv4Address | None = None
     runs: bool = False
     """Known to run, whatever addresses it has."""
+    elsewhere: bool = False
+    """Nobody gets in: it is no source, and only its declared ports can be told from silence."""
 
     @property
     def there(self) -> bool:
@@ -103,7 +105,7 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
             expected=_expected(topology, source, destination, address, port),
         )
         for source in everywhere
-        if source.kind not in {Kind.HOST, Kind.NODE}
+        if source.kind not in {Kind.HOST, Kind.NODE} and not source.elsewhere
         for destination in everywhere
         if source.name != destination.name
         for address in destination.addresses
@@ -114,7 +116,9 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
 def alive(places: Iterable[Place]) -> Iterator[Cell]:
     """What each place is asked about itself: whether it listens where others are denied."""
     for place in places:
-        if place.kind in {Kind.NODE, Kind.MEMBER} or (place.kind is Kind.OUTSIDE and place.name != INTERNET):
+        if place.kind in {Kind.NODE, Kind.MEMBER} or place.elsewhere:
+            continue
+        if place.kind is Kind.OUTSIDE and place.name != INTERNET:
             continue
         for address in place.addresses:
             ports: list[Port | str] = [*place.ports, *place.extra, OTHER]
@@ -147,6 +151,8 @@ def _ports(source: Place, destination: Place, address: Address) -> Iterator[Port
         return
     yield from destination.ports
     yield from destination.extra
+    if destination.elsewhere:
+        return
     if destination.kind is not Kind.NODE:
         yield OTHER
     if destination.kind is Kind.GUEST and source.zones & destination.zones:
@@ -180,9 +186,16 @@ def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     return frozenset(service.zones) | legs
 
 
-def guest(topology: Topology, service: Guest, *, there: bool, listening: Iterable[Port] = ()) -> Place:
+def guest(
+    topology: Topology,
+    service: Guest,
+    *,
+    there: bool,
+    listening: Iterable[Port] = (),
+    elsewhere: bool = False,
+) -> Place:
     """A guest as a place; it should listen on its declared ports alone."""
-    ip = service.address if there else None
+    ip = service.address if there or elsewhere else None
     return Place(
         name=service.name,
         kind=Kind.GUEST,
@@ -190,4 +203,5 @@ def guest(topology: Topology, service: Guest, *, there: bool, listening: Iterabl
         zones=declared_zones(topology, service.name),
         ports=service.ports,
         extra=tuple(sorted({*listening} - {*service.ports}, key=str)),
+        elsewhere=elsewhere,
     )

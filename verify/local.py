@@ -36,10 +36,10 @@ _LOCK_SECONDS = 90
 
 
 @contextmanager
-def vantages(topology: Topology, stack: str, proxmox: IPv4Address | None, jobs: int) -> Iterator[Local]:
+def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterator[Local]:
     """Survey the site, make the namespaces that are missing, start an agent everywhere; undo it at the end.
 
-    `proxmox` is the address of Proxmox-SRV, None where it has none that others could reach.
+    `proxmox` is the host of the Proxmox API's address. Where that is loopback, guests are namespaces here.
     """
     with ExitStack() as stack_of:
         stack_of.enter_context(_alone())
@@ -47,14 +47,14 @@ def vantages(topology: Topology, stack: str, proxmox: IPv4Address | None, jobs: 
         declared = {f"/{topology.physical(service.name)}" for service in topology.containers}
         if not any(one["State"]["Running"] for one in containers if one["Name"] in declared):
             raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up`")
-        survey = _Survey(topology, containers)
+        survey = _Survey(topology, containers, guests_here=_loopback(proxmox))
         namespaces.remove_all()
         stack_of.callback(namespaces.remove_all)
         taken = [zone.prefix for zone in topology.zones.values()]
         hosts = [interface.network for interface in namespaces.host_addresses()]
         outside = namespaces.documentation([*taken, *hosts])
         stack_of.enter_context(namespaces.unreachable([*taken, outside.supernet(new_prefix=24)]))
-        survey.make(outside, proxmox)
+        survey.make(outside, _address(proxmox))
         local = Local(topology=topology, survey=survey, jobs=jobs)
         stack_of.callback(local.close)
         local.start()
@@ -80,10 +80,25 @@ def _alone() -> Iterator[None]:
         os.close(folder)
 
 
+def _address(host: str) -> IPv4Address | None:
+    """The address that a host name is, None for any other."""
+    try:
+        return IPv4Address(host)
+    except ValueError:
+        return None
+
+
+def _loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
 class _Survey:
     """The places there are, and the way into each one's namespace."""
 
-    def __init__(self, topology: Topology, containers: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, topology: Topology, containers: Iterable[Mapping[str, Any]], *, guests_here: bool = True
+    ) -> None:
         self.topology = topology
         self.left_out: list[str] = []
         self.ways: dict[str, str] = {}
@@ -109,9 +124,13 @@ class _Survey:
         self.guests = []
         for service in topology.guests:
             way = Path(f"/run/netns/vm-{service.vm}")
-            there = way.exists()
+            there = guests_here and way.exists()
             listening = namespaces.listeners(way) if there else ()
-            self.guests.append(guest(topology, service, there=there, listening=listening))
+            self.guests.append(
+                guest(topology, service, there=there, listening=listening, elsewhere=not guests_here)
+            )
+            if not guests_here:
+                self.left_out.append(f"{service.name} as a source: it is a guest of another machine")
             if there:
                 self.ways[service.name] = str(way)
 

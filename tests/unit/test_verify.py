@@ -617,18 +617,34 @@ def test_documentation_prefix_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "address"),
+    ("endpoint", "address", "here"),
     [
-        ("https://127.0.0.1:8006/", None),
-        ("https://proxmox-srv:8006/", None),
-        ("https://10.10.1.5:8006/", IPv4Address("10.10.1.5")),
+        ("https://127.0.0.1:8006/", IPv4Address("127.0.0.1"), True),
+        ("https://localhost:8006/", None, True),
+        ("https://proxmox-srv:8006/", None, False),
+        ("https://10.10.1.5:8006/", IPv4Address("10.10.1.5"), False),
     ],
 )
-def test_proxmox_address(tmp_path: Path, endpoint: str, address: IPv4Address | None) -> None:
-    """Proxmox-SRV is probed where its endpoint is an address that others can reach."""
+def test_where_the_proxmox_side_is(
+    tmp_path: Path, endpoint: str, address: IPv4Address | None, here: bool
+) -> None:
+    """Proxmox-SRV is probed where its endpoint is an address; guests are entered where it is loopback."""
     file = tmp_path / "Pulumi.x.yaml"
     file.write_text(f"config: {{'proxmoxve:endpoint': '{endpoint}'}}")
-    assert command.proxmox_address(file) == address
+    host_name = command.proxmox_host(file)
+    assert (local._address(host_name), local._loopback(host_name)) == (address, here)
+
+
+def test_guests_of_another_machine_are_asked_and_ask_nobody(site: Topology, world: World) -> None:
+    """A guest that nobody enters is a destination on its declared ports, no source, and the run says so."""
+    survey = local._Survey(site, [], guests_here=False)
+    assert "site-1 as a source: it is a guest of another machine" in survey.left_out
+    world.places = [p for p in world.places if p.kind is not Kind.GUEST] + survey.guests
+    guests = {place.name for place in survey.guests}
+    asked = [cell for cell in world.questions if cell.destination in guests]
+    assert {cell.source for cell in world.questions} & guests == set()
+    assert {cell.port for cell in asked if cell.destination == "site-1"} == {"80/tcp"}
+    assert [str(f) for f in world.findings() if f.verdict in {Verdict.DISAGREES, Verdict.INCONCLUSIVE}] == []
 
 
 @pytest.fixture
