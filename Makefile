@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview diff down verify test lint unit live bench tools env schema lock
+.PHONY: help up preview diff down verify report test lint unit browser live bench tools env schema lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -27,9 +27,13 @@ down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as ro
 	@$(LAB) down --stack $(STACK)
 
 verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (as root)
-	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK)
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK) \
+		--json verify-$(STACK).json
 
-test: lint unit live ## every check and every test (as root: it brings the lab up and takes it down)
+report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
+	@$(VENV)/bin/python -m report Pulumi.$(STACK).yaml
+
+test: lint unit browser live ## every check and every test (as root: it brings the lab up and takes it down)
 
 lint: $(READY) ## style and types
 	@$(VENV)/bin/ruff check .
@@ -38,6 +42,9 @@ lint: $(READY) ## style and types
 
 unit: $(READY) ## the tests that need neither tools nor root
 	@$(PYTEST) tests/unit tests/policies
+
+browser: $(READY) ## the report in a headless Chromium (as root where Debian's must be installed)
+	@$(PYTEST) tests/browser
 
 live: $(READY) tools ## the tests on real parts (as root)
 	@$(PYTEST) tests/live

@@ -95,7 +95,7 @@ def _review(options: argparse.Namespace) -> int:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    resources, topology = _site(options.site, options)
+    resources, topology = site(options.site, options.config)
     verdict = judge(resources, topology, datetime.now(tz=UTC).date())
     for finding in verdict.findings:
         print(f"{finding.rule}: {finding}")
@@ -120,15 +120,15 @@ def rule_table() -> Iterator[str]:
                 yield f"| `{cells[0]}` | {' | '.join(cells[1:])} |"
 
 
-def _site(file: Path, options: argparse.Namespace) -> Site:
-    """Read resources and intent; raises ConfigError, StateError or RunError."""
+def site(file: Path, config: Path | None) -> Site:
+    """Read resources, and intent from `config` if given; raises ConfigError, StateError or RunError."""
     if file.suffix != ".json":
         return program.of_stack_file(file), from_file(file)
     resources = from_state(file)
     stack, project = _origin(resources, file)
-    if project != program.NAME and options.config is None:
+    if project != program.NAME and config is None:
         raise StateError(f"{file}: is a state of project {project}; name its stack file with --config.")
-    return resources, from_file(options.config or program.PROJECT / f"Pulumi.{stack}.yaml")
+    return resources, from_file(config or program.PROJECT / f"Pulumi.{stack}.yaml")
 
 
 def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:
@@ -140,7 +140,7 @@ def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:
 
 
 def _reachability(file: Path, options: argparse.Namespace) -> Reachability:
-    resources, topology = _site(file, options)
+    resources, topology = site(file, options.config)
     return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
 
 

@@ -1,4 +1,4 @@
-"""Imports go one way: topology <- components, policies; the lab sees everything, nobody sees the lab."""
+"""Imports go one way: topology <- components, policies <- report; the lab sees all, nobody sees the lab."""
 
 import ast
 from pathlib import Path
@@ -11,10 +11,11 @@ ALLOWED = {
     "components": {"components", "topology"},
     "policies": {"policies", "topology"},
     "verify": {"verify", "policies", "topology"},
+    "report": {"report", "policies", "topology"},
     "__main__.py": {"components", "topology"},
 }
 PROVIDERS = {"pulumi", "pulumi_docker", "pulumi_proxmoxve", "pulumi_command", "pulumi_policy"}
-OURS = {"topology", "components", "policies", "verify", "lab", "tests", "bench"}
+OURS = {"topology", "components", "policies", "verify", "report", "lab", "tests", "bench"}
 
 
 def imported(file: Path) -> set[str]:

@@ -1,0 +1,65 @@
+"""Command: a stack as one HTML page, or as a Mermaid flowchart.
+
+`python -m report Pulumi.dev.yaml` writes report-dev.html; a state that `pulumi stack export` wrote does as
+well. Owns arguments, output and exit codes: 0 written, 2 bad input, and then nothing is. What a reader would
+get wrong: it finds nothing out about a running network; the last verification is whatever file it is given,
+or `verify-<stack>.json` beside the site's file where `make verify` left one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pulumi
+
+from policies.command import site
+from policies.resources import StateError
+from report import verification
+from report.errors import ReportError
+from report.mermaid import flowchart
+from report.model import Report
+from report.page import page, write
+from topology.config import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write one report; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m report", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("site", type=Path, help="Pulumi.<stack>.yaml, or an exported state (.json)")
+    parser.add_argument("--config", type=Path, help="stack file with the intent of an exported state")
+    parser.add_argument("--verification", type=Path, metavar="FILE", help="what `verify --json` wrote")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-<stack>.html")
+    parser.add_argument("--mermaid", action="store_true", help="print a Mermaid flowchart instead")
+    given = parser.parse_args(arguments)
+    gc.disable()  # one page and out, as in policies.command
+    try:
+        return _report(given)
+    except (ConfigError, ReportError, StateError, pulumi.RunError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _report(given: argparse.Namespace) -> int:
+    resources, topology = site(given.site, given.config)
+    stack = resources[0].urn.split("::")[0].rpartition(":")[2]
+    if given.mermaid:
+        text = flowchart(topology)
+        print(text, end="") if given.output is None else write(given.output, text)
+        return 0
+    report = Report(stack=stack, day=datetime.now(tz=UTC).date(), resources=resources, topology=topology)
+    left = given.site.with_name(f"verify-{stack}.json")
+    file = given.verification or (left if left.is_file() else None)
+    run = verification.read(file, stack, report.names) if file else None
+    output = given.output or Path(f"report-{stack}.html")
+    write(output, page(f"Network of stack {stack}", report.data(run)))
+    print(output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

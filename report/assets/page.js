@@ -1,0 +1,246 @@
+"use strict";
+/* Draws the page from the data beside it. Text only ever becomes a text node, so no name can become markup. */
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+const STATES = {
+  undeclared: ["!", "possible, but not declared"],
+  missing: ["×", "declared, but not possible"],
+  declared: ["●", "possible and declared"],
+  proxied: ["◐", "possible through the ingress"],
+  follows: ["○", "possible, follows from the declaration"],
+  denied: ["·", "denied"],
+};
+const VERDICTS = {
+  disagrees: ["✗", "the probe disagrees"],
+  inconclusive: ["?", "the probe is inconclusive"],
+  agrees: ["✓", "the probe agrees"],
+  free: ["", "probed, not judged"],
+};
+
+const at = (id) => document.getElementById(id);
+
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "g", "rect", "path", "text", "title", "defs", "marker"].includes(tag);
+  const element = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const many = (number, one, more = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : more}`;
+const first = (order, present) => Object.keys(order).find((name) => present.includes(name));
+const portName = (port) => (port === "*" ? "any other port" : port);
+const sign = (text) => make("span", { class: "sign", "aria-hidden": "true" }, text);
+
+/* ---- the drawing ---- */
+
+function drawing({ width, height, boxes, legs, arrows }) {
+  const head = make("marker", { id: "head", viewBox: "0 0 10 10", refX: 9, refY: 5, markerWidth: 7, markerHeight: 7,
+    orient: "auto-start-reverse" }, make("path", { d: "M0 0 10 5 0 10z" }));
+  const box = ({ kind, role, title, detail, x, y, width, height }) => {
+    const one = kind === "leg" || !detail;
+    const middle = y + height / 2;
+    const top = { host: y + 22, zone: y + 21 }[kind] ?? (one ? middle + 4.5 : middle - 4);
+    const left = x + (kind === "host" ? 32 : 12);
+    const group = make("g", { class: `${kind} ${role}` },
+      make("rect", { x, y, width, height, rx: { host: 14, zone: 10, leg: 12 }[kind] ?? 6 }),
+      make("text", { class: kind === "leg" ? "" : "title", x: left, y: top }, title));
+    if (detail) group.append(make("text", { class: "detail", x: left, y: top + 16 }, detail));
+    return group;
+  };
+  const areas = boxes.filter(({ kind }) => kind === "host" || kind === "zone");
+  const things = boxes.filter((each) => !areas.includes(each));
+  const arrow = ({ source, destination, ports, path }) => make("path",
+    { class: "arrow", d: path, "marker-end": "url(#head)" }, make("title", {}, `${source} → ${destination}: ${ports}`));
+  return make("svg", { viewBox: `-2 -2 ${width + 4} ${height + 4}`, role: "img",
+    "aria-label": "Networks as boxes, services inside, declared flows as arrows; the list below says the same" },
+    make("defs", {}, head), ...areas.map(box), ...legs.map((d) => make("path", { class: "wire", d })),
+    ...arrows.map(arrow), ...things.map(box),
+    ...arrows.filter(({ label }) => label).map(({ label, x, y, anchor }) =>
+      make("text", { class: "label", x, y, "text-anchor": anchor }, label)));
+}
+
+/* ---- the matrix, a grid as the ARIA Authoring Practices describe it: one tab stop, arrow keys inside ---- */
+
+function matrix(table) {
+  const { names, cells } = DATA;
+  const begins = (index) => index > 0 && names[index].group !== names[index - 1].group;
+  const heads = names.map(({ name }, index) =>
+    make("th", { scope: "col", class: begins(index) ? "begins" : "" }, make("span", {}, name)));
+  table.append(make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "from ↓ to →"), ...heads)));
+  const body = make("tbody");
+  cells.forEach((row, from) => body.append(make("tr", { class: begins(from) ? "first" : "" },
+    make("th", { scope: "row" }, make("span", {}, names[from].name)),
+    ...row.map((answers, to) => cell(answers, from, to, begins(to) ? "begins" : "")))));
+  table.append(body);
+
+  const rows = [...body.rows].map((row) => [...row.cells].slice(1));
+  const last = rows.length - 1;
+  let [y, x] = [0, 0];
+  const move = (toY, toX, focus = true) => {
+    rows[y][x].tabIndex = -1;
+    heads[x].classList.remove("here");
+    [y, x] = [Math.max(0, Math.min(last, toY)), Math.max(0, Math.min(last, toX))];
+    rows[y][x].tabIndex = 0;
+    if (focus) rows[y][x].focus();
+  };
+  move(0, Math.min(1, last), false);
+  const place = (target) => {
+    const found = target.closest("td");
+    return found && [found.parentElement.rowIndex - 1, found.cellIndex - 1];
+  };
+  body.addEventListener("keydown", (event) => {
+    const far = event.ctrlKey || event.metaKey;
+    const steps = { ArrowUp: [y - 1, x], ArrowDown: [y + 1, x], ArrowLeft: [y, x - 1], ArrowRight: [y, x + 1],
+      Home: [far ? 0 : y, 0], End: [far ? last : y, last], PageUp: [y - 5, x], PageDown: [y + 5, x] };
+    if (event.altKey || (far && !["Home", "End"].includes(event.key))) return;
+    if (steps[event.key]) move(...steps[event.key]);
+    else if (event.key === "Enter" || event.key === " ") open(y, x);
+    else return;
+    event.preventDefault();
+  });
+  body.addEventListener("click", ({ target }) => {
+    const found = place(target);
+    if (found) { move(...found); open(...found); }
+  });
+  body.addEventListener("focusin", () => heads[x].classList.add("here"));
+  body.addEventListener("focusout", () => heads[x].classList.remove("here"));
+
+  function open(from, to) {
+    if (from !== to) show(from, to, rows[from][to]);
+  }
+}
+
+function cell(answers, from, to, kind) {
+  const name = `${DATA.names[from].name} to ${DATA.names[to].name}`;
+  if (from === to) {
+    return make("td", { class: `self ${kind}`, tabindex: -1 }, make("span", { class: "hidden" }, `${name}: itself`));
+  }
+  const state = first(STATES, answers.map((answer) => answer.state));
+  const ports = answers.filter((answer) => answer.way.length).flatMap(({ ports }) => ports.map(portName));
+  const verdict = first(VERDICTS, probes(from, to).map((probe) => probe.verdict));
+  const said = [`${name}: ${STATES[state][1]}`, ...(ports.length ? [`on ${ports.join(", ")}`] : []),
+    ...(verdict ? [VERDICTS[verdict][1]] : [])];
+  const made = make("td", { class: `${state} ${kind}`, tabindex: -1, "aria-haspopup": "dialog" },
+    sign(STATES[state][0]), make("span", { class: "hidden" }, said.join("; ")));
+  if (verdict) {
+    made.classList.add(verdict);
+    made.append(make("span", { class: `probe ${verdict}`, "aria-hidden": "true" }, VERDICTS[verdict][0]));
+  }
+  return made;
+}
+
+const probes = (from, to) => DATA.verification?.cells[`${from} ${to}`] ?? [];
+
+/* ---- one cell ---- */
+
+function show(from, to, opener) {
+  const dialog = at("cell");
+  at("cell-title").textContent = `${DATA.names[from].name} → ${DATA.names[to].name}`;
+  const asked = probes(from, to);
+  at("cell-body").replaceChildren(...DATA.cells[from][to].map(answer),
+    ...(asked.length ? [make("h3", { class: "answer" }, "Last verification"), probeList(asked)] : []));
+  dialog.addEventListener("close", () => opener.focus(), { once: true });
+  dialog.showModal();
+  dialog.scrollTop = 0;
+}
+
+function answer({ ports, state, why, way, reasons, notes }) {
+  const made = make("section", { class: `answer ${state}` },
+    make("h3", {}, sign(STATES[state][0]), ` ${ports.map(portName).join(", ")}: ${way.length ? "possible" : "denied"}`));
+  if (why) made.append(make("p", {}, `${why[0].toUpperCase()}${why.slice(1)}.`));
+  if (way.length) made.append(make("ol", { class: "hops", "aria-label": "Way" }, ...way.map((hop) => make("li", {}, hop))));
+  made.append(make("p", { class: "quiet" }, way.length ? "Opened by" : "Denied by"),
+    make("ul", { class: "reasons" }, ...reasons.map((reason) => make("li", {}, reason))));
+  if (notes.length) made.append(make("ul", { class: "reasons" }, ...notes.map((note) => make("li", {}, note))));
+  return made;
+}
+
+function probeList(asked) {
+  return make("ul", { class: "cards" }, ...asked.map(({ what, where, expected, got, verdict, cause, control }) => {
+    const wrong = verdict === "disagrees" || verdict === "inconclusive";
+    const made = make("li", { class: wrong ? "wrong" : "" }, `${VERDICTS[verdict][0]} ${verdict}: `, make("strong", {}, what),
+      ...(where ? [` at ${where}`] : []), make("p", {}, `Expected ${expected}, got ${got}.`));
+    if (cause) made.append(make("p", {}, `Likely cause: ${cause}.`));
+    if (control) made.append(make("p", { class: "quiet" }, `Its packets pass: ${control}.`));
+    return made;
+  }));
+}
+
+/* ---- summary, findings, verification ---- */
+
+function summary() {
+  const answers = DATA.cells.flat(2);
+  const count = (...states) => answers.reduce((sum, { state, ports }) => sum + states.includes(state) * ports.length, 0);
+  const surplus = count("undeclared");
+  const missing = count("missing");
+  const tile = (bad, term, main, more) => make("div", { class: bad ? "bad" : "" }, make("dt", {}, term),
+    make("dd", {}, make("strong", {}, main), more));
+  const found = DATA.findings.length;
+  at("summary").append(
+    tile(surplus + missing, "Flows", surplus || missing ? `${surplus} undeclared, ${missing} missing`
+      : `All ${count("declared")} declared are possible`,
+    `${many(count("proxied", "follows"), "other follows", "others follow")} from them; ${count("denied")} are denied`),
+    tile(found, "Findings of the policy pack", found ? many(found, "finding") : "None",
+      `${many(DATA.exceptions.length, "exception")} in force`));
+  const run = DATA.verification;
+  if (!run) {
+    at("summary").append(tile(false, "Last verification", "Not given", "make verify, then make report"));
+    return;
+  }
+  const wrong = run.counts.disagrees + run.counts.inconclusive;
+  at("summary").append(tile(wrong, "Last verification",
+    wrong ? `${run.counts.disagrees} disagree, ${run.counts.inconclusive} inconclusive` : "Every cell agrees",
+    `${many(run.counts.agrees, "cell agrees", "cells agree")}; file of ${run.when}`));
+}
+
+function findings(place) {
+  if (!DATA.findings.length) place.append(make("p", {}, "The policy pack has nothing to say against this stack."));
+  place.append(make("ul", { class: "cards" }, ...DATA.findings.map(({ rule, severity, message, remedy }) =>
+    make("li", { class: `wrong ${severity}` }, make("span", { class: "tag" }, severity), " ", make("code", {}, rule),
+      make("p", {}, message), make("p", { class: "quiet" }, remedy))),
+  ...DATA.exceptions.map(({ rule, resource, reason, owner, expires }) =>
+    make("li", {}, make("span", { class: "tag" }, "exception"), " ", make("code", {}, rule),
+      make("p", {}, `${resource}: set aside until ${expires}`), make("p", { class: "quiet" }, `${owner}: ${reason}`)))));
+}
+
+function verification(place) {
+  const run = DATA.verification;
+  if (!run) {
+    place.append(make("p", {}, "No run of the live probe was given. ", make("code", {}, "make verify"),
+      " leaves one that ", make("code", {}, "make report"), " finds."));
+    return;
+  }
+  const counts = Object.entries(run.counts).filter(([, number]) => number).map(([verdict, number]) => `${number} ${verdict}`);
+  place.append(make("p", {}, `File of ${run.when}, ${run.seconds} s: ${counts.join(", ")}. `
+    + "Each cell of the matrix has its own, in its upper right corner and when it is opened."));
+  const all = [...Object.values(run.cells).flat(), ...run.others];
+  const bad = all.filter(({ verdict }) => verdict === "disagrees" || verdict === "inconclusive");
+  if (bad.length) place.append(make("h3", {}, many(bad.length, "cell does", "cells do") + " not agree"), probeList(bad));
+  if (run.leftOut.length) {
+    place.append(make("h3", {}, "Not asked"), make("ul", {}, ...run.leftOut.map((reason) => make("li", {}, reason))));
+  }
+  if (run.others.length) {
+    place.append(make("details", {}, make("summary", {}, `${many(run.others.length, "answer")} outside the matrix: `
+      + "routes by name, newcomers on a network"), probeList(run.others)));
+  }
+}
+
+function legend(place) {
+  const shown = Object.entries(STATES);
+  place.append(...shown.map(([state, [mark, text]]) => make("li", { class: state }, sign(mark), ` ${text}`)));
+  if (DATA.verification) {
+    place.append(...Object.values(VERDICTS).filter(([mark]) => mark).map(([mark, text]) => make("li", {}, sign(mark), ` ${text}`)));
+  }
+}
+
+at("lead").textContent = `Judged as of ${DATA.day}, from the resources that the stack is made of.`;
+at("drawing").append(drawing(DATA.drawing));
+at("flows-title").textContent = `Declared flows as a list: ${many(DATA.drawing.arrows.length, "pair")}`;
+at("flows").append(...DATA.drawing.arrows.map(({ source, destination, ports }) =>
+  make("li", {}, `${source} → ${destination}: ${ports}`)));
+summary();
+legend(at("legend"));
+matrix(document.querySelector("table"));
+findings(at("findings"));
+verification(at("verification"));

@@ -1,0 +1,395 @@
+"""Where everything stands in the picture of a site: boxes, legs and arrows with their coordinates, in pixels.
+
+Owns the layout. It deliberately knows neither HTML nor colours (`report/assets/` does), and draws what is
+declared; what is possible stands in the matrix. What a reader would get wrong: a service that is on two
+networks is one box across the border of both, so an arrow runs inside the network that carries it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from topology.model import INTERNET, Container, Guest, Port, Role, Topology, Zone
+
+_PAD, _GAP, _LANE_GAP, _HEAD = 16, 20, 64, 52
+"""Inside a box; between networks, and the rows of services; room for arrows; a box's title."""
+_HEIGHT, _NARROWEST = 44, 104
+"""Of a service's box."""
+_BULGE, _SPREAD, _INSET = 40, 9, 44
+_NAME, _DETAIL = 9.4, 6.8
+"""Width of a letter, wide fonts included."""
+_FIRST: Final = tuple(Role)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """`kind` is host, zone, service, leg or outside; `detail` is the smaller line below the title."""
+
+    kind: str
+    title: str
+    detail: str = ""
+    role: str = ""
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Its right edge."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Its lower edge."""
+        return self.y + self.height
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Its centre."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrow:
+    """All declared flows of one pair; `label` names ports where they are not all that the box names."""
+
+    source: str
+    destination: str
+    ports: str
+    path: str
+    """As SVG writes it."""
+    label: str
+    x: float
+    y: float
+    anchor: str
+    """Which end of the label is there: start or end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """The picture; what comes first lies below what follows."""
+
+    width: float
+    height: float
+    boxes: tuple[Box, ...]
+    legs: tuple[str, ...]
+    arrows: tuple[Arrow, ...]
+
+
+def draw(topology: Topology) -> Drawing:
+    """Lay a site out; the same site gives the same picture."""
+    return _Layout(topology).drawing()
+
+
+def listed(ports: Iterable[Port]) -> str:
+    """Ports as the picture writes them."""
+    return ", ".join(map(str, ports))
+
+
+def described(zone: Zone) -> tuple[str, str]:
+    """A zone's name, and what the picture says below it."""
+    role = [str(zone.role)] if zone.role != zone.name else []
+    tag = [f"VLAN {zone.vlan}"] if zone.vlan else []
+    return zone.name, " · ".join([*role, *tag, str(zone.prefix)])
+
+
+class _Layout:
+    """Docker-SRV above Proxmox-SRV, whoever is outside to the left of both."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.things: dict[str, Box] = {}
+        self.zones: list[Box] = []
+        self.legs: list[str] = []
+        self.rails: dict[tuple[str, str], str] = {}
+        texts = [(s.name, self._detail(s)) for s in topology.services.values()]
+        self.box = _width(texts, least=_NARROWEST)
+        self.left = _width([(name, self._outside(name)) for name in self._outsides()], least=96)
+
+    def drawing(self) -> Drawing:
+        at = self.left + _LANE_GAP
+        docker = self._docker(at, 0)
+        proxmox = self._proxmox(at, docker.bottom + 2 * _GAP, docker.width)
+        right = max(docker.right, proxmox.right)
+        hosts = [replace(host, width=right - host.x) for host in (docker, proxmox)]
+        self.things |= {host.title: host for host in hosts}
+        self._stand_outside(proxmox)
+        arrows = tuple(self._arrows())
+        boxes = (*hosts, *self.zones, *(b for b in self.things.values() if b.kind != "host"))
+        return Drawing(
+            width=right,
+            height=max(box.bottom for box in boxes),
+            boxes=boxes,
+            legs=tuple(self.legs),
+            arrows=arrows,
+        )
+
+    # ----------------------------------------------------------------------------------- Docker-SRV
+
+    def _docker(self, x: float, y: float) -> Box:
+        """Networks side by side; a lane for the services inside each, and one across each border."""
+        zones = sorted((z for z in self.topology.zones.values() if z.is_docker), key=_role)
+        lanes, spanning = self._lanes(zones)
+        crossings = {lane // 2 for lane in lanes if lane % 2 == 0}
+        crossings |= {border for _, low, high in spanning for border in range(low + 1, high + 1)}
+        rows = max(map(len, lanes.values()), default=1)
+        top = y + _HEAD + _HEAD + _GAP
+        tall = rows * (_HEIGHT + _GAP)
+        bottom = top + tall + len(spanning) * (_HEIGHT + _GAP)
+        borders, at = {}, x + _PAD
+        for index, zone in enumerate(zones):
+            borders[index] = at - _GAP / 2
+            crossed = [index in crossings, index + 1 in crossings]
+            inside = lanes[2 * index + 1]
+            width = self._zone_width(zone, crossed, inside=bool(inside))
+            self.zones.append(_zone_box(zone, at, y + _HEAD, width, bottom - y - _HEAD))
+            edge = _PAD + self.box / 2
+            middle = (
+                at + width / 2 if crossed[0] == crossed[1] else at + (width - edge if crossed[0] else edge)
+            )
+            self._stack(inside, middle, top, tall)
+            at += width + _GAP
+        borders[len(zones)] = at - _GAP / 2
+        for index in range(1, len(zones)):
+            self._stack(lanes[2 * index], borders[index], top, tall)
+        for row, (service, low, high) in enumerate(spanning):
+            start = borders[low + 1] - self.box / 2
+            width = borders[high] + self.box / 2 - start
+            detail = f"{' + '.join(service.zones)} · {self._detail(service)}".removesuffix(" · ")
+            self._put(service, start, top + tall + row * (_HEIGHT + _GAP), width, detail)
+        host = self.topology.docker
+        width, detail = at - _GAP + _PAD - x, "containers"
+        return Box(
+            kind="host", title=host.name, detail=detail, x=x, y=y, width=width, height=bottom + _PAD - y
+        )
+
+    def _lanes(
+        self, zones: Sequence[Zone]
+    ) -> tuple[Mapping[int, list[Container]], list[tuple[Container, int, int]]]:
+        """Lane 2n + 1 is inside network n, lane 2n across the border before; who spans more stands apart."""
+        number = {zone.name: index for index, zone in enumerate(zones)}
+        lanes: defaultdict[int, list[Container]] = defaultdict(list)
+        spanning = []
+        for service in self.topology.containers:
+            joined = sorted(number[name] for name in service.zones)
+            low, high = joined[0], joined[-1]
+            if high - low > 1:
+                spanning.append((service, low, high))
+            else:
+                lanes[low + high + 1].append(service)
+        place: dict[str, float] = {}
+        for lane in sorted(lanes):
+            lanes[lane].sort(key=lambda service: self._pull(service.name, place))
+            place |= {service.name: row for row, service in enumerate(lanes[lane])}
+        return lanes, spanning
+
+    def _pull(self, name: str, place: Mapping[str, float]) -> float:
+        """Mean row of those to its left that it has flows with, so that fewer arrows cross."""
+        ends = [(flow.source, flow.destination) for flow in self.topology.flows]
+        rows = [place[b if a == name else a] for a, b in ends if name in (a, b) and {a, b} & place.keys()]
+        return sum(rows) / len(rows) if rows else len(place)
+
+    def _zone_width(self, zone: Zone, crossed: Sequence[bool], *, inside: bool) -> float:
+        parts = [(self.box - _GAP) / 2] * sum(crossed) + [self.box] * inside
+        needed = sum(parts) + _LANE_GAP * (len(parts) - 1) + _PAD * crossed.count(False)
+        return max(needed, _width([described(zone)], least=96))
+
+    def _stack(self, services: Sequence[Container], middle: float, top: float, tall: float) -> None:
+        first = top + (tall - len(services) * (_HEIGHT + _GAP)) / 2
+        for row, service in enumerate(services):
+            self._put(service, middle - self.box / 2, first + row * (_HEIGHT + _GAP), self.box)
+
+    def _put(self, service: Container | Guest, x: float, y: float, width: float, detail: str = "") -> None:
+        self.things[service.name] = Box(
+            kind="service",
+            title=service.name,
+            detail=detail or self._detail(service),
+            x=x,
+            y=y,
+            width=width,
+            height=_HEIGHT,
+        )
+
+    # ---------------------------------------------------------------------------------- Proxmox-SRV
+
+    def _proxmox(self, x: float, y: float, width: float) -> Box:
+        """VLANs in rows no wider than Docker-SRV; the ingress's legs come down the gutters between them."""
+        wide = self.box + _INSET + _PAD + _GAP / 2
+        wide = max(wide, _width([described(zone) for zone in self.topology.vlans], least=0))
+        each = max(1, int((width - _PAD) / (wide + _GAP + _PAD)))
+        at, gutters = y + _HEAD, []
+        vlans = self.topology.vlans
+        if vlans and len(vlans) <= each:
+            each = len(vlans)
+            wide = max(wide, (width - _PAD - each * (_GAP + _PAD)) / each)
+        for start in range(0, len(vlans), each):
+            row = vlans[start : start + each]
+            tall = max(self._vlan_height(zone) for zone in row)
+            for column, zone in enumerate(row):
+                left = x + _PAD + _GAP + column * (wide + _GAP + _PAD)
+                self._vlan(zone, Box(kind="zone", title="", x=left, y=at, width=wide, height=tall))
+                if zone in self.topology.legs:
+                    gutters.append((left - _GAP, at + _HEAD + 12, left + _PAD))
+            at += tall + _GAP
+        self._bus(gutters, y - _GAP)
+        host = self.topology.proxmox
+        detail = f"virtual machines on {host.node}, {host.bridge} · {listed(host.ports)}"
+        across = _PAD + each * (wide + _GAP + _PAD)
+        return Box(
+            kind="host",
+            title=host.name,
+            detail=detail,
+            x=x,
+            y=y,
+            width=max(width, across),
+            height=max(at - _GAP + _PAD - y, _HEAD),
+        )
+
+    def _guests(self, zone: Zone) -> list[Guest]:
+        return [guest for guest in self.topology.guests if guest.zones == (zone.name,)]
+
+    def _vlan_height(self, zone: Zone) -> float:
+        leg = 36 if zone in self.topology.legs else 0
+        return _HEAD + leg + len(self._guests(zone)) * (_HEIGHT + _GAP / 2) + _PAD / 2
+
+    def _vlan(self, zone: Zone, room: Box) -> None:
+        self.zones.append(_zone_box(zone, room.x, room.y, room.width, room.height))
+        y, rail = room.y + _HEAD, room.x + _PAD + 10
+        ingress = self.topology.ingress.name
+        if leg := zone in self.topology.legs:
+            title = f"{ingress} {zone.ingress}"
+            width = _width([("", title)], least=0)
+            self.zones.append(Box(kind="leg", title=title, x=room.x + _PAD, y=y, width=width, height=24))
+            y += 36
+        for guest in self._guests(zone):
+            self._put(guest, room.x + _INSET, y, room.width - _INSET - _PAD)
+            if leg:
+                middle, start = y + _HEIGHT / 2, room.y + _HEAD + 24
+                path = f"M{rail:g} {start:g}V{middle - 8:g}q0 8 8 8H{room.x + _INSET:g}"
+                self.rails[ingress, guest.name] = path
+            y += _HEIGHT + _GAP / 2
+
+    def _bus(self, gutters: Sequence[tuple[float, float, float]], y: float) -> None:
+        """One line from the ingress down, and from it into each VLAN."""
+        start = self.things[self.topology.ingress.name]
+        x = start.middle[0]
+        for gutter, down, leg in gutters:
+            side = 8 if gutter > x else -8
+            turn = f"H{gutter - side:g}q{side} 0 {side} 8" if abs(gutter - x) > abs(side) else f"H{gutter:g}"
+            self.legs.append(f"M{x:g} {start.bottom:g}V{y:g}{turn}V{down - 8:g}q0 8 8 8H{leg:g}")
+
+    # ------------------------------------------------------------------------------------- outside
+
+    def _outsides(self) -> list[str]:
+        return [INTERNET, *(zone.name for zone in self.topology.management)]
+
+    def _outside(self, name: str) -> str:
+        return "everyone else" if name == INTERNET else str(self.topology.zones[name].prefix)
+
+    def _stand_outside(self, proxmox: Box) -> None:
+        level = self.things[self.topology.ingress.name].y
+        for name in self._outsides():
+            self.things[name] = Box(
+                kind="outside",
+                title=name,
+                detail=self._outside(name),
+                role="" if name == INTERNET else Role.MANAGEMENT,
+                x=0,
+                y=level,
+                width=self.left,
+                height=_HEIGHT,
+            )
+            level = max(level + _HEIGHT + _GAP, proxmox.y + 4)
+
+    # -------------------------------------------------------------------------------------- arrows
+
+    def _arrows(self) -> Iterator[Arrow]:
+        pairs: defaultdict[tuple[str, str], list[Port]] = defaultdict(list)
+        for flow in self.topology.flows:
+            pairs[flow.source, flow.destination].append(flow.port)
+        ends = self._ends(pair for pair in pairs if pair not in self.rails)
+        for (source, destination), ports in pairs.items():
+            label = "" if set(ports) == set(self._ports(destination)) else listed(ports)
+            if (path := self.rails.get((source, destination))) is not None:
+                box = self.things[destination]
+                x, y, anchor = box.right, box.y - 2, "end"
+            else:
+                (start, end) = ends[source, destination]
+                path, x, y = _curve(start, end), end[0] + end[2] * 12, end[1] - 5
+                anchor = "start" if end[2] > 0 else "end"
+            yield Arrow(
+                source=source,
+                destination=destination,
+                ports=listed(ports),
+                path=path,
+                label=label,
+                x=x,
+                y=y,
+                anchor=anchor,
+            )
+
+    def _ends(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[_End, _End]]:
+        """Both ends of each arrow; those at one side of a box stand below each other."""
+        found = {pair: _sides(self.things[pair[0]], self.things[pair[1]]) for pair in pairs}
+        crowd: defaultdict[tuple[str, int], list[tuple[float, tuple[str, str], int]]] = defaultdict(list)
+        for pair, sides in found.items():
+            for end in (0, 1):
+                other = self.things[pair[1 - end]].middle[1]
+                crowd[pair[end], sides[end]].append((other, pair, end))
+        ends: dict[tuple[tuple[str, str], int], _End] = {}
+        for (name, side), at in crowd.items():
+            box = self.things[name]
+            middle = box.y + 26 if box.kind == "host" else box.middle[1]
+            step = min(_SPREAD, (_HEIGHT - 12) / len(at))
+            for index, (_, pair, end) in enumerate(sorted(at)):
+                y = middle + (index - (len(at) - 1) / 2) * step
+                ends[pair, end] = (box.right if side > 0 else box.x, y, side)
+        return {pair: (ends[pair, 0], ends[pair, 1]) for pair in found}
+
+    def _ports(self, name: str) -> Sequence[Port]:
+        if name == self.topology.proxmox.name:
+            return self.topology.proxmox.ports
+        return self.topology.services[name].ports if name in self.topology.services else ()
+
+    def _detail(self, service: Container | Guest) -> str:
+        address = [str(service.address)] if isinstance(service, Guest) else []
+        return " · ".join([*address, *filter(None, [listed(service.ports)])])
+
+
+_End = tuple[float, float, int]
+"""A point, and whether it is on the right side (1) of its box or on the left (-1)."""
+
+
+def _sides(source: Box, destination: Box) -> tuple[int, int]:
+    """From which side to which: towards each other, or both on the right where neither is to the right."""
+    if "host" in (source.kind, destination.kind):
+        return (1, -1) if destination.kind == "host" else (-1, 1)
+    if destination.x >= source.right:
+        return 1, -1
+    return (-1, 1) if source.x >= destination.right else (1, 1)
+
+
+def _curve(start: _End, end: _End) -> str:
+    """Draw a path from end to end."""
+    (ax, ay, out), (bx, by, into) = start, end
+    pull = _BULGE if out == into else max(_GAP, min(_BULGE, abs(bx - ax) / 2))
+    return f"M{ax:g} {ay:g}C{ax + out * pull:g} {ay:g} {bx + into * pull:g} {by:g} {bx:g} {by:g}"
+
+
+def _zone_box(zone: Zone, x: float, y: float, width: float, height: float) -> Box:
+    title, detail = described(zone)
+    return Box(kind="zone", title=title, detail=detail, role=zone.role, x=x, y=y, width=width, height=height)
+
+
+def _role(zone: Zone) -> int:
+    return _FIRST.index(zone.role)
+
+
+def _width(texts: Iterable[tuple[str, str]], *, least: float) -> float:
+    """How wide a box must be for a title and the smaller line below it."""
+    longest = [max(len(title) * _NAME, len(detail) * _DETAIL) for title, detail in texts]
+    return round(max(least, *(width + 1.5 * _PAD for width in longest)) if longest else least)

@@ -1,0 +1,220 @@
+"""What the page says: the matrix of a stack with an answer for every port, findings, the last verification.
+
+Owns the content, as plain data. It deliberately decides nothing: what is possible is
+`topology.reachability`'s, what is declared `topology.reach_intent`'s, what is wrong the policy pack's. What a
+reader would get wrong: the drawing shows the declaration, the matrix the resources; the difference is the
+point.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import view
+from policies.judge import Verdict, judge
+from policies.resources import Resource
+from policies.rule import RULES, Severity
+from report.drawing import Drawing, draw
+from report.verification import Verification
+from topology.model import INTERNET, Port, Topology
+from topology.reach_intent import Intent, surplus
+from topology.reach_result import How, Reachable
+
+_WORST = tuple(reversed(Severity))
+
+
+class State(StrEnum):
+    """How one connection stands; of a cell's ports the first of this list shows.
+
+    PROXIED and FOLLOWS are possible without a flow of their own, as a consequence of what is declared.
+    """
+
+    UNDECLARED = "undeclared"
+    MISSING = "missing"
+    DECLARED = "declared"
+    PROXIED = "proxied"
+    FOLLOWS = "follows"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is true of some ports of a cell; `*` is any port that the destination does not declare.
+
+    `way` has its source first and is empty where the connection is denied; `notes` are findings and
+    exceptions about these very flows.
+    """
+
+    ports: tuple[str, ...]
+    state: State
+    why: str
+    way: tuple[str, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A stack on a day."""
+
+    stack: str
+    day: date
+    resources: Sequence[Resource]
+    topology: Topology
+
+    @cached_property
+    def _declared(self) -> Declared:
+        return Declared.of(self.topology)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The facts of the resources."""
+        return Graph(tuple(map(view, self.resources)), self._declared)
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """The declared site as a picture."""
+        return draw(self.topology)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the policy pack says."""
+        return judge(self.resources, self.topology, self.day)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Who is in the matrix, each with its group: outside, zone by zone, hosts, what nobody declared."""
+        facts, topology = self.graph.reachability.names, self.topology
+        groups = {INTERNET: "outside"} | {zone.name: "outside" for zone in topology.management}
+        for zone in topology.zones:
+            groups |= {s.name: zone for s in topology.services.values() if s.zones[0] == zone}
+        groups |= {host.name: "hosts" for host in (topology.docker, topology.proxmox)}
+        found = {name: group for name, group in groups.items() if name in facts}
+        return found | {name: "undeclared" for name in facts if name not in found}
+
+    @cached_property
+    def flows(self) -> Mapping[tuple[str, str, Port | None], Reachable]:
+        """Everything that is possible."""
+        return {flow.key: flow for flow in self.graph.reachability.flows()}
+
+    def answers(self, source: str, destination: str) -> list[Answer]:
+        """One cell; ports of which the same is true stand together."""
+        found: dict[Answer, list[str]] = {}
+        for port in self._ports[destination]:
+            found.setdefault(self._answer(source, destination, port), []).append(str(port or "*"))
+        return [replace(answer, ports=tuple(ports)) for answer, ports in found.items()]
+
+    def data(self, verification: Verification | None) -> dict[str, Any]:
+        """Return all of the page as JSON has it; the shape is this module's and `page.js`'s alone."""
+        cells = [
+            [[asdict(a) for a in self.answers(source, to)] if source != to else [] for to in self.names]
+            for source in self.names
+        ]
+        return {
+            "stack": self.stack,
+            "day": self.day.isoformat(),
+            "drawing": asdict(self.drawing),
+            "names": [{"name": name, "group": group} for name, group in self.names.items()],
+            "cells": cells,
+            "findings": self._findings(),
+            "exceptions": [exemption.model_dump(mode="json") for exemption in self.verdict.in_force],
+            "verification": self._verified(verification) if verification else None,
+        }
+
+    def _answer(self, source: str, destination: str, port: Port | None) -> Answer:
+        key = (source, destination, port)
+        found = self._surplus.get(key) or self.flows.get(key)
+        state, why = self._state(key, found)
+        verdict = self.graph.reachability.evaluate(*key) if found is None else None
+        return Answer(
+            ports=(),
+            state=state,
+            why=why,
+            way=(source, *found.trace.hops) if found else (),
+            reasons=verdict.reasons if verdict else (f"{found.how}: {found.origin}",) if found else (),
+            notes=tuple(self._notes.get(f"{source} -> {destination}:{port or '*'}", ())),
+        )
+
+    def _state(self, key: tuple[str, str, Port | None], found: Reachable | None) -> tuple[State, str]:
+        declared = key in self._intent.flows
+        if found is None:
+            return (State.MISSING, "declared, but not possible") if declared else (State.DENIED, "")
+        if key in self._surplus:
+            return State.UNDECLARED, "not declared"
+        if declared:
+            return State.DECLARED, "declared"
+        if found.how is How.PROXIED:
+            return State.PROXIED, f"by way of {found.trace.hops[0]}, which has a declared flow there"
+        return State.FOLLOWS, self._follows(*key)
+
+    def _follows(self, source: str, destination: str, port: Port | None) -> str:
+        if (INTERNET, destination, port) in self._intent.flows:
+            return "declared for the internet, and so for everybody"
+        if source in self._intent.trusted:
+            return "from a host, which owns what it runs and is not judged"
+        return "neighbours on one Docker network, where no rule can stand between them"
+
+    @cached_property
+    def _ports(self) -> Mapping[str, tuple[Port | None, ...]]:
+        """Ports asked about, those that a flow names and nothing listens on included; then all others."""
+        things = self.graph.reachability.names
+        return {
+            name: (*dict.fromkeys([*thing.ports, *(f.port for f in self._declared.flows_to(name))]), None)
+            for name, thing in things.items()
+        }
+
+    @cached_property
+    def _intent(self) -> Intent:
+        return Intent.of(self.topology)
+
+    @cached_property
+    def _surplus(self) -> Mapping[tuple[str, str, Port | None], Reachable]:
+        return {flow.key: flow for flow in surplus(self.graph.reachability, self._intent)}
+
+    @cached_property
+    def _notes(self) -> Mapping[str, list[str]]:
+        """What findings and exceptions say about a flow, by the flow."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for finding in self.verdict.findings:
+            found[finding.subject].append(
+                f"{finding.rule}: {finding.message.removeprefix(f'{finding.subject}: ')}"
+            )
+        for each in self.verdict.in_force:
+            found[each.resource].append(
+                f"exception to {each.rule} until {each.expires}, by {each.owner}: {each.reason}"
+            )
+        return found
+
+    def _findings(self) -> list[dict[str, str]]:
+        told = [
+            {
+                "rule": finding.rule,
+                "severity": RULES[finding.rule].severity,
+                "message": finding.message,
+                "remedy": RULES[finding.rule].remediation,
+            }
+            for finding in self.verdict.findings
+        ]
+        return sorted(told, key=lambda one: _WORST.index(Severity(one["severity"])))
+
+    def _verified(self, run: Verification) -> dict[str, Any]:
+        at = {name: index for index, name in enumerate(self.names)}
+        return {
+            "when": run.when,
+            "seconds": run.seconds,
+            "counts": run.counts,
+            "leftOut": run.left_out,
+            "cells": {
+                f"{at[source]} {at[destination]}": [probe.model_dump() for probe in probes]
+                for (source, destination), probes in run.cells.items()
+            },
+            "others": [probe.model_dump() for probe in run.others],
+        }

@@ -1,0 +1,82 @@
+"""The last run of the live probe, read from the file that `python -m verify --json` wrote.
+
+Owns reading and sorting its cells. It probes nothing, and never says whether the run is still true: the file
+does not hold the stack that it was about, so the page shows the day of the file. What a reader would get
+wrong: a cell of the probe is one address of one port, so a cell of the matrix has several.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from report.errors import ReportError
+
+
+class Probe(BaseModel):
+    """One question and its answer; the words are those of docs/verify.md."""
+
+    source: str
+    destination: str
+    what: str
+    where: str
+    expected: str
+    got: str
+    verdict: Literal["agrees", "disagrees", "inconclusive", "free"]
+    cause: str
+    control: str
+
+
+class _File(BaseModel):
+    version: Literal[1] = Field(alias="schemaVersion")
+    stack: str
+    seconds: float
+    left_out: list[str] = Field(alias="leftOut")
+    cells: list[Probe]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """A run. `cells` belong to pairs of the matrix, `others` (routes, newcomers) to none."""
+
+    when: str
+    seconds: float
+    counts: Mapping[str, int]
+    left_out: tuple[str, ...]
+    cells: Mapping[tuple[str, str], list[Probe]]
+    others: tuple[Probe, ...]
+
+
+def read(path: Path, stack: str, names: Container[str]) -> Verification:
+    """Read a run of this stack; raises ReportError for a file that holds none."""
+    try:
+        file = _File.model_validate_json(path.read_bytes())
+        written = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}; name a file that `make verify` wrote.") from None
+    except ValidationError:
+        raise ReportError(f"{path}: is no run of the live probe; write one with `make verify`.") from None
+    if file.stack != stack:
+        raise ReportError(f"{path}: is of another stack; name a run of {stack}.")
+    cells, others = defaultdict(list), []
+    counts = dict.fromkeys(("agrees", "disagrees", "inconclusive", "free"), 0)
+    for probe in file.cells:
+        counts[probe.verdict] += 1
+        if probe.where and probe.source in names and probe.destination in names:
+            cells[probe.source, probe.destination].append(probe)
+        else:
+            others.append(probe)
+    return Verification(
+        when=f"{written:%Y-%m-%d %H:%M} UTC",
+        seconds=file.seconds,
+        counts=counts,
+        left_out=tuple(file.left_out),
+        cells=cells,
+        others=tuple(others),
+    )

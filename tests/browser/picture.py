@@ -1,0 +1,20 @@
+"""Command: makes docs/report.png anew, the dev stack's report down to its matrix.
+
+`python -m tests.browser.picture`, as root where Chromium must be installed. Owns that one file. What a reader
+would get wrong: fonts are the machine's, so two machines give two pictures.
+"""
+
+import tempfile
+from pathlib import Path
+
+from lab import apt
+from policies.program import PROJECT
+from tests.browser.chromium import chromium
+from tests.browser.samples import DEV, page
+
+if __name__ == "__main__":
+    apt.install("picture", {"chromium": "chromium"}, print)
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        browser.open(page(Path(folder), DEV), 1280, 900)
+        browser.fit("document.querySelector('#matrix')")
+        browser.picture(PROJECT / "docs" / "report.png", scale=0.75)

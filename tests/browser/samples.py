@@ -1,0 +1,88 @@
+"""Stacks and a run of the probe for the report to show: sound, broken, and with names that are markup."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from policies.program import PROJECT
+from report.__main__ import main
+from tests.policies.sound import Stack, sound
+from verify.judge import Finding, Verdict
+from verify.report import Report, as_json
+
+DEV = PROJECT / "Pulumi.dev.yaml"
+MARKUP = "</script><img src=https://example.invalid/x onerror=window.broken=1><!--"
+
+
+def broken() -> Stack:
+    """The sound stack with Jellyfin's card unfiltered, Grafana on backend, Vaultwarden gone."""
+    stack = sound()
+    stack.inputs("vm", "jellyfin")["networkDevices"][0]["firewall"] = False
+    stack.inputs("container", "grafana")["networksAdvanced"].append({"name": "backend"})
+    stack.remove("rules", "vaultwarden")
+    return stack
+
+
+def hostile() -> Stack:
+    """A stack with a container whose name is markup; no stack file can hold it, a state can."""
+    stack = sound()
+    stack.add("container", MARKUP, {"name": MARKUP, "image": "x", "networksAdvanced": [{"name": "backend"}]})
+    return stack
+
+
+def state(folder: Path, stack: Stack) -> Path:
+    """What `pulumi stack export` would write."""
+    resources = [
+        {"urn": each.urn, "type": each.type, "inputs": each.inputs}
+        | ({"provider": f"{each.provider}::1"} if each.provider else {})
+        for each in stack.resources
+    ]
+    file = folder / "state.json"
+    file.write_text(json.dumps({"version": 3, "deployment": {"resources": resources}}))
+    return file
+
+
+def run(folder: Path, stack: str = "dev") -> Path:
+    """A run of the probe with every verdict, written by the probe's own code."""
+    told = Report(stack=stack, seconds=12.5, findings=list(_findings()), left_out=("management: is here",))
+    file = folder / f"verify-{stack}.json"
+    file.write_text(as_json(told))
+    return file
+
+
+def page(folder: Path, site: Path, *words: str) -> Path:
+    """The page of a site."""
+    file = folder / "report.html"
+    assert main([str(site), "--output", str(file), *words]) == 0
+    return file
+
+
+def _findings() -> Iterable[Finding]:
+    for source, destination, port, expected, got, verdict in (
+        ("traefik", "grafana", "3000/tcp", "ALLOWED", "ALLOWED", Verdict.AGREES),
+        ("traefik", "grafana", "*/tcp", "EITHER", "ALLOWED", Verdict.FREE),
+        ("internet", "loki", "3100/tcp", "DENIED", "DENIED (silent)", Verdict.AGREES),
+        ("site-1", "site-2", "80/tcp", "DENIED", "ALLOWED", Verdict.DISAGREES),
+        ("promtail", "loki", "3100/tcp", "ALLOWED", "DENIED (silent)", Verdict.INCONCLUSIVE),
+        ("stranger@frontend", "grafana", "3000/tcp", "EITHER", "ALLOWED", Verdict.FREE),
+    ):
+        yield Finding(
+            source=source,
+            destination=destination,
+            what=f"{source} -> {destination}:{port}",
+            where="172.30.1.3 on frontend",
+            expected=expected,
+            got=got,
+            verdict=verdict,
+            cause="" if verdict in {Verdict.AGREES, Verdict.FREE} else f"{destination} lets in too much",
+            control=f"opened {source} -> grafana:3000/tcp",
+        )
+    yield Finding(
+        source="internet",
+        destination="grafana",
+        what="https://grafana.homelab.localhost/",
+        where="",
+        expected="its own page (200 Grafana)",
+        got="200 Grafana",
+        verdict=Verdict.AGREES,
+    )

@@ -1,0 +1,171 @@
+"""The report as a browser shows it: two sizes, both themes, keyboard alone, and nothing from elsewhere."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import Page
+from tests.browser.samples import DEV, broken, hostile, page, run, state
+
+SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
+CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
+FOCUSED = (
+    "(cell => cell && cell.innerText)"
+    "(document.activeElement.closest('td') && document.activeElement.querySelector('.hidden'))"
+)
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages of the sound stack, of a broken one with a run of the probe, and of one with hostile names."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("sound", "broken", "hostile")}
+    run(folders["broken"])
+    return {
+        "sound": page(folders["sound"], DEV),
+        "broken": page(folders["broken"], state(folders["broken"], broken())),
+        "hostile": page(folders["hostile"], state(folders["hostile"], hostile())),
+    }
+
+
+def complaints(browser: Page) -> list[Any]:
+    """What the browser's console says since the page was opened."""
+    methods = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
+    return [event["params"] for event in browser.events if event["method"] in methods]
+
+
+def requests(browser: Page) -> list[str]:
+    """What the page asked for."""
+    return [
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+
+
+@pytest.mark.parametrize("name", ["sound", "broken", "hostile"])
+@pytest.mark.parametrize(("size", "theme"), product(SIZES, ("light", "dark")))
+def test_the_page_is_whole_and_asks_nobody(
+    name: str, size: str, theme: str, browser: Page, pages: dict[str, Path]
+) -> None:
+    """No complaint, no request but for the file, no sideways scroll, every text readable, in each look."""
+    browser.open(pages[name], *SIZES[size], dark=theme == "dark")
+    assert requests(browser) == [pages[name].as_uri()]
+    assert browser.run("document.documentElement.scrollWidth") == SIZES[size][0]
+    browser.picture(pages[name].with_name(f"{size}-{theme}.png"))
+    browser.fit()
+    seen = browser.run(CONTRAST)
+    assert seen["found"] == []
+    assert seen["measured"] > 150
+    assert complaints(browser) == []
+
+
+def test_both_themes_are_there(browser: Page, pages: dict[str, Path]) -> None:
+    """The page follows the reader's choice of light or dark."""
+    paper = "getComputedStyle(document.body).backgroundColor"
+    seen = []
+    for dark in (False, True):
+        browser.open(pages["sound"], *SIZES["desktop"], dark=dark)
+        seen.append(browser.run(paper))
+    assert seen == ["rgb(245, 246, 248)", "rgb(16, 21, 27)"]
+
+
+def tab_to_the_matrix(browser: Page) -> None:
+    """Press Tab until a cell has the focus."""
+    for _ in range(10):
+        browser.press("Tab")
+        if browser.run(FOCUSED):
+            return
+    raise AssertionError("no cell is reached by Tab")
+
+
+def test_a_keyboard_is_enough(browser: Page, pages: dict[str, Path]) -> None:
+    """From the top of the page to a cell, its reason, back to the cell, and on, without a pointer."""
+    browser.open(pages["broken"], *SIZES["desktop"])
+    tab_to_the_matrix(browser)
+    browser.press("Home", *["ArrowRight"] * 6)
+    cell = "internet to loki: denied; the probe agrees"
+    assert browser.run(FOCUSED) == cell
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    for opening in ("Enter", " "):
+        browser.press(opening)
+        assert browser.run("document.querySelector('dialog').matches(':modal')")
+        assert browser.run("document.querySelector('dialog').innerText").splitlines()[:2] == [
+            "internet → loki",
+            "· 3100/tcp, any other port: denied",
+        ]
+        assert "no way: internet is on internet; loki is on query, backend" in browser.run(
+            "document.querySelector('dialog').innerText"
+        )
+        browser.press("Escape")
+        assert browser.run("document.querySelector('dialog').open") is False
+        assert browser.run(FOCUSED) == cell
+    browser.press("Tab")
+    assert browser.run("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_the_matrix_is_one_tab_stop(browser: Page, pages: dict[str, Path]) -> None:
+    """Arrow keys, Home and End move inside the grid, stop at its edges, and one cell takes the focus."""
+    browser.open(pages["sound"], *SIZES["desktop"])
+    tab_to_the_matrix(browser)
+    browser.press(*["ArrowUp"] * 3, "End", "ArrowRight", *["ArrowDown"] * 30)
+    assert browser.run(FOCUSED) == "proxmox-srv to proxmox-srv: itself"
+    browser.press("Enter")
+    assert browser.run("document.querySelector('dialog').open") is False
+    browser.press("ArrowLeft", "ArrowUp")
+    assert browser.run(FOCUSED) == "docker-srv to docker-srv: itself"
+    assert browser.run("document.querySelectorAll('[role=grid] [tabindex=\"0\"]').length") == 1
+
+
+def test_a_touch_opens_a_cell(browser: Page, pages: dict[str, Path]) -> None:
+    """On a phone the names of the sources stay while the matrix scrolls, and a tap tells the trace."""
+    browser.open(pages["broken"], *SIZES["phone"])
+    cell = "document.querySelectorAll('tbody tr')[2].cells[13]"
+    browser.run(f"{cell}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
+    assert browser.run("document.querySelector('.grid').scrollLeft") > 0
+    assert browser.run("document.querySelectorAll('tbody th')[2].getBoundingClientRect().x") < 20
+    browser.tap(cell)
+    said = browser.run("document.querySelector('dialog').innerText")
+    assert "traefik → jellyfin" in said
+    assert "undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> jellyfin" in said
+    assert browser.run("document.documentElement.scrollWidth") == SIZES["phone"][0]
+
+
+def test_a_cell_shows_what_the_probe_saw(browser: Page, pages: dict[str, Path]) -> None:
+    """Agreement and disagreement stand in the cell, in words for those who do not see the sign."""
+    browser.open(pages["broken"], *SIZES["desktop"])
+    said = browser.run("[...document.querySelectorAll('td .hidden')].map(each => each.textContent)")
+    assert "internet to loki: denied; the probe agrees" in said
+    assert "site-1 to site-2: denied; the probe disagrees" in said
+    assert (
+        "promtail to loki: possible and declared; on 3100/tcp, any other port; the probe is inconclusive"
+        in said
+    )
+
+
+def test_markup_in_a_name_does_nothing(browser: Page, pages: dict[str, Path]) -> None:
+    """A name that is markup is shown as it is."""
+    browser.open(pages["hostile"], *SIZES["desktop"])
+    assert browser.run("[typeof window.broken, document.images.length]") == ["undefined", 0]
+    assert "</script><img" in browser.run("document.querySelector('table').innerText")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda text: text.replace('"use strict";', '"use strict"; '), "Content Security Policy"),
+        (lambda text: text.replace("</main>", "<img src=x.png></main>"), "Content Security Policy"),
+    ],
+    ids=["script", "image"],
+)
+def test_a_changed_page_is_complained_about(
+    change: Callable[[str], str], complaint: str, browser: Page, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    """The policy stops a script that is not ours and everything from elsewhere, and the tests see it."""
+    file = tmp_path / "changed.html"
+    file.write_text(change(pages["sound"].read_text()))
+    browser.open(file, *SIZES["desktop"])
+    browser.run("new Promise(done => setTimeout(done))")
+    assert [each for each in complaints(browser) if complaint in str(each)]

@@ -1,0 +1,328 @@
+"""The report without a browser: its content, its picture, its silence about secrets, its flowchart."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import date
+from itertools import combinations, groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.sites import keys
+from policies import command
+from policies.program import PROJECT
+from policies.resources import from_state
+from policies.rule import RULES
+from report.__main__ import main
+from report.drawing import Box, Drawing, draw
+from report.mermaid import flowchart
+from report.model import Report, State
+from tests.browser.samples import DEV, MARKUP, broken, hostile, page, run, state
+from tests.policies.sound import CANARY, TODAY, Stack, configuration, sound
+from topology.config import from_file, load
+from topology.model import Exemption, Topology
+
+
+def data(file: Path) -> Any:
+    """What a page holds, as its script reads it."""
+    _, _, rest = file.read_text().partition('<script type="application/json" id="data">')
+    return json.loads(rest.partition("</script>")[0])
+
+
+def of(stack: Stack) -> Report:
+    """The report of a stack of the tests."""
+    topology = stack.topology or load(stack.config)
+    return Report(stack="dev", day=TODAY, resources=stack.resources, topology=topology)
+
+
+# -------------------------------------------------------------------------------------------- content
+
+
+@pytest.mark.parametrize("make", [sound, broken, hostile])
+def test_the_matrix_is_what_the_command_lists(
+    make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row, column and ports of the page are those of `policies.command list`, no more and no less."""
+    file = state(tmp_path, make())
+    assert command.main(["list", str(file)]) == 0
+    listed = {
+        (pair, port)
+        for line in capsys.readouterr().out.splitlines()
+        for pair, _, ports in [line.partition(" : ")]
+        for port in ports.split(", ")
+    }
+    told = data(page(tmp_path, file))
+    names = [each["name"] for each in told["names"]]
+    shown = {
+        (f"{names[source]} => {names[to]}", port)
+        for source, row in enumerate(told["cells"])
+        for to, answers in enumerate(row)
+        for answer in answers
+        if answer["way"]
+        for port in answer["ports"]
+    }
+    assert shown == listed
+
+
+def test_every_port_of_a_pair_is_answered_once() -> None:
+    """A cell speaks about each declared port and about all others, and about none twice."""
+    report = of(sound())
+    (traefik,) = {tuple(p for a in report.answers("internet", "traefik") for p in a.ports)}
+    assert sorted(traefik) == ["*", "443/tcp", "80/tcp"]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "port", "wanted", "why"),
+    [
+        ("internet", "traefik", "443/tcp", State.DECLARED, "declared"),
+        ("internet", "grafana", "3000/tcp", State.PROXIED, "by way of traefik"),
+        ("management", "traefik", "443/tcp", State.FOLLOWS, "declared for the internet"),
+        ("loki", "cadvisor", "8080/tcp", State.FOLLOWS, "neighbours on one Docker network"),
+        ("docker-srv", "proxmox-srv", "22/tcp", State.FOLLOWS, "from a host"),
+        ("internet", "loki", "3100/tcp", State.DENIED, ""),
+        ("jellyfin", "traefik", "*", State.UNDECLARED, "not declared"),
+        ("traefik", "vaultwarden", "80/tcp", State.MISSING, "declared, but not possible"),
+    ],
+)
+def test_a_connection_stands_as_it_is(
+    source: str, destination: str, port: str, wanted: State, why: str
+) -> None:
+    """Declared, a consequence of what is declared, undeclared, missing and denied are told apart."""
+    (answer,) = [a for a in of(broken()).answers(source, destination) if port in a.ports]
+    assert (answer.state, answer.why[: len(why)], bool(answer.way)) == (
+        wanted, why, wanted not in {State.DENIED, State.MISSING},
+    )  # fmt: skip
+
+
+def test_a_denial_names_the_rule_that_denies() -> None:
+    """A cell without a way has the reasons of `explain`."""
+    (answer,) = of(sound()).answers("site-1", "site-2")
+    assert answer.reasons == ("output policy of site-1: DROP", "input policy of site-2: DROP")
+
+
+def test_a_cell_holds_what_the_pack_says_about_it() -> None:
+    """A finding about a flow stands in that flow's cell, and so does the exception that sets one aside."""
+    stack = broken()
+    (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
+    assert answer.notes == ("undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> traefik",)
+    exemption = Exemption(
+        rule="undeclared-flows",
+        resource="jellyfin -> traefik:*",
+        reason="until its card is on",
+        owner="me",
+        expires=date(2027, 1, 1),
+    )
+    stack.topology = load(stack.config).model_copy(update={"exceptions": (exemption,)})
+    (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
+    assert (answer.state, answer.notes) == (
+        State.UNDECLARED,
+        ("exception to undeclared-flows until 2027-01-01, by me: until its card is on",),
+    )
+
+
+def test_the_worst_finding_comes_first(tmp_path: Path) -> None:
+    """All findings of the pack are told, by severity."""
+    file = state(tmp_path, broken())
+    told = [one["severity"] for one in data(page(tmp_path, file))["findings"]]
+    stack = broken()
+    stack.resources = from_state(file)
+    assert sorted(told) == sorted(RULES[finding.rule].severity for finding in stack.judge().findings)
+    assert [severity for severity, _ in groupby(told)] == ["critical", "high", "medium"]
+
+
+def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
+    """A run beside the site's file is found; its cells go to their pairs, routes and newcomers apart."""
+    run(tmp_path)
+    told = data(page(tmp_path, state(tmp_path, sound())))
+    names = [each["name"] for each in told["names"]]
+    seen = told["verification"]
+    assert seen["counts"] == {"agrees": 3, "disagrees": 1, "inconclusive": 1, "free": 2}
+    assert {
+        tuple(names[int(index)] for index in pair.split()): [one["verdict"] for one in probes]
+        for pair, probes in seen["cells"].items()
+    } == {
+        ("traefik", "grafana"): ["agrees", "free"],
+        ("internet", "loki"): ["agrees"],
+        ("site-1", "site-2"): ["disagrees"],
+        ("promtail", "loki"): ["inconclusive"],
+    }
+    assert [one["source"] for one in seen["others"]] == ["stranger@frontend", "internet"]
+
+
+# --------------------------------------------------------------------------------------------- picture
+
+
+def wide() -> Topology:
+    """A site with two query zones, a service that passes over a network, and VLANs in several rows."""
+    config = keys(30)
+    config["zones"]["logs"] = {"role": "query", "prefix": "172.31.9.0/24"}
+    config["services"]["far"] = {"zones": ["frontend", "logs"], "image": "x:1", "ports": [1, 2]}
+    config["services"]["near"] = {"zones": ["logs"], "image": "x:1", "ports": [1, 2]}
+    config["services"]["a" * 63] = {"zones": ["frontend"], "image": "x:1", "ports": [1]}
+    config["flows"] += ["far -> near:1", "g0 -> internet:53/udp", "grafana -> prometheus-ui:8080"]
+    for tag in range(400, 409):
+        prefix = f"10.{tag - 200}.0"
+        config["zones"][f"v{tag}"] = {"role": "tenant", "vlan": tag, "prefix": f"{prefix}.0/24"}
+        config["services"][f"w{tag}"] = {"zone": f"v{tag}", "vm": tag * 10, "address": f"{prefix}.9"}
+    return load(config)
+
+
+SITES = {"dev": from_file(DEV), "wide": wide()}
+
+
+def meet(one: Box, other: Box) -> bool:
+    """Whether two boxes have a point in common."""
+    return (
+        max(one.x, other.x) < min(one.right, other.right)
+        and max(one.y, other.y) < min(one.bottom, other.bottom)
+    )  # fmt: skip
+
+
+def kind(drawing: Drawing, *kinds: str) -> dict[str, Box]:
+    """The boxes of some kinds, by name."""
+    return {box.title: box for box in drawing.boxes if box.kind in kinds}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_boxes_keep_apart_and_inside_the_picture(name: str) -> None:
+    """No service covers another, no zone another zone, and nothing leaves the picture."""
+    drawing = draw(SITES[name])
+    for kinds in (("service", "outside", "leg"), ("zone",), ("host",)):
+        boxes = kind(drawing, *kinds)
+        assert [(a.title, b.title) for a, b in combinations(boxes.values(), 2) if meet(a, b)] == []
+    frame = Box(kind="", title="", x=0, y=0, width=drawing.width, height=drawing.height)
+    assert [
+        b for b in drawing.boxes if b.x < 0 or b.y < 0 or b.right > frame.right or b.bottom > frame.bottom
+    ] == []
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_service_stands_on_its_own_networks(name: str) -> None:
+    """A box meets the zones that the service joins; others only where it passes over them and says so."""
+    topology, drawing = SITES[name], draw(SITES[name])
+    zones, services = kind(drawing, "zone"), kind(drawing, "service")
+    assert services.keys() == topology.services.keys()
+    for service in topology.services.values():
+        box = services[service.name]
+        met = {title for title, zone in zones.items() if meet(zone, box)}
+        if met != set(service.zones):
+            assert met > set(service.zones)
+            assert " + ".join(service.zones) in box.detail
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_every_declared_flow_is_an_arrow(name: str) -> None:
+    """Picture and flowchart hold the declared flows, and no other."""
+    topology = SITES[name]
+    declared = sorted(map(str, topology.flows))
+    arrows = [
+        f"{arrow.source} -> {arrow.destination}:{port}"
+        for arrow in draw(topology).arrows
+        for port in arrow.ports.split(", ")
+    ]
+    chart = [
+        f"{source} -> {destination}:{port}".replace("_", "-")
+        for source, ports, destination in re.findall(
+            r"at_(\w+) -->\|\"(.*?)\"\| at_(\w+)", flowchart(topology)
+        )
+        for port in ports.split(", ")
+    ]
+    assert (sorted(arrows), sorted(chart)) == (declared, declared)
+
+
+def test_the_flowchart_in_the_docs_is_current() -> None:
+    """docs/report.md shows what `--mermaid` prints for the dev stack."""
+    text = (PROJECT / "docs" / "report.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{flowchart(SITES['dev'])}```\n" in text
+
+
+# ---------------------------------------------------------------------------------------------- command
+
+
+def test_the_same_stack_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Nothing depends on the order in which Python happens to keep names."""
+    pages = []
+    for seed in ("1", "2"):
+        file = tmp_path / f"{seed}.html"
+        subprocess.run(
+            [sys.executable, "-m", "report", DEV, "--output", file],
+            cwd=PROJECT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True,
+        )  # fmt: skip
+        pages.append(file.read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_a_name_that_is_markup_stays_text(tmp_path: Path) -> None:
+    """Whatever a state holds, the page has the elements of the template and no other."""
+    file = page(tmp_path, state(tmp_path, hostile()))
+    text = file.read_text()
+    assert MARKUP in [each["name"] for each in data(file)["names"]]
+    assert (text.count("<script"), text.count("</script"), text.count("<!--"), text.count("<img")) == (
+        2,
+        2,
+        0,
+        0,
+    )
+
+
+def test_a_stack_whose_name_is_markup_stays_text(tmp_path: Path) -> None:
+    """The title is text as well."""
+    file = state(tmp_path, sound())
+    file.write_text(file.read_text().replace("urn:pulumi:dev::", "urn:pulumi:<b>::"))
+    text = page(tmp_path, file, "--config", str(DEV)).read_text()
+    assert (text.count("<title>Network of stack &lt;b&gt;</title>"), text.count("<b>")) == (1, 0)
+
+
+def test_no_secret_is_in_the_page(tmp_path: Path) -> None:
+    """A state exported with its secrets in clear gives a page without them."""
+    stack = sound()
+    stack.inputs("container", "loki")["envs"] = [f"PASSWORD={CANARY}"]
+    file = state(tmp_path, stack)
+    assert CANARY in file.read_text()
+    assert CANARY not in page(tmp_path, file).read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.yaml"], "missing.yaml: cannot be read"),
+        (["missing.json"], "missing.json: No such file or directory"),
+        (["broken.json"], "broken.json: no exported state; write one with"),
+        (["typo.yaml"], "zonez"),
+        (
+            [str(DEV), "--verification", "missing.json"],
+            "missing.json: No such file or directory; name a file",
+        ),
+        ([str(DEV), "--verification", "broken.json"], "broken.json: is no run of the live probe; write one"),
+        ([str(DEV), "--verification", "verify-home.json"], "is of another stack; name a run of dev"),
+        ([str(DEV), "--output", "none/x.html"], "none/x.html: No such file or directory; name a file"),
+        ([str(DEV), "--output", "folder"], "folder: Is a directory; name a file"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mistake ends with exit code 2, a line that names it, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "typo.yaml").write_text("config:\n  homelab-network:zonez: {}\n")
+    (tmp_path / "report-dev.html").write_text("before")
+    run(tmp_path, "home")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+    assert (sorted(tmp_path.rglob("*")), (tmp_path / "report-dev.html").read_text()) == (before, "before")
+
+
+def test_the_sound_configuration_is_the_dev_stack() -> None:
+    """What these tests call sound is what `make report` shows."""
+    assert load(configuration()) == SITES["dev"]
