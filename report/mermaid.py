@@ -24,9 +24,9 @@ def _lines(topology: Topology) -> Iterator[str]:
     for zone in topology.zones.values():
         inside = [s for s in topology.services.values() if s.zones[0] == zone.name]
         if zone in topology.management:
-            yield f'  {_id(zone.name)}(["{"<br/>".join(described(zone))}"])'
+            yield f'  {_id(zone.name)}(["{" · ".join(described(zone))}"])'
         elif inside:
-            yield f'  subgraph zone_{zone.name.replace("-", "_")}["{"<br/>".join(described(zone))}"]'
+            yield f'  subgraph zone_{zone.name.replace("-", "_")}["{" · ".join(described(zone))}"]'
             for service in inside:
                 more = [str(service.address)] if isinstance(service, Guest) else []
                 more = [" + ".join(service.zones)] if len(service.zones) > 1 else more

@@ -95,20 +95,16 @@ function matrix(table) {
       Home: [far ? 0 : y, 0], End: [far ? last : y, last], PageUp: [y - 5, x], PageDown: [y + 5, x] };
     if (event.altKey || (far && !["Home", "End"].includes(event.key))) return;
     if (steps[event.key]) move(...steps[event.key]);
-    else if (event.key === "Enter" || event.key === " ") open(y, x);
+    else if (event.key === "Enter" || event.key === " ") show(y, x);
     else return;
     event.preventDefault();
   });
   body.addEventListener("click", ({ target }) => {
     const found = place(target);
-    if (found) { move(...found); open(...found); }
+    if (found) { move(...found); show(...found); }
   });
   body.addEventListener("focusin", () => heads[x].classList.add("here"));
   body.addEventListener("focusout", () => heads[x].classList.remove("here"));
-
-  function open(from, to) {
-    if (from !== to) show(from, to, rows[from][to]);
-  }
 }
 
 function cell(answers, from, to, kind) {
@@ -132,15 +128,15 @@ function cell(answers, from, to, kind) {
 
 const probes = (from, to) => DATA.verification?.cells[`${from} ${to}`] ?? [];
 
-/* ---- one cell ---- */
+/* ---- one cell; a modal dialog keeps the focus, and gives it back to the cell when it closes ---- */
 
-function show(from, to, opener) {
+function show(from, to) {
+  if (from === to) return;
   const dialog = at("cell");
   at("cell-title").textContent = `${DATA.names[from].name} → ${DATA.names[to].name}`;
   const asked = probes(from, to);
   at("cell-body").replaceChildren(...DATA.cells[from][to].map(answer),
-    ...(asked.length ? [make("h3", { class: "answer" }, "Last verification"), probeList(asked)] : []));
-  dialog.addEventListener("close", () => opener.focus(), { once: true });
+    ...(asked.length ? [make("h3", {}, "Last verification"), probeList(asked)] : []));
   dialog.showModal();
   dialog.scrollTop = 0;
 }
@@ -161,8 +157,8 @@ function probeList(asked) {
     const wrong = verdict === "disagrees" || verdict === "inconclusive";
     const made = make("li", { class: wrong ? "wrong" : "" }, `${VERDICTS[verdict][0]} ${verdict}: `, make("strong", {}, what),
       ...(where ? [` at ${where}`] : []), make("p", {}, `Expected ${expected}, got ${got}.`));
-    if (cause) made.append(make("p", {}, `Likely cause: ${cause}.`));
-    if (control) made.append(make("p", { class: "quiet" }, `Its packets pass: ${control}.`));
+    if (cause) made.append(make("p", {}, `Likely cause: ${cause}`));
+    if (control) made.append(make("p", { class: "quiet" }, `Its packets pass: ${control}`));
     return made;
   }));
 }

@@ -113,7 +113,7 @@ class Page:
 
     def picture(self, file: Path, scale: float = 1) -> None:
         """Write what is seen as PNG."""
-        seen = self.run("({x: 0, y: 0, width: innerWidth, height: innerHeight})")
+        seen = self.run("({x: scrollX, y: scrollY, width: innerWidth, height: innerHeight})")
         shot = self.call("Page.captureScreenshot", format="png", clip={**seen, "scale": scale})
         file.write_bytes(base64.b64decode(shot["data"]))
 

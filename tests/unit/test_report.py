@@ -68,6 +68,18 @@ def test_the_matrix_is_what_the_command_lists(
     assert shown == listed
 
 
+def test_rows_stand_by_zone() -> None:
+    """Outside first, services by their first zone, hosts last; what nobody declared comes after."""
+    found = of(hostile()).names
+    zones = ["edge", "frontend", "query", "backend", "wordpress", "apps", "vault"]
+    assert [group for group, _ in groupby(found.values())] == ["outside", *zones, "hosts", "undeclared"]
+    assert (list(found)[:2], found["loki"], found[MARKUP]) == (
+        ["internet", "management"],
+        "query",
+        "undeclared",
+    )
+
+
 def test_every_port_of_a_pair_is_answered_once() -> None:
     """A cell speaks about each declared port and about all others, and about none twice."""
     report = of(sound())
@@ -162,12 +174,16 @@ def wide() -> Topology:
     config["zones"]["logs"] = {"role": "query", "prefix": "172.31.9.0/24"}
     config["services"]["far"] = {"zones": ["frontend", "logs"], "image": "x:1", "ports": [1, 2]}
     config["services"]["near"] = {"zones": ["logs"], "image": "x:1", "ports": [1, 2]}
-    config["services"]["a" * 63] = {"zones": ["frontend"], "image": "x:1", "ports": [1]}
+    config["services"]["a" * 30] = {"zones": ["frontend"], "image": "x:1", "ports": [1]}
     config["flows"] += ["far -> near:1", "g0 -> internet:53/udp", "grafana -> prometheus-ui:8080"]
     for tag in range(400, 409):
         prefix = f"10.{tag - 200}.0"
-        config["zones"][f"v{tag}"] = {"role": "tenant", "vlan": tag, "prefix": f"{prefix}.0/24"}
-        config["services"][f"w{tag}"] = {"zone": f"v{tag}", "vm": tag * 10, "address": f"{prefix}.9"}
+        config["zones"]["v" * 60 + f"{tag}"] = {"role": "tenant", "vlan": tag, "prefix": f"{prefix}.0/24"}
+        config["services"][f"w{tag}"] = {
+            "zone": "v" * 60 + f"{tag}",
+            "vm": tag * 10,
+            "address": f"{prefix}.9",
+        }
     return load(config)
 
 
@@ -198,6 +214,13 @@ def test_boxes_keep_apart_and_inside_the_picture(name: str) -> None:
     assert [
         b for b in drawing.boxes if b.x < 0 or b.y < 0 or b.right > frame.right or b.bottom > frame.bottom
     ] == []
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_boxes_have_room_for_their_texts(name: str) -> None:
+    """A box is as wide as a usual font needs; tests/browser measures a real one."""
+    for box in draw(SITES[name]).boxes:
+        assert box.width > 12 + max(7.5 * len(box.title) * (box.kind != "leg"), 6 * len(box.detail)), box
 
 
 @pytest.mark.parametrize("name", SITES)
@@ -254,6 +277,15 @@ def test_the_same_stack_gives_the_same_bytes(tmp_path: Path) -> None:
         )  # fmt: skip
         pages.append(file.read_bytes())
     assert pages[0] == pages[1]
+
+
+def test_a_page_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
+    """The file is never written into, so nobody reads half a page; nothing else is left beside it."""
+    (tmp_path / "report.html").write_text("before")
+    with (tmp_path / "report.html").open() as reader:
+        file = page(tmp_path, DEV)
+        assert (reader.read(), file.read_text()[:15]) == ("before", "<!doctype html>")
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_name_that_is_markup_stays_text(tmp_path: Path) -> None:
