@@ -28,7 +28,7 @@ down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as ro
 
 verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (as root)
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK) \
-		--json verify-$(STACK).json
+		--json verify-$(STACK).json --metrics
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m report Pulumi.$(STACK).yaml

@@ -9,6 +9,7 @@ from components.guests import Guests, GuestsArgs
 from components.host_firewall import HostFirewall, HostFirewallArgs
 from components.ingress import Ingress, IngressArgs
 from components.settings import topology
+from components.verify_timer import VerifyTimer, VerifyTimerArgs
 from components.vlan_bridge import VlanBridge, VlanBridgeArgs
 from topology.outputs import outputs
 
@@ -19,6 +20,7 @@ after_host = pulumi.ResourceOptions(depends_on=[host])
 networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
 DockerServices("services", DockerServicesArgs(topology=site, networks=networks.names))
 Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
+VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))
 
 firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site))
 bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))

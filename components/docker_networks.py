@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from topology.model import Topology, Zone
+from topology.model import Role, Topology, Zone
 
 _BRIDGE = "com.docker.network.bridge."
 
@@ -57,11 +57,14 @@ def _bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
 
     `gateway_mode_ipv4=isolated` needs engine 28 and is silently ignored before; `inhibit_ipv4` does the same
     on every engine. Nobody shares `edge` with the ingress, so its neighbours are cut off from one another,
-    and nobody leaves it behind the host's address unless a flow to the internet is declared.
+    and nobody leaves it behind the host's address unless a flow to the internet is declared. Nobody leaves a
+    probe zone so.
     """
     options = {f"{_BRIDGE}name": topology.bridge(zone)}
     if zone.internal:
         return options | {f"{_BRIDGE}gateway_mode_ipv4": "isolated", f"{_BRIDGE}inhibit_ipv4": "true"}
+    if zone.role is Role.PROBE:
+        return options | {f"{_BRIDGE}enable_ip_masquerade": "false"}
     return options | {
         f"{_BRIDGE}enable_icc": "false",
         f"{_BRIDGE}enable_ip_masquerade": "true" if topology.egress else "false",

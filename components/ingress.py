@@ -14,7 +14,7 @@ import pulumi
 
 from components.apps import runtime
 from components.container import ContainerService, ContainerServiceArgs
-from topology.model import INTERNET, Topology
+from topology.model import Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Ingress(pulumi.ComponentResource):
                 networks={zone: (args.networks[zone], None) for zone in service.zones}
                 | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},
                 runtime=runtime(topology, service),
-                published=tuple(f.port for f in topology.flows_to(service.name) if f.source == INTERNET),
+                published=topology.published,
                 publish_on=topology.docker.address,
             ),
             opts=pulumi.ResourceOptions(parent=self),

@@ -67,7 +67,7 @@ def known_values(view: View[Any], _: Declared) -> Iterator[str]:
 )
 def commands_are_our_own(view: View[Command], topology: Declared) -> Iterator[str]:
     """A command can do anything to the network, so only one that is known word for word passes."""
-    if not view.inputs.is_ours(topology):
+    if not view.inputs.ours(topology, view.resource.stack):
         yield f"{view.resource.type} runs what nobody can judge"
 
 

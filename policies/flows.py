@@ -18,7 +18,7 @@ from topology.model import Container, Flow, Guest, Role
 from topology.reach_intent import Intent, missing, surplus
 from topology.reach_result import How, Reach, UnknownNameError
 
-_INNER: Final = {Role.BACKEND, Role.QUERY}
+_INNER: Final = {Role.BACKEND, Role.QUERY, Role.PROBE}
 
 
 @policy(

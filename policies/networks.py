@@ -14,12 +14,13 @@ from typing import Final
 from policies.declared import Declared
 from policies.graph.docker import Container, Network
 from policies.graph.site import Graph
-from policies.graph.view import View
+from policies.graph.view import Own, View
 from policies.rule import Severity, Violation, cis_docker, policy
-from topology.model import Role, Zone
+from topology.model import App, Role, Zone
 
 _BRIDGE: Final = "com.docker.network.bridge."
 _SEALED: Final = {f"{_BRIDGE}gateway_mode_ipv4": {"isolated"}, f"{_BRIDGE}inhibit_ipv4": {"true"}}
+_WATCHING: Final = {f"{_BRIDGE}enable_ip_masquerade": {"false"}, f"{_BRIDGE}gateway_mode_ipv4": {"nat"}}
 _OPEN: Final = {
     f"{_BRIDGE}enable_icc": {"false"},
     f"{_BRIDGE}enable_ip_masquerade": {"false", "true"},
@@ -90,7 +91,10 @@ def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
         yield "enable_icc is not false, so whoever joins it reaches the ingress's every port"
     if zone.role is Role.EDGE and not topology.egress and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
-    known = {f"{_BRIDGE}name": None} | (_SEALED if zone.internal else _OPEN)
+    if zone.role is Role.PROBE and network.option("enable_ip_masquerade") != "false":
+        yield "enable_ip_masquerade is not false, so what watches leaves behind the host's address"
+    sealed = _WATCHING if zone.role is Role.PROBE else _SEALED if zone.internal else _OPEN
+    known = {f"{_BRIDGE}name": None} | sealed
     for option, value in sorted(network.options.items()):
         allowed = known.get(option, set())
         if allowed is not None and value not in allowed:
@@ -139,6 +143,25 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
 
 
 @policy(
+    Container,
+    obligation="Only blackbox exporter and Prometheus may be on a probe zone, and the former nowhere else.",
+    remedy="Leave the network; a declaration does not help.",
+    severity=Severity.CRITICAL,
+)
+def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Who else is there reaches the ingress from within; an exporter elsewhere sees more than a stranger."""
+    container = view.inputs
+    service = topology.containers_by_name.get(container.name)
+    app = service.app if service else None
+    probes = {topology.physical(zone.network) for zone in topology.probes}
+    for leg in container.legs:
+        if leg.name in probes and app not in {App.BLACKBOX_EXPORTER, App.PROMETHEUS}:
+            yield f"joins {leg.name}, from where Docker-SRV is watched"
+        if leg.name not in probes and app is App.BLACKBOX_EXPORTER:
+            yield f"joins {leg.name}, where no stranger is"
+
+
+@policy(
     obligation="A network that a container joins must be in the stack.",
     remedy="Make the network in the same program, so that the pack sees how it is sealed.",
 )
@@ -153,14 +176,18 @@ def joined_networks_exist(graph: Graph) -> Iterator[Violation]:
 
 @policy(
     obligation="Docker-SRV's own rules must be installed, and every bridge be named as they name it.",
-    remedy="Add components.host_firewall, and name each bridge after its zone.",
+    remedy="Add components.host_firewall and verify_timer, and name each bridge after its zone.",
     severity=Severity.CRITICAL,
 )
 def host_rules_installed(graph: Graph) -> Iterator[Violation]:
     """Without them containers reach the host's services, and machines on the LAN reach containers."""
     topology = graph.topology
-    if graph.of(Network) and not graph.host_rules:
+    if graph.of(Network) and Own.HOST_RULES not in graph.commands:
         yield topology.docker.name, "its own rules are not in the stack"
+    if topology.probes and Own.PROBE_RULES not in graph.commands:
+        yield topology.docker.name, "what lets a probe zone see published ports is not in the stack"
+    if topology.docker.verify_every and Own.VERIFY_TIMER not in graph.commands:
+        yield topology.docker.name, "the timer of the live probe is not in the stack"
     for view in graph.of(Network):
         zone = topology.docker_networks.get(view.inputs.name)
         if zone and zone.is_docker and view.inputs.option("name") != topology.bridge(zone):

@@ -59,6 +59,11 @@ class Resource:
     secrets: frozenset[Trail] = frozenset()
     provider: str = ""
 
+    @property
+    def stack(self) -> str:
+        """Name of its stack, without an organisation's."""
+        return self.urn.partition("::")[0].rpartition(":")[2]
+
 
 @dataclass(kw_only=True)
 class _Decoder:

@@ -52,6 +52,7 @@ _GROUP: Final = range(2, 19)
 _BRIDGE: Final = 12
 """Characters of a Docker network's name that fit behind `br-` in the name of its bridge interface."""
 _VLAN_ROLES: Final = (Role.TENANT, Role.ISOLATED)
+_WATCHERS: Final = (App.BLACKBOX_EXPORTER, App.PROMETHEUS)
 
 Reason = tuple[str, str]
 """A fault and its remedy, for whoever knows the path."""
@@ -354,13 +355,31 @@ def _memberships(site: Site) -> Iterator[Fault]:
                 yield Fault(
                     path,
                     f"{name} is of role {zone.role}, and a container joins Docker networks",
-                    "name an edge, frontend, query or backend zone",
+                    "name an edge, frontend, query, backend or probe zone",
                 )
         if site.roles(service) >= {Role.FRONTEND, Role.BACKEND}:
             yield Fault(
                 f"services.{service.name}.zones",
                 "joins frontend and backend, so that whoever breaks it reaches every backend service",
                 "use a query zone between them",
+            )
+
+
+def _probe(site: Site) -> Iterator[Fault]:
+    """Whoever looks as a stranger is nothing else besides, and nobody else sees what it sees."""
+    for container in site.containers:
+        path, roles = f"services.{container.name}.zones", site.roles(container)
+        if container.app is App.BLACKBOX_EXPORTER and roles - {Role.PROBE}:
+            yield Fault(
+                path,
+                "the blackbox exporter sees Docker-SRV as a stranger does",
+                "let it join a probe zone alone",
+            )
+        if container.app not in _WATCHERS and Role.PROBE in roles:
+            yield Fault(
+                path,
+                f"{container.name} joins a probe zone, which is for the blackbox exporter and Prometheus",
+                "leave it out",
             )
 
 
@@ -484,7 +503,7 @@ def _egress(site: Site, flow: Flow) -> Reason | None:
         return "leaves from management, where nothing is built", "remove it"
     source = site.services.get(flow.source)
     if isinstance(source, Container) and site.ingress and source != site.ingress:
-        return "can never work: a container's networks are internal", "remove it, or make the service a guest"
+        return "can never work: the ingress alone has a way out", "remove it, or make the service a guest"
     return None
 
 
@@ -637,6 +656,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _addresses,
     _virtual_machines,
     _memberships,
+    _probe,
     _services,
     _ingress,
     _flows,

@@ -1,11 +1,12 @@
 """The rules that Docker-SRV itself keeps: what its bridges may do with the host and with what lies behind it.
 
-Owns the text of one nftables table of the project's own. The engine's tables are left alone, so a restart of
-Docker changes nothing here. What a reader would get wrong: `accept` ends only this table's chain; the
-engine's own rules still judge the packet afterwards, and either side's drop is final.
+Owns the text of one nftables table of the project's own, and of the two rules that a probe zone needs in
+Docker's DOCKER-USER chain. All else of the engine's is left alone, and it keeps both, so a restart of Docker
+changes nothing here. What a reader would get wrong: `accept` ends only this table's chain; the engine's own
+rules still judge the packet afterwards, and either side's drop is final.
 """
 
-from topology.model import Topology
+from topology.model import Role, Topology
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and puts them in place of the old ones in one step."""
@@ -22,15 +23,16 @@ def rules(topology: Topology) -> str:
     Input: no container opens a connection to the host; facts.md measured that one on an internal network
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
     only declared egress out of one; Docker's own rules let a neighbour on the LAN reach container addresses.
+    A probe zone sees all that is published here, by whomever, since that is what it is for.
     """
     name = table(topology)
-    bridges = [topology.bridge(zone) for zone in topology.zones.values() if zone.is_docker]
-    outside = [
-        topology.bridge(zone) for zone in topology.zones.values() if zone.is_docker and not zone.internal
-    ]
-    each = ", ".join(f'"{bridge}"' for bridge in bridges)
-    edge = ", ".join(f'"{bridge}"' for bridge in outside)
-    inside = "\n".join(f'    iifname "{bridge}" oifname "{bridge}" accept' for bridge in bridges)
+    docker = [zone for zone in topology.zones.values() if zone.is_docker]
+    each = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker)
+    edge = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker if zone.role is Role.EDGE)
+    inside = "\n".join(f'    iifname "{b}" oifname "{b}" accept' for b in map(topology.bridge, docker))
+    probes = "".join(
+        f'    iifname "{topology.bridge(zone)}" ct status dnat accept\n' for zone in topology.probes
+    )
     egress = "".join(
         f"    iifname {{ {edge} }} {port.protocol} dport {port.number} accept\n" for port in topology.egress
     )
@@ -48,11 +50,42 @@ table {name} {{
 {inside}
     ct state established,related accept
     oifname {{ {edge} }} ct status dnat accept
-{egress}    iifname {{ {each} }} drop
+{probes}{egress}    iifname {{ {each} }} drop
     oifname {{ {each} }} drop
   }}
 }}
 """
+
+
+def open_probes(topology: Topology) -> str:
+    """Write the command that lets probe zones through Docker's isolation of its bridges, to published ports.
+
+    Docker drops between two of its bridges even what it has led to a published port itself. It is idempotent;
+    it asks for DOCKER-USER, which every engine with iptables has since it first started.
+    """
+    return "; ".join(
+        ("set -e", *(f"{_user('C', r)} 2>/dev/null || {_user('I', r)}" for r in _through(topology)))
+    )
+
+
+def close_probes(topology: Topology) -> str:
+    """Write the command that takes these rules away; it is content where there are none."""
+    return "; ".join(f"{_user('D', rule)} 2>/dev/null || true" for rule in _through(topology))
+
+
+def _through(topology: Topology) -> list[str]:
+    return [
+        rule
+        for bridge in map(topology.bridge, topology.probes)
+        for rule in (
+            f"-i {bridge} -m conntrack --ctstate DNAT -j ACCEPT",
+            f"-o {bridge} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        )
+    ]
+
+
+def _user(action: str, rule: str) -> str:
+    return f"iptables --wait -{action} DOCKER-USER {rule}"
 
 
 def table(topology: Topology) -> str:

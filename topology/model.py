@@ -55,6 +55,21 @@ def _day(value: object) -> object:
 Day = Annotated[date, BeforeValidator(_day)]
 """A date; the engine hands an unquoted YAML one over as midnight."""
 
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(value: object, info: ValidationInfo) -> object:
+    """Read `30s`, `5m` or `1h`."""
+    if isinstance(value, str) and (match := re.fullmatch(r"([1-9]\d{0,4})([smh])", value, re.ASCII)):
+        return int(match[1]) * _UNITS[match[2]]
+    if info.mode == "python" and isinstance(value, int):
+        return value
+    raise ValueError("not a length of time")
+
+
+Every = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=86_400)]
+"""Seconds between two times that something is done, at most a day; written `30s`, `5m` or `1h`."""
+
 _PORT = re.compile(r"(\d{1,5})(?:/(\w+))?", re.ASCII)
 _FLOW = re.compile(r"(\S+) -> (\S+):(\S+)")
 
@@ -79,6 +94,7 @@ class Role(StrEnum):
 
     `edge`: the ingress alone, where its ports are published. `frontend`: the Docker services the ingress may
     reach. `query`: what the frontend asks. `backend`: never a destination from outside or from the ingress.
+    `probe`: where Docker-SRV is watched from as a stranger sees it, by its published ports and nothing else.
     `tenant`: a VLAN with guests that the ingress may reach. `isolated`: a tenant VLAN with one guest and no
     egress unless declared. `management`: where administrators sit, outside what the project builds.
     """
@@ -87,6 +103,7 @@ class Role(StrEnum):
     FRONTEND = "frontend"
     QUERY = "query"
     BACKEND = "backend"
+    PROBE = "probe"
     TENANT = "tenant"
     ISOLATED = "isolated"
     MANAGEMENT = "management"
@@ -100,6 +117,7 @@ class App(StrEnum):
     PROMETHEUS = "prometheus"
     PROMETHEUS_UI = "prometheus-ui"
     NODE_EXPORTER = "node-exporter"
+    BLACKBOX_EXPORTER = "blackbox-exporter"
     CADVISOR = "cadvisor"
     LOKI = "loki"
     PROMTAIL = "promtail"
@@ -187,8 +205,8 @@ class Zone(Value):
 
     @property
     def internal(self) -> bool:
-        """Whether the Docker network has no way out: all but edge."""
-        return self.role is not Role.EDGE
+        """Whether the Docker network has no way to its host: all but edge and probe."""
+        return self.role not in (Role.EDGE, Role.PROBE)
 
     @property
     def gateway(self) -> IPv4Address:
@@ -257,6 +275,14 @@ class DockerHost(Value):
     address: IPv4Address = IPv4Address("0.0.0.0")  # noqa: S104  # the single way in listens on every address
     trunk: Interface = "trunk"
     data_root: str = Field(default="/var/lib/docker", pattern=r"^/[^\r\n]*$")
+    metrics: str = Field(default="/var/lib/homelab-network/metrics", pattern=r"^/[\w./-]*$")
+    """Folder in which the live probe leaves the metrics of its last run, and Node Exporter reads them."""
+    probe_every: Every = 30
+    """How often Docker-SRV is probed from the probe zone."""
+    verify_every: Every | None = None
+    """How often a timer there runs the live probe; None: no timer."""
+    project: str = Field(default="/opt/homelab-network", pattern=r"^/[\w./-]*$")
+    """Folder of this project there, which the timer runs."""
     ssh: Ssh | None = None
     """None: Docker-SRV is the machine that runs Pulumi."""
 
@@ -357,7 +383,7 @@ class Topology(Value):
     @cached_property
     def egress(self) -> tuple[Port, ...]:
         """Ports on which containers of edge may reach the internet."""
-        leaving = {c.name for c in self.containers if any(not self.zones[z].internal for z in c.zones)}
+        leaving = {c.name for c in self.containers if any(self.zones[z].role is Role.EDGE for z in c.zones)}
         return tuple(f.port for f in self.flows if f.destination == INTERNET and f.source in leaving)
 
     @cached_property
@@ -383,6 +409,16 @@ class Topology(Value):
     def address(self, service: Container | Guest) -> str:
         """How others on its network call a service: a guest's address, a container's physical name."""
         return str(service.address) if isinstance(service, Guest) else self.physical(service.name)
+
+    @cached_property
+    def probes(self) -> tuple[Zone, ...]:
+        """Zones from which Docker-SRV is watched."""
+        return tuple(z for z in self.zones.values() if z.role is Role.PROBE)
+
+    @cached_property
+    def published(self) -> tuple[Port, ...]:
+        """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
+        return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
 
     def bridge(self, zone: Zone) -> str:
         """Name of a Docker zone's bridge on the host, cut to the longest name of a Linux interface."""

@@ -6,7 +6,7 @@ Other stacks read them; the policy pack never does.
 
 from typing_extensions import TypedDict
 
-from topology.model import INTERNET, Topology
+from topology.model import Topology
 
 SCHEMA_VERSION = 1
 """Grows when a key changes its meaning or goes; a new key leaves it as it is."""
@@ -50,7 +50,7 @@ class Outputs(TypedDict):
 
 def outputs(topology: Topology) -> Outputs:
     """Collect the outputs of a declared site."""
-    published = [f.port.number for f in topology.flows_to(topology.ingress.name) if f.source == INTERNET]
+    published = [port.number for port in topology.published]
     return {
         "schemaVersion": SCHEMA_VERSION,
         "ingress": {

@@ -11,7 +11,7 @@ Model and limits: docs/reachability.md.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -230,7 +230,7 @@ class Reachability:
         for host in self._hosts if published.everywhere else (owner.host,):
             for plug in self._published_on(host, published):
                 yield from self._by_plug(plug, goal, door)
-            for network, members in self._gateways.get(host, ()):
+            for network, members in (*self._gateways.get(host, ()), *self._windows.get(host, ())):
                 yield _reach(members, goal, How.PUBLISHED, (network.name, door.hop(host)), door.origin)
 
     def _published_on(self, host: str, published: Published) -> tuple[Plug, ...]:
@@ -476,9 +476,19 @@ class Reachability:
     @cached_property
     def _gateways(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
         """Networks whose members reach their host by its gateway address, by host."""
+        return self._members_of(lambda network: network.host_reachable)
+
+    @cached_property
+    def _windows(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
+        """Networks whose members reach nothing of their host but its published ports, by host."""
+        return self._members_of(lambda network: network.sees_published and not network.host_reachable)
+
+    def _members_of(
+        self, wanted: Callable[[Network], bool]
+    ) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
         found: defaultdict[str, dict[str, tuple[Network, dict[str, None]]]] = defaultdict(dict)
         for host, network, names in self._bridged:
-            if network.host_reachable:
+            if wanted(network):
                 found[host].setdefault(network.name, (network, {}))[1].update(names)
         return {host: list(networks.values()) for host, networks in found.items()}
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from topology.config import ConfigError, from_file
+from topology.verify_timer import metrics_file
 from verify import local, probe, proof, report
 from verify.driver import ProbeError
 
@@ -32,6 +33,10 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole run as JSON")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the cells as JUnit test cases")
+    parser.add_argument(
+        "--metrics", nargs="?", const=Path(), type=Path, metavar="FILE",
+        help="write what Prometheus reads; without FILE where the stack's Node Exporter looks",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=16, help="places that are asked at a time (default: 16)")
     given = parser.parse_args(words)
     for ending in (signal.SIGTERM, signal.SIGINT):
@@ -43,6 +48,8 @@ def main(words: Sequence[str]) -> int:
             given.json.write_text(report.as_json(done), encoding="utf-8")
         if given.junit:
             given.junit.write_text(report.as_junit(done), encoding="utf-8")
+        if given.metrics is not None:
+            _replace(_metrics_file(given.metrics, given.stack), report.as_metrics(done, time.time()))
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -73,6 +80,23 @@ def _probed(stack: str, jobs: int) -> report.Report:
         left_out=left_out,
         pairs=pairs,
     )
+
+
+def _metrics_file(given: Path, stack: str) -> Path:
+    """The file that was named, else the one in the stack's own folder, which may have to be made."""
+    if given != Path():
+        return given
+    file = Path(metrics_file(from_file(PROJECT / f"Pulumi.{stack}.yaml")))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace a file in one step, so that no scrape sees half of it."""
+    draft = file.with_name(f"{file.name}.new")
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o644)
+    draft.replace(file)
 
 
 def proxmox_host(file: Path) -> str:

@@ -167,6 +167,9 @@ def _expected(
     }
     near = address.network in source.zones & destination.zones
     match destination.kind:
+        case Kind.HOST if source.zones & {zone.name for zone in topology.probes}:
+            there = topology.docker.address.is_unspecified or address.ip == topology.docker.address
+            return Expected.ALLOWED if port in destination.ports and there else Expected.DENIED
         case Kind.HOST if source.kind is Kind.OUTSIDE and port not in destination.extra:
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
         case Kind.CONTAINER if source.kind is Kind.OUTSIDE:

@@ -1,4 +1,4 @@
-"""What people and machines read of a run: the matrix, a line for each quarrel, JSON, JUnit.
+"""What people and machines read of a run: the matrix, a line for each quarrel, JSON, JUnit, metrics.
 
 Owns form alone. What a reader would get wrong: a square of the matrix is all cells of one pair together, and
 the worst of them is what it shows; the counts below it are of cells.
@@ -117,6 +117,26 @@ def as_json(report: Report) -> str:
         },
         indent=1,
     )
+
+
+def as_metrics(report: Report, now: float) -> str:
+    """The run in figures, as Prometheus's text format; `now` is when it ended, in seconds of Unix time."""
+    stack = f'stack="{report.stack}"'
+    figures: dict[str, tuple[str, dict[str, float]]] = {
+        "timestamp_seconds": ("When the last run of the live probe ended.", {stack: round(now)}),
+        "duration_seconds": ("How long it took.", {stack: round(report.seconds, 2)}),
+        "good": ("Whether every cell agreed.", {stack: int(report.good)}),
+        "cells": (
+            "Its cells by verdict.",
+            {f'{stack},verdict="{verdict}"': number for verdict, number in report.counts.items()},
+        ),
+    }
+    lines = []
+    for name, (words, samples) in figures.items():
+        metric = f"verify_last_run_{name}"
+        lines += [f"# HELP {metric} {words}", f"# TYPE {metric} gauge"]
+        lines += [f"{metric}{{{labels}}} {value}" for labels, value in samples.items()]
+    return "\n".join([*lines, ""])
 
 
 def as_junit(report: Report) -> str:

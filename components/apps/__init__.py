@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from components.apps.blackbox_exporter import blackbox_exporter
 from components.apps.exporters import cadvisor, node_exporter
 from components.apps.grafana import grafana
 from components.apps.logs import loki, promtail
@@ -16,6 +17,7 @@ RUNTIMES: Mapping[App, Callable[[Topology, Container], Runtime]] = {
     App.PROMETHEUS: prometheus,
     App.PROMETHEUS_UI: prometheus_ui,
     App.NODE_EXPORTER: node_exporter,
+    App.BLACKBOX_EXPORTER: blackbox_exporter,
     App.CADVISOR: cadvisor,
     App.LOKI: loki,
     App.PROMTAIL: promtail,

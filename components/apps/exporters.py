@@ -13,17 +13,18 @@ _LEFT_OUT = (
 """Metrics that cost much and say little about containers."""
 
 
-def node_exporter(_topology: Topology, service: Container) -> Runtime:
-    """Counters from /proc and /sys; file systems are left out, since they would need the root folder."""
+def node_exporter(topology: Topology, service: Container) -> Runtime:
+    """Counters from /proc and /sys, and what the live probe says; file systems would need the root folder."""
     port = service.ports[0].number
     return Runtime(
         command=(
             "--path.procfs=/host/proc",
             "--path.sysfs=/host/sys",
             "--no-collector.filesystem",
+            "--collector.textfile.directory=/host/metrics",
             f"--web.listen-address=:{port}",
         ),
-        host_paths={"/host/proc": "/proc", "/host/sys": "/sys"},
+        host_paths={"/host/proc": "/proc", "/host/sys": "/sys", "/host/metrics": topology.docker.metrics},
         user="65534:65534",
         health=http_health(port, "/"),
     )

@@ -5,9 +5,13 @@ pass; everything that is not on the list is refused, whatever a later version of
 """
 
 from components.apps.text import as_yaml
+from components.apps.watch import JOB, probes, rules
 from components.runtime import Runtime, http_health
-from topology.model import App, Container, Topology
+from topology.model import App, Container, Flow, Topology
 
+_RULES = "/etc/prometheus/rules/watch.yml"
+_TIMEOUT = 10
+"""Seconds that one scrape may take."""
 _CONTAINER_NAME = r".*/homelab-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.scope)?"
 """A container's cgroup under either cgroup driver; `components.container` puts the name into it."""
 
@@ -22,15 +26,12 @@ _STATIC = r"(?:(?:classic/)?static|assets)/.*|favicon\.(?:ico|svg)|manifest\.jso
 
 def prometheus(topology: Topology, service: Container) -> Runtime:
     """Scrape every declared target; admin API, lifecycle and remote write stay off, their default."""
-    targets = [topology.services[flow.destination] for flow in topology.flows_from(service.name)]
-    jobs = [
-        {
-            "job_name": target.name,
-            "static_configs": [{"targets": [f"{topology.address(target)}:{flow.port.number}"]}],
-            **(_name_containers() if isinstance(target, Container) and target.app is App.CADVISOR else {}),
-        }
-        for target, flow in zip(targets, topology.flows_from(service.name), strict=True)
-    ]
+    jobs = [_job(topology, flow) for flow in topology.flows_from(service.name)]
+    config = {
+        "global": {"scrape_interval": "15s", "scrape_timeout": "10s"},
+        "rule_files": [_RULES],
+        "scrape_configs": jobs,
+    }
     return Runtime(
         command=(
             "--config.file=/etc/prometheus/prometheus.yml",
@@ -38,13 +39,40 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
             "--storage.tsdb.retention.time=30d",
         ),
         files={
-            "/etc/prometheus/prometheus.yml": as_yaml(
-                {"global": {"scrape_interval": "15s", "scrape_timeout": "10s"}, "scrape_configs": jobs}
-            )
+            "/etc/prometheus/prometheus.yml": as_yaml(config),
+            _RULES: as_yaml(rules(topology)),
         },
         data={"/prometheus": "data"},
         health=http_health(service.ports[0].number, "/-/ready"),
     )
+
+
+def _job(topology: Topology, flow: Flow) -> dict[str, object]:
+    target = topology.services[flow.destination]
+    at = f"{topology.address(target)}:{flow.port.number}"
+    app = target.app if isinstance(target, Container) else None
+    if app is App.BLACKBOX_EXPORTER:
+        return _probe_job(topology, at)
+    job = {"job_name": target.name, "static_configs": [{"targets": [at]}]}
+    return job | (_name_containers() if app is App.CADVISOR else {})
+
+
+def _probe_job(topology: Topology, exporter: str) -> dict[str, object]:
+    """Ask the exporter for each probe; what is asked are labels, so alerts name the probe."""
+    every = topology.docker.probe_every
+    groups = []
+    for probe in probes(topology):
+        asked = {"__param_module": str(probe.kind), "__param_target": probe.target}
+        asked |= {"__param_hostname": probe.host} if probe.host else {}
+        told = {"instance": probe.name, "kind": str(probe.kind), "service": probe.service}
+        groups.append({"targets": [exporter], "labels": asked | told})
+    return {
+        "job_name": JOB,
+        "metrics_path": "/probe",
+        "scrape_interval": f"{every}s",
+        "scrape_timeout": f"{min(every, _TIMEOUT)}s",
+        "static_configs": groups,
+    }
 
 
 def _name_containers() -> dict[str, object]:

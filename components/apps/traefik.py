@@ -5,11 +5,9 @@ an empty section in a dynamic file makes Traefik drop the whole file with one lo
 only with content.
 """
 
-import os
-from pathlib import Path
-
 import pulumi
 
+from components.apps.pem import read_pem
 from components.apps.text import as_yaml
 from components.runtime import Runtime
 from topology.model import Container, Topology
@@ -26,8 +24,8 @@ def traefik(topology: Topology, _service: Container) -> Runtime:
             f"{_FOLDER}/traefik.yml": as_yaml(_static()),
             f"{_DYNAMIC}/routes.yml": as_yaml(_routes(topology)),
             f"{_DYNAMIC}/tls.yml": as_yaml(_tls()),
-            f"{_FOLDER}/tls/certificate.pem": _pem("tls.certificate", topology.tls.certificate),
-            f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(_pem("tls.key", topology.tls.key)),
+            f"{_FOLDER}/tls/certificate.pem": read_pem("tls.certificate", topology.tls.certificate),
+            f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(read_pem("tls.key", topology.tls.key)),
         },
         capabilities=("CAP_NET_BIND_SERVICE",),
         health=("traefik", "healthcheck"),
@@ -83,13 +81,3 @@ def _tls() -> dict[str, object]:
             "options": {"default": {"minVersion": "VersionTLS12"}},
         }
     }
-
-
-def _pem(key: str, path: str) -> str:
-    """Read a PEM file; raises RunError naming the configuration key, never the content."""
-    file = Path(os.path.expandvars(path)).expanduser()
-    try:
-        return file.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not PEM text"
-        raise pulumi.RunError(f"{key}: {file}: {reason}; name a readable PEM file.") from None

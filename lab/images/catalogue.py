@@ -100,6 +100,9 @@ PROMETHEUS = debian(
     },
     drop=("usr/share/javascript/moment-timezone/data",),
 )
+BLACKBOX_EXPORTER = debian(
+    "blackbox-exporter", {"prometheus-blackbox-exporter": "0.23.0"}, drop=("etc/prometheus",)
+)
 NODE_EXPORTER = debian("node-exporter", {"prometheus-node-exporter": "1.5.0"})
 
 LOKI_VERSION = "3.6.3"
@@ -174,6 +177,16 @@ IMAGES = (
         links={**BASE_LINKS, "bin/node_exporter": "/usr/bin/prometheus-node-exporter"},
         user="65534",
         entrypoint=("/bin/node_exporter",),
+    ),
+    Image(
+        name="blackbox-exporter",
+        version="0.23.0",
+        published="prom/blackbox-exporter:v0.23.0",
+        origin="built from Debian's prometheus-blackbox-exporter 0.23.0",
+        parts=(BASE, BLACKBOX_EXPORTER),
+        links={**BASE_LINKS, "bin/blackbox_exporter": "/usr/bin/prometheus-blackbox-exporter"},
+        entrypoint=("/bin/blackbox_exporter",),
+        command=("--config.file=/etc/blackbox_exporter/config.yml",),
     ),
     # Its published image lies in no registry that Docker asks by default.
     Image(

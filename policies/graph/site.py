@@ -32,7 +32,7 @@ from policies.graph.proxmox import (
     bare_name,
     tag,
 )
-from policies.graph.view import Command, View
+from policies.graph.view import Command, Own, View
 from topology.model import INTERNET
 from topology.reach_proxy import parse_dynamic
 from topology.reachability import Reachability
@@ -199,18 +199,20 @@ class Graph:
                 and network.options.get("macvlan_mode") != "private",
                 masquerade=network.option("enable_ip_masquerade") != "false",
                 host_reachable=not (network.closed_to_host or self._is_guarded(network)),
+                sees_published=network.option("name") in set(map(self.topology.bridge, self.topology.probes)),
                 vlan=self.parent_vlan(network),
             )
 
     @cached_property
-    def host_rules(self) -> bool:
-        """Whether Docker-SRV's own rules are installed."""
-        return any(each.inputs.is_ours(self.topology) for each in self.of(Command))
+    def commands(self) -> frozenset[Own | None]:
+        """Which of the project's own commands are in the stack."""
+        return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
 
     def _is_guarded(self, network: Network) -> bool:
         """Whether the host's own rules name its bridge."""
         zones = [zone for zone in self.topology.zones.values() if zone.is_docker]
-        return self.host_rules and network.option("name") in {self.topology.bridge(zone) for zone in zones}
+        names = {self.topology.bridge(zone) for zone in zones}
+        return Own.HOST_RULES in self.commands and network.option("name") in names
 
     def parent_vlan(self, network: Network) -> fact.Vlan | None:
         """Where the parent interface of a macvlan network leads; None is unknown: every VLAN."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import ConfigDict, ValidationError
@@ -15,7 +16,7 @@ from pydantic import ConfigDict, ValidationError
 from policies.graph import docker, proxmox
 from policies.graph.inputs import Foreign, Inputs, Nothing, Settings
 from policies.resources import UNKNOWN, Resource, Trail
-from topology import host_rules
+from topology import host_rules, verify_timer
 from topology.model import Topology
 
 
@@ -24,6 +25,25 @@ class Connection(Settings):
 
     host: str = ""
     host_key: str = ""
+
+
+class Own(Enum):
+    """The project's own commands on Docker-SRV."""
+
+    HOST_RULES = "host rules"
+    PROBE_RULES = "probe rules"
+    VERIFY_TIMER = "verify timer"
+
+    def text(self, topology: Topology, stack: str) -> tuple[str, str, str]:
+        """Create, delete and standard input, as the program writes them."""
+        match self:
+            case Own.HOST_RULES:
+                return host_rules.INSTALL, host_rules.remove(topology), host_rules.rules(topology)
+            case Own.PROBE_RULES:
+                return host_rules.open_probes(topology), host_rules.close_probes(topology), ""
+            case Own.VERIFY_TIMER:
+                script = verify_timer.script(topology, stack)
+                return verify_timer.INSTALL, verify_timer.remove(topology), script
 
 
 class Command(Inputs, inert="addPreviousOutputInEnv"):
@@ -35,16 +55,18 @@ class Command(Inputs, inert="addPreviousOutputInEnv"):
     stdin: str = ""
     connection: Connection | None = None
 
-    def is_ours(self, topology: Topology) -> bool:
-        """Whether it installs Docker-SRV's own rules for this site, word for word, there and nowhere else."""
+    def ours(self, topology: Topology, stack: str) -> Own | None:
+        """Which of the project's own it is for this site, word for word, there and nowhere else."""
         ssh, there = topology.docker.ssh, self.connection
+        if self.model_extra or (there and (there.host, there.host_key)) != (
+            ssh and (ssh.address, ssh.host_key)
+        ):
+            return None
+        said = (self.create, self.delete, self.stdin)
         # The engine hands mappings over with sorted keys, a stack file in the order of its author.
         by_name = topology.model_copy(update={"zones": dict(sorted(topology.zones.items()))})
-        return (
-            not self.model_extra
-            and (self.create, self.delete) == (host_rules.INSTALL, host_rules.remove(topology))
-            and self.stdin in {host_rules.rules(topology), host_rules.rules(by_name)}
-            and (there and (there.host, there.host_key)) == (ssh and (ssh.address, ssh.host_key))
+        return next(
+            (own for site in (topology, by_name) for own in Own if said == own.text(site, stack)), None
         )
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from policies.resources import UNKNOWN
 from tests.policies.sound import CANARY, KINDS, Stack
+from topology import verify_timer
 from topology.config import load
 from topology.model import Assertion, Exemption, Flow
 
@@ -138,6 +139,23 @@ def a_command_of_somebody_else(stack: Stack) -> None:
 @rejected("commands-are-our-own", "host-rules: command:local:Command runs what nobody can judge")
 def the_projects_command_with_one_word_more(stack: Stack) -> None:
     stack.inputs("command", "host-rules")["environment"] = {"LD_PRELOAD": "/tmp/x.so"}  # noqa: S108
+
+
+@rejected("commands-are-our-own", "probe-rules: command:local:Command runs what nobody can judge")
+def a_chain_of_dockers_opened_wider(stack: Stack) -> None:
+    stack.inputs("command", "probe-rules")["create"] += "; iptables --insert DOCKER-USER --jump ACCEPT"
+
+
+@rejected("commands-are-our-own", "verify-timer: command:local:Command runs what nobody can judge")
+def a_timer_that_runs_something_else(stack: Stack) -> None:
+    stack.config["hosts"]["docker-srv"]["verify-every"] = "1h"
+    site = load(stack.config)
+    script = verify_timer.script(site, "dev").replace("-m verify", "-m http.server")
+    stack.add(
+        "command",
+        "verify-timer",
+        {"create": verify_timer.INSTALL, "delete": verify_timer.remove(site), "stdin": script},
+    )
 
 
 @rejected(
@@ -500,6 +518,28 @@ def an_edge_without_walls(stack: Stack) -> None:
     options["com.docker.network.bridge.trusted_host_interfaces"] = "eth0"
 
 
+@rejected(
+    "networks-sealed",
+    "probe: enable_ip_masquerade is not false, so what watches leaves behind the host's address",
+    "probe: option com.docker.network.bridge.enable_icc is not understood with this value",
+    "probe: option com.docker.network.bridge.enable_ip_masquerade is not understood with this value",
+)
+def a_probe_zone_with_a_way_out(stack: Stack) -> None:
+    options = stack.inputs("network", "probe")["options"]
+    options["com.docker.network.bridge.enable_ip_masquerade"] = "true"
+    options["com.docker.network.bridge.enable_icc"] = "false"
+
+
+@rejected(
+    "probes-are-strangers",
+    "grafana: joins probe, from where Docker-SRV is watched",
+    "blackbox-exporter: joins backend, where no stranger is",
+)
+def a_ui_that_watches_and_an_exporter_within(stack: Stack) -> None:
+    leg(stack, "grafana", "probe")
+    leg(stack, "blackbox-exporter", "backend")
+
+
 @rejected("containers-have-a-role", "shell: container shell is no declared service")
 def a_service_without_a_role(stack: Stack) -> None:
     stack.add("container", "shell", {"name": "shell", "image": "busybox:1"})
@@ -544,6 +584,16 @@ def a_network_that_the_pack_cannot_see(stack: Stack) -> None:
 )
 def no_rules_on_the_host(stack: Stack) -> None:
     stack.remove("command", "host-rules")
+
+
+@rejected(
+    "host-rules-installed",
+    "docker-srv: what lets a probe zone see published ports is not in the stack",
+    "docker-srv: the timer of the live probe is not in the stack",
+)
+def no_commands_for_who_watches(stack: Stack) -> None:
+    stack.config["hosts"]["docker-srv"]["verify-every"] = "1h"
+    stack.remove("command", "probe-rules")
 
 
 @rejected(
@@ -1176,10 +1226,23 @@ def neighbours_of_one_vlan(stack: Stack) -> None:
 
 @rejected(
     "roles-hold",
+    "traefik -> blackbox-exporter:9115/tcp: expected DENIED, got ALLOWED via probe -> blackbox-exporter",
+    "traefik -> blackbox-exporter:*: expected DENIED, got ALLOWED via probe -> blackbox-exporter",
+    "traefik -> prometheus:9090/tcp: expected DENIED, got ALLOWED via probe -> prometheus",
+    "traefik -> prometheus:*: expected DENIED, got ALLOWED via probe -> prometheus",
+)
+def an_ingress_that_watches_itself(stack: Stack) -> None:
+    leg(stack, "traefik", "probe")
+
+
+@rejected(
+    "roles-hold",
     "internet -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
     "management -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
     "grafana -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
     "prometheus-ui -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
+    "prometheus -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
+    "blackbox-exporter -> loki:3100/tcp: expected DENIED, got ALLOWED via traefik -> frontend -> loki",
     "traefik -> loki:*: expected DENIED, got ALLOWED via frontend -> loki",
     "traefik -> loki:3100/tcp: expected DENIED, got ALLOWED via frontend -> loki",
 )

@@ -109,7 +109,7 @@ class Walk:
         for container in self.facts.containers:
             self.stacks[container.name] = self._stack(container)
         self._plug_in()
-        self.cables: dict[tuple[Interface, Interface], list[tuple[list[Interface], Interface]]] = {}
+        self.cables: dict[tuple[Interface, Interface, bool], list[tuple[list[Interface], Interface]]] = {}
         self.gates: dict[tuple[Interface, str, Port], Gate | None] = {}
         self.on: defaultdict[object, list[Interface]] = defaultdict(list)
         for interface in self.interfaces:
@@ -231,9 +231,10 @@ class Walk:
 
     def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool) -> bool:
         """Whether a packet gets from one interface to another along some cables, from and to some address."""
-        if (start, target) not in self.cables:
-            self.cables[start, target] = list(self._routes(start, target))
-        for senders, last in self.cables[start, target]:
+        way = (start, target, through)
+        if way not in self.cables:
+            self.cables[way] = list(self._routes(*way))
+        for senders, last in self.cables[way]:
             gates = self._gates(senders, last, port, through)
             # An address that no rule looks at is as good as any other.
             sources = senders[0].addresses[: None if any(gate.asks("source") for gate in gates) else 1]
@@ -243,7 +244,9 @@ class Walk:
                 return True
         return False
 
-    def _routes(self, start: Interface, target: Interface) -> Iterator[tuple[list[Interface], Interface]]:
+    def _routes(
+        self, start: Interface, target: Interface, through: bool
+    ) -> Iterator[tuple[list[Interface], Interface]]:
         """Every way from switch to switch, to none twice: the interfaces that send, and the last one.
 
         A host that hides who is behind it starts the way anew.
@@ -252,7 +255,7 @@ class Walk:
         while queue:
             senders, seen = queue.popleft()
             for other in self.on[senders[-1].switch]:
-                if other.device == senders[-1].device or self._apart(senders[-1], other):
+                if other.device == senders[-1].device or self._apart(senders[-1], other, through):
                     continue
                 if other is target or self._same_host(other, target):
                     yield senders, other
@@ -274,7 +277,7 @@ class Walk:
             return legs
         return [leg for leg in legs if leg.kind == "cable"] if at.kind == "nat" else []
 
-    def _apart(self, one: Interface, two: Interface) -> bool:
+    def _apart(self, one: Interface, two: Interface, through: bool) -> bool:
         if one.kind == two.kind == "veth":
             return one.network is not None and not one.network.icc
         if one.kind == two.kind == "macvlan" and one.network and two.network:
@@ -286,8 +289,9 @@ class Walk:
         if "bridge" in (one.kind, two.kind):
             # A closed host does not answer, but its own programs get out to the bridge.
             bridge, other = (one, two) if one.kind == "bridge" else (two, one)
-            closed = bridge.network is not None and not bridge.network.host_reachable
-            return other.kind != "veth" or (closed and two is bridge)
+            network = bridge.network
+            closed = network and not network.host_reachable and not (through and network.sees_published)
+            return other.kind != "veth" or bool(closed and two is bridge)
         # Between a gateway and an interface without a way out no packet goes either way.
         kinds = {one.kind: one, two.kind: two}
         if "gateway" in kinds:

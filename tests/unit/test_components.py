@@ -108,13 +108,14 @@ def test_no_container_holds_a_key_to_the_host(dev: Recorder) -> None:
 
 
 def test_networks_are_as_isolated_as_their_role_says(dev: Recorder) -> None:
-    """Every network is internal but edge; legs are macvlan networks on the VLAN's interface."""
+    """Every network is internal but edge and probe; legs are macvlan networks on the VLAN's interface."""
     networks = dev.of(":Network")
     assert {name: (given["driver"], given["internal"]) for name, given in networks.items()} == {
         "edge": ("bridge", False),
         "frontend": ("bridge", True),
         "query": ("bridge", True),
         "backend": ("bridge", True),
+        "probe": ("bridge", False),
         "vlan10": ("macvlan", True),
         "vlan20": ("macvlan", True),
         "vlan30": ("macvlan", True),
@@ -136,10 +137,11 @@ def test_who_joins_which_network(dev: Recorder) -> None:
         "traefik": ["edge", "frontend", "vlan10", "vlan20", "vlan30"],
         "grafana": ["frontend", "query"],
         "prometheus-ui": ["frontend", "query"],
-        "prometheus": ["query", "backend"],
+        "prometheus": ["query", "backend", "probe"],
         "loki": ["query", "backend"],
         "node-exporter": ["backend"],
         "cadvisor": ["backend"],
+        "blackbox-exporter": ["probe"],
         "promtail": ["backend"],
     }
 

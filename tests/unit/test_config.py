@@ -43,6 +43,7 @@ grafana -> loki:3100/tcp
 prometheus-ui -> prometheus:9090/tcp
 prometheus -> node-exporter:9100/tcp
 prometheus -> cadvisor:8080/tcp
+prometheus -> blackbox-exporter:9115/tcp
 promtail -> loki:3100/tcp
 management -> proxmox-srv:8006/tcp
 management -> proxmox-srv:22/tcp
@@ -125,10 +126,11 @@ class TestDevStack:
             "traefik": ("edge", "frontend"),
             "grafana": ("frontend", "query"),
             "prometheus-ui": ("frontend", "query"),
-            "prometheus": ("query", "backend"),
+            "prometheus": ("query", "backend", "probe"),
             "loki": ("query", "backend"),
             "node-exporter": ("backend",),
             "cadvisor": ("backend",),
+            "blackbox-exporter": ("probe",),
             "promtail": ("backend",),
             "site-1": ("wordpress",),
             "site-2": ("wordpress",),
@@ -145,6 +147,7 @@ class TestDevStack:
             "frontend": ("frontend", None, IPv4Network("172.30.1.0/24")),
             "query": ("query", None, IPv4Network("172.30.2.0/24")),
             "backend": ("backend", None, IPv4Network("172.30.3.0/24")),
+            "probe": ("probe", None, IPv4Network("172.30.4.0/24")),
             "wordpress": ("tenant", 10, IPv4Network("10.10.10.0/24")),
             "apps": ("tenant", 20, IPv4Network("10.10.20.0/24")),
             "vault": ("isolated", 30, IPv4Network("10.10.30.0/24")),
@@ -288,7 +291,7 @@ class TestBad:
             "zones.vault.vlan: 30 duplicates zones.wordpress.vlan; give each zone its own tag.",
             "services.site-2.vm: 102 duplicates services.site-1.vm; give each VM its own id.",
             'services.loki.image: "grafana/loki" names no version; pin one, or a digest.',
-            "flows[17]: the destination nosuch is declared nowhere; name a service, a host or internet.",
+            "flows[18]: the destination nosuch is declared nowhere; name a service, a host or internet.",
         ]
 
     def test_no_secret_in_a_message(self) -> None:

@@ -56,10 +56,11 @@ def test_frozen(site: Topology) -> None:
 
 
 def test_zone_names(site: Topology) -> None:
-    """A VLAN's Docker network is named after its tag, every other after its zone; edge is the way out."""
-    assert [z.network for z in site.zones.values()][-4:] == ["backend", "vlan10", "vlan20", "vlan30"]
-    assert [z.name for z in site.zones.values() if z.is_docker] == ["edge", "frontend", "query", "backend"]
-    assert [z.name for z in site.zones.values() if not z.internal] == ["edge"]
+    """A VLAN's Docker network is named after its tag, others after their zone; two of them meet the host."""
+    assert [z.network for z in site.zones.values()][-4:] == ["probe", "vlan10", "vlan20", "vlan30"]
+    docker = [z.name for z in site.zones.values() if z.is_docker]
+    assert docker == ["edge", "frontend", "query", "backend", "probe"]
+    assert [z.name for z in site.zones.values() if not z.internal] == ["edge", "probe"]
     assert site.zones["apps"].gateway == IPv4Address("10.10.20.1")
 
 

@@ -186,17 +186,20 @@ def test_an_exception_may_name_a_flow_to_any_port() -> None:
     """The star of such a flow is its name, and sets nothing else aside."""
     stack = sound()
     stack.remove("command", "host-rules")
-    flow = Exemption(
-        rule="undeclared-flows",
-        resource="traefik -> docker-srv:*",
-        reason="until rules are there",
-        owner="me",
-        expires=date(2027, 1, 1),
+    flows = tuple(
+        Exemption(
+            rule="undeclared-flows",
+            resource=f"{source} -> docker-srv:*",
+            reason="until rules are there",
+            owner="me",
+            expires=date(2027, 1, 1),
+        )
+        for source in ("traefik", "prometheus", "blackbox-exporter")
     )
-    stack.topology = load(stack.config).model_copy(update={"exceptions": (flow,)})
+    stack.topology = load(stack.config).model_copy(update={"exceptions": flows})
     verdict = stack.judge()
     assert [finding.rule for finding in verdict.findings] == ["host-rules-installed"]
-    assert verdict.in_force == (flow,)
+    assert verdict.in_force == flows
 
 
 def test_the_search_for_secrets_finds_one_that_is_shown() -> None:
@@ -284,7 +287,11 @@ def test_a_difference_between_states_is_told_flow_by_flow(
 ) -> None:
     """What one state opens and closes against another comes with its way."""
     assert command.main(["diff", str(state(tmp_path)), str(state(tmp_path, leave_out="host-rules"))]) == 1
-    assert capsys.readouterr().out == "+ traefik -> docker-srv:* via edge -> docker-srv\n"
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        "+ blackbox-exporter -> docker-srv:* via probe -> docker-srv",
+        "+ prometheus -> docker-srv:* via probe -> docker-srv",
+        "+ traefik -> docker-srv:* via edge -> docker-srv",
+    ]
 
 
 def test_a_state_reads_like_the_program(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ class Draw:
             icc=self._often(0.8),
             masquerade=self._often(0.8),
             host_reachable=self._often(0.6),
+            sees_published=self._often(0.3),
             vlan=vlan if legs and self._often(0.9) else None,
         )
 
@@ -385,6 +386,7 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
             lambda self: {h: [(n, m) for host, n, m in self._bridged if h == host] for h in self._hosts}
         ),
     ),
+    "a closed host shows no published port": lambda patch: patch.setattr(Reachability, "_windows", {}),
     "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
 }
 """What breaks one meaning of the engine: each must start a quarrel."""

@@ -55,7 +55,7 @@ def places_of(site: Topology) -> list[Place]:
             addresses=(Address(network=zone, ip=site.zones[zone].prefix[254]),),
             zones=frozenset({zone}),
         )
-        for zone in ("backend", "wordpress")
+        for zone in ("backend", "probe", "wordpress")
     ]
     gateway = Address(network="br-edge", ip=IPv4Address("172.30.0.1"))
     host = (Address(network="verify0", ip=FRONT), gateway)
@@ -130,9 +130,26 @@ def of(world: World, expected: Expected) -> set[str]:
 def test_what_is_allowed_is_what_flows_name(world: World, site: Topology) -> None:
     """The allowed cells are the declared flows; the internet's are asked at Docker-SRV's front, for both."""
     asked = [f for f in site.flows if f.source != "internet" and f.destination != "proxmox-srv"]
+    watchers = ("prometheus", "blackbox-exporter", "stranger@probe")
     assert of(world, Expected.ALLOWED) == {str(flow) for flow in asked} | {
-        f"{source} -> docker-srv:{port}/tcp" for source in ("internet", "management") for port in (80, 443)
+        f"{source} -> docker-srv:{port}/tcp"
+        for source in ("internet", "management", *watchers)
+        for port in (80, 443)
     }
+
+
+def test_a_probe_zone_sees_published_ports_and_nothing_else(world: World, site: Topology) -> None:
+    """From there Docker-SRV answers on 80 and 443 where they are published, on no other port or address."""
+    here = [c for c in world.questions if (c.source, c.destination) == ("stranger@probe", "docker-srv")]
+    assert {(c.port, c.expected) for c in here} == {
+        ("80/tcp", Expected.ALLOWED),
+        ("443/tcp", Expected.ALLOWED),
+        ("*/tcp", Expected.DENIED),
+    }
+    docker = site.docker.model_copy(update={"address": FRONT})
+    there = cells(site.model_copy(update={"docker": docker}), world.places)
+    open_at = {c.address.ip for c in there if (c.source, c.expected) == ("stranger@probe", Expected.ALLOWED)}
+    assert open_at == {FRONT}
 
 
 @pytest.mark.parametrize(

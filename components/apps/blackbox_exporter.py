@@ -1,0 +1,54 @@
+"""Blackbox exporter: asks Docker-SRV from outside what `components.apps.watch` wants to know.
+
+Owns its modules. What a reader would get wrong: it trusts nothing but the certificate chain that the stack
+file names, so another certificate on 443 is a failed route, whoever signed it.
+"""
+
+from components.apps.pem import read_pem
+from components.apps.text import as_yaml
+from components.apps.watch import Kind, probes
+from components.runtime import Runtime, http_health
+from topology.model import Container, Topology
+
+_FOLDER = "/etc/blackbox_exporter"
+_CHAIN = f"{_FOLDER}/chain.pem"
+_SERVED = [200, 204, 301, 302, 303, 307, 308, 401]
+"""Statuses with which a service answers for itself; 404 and 502 are the ingress's own."""
+
+
+def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
+    """One module for each kind of probe; TCP alone, so it needs no capability."""
+    port = service.ports[0].number
+    return Runtime(
+        command=(f"--config.file={_FOLDER}/config.yml", f"--web.listen-address=:{port}"),
+        files={
+            f"{_FOLDER}/config.yml": as_yaml({"modules": _modules(topology)}),
+            _CHAIN: read_pem("tls.certificate", topology.tls.certificate),
+        },
+        user="65534:65534",
+        health=http_health(port, "/-/healthy"),
+    )
+
+
+def _modules(topology: Topology) -> dict[str, object]:
+    kinds = dict.fromkeys(probe.kind for probe in probes(topology))
+    made = {
+        Kind.ROUTE: _http(_SERVED, fail_if_not_ssl=True, tls_config={"ca_file": _CHAIN}),
+        Kind.REDIRECT: _http(
+            [301, 308], fail_if_header_not_matches=[{"header": "Location", "regexp": "^https://"}]
+        ),
+        Kind.UNKNOWN_HOST: _http([404], tls_config={"ca_file": _CHAIN, "server_name": _first(topology)}),
+        Kind.CONTROL: {"prober": "tcp", "timeout": "2s"},
+        Kind.CLOSED: {"prober": "tcp", "timeout": "2s"},
+    }
+    return {str(kind): made[kind] for kind in kinds}
+
+
+def _http(statuses: list[int], **more: object) -> dict[str, object]:
+    http = {"valid_status_codes": statuses, "follow_redirects": False, **more}
+    return {"prober": "http", "timeout": "4s", "http": http}
+
+
+def _first(topology: Topology) -> str:
+    """A host name that the certificate is for, where an unknown one need not be."""
+    return next((route.host for route in topology.routes), topology.domain)
