@@ -54,6 +54,8 @@ def networks_sealed(view: View[Network], topology: Declared) -> Iterator[str]:
         return
     if zone.internal and not network.internal:
         yield f"internal is off, though zone {zone.name} has no way out"
+    if network.internal and not zone.internal:
+        yield f"internal is on, though zone {zone.name} meets published ports"
     for name, value in (
         ("attachable", network.attachable),
         ("ingress", network.ingress),

@@ -1,8 +1,10 @@
-"""Grafana with one provisioned data source for each flow that it has to Prometheus or Loki.
+"""Grafana with one data source for each flow that it has to Prometheus or Loki, and one dashboard.
 
 What a reader would get wrong: its administrator's password is the secret `grafana:adminPassword` of the
 stack, handed over as a file; without it there is no Grafana, since its default is known to everybody.
 """
+
+from pathlib import Path
 
 import pulumi
 
@@ -11,11 +13,22 @@ from components.runtime import Runtime, http_health
 from topology.model import App, Container, Topology
 
 _PASSWORD = "/etc/grafana/admin-password"  # noqa: S105  # where the password is, not what it is
+_DASHBOARDS = "/etc/grafana/dashboards"
+_ISOLATION = Path(__file__).with_name("isolation.json")
 _KINDS = {App.PROMETHEUS: "prometheus", App.LOKI: "loki"}
 
 
+_PROVIDER = {
+    "name": "site",
+    "type": "file",
+    "disableDeletion": True,
+    "allowUiUpdates": False,
+    "options": {"path": _DASHBOARDS},
+}
+
+
 def grafana(topology: Topology, service: Container) -> Runtime:
-    """Data sources are provisioned and read-only; nothing phones home; nobody signs up."""
+    """Data sources and the dashboard are provisioned and read-only; nothing phones home; nobody signs up."""
     sources = [
         {
             "name": target.name,
@@ -34,6 +47,10 @@ def grafana(topology: Topology, service: Container) -> Runtime:
             "/etc/grafana/provisioning/datasources/site.yaml": as_yaml(
                 {"apiVersion": 1, "datasources": sources}
             ),
+            "/etc/grafana/provisioning/dashboards/site.yaml": as_yaml(
+                {"apiVersion": 1, "providers": [_PROVIDER]}
+            ),
+            f"{_DASHBOARDS}/{_ISOLATION.name}": _ISOLATION.read_text(encoding="utf-8"),
             _PASSWORD: pulumi.Config("grafana").require_secret("adminPassword"),
         },
         environment={

@@ -530,6 +530,11 @@ def a_probe_zone_with_a_way_out(stack: Stack) -> None:
     options["com.docker.network.bridge.enable_icc"] = "false"
 
 
+@rejected("networks-sealed", "probe: internal is on, though zone probe meets published ports")
+def a_probe_zone_that_sees_nothing(stack: Stack) -> None:
+    stack.inputs("network", "probe")["internal"] = True
+
+
 @rejected(
     "probes-are-strangers",
     "grafana: joins probe, from where Docker-SRV is watched",

@@ -29,10 +29,24 @@ type source struct {
 	ReadOnly  bool   `yaml:"-" json:"readOnly"`
 }
 
-// newGrafana reads the provisioned data sources and serves what the lab's stack asks of Grafana. As with Grafana,
-// the data source API wants the admin's name and password (GF_SECURITY_ADMIN_USER, …_PASSWORD or …_PASSWORD__FILE).
+// dashboard is what Grafana lists of a dashboard, and the JSON that it was provisioned with.
+type dashboard struct {
+	UID   string   `json:"uid"`
+	Title string   `json:"title"`
+	Tags  []string `json:"tags"`
+	file  string
+	model json.RawMessage
+}
+
+// newGrafana reads what is provisioned and serves what the lab's stack asks of Grafana. As with Grafana, its API
+// wants the admin's name and password (GF_SECURITY_ADMIN_USER, …_PASSWORD or …_PASSWORD__FILE).
 func newGrafana() (http.Handler, error) {
-	sources, err := provisioned(filepath.Join(cmp.Or(os.Getenv("GF_PATHS_PROVISIONING"), "/etc/grafana/provisioning"), "datasources"))
+	folder := cmp.Or(os.Getenv("GF_PATHS_PROVISIONING"), "/etc/grafana/provisioning")
+	sources, err := provisioned(filepath.Join(folder, "datasources"))
+	if err != nil {
+		return nil, err
+	}
+	dashboards, err := provisionedDashboards(filepath.Join(folder, "dashboards"))
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +65,24 @@ func newGrafana() (http.Handler, error) {
 		prefix := "/api/datasources/proxy/uid/" + one.UID
 		mux.Handle(prefix+"/", admin(one.forward(prefix)))
 	}
+	mux.Handle("GET /api/search", admin(func(w http.ResponseWriter, _ *http.Request) {
+		found := []map[string]any{}
+		for id, one := range dashboards {
+			found = append(found, map[string]any{"id": id + 1, "uid": one.UID, "title": one.Title, "tags": one.Tags,
+				"type": "dash-db", "uri": "db/" + one.UID, "url": "/d/" + one.UID + "/" + one.UID, "isStarred": false})
+		}
+		answer(w, http.StatusOK, found)
+	}))
+	mux.Handle("GET /api/dashboards/uid/{uid}", admin(func(w http.ResponseWriter, r *http.Request) {
+		for _, one := range dashboards {
+			if one.UID == r.PathValue("uid") {
+				meta := map[string]any{"provisioned": true, "provisionedExternalId": one.file, "type": "db", "canSave": false}
+				answer(w, http.StatusOK, map[string]any{"meta": meta, "dashboard": one.model})
+				return
+			}
+		}
+		answer(w, http.StatusNotFound, map[string]string{"message": "Dashboard not found"})
+	}))
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusNotFound, map[string]string{"message": "Not found, or not in this " + title("Grafana")})
 	})
@@ -83,6 +115,53 @@ func provisioned(folder string) ([]source, error) {
 			one.ID, one.OrgID, one.ReadOnly, one.Access = len(found)+1, 1, true, cmp.Or(one.Access, "proxy")
 			found = append(found, one)
 			log.Printf("data source %s (%s) at %s", one.Name, one.UID, one.URL)
+		}
+	}
+	return found, nil
+}
+
+// provisionedDashboards reads the folders that the provisioning files name, and every dashboard in them.
+func provisionedDashboards(folder string) ([]dashboard, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.y*ml"))
+	if err != nil {
+		return nil, err
+	}
+	found := []dashboard{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var parsed struct {
+			Providers []struct {
+				Options struct {
+					Path string `yaml:"path"`
+				} `yaml:"options"`
+			} `yaml:"providers"`
+		}
+		if err := yaml.Unmarshal(text, &parsed); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, provider := range parsed.Providers {
+			models, err := filepath.Glob(filepath.Join(provider.Options.Path, "*.json"))
+			if err != nil {
+				return nil, err
+			}
+			for _, model := range models {
+				text, err := os.ReadFile(model)
+				if err != nil {
+					return nil, err
+				}
+				one := dashboard{file: filepath.Base(model), model: text}
+				if err := json.Unmarshal(text, &one); err != nil {
+					return nil, fmt.Errorf("%s: %w", model, err)
+				}
+				if one.UID == "" || one.Title == "" {
+					return nil, fmt.Errorf("%s: a dashboard needs a uid and a title", model)
+				}
+				found = append(found, one)
+				log.Printf("dashboard %s (%s)", one.Title, one.UID)
+			}
 		}
 	}
 	return found, nil

@@ -1,7 +1,7 @@
 // Command standin answers in the place of services that can't be had without their images, and says so everywhere:
 // in its pages, in the X-Stand-In header, in its log. It is not, and does not look like, what it stands in for.
 //
-//	standin grafana                                  Grafana's health, data source list and data source proxy
+//	standin grafana                                  Grafana's health, data sources and their proxy, dashboards
 //	standin page --name Jellyfin --listen ADDR:PORT  one page, whatever is asked
 package main
 
