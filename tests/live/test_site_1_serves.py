@@ -71,7 +71,8 @@ def query(site: Site, expression: str) -> list[dict[str, dict[str, str]]]:
 
 def test_prometheus_has_its_targets_up(site: Site) -> None:
     """Node Exporter and cAdvisor are scraped."""
-    up = eventually("two targets up", lambda: len(found := query(site, "up == 1")) == 2 and found)
+    wanted = 'up{job!="probe"} == 1'
+    up = eventually("two targets up", lambda: len(found := query(site, wanted)) == 2 and found)
     assert sorted(series["metric"]["job"] for series in up) == ["cadvisor", "node-exporter"]
 
 
@@ -83,7 +84,7 @@ def test_cadvisor_shows_containers_by_name(site: Site) -> None:
         return set(running) - {one["metric"]["name"] for one in series}
 
     running = site.docker("ps", "--format", "{{.Names}}").split()
-    assert len(running) == 8
+    assert len(running) == 9
     eventually("a series for each container", lambda: not unseen())
 
 
@@ -153,7 +154,7 @@ def test_grafana_has_its_data_sources(site: Site) -> None:
 def test_containers_hold_no_key_to_the_host(site: Site) -> None:
     """The engine itself says: no socket, no host namespace, no privilege, and networks as declared."""
     containers = json.loads(site.docker("inspect", *site.docker("ps", "--quiet").split()))
-    assert len(containers) == 8
+    assert len(containers) == 9
     for container in containers:
         host = container["HostConfig"]
         assert not [m["Source"] for m in container["Mounts"] if m["Source"] in {"/", "/run", "/var/run"}]
@@ -164,12 +165,13 @@ def test_containers_hold_no_key_to_the_host(site: Site) -> None:
             "",
             "private",
         )
-    networks = json.loads(site.docker("network", "inspect", "edge", "frontend", "query", "backend"))
+    networks = json.loads(site.docker("network", "inspect", "edge", "frontend", "query", "backend", "probe"))
     assert {n["Name"]: n["Internal"] for n in networks} == {
         "edge": False,
         "frontend": True,
         "query": True,
         "backend": True,
+        "probe": False,
     }
     assert "traefik" not in {c["Name"] for n in networks[2:] for c in n["Containers"].values()}
 

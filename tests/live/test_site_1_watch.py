@@ -1,0 +1,201 @@
+"""What watches the running dev stack: quiet while it is sound, and the matching alert when it is broken."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from components.apps import watch
+from components.apps.watch import Kind
+from tests.live.site import PROJECT, Site, command, eventually, make
+from topology.config import from_file
+
+TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")
+PROBES = watch.probes(TOPOLOGY)
+EXPORTER = TOPOLOGY.services["node-exporter"]
+WITHIN = 60
+"""Seconds in which an alert fires: two probes of 5 s, their judging, a container's start."""
+
+
+def query(site: Site, expression: str) -> list[dict[str, Any]]:
+    """Result vector of a query through Prometheus UI; nothing while it does not answer."""
+    answer = site.get("prometheus", f"/api/v1/query?query={quote(expression)}")
+    return list(answer.json()["data"]["result"]) if answer.status == 200 else []
+
+
+def firing(site: Site) -> set[tuple[str, str]]:
+    """Alerts about Docker-SRV that fire, each with what it is about."""
+    found = query(site, 'ALERTS{alertstate="firing",alertname!~"Verify.*"}')
+    return {(one["metric"]["alertname"], one["metric"].get("service", "")) for one in found}
+
+
+def answers(site: Site) -> dict[str, str]:
+    """The last answer to each probe, by the probe's name."""
+    found = query(site, 'probe_success{job="probe"}')
+    return {f"{one['metric']['kind']} {one['metric']['service']}": one["value"][1] for one in found}
+
+
+def sound(site: Site) -> bool:
+    """Whether every probe gives the answer it should, and no alert fires."""
+    wanted = {f"{p.kind} {p.service}": "0" if p.kind is Kind.CLOSED else "1" for p in PROBES}
+    return answers(site) == wanted and firing(site) == set()
+
+
+def test_every_target_is_up(site: Site) -> None:
+    """Node Exporter and cAdvisor are scraped, and so is the exporter for each probe."""
+
+    def up() -> bool:
+        found = query(site, "count by (job) (up == 1)")
+        jobs = {one["metric"]["job"]: int(one["value"][1]) for one in found}
+        return jobs == {"node-exporter": 1, "cadvisor": 1, watch.JOB: len(PROBES)}
+
+    eventually("all targets up", up)
+
+
+def test_a_sound_stack_is_quiet(site: Site) -> None:
+    """Routes, redirect and 404 as declared, no backend port answers, the control does; no alert fires."""
+    eventually("every probe as declared", lambda: sound(site))
+    rules = site.get("prometheus", "/api/v1/rules").json()["data"]["groups"]
+    assert {rule["name"] for group in rules for rule in group["rules"]} == {
+        rule["alert"]
+        for group in watch.rules(TOPOLOGY)["groups"]  # type: ignore[attr-defined]
+        for rule in group["rules"]
+    }
+    assert [rule for group in rules for rule in group["rules"] if rule["health"] != "ok"] == []
+
+
+@contextmanager
+def published(site: Site) -> Iterator[None]:
+    """A second Node Exporter, its port published by hand."""
+    image = EXPORTER.image  # type: ignore[union-attr]
+    site.docker("run", "--detach", "--name", "rogue", "--network", "edge", "--publish", "9100:9100", image)
+    try:
+        yield
+    finally:
+        site.docker("rm", "--force", "rogue")
+
+
+@contextmanager
+def stopped(site: Site, container: str) -> Iterator[None]:
+    """A container that does not run."""
+    site.docker("stop", container)
+    try:
+        yield
+    finally:
+        site.docker("start", container)
+
+
+@contextmanager
+def unplugged(_site: Site) -> Iterator[None]:
+    """Site-1's card without its cable."""
+    assert command("ip", "link", "set", "tap101i0", "down").returncode == 0
+    try:
+        yield
+    finally:
+        command("ip", "link", "set", "tap101i0", "up")
+
+
+@contextmanager
+def hidden(_site: Site) -> Iterator[None]:
+    """What lets a probe zone see published ports, taken away."""
+    rule = next(line for line in user_rules() if "DNAT" in line)
+    words = rule.replace("-A", "-D", 1).split()
+    subprocess.run(("iptables", "--wait", *words), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(("iptables", "--wait", *rule.replace("-A", "-I", 1).split()), check=True)
+
+
+def user_rules() -> list[str]:
+    """Rules about the probe zone in Docker's own chain for others' rules."""
+    listed = command("iptables", "--wait", "-S", "DOCKER-USER").stdout.splitlines()
+    return [line for line in listed if "br-probe" in line]
+
+
+Sabotage = Callable[[Site], AbstractContextManager[None]]
+SABOTAGES: dict[str, tuple[Sabotage, set[tuple[str, str]]]] = {
+    "a backend port is published": (published, {("BackendPortAnswers", "node-exporter")}),
+    "a container behind a route stops": (lambda site: stopped(site, "grafana"), {("RouteFails", "grafana")}),
+    "a guest behind a route is cut off": (unplugged, {("RouteFails", "site-1")}),
+    "the exporter stops": (lambda site: stopped(site, "blackbox-exporter"), {("ProbeSilent", "")}),
+    "the probe is blind": (
+        hidden,
+        {("ControlFails", "traefik"), ("IngressAnswersWrongly", "traefik")}
+        | {("RouteFails", route.service) for route in TOPOLOGY.routes},
+    ),
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES)
+def test_an_alert_fires_and_ends(site: Site, sabotage: str) -> None:
+    """What somebody breaks fires the matching alert and no other in time, and is over when mended."""
+    make_it, expected = SABOTAGES[sabotage]
+    eventually("quiet before", lambda: sound(site))
+    with make_it(site):
+        eventually(sabotage, lambda: firing(site) == expected, seconds=WITHIN)
+    eventually("quiet again", lambda: sound(site), seconds=WITHIN)
+
+
+def test_a_restart_of_core_is_quiet(site: Site) -> None:
+    """A restart of Prometheus Core ends in quiet again: nothing fires because data is young."""
+    site.docker("restart", "prometheus")
+    eventually("quiet after the restart", lambda: sound(site), seconds=WITHIN)
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [("172.30.4.1", 22), ("172.30.4.1", 9100), ("172.30.0.2", 443), ("172.30.1.2", 3000), ("1.1.1.1", 443)],
+)
+def test_core_gains_no_way_by_watching(site: Site, address: str, port: int) -> None:
+    """From Prometheus Core no service of the host, no container elsewhere, nothing outside answers."""
+    way = ("exec", "prometheus", "nc", "-w", "2", "-z")
+    control = command("docker", *way, "172.30.4.1", "443", environment=site.environment)
+    assert control.returncode == 0, control.stdout
+    done = command("docker", *way, address, str(port), environment=site.environment)
+    assert done.returncode != 0
+
+
+def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
+    """What the live probe found is what Prometheus tells, and a disagreement is an alert."""
+    file = tmp_path / "verify.json"
+    words = ("-m", "verify", "--metrics", "--json", str(file))
+    command(f"{PROJECT}/.venv/bin/python", *words, environment=site.environment)
+    found = json.loads(file.read_text())
+
+    def told() -> dict[str, int]:
+        series = query(site, "verify_last_run_cells")
+        return {one["metric"]["verdict"]: int(one["value"][1]) for one in series}
+
+    eventually("the run's counts", lambda: told() == found["counts"])
+    wrong = {"VerifyDisagrees"} if found["counts"]["disagrees"] else set()
+    wrong |= {"VerifyInconclusive"} if found["counts"]["inconclusive"] else set()
+
+    def alerts() -> set[str]:
+        return {one["metric"]["alertname"] for one in query(site, 'ALERTS{alertstate="firing"}')}
+
+    eventually("the alerts of the run", lambda: alerts() == wrong)
+
+
+def test_grafana_shows_the_dashboard(site: Site) -> None:
+    """The dashboard is provisioned; only admin sees it, and its source is there."""
+    assert site.get("grafana", "/api/search").status == 401
+    (found,) = site.get("grafana", "/api/search", user="admin").json()
+    board = site.get("grafana", f"/api/dashboards/uid/{found['uid']}", user="admin").json()
+    assert (found["title"], board["meta"]["provisioned"]) == ("Isolation", True)
+    assert board["dashboard"] == json.loads((PROJECT / "components/apps/isolation.json").read_text())
+    assert site.get("grafana", "/api/dashboards/uid/nosuch", user="admin").status == 404
+
+
+def test_dockers_chain_holds_each_rule_once(site: Site) -> None:
+    """A second `make up` adds nothing to DOCKER-USER."""
+    assert site
+    before = user_rules()
+    assert len(before) == 2
+    assert make("up").returncode == 0
+    assert user_rules() == before
