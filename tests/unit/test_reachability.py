@@ -34,7 +34,7 @@ from topology.facts import (
 )
 from topology.model import Port
 from topology.reach_intent import Intent, diff, missing, surplus, table
-from topology.reach_result import UnknownNameError
+from topology.reach_result import Trace, UnknownNameError
 from topology.reachability import Reachability
 
 WEB, TLS, SSH, API, LOKI = (Port(number=n) for n in (80, 443, 22, 8006, 3100))
@@ -289,6 +289,16 @@ def test_published_random_port() -> None:
     """A port that the engine draws is open all the same."""
     engine = published(external=None)
     assert str(engine.evaluate("internet", "x", WEB).trace) == "docker-srv:any/tcp -> x"
+
+
+def test_published_ports_are_all_that_a_probe_sees() -> None:
+    """Who sees published ports reaches those by the closed host, and nothing else of it or behind it."""
+    door = Published(internal=80, external=8080)
+    probe = network("probe", internal=False, masquerade=False, sees_published=True)
+    edge = network("edge", internal=False, masquerade=False)
+    engine = site(probe, edge, container("x", "probe"), container("web", "edge", published=(door,)))
+    assert destinations(engine, "x") == {"web:80/tcp"}
+    assert engine.evaluate("x", "web", WEB).trace == Trace(("probe", "docker-srv:8080/tcp", "web"))
 
 
 def test_published_internal_only() -> None:
