@@ -151,27 +151,27 @@ def test_a_restart_of_core_is_quiet(site: Site) -> None:
 
 def test_core_gains_no_way_by_watching(site: Site) -> None:
     """Prometheus Core reaches the published port, and what listens on the host or elsewhere it does not."""
-    pid = site.docker("inspect", "--format", "{{.State.Pid}}", "prometheus").strip()
 
-    def connects(where: str, *to: object) -> bool:
-        script = f"import socket; socket.create_connection({to!r}, 2)"
-        return command("nsenter", f"--net={where}", "python3", "-c", script).returncode == 0
+    def inside(name: str) -> str:
+        return f"/proc/{site.docker('inspect', '--format', '{{.State.Pid}}', name).strip()}/ns/net"
 
     def address(name: str, network: str) -> str:
         form = f"{{{{(index .NetworkSettings.Networks {json.dumps(network)}).IPAddress}}}}"
         return site.docker("inspect", "--format", form, name).strip()
 
-    core, host = f"/proc/{pid}/ns/net", "/proc/self/ns/net"
+    def connects(where: str, address: str, port: int) -> bool:
+        script = f"import socket; socket.create_connection(({address!r}, {port}), 2)"
+        return command("nsenter", f"--net={where}", "python3", "-c", script).returncode == 0
+
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104  # a service of the host
-        assert connects(core, "172.30.4.1", 443)
-        for to in (
-            ("172.30.4.1", listener.getsockname()[1]),
-            (address("traefik", "edge"), 443),
-            (address("grafana", "frontend"), 3000),
+        assert connects(inside("prometheus"), "172.30.4.1", 443)
+        for own, there, port in (
+            ("/proc/self/ns/net", "172.30.4.1", listener.getsockname()[1]),
+            (inside("traefik"), address("traefik", "edge"), 443),
+            (inside("grafana"), address("grafana", "frontend"), 3000),
         ):
-            way = f"/proc/{site.docker('inspect', '--format', '{{.State.Pid}}', 'grafana').strip()}/ns/net"
-            assert connects(way if to[1] == 3000 else host, *to), f"{to}: the control"
-            assert not connects(core, *to), to
+            assert connects(own, there, port), f"{there}:{port} does not listen"
+            assert not connects(inside("prometheus"), there, port), f"{there}:{port}"
 
 
 def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
