@@ -13,7 +13,10 @@ import pytest
 
 from components.apps import watch
 from components.apps.watch import Kind
+from lab import paths
+from lab.daemon import Process
 from tests.live.site import PROJECT, Site, command, eventually, make
+from topology import host_rules
 from topology.config import from_file
 
 TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")
@@ -205,10 +208,24 @@ def test_grafana_shows_the_dashboard(site: Site) -> None:
     assert site.get("grafana", "/api/dashboards/uid/nosuch", user="admin").status == 404
 
 
-def test_dockers_chain_holds_each_rule_once(site: Site) -> None:
-    """A second `make up` adds nothing to DOCKER-USER."""
-    assert site
+def test_a_restart_of_docker_leaves_the_view(site: Site) -> None:
+    """After the engine ended and `make up` started it, each rule is there once, and all is quiet."""
     before = user_rules()
     assert len(before) == 2
+    file = paths.RUN / "docker.pid"
+    engine = Process.of(int(file.read_text()))
+    assert engine
+    engine.end(grace=30)
     assert make("up").returncode == 0
+    assert Process.of(int(file.read_text())) not in {None, engine}
     assert user_rules() == before
+    eventually("quiet after the restart", lambda: sound(site), seconds=WITHIN)
+
+
+def test_what_is_taken_away_comes_back_by_one_command(site: Site) -> None:
+    """As docs/watch.md says after a reboot: the command replaced, each rule is there once."""
+    subprocess.run(host_rules.close_probes(TOPOLOGY), shell=True, check=True)  # noqa: S602  # our own text
+    assert user_rules() == []
+    done = site.pulumi("up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(user_rules()) == 2
