@@ -41,7 +41,7 @@ Nice=19
 
 
 def timer(topology: Topology) -> str:
-    """Write the timer; two machines that start together do not probe together."""
+    """Write the timer; where it is installed long after a boot, its first run is at once."""
     return f"""\
 [Unit]
 Description=Live probe of the network {topology.physical("homelab-network")}, again and again
@@ -49,7 +49,6 @@ Description=Live probe of the network {topology.physical("homelab-network")}, ag
 [Timer]
 OnBootSec=5min
 OnUnitActiveSec={topology.docker.verify_every}s
-RandomizedDelaySec=30s
 
 [Install]
 WantedBy=timers.target
