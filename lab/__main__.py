@@ -197,7 +197,7 @@ def _verified(stack: str) -> int:
         report(f"verify: run `make verify STACK={stack}` on Docker-SRV")
         return 0
     report("verify: every source to every destination")
-    words = [sys.executable, "-m", "verify", "--stack", stack]
+    words = [sys.executable, "-m", "verify", "--stack", stack, "--json", f"verify-{stack}.json", "--metrics"]
     return subprocess.run(
         words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False
     ).returncode

@@ -23,6 +23,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -67,7 +68,12 @@ def _seconds(value: object, info: ValidationInfo) -> object:
     raise ValueError("not a length of time")
 
 
-Every = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=86_400)]
+Every = Annotated[
+    int,
+    BeforeValidator(_seconds),
+    Field(ge=1, le=86_400),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,4}[smh]$"}),
+]
 """Seconds between two times that something is done, at most a day; written `30s`, `5m` or `1h`."""
 
 _PORT = re.compile(r"(\d{1,5})(?:/(\w+))?", re.ASCII)
@@ -277,7 +283,7 @@ class DockerHost(Value):
     data_root: str = Field(default="/var/lib/docker", pattern=r"^/[^\r\n]*$")
     metrics: str = Field(default="/var/lib/homelab-network/metrics", pattern=r"^/[\w./-]*$")
     """Folder in which the live probe leaves the metrics of its last run, and Node Exporter reads them."""
-    probe_every: Every = 30
+    probe_every: Every = Field(default="30s", validate_default=True)
     """How often Docker-SRV is probed from the probe zone."""
     verify_every: Every | None = None
     """How often a timer there runs the live probe; None: no timer."""

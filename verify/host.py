@@ -23,6 +23,8 @@ from verify.expect import declared_zones
 from verify.namespaces import run
 
 PROJECT = Path(__file__).resolve().parent.parent
+_ISOLATING = 28
+"""The first major version of the engine that knows the gateway mode `isolated`; older ones say nothing."""
 _REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
@@ -48,6 +50,19 @@ def containers() -> list[dict[str, Any]]:
         return list(json.loads(run("docker", "inspect", *ids))) if ids else []
     except ProbeError as fault:
         raise ProbeError(f'{fault}\nIs the stack up (`make up`), and `eval "$(make -s env)"` done?') from None
+
+
+def notes() -> list[str]:
+    """What carries the isolation here that a newer engine would carry itself."""
+    version = run("docker", "version", "--format", "{{.Server.Version}}").strip()
+    if int(version.partition(".")[0]) >= _ISOLATING:
+        return []
+    return [
+        (
+            f"Docker {version} ignores gateway_mode_ipv4=isolated: inhibit_ipv4 and the host's own rules "
+            "keep containers from the host"
+        )
+    ]
 
 
 def astray(topology: Topology) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.graph.view import view
 from policies.resources import StateError, from_state
-from topology.model import INTERNET, Port, Topology
-from topology.reach_result import How
+from topology.model import Port, Topology
+from topology.reach_result import How, Trace
 from topology.reachability import Reachability
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
@@ -27,6 +27,7 @@ from verify.judge import Finding, Verdict
 from verify.namespaces import run
 
 Pair = tuple[str, str, Port | None]
+"""Source, destination and port, None for any that nobody declared."""
 _LIVE, _PROOF, _DECLARATION = "the live network", "the proof", "the declaration"
 
 
@@ -46,7 +47,7 @@ def compared(
     findings: Iterable[Finding], proof: Reachability, topology: Topology
 ) -> tuple[list[Finding], int]:
     """Say who is the odd one in what disagrees, add what only the proof sees, and count the pairs."""
-    found = list(findings)
+    found, ways = list(findings), _ways(proof, topology)
     by_pair: defaultdict[Pair, list[Finding]] = defaultdict(list)
     for finding in found:
         if pair := _pair(finding, proof, topology):
@@ -54,35 +55,37 @@ def compared(
     strange: dict[int, Finding] = {}
     added: list[Finding] = []
     for pair, cells in by_pair.items():
-        verdict = proof.evaluate(*pair)
-        # A cell is about packets; what a proxy passes on is judged by its pages.
-        proved = verdict.allowed and not verdict.reasons[0].startswith(How.PROXIED)
-        who = _odd(cells, proved=proved)
+        way = ways.get(pair)
+        who = _odd(cells, proved=way is not None)
         wrong = [cell for cell in cells if cell.verdict is Verdict.DISAGREES]
         strange |= {id(cell): replace(cell, odd=who or _LIVE) for cell in wrong}
         if who == _PROOF:
-            way = (
-                f"ALLOWED via {verdict.trace}" if verdict.allowed else f"DENIED: {'; '.join(verdict.reasons)}"
-            )
-            added.append(
-                replace(cells[0], where="", verdict=Verdict.DISAGREES, odd=who, cause=f"it says {way}")
-            )
+            cause = f"it says ALLOWED via {way}" if way else "it says DENIED"
+            added.append(replace(cells[0], where="", verdict=Verdict.DISAGREES, odd=who, cause=cause))
     return [*(strange.get(id(finding), finding) for finding in found), *added], len(by_pair)
 
 
+def _ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
+    """Every connection that packets can make. By a published port they reach Docker-SRV; what the ingress
+    passes on is a connection of its own, and is judged by its pages.
+    """
+    found: dict[Pair, Trace] = {}
+    for reach in proof.reaches():
+        name = topology.docker.name if reach.how is How.PUBLISHED else reach.destination
+        if reach.how is not How.PROXIED:
+            found |= {(source, name, reach.port): reach.trace for source in reach.sources}
+    return found
+
+
 def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | None:
-    """The pair that a cell is about, its port None for any; None where the proof has no opinion: pages, ICMP,
-    a stranger. From outside Docker-SRV's published ports are the ingress's; of others no resource speaks.
+    """The pair that a cell is about; None where the proof has no opinion: pages, ICMP, a stranger, and
+    Docker-SRV's own ports, of which no resource speaks.
     """
     name, text = finding.destination, finding.what.rpartition(":")[2]
     if not finding.where or text == ICMP or not {finding.source, name} <= proof.names.keys():
         return None
     port = None if text == label(OTHER) else Port.parse(text)
-    if name == topology.docker.name:
-        if port is None or finding.source not in {INTERNET, *(zone.name for zone in topology.management)}:
-            return None
-        name = topology.ingress.name
-    return finding.source, name, port
+    return None if name == topology.docker.name and port is None else (finding.source, name, port)
 
 
 def _odd(cells: list[Finding], *, proved: bool) -> str:

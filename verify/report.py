@@ -21,12 +21,16 @@ _LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? incon
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One finished run; `left_out` was not asked, and why; `pairs` counts those asked of the proof."""
+    """One finished run; `left_out` was not asked, and why; `pairs` counts those asked of the proof.
+
+    `notes` say what carries the result where something else would be expected to.
+    """
 
     stack: str
     seconds: float
     findings: Sequence[Finding]
     left_out: Sequence[str] = ()
+    notes: Sequence[str] = ()
     pairs: int = 0
 
     @property
@@ -66,13 +70,14 @@ def text(report: Report) -> str:
     lines += ["", *(f"✗ {finding}" for finding in report.wrong if finding.verdict is Verdict.DISAGREES)]
     lines += _inconclusive(report.wrong)
     lines += [f"not asked: {reason}" for reason in report.left_out]
+    lines += [f"note: {note}" for note in report.notes]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items() if number)
     lines.append(f"{len(report.findings)} cells in {report.seconds:.1f} s: {counts or 'nothing was asked'}")
     odd = Counter(finding.odd for finding in report.wrong if finding.odd)
     quarrel = ", ".join(f"the odd one is {who} in {number}" for who, number in odd.items())
-    lines.append(
-        f"{report.pairs} pairs asked of the proof as well: {quarrel or 'declared, proved and live agree'}"
-    )
+    if report.pairs:
+        agreed = quarrel or "declared, proved and live agree"
+        lines.append(f"{report.pairs} pairs asked of the proof as well: {agreed}")
     return "\n".join(lines)
 
 
@@ -112,6 +117,7 @@ def as_json(report: Report) -> str:
             "seconds": round(report.seconds, 2),
             "counts": report.counts,
             "leftOut": list(report.left_out),
+            "notes": list(report.notes),
             "pairs": report.pairs,
             "cells": [asdict(finding) for finding in report.findings],
         },

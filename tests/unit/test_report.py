@@ -71,7 +71,7 @@ def test_the_matrix_is_what_the_command_lists(
 def test_rows_stand_by_zone() -> None:
     """Outside first, services by their first zone, hosts last; what nobody declared comes after."""
     found = of(hostile()).names
-    zones = ["edge", "frontend", "query", "backend", "wordpress", "apps", "vault"]
+    zones = ["edge", "frontend", "query", "backend", "probe", "wordpress", "apps", "vault"]
     assert [group for group, _ in groupby(found.values())] == ["outside", *zones, "hosts", "undeclared"]
     assert (list(found)[:2], found["loki"], found[MARKUP]) == (
         ["internet", "management"],

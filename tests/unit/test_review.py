@@ -85,7 +85,7 @@ def test_every_rule_is_described_for_code_scanning() -> None:
     [
         ("grafana -> loki:3100/tcp", "    - grafana -> loki:3100/tcp"),
         ("internet -> loki:3100/tcp", "    loki:"),
-        ("traefik -> docker-srv:*", "    docker-srv: {kind: docker"),
+        ("traefik -> docker-srv:*", "    docker-srv:"),
         ("vaultwarden", "    vaultwarden: {zone: vault"),
         ("stack", TEXT.partition("\n")[0]),
     ],

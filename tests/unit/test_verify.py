@@ -434,7 +434,9 @@ def test_a_service_without_a_page_is_seen(world: World) -> None:
 
 def made(world: World) -> report.Report:
     """A report of one run."""
-    return report.Report(stack="dev", seconds=1.5, findings=world.findings(), left_out=["x: reason"])
+    return report.Report(
+        stack="dev", seconds=1.5, findings=world.findings(), left_out=["x: reason"], notes=["y"], pairs=7
+    )
 
 
 def test_report_of_a_sound_network(world: World) -> None:
@@ -444,10 +446,11 @@ def test_report_of_a_sound_network(world: World) -> None:
     assert "✗" not in text.split("\n", 1)[1]
     row = next(line for line in text.splitlines() if line.startswith("  grafana "))
     assert set(row.split()[1:]) <= set("✓·○")
-    assert text.splitlines()[-3:] == [
+    assert text.splitlines()[-4:] == [
         "not asked: x: reason",
+        "note: y",
         f"{len(found.findings)} cells in 1.5 s: {found.counts['agrees']} agrees, {found.counts['free']} free",
-        "0 pairs asked of the proof as well: declared, proved and live agree",
+        "7 pairs asked of the proof as well: declared, proved and live agree",
     ]
     assert found.good
 
@@ -622,6 +625,18 @@ def test_survey_finds_published_ports(site: Topology) -> None:
         ],
     )
     assert survey.extra == (Port(number=443), Port(number=8080))
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("20.10.24+dfsg1", "Docker 20.10.24+dfsg1 ignores"), ("29.0.1", "")]
+)
+def test_an_engine_that_ignores_a_gateway_mode_is_told(
+    monkeypatch: pytest.MonkeyPatch, version: str, told: str
+) -> None:
+    """Where the engine does not know the strictest mode, the report says what keeps the host apart."""
+    monkeypatch.setattr(host, "run", lambda *_: f"{version}\n")
+    assert "".join(host.notes()).startswith(told)
+    assert bool(host.notes()) is bool(told)
 
 
 def test_documentation_prefix_is_nobodys() -> None:
