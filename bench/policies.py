@@ -73,6 +73,7 @@ def proofs() -> Iterator[str]:
             | {
                 "homelab-network:tls": {"certificate": os.devnull, "key": os.devnull},
                 "grafana:adminPassword": "x",
+                "traefik:users": "[secret]",
             }
         )
         topology = Declared.of(load(config))

@@ -1,9 +1,11 @@
 """One service in a container: its networks, files, data, limits and health.
 
-Owns what every container of the site has in common: restart policy, memory limit, log rotation, dropped
-capabilities, a cgroup named after the service. What it runs is a `components.runtime.Runtime`. It never
-publishes a port unless told to, and only `components.ingress` tells it to. What a reader would get wrong:
-values that look redundant (`network_mode`, `memory_swap`) keep the second `up` from finding a change.
+Owns what every container of the site has in common: restart policy, memory limit, log rotation, no
+capabilities, a user that is not root, a small scratch folder, a cgroup named after the service. What it runs
+is a `components.runtime.Runtime`. It never publishes a port unless told to, and only `components.ingress`
+tells it to. What a reader would get wrong: the root file system is read-only only where no file is uploaded,
+since the engine copies nothing into a read-only one; and values that look redundant (`network_mode`,
+`memory_swap`) keep the second `up` from finding a change.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from topology.model import Container, Port
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
 """Rotation, and the container's name in each line for Promtail to label by."""
+_SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path in the container
 _HEALTHY_WITHIN = 120
 """Seconds that `up` waits for a new container's first passing health check."""
 
@@ -57,7 +60,9 @@ class ContainerService(pulumi.ComponentResource):
             name=args.physical,
             image=service.image,
             command=list(runtime.command) or None,
-            user=runtime.user,
+            user=service.user or runtime.user,
+            read_only=not runtime.files,
+            tmpfs=_SCRATCH,
             envs=[f"{key}={value}" for key, value in runtime.environment.items()] or None,
             uploads=[
                 docker.ContainerUploadArgs(file=path, content=text) for path, text in runtime.files.items()
@@ -103,7 +108,7 @@ class ContainerService(pulumi.ComponentResource):
             memory=service.memory,
             memory_swap=service.memory,
             cgroup_parent=f"homelab-{args.physical}.slice",
-            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=list(runtime.capabilities)),
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
             security_opts=["no-new-privileges:true"],
             log_driver="json-file",
             log_opts=_LOG_OPTIONS,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import pulumi
 
+NOBODY = "65534:65534"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
@@ -27,10 +29,8 @@ class Runtime:
     """Path in the container -> name of the volume, which outlives the container."""
     host_paths: Mapping[str, str] = field(default_factory=dict)
     """Path in the container -> path on Docker-SRV, read-only."""
-    user: str | None = None
-    """Numeric `uid:gid`; None: the image's own."""
-    capabilities: tuple[str, ...] = ()
-    """Kept of the kernel's; all others are dropped. Written `CAP_…`, or the engine reports a change."""
+    user: str = NOBODY
+    """Numeric `uid:gid`."""
     health: tuple[str, ...] = ()
     """Command run inside the container, exit 0 when healthy; empty: the image's own check."""
 

@@ -27,6 +27,8 @@ _ALLOWED_CAPABILITIES: Final = frozenset(
 """Capabilities that reach nothing outside the container; NET_RAW, a default of Docker's, is not one."""
 _SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root")
 _PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/cron.d", "/etc/ld.so.preload")
+_USER: Final = re.compile(r"\d+:\d+")
+_SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
 
 
@@ -188,6 +190,56 @@ def no_privileges(view: View[Container], _: Declared) -> Iterator[str]:
             yield f"securityOpts {option} switches a protection off"
     if container.runtime not in {"", "runc"}:
         yield f"runtime {container.runtime} is not the engine's own"
+
+
+@policy(
+    Container,
+    obligation="A container must run as a user by number that is not root.",
+    remedy="Set user to uid:gid; only what reads the engine's own log files may be root.",
+    framework=cis_docker("4.1", "Ensure that a user for the container has been created"),
+)
+def containers_not_root(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Root owns what the image holds, and is root of the host where the container is left."""
+    container = view.inputs
+    if not _USER.fullmatch(container.user):
+        yield f"user {container.user or '(not set)'} is not uid:gid, so it may be root"
+        return
+    reads_logs = any(
+        _within(_on_host(bind) or "", f"{topology.docker.data_root}/containers") for bind in container.binds
+    )
+    if int(container.user.partition(":")[0]) == 0 and not reads_logs:
+        yield "runs as root"
+
+
+@policy(
+    Container,
+    obligation="A container without uploads must have a read-only root, and scratch space a bound.",
+    remedy="Set readOnly, and tmpfs with rw, noexec, nosuid, nodev, size and mode for what it writes.",
+    framework=cis_docker("5.13", "Ensure that the container's root filesystem is mounted as read only"),
+)
+def root_read_only(view: View[Container], _: Declared) -> Iterator[str]:
+    """The engine copies no file into a read-only root; there the user keeps the image from being written."""
+    container = view.inputs
+    if not container.read_only and not container.uploads:
+        yield "may write to its root file system"
+    if container.read_only and container.uploads:
+        yield "has a read-only root, into which the engine copies no upload"
+    for path, text in container.tmpfs.items():
+        if sorted(re.sub(r"=(\d+[kmg]|[0-7]{3,4})$", "", each) for each in text.split(",")) != _SCRATCH:
+            yield f"tmpfs {path} is not rw, noexec, nosuid, nodev, and of a size and mode"
+
+
+@policy(
+    Container,
+    obligation="A container must have a limit of memory, swap included.",
+    remedy="Set memory and memorySwap to the same number of MiB.",
+    severity=Severity.MEDIUM,
+    framework=cis_docker("5.11", "Ensure that the memory usage for containers is limited"),
+)
+def memory_limited(view: View[Container], _: Declared) -> Iterator[str]:
+    """Without a limit one service takes what all of them share; tmpfs and forks are counted as well."""
+    if view.inputs.memory <= 0 or view.inputs.memory_swap != view.inputs.memory:
+        yield "memory and memorySwap are not one limit"
 
 
 @policy(

@@ -1,21 +1,24 @@
-"""Rules for the ingress: what it serves is exactly what is declared, and it can be read to the last line.
+"""Rules for the ingress: what it serves is exactly what is declared, read to the last line, and hardened.
 
-Owns what Traefik's configuration says. Which packets that lets through is `policies.flows`'s. What a reader
-would get wrong: a router opens a way as surely as a published port does, and Traefik says so nowhere.
+Owns what Traefik's configuration says; its bounds are `policies.exposure`'s. Which packets that lets through
+is `policies.flows`'s. What a reader would get wrong: a router opens a way as surely as a published port does,
+and Traefik says so nowhere.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from policies import exposure
 from policies.declared import Declared
 from policies.graph.docker import Container, DockerProvider
 from policies.graph.proxmox import ProxmoxProvider
 from policies.graph.view import View
 from policies.rule import Severity, policy
+from policies.secrecy import is_secret
 from policies.traefik import Kind
 from topology.model import INTERNET
 
@@ -73,6 +76,100 @@ def peers_verified(view: View[Any], topology: Declared) -> Iterator[str]:
             yield view.inputs.unverified
     elif isinstance(view.inputs, Container):
         yield from _faults(view, topology, Kind.UNVERIFIED)
+
+
+def _hardened(
+    view: View[Container], topology: Declared, *checks: Callable[..., Iterator[str]]
+) -> Iterator[str]:
+    if view.inputs.is_proxy(topology):
+        for check in checks:
+            yield from check(view.inputs.traefik)
+
+
+def _files(container: Container) -> dict[str, str | None]:
+    return {upload.file: upload.text for upload in container.uploads}
+
+
+@policy(
+    Container,
+    obligation="The ingress must speak current TLS alone, and only for names that it has a certificate for.",
+    remedy="Set minVersion, cipherSuites, curvePreferences and sniStrict, and list the certificates.",
+    severity=Severity.CRITICAL,
+)
+def ingress_tls_current(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Whoever may choose the protocol chooses the weakest; a handshake for any name tells who is here."""
+    yield from _hardened(view, topology, lambda c: exposure.tls(c, _files(view.inputs)))
+
+
+@policy(
+    Container,
+    obligation="Every answer of the ingress must be encrypted and tell browsers what they must not do.",
+    remedy="Name a headers middleware at each entry point that serves, and let the others redirect to it.",
+)
+def ingress_answers_guarded(view: View[Container], topology: Declared) -> Iterator[str]:
+    """At the entry point no router can be without."""
+    yield from _hardened(view, topology, exposure.answers)
+
+
+@policy(
+    Container,
+    obligation="Requests to the ingress must be bounded in size, number and time.",
+    remedy="Set maxHeaderBytes and respondingTimeouts, rateLimit and inFlightReq at the entry point, "
+    "and buffering at the routers of the site's own pages.",
+)
+def ingress_requests_bounded(view: View[Container], topology: Declared) -> Iterator[str]:
+    """One client must not be able to use up what all share; a buffer would hold back a guest's streams."""
+    pages = [urlsplit(route.url).netloc for route in topology.routes if route.app]
+    yield from _hardened(view, topology, exposure.limits, lambda c: exposure.bodies(c, pages))
+
+
+@policy(
+    Container,
+    obligation="A request must mean the same to the ingress and to the service behind it.",
+    remedy="Set sanitizePath, encodedCharacters and aliasHeadersStrategy at each entry point, "
+    "and remove the request header Proxy.",
+)
+def ingress_requests_cleaned(view: View[Container], topology: Declared) -> Iterator[str]:
+    """PHP takes X_Real_Ip for X-Real-Ip, and Proxy for a setting; many servers decode a path twice."""
+    yield from _hardened(view, topology, exposure.requests)
+
+
+@policy(
+    Container,
+    obligation="Only declared proxies may say who a client is, and each client must be counted by itself.",
+    remedy="Declare trusted-proxies at the docker host; trustedIPs and excludedIPs must be exactly these.",
+)
+def ingress_trusts_declared_proxies(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Who is believed may be anybody; who counts the proxy counts all its clients as one."""
+    declared = [str(prefix) for prefix in topology.docker.trusted_proxies]
+    yield from _hardened(view, topology, lambda c: exposure.proxies(c, declared))
+
+
+@policy(
+    Container,
+    obligation="The ingress must log every access as JSON, and no secret with it.",
+    remedy="Set accessLog.format json; drop headers, query parameters and ClientUsername.",
+    severity=Severity.MEDIUM,
+)
+def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Cookies and tokens in a log are there for everybody who reads logs."""
+    yield from _hardened(view, topology, exposure.log)
+
+
+@policy(
+    Container,
+    obligation="The ingress must ask for a login where the service itself does not.",
+    remedy="Put basicAuth with usersFile and removeHeader before the service; upload the file as a secret.",
+    severity=Severity.CRITICAL,
+)
+def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Prometheus knows no users; what it shows describes the whole site."""
+    guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login]
+    yield from _hardened(view, topology, lambda c: exposure.logins(c, guarded, _files(view.inputs)))
+    users = exposure.password_files(view.inputs.traefik) if view.inputs.is_proxy(topology) else frozenset()
+    for index, upload in enumerate(view.inputs.uploads):
+        if upload.file in users and not is_secret(view, ("uploads", index)):
+            yield f"uploads[{index}].content holds password hashes in plain text; make it a Pulumi secret"
 
 
 @policy(

@@ -25,6 +25,9 @@ _BACKUP = re.compile(
     re.IGNORECASE,
 )
 _PEM = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
+_WRITTEN = re.compile(r"^[ \t-]*[\"']?([\w.-]+)[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
+_WORD = re.compile(r"[\w.-]+")
+_LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
 _LONG = 8
 """Characters from which on an equal text is no coincidence."""
@@ -42,11 +45,31 @@ def secrets_are_files(view: View[Container], _: Declared) -> Iterator[str]:
         if trail[0] not in {"uploads", "image"}:
             yield f"{dotted(trail)} is a secret in plain sight"
     for path, trail, name, value in _named_values(view.inputs):
-        if _names_secret(name) and value and not _POINTS.match(value) and not _covered(view, trail):
+        if _names_secret(name) and value and not _POINTS.match(value) and not is_secret(view, trail):
             yield f"{path} holds a secret in plain sight"
+        if _LOGIN.search(value) and not is_secret(view, trail):
+            yield f"{path} holds a login in plain sight"
     for index, upload in enumerate(view.inputs.uploads):
-        if _PEM.search(upload.text or "") and not _covered(view, ("uploads", index)):
-            yield f"uploads[{index}].content is a private key in plain text; make it a Pulumi secret"
+        if not is_secret(view, ("uploads", index)):
+            for what in _in_text(upload.text or ""):
+                yield f"uploads[{index}].content {what} in plain text; make it a Pulumi secret"
+
+
+def _in_text(text: str) -> Iterator[str]:
+    if _PEM.search(text):
+        yield "is a private key"
+    if _LOGIN.search(text):
+        yield "holds a login"
+    for name, value in _WRITTEN.findall(text):
+        if _names_secret(name) and not _POINTS.match(value):
+            yield f"holds {name}"
+
+
+def is_secret(view: View[Any], trail: Trail) -> bool:
+    """Whether a value, or part of it, is a Pulumi secret."""
+    return any(
+        secret[: len(trail)] == trail or trail[: len(secret)] == secret for secret in view.resource.secrets
+    )
 
 
 def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]:
@@ -56,11 +79,19 @@ def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]
         yield f"envs.{name}", ("envs", index), name, value
     for index, label in enumerate(container.labels):
         yield f"labels.{label.label}", ("labels", index), label.label, label.value
-    for kind, arguments in (("command", container.command), ("entrypoints", container.entrypoints)):
+    tests = container.healthcheck.get("tests") or ()
+    for kind, arguments in (
+        ("command", container.command),
+        ("entrypoints", container.entrypoints),
+        ("healthcheck.tests", tests),
+    ):
         for index, argument in enumerate(arguments):
-            name, _, value = argument.partition("=")
-            if name.startswith("-"):
-                yield f"{kind}[{index}] {name}", (kind, index), name, value
+            name, given, value = str(argument).partition("=")
+            if not given and name.startswith("-"):
+                value = next((str(word) for word in arguments[index + 1 : index + 2]), "")
+            elif not given or not _WORD.fullmatch(name):
+                name, value = "", str(argument)
+            yield f"{kind}[{index}] {name}".rstrip(), (kind, index), name, value
 
 
 @policy(
@@ -113,12 +144,6 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
 
 def _names_secret(name: str) -> bool:
     return bool(_SECRET.search(name)) and not name.lower().endswith(("_file", "-file", "_path"))
-
-
-def _covered(view: View[Any], trail: Trail) -> bool:
-    return any(
-        secret[: len(trail)] == trail or trail[: len(secret)] == secret for secret in view.resource.secrets
-    )
 
 
 def _at(inputs: Any, trail: Trail) -> Any:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -44,10 +45,40 @@ _SETTINGS: Final = frozenset(
 _ENTRYPOINT: Final = frozenset(
     ["address", "asdefault", "forwardedheaders", "http", "http2", "reuseport", "transport"]
 )
+_FORWARDED: Final = frozenset(["insecure", "trustedips"])
+_TRANSPORT: Final = frozenset(["keepalivemaxrequests", "keepalivemaxtime", "lifecycle", "respondingtimeouts"])
+_TIMEOUTS: Final = frozenset(["idletimeout", "readtimeout", "writetimeout"])
+_ENCODED: Final = frozenset(
+    f"allowencoded{character}"
+    for character in (
+        "backslash",
+        "hash",
+        "nullcharacter",
+        "percent",
+        "questionmark",
+        "semicolon",
+        "slash",
+    )
+)
 _ENTRYPOINT_HTTP: Final = frozenset(
-    ["encodedcharacters", "maxheaderbytes", "middlewares", "redirections", "sanitizepath", "tls"]
+    [
+        "aliasheadersstrategy",
+        "encodedcharacters",
+        "maxheaderbytes",
+        "middlewares",
+        "redirections",
+        "sanitizepath",
+        "tls",
+    ]
 )
 _TLS: Final = frozenset(["certresolver", "domains", "options"])
+_ACCESS_LOG: Final = frozenset(["addinternals", "bufferingsize", "fields", "filters", "format"])
+_LOG_FIELDS: Final = frozenset(["defaultmode", "headers", "names", "queryparameters"])
+_REDIRECTION: Final = frozenset(["permanent", "priority", "scheme", "to"])
+_CERTIFICATE: Final = frozenset({"certFile", "keyFile", "stores"})
+_TLS_OPTION: Final = frozenset(
+    ["alpnProtocols", "cipherSuites", "clientAuth", "curvePreferences", "minVersion", "sniStrict"]
+)
 _FILE_PROVIDER: Final = frozenset(["directory", "filename", "watch"])
 _SECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"routers", "services", "middlewares", "serversTransports"}),
@@ -104,6 +135,37 @@ _MIDDLEWARES: Final = frozenset(
     ]
 )
 """Middlewares that send nothing anywhere; `forwardAuth` and plugins do."""
+_CLIENT: Final = frozenset({"sourceCriterion"})
+_SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
+    "basicAuth": frozenset({"headerField", "realm", "removeHeader", "usersFile"}),
+    "digestAuth": frozenset({"headerField", "realm", "removeHeader", "usersFile"}),
+    "buffering": frozenset(
+        [
+            "maxRequestBodyBytes",
+            "maxResponseBodyBytes",
+            "memRequestBodyBytes",
+            "memResponseBodyBytes",
+        ]
+    ),
+    "headers": frozenset(
+        [
+            "contentSecurityPolicy",
+            "contentTypeNosniff",
+            "customFrameOptionsValue",
+            "customRequestHeaders",
+            "customResponseHeaders",
+            "frameDeny",
+            "permissionsPolicy",
+            "referrerPolicy",
+            "stsIncludeSubdomains",
+            "stsPreload",
+            "stsSeconds",
+        ]
+    ),
+    "inFlightReq": frozenset({"amount"}) | _CLIENT,
+    "rateLimit": frozenset({"average", "burst", "period"}) | _CLIENT,
+}
+"""Settings of the middlewares that harden; one that Traefik does not know makes it drop the whole file."""
 _AUTHENTICATION: Final = frozenset({"basicAuth", "digestAuth"})
 
 
@@ -179,18 +241,40 @@ class Configuration:
         for protocol in ("http", "tcp", "udp"):
             yield from self._routing_faults(protocol)
         yield from self._transports()
+        for path, _, option in self.items("tls", "options"):
+            yield from _unknown(path, option, _TLS_OPTION)
+        for path, certificate in self.certificates:
+            yield from _unknown(path, certificate, _CERTIFICATE)
+
+    def middlewares(self, names: Iterable[Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Every HTTP middleware behind these names, chains followed: its path, kind and settings."""
+        defined = {name: (path, value) for path, name, value in self.items("http", "middlewares")}
+        waiting, seen = [_bare(str(name)) for name in names], set()
+        while waiting:
+            name = waiting.pop(0)
+            path, value = defined.get(name, ("", {}))
+            if name in seen or not isinstance(value, Mapping):
+                continue
+            seen.add(name)
+            for kind in value:
+                yield path, kind, _section(value, kind)
+            waiting += [_bare(str(m)) for m in _list(_section(value, "chain").get("middlewares"))]
 
     def _static_faults(self) -> Iterator[Fault]:
         providers, metrics = (_section(self.static, name) for name in ("providers", "metrics"))
+        fields = _section(_section(self.static, "accesslog"), "fields")
         for prefix, settings, known in (
             ("", self.static, _SETTINGS),
             ("providers.", providers, frozenset({"file", "providersthrottleduration"})),
             ("providers.file.", _section(providers, "file"), _FILE_PROVIDER),
             ("metrics.", metrics, frozenset({"prometheus"})),
             ("ping.", _section(self.static, "ping"), frozenset({"entrypoint"})),
+            ("accesslog.", _section(self.static, "accesslog"), _ACCESS_LOG),
+            ("accesslog.fields.", fields, _LOG_FIELDS),
         ):
             for name in sorted(set(settings) - known):
                 yield _opaque(f"{prefix}{name}", "is not a setting whose traffic is known")
+        yield from _texts("accesslog.fields.names", _section(fields, "names"))
         yield from self._entrypoint_faults()
         if _true(_section(self.static, "api").get("insecure")):
             yield Fault(
@@ -214,7 +298,23 @@ class Configuration:
             http = _section(settings, "http")
             yield from _unknown(f"{path}.http", http, _ENTRYPOINT_HTTP)
             yield from _unknown(f"{path}.http.tls", _section(http, "tls"), _TLS)
+            redirections = _section(http, "redirections")
+            yield from _unknown(f"{path}.http.redirections", redirections, frozenset({"entrypoint"}))
+            to = _section(redirections, "entrypoint")
+            yield from _unknown(f"{path}.http.redirections.entrypoint", to, _REDIRECTION)
+            yield from _unknown(
+                f"{path}.http.encodedcharacters", _section(http, "encodedcharacters"), _ENCODED
+            )
+            transport = _section(settings, "transport")
+            yield from _unknown(f"{path}.transport", transport, _TRANSPORT)
+            timeouts = _section(transport, "respondingtimeouts")
+            yield from _unknown(f"{path}.transport.respondingtimeouts", timeouts, _TIMEOUTS)
             headers = _section(settings, "forwardedheaders")
+            yield from _unknown(f"{path}.forwardedheaders", headers, _FORWARDED)
+            defined = {middleware for _, middleware, _ in self.items("http", "middlewares")}
+            for middleware in _list(http.get("middlewares")):
+                if _bare(str(middleware)) not in defined:
+                    yield _broken(path, f"names middleware {middleware}, which is not defined")
             if _true(headers.get("insecure")):
                 yield Fault(kind=Kind.EXPOSED, path=path, text="trusts everybody's X-Forwarded headers")
         ping = self.static.get("ping")
@@ -275,6 +375,31 @@ class Configuration:
                     settings.get("insecureSkipVerify", _section(settings, "tls").get("insecureSkipVerify"))
                 ):
                     yield Fault(kind=Kind.UNVERIFIED, path=path, text="switches certificate checks off")
+
+    @property
+    def listening(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """Entry points that others reach, with their settings."""
+        names = {each.name for each in self.entrypoints}
+        return tuple((name, settings) for name, settings in self._entrypoints.items() if name in names)
+
+    @property
+    def certificates(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """Certificates by path; Traefik picks among them by host name."""
+        return tuple(
+            (f"{file}: tls.certificates[{index}]", entry)
+            for file, content in self.dynamic
+            for index, entry in enumerate(_list(_section(content, "tls").get("certificates")))
+            if isinstance(entry, Mapping)
+        )
+
+    @property
+    def routed(self) -> Iterator[tuple[str, list[Any], str]]:
+        """Every HTTP router with the middlewares that it names, and each `host:port` that it leads to."""
+        services = {name: value for _, name, value in self.items("http", "services")}
+        for path, _, router in self.items("http", "routers"):
+            if isinstance(router, Mapping):
+                for url in _servers(services, _bare(str(router.get("service", ""))), frozenset()):
+                    yield path, _list(router.get("middlewares")), urlsplit(url).netloc
 
     def targets(self) -> Iterator[tuple[str, str, str]]:
         """Every server that a router leads to: the router's path, its rule, and the URL or address."""
@@ -349,6 +474,10 @@ class _References:
             return
         for kind in sorted(set(middleware) - _MIDDLEWARES):
             yield _opaque(f"{path}.{kind}", "sends requests where nobody can follow")
+        for kind in sorted(set(middleware) & set(_SETTINGS_OF)):
+            yield from _unknown(f"{path}.{kind}", middleware[kind], _SETTINGS_OF[kind])
+            for key in ("customRequestHeaders", "customResponseHeaders"):
+                yield from _texts(f"{path}.{kind}.{key}", _section(_section(middleware, kind), key))
         chain = _section(middleware, "chain")
         yield from self._missing(path, "middleware", self.middlewares, _list(chain.get("middlewares")))
         errors = _section(middleware, "errors")
@@ -488,6 +617,11 @@ def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[Fault]:
         return
     for key in sorted(set(value) - known):
         yield _opaque(f"{path}.{key}", "is not a setting whose traffic is known")
+
+
+def _texts(path: str, value: Mapping[str, Any]) -> Iterator[Fault]:
+    for key in sorted(key for key, inner in value.items() if not isinstance(inner, str)):
+        yield _broken(f"{path}.{key}", "is not text")
 
 
 def _children(service: Mapping[str, Any]) -> list[Any]:

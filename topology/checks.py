@@ -43,6 +43,8 @@ _LENGTHS: Final = range(16, 31)
 """Prefix lengths of a zone: /30 has room for a gateway and one more, and beyond /16 no homelab goes."""
 _SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
 """Prefixes that no network can have (IANA's special-purpose registry, RFC 6890)."""
+_PROXY_LENGTH: Final = 8
+"""Shortest prefix of a trusted proxy; whoever trusts more trusts everybody."""
 _PREDEFINED: Final = ("bridge", "host", "none")
 """Networks that every Docker engine has already."""
 _LABEL: Final = range(1, 64)
@@ -172,6 +174,18 @@ def _hosts(site: Site) -> Iterator[Fault]:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
         if not found and not site.unreadable_in("hosts"):
             yield Fault("hosts", f"no host is of kind {what}", "declare one")
+
+
+def _proxies(site: Site) -> Iterator[Fault]:
+    """A trusted proxy is somebody, not everybody."""
+    for host in site.hosts.values():
+        for index, prefix in enumerate(host.trusted_proxies if isinstance(host, DockerHost) else ()):
+            if prefix.prefixlen < _PROXY_LENGTH:
+                yield Fault(
+                    f"hosts.{host.name}.trusted-proxies[{index}]",
+                    f"{prefix} is nearly everybody",
+                    "name the addresses of the proxies",
+                )
 
 
 def _names(site: Site) -> Iterator[Fault]:
@@ -647,6 +661,7 @@ def _twice(items: Iterable[tuple[str, Hashable]], remedy: str) -> Iterator[Fault
 
 _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _hosts,
+    _proxies,
     _names,
     _physical_names,
     _prefixes,

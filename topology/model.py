@@ -45,6 +45,9 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]*)?$", max_l
 Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=10)]
 """A network interface; ten characters leave room for `.4094` within the kernel's fifteen."""
 
+UserId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}:\d{1,10}$")]
+"""A user and a group by number, so that no image decides what a name means."""
+
 FilePath = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$")]
 """A file's path: one line, so that nobody pastes the file itself."""
 
@@ -127,6 +130,10 @@ class App(StrEnum):
     CADVISOR = "cadvisor"
     LOKI = "loki"
     PROMTAIL = "promtail"
+
+
+NO_LOGIN = frozenset({App.PROMETHEUS_UI})
+"""Software that knows no users; the ingress asks for a name and a password in its place."""
 
 
 class Value(BaseModel):
@@ -241,6 +248,8 @@ class Container(Service):
 
     image: str
     app: App | None = None
+    user: UserId | None = None
+    """None: the one that its software needs, nobody where that is not known."""
 
 
 class Guest(Service):
@@ -289,6 +298,8 @@ class DockerHost(Value):
     """How often a timer there runs the live probe; None: no timer."""
     project: str = Field(default="/opt/homelab-network", pattern=r"^/[\w./-]*$")
     """Folder of this project there, which the timer runs."""
+    trusted_proxies: tuple[IPv4Network, ...] = ()
+    """Who may tell the ingress for whom a request is made: the proxies and tunnels in front of it."""
     ssh: Ssh | None = None
     """None: Docker-SRV is the machine that runs Pulumi."""
 
@@ -336,6 +347,12 @@ class Route(Value):
     host: str
     url: str
     """Where the ingress sends requests: by container name on a Docker network, by address on a VLAN."""
+    app: App | None = None
+
+    @property
+    def login(self) -> bool:
+        """Whether the ingress asks for a name and a password."""
+        return self.app in NO_LOGIN
 
 
 class Topology(Value):
@@ -407,6 +424,7 @@ class Topology(Value):
                 service=flow.destination,
                 host=service.host,
                 url=f"http://{self.address(service)}:{flow.port.number}",
+                app=service.app if isinstance(service, Container) else None,
             )
             for flow in self.flows_from(self.ingress.name)
             if (service := self.services.get(flow.destination)) is not None

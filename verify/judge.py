@@ -213,7 +213,8 @@ def judge_routes(
 ) -> list[Finding]:
     """Judge what the ingress served under each host name against what the service itself serves.
 
-    Its own page is the one with the service's own status and title.
+    Its own page is the one with the service's own status and title; where the ingress asks for a login, the
+    page must not come without one.
     """
     found = []
     for route in routes:
@@ -222,7 +223,11 @@ def judge_routes(
         page, right = isinstance(got, dict), got == own
         if isinstance(got, dict) and isinstance(own, dict):
             right = (got["status"], got["title"]) == (own["status"], own["title"]) and own["status"] < 500  # noqa: PLR2004
+        if route.login:
+            expected, right = "401, a login", isinstance(got, dict) and got["status"] == 401  # noqa: PLR2004
         cause = "the ingress routes this host name elsewhere" if page else "the ingress does not serve it"
+        if page and route.login:
+            cause = "the ingress serves it without asking for a login"
         if not isinstance(own, dict):
             cause, right = f"{route.service} itself gave the ingress no page", False
         found.append(

@@ -25,7 +25,6 @@ def node_exporter(topology: Topology, service: Container) -> Runtime:
             f"--web.listen-address=:{port}",
         ),
         host_paths={"/host/proc": "/proc", "/host/sys": "/sys", "/host/metrics": topology.docker.metrics},
-        user="65534:65534",
         health=http_health(port, "/"),
     )
 

@@ -62,5 +62,6 @@ def grafana(topology: Topology, service: Container) -> Runtime:
             "GF_SECURITY_ADMIN_PASSWORD__FILE": _PASSWORD,
         },
         data={"/var/lib/grafana": "data"},
+        user="472:0",
         health=http_health(service.ports[0].number, "/api/health"),
     )

@@ -54,6 +54,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
             )
         },
         data={"/loki": "data"},
+        user="10001:10001",
         health=("loki", "-health", f"-health.url=http://127.0.0.1:{port}/ready"),
     )
 

@@ -88,7 +88,6 @@ def prometheus_ui(topology: Topology, service: Container) -> Runtime:
     return Runtime(
         command=("nginx", "-g", "daemon off;"),
         files={"/etc/nginx/nginx.conf": _nginx(service.ports[0].number, core)},
-        user="65534:65534",
         health=http_health(service.ports[0].number, "/-/healthy"),
     )
 

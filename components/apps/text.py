@@ -5,6 +5,13 @@ from typing import Any
 import yaml
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes a value that stands in two places twice, as a person would."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's signature
+        return True
+
+
 def as_yaml(value: Any) -> str:
     """YAML in the order given, so that an unchanged value is an unchanged file."""
-    return yaml.safe_dump(value, sort_keys=False, width=1000)
+    return yaml.dump(value, Dumper=_Plain, sort_keys=False, width=1000)

@@ -1,8 +1,9 @@
 """Traefik's static and dynamic configuration, from the declared routes.
 
-Routes come from a folder of files; no container ever sees the Docker socket. What a reader would get wrong:
+Routes come from a folder of files; no container ever sees the Docker socket. What a request must pass before
+a service sees it stands at the entry point, so that no route can be without. What a reader would get wrong:
 an empty section in a dynamic file makes Traefik drop the whole file with one log line, so sections appear
-only with content.
+only with content; and a middleware that limits bodies holds back answers too, which breaks streams.
 """
 
 import pulumi
@@ -14,42 +15,98 @@ from topology.model import Container, Topology
 
 _FOLDER = "/etc/traefik"
 _DYNAMIC = f"{_FOLDER}/dynamic"
+_USERS = f"{_FOLDER}/users"
 _WEB, _WEBSECURE, _PING = "web", "websecure", "ping"
+_HEADERS, _RATE, _CONCURRENCY, _BODY, _LOGIN = "headers", "rate", "concurrency", "body", "login"
+_EVERY_REQUEST = [f"{name}@file" for name in (_HEADERS, _RATE, _CONCURRENCY)]
+
+_CIPHERS = [
+    f"TLS_ECDHE_{key}_WITH_{cipher}"
+    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
+    for key in ("ECDSA", "RSA")
+]
+"""For TLS 1.2, Mozilla's intermediate list without DHE, which Traefik does not have."""
+_CURVES = ["X25519MLKEM768", "X25519", "CurveP256", "CurveP384"]
+
+_CLEAN = {
+    "sanitizePath": True,
+    "encodedCharacters": {
+        f"allowEncoded{character}": False
+        for character in ("BackSlash", "NullCharacter", "Percent", "Semicolon", "Slash")
+    },
+    "aliasHeadersStrategy": "delete",
+    "maxHeaderBytes": 32768,
+}
+"""What a request may look like; PHP reads the header X_Real_Ip as it reads X-Real-Ip."""
+
+_GUARD = {
+    "stsSeconds": 63072000,
+    "contentTypeNosniff": True,
+    "customFrameOptionsValue": "SAMEORIGIN",
+    "referrerPolicy": "strict-origin-when-cross-origin",
+    "customRequestHeaders": {"Proxy": ""},
+    "customResponseHeaders": {"Server": "", "X-Powered-By": ""},
+}
+"""WordPress frames its own pages; PHP takes the request header Proxy for a setting."""
 
 
 def traefik(topology: Topology, _service: Container) -> Runtime:
     """Ports 80 (redirects only) and 443 (TLS); one router a declared route; anything else is a 404."""
+    users = {}
+    if any(route.login for route in topology.routes):
+        users[_USERS] = pulumi.Config("traefik").require_secret("users")
     return Runtime(
         files={
-            f"{_FOLDER}/traefik.yml": as_yaml(_static()),
+            f"{_FOLDER}/traefik.yml": as_yaml(_static(topology)),
             f"{_DYNAMIC}/routes.yml": as_yaml(_routes(topology)),
+            f"{_DYNAMIC}/middlewares.yml": as_yaml(_middlewares(topology)),
             f"{_DYNAMIC}/tls.yml": as_yaml(_tls()),
             f"{_FOLDER}/tls/certificate.pem": read_pem("tls.certificate", topology.tls.certificate),
             f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(read_pem("tls.key", topology.tls.key)),
+            **users,
         },
-        capabilities=("CAP_NET_BIND_SERVICE",),
         health=("traefik", "healthcheck"),
     )
 
 
-def _static() -> dict[str, object]:
+def _static(topology: Topology) -> dict[str, object]:
+    proxies = [str(prefix) for prefix in topology.docker.trusted_proxies]
     return {
         "entryPoints": {
             _WEB: {
                 "address": ":80",
                 "http": {
-                    "redirections": {"entryPoint": {"to": _WEBSECURE, "scheme": "https", "permanent": True}}
+                    "redirections": {"entryPoint": {"to": _WEBSECURE, "scheme": "https", "permanent": True}},
+                    **_CLEAN,
                 },
+                "transport": _patience(read=10, idle=10),
             },
-            _WEBSECURE: {"address": ":443", "http": {"tls": {}}},
+            _WEBSECURE: {
+                "address": ":443",
+                "http": {"tls": {}, "middlewares": _EVERY_REQUEST, **_CLEAN},
+                "transport": _patience(read=60, idle=60),
+                **({"forwardedHeaders": {"trustedIPs": proxies}} if proxies else {}),
+            },
             _PING: {"address": "127.0.0.1:8082"},
         },
         "ping": {"entryPoint": _PING},
         "providers": {"file": {"directory": _DYNAMIC, "watch": False}},
         "log": {"level": "INFO"},
-        "accessLog": {},
+        "accessLog": {
+            "format": "json",
+            "fields": {
+                "names": {"ClientUsername": "drop"},
+                "headers": {"defaultMode": "drop"},
+                "queryParameters": {"defaultMode": "drop"},
+            },
+        },
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
     }
+
+
+def _patience(*, read: int, idle: int) -> dict[str, object]:
+    """Seconds for a whole request, and between two; an answer may take as long as it takes."""
+    return {"respondingTimeouts": {"readTimeout": f"{read}s", "idleTimeout": f"{idle}s"}}
 
 
 def _routes(topology: Topology) -> dict[str, object]:
@@ -62,6 +119,7 @@ def _routes(topology: Topology) -> dict[str, object]:
                     "rule": f"Host(`{route.host}`)",
                     "entryPoints": [_WEBSECURE],
                     "service": route.service,
+                    **({"middlewares": [*([_LOGIN] if route.login else []), _BODY]} if route.app else {}),
                 }
                 for route in topology.routes
             },
@@ -73,11 +131,33 @@ def _routes(topology: Topology) -> dict[str, object]:
     }
 
 
+def _middlewares(topology: Topology) -> dict[str, object]:
+    """Clients are told apart by peer; behind proxies, by the last in X-Forwarded-For that is no proxy."""
+    proxies = [str(prefix) for prefix in topology.docker.trusted_proxies]
+    client = {"sourceCriterion": {"ipStrategy": {"excludedIPs": proxies} if proxies else {"depth": 0}}}
+    found: dict[str, object] = {
+        _HEADERS: {"headers": _GUARD},
+        _RATE: {"rateLimit": {"average": 100, "burst": 200, **client}},
+        _CONCURRENCY: {"inFlightReq": {"amount": 100, **client}},
+        _BODY: {"buffering": {"maxRequestBodyBytes": 4194304}},
+    }
+    if any(route.login for route in topology.routes):
+        found[_LOGIN] = {"basicAuth": {"usersFile": _USERS, "realm": topology.domain, "removeHeader": True}}
+    return {"http": {"middlewares": found}}
+
+
 def _tls() -> dict[str, object]:
     pair = {"certFile": f"{_FOLDER}/tls/certificate.pem", "keyFile": f"{_FOLDER}/tls/key.pem"}
     return {
         "tls": {
-            "stores": {"default": {"defaultCertificate": pair}},
-            "options": {"default": {"minVersion": "VersionTLS12"}},
+            "certificates": [pair],
+            "options": {
+                "default": {
+                    "minVersion": "VersionTLS12",
+                    "cipherSuites": _CIPHERS,
+                    "curvePreferences": _CURVES,
+                    "sniStrict": True,
+                }
+            },
         }
     }

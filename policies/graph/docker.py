@@ -132,9 +132,8 @@ class Container(
     inert="attach cgroup_parent container_read_refresh_timeout_milliseconds cpu_period cpu_quota cpu_set "
     "cpu_shares cpus destroy_grace_seconds device_read_bps device_read_iops device_write_bps "
     "device_write_iops dns_opts dns_searches domainname group_adds hostname init log_opts logs "
-    "max_retry_count memory memory_reservation memory_swap must_run platform read_only remove_volumes "
-    "restart rm shm_size start stdin_open stop_signal stop_timeout storage_opts tmpfs tty ulimits user "
-    "wait wait_timeout working_dir",
+    "max_retry_count memory_reservation must_run platform remove_volumes restart rm shm_size start "
+    "stdin_open stop_signal stop_timeout storage_opts tty ulimits wait wait_timeout working_dir",
 ):
     """docker.Container."""
 
@@ -155,6 +154,8 @@ class Container(
     ipc_mode: str = ""
     labels: tuple[Label, ...] = ()
     log_driver: str = "json-file"
+    memory: float = 0
+    memory_swap: float = 0
     mounts: tuple[Mount, ...] = ()
     network_mode: str = "bridge"
     networks_advanced: tuple[NetworkLeg, ...] = ()
@@ -162,10 +163,13 @@ class Container(
     ports: tuple[PublishedPort, ...] = ()
     privileged: bool = False
     publish_all_ports: bool = False
+    read_only: bool = False
     runtime: str = ""
     security_opts: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = {}
+    tmpfs: Mapping[str, str] = {}
     uploads: tuple[Upload, ...] = ()
+    user: str = ""
     userns_mode: str = ""
     volumes: tuple[VolumeMount, ...] = ()
 

@@ -18,6 +18,8 @@ from lab import tls
 PROJECT = Path(__file__).resolve().parents[2]
 DOMAIN = "homelab.localhost"
 UP_SECONDS = 600
+PROMETHEUS = "homelab-lab"
+"""The lab's password before Prometheus UI; the stack file has only its hash."""
 
 
 def command(
@@ -151,10 +153,11 @@ class Site:
     ) -> Answer:
         """Ask the ingress on 443 for a host of the domain, checking its certificate against the lab's CA.
 
-        `user` logs in with Grafana's password.
+        `user` logs in with the host's password.
         """
         name = f"{host}.{DOMAIN}"
-        login = urllib3.make_headers(basic_auth=f"{user}:{self.password()}") if user else {}
+        password = PROMETHEUS if host == "prometheus" else self.password() if user else ""
+        login = urllib3.make_headers(basic_auth=f"{user}:{password}") if user else {}
         with urllib3.HTTPSConnectionPool(
             "127.0.0.1",
             443,

@@ -43,6 +43,8 @@ def topology(number: int) -> dict[str, Any]:
         config["assertions"] = [
             {"src": "internet", "accept": ["traefik:443/tcp"], "deny": ["loki:3100/tcp", "cadvisor:8080/tcp"]}
         ]
+    if draw.random() < 0.3:
+        config["hosts"]["docker-srv"]["trusted-proxies"] = ["10.10.1.5/32", "172.64.0.0/13"]
     draw.shuffle(flows)
     config["services"] = dict(draw.sample(list(services.items()), len(services)))
     return config

@@ -19,7 +19,7 @@ import yaml
 
 from policies.graph.view import View, view
 from policies.resources import UNKNOWN, Resource
-from tests.policies.rejected import ROUTES, STATIC
+from tests.policies.rejected import MIDDLEWARES, ROUTES, STATIC, TLS
 from tests.policies.sound import KINDS, Stack, sound
 
 SEED = 20261123
@@ -64,6 +64,8 @@ ADDED: dict[str, dict[str, Any]] = {
         "envs": ["DOCKER_HOST=tcp://192.0.2.1:2375"],
         "labels": [{"label": "traefik.enable", "value": "true"}],
         "extraHosts": ["x:host-gateway"],
+        "user": "0",
+        "tmpfs": {"/run": "exec"},
     },
     "network": {
         "attachable": True,
@@ -140,7 +142,8 @@ def _is_harmless(operator: str, kind: str, path: Path) -> bool:
     """Changes that open nothing: repetition in a set, a privilege less, a rule for every card of one.
 
     What is mounted where inside a container, and which read-only folder of the host, decides who reads, not
-    who reaches; folders that must not be mounted are cases of `rejected`.
+    who reaches; folders that must not be mounted are cases of `rejected`. Another service's user is as good
+    as its own, and scratch space that is gone or elsewhere opens nothing.
     """
     return (
         (operator == "repeat" and path[-1] in SETS)
@@ -148,6 +151,8 @@ def _is_harmless(operator: str, kind: str, path: Path) -> bool:
         or (operator == "remove" and path[-1] == "iface")
         or (operator == "move" and kind == "datacenter" and path[-1] == "outputPolicy")
         or (kind == "container" and path[-1] in {"containerPath", "hostPath"})
+        or (kind == "container" and path[0] == "user" and operator == "move")
+        or (kind == "container" and path[0] == "tmpfs" and operator == "remove")
         or (
             kind == "container" and path[0] == "volumes" and operator in {"remove", "empty"} and len(path) < 3
         )
@@ -258,12 +263,12 @@ def _wider(path: Path, value: str) -> Iterator[str]:
 
 
 def _of_ingress() -> Iterator[Mutation]:
-    """Changes of the ingress's files: its routers, services, entrypoints and providers."""
-    for file in (STATIC, ROUTES):
+    """Changes of the ingress's files: routers, services, entrypoints, providers, and what hardens them."""
+    for file in (STATIC, ROUTES, MIDDLEWARES, TLS):
         (upload,) = (u for u in sound().inputs("container", "traefik")["uploads"] if u["file"] == file)
         content = yaml.safe_load(upload["content"])
         for path, value in _paths(content, ()):
-            if path[0] in {"log", "accessLog", "global"} or path[:3] == ("entryPoints", "web", "http"):
+            if path[0] in {"log", "global"} or path[-1] in {"permanent", "realm", "watch"}:
                 continue
             for operator, change in _file_changes(path, value):
                 yield _file_mutation(operator, file, path, change)
@@ -271,23 +276,39 @@ def _of_ingress() -> Iterator[Mutation]:
         yield _file_mutation("add", ROUTES, ("http", "services", url), _service(url))
 
 
+_KEPT = {("ping",), ("ping", "entryPoint"), ("entryPoints", "ping")}
+"""What only the container's own health check misses."""
+_FEWER = {"cipherSuites", "curvePreferences"}
+"""Lists of which a shorter one is stricter."""
+
+
 def _file_changes(path: Path, value: Any) -> Iterator[tuple[str, Callable[[Any, Any], None]]]:
-    if path[-1] not in {"watch", "ping", "entryPoint"} and path[-2:] != ("entryPoints", "ping"):
+    if path not in _KEPT and not _FEWER & set(path[-2:-1]):
         yield "remove", _remove
-    if path[-1] == "url":
-        yield from (
-            ("move", _setter(url)) for url in ("http://loki:3100", "http://10.10.30.11:80", "http://x:1")
-        )
-    elif path[-1] == "rule":
-        yield from (("widen", _setter(rule)) for rule in ("PathPrefix(`/`)", f"{value} || Path(`/x`)", ""))
-        yield "rename", _setter(value.replace("`", "`x", 1))
-    elif path[-1] == "service" or path[-2:] == ("entryPoints", 0):
-        yield "rename", _setter(f"{value}-x")
-    elif path[-1] == "address" and "ping" not in path:
-        yield "move", _setter(":9999")
+    if isinstance(value, bool):
+        yield "flip", _setter(not value)
+    elif isinstance(value, int):
+        yield "widen", _setter(value // 1000 if path[-1] == "stsSeconds" else value * 1000 + 1)
+    elif isinstance(value, str):
+        yield from _text_changes(path, value)
     elif isinstance(value, dict):
         yield "empty", _setter({})
         yield "add", lambda at, key: at[key].update(nobodyKnows={"x": "y"})
+
+
+def _text_changes(path: Path, value: str) -> Iterator[tuple[str, Callable[[Any, Any], None]]]:
+    if path[-1] == "url":
+        for url in ("http://loki:3100", "http://10.10.30.11:80", "http://x:1"):
+            yield "move", _setter(url)
+    elif path[-1] == "rule":
+        for rule in ("PathPrefix(`/`)", f"{value} || Path(`/x`)", ""):
+            yield "widen", _setter(rule)
+        yield "rename", _setter(value.replace("`", "`x", 1))
+    elif path[-1] == "address":
+        if "ping" not in path:
+            yield "move", _setter(":9999")
+    else:
+        yield "rename", _setter(f"{value}-x")
 
 
 def _service(url: str) -> Callable[[Any, Any], None]:

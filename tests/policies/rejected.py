@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from ipaddress import IPv4Network
 from typing import Any
 
 import yaml
@@ -20,6 +21,8 @@ from topology.model import Assertion, Exemption, Flow
 
 ROUTES = "/etc/traefik/dynamic/routes.yml"
 STATIC = "/etc/traefik/traefik.yml"
+MIDDLEWARES = "/etc/traefik/dynamic/middlewares.yml"
+TLS = "/etc/traefik/dynamic/tls.yml"
 Change = Callable[[Stack], None]
 
 
@@ -386,6 +389,50 @@ def capabilities_left_as_docker_gives_them(stack: Stack) -> None:
 )
 def protections_switched_off(stack: Stack) -> None:
     container(stack, "loki", securityOpts=["seccomp=unconfined"], runtime="kata")
+
+
+@rejected(
+    "containers-not-root",
+    "grafana: runs as root",
+    "prometheus: runs as root",
+    "loki: user (not set) is not uid:gid, so it may be root",
+    "cadvisor: user root is not uid:gid, so it may be root",
+    "traefik: runs as root",
+)
+def containers_that_run_as_root(stack: Stack) -> None:
+    container(stack, "grafana", user="0:0")
+    container(stack, "prometheus", user="00:65534")
+    del stack.inputs("container", "loki")["user"]
+    container(stack, "cadvisor", user="root")
+    container(stack, "traefik", user="0:65534")
+
+
+@rejected(
+    "root-read-only",
+    "node-exporter: may write to its root file system",
+    "cadvisor: may write to its root file system",
+    "loki: tmpfs /tmp is not rw, noexec, nosuid, nodev, and of a size and mode",
+    "grafana: tmpfs /tmp is not rw, noexec, nosuid, nodev, and of a size and mode",
+    "prometheus: has a read-only root, into which the engine copies no upload",
+)
+def file_systems_left_writable(stack: Stack) -> None:
+    container(stack, "node-exporter", readOnly=False)
+    del stack.inputs("container", "cadvisor")["readOnly"]
+    container(stack, "loki", tmpfs={"/tmp": ""})  # noqa: S108
+    container(stack, "grafana", tmpfs={"/tmp": "rw,noexec,nosuid,nodev,mode=1777"})  # noqa: S108
+    container(stack, "prometheus", readOnly=True)
+
+
+@rejected(
+    "memory-limited",
+    "loki: memory and memorySwap are not one limit",
+    "grafana: memory and memorySwap are not one limit",
+    "cadvisor: memory and memorySwap are not one limit",
+)
+def memory_without_a_limit(stack: Stack) -> None:
+    del stack.inputs("container", "loki")["memory"]
+    container(stack, "grafana", memorySwap=-1.0)
+    container(stack, "cadvisor", memory=0.0, memorySwap=0.0)
 
 
 @rejected("no-devices", "cadvisor: holds device /dev/kmsg")
@@ -1031,6 +1078,253 @@ def a_route_in_clear(stack: Stack) -> None:
     )
 
 
+def _static(stack: Stack, change: Callable[[Any], None]) -> None:
+    edit(stack, "traefik", STATIC, change)
+
+
+def _middleware(stack: Stack, name: str, **settings: Any) -> None:
+    def change(content: Any) -> None:
+        (body,) = content["http"]["middlewares"][name].values()
+        body.update(settings)
+
+    edit(stack, "traefik", MIDDLEWARES, change)
+
+
+@rejected(
+    "ingress-configuration-known",
+    "traefik: accesslog.otlp: is not a setting whose traffic is known",
+    "traefik: entrypoints.websecure.proxyprotocol: is not a setting whose traffic is known",
+    "traefik: entrypoints.websecure.forwardedheaders.connection: is not a setting whose traffic is known",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.headers.headers.isDevelopment: "
+    "is not a setting whose traffic is known",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.login.basicAuth.users: "
+    "is not a setting whose traffic is known",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.options.default.maxVersion: "
+    "is not a setting whose traffic is known",
+    "traefik: entrypoints.web.http.redirections.regex: is not a setting whose traffic is known",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.certificates[0].generated: "
+    "is not a setting whose traffic is known",
+)
+def settings_that_undo_others(stack: Stack) -> None:
+    def static(content: Any) -> None:
+        content["accessLog"]["otlp"] = {"http": {"endpoint": "https://10.10.1.9"}}
+        content["entryPoints"]["websecure"]["proxyProtocol"] = {"insecure": True}
+        content["entryPoints"]["websecure"]["forwardedHeaders"] = {"connection": ["X-Real-Ip"]}
+        content["entryPoints"]["web"]["http"]["redirections"]["regex"] = "x"
+
+    _static(stack, static)
+    _middleware(stack, "headers", isDevelopment=True)
+    _middleware(stack, "login", users=["admin:admin"])
+
+    def tls(content: Any) -> None:
+        content["tls"]["options"]["default"]["maxVersion"] = "VersionTLS12"
+        content["tls"]["certificates"][0]["generated"] = True
+
+    edit(stack, "traefik", TLS, tls)
+
+
+@rejected(
+    "ingress-configuration-whole",
+    "traefik: entrypoints.websecure: names middleware headers@file, which is not defined",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.prometheus-ui: "
+    "names middleware login, which is not defined",
+    "traefik: accesslog.fields.names.clienthost: is not text",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.more.headers.customRequestHeaders.X: "
+    "is not text",
+)
+def middlewares_that_nothing_defines(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        del content["http"]["middlewares"]["headers"]
+        del content["http"]["middlewares"]["login"]
+        content["http"]["middlewares"]["more"] = {"headers": {"customRequestHeaders": {"X": 1}}}
+
+    _static(stack, lambda c: c["accessLog"]["fields"]["names"].update(ClientHost=1))
+    edit(stack, "traefik", MIDDLEWARES, change)
+
+
+@rejected(
+    "ingress-tls-current",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.options.default.minVersion: "
+    "is neither VersionTLS12 nor VersionTLS13",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.options.default.cipherSuites: "
+    "TLS_RSA_WITH_AES_128_CBC_SHA is not among the current ones",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.options.default.curvePreferences: "
+    "is not set, so old ones are accepted",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.options.default.sniStrict: "
+    "is not true, so any host name gets a handshake",
+    "traefik: /etc/traefik/dynamic/tls.yml: tls.certificates[0].keyFile: names no uploaded file",
+)
+def old_protocols_for_any_name(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        option = content["tls"]["options"]["default"]
+        option.update(minVersion="VersionTLS10", sniStrict=False)
+        option["cipherSuites"].append("TLS_RSA_WITH_AES_128_CBC_SHA")
+        del option["curvePreferences"]
+        content["tls"]["certificates"][0]["keyFile"] = "/etc/traefik/tls/gone.pem"
+
+    edit(stack, "traefik", TLS, change)
+
+
+@rejected(
+    "ingress-tls-current",
+    "traefik: tls.options.default: is missing, so anything that Traefik can speak is spoken",
+    "traefik: tls.certificates: is missing, so no host name has a certificate",
+)
+def no_tls_settings_at_all(stack: Stack) -> None:
+    uploads = stack.inputs("container", "traefik")["uploads"]
+    uploads[:] = [upload for upload in uploads if upload["file"] != TLS]
+
+
+@rejected(
+    "ingress-answers-guarded",
+    "traefik: entrypoints.web: neither has TLS nor redirects to an entrypoint that does",
+    "traefik: entrypoints.websecure: no middleware of it sets stsSeconds to a year or more",
+    "traefik: entrypoints.websecure: no middleware of it sets contentTypeNosniff",
+    "traefik: entrypoints.websecure: no middleware of it keeps other sites from framing",
+    "traefik: entrypoints.websecure: "
+    "no middleware of it sets a referrerPolicy that keeps paths from other sites",
+    "traefik: entrypoints.websecure: no middleware of it removes the answer's header Server",
+)
+def answers_that_browsers_misread(stack: Stack) -> None:
+    _static(stack, lambda c: c["entryPoints"]["web"]["http"].pop("redirections"))
+    _middleware(
+        stack,
+        "headers",
+        stsSeconds=86400,
+        contentTypeNosniff=False,
+        customFrameOptionsValue="ALLOW-FROM https://x",
+        referrerPolicy="unsafe-url",
+        customResponseHeaders={"X-Powered-By": ""},
+    )
+
+
+@rejected(
+    "ingress-requests-bounded",
+    "traefik: entrypoints.web.transport.respondingtimeouts.readtimeout: is not within 1-300 s",
+    "traefik: entrypoints.web.transport.respondingtimeouts.idletimeout: is not within 1-300 s",
+    "traefik: entrypoints.websecure.transport.respondingtimeouts.readtimeout: is not within 1-300 s",
+    "traefik: entrypoints.websecure.http.maxheaderbytes: is not within 1-65536",
+    "traefik: entrypoints.websecure: no rateLimit of it keeps average within 1-1000",
+    "traefik: entrypoints.websecure: its rateLimit has a period of less than a second",
+    "traefik: entrypoints.websecure: no inFlightReq of it keeps amount within 1-1000",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana: "
+    "no middleware of it keeps bodies within 16777216 bytes",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.prometheus-ui: "
+    "no middleware of it keeps bodies within 16777216 bytes",
+)
+def requests_without_bounds(stack: Stack) -> None:
+    def static(content: Any) -> None:
+        web, websecure = (content["entryPoints"][name] for name in ("web", "websecure"))
+        del web["transport"]
+        websecure["transport"]["respondingTimeouts"]["readTimeout"] = "0s"
+        websecure["http"]["maxHeaderBytes"] = 1048576
+        websecure["http"]["middlewares"].remove("concurrency@file")
+
+    _static(stack, static)
+    _middleware(stack, "rate", average=0, period="1ms")
+    _middleware(stack, "body", maxRequestBodyBytes=0)
+
+
+@rejected(
+    "ingress-requests-cleaned",
+    "traefik: entrypoints.web.http.sanitizepath: is not true, so services see paths with .. and //",
+    "traefik: entrypoints.websecure.http.encodedcharacters.allowencodedslash: is not false",
+    "traefik: entrypoints.websecure.http.encodedcharacters.allowencodedpercent: is not false",
+    "traefik: entrypoints.websecure.http.aliasheadersstrategy: "
+    "is neither delete nor reject; X_Real_Ip passes as X-Real-Ip",
+    "traefik: entrypoints.websecure.http: no middleware of it removes the request's header Proxy",
+)
+def requests_that_mean_two_things(stack: Stack) -> None:
+    def static(content: Any) -> None:
+        web, websecure = (content["entryPoints"][name]["http"] for name in ("web", "websecure"))
+        web["sanitizePath"] = False
+        websecure["aliasHeadersStrategy"] = "keep"
+        websecure["encodedCharacters"]["allowEncodedSlash"] = True
+        del websecure["encodedCharacters"]["allowEncodedPercent"]
+
+    _static(stack, static)
+    _middleware(stack, "headers", customRequestHeaders={"Proxy": "x"})
+
+
+@rejected(
+    "ingress-trusts-declared-proxies",
+    "traefik: entrypoints.web.forwardedheaders.trustedips: names who is no declared trusted proxy",
+    "traefik: entrypoints.websecure.forwardedheaders.trustedips: names who is no declared trusted proxy",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.concurrency.inFlightReq."
+    "sourceCriterion: does not count by the client's address",
+)
+def strangers_trusted_as_proxies(stack: Stack) -> None:
+    def static(content: Any) -> None:
+        for name in ("web", "websecure"):
+            content["entryPoints"][name]["forwardedHeaders"] = {"trustedIPs": ["0.0.0.0/0"]}
+
+    _static(stack, static)
+    _middleware(stack, "concurrency", sourceCriterion={"requestHeaderName": "X-Client"})
+
+
+@rejected(
+    "ingress-trusts-declared-proxies",
+    "traefik: entrypoints.websecure.forwardedheaders.trustedips: lacks a declared trusted proxy",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.rate.rateLimit.sourceCriterion: "
+    "does not count by the client's address",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.concurrency.inFlightReq."
+    "sourceCriterion: does not count by the client's address",
+)
+def a_declared_proxy_that_counts_as_one_client(stack: Stack) -> None:
+    declared = load(stack.config)
+    docker = declared.docker.model_copy(update={"trusted_proxies": (IPv4Network("10.10.1.5/32"),)})
+    stack.topology = declared.model_copy(update={"docker": docker})
+
+
+@rejected(
+    "ingress-log-keeps-no-secret",
+    "traefik: accesslog.format: is not json",
+    "traefik: accesslog.fields.headers: does not drop cookies and credentials",
+    "traefik: accesslog.fields.queryparameters: does not drop tokens in addresses",
+    "traefik: accesslog.fields.names.clientusername: is not drop; people type passwords there",
+)
+def an_access_log_with_secrets(stack: Stack) -> None:
+    headers = {"defaultMode": "drop", "names": {"Authorization": "keep"}}
+    _static(stack, lambda c: c.update(accessLog={"fields": {"headers": headers}}))
+
+
+@rejected(
+    "ingress-asks-for-logins",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.prometheus-ui: "
+    "leads to a service without users, and asks for no login",
+)
+def prometheus_for_everybody(stack: Stack) -> None:
+    edit(
+        stack,
+        "traefik",
+        ROUTES,
+        lambda c: c["http"]["routers"]["prometheus-ui"]["middlewares"].remove("login"),
+    )
+
+
+@rejected(
+    "ingress-asks-for-logins",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.login.basicAuth.usersFile: "
+    "has a line that is not name:bcrypt",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.login.basicAuth.removeHeader: "
+    "is not true, so the service gets the password",
+    "traefik: uploads[7].content holds password hashes in plain text; make it a Pulumi secret",
+)
+def a_password_that_anybody_can_read(stack: Stack) -> None:
+    users = {"file": "/etc/traefik/more", "content": f"admin:{CANARY}"}
+    stack.inputs("container", "traefik")["uploads"].append(users)
+    _middleware(stack, "login", usersFile="/etc/traefik/more", removeHeader=False)
+
+
+@rejected(
+    "ingress-asks-for-logins",
+    "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.login.basicAuth.usersFile: "
+    "names no uploaded file",
+)
+def a_login_that_nobody_has(stack: Stack) -> None:
+    _middleware(stack, "login", usersFile="/etc/traefik/nobody")
+
+
 @rejected(
     "peers-verified",
     "traefik: serverstransport: switches certificate checks off",
@@ -1170,6 +1464,27 @@ def secrets_in_plain_sight(stack: Stack) -> None:
         envs=[f"S3_SECRET_KEY={CANARY}"],
         labels=[{"label": "admin.password", "value": CANARY}],
         command=[f"--api.token={CANARY}"],
+    )
+
+
+@rejected(
+    "secrets-are-files",
+    "loki: envs.DATABASE holds a login in plain sight",
+    "loki: command[0] --password holds a secret in plain sight",
+    "loki: healthcheck.tests[1] --token holds a secret in plain sight",
+    "loki: healthcheck.tests[3] holds a login in plain sight",
+    "loki: uploads[0].content holds admin_password in plain text; make it a Pulumi secret",
+    "loki: uploads[0].content holds a login in plain text; make it a Pulumi secret",
+)
+def secrets_under_other_names(stack: Stack) -> None:
+    login = f"postgres://loki:{CANARY}@10.10.1.9/logs"
+    container(
+        stack,
+        "loki",
+        envs=[f"DATABASE={login}"],
+        command=["--password", CANARY],
+        healthcheck={"tests": ["CMD", f"--token={CANARY}", "wget", login]},
+        uploads=[{"file": "/etc/loki/more.ini", "content": f"url: {login}\n admin_password = {CANARY}\n"}],
     )
 
 

@@ -61,7 +61,11 @@ def run(config: Mapping[str, Any]) -> list[Resource]:
         try:
             return program.resources(
                 {f"homelab-network:{key}": value for key, value in config.items()}
-                | {"grafana:adminPassword": f"{CANARY}-grafana", "ssh:privateKey": f"{CANARY}-ssh"}
+                | {
+                    "grafana:adminPassword": f"{CANARY}-grafana",
+                    "ssh:privateKey": f"{CANARY}-ssh",
+                    "traefik:users": f"{CANARY}:$2b$10${'x' * 53}",
+                }
             )
         finally:
             if before is None:

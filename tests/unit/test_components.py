@@ -63,7 +63,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOMELAB_STATE", str(folder.parent))
         config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-        return build({**config, "grafana:adminPassword": "made up"})
+        return build({**config, "grafana:adminPassword": "made up", "traefik:users": "made up"})
 
 
 def test_only_the_ingress_publishes(dev: Recorder) -> None:

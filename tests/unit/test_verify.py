@@ -69,6 +69,8 @@ def page(ask: Ask) -> dict[str, object]:
         return {"status": 404, "title": "", "location": ""}
     if ask.id == "redirect":
         return {"status": 301, "title": "", "location": f"https://{ask.host}/"}
+    if ask.tls and ask.host == "prometheus.homelab.localhost":
+        return {"status": 401, "title": "", "location": ""}
     return {"status": 200, "title": ask.host, "location": ""}
 
 
@@ -389,6 +391,11 @@ def test_a_stopped_service_is_named(world: World) -> None:
         ("page:site-1.homelab.localhost", {"status": 502, "title": "", "location": ""}, "elsewhere"),
         ("page:site-1.homelab.localhost", {"status": 200, "title": "Other", "location": ""}, "elsewhere"),
         ("page:site-1.homelab.localhost", "certificate verify failed", "does not serve it"),
+        (
+            "page:prometheus.homelab.localhost",
+            {"status": 200, "title": "prometheus.homelab.localhost", "location": ""},
+            "without asking for a login",
+        ),
         ("unknown", {"status": 200, "title": "x", "location": ""}, "a route catches every host name"),
         ("redirect", {"status": 200, "title": "x", "location": ""}, "more than redirect"),
         (
@@ -399,7 +406,7 @@ def test_a_stopped_service_is_named(world: World) -> None:
     ],
 )
 def test_routes(world: World, mark: str, said: object, words: str) -> None:
-    """Each route serves its own service's page; a stranger's name gets 404, and port 80 redirects."""
+    """Each route serves its service's page or asks for a login; a strange name gets 404; 80 redirects."""
     world.change = lambda who, ask: said if (who, ask.id) == ("internet", mark) else None
     (line,) = lines(world, Verdict.DISAGREES)
     assert words in line

@@ -1,0 +1,246 @@
+"""What Traefik must switch on to stand on the open internet, and what of it is missing.
+
+Owns the bounds: protocols, ciphers, headers, limits, what a request may look like, what the log keeps. It
+deliberately reads no resource, and leaves what a setting is called to `policies.traefik`. What a reader would
+get wrong: a default is not enough, even a good one, because the next version may have another; each setting
+has to be written. Messages name paths, never values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from policies.traefik import Configuration
+
+_VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})
+_CIPHERS: Final = frozenset(
+    f"TLS_ECDHE_{key}_WITH_{cipher}"
+    for key in ("ECDSA", "RSA")
+    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
+)
+_CURVES: Final = frozenset({"CurveP256", "CurveP384", "X25519", "X25519MLKEM768"})
+_A_YEAR: Final = 365 * 24 * 3600
+_FRAMES: Final = frozenset({"DENY", "SAMEORIGIN"})
+_REFERRERS: Final = frozenset(
+    {"no-referrer", "same-origin", "strict-origin", "strict-origin-when-cross-origin"}
+)
+_MOST_HEADERS: Final = 65536
+_MOST_SECONDS: Final = 300
+_MOST_REQUESTS: Final = 1000
+_MOST_BODY: Final = 16 * 1024 * 1024
+_ENCODED: Final = ("backslash", "nullcharacter", "percent", "semicolon", "slash")
+_UNIT: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HASH: Final = re.compile(r"[^:\s]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+
+Proxies = Sequence[str]
+"""Prefixes of the proxies that are declared to stand in front."""
+
+
+def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterator[str]:
+    """Old protocols, ciphers and curves, and answers to names that there is no certificate for."""
+    options = {name: (path, option) for path, name, option in configuration.items("tls", "options")}
+    if "default" not in options:
+        yield "tls.options.default: is missing, so anything that Traefik can speak is spoken"
+    for path, option in options.values():
+        given = option if isinstance(option, Mapping) else {}
+        if given.get("minVersion") not in _VERSIONS:
+            yield f"{path}.minVersion: is neither VersionTLS12 nor VersionTLS13"
+        if given.get("minVersion") != "VersionTLS13":
+            yield from _among(f"{path}.cipherSuites", given.get("cipherSuites"), _CIPHERS)
+        yield from _among(f"{path}.curvePreferences", given.get("curvePreferences"), _CURVES)
+        if given.get("sniStrict") is not True:
+            yield f"{path}.sniStrict: is not true, so any host name gets a handshake"
+    if not configuration.certificates:
+        yield "tls.certificates: is missing, so no host name has a certificate"
+    for path, certificate in configuration.certificates:
+        for key in ("certFile", "keyFile"):
+            if certificate.get(key) not in files:
+                yield f"{path}.{key}: names no uploaded file"
+
+
+def answers(configuration: Configuration) -> Iterator[str]:
+    """Clear text, and headers without which a browser does what it should not."""
+    for name, entrypoint in configuration.listening:
+        path, http = f"entrypoints.{name}", _section(entrypoint, "http")
+        if "tls" not in http:
+            to = _section(_section(http, "redirections"), "entrypoint")
+            if to.get("scheme") != "https" or "tls" not in _section(
+                dict(configuration.listening).get(str(to.get("to")).lower(), {}), "http"
+            ):
+                yield f"{path}: neither has TLS nor redirects to an entrypoint that does"
+            continue
+        headers = _merged(configuration, http, "headers")
+        if not _within(headers.get("stsSeconds"), _A_YEAR, None):
+            yield f"{path}: no middleware of it sets stsSeconds to a year or more"
+        if headers.get("contentTypeNosniff") is not True:
+            yield f"{path}: no middleware of it sets contentTypeNosniff"
+        if headers.get("frameDeny") is not True and headers.get("customFrameOptionsValue") not in _FRAMES:
+            yield f"{path}: no middleware of it keeps other sites from framing"
+        if headers.get("referrerPolicy") not in _REFERRERS:
+            yield f"{path}: no middleware of it sets a referrerPolicy that keeps paths from other sites"
+        removed = _section(headers, "customResponseHeaders")
+        for header in ("Server", "X-Powered-By"):
+            if removed.get(header) != "":
+                yield f"{path}: no middleware of it removes the answer's header {header}"
+
+
+def limits(configuration: Configuration) -> Iterator[str]:
+    """Requests without a bound in size, number or time."""
+    for name, entrypoint in configuration.listening:
+        path, http = f"entrypoints.{name}", _section(entrypoint, "http")
+        timeouts = _section(_section(entrypoint, "transport"), "respondingtimeouts")
+        for key in ("readtimeout", "idletimeout"):
+            if not _within(timeouts.get(key), 1, _MOST_SECONDS):
+                yield f"{path}.transport.respondingtimeouts.{key}: is not within 1-{_MOST_SECONDS} s"
+        if not _within(http.get("maxheaderbytes"), 1, _MOST_HEADERS):
+            yield f"{path}.http.maxheaderbytes: is not within 1-{_MOST_HEADERS}"
+        if "tls" not in http:
+            continue
+        rate, running = (_merged(configuration, http, kind) for kind in ("rateLimit", "inFlightReq"))
+        for key in ("average", "burst"):
+            if not _within(rate.get(key), 1, _MOST_REQUESTS):
+                yield f"{path}: no rateLimit of it keeps {key} within 1-{_MOST_REQUESTS}"
+        if not _within(rate.get("period", 1), 1, None):
+            yield f"{path}: its rateLimit has a period of less than a second"
+        if not _within(running.get("amount"), 1, _MOST_REQUESTS):
+            yield f"{path}: no inFlightReq of it keeps amount within 1-{_MOST_REQUESTS}"
+
+
+def requests(configuration: Configuration) -> Iterator[str]:
+    """Paths and headers that two programs read in two ways."""
+    for name, entrypoint in configuration.listening:
+        path, http = f"entrypoints.{name}.http", _section(entrypoint, "http")
+        if not _is(http.get("sanitizepath"), "true"):
+            yield f"{path}.sanitizepath: is not true, so services see paths with .. and //"
+        encoded = _section(http, "encodedcharacters")
+        for character in _ENCODED:
+            if not _is(encoded.get(f"allowencoded{character}"), "false"):
+                yield f"{path}.encodedcharacters.allowencoded{character}: is not false"
+        if http.get("aliasheadersstrategy") not in {"delete", "reject"}:
+            yield f"{path}.aliasheadersstrategy: is neither delete nor reject; X_Real_Ip passes as X-Real-Ip"
+        removed = _section(_merged(configuration, http, "headers"), "customRequestHeaders")
+        if "tls" in http and removed.get("Proxy") != "":
+            yield f"{path}: no middleware of it removes the request's header Proxy"
+
+
+def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
+    """Clients that are believed without being declared, and limits that count the proxy for its clients."""
+    for name, entrypoint in configuration.listening:
+        path, http = f"entrypoints.{name}", _section(entrypoint, "http")
+        trusted = _list(_section(entrypoint, "forwardedheaders").get("trustedips"))
+        if set(trusted) - set(declared):
+            yield f"{path}.forwardedheaders.trustedips: names who is no declared trusted proxy"
+        if "tls" not in http:
+            continue
+        if set(declared) - set(trusted):
+            yield f"{path}.forwardedheaders.trustedips: lacks a declared trusted proxy"
+        for place, kind, settings in configuration.middlewares(_list(http.get("middlewares"))):
+            if kind in {"rateLimit", "inFlightReq"}:
+                by = _section(_section(settings, "sourceCriterion"), "ipStrategy")
+                counted = {"excludedIPs": list(declared)} if declared else {"depth": 0}
+                if dict(by) != counted or set(_section(settings, "sourceCriterion")) != {"ipStrategy"}:
+                    yield f"{place}.{kind}.sourceCriterion: does not count by the client's address"
+
+
+def log(configuration: Configuration) -> Iterator[str]:
+    """A log that is not there, that no program reads, or that keeps secrets."""
+    given = configuration.static.get("accesslog")
+    if not isinstance(given, Mapping) or given.get("format") != "json":
+        yield "accesslog.format: is not json"
+    fields = _section(given if isinstance(given, Mapping) else {}, "fields")
+    for section, what in (("headers", "cookies and credentials"), ("queryparameters", "tokens in addresses")):
+        modes = _section(fields, section)
+        kept = [name for name, mode in _section(modes, "names").items() if mode == "keep"]
+        if modes.get("defaultmode") != "drop" or kept or set(modes) - {"defaultmode", "names"}:
+            yield f"accesslog.fields.{section}: does not drop {what}"
+    if _section(fields, "names").get("clientusername") != "drop":
+        yield "accesslog.fields.names.clientusername: is not drop; people type passwords there"
+    if fields.get("defaultmode", "keep") != "keep":
+        yield "accesslog.fields.defaultmode: drops what an access log is for"
+
+
+def logins(
+    configuration: Configuration, guarded: Iterable[str], files: Mapping[str, str | None]
+) -> Iterator[str]:
+    """Routers to these `host:port` that ask nobody who he is, or know passwords that anybody can read."""
+    wanted = frozenset(guarded)
+    for path, names, netloc in configuration.routed:
+        if netloc not in wanted:
+            continue
+        kinds = [(at, body) for at, kind, body in configuration.middlewares(names) if kind == "basicAuth"]
+        if not kinds:
+            yield f"{path}: leads to a service without users, and asks for no login"
+        for at, body in kinds:
+            text = files.get(str(body.get("usersFile", "")))
+            if text is None:
+                yield f"{at}.basicAuth.usersFile: names no uploaded file"
+            elif text != "[secret]" and not all(map(_HASH.fullmatch, text.splitlines() or [""])):
+                yield f"{at}.basicAuth.usersFile: has a line that is not name:bcrypt"
+            if body.get("removeHeader") is not True:
+                yield f"{at}.basicAuth.removeHeader: is not true, so the service gets the password"
+
+
+def password_files(configuration: Configuration) -> frozenset[str]:
+    """Files that hold names and hashes of passwords."""
+    return frozenset(
+        str(settings["usersFile"])
+        for _, _, middleware in configuration.items("http", "middlewares")
+        for settings in (middleware.values() if isinstance(middleware, Mapping) else ())
+        if isinstance(settings, Mapping) and "usersFile" in settings
+    )
+
+
+def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str]:
+    """Routers to these `host:port` that pass bodies of any size."""
+    wanted = frozenset(bounded)
+    for path, names, netloc in configuration.routed:
+        most = [
+            body.get("maxRequestBodyBytes")
+            for _, kind, body in configuration.middlewares(names)
+            if kind == "buffering"
+        ]
+        if netloc in wanted and not any(_within(each, 1, _MOST_BODY) for each in most):
+            yield f"{path}: no middleware of it keeps bodies within {_MOST_BODY} bytes"
+
+
+def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:
+    names = set(map(str, _list(given)))
+    if not names:
+        yield f"{path}: is not set, so old ones are accepted"
+    for name in sorted(names - known):
+        yield f"{path}: {name} is not among the current ones"
+
+
+def _merged(configuration: Configuration, http: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """All settings of one kind of middleware of an entry point; the first that sets something has the say."""
+    found: dict[str, Any] = {}
+    for _, name, settings in configuration.middlewares(_list(http.get("middlewares"))):
+        if name == kind:
+            found = dict(settings) | found
+    return found
+
+
+def _within(value: Any, least: float, most: float | None) -> bool:
+    """Whether a number, or a duration such as `60s`, lies between two bounds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", str(value))
+    if not match:
+        return False
+    number = float(match[1]) * _UNIT[match[2] or ""]
+    return least <= number and (most is None or number <= most)
+
+
+def _is(value: Any, word: str) -> bool:
+    return str(value).lower() == word
+
+
+def _section(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = value.get(name)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None or value == "":
+        return []
+    return value if isinstance(value, list) else [value]

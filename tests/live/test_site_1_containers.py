@@ -1,0 +1,99 @@
+"""The running containers, from inside and from the engine: who they are, what they write and show."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab import paths
+from tests.live.site import Site, command
+
+CONTAINERS = [
+    "traefik",
+    "grafana",
+    "prometheus-ui",
+    "prometheus",
+    "loki",
+    "node-exporter",
+    "cadvisor",
+    "promtail",
+]
+READ_ONLY = {"node-exporter", "cadvisor"}
+SHELLS = [name for name in CONTAINERS if name not in {"loki", "promtail"}]
+"""Loki's image has no shell; Promtail is root, since the engine's log files are root's."""
+
+
+def test_the_engine_limits_every_container(site: Site) -> None:
+    """The engine itself says: a user, no capability, no new privileges, a limit, bounded scratch space."""
+    inspected = json.loads(site.docker("inspect", *CONTAINERS))
+    users = {each["Name"].lstrip("/"): each["Config"]["User"] for each in inspected}
+    assert [name for name, user in users.items() if user.partition(":")[0] in {"", "0"}] == ["promtail"]
+    for each in inspected:
+        host = each["HostConfig"]
+        assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], None)
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["Memory"] == host["MemorySwap"] > 0
+        assert {"noexec", "nosuid", "nodev", "size=64m"} <= set(host["Tmpfs"]["/tmp"].split(","))  # noqa: S108
+    assert {e["Name"].lstrip("/") for e in inspected if e["HostConfig"]["ReadonlyRootfs"]} == READ_ONLY
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("folder", ["/", "/etc", "/usr/bin", "/bin"])
+def test_a_foothold_writes_nothing_into_the_image(site: Site, name: str, folder: str) -> None:
+    """Whoever runs a shell as the container's user leaves nothing in its root file system."""
+    words = ("docker", "exec", name, "sh", "-c", f": > {folder}/foothold")
+    assert command(*words, environment=site.environment).returncode != 0
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_foothold_holds_no_capability(site: Site, name: str) -> None:
+    """The kernel says so: none effective, none permitted, none that could come."""
+    status = dict(
+        line.split(":", 1) for line in site.docker("exec", name, "cat", "/proc/1/status").splitlines()
+    )
+    for kind in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0, kind
+    assert status["NoNewPrivs"].strip() == "1"
+
+
+def test_the_engine_copies_nothing_into_a_read_only_root(site: Site, tmp_path: Path) -> None:
+    """Why a container that is given files has no read-only root."""
+    (tmp_path / "file").write_text("x")
+    done = command("docker", "cp", str(tmp_path / "file"), "cadvisor:/file", environment=site.environment)
+    assert done.returncode != 0
+    assert "read-only" in done.stdout
+
+
+def test_secrets_are_in_no_output(site: Site) -> None:
+    """Passwords and keys are in their files alone: in no inspection, log, state, output or message."""
+    key = (paths.STATE / "tls/ingress.key").read_text().splitlines()[1]
+    users = site.pulumi("config", "get", "traefik:users").stdout.strip()
+    secrets = {"grafana": site.password(), "users": users.partition(":")[2], "key": key}
+    shown = {
+        "inspect": site.docker("inspect", *CONTAINERS),
+        "logs": "".join(
+            command("docker", "logs", name, environment=site.environment).stdout for name in CONTAINERS
+        ),
+        "state": site.pulumi("stack", "export").stdout,
+        "outputs": site.pulumi("stack", "output", "--json", "--show-secrets").stdout,
+        "history": site.pulumi("stack", "history", "--json").stdout,
+        "up": site.said,
+        "arguments": subprocess.run(["ps", "axe"], capture_output=True, text=True, check=True).stdout,
+    }
+    shown |= {
+        str(file): file.read_text(errors="replace")
+        for file in (paths.STATE / ".pulumi").rglob("*")
+        if file.is_file() and file.stat().st_size
+    }
+    assert all(shown.values())
+    assert [
+        (where, what) for where, text in shown.items() for what, it in secrets.items() if it in text
+    ] == []
+    files = {
+        "grafana": ("grafana", "/etc/grafana/admin-password"),
+        "users": ("traefik", "/etc/traefik/users"),
+        "key": ("traefik", "/etc/traefik/tls/key.pem"),
+    }
+    for what, (name, file) in files.items():
+        assert secrets[what] in site.docker("exec", name, "cat", file)

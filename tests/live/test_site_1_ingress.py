@@ -1,0 +1,305 @@
+"""The running ingress against what the open internet sends: protocols, names, sizes, patience, tricks."""
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import urllib3
+
+from lab import tls
+from tests.live.site import DOMAIN, PROMETHEUS, Site, eventually
+
+HOST = f"site-1.{DOMAIN}"
+SLOW_80, SLOW_443 = 10, 60
+"""Seconds that a request may take to arrive on each port."""
+SNIFF = """
+import socket, sys
+mark = sys.argv[1].encode()
+sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+sniffer.settimeout(20)
+print("ready", flush=True)
+while True:
+    packet = sniffer.recv(65535)
+    segment = packet[(packet[0] & 15) * 4:]
+    payload = segment[(segment[12] >> 4) * 4:] if packet[0] >> 4 == 4 and packet[9] == 6 else b""
+    if payload.startswith(b"GET ") and mark in payload:
+        print(payload.decode("latin-1"))
+        break
+"""
+"""Prints the first plain HTTP request that arrives and holds a mark."""
+
+
+def client(sni: str | None = HOST, **settings: object) -> ssl.SSLSocket:
+    """A TLS connection to 443 that names `sni`; raises SSLError with the server's alert."""
+    context = ssl.create_default_context(cafile=str(tls.bundle()))
+    context.check_hostname = sni is not None
+    for name, value in settings.items():
+        setattr(context, name, value)
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", 443), 15), server_hostname=sni)
+
+
+def refusal(**settings: object) -> str:
+    """The alert that a handshake ends with."""
+    with pytest.raises(ssl.SSLError) as refused:
+        client(**settings).close()  # type: ignore[arg-type]
+    return str(refused.value.reason)
+
+
+def only(cipher: str) -> ssl.SSLContext:
+    """A client that has one TLS 1.2 cipher, however weak."""
+    context = ssl.create_default_context(cafile=str(tls.bundle()))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(f"{cipher}:@SECLEVEL=0")
+    return context
+
+
+def send(request: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers of the answer to a request that is sent as it is."""
+    with client() as connection:
+        connection.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer and (more := connection.recv(4096)):
+            answer += more
+    first, *lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return int(first.split()[1]), {name.lower(): value for name, value in headers.items()}
+
+
+def get(path: str, *headers: str) -> tuple[int, dict[str, str]]:
+    """The answer to GET, its path and headers written as they are."""
+    return send("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {HOST}", *headers, "", ""]).encode("latin-1"))
+
+
+def arrives(mark: str, path: str, *headers: str) -> str:
+    """The request as Site-1 receives it, seen in the guest itself."""
+    words = ["ip", "netns", "exec", "vm-101", sys.executable, "-c", SNIFF, mark]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as sniffer:
+        assert sniffer.stdout
+        assert sniffer.stdout.readline() == "ready\n"
+        get(path, *headers)
+        return sniffer.communicate(timeout=30)[0]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_current_protocols_are_spoken(site: Site, version: ssl.TLSVersion) -> None:
+    """TLS 1.2 and 1.3 complete a handshake."""
+    assert site
+    with client(minimum_version=version, maximum_version=version) as connection:
+        assert connection.version() == version.name.replace("_", ".")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+def test_old_protocols_are_refused(site: Site, version: str) -> None:
+    """TLS 1.0 and 1.1 end with the server's own alert."""
+    assert site
+    context = only("ALL")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    with pytest.raises(ssl.SSLError) as refused:
+        context.wrap_socket(socket.create_connection(("127.0.0.1", 443), 15), server_hostname=HOST)
+    assert refused.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
+
+
+@pytest.mark.parametrize("cipher", ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"])
+def test_current_ciphers_are_spoken(site: Site, cipher: str) -> None:
+    """Each cipher of the list that fits the certificate's key completes a handshake."""
+    assert site
+    context = only(f"ECDHE-ECDSA-{cipher}")
+    with (
+        socket.create_connection(("127.0.0.1", 443), 15) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as connection,
+    ):
+        assert connection.cipher()
+
+
+@pytest.mark.parametrize(
+    "cipher", ["AES128-SHA", "AES256-SHA", "AES128-SHA256", "AES256-SHA384", "AES128-CCM"]
+)
+def test_weak_ciphers_are_refused(site: Site, cipher: str) -> None:
+    """CBC and whatever else is not on the list ends with the server's own alert."""
+    assert site
+    with pytest.raises(ssl.SSLError) as refused:
+        only(f"ECDHE-ECDSA-{cipher}").wrap_socket(
+            socket.create_connection(("127.0.0.1", 443), 15), server_hostname=HOST
+        )
+    assert refused.value.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE"
+
+
+@pytest.mark.parametrize("name", ["evil.example", "localhost", None])
+def test_an_unknown_name_gets_no_handshake(site: Site, name: str | None) -> None:
+    """A host name that the certificate does not hold, and no host name, are refused before any answer."""
+    assert site
+    assert refusal(sni=name) == "TLSV1_UNRECOGNIZED_NAME"
+
+
+@pytest.mark.parametrize("host", ["site-1", "grafana", "jellyfin", "vaultwarden"])
+def test_answers_carry_the_guarding_headers(site: Site, host: str) -> None:
+    """Browsers are told to stay with TLS, and not to guess, frame or tell; nobody is told who serves."""
+    headers = {name.lower(): value for name, value in site.get(host).headers.items()}
+    assert {name: headers.get(name) for name in (*GUARDS, "server", "x-powered-by")} == {
+        **GUARDS,
+        "server": None,
+        "x-powered-by": None,
+    }
+
+
+GUARDS = {
+    "strict-transport-security": "max-age=63072000",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+    "referrer-policy": "strict-origin-when-cross-origin",
+}
+
+
+def test_a_name_of_another_host_in_the_handshake_is_not_found(site: Site) -> None:
+    """A known name in the handshake opens no way to a host name without a route."""
+    assert site
+    assert send(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")[0] == 404
+
+
+def test_oversized_headers_are_refused(site: Site) -> None:
+    """More than 32 KiB of headers end in 431; a little less passes."""
+    assert site
+    assert [get("/", f"X-Big: {'a' * size}")[0] for size in (20_000, 40_000)] == [200, 431]
+
+
+@pytest.mark.parametrize("host", ["grafana", "prometheus"])
+def test_oversized_bodies_are_refused(site: Site, host: str) -> None:
+    """More than 4 MiB to the site's own pages end in 413, however the length is told."""
+    for body in ("a" * 5_000_000, "a" * 1000):
+        answer = site.get(host, "/api/v1/query", method="POST", body=body, user="admin")
+        assert (answer.status == 413) is (len(body) > 4_194_304), answer
+    head = f"POST / HTTP/1.1\r\nHost: {host}.{DOMAIN}\r\nTransfer-Encoding: chunked\r\n".encode()
+    login = urllib3.make_headers(basic_auth=f"admin:{PROMETHEUS}")["authorization"]
+    chunk = b"4c4b40\r\n" + b"a" * 5_000_000 + b"\r\n0\r\n\r\n"
+    assert send(head + f"Authorization: {login}\r\n\r\n".encode() + chunk)[0] == 413
+
+
+def outlasts(port: int, start: bytes, seconds: float) -> float:
+    """Seconds until the server ends a connection with an endless request; `seconds` where it does not."""
+    connection = client() if port == 443 else socket.create_connection(("127.0.0.1", port), 15)
+    began = time.monotonic()
+    with connection:
+        connection.sendall(start)
+        connection.settimeout(1)
+        while (took := time.monotonic() - began) < seconds:
+            try:
+                if not connection.recv(4096):
+                    return took
+                continue
+            except TimeoutError:
+                pass
+            except OSError:
+                return took
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                return took
+    return seconds
+
+
+@pytest.mark.timeout(150)  # the slowest of them takes a minute to be ended
+def test_slow_requests_end(site: Site) -> None:
+    """Headers and bodies that trickle in are cut off in time, and others are served meanwhile."""
+    header, body = (
+        b"GET / HTTP/1.1\r\nHost: %s\r\nX: ",
+        b"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 999\r\n\r\n",
+    )
+    name = HOST.encode()
+    with ThreadPoolExecutor(6) as pool:
+        fast = [pool.submit(outlasts, 80, header % name, 30) for _ in range(2)]
+        slow = [pool.submit(outlasts, 443, start % name, 90) for start in (header, body, header, body)]
+        assert site.get("site-1").status == 200
+        assert all(SLOW_80 - 1 <= each.result() <= SLOW_80 + 10 for each in fast)
+        assert all(SLOW_443 - 1 <= each.result() <= SLOW_443 + 15 for each in slow)
+
+
+@pytest.mark.parametrize(
+    ("written", "arrived"),
+    [
+        ("/a/../b", "/b"),
+        ("/../../etc/passwd", "/etc/passwd"),
+        ("/a/%2e%2e/b", "/b"),
+        ("/%2e%2e/%2E%2E/b", "/b"),
+        ("//b", "/b"),
+        ("/a//b/./c", "/a/b/c"),
+    ],
+)
+def test_paths_arrive_in_one_way_of_writing(site: Site, written: str, arrived: str) -> None:
+    """Dots, encoded dots and double slashes are gone before a service sees the path."""
+    assert site
+    mark = uuid.uuid4().hex
+    assert arrives(mark, f"{written}?{mark}").split()[1] == f"{arrived}?{mark}"
+
+
+@pytest.mark.parametrize("trick", ["%2f", "%2F..%2F", "%5c", "%00", "%252e%252e", "%3b"])
+def test_paths_that_are_read_twice_are_refused(site: Site, trick: str) -> None:
+    """An encoded slash, backslash, NUL, percent or semicolon in a path ends in 400."""
+    assert site
+    assert get(f"/a{trick}b")[0] == 400
+
+
+def test_headers_that_pass_for_others_do_not_arrive(site: Site) -> None:
+    """What PHP takes for another header, or for a setting, is gone; the forwarded ones are Traefik's."""
+    assert site
+    mark = uuid.uuid4().hex
+    forged = ["X_Forwarded_For", "X_Real_Ip", "X.Real.Ip", "My_Own", "Proxy", "X-Forwarded-For", "X-Real-Ip"]
+    request = arrives(mark, f"/?{mark}", "X-Kept: kept", *(f"{name}: 203.0.113.9" for name in forged))
+    names = {line.partition(":")[0].lower() for line in request.splitlines()[1:]}
+    assert "203.0.113.9" not in request
+    assert names & {name.lower() for name in forged} == {"x-forwarded-for", "x-real-ip"}
+    assert "x-kept" in names
+
+
+def test_prometheus_asks_for_a_login(site: Site) -> None:
+    """Prometheus UI is for those who know the password, and does not get to know it itself."""
+    wrong = urllib3.make_headers(basic_auth="admin:wrong")["authorization"]
+    host = f"Host: prometheus.{DOMAIN}"
+    assert site.get("prometheus").status == 401
+    assert send(f"GET / HTTP/1.1\r\n{host}\r\nAuthorization: {wrong}\r\n\r\n".encode())[0] == 401
+    assert site.get("prometheus", "/graph", user="admin").status == 200
+
+
+def test_the_access_log_is_json_without_secrets(site: Site) -> None:
+    """Each access is one line of JSON; what was in headers, the query or the login is not in it."""
+    mark, secret = uuid.uuid4().hex, uuid.uuid4().hex
+    login = urllib3.make_headers(basic_auth=f"{secret}:{secret}")["authorization"]
+    get(
+        f"/{mark}?token={secret}",
+        f"Cookie: session={secret}",
+        f"Authorization: {login}",
+        f"Referer: /{secret}",
+    )
+    prometheus = f"GET /{mark} HTTP/1.1\r\nHost: prometheus.{DOMAIN}\r\nAuthorization: {login}\r\n\r\n"
+    assert send(prometheus.encode())[0] == 401
+
+    def lines() -> list[str]:
+        return [line for line in site.docker("logs", "traefik").splitlines() if mark in line]
+
+    found = eventually("two lines in the log", lambda: len(each := lines()) == 2 and each)
+    assert {json.loads(line)["RequestPath"] for line in found} == {f"/{mark}"}
+    assert secret not in site.docker("logs", "traefik")
+
+
+def test_one_client_does_not_take_it_all(site: Site) -> None:
+    """A client that asks much faster than 100 times a second gets 429, and is served again soon after."""
+
+    def many(_: int) -> Counter[int]:
+        context = ssl.create_default_context(cafile=str(tls.bundle()))
+        with urllib3.HTTPSConnectionPool(
+            "127.0.0.1", 443, ssl_context=context, server_hostname=HOST, assert_hostname=HOST, retries=False
+        ) as pool:
+            return Counter(pool.request("GET", "/", headers={"Host": HOST}).status for _ in range(150))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = sum(pool.map(many, range(8)), Counter[int]())
+    assert answers[429] > 0
+    assert set(answers) == {200, 429}
+    eventually("served again", lambda: site.get("site-1").status == 200, seconds=10)
