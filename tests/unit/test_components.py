@@ -107,6 +107,39 @@ def test_no_container_holds_a_key_to_the_host(dev: Recorder) -> None:
         assert inputs["capabilities"]["drops"] == ["ALL"], name
 
 
+def test_who_runs_as_whom(dev: Recorder) -> None:
+    """Nobody but Promtail is root; a root file system is read-only where no file is uploaded."""
+    containers = dev.of(":Container")
+    assert [name for name, given in containers.items() if given["user"].startswith("0:")] == ["promtail"]
+    assert (
+        {name for name, given in containers.items() if given["readOnly"]}
+        == {
+            "node-exporter",
+            "cadvisor",
+        }
+        == {name for name, given in containers.items() if not given.get("uploads")}
+    )
+
+
+def test_a_declared_user_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`user` of a service is the user of its container; without a known app it is nobody."""
+    (tmp_path / "tls").mkdir()
+    for name in ("ingress.crt", "ingress.key"):
+        (tmp_path / "tls" / name).write_text("PEM")
+    monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
+    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
+    services = config["homelab-network:services"]
+    services["grafana"]["user"] = "1000:1001"
+    services["wiki"] = {"zones": ["frontend"], "image": "wiki:1"}
+    users = {
+        name: given["user"]
+        for name, given in build({**config, "grafana:adminPassword": "made up", "traefik:users": "made up"})
+        .of(":Container")
+        .items()
+    }
+    assert (users["grafana"], users["wiki"]) == ("1000:1001", "65534:65534")
+
+
 def test_networks_are_as_isolated_as_their_role_says(dev: Recorder) -> None:
     """Every network is internal but edge and probe; legs are macvlan networks on the VLAN's interface."""
     networks = dev.of(":Network")
