@@ -173,14 +173,17 @@ def test_oversized_headers_are_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("host", ["grafana", "prometheus"])
 def test_oversized_bodies_are_refused(site: Site, host: str) -> None:
-    """More than 4 MiB to the site's own pages end in 413, however the length is told."""
-    for body in ("a" * 5_000_000, "a" * 1000):
-        answer = site.get(host, "/api/v1/query", method="POST", body=body, user="admin")
-        assert (answer.status == 413) is (len(body) > 4_194_304), answer
-    head = f"POST / HTTP/1.1\r\nHost: {host}.{DOMAIN}\r\nTransfer-Encoding: chunked\r\n".encode()
+    """More than 4 MiB to the site's own pages end in 413, however the length is told; little passes."""
+    assert site
     login = urllib3.make_headers(basic_auth=f"admin:{PROMETHEUS}")["authorization"]
-    chunk = b"4c4b40\r\n" + b"a" * 5_000_000 + b"\r\n0\r\n\r\n"
-    assert send(head + f"Authorization: {login}\r\n\r\n".encode() + chunk)[0] == 413
+    head = f"POST /api/v1/query HTTP/1.1\r\nHost: {host}.{DOMAIN}\r\nAuthorization: {login}\r\n".encode()
+    # A little too much: the server reads what is left, and so its answer gets through.
+    size = 4 * 1024 * 1024 + 1000
+    told = b"Content-Length: %d\r\n\r\n"
+    assert send(head + told % size)[0] == 413
+    chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (size, b"a" * size)
+    assert send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)[0] == 413
+    assert send(head + told % 1000 + b"a" * 1000)[0] != 413
 
 
 def outlasts(port: int, start: bytes, seconds: float) -> float:
