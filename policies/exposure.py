@@ -77,13 +77,13 @@ def answers(configuration: Configuration) -> Iterator[str]:
         if headers.get("contentTypeNosniff") is not True:
             yield f"{path}: no middleware of it sets contentTypeNosniff"
         if headers.get("frameDeny") is not True and headers.get("customFrameOptionsValue") not in _FRAMES:
-            yield f"{path}: no middleware of it keeps other sites from framing"
+            yield f"{path}: no middleware of it sets customFrameOptionsValue or frameDeny"
         if headers.get("referrerPolicy") not in _REFERRERS:
             yield f"{path}: no middleware of it sets a referrerPolicy that keeps paths from other sites"
         removed = _section(headers, "customResponseHeaders")
         for header in ("Server", "X-Powered-By"):
             if removed.get(header) != "":
-                yield f"{path}: no middleware of it removes the answer's header {header}"
+                yield f"{path}: no middleware of it empties customResponseHeaders.{header}"
 
 
 def limits(configuration: Configuration) -> Iterator[str]:
@@ -122,7 +122,7 @@ def requests(configuration: Configuration) -> Iterator[str]:
             yield f"{path}.aliasheadersstrategy: is neither delete nor reject; X_Real_Ip passes as X-Real-Ip"
         removed = _section(_merged(configuration, http, "headers"), "customRequestHeaders")
         if "tls" in http and removed.get("Proxy") != "":
-            yield f"{path}: no middleware of it removes the request's header Proxy"
+            yield f"{path}: no middleware of it empties customRequestHeaders.Proxy"
 
 
 def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
@@ -202,7 +202,7 @@ def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str
             if kind == "buffering"
         ]
         if netloc in wanted and not any(_within(each, 1, _MOST_BODY) for each in most):
-            yield f"{path}: no middleware of it keeps bodies within {_MOST_BODY} bytes"
+            yield f"{path}: no buffering of it keeps maxRequestBodyBytes within 1-{_MOST_BODY}"
 
 
 def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:

@@ -270,12 +270,21 @@ def _of_ingress() -> Iterator[Mutation]:
         for path, value in _paths(content, ()):
             if path[0] in {"log", "global"} or path[-1] in {"permanent", "realm", "watch"}:
                 continue
+            names = _settings(path, value) if file in {MIDDLEWARES, TLS} else ("traefik",)
             for operator, change in _file_changes(path, value):
-                yield _file_mutation(operator, file, path, change)
+                yield _file_mutation(operator, file, path, change, names)
     for url in ("http://loki:3100", "http://10.10.99.5:80", "http://172.30.3.1:9100", "http://cadvisor:8080"):
-        yield _file_mutation("add", ROUTES, ("http", "services", url), _service(url))
+        yield _file_mutation("add", ROUTES, ("http", "services", url), _service(url), ("traefik",))
 
 
+def _settings(path: Path, value: Any) -> tuple[str, ...]:
+    """Names of the settings at a place of a file: its own, those below it, and the one that is added."""
+    below = [each for inner, _ in _paths(value, ()) for each in inner]
+    return tuple({str(each) for each in (*path, *below, "nobodyKnows")} - _ANYWHERE)
+
+
+_ANYWHERE = {"http", "middlewares", "tls", "options"}
+"""Words of nearly every path, which name no cause."""
 _KEPT = {("ping",), ("ping", "entryPoint"), ("entryPoints", "ping")}
 """What only the container's own health check misses."""
 _FEWER = {"cipherSuites", "curvePreferences"}
@@ -324,7 +333,9 @@ def _service(url: str) -> Callable[[Any, Any], None]:
     return change
 
 
-def _file_mutation(operator: str, file: str, path: Path, change: Callable[[Any, Any], None]) -> Mutation:
+def _file_mutation(
+    operator: str, file: str, path: Path, change: Callable[[Any, Any], None], names: tuple[str, ...]
+) -> Mutation:
     def apply(stack: Stack) -> None:
         (upload,) = (u for u in stack.inputs("container", "traefik")["uploads"] if u["file"] == file)
         content = yaml.safe_load(upload["content"])
@@ -338,7 +349,7 @@ def _file_mutation(operator: str, file: str, path: Path, change: Callable[[Any, 
 
     text = f"{file}: {'.'.join(map(str, path))}"
     return Mutation(
-        operator=operator, kind="container", resource="traefik", path=text, names=("traefik",), apply=apply
+        operator=operator, kind="container", resource="traefik", path=text, names=names, apply=apply
     )
 
 

@@ -1180,10 +1180,10 @@ def no_tls_settings_at_all(stack: Stack) -> None:
     "traefik: entrypoints.web: neither has TLS nor redirects to an entrypoint that does",
     "traefik: entrypoints.websecure: no middleware of it sets stsSeconds to a year or more",
     "traefik: entrypoints.websecure: no middleware of it sets contentTypeNosniff",
-    "traefik: entrypoints.websecure: no middleware of it keeps other sites from framing",
+    "traefik: entrypoints.websecure: no middleware of it sets customFrameOptionsValue or frameDeny",
     "traefik: entrypoints.websecure: "
     "no middleware of it sets a referrerPolicy that keeps paths from other sites",
-    "traefik: entrypoints.websecure: no middleware of it removes the answer's header Server",
+    "traefik: entrypoints.websecure: no middleware of it empties customResponseHeaders.Server",
 )
 def answers_that_browsers_misread(stack: Stack) -> None:
     _static(stack, lambda c: c["entryPoints"]["web"]["http"].pop("redirections"))
@@ -1208,9 +1208,9 @@ def answers_that_browsers_misread(stack: Stack) -> None:
     "traefik: entrypoints.websecure: its rateLimit has a period of less than a second",
     "traefik: entrypoints.websecure: no inFlightReq of it keeps amount within 1-1000",
     "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana: "
-    "no middleware of it keeps bodies within 16777216 bytes",
+    "no buffering of it keeps maxRequestBodyBytes within 1-16777216",
     "traefik: /etc/traefik/dynamic/routes.yml: http.routers.prometheus-ui: "
-    "no middleware of it keeps bodies within 16777216 bytes",
+    "no buffering of it keeps maxRequestBodyBytes within 1-16777216",
 )
 def requests_without_bounds(stack: Stack) -> None:
     def static(content: Any) -> None:
@@ -1232,7 +1232,7 @@ def requests_without_bounds(stack: Stack) -> None:
     "traefik: entrypoints.websecure.http.encodedcharacters.allowencodedpercent: is not false",
     "traefik: entrypoints.websecure.http.aliasheadersstrategy: "
     "is neither delete nor reject; X_Real_Ip passes as X-Real-Ip",
-    "traefik: entrypoints.websecure.http: no middleware of it removes the request's header Proxy",
+    "traefik: entrypoints.websecure.http: no middleware of it empties customRequestHeaders.Proxy",
 )
 def requests_that_mean_two_things(stack: Stack) -> None:
     def static(content: Any) -> None:
