@@ -25,7 +25,6 @@ def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
             f"{_FOLDER}/config.yml": as_yaml({"modules": _modules(topology)}),
             _CHAIN: read_pem("tls.certificate", topology.tls.certificate),
         },
-        user="65534:65534",
         health=http_health(port, "/-/healthy"),
     )
 
