@@ -37,6 +37,14 @@ class HostFirewall(pulumi.ComponentResource):
             stdin=host_rules.rules(topology),
             parent=self,
         )
+        host_command(
+            "boot-rules",
+            topology,
+            create=host_rules.KEEP,
+            delete=host_rules.forget(topology),
+            stdin=host_rules.keep(topology),
+            parent=self,
+        )
         if topology.probes:
             host_command(
                 "probe-rules",

@@ -186,6 +186,8 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
     topology = graph.topology
     if graph.of(Network) and Own.HOST_RULES not in graph.commands:
         yield topology.docker.name, "its own rules are not in the stack"
+    if graph.of(Network) and Own.BOOT_RULES not in graph.commands:
+        yield topology.docker.name, "what brings its own rules back at boot is not in the stack"
     if topology.probes and Own.PROBE_RULES not in graph.commands:
         yield topology.docker.name, "what lets a probe zone see published ports is not in the stack"
     if topology.docker.verify_every and Own.VERIFY_TIMER not in graph.commands:

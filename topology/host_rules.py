@@ -1,15 +1,20 @@
 """The rules that Docker-SRV itself keeps: what its bridges may do with the host and with what lies behind it.
 
-Owns the text of one nftables table of the project's own, and of the two rules that a probe zone needs in
-Docker's DOCKER-USER chain. All else of the engine's is left alone, and it keeps both, so a restart of Docker
-changes nothing here. What a reader would get wrong: `accept` ends only this table's chain; the engine's own
-rules still judge the packet afterwards, and either side's drop is final.
+Owns the text of one nftables table of the project's own, of the systemd unit that brings it back at boot,
+and of the two rules that a probe zone needs in Docker's DOCKER-USER chain. All else of the engine's is left
+alone, and it keeps both, so a restart of Docker changes nothing here. What a reader would get wrong: `accept`
+ends only this table's chain; the engine's own rules still judge the packet afterwards, and either side's drop
+is final.
 """
 
 from topology.model import Role, Topology
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and puts them in place of the old ones in one step."""
+KEEP = "sh -s"
+"""Reads the script of `keep` from standard input."""
+_FOLDER = "/etc/homelab-network"
+_UNITS = "/etc/systemd/system"
 
 
 def remove(topology: Topology) -> str:
@@ -55,6 +60,50 @@ table {name} {{
   }}
 }}
 """
+
+
+def keep(topology: Topology) -> str:
+    """Write the script by which the rules are there at boot before Docker starts a container.
+
+    Docker needs the unit, so without the rules it does not start at all. A machine without systemd keeps
+    nothing: its rules last until it is switched off.
+    """
+    name, unit = _unit(topology), f"{_unit(topology)}.service"
+    return f"""\
+set -e
+[ -d /run/systemd/system ] || exit 0
+mkdir -p {_FOLDER}
+cat >{_FOLDER}/{name}.nft <<'RULES'
+{rules(topology)}RULES
+cat >{_UNITS}/{unit} <<'UNIT'
+[Unit]
+Description=Rules of {table(topology)} before Docker starts
+Before=docker.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft --file {_FOLDER}/{name}.nft
+
+[Install]
+RequiredBy=docker.service
+UNIT
+systemctl daemon-reload
+systemctl enable {unit}
+"""
+
+
+def forget(topology: Topology) -> str:
+    """Write the command that takes unit and file away; it is content where there are none."""
+    name, unit = _unit(topology), f"{_unit(topology)}.service"
+    files = f"{_UNITS}/{unit} {_FOLDER}/{name}.nft"
+    return (
+        f"[ ! -e {_UNITS}/{unit} ] || {{ systemctl disable {unit}; rm -f {files}; systemctl daemon-reload; }}"
+    )
+
+
+def _unit(topology: Topology) -> str:
+    return topology.physical("homelab-network-rules")
 
 
 def open_probes(topology: Topology) -> str:

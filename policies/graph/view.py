@@ -31,6 +31,7 @@ class Own(Enum):
     """The project's own commands on Docker-SRV."""
 
     HOST_RULES = "host rules"
+    BOOT_RULES = "boot rules"
     PROBE_RULES = "probe rules"
     VERIFY_TIMER = "verify timer"
 
@@ -39,6 +40,8 @@ class Own(Enum):
         match self:
             case Own.HOST_RULES:
                 return host_rules.INSTALL, host_rules.remove(topology), host_rules.rules(topology)
+            case Own.BOOT_RULES:
+                return host_rules.KEEP, host_rules.forget(topology), host_rules.keep(topology)
             case Own.PROBE_RULES:
                 return host_rules.open_probes(topology), host_rules.close_probes(topology), ""
             case Own.VERIFY_TIMER:

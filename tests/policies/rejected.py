@@ -648,6 +648,17 @@ def no_commands_for_who_watches(stack: Stack) -> None:
     stack.remove("command", "probe-rules")
 
 
+@rejected("host-rules-installed", "docker-srv: what brings its own rules back at boot is not in the stack")
+def no_rules_at_boot(stack: Stack) -> None:
+    stack.remove("command", "boot-rules")
+
+
+@rejected("commands-are-our-own", "boot-rules: command:local:Command runs what nobody can judge")
+def rules_at_boot_that_are_others(stack: Stack) -> None:
+    inputs = stack.inputs("command", "boot-rules")
+    inputs["stdin"] = inputs["stdin"].replace("drop", "accept")
+
+
 @rejected(
     "host-rules-installed",
     "edge: its bridge is not named br-edge, so the host's rules miss it",

@@ -1,0 +1,72 @@
+"""What brings Docker-SRV's own rules back at boot: run for real, below another root."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_config import PROJECT
+from topology import host_rules
+from topology.config import from_file
+
+SITE = from_file(PROJECT / "Pulumi.dev.yaml")
+PLACES = ("/etc/homelab-network", "/etc/systemd/system", "/run/systemd/system")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine's folders, and a `systemctl` that writes down what it was asked."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    return tmp_path
+
+
+def run(root: Path, *words: str, given: str = "") -> None:
+    """Run a command of ours with its folders below another root."""
+
+    def moved(text: str) -> str:
+        for place in PLACES:
+            text = text.replace(place, f"{root}{place}")
+        return text
+
+    path = f"{root}/bin:{os.environ['PATH']}"
+    subprocess.run(
+        [moved(word) for word in words],
+        input=moved(given), text=True, check=True, env={**os.environ, "PATH": path},
+    )  # fmt: skip
+
+
+def test_a_machine_with_systemd_has_its_rules_before_docker(root: Path) -> None:
+    """The very rules are kept, Docker needs the unit that loads them, and both go again."""
+    (root / "run/systemd/system").mkdir(parents=True)
+    run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
+    kept = root / "etc/homelab-network/homelab-network-rules.nft"
+    unit = root / "etc/systemd/system/homelab-network-rules.service"
+    assert kept.read_text() == host_rules.rules(SITE)
+    wanted = {
+        "Before=docker.service",
+        "RequiredBy=docker.service",
+        f"ExecStart=/usr/sbin/nft --file {kept}",
+    }
+    assert wanted <= set(unit.read_text().splitlines())
+    for _ in range(2):
+        run(root, "sh", "-c", host_rules.forget(SITE))
+    assert (kept.exists(), unit.exists()) == (False, False)
+    assert (root / "asked").read_text().splitlines() == [
+        "daemon-reload",
+        "enable homelab-network-rules.service",
+        "disable homelab-network-rules.service",
+        "daemon-reload",
+    ]
+
+
+def test_a_machine_without_systemd_keeps_nothing(root: Path) -> None:
+    """In the lab, where nothing boots, neither file nor unit is made."""
+    run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
+    run(root, "sh", "-c", host_rules.forget(SITE))
+    assert not (root / "asked").exists()
+    assert not (root / "etc/homelab-network").exists()
