@@ -274,7 +274,7 @@ def grafana_joins_vaultwardens_vlan(site: Site) -> None:
 
 
 def _remove_route(site: Site) -> None:
-    site.docker("exec", "traefik", "rm", "/etc/traefik/dynamic/stray.yml")
+    site.docker("exec", "--user", "0", "traefik", "rm", "/etc/traefik/dynamic/stray.yml")
     site.docker("restart", "traefik")
 
 
@@ -282,8 +282,9 @@ def _remove_route(site: Site) -> None:
     "strangers", "✗ https, a host name without a route", "a route catches every host name", undo=_remove_route
 )
 def a_route_is_added_by_hand(site: Site) -> None:
+    inside_ingress = ["docker", "exec", "--interactive", "--user", "0", "traefik"]
     subprocess.run(
-        ["docker", "exec", "--interactive", "traefik", "sh", "-c", "cat > /etc/traefik/dynamic/stray.yml"],
+        [*inside_ingress, "sh", "-c", "cat > /etc/traefik/dynamic/stray.yml"],
         input=CATCH_ALL, text=True, check=True, env={**site.environment},
     )  # fmt: skip
     site.docker("restart", "traefik")
