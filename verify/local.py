@@ -211,7 +211,7 @@ class _Survey:
             self._outside(name, link, front if topology.docker.address.is_unspecified else None)
         for zone in topology.zones.values():
             if zone.is_docker or zone.vlan:
-                self._newcomer(zone, everywhere)
+                self._newcomer(zone, [*everywhere, outside])
         addresses = tuple(
             Address(network=name, ip=interface.ip) for interface, name in namespaces.host_addresses().items()
         )

@@ -55,7 +55,7 @@ def test_make_verify_is_the_same(site: Site, sound: dict[str, Any]) -> None:
     assert site
 
 
-@pytest.mark.parametrize("service", ["prometheus", "loki", "node-exporter", "cadvisor", "promtail"])
+@pytest.mark.parametrize("service", ["loki", "node-exporter", "cadvisor", "promtail"])
 def test_backend_reaches_no_service_of_the_host(sound: dict[str, Any], service: str) -> None:
     """Docker-SRV listens on 80, 443 and the probe's own port; no backend container reaches any of them."""
     cells = [c for c in sound["cells"] if (c["source"], c["destination"]) == (service, "docker-srv")]

@@ -178,7 +178,7 @@ def test_core_gains_no_way_by_watching(site: Site) -> None:
 
 
 def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
-    """What the live probe found is what Prometheus tells, and a disagreement is an alert."""
+    """What the live probe found is what Prometheus tells; of who watches it found what they may see."""
     file = tmp_path / "verify.json"
     words = ("-m", "verify", "--metrics", "--json", str(file))
     command(f"{PROJECT}/.venv/bin/python", *words, environment=site.environment)
@@ -188,6 +188,13 @@ def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
         series = query(site, "verify_last_run_cells")
         return {one["metric"]["verdict"]: int(one["value"][1]) for one in series}
 
+    watchers = {"prometheus", "blackbox-exporter", "stranger@probe"}
+    seen = [c for c in found["cells"] if c["source"] in watchers and c["destination"] == "docker-srv"]
+    assert {(c["what"].rpartition(":")[2], c["got"], c["verdict"]) for c in seen} == {
+        ("80/tcp", "ALLOWED", "agrees"),
+        ("443/tcp", "ALLOWED", "agrees"),
+        ("*/tcp", "DENIED", "agrees"),
+    }
     eventually("the run's counts", lambda: told() == found["counts"])
     wrong = {"VerifyDisagrees"} if found["counts"]["disagrees"] else set()
     wrong |= {"VerifyInconclusive"} if found["counts"]["inconclusive"] else set()
