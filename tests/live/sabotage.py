@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from lab import paths, proxmox, tls
-from tests.live.site import PROJECT, Site, command
+from tests.live.site import PROJECT, Site, command, eventually
 from topology import host_rules
 from topology.config import from_file
 
@@ -133,10 +133,10 @@ def node_exporter_is_removed(site: Site) -> None:
     site.docker("rm", "--force", "node-exporter")
 
 
-@sabotage("containers", "✗ loki -> docker-srv:", "own rules are missing or changed")
-def the_host_lets_backend_in(_site: Site) -> None:
+@sabotage("containers", "✗ traefik -> docker-srv:*/tcp", "own rules are missing or changed")
+def the_host_lets_the_ingress_in(_site: Site) -> None:
     name = host_rules.table(TOPOLOGY)
-    done = command("nft", f'insert rule {name} input iifname "br-backend" accept')
+    done = command("nft", f'insert rule {name} input iifname "br-edge" accept')
     assert done.returncode == 0, done.stdout
 
 
@@ -188,7 +188,12 @@ def a_guest_moves_to_another_vlan(_site: Site) -> None:
 
 @sabotage("guests", "✗ site-2 -> traefik:443/tcp at 10.10.20.2", "is its output policy DROP?")
 def a_guest_gets_a_second_card(_site: Site) -> None:
-    api("PUT", f"{NODE}/102/config", net1="virtio,bridge=vmbr1,tag=20", ipconfig1="ip=10.10.20.99/24")
+    """And gives itself an address on that VLAN."""
+    api("PUT", f"{NODE}/102/config", net1="virtio,bridge=vmbr1,tag=20")
+    card = ["ip", "-n", "vm-102", "link", "show", "eth1"]
+    eventually("the second card", lambda: command(*card).returncode == 0, 15)
+    inside(102, "ip", "address", "add", "10.10.20.99/24", "dev", "eth1")
+    inside(102, "ip", "link", "set", "eth1", "up")
 
 
 @sabotage("guests", "✗ traefik -> jellyfin:8096/tcp", "jellyfin does not run")
@@ -216,8 +221,9 @@ def a_guests_own_address_is_not_allowed(_site: Site) -> None:
 
 
 @sabotage("identity", "✗ stirling-pdf -> jellyfin:8096/tcp", "is it on at datacenter, guest and card?")
-def a_guest_passes_for_the_ingress(_site: Site) -> None:
-    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it."""
+def a_guest_passes_for_the_ingress(site: Site) -> None:
+    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it, as Traefik is away."""
+    site.docker("network", "disconnect", "vlan20", "traefik")
     set_options(202, policy_out="ACCEPT", ipfilter=0, macfilter=0)
     api("DELETE", f"{NODE}/202/firewall/ipset/ipfilter-net0", force=1)
     inside(202, "ip", "address", "add", "10.10.20.2/24", "dev", "eth0")

@@ -82,6 +82,7 @@ def test_sabotage_is_found_and_undone(site: Site, sound: dict[str, Any], tmp_pat
         for sabotage in ROUNDS[number]:
             if sabotage.undo:
                 sabotage.undo(site)
+        again = make("up")
     said = found["said"].splitlines()
     unseen = [
         f"{sabotage}: {start} … {cause}"
@@ -90,7 +91,6 @@ def test_sabotage_is_found_and_undone(site: Site, sound: dict[str, Any], tmp_pat
         if not any(line.startswith(start) and cause in line for line in said)
     ]
     assert (found["status"], unseen) == (1, []), found["said"]
-    again = make("up")
     assert again.returncode == 0, again.stdout[-6000:]
     assert f"{len(sound['cells'])} cells in" in again.stdout
 
