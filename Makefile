@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview diff down verify report test lint unit browser live bench tools env schema lock
+.PHONY: help up preview diff down verify drift report test lint unit browser live bench tools env schema lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,9 @@ down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as ro
 verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (as root)
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK) \
 		--json verify-$(STACK).json --metrics
+
+drift: $(READY) ## what differs between stack file, state and live network, and what `make up` does about it
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify.drift --stack $(STACK)
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m report Pulumi.$(STACK).yaml

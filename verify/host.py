@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from verify.namespaces import run
 PROJECT = Path(__file__).resolve().parent.parent
 _ISOLATING = 28
 """The first major version of the engine that knows the gateway mode `isolated`; older ones say nothing."""
+RULES = "command:local:Command::host-rules"
+"""The end of the URN of Docker-SRV's own rules."""
 _REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
@@ -65,14 +67,22 @@ def notes() -> list[str]:
     ]
 
 
-def astray(topology: Topology) -> Iterator[str]:
-    """Declared containers that are on other networks than their own."""
-    joined = {one["Name"].lstrip("/"): set(one["NetworkSettings"]["Networks"]) for one in containers()}
+def astray(
+    topology: Topology, there: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Declared containers that are on other networks than their own: name, own networks, those it is on."""
+    joined = {one["Name"].lstrip("/"): set(one["NetworkSettings"]["Networks"]) for one in there}
     for service in topology.containers:
         zones = declared_zones(topology, service.name)
         own = {topology.physical(topology.zones[zone].network) for zone in zones}
-        if joined.get(topology.physical(service.name), own) != own:
-            yield service.name
+        found = joined.get(topology.physical(service.name), own)
+        if found != own:
+            yield service.name, sorted(own), sorted(found)
+
+
+def container(name: str) -> str:
+    """Return the end of the URN of a service's container."""
+    return f"docker:index/container:Container::{name}"
 
 
 def main(words: Sequence[str]) -> int:
@@ -84,9 +94,9 @@ def main(words: Sequence[str]) -> int:
     try:
         topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml")
         if not rules_in_force(topology):
-            print("command:local:Command::host-rules")
-        for name in astray(topology):
-            print(f"docker:index/container:Container::{name}")
+            print(RULES)
+        for name, _, _ in astray(topology, containers()):
+            print(container(name))
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,0 +1,91 @@
+"""Who is on the site's networks and in no stack file: containers of the engine, guests of the node.
+
+Owns the two lists; both are read, nothing is sent to anybody on the list. What a reader would get wrong: a
+guest's card without a tag on a bridge that carries tags is on every VLAN, if it only asks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from topology.model import Topology
+from verify.driver import ProbeError
+from verify.namespaces import run
+
+_SECONDS = 20
+
+
+def containers(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Undeclared containers, running or not, each with the site's networks that it is on."""
+    declared = {topology.physical(service.name) for service in topology.containers}
+    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
+    networks = {topology.physical(zone.network) for zone in zones}
+    for one in there:
+        name, joined = str(one["Name"]).lstrip("/"), {*one["NetworkSettings"]["Networks"]} & networks
+        if joined and name not in declared:
+            yield name, ", ".join(sorted(joined))
+
+
+def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
+    """Undeclared guests, running or not, each with its cards on the bridge that can see a declared VLAN."""
+    host, tags = topology.proxmox, {zone.vlan for zone in topology.vlans}
+    declared = {host.template, *(guest.vm for guest in topology.guests)}
+    for kind in ("qemu", "lxc"):
+        for one in api.get(f"nodes/{host.node}/{kind}"):
+            number = int(one["vmid"])
+            if number in declared or one.get("template"):
+                continue
+            config = api.get(f"nodes/{host.node}/{kind}/{number}/config")
+            cards = [str(value) for key, value in config.items() if re.fullmatch(r"net\d+", key)]
+            seen = [where for card in cards if (where := _where(card, host.bridge, tags))]
+            if seen:
+                yield f"{number} {one.get('name', '')}".strip(), ", ".join(seen)
+
+
+def _where(card: str, bridge: str, tags: set[int | None]) -> str:
+    words = dict(word.partition("=")[::2] for word in card.split(","))
+    if words.get("bridge") != bridge:
+        return ""
+    if "tag" in words and int(words["tag"]) not in tags and "trunks" not in words:
+        return ""
+    return f"{bridge} VLAN {words['tag']}" if "tag" in words else f"{bridge}, every VLAN"
+
+
+class Reader(Protocol):
+    """Whoever answers for the Proxmox API."""
+
+    def get(self, path: str) -> Any:
+        """The answer's data."""
+
+
+class Api:
+    """The Proxmox API of a stack, for reading, with the stack's own token."""
+
+    def __init__(self, stack: str) -> None:
+        self._url = os.environ.get("PROXMOX_VE_ENDPOINT") or _configured(stack, "proxmoxve:endpoint")
+        self._token = os.environ.get("PROXMOX_VE_API_TOKEN") or _configured(stack, "proxmoxve:apiToken")
+
+    def get(self, path: str) -> Any:
+        """The answer's data; raises ProbeError where there is none."""
+        url = f"{self._url.rstrip('/')}/api2/json/{path}"
+        if urlsplit(url).scheme != "https":
+            raise ProbeError(f"proxmoxve:endpoint: {self._url} is not https; write it like https://pve:8006/")
+        request = Request(url, headers={"Authorization": f"PVEAPIToken={self._token}"})  # noqa: S310  # https
+        try:
+            with urlopen(request, timeout=_SECONDS, context=ssl.create_default_context()) as answer:  # noqa: S310
+                return json.load(answer)["data"]
+        except (URLError, OSError, ValueError) as fault:
+            reason = getattr(fault, "reason", fault)
+            raise ProbeError(f"{url}: {reason}; see that the API answers and its token may read") from None
+
+
+def _configured(stack: str, key: str) -> str:
+    return run("pulumi", "config", "get", key, "--stack", stack, "--non-interactive").strip()
