@@ -8,6 +8,7 @@ stack these commands just run Pulumi with the policy pack.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -107,6 +108,7 @@ def up(stack: str) -> int:
         _need_root("up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
     toolchain.ensure(report)
     if serves(stack):
+        _need_the_lab(stack)
         _lab_up(topology)
     selected = _selected(stack)
     report(f"pulumi up: stack {stack}, with the policy pack")
@@ -128,8 +130,14 @@ def down(stack: str) -> int:
     toolchain.ensure(report)
     if not serves(stack):
         return _selected(stack).destroy()
+    _need_the_lab(stack)
     _empty(stack, topology)
-    proxmox.down(report, trunk=topology.docker.trunk, vlans=[zone.vlan or 0 for zone in topology.vlans])
+    proxmox.down(
+        report,
+        bridge=topology.proxmox.bridge,
+        trunk=topology.docker.trunk,
+        vlans=[zone.vlan or 0 for zone in topology.vlans],
+    )
     engine.down(report)
     report("down")
     return 0
@@ -149,8 +157,9 @@ def _selected(stack: str) -> Stack:
 
 
 def _certificates(topology: Topology) -> None:
-    """Make the ingress's certificate where the lab's stack files say it is: STATE/tls/ingress."""
-    tls.leaf("ingress", [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)])
+    """Make the ingress's certificate where the lab's stack files say it is: one in STATE/tls for each."""
+    names = [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)]
+    tls.leaf(Path(topology.tls.certificate).stem, names)
 
 
 def _lab_up(topology: Topology) -> None:
@@ -206,6 +215,18 @@ def _verified(stack: str) -> int:
 def _need_root(command: str, why: str) -> None:
     if os.geteuid():
         raise LabError(f"needs root: {why}; run `sudo make {command}`")
+
+
+def _need_the_lab(stack: str) -> None:
+    """Refuse where another of the lab's stacks is up: the lab is one machine and serves one at a time."""
+    for file in sorted(paths.PROJECT.glob("Pulumi.*.yaml")):
+        other = file.name.split(".")[1]
+        state = paths.STATE / f".pulumi/stacks/homelab-network/{other}.json"
+        if other == stack or not serves(other) or not state.exists():
+            continue
+        latest = json.loads(state.read_text())["checkpoint"]["latest"] or {}
+        if latest.get("resources"):
+            raise LabError(f"stack {other} is up in the lab; run `make down STACK={other}` first")
 
 
 def _show(selected: Stack) -> None:

@@ -50,7 +50,7 @@ def of(guest: Guest, folder: Path) -> list[Server]:
     tcp = [listener.number for listener in guest.listeners if listener.protocol == "tcp"]
     if not tcp:
         return []
-    if guest.name.startswith("site-"):
+    if "site-" in guest.name:
         listens = "\n".join(f"        listen {number};" for number in tcp)
         conf = folder / "nginx.conf"
         conf.write_text(_NGINX.format(folder=folder, listens=listens, name=guest.name.capitalize()))
