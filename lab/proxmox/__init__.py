@@ -25,6 +25,7 @@ from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.process import tail
 from lab.proxmox import packages, plane, switch
+from lab.proxmox.privileges import TOKEN
 
 PORT = 8006
 URL = f"https://127.0.0.1:{PORT}"
@@ -100,10 +101,10 @@ def environment() -> dict[str, str]:
 
 
 def token() -> str:
-    """Return the API token `root@pam!homelab=<uuid>`, made on first use."""
+    """Return the API token `homelab@pve!pulumi=<uuid>`, made on first use."""
     path = paths.STATE / "proxmox-token"
-    if not path.exists():
-        write(path, f"root@pam!homelab={uuid.UUID(bytes=secrets.token_bytes(16), version=4)}\n", 0o600)
+    if not path.exists() or not path.read_text().startswith(f"{TOKEN}="):
+        write(path, f"{TOKEN}={uuid.UUID(bytes=secrets.token_bytes(16), version=4)}\n", 0o600)
     return path.read_text().strip()
 
 

@@ -9,6 +9,7 @@ anything, and it is written *before* the answer, so nothing that a client was to
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -25,12 +26,14 @@ from fakepve.routing import param_error
 from lab.daemon import write
 from lab.proxmox.firewall import ruleset
 from lab.proxmox.guests import Guest, read_guest
+from lab.proxmox.privileges import GRANTS
 
 NODE = "pve1"
 TEMPLATE = 9000
 _MACHINE = "/nodes/{node}/qemu/{vmid}"
 _NETWORK = "/nodes/{node}/network"
 _VM_FIELDS = ("vmid", "name", "node", "status", "qmpstatus", "config", "pending", "template", "lock")
+_log = logging.getLogger("api")
 # Keys of an interface that PVE lists as strings though it takes them as numbers.
 _LISTED_AS_TEXT = ("mtu", "vlan-id")
 
@@ -46,6 +49,9 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         super().__init__(password=secrets.token_urlsafe(), host="127.0.0.1", port=port)
         name, _, secret = token.partition("=")
         self.apitokens[name] = secret
+        for path, privileges in GRANTS.items():
+            self.grant(name.partition("!")[0], path, *privileges)
+        self._noted: set[str] = set()
         self.max_requests = 100
         self.networks: dict[str, dict[str, Any]] = {
             "vmbr0": {"type": "bridge", "autostart": 1, "cidr": "192.0.2.11/24", "comments": "management"}
@@ -68,11 +74,24 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
     # ------------------------------------------------------------ state
 
     async def _answer(self, request: web.Request, *rest: Any) -> Any:
+        if match := self.resolve(request, "/api2/json"):
+            self._note(f"called {request.method} {match.template}")
         response = await super()._answer(request, *rest)
         if request.method not in ("GET", "HEAD"):
             self._keep()
             self._changed()
         return response
+
+    def allowed(self, user: str, path: str, privilege: str) -> bool:
+        """Also note which privileges were needed."""
+        allowed: bool = super().allowed(user, path, privilege)
+        self._note(f"{'needed' if allowed else 'refused'} {privilege} on /{path.split('/')[1]}")
+        return allowed
+
+    def _note(self, what: str) -> None:
+        if what not in self._noted:
+            self._noted.add(what)
+            _log.info(what)
 
     def _keep(self) -> None:
         pools = {name: {"vmids": sorted(ids), **self._pool(name)} for name, ids in self.pools.items()}

@@ -1,0 +1,33 @@
+"""What the lab's API token may do: exactly what docs/real-hosts.md has an administrator of Proxmox grant.
+
+Owns the list. The lab's API refuses everything else, so each `make up` shows that the list suffices. What a
+reader would get wrong: `UNSEEN` is granted as well, but the lab can't show that it is needed, because its API
+does not check what the real one does there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TOKEN = "homelab@pve!pulumi"  # noqa: S105  # its name
+GRANTS: Mapping[str, frozenset[str]] = {
+    "/": frozenset({"Sys.Audit", "Sys.Modify"}),
+    "/vms": frozenset(
+        {
+            "VM.Allocate",
+            "VM.Audit",
+            "VM.Clone",
+            "VM.Config.CDROM",
+            "VM.Config.CPU",
+            "VM.Config.Cloudinit",
+            "VM.Config.Disk",
+            "VM.Config.HWType",
+            "VM.Config.Memory",
+            "VM.Config.Network",
+            "VM.Config.Options",
+            "VM.PowerMgmt",
+        }
+    ),
+    "/storage": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
+}
+"""Path to privileges, inherited below it."""
