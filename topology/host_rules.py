@@ -31,12 +31,15 @@ def rules(topology: Topology) -> str:
     A probe zone sees all that is published here, by whomever, since that is what it is for.
     """
     name = table(topology)
-    docker = [zone for zone in topology.zones.values() if zone.is_docker]
+    # By name: the engine hands the zones over sorted, a stack file has them as somebody wrote them.
+    docker = sorted((zone for zone in topology.zones.values() if zone.is_docker), key=topology.bridge)
     each = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker)
     edge = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker if zone.role is Role.EDGE)
     inside = "\n".join(f'    iifname "{b}" oifname "{b}" accept' for b in map(topology.bridge, docker))
     probes = "".join(
-        f'    iifname "{topology.bridge(zone)}" ct status dnat accept\n' for zone in topology.probes
+        f'    iifname "{topology.bridge(zone)}" ct status dnat accept\n'
+        for zone in docker
+        if zone.role is Role.PROBE
     )
     egress = "".join(
         f"    iifname {{ {edge} }} {port.protocol} dport {port.number} accept\n" for port in topology.egress

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from topology import host_rules
 from topology.config import from_file
 from topology.model import Topology
 from verify import drift, host, inventory
@@ -163,3 +164,10 @@ def test_what_can_not_be_looked_at(
     with redirect_stdout(told), redirect_stderr(errors):
         assert drift.main(["--stack", stack]) == 2
     assert (told.getvalue(), said in errors.getvalue()) == ("", True), errors.getvalue()
+
+
+def test_the_order_of_zones_is_no_drift(site: Topology) -> None:
+    """The engine hands zones over by name, a stack file as written; Docker-SRV's rules are the same text."""
+    by_name = site.model_copy(update={"zones": dict(sorted(site.zones.items()))})
+    assert [*by_name.zones] != [*site.zones]
+    assert host_rules.rules(by_name) == host_rules.rules(site)
