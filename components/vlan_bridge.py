@@ -29,6 +29,7 @@ class VlanBridge(pulumi.ComponentResource):
             name=host.bridge,
             vlan_aware=True,
             vids=" ".join(str(zone.vlan) for zone in args.topology.vlans),
+            ports=[host.uplink] if host.uplink else None,
             comment="Tagged networks of homelab-network",
             opts=pulumi.ResourceOptions(parent=self),
         ).name

@@ -31,7 +31,7 @@ from policies.graph.proxmox import (
 from policies.graph.site import Graph
 from policies.graph.view import View
 from policies.rule import Severity, Violation, policy
-from topology.model import Flow, Guest, Role
+from topology.model import Flow, Guest, ProxmoxHost, Role
 
 _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, its protocol and its port."
 
@@ -450,22 +450,24 @@ def bridge_carries_declared_vlans(view: View[Any], topology: Declared) -> Iterat
         yield f"is on node {interface.node_name or '(none)'}, not on the declared {topology.proxmox.node}"
     declared = {zone.vlan for zone in topology.vlans if zone.vlan}
     if isinstance(interface, Bridge):
-        yield from _trunk(interface, topology.proxmox.bridge, declared)
+        yield from _trunk(interface, topology.proxmox, declared)
     elif interface.vlan not in declared:
         yield f"VLAN {interface.vlan or '(none)'} is no declared zone"
 
 
-def _trunk(bridge: Bridge, name: str, declared: set[int]) -> Iterator[str]:
-    if bridge.name != name:
-        yield f"bridge {bridge.name or '(unnamed)'} is not the declared {name}"
+def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int]) -> Iterator[str]:
+    if bridge.name != host.bridge:
+        yield f"bridge {bridge.name or '(unnamed)'} is not the declared {host.bridge}"
     if not bridge.vlan_aware:
         yield "vlanAware is off, so all guests share one network"
     for tag in _ranges(bridge.tags - declared):
         yield f"vids carries VLAN {tag}, which is no declared zone"
     for tag in _ranges(declared - bridge.tags):
         yield f"vids does not carry VLAN {tag}"
-    for port in bridge.ports:
+    for port in sorted({*bridge.ports} - {host.uplink}):
         yield f"port {port} leads to machines that nobody declared"
+    if host.uplink and host.uplink not in bridge.ports:
+        yield f"the declared uplink {host.uplink} is not its port, so no VLAN leaves the node"
 
 
 def _ranges(tags: Iterable[int]) -> Iterator[str]:

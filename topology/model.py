@@ -305,11 +305,15 @@ class DockerHost(Value):
 
 
 class ProxmoxHost(Value):
-    """Proxmox-SRV. `template` is the VM id that guests are cloned from, `storage` where their disks go."""
+    """Proxmox-SRV. `template` is the VM id that guests are cloned from, `storage` where their disks go,
+    `uplink` the node's network port that joins the bridge to Docker-SRV's trunk.
+    """
 
     name: Name
     node: str = Field(min_length=1)
     bridge: Interface = "vmbr1"
+    uplink: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=15)
+    """None: the bridge leads out of the node by none of its ports."""
     storage: str = Field(default="local-lvm", min_length=1)
     template: int = Field(default=9000, ge=100, le=999_999_999)
     ports: tuple[Port, ...] = (Port(number=8006), Port(number=22))

@@ -936,6 +936,16 @@ def a_bridge_that_joins_everything(stack: Stack) -> None:
 
 @rejected(
     "bridge-carries-declared-vlans",
+    "vmbr1: port eno3 leads to machines that nobody declared",
+    "vmbr1: the declared uplink eno2 is not its port, so no VLAN leaves the node",
+)
+def a_bridge_with_another_uplink(stack: Stack) -> None:
+    stack.config["hosts"]["proxmox-srv"]["uplink"] = "eno2"
+    stack.inputs("bridge", "vmbr1")["ports"] = ["eno3"]
+
+
+@rejected(
+    "bridge-carries-declared-vlans",
     "vmbr1.99: address puts the node itself on it",
     "vmbr1.99: VLAN 99 is no declared zone",
 )
