@@ -128,7 +128,7 @@ def close_probes(topology: Topology) -> str:
 def _through(topology: Topology) -> list[str]:
     return [
         rule
-        for bridge in map(topology.bridge, topology.probes)
+        for bridge in sorted(map(topology.bridge, topology.probes))
         for rule in (
             f"-i {bridge} -m conntrack --ctstate DNAT -j ACCEPT",
             f"-o {bridge} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",

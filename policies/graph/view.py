@@ -66,11 +66,7 @@ class Command(Inputs, inert="addPreviousOutputInEnv"):
         ):
             return None
         said = (self.create, self.delete, self.stdin)
-        # The engine hands mappings over with sorted keys, a stack file in the order of its author.
-        by_name = topology.model_copy(update={"zones": dict(sorted(topology.zones.items()))})
-        return next(
-            (own for site in (topology, by_name) for own in Own if said == own.text(site, stack)), None
-        )
+        return next((own for own in Own if said == own.text(topology, stack)), None)
 
 
 _FIREWALL: Final = "proxmoxve:firewall/"
