@@ -22,6 +22,8 @@ from lab.errors import LabError
 from lab.process import run
 
 _PACK = ("--policy-pack", "policies")
+_GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
+_FIREWALL = "proxmoxve:firewall/"
 _OTHER_RUN_SECONDS = 180
 """How long a run that is still going on is waited for."""
 
@@ -50,7 +52,10 @@ class Stack:
         """
         self._resume()
         self._tell_unjudged()
-        return self._show("up", "--yes", "--refresh", *_PACK, *(f"--replace=**{urn}" for urn in again))
+        if status := self._show("refresh", "--yes"):
+            return status
+        self._forget_with_their_guests()
+        return self._show("up", "--yes", *_PACK, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
         """Remove every resource of the stack."""
@@ -73,6 +78,24 @@ class Stack:
         if last and "pulumi.flag.policy-pack" not in last["environment"]:
             print(f"stack {self.name}: the update of {last['startTime']} was made without the policy pack")
 
+    def _forget_with_their_guests(self) -> None:
+        """Forget the firewall of guests that are gone: Proxmox took it away with them.
+
+        The provider keeps options that it can no longer read as they were, and a guest made anew would have
+        its firewall off with nothing to change.
+        """
+        deployment = self.deployment()
+        resources = deployment.get("resources") or []
+        guests = {each["inputs"]["vmId"] for each in resources if each["type"] == _GUEST}
+        kept = [
+            each
+            for each in resources
+            if not each["type"].startswith(_FIREWALL) or each["inputs"].get("vmId") in {None, *guests}
+        ]
+        if len(kept) < len(resources):
+            print(f"stack {self.name}: the firewall of a guest that is gone is made anew with it")
+            self._write("forget the firewall of a guest that is gone", {**deployment, "resources": kept})
+
     def _resume(self) -> None:
         """Clear the lock and the half-done operations of a killed run."""
         self._wait_for_lock()
@@ -85,12 +108,11 @@ class Stack:
         for operation in pending:
             if operation["type"] == "creating":
                 orphans.remove(operation["resource"], self.environment)
-        self._ask(
-            "forget the interrupted operations",
-            "stack",
-            "import",
-            given={"version": 3, "deployment": deployment},
-        )
+        self._write("forget the interrupted operations", deployment)
+
+    def _write(self, what: str, deployment: Mapping[str, Any]) -> None:
+        """Put a changed state in the place of the old one."""
+        self._ask(what, "stack", "import", given={"version": 3, "deployment": deployment})
 
     def _wait_for_lock(self) -> None:
         """Wait for a run that still goes on; drop the lock of one that does not."""

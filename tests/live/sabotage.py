@@ -215,9 +215,9 @@ def the_ingresss_alias_is_another_address(_site: Site) -> None:
     api("PUT", "cluster/firewall/aliases/ingress-vlan10", cidr="10.10.10.99", name="ingress-vlan10")
 
 
-@sabotage("identity", "✗ traefik -> vaultwarden:80/tcp", "")
-def a_guests_own_address_is_not_allowed(_site: Site) -> None:
-    api("DELETE", f"{NODE}/301/firewall/ipset/ipfilter-net0/10.10.30.11")
+@sabotage("identity", "✗ traefik -> vaultwarden:80/tcp", "a rule is missing or too narrow")
+def a_rule_names_another_port(_site: Site) -> None:
+    api("PUT", "cluster/firewall/groups/vaultwarden/0", dport="8080")
 
 
 @sabotage("identity", "✗ stirling-pdf -> jellyfin:8096/tcp", "is it on at datacenter, guest and card?")
@@ -228,6 +228,8 @@ def a_guest_passes_for_the_ingress(site: Site) -> None:
     api("DELETE", f"{NODE}/202/firewall/ipset/ipfilter-net0", force=1)
     inside(202, "ip", "address", "add", "10.10.20.2/24", "dev", "eth0")
     inside(202, "ip", "route", "replace", "10.10.20.0/24", "dev", "eth0", "src", "10.10.20.2")
+    # Its next question for the neighbour tells the neighbour whose the address is now.
+    inside(202, "ip", "neigh", "flush", "all")
 
 
 @sabotage("identity", "✗ traefik -> docker-srv:*/tcp", "own rules are missing or changed")
@@ -280,7 +282,8 @@ def grafana_joins_vaultwardens_vlan(site: Site) -> None:
 
 
 def _remove_route(site: Site) -> None:
-    site.docker("exec", "--user", "0", "traefik", "rm", "/etc/traefik/dynamic/stray.yml")
+    # The image has no `rm`; an empty file is no route.
+    site.docker("exec", "--user", "0", "traefik", "sh", "-c", ": > /etc/traefik/dynamic/stray.yml")
     site.docker("restart", "traefik")
 
 
