@@ -58,7 +58,11 @@ def _of(step: Step, stored: Step | None) -> Iterator[Drift]:
         there = ["there" if one else ABSENT for one in (declared, stored, live)]
         yield Drift(what=what, declared=there[0], state=there[1], live=there[2], remedy=remedy)
         return
+    set_by_program = {*declared.get("inputs", {}), *live.get("inputs", {})}
     for path in step.get("detailedDiff") or step.get("diffReasons") or ["somewhere"]:
+        # The engine also names what it will only know afterwards, an address say.
+        if path in step.get("detailedDiff", {}) and re.split(r"[.\[]", path)[0] not in set_by_program:
+            continue
         yield Drift(
             what=f"{what} {path}",
             declared=_value(declared, path, "inputs"),

@@ -75,20 +75,15 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
 
     async def _answer(self, request: web.Request, *rest: Any) -> Any:
         if match := self.resolve(request, "/api2/json"):
-            self._note(f"called {request.method} {match.template}")
+            self._note(f"{request.headers.get('User-Agent')} called {request.method} {match.template}")
         response = await super()._answer(request, *rest)
         if request.method not in ("GET", "HEAD"):
             self._keep()
             self._changed()
         return response
 
-    def allowed(self, user: str, path: str, privilege: str) -> bool:
-        """Also note which privileges were needed."""
-        allowed: bool = super().allowed(user, path, privilege)
-        self._note(f"{'needed' if allowed else 'refused'} {privilege} on /{path.split('/')[1]}")
-        return allowed
-
     def _note(self, what: str) -> None:
+        """Log it, once."""
         if what not in self._noted:
             self._noted.add(what)
             _log.info(what)

@@ -1,8 +1,8 @@
 """What the lab's API token may do: exactly what docs/real-hosts.md has an administrator of Proxmox grant.
 
 Owns the list. The lab's API refuses everything else, so each `make up` shows that the list suffices. What a
-reader would get wrong: `UNSEEN` is granted as well, but the lab can't show that it is needed, because its API
-does not check what the real one does there.
+reader would get wrong: `UNSEEN` is granted for real hosts alone, since the lab's API does not check what
+Proxmox checks there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ GRANTS: Mapping[str, frozenset[str]] = {
             "VM.Clone",
             "VM.Config.CDROM",
             "VM.Config.CPU",
-            "VM.Config.Cloudinit",
             "VM.Config.Disk",
             "VM.Config.HWType",
             "VM.Config.Memory",
@@ -28,6 +27,9 @@ GRANTS: Mapping[str, frozenset[str]] = {
             "VM.PowerMgmt",
         }
     ),
-    "/storage": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
+    "/storage/local-lvm": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
+    "/sdn/zones/localnetwork": frozenset({"SDN.Use"}),
 }
-"""Path to privileges, inherited below it."""
+"""Path to privileges, which hold below it as well."""
+UNSEEN = frozenset({"SDN.Use"})
+"""Needed to plug a card into a bridge since Proxmox VE 8."""

@@ -1,14 +1,17 @@
 """The running dev stack: what answers, what does not, and what each part holds."""
 
 import json
+import re
 import uuid
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
 import urllib3
+from fakepve import schema
 
-from tests.live.site import DOMAIN, Site, Snapshot, eventually, listeners
+from lab import paths
+from tests.live.site import DOMAIN, PROJECT, Site, Snapshot, eventually, listeners
 
 PAGES = {
     "grafana": "Grafana",
@@ -223,3 +226,18 @@ def test_proxmox_holds_five_guarded_guests(site: Site) -> None:
             ("ACCEPT", "10.10.1.0/24", "8006"),
             ("ACCEPT", "10.10.1.0/24", "22"),
         }
+
+
+def test_the_provider_calls_what_its_privileges_were_found_from(site: Site) -> None:
+    """It asks nothing of the API that is not in the recording which tests/unit/test_real_hosts.py replays."""
+    assert site
+    log = (paths.RUN / "proxmox.log").read_text()
+    called = set(re.findall(r" Go-http-client\S* called (\S+ \S+)", log))
+    lines = (PROJECT / "tests/unit/proxmox_calls.jsonl").read_text().splitlines()
+    calls = [json.loads(line) for line in lines]
+    known = {
+        f"{method} {schema.load().match(urlsplit(url).path.removeprefix('/api2/json')).template}"
+        for method, url, _ in calls
+    }
+    assert len(called) > 20
+    assert called - known == set()

@@ -48,16 +48,18 @@ def test_what_was_changed_by_hand_is_told_with_all_three_values() -> None:
 
 
 def test_a_change_in_the_stack_file_is_told_from_one_by_hand() -> None:
-    """Declared stands apart, state and live agree."""
+    """Declared stands apart, state and live agree; what nobody sets, and providers, are no news."""
     step = {
         "op": "update",
         "urn": "urn:pulumi:dev::p::docker:index/container:Container::loki",
         "oldState": {"custom": True, "type": "docker:index/container:Container", "outputs": {"memory": 512}},
         "newState": {"custom": True, "type": "docker:index/container:Container", "inputs": {"memory": 256}},
-        "detailedDiff": {"memory": {"kind": "update"}},
+        "detailedDiff": {"memory": {"kind": "update"}, "networkDatas[0].ipAddress": {"kind": "update"}},
     }
     stored = {**step, "op": "refresh", "newState": step["oldState"]}
-    assert rows(list(drifts({"steps": [stored, step]}))) == [
+    provider = {"custom": True, "type": "pulumi:providers:docker", "inputs": {"host": "x"}}
+    other = {**step, "urn": "urn:pulumi:dev::p::pulumi:providers:docker::default", "newState": provider}
+    assert rows(list(drifts({"steps": [stored, step, other]}))) == [
         ("loki (Container) memory", "256", "512", "512", "changes it back")
     ]
 
@@ -121,6 +123,8 @@ class Node:
         902: "virtio,bridge=vmbr0",
         903: "virtio,bridge=vmbr1",
         904: "virtio,bridge=vmbr1,tag=99,trunks=10;30",
+        9000: "virtio,bridge=vmbr1",
+        9001: "virtio,bridge=vmbr1",
     }
 
     def get(self, path: str) -> Any:
@@ -128,10 +132,8 @@ class Node:
         if path.endswith("/lxc"):
             return []
         if path.endswith("/qemu"):
-            return [
-                *({"vmid": number, "name": f"g{number}"} for number in self.CARDS),
-                {"vmid": 9000, "name": "template", "template": 1},
-            ]
+            own = {9001: {"template": 1}}
+            return [{"vmid": n, "name": f"g{n}", **own.get(n, {})} for n in self.CARDS]
         return {"net0": self.CARDS[int(path.split("/")[-2])], "cores": 1}
 
 

@@ -139,11 +139,11 @@ Ask = Callable[..., Any]
 
 
 @contextmanager
-def served(state: Path, calls: list[int]) -> Iterator[tuple[Ask, Proxmox]]:
+def served(state: Path, calls: list[int], token: str = TOKEN) -> Iterator[tuple[Ask, Proxmox]]:
     """Serve the API in a thread on a free port; yields a caller `ask(method, path, status, **form)`."""
     loop = asyncio.new_event_loop()
     certificate = tls.leaf("proxmox", ["127.0.0.1"])
-    pve = Proxmox(token=TOKEN, state=state, changed=lambda: calls.append(1), port=0)
+    pve = Proxmox(token=token, state=state, changed=lambda: calls.append(1), port=0)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(pve.start(*map(str, certificate)), loop).result(20)

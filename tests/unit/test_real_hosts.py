@@ -1,0 +1,96 @@
+"""The guide to real hosts: its stack file is sound, and its token may do what is needed and nothing else."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from lab import tls
+from lab.proxmox.privileges import GRANTS, UNSEEN
+from policies import command
+from tests.unit.test_lab_proxmox import TOKEN, served
+from topology.config import KEYS, from_file
+
+PROJECT = Path(__file__).resolve().parents[2]
+EXAMPLE = PROJECT / "docs" / "Pulumi.home.example.yaml"
+GUIDE = (PROJECT / "docs" / "real-hosts.md").read_text(encoding="utf-8")
+CALLS = [
+    json.loads(line) for line in Path(__file__).with_name("proxmox_calls.jsonl").read_text().splitlines()
+]
+"""Each kind of call of the provider, in order: `up` of dev, `up` over changes by hand, `destroy`."""
+PRIVILEGES = [(path, privilege) for path, granted in GRANTS.items() for privilege in sorted(granted)]
+
+
+def refused(folder: Path, grants: Mapping[str, Iterable[str]]) -> list[str]:
+    """The calls that the API refuses to somebody who may do this."""
+    token = "somebody@pve!t=" + TOKEN.partition("=")[2]
+    found = []
+    with served(folder / "state.json", [], token) as (_, pve), requests.Session() as session:
+        pve.acl = {}
+        for path, privileges in grants.items():
+            pve.grant("somebody@pve", path, *privileges)
+        session.verify = str(tls.bundle())
+        session.trust_env = False
+        session.headers["Authorization"] = f"PVEAPIToken={token}"
+        for method, path, form in CALLS:
+            answer = session.request(method, f"{pve.url}{path}", data=form, timeout=10)
+            assert answer.status_code != 401
+            if answer.status_code == 403:
+                found.append(f"{method} {path}: {answer.json()['message']}")
+    return found
+
+
+def test_what_is_granted_suffices(tmp_path: Path) -> None:
+    """No call of the provider is refused."""
+    assert len(CALLS) > 50
+    assert refused(tmp_path, GRANTS) == []
+
+
+@pytest.mark.parametrize(("path", "privilege"), PRIVILEGES)
+def test_nothing_granted_is_superfluous(tmp_path: Path, path: str, privilege: str) -> None:
+    """Without it a call is refused, or the lab's API does not check it and Proxmox is known to."""
+    fewer = {**GRANTS, path: GRANTS[path] - {privilege}}
+    assert bool(refused(tmp_path, fewer)) is (privilege not in UNSEEN)
+
+
+def test_the_guide_grants_the_same() -> None:
+    """Its commands give these privileges on these paths, and its table explains each."""
+    roles = dict(re.findall(r'^pveum role add (\w+) --privs "(.+)"$', GUIDE, re.MULTILINE))
+    given = re.findall(r"^pveum acl modify (\S+) --users \S+ --roles (\w+)$", GUIDE, re.MULTILINE)
+    assert {path: frozenset(roles[role].split()) for path, role in given} == GRANTS
+    explained = re.findall(r"^\| `([A-Z]\w+\.[\w.]+)` \|", GUIDE, re.MULTILINE)
+    assert sorted(explained) == sorted(privilege for _, privilege in PRIVILEGES)
+
+
+def test_the_example_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its secrets set the stack file for real hosts loads, and the pack finds nothing."""
+    document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    secrets = set(re.findall(r"pulumi config set --secret (\S+)", GUIDE))
+    assert secrets == {"proxmoxve:apiToken", "grafana:adminPassword", "ssh:privateKey"}
+    document["config"] |= {key: {"secure": ""} for key in secrets}
+    file = tmp_path / "Pulumi.home.yaml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    assert (command.main(["judge", str(file)]), capsys.readouterr().out) == (0, "")
+
+
+def test_the_example_names_every_key() -> None:
+    """Of the site and of both hosts: as a key, or commented out; exceptions are for when there is one."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    topology = from_file(EXAMPLE)
+    assert [key for key in KEYS if f"homelab-network:{key}:" not in text] == ["exceptions"]
+    for host in (topology.docker, topology.proxmox):
+        named = {name.replace("_", "-") for name in host.model_fields_set}
+        declared = {name.replace("_", "-") for name in type(host).model_fields}
+        assert named == declared, host.name
+
+
+def test_commands_of_the_guide_exist() -> None:
+    """Each make target that the guide names is one of the Makefile's."""
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`|\$\()make (?:-s )?([a-z]+)", GUIDE, re.MULTILINE))
+    assert {"up", "preview", "env", "down"} <= named
+    assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
