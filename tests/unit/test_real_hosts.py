@@ -70,7 +70,7 @@ def test_the_example_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """With its secrets set the stack file for real hosts loads, and the pack finds nothing."""
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     secrets = set(re.findall(r"pulumi config set --secret (\S+)", GUIDE))
-    assert secrets == {"proxmoxve:apiToken", "grafana:adminPassword", "ssh:privateKey"}
+    assert secrets == {"proxmoxve:apiToken", "grafana:adminPassword", "ssh:privateKey", "traefik:users"}
     document["config"] |= {key: {"secure": ""} for key in secrets}
     file = tmp_path / "Pulumi.home.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
