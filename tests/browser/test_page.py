@@ -1,5 +1,8 @@
 """The report as a browser shows it: two sizes, both themes, keyboard alone, and nothing from elsewhere."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -181,3 +184,21 @@ def test_a_changed_page_is_complained_about(
     browser.open(file, *SIZES["desktop"])
     browser.run("new Promise(done => setTimeout(done))")
     assert [each for each in complaints(browser) if complaint in str(each)]
+
+
+def test_the_documents_picture_is_made_anew(browser: Page, tree: Path) -> None:
+    """The command in docs/report.md writes the picture, and nothing else."""
+    assert browser
+    (tree / "docs" / "report.png").unlink()
+    words = [sys.executable, "-m", "tests.browser.picture"]
+    # Its own temporary folder would be too long a path for the browser's socket.
+    done = subprocess.run(
+        words,
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tree / "docs" / "report.png").read_bytes().startswith(b"\x89PNG")

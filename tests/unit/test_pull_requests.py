@@ -1,9 +1,7 @@
 """Pull requests, end to end: a small repository with this tree in it, a change, and what the command says."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.program import PROJECT
+from tests.clone import environment, git
 
 STACK = "Pulumi.dev.yaml"
 VAULT = "    - traefik -> vaultwarden:80/tcp\n"
@@ -35,40 +33,6 @@ OPENS_A_FLOW = """\
 Answer = subprocess.CompletedProcess[str]
 
 
-def git(folder: Path, *words: str) -> None:
-    """Run git as somebody, whatever the machine's own settings are."""
-    who = ("-c", "user.name=someone", "-c", "user.email=someone@homelab.example", "-c", "gc.auto=0")
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="session")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit: this tree as it is, changes that nobody has committed and all."""
-    folder = tmp_path_factory.mktemp("origin")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (PROJECT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, folder / name)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message=base")
-    return folder
-
-
-@pytest.fixture
-def tree(origin: Path, tmp_path: Path) -> Path:
-    """A clone to change."""
-    git(tmp_path, "clone", "--quiet", "--local", str(origin), "tree")
-    return tmp_path / "tree"
-
-
 def edit(tree: Path, file: str, *changes: tuple[str, str]) -> None:
     """Change a file; each old text must be in it once."""
     text = (tree / file).read_text(encoding="utf-8")
@@ -76,12 +40,6 @@ def edit(tree: Path, file: str, *changes: tuple[str, str]) -> None:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (tree / file).write_text(text, encoding="utf-8")
-
-
-def environment(tree: Path) -> dict[str, str]:
-    """Of a command in the clone; its temporary folders are where a test can look for what is left."""
-    (tree.parent / "temporary").mkdir(exist_ok=True)
-    return {**os.environ, "PYTHONPATH": str(tree), "TMPDIR": str(tree.parent / "temporary")}
 
 
 def review(tree: Path, base: str = "main", file: str = STACK, *options: str) -> Answer:

@@ -1,0 +1,17 @@
+"""A copy of this tree as a repository of its own, for tests to change."""
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def git(folder: Path, *words: str) -> None:
+    """Run git as somebody, whatever the machine's own settings are."""
+    who = ("-c", "user.name=someone", "-c", "user.email=someone@homelab.example", "-c", "gc.auto=0")
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """Of a command in the clone; its temporary folders are where a test can look for what is left."""
+    (tree.parent / "temporary").mkdir(exist_ok=True)
+    return {**os.environ, "PYTHONPATH": str(tree), "TMPDIR": str(tree.parent / "temporary")}

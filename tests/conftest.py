@@ -1,0 +1,38 @@
+"""A repository with the project in it as its one commit, and a clone of it for each test to change."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from policies.program import PROJECT
+from tests.clone import git
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit: this tree as it is, changes that nobody has committed and all."""
+    folder = tmp_path_factory.mktemp("origin")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=base")
+    return folder
+
+
+@pytest.fixture
+def tree(origin: Path, tmp_path: Path) -> Path:
+    """A clone to change."""
+    git(tmp_path, "clone", "--quiet", "--local", str(origin), "tree")
+    return tmp_path / "tree"

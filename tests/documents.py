@@ -1,0 +1,29 @@
+"""What the project's documents hold for people to copy: diffs, snippets and commands."""
+
+import re
+from pathlib import Path
+
+from policies.program import PROJECT
+
+DOCUMENTS = (PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("**/*.md")))
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`((?:\.venv/bin/)?(?:eval|htpasswd|make|pulumi|python) [^`]+)`")
+
+
+def blocks(document: Path, language: str, heading: str = "") -> list[str]:
+    """Fenced blocks of a language, below a heading and before the next of its rank."""
+    text = document.read_text(encoding="utf-8")
+    if heading:
+        rank = heading.partition(" ")[0]
+        _, found, below = text.partition(f"\n{heading}\n")
+        assert found, f"{document.name} has no heading {heading}"
+        text = below.partition(f"\n{rank} ")[0]
+    return [body for kind, body in _FENCE.findall(text) if kind == language]
+
+
+def commands(document: Path) -> set[str]:
+    """Every command that the document tells a reader to run, comments taken off."""
+    text = document.read_text(encoding="utf-8")
+    fenced = [line for block in blocks(document, "sh") for line in block.splitlines()]
+    inline = _INLINE.findall(_FENCE.sub("", text))
+    return {re.sub(r"\s+#.*", "", line).removeprefix(".venv/bin/") for line in (*fenced, *inline) if line}

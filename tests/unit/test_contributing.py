@@ -1,0 +1,204 @@
+"""The worked examples of CONTRIBUTING.md and the snippets beside them, executed on a copy of this tree."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from policies.program import PROJECT
+from tests.clone import environment
+from tests.documents import blocks
+
+CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
+STACK = "Pulumi.dev.yaml"
+Answer = subprocess.CompletedProcess[str]
+
+
+def run(tree: Path, *words: str, given: str | None = None) -> Answer:
+    """Run a program in the clone."""
+    return subprocess.run(
+        words,
+        cwd=tree,
+        env=environment(tree) | {"MAKEFLAGS": "", "MAKELEVEL": "0"},
+        input=given,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def python(tree: Path, *words: str) -> Answer:
+    """Run Python in the clone."""
+    return run(tree, sys.executable, "-m", *words)
+
+
+def example(heading: str) -> str:
+    """The one diff of a worked example."""
+    (diff,) = blocks(CONTRIBUTING, "diff", heading)
+    return diff
+
+
+def apply(tree: Path, diff: str, *options: str) -> None:
+    """Change the clone as the document says."""
+    done = run(tree, "git", "apply", *options, "-", given=diff)
+    assert done.returncode == 0, done.stderr
+
+
+def added(diff: str) -> list[str]:
+    """The lines that a diff adds."""
+    return [line[1:] for line in diff.splitlines() if re.match(r"\+(?!\+\+ )", line)]
+
+
+def judged(tree: Path) -> tuple[int, str]:
+    """What the pack says about the clone's stack."""
+    done = python(tree, "policies.command", "judge", STACK)
+    return done.returncode, done.stdout + done.stderr
+
+
+# --------------------------------------------------------------------------------------- add a service
+
+
+def test_a_service_is_six_lines_or_fewer() -> None:
+    """A new service is at most six lines of one file, and the README says the same lines."""
+    diff = example("## Add a service")
+    assert re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE) == [STACK]
+    assert 0 < len(added(diff)) <= 6
+    assert added(diff) == [
+        line for block in blocks(PROJECT / "README.md", "yaml", "## Change it") for line in block.splitlines()
+    ]
+
+
+def test_a_service_is_proved(tree: Path) -> None:
+    """With the six lines the pack finds nothing, the flow is possible, and the commands below them say so."""
+    before = python(tree, "policies.command", "list", STACK).stdout
+    apply(tree, example("## Add a service"))
+    assert judged(tree) == (0, "")
+    after = python(tree, "policies.command", "list", STACK).stdout
+    assert {line for line in after.splitlines() if line.startswith("internet =>")} - {
+        line for line in before.splitlines() if line.startswith("internet =>")
+    } == {"internet => wiki : 3000/tcp"}
+    # READY is empty, so that make takes this environment as it is.
+    diff = run(tree, "make", "diff", "BASE=HEAD", "READY=", f"VENV={sys.prefix}")
+    assert diff.returncode == 0, diff.stderr
+    assert "| `traefik -> wiki:3000/tcp` | `vlan20 -> wiki` | declared |  |" in diff.stdout
+
+
+def test_a_service_is_taken_away_by_its_lines(tree: Path) -> None:
+    """The example taken back leaves the tree as it was."""
+    apply(tree, example("## Add a service"))
+    apply(tree, example("## Add a service"), "--reverse")
+    assert run(tree, "git", "status", "--porcelain").stdout == ""
+
+
+# ------------------------------------------------------------------------------------------ add a rule
+
+
+def test_a_rule_is_complete(tree: Path) -> None:
+    """Rule, rejected stack and table together satisfy the tests that watch over rules, and the style."""
+    apply(tree, example("## Add a rule"))
+    _write_table(tree)
+    done = python(
+        tree,
+        "pytest",
+        "-q",
+        "tests/policies/test_rules.py::test_every_rule_has_a_stack_that_it_rejects",
+        "tests/policies/test_rules.py::test_the_sound_stack_has_no_finding",
+        "tests/policies/test_rules.py::test_the_stack_is_rejected[memory-modest-memory_for_one]",
+        "tests/unit/test_policies.py::test_the_table_in_the_docs_is_current",
+    )
+    assert "4 passed" in done.stdout, done.stdout
+    assert _style(tree) == "All checks passed!\n"
+
+
+def test_a_rule_refuses(tree: Path) -> None:
+    """The new rule is in force for the stack file at once, in its own words."""
+    file = tree / STACK
+    greedy = file.read_text(encoding="utf-8").replace("memory: 512", "memory: 2048", 1)
+    file.write_text(greedy, encoding="utf-8")
+    assert judged(tree) == (0, "")
+    apply(tree, example("## Add a rule"))
+    status, said = judged(tree)
+    assert (status, "prometheus: takes 2048 MiB of memory, more than 1024" in said) == (1, True), said
+
+
+def test_half_a_rule_is_noticed(tree: Path) -> None:
+    """Without its rejected stack, or without its row in the table, a rule fails the tests."""
+    apply(tree, example("## Add a rule"), "--exclude=tests/*")
+    done = python(
+        tree,
+        "pytest",
+        "-q",
+        "tests/policies/test_rules.py::test_every_rule_has_a_stack_that_it_rejects",
+        "tests/unit/test_policies.py::test_the_table_in_the_docs_is_current",
+    )
+    assert "2 failed" in done.stdout, done.stdout
+
+
+def _write_table(tree: Path) -> None:
+    """Replace the table in docs/policies.md by what the command prints, as the document says."""
+    (command,) = blocks(CONTRIBUTING, "sh", "## Add a rule")
+    assert command == ".venv/bin/python -m policies.command rules\n"
+    table = python(tree, "policies.command", "rules").stdout
+    file = tree / "docs" / "policies.md"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text[: text.index(table.splitlines()[0])] + table, encoding="utf-8")
+
+
+def _style(tree: Path) -> str:
+    done = python(tree, "ruff", "check", "policies", "tests/policies")
+    formatted = python(tree, "ruff", "format", "--check", "--quiet", "policies", "tests/policies")
+    return done.stdout + formatted.stdout
+
+
+# --------------------------------------------------------------------------------- add a provider type
+
+JUDGE = """
+from tests.policies.sound import sound
+stack = sound()
+stack.add("proxmoxve:download/file:File", "debian", {"url": "https://example.org/x", %s})
+print(*stack.judge().findings, sep="\\n")
+"""
+
+
+def said_of_a_download(tree: Path, inputs: str) -> str:
+    """What the clone's pack says about a sound stack with a download beside it."""
+    done = run(tree, sys.executable, "-c", JUDGE % inputs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_type_is_known_once_it_is_taught(tree: Path) -> None:
+    """What was refused as not understood passes, and its dangerous and unknown properties do not."""
+    diff = example("## Add a provider type")
+    kind = "proxmoxve:download/file:File is not understood"
+    assert kind in said_of_a_download(tree, '"overwrite": True')
+    apply(tree, diff)
+    assert said_of_a_download(tree, '"overwrite": True') == ""
+    assert said_of_a_download(tree, '"verify": False') == "debian: verify is off, so any server may answer"
+    assert "debian: proxy is not understood" in said_of_a_download(tree, '"proxy": "x"')
+    done = python(
+        tree,
+        "pytest",
+        "-q",
+        "tests/policies/test_rules.py::test_the_stack_is_rejected[peers-verified-an_image_from_anybody]",
+    )
+    assert "1 passed" in done.stdout, done.stdout
+    assert _style(tree) == "All checks passed!\n"
+
+
+# -------------------------------------------------------------------------------------------- snippets
+
+
+@pytest.mark.parametrize("heading", ["### A new guest", "### A new container service"])
+def test_the_configurations_snippets_hold(tree: Path, heading: str) -> None:
+    """Each pair of snippets in docs/configuration.md, put where it says, is a stack without a finding."""
+    service, flow = blocks(PROJECT / "docs" / "configuration.md", "yaml", heading)
+    file = tree / STACK
+    stack = yaml.safe_load(file.read_text(encoding="utf-8"))
+    stack["config"]["homelab-network:services"] |= yaml.safe_load(service)
+    stack["config"]["homelab-network:flows"] += yaml.safe_load(flow)
+    file.write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
+    assert judged(tree) == (0, "")

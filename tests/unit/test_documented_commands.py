@@ -1,0 +1,133 @@
+"""Every command that the documents tell a reader to run is run: by another test, or here in a clone."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from policies.program import PROJECT
+from tests.browser.samples import state
+from tests.clone import environment
+from tests.documents import DOCUMENTS, commands
+from tests.policies.sound import sound
+
+HERE = {
+    "make diff BASE=main": 0,
+    "make diff BASE=HEAD": 0,
+    "make report": 0,
+    "make schema": 0,
+    "make env": 0,
+    'eval "$(make -s env)"': 0,
+    "python -m policies.command diff before.json after.json": 0,
+    "python -m policies.command explain Pulumi.dev.yaml internet loki:3100/tcp": 1,
+    "python -m policies.command judge Pulumi.dev.yaml": 0,
+    "python -m policies.command list Pulumi.dev.yaml": 0,
+    "python -m policies.command list --json Pulumi.dev.yaml": 0,
+    "python -m policies.command review main Pulumi.dev.yaml": 0,
+    "python -m policies.command rules": 0,
+    "python -m report Pulumi.dev.yaml": 0,
+    "python -m report --mermaid Pulumi.dev.yaml": 0,
+}
+"""Commands that are quick and need nothing -> their exit status; what `explain` is asked is denied."""
+
+ELSEWHERE = {
+    "make up": ("tests/live/conftest.py", 'make("up")'),
+    "make down": ("tests/live/test_site_2_again.py", 'make("down")'),
+    "make preview": ("tests/live/test_preview.py", "make preview"),
+    "make verify": ("tests/live/test_site_1_verify.py", 'make("verify")'),
+    "make test": (".ci/run", "make test"),
+    "make lint unit": (".github/workflows/pull-request.yml", "lint unit preview"),
+    "make lint unit preview": (".github/workflows/pull-request.yml", "lint unit preview"),
+    "make browser": ("Makefile", "test: lint unit browser live"),
+    "make tools": ("Makefile", "live: $(READY) tools"),
+    "make preview STACK=home": ("tests/live/test_real_hosts.py", "make preview STACK=home"),
+    "htpasswd -nB admin | pulumi config set --secret traefik:users": (
+        "tests/live/test_real_hosts.py",
+        "htpasswd -nB admin | pulumi config set --secret traefik:users",
+    ),
+    "pulumi config set --secret proxmoxve:apiToken": (
+        "tests/live/test_real_hosts.py",
+        "pulumi config set --secret proxmoxve:apiToken",
+    ),
+    "pulumi config set --path 'homelab-network:domain'": (
+        "tests/live/test_real_hosts.py",
+        "pulumi config set --path 'homelab-network:domain'",
+    ),
+    "pulumi up --policy-pack policies": ("lab/stack.py", '"up", "--yes", "--refresh", *_PACK'),
+    "pulumi up --replace '**::probe-rules' --policy-pack policies": (
+        "tests/live/test_site_1_watch.py",
+        '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies"',
+    ),
+    "pulumi preview --policy-pack policies": (
+        "tests/live/test_policy_engine.py",
+        '"preview", "--stack", "dev", "--policy-pack", "policies"',
+    ),
+    "pulumi policy analyze --file state.json --policy-pack policies": (
+        "tests/live/test_site_2_again.py",
+        '("policy", "analyze", "--policy-pack", "policies", "--file", str(state))',
+    ),
+    "pulumi stack export --file state.json": (
+        "tests/live/test_site_2_again.py",
+        '"stack", "export", "--file", str(state)',
+    ),
+    "pulumi stack output --json": ("lab/stack.py", '"stack", "output", "--json"'),
+    "python -m verify --metrics": ("tests/live/test_site_1_watch.py", '("-m", "verify", "--metrics"'),
+    "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
+}
+"""Command -> the file that runs it, and its words there; those of `lab/` are run by `make up`."""
+
+NOT_RUN = {
+    "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
+    "make bench": "it takes minutes",
+}
+"""Command -> why no test can."""
+
+
+def _begins_one(command: str) -> bool:
+    """Whether a command, up to its first placeholder, begins one that is run."""
+    begun = re.split(r"[<\[]", command)[0].rstrip()
+    return any(known.startswith(begun) for known in (*HERE, *ELSEWHERE, *NOT_RUN))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_documented_command_is_run(document: Path) -> None:
+    """A command that no test runs is not told to anybody."""
+    assert [command for command in sorted(commands(document)) if not _begins_one(command)] == []
+
+
+def test_an_unknown_command_would_be_noticed(tmp_path: Path) -> None:
+    """The reader of documents finds commands in fences and in text, and the table has no wildcard."""
+    document = tmp_path / "x.md"
+    document.write_text("Run `make nosuch` or\n\n```sh\n.venv/bin/python -m nosuch   # it\n```\n")
+    assert commands(document) == {"make nosuch", "python -m nosuch"}
+    assert [command for command in commands(document) if _begins_one(command)] == []
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_what_runs_a_command_still_does(command: str) -> None:
+    """The file that the table names holds the words that run the command."""
+    file, words = ELSEWHERE[command]
+    text = re.sub(r"\s+", " ", (PROJECT / file).read_text(encoding="utf-8"))
+    assert words in text
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_the_command_runs(tree: Path, command: str) -> None:
+    """As it is written, in a fresh copy of the tree, it does what it says and ends as it should."""
+    for name in ("before.json", "after.json"):
+        state(tree, sound()).rename(tree / name)
+    path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+    # READY is empty, so that make takes this environment as it is.
+    made = {"MAKEFLAGS": f"READY= VENV={sys.prefix}", "MAKELEVEL": "0", "PATH": path}
+    done = subprocess.run(
+        ["bash", "-euc", command],
+        cwd=tree,
+        env=environment(tree) | made,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == HERE[command], done.stdout + done.stderr
