@@ -52,8 +52,8 @@ browser: $(READY) ## the report in a headless Chromium (as root where Debian's m
 live: $(READY) tools ## the tests on real parts (as root)
 	@$(PYTEST) tests/live
 
-bench: $(READY) tools ## what the policy pack costs: ratios within one run, as Markdown (some minutes)
-	@$(VENV)/bin/python -m bench.policies
+bench: $(READY) tools ## measure, and write docs/performance.md (many minutes; as root)
+	@$(VENV)/bin/python -m bench $(PARTS)
 
 tools: $(READY) ## get Pulumi and its plugins: installed, published, or built (some minutes, once)
 	@$(LAB) tools

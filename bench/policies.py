@@ -1,27 +1,22 @@
 """What the policy pack costs: previews with and without it in one run, and the proof alone.
 
-`python -m bench.policies [preview] [proof]` prints Markdown with ratios. Owns the measuring. What a reader
-would get wrong: the proof alone is timed without the program, whose resources are made before the clock
-starts.
+Each function yields lines of Markdown. What a reader would get wrong: the proof alone is timed without the
+program, whose resources are made before the clock starts.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
+from bench.project import project
 from bench.sites import keys
 from lab import toolchain
-from lab.__main__ import PASSPHRASE
 from policies import program
 from policies.declared import Declared
 from policies.graph.site import Graph
@@ -35,24 +30,18 @@ PROOFS = (100, 1000, 10_000)
 PREVIEW_LIMIT, PROOF_LIMIT = 1.25, 5.0
 
 
-def main() -> None:
-    """Measure what is asked for, or everything."""
-    wanted = set(sys.argv[1:]) or {"preview", "proof"}
-    for name, lines in (("preview", previews), ("proof", proofs)):
-        if name in wanted:
-            for line in lines():
-                print(line, flush=True)
-            print()
-
-
 def previews() -> Iterator[str]:
     """Preview with the pack against preview without it."""
+    yield "## Previews with the policy pack"
+    yield ""
     yield f"| services | without | with the pack | ratio (limit {PREVIEW_LIMIT}) |"
     yield "|---|---|---|---|"
     toolchain.ensure(lambda _: None)
     for services, runs in PREVIEWS.items():
         with tempfile.TemporaryDirectory() as folder:
-            environment = _project(Path(folder), services)
+            config = {f"homelab-network:{key}": value for key, value in keys(services).items()}
+            nothing = {"certificate": os.devnull, "key": os.devnull}
+            environment = project(Path(folder), config | {"homelab-network:tls": nothing})
             plain, packed = [], []
             for _ in range(runs):
                 plain.append(_preview(Path(folder), environment))
@@ -63,6 +52,8 @@ def previews() -> Iterator[str]:
 
 def proofs() -> Iterator[str]:
     """The proof alone: facts, reachability and every rule over the whole stack."""
+    yield "## The proof alone"
+    yield ""
     yield f"| services | resources | proof (limit {PROOF_LIMIT} s) | per service | against the row above |"
     yield "|---|---|---|---|---|"
     before = None
@@ -91,33 +82,6 @@ def proofs() -> Iterator[str]:
         before = took
 
 
-def _project(folder: Path, services: int) -> dict[str, str]:
-    """Copy the project with a stack of so many services; the environment to run Pulumi in."""
-    for part in ("__main__.py", "components", "topology", "policies", "Pulumi.yaml", "Pulumi.dev.yaml"):
-        source = program.PROJECT / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / part)
-    (folder / ".venv").symlink_to(program.PROJECT / ".venv")
-    file = folder / "Pulumi.dev.yaml"
-    stack = yaml.safe_load(file.read_text(encoding="utf-8"))
-    stack["config"] |= {f"homelab-network:{key}": value for key, value in keys(services).items()}
-    stack["config"]["homelab-network:tls"] = {"certificate": os.devnull, "key": os.devnull}
-    file.write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
-    (folder / "state").mkdir()
-    environment = dict(os.environ) | toolchain.environment()
-    environment |= {
-        "PULUMI_BACKEND_URL": f"file://{folder}/state",
-        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-        "PROXMOX_VE_API_TOKEN": "root@pam!bench=00000000-0000-0000-0000-000000000000",
-    }
-    subprocess.run(
-        ["pulumi", "stack", "init", "dev"], cwd=folder, env=environment, check=True, capture_output=True
-    )
-    return environment
-
-
 def _preview(folder: Path, environment: dict[str, str], *words: str) -> float:
     """Seconds that one preview takes."""
     started = time.perf_counter()
@@ -132,7 +96,3 @@ def _preview(folder: Path, environment: dict[str, str], *words: str) -> float:
     if done.returncode:
         raise SystemExit(f"preview failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    main()

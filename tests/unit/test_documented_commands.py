@@ -81,7 +81,7 @@ ELSEWHERE = {
 
 NOT_RUN = {
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
-    "make bench": "it takes minutes",
+    "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Command -> why no test can."""
 

@@ -1,0 +1,61 @@
+"""`python -m bench [lab] [preview] [proof]`: measure, and write the tables of docs/performance.md.
+
+Owns the document; parts that are not measured stay as they are. What a reader would get wrong: seconds are
+those of one machine on one day. Ratios within one run are what can be compared.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from bench import policies, up
+from lab.errors import LabError
+from policies.program import PROJECT
+
+DOCUMENT = PROJECT / "docs" / "performance.md"
+HEAD = """# Performance
+
+Written by `make bench`. Each part is measured within one run: its ratios can be compared, its seconds can't.
+"""
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "lab": up.lab,
+    "preview": policies.previews,
+    "proof": policies.proofs,
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Measure what is asked for, or everything; returns 2 for what can't be measured."""
+    if unknown := [word for word in words if word not in PARTS]:
+        print(f"bench: {unknown[0]} can't be measured; name some of {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else HEAD
+    for name in words or PARTS:
+        try:
+            lines = list(PARTS[name]())
+        except LabError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+        print("\n".join(lines))
+        text = replaced(text, name, f"{_machine()}\n\n" + "\n".join(lines))
+        DOCUMENT.write_text(text, encoding="utf-8")
+    return 0
+
+
+def replaced(text: str, name: str, body: str) -> str:
+    """Put a part's lines between its marks, at the end where it has none yet."""
+    part = f"<!-- {name} -->\n{body.strip()}\n<!-- /{name} -->\n"
+    marks = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->\n", re.DOTALL)
+    return marks.sub(lambda _: part, text) if marks.search(text) else f"{text}\n{part}"
+
+
+def _machine() -> str:
+    return f"Measured on {os.cpu_count()} cores, {platform.freedesktop_os_release()['PRETTY_NAME']}."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

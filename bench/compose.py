@@ -1,0 +1,111 @@
+"""A compose file of a stack's Docker resources, so that both tools make the same things.
+
+Owns the translation of the properties that `components.container` and `components.docker_networks` set; any
+other one is a KeyError, because a comparison of different containers is none. What a reader would get wrong:
+compose has no uploads, so files are mounted, which spares it the copying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from policies.resources import Resource
+
+_PLAIN = {
+    "cgroupParent": "cgroup_parent",
+    "command": "command",
+    "image": "image",
+    "name": "container_name",
+    "readOnly": "read_only",
+    "restart": "restart",
+    "securityOpts": "security_opt",
+    "user": "user",
+}
+"""Properties that compose knows by another name alone."""
+_TRANSLATED = {
+    *("capabilities", "envs", "healthcheck", "logDriver", "logOpts", "memory", "memorySwap"),
+    *("networksAdvanced", "ports", "tmpfs", "uploads", "volumes"),
+}
+_DEFAULTS = {"networkMode", "wait", "waitTimeout"}
+"""Properties that say what compose does anyway, or that the bench does for it."""
+
+
+def compose(resources: Iterable[Resource], folder: Path) -> dict[str, Any]:
+    """Return the compose file; what containers are given as files is written below the folder."""
+    made: dict[str, dict[str, Any]] = {"services": {}, "networks": {}, "volumes": {}}
+    for each in resources:
+        match each.type:
+            case "docker:index/container:Container":
+                made["services"][each.name] = _escaped(_service(each.inputs, folder / each.name))
+            case "docker:index/network:Network":
+                made["networks"][each.inputs["name"]] = _network(each.inputs)
+            case "docker:index/volume:Volume":
+                made["volumes"][each.inputs["name"]] = {"name": each.inputs["name"]}
+    return made
+
+
+def _service(inputs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    if unknown := inputs.keys() - _PLAIN.keys() - _TRANSLATED - _DEFAULTS:
+        raise KeyError(*unknown)
+    service = {_PLAIN[key]: value for key, value in inputs.items() if key in _PLAIN}
+    if health := inputs.get("healthcheck"):
+        service["healthcheck"] = {
+            "test": health["tests"],
+            "start_period": health["startPeriod"],
+            "interval": health["interval"],
+            "timeout": health["timeout"],
+            "retries": int(health["retries"]),
+        }
+    return service | {
+        "cap_drop": inputs["capabilities"]["drops"],
+        "environment": inputs.get("envs") or [],
+        "logging": {"driver": inputs["logDriver"], "options": inputs["logOpts"]},
+        "mem_limit": f"{inputs['memory']:.0f}m",
+        "memswap_limit": f"{inputs['memorySwap']:.0f}m",
+        "networks": {
+            leg["name"]: {"ipv4_address": leg["ipv4Address"]} if leg.get("ipv4Address") else {}
+            for leg in inputs["networksAdvanced"]
+        },
+        "ports": [
+            f"{port['ip']}:{port['external']:.0f}:{port['internal']:.0f}/{port['protocol']}"
+            for port in inputs.get("ports") or ()
+        ],
+        "tmpfs": [f"{path}:{options}" for path, options in inputs["tmpfs"].items()],
+        "volumes": [
+            *(_mounted(upload, folder) for upload in inputs.get("uploads") or ()),
+            *(_volume(volume) for volume in inputs.get("volumes") or ()),
+        ],
+    }
+
+
+def _mounted(upload: Mapping[str, str], folder: Path) -> str:
+    file = folder / upload["file"].lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(upload["content"], encoding="utf-8")
+    return f"{file}:{upload['file']}:ro"
+
+
+def _volume(volume: Mapping[str, Any]) -> str:
+    source = volume.get("volumeName") or volume["hostPath"]
+    return f"{source}:{volume['containerPath']}:{'ro' if volume.get('readOnly') else 'rw'}"
+
+
+def _network(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": inputs["name"],
+        "driver": inputs["driver"],
+        "internal": inputs.get("internal", False),
+        "driver_opts": inputs["options"],
+        "ipam": {"config": [dict(each) for each in inputs["ipamConfigs"]]},
+    }
+
+
+def _escaped(value: Any) -> Any:
+    """Double each `$`, which compose would take for a variable."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return {key: _escaped(each) for key, each in value.items()} if isinstance(value, dict) else value

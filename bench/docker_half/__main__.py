@@ -1,0 +1,12 @@
+"""The Docker half of the site alone, for the bench: the containers that `docker compose` makes beside it."""
+
+from components.docker_networks import DockerNetworks, DockerNetworksArgs
+from components.docker_services import DockerServices, DockerServicesArgs
+from components.ingress import Ingress, IngressArgs
+from components.settings import topology
+
+site = topology()
+
+networks = DockerNetworks("networks", DockerNetworksArgs(topology=site))
+DockerServices("services", DockerServicesArgs(topology=site, networks=networks.names))
+Ingress("ingress", IngressArgs(topology=site, networks=networks.names))

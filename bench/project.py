@@ -1,0 +1,49 @@
+"""A copy of the project in a folder of its own, with a program, a stack file and a state for one measurement.
+
+Owns the copy and the environment to run Pulumi in. It measures nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import toolchain
+from lab.__main__ import PASSPHRASE
+from policies import program
+
+_PARTS = ("components", "topology", "policies", "Pulumi.yaml")
+
+
+def project(
+    folder: Path, config: Mapping[str, Any], main: Path = program.PROJECT / "__main__.py"
+) -> dict[str, str]:
+    """Copy the project with the dev stack's file, changed by `config`, and another program if need be."""
+    for part in _PARTS:
+        source = program.PROJECT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+    shutil.copy(main, folder / "__main__.py")
+    (folder / ".venv").symlink_to(program.PROJECT / ".venv")
+    stack = yaml.safe_load((program.PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    stack["config"] |= config
+    (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
+    (folder / "state").mkdir()
+    environment = dict(os.environ) | toolchain.environment()
+    environment |= {
+        "PULUMI_BACKEND_URL": f"file://{folder}/state",
+        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+        "PROXMOX_VE_API_TOKEN": "root@pam!bench=00000000-0000-0000-0000-000000000000",
+    }
+    subprocess.run(
+        ["pulumi", "stack", "init", "dev"], cwd=folder, env=environment, check=True, capture_output=True
+    )
+    return environment

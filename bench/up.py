@@ -1,0 +1,220 @@
+"""The whole lab under the clock: `up` against compose, a preview that finds nothing, the probe; and memory.
+
+Each function yields lines of Markdown. Owns what is measured on a running lab, which it brings up and takes
+down. What a reader would get wrong: compose returns before its containers are healthy and Pulumi does not, so
+compose's clock runs until they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.compose import compose
+from bench.measure import Run, best, measured
+from bench.project import project
+from lab import apt, paths
+from lab.__main__ import down, environment, up
+from lab.stack import Stack
+from policies import program
+
+UP_LIMIT, NO_CHANGE_LIMIT = 1.3, 2.0
+"""Times compose's; seconds."""
+ROUNDS, PREVIEWS = 2, 3
+_UNATTENDED = ("--stack", "dev", "--non-interactive", "--suppress-outputs")
+_UP = ("pulumi", "up", "--yes", *_UNATTENDED)
+_PREVIEW = ("pulumi", "preview", *_UNATTENDED)
+_PACK = ("--policy-pack", "policies")
+_STARTING = "docker ps --quiet --filter label=com.docker.compose.project=bench --filter health="
+_IMPORTS = "import pulumi, pulumi_command, pulumi_docker, pulumi_proxmoxve"
+_EMPTY = "import pulumi\n"
+
+
+def lab() -> Iterator[str]:
+    """Everything that needs the lab, in one run of it."""
+    if Stack(name="dev", environment=_selected()).deployment().get("resources"):
+        raise SystemExit("bench: stack dev is up; run `make down` first")
+    try:
+        if up("dev"):
+            raise SystemExit("bench: the lab did not come up")
+        yield from _no_change()
+        yield from _verify()
+        if Stack(name="dev", environment=environment("dev")).destroy():
+            raise SystemExit("bench: the stack did not go")
+        yield from _against_compose()
+    finally:
+        down("dev")
+
+
+def _selected() -> Mapping[str, str]:
+    """Return the dev stack's environment; the stack is made in the backend where it is not."""
+    (paths.STATE / ".pulumi").mkdir(parents=True, exist_ok=True)
+    own = environment("dev")
+    Stack(name="dev", environment=own).select()
+    return own
+
+
+def _no_change() -> Iterator[str]:
+    own = dict(os.environ) | environment("dev")
+
+    def fastest(words: Sequence[str], cwd: Path = paths.PROJECT) -> Run:
+        return best([measured(words, cwd, own) for _ in range(PREVIEWS)])
+
+    plain = fastest([*_PREVIEW, "--expect-no-changes"])
+    pack = fastest([*_PREVIEW, "--expect-no-changes", *_PACK])
+    refresh = fastest([*_PREVIEW, "--expect-no-changes", "--refresh", *_PACK])
+    imports = fastest([sys.executable, "-c", _IMPORTS])
+    with tempfile.TemporaryDirectory() as folder:
+        main = Path(folder) / "empty.py"
+        main.write_text(_EMPTY, encoding="utf-8")
+        (Path(folder) / "project").mkdir()
+        its = project(Path(folder) / "project", {}, main)
+        empty = best([measured(_PREVIEW, Path(folder) / "project", its) for _ in range(PREVIEWS)])
+    yield "## A preview that finds nothing to do"
+    yield ""
+    yield f"The whole dev stack, just created; the fastest of {PREVIEWS}. {_target(plain, NO_CHANGE_LIMIT)}"
+    yield ""
+    yield "| what | time | peak memory |"
+    yield "|---|---|---|"
+    for what, run in (
+        ("`pulumi preview --expect-no-changes`", plain),
+        ("with `--policy-pack policies`", pack),
+        ("with `--refresh` as well, which asks both hosts for every resource", refresh),
+        ("for comparison: `pulumi preview` of an empty program", empty),
+        ("for comparison: Python importing Pulumi and the three providers", imports),
+    ):
+        yield f"| {what} | {run.seconds:.2f} s | {run.memory:.0f} MiB |"
+    yield ""
+    rest = plain.seconds - empty.seconds - imports.seconds
+    yield (
+        f"Of the {plain.seconds:.2f} s, engine and Python's start take {empty.seconds:.2f} s, the providers' "
+        f"Python packages about {imports.seconds:.2f} s; the other {rest:.2f} s are the plugins' start and "
+        f"{_resources()} resources. The pack adds {pack.seconds - plain.seconds:.2f} s."
+    )
+    yield ""
+
+
+def _target(run: Run, limit: float) -> str:
+    return f"Target: {limit:g} s; {'met' if run.seconds <= limit else 'missed'}."
+
+
+def _resources() -> int:
+    return len(Stack(name="dev", environment=environment("dev")).deployment()["resources"])
+
+
+def _verify() -> Iterator[str]:
+    own = dict(os.environ) | environment("dev")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "verify.json"
+        run = measured([sys.executable, "-m", "verify", "--json", str(file)], paths.PROJECT, own)
+        cells = len(json.loads(file.read_text(encoding="utf-8"))["cells"])
+    yield "## The live probe"
+    yield ""
+    yield "| `make verify` | cells | time | a cell | peak memory |"
+    yield "|---|---|---|---|---|"
+    each = f"{1000 * run.seconds / cells:.1f} ms"
+    yield f"| dev stack | {cells:,} | {run.seconds:.1f} s | {each} | {run.memory:.0f} MiB |"
+    yield ""
+    yield "A denial takes 2 s of waiting; sources ask at the same time."
+    yield ""
+
+
+def _against_compose() -> Iterator[str]:
+    words, version = _compose()
+    created: list[Run] = []
+    whole: list[Run] = []
+    composed: list[Run] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "project"
+        folder.mkdir()
+        its = project(folder, _config(), Path(__file__).with_name("docker_half") / "__main__.py")
+        its |= {key: value for key, value in environment("dev").items() if key == "DOCKER_HOST"}
+        file = Path(name) / "compose.json"
+        made = program.resources(_read(folder), program=folder)
+        file.write_text(json.dumps(compose(made, Path(name) / "files")), encoding="utf-8")
+        composing = [*words, "--file", str(file), "--project-name", "bench"]
+        for _ in range(ROUNDS):
+            for runs, more in ((created, ["--skip-preview"]), (whole, [])):
+                runs.append(measured([*_UP, *more], folder, its))
+                measured(["pulumi", "destroy", "--yes", *_UNATTENDED], folder, its)
+            composed.append(_compose_up(composing, Path(name), its))
+            measured([*composing, "down", "--volumes"], Path(name), its)
+    base, creation, with_preview = best(composed), best(created), best(whole)
+    ratio = creation.seconds / base.seconds
+    kinds = [each.type for each in made]
+    yield "## `up` of the Docker half against compose"
+    yield ""
+    yield (
+        f"{kinds.count('docker:index/container:Container')} containers, "
+        f"{kinds.count('docker:index/network:Network')} networks and "
+        f"{kinds.count('docker:index/volume:Volume')} volumes, the same for both, until every container is "
+        f"healthy; the fastest of {ROUNDS}. Compose: {version}. "
+        f"Target: {UP_LIMIT} times compose; {'met' if ratio <= UP_LIMIT else 'missed'}."
+    )
+    yield ""
+    yield "| what | time | against compose | peak memory |"
+    yield "|---|---|---|---|"
+    for what, run in (
+        ("compose, `up --detach`, then healthy", base),
+        ("`pulumi up --skip-preview`", creation),
+        ("`pulumi up`, which previews first", with_preview),
+    ):
+        against = f"{run.seconds / base.seconds:.2f}"
+        yield f"| {what} | {run.seconds:.2f} s | {against} | {run.memory:.0f} MiB |"
+    yield ""
+    yield (
+        "Docker asks a new container for its health after 5 s, which is the floor for both. Pulumi copies "
+        "files into each container where compose mounts them, and starts engine, Python and plugin first."
+    )
+    yield ""
+
+
+def _config() -> dict[str, Any]:
+    """Return what the Docker half needs of the configuration, without a secret of anyone's."""
+    pair = {name: str(paths.STATE / "tls" / f"ingress.{end}") for name, end in _TLS.items()}
+    return {
+        "homelab-network:tls": pair,
+        "grafana:adminPassword": "bench",
+        "traefik:users": f"admin:$2b$10${'x' * 53}",
+    }
+
+
+_TLS = {"certificate": "crt", "key": "key"}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    stack: dict[str, Any] = yaml.safe_load((folder / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    return dict(stack["config"])
+
+
+def _compose() -> tuple[list[str], str]:
+    """Return compose's command and version: the plugin where it is, else Debian's, installed if need be."""
+    words = ["docker", "compose"]
+    if subprocess.run([*words, "version"], check=False, capture_output=True).returncode:
+        apt.install("bench", {"docker-compose": "docker-compose"}, print)
+        words = [shutil.which("docker-compose") or "docker-compose"]
+    said = subprocess.run([*words, "version", "--short"], check=True, capture_output=True, text=True)
+    return words, said.stdout.strip()
+
+
+def _compose_up(words: Sequence[str], folder: Path, own: Mapping[str, str]) -> Run:
+    script = (
+        f'{shlex.join([*words, "up", "--detach"])}; while [ -n "$({_STARTING}starting)" ]; do sleep 0.1; done'
+    )
+    run = measured(["bash", "-euc", script], folder, own)
+    sick = subprocess.run(
+        ["bash", "-c", f"{_STARTING}unhealthy"], env=own, check=True, capture_output=True, text=True
+    )
+    if sick.stdout:
+        raise SystemExit("bench: compose's containers are not healthy")
+    return run

@@ -1,0 +1,72 @@
+"""The bench's own parts: what compose is told, what is measured of a command, where tables are written."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import HEAD, main, replaced
+from bench.compose import compose
+from bench.measure import measured
+from policies.resources import Resource
+from tests.policies.sound import sound
+
+
+def test_compose_is_told_of_every_docker_resource(tmp_path: Path) -> None:
+    """Each container, network and volume of the stack is in the compose file, and each upload is a mount."""
+    resources = sound().resources
+    made = compose(resources, tmp_path)
+    for section, kind in (("services", "container"), ("networks", "network"), ("volumes", "volume")):
+        wanted = {r.inputs["name"] for r in resources if r.type == f"docker:index/{kind}:{kind.title()}"}
+        assert wanted
+        assert set(made[section]) == wanted
+    containers = [r for r in resources if r.type == "docker:index/container:Container"]
+    for each in containers:
+        service = made["services"][each.name]
+        assert set(service["networks"]) == {leg["name"] for leg in each.inputs["networksAdvanced"]}
+        for upload in each.inputs.get("uploads") or ():
+            (mount,) = (m for m in service["volumes"] if m.endswith(f":{upload['file']}:ro"))
+            assert Path(mount.partition(":")[0]).read_text(encoding="utf-8") == upload["content"]
+
+
+def loki(**inputs: object) -> Resource:
+    """Loki's container, changed."""
+    (found,) = (r for r in sound().resources if r.type.endswith("Container") and r.name == "loki")
+    return replace(found, inputs={**found.inputs, **inputs})
+
+
+def test_compose_refuses_what_it_can_not_say(tmp_path: Path) -> None:
+    """A property that has no translation ends the comparison instead of weakening it."""
+    with pytest.raises(KeyError, match="sysctls"):
+        compose([loki(sysctls={})], tmp_path)
+
+
+def test_a_variable_is_none_for_compose(tmp_path: Path) -> None:
+    """Dollar signs reach the container as they are."""
+    assert compose([loki(command=["$HOME"])], tmp_path)["services"]["loki"]["command"] == ["$$HOME"]
+
+
+def test_memory_is_that_of_everything_a_command_starts(tmp_path: Path) -> None:
+    """A child's pages count, and a command that fails ends the bench with its words."""
+    hold = "import time; held = bytearray(100 * 2**20); held[::4096] = b'x' * 25600; time.sleep(1)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}], check=True)"
+    run = measured([sys.executable, "-c", child], tmp_path, {})
+    assert run.memory > 100
+    assert run.seconds > 1
+    with pytest.raises(SystemExit, match="no such thing"):
+        measured([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path, {})
+
+
+def test_a_part_replaces_its_own_lines_alone() -> None:
+    """Measuring one part leaves the others of docs/performance.md as they were."""
+    text = replaced(replaced(HEAD, "one", "1"), "two", "2")
+    again = replaced(text, "one", "3")
+    assert again == text.replace("\n1\n", "\n3\n")
+    assert again.count("<!-- one -->") == 1
+
+
+def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong name ends with 2 and says the right ones."""
+    assert main(["nosuch"]) == 2
+    assert capsys.readouterr().err == "bench: nosuch can't be measured; name some of lab, preview, proof\n"
