@@ -1,4 +1,4 @@
-"""`python -m bench [lab] [preview] [proof]`: measure, and write the tables of docs/performance.md.
+"""`python -m bench [up] [site] [preview] [proof]`: measure, and write the tables of docs/performance.md.
 
 Owns the document; parts that are not measured stay as they are. What a reader would get wrong: seconds are
 those of one machine on one day. Ratios within one run are what can be compared.
@@ -22,7 +22,8 @@ HEAD = """# Performance
 Written by `make bench`. Each part is measured within one run: its ratios can be compared, its seconds can't.
 """
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "lab": up.lab,
+    "up": up.docker_half,
+    "site": up.site,
     "preview": policies.previews,
     "proof": policies.proofs,
 }

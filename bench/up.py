@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,33 @@ _UP = ("pulumi", "up", "--yes", *_UNATTENDED)
 _PREVIEW = ("pulumi", "preview", *_UNATTENDED)
 _PACK = ("--policy-pack", "policies")
 _STARTING = "docker ps --quiet --filter label=com.docker.compose.project=bench --filter health="
-_IMPORTS = "import pulumi, pulumi_command, pulumi_docker, pulumi_proxmoxve"
 _EMPTY = "import pulumi\n"
+_PROVIDERS = f"{_EMPTY}import pulumi_command, pulumi_docker, pulumi_proxmoxve\n"
 
 
-def lab() -> Iterator[str]:
-    """Everything that needs the lab, in one run of it."""
+def site() -> Iterator[str]:
+    """Preview and probe of the whole dev stack."""
+    with _lab():
+        yield from _no_change()
+        yield from _verify()
+
+
+def docker_half() -> Iterator[str]:
+    """`up` of the Docker half, on the lab's hosts with nothing of the stack on them."""
+    with _lab():
+        if Stack(name="dev", environment=environment("dev")).destroy():
+            raise SystemExit("bench: the stack did not go")
+        yield from _against_compose()
+
+
+@contextmanager
+def _lab() -> Iterator[None]:
     if Stack(name="dev", environment=_selected()).deployment().get("resources"):
         raise SystemExit("bench: stack dev is up; run `make down` first")
     try:
         if up("dev"):
             raise SystemExit("bench: the lab did not come up")
-        yield from _no_change()
-        yield from _verify()
-        if Stack(name="dev", environment=environment("dev")).destroy():
-            raise SystemExit("bench: the stack did not go")
-        yield from _against_compose()
+        yield
     finally:
         down("dev")
 
@@ -73,13 +85,7 @@ def _no_change() -> Iterator[str]:
     plain = fastest([*_PREVIEW, "--expect-no-changes"])
     pack = fastest([*_PREVIEW, "--expect-no-changes", *_PACK])
     refresh = fastest([*_PREVIEW, "--expect-no-changes", "--refresh", *_PACK])
-    imports = fastest([sys.executable, "-c", _IMPORTS])
-    with tempfile.TemporaryDirectory() as folder:
-        main = Path(folder) / "empty.py"
-        main.write_text(_EMPTY, encoding="utf-8")
-        (Path(folder) / "project").mkdir()
-        its = project(Path(folder) / "project", {}, main)
-        empty = best([measured(_PREVIEW, Path(folder) / "project", its) for _ in range(PREVIEWS)])
+    empty, imports = _preview_of(_EMPTY), _preview_of(_PROVIDERS)
     yield "## A preview that finds nothing to do"
     yield ""
     yield f"The whole dev stack, just created; the fastest of {PREVIEWS}. {_target(plain, NO_CHANGE_LIMIT)}"
@@ -90,18 +96,27 @@ def _no_change() -> Iterator[str]:
         ("`pulumi preview --expect-no-changes`", plain),
         ("with `--policy-pack policies`", pack),
         ("with `--refresh` as well, which asks both hosts for every resource", refresh),
-        ("for comparison: `pulumi preview` of an empty program", empty),
-        ("for comparison: Python importing Pulumi and the three providers", imports),
+        ("for comparison: a program that does nothing", empty),
+        ("for comparison: a program that imports the three providers and does nothing", imports),
     ):
         yield f"| {what} | {run.seconds:.2f} s | {run.memory:.0f} MiB |"
     yield ""
-    rest = plain.seconds - empty.seconds - imports.seconds
     yield (
-        f"Of the {plain.seconds:.2f} s, engine and Python's start take {empty.seconds:.2f} s, the providers' "
-        f"Python packages about {imports.seconds:.2f} s; the other {rest:.2f} s are the plugins' start and "
-        f"{_resources()} resources. The pack adds {pack.seconds - plain.seconds:.2f} s."
+        f"What costs it: the start of engine and Python {empty.seconds:.2f} s, the providers' Python "
+        f"packages {imports.seconds - empty.seconds:.2f} s; the plugins and {_resources()} resources "
+        f"{plain.seconds - imports.seconds:.2f} s. The pack adds {pack.seconds - plain.seconds:.2f} s."
     )
     yield ""
+
+
+def _preview_of(text: str) -> Run:
+    """Preview a program that makes nothing."""
+    with tempfile.TemporaryDirectory() as name:
+        main, folder = Path(name) / "main.py", Path(name) / "project"
+        main.write_text(text, encoding="utf-8")
+        folder.mkdir()
+        its = project(folder, {}, main)
+        return best([measured(_PREVIEW, folder, its) for _ in range(PREVIEWS)])
 
 
 def _target(run: Run, limit: float) -> str:

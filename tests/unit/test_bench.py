@@ -69,4 +69,6 @@ def test_a_part_replaces_its_own_lines_alone() -> None:
 def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong name ends with 2 and says the right ones."""
     assert main(["nosuch"]) == 2
-    assert capsys.readouterr().err == "bench: nosuch can't be measured; name some of lab, preview, proof\n"
+    assert (
+        capsys.readouterr().err == "bench: nosuch can't be measured; name some of up, site, preview, proof\n"
+    )
