@@ -26,4 +26,5 @@ def commands(document: Path) -> set[str]:
     text = document.read_text(encoding="utf-8")
     fenced = [line for block in blocks(document, "sh") for line in block.splitlines()]
     inline = _INLINE.findall(_FENCE.sub("", text))
-    return {re.sub(r"\s+#.*", "", line).removeprefix(".venv/bin/") for line in (*fenced, *inline) if line}
+    words = [part for line in (*fenced, *inline) for part in re.sub(r"\s+#.*", "", line).split(" && ")]
+    return {word.removeprefix(".venv/bin/") for word in words if word and not word.startswith("cd ")}

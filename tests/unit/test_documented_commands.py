@@ -38,6 +38,7 @@ ELSEWHERE = {
     "make down": ("tests/live/test_site_2_again.py", 'make("down")'),
     "make preview": ("tests/live/test_preview.py", "make preview"),
     "make verify": ("tests/live/test_site_1_verify.py", 'make("verify")'),
+    "make drift": ("tests/live/test_site_1_drift.py", 'make("drift")'),
     "make test": (".ci/run", "make test"),
     "make lint unit": (".github/workflows/pull-request.yml", "lint unit preview"),
     "make lint unit preview": (".github/workflows/pull-request.yml", "lint unit preview"),
@@ -73,11 +74,19 @@ ELSEWHERE = {
         "tests/live/test_site_2_again.py",
         '"stack", "export", "--file", str(state)',
     ),
+    "pulumi preview --refresh --json": ("verify/drift.py", '"--refresh", "--json"'),
+    "pulumi stack init dev": ("tests/live/test_site_1_consumer.py", '"stack", "init", "dev"'),
+    "pulumi destroy": ("tests/live/test_site_1_consumer.py", '"destroy", "--yes", "--stack", "dev"'),
+    "pulumi stack rm --preserve-config dev": (
+        "tests/live/test_site_1_consumer.py",
+        '"stack", "rm", "--yes", "--preserve-config", "dev"',
+    ),
     "pulumi stack output --json": ("lab/stack.py", '"stack", "output", "--json"'),
+    "python -m verify.drift": ("tests/live/test_site_1_drift.py", '"-m", "verify.drift"'),
     "python -m verify --metrics": ("tests/live/test_site_1_watch.py", '("-m", "verify", "--metrics"'),
     "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
 }
-"""Command -> the file that runs it, and its words there; those of `lab/` are run by `make up`."""
+"""Command -> the file that runs it, and its words there; those of `lab/` are run by `make up`, of `verify/` by `make drift`."""
 
 NOT_RUN = {
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
