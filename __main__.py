@@ -17,14 +17,15 @@ site = topology()
 
 host = HostFirewall("host", HostFirewallArgs(topology=site))
 after_host = pulumi.ResourceOptions(depends_on=[host])
+kept = pulumi.ResourceOptions(protect=site.protect)  # children inherit it
 networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
 DockerServices("services", DockerServicesArgs(topology=site, networks=networks.names))
 Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
 VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))
 
-firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site))
+firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site), kept)
 bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))
-Guests("guests", GuestsArgs(topology=site, bridge=bridge.name, aliases=firewall.aliases))
+Guests("guests", GuestsArgs(topology=site, bridge=bridge.name, aliases=firewall.aliases), kept)
 
 for name, value in outputs(site).items():
     pulumi.export(name, value)

@@ -29,11 +29,15 @@ _HEALTHY_WITHIN = 120
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerServiceArgs:
-    """`networks` maps a network's name to this container's address there, or None for the engine's choice."""
+    """`networks` maps a network's name to this container's address there, or None for the engine's choice.
+
+    `protect` keeps its volumes from deletion, and lets them stay where they leave the stack.
+    """
 
     service: Container
     physical: str
     networks: Mapping[str, tuple[pulumi.Input[str], IPv4Address | None]]
+    protect: bool
     runtime: Runtime = field(default_factory=Runtime)
     published: tuple[Port, ...] = ()
     publish_on: IPv4Address | None = None
@@ -51,7 +55,12 @@ class ContainerService(pulumi.ComponentResource):
             path: docker.Volume(
                 f"{name}-{volume}",
                 name=f"{args.physical}-{volume}",
-                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    delete_before_replace=True,
+                    protect=args.protect,
+                    retain_on_delete=args.protect,
+                ),
             )
             for path, volume in runtime.data.items()
         }

@@ -40,6 +40,7 @@ class DockerServices(pulumi.ComponentResource):
                         physical=topology.physical(service.name),
                         networks={zone: (args.networks[zone], None) for zone in service.zones},
                         runtime=runtime(topology, service),
+                        protect=topology.protect,
                     ),
                     opts=pulumi.ResourceOptions(parent=self),
                 )

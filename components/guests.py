@@ -1,4 +1,8 @@
-"""Every guest with its security group."""
+"""Every guest with its security group.
+
+What a reader would get wrong: guests are protected from deletion where the stack is, but never retained; one
+that left the stack and ran on would do so without its firewall.
+"""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class Ingress(pulumi.ComponentResource):
                 runtime=runtime(topology, service),
                 published=topology.published,
                 publish_on=topology.docker.address,
+                protect=topology.protect,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -58,8 +58,14 @@ class Stack:
         return self._show("up", "--yes", *_PACK, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
-        """Remove every resource of the stack."""
+        """Remove every resource of the stack, or none: the engine stops only at the first protected one."""
         self._resume()
+        kept = [each for each in self.deployment().get("resources", []) if each.get("protect")]
+        if kept:
+            raise LabError(
+                f"stack {self.name}: {len(kept)} of its resources are protected; to lose their data too, set "
+                f"protect: false in Pulumi.{self.name}.yaml and run `make up` before"
+            )
         return self._show("destroy", "--yes")
 
     def outputs(self) -> dict[str, Any]:

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from policies import closed, containers, exceptions, flows, guests, ingress, networks, secrecy, targets
+from policies import (
+    closed,
+    containers,
+    exceptions,
+    flows,
+    guests,
+    ingress,
+    networks,
+    protection,
+    secrecy,
+    targets,
+)
 from policies.declared import Declared
 from policies.exceptions import Ledger
 from policies.graph.site import Graph
@@ -20,7 +31,7 @@ from policies.resources import Resource
 from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
 from topology.model import Exemption, Topology
 
-GROUPS = (closed, containers, networks, guests, ingress, targets, secrecy, flows, exceptions)
+GROUPS = (closed, containers, networks, guests, ingress, targets, secrecy, protection, flows, exceptions)
 """The modules that hold the rules, in the order of the table."""
 
 

@@ -54,7 +54,11 @@ class _Monitor(mocks.MockMonitor):
         urn = f"urn:pulumi:{self._stack}::{NAME}::{types}::{request.name}"
         self.kept.append(
             decode(
-                urn=urn, type=request.type, inputs=request.object, provider="mocked" if request.custom else ""
+                urn=urn,
+                type=request.type,
+                inputs=request.object,
+                provider="mocked" if request.custom else "",
+                protect=request.protect,
             )
         )
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=request.object)

@@ -50,6 +50,7 @@ class Resource:
     """`inputs` hold camelCase keys as the provider spells them.
 
     `provider` is the URN of the resource's provider; empty for a component, a name over its children.
+    `protect` is the one option of the engine's that the pack is told and that a rule needs.
     """
 
     urn: str
@@ -58,6 +59,7 @@ class Resource:
     inputs: Mapping[str, Any]
     secrets: frozenset[Trail] = frozenset()
     provider: str = ""
+    protect: bool = False
 
     @property
     def stack(self) -> str:
@@ -114,7 +116,14 @@ def _text(value: Any) -> Any:
     return value.string_value if isinstance(value, Value) else value
 
 
-def decode(*, urn: str, type: str, inputs: Struct | Mapping[str, Any], provider: str = "") -> Resource:  # noqa: A002
+def decode(
+    *,
+    urn: str,
+    type: str,  # noqa: A002
+    inputs: Struct | Mapping[str, Any],
+    provider: str = "",
+    protect: bool = False,
+) -> Resource:
     """Read a resource as the engine sends it (a Struct) or as a state file holds it (a mapping)."""
     decoder = _Decoder()
     plain = decoder.mapping(inputs.fields if isinstance(inputs, Struct) else inputs)
@@ -125,6 +134,7 @@ def decode(*, urn: str, type: str, inputs: Struct | Mapping[str, Any], provider:
         inputs=plain,
         secrets=frozenset(decoder.secrets),
         provider=provider,
+        protect=protect,
     )
 
 
@@ -143,6 +153,7 @@ def from_state(path: Path) -> list[Resource]:
                 type=resource["type"],
                 inputs=resource.get("inputs", {}),
                 provider=resource.get("provider", "").rpartition("::")[0],
+                protect=resource.get("protect", False),
             )
             for resource in resources
             if not resource.get("delete")

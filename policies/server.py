@@ -79,14 +79,7 @@ class Analyzer(AnalyzerServicer):
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Judge one resource by its inputs, before it is created."""
         topology = self._site(request.urn, context)
-        found = view(
-            decode(
-                urn=request.urn,
-                type=request.type,
-                inputs=request.properties,
-                provider=request.provider.urn if request.HasField("provider") else "",
-            )
-        )
+        found = _read_resource(request)
         findings = judge_resource(found, topology)
         self._seen[request.urn] = found, findings
         kept = conclude(findings, topology, _today(), rules={}).findings
@@ -103,14 +96,7 @@ class Analyzer(AnalyzerServicer):
                 found, findings = self._seen[resource.urn]
                 before += findings
             else:
-                found = view(
-                    decode(
-                        urn=resource.urn,
-                        type=resource.type,
-                        inputs=resource.properties,
-                        provider=resource.provider.urn if resource.HasField("provider") else "",
-                    )
-                )
+                found = _read_resource(resource)
                 late += judge_resource(found, topology)
             views.append(found)
         late += judge_stack(Graph(tuple(views), topology))
@@ -172,6 +158,19 @@ def _read(source: Callable[[], Topology], context: Any) -> Declared:
     except ConfigError as error:
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         raise
+
+
+def _read_resource(shown: Any) -> View[Any]:
+    """Read a resource as both calls show it."""
+    return view(
+        decode(
+            urn=shown.urn,
+            type=shown.type,
+            inputs=shown.properties,
+            provider=shown.provider.urn if shown.HasField("provider") else "",
+            protect=shown.options.protect,
+        )
+    )
 
 
 def _today() -> Any:

@@ -73,6 +73,7 @@ class Site:
 
     domain: str
     name_prefix: str
+    protect: bool
     hosts: Mapping[str, DockerHost | ProxmoxHost]
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
@@ -149,6 +150,7 @@ class Site:
             {
                 "domain": self.domain,
                 "name_prefix": self.name_prefix,
+                "protect": self.protect,
                 "docker": next(h for h in self.hosts.values() if isinstance(h, DockerHost)),
                 "proxmox": next(h for h in self.hosts.values() if isinstance(h, ProxmoxHost)),
                 "zones": self.zones,

@@ -45,7 +45,7 @@ __all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
 
 NAMESPACE: Final = "homelab-network"
 REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
-KEYS: Final = (*REQUIRED, "name-prefix", "exceptions", "assertions")
+KEYS: Final = (*REQUIRED, "name-prefix", "protect", "exceptions", "assertions")
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _ABSENT: Final = object()
@@ -56,6 +56,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "a prefix of names",
         "use at most 20 lower-case letters, digits and hyphens, a letter first",
     ),
+    "protect": ("true or false", "write true, or false for a stack whose data may go with it"),
     "name": ("a name", "use at most 63 lower-case letters, digits and single hyphens, a letter first"),
     "hosts": ("a mapping of hosts", "name one of kind docker and one of kind proxmox below it"),
     "zones": ("a mapping of zones", "write one below it like edge: {role: edge, prefix: 172.30.0.0/24}"),
@@ -209,6 +210,7 @@ class _Reader:
         return Site(
             domain=domain,
             name_prefix=self.key(Prefix, plain, "name-prefix") or "",
+            protect=self.key(bool, plain, "protect") is not False,
             hosts=self.entries(plain, "hosts", self.host),
             zones=self.entries(plain, "zones", partial(self.entry, Zone)),
             services=self.entries(plain, "services", partial(self.service, domain)),

@@ -365,6 +365,8 @@ class Topology(Value):
     domain: HostName
     name_prefix: Prefix = ""
     """Put before the physical names of containers, networks, volumes and VMs."""
+    protect: bool = True
+    """Whether volumes and guests are kept from deletion."""
     docker: DockerHost
     proxmox: ProxmoxHost
     zones: Mapping[str, Zone]

@@ -86,6 +86,7 @@ def configuration() -> Schema:
     keys: dict[str, Schema] = {
         "domain": _type(HostName),
         "name-prefix": _type(Prefix),
+        "protect": {"type": "boolean", "default": True},
         "hosts": _mapping(_either(_IS_PROXMOX, ProxmoxHost, DockerHost)),
         "zones": _mapping(_ref(Zone)),
         "services": _mapping(_either(_IS_GUEST, Guest, Container)),

@@ -180,6 +180,18 @@ def test_a_broken_flow_is_one_line_that_ends_in_its_trace(engine: Engine) -> Non
     assert line in findings(engine.preview().stdout)
 
 
+def test_protection_is_told_to_the_pack(engine: Engine) -> None:
+    """Data that the stack says is protected passes, and no longer once the program forgets it."""
+    engine.yaml("protect: false", "protect: true")
+    done = engine.preview()
+    assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
+    program = engine.folder / "__main__.py"
+    program.write_text(
+        program.read_text().replace("aliases=firewall.aliases), kept)", "aliases=firewall.aliases))")
+    )
+    assert "vaultwarden: can be deleted by any update" in findings(engine.preview().stdout)
+
+
 def test_what_nobody_knows_yet_is_a_violation(engine: Engine) -> None:
     """A network named by an id ends the preview, where stock packs let what they can't know pass."""
     engine.write_by_hand(

@@ -45,6 +45,7 @@ def topology(number: int) -> dict[str, Any]:
         ]
     if draw.random() < 0.3:
         config["hosts"]["docker-srv"]["trusted-proxies"] = ["10.10.1.5/32", "172.64.0.0/13"]
+    config["protect"] = draw.random() < 0.5
     draw.shuffle(flows)
     config["services"] = dict(draw.sample(list(services.items()), len(services)))
     return config

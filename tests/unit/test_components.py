@@ -247,3 +247,21 @@ def test_routes_are_the_declared_ones(dev: Recorder) -> None:
         "Host(`stirling-pdf.homelab.localhost`)": "http://10.10.20.12:8080",
         "Host(`vaultwarden.homelab.localhost`)": "http://10.10.30.11:80",
     }
+
+
+def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the stack protects its data, volumes outlive their removal from the stack, and no guest does."""
+    assert dev
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    register = pulumi.runtime.mocks.MockMonitor.RegisterResource
+
+    def noted(monitor: Any, request: Any) -> Any:
+        if request.custom and request.protect:
+            seen[request.retainOnDelete].add(request.type.rpartition(":")[2])
+        return register(monitor, request)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(pulumi.runtime.mocks.MockMonitor, "RegisterResource", noted)
+    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
+    config["homelab-network:tls"] = {"certificate": "/dev/null", "key": "/dev/null"}
+    build({**config, "homelab-network:protect": True, "grafana:adminPassword": "x", "traefik:users": "x"})
+    assert (seen[True], "VmLegacy" in seen[False]) == ({"Volume"}, True)

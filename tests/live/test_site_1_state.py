@@ -1,0 +1,145 @@
+"""What changes of the running stack keep: data, guests, and every denial while rules are replaced."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+import pytest
+
+from lab.__main__ import environment
+from lab.errors import LabError
+from lab.stack import Stack
+from tests.live.sabotage import NODE, TOPOLOGY, api, set_options
+from tests.live.site import PROJECT, Site, command, eventually, make
+from tests.live.window import watched
+from topology import host_rules
+from verify import namespaces
+
+PACK = ("--yes", "--skip-preview", "--policy-pack", "policies")
+HOST_PORT = 9997
+
+
+def updated(site: Site, folder: Path, *changes: tuple[str, str]) -> None:
+    """Update the stack by a changed copy of its file, judged by the pack."""
+    text = (PROJECT / "Pulumi.dev.yaml").read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "changed.yaml").write_text(text)
+    done = site.pulumi("up", *PACK, "--config-file", str(folder / "changed.yaml"))
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+# ----------------------------------------------------------------------------------------------- windows
+
+
+@pytest.fixture
+def stranger(site: Site) -> Iterator[list[str]]:
+    """Words that run a program as a newcomer on VLAN 20."""
+    assert site
+    namespaces.remove_all()
+    try:
+        namespaces.Made().on_leg("stranger", "trunk.20", IPv4Interface("10.10.20.250/24"), ())
+        yield ["ip", "netns", "exec", "verify-stranger"]
+    finally:
+        namespaces.remove_all()
+
+
+def opens(namespace: str, address: str, port: int) -> bool:
+    """Whether a connection comes about, asked once."""
+    words = f"import socket; socket.create_connection(('{address}', {port}), 2)"
+    return command("ip", "netns", "exec", namespace, sys.executable, "-c", words).returncode == 0
+
+
+def test_a_changed_flow_opens_no_window(site: Site, stranger: list[str], tmp_path: Path) -> None:
+    """While a guest's rules get one more and lose it again, a stranger on its VLAN never gets in."""
+    more = ("    - promtail -> loki", "    - stirling-pdf -> jellyfin:8096/tcp\n    - promtail -> loki")
+    with watched(stranger, "10.10.20.11", 8096) as changing:
+        updated(site, tmp_path, more)
+    eventually("the flow", lambda: opens("vm-202", "10.10.20.11", 8096))
+    with watched(stranger, "10.10.20.11", 8096) as back:
+        updated(site, tmp_path)
+    eventually("its end", lambda: not opens("vm-202", "10.10.20.11", 8096))
+    print(f"asked {changing.asked} times while a flow came, {back.asked} while it went")
+    assert (changing.opened, back.opened) == (0, 0)
+    assert min(changing.asked, back.asked) > 200
+
+
+def test_a_window_would_be_seen(site: Site, stranger: list[str]) -> None:
+    """The same questions find the port open where the guest's firewall is off for a moment."""
+    assert site
+    with watched(stranger, "10.10.20.11", 8096) as asked:
+        set_options(201, enable=0)
+        try:
+            assert _eventually_open(stranger)
+        finally:
+            set_options(201, enable=1)
+    assert asked.opened > 0
+
+
+def _eventually_open(stranger: list[str]) -> bool:
+    words = "import socket; socket.create_connection(('10.10.20.11', 8096), 2)"
+    return any(command(*stranger, sys.executable, "-c", words).returncode == 0 for _ in range(10))
+
+
+@pytest.fixture
+def backend(site: Site) -> Iterator[list[str]]:
+    """Words that run a program in Loki's network, with something that listens on Docker-SRV."""
+    pid = site.docker("inspect", "--format", "{{.State.Pid}}", "loki").strip()
+    with socket.create_server(("", HOST_PORT), backlog=512):
+        yield ["nsenter", f"--net=/proc/{pid}/ns/net"]
+
+
+def installed(rules: str) -> None:
+    """Put rules in force as the stack's own command does."""
+    subprocess.run(["sh", "-c", host_rules.INSTALL], input=rules, text=True, check=True)
+
+
+def test_new_host_rules_open_no_window(backend: list[str]) -> None:
+    """While Docker-SRV's rules are replaced a hundred times, a backend container never reaches it."""
+    gateway = str(TOPOLOGY.zones["backend"].gateway)
+    with watched(backend, gateway, HOST_PORT) as asked:
+        for _ in range(100):
+            installed(host_rules.rules(TOPOLOGY))
+    print(f"asked {asked.asked} times during 100 replacements")
+    assert (asked.opened, asked.asked > 20) == (0, True)
+
+
+def test_rules_in_two_steps_would_be_seen(backend: list[str]) -> None:
+    """The same questions find the port open where the old rules go before the new ones come."""
+    gateway = str(TOPOLOGY.zones["backend"].gateway)
+    with watched(backend, gateway, HOST_PORT) as asked:
+        for _ in range(100):
+            subprocess.run(["sh", "-c", host_rules.remove(TOPOLOGY)], check=True)
+            installed(host_rules.rules(TOPOLOGY))
+    assert asked.opened > 0
+
+
+# -------------------------------------------------------------------------------------------- protection
+
+
+def test_a_protected_stack_keeps_its_data(site: Site, tmp_path: Path) -> None:
+    """With `protect`, `make down` refuses as a whole; the engine alone leaves guest and rules in place."""
+    rules = f"{NODE}/301/firewall/rules"
+    updated(site, tmp_path, ("protect: false", "protect: true"))
+    try:
+        with pytest.raises(LabError, match="of its resources are protected"):
+            Stack(name="dev", environment=environment("dev")).destroy()
+        state = json.loads(site.pulumi("stack", "export").stdout)["deployment"]["resources"]
+        kinds = {each["type"].rpartition(":")[2]: each for each in state if each.get("protect")}
+        assert {"Volume", "VmLegacy", "GroupLegacy", "OptionsLegacy", "RulesLegacy"} <= kinds.keys()
+        assert all(e["retainOnDelete"] for e in state if e["type"].endswith(":Volume"))
+        (urn,) = (
+            e["urn"] for e in state if e["type"].endswith("VmLegacy") and e["urn"].endswith("vaultwarden")
+        )
+        done = site.pulumi("destroy", "--yes", "--target", urn, "--target-dependents")
+        assert (done.returncode != 0, "is protected" in done.stdout) == (True, True), done.stdout[-3000:]
+        assert len(api("GET", rules)) == 1
+        assert api("GET", f"{NODE}/301/firewall/options")["enable"] == 1
+    finally:
+        updated(site, tmp_path)
+    assert make("verify").returncode == 0
