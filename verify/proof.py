@@ -47,7 +47,7 @@ def compared(
     findings: Iterable[Finding], proof: Reachability, topology: Topology
 ) -> tuple[list[Finding], int]:
     """Say who is the odd one in what disagrees, add what only the proof sees, and count the pairs."""
-    found, ways = list(findings), _ways(proof, topology)
+    found, possible = list(findings), ways(proof, topology)
     by_pair: defaultdict[Pair, list[Finding]] = defaultdict(list)
     for finding in found:
         if pair := _pair(finding, proof, topology):
@@ -55,7 +55,7 @@ def compared(
     strange: dict[int, Finding] = {}
     added: list[Finding] = []
     for pair, cells in by_pair.items():
-        way = ways.get(pair)
+        way = possible.get(pair)
         who = _odd(cells, proved=way is not None)
         wrong = [cell for cell in cells if cell.verdict is Verdict.DISAGREES]
         strange |= {id(cell): replace(cell, odd=who or _LIVE) for cell in wrong}
@@ -65,7 +65,7 @@ def compared(
     return [*(strange.get(id(finding), finding) for finding in found), *added], len(by_pair)
 
 
-def _ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
+def ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
     """Every connection that packets can make. By a published port they reach Docker-SRV; what the ingress
     passes on is a connection of its own, and is judged by its pages.
     """

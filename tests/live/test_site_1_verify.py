@@ -14,7 +14,7 @@ from lab import engine
 from lab.daemon import Process
 from tests.live.sabotage import ROUNDS, TOPOLOGY
 from tests.live.site import PROJECT, Site, command, eventually, make
-from verify import host
+from verify import foothold, host
 
 AT_MOST_SECONDS = 60
 
@@ -61,6 +61,14 @@ def test_backend_reaches_no_service_of_the_host(sound: dict[str, Any], service: 
     cells = [c for c in sound["cells"] if (c["source"], c["destination"]) == (service, "docker-srv")]
     assert {c["what"].rpartition(":")[2] for c in cells} == {"80/tcp", "443/tcp", "*/tcp"}
     assert {(c["expected"], c["verdict"]) for c in cells} == {("DENIED", "agrees")}
+
+
+def test_a_foothold_connects_to_what_the_docs_say(sound: dict[str, Any], tmp_path: Path) -> None:
+    """What each container's network opened in the run is the table in docs/hardening.md, line by line."""
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(sound))
+    seen = list(foothold.table(PROJECT / "Pulumi.dev.yaml", file))
+    assert "\n".join(seen) in (PROJECT / "docs" / "hardening.md").read_text(), "\n".join(seen)
 
 
 @pytest.mark.parametrize("service", [*TOPOLOGY.services])

@@ -1,0 +1,72 @@
+"""What a shell in a container gains: the docs have the proof's table, and a live run makes the same form."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from policies.program import PROJECT
+from verify import foothold
+
+DEV = PROJECT / "Pulumi.dev.yaml"
+
+
+def cell(source: str, what: str, got: str = "ALLOWED", where: str = "there") -> dict[str, str]:
+    """A cell of a run, as far as the table reads it."""
+    to = what.partition(":")[0]
+    return {"source": source, "destination": to, "what": f"{source} -> {what}", "got": got, "where": where}
+
+
+def test_the_table_in_the_docs_is_current() -> None:
+    """docs/hardening.md holds what the command writes."""
+    text = (PROJECT / "docs" / "hardening.md").read_text(encoding="utf-8")
+    assert "\n".join(foothold.table(DEV)) in text
+
+
+def test_the_backend_is_behind_no_foothold_in_the_ingress() -> None:
+    """A shell in the ingress reaches its routes and the frontend, and holds its key and the logins."""
+    (line,) = (line for line in foothold.table(DEV) if line.startswith("| traefik "))
+    assert [name for name in ("loki", "prometheus:", "cadvisor", "node-exporter") if name in line] == []
+    assert line.endswith("| `/etc/traefik/tls/key.pem`, `/etc/traefik/users` |")
+
+
+def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
+    """Only what opened counts: no denial, no page, no echo; where any port opens, none is told singly."""
+    cells = [
+        cell("traefik", "site-1:80/tcp"),
+        cell("traefik", "loki:3100/tcp", "DENIED"),
+        cell("traefik", "grafana:3000/tcp"),
+        cell("traefik", "grafana:*/tcp"),
+        cell("traefik", "https, a page", where=""),
+        cell("traefik", "site-2:icmp"),
+    ]
+    run = tmp_path / "run.json"
+    run.write_text(json.dumps({"cells": cells}))
+    lines = list(foothold.table(DEV, run))
+    assert next(line for line in lines if line.startswith("| traefik ")).startswith(
+        "| traefik | grafana:*, site-1:80/tcp | "
+    )
+    assert "| loki | nobody | no secret |" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--run", "missing.json"], "missing.json: No such file or directory; name a run"),
+        (["--run", "other.json"], "other.json: is no run as JSON; name one"),
+        (["--stack", "nobody"], "Pulumi.nobody.yaml: cannot be read"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mistake ends with exit code 2 and a line that names it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text("[]")
+    assert foothold.main(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.startswith(said), err.count("\n")) == ("", True, 1)

@@ -1,0 +1,111 @@
+"""What somebody gains who runs a shell in a container: where it connects to, which secrets its files hold.
+
+Owns one table, made from the proof or from a run of the live probe: `python -m verify.foothold [--stack NAME]
+[--run FILE]`. Secrets are told by their path, never by value. What a reader would get wrong: a port that the
+probe opened for itself counts, since neighbours on one Docker network reach each other on every port.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from policies import program
+from policies.declared import Declared
+from policies.graph.docker import Container
+from policies.graph.site import Graph
+from policies.graph.view import view
+from policies.secrecy import is_secret
+from topology.config import ConfigError, from_file
+from topology.model import Topology
+from verify.driver import ProbeError
+from verify.expect import ICMP, OTHER, Expected, label
+from verify.proof import ways
+
+Opened = set[tuple[str, str, str]]
+"""Source, destination and port; `*` for any port."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the table; exit status 2 where there is nothing to make it from."""
+    parser = argparse.ArgumentParser(
+        prog="python -m verify.foothold", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    parser.add_argument("--run", type=Path, metavar="FILE", help="JSON of a live run, instead of the proof")
+    given = parser.parse_args(words)
+    try:
+        print("\n".join(table(program.PROJECT / f"Pulumi.{given.stack}.yaml", given.run)))
+    except (ConfigError, ProbeError, pulumi.RunError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def table(file: Path, run: Path | None = None) -> Iterator[str]:
+    """Each container of a stack file as a line of Markdown; raises ConfigError, RunError or ProbeError."""
+    topology = from_file(file)
+    graph = Graph(tuple(map(view, program.of_stack_file(file))), Declared.of(topology))
+    opened = of_run(run) if run else of_proof(graph, topology)
+    yield "| a shell in | connects to | its files hold |"
+    yield "|---|---|---|"
+    for name in sorted(each.name for each in topology.containers):
+        ends = ", ".join(_ends({(to, port) for source, to, port in opened if source == name}))
+        held = ", ".join(f"`{path}`" for path in secrets(graph, topology.physical(name)))
+        yield f"| {name} | {ends or 'nobody'} | {held or 'no secret'} |"
+
+
+def of_proof(graph: Graph, topology: Topology) -> Opened:
+    """What the proof says that packets can open."""
+    return {
+        (source, to, str(port or OTHER))
+        for source, to, port in ways(graph.reachability, topology)
+        if source != to
+    }
+
+
+def of_run(file: Path) -> Opened:
+    """What a live run saw open; raises ProbeError for a file that is none."""
+    try:
+        cells: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        opened = {
+            (cell["source"], cell["destination"], cell["what"].rpartition(":")[2])
+            for cell in cells
+            if cell["where"] and cell["got"] == Expected.ALLOWED
+        }
+    except OSError as error:
+        raise ProbeError(f"{file}: {error.strerror}; name a run that `make verify` wrote") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ProbeError(f"{file}: is no run as JSON; name one that `make verify` wrote") from None
+    return {
+        (source, to, OTHER if port == label(OTHER) else port) for source, to, port in opened if port != ICMP
+    }
+
+
+def secrets(graph: Graph, physical: str) -> list[str]:
+    """Paths of the files in a container whose content is a Pulumi secret."""
+    return sorted(
+        upload.file
+        for each in graph.of(Container)
+        if each.inputs.name == physical
+        for index, upload in enumerate(each.inputs.uploads)
+        if is_secret(each, ("uploads", index))
+    )
+
+
+def _ends(found: set[tuple[str, str]]) -> Iterator[str]:
+    """Destinations with their ports; where any port opens, the single ones say nothing more."""
+    anywhere = {name for name, port in found if port == OTHER}
+    for name, port in sorted(found):
+        if port == OTHER or name not in anywhere:
+            yield f"{name}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
