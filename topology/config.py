@@ -30,6 +30,7 @@ from topology.model import (
     Container,
     DockerHost,
     Exemption,
+    Flag,
     Flow,
     Guest,
     HostName,
@@ -210,7 +211,7 @@ class _Reader:
         return Site(
             domain=domain,
             name_prefix=self.key(Prefix, plain, "name-prefix") or "",
-            protect=self.key(bool, plain, "protect") is not False,
+            protect=self.key(Flag, plain, "protect") is not False,
             hosts=self.entries(plain, "hosts", self.host),
             zones=self.entries(plain, "zones", partial(self.entry, Zone)),
             services=self.entries(plain, "services", partial(self.service, domain)),

@@ -59,6 +59,13 @@ def _day(value: object) -> object:
 Day = Annotated[date, BeforeValidator(_day)]
 """A date; the engine hands an unquoted YAML one over as midnight."""
 
+Flag = Annotated[
+    bool,
+    BeforeValidator(lambda value: value == "true" if value in ("true", "false") else value),
+    WithJsonSchema({"enum": [True, False, "true", "false"]}),
+]
+"""True or false, also as text: `pulumi config set` quotes every scalar of the file that it writes."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -365,7 +372,7 @@ class Topology(Value):
     domain: HostName
     name_prefix: Prefix = ""
     """Put before the physical names of containers, networks, volumes and VMs."""
-    protect: bool = True
+    protect: Flag = True
     """Whether volumes and guests are kept from deletion."""
     docker: DockerHost
     proxmox: ProxmoxHost

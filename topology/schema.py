@@ -23,6 +23,7 @@ from topology.model import (
     Container,
     DockerHost,
     Exemption,
+    Flag,
     Flow,
     Guest,
     HostName,
@@ -86,7 +87,7 @@ def configuration() -> Schema:
     keys: dict[str, Schema] = {
         "domain": _type(HostName),
         "name-prefix": _type(Prefix),
-        "protect": {"type": "boolean", "default": True},
+        "protect": {**_type(Flag), "default": True},
         "hosts": _mapping(_either(_IS_PROXMOX, ProxmoxHost, DockerHost)),
         "zones": _mapping(_ref(Zone)),
         "services": _mapping(_either(_IS_GUEST, Guest, Container)),

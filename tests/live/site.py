@@ -191,3 +191,16 @@ class Site:
             seconds=seconds,
             environment=self.environment,
         )
+
+
+def updated(site: Site, folder: Path, *changes: tuple[str, str]) -> None:
+    """Update the stack by a changed copy of its file, judged by the pack."""
+    text = (PROJECT / "Pulumi.dev.yaml").read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    file = folder / "changed.yaml"
+    file.write_text(text)
+    judged = ("--yes", "--skip-preview", "--policy-pack", "policies")
+    done = site.pulumi("up", *judged, "--config-file", str(file))
+    assert done.returncode == 0, done.stdout[-4000:]

@@ -14,24 +14,12 @@ from lab.__main__ import environment
 from lab.errors import LabError
 from lab.stack import Stack
 from tests.live.sabotage import NODE, TOPOLOGY, api, set_options
-from tests.live.site import PROJECT, Site, command, eventually, make
+from tests.live.site import Site, command, eventually, make, updated
 from tests.live.window import watched
 from topology import host_rules
 from verify import namespaces
 
-PACK = ("--yes", "--skip-preview", "--policy-pack", "policies")
 HOST_PORT = 9997
-
-
-def updated(site: Site, folder: Path, *changes: tuple[str, str]) -> None:
-    """Update the stack by a changed copy of its file, judged by the pack."""
-    text = (PROJECT / "Pulumi.dev.yaml").read_text()
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    (folder / "changed.yaml").write_text(text)
-    done = site.pulumi("up", *PACK, "--config-file", str(folder / "changed.yaml"))
-    assert done.returncode == 0, done.stdout[-4000:]
 
 
 # ----------------------------------------------------------------------------------------------- windows

@@ -161,6 +161,14 @@ class TestDevStack:
         assert (site.proxmox.name, site.proxmox.template) == ("proxmox-srv", 9000)
         assert site.tls.key == "$HOMELAB_STATE/tls/ingress.key"
 
+    @pytest.mark.parametrize(
+        ("written", "read"), [(True, True), (False, False), ("true", True), ("false", False)]
+    )
+    def test_protection_is_read_as_pulumi_writes_it(self, written: object, read: bool) -> None:
+        """`pulumi config set` quotes every scalar of the file; absent, data is protected."""
+        changes = ({"protect": written}, {"protect": "<gone>"})
+        assert [load(changed(change)).protect for change in changes] == [read, True]
+
     def test_engine_and_file_agree(self, site: Topology) -> None:
         """The engine's flat JSON map makes the same site as the file, whatever else is in it."""
         assert from_pulumi_json({**flat(dev()), "proxmoxve:endpoint": "x", "docker:zones": "[]"}) == site

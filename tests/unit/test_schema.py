@@ -62,6 +62,7 @@ def test_every_stack_file_fits(file: Path) -> None:
     "change",
     [
         {"name-prefix": "lab-", "protect": True},
+        {"protect": "false"},
         {"services.grafana.host": "g.example", "services.jellyfin.memory": 4096},
         {"services.loki.app": None, "services.loki.image": "grafana/loki:3.6.3"},
         {"services.jellyfin.ports[+]": "53/udp", "hosts.proxmox-srv.ports": [8006, "22", "9/udp"]},
