@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lab.__main__ import PASSPHRASE
 from policies.judge import judge
 from policies.program import PROJECT
 from policies.resources import from_state
+from tests.live.canary import files, sightings
 from tests.policies import rejected
 from tests.policies.sound import CANARY, TODAY, Stack, sound
 from topology.config import from_file
@@ -296,6 +298,39 @@ def test_an_exported_state_is_judged_alike(engine: Engine, change: Callable[[Sta
     expected = judge(from_state(file), from_file(engine.folder / "Pulumi.dev.yaml"), TODAY)
     assert done.returncode != 0
     assert findings(done.stdout) == {finding.message for finding in expected.findings}, done.stdout
+
+
+SLOTS = {
+    slot: f"{CANARY}-{number}"
+    for number, slot in enumerate(
+        ("grafana:adminPassword", "traefik:users", "ssh:privateKey", "proxmoxve:apiToken")
+    )
+}
+"""Every secret of a stack file, each with a canary of its own; the ingress's key is the fixture's."""
+
+
+def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
+    """Planted in each secret slot, it is in no output of a preview, no file that one leaves, no report."""
+    there = "{address: docker-srv.lan, host-key: ssh-ed25519 AAAA}"
+    engine.yaml("      trunk: trunk\n", f"      trunk: trunk\n      ssh: {there}\n")
+    for slot, secret in SLOTS.items():
+        assert engine.run("config", "set", "--secret", slot, secret, "--stack", "dev").returncode == 0
+    shown = {" ".join(words): engine.preview(*words).stdout for words in ((), ("--diff",), ("--json",))}
+    assert "command:remote:Command" in shown["--diff"]
+    report = [sys.executable, "-m", "report", str(engine.folder / "Pulumi.dev.yaml")]
+    html = engine.folder.parent / "report.html"
+    assert subprocess.run([*report, "--output", str(html)], cwd=PROJECT, check=False).returncode == 0
+    left = [engine.folder.parent / "state", *(engine.folder / part for part in ("topology", "components"))]
+    shown |= files(left) | {each.name: each.read_text() for each in (engine.folder / "Pulumi.dev.yaml", html)}
+    assert sightings(SLOTS | {"key": CANARY}, shown) == []
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_a_canary_in_the_wrong_place_is_found(engine: Engine, slot: str) -> None:
+    """The same search finds one that was set in plain text."""
+    assert engine.run("config", "set", "--plaintext", slot, SLOTS[slot], "--stack", "dev").returncode == 0
+    shown = {"stack file": (engine.folder / "Pulumi.dev.yaml").read_text()}
+    assert sightings(SLOTS, shown) == [("stack file", slot)]
 
 
 def test_no_secret_is_ever_shown(engine: Engine) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lab import paths
-from tests.live.site import Site, command
+from lab import paths, proxmox
+from tests.live.canary import files, sightings
+from tests.live.sabotage import TOPOLOGY
+from tests.live.site import PROJECT, Site, command, eventually
 
 CONTAINERS = [
     "traefik",
@@ -65,35 +68,70 @@ def test_the_engine_copies_nothing_into_a_read_only_root(site: Site, tmp_path: P
     assert "read-only" in done.stdout
 
 
-def test_secrets_are_in_no_output(site: Site) -> None:
-    """Passwords and keys are in their files alone: in no inspection, log, state, output or message."""
+@pytest.fixture
+def secrets(site: Site) -> dict[str, str]:
+    """What every secret slot of the running stack holds."""
     key = (paths.STATE / "tls/ingress.key").read_text().splitlines()[1]
     users = site.pulumi("config", "get", "traefik:users").stdout.strip()
-    secrets = {"grafana": site.password(), "users": users.partition(":")[2], "key": key}
-    shown = {
-        "inspect": site.docker("inspect", *CONTAINERS),
+    return {
+        "grafana": site.password(),
+        "users": users.partition(":")[2],
+        "key": key,
+        "token": proxmox.token().partition("=")[2],
+    }
+
+
+def shown_by(site: Site, *names: str) -> dict[str, str]:
+    """What the engine, Docker and the process table show of containers."""
+    return {
+        "inspect": site.docker("inspect", *names),
         "logs": "".join(
-            command("docker", "logs", name, environment=site.environment).stdout for name in CONTAINERS
+            command("docker", "logs", name, environment=site.environment).stdout for name in names
         ),
+        "arguments": subprocess.run(["ps", "axe"], capture_output=True, text=True, check=True).stdout,
+    }
+
+
+def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path: Path) -> None:
+    """Passwords, keys and tokens are in their files alone: in no inspection, log, state or report."""
+    report = tmp_path / "report.html"
+    assert command(sys.executable, "-m", "report", "Pulumi.dev.yaml", "--output", str(report)).returncode == 0
+    shown = {
+        **shown_by(site, *CONTAINERS),
         "state": site.pulumi("stack", "export").stdout,
         "outputs": site.pulumi("stack", "output", "--json", "--show-secrets").stdout,
         "history": site.pulumi("stack", "history", "--json").stdout,
+        "preview": site.pulumi("preview", "--diff", "--policy-pack", "policies").stdout,
         "up": site.said,
-        "arguments": subprocess.run(["ps", "axe"], capture_output=True, text=True, check=True).stdout,
+        "report": report.read_text(),
+        "verify": (PROJECT / "verify-dev.json").read_text(),
+        **files([paths.STATE / ".pulumi", Path(TOPOLOGY.docker.metrics)]),
+        **{
+            str(log): log.read_text(errors="replace") for log in paths.RUN.rglob("*log") if log.stat().st_size
+        },
     }
-    shown |= {
-        str(file): file.read_text(errors="replace")
-        for file in (paths.STATE / ".pulumi").rglob("*")
-        if file.is_file() and file.stat().st_size
-    }
-    assert all(shown.values())
-    assert [
-        (where, what) for where, text in shown.items() for what, it in secrets.items() if it in text
-    ] == []
-    files = {
+    assert sightings(secrets, shown) == []
+    held = {
         "grafana": ("grafana", "/etc/grafana/admin-password"),
         "users": ("traefik", "/etc/traefik/users"),
         "key": ("traefik", "/etc/traefik/tls/key.pem"),
     }
-    for what, (name, file) in files.items():
-        assert secrets[what] in site.docker("exec", name, "cat", file)
+    for what, (name, file) in held.items():
+        shown = {"file": site.docker("exec", name, "cat", file)}
+        assert sightings({what: secrets[what]}, shown) == [("file", what)]
+
+
+def test_a_secret_in_the_wrong_place_is_found(site: Site, secrets: dict[str, str]) -> None:
+    """The same search finds each secret that a stray container has as label, as argument and in its log."""
+    name, image = "stray", str(TOPOLOGY.services["prometheus-ui"].image)  # type: ignore[union-attr]
+    text = " ".join(secrets.values())
+    words = ("--name", name, "--network", "none", "--label", f"password={text}", "--entrypoint", "sh")
+    site.docker("run", "--detach", *words, image, "-c", f"echo '{text}'; sleep 60; :")
+    try:
+        eventually("its log", lambda: site.docker("logs", name))
+        found = sightings(secrets, shown_by(site, name))
+    finally:
+        site.docker("rm", "--force", name)
+    assert sorted(found) == sorted(
+        (where, what) for where in ("inspect", "logs", "arguments") for what in secrets
+    )
