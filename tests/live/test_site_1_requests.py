@@ -1,0 +1,98 @@
+"""What clients of untouched services notice while a service comes and another goes."""
+
+import ssl
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from lab import tls
+from tests.live.site import DOMAIN, Site, eventually, updated
+
+REQUESTS = 10_000
+PER_SECOND = 80
+"""Below the ingress's own limit for one client, which is 100."""
+AT_ONCE = 16
+OUTAGE_SECONDS = 10
+"""What the README says at most; the ingress is replaced, since its routes are files."""
+UNTOUCHED = ["grafana", "site-1", "site-2", "jellyfin", "vaultwarden"]
+WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
+CHANGES = (
+    ("    stirling-pdf: {zone: apps, vm: 202, address: 10.10.20.12, ports: [8080]}\n", WIKI),
+    ("    - traefik -> stirling-pdf:8080/tcp\n", "    - traefik -> wiki:3000/tcp\n"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request: when it began and ended, in seconds of the run, and its status or its error's name."""
+
+    began: float
+    ended: float
+    answer: str
+
+
+class Client:
+    """Asks the untouched services in turn, at a steady pace and over connections that are kept."""
+
+    def __init__(self) -> None:
+        context = ssl.create_default_context(cafile=str(tls.bundle()))
+        self._pools = {
+            host: urllib3.HTTPSConnectionPool(
+                "127.0.0.1",
+                443,
+                ssl_context=context,
+                server_hostname=f"{host}.{DOMAIN}",
+                assert_hostname=f"{host}.{DOMAIN}",
+                maxsize=AT_ONCE,
+                timeout=5,
+                retries=False,
+            )
+            for host in UNTOUCHED
+        }
+        self._start = time.monotonic()
+
+    def ask(self, place: int, host: str) -> Asked:
+        """Wait for the request's turn, and ask."""
+        time.sleep(max(0, self._start + place / PER_SECOND - time.monotonic()))
+        began = time.monotonic() - self._start
+        try:
+            found = self._pools[host].request(
+                "GET", "/", headers={"Host": f"{host}.{DOMAIN}"}, redirect=False
+            )
+            answer = str(found.status)
+        except urllib3.exceptions.HTTPError as error:
+            answer = type(error).__name__
+        return Asked(began=began, ended=time.monotonic() - self._start, answer=answer)
+
+    def run(self) -> list[Asked]:
+        """Every request, in order."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return list(threads.map(self.ask, range(REQUESTS), islice(cycle(UNTOUCHED), REQUESTS)))
+
+
+@pytest.mark.timeout(900)
+def test_untouched_services_miss_one_short_moment(site: Site, tmp_path: Path) -> None:
+    """Of 10,000 requests all succeed but for one gap, while the ingress is replaced."""
+    asked: list[Asked] = []
+    client = threading.Thread(target=lambda: asked.extend(Client().run()))
+    client.start()
+    try:
+        updated(site, tmp_path, *CHANGES)
+        eventually("the new service", lambda: site.get("wiki").status == 200)
+        assert site.get("stirling-pdf").status == 404
+    finally:
+        client.join(300)
+        updated(site, tmp_path)
+    failed = [each for each in asked if each.answer not in {"200", "302"}]
+    gap = max(e.ended for e in failed) - min(e.began for e in failed) if failed else 0
+    print(f"{len(asked)} requests in {asked[-1].ended:.0f} s, {len(failed)} failed within {gap:.1f} s")
+    print(Counter(each.answer for each in asked))
+    assert (len(asked), gap < OUTAGE_SECONDS) == (REQUESTS, True), failed
+    assert len(failed) < OUTAGE_SECONDS * PER_SECOND
