@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.__main__ import serves
 from topology import checks, config, model
 from topology.config import ConfigError, from_file, from_pulumi_json, load
 from topology.model import Container, Guest, Topology
@@ -497,3 +498,10 @@ class TestDocument:
             model.Assertion,
         )
         assert rows == {*config.KEYS, "kind", *(key for kind in kinds for key in config._keys(kind))}
+
+
+def test_what_the_lab_serves_goes_with_it() -> None:
+    """`make down` takes the data of each stack that the lab serves away, so none of them protects it."""
+    served = [file for file in PROJECT.glob("Pulumi.*.yaml") if serves(file.name.split(".")[1])]
+    assert [file.name for file in served if from_file(file).protect] == []
+    assert len(served) >= 2
