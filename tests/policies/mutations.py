@@ -189,6 +189,15 @@ def _whole(kind: str, resource: Resource) -> Iterator[Mutation]:
         names=names,
         apply=lambda stack: stack.remove(kind, resource.name),
     )
+    if kind in {"volume", "vm", "group", "ipset", "options", "rules", "datacenter"}:
+        yield Mutation(
+            operator="unprotect",
+            kind=kind,
+            resource=resource.name,
+            path="",
+            names=names,
+            apply=lambda stack: stack.protect((kind, resource.name)),
+        )
     if kind != "command":
         yield Mutation(
             operator="add twin of",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from ipaddress import IPv4Network
 from typing import Any
@@ -1688,15 +1688,6 @@ def an_exception_to_no_rule(stack: Stack) -> None:
     "datacenter: can be deleted by any update",
 )
 def protection_that_does_not_reach_the_data(stack: Stack) -> None:
-    declared = load(stack.config)
-    stack.topology = declared.model_copy(update={"protect": True})
-    bare = {
-        ("volume", "loki-data"),
-        ("vm", "vaultwarden"),
-        ("rules", "vaultwarden"),
-        ("datacenter", "datacenter"),
-    }
-    stack.resources = [
-        replace(each, protect=not any(each.type == KINDS[kind] and each.name == name for kind, name in bare))
-        for each in stack.resources
-    ]
+    stack.protect(
+        ("volume", "loki-data"), ("vm", "vaultwarden"), ("rules", "vaultwarden"), ("datacenter", "datacenter")
+    )

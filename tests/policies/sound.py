@@ -118,6 +118,12 @@ class Stack:
         old = self.get(kind, name)
         self.resources[self.resources.index(old)] = replace(old, provider=provider)
 
+    def protect(self, *but: tuple[str, str]) -> None:
+        """Declare that data is protected, and protect every resource but some, by kind and name."""
+        self.topology = load({**self.config, "protect": True})
+        bare = {(KINDS[kind], name) for kind, name in but}
+        self.resources = [replace(r, protect=(r.type, r.name) not in bare) for r in self.resources]
+
     def judge(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
         """What the pack says."""
         return judge(self.resources, self.topology or load(self.config), TODAY, rules)
