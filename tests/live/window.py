@@ -18,32 +18,35 @@ import json, select, socket, sys, time
 address, port, limit = sys.argv[1], int(sys.argv[2]), time.monotonic() + 120
 asked = opened = 0
 waiting, poll = {}, select.poll()
-poll.register(0, select.POLLHUP | select.POLLIN)
+poll.register(0, select.POLLIN)
+
+def listen(until):
+    global limit, opened
+    while (left := until - time.monotonic()) > 0:
+        for number, _ in poll.poll(left * 1000):
+            poll.unregister(number)
+            if number == 0:
+                limit = 0
+                continue
+            one, _ = waiting.pop(number)
+            opened += one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+            one.close()
+
 print("ready", flush=True)
 while time.monotonic() < limit:
+    for number, (one, since) in list(waiting.items()):
+        if time.monotonic() - since > 1.5:
+            poll.unregister(number)
+            del waiting[number]
+            one.close()
     one = socket.socket()
     one.setblocking(False)
     one.connect_ex((address, port))
     waiting[one.fileno()] = one, time.monotonic()
     poll.register(one, select.POLLOUT)
     asked += 1
-    until = time.monotonic() + 0.02
-    while (left := until - time.monotonic()) > 0:
-        for number, _ in poll.poll(left * 1000):
-            if number == 0:
-                limit = 0
-                break
-            poll.unregister(number)
-            one, _ = waiting.pop(number)
-            opened += one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-            one.close()
-        if not limit:
-            break
-    for number, (one, since) in list(waiting.items()):
-        if time.monotonic() - since > 1.5:
-            poll.unregister(number)
-            del waiting[number]
-            one.close()
+    listen(time.monotonic() + 0.02)
+listen(time.monotonic() + 0.2)
 print(json.dumps({"asked": asked, "opened": opened}))
 """
 
