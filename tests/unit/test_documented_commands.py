@@ -86,7 +86,7 @@ ELSEWHERE = {
     "python -m verify --metrics": ("tests/live/test_site_1_watch.py", '("-m", "verify", "--metrics"'),
     "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
 }
-"""Command -> the file that runs it, and its words there; those of `lab/` are run by `make up`, of `verify/` by `make drift`."""
+"""Command -> the file that runs it, and its words there; `make up` runs those of `lab/`."""
 
 NOT_RUN = {
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
