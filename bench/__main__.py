@@ -34,7 +34,6 @@ def main(words: Sequence[str]) -> int:
     if unknown := [word for word in words if word not in PARTS]:
         print(f"bench: {unknown[0]} can't be measured; name some of {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else HEAD
     for name in words or PARTS:
         try:
             lines = list(PARTS[name]())
@@ -42,6 +41,7 @@ def main(words: Sequence[str]) -> int:
             print(f"bench: {error}", file=sys.stderr)
             return 1
         print("\n".join(lines))
+        text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else HEAD
         text = replaced(text, name, f"{_machine()}\n\n" + "\n".join(lines))
         DOCUMENT.write_text(text, encoding="utf-8")
     return 0
