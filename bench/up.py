@@ -24,10 +24,11 @@ import yaml
 from bench.compose import compose
 from bench.measure import Run, best, measured
 from bench.project import project
-from lab import apt, paths
-from lab.__main__ import down, environment, up
+from lab import apt, paths, tls, toolchain
+from lab.__main__ import down, environment, lab_up, report, stack_file, up
 from lab.stack import Stack
 from policies import program
+from topology.config import from_file
 
 UP_LIMIT, NO_CHANGE_LIMIT = 1.3, 2.0
 """Times compose's; seconds."""
@@ -44,6 +45,8 @@ _PROVIDERS = f"{_EMPTY}import pulumi_command, pulumi_docker, pulumi_proxmoxve\n"
 def site() -> Iterator[str]:
     """Preview and probe of the whole dev stack."""
     with _lab():
+        if up("dev"):
+            raise SystemExit("bench: the lab did not come up")
         yield from _no_change()
         yield from _verify()
 
@@ -51,18 +54,16 @@ def site() -> Iterator[str]:
 def docker_half() -> Iterator[str]:
     """`up` of the Docker half, on the lab's hosts with nothing of the stack on them."""
     with _lab():
-        if Stack(name="dev", environment=environment("dev")).destroy():
-            raise SystemExit("bench: the stack did not go")
+        lab_up(from_file(stack_file("dev")))
         yield from _against_compose()
 
 
 @contextmanager
 def _lab() -> Iterator[None]:
+    toolchain.ensure(report)
     if Stack(name="dev", environment=_selected()).deployment().get("resources"):
         raise SystemExit("bench: stack dev is up; run `make down` first")
     try:
-        if up("dev"):
-            raise SystemExit("bench: the lab did not come up")
         yield
     finally:
         down("dev")
@@ -196,15 +197,12 @@ def _against_compose() -> Iterator[str]:
 
 def _config() -> dict[str, Any]:
     """Return what the Docker half needs of the configuration, without a secret of anyone's."""
-    pair = {name: str(paths.STATE / "tls" / f"ingress.{end}") for name, end in _TLS.items()}
+    certificate, key = tls.leaf("bench", ["localhost"])
     return {
-        "homelab-network:tls": pair,
+        "homelab-network:tls": {"certificate": str(certificate), "key": str(key)},
         "grafana:adminPassword": "bench",
         "traefik:users": f"admin:$2b$10${'x' * 53}",
     }
-
-
-_TLS = {"certificate": "crt", "key": "key"}
 
 
 def _read(folder: Path) -> dict[str, Any]:

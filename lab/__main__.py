@@ -109,7 +109,7 @@ def up(stack: str) -> int:
     toolchain.ensure(report)
     if serves(stack):
         _need_the_lab(stack)
-        _lab_up(topology)
+        lab_up(topology)
     selected = _selected(stack)
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
@@ -162,8 +162,8 @@ def _certificates(topology: Topology) -> None:
     tls.leaf(Path(topology.tls.certificate).stem, names)
 
 
-def _lab_up(topology: Topology) -> None:
-    """Start the lab and bring its images."""
+def lab_up(topology: Topology) -> None:
+    """Start the lab's hosts and bring the images, with nothing of the stack on them."""
     images.ensure(_hosts_up(topology), report)
 
 
