@@ -74,6 +74,11 @@ ELSEWHERE = {
         "tests/live/test_site_2_again.py",
         '"stack", "export", "--file", str(state)',
     ),
+    "pulumi preview --expect-no-changes": (
+        "tests/live/test_site_2_again.py",
+        '"preview", "--expect-no-changes"',
+    ),
+    "pulumi up --skip-preview": ("tests/live/test_site_2_again.py", '"up", "--yes", "--skip-preview"'),
     "pulumi preview --refresh --json": ("verify/drift.py", '"--refresh", "--json"'),
     "pulumi stack init dev": ("tests/live/test_site_1_consumer.py", '"stack", "init", "dev"'),
     "pulumi destroy": ("tests/live/test_site_1_consumer.py", '"destroy", "--yes", "--stack", "dev"'),
