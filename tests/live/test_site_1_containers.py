@@ -88,7 +88,7 @@ def shown_by(site: Site, *names: str) -> dict[str, str]:
         "logs": "".join(
             command("docker", "logs", name, environment=site.environment).stdout for name in names
         ),
-        "arguments": subprocess.run(["ps", "axe"], capture_output=True, text=True, check=True).stdout,
+        "arguments": subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout,
     }
 
 

@@ -75,9 +75,12 @@ def _eventually_open(stranger: list[str]) -> bool:
 
 
 @pytest.fixture
-def backend(site: Site) -> Iterator[list[str]]:
-    """Words that run a program in Loki's network, with something that listens on Docker-SRV."""
-    pid = site.docker("inspect", "--format", "{{.State.Pid}}", "loki").strip()
+def ingress(site: Site) -> Iterator[list[str]]:
+    """Words that run a program in the ingress's network, with something that listens on Docker-SRV.
+
+    Of all containers it alone is kept from its host by these rules and nothing else.
+    """
+    pid = site.docker("inspect", "--format", "{{.State.Pid}}", "traefik").strip()
     with socket.create_server(("", HOST_PORT), backlog=512):
         yield ["nsenter", f"--net=/proc/{pid}/ns/net"]
 
@@ -87,20 +90,20 @@ def installed(rules: str) -> None:
     subprocess.run(["sh", "-c", host_rules.INSTALL], input=rules, text=True, check=True)
 
 
-def test_new_host_rules_open_no_window(backend: list[str]) -> None:
-    """While Docker-SRV's rules are replaced a hundred times, a backend container never reaches it."""
-    gateway = str(TOPOLOGY.zones["backend"].gateway)
-    with watched(backend, gateway, HOST_PORT) as asked:
+def test_new_host_rules_open_no_window(ingress: list[str]) -> None:
+    """While Docker-SRV's rules are replaced a hundred times, the ingress never reaches it."""
+    gateway = str(TOPOLOGY.zones["edge"].gateway)
+    with watched(ingress, gateway, HOST_PORT) as asked:
         for _ in range(100):
             installed(host_rules.rules(TOPOLOGY))
     print(f"asked {asked.asked} times during 100 replacements")
     assert (asked.opened, asked.asked > 20) == (0, True)
 
 
-def test_rules_in_two_steps_would_be_seen(backend: list[str]) -> None:
+def test_rules_in_two_steps_would_be_seen(ingress: list[str]) -> None:
     """The same questions find the port open where the old rules go before the new ones come."""
-    gateway = str(TOPOLOGY.zones["backend"].gateway)
-    with watched(backend, gateway, HOST_PORT) as asked:
+    gateway = str(TOPOLOGY.zones["edge"].gateway)
+    with watched(ingress, gateway, HOST_PORT) as asked:
         for _ in range(100):
             subprocess.run(["sh", "-c", host_rules.remove(TOPOLOGY)], check=True)
             installed(host_rules.rules(TOPOLOGY))
