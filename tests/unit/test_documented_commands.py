@@ -29,6 +29,7 @@ HERE = {
     "python -m policies.command review main Pulumi.dev.yaml": 0,
     "python -m policies.command rules": 0,
     "python -m report Pulumi.dev.yaml": 0,
+    "python -m verify.foothold": 0,
     "python -m report --mermaid Pulumi.dev.yaml": 0,
 }
 """Commands that are quick and need nothing -> their exit status; what `explain` is asked is denied."""
@@ -90,6 +91,7 @@ ELSEWHERE = {
     "python -m verify.foothold": ("tests/unit/test_foothold.py", "foothold.main("),
     "python -m verify.drift": ("tests/live/test_site_1_drift.py", '"-m", "verify.drift"'),
     "python -m verify --metrics": ("tests/live/test_site_1_watch.py", '("-m", "verify", "--metrics"'),
+    "python -m pytest -s tests/live/test_site_1_requests.py": ("Makefile", "$(PYTEST) tests/live"),
     "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
 }
 """Command -> the file that runs it, and its words there; `make up` runs those of `lab/`."""
@@ -109,6 +111,7 @@ NOT_RUN = {
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m policies.command judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
+    "make down STACK=home": "as above; tests/live/test_site_1_state.py has the lab's stack refuse the same",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""
