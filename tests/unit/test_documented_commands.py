@@ -111,7 +111,6 @@ NOT_RUN = {
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m policies.command judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
-    "make down STACK=home": "as above; tests/live/test_site_1_state.py has the lab's stack refuse the same",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""
