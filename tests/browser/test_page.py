@@ -137,7 +137,8 @@ def test_the_matrix_is_one_tab_stop(browser: Page, pages: dict[str, Path]) -> No
 def test_a_touch_opens_a_cell(browser: Page, pages: dict[str, Path]) -> None:
     """On a phone the names of the sources stay while the matrix scrolls, and a tap tells the trace."""
     browser.open(pages["broken"], *SIZES["phone"])
-    cell = "document.querySelectorAll('tbody tr')[2].cells[13]"
+    column = "[...document.querySelectorAll('thead th')].findIndex(each => each.innerText == 'jellyfin')"
+    cell = f"document.querySelectorAll('tbody tr')[2].cells[{column}]"
     browser.run(f"{cell}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
     assert browser.run("document.querySelector('.grid').scrollLeft") > 0
     assert 0 <= browser.run("document.querySelectorAll('tbody th')[2].getBoundingClientRect().x") < 20
