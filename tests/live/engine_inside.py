@@ -264,6 +264,11 @@ TRIALS = {
     ),
     "prometheus": Trial(health=wget("9090/-/ready"), options=("--volume=prometheus:/prometheus",)),
     "node-exporter": Trial(health=wget("9100/"), options=("--read-only",)),
+    "blackbox-exporter": Trial(
+        health=wget("9115/-/healthy"),
+        file=("/etc/blackbox_exporter/config.yml", "modules: {tcp: {prober: tcp}}"),
+        options=("--user=65534:65534",),
+    ),
     "cadvisor": Trial(
         health=wget("8080/healthz"),
         options=("--volume=/sys:/sys:ro", "--read-only"),
