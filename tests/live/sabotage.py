@@ -220,7 +220,17 @@ def a_rule_names_another_port(_site: Site) -> None:
     api("PUT", "cluster/firewall/groups/vaultwarden/0", dport="8080")
 
 
-@sabotage("identity", "✗ stirling-pdf -> jellyfin:8096/tcp", "is it on at datacenter, guest and card?")
+def _be_itself(_site: Site) -> None:
+    inside(202, "ip", "address", "del", "10.10.20.2/24", "dev", "eth0")
+    inside(202, "ip", "route", "replace", "10.10.20.0/24", "dev", "eth0", "src", "10.10.20.12")
+
+
+@sabotage(
+    "identity",
+    "✗ stirling-pdf -> jellyfin:8096/tcp",
+    "is it on at datacenter, guest and card?",
+    undo=_be_itself,
+)
 def a_guest_passes_for_the_ingress(site: Site) -> None:
     """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it, as Traefik is away."""
     site.docker("network", "disconnect", "vlan20", "traefik")
@@ -228,8 +238,14 @@ def a_guest_passes_for_the_ingress(site: Site) -> None:
     api("DELETE", f"{NODE}/202/firewall/ipset/ipfilter-net0", force=1)
     inside(202, "ip", "address", "add", "10.10.20.2/24", "dev", "eth0")
     inside(202, "ip", "route", "replace", "10.10.20.0/24", "dev", "eth0", "src", "10.10.20.2")
-    # Its next question for the neighbour tells the neighbour whose the address is now.
-    inside(202, "ip", "neigh", "flush", "all")
+    program = "import socket; socket.create_connection(('10.10.20.11', 8096), 2)"
+
+    def believed() -> bool:
+        """A question for the neighbour tells the neighbour whose the address is now."""
+        inside(202, "ip", "neigh", "flush", "all")
+        return command("ip", "netns", "exec", "vm-202", sys.executable, "-c", program).returncode == 0
+
+    eventually("the neighbour takes it for the ingress", believed, 20)
 
 
 @sabotage("identity", "✗ traefik -> docker-srv:*/tcp", "own rules are missing or changed")
@@ -327,7 +343,7 @@ def _plug(_site: Site) -> None:
 CUT_OFF = ("? ", "no packet of vaultwarden was seen to pass in this run")
 
 
-@sabotage("strangers", "✗ traefik -> vaultwarden:80/tcp", "dropped on the way", CUT_OFF, undo=_plug)
+@sabotage("strangers", "✗ traefik -> vaultwarden:80/tcp", "the live network", CUT_OFF, undo=_plug)
 def a_cable_is_pulled(_site: Site) -> None:
     command("ip", "link", "set", "tap301i0", "down")
 
@@ -336,6 +352,6 @@ def _retag(_site: Site) -> None:
     switch("set", "port", "tap102i0", "tag=10")
 
 
-@sabotage("strangers", "✗ traefik -> site-2:80/tcp", "dropped on the way", undo=_retag)
+@sabotage("strangers", "✗ traefik -> site-2:80/tcp", "the live network", undo=_retag)
 def a_port_of_the_switch_is_retagged(_site: Site) -> None:
     switch("set", "port", "tap102i0", "tag=30")
