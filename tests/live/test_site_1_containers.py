@@ -126,8 +126,8 @@ def test_a_secret_in_the_wrong_place_is_found(site: Site, secrets: dict[str, str
     name, image = "stray", str(TOPOLOGY.services["prometheus-ui"].image)  # type: ignore[union-attr]
     text = " ".join(secrets.values())
     words = ("--name", name, "--network", "none", "--label", f"password={text}", "--entrypoint", "sh")
-    # Its standard input stays open and says nothing, so it goes on.
-    site.docker("run", "--detach", "--interactive", *words, image, "-c", f"echo '{text}'; read _")
+    # It waits for a program that waits for a connection, so it goes on.
+    site.docker("run", "--detach", *words, image, "-c", f"echo '{text}'; nc -l -p 9999 & wait")
     try:
         eventually("its log", lambda: site.docker("logs", name))
         found = sightings(secrets, shown_by(site, name))
