@@ -28,7 +28,7 @@ WITHIN = 60
 
 def query(site: Site, expression: str) -> list[dict[str, Any]]:
     """Result vector of a query through Prometheus UI; nothing while it does not answer."""
-    answer = site.get("prometheus", f"/api/v1/query?query={quote(expression)}")
+    answer = site.get("prometheus", f"/api/v1/query?query={quote(expression)}", user="admin")
     return list(answer.json()["data"]["result"]) if answer.status == 200 else []
 
 
@@ -39,7 +39,7 @@ def firing(site: Site) -> set[tuple[str, str]]:
 
 def alerts(site: Site) -> set[tuple[str, str]]:
     """Every alert that fires now; the series ALERTS shows one that a restart ended for five minutes more."""
-    answer = site.get("prometheus", "/api/v1/alerts")
+    answer = site.get("prometheus", "/api/v1/alerts", user="admin")
     found = answer.json()["data"]["alerts"] if answer.status == 200 else []
     return {
         (one["labels"]["alertname"], one["labels"].get("service", ""))
@@ -74,7 +74,7 @@ def test_every_target_is_up(site: Site) -> None:
 def test_a_sound_stack_is_quiet(site: Site) -> None:
     """Routes, redirect and 404 as declared, no backend port answers, the control does; no alert fires."""
     eventually("every probe as declared", lambda: sound(site))
-    rules = site.get("prometheus", "/api/v1/rules").json()["data"]["groups"]
+    rules = site.get("prometheus", "/api/v1/rules", user="admin").json()["data"]["groups"]
     assert {rule["name"] for group in rules for rule in group["rules"]} == {
         rule["alert"]
         for group in watch.rules(TOPOLOGY)["groups"]  # type: ignore[attr-defined]
