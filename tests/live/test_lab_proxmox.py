@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from lab import paths, proxmox, tls
+from lab import paths, proxmox
 from lab.daemon import Process
 from lab.errors import LabError
+from tests.live.sabotage import api
 from tests.live.site import command, eventually
 
 PREFIXES = [IPv4Network(f"10.213.{vlan}.0/24") for vlan in (10, 20, 30)]
@@ -95,16 +95,7 @@ def _lab(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 def ask(method: str, path: str, **form: Any) -> Any:
     """Ask the API; a refusal fails the test."""
-    answer = requests.request(
-        method,
-        f"{proxmox.URL}/api2/json{path}",
-        data=form or None,
-        headers={"Authorization": f"PVEAPIToken={proxmox.token()}"},
-        verify=str(tls.bundle()),
-        timeout=10,
-    )
-    assert answer.ok, answer.text
-    return answer.json()["data"]
+    return api(method, path.removeprefix("/"), **form)
 
 
 def fetch(url: str) -> str | None:
