@@ -23,18 +23,18 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
-from pulumi.runtime.proto import analyzer_pb2, language_pb2_grpc, plugin_pb2
 from pulumi.runtime.proto import language_pb2 as messages
+from pulumi.runtime.proto import language_pb2_grpc, plugin_pb2
 
 EXEC = Path(__file__).resolve().with_name("pulumi-language-python-exec")
 SHOWN_TO_USER = 32  # pulumi-language-python-exec's status for: the program's error has been reported already
 WATCH_SECONDS = 5  # an engine that was killed says no goodbye
-UNBOUNDED = [("grpc.max_receive_message_length", -1)]  # one call carries a whole stack's resources
+PROXY = EXEC.with_name("policy-proxy")  # hands each call on to a pack, as the published host does
 PACKAGES = """
 import json, pathlib, sysconfig
 for file in sorted(pathlib.Path(sysconfig.get_path("purelib")).glob("*/pulumi-plugin.json")):
@@ -96,53 +96,6 @@ def forward(child: subprocess.Popen[bytes], lines: SimpleQueue[messages.RunPlugi
         thread.join()
     lines.put(messages.RunPluginResponse(exitcode=child.wait()))
     lines.put(None)
-
-
-class PolicyPack(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Starts a pack once its stack is known, and hands every call on to it, as bytes.
-
-    A Python pack reads its stack's name and config from the environment it is born with, but the engine tells
-    them in a call. Source: PolicyProxy in github.com/pulumi/pulumi/sdk/v3, which the published host uses.
-    """
-
-    def __init__(self, launch: Callable[[dict[str, str]], bytes]) -> None:
-        self.launch = launch
-        self.lock = Lock()
-        self.channel: grpc.Channel | None = None
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """Take every method."""
-        return grpc.unary_unary_rpc_method_handler(partial(self.answer, handler_call_details.method))
-
-    def answer(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        """Give the pack's answer, starting it first where it doesn't run."""
-        call = method.rpartition("/")[2]
-        if call == "Handshake":
-            return b""
-        with self.lock:
-            if self.channel is None:
-                port = self.launch(stack_environment(request) if call == "ConfigureStack" else {})
-                if not port.strip().isdigit():
-                    fault = f"the policy pack began with {port!r} on stdout; its port must come first"
-                    context.abort(grpc.StatusCode.FAILED_PRECONDITION, fault)
-                self.channel = grpc.insecure_channel(f"127.0.0.1:{int(port)}", options=UNBOUNDED)
-        try:
-            answer: bytes = self.channel.unary_unary(method)(request, wait_for_ready=True)
-        except grpc.RpcError as fault:
-            context.abort(fault.code(), fault.details())
-        return answer
-
-
-def stack_environment(request: bytes) -> dict[str, str]:
-    """Turn the engine's ConfigureStack into what `python -m pulumi.policy` reads."""
-    stack = analyzer_pb2.AnalyzerStackConfigureRequest.FromString(request)
-    return {
-        "PULUMI_CONFIG": json.dumps(dict(stack.config)),
-        "PULUMI_ORGANIZATION": stack.organization,
-        "PULUMI_PROJECT": stack.project,
-        "PULUMI_STACK": stack.stack,
-        "PULUMI_DRY_RUN": str(stack.dry_run).lower(),
-    }
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
@@ -238,31 +191,19 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(fault))
         lines: SimpleQueue[messages.RunPluginResponse | None] = SimpleQueue()
         context.add_callback(partial(lines.put, None))
+        pack = request.kind == "analyzer"
         folder = request.info.program_directory
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-
-        def launch_pack(stack: dict[str, str]) -> bytes:
-            program = [python, "-u", "-m", "pulumi.policy", *request.args, folder]
-            child = self.start(context, program, env=environment | stack, cwd=folder, **pipes)
-            assert child.stdout is not None  # noqa: S101 - it is a pipe
-            port = child.stdout.readline()
-            Thread(target=forward, args=(child, lines), daemon=True).start()
-            return port
-
-        if request.kind != "analyzer":
-            child = self.start(
-                context, [python, "-u", folder, *request.args], env=environment, cwd=request.pwd, **pipes
-            )
-            Thread(target=forward, args=(child, lines), daemon=True).start()
-            yield from iter(lines.get, None)
-            return
-        server = grpc.server(ThreadPoolExecutor(), handlers=[PolicyPack(launch_pack)], options=UNBOUNDED)
-        yield messages.RunPluginResponse(stdout=b"%d\n" % server.add_insecure_port("127.0.0.1:0"))
-        server.start()
-        try:
-            yield from iter(lines.get, None)
-        finally:
-            server.stop(grace=None)
+        start = [str(PROXY), python, "-u", "-m", "pulumi.policy"] if pack else [python, "-u", folder]
+        child = self.start(
+            context,
+            [*start, *request.args, *([folder] if pack else [])],
+            env=environment,
+            cwd=folder if pack else request.pwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        Thread(target=forward, args=(child, lines), daemon=True).start()
+        yield from iter(lines.get, None)
 
     def stop(self) -> None:
         """End every child, politely."""

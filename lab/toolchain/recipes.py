@@ -79,7 +79,7 @@ class Engine(Recipe):
         return folder / "bin"
 
     def build(self, part: Path, report: Report) -> None:
-        """Build the engine; copy the host and the scripts that it starts."""
+        """Build the engine and the proxy before packs; copy the host and the scripts that it starts."""
         module, *_ = self.sources
         sdk = "github.com/pulumi/pulumi/sdk/v3"
         golang.build(
@@ -88,6 +88,14 @@ class Engine(Recipe):
             "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
             part / "pulumi",
             flags=["-ldflags", f"-s -w -X {sdk}/go/common/version.Version=v{self.version}"],
+            report=report,
+        )
+        golang.build(
+            "building the policy proxy",
+            module,
+            "./policy-proxy",
+            part / "policy-proxy",
+            flags=["-ldflags", "-s -w"],
             report=report,
         )
         python = golang.source(module, sdk, report) / "python"

@@ -20,7 +20,11 @@ class Inputs(BaseModel):
     """Inputs of a resource, or a value inside them."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, coerce_numbers_to_str=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        coerce_numbers_to_str=True,
+        defer_build=True,
     )
     _inert: ClassVar[frozenset[str]] = frozenset()
 

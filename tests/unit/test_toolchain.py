@@ -17,11 +17,10 @@ from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
 import pytest
-from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
 from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
 from pulumi.provider.experimental import provider as protocol
 from pulumi.provider.experimental.property_value import PropertyValue
-from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc, language_pb2, language_pb2_grpc
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
 from lab import paths
 from lab.errors import LabError
@@ -479,40 +478,6 @@ class TestLanguageHost:
         request = language_pb2.GetRequiredPackagesRequest(info=self._info(tmp_path, virtualenv=sys.prefix))
         got = {(package.name, package.version) for package in host.GetRequiredPackages(request).packages}
         assert got == {(plugin.name, plugin.version) for plugin in PLUGINS}
-
-    def _pack(self, folder: Path, first: str = "") -> language_pb2.RunPluginRequest:
-        """Write a pack that names itself after its stack's config, and ask for it as the engine does."""
-        (folder / "__main__.py").write_text(
-            f"{first}\n"
-            "import pulumi, pulumi_policy as p\n"
-            'name = f\'{pulumi.get_stack()}-{pulumi.Config("site").get("word")}\'\n'
-            "p.PolicyPack(name, [p.ResourceValidationPolicy('rule', 'd', lambda a, r: None)])\n"
-        )
-        return language_pb2.RunPluginRequest(
-            kind="analyzer",
-            args=["127.0.0.1:1"],
-            env=[f"{name}={value}" for name, value in os.environ.items()],
-            info=self._info(folder, virtualenv=sys.prefix),
-        )
-
-    def test_policy_pack(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
-        """A pack knows its stack and the stack's config from its first line on."""
-        output = host.RunPlugin(self._pack(tmp_path), timeout=60)
-        with grpc.insecure_channel(f"127.0.0.1:{int(next(output).stdout)}") as channel:
-            engine = analyzer_pb2_grpc.AnalyzerStub(channel)
-            stack = {"stack": "dev", "project": "site", "config": {"site:word": "open"}}
-            engine.ConfigureStack(ParseDict(stack, analyzer_pb2.AnalyzerStackConfigureRequest()))
-            assert engine.GetAnalyzerInfo(Empty()).name == "dev-open"
-        output.cancel()
-
-    def test_pack_that_prints(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
-        """A pack that prints before it serves is told so, with what it printed."""
-        output = host.RunPlugin(self._pack(tmp_path, "print('hello')"), timeout=60)
-        with grpc.insecure_channel(f"127.0.0.1:{int(next(output).stdout)}") as channel:
-            with pytest.raises(grpc.RpcError) as caught:
-                analyzer_pb2_grpc.AnalyzerStub(channel).GetAnalyzerInfo(Empty())
-            assert "began with b'hello" in caught.value.details()
-        output.cancel()
 
 
 class TestCommandStandIn:

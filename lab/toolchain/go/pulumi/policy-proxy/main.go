@@ -1,0 +1,66 @@
+// policy-proxy stands between the engine and a Python policy pack: it runs the command of its arguments once
+// the engine has told the stack, since such a pack reads its stack from the environment that it is born with.
+//
+// The proxy itself is Pulumi's own, which the published Python language host uses in the same way.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	sdk "github.com/pulumi/pulumi/sdk/v3"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(command []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	proxy, stdout, err := sdk.NewPolicyProxy(ctx, os.Stdout)
+	if err != nil {
+		return err
+	}
+	stack, err := proxy.AwaitConfiguration(ctx)
+	if err != nil {
+		return err
+	}
+	variables, err := environment(stack)
+	if err != nil {
+		return err
+	}
+	pack := exec.CommandContext(ctx, command[0], command[1:]...)
+	pack.Cancel = func() error { return pack.Process.Signal(syscall.SIGTERM) }
+	pack.Env = append(os.Environ(), variables...)
+	pack.Stdout, pack.Stderr = stdout, os.Stderr
+	if err := pack.Start(); err != nil {
+		return err
+	}
+	return proxy.Attach(ctx, pack)
+}
+
+// environment is what `python -m pulumi.policy` reads; `pulumi policy analyze` tells no stack.
+func environment(stack *pulumirpc.AnalyzerStackConfigureRequest) ([]string, error) {
+	if stack == nil {
+		return nil, nil
+	}
+	config, err := json.Marshal(stack.Config)
+	return []string{
+		"PULUMI_CONFIG=" + string(config),
+		"PULUMI_ORGANIZATION=" + stack.Organization,
+		"PULUMI_PROJECT=" + stack.Project,
+		"PULUMI_STACK=" + stack.Stack,
+		"PULUMI_DRY_RUN=" + strconv.FormatBool(stack.DryRun),
+	}, err
+}
