@@ -44,7 +44,7 @@ lint: $(READY) ## style and types
 	@$(VENV)/bin/mypy
 
 unit: $(READY) ## the tests that need neither tools nor root
-	@$(PYTEST) tests/unit tests/policies
+	@$(PYTEST) --numprocesses auto --dist worksteal tests/policies tests/unit
 
 browser: $(READY) ## the report in a headless Chromium (as root where Debian's must be installed)
 	@$(PYTEST) tests/browser
