@@ -57,7 +57,9 @@ class Analyzer(AnalyzerServicer):
         self._seen: dict[str, tuple[View[Any], list[Finding]]] = {}
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Read the declared topology from the stack's configuration."""
+        """Read the declared topology from the stack's configuration; a stack without a name has none."""
+        if not request.stack:
+            return pb.AnalyzerStackConfigureResponse()
         config = {key: value.replace(_MIDNIGHT, "") for key, value in request.config.items()}
         read = partial(from_pulumi_json, config, tuple(request.config_secret_keys))
         self._topology = _read(read, context)
@@ -141,7 +143,7 @@ class Analyzer(AnalyzerServicer):
         return Empty()
 
     def _site(self, urn: str, context: Any) -> Declared:
-        """Return the declared topology; `pulumi policy analyze` sends none, so the stack's file counts."""
+        """Return the declared topology; `pulumi policy analyze` tells none, so the stack's file counts."""
         if self._topology is None:
             stack, project = urn.split("::", maxsplit=1)[0].rpartition(":")[2], urn.split("::")[1]
             if project != PACK:
@@ -156,7 +158,7 @@ def _read(source: Callable[[], Topology], context: Any) -> Declared:
     try:
         return Declared.of(source())
     except ConfigError as error:
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"\n{error}")  # hosts set their own words before it
         raise
 
 

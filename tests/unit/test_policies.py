@@ -147,7 +147,7 @@ def test_configuration_can_change_no_rule(pack: Any, name: str, level: Any) -> N
 
 def test_a_faulty_configuration_ends_the_call_with_its_path(pack: Any) -> None:
     """Without a readable intent nothing is judged."""
-    request = pb.AnalyzerStackConfigureRequest(config={"homelab-network:zonez": "{}"})
+    request = pb.AnalyzerStackConfigureRequest(stack="dev", config={"homelab-network:zonez": "{}"})
     with pytest.raises(grpc.RpcError, match="zonez"):
         pack.ConfigureStack(request)
 

@@ -47,7 +47,11 @@ func run(command []string) error {
 	if err := pack.Start(); err != nil {
 		return err
 	}
-	return proxy.Attach(ctx, pack)
+	if err := proxy.Attach(ctx, pack); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	<-ctx.Done() // the engine has calls under way, which end with the pack's fault
+	return nil
 }
 
 // environment is what `python -m pulumi.policy` reads; `pulumi policy analyze` tells no stack.
@@ -55,9 +59,13 @@ func environment(stack *pulumirpc.AnalyzerStackConfigureRequest) ([]string, erro
 	if stack == nil {
 		return nil, nil
 	}
-	config, err := json.Marshal(stack.Config)
+	config := stack.Config
+	if config == nil {
+		config = map[string]string{}
+	}
+	text, err := json.Marshal(config)
 	return []string{
-		"PULUMI_CONFIG=" + string(config),
+		"PULUMI_CONFIG=" + string(text),
 		"PULUMI_ORGANIZATION=" + stack.Organization,
 		"PULUMI_PROJECT=" + stack.Project,
 		"PULUMI_STACK=" + stack.Stack,
