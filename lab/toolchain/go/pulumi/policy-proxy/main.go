@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,17 +41,19 @@ func run(command []string) error {
 	if err != nil {
 		return err
 	}
-	pack := exec.CommandContext(ctx, command[0], command[1:]...)
-	pack.Cancel = func() error { return pack.Process.Signal(syscall.SIGTERM) }
+	pack := exec.Command(command[0], command[1:]...)
 	pack.Env = append(os.Environ(), variables...)
 	pack.Stdout, pack.Stderr = stdout, os.Stderr
 	if err := pack.Start(); err != nil {
 		return err
 	}
-	if err := proxy.Attach(ctx, pack); err != nil {
+	if err := proxy.Attach(ctx, pack); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
-	<-ctx.Done() // the engine has calls under way, which end with the pack's fault
+	<-ctx.Done() // until then the engine may have calls under way, which end with the pack's fault
+	if err := pack.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
 	return nil
 }
 
