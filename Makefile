@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview diff down verify drift report test lint unit browser live bench tools env schema lock
+.PHONY: help up preview diff down verify drift report cloud-init test lint unit browser live bench tools env schema lock
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 up: $(READY) ## bring the stack up and show who may reach whom (the lab of STACK=dev: as root)
 	@$(LAB) up --stack $(STACK)
@@ -35,6 +35,9 @@ drift: $(READY) ## what differs between stack file, state and live network, and 
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m report Pulumi.$(STACK).yaml
+
+cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
+	@$(VENV)/bin/python -m components.cloud_init Pulumi.$(STACK).yaml
 
 test: lint unit browser live ## every check and every test (as root: it brings the lab up and takes it down)
 

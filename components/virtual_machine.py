@@ -62,6 +62,7 @@ class VirtualMachine(pulumi.ComponentResource):
             initialization=proxmox.VmLegacyInitializationArgs(
                 datastore_id=host.storage,
                 interface="ide2",
+                user_data_file_id=topology.user_data(guest),
                 ip_configs=[
                     proxmox.VmLegacyInitializationIpConfigArgs(
                         ipv4=proxmox.VmLegacyInitializationIpConfigIpv4Args(

@@ -107,6 +107,26 @@ def guests_keep_their_address(view: View[Any], topology: Declared) -> Iterator[s
 @policy(
     VirtualMachine,
     SystemContainer,
+    obligation="A guest must set itself up by its own declared cloud-init file, or by none.",
+    remedy="Name the file that make cloud-init writes for it; no vendor data, and no network data.",
+)
+def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[str]:
+    """User data decides what a guest runs, network data which address it takes."""
+    guest, given = _declared(view, topology), view.inputs.initialization
+    own = topology.user_data(guest) if guest else None
+    if given.user_data_file_id != (own or ""):
+        yield f"userDataFileId is {given.user_data_file_id or 'not set'}, not {own or 'left out'}"
+    for name, file in (
+        ("vendorDataFileId", given.vendor_data_file_id),
+        ("networkDataFileId", given.network_data_file_id),
+    ):
+        if file:
+            yield f"{name} is {file}, not left out"
+
+
+@policy(
+    VirtualMachine,
+    SystemContainer,
     obligation="A guest's network cards must be its only way to the host.",
     remedy="Remove the property, or declare an exception that says what it is for.",
 )

@@ -20,6 +20,7 @@ from typing import Final
 from topology.fault import Fault, nearest, shown
 from topology.model import (
     INTERNET,
+    SSH,
     App,
     Assertion,
     Certificate,
@@ -28,6 +29,7 @@ from topology.model import (
     Exemption,
     Flow,
     Guest,
+    GuestApp,
     Port,
     Protocol,
     ProxmoxHost,
@@ -419,6 +421,43 @@ def _services(site: Site) -> Iterator[Fault]:
     )
 
 
+def _guest_apps(site: Site) -> Iterator[Fault]:
+    """A guest that sets itself up has a file to do so, one port to serve, and software that is pinned."""
+    proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
+    for guest in site.guests:
+        path, from_debian = f"services.{guest.name}", guest.app is GuestApp.WORDPRESS
+        if guest.app is None or from_debian:
+            if guest.image:
+                what = (
+                    "wordpress comes from Debian's packages" if from_debian else "there is no app to run it"
+                )
+                yield Fault(f"{path}.image", what, "leave it out")
+        elif (match := _IMAGE.fullmatch(guest.image or "")) is None or match["digest"] is None:
+            yield Fault(
+                f"{path}.image",
+                f"{guest.app} needs an image that a digest pins",
+                "write it like example/wiki:2.5.1@sha256:…",
+            )
+        if guest.app is None:
+            continue
+        if [port.protocol for port in guest.ports if port != SSH] != [Protocol.TCP]:
+            yield Fault(
+                f"{path}.ports", f"{guest.app} serves one TCP port", "name it, and beside it 22 at most"
+            )
+        if SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
+            yield Fault(
+                f"{path}.ports",
+                "22/tcp is open, and nobody can log in",
+                f"add hosts.{proxmox[0].name}.authorized-keys, or remove the port",
+            )
+        if proxmox and not proxmox[0].snippets:
+            yield Fault(
+                f"{path}.app",
+                "there is no storage for its cloud-init file",
+                f"add hosts.{proxmox[0].name}.snippets, or remove the app",
+            )
+
+
 def _ingress(site: Site) -> Iterator[Fault]:
     """One ingress, alone on edge, and nowhere behind the frontend."""
     ingress = site.ingress
@@ -675,6 +714,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _memberships,
     _probe,
     _services,
+    _guest_apps,
     _ingress,
     _flows,
     _routes,

@@ -52,6 +52,12 @@ FilePath = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$")]
 """A file's path: one line, so that nobody pastes the file itself."""
 
 
+PublicKey = Annotated[
+    str, StringConstraints(pattern=r"^(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( [^\r\n]*)?$")
+]
+"""A public key as authorized_keys holds it, without options."""
+
+
 def _day(value: object) -> object:
     return date.fromisoformat(value.removesuffix("T00:00:00Z")) if isinstance(value, str) else value
 
@@ -137,6 +143,15 @@ class App(StrEnum):
     CADVISOR = "cadvisor"
     LOKI = "loki"
     PROMTAIL = "promtail"
+
+
+class GuestApp(StrEnum):
+    """Software that a guest sets up at its first boot; one without runs what its template holds."""
+
+    WORDPRESS = "wordpress"
+    JELLYFIN = "jellyfin"
+    STIRLING_PDF = "stirling-pdf"
+    VAULTWARDEN = "vaultwarden"
 
 
 NO_LOGIN = frozenset({App.PROMETHEUS_UI})
@@ -239,6 +254,10 @@ class Zone(Value):
         return self.name if self.vlan is None else f"vlan{self.vlan}"
 
 
+SSH = Port(number=22)
+"""Where administrators log in to a guest, if that is among its ports."""
+
+
 class Service(Value):
     """Something that listens. `host` is the full host name that the ingress serves it under, if it does."""
 
@@ -269,6 +288,14 @@ class Guest(Service):
     cores: int = Field(default=1, ge=1, le=512)
     disk: int = Field(default=8, ge=1, le=131_072)
     """GiB."""
+    app: GuestApp | None = None
+    image: str | None = None
+    """Image of an app that its upstream gives away as a container alone; a digest pins it."""
+
+    @property
+    def web(self) -> Port | None:
+        """The port that its app serves: the first that is not for logging in."""
+        return next((port for port in self.ports if port != SSH), None)
 
     @property
     def mac(self) -> str:
@@ -322,6 +349,10 @@ class ProxmoxHost(Value):
     uplink: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=15)
     """None: the bridge leads out of the node by none of its ports."""
     storage: str = Field(default="local-lvm", min_length=1)
+    snippets: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")
+    """The storage with the guests' cloud-init files; None: guests are what their template is."""
+    authorized_keys: tuple[PublicKey, ...] = ()
+    """Who may log in to guests that set themselves up, with SSH among their ports."""
     template: int = Field(default=9000, ge=100, le=999_999_999)
     ports: tuple[Port, ...] = (Port(number=8006), Port(number=22))
 
@@ -456,6 +487,11 @@ class Topology(Value):
     def published(self) -> tuple[Port, ...]:
         """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
         return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
+
+    def user_data(self, guest: Guest) -> str | None:
+        """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""
+        file = f"{self.physical(guest.name)}.yaml"
+        return f"{self.proxmox.snippets}:snippets/{file}" if guest.app and self.proxmox.snippets else None
 
     def bridge(self, zone: Zone) -> str:
         """Name of a Docker zone's bridge on the host, cut to the longest name of a Linux interface."""

@@ -54,14 +54,15 @@ class IpConfig(Inputs):
 
 class Initialization(
     Inputs,
-    inert="datastore_id dns entrypoint file_format interface meta_data_file_id type upgrade user_account "
-    "user_data_file_id vendor_data_file_id",
+    inert="datastore_id dns entrypoint file_format interface meta_data_file_id type upgrade user_account",
 ):
     """Cloud-init or, for a system container, its own settings."""
 
     hostname: str = ""
     ip_configs: tuple[IpConfig, ...] = ()
     network_data_file_id: str = ""
+    user_data_file_id: str = ""
+    vendor_data_file_id: str = ""
 
 
 class _Guest(

@@ -97,7 +97,7 @@ def switch(*words: str) -> None:
 
 def image(service: str) -> str:
     """The image of a container service."""
-    return str(TOPOLOGY.services[service].image)  # type: ignore[union-attr]
+    return str(TOPOLOGY.services[service].image)
 
 
 # ------------------------------------------------------------------------------------------- containers

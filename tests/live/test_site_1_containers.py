@@ -123,7 +123,7 @@ def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path:
 
 def test_a_secret_in_the_wrong_place_is_found(site: Site, secrets: dict[str, str]) -> None:
     """The same search finds each secret that a stray container has as label, as argument and in its log."""
-    name, image = "stray", str(TOPOLOGY.services["prometheus-ui"].image)  # type: ignore[union-attr]
+    name, image = "stray", str(TOPOLOGY.services["prometheus-ui"].image)
     text = " ".join(secrets.values())
     words = ("--name", name, "--network", "none", "--label", f"password={text}", "--entrypoint", "sh")
     # It waits for a program that waits for a connection, so it goes on.

@@ -86,7 +86,7 @@ def test_a_sound_stack_is_quiet(site: Site) -> None:
 @contextmanager
 def published(site: Site) -> Iterator[None]:
     """A second Node Exporter, its port published by hand."""
-    image = EXPORTER.image  # type: ignore[union-attr]
+    image = str(EXPORTER.image)
     site.docker("run", "--detach", "--name", "rogue", "--network", "edge", "--publish", "9100:9100", image)
     try:
         yield

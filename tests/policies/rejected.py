@@ -754,6 +754,43 @@ def a_guest_with_another_address(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["ipConfigs"] = [{"ipv4": ip, "ipv6": {"address": "auto"}}]
 
 
+def _with_snippets(stack: Stack) -> None:
+    """Declare that site-1 sets itself up; its machine does not say so yet."""
+    stack.config["hosts"]["proxmox-srv"]["snippets"] = "local"
+    stack.config["services"]["site-1"]["app"] = "wordpress"
+
+
+@rejected(
+    "guests-set-up-by-their-own",
+    "site-1: userDataFileId is local:snippets/vaultwarden.yaml, not local:snippets/site-1.yaml",
+    "site-2: userDataFileId is local:snippets/site-2.yaml, not left out",
+)
+def the_cloud_init_file_of_another(stack: Stack) -> None:
+    _with_snippets(stack)
+    stack.inputs("vm", "site-1")["initialization"]["userDataFileId"] = "local:snippets/vaultwarden.yaml"
+    stack.inputs("vm", "site-2")["initialization"]["userDataFileId"] = "local:snippets/site-2.yaml"
+
+
+@rejected(
+    "guests-set-up-by-their-own",
+    "site-1: userDataFileId is not set, not local:snippets/site-1.yaml",
+)
+def a_guest_that_would_not_set_itself_up(stack: Stack) -> None:
+    _with_snippets(stack)
+
+
+@rejected(
+    "guests-set-up-by-their-own",
+    "site-1: vendorDataFileId is local:snippets/v.yaml, not left out",
+    "site-1: networkDataFileId is local:snippets/n.yaml, not left out",
+)
+def cloud_init_files_beside_the_declared(stack: Stack) -> None:
+    stack.inputs("vm", "site-1")["initialization"] |= {
+        "vendorDataFileId": "local:snippets/v.yaml",
+        "networkDataFileId": "local:snippets/n.yaml",
+    }
+
+
 @rejected(
     "guests-have-no-back-door",
     "site-1: hookScriptFileId leads past its network cards",

@@ -45,6 +45,8 @@ ELSEWHERE = {
     "make lint unit preview": (".github/workflows/pull-request.yml", "lint unit preview"),
     "make browser": ("Makefile", "test: lint unit browser live"),
     "make tools": ("Makefile", "live: $(READY) tools"),
+    "make cloud-init": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
+    "make cloud-init STACK=home": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
     "make preview STACK=home": ("tests/live/test_real_hosts.py", "make preview STACK=home"),
     "htpasswd -nB admin | pulumi config set --secret traefik:users": (
         "tests/live/test_real_hosts.py",
@@ -108,6 +110,8 @@ NOT_RUN = {
     "pulumi stack export --file before.json": "as state.json, which is run",
     "pulumi stack init home": "as dev, which is run",
     "pulumi state unprotect": "it undoes what tests/live/test_policy_engine.py wants kept",
+    "qm": "it runs on the node; the lab's API has such a template",
+    "scp": "it needs a real host",
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m policies.command judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",

@@ -91,6 +91,6 @@ def test_the_example_names_every_key() -> None:
 def test_commands_of_the_guide_exist() -> None:
     """Each make target that the guide names is one of the Makefile's."""
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`|\$\()make (?:-s )?([a-z]+)", GUIDE, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|\$\()make (?:-s )?([a-z-]+)", GUIDE, re.MULTILINE))
     assert {"up", "preview", "env", "down"} <= named
-    assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

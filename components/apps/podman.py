@@ -1,0 +1,114 @@
+"""Jellyfin, Stirling-PDF and Vaultwarden: their upstreams' images, run by Debian's podman as a systemd unit.
+
+Upstream gives Vaultwarden away as an image alone, and the others need a Java and libraries newer than
+Debian's, so one way serves all three. What a reader would get wrong: the guest is what keeps the app apart,
+by its VLAN and firewall; the container only brings its files. Of its ports one is published, whatever else
+it listens on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from components.setup import Setup, made_up
+from topology.model import Guest, GuestApp, Topology
+
+_UNIT: Final = """[Unit]
+Description=%(name)s
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart=/usr/bin/podman run --rm --replace --name %(name)s --pull missing %(options)s %(image)s
+ExecStop=/usr/bin/podman stop --time 30 %(name)s
+Restart=always
+RestartSec=10s
+
+[Install]
+WantedBy=multi-user.target
+"""
+_NOBODY_IN_PARTICULAR: Final = ("--user 1000:1000", "--cap-drop all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """How an upstream's image wants to be run; `folders` lie below /var/lib/<app> on the guest."""
+
+    port: int
+    folders: Mapping[str, str]
+    owner: int = 1000
+    options: tuple[str, ...] = _NOBODY_IN_PARTICULAR
+    environment: Mapping[str, str] = field(default_factory=dict)
+    password: str | None = None
+    """Variable of the first administrator's password."""
+
+
+_IMAGES: Final[Mapping[GuestApp, _Image]] = {
+    GuestApp.JELLYFIN: _Image(port=8096, folders={"config": "/config", "cache": "/cache", "media": "/media"}),
+    # It starts as root and becomes a user of its own.
+    GuestApp.STIRLING_PDF: _Image(
+        port=8080,
+        folders={"configs": "/configs", "logs": "/logs"},
+        owner=0,
+        options=(),
+        environment={
+            "DISABLE_ADDITIONAL_FEATURES": "false",
+            "SECURITY_ENABLELOGIN": "true",
+            "SECURITY_INITIALLOGIN_USERNAME": "admin",
+            "SYSTEM_ENABLEANALYTICS": "false",
+        },
+        password="SECURITY_INITIALLOGIN_PASSWORD",  # noqa: S106  # its name
+    ),
+    # Without ADMIN_TOKEN there is no admin page.
+    GuestApp.VAULTWARDEN: _Image(
+        port=8080,
+        folders={"data": "/data"},
+        options=(*_NOBODY_IN_PARTICULAR, "--read-only"),
+        environment={
+            "ROCKET_PORT": "8080",
+            "SIGNUPS_ALLOWED": "false",
+            "INVITATIONS_ALLOWED": "false",
+            "SHOW_PASSWORD_HINT": "false",
+            "DISABLE_ICON_DOWNLOAD": "true",
+        },
+    ),
+}
+
+
+def podman(_topology: Topology, guest: Guest) -> Setup:
+    """The unit, its variables, folders on the guest's disk, and a password made up there where one is."""
+    assert guest.app  # noqa: S101  # topology.checks
+    assert guest.web  # noqa: S101  # topology.checks
+    name, image = str(guest.app), _IMAGES[guest.app]
+    data, variables = f"/var/lib/{name}", f"/etc/{name}.env"
+    environment = {**image.environment}
+    if guest.app is GuestApp.VAULTWARDEN:
+        environment["DOMAIN"] = f"https://{guest.host}"
+    options = [
+        *image.options,
+        "--security-opt no-new-privileges",
+        f"--publish {guest.web.number}:{image.port}",
+        f"--env-file {variables}",
+        *(f"--volume {data}/{folder}:{place}" for folder, place in image.folders.items()),
+    ]
+    folders = " ".join(f"{data}/{folder}" for folder in image.folders)
+    script = [f"install -d -o {image.owner} -g {image.owner} -m 700 {folders}"]
+    if image.password:
+        secret = f"/root/{name}-admin-password"
+        options.append(f"--env-file /etc/{name}.secret.env")
+        script += [
+            made_up(secret),
+            f'(umask 077; echo "{image.password}=$(cat {secret})" > /etc/{name}.secret.env)',
+        ]
+    script += ["systemctl daemon-reload", f"systemctl enable --now {name}.service"]
+    return Setup(
+        packages=("podman",),
+        files={
+            variables: "".join(f"{key}={value}\n" for key, value in environment.items()),
+            f"/etc/systemd/system/{name}.service": _UNIT
+            % {"name": name, "image": guest.image, "options": " ".join(options)},
+        },
+        script=tuple(script),
+    )

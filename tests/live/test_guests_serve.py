@@ -1,0 +1,154 @@
+"""Guests that set themselves up: their files, read and carried out by cloud-init itself in a Debian root."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.cloud_init import cloud_config
+from lab.process import run
+from tests.live import debian_root
+from topology.config import from_file
+
+PROJECT = Path(__file__).resolve().parents[2]
+SITE = from_file(PROJECT / "docs" / "Pulumi.home.example.yaml")
+GUESTS = {guest.name: cloud_config(SITE, guest) for guest in SITE.guests}
+NAMESPACE = "guest-site-1"
+AS_ON_A_CLOUD_IMAGE = ("systemd-sysv", "cloud-init", "openssh-server")
+SCHEMA = "usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json"
+# What cloud-init does here; its other modules are about a whole machine, and the packages are there.
+MODULES = """datasource_list: [NoCloud]
+network: {config: disabled}
+cloud_init_modules: [write_files]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [scripts_user]
+"""
+# What systemd would start on a guest, in its order, by the units' own commands.
+BOOT = """
+set -eu
+export SYSTEMD_OFFLINE=1
+cloud-init init
+install -d -o mysql /run/mysqld
+install -d /run/php
+mariadbd --user=mysql &
+mariadb-admin --wait=60 --connect-timeout=60 ping
+php-fpm$(ls /etc/php) --daemonize
+ln -s php$(ls /etc/php)-fpm.sock /run/php/php-fpm.sock
+cloud-init modules --mode config
+cloud-init modules --mode final
+/usr/local/sbin/set-up # again, as where Proxmox makes the drive anew
+nginx
+echo ready
+read -r end
+"""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """A Debian root with cloud-init, and what site-1's file has it install."""
+    packages = yaml.safe_load(GUESTS["site-1"])["packages"]
+    tar = debian_root.archive([*AS_ON_A_CLOUD_IMAGE, *packages])
+    with tempfile.TemporaryDirectory(prefix="homelab-network-") as folder:
+        run(["tar", "--extract", "--file", tar, "--directory", folder], "Debian root")
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def judged(root: Path, text: str) -> str:
+    """What cloud-init's own check of a file says, and its status."""
+    (root / "user-data").write_text(text, encoding="utf-8")
+    done = debian_root.ask(root, "cloud-init", "schema", "--config-file", "/user-data")
+    return f"{done.returncode}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_cloud_init_takes_the_file(root: Path, name: str) -> None:
+    """Nothing in it is misspelt or of the wrong kind; Debian 12's check lets strange keys at the top pass."""
+    assert judged(root, GUESTS[name]) == "0: Valid cloud-config: /user-data\n"
+    schema = json.loads((root / SCHEMA).read_text(encoding="utf-8"))
+    known = {key for each in schema["$defs"].values() for key in each.get("properties", ())}
+    assert set(yaml.safe_load(GUESTS[name])) - known == set()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("permissions:", "permission:"), ("packages:\n", "packages: 1\npackagez:\n")]
+)
+def test_cloud_init_refuses_a_wrong_file(root: Path, right: str, wrong: str) -> None:
+    """A misspelt key, or one with something else in it, is told."""
+    assert "Cloud config schema errors: " in judged(root, GUESTS["site-1"].replace(right, wrong, 1))
+
+
+@pytest.fixture(scope="module")
+def site(root: Path) -> Iterator[list[str]]:
+    """Site-1 as its file made it, running in a namespace; yields the words that run a command there."""
+    seed = root / "var/lib/cloud/seed/nocloud"
+    seed.mkdir(parents=True)
+    (seed / "user-data").write_text(GUESTS["site-1"], encoding="utf-8")
+    (seed / "meta-data").write_text("instance-id: site-1\n", encoding="utf-8")
+    (root / "etc/cloud/cloud.cfg.d/99-test.cfg").write_text(MODULES, encoding="utf-8")
+    with debian_root.namespace(NAMESPACE) as there:
+        boot = [*there, *debian_root.inside(root, "bash", "-c", BOOT)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(boot, text=True, **pipes) as booted:  # type: ignore[call-overload]
+            said = []
+            for line in booted.stdout:
+                said.append(line)
+                if line == "ready\n":
+                    break
+            assert said[-1:] == ["ready\n"], "".join(said)
+            try:
+                yield there
+            finally:
+                booted.communicate("end\n", timeout=60)
+
+
+def ask(there: list[str], path: str, *options: str) -> tuple[str, str]:
+    """Status and text of an answer to what the ingress would pass on."""
+    curl = ["curl", "--silent", "--header", "Host: site-1.home.example", "--write-out", "\n%{http_code}"]
+    said = run([*there, *curl, *options, f"http://127.0.0.1{path}"], f"ask for {path}", timeout=60)
+    text, _, status = said.rpartition("\n")
+    return status, text
+
+
+def test_the_page_is_served(site: list[str]) -> None:
+    """WordPress answers from its database, and its links lead through the ingress."""
+    status, text = ask(site, "/")
+    assert status == "200"
+    assert "<title>site-1</title>" in text
+    assert "Hello world!" in text
+    assert "https://site-1.home.example/" in text
+    assert "http://site-1.home.example" not in text
+
+
+def test_the_declared_port_is_the_only_one(site: list[str]) -> None:
+    """Nothing else listens, on no address, and the guest's SSH server will not start."""
+    listening = run([*site, "ss", "-H", "--listening", "--tcp", "--udp", "--numeric"], "listeners")
+    assert [line.split()[4] for line in listening.splitlines()] == ["0.0.0.0:80"]
+
+
+def test_what_a_first_boot_leaves_open_is_closed(site: list[str], root: Path) -> None:
+    """Nobody installs the site anew, and what is uploaded is not run."""
+    upload = root / "var/lib/wordpress/wp-content/uploads"
+    (upload / "x.php").write_text("<?php echo 'run';", encoding="utf-8")
+    (upload / "x.txt").write_text("served", encoding="utf-8")
+    closed = ("/wp-admin/install.php", "/xmlrpc.php", "/.htaccess", "/wp-content/uploads/x.php")
+    assert [ask(site, path)[0] for path in closed] == ["403"] * len(closed)
+    assert ask(site, "/wp-content/uploads/x.txt") == ("200", "served")
+    assert (root / "etc/systemd/system/ssh.service").readlink() == Path("/dev/null")
+    assert not (root / "usr/sbin/apache2").exists()
+
+
+def test_the_administrator_has_a_password_of_the_guests_own(site: list[str], root: Path) -> None:
+    """It is root's alone to read, still the first after a second set-up, and the only one taken."""
+    file = root / "root/wordpress-admin-password"
+    password = file.read_text(encoding="utf-8").strip()
+    assert (file.stat().st_mode & 0o777, len(password)) == (0o600, 24)
+    for given, status in ((password, "302"), ("admin", "200"), ("", "200")):
+        form = ("--data-urlencode", "log=admin", "--data-urlencode", f"pwd={given}")
+        assert (given, ask(site, "/wp-login.php", *form)[0]) == (given, status)

@@ -1,0 +1,133 @@
+"""The files by which guests set themselves up; tests/live/test_guests_serve.py has them carried out."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import cloud_init
+from tests.clone import environment
+from tests.unit.test_config import PROJECT, changed
+from topology.config import from_file, load
+from topology.model import GuestApp, Topology
+
+EXAMPLE = PROJECT / "docs" / "Pulumi.home.example.yaml"
+SITE = from_file(EXAMPLE)
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def read(topology: Topology, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """A guest's file, and the files in it by path."""
+    guest = next(guest for guest in topology.guests if guest.name == name)
+    config = yaml.safe_load(cloud_init.cloud_config(topology, guest))
+    return config, {file["path"]: file["content"] for file in config["write_files"]}
+
+
+def test_the_example_has_every_app() -> None:
+    """So that what is said of its guests is said of all apps."""
+    assert {guest.app for guest in SITE.guests} == set(GuestApp)
+
+
+@pytest.mark.parametrize("name", [guest.name for guest in SITE.guests])
+def test_nobody_logs_in_by_password_and_updates_come(name: str) -> None:
+    """True of every guest; without 22 among its ports its SSH server does not start at all."""
+    config, files = read(SITE, name)
+    assert (config["ssh_pwauth"], config["disable_root"]) == (False, True)
+    assert config["ssh_authorized_keys"] == list(SITE.proxmox.authorized_keys)
+    assert not {"password", "chpasswd", "users"} & set(config)
+    assert "unattended-upgrades" in config["packages"]
+    assert 'Unattended-Upgrade "1"' in files["/etc/apt/apt.conf.d/52unattended-upgrades"]
+    assert "systemctl mask ssh.service" in files["/usr/local/sbin/set-up"]
+    assert config["runcmd"] == [["/usr/local/sbin/set-up"]]
+
+
+def test_ssh_stays_where_it_is_declared() -> None:
+    """22 among the ports leaves the server alone, and the app serves the other port."""
+    site = load(changed(wordpress("site-1", ports=[22, 8081], keys=["ssh-ed25519 AAAA you"])))
+    _, files = read(site, "site-1")
+    assert "ssh.service" not in files["/usr/local/sbin/set-up"]
+    assert "listen 8081 default_server;" in files["/etc/nginx/sites-enabled/default"]
+
+
+def wordpress(name: str, ports: list[int], keys: list[str]) -> dict[str, Any]:
+    """Changes that make a WordPress of a guest of the dev stack."""
+    return {
+        "hosts.proxmox-srv.snippets": "local",
+        "hosts.proxmox-srv.authorized-keys": keys,
+        f"services.{name}.app": "wordpress",
+        f"services.{name}.ports": ports,
+        "flows[4]": f"traefik -> {name}:{ports[-1]}/tcp",
+    }
+
+
+@pytest.mark.parametrize("name", ["jellyfin", "stirling-pdf", "vaultwarden"])
+def test_images_are_pinned_and_publish_the_declared_port_alone(name: str) -> None:
+    """What is run is the image that the digest names, and one port leads to it."""
+    _, files = read(SITE, name)
+    unit = files[f"/etc/systemd/system/{name}.service"]
+    (started,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    assert started.endswith(f"@{DIGEST}")
+    guest = next(guest for guest in SITE.guests if guest.name == name)
+    assert re.findall(r"--publish (\d+):", started) == [str(guest.ports[0].number)]
+    assert "--network" not in started
+    assert "--privileged" not in started
+
+
+def test_vaultwarden_takes_nobody_in() -> None:
+    """No sign-up, no invitation, no admin page."""
+    _, files = read(SITE, "vaultwarden")
+    variables = files["/etc/vaultwarden.env"].splitlines()
+    assert {"SIGNUPS_ALLOWED=false", "INVITATIONS_ALLOWED=false"} <= set(variables)
+    assert f"DOMAIN=https://vaultwarden.{SITE.domain}" in variables
+    assert "ADMIN_TOKEN" not in "".join(files.values())
+
+
+@pytest.mark.parametrize("name", ["site-1", "stirling-pdf"])
+def test_passwords_are_made_up_on_the_guest(name: str) -> None:
+    """The file holds where a password will be, and what reads it; never one."""
+    _, files = read(SITE, name)
+    made = [line for line in files["/usr/local/sbin/set-up"].splitlines() if "/dev/urandom" in line]
+    assert len(made) == 1
+    assert re.search(r"umask 077.*> /root/[a-z-]+-admin-password\)$", made[0])
+
+
+def test_files_are_written_for_every_guest_with_an_app(tree: Path) -> None:
+    """`make cloud-init STACK=home` writes them under the names that the machines have in the stack."""
+    (tree / "Pulumi.home.yaml").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+    done = subprocess.run(
+        ["make", "--silent", "cloud-init", "STACK=home", "READY=", f"VENV={sys.prefix}"],
+        cwd=tree,
+        env=environment(tree) | {"MAKELEVEL": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    named = [SITE.user_data(guest) for guest in SITE.guests]
+    assert [f"local:snippets/{Path(line).name}" for line in done.stdout.splitlines()] == named
+    written = (tree / "cloud-init-home" / "site-1.yaml").read_text(encoding="utf-8")
+    assert written == cloud_init.cloud_config(SITE, SITE.guests[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("Pulumi.dev.yaml", "Pulumi.dev.yaml: no guest has an app; give one app: wordpress.\n"),
+        (
+            "Pulumi.none.yaml",
+            "Pulumi.none.yaml: cannot be read (No such file or directory); name a stack file.\n",
+        ),
+    ],
+)
+def test_bad_input_writes_nothing(
+    file: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack without such a guest, or no stack file, ends with 2 and leaves no folder."""
+    monkeypatch.chdir(tmp_path)
+    assert cloud_init.main([str(PROJECT / file)]) == 2
+    assert capsys.readouterr() == ("", said)
+    assert list(tmp_path.iterdir()) == []
