@@ -476,6 +476,8 @@ def bridge_carries_declared_vlans(view: View[Any], topology: Declared) -> Iterat
 
 
 def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int]) -> Iterator[str]:
+    if host.existing_bridge:
+        yield f"makes a bridge, where {host.bridge} is declared to be there already"
     if bridge.name != host.bridge:
         yield f"bridge {bridge.name or '(unnamed)'} is not the declared {host.bridge}"
     if not bridge.vlan_aware:
@@ -500,12 +502,14 @@ def _ranges(tags: Iterable[int]) -> Iterator[str]:
 
 
 @policy(
-    obligation="The bridge that a guest is on must be in the stack.",
+    obligation="The bridge that a guest is on must be in the stack, or declared to be there already.",
     remedy="Make the bridge in the same program, so that the pack sees which VLANs it carries.",
 )
 def bridges_exist(graph: Graph) -> Iterator[Violation]:
-    """What the pack can't see may carry any VLAN, or tell none from the other."""
+    """What the pack can't see may carry any VLAN, or tell none from the other: its owner's word is needed."""
     made = {view.inputs.name for view in graph.of(Bridge)}
+    if graph.topology.proxmox.existing_bridge:
+        made.add(graph.topology.proxmox.bridge)
     for view in graph.guests:
         for name in sorted({card.bridge for card in view.inputs.cards} - made):
             yield view, f"is on bridge {name}, which is not in the stack"

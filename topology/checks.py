@@ -421,6 +421,17 @@ def _services(site: Site) -> Iterator[Fault]:
     )
 
 
+def _existing_bridge(site: Site) -> Iterator[Fault]:
+    """Whoever has a bridge already has given it its ports as well."""
+    for host in site.hosts.values():
+        if isinstance(host, ProxmoxHost) and host.existing_bridge and host.uplink:
+            yield Fault(
+                f"hosts.{host.name}.uplink",
+                f"{host.bridge} is there already, with the ports that it has",
+                "remove it, or existing-bridge",
+            )
+
+
 def _guest_apps(site: Site) -> Iterator[Fault]:
     """A guest that sets itself up has a file to do so, one port to serve, and software that is pinned."""
     proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
@@ -714,6 +725,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _memberships,
     _probe,
     _services,
+    _existing_bridge,
     _guest_apps,
     _ingress,
     _flows,

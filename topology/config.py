@@ -84,6 +84,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".ssh.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
     ".node": ("a Proxmox node name", "write it like pve1"),
     ".bridge": ("an interface name", "use at most 10 characters like vmbr1"),
+    ".existing-bridge": ("true or false", "write true where the node has the bridge already"),
     ".uplink": ("a network port", "use at most 15 characters like enp3s0"),
     ".storage": ("a storage name", "write it like local-lvm"),
     ".snippets": ("a storage name", "write it like local"),

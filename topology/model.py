@@ -346,6 +346,8 @@ class ProxmoxHost(Value):
     name: Name
     node: str = Field(min_length=1)
     bridge: Interface = "vmbr1"
+    existing_bridge: Flag = False
+    """Whether the bridge is the node's own already; nothing here makes, changes or removes it then."""
     uplink: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=15)
     """None: the bridge leads out of the node by none of its ports."""
     storage: str = Field(default="local-lvm", min_length=1)

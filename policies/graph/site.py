@@ -165,10 +165,12 @@ class Graph:
             for each in interfaces
             if each.inputs.address or each.inputs.address6
         )
+        # Nobody knows its addresses on a bridge that is its own already; there it may be, untagged.
+        own_bridge = [fact.HostLeg(place=fact.Vlan(bridge=proxmox.bridge))] if proxmox.existing_bridge else []
         yield fact.Host(
             name=proxmox.name,
             origin="config",
-            legs=(*outside, *inside),
+            legs=(*outside, *inside, *own_bridge),
             ports=proxmox.ports,
             firewall=fact.HostFirewall(
                 origin=switches[0].name if switches else "config",

@@ -754,6 +754,26 @@ def a_guest_with_another_address(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["ipConfigs"] = [{"ipv4": ip, "ipv6": {"address": "auto"}}]
 
 
+def _with_existing_bridge(stack: Stack) -> None:
+    """Declare that the node has the bridge, and take it out of the stack."""
+    stack.config["hosts"]["proxmox-srv"]["existing-bridge"] = True
+    stack.remove("bridge", "vmbr1")
+
+
+@rejected("bridges-exist", "site-1: is on bridge vmbr2, which is not in the stack")
+def a_guest_beside_the_existing_bridge(stack: Stack) -> None:
+    _with_existing_bridge(stack)
+    stack.inputs("vm", "site-1")["networkDevices"][0]["bridge"] = "vmbr2"
+
+
+@rejected(
+    "bridge-carries-declared-vlans",
+    "vmbr1: makes a bridge, where vmbr1 is declared to be there already",
+)
+def a_bridge_that_exists_and_is_made(stack: Stack) -> None:
+    stack.config["hosts"]["proxmox-srv"]["existing-bridge"] = True
+
+
 def _with_snippets(stack: Stack) -> None:
     """Declare that site-1 sets itself up; its machine does not say so yet."""
     stack.config["hosts"]["proxmox-srv"]["snippets"] = "local"

@@ -19,12 +19,13 @@ from pulumi_policy import proxy
 from policies import command
 from policies.graph import docker, proxmox
 from policies.graph.inputs import Inputs
+from policies.judge import judge
 from policies.program import PROJECT
 from policies.resources import UNKNOWN, decode, from_state
 from policies.rule import RULES
 from policies.server import Analyzer
 from tests.policies.rejected import CASES, Case
-from tests.policies.sound import CANARY, configuration, sound
+from tests.policies.sound import CANARY, KINDS, TODAY, configuration, run, sound
 from topology.config import load
 from topology.model import Exemption
 
@@ -334,3 +335,28 @@ def test_bad_input_is_refused_in_one_line(
     assert command.main(words) == 2
     assert said in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_existing_bridge_is_named_and_not_made() -> None:
+    """The stack is sound without a bridge of its own, and each guest is on the node's."""
+    config = configuration()
+    config["hosts"]["proxmox-srv"] |= {"bridge": "vmbr0", "existing-bridge": True}
+    resources = run(config)
+    assert [each.name for each in resources if each.type == KINDS["bridge"]] == []
+    assert judge(resources, load(config), TODAY).findings == ()
+    machines = [each.inputs for each in resources if each.type == KINDS["vm"]]
+    assert {card["bridge"] for machine in machines for card in machine["networkDevices"]} == {"vmbr0"}
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_the_node_is_on_its_own_bridge(existing: bool) -> None:
+    """A card that nothing filters or tags reaches the node on a bridge that is the node's own already."""
+    stack = sound()
+    stack.config["hosts"]["proxmox-srv"]["existing-bridge"] = existing
+    if existing:
+        stack.remove("bridge", "vmbr1")
+    card = stack.inputs("vm", "site-1")["networkDevices"][0]
+    card["firewall"] = False
+    del card["vlanId"]
+    said = {finding.subject for finding in stack.judge().findings}
+    assert ("site-1 -> proxmox-srv:8006/tcp" in said) is existing
