@@ -25,7 +25,8 @@ VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))
 
 firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site), kept)
 bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))
-Guests("guests", GuestsArgs(topology=site, bridge=bridge.name, aliases=firewall.aliases), kept)
+vlans = GuestsArgs(topology=site, bridge=bridge.name, aliases=firewall.aliases, internet=firewall.internet)
+Guests("guests", vlans, kept)
 
 for name, value in outputs(site).items():
     pulumi.export(name, value)

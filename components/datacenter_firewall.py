@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import Topology
+from topology.model import INTERNET, Guest, Topology
+
+_EVERYWHERE = ("0.0.0.0/1", "128.0.0.0/1")
+"""All addresses; a set of Proxmox's takes no prefix of length 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,11 @@ class DatacenterFirewallArgs:
 
 
 class DatacenterFirewall(pulumi.ComponentResource):
-    """Input dropped but for management; `aliases` maps a zone's name to the alias of the ingress's leg."""
+    """Input dropped but for management.
+
+    `aliases` maps a zone's name to the alias of the ingress's leg there; `internet` is the set of addresses
+    that a guest's egress may go to, where any guest has some.
+    """
 
     def __init__(
         self, name: str, args: DatacenterFirewallArgs, opts: pulumi.ResourceOptions | None = None
@@ -32,6 +39,7 @@ class DatacenterFirewall(pulumi.ComponentResource):
         super().__init__("homelab-network:components:DatacenterFirewall", name, None, opts)
         topology = args.topology
         child = pulumi.ResourceOptions(parent=self)
+        self.internet: pulumi.Output[str] | None = None
         self.aliases: dict[str, pulumi.Output[str]] = {
             leg.name: proxmox.firewall.AliasLegacy(
                 f"ingress-{leg.network}",
@@ -42,6 +50,20 @@ class DatacenterFirewall(pulumi.ComponentResource):
             ).name
             for leg in topology.legs
         }
+        if any(isinstance(topology.services.get(f.source), Guest) for f in topology.flows_to(INTERNET)):
+            self.internet = proxmox.firewall.IpsetLegacy(
+                "internet",
+                name=topology.physical("internet"),
+                comment="Every address but those that are nobody's there, and the site's own",
+                cidrs=[
+                    *(proxmox.firewall.IpsetLegacyCidrArgs(name=half) for half in _EVERYWHERE),
+                    *(
+                        proxmox.firewall.IpsetLegacyCidrArgs(name=str(prefix), nomatch=True)
+                        for prefix in topology.nearby
+                    ),
+                ],
+                opts=child,
+            ).name
         rules = proxmox.firewall.RulesLegacy(
             name,
             rules=[

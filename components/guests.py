@@ -18,11 +18,12 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class GuestsArgs:
-    """`bridge` is a name; `aliases` maps a zone's name to the alias of the ingress's leg there."""
+    """`bridge` is a name; `aliases` and `internet` are those of the datacenter's firewall."""
 
     topology: Topology
     bridge: pulumi.Input[str]
     aliases: Mapping[str, pulumi.Input[str]]
+    internet: pulumi.Input[str] | None = None
 
 
 class Guests(pulumi.ComponentResource):
@@ -34,7 +35,9 @@ class Guests(pulumi.ComponentResource):
         for guest in args.topology.guests:
             group = SecurityGroup(
                 guest.name,
-                SecurityGroupArgs(topology=args.topology, guest=guest, aliases=args.aliases),
+                SecurityGroupArgs(
+                    topology=args.topology, guest=guest, aliases=args.aliases, internet=args.internet
+                ),
                 opts=child,
             )
             VirtualMachine(

@@ -17,11 +17,12 @@ from topology.model import INTERNET, Flow, Guest, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityGroupArgs:
-    """`aliases` maps a zone's name to the alias of the ingress's leg there."""
+    """`aliases` and `internet` are those of the datacenter's firewall."""
 
     topology: Topology
     guest: Guest
     aliases: Mapping[str, pulumi.Input[str]]
+    internet: pulumi.Input[str] | None
 
 
 class SecurityGroup(pulumi.ComponentResource):
@@ -48,11 +49,11 @@ class SecurityGroup(pulumi.ComponentResource):
         self.register_outputs({"name": self.name})
 
 
-def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str] | None:
-    """Write the other end of a flow as Proxmox wants it; None is any address, for the internet alone."""
+def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
+    """Write the other end of a flow as Proxmox wants it."""
     topology = args.topology
-    if name == INTERNET:
-        return None
+    if name == INTERNET and args.internet is not None:
+        return pulumi.Output.concat("+dc/", args.internet)
     if name == topology.ingress.name:
         return pulumi.Output.concat("dc/", args.aliases[args.guest.zones[0]])
     peer = topology.services.get(name)

@@ -63,10 +63,14 @@ class VirtualMachine(pulumi.ComponentResource):
                 datastore_id=host.storage,
                 interface="ide2",
                 user_data_file_id=topology.user_data(guest),
+                dns=proxmox.VmLegacyInitializationDnsArgs(servers=[*map(str, host.name_servers)])
+                if host.name_servers
+                else None,
                 ip_configs=[
                     proxmox.VmLegacyInitializationIpConfigArgs(
                         ipv4=proxmox.VmLegacyInitializationIpConfigIpv4Args(
-                            address=f"{guest.address}/{zone.prefix.prefixlen}"
+                            address=f"{guest.address}/{zone.prefix.prefixlen}",
+                            gateway=str(zone.gateway) if topology.is_routed(guest) else None,
                         )
                     )
                 ],

@@ -1,4 +1,4 @@
-"""Declared exceptions: which findings they set aside, and when they are findings themselves.
+"""Declared exceptions: which findings they set aside, and when they are findings themselves; flows that end.
 
 Owns the ledger of exceptions. What a reader would get wrong: an exception names one rule and one resource
 (or flow) exactly. There is no pattern, and one that sets nothing aside is a violation, because the next
@@ -82,6 +82,18 @@ def exceptions_exact(ledger: Ledger) -> Iterator[Violation]:
         # A flow to any other port ends in `:*`, which is its name and no pattern.
         if any(sign in exemption.resource.removesuffix(":*") for sign in "*?["):
             yield _name(exemption), "is a pattern"
+
+
+@policy(
+    scope=Scope.EXCEPTIONS,
+    obligation="A flow with an end must not have ended.",
+    remedy="Take the flow out of the stack file, or give it a later day and the reason.",
+)
+def flows_current(ledger: Ledger) -> Iterator[Violation]:
+    """What was opened for a while stays open until somebody closes it; this is who asks."""
+    for each in ledger.topology.temporary:
+        if each.until < ledger.today:
+            yield str(each.flow), f"ended on {each.until}"
 
 
 def _name(exemption: Exemption) -> str:

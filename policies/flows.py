@@ -14,7 +14,7 @@ from typing import Final
 from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.rule import Severity, Violation, policy
-from topology.model import Container, Flow, Guest, Role
+from topology.model import INTERNET, Container, Flow, Guest, Role
 from topology.reach_intent import Intent, missing, surplus
 from topology.reach_result import How, Reach, UnknownNameError
 
@@ -95,7 +95,7 @@ class _Roles:
 
     def __init__(self, topology: Declared) -> None:
         self._topology = topology
-        self._outside = {"internet", *(zone.name for zone in topology.management)}
+        self._management = {zone.name for zone in topology.management}
 
     def sources(self, reach: Reach) -> Iterator[str]:
         """Sources of a bundle that may never be there; among neighbours only the ingress can be wrong."""
@@ -119,11 +119,11 @@ class _Roles:
             return source == topology.ingress.name or how is How.PROXIED or not self._is_container(source)
         if through_ingress or source == topology.ingress.name:
             return False
-        if Role.ISOLATED in roles:
-            return True
-        return source in self._outside or isinstance(topology.services.get(source), Guest) != isinstance(
-            service, Guest
-        )
+        guest = isinstance(service, Guest)
+        if source in self._management:
+            return not guest
+        alone = Role.ISOLATED in roles or source == INTERNET
+        return alone or isinstance(topology.services.get(source), Guest) != guest
 
     def _is_container(self, name: str) -> bool:
         return isinstance(self._topology.services.get(name), Container)

@@ -31,8 +31,9 @@ from policies.graph.proxmox import (
 from policies.graph.site import Graph
 from policies.graph.view import View
 from policies.rule import Severity, Violation, policy
-from topology.model import Flow, Guest, ProxmoxHost, Role
+from topology.model import INTERNET, Flow, Guest, ProxmoxHost, Role
 
+_EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
 _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, its protocol and its port."
 
 
@@ -356,6 +357,8 @@ def _peer(name: str, guest: str, topology: Declared) -> list[IPv4Network] | None
         return [IPv4Network(leg)] if leg else None
     if isinstance(service, Guest):
         return [IPv4Network(service.address)]
+    if name == INTERNET:
+        return _without([_EVERYWHERE], topology.nearby)
     return [topology.zones[name].prefix] if name in topology.zones else None
 
 
@@ -384,10 +387,29 @@ def _members(name: str, graph: Graph, vm_id: int | None) -> list[IPv4Network] | 
         return _network(found.cidr)
     if not isinstance(found, Ipset):
         return None if name.startswith("+") else _network(name)
-    inner = [_members(member.name, graph, vm_id) for member in found.cidrs]
-    if None in inner or any(member.nomatch for member in found.cidrs):
+    inner = {member: _members(member.name, graph, vm_id) for member in found.cidrs}
+    if None in inner.values():
         return None
-    return [network for networks in inner for network in networks or ()]
+    held = [each for member, networks in inner.items() if not member.nomatch for each in networks or ()]
+    taken = [each for member, networks in inner.items() if member.nomatch for each in networks or ()]
+    # The longest prefix decides: what is taken out of a shorter one is out.
+    if any(one.overlaps(other) and one.prefixlen <= other.prefixlen for one in taken for other in held):
+        return None
+    return _without(held, taken)
+
+
+def _without(held: Iterable[IPv4Network], taken: Iterable[IPv4Network]) -> list[IPv4Network]:
+    """What is left of networks without others, of which none is wider; as few as can be."""
+    left = list(held)
+    for out in taken:
+        left = [
+            part
+            for each in left
+            for part in (
+                each.address_exclude(out) if out.subnet_of(each) else () if each.subnet_of(out) else (each,)
+            )
+        ]
+    return list(collapse_addresses(left))
 
 
 def _network(text: str) -> list[IPv4Network] | None:

@@ -63,6 +63,7 @@ def review(
     change = diff(before or (), after.flows())
     standing = (
         dict.fromkeys(map(str, topology.flows), "declared")
+        | {str(each.flow): f"declared until {each.until}" for each in topology.temporary}
         | dict.fromkeys((exemption.resource for exemption in verdict.in_force), "excepted")
         | dict.fromkeys((finding.subject for finding in verdict.findings), "**refused**")
     )
@@ -176,7 +177,8 @@ def _level(rule: Rule) -> str:
 def _line(subject: str, text: str) -> int:
     """Line of a flow, or of the entry of a service or of a flow's destination; 1 where there is none."""
     name = re.escape(subject.rpartition(" -> ")[2].partition(":")[0])
-    for pattern in (rf"- {re.escape(subject)}$", rf"\s+{name}:"):
+    flow = rf"- \{{?(flow: )?[\"']?{re.escape(subject)}[\"']?(,.*)?$"
+    for pattern in (flow, rf"\s+{name}:"):
         for number, line in enumerate(text.splitlines(), start=1):
             if re.match(rf"\s*{pattern}", line):
                 return number

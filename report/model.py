@@ -181,12 +181,14 @@ class Report:
 
     @cached_property
     def _notes(self) -> Mapping[str, list[str]]:
-        """What findings and exceptions say about a flow, by the flow."""
+        """What findings, exceptions and its own end say about a flow, by the flow."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for finding in self.verdict.findings:
             found[finding.subject].append(
                 f"{finding.rule}: {finding.message.removeprefix(f'{finding.subject}: ')}"
             )
+        for temporary in self.topology.temporary:
+            found[str(temporary.flow)].append(f"until {temporary.until}: {temporary.reason}")
         for each in self.verdict.in_force:
             found[each.resource].append(
                 f"exception to {each.rule} until {each.expires}, by {each.owner}: {each.reason}"

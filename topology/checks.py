@@ -34,6 +34,7 @@ from topology.model import (
     Protocol,
     ProxmoxHost,
     Role,
+    Temporary,
     Topology,
     Zone,
 )
@@ -80,6 +81,7 @@ class Site:
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     flows: Mapping[str, Flow]
+    temporary: tuple[Temporary, ...]
     tls: Certificate | None
     exceptions: Mapping[str, Exemption]
     assertions: Mapping[str, Assertion]
@@ -158,6 +160,7 @@ class Site:
                 "zones": self.zones,
                 "services": self.services,
                 "flows": tuple(self.flows.values()),
+                "temporary": self.temporary,
                 "tls": self.tls,
                 "exceptions": tuple(self.exceptions.values()),
                 "assertions": tuple(self.assertions.values()),

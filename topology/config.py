@@ -39,6 +39,7 @@ from topology.model import (
     Prefix,
     ProxmoxHost,
     Role,
+    Temporary,
     Topology,
     Zone,
 )
@@ -68,6 +69,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "assertions": ("a list of assertions", "write each with src and accept or deny"),
     "tls": ("a mapping with certificate and key", "name both files"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
+    "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
+    "flows[].until": ("a date", "write it like 2027-01-31"),
+    "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
     ".kind": ("a kind of host", "use docker or proxmox"),
     ".address": ("an IPv4 address", "write it like 10.10.10.11"),
     ".trunk": ("an interface name", "use at most 10 characters like ens18, which leaves room for a VLAN tag"),
@@ -88,6 +92,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".uplink": ("a network port", "use at most 15 characters like enp3s0"),
     ".storage": ("a storage name", "write it like local-lvm"),
     ".snippets": ("a storage name", "write it like local"),
+    ".name-servers": ("a list of addresses", "write it like [192.168.20.1]"),
+    ".name-servers[]": ("an IPv4 address", "write it like 192.168.20.1"),
     ".authorized-keys": ("a list of public keys", "write it like [ssh-ed25519 AAAA you]"),
     ".authorized-keys[]": ("a public key", "write it as authorized_keys does, like ssh-ed25519 AAAA you"),
     ".template": ("a VM id", "use 100-999999999"),
@@ -213,6 +219,7 @@ class _Reader:
             if key not in plain:
                 self.wrong(key, _ABSENT, key)
         domain = self.key(HostName, plain, "domain") or "invalid"
+        flows: dict[str, Flow | Temporary] = self.items(plain, "flows", Flow, Temporary)
         return Site(
             domain=domain,
             name_prefix=self.key(Prefix, plain, "name-prefix") or "",
@@ -220,7 +227,8 @@ class _Reader:
             hosts=self.entries(plain, "hosts", self.host),
             zones=self.entries(plain, "zones", partial(self.entry, Zone)),
             services=self.entries(plain, "services", partial(self.service, domain)),
-            flows=self.items(plain, "flows", Flow),
+            flows={path: each.flow if isinstance(each, Temporary) else each for path, each in flows.items()},
+            temporary=tuple(each for each in flows.values() if isinstance(each, Temporary)),
             tls=self.key(Certificate, plain, "tls"),
             exceptions=self.items(plain, "exceptions", Exemption),
             assertions=self.items(plain, "assertions", Assertion),
@@ -245,12 +253,15 @@ class _Reader:
                 self.unreadable.add(path)
         return found
 
-    def items(self, plain: Mapping[str, object], section: str, kind: type[T]) -> dict[str, T]:
-        """The items of a section by path."""
+    def items(
+        self, plain: Mapping[str, object], section: str, kind: Any, mapping: Any = None
+    ) -> dict[str, Any]:
+        """The items of a section by path; `mapping` is what one is that is written as a mapping."""
         found = {}
         for index, raw in enumerate(self.container(plain, section, list)):
             path = f"{section}[{index}]"
-            if item := self.value(kind, raw, path, f"{section}[]"):
+            written = mapping if mapping and isinstance(raw, dict) else kind
+            if item := self.value(written, raw, path, f"{section}[]"):
                 found[path] = item
             else:
                 self.unreadable.add(path)

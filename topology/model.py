@@ -27,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from topology.reach_spans import SPECIAL
+
 INTERNET = "internet"
 """The one source and destination that is nobody's: every address outside the site."""
 
@@ -221,6 +223,14 @@ class Flow(Value):
         return f"{self.source} -> {self.destination}:{self.port}"
 
 
+class Temporary(Value):
+    """A flow with an end: the last day on which it may be declared, and what it is for."""
+
+    flow: Flow
+    until: Day
+    reason: str = Field(min_length=10)
+
+
 class Zone(Value):
     """One network: a Docker network, a VLAN of the Proxmox bridge (`vlan` is set), or management.
 
@@ -353,6 +363,8 @@ class ProxmoxHost(Value):
     storage: str = Field(default="local-lvm", min_length=1)
     snippets: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")
     """The storage with the guests' cloud-init files; None: guests are what their template is."""
+    name_servers: tuple[IPv4Address, ...] = ()
+    """What guests ask for names; none: what the node asks."""
     authorized_keys: tuple[PublicKey, ...] = ()
     """Who may log in to guests that set themselves up, with SSH among their ports."""
     template: int = Field(default=9000, ge=100, le=999_999_999)
@@ -412,6 +424,8 @@ class Topology(Value):
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     flows: tuple[Flow, ...]
+    temporary: tuple[Temporary, ...] = ()
+    """Those of `flows` that have an end."""
     tls: Certificate
     exceptions: tuple[Exemption, ...] = ()
     assertions: tuple[Assertion, ...] = ()
@@ -489,6 +503,18 @@ class Topology(Value):
     def published(self) -> tuple[Port, ...]:
         """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
         return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
+
+    @cached_property
+    def nearby(self) -> tuple[IPv4Network, ...]:
+        """Prefixes that are not the internet: those that are nobody's there, and the site's own."""
+        own = (zone.prefix for zone in self.zones.values())
+        return (*SPECIAL, *(prefix for prefix in own if not any(map(prefix.subnet_of, SPECIAL))))
+
+    def is_routed(self, guest: Guest) -> bool:
+        """Whether a guest has flows beyond its VLAN and so needs the router at its zone's gateway address."""
+        outside = {INTERNET, *(zone.name for zone in self.management)}
+        flows = (*self.flows_from(guest.name), *self.flows_to(guest.name))
+        return any(outside & {flow.source, flow.destination} for flow in flows)
 
     def user_data(self, guest: Guest) -> str | None:
         """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""

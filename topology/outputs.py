@@ -22,12 +22,13 @@ class ZoneOutput(TypedDict):
 
 
 class FlowOutput(TypedDict):
-    """One permission to open connections."""
+    """One permission to open connections; `until` is its last day, None where it has no end."""
 
     source: str
     destination: str
     port: int
     protocol: str
+    until: str | None
 
 
 class IngressOutput(TypedDict):
@@ -50,6 +51,7 @@ class Outputs(TypedDict):
 
 def outputs(topology: Topology) -> Outputs:
     """Collect the outputs of a declared site."""
+    ends = {each.flow: str(each.until) for each in topology.temporary}
     published = [port.number for port in topology.published]
     return {
         "schemaVersion": SCHEMA_VERSION,
@@ -76,6 +78,7 @@ def outputs(topology: Topology) -> Outputs:
                 "destination": flow.destination,
                 "port": flow.port.number,
                 "protocol": str(flow.port.protocol),
+                "until": ends.get(flow),
             }
             for flow in topology.flows
         ],

@@ -11,10 +11,12 @@ Spans = tuple[tuple[int, int], ...]
 ALL: Spans = ((0, 2**32 - 1),)
 NONE: Spans = ()
 
-_SPECIAL = """
-0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
-192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3
-"""
+_RESERVED = (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+    "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
+)
+SPECIAL = tuple(map(IPv4Network, _RESERVED.split()))
+"""Prefixes that are nobody's on the internet (IANA's special-purpose registry, RFC 6890)."""
 
 
 def prefix(network: IPv4Network) -> Spans:
@@ -67,6 +69,6 @@ def holds(spans: Spans, address: int) -> bool:
 def public(networks: tuple[IPv4Network, ...]) -> Spans:
     """Return the internet's addresses: all but the special ones (RFC 6890) and the site's own `networks`."""
     spans = ALL
-    for network in (*map(IPv4Network, _SPECIAL.split()), *networks):
+    for network in (*SPECIAL, *networks):
         spans = cut(spans, prefix(network))
     return spans

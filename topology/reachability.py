@@ -208,10 +208,11 @@ class Reachability:
     def _to_host(self, host: str, goal: _Goal) -> Iterator[Reach]:
         """To the host's own stack: by its interfaces, by the gateway of a network, from within.
 
-        A host without a firewall among the facts is judged from outside by the ports that it declares: what
-        else listens there, and what its own firewall says, is nobody's resource.
+        A host without a firewall among the facts is judged from outside, and by way of a gateway, by the
+        ports that it declares: what else listens there, and what its own firewall says, is nobody's resource.
         """
-        judged = goal != (host, None, goal.ranges) or self._hosts[host].firewall is not None
+        known = self._hosts[host]
+        judged = goal.name != host or goal.port in known.ports or known.firewall is not None
         for plug in self._underlay.plugs.get(host, ()):
             yield from self._by_plug(plug, goal, outsides=judged)
         for network, members in self._gateways.get(host, ()):
@@ -247,7 +248,7 @@ class Reachability:
         tail = (door.hop(plug.owner),) if door else ()
         origin = door.origin if door else str(plug.place)
         for source, gateway in self._underlay.arrivals(plug, ranges, filtered=door is None):
-            if source.outside and (plug.outside or not outsides):
+            if (source.outside and plug.outside) or (not outsides and (source.outside or gateway)):
                 continue
             way = (*((gateway,) if gateway else self._hops(source, goal.name)), *tail)
             how = How.PUBLISHED if door else How.ROUTED if gateway else How.VLAN

@@ -32,6 +32,7 @@ from topology.model import (
     Prefix,
     ProxmoxHost,
     Ssh,
+    Temporary,
     Value,
     Zone,
 )
@@ -49,7 +50,18 @@ _PORT: Final = {
 }
 _FLOW: Final = {"type": "string", "pattern": "^\\S+ -> \\S+:[0-9]{1,5}(/(tcp|udp))?$"}
 _WRITTEN: Final[Mapping[type, Schema]] = {Port: _PORT, Flow: _FLOW}
-_ENTRIES: Final = (DockerHost, ProxmoxHost, Zone, Container, Guest, Ssh, Certificate, Exemption, Assertion)
+_ENTRIES: Final = (
+    DockerHost,
+    ProxmoxHost,
+    Zone,
+    Container,
+    Guest,
+    Ssh,
+    Certificate,
+    Temporary,
+    Exemption,
+    Assertion,
+)
 _IS_GUEST: Final = {"anyOf": [{"required": ["vm"]}, {"required": ["zone"], "not": {"required": ["image"]}}]}
 _IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "proxmox"}}}
 
@@ -75,7 +87,7 @@ def configuration() -> Schema:
     _, made = models_json_schema(models, schema_generator=_AsWritten)  # type: ignore[arg-type]
     entries: dict[str, Schema] = made["$defs"]
     for model in _ENTRIES:
-        _tell(entries[model.__name__], ".ssh." if model is Ssh else ".")
+        _tell(entries[model.__name__], {Ssh: ".ssh.", Temporary: "flows[]."}.get(model, "."))
     for host, kind in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         _named(entries[host.__name__])
         entries[host.__name__]["properties"]["kind"] = {"const": kind, **_description("kind")}
@@ -91,7 +103,10 @@ def configuration() -> Schema:
         "hosts": _mapping(_either(_IS_PROXMOX, ProxmoxHost, DockerHost)),
         "zones": _mapping(_ref(Zone)),
         "services": _mapping(_either(_IS_GUEST, Guest, Container)),
-        "flows": {"type": "array", "items": _FLOW},
+        "flows": {
+            "type": "array",
+            "items": {"if": {"type": "object"}, "then": _ref(Temporary), "else": _FLOW},
+        },
         "tls": _ref(Certificate),
         "exceptions": {"type": "array", "items": _ref(Exemption)},
         "assertions": {"type": "array", "items": _ref(Assertion)},

@@ -174,12 +174,15 @@ def _expected(
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
         case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
             return Expected.DENIED
-        case Kind.CONTAINER if declared:
-            return Expected.ALLOWED if near else Expected.EITHER
+        case _ if declared:
+            # Between a VLAN and what lies outside stands a router that is nobody's resource.
+            by_router = {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}
+            judged = near if destination.kind is Kind.CONTAINER else not by_router
+            return Expected.ALLOWED if judged else Expected.EITHER
         case Kind.CONTAINER if near and source.kind is not Kind.GUEST:
             return Expected.EITHER
         case _:
-            return Expected.ALLOWED if declared else Expected.DENIED
+            return Expected.DENIED
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:

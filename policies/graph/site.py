@@ -130,6 +130,7 @@ class Graph:
         return fact.Facts(
             outsides=tuple(self._outsides()),
             hosts=tuple(self._hosts()),
+            gateways=tuple(self._gateways()),
             networks=tuple(self._networks()),
             containers=(*self._containers(), *self._swarm()),
             guests=tuple(self._guests()),
@@ -178,6 +179,18 @@ class Graph:
                 rules=tuple(rule for each in own for rule in _rules(each)),
             ),
         )
+
+    def _gateways(self) -> Iterator[fact.Gateway]:
+        """The router that guests name: taken for one, which joins their VLANs and everything outside."""
+        vlans = {
+            fact.Vlan(bridge=card.bridge, tag=card.vlan_id): each.name
+            for each in self.guests
+            for card, config in zip(each.inputs.cards, each.inputs.initialization.ip_configs, strict=False)
+            if config.ipv4.gateway
+        }
+        if vlans:
+            outsides = (each.name for each in self._outsides())
+            yield fact.Gateway(name="router", origin=", ".join(vlans.values()), places=(*vlans, *outsides))
 
     @staticmethod
     def _place(each: View[Any]) -> fact.Vlan:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from policies.resources import UNKNOWN
-from tests.policies.sound import CANARY, KINDS, Stack
+from tests.policies.sound import CANARY, KINDS, Stack, run
 from topology import verify_timer
 from topology.config import load
 from topology.model import Assertion, Exemption, Flow
@@ -752,6 +752,48 @@ def a_guest_on_another_node(stack: Stack) -> None:
 def a_guest_with_another_address(stack: Stack) -> None:
     ip = {"address": "10.10.10.12/24", "gateway": "10.10.10.9"}
     stack.inputs("vm", "site-1")["initialization"]["ipConfigs"] = [{"ipv4": ip, "ipv6": {"address": "auto"}}]
+
+
+def _with_egress(stack: Stack, until: str = "2027-01-31") -> None:
+    """Declare that site-1 fetches updates until some day, and build the stack anew."""
+    egress = {"flow": "site-1 -> internet:443/tcp", "until": until, "reason": "updates of Debian"}
+    stack.config["flows"].append(egress)
+    stack.resources = run(stack.config)
+
+
+@rejected(
+    "accept-rules-declared",
+    "site-1: rules[1] accepts what no declared flow of site-1 needs "
+    "(out ACCEPT dest +dc/internet proto tcp dport 443)",
+)
+def an_internet_with_the_site_in_it(stack: Stack) -> None:
+    _with_egress(stack)
+    stack.inputs("ipset", "internet")["cidrs"].remove({"name": "10.0.0.0/8", "nomatch": True})
+
+
+@rejected(
+    "accept-rules-declared",
+    "site-1: rules[1] accepts what no declared flow of site-1 needs "
+    "(out ACCEPT dest +dc/internet proto tcp dport 443)",
+)
+def an_internet_whose_exclusions_do_not_count(stack: Stack) -> None:
+    _with_egress(stack)
+    stack.inputs("ipset", "internet")["cidrs"].append({"name": "10.10.20.0/24"})
+
+
+@rejected(
+    "unreachable-flows",
+    "site-1 -> internet:443/tcp: expected ALLOWED, got DENIED: "
+    "no way: site-1 is on vlan10; internet is on internet",
+)
+def egress_without_a_router(stack: Stack) -> None:
+    _with_egress(stack)
+    del stack.inputs("vm", "site-1")["initialization"]["ipConfigs"][0]["ipv4"]["gateway"]
+
+
+@rejected("flows-current", "site-1 -> internet:443/tcp: ended on 2026-11-22")
+def egress_whose_day_has_passed(stack: Stack) -> None:
+    _with_egress(stack, "2026-11-22")
 
 
 def _with_existing_bridge(stack: Stack) -> None:

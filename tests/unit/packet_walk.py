@@ -177,9 +177,10 @@ class Walk:
             return True
         for interface in self.interfaces_of(source):
             for target, at, through in self.targets(name, port):
-                if source in self.outsides and self._unjudged(name, port, through):
+                unjudged = self._unjudged(name, port, through)
+                if source in self.outsides and unjudged:
                     continue
-                if self._travels(interface, target, at, through=through):
+                if self._travels(interface, target, at, through=through, near=unjudged):
                     return True
         return False
 
@@ -229,12 +230,17 @@ class Walk:
             else:
                 yield published, Port(number=published.external + offset, protocol=port.protocol)
 
-    def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool) -> bool:
-        """Whether a packet gets from one interface to another along some cables, from and to some address."""
+    def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool, near: bool) -> bool:
+        """Whether a packet gets from one interface to another along some cables, from and to some address.
+
+        `near`: no gateway may be the last to send it.
+        """
         way = (start, target, through)
         if way not in self.cables:
             self.cables[way] = list(self._routes(*way))
         for senders, last in self.cables[way]:
+            if near and senders[-1].kind == "gateway":
+                continue
             gates = self._gates(senders, last, port, through)
             # An address that no rule looks at is as good as any other.
             sources = senders[0].addresses[: None if any(gate.asks("source") for gate in gates) else 1]

@@ -494,6 +494,7 @@ class TestDocument:
             model.Container,
             model.Guest,
             model.Certificate,
+            model.Temporary,
             model.Exemption,
             model.Assertion,
         )

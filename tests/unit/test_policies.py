@@ -10,24 +10,31 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import pytest
+import yaml
 from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub, add_AnalyzerServicer_to_server
 from pulumi_policy import proxy
 
-from policies import command
+from policies import command, review
+from policies.declared import Declared
 from policies.graph import docker, proxmox
 from policies.graph.inputs import Inputs
+from policies.graph.site import Graph
+from policies.graph.view import view
 from policies.judge import judge
 from policies.program import PROJECT
-from policies.resources import UNKNOWN, decode, from_state
+from policies.resources import UNKNOWN, Resource, decode, from_state
 from policies.rule import RULES
 from policies.server import Analyzer
+from report.model import Report
+from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
 from tests.policies.sound import CANARY, KINDS, TODAY, configuration, run, sound
 from topology.config import load
-from topology.model import Exemption
+from topology.model import Exemption, Port, Topology
+from topology.outputs import outputs
 
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
 URN = "urn:pulumi:dev::homelab-network::docker:index/container:Container::shell"
@@ -360,3 +367,80 @@ def test_the_node_is_on_its_own_bridge(existing: bool) -> None:
     del card["vlanId"]
     said = {finding.subject for finding in stack.judge().findings}
     assert ("site-1 -> proxmox-srv:8006/tcp" in said) is existing
+
+
+EGRESS = {"flow": "site-1 -> internet:443/tcp", "until": "2027-01-31", "reason": "updates of Debian"}
+
+
+def egress(*flows: object) -> tuple[list[Resource], Topology]:
+    """The stack with more flows, and 22 among the ports of site-1."""
+    config = configuration()
+    config["services"]["site-1"]["ports"] = [80, 22]
+    config["flows"] += flows
+    return run(config), load(config)
+
+
+def test_a_guests_flows_beyond_its_vlan_go_by_the_router() -> None:
+    """Declared egress and management are sound and possible; nobody else has a gateway, or gets anywhere."""
+    resources, topology = egress(EGRESS, "management -> site-1:22/tcp", "jellyfin -> internet:53/udp")
+    assert judge(resources, topology, TODAY).findings == ()
+    gateways = {
+        each.name: each.inputs["initialization"]["ipConfigs"][0]["ipv4"].get("gateway")
+        for each in resources
+        if each.type == KINDS["vm"]
+    }
+    routed = {"site-1": "10.10.10.1", "jellyfin": "10.10.20.1"}
+    assert {name: gateway for name, gateway in gateways.items() if gateway} == routed
+    reachability = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    for source, destination, port in (
+        ("site-1", "internet", "443"),
+        ("management", "site-1", "22"),
+        ("jellyfin", "internet", "53/udp"),
+    ):
+        trace = reachability.evaluate(source, destination, Port.parse(port)).trace
+        assert trace
+        assert "router" in trace.hops
+    for source, destination, port in (
+        ("site-1", "internet", "80"),
+        ("site-2", "internet", "443"),
+        ("internet", "site-1", "22"),
+        ("site-1", "jellyfin", "443"),
+        ("management", "jellyfin", "8920"),
+    ):
+        assert not reachability.evaluate(source, destination, Port.parse(port)).allowed
+
+
+@pytest.mark.parametrize(("day", "findings"), [(date(2027, 1, 31), 0), (date(2027, 2, 1), 1)])
+def test_a_flow_ends_with_its_day(day: date, findings: int) -> None:
+    """The last day is one of it; from the next on the stack is refused."""
+    resources, topology = egress(EGRESS)
+    assert len(judge(resources, topology, day).findings) == findings
+
+
+def test_a_flow_with_an_end_is_told_with_it() -> None:
+    """In the outputs, in a review, at its line of the stack file, and in the report."""
+    resources, topology = egress(EGRESS)
+    (told,) = [flow for flow in outputs(topology)["flows"] if flow["until"]]
+    assert (told["source"], told["until"]) == ("site-1", "2027-01-31")
+    report = Report(stack="dev", day=TODAY, resources=resources, topology=topology)
+    assert report._notes["site-1 -> internet:443/tcp"] == ["until 2027-01-31: updates of Debian"]
+    verdict = judge(resources, topology, TODAY)
+    after = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    (opened,) = [
+        each for each in review.review("f", (), after, topology, verdict).opened if "until" in each.standing
+    ]
+    assert (str(opened.flow), opened.standing) == ("site-1 -> internet:443/tcp", "declared until 2027-01-31")
+    flow = "site-1 -> internet:443/tcp"
+    for text in (f"x:\n  - {flow}\n", f"x:\n  - {{flow: '{flow}', until: x}}\n", f"x:\n  - flow: {flow}\n"):
+        assert review._line(flow, text) == 2
+
+
+def test_the_documents_ways_out_are_sound() -> None:
+    """Both examples of egress, as docs/configuration.md has them, pass on the default stack."""
+    examples = blocks(PROJECT / "docs" / "configuration.md", "yaml", "#### Egress")
+    assert len(examples) == 2
+    for example in examples:
+        config, change = configuration(), yaml.safe_load(example)
+        config["services"] |= change.get("services", {})
+        config["flows"] += change["flows"]
+        assert judge(run(config), load(config), TODAY).findings == ()

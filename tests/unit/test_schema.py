@@ -70,6 +70,13 @@ def test_every_stack_file_fits(file: Path) -> None:
         {"zones.management.vlan": None},
         {"flows[+]": "vaultwarden -> internet:443"},
         {
+            "flows[+]": {
+                "flow": "site-1 -> internet:443",
+                "until": "2027-01-31",
+                "reason": "updates of Debian",
+            }
+        },
+        {
             "exceptions": [
                 {
                     "rule": "r",

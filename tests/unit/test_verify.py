@@ -17,7 +17,7 @@ from policies.graph.site import Graph
 from policies.graph.view import view
 from tests.policies.sound import Stack, sound
 from topology.config import from_file
-from topology.model import Port, Topology
+from topology.model import Flow, Port, Topology
 from topology.reachability import Reachability
 from verify import __main__ as command
 from verify import host, local, namespaces, probe, proof, report
@@ -211,6 +211,20 @@ def test_declared_egress_is_expected(site: Topology) -> None:
     world = World(site, found)
     assert "traefik -> internet:8443/tcp" in of(world, Expected.ALLOWED)
     assert {"traefik -> internet:*/tcp", "loki -> internet:8443/tcp"} <= of(world, Expected.DENIED)
+
+
+def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
+    """A guest's egress, and management's way to a guest, hang on a router that is nobody's resource."""
+    declared = (Flow.parse("site-1 -> internet:443/tcp"), Flow.parse("management -> site-1:80/tcp"))
+    places = [
+        replace(place, ports=(Port(number=443),)) if place.name == "internet" else place
+        for place in places_of(site)
+    ]
+    routed = cells(site.model_copy(update={"flows": (*site.flows, *declared)}), places)
+    found = {str(cell): cell.expected for cell in routed}
+    assert [found[str(flow)] for flow in declared] == [Expected.EITHER] * 2
+    assert found["site-2 -> internet:443/tcp"] is Expected.DENIED
+    assert found["internet -> site-1:80/tcp"] is Expected.DENIED
 
 
 def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
