@@ -60,12 +60,15 @@ PublicKey = Annotated[
 """A public key as authorized_keys holds it, without options."""
 
 
+_MIDNIGHT = re.compile(r"T00:00:00Z$| 00:00:00 \+0000 UTC$")
+
+
 def _day(value: object) -> object:
-    return date.fromisoformat(value.removesuffix("T00:00:00Z")) if isinstance(value, str) else value
+    return date.fromisoformat(_MIDNIGHT.sub("", value)) if isinstance(value, str) else value
 
 
 Day = Annotated[date, BeforeValidator(_day)]
-"""A date; the engine hands an unquoted YAML one over as midnight."""
+"""A date; the engine hands an unquoted YAML one over as midnight, in a list of texts in words of its own."""
 
 Flag = Annotated[
     bool,

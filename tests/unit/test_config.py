@@ -220,7 +220,12 @@ class TestGood:
     def test_exception_and_assertion(self) -> None:
         """Exceptions and assertions are read; the engine's midnight is a day."""
         exception = {"rule": "r", "resource": "x", "reason": "because of that", "owner": "me"}
-        for expires in ("2027-01-31", "2027-01-31T00:00:00Z", date(2027, 1, 31)):
+        for expires in (
+            "2027-01-31",
+            "2027-01-31T00:00:00Z",
+            "2027-01-31 00:00:00 +0000 UTC",
+            date(2027, 1, 31),
+        ):
             site = load(
                 changed(
                     {
