@@ -1,0 +1,99 @@
+"""What real hosts need and the lab's stacks do not have, made by the real provider on the lab's API alone."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import tls, toolchain
+from lab.proxmox.privileges import TOKEN
+from tests.clone import environment
+from tests.unit.test_lab_proxmox import served
+
+SECRET = "0b6f2a0e-0000-4000-8000-000000000000"
+TARGETS = [
+    word for name in ("Guests", "DatacenterFirewall", "VlanBridge") for word in ("--target", f"**:{name}**")
+]
+CHANGES = {
+    "bridge: vmbr1, template: 9000": "bridge: vmbr0, existing-bridge: true, snippets: local, template: 9000",
+    "site-1: {zone": "site-1: {app: wordpress, zone",
+    "    - management -> proxmox-srv:22/tcp\n": "    - management -> proxmox-srv:22/tcp\n"
+    '    - {flow: "site-1 -> internet:443/tcp", until: 2999-12-31, reason: updates of Debian}\n'
+    "    - management -> site-2:80/tcp\n",
+}
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The lab's API with nothing behind it, and the file of its state; the token is the guide's."""
+    with served(tmp_path / "api.json", [], f"{TOKEN}={SECRET}") as (_, pve):
+        yield f"{pve.url}/", tmp_path / "api.json"
+
+
+@pytest.fixture
+def pulumi(tree: Path, tmp_path: Path, api: tuple[str, Path]) -> Run:
+    """Pulumi on the Proxmox half of a changed default stack."""
+    toolchain.ensure(print)
+    text = (tree / "Pulumi.dev.yaml").read_text(encoding="utf-8").replace("https://127.0.0.1:8006/", api[0])
+    for old, new in CHANGES.items():
+        assert old in text
+        text = text.replace(old, new)
+    config = text[: text.index("  grafana:adminPassword")]
+    (tree / "Pulumi.adopted.yaml").write_text(config, encoding="utf-8")
+    (tree / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "tls").mkdir()
+    for name in ("ingress.crt", "ingress.key"):
+        (tmp_path / "tls" / name).write_text(f"-----BEGIN {name}-----\n", encoding="utf-8")
+    (tmp_path / "state").mkdir()
+    surroundings = environment(tree) | toolchain.environment()
+    surroundings |= {
+        "HOMELAB_STATE": str(tmp_path),
+        "PROXMOX_VE_API_TOKEN": f"{TOKEN}={SECRET}",
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "PULUMI_CONFIG_PASSPHRASE": "x",
+        "SSL_CERT_FILE": str(tls.bundle()),
+    }
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=tree, env=surroundings, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("stack", "init", "adopted")
+    for key in ("grafana:adminPassword", "traefik:users"):
+        run("config", "set", "--secret", key, "x")
+    return run
+
+
+def held(state: Path) -> dict[str, Any]:
+    """What the API holds."""
+    return dict(json.loads(state.read_text(encoding="utf-8")))
+
+
+def test_guests_on_a_bridge_of_the_nodes_own(pulumi: Run, api: tuple[str, Path]) -> None:
+    """They are made with their file, gateway and egress, stay as they are, and go without the bridge."""
+    pulumi("up", "--yes", "--skip-preview", *TARGETS)
+    made = held(api[1])
+    machines = {machine["name"]: machine["config"] for machine in made["vms"]}
+    assert machines["site-1"]["cicustom"] == "user=local:snippets/site-1.yaml"
+    assert "cicustom" not in machines["site-2"]
+    assert "bridge=vmbr0" in machines["site-1"]["net0"]
+    gateways = {name: "gw=" in config.get("ipconfig0", "") for name, config in machines.items()}
+    assert {name for name, routed in gateways.items() if routed} == {"site-1", "site-2"}
+    node = made["networks"]
+    assert node.keys() == {"vmbr0"}
+
+    pulumi("preview", "--refresh", "--expect-no-changes", *TARGETS)
+
+    pulumi("destroy", "--yes", "--skip-preview")
+    left = held(api[1])
+    assert [machine["vmid"] for machine in left["vms"]] == [9000]
+    assert left["networks"] == node
