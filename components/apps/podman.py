@@ -102,7 +102,10 @@ def podman(_topology: Topology, guest: Guest) -> Setup:
             made_up(secret),
             f'(umask 077; echo "{image.password}=$(cat {secret})" > /etc/{name}.secret.env)',
         ]
-    script += ["systemctl daemon-reload", f"systemctl enable --now {name}.service"]
+    script += [
+        "systemctl daemon-reload",
+        *(f"systemctl {verb} {name}.service" for verb in ("enable", "start")),
+    ]
     return Setup(
         packages=("podman",),
         files={

@@ -20,6 +20,7 @@ GUESTS = {guest.name: cloud_config(SITE, guest) for guest in SITE.guests}
 NAMESPACE = "guest-site-1"
 AS_ON_A_CLOUD_IMAGE = ("systemd-sysv", "cloud-init", "openssh-server")
 SCHEMA = "usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json"
+SET_UP = ("env", "SYSTEMD_OFFLINE=1", "/usr/local/sbin/set-up")
 # What cloud-init does here; its other modules are about a whole machine, and the packages are there.
 MODULES = """datasource_list: [NoCloud]
 network: {config: disabled}
@@ -82,6 +83,30 @@ def test_cloud_init_takes_the_file(root: Path, name: str) -> None:
 def test_cloud_init_refuses_a_wrong_file(root: Path, right: str, wrong: str) -> None:
     """A misspelt key, or one with something else in it, is told."""
     assert "Cloud config schema errors: " in judged(root, GUESTS["site-1"].replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize("name", ["jellyfin", "stirling-pdf", "vaultwarden"])
+def test_an_image_is_set_up_but_for_the_image(root: Path, name: str) -> None:
+    """Its unit is one to systemd, and the script runs to its end, twice; podman is a stand-in."""
+    stand_in = root / "usr/bin/podman"
+    stand_in.write_text("#!/bin/sh\n", encoding="utf-8")
+    stand_in.chmod(0o755)
+    for file in yaml.safe_load(GUESTS[name])["write_files"]:
+        path = root / file["path"].lstrip("/")
+        path.write_text(file["content"], encoding="utf-8")
+        path.chmod(int(file["permissions"], 8))
+    unit = f"/etc/systemd/system/{name}.service"
+    found = debian_root.ask(root, "systemd-analyze", "verify", "--man=no", unit)
+    assert (found.returncode, name in found.stderr) == (0, False), found.stderr
+    for _ in range(2):
+        done = debian_root.ask(root, *SET_UP)
+        assert done.returncode == 0, done.stderr
+    assert (root / f"etc/systemd/system/multi-user.target.wants/{name}.service").is_symlink()
+    secrets = [*(root / "etc").glob(f"{name}.secret.env"), *(root / "root").glob(f"{name}-admin-password")]
+    assert {file.stat().st_mode & 0o777 for file in secrets} <= {0o600}
+    assert len(secrets) == (2 if name == "stirling-pdf" else 0)
+    folders = [*(root / "var/lib" / name).iterdir()]
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
 
 
 @pytest.fixture(scope="module")
