@@ -26,7 +26,7 @@ diff: $(READY) ## flows that this tree opens and closes against BASE=<branch, ta
 down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as root)
 	@$(LAB) down --stack $(STACK)
 
-verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (as root)
+verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (on Docker-SRV: as root)
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK) \
 		--json verify-$(STACK).json --metrics
 

@@ -201,9 +201,9 @@ def _astray(stack: str) -> list[str]:
 
 
 def _verified(stack: str) -> int:
-    """Probe the lab's network; Docker-SRV elsewhere is probed there."""
+    """Probe the lab's network; for real hosts that is a command of its own."""
     if not serves(stack):
-        report(f"verify: run `make verify STACK={stack}` on Docker-SRV")
+        report(f"verify: run `make verify STACK={stack}` on Docker-SRV, or with vantages from here")
         return 0
     report("verify: every source to every destination")
     words = [sys.executable, "-m", "verify", "--stack", stack, "--json", f"verify-{stack}.json", "--metrics"]

@@ -30,10 +30,12 @@ from topology.model import (
     Flow,
     Guest,
     GuestApp,
+    ImageVantage,
     Port,
     Protocol,
     ProxmoxHost,
     Role,
+    SshVantage,
     Temporary,
     Topology,
     Zone,
@@ -42,6 +44,8 @@ from topology.model import (
 API: Final = Port(number=8006)
 """Where the Proxmox API listens."""
 
+CONTAINERS: Final = "containers"
+"""The vantage that stands for every container and Docker network, not for a source of this name."""
 _LENGTHS: Final = range(16, 31)
 """Prefix lengths of a zone: /30 has room for a gateway and one more, and beyond /16 no homelab goes."""
 _SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
@@ -85,6 +89,7 @@ class Site:
     tls: Certificate | None
     exceptions: Mapping[str, Exemption]
     assertions: Mapping[str, Assertion]
+    vantages: Mapping[str, SshVantage | ImageVantage]
     unreadable: frozenset[str]
     """Paths of whatever was declared and could not be read."""
 
@@ -164,6 +169,7 @@ class Site:
                 "tls": self.tls,
                 "exceptions": tuple(self.exceptions.values()),
                 "assertions": tuple(self.assertions.values()),
+                "vantages": self.vantages,
             }
         )
 
@@ -412,13 +418,7 @@ def _services(site: Site) -> Iterator[Fault]:
             "name each port once",
         )
     for container in site.containers:
-        path, image = f"services.{container.name}.image", container.image
-        if (match := _IMAGE.fullmatch(image)) is None:
-            yield Fault(
-                path, f"{shown(image)} is not an image reference", "write it like grafana/grafana:12.1.0"
-            )
-        elif match["digest"] is None and match["tag"] in (None, "latest"):
-            yield Fault(path, f"{shown(image)} names no version", "pin one, or a digest")
+        yield from _image(f"services.{container.name}.image", container.image)
     yield from _twice(
         ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
     )
@@ -470,6 +470,14 @@ def _guest_apps(site: Site) -> Iterator[Fault]:
                 "there is no storage for its cloud-init file",
                 f"add hosts.{proxmox[0].name}.snippets, or remove the app",
             )
+
+
+def _image(path: str, image: str) -> Iterator[Fault]:
+    """An image is pinned."""
+    if (match := _IMAGE.fullmatch(image)) is None:
+        yield Fault(path, f"{shown(image)} is not an image reference", "write it like grafana/grafana:12.1.0")
+    elif match["digest"] is None and match["tag"] in (None, "latest"):
+        yield Fault(path, f"{shown(image)} names no version", "pin one, or a digest")
 
 
 def _ingress(site: Site) -> Iterator[Fault]:
@@ -705,6 +713,46 @@ def _assertions(site: Site) -> Iterator[Fault]:
         yield from _twice(((where, flow) for where, flow in flows.items()), "keep one")
 
 
+def _vantages(site: Site) -> Iterator[Fault]:
+    """A vantage is an image for the containers, or a machine that stands for one source."""
+    for name, vantage in site.vantages.items():
+        path = f"vantages.{name}"
+        if isinstance(vantage, ImageVantage):
+            yield from _image(f"{path}.image", vantage.image)
+        elif reason := _no_vantage(site, name):
+            yield Fault(path, *reason)
+        elif reason := _front(site, vantage):
+            yield Fault(f"{path}.front", *reason)
+
+
+def _no_vantage(site: Site, name: str) -> Reason | None:
+    """Why nobody gets there by SSH: it is no such source, or a guest that no flow leads to."""
+    end = site.services.get(name)
+    if isinstance(end, Container):
+        return f"{name} is a container, and the engine is the way in", f"use vantages.{CONTAINERS}"
+    docker = (host.name for host in site.hosts.values() if isinstance(host, DockerHost))
+    known = (INTERNET, *site.management, *docker, *(guest.name for guest in site.guests))
+    if reason := _unknown(site, "vantage", name, known, "internet, a management zone, Docker-SRV or a guest"):
+        return reason
+    needed = [Flow(source=zone, destination=name, port=SSH) for zone in site.management]
+    if end is None or not needed or site.unreadable_in("flows") or {*needed} & {*site.flows.values()}:
+        return None
+    return (
+        f"no flow lets management reach {name}:{SSH}",
+        f"add {needed[0]} to flows, and {SSH.number} to its ports",
+    )
+
+
+def _front(site: Site, vantage: SshVantage) -> Reason | None:
+    """Whether it says where Docker-SRV is found: the internet's must where Docker-SRV itself does not."""
+    if vantage.front and vantage.name not in (INTERNET, *site.management):
+        return f"{vantage.name} is inside", "remove it"
+    docker = [host for host in site.hosts.values() if isinstance(host, DockerHost)]
+    if vantage.name == INTERNET and not vantage.front and any(host.address.is_unspecified for host in docker):
+        return "nothing says where it finds Docker-SRV", "write the public address"
+    return None
+
+
 def _twice(items: Iterable[tuple[str, Hashable]], remedy: str) -> Iterator[Fault]:
     """Faults for values that came before, at the path where they come again."""
     first: dict[Hashable, str] = {}
@@ -735,4 +783,5 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _routes,
     _lock_out,
     _assertions,
+    _vantages,
 )

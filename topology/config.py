@@ -21,7 +21,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from topology.checks import Site, check
+from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, nearest, shown
 from topology.model import (
     App,
@@ -35,10 +35,12 @@ from topology.model import (
     Guest,
     GuestApp,
     HostName,
+    ImageVantage,
     Name,
     Prefix,
     ProxmoxHost,
     Role,
+    SshVantage,
     Temporary,
     Topology,
     Zone,
@@ -48,7 +50,7 @@ __all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
 
 NAMESPACE: Final = "homelab-network"
 REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
-KEYS: Final = (*REQUIRED, "name-prefix", "protect", "exceptions", "assertions")
+KEYS: Final = (*REQUIRED, "name-prefix", "protect", "exceptions", "assertions", "vantages")
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _ABSENT: Final = object()
@@ -68,6 +70,13 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "exceptions": ("a list of exceptions", "write each with rule, resource, reason, owner and expires"),
     "assertions": ("a list of assertions", "write each with src and accept or deny"),
     "tls": ("a mapping with certificate and key", "name both files"),
+    "vantages": ("a mapping of vantages", "write one below it like internet: {ssh: probe@203.0.113.9, …}"),
+    "vantage": ("a vantage", "give it ssh and host-key"),
+    "vantage.ssh": ("a user and a host", "write it like probe@203.0.113.9"),
+    "vantage.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
+    "vantage.front": ("an IPv4 address", "write the one at which it finds Docker-SRV"),
+    "containers": ("a vantage", "give it an image"),
+    "containers.image": ("an image reference", "name one with Python 3.11 or newer, like python:3.13-slim"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
     "flows[].until": ("a date", "write it like 2027-01-31"),
@@ -232,6 +241,7 @@ class _Reader:
             tls=self.key(Certificate, plain, "tls"),
             exceptions=self.items(plain, "exceptions", Exemption),
             assertions=self.items(plain, "assertions", Assertion),
+            vantages=self.entries(plain, "vantages", self.vantage) if "vantages" in plain else {},
             unreadable=frozenset(self.unreadable),
         )
 
@@ -284,13 +294,19 @@ class _Reader:
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)
 
+    def vantage(self, raw: dict[str, object], path: str, name: str) -> SshVantage | ImageVantage | None:
+        """An image for all containers, or a machine for the source that it is named after."""
+        if name == CONTAINERS:
+            return self.entry(ImageVantage, raw, path, name, CONTAINERS)
+        return self.entry(SshVantage, raw, path, name, "vantage")
+
     def entry(
-        self, kind: type[T], raw: dict[str, object], path: str, name: str, **implied: object
+        self, kind: type[T], raw: dict[str, object], path: str, name: str, word: str = "", **implied: object
     ) -> T | None:
         """One entry of a mapping; its name is its key, never a value below it."""
         if "name" in raw:
             self.unknown(f"{path}.name", "name", _keys(kind))
-        value: T | None = self.value(kind, raw, path, "", {"name": name, **implied})
+        value: T | None = self.value(kind, raw, path, word, {"name": name, **implied})
         return value
 
     def key(self, kind: Any, plain: Mapping[str, object], key: str) -> Any:

@@ -63,6 +63,10 @@ PublicKey = Annotated[
 _MIDNIGHT = re.compile(r"T00:00:00Z$| 00:00:00 \+0000 UTC$")
 
 
+HostKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*$")]
+"""A host's public key as known_hosts writes it: `ssh-ed25519 AAAA…`."""
+
+
 def _day(value: object) -> object:
     return date.fromisoformat(_MIDNIGHT.sub("", value)) if isinstance(value, str) else value
 
@@ -324,8 +328,7 @@ class Ssh(Value):
 
     address: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*$")
-    host_key: str = Field(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*$")
-    """The host's public key as known_hosts writes it: `ssh-ed25519 AAAA…`."""
+    host_key: HostKey
 
 
 class DockerHost(Value):
@@ -414,6 +417,26 @@ class Route(Value):
         return self.app in NO_LOGIN
 
 
+class SshVantage(Value):
+    """A machine from which the live probe asks over SSH; its name is the source that it stands for.
+
+    `front` is where Docker-SRV's published ports are found from there, if not at the host's own `address`.
+    """
+
+    name: Name
+    ssh: str = Field(pattern=r"^[a-z_][a-z0-9_-]*@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    """`user@host`; the rest, like port, key and jump host, is the SSH client's own configuration."""
+    host_key: HostKey
+    front: IPv4Address | None = None
+
+
+class ImageVantage(Value):
+    """The image with Python in which the live probe asks from containers and Docker networks."""
+
+    name: Name
+    image: str
+
+
 class Topology(Value):
     """The whole declared site; `topology.config.load` is the one place that makes and checks it."""
 
@@ -432,6 +455,7 @@ class Topology(Value):
     tls: Certificate
     exceptions: tuple[Exemption, ...] = ()
     assertions: tuple[Assertion, ...] = ()
+    vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
 
     @cached_property
     def ingress(self) -> Container:
@@ -523,6 +547,16 @@ class Topology(Value):
         """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""
         file = f"{self.physical(guest.name)}.yaml"
         return f"{self.proxmox.snippets}:snippets/{file}" if guest.app and self.proxmox.snippets else None
+
+    @cached_property
+    def ssh_vantages(self) -> Mapping[str, SshVantage]:
+        """Machines from which the live probe asks over SSH, by the source that each stands for."""
+        return {name: v for name, v in self.vantages.items() if isinstance(v, SshVantage)}
+
+    @cached_property
+    def probe_image(self) -> str | None:
+        """Image in which the live probe asks from containers; None: it enters their namespaces."""
+        return next((v.image for v in self.vantages.values() if isinstance(v, ImageVantage)), None)
 
     def bridge(self, zone: Zone) -> str:
         """Name of a Docker zone's bridge on the host, cut to the longest name of a Linux interface."""

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
+from topology.checks import CONTAINERS
 from topology.config import KEYS, NAMESPACE, REQUIRED, WORDS
 from topology.model import (
     Assertion,
@@ -27,11 +28,13 @@ from topology.model import (
     Flow,
     Guest,
     HostName,
+    ImageVantage,
     Name,
     Port,
     Prefix,
     ProxmoxHost,
     Ssh,
+    SshVantage,
     Temporary,
     Value,
     Zone,
@@ -61,7 +64,15 @@ _ENTRIES: Final = (
     Temporary,
     Exemption,
     Assertion,
+    SshVantage,
+    ImageVantage,
 )
+_BELOW: Final = {
+    Ssh: ".ssh.",
+    Temporary: "flows[].",
+    SshVantage: "vantage.",
+    ImageVantage: f"{CONTAINERS}.",
+}
 _IS_GUEST: Final = {"anyOf": [{"required": ["vm"]}, {"required": ["zone"], "not": {"required": ["image"]}}]}
 _IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "proxmox"}}}
 
@@ -87,12 +98,13 @@ def configuration() -> Schema:
     _, made = models_json_schema(models, schema_generator=_AsWritten)  # type: ignore[arg-type]
     entries: dict[str, Schema] = made["$defs"]
     for model in _ENTRIES:
-        _tell(entries[model.__name__], {Ssh: ".ssh.", Temporary: "flows[]."}.get(model, "."))
+        _tell(entries[model.__name__], _BELOW.get(model, "."))
     for host, kind in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         _named(entries[host.__name__])
         entries[host.__name__]["properties"]["kind"] = {"const": kind, **_description("kind")}
         entries[host.__name__]["required"] = ["kind", *entries[host.__name__]["required"]]
-    _named(entries["Zone"])
+    for named in (Zone, SshVantage, ImageVantage):
+        _named(entries[named.__name__])
     for service in (Container, Guest):
         _named(entries[service.__name__], "host")
     entries["Guest"]["properties"]["zone"] = {**_type(Name), **_description("zone")}
@@ -110,6 +122,7 @@ def configuration() -> Schema:
         "tls": _ref(Certificate),
         "exceptions": {"type": "array", "items": _ref(Exemption)},
         "assertions": {"type": "array", "items": _ref(Assertion)},
+        "vantages": {**_mapping(_ref(SshVantage)), "properties": {CONTAINERS: _ref(ImageVantage)}},
     }
     full = [f"{NAMESPACE}:{key}" for key in KEYS]
     config = {

@@ -2,11 +2,11 @@
 
 Owns the packets; it judges nothing. It talks with the probe in lines of JSON on standard input and output and
 ends when its input does, so nothing outlives the probe. What a reader would get wrong: it imports nothing but
-the standard library, because it is started as a file, apart from the project.
+the standard library and leaves nothing behind, because it is sent to machines that have Python and no more.
 
-First line in: `{"listen": [tcp ports]}`; out: `{"listening": [those that it got]}`. Second line in:
-`{"ask": [{"id", "kind", "address", "port", "within"}, ...]}`; out: `{"answers": {id: answer}, "heard":
-[addresses whose hardware answered]}`.
+First line in: `{"listen": [tcp ports]}`; out: `{"addresses": [own], "listeners": [ports], "pings": bool}`.
+Second line in: `{"ask": [{"id", "kind", "address", "port", "within"}, ...], "authorities": PEM}`; out:
+`{"answers": {id: answer}, "heard": [addresses whose hardware answered]}`.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import struct
@@ -27,10 +28,14 @@ from typing import Any
 
 TIMEOUT = 2.0
 """Seconds for one attempt: time for a lost packet to be sent again."""
+_LIFE = 90
+"""Seconds after which it ends, whatever became of the probe."""
 _PAUSE = 0.3
 _AT_ONCE = 128
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
 _ECHO, _ECHO_REPLY = 8, 0
+_LOOPBACK = re.compile(r"(0{16}FFFF0000)?[0-9A-F]{6}7F|0{24}01000000")
+"""127.0.0.0/8, as IPv6 too, and ::1, as a little-endian kernel writes them."""
 
 
 async def tcp(ask: dict[str, Any]) -> str:
@@ -55,20 +60,36 @@ async def udp(ask: dict[str, Any]) -> str:
 
 async def icmp(ask: dict[str, Any]) -> str:
     """Send an echo request and wait for its reply."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+    with echo_socket() as sock:
         sock.setblocking(False)
         sock.connect((ask["address"], 0))
-        mark = os.urandom(4)
-        head = struct.pack("!BBH", _ECHO, 0, 0) + mark
-        total = sum(struct.unpack("!4H", head))
+        mark = os.urandom(8)
+        rest = bytes(4) + mark
+        total = _ECHO * 256 + sum(struct.unpack("!6H", rest))
         total = (total & 0xFFFF) + (total >> 16)
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, struct.pack("!BBH", _ECHO, 0, ~(total + (total >> 16)) & 0xFFFF) + mark)
+        await loop.sock_sendall(sock, struct.pack("!BBH", _ECHO, 0, ~(total + (total >> 16)) & 0xFFFF) + rest)
         while True:
             packet = await loop.sock_recv(sock, 256)
-            reply = packet[(packet[0] & 15) * 4 :]
-            if reply[0] == _ECHO_REPLY and reply[4:8] == mark:
+            reply = packet[(packet[0] & 15) * 4 :] if sock.type == socket.SOCK_RAW else packet
+            if reply[0] == _ECHO_REPLY and reply[8:16] == mark:
                 return "open"
+
+
+def echo_socket() -> socket.socket:
+    """A raw one, or where that is root's, the kernel's own kind for `ping`, which not everybody may have."""
+    with suppress(PermissionError):
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+
+
+def pings() -> bool:
+    """Whether echo requests may be sent from here."""
+    try:
+        echo_socket().close()
+    except PermissionError:
+        return False
+    return True
 
 
 async def page(ask: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +101,7 @@ def _page(ask: dict[str, Any]) -> dict[str, Any]:
     raw = socket.create_connection((ask["address"], ask["port"]), timeout=TIMEOUT)
     with raw:
         raw.settimeout(2 * TIMEOUT)
-        context = ssl.create_default_context() if ask["tls"] else None
+        context = ssl.create_default_context(cadata=ask["authorities"] or None) if ask["tls"] else None
         connection = http.client.HTTPConnection(ask["host"])
         connection.sock = context.wrap_socket(raw, server_hostname=ask["host"]) if context else raw
         try:
@@ -132,19 +153,41 @@ def heard() -> list[str]:
     return [row[0] for row in rows if int(row[2], 16) & 2]
 
 
+def addresses() -> list[str]:
+    """Own addresses but loopback."""
+    table = Path("/proc/self/net/fib_trie").read_text(encoding="ascii")
+    return sorted({ip for ip in re.findall(r"-- (\S+)\s+/32 host LOCAL", table) if not ip.startswith("127.")})
+
+
+def listeners() -> list[int]:
+    """TCP ports that listen to others."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError):
+            for line in Path("/proc/self/net", table).read_text(encoding="ascii").splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                address, _, port = local.partition(":")
+                if state == "0A" and not _LOOPBACK.fullmatch(address):
+                    found.add(int(port, 16))
+    return sorted(found)
+
+
 async def main() -> None:
     """Serve one run of the probe."""
+    # In a container it is the first process, which no signal ends that it does not take.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.alarm(_LIFE)
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=2**24)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    listening, servers = [], []
+    servers = []
     for port in json.loads(await lines.readline() or "{}").get("listen", []):
         with suppress(OSError):
             servers.append(await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", port))  # noqa: S104  # all of the namespace's own addresses
-            listening.append(port)
-    print(json.dumps({"listening": listening}), flush=True)
+    print(json.dumps({"addresses": addresses(), "listeners": listeners(), "pings": pings()}), flush=True)
     if line := await lines.readline():
-        asks, gate = json.loads(line)["ask"], asyncio.Semaphore(_AT_ONCE)
+        said, gate = json.loads(line), asyncio.Semaphore(_AT_ONCE)
+        asks = [{**ask, "authorities": said["authorities"]} for ask in said["ask"]]
         answers = await asyncio.gather(*(answered(ask, gate) for ask in asks))
         by_id = {ask["id"]: answer for ask, answer in zip(asks, answers, strict=True)}
         print(json.dumps({"answers": by_id, "heard": heard()}), flush=True)
@@ -152,4 +195,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036  # other machines have what they have
+        sys.exit("python3 is older than 3.11")
     asyncio.run(main())

@@ -94,7 +94,7 @@ def _preview(stack: str) -> dict[str, Any]:
 def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
     """Add what no refresh reads on Docker-SRV; returns what was not looked at, a line each."""
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
-    if topology.docker.ssh or config.get("docker:host"):
+    if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
         return [f"not looked at: networks and rules of {topology.docker.name}; run `make drift` there"]
     there = host.containers()
     for name, own, joined in host.astray(topology, there):

@@ -1,7 +1,7 @@
 """What the probe wants of whoever sends its packets, and the fault that ends a run.
 
-Owns the contract alone. `verify.local` fulfils it with namespaces of this machine. What a reader would get
-wrong: a driver is asked once, for everything; how much of that it does at a time is its own affair.
+Owns the contract alone; `verify.vantages` fulfils it. What a reader would get wrong: a driver is asked once,
+for everything, and a place that it could not ask is told by `places` afterwards, as the place's fault.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Driver(Protocol):
 
     @property
     def places(self) -> Sequence[Place]:
-        """Every place with the addresses that it has now."""
+        """Every place with the addresses that it has now, and its fault, if it could not be asked."""
 
     @property
     def left_out(self) -> Sequence[str]:
         """Places that could not be made, each with its reason."""
 
     @property
-    def host_rules(self) -> bool:
-        """Whether the project's table on Docker-SRV is as written."""
+    def host_rules(self) -> bool | None:
+        """Whether the project's table on Docker-SRV is as written; None where it can't be seen."""
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Ask each place by name; one that gives no answers is absent."""

@@ -66,11 +66,17 @@ class Place:
     """Known to run, whatever addresses it has."""
     elsewhere: bool = False
     """Nobody gets in: it is no source, and only its declared ports can be told from silence."""
+    far: bool = False
+    """On the internet itself, where the site's private addresses are other people's: asks the front alone."""
+    pings: bool = True
+    """Whether it may send echo requests, to itself as well."""
+    fault: str = ""
+    """Why it could not be asked, as `path: fault; remedy`: what hangs on it is inconclusive."""
 
     @property
     def there(self) -> bool:
-        """Whether it has any address now."""
-        return any(address.ip for address in self.addresses)
+        """Whether it has any address now; who is outside has, known or not."""
+        return self.kind is Kind.OUTSIDE or any(address.ip for address in self.addresses)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +114,8 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
         if source.kind not in {Kind.HOST, Kind.NODE} and not source.elsewhere
         for destination in everywhere
         if source.name != destination.name
-        for address in destination.addresses
-        for port in _ports(source, destination, address)
+        for address in _addresses(source, destination)
+        for port in _ports(source, destination)
     ]
 
 
@@ -122,7 +128,7 @@ def alive(places: Iterable[Place]) -> Iterator[Cell]:
             continue
         for address in place.addresses:
             ports: list[Port | str] = [*place.ports, *place.extra, OTHER]
-            for port in [*ports, ICMP] if place.kind is Kind.GUEST else ports:
+            for port in [*ports, ICMP] if place.kind is Kind.GUEST and place.pings else ports:
                 yield Cell(
                     source=place.name,
                     destination=place.name,
@@ -137,16 +143,22 @@ def label(port: Port | str) -> str:
     return f"{OTHER}/{Protocol.TCP}" if port == OTHER else str(port)
 
 
-def _ports(source: Place, destination: Place, address: Address) -> Iterator[Port | str]:
-    """Ports asked about.
+def _addresses(source: Place, destination: Place) -> tuple[Address, ...]:
+    """Addresses asked about.
 
     From outside, Docker-SRV is asked at its front alone: what else listens there is nobody's resource.
     """
+    if destination.kind is not Kind.HOST or source.kind is not Kind.OUTSIDE:
+        return () if source.far else destination.addresses
+    known = (address for address in destination.addresses if address.ip == source.front)
+    return (next(known, Address(network=source.name, ip=source.front)),)
+
+
+def _ports(source: Place, destination: Place) -> Iterator[Port | str]:
+    """Ports asked about."""
     outside = source.kind is Kind.OUTSIDE
-    if (
-        destination.kind is Kind.MEMBER
-        or (destination.kind is Kind.OUTSIDE and (outside or destination.name != INTERNET))
-        or (destination.kind is Kind.HOST and outside and address.ip != source.front)
+    if destination.kind is Kind.MEMBER or (
+        destination.kind is Kind.OUTSIDE and (outside or destination.name != INTERNET)
     ):
         return
     yield from destination.ports
@@ -155,7 +167,8 @@ def _ports(source: Place, destination: Place, address: Address) -> Iterator[Port
         return
     if destination.kind is not Kind.NODE:
         yield OTHER
-    if destination.kind is Kind.GUEST and source.zones & destination.zones:
+    near = source.zones & destination.zones
+    if destination.kind is Kind.GUEST and near and source.pings and destination.pings:
         yield ICMP
 
 

@@ -43,15 +43,32 @@ def rules_in_force(topology: Topology) -> bool:
         return False
 
 
+def elsewhere() -> bool:
+    """Whether Docker-SRV is another machine than this one."""
+    return os.environ.get("DOCKER_HOST", "").startswith(_REMOTE)
+
+
 def containers() -> list[dict[str, Any]]:
     """Every container of the engine, as `docker inspect` has it; raises ProbeError where that fails."""
-    if os.environ.get("DOCKER_HOST", "").startswith(_REMOTE):
-        raise ProbeError("DOCKER_HOST: Docker-SRV is another machine; run verify there")
     try:
         ids = run("docker", "ps", "--all", "--quiet", "--no-trunc").split()
         return list(json.loads(run("docker", "inspect", *ids))) if ids else []
     except ProbeError as fault:
         raise ProbeError(f'{fault}\nIs the stack up (`make up`), and `eval "$(make -s env)"` done?') from None
+
+
+def networks() -> list[str]:
+    """Names of the engine's networks."""
+    return run("docker", "network", "ls", "--format", "{{.Name}}").split()
+
+
+def need_image(image: str) -> None:
+    """Raise ProbeError where the engine does not have an image: a probe pulls none."""
+    try:
+        run("docker", "image", "inspect", image)
+    except ProbeError as fault:
+        remedy = "see that the engine answers, and `docker pull` it there"
+        raise ProbeError(f"vantages.containers.image: {image} is not there; {remedy}\n{fault}") from None
 
 
 def notes() -> list[str]:

@@ -8,7 +8,7 @@ in the same run, and the source was seen to get packets through.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import TypedDict
@@ -80,7 +80,7 @@ class Seen:
 
     answers: Mapping[Cell, str]
     heard: Mapping[str, Iterable[str]] = field(default_factory=dict)
-    host_rules: bool = True
+    host_rules: bool | None = True
 
 
 def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
@@ -116,7 +116,9 @@ def _one(
     answer = seen.answers.get(cell, NOT_THERE)
     got = "ALLOWED" if answer == OPEN else f"DENIED ({answer})"
     ends, cause = (by_name[cell.source], by_name[cell.destination]), ""
-    if cell.expected is Expected.EITHER:
+    if ends[0].fault:
+        verdict, cause = Verdict.INCONCLUSIVE, ends[0].fault
+    elif cell.expected is Expected.EITHER:
         verdict = Verdict.FREE
     elif (answer == OPEN) is (cell.expected is Expected.ALLOWED):
         verdict = Verdict.AGREES
@@ -129,7 +131,7 @@ def _one(
         elif not control:
             cause = f"no packet of {cell.source} was seen to pass in this run"
         elif cell.target not in listening:
-            cause = f"{cell.destination} does not listen there, so silence says nothing"
+            cause = ends[1].fault or f"{cell.destination} does not listen there, so silence says nothing"
         elif cell.port.endswith("/udp") and answer != UNREACHABLE:
             cause = "UDP without an answer can't be told from a listener that says nothing"
         verdict = Verdict.INCONCLUSIVE if cause else verdict
@@ -173,7 +175,8 @@ def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
     if any(cell.port == str(port) for port in destination.extra):
         return "a container publishes this port, and no flow of the internet names it"
     if not seen.host_rules:
-        return "Docker-SRV's own rules are missing or changed; `make up` installs them"
+        state = "can't be seen from here; look whether they are" if seen.host_rules is None else "are"
+        return f"Docker-SRV's own rules {state} missing or changed; `make up` installs them"
     return (
         "Docker-SRV's input rules do not cover this bridge"
         if destination.kind is Kind.HOST
@@ -193,6 +196,29 @@ def judge_inventory(places: Iterable[Place]) -> list[Finding]:
             cause = "a program in the guest that no port of the service declares"
             found += [_strange(place, f"listens on {port}", cause) for port in place.extra]
     return found
+
+
+def judge_vantages(places: Iterable[Place]) -> list[Finding]:
+    """Tell each place that could not be asked, so that no run is good without it."""
+    return [
+        Finding(
+            source=place.name,
+            destination=place.name,
+            what=f"{place.name} as a vantage",
+            where="",
+            expected="answers",
+            got="none",
+            verdict=Verdict.INCONCLUSIVE,
+            cause=place.fault,
+        )
+        for place in places
+        if place.fault
+    ]
+
+
+def undecided(findings: Iterable[Finding], fault: str) -> list[Finding]:
+    """Leave findings undecided whose question could not be put, if there is a fault that says why."""
+    return [replace(f, verdict=Verdict.INCONCLUSIVE, cause=fault) if fault else f for f in findings]
 
 
 def _strange(place: Place, what: str, cause: str) -> Finding:

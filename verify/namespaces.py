@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
-from topology.model import Port
 from verify.driver import ProbeError
 
 METRIC = 4_278_255_361
@@ -47,13 +46,6 @@ def host_addresses() -> dict[IPv4Interface, str]:
         for info in link["addr_info"]
         if link["ifname"] != "lo"
     }
-
-
-def listeners(way: Path) -> list[Port]:
-    """TCP ports on which a namespace listens to others."""
-    lines = run("nsenter", f"--net={way}", "ss", "--no-header", "--listening", "--tcp", "--numeric")
-    local = (line.split()[3].rpartition(":") for line in lines.splitlines())
-    return [Port(number=int(port)) for address, _, port in local if not address.startswith(("127.", "[::1]"))]
 
 
 def documentation(taken: Iterable[IPv4Network]) -> IPv4Network:

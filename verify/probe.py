@@ -14,7 +14,17 @@ from ipaddress import IPv4Address
 from topology.model import INTERNET, Topology
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
-from verify.judge import NOT_THERE, Finding, Seen, judge, judge_inventory, judge_routes, judge_unrouted
+from verify.judge import (
+    NOT_THERE,
+    Finding,
+    Seen,
+    judge,
+    judge_inventory,
+    judge_routes,
+    judge_unrouted,
+    judge_vantages,
+    undecided,
+)
 
 _PATIENCE = 8.0
 """Seconds for what should be possible."""
@@ -41,14 +51,16 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     made = {place.name for place in driver.places if place.kind in {Kind.MEMBER, Kind.OUTSIDE}}
     heard = {name: given.heard for name, given in answers.items() if name in made}
     seen = Seen(answers=by_cell, heard=heard, host_rules=driver.host_rules)
-    found = [*judge(questions, own, driver.places, seen), *judge_inventory(driver.places)]
+    places = driver.places
+    found = [*judge(questions, own, places, seen), *judge_inventory(places), *judge_vantages(places)]
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})
         direct = {route.host: ingress.get(f"page:{route.host}") for route in topology.routes}
         served = {route.host: outside.get(f"page:{route.host}") for route in topology.routes}
-        found += judge_routes(topology.routes, served, direct)
-        found += judge_unrouted(outside.get("unknown"), outside.get("redirect"), topology.routes[0].host)
+        routes = judge_routes(topology.routes, served, direct)
+        routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), topology.routes[0].host)
+        found += undecided(routes, next((p.fault for p in places if p.name in pages and p.fault), ""))
     return found
 
 

@@ -502,6 +502,8 @@ class TestDocument:
             model.Temporary,
             model.Exemption,
             model.Assertion,
+            model.SshVantage,
+            model.ImageVantage,
         )
         assert rows == {*config.KEYS, "kind", *(key for kind in kinds for key in config._keys(kind))}
 

@@ -66,9 +66,26 @@ def test_the_guide_grants_the_same() -> None:
     assert sorted(explained) == sorted(privilege for _, privilege in PRIVILEGES)
 
 
-def test_the_example_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+VANTAGES = {
+    "  # homelab-network:vantages": "  homelab-network:vantages",
+    "  #   ": "    ",
+    "    # - management -> site-1:22/tcp ": "    - management -> site-1:22/tcp #",
+    "192.168.20.11, ports: [80]": "192.168.20.11, ports: [80, 22]",
+}
+"""What the example says to do for vantages."""
+
+
+@pytest.mark.parametrize("changes", [{}, VANTAGES], ids=["as it is", "with vantages"])
+def test_the_example_is_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Mapping[str, str]
+) -> None:
     """With its secrets set the stack file for real hosts loads, and the pack finds nothing."""
-    document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    document = yaml.safe_load(text)
+    assert ("homelab-network:vantages" in document["config"]) is bool(changes)
     secrets = set(re.findall(r"pulumi config set --secret (\S+)", GUIDE))
     assert secrets == {"proxmoxve:apiToken", "grafana:adminPassword", "ssh:privateKey", "traefik:users"}
     document["config"] |= {key: {"secure": ""} for key in secrets}

@@ -20,10 +20,12 @@ from topology.config import from_file
 from topology.model import Flow, Port, Topology
 from topology.reachability import Reachability
 from verify import __main__ as command
-from verify import host, local, namespaces, probe, proof, report
+from verify import host, namespaces, probe, proof, report, vantages
 from verify.driver import Answers, Ask, ProbeError
 from verify.expect import Address, Cell, Expected, Kind, Place, alive, cells, declared_zones, guest
 from verify.judge import NOT_THERE, OPEN, Finding, Seen, Verdict, judge
+from verify.survey import Survey
+from verify.survey import address as survey_address
 
 PROJECT = Path(__file__).resolve().parents[2]
 AGENT = PROJECT / "verify" / "agent.py"
@@ -82,7 +84,7 @@ class World:
     places: list[Place]
     change: Callable[[str, Ask], object] = lambda _source, _ask: None
     left_out: list[str] = field(default_factory=list)
-    host_rules: bool = True
+    host_rules: bool | None = True
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Answer as the flows say; a place asked about itself listens."""
@@ -604,9 +606,16 @@ def container(name: str, ip: Mapping[str, str], ports: Mapping[str, Any] | None 
     }
 
 
+def surveyed(site: Topology, containers: Iterable[Mapping[str, Any]] = (), **how: bool) -> Survey:
+    """A survey of a machine on which no guest of the lab is."""
+    survey = Survey(site, Path("known_hosts"), **{"guests_here": False, **how})
+    survey.look(containers)
+    return survey
+
+
 def test_survey_reads_what_runs(site: Topology) -> None:
     """Addresses by zone, none for what is stopped, networks joined by hand, and whom nobody declared."""
-    survey = local._Survey(
+    survey = surveyed(
         site,
         [
             container("traefik", {"edge": "172.30.0.2", "frontend": "172.30.1.2", "vlan10": "10.10.10.2"}),
@@ -628,7 +637,7 @@ def test_survey_reads_what_runs(site: Topology) -> None:
     assert (by_name["grafana"].there, by_name["loki"].there) == (False, True)
     assert (by_name["rogue"].zones, by_name["rogue"].ports) == (frozenset(), (Port(number=9999),))
     assert "elsewhere" not in by_name
-    assert survey.ways["loki"] == "/proc/4711/ns/net"
+    assert survey.ways["loki"].words[:2] == ("nsenter", "--net=/proc/4711/ns/net")
     assert "grafana" not in survey.ways
 
 
@@ -638,7 +647,7 @@ def test_survey_finds_published_ports(site: Topology) -> None:
     def published(*binding: tuple[str, str]) -> dict[str, Any]:
         return {"80/tcp": [{"HostIp": ip, "HostPort": port} for ip, port in binding], "1/tcp": None}
 
-    survey = local._Survey(
+    survey = surveyed(
         site,
         [
             container("traefik", {}, published(("0.0.0.0", "80"), ("0.0.0.0", "8080"))),  # noqa: S104  # Docker's words
@@ -685,15 +694,17 @@ def test_where_the_proxmox_side_is(
     file = tmp_path / "Pulumi.x.yaml"
     file.write_text(f"config: {{'proxmoxve:endpoint': '{endpoint}'}}")
     host_name = command.proxmox_host(file)
-    assert (local._address(host_name), local._loopback(host_name)) == (address, here)
+    assert (survey_address(host_name), vantages.loopback(host_name)) == (address, here)
 
 
 def test_guests_of_another_machine_are_asked_and_ask_nobody(site: Topology, world: World) -> None:
     """A guest that nobody enters is a destination on its declared ports, no source, and the run says so."""
-    survey = local._Survey(site, [], guests_here=False)
-    assert "site-1 as a source: it is a guest of another machine" in survey.left_out
-    world.places = [p for p in world.places if p.kind is not Kind.GUEST] + survey.guests
-    guests = {place.name for place in survey.guests}
+    survey = surveyed(site)
+    places = survey.places({}, 4711, None)
+    assert "site-1 as a source: it is a guest of another machine; add vantages.site-1" in survey.left_out
+    strangers = [place for place in places if place.kind is Kind.GUEST]
+    world.places = [p for p in world.places if p.kind is not Kind.GUEST] + strangers
+    guests = {place.name for place in strangers}
     asked = [cell for cell in world.questions if cell.destination in guests]
     assert {cell.source for cell in world.questions} & guests == set()
     assert {cell.port for cell in asked if cell.destination == "site-1"} == {"80/tcp"}
@@ -769,7 +780,7 @@ def web() -> Iterator[int]:
 
 def test_the_agent_listens_asks_and_ends(web: int) -> None:
     """It takes free ports, tells open from refused, tries again within its bound, and ends with its input."""
-    free = next(local._free_ports())
+    free = next(vantages._free_ports())
 
     def ask(number: str, port: int, **more: object) -> dict[str, object]:
         given = {"id": number, "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 0}
@@ -787,10 +798,12 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
         [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as agent:
         said, _ = agent.communicate(
-            json.dumps({"listen": [free, web]}) + "\n" + json.dumps({"ask": asks}) + "\n", timeout=20
+            json.dumps({"listen": [free, web]}) + "\n" + json.dumps({"ask": asks, "authorities": ""}) + "\n",
+            timeout=20,
         )
     first, second = map(json.loads, said.splitlines())
-    assert (agent.returncode, first) == (0, {"listening": [free]})
+    assert (agent.returncode, {free, web} & {*first["listeners"]}) == (0, {free})
+    assert (first["pings"], "127.0.0.1" in first["addresses"]) == (True, False)
     assert second["answers"] == {
         "own": "open",
         "web": "open",
@@ -803,14 +816,14 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
 
 def test_the_agent_tries_again() -> None:
     """What opens within the bound counts as open, though the first attempt was refused."""
-    port = next(local._free_ports())
+    port = next(vantages._free_ports())
     ask = {"id": "late", "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 10}
     with subprocess.Popen(
         [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as agent:
         assert agent.stdin
         assert agent.stdout
-        print("{}", json.dumps({"ask": [ask]}), sep="\n", file=agent.stdin, flush=True)
+        print("{}", json.dumps({"ask": [ask], "authorities": ""}), sep="\n", file=agent.stdin, flush=True)
         agent.stdout.readline()
         with pytest.raises(subprocess.TimeoutExpired):
             agent.wait(1)
@@ -825,4 +838,4 @@ def test_an_agent_that_is_told_nothing_ends() -> None:
     done = subprocess.run(
         [sys.executable, "-I", AGENT], input="", capture_output=True, text=True, timeout=20, check=True
     )
-    assert done.stdout == '{"listening": []}\n'
+    assert json.loads(done.stdout).keys() == {"addresses", "listeners", "pings"}

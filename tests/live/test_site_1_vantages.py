@@ -1,0 +1,178 @@
+"""The live probe from elsewhere: over SSH and by the engine it finds what it finds on Docker-SRV."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import yaml
+
+from tests.live import elsewhere
+from tests.live.elsewhere import PYTHON, VPS, WORKSTATION, Elsewhere
+from tests.live.site import PROJECT, Site, command
+from topology.config import load
+from topology.model import Topology
+
+VERIFY = """\
+import sys
+from pathlib import Path
+from verify import __main__ as command
+command.PROJECT = Path(sys.argv[1])
+sys.exit(command.main(sys.argv[2:]))
+"""
+"""verify, with the stack file in another folder."""
+PREFIX = "homelab-network:"
+AGENT = "The program that runs inside a namespace"
+"""What an agent's command line holds, wherever it runs."""
+PINNED = "find out why its key is not host-key before you change that"
+ANY = "see that it runs and can be reached, and run verify again"
+
+
+def configuration(vantages: Mapping[str, object]) -> dict[str, Any]:
+    """The dev stack's file, with SSH to every guest declared, and vantages."""
+    file: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())
+    for name, service in file["config"][f"{PREFIX}services"].items():
+        if "vm" in service:
+            service["ports"].append(22)
+            file["config"][f"{PREFIX}flows"].append(f"management -> {name}:22/tcp")
+    file["config"][f"{PREFIX}vantages"] = vantages
+    return file
+
+
+def topology() -> Topology:
+    """The same as a value."""
+    config = configuration({})["config"]
+    return load({key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)})
+
+
+class Run:
+    """One run of verify: its JSON, what it printed, how it ended."""
+
+    def __init__(
+        self, there: Elsewhere, name: str, vantages: Mapping[str, object], *into: str, **env: str
+    ) -> None:
+        self.folder = there.folder / name
+        self.folder.mkdir()
+        (self.folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(configuration(vantages)))
+        words = (sys.executable, "-c", VERIFY, str(self.folder), "--json", str(self.folder / "run.json"))
+        self.process = there.start((*into, *words), env)
+        self.said = ""
+        self.json: dict[str, Any] = {}
+
+    def until(self, word: str) -> None:
+        """Read what is printed until a line has the word."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said += line
+            if word in line:
+                return
+        pytest.fail(self.said)
+
+    def end(self) -> Self:
+        """Wait for the end."""
+        self.said += self.process.communicate(timeout=150)[0]
+        assert (self.folder / "run.json").exists(), self.said
+        self.json = json.loads((self.folder / "run.json").read_text())
+        return self
+
+    @property
+    def verdicts(self) -> set[tuple[str, str, str]]:
+        """Every cell by its name, with what was expected and what came of it."""
+        return {(cell["what"], cell["expected"], cell["verdict"]) for cell in self.json["cells"]}
+
+    def cells(self, verdict: str) -> list[dict[str, str]]:
+        """Those of one verdict."""
+        return [cell for cell in self.json["cells"] if cell["verdict"] == verdict]
+
+
+@pytest.fixture(scope="module")
+def there(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    """An sshd in each guest, and a client that finds it."""
+    with elsewhere.guests(site, topology(), tmp_path_factory.mktemp("elsewhere")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def here(there: Elsewhere) -> Run:
+    """A run on Docker-SRV, which enters everything."""
+    return Run(there, "here", {}).end()
+
+
+@pytest.fixture(scope="module")
+def machines(there: Elsewhere, here: Run) -> Iterator[None]:
+    """Both machines, after the run that makes its own."""
+    assert here
+    with elsewhere.machines(there, topology()):
+        yield
+
+
+def declared(there: Elsewhere, **keys: str) -> dict[str, dict[str, str]]:
+    """Every guest and the internet over SSH; `keys` are other host keys than the right one."""
+    hosts = {guest.name: str(guest.address) for guest in topology().guests} | {"internet": VPS}
+    found = {
+        name: {"ssh": f"root@{host}", "host-key": keys.get(name.replace("-", "_"), there.key)}
+        for name, host in hosts.items()
+    }
+    found["internet"]["front"] = elsewhere.FRONT
+    return found
+
+
+def traces(there: Elsewhere) -> list[str]:
+    """What a run could leave anywhere: agents and containers."""
+    agents = [
+        line for line in command("ps", "-eo", "args").stdout.splitlines() if "inside a namespace" in line
+    ]
+    label = ("--filter", "label=org.homelab-network.verify")
+    return [*agents, *there.site.docker("ps", "--all", "--quiet", *label).split()]
+
+
+UNROUTED = {f"management -> {guest.name}:22/tcp" for guest in topology().guests}
+"""What the lab can't do: it has no router between management and the VLANs."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("machines")
+def test_a_workstation_finds_the_same(there: Elsewhere, here: Run) -> None:
+    """From a desk in management, by SSH and the engine alone: the same cells and verdicts, nothing left."""
+    ways = {**declared(there), "containers": {"image": PYTHON.tag}}
+    into = ("ip", "netns", "exec", WORKSTATION)
+    desk = Run(there, "desk", ways, *into, DOCKER_HOST="ssh://root@docker-srv").end()
+    assert desk.verdicts == here.verdicts, desk.said
+    assert {cell["what"] for cell in desk.json["cells"]} >= {"stranger@vault -> vaultwarden:80/tcp"}
+    assert {cell["what"] for run in (here, desk) for cell in run.cells("disagrees")} == UNROUTED
+    assert (desk.cells("inconclusive"), len(desk.json["cells"]) > 1000) == ([], True)
+    assert traces(there) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("machines")
+def test_each_vantage_that_fails_says_so(there: Elsewhere) -> None:
+    """A host that is away, a wrong key, no Python, an agent killed in the middle: each is told; exit 1."""
+    there.configure(VPS, "Port 2")
+    there.lead("10.10.10.12", "/run/netns/vm-102", "sshd_bare")
+    wrong = " ".join((there.folder / "other.pub").read_text().split()[:2])
+    run = Run(there, "faults", declared(there, site_1=wrong))
+    run.until("places,")
+    killed = [
+        pid
+        for pid in map(int, command("ip", "netns", "pids", "vm-201").stdout.split())
+        if AGENT.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(killed[-1], signal.SIGKILL)
+    run.end()
+    assert {cell["cause"] for cell in run.cells("inconclusive")} == {
+        f"vantages.internet: ssh: connect to host {VPS} port 2: Connection refused; {ANY}",
+        f"vantages.jellyfin: ended without a word; {ANY}",
+        f"vantages.site-1: Host key verification failed; {PINNED}",
+        "vantages.site-2: /bin/sh: 1: python3: not found; install Python 3.11 or newer there",
+    }, run.said
+    assert (run.process.returncode, run.cells("disagrees"), traces(there)) == (1, [], [])
+    asked = {cell["source"] for cell in run.cells("agrees")}
+    assert asked & {"internet", "site-1", "site-2", "jellyfin"} == set()
+    assert asked >= {"stirling-pdf", "vaultwarden", "traefik", "stranger@wordpress"}

@@ -1,0 +1,396 @@
+"""Where the probe asks from: the choice of ways, what is believed of a machine, what a missing one costs."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.documents import blocks
+from tests.unit.test_config import PROJECT, changed
+from tests.unit.test_verify import World, container, places_of
+from topology.config import load
+from topology.model import Topology
+from verify import agents, namespaces, vantages, ways
+from verify.agents import Agents, Facts
+from verify.driver import ProbeError
+from verify.expect import Place, cells
+from verify.judge import Verdict
+from verify.report import Report
+from verify.survey import Survey
+from verify.ways import Way
+
+KEY = "ssh-ed25519 AAAA"
+IMAGE = "python:3.13-slim"
+OTHER = 4711
+
+
+def site(vantage: Mapping[str, object], *flows: str) -> Topology:
+    """The dev stack with vantages, and with SSH to Site-1 as they need it."""
+    values = changed({"services.site-1.ports": [80, 22], "vantages": vantage})
+    values["flows"] += ["management -> site-1:22/tcp", *flows]
+    return load(values)
+
+
+def machine(user_at: str, **more: str) -> dict[str, str]:
+    """A vantage over SSH."""
+    return {"ssh": user_at, "host-key": KEY, **more}
+
+
+def surveyed(
+    topology: Topology, facts: Mapping[str, Facts], *, inside: bool = False, elsewhere: bool = True
+) -> tuple[Survey, dict[str, Place]]:
+    """The survey of a workstation, and its places by name, by what the agents tell."""
+    survey = Survey(topology, Path("known_hosts"), inside=inside, elsewhere=elsewhere, guests_here=False)
+    survey.look([container("traefik", {"edge": "172.30.0.2"}), container("loki", {"backend": "172.30.3.3"})])
+    if topology.probe_image:
+        survey.run(topology.probe_image, ["backend", "vlan10"])
+    return survey, {place.name: place for place in survey.places(facts, OTHER, None)}
+
+
+def facts(*addresses: str, listeners: Sequence[int] = (OTHER,), pings: bool = True) -> Facts:
+    """What an agent says of its machine."""
+    return Facts(
+        addresses=frozenset(map(IPv4Address, addresses)), listeners=frozenset(listeners), pings=pings
+    )
+
+
+def test_the_named_way_goes_first() -> None:
+    """A machine of the stack file before the image, the image before a namespace, for the place it is for."""
+    vantage = {"containers": {"image": IMAGE}, "site-1": machine("probe@10.10.10.11")}
+    survey, _ = surveyed(site(vantage), {})
+    begins = {name: way.words[:2] for name, way in survey.ways.items()}
+    assert begins["site-1"] == ("ssh", "-T")
+    assert {begins[name] for name in ("traefik", "loki", "docker-srv", "stranger@backend")} == {
+        ("docker", "run")
+    }
+    networks = {name: way.words[way.words.index("--network") + 1] for name, way in survey.ways.items()
+                if way.words[0] == "docker"}  # fmt: skip
+    assert networks == {
+        "traefik": "container:traefik",
+        "loki": "container:loki",
+        "docker-srv": "host",
+        "stranger@backend": "backend",
+        "stranger@wordpress": "vlan10",
+    }
+    assert "stranger@frontend: the engine has no network frontend" in survey.left_out
+
+
+def test_the_documented_vantages_load() -> None:
+    """What docs/verify.md shows is a configuration."""
+    (block,) = blocks(PROJECT / "docs" / "verify.md", "yaml")
+    vantage = yaml.safe_load(block.replace("…", ""))["homelab-network:vantages"]
+    assert {*site(vantage).vantages} == {"containers", "internet", "site-1"}
+
+
+def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
+    """It has no capability and gains none, writes nothing, is nobody's, pulls nothing, goes with its end."""
+    words = ways.docker(IMAGE, "container:loki", "loki").words
+    line = " ".join(words[: words.index(IMAGE)])
+    for wanted in ("--rm --interactive", "--cap-drop ALL", "--security-opt no-new-privileges", "--read-only",
+                   "--user 65534:65534", "--pull never", "--log-driver none"):  # fmt: skip
+        assert wanted in line
+
+
+def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
+    """OpenSSH itself reads the command line: nothing asks, and only the run's own file of keys counts."""
+    vantage = site({"internet": machine("probe@203.0.113.9", front="203.0.113.1")}).ssh_vantages["internet"]
+    way = ways.ssh(vantage, tmp_path / "known_hosts")
+    said = subprocess.run((way.words[0], "-G", *way.words[1:]), capture_output=True, text=True, check=True)
+    options = dict(line.split(" ", 1) for line in said.stdout.splitlines() if " " in line)
+    wanted = {
+        "user": "probe",
+        "hostname": "203.0.113.9",
+        "batchmode": "yes",
+        "stricthostkeychecking": "true",
+        "userknownhostsfile": f"{tmp_path}/known_hosts",
+        "globalknownhostsfile": "/dev/null",
+        "hostkeyalias": "internet",
+        "connecttimeout": "10",
+        "forwardagent": "no",
+        "verifyhostkeydns": "false",
+        "updatehostkeys": "false",
+    }
+    assert {key: options.get(key) for key in wanted} == wanted
+    assert ways.known_hosts([vantage]) == f"internet {KEY}\n"
+
+
+DOCKER = facts("172.30.0.1", "10.10.1.5")
+VPS = machine("probe@203.0.113.9", front="203.0.113.1")
+INSIDE = {"site-1": machine("probe@10.10.10.11"), "docker-srv": machine("probe@10.10.1.5")}
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "fault"),
+    [
+        ("site-1", facts("10.10.10.12"), "the machine there does not have 10.10.10.11; name the right one"),
+        (
+            "internet",
+            facts("10.10.20.9"),
+            "the machine there has 10.10.20.9 and is inside; name the right one",
+        ),
+        (
+            "management",
+            facts("10.9.1.4"),
+            "the machine there has no address in 10.10.1.0/24; name the right one",
+        ),
+        ("docker-srv", facts("10.10.1.5"), "the machine there does not have 172.30.0.1, the gateway of edge"),
+    ],
+)
+def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: Facts, fault: str) -> None:
+    """A machine without the address of its source is a fault of its vantage, and the right one is none."""
+    topology = site({**INSIDE, "internet": VPS, "management": machine("probe@10.10.1.4")})
+    right = {
+        "site-1": facts("10.10.10.11"),
+        "internet": facts("203.0.113.9"),
+        "management": facts("10.10.1.4"),
+        "docker-srv": DOCKER,
+    }
+    assert surveyed(topology, right)[0].faults == {}
+    told = surveyed(topology, {**right, name: found})[0].faults[name]
+    assert told.startswith(f"vantages.{name}: {fault}")
+
+
+def test_a_machine_on_the_internet_asks_the_front_alone() -> None:
+    """From a public address only the front is asked: private addresses are other people's there."""
+    topology = site(
+        {"internet": machine("probe@8.8.8.8", front="1.1.1.1"), "docker-srv": INSIDE["docker-srv"]}
+    )
+    survey, places = surveyed(topology, {"internet": facts("8.8.8.8"), "docker-srv": DOCKER})
+    asked = [cell for cell in cells(topology, places.values()) if cell.source == "internet"]
+    assert {(str(cell.address.ip), cell.port) for cell in asked} == {
+        ("1.1.1.1", "80/tcp"), ("1.1.1.1", "443/tcp"), ("1.1.1.1", "*/tcp")
+    }  # fmt: skip
+    assert "internet to private addresses: out there they are other people's" in survey.left_out
+    near = site({"internet": VPS, "docker-srv": INSIDE["docker-srv"]})
+    places = surveyed(near, {"internet": facts("203.0.113.9"), "docker-srv": DOCKER})[1]
+    assert "internet -> loki:*/tcp" in map(str, cells(near, places.values()))
+
+
+def test_a_workstation_in_management_is_its_vantage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this machine has an address there and is not Docker-SRV, it asks at Docker-SRV's near one."""
+    here = {IPv4Interface("10.10.1.7/24"): "eth0"}
+    monkeypatch.setattr(namespaces, "host_addresses", lambda: here)
+    topology = site({"containers": {"image": IMAGE}})
+    survey, places = surveyed(topology, {"management": facts("10.10.1.7"), "docker-srv": DOCKER})
+    assert survey.ways["management"].words[0] == sys.executable
+    assert (str(places["management"].front), survey.faults) == ("10.10.1.5", {})
+    survey, places = surveyed(topology, {"management": facts("10.10.1.7")})
+    assert survey.faults["management"].endswith(
+        "nothing says where Docker-SRV is found from there; give it a front"
+    )
+    survey, places = surveyed(topology, {}, elsewhere=False)
+    assert "management" not in survey.ways
+    assert "management as a source: add vantages.management" in survey.left_out
+
+
+def test_what_only_root_may_is_left_out() -> None:
+    """Without root no echo requests and no low ports: those cells are left out, each with its reason."""
+    topology = site({**INSIDE, "internet": VPS}, "site-1 -> internet:443/tcp", "site-1 -> internet:8443/tcp")
+    told = {
+        "site-1": facts("10.10.10.11", pings=False),
+        "internet": facts("203.0.113.9", listeners=(OTHER, 8443)),
+        "docker-srv": DOCKER,
+    }
+    survey, places = surveyed(topology, told)
+    assert "egress to 443/tcp: only root may listen there" in survey.left_out
+    assert any(line.startswith("ICMP of site-1: only root") for line in survey.left_out)
+    asked = {*map(str, cells(topology, places.values()))}
+    assert {"site-1 -> internet:8443/tcp", "site-1 -> internet:*/tcp"} <= asked
+    assert {cell for cell in asked if cell.endswith(":icmp") and "site-1" in cell} == set()
+    assert "site-1 -> internet:443/tcp" not in asked
+
+
+def test_a_name_is_no_address_to_send_to() -> None:
+    """Where SSH names no own address of the machine, nobody is asked whether it is reached."""
+    topology = site({"internet": VPS, "docker-srv": INSIDE["docker-srv"]}, "traefik -> internet:443/tcp")
+    survey, places = surveyed(topology, {"internet": facts("192.0.2.7"), "docker-srv": DOCKER})
+    assert places["internet"].addresses == ()
+    assert (
+        "internet as a destination: its machine does not have the address that ssh names" in survey.left_out
+    )
+
+
+def test_a_listener_is_seen_from_inside() -> None:
+    """What a guest listens on beyond its ports and the probe's own is told by its agent."""
+    found = {"site-1": facts("10.10.10.11", listeners=(22, 80, 9999, OTHER)), "docker-srv": DOCKER}
+    assert [str(port) for port in surveyed(site(INSIDE), found)[1]["site-1"].extra] == ["9999/tcp"]
+
+
+FAULT = "vantages.site-1: Connection timed out; see that it runs"
+
+
+@pytest.fixture
+def world() -> World:
+    """A sound network of the dev stack."""
+    topology = load(changed({}))
+    return World(topology, places_of(topology))
+
+
+def faulty(world: World, name: str) -> World:
+    """The same with a place that could not be asked."""
+    world.places = [replace(place, fault=FAULT) if place.name == name else place for place in world.places]
+    world.change = lambda who, _ask: NOT_ASKED if who == name else None
+    return world
+
+
+NOT_ASKED = "not there"
+
+
+@pytest.mark.parametrize("name", ["site-1", "internet", "management", "loki", "stranger@backend"])
+def test_a_vantage_that_fails_is_never_left_out(world: World, name: str) -> None:
+    """All its cells, and the internet's pages, are inconclusive with the fault; none agrees or disagrees."""
+    found = faulty(world, name).findings()
+    own = [finding for finding in found if finding.source == name]
+    assert {(f.verdict, f.cause) for f in own} == {(Verdict.INCONCLUSIVE, FAULT)}
+    assert f"{name} as a vantage" in {f.what for f in own}
+    assert [str(f) for f in found if f.verdict is Verdict.DISAGREES] == []
+    assert not Report(stack="dev", seconds=1, findings=found).good
+
+
+def test_a_destination_that_was_not_asked_is_not_called_closed(world: World) -> None:
+    """Nobody saw it listen, so silence of its other ports says nothing, and the fault is the reason."""
+    causes = {f.cause for f in faulty(world, "site-1").findings() if f.what == "internet -> site-1:*/tcp"}
+    assert causes == {FAULT}
+
+
+def test_rules_that_cannot_be_seen_are_not_called_sound(world: World) -> None:
+    """From another machine the cause says that Docker-SRV's own rules have to be looked at."""
+    world.host_rules = None
+    world.change = lambda who, ask: (
+        "open" if (who, ask.address, ask.port) == ("loki", IPv4Address("172.30.0.1"), None) else None
+    )
+    (line,) = [str(f) for f in world.findings() if f.verdict is Verdict.DISAGREES]
+    assert "Docker-SRV's own rules can't be seen from here; look whether they are missing or changed" in line
+
+
+AGENT = (sys.executable, "-I", str(ways._AGENT))
+
+
+def way(*words: str, lasting: bool = False) -> Way:
+    """A way of the test's own."""
+    return Way(words=words, path="vantages.site-1", lasting=lasting)
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        (
+            "echo 'ssh: connect to host 10.10.10.11 port 22: No route to host' >&2; exit 255",
+            "ssh: connect to host 10.10.10.11 port 22: No route to host; see that it runs and can be reached",
+        ),
+        (
+            "echo '@ IT HAS CHANGED @' >&2; echo 'Host key verification failed.' >&2; exit 255",
+            "Host key verification failed; find out why its key is not host-key before you change that",
+        ),
+        (
+            "echo 'a@b: Permission denied (publickey).' >&2; exit 255",
+            "let your key log in there as this user",
+        ),
+        ("nosuch-python3 -I", "install Python 3.11 or newer there"),
+        ("exit 255", "ended without a word; see that it runs"),
+        (f"exec {sys.executable} -c 1/0", "ZeroDivisionError: division by zero; see that it runs"),
+        ("echo '{\"welcome\": 1}'", "what answers there is no agent; see that it runs"),
+        ("printf '\\033[2Jbad\\n' >&2", "[2Jbad; see that it runs"),
+    ],
+)
+def test_what_an_operator_reads(script: str, fault: str) -> None:
+    """Each failure is `path: fault; remedy` on one line, and no other machine's bytes move a cursor."""
+    one = Agents(ways={"site-1": way("sh", "-c", script)}, jobs=1)
+    try:
+        assert one.start(lambda _: []) == {}
+    finally:
+        one.close()
+    (said,) = one.faults.values()
+    assert said.startswith("vantages.site-1: ")
+    assert fault in said
+    assert said.isprintable()
+
+
+def test_an_old_python_says_so() -> None:
+    """A machine whose Python is too old is told in words, not by a failure in the middle."""
+    old = "import sys; sys.version_info = (3, 9); sys.argv[0] = ''; exec(open(sys.argv[1]).read())"
+    one = Agents(ways={"site-1": way(sys.executable, "-c", old, str(ways._AGENT))}, jobs=1)
+    try:
+        one.start(lambda _: [])
+    finally:
+        one.close()
+    assert one.faults["site-1"] == (
+        "vantages.site-1: python3 is older than 3.11; install Python 3.11 or newer there"
+    )
+
+
+def test_a_login_shell_may_speak_first() -> None:
+    """What is printed before the agent's first line is passed over."""
+    one = Agents(ways={"site-1": way("sh", "-c", 'echo Welcome; exec "$@"', "sh", *AGENT)}, jobs=1)
+    try:
+        assert one.start(lambda _: [])["site-1"].pings in {True, False}
+    finally:
+        one.close()
+    assert one.faults == {}
+
+
+def test_an_agent_killed_in_the_middle_is_a_fault() -> None:
+    """The others' answers stand; its own place is a fault."""
+    both = Agents(ways={name: way(*AGENT) for name in ("site-1", "site-2")}, jobs=2)
+    try:
+        both.start(lambda _: [])
+        both._running["site-1"].process.kill()
+        found = both.ask({name: {"ask": [], "authorities": ""} for name in ("site-1", "site-2")})
+    finally:
+        both.close()
+    assert (set(found), set(both.faults)) == ({"site-2"}, {"site-1"})
+    assert "ended without a word" in both.faults["site-1"]
+
+
+def test_nobody_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs is ended after its time, those that had not begun as well, and told."""
+    monkeypatch.setattr(agents, "_LONGEST", 0.5)
+    names = [f"site-{number}" for number in range(9)]
+    hanging = Agents(ways={name: way("sleep", "60") for name in names}, jobs=1)
+    try:
+        assert hanging.start(lambda _: []) == {}
+    finally:
+        hanging.close()
+    assert [*map(hanging.faults.get, names)] == [
+        "vantages.site-1: no answer within 0 s; see that it runs and can be reached, and run verify again"
+    ] * 9
+
+
+def test_the_neighbours_of_a_lasting_machine_prove_nothing() -> None:
+    """A machine that was there before the run may have heard its neighbours long ago."""
+    said = {"answers": {}, "heard": ["10.10.1.1"]}
+    heard = [[*agents._answers(said, lasting=lasting).heard] for lasting in (True, False)]
+    assert heard == [[], ["10.10.1.1"]]
+
+
+@pytest.mark.parametrize(
+    ("engine", "user", "image", "said"),
+    [
+        (
+            "ssh://docker-srv",
+            0,
+            "",
+            "DOCKER_HOST: Docker-SRV is another machine; declare vantages.containers",
+        ),
+        ("", 1000, "", "verify: needs root, it enters network namespaces; run `sudo make verify`"),
+        ("unix:///nowhere.sock", 1000, IMAGE, f"vantages.containers.image: {IMAGE} is not there; see that"),
+    ],
+)
+def test_what_a_run_needs(
+    monkeypatch: pytest.MonkeyPatch, engine: str, user: int, image: str, said: str
+) -> None:
+    """Namespaces need root on Docker-SRV; the image needs neither, but has to be there."""
+    monkeypatch.setenv("DOCKER_HOST", engine)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    topology = site({"containers": {"image": image}} if image else {})
+    with (
+        pytest.raises(ProbeError) as refused,
+        vantages.vantages(topology, "dev", "127.0.0.1", 1),
+    ):
+        pytest.fail("it began")
+    assert str(refused.value).startswith(said)

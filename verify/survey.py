@@ -1,0 +1,324 @@
+"""The places of the site as they are now, and the best way into each that there is.
+
+Owns the choice of ways and what an agent's facts say of its place. A machine that the stack file names goes
+before all else; a container is entered in the declared image, else by its namespace on this machine; guest
+<id> of a lab is the namespace `vm-<id>`. What a reader would get wrong: nobody stands for a source who does
+not have its address. An agent that finds another machine than the named one is a fault of its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
+from verify import namespaces, ways
+from verify.agents import Facts
+from verify.expect import Address, Kind, Place, declared_zones, guest
+
+_NOBODY = Facts()
+
+
+def address(name: str) -> IPv4Address | None:
+    """The address that a host name is, None for any other."""
+    try:
+        return IPv4Address(name)
+    except ValueError:
+        return None
+
+
+class Survey:
+    """Fills `ways` first, then, by what the agents tell, the places.
+
+    `inside`: namespaces can be entered and made here, on Docker-SRV. `elsewhere`: this is not Docker-SRV.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        known_hosts: Path,
+        *,
+        inside: bool = True,
+        elsewhere: bool = False,
+        guests_here: bool = True,
+    ) -> None:
+        self.topology, self.inside = topology, inside
+        self.elsewhere, self.guests_here = elsewhere, guests_here
+        self.ways = {name: ways.ssh(one, known_hosts) for name, one in topology.ssh_vantages.items()}
+        self.left_out: list[str] = []
+        self.faults: dict[str, str] = {}
+        self.containers: list[Place] = []
+        self.members: list[Place] = []
+        self.extra: tuple[Port, ...] = ()
+        self._links: dict[str, tuple[IPv4Address, IPv4Address]] = {}
+        """Of places that the run makes outside: their end of the link, and Docker-SRV's."""
+        self._networks = {topology.physical(zone.network): zone.name for zone in self._zones}
+        leaving = {flow.port for flow in topology.flows_to(INTERNET)}
+        self.leaving = sorted((port for port in leaving if port.protocol is Protocol.TCP), key=str)
+        self.left_out += [
+            f"egress to {port}: only TCP is answered there" for port in leaving - {*self.leaving}
+        ]
+
+    @property
+    def _zones(self) -> list[Zone]:
+        return [zone for zone in self.topology.zones.values() if zone.is_docker or zone.vlan]
+
+    @property
+    def named(self) -> set[int]:
+        """Numbers of all ports that somebody declared or published."""
+        ports = [port for service in self.topology.services.values() for port in service.ports]
+        ports += [*self.topology.proxmox.ports, *self.topology.published, *self.extra, *self.leaving]
+        return {port.number for port in ports}
+
+    def look(self, containers: Iterable[Mapping[str, Any]]) -> None:
+        """Find what is there without this run, and the ways in."""
+        topology = self.topology
+        by_name = {str(one["Name"]).lstrip("/"): one for one in containers}
+        self.extra = self._published_besides(by_name)
+        self.containers = [
+            self._declared(service.name, by_name.pop(topology.physical(service.name), {}))
+            for service in topology.containers
+        ]
+        self.containers += [self._strange(name, one) for name, one in by_name.items() if self._addresses(one)]
+        for service in topology.guests:
+            way = Path(f"/run/netns/vm-{service.vm}")
+            if self.guests_here and way.exists():
+                self.ways.setdefault(service.name, ways.namespace(way, service.name))
+        name = topology.docker.name
+        if self.inside:
+            self.ways.setdefault(name, ways.here(name))
+        elif topology.probe_image:
+            self.ways.setdefault(name, ways.docker(topology.probe_image, "host", name))
+        for zone in topology.management if self.elsewhere else ():
+            if any(interface.ip in zone.prefix for interface in namespaces.host_addresses()):
+                self.ways.setdefault(zone.name, ways.here(zone.name))
+
+    def _declared(self, name: str, one: Mapping[str, Any]) -> Place:
+        zones, found = declared_zones(self.topology, name), self._addresses(one)
+        self._enter(name, one)
+        return Place(
+            name=name,
+            kind=Kind.CONTAINER,
+            addresses=tuple(
+                Address(network=network, ip=found.get(network)) for network in sorted({*zones, *found})
+            ),
+            zones=zones,
+            ports=self.topology.services[name].ports,
+            runs=name in self.ways,
+        )
+
+    def _strange(self, name: str, one: Mapping[str, Any]) -> Place:
+        """A container on the site's networks that nobody declared."""
+        self._enter(name, one)
+        exposed = {*(one["Config"].get("ExposedPorts") or {}), *(one["NetworkSettings"]["Ports"] or {})}
+        return Place(
+            name=name,
+            kind=Kind.CONTAINER,
+            addresses=tuple(Address(network=n, ip=ip) for n, ip in self._addresses(one).items()),
+            ports=tuple(Port.parse(port) for port in sorted(exposed) if port.endswith(("/tcp", "/udp"))),
+        )
+
+    def _enter(self, name: str, one: Mapping[str, Any]) -> None:
+        if not one or not one["State"]["Running"]:
+            return
+        self.ways[name] = (
+            ways.docker(image, f"container:{one['Name'].lstrip('/')}", name)
+            if (image := self.topology.probe_image)
+            else ways.namespace(f"/proc/{one['State']['Pid']}/ns/net", name)
+        )
+
+    def _addresses(self, one: Mapping[str, Any]) -> dict[str, IPv4Address]:
+        """Addresses of a running container on the site's networks, and of a declared one on any."""
+        if not one or not one["State"]["Running"]:
+            return {}
+        joined = one["NetworkSettings"]["Networks"].items()
+        return {
+            self._networks[name]: IPv4Address(network["IPAddress"])
+            for name, network in joined
+            if network["IPAddress"] and name in self._networks
+        }
+
+    def _published_besides(self, containers: Mapping[str, Mapping[str, Any]]) -> tuple[Port, ...]:
+        """Ports that containers publish and no flow of the internet names."""
+        ingress = self.topology.physical(self.topology.ingress.name)
+        declared = {port.number for port in self.topology.published}
+        found = {
+            Port.parse(f"{binding['HostPort']}/{inside.partition('/')[2]}")
+            for name, one in containers.items()
+            for inside, bindings in (one["NetworkSettings"]["Ports"] or {}).items()
+            for binding in bindings or []
+            if not binding["HostIp"].startswith("127.") and inside.endswith("/tcp")
+            if name != ingress or int(binding["HostPort"]) not in declared
+        }
+        return tuple(sorted(found, key=str))
+
+    def make(self, outside: IPv4Network) -> None:
+        """Make the places of nobody's on this machine: the internet, management, newcomers."""
+        before, made = namespaces.host_addresses(), namespaces.Made()
+        everywhere = [
+            *(zone.prefix for zone in self.topology.zones.values()),
+            *(IPv4Network(interface.ip) for interface in before),
+        ]
+        links = {INTERNET: outside}
+        for zone in self.topology.management:
+            if not any(interface.ip in zone.prefix for interface in before):
+                links[zone.name] = [*zone.prefix.subnets(new_prefix=30)][-1]
+            elif zone.name not in self.ways:
+                self.left_out.append(f"{zone.name} as a source: this machine is on {zone.prefix} itself")
+        for name, link in links.items():
+            if name not in self.ways:
+                self._links[name] = link[2], made.beside(name, link, everywhere)
+                self.ways[name] = ways.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
+        for zone in self._zones if not self.topology.probe_image else ():
+            card = f"{self.topology.docker.trunk}.{zone.vlan}" if zone.vlan else self.topology.bridge(zone)
+            if not Path("/sys/class/net", card).exists():
+                self.left_out.append(f"{_stranger(zone)}: this machine has no {card}")
+                continue
+            ip = self._newcomer(zone)
+            own = IPv4Interface(f"{ip}/{zone.prefix.prefixlen}")
+            (made.on_leg if zone.vlan else made.on_bridge)(zone.name, card, own, [*everywhere, outside])
+            way = f"/run/netns/{namespaces.PREFIX}-{zone.name}"
+            self.ways[_stranger(zone)] = ways.namespace(way, _stranger(zone))
+
+    def run(self, image: str, there: Sequence[str]) -> None:
+        """Have the engine put a newcomer on each of its networks that is `there`."""
+        for zone in self._zones:
+            network = self.topology.physical(zone.network)
+            if network in there:
+                where = "--ip", str(self._newcomer(zone))
+                self.ways[_stranger(zone)] = ways.docker(image, network, _stranger(zone), *where)
+            else:
+                self.left_out.append(f"{_stranger(zone)}: the engine has no network {network}")
+
+    def _newcomer(self, zone: Zone) -> IPv4Address:
+        """Note somebody new at the zone's highest free address."""
+        taken = {address.ip for place in self.containers for address in place.addresses}
+        taken |= {service.address for service in self.topology.guests}
+        last = int(zone.prefix.broadcast_address)
+        free = next(ip for ip in map(IPv4Address, range(last - 1, last - 99, -1)) if ip not in taken)
+        self.members.append(
+            Place(
+                name=_stranger(zone), kind=Kind.MEMBER, addresses=(Address(network=zone.name, ip=free),),
+                zones=frozenset({zone.name}),
+            )
+        )  # fmt: skip
+        return free
+
+    def places(self, facts: Mapping[str, Facts], other: int, proxmox: IPv4Address | None) -> list[Place]:
+        """Sources and destinations, outside first; on `other` every agent listens."""
+        docker = self._docker(facts.get(self.topology.docker.name, _NOBODY))
+        outside = [self._internet(facts), *self._management(facts, docker)]
+        guests = [self._guest(service, facts, other) for service in self.topology.guests]
+        inside = [self._pinging(place, facts) for place in (*self.containers, *guests, *self.members)]
+        return [*filter(None, outside), *inside, docker, *self._node(proxmox)]
+
+    def _docker(self, found: Facts) -> Place:
+        topology, name = self.topology, self.topology.docker.name
+        edge = next(zone for zone in topology.zones.values() if zone.role is Role.EDGE)
+        cards = {ip: self._zone(ip) or name for ip in sorted(found.addresses)}
+        if self.inside:
+            cards = {interface.ip: card for interface, card in namespaces.host_addresses().items()}
+        if found.addresses and edge.gateway not in found.addresses:
+            cards = {}
+            self._refuse(name, f"the machine there does not have {edge.gateway}, the gateway of {edge.name}")
+        return Place(
+            name=name, kind=Kind.HOST, ports=topology.published, extra=self.extra,
+            addresses=tuple(Address(network=card, ip=ip) for ip, card in cards.items()),
+        )  # fmt: skip
+
+    def _internet(self, facts: Mapping[str, Facts]) -> Place | None:
+        """The internet side; a machine that is really there is not let loose on private addresses."""
+        if INTERNET not in self.ways:
+            self.left_out.append(f"{INTERNET} as a source: add vantages.{INTERNET}")
+            return None
+        found, vantage = facts.get(INTERNET, _NOBODY), self.topology.ssh_vantages.get(INTERNET)
+        ip, near = self._links.get(INTERNET, (None, None))
+        far = False
+        if vantage:
+            named = address(vantage.ssh.partition("@")[2])
+            ip, far = named if named in found.addresses else None, named is None or named.is_global
+        if far:
+            self.left_out.append(f"{INTERNET} to private addresses: out there they are other people's")
+        if inside := [ip for ip in sorted(found.addresses) if self._zone(ip)]:
+            self._refuse(INTERNET, f"the machine there has {inside[0]} and is inside")
+        ports = tuple(port for port in self.leaving if port.number in found.listeners)
+        if INTERNET in facts:
+            shut = [
+                f"egress to {port}: only root may listen there" for port in self.leaving if port not in ports
+            ]
+            unknown = f"{INTERNET} as a destination: its machine does not have the address that ssh names"
+            self.left_out += shut if ip else [unknown]
+        return Place(
+            name=INTERNET, kind=Kind.OUTSIDE, ports=ports, far=far, front=self._front(vantage, near),
+            addresses=(Address(network=INTERNET, ip=ip),) if ip else (),
+        )  # fmt: skip
+
+    def _management(self, facts: Mapping[str, Facts], docker: Place) -> Iterator[Place]:
+        for zone in self.topology.management:
+            name, found = zone.name, facts.get(zone.name, _NOBODY)
+            if name not in self.ways:
+                if self.elsewhere or not self.inside:
+                    self.left_out.append(f"{name} as a source: add vantages.{name}")
+                continue
+            ip, near = self._links.get(name, (None, None))
+            ip = ip or next((own for own in sorted(found.addresses) if own in zone.prefix), None)
+            near = near or next((a.ip for a in docker.addresses if a.ip and a.ip in zone.prefix), None)
+            front = self._front(self.topology.ssh_vantages.get(name), near)
+            if name in facts and ip is None:
+                self._refuse(name, f"the machine there has no address in {zone.prefix}")
+            elif name in facts and front is None:
+                self._refuse(name, "nothing says where Docker-SRV is found from there", "give it a front")
+            where = (Address(network=name, ip=ip),) if ip else ()
+            yield Place(name=name, kind=Kind.OUTSIDE, addresses=where, front=front)
+
+    def _front(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
+        """Where Docker-SRV is found from outside: as told, where it publishes, or nearby."""
+        published = self.topology.docker.address
+        return (vantage and vantage.front) or (near if published.is_unspecified else published)
+
+    def _guest(self, service: Guest, facts: Mapping[str, Facts], other: int) -> Place:
+        name, found = service.name, facts.get(service.name, _NOBODY)
+        here = name in self.ways
+        remote = name in self.topology.ssh_vantages and name in facts
+        if remote and service.address not in found.addresses:
+            self._refuse(name, f"the machine there does not have {service.address}")
+        if not here and not self.guests_here:
+            self.left_out.append(f"{name} as a source: it is a guest of another machine; add vantages.{name}")
+        return guest(
+            self.topology,
+            service,
+            there=here,
+            listening=[Port(number=number) for number in found.listeners if number != other],
+            elsewhere=not here and not self.guests_here,
+        )
+
+    def _pinging(self, place: Place, facts: Mapping[str, Facts]) -> Place:
+        """The place, without ICMP where its agent may not send any and would have to."""
+        if facts.get(place.name, _NOBODY).pings or not place.zones & {z.name for z in self.topology.vlans}:
+            return place
+        self.left_out.append(
+            f"ICMP of {place.name}: only root, or net.ipv4.ping_group_range, may send it there"
+        )
+        return replace(place, pings=False)
+
+    def _node(self, ip: IPv4Address | None) -> Iterator[Place]:
+        name = self.topology.proxmox.name
+        if ip is None or not self._zone(ip):
+            self.left_out.append(f"{name}: its API has no address inside the site's zones")
+        else:
+            where = (Address(network="proxmox", ip=ip),)
+            yield Place(name=name, kind=Kind.NODE, addresses=where, ports=self.topology.proxmox.ports)
+
+    def _zone(self, ip: IPv4Address) -> str:
+        """Name of the zone that an address is in, or nothing."""
+        return next((zone.name for zone in self.topology.zones.values() if ip in zone.prefix), "")
+
+    def _refuse(self, name: str, what: str, remedy: str = "name the right one") -> None:
+        self.faults[name] = f"{self.ways[name].path}: {what}; {remedy}"
+
+
+def _stranger(zone: Zone) -> str:
+    return f"stranger@{zone.name}"
