@@ -178,8 +178,12 @@ def _hosts_up(topology: Topology) -> str | None:
         bridge=topology.proxmox.bridge,
         trunk=topology.docker.trunk,
         vlans=[zone.vlan or 0 for zone in topology.vlans],
+        address=topology.node_interface,
     )
-    return engine.up(report).endpoint
+    endpoint = engine.up(report).endpoint
+    if topology.node_interface:
+        proxmox.let_through()
+    return endpoint
 
 
 def _empty(stack: str, topology: Topology) -> None:

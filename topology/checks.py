@@ -331,6 +331,13 @@ def _addresses(site: Site) -> Iterator[Fault]:
         for guest in site.guests
         if site.is_placed(guest)
     ]
+    nodes = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost) and host.address]
+    for node in nodes if site.management and not site.unreadable_in("zones") else ():
+        path, inside = f"hosts.{node.name}.address", [site.zones[name] for name in site.management]
+        zones = [zone for zone in inside if node.address in zone.prefix]
+        owners += [(path, node.address, zone) for zone in zones if node.address]
+        if not zones:
+            yield Fault(path, f"{node.address} is in no management zone", "use one there, or leave it out")
     for path, address, zone in owners:
         if zone.prefix.prefixlen not in _LENGTHS:
             continue

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Self
 
 from pydantic import (
@@ -373,6 +373,8 @@ class ProxmoxHost(Value):
     """What guests ask for names; none: what the node asks."""
     authorized_keys: tuple[PublicKey, ...] = ()
     """Who may log in to guests that set themselves up, with SSH among their ports."""
+    address: IPv4Address | None = None
+    """Its own in a management zone; None: the one in the address of its API, if that is one."""
     template: int = Field(default=9000, ge=100, le=999_999_999)
     ports: tuple[Port, ...] = (Port(number=8006), Port(number=22))
 
@@ -547,6 +549,13 @@ class Topology(Value):
         """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""
         file = f"{self.physical(guest.name)}.yaml"
         return f"{self.proxmox.snippets}:snippets/{file}" if guest.app and self.proxmox.snippets else None
+
+    @cached_property
+    def node_interface(self) -> IPv4Interface | None:
+        """Proxmox-SRV's own address, within its management zone; None where it has none."""
+        ip = self.proxmox.address
+        prefixes = (zone.prefix for zone in self.management if ip in zone.prefix)
+        return next((IPv4Interface(f"{ip}/{prefix.prefixlen}") for prefix in prefixes), None)
 
     @cached_property
     def ssh_vantages(self) -> Mapping[str, SshVantage]:

@@ -64,9 +64,8 @@ class _Agent:
         """Read the agent's next line, past what a login shell says; empty where the process has ended."""
         assert self.process.stdout  # noqa: S101  # it was started with a pipe
         while line := self.process.stdout.readline(_LINE):
-            if line.startswith("{"):
-                with suppress(ValueError):
-                    return dict(json.loads(line))
+            with suppress(ValueError, TypeError):
+                return dict(json.loads(line))
         return {}
 
     def last_words(self) -> str:

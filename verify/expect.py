@@ -63,7 +63,7 @@ class Place:
     extra: tuple[Port, ...] = ()
     front: IPv4Address | None = None
     runs: bool = False
-    """Known to run, whatever addresses it has."""
+    """Known to run, whatever addresses it has; of a node, that it can be asked whether it listens."""
     elsewhere: bool = False
     """Nobody gets in: it is no source, and only its declared ports can be told from silence."""
     far: bool = False
@@ -122,12 +122,13 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
 def alive(places: Iterable[Place]) -> Iterator[Cell]:
     """What each place is asked about itself: whether it listens where others are denied."""
     for place in places:
-        if place.kind in {Kind.NODE, Kind.MEMBER} or place.elsewhere:
+        if place.kind is Kind.MEMBER or place.elsewhere or (place.kind is Kind.NODE and not place.runs):
             continue
         if place.kind is Kind.OUTSIDE and place.name != INTERNET:
             continue
         for address in place.addresses:
-            ports: list[Port | str] = [*place.ports, *place.extra, OTHER]
+            ports: list[Port | str] = [*place.ports, *place.extra]
+            ports += [OTHER] if place.kind is not Kind.NODE else []
             for port in [*ports, ICMP] if place.kind is Kind.GUEST and place.pings else ports:
                 yield Cell(
                     source=place.name,

@@ -166,10 +166,11 @@ def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
         strange = {address.network for address in place.addresses} - place.zones
         if place.kind is Kind.CONTAINER and strange & ({network} | source.zones | destination.zones):
             return f"{place.name} is on {', '.join(sorted(strange))}, which nobody declared"
-    if destination.kind is Kind.GUEST:
+    if destination.kind in {Kind.GUEST, Kind.NODE}:
+        where = "datacenter, guest and card" if destination.kind is Kind.GUEST else "datacenter and node"
         what = "answers pings" if cell.port == ICMP else "lets in more than its flows name"
         port = "" if not cell.port.startswith(OTHER) else ", on any port"
-        return f"{destination.name}'s firewall {what}{port}: is it on at datacenter, guest and card?"
+        return f"{destination.name}'s firewall {what}{port}: is it on at {where}?"
     if source.kind is Kind.GUEST:
         return f"{source.name}'s firewall lets out what no flow names: is its output policy DROP?"
     if any(cell.port == str(port) for port in destination.extra):

@@ -87,6 +87,9 @@ class Survey:
             way = Path(f"/run/netns/vm-{service.vm}")
             if self.guests_here and way.exists():
                 self.ways.setdefault(service.name, ways.namespace(way, service.name))
+        way = Path("/run/netns", topology.proxmox.node)
+        if self.guests_here and way.exists():
+            self.ways[topology.proxmox.name] = ways.namespace(way, topology.proxmox.name)
         name = topology.docker.name
         if self.inside:
             self.ways.setdefault(name, ways.here(name))
@@ -307,10 +310,12 @@ class Survey:
     def _node(self, ip: IPv4Address | None) -> Iterator[Place]:
         name = self.topology.proxmox.name
         if ip is None or not self._zone(ip):
-            self.left_out.append(f"{name}: its API has no address inside the site's zones")
+            self.left_out.append(f"{name}: neither it nor its API has an address inside the site's zones")
         else:
-            where = (Address(network="proxmox", ip=ip),)
-            yield Place(name=name, kind=Kind.NODE, addresses=where, ports=self.topology.proxmox.ports)
+            yield Place(
+                name=name, kind=Kind.NODE, addresses=(Address(network="proxmox", ip=ip),),
+                ports=self.topology.proxmox.ports, runs=name in self.ways,
+            )  # fmt: skip
 
     def _zone(self, ip: IPv4Address) -> str:
         """Name of the zone that an address is in, or nothing."""

@@ -15,16 +15,16 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import requests
 
-from lab import paths, routes, tls
+from lab import images, paths, routes, tls
 from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.process import tail
-from lab.proxmox import packages, plane, switch
+from lab.proxmox import node, packages, plane, switch
 from lab.proxmox.privileges import TOKEN
 
 PORT = 8006
@@ -43,11 +43,12 @@ def up(
     bridge: str = "vmbr1",
     trunk: str = "trunk",
     vlans: Sequence[int] = (10, 20, 30),
+    address: IPv4Interface | None = None,
 ) -> None:
     """Bring up the routes, the switch with its legs `<trunk>.<vlan>`, and the API; idempotent.
 
-    `prefixes` are made unreachable before anything else. Raises LabError with the step and, where there is
-    one, the log's tail.
+    `prefixes` are made unreachable before anything else. With an `address` the node is there itself. Raises
+    LabError with the step and, where there is one, the log's tail.
     """
     if os.geteuid():
         raise LabError("the Proxmox lab: namespaces and routes need root; run it as root")
@@ -57,8 +58,11 @@ def up(
     report(f"switch: {bridge} with {', '.join(f'{trunk}.{vlan}' for vlan in vlans)}")
     switch.start(bridge)
     switch.add_legs(bridge, trunk, vlans)
+    if address:
+        # Built here, where a fault is told, and not by the daemon.
+        images.standin_binary()
     report(f"API: {URL}")
-    _start(bridge)
+    _start(bridge, address)
     _answers()
 
 
@@ -72,6 +76,7 @@ def down(
     _pid_file().unlink(missing_ok=True)
     report("machines, switch, routes: remove")
     plane.clear()
+    node.clear()
     switch.remove_legs(trunk, vlans)
     switch.stop(bridge)
     routes.remove()
@@ -80,6 +85,11 @@ def down(
             path.rmdir()
         else:
             path.unlink(missing_ok=True)
+
+
+def let_through() -> None:
+    """Let packets to the node through this machine, once the engine has started; idempotent."""
+    node.let_through()
 
 
 def status() -> list[str]:
@@ -108,7 +118,7 @@ def token() -> str:
     return path.read_text().strip()
 
 
-def _start(bridge: str) -> None:
+def _start(bridge: str, address: IPv4Interface | None) -> None:
     if Process.recorded(_pid_file()):
         return
     with socket.socket() as probe:
@@ -124,7 +134,10 @@ def _start(bridge: str) -> None:
     with _log_file().open("ab") as log:
         # The daemon's own start: it must outlive this command, its terminal included.
         child = subprocess.Popen(
-            [sys.executable, "-m", "lab.proxmox", "serve", "--bridge", bridge, "--ready", str(told)],
+            [
+                *(sys.executable, "-m", "lab.proxmox", "serve", "--bridge", bridge, "--ready", str(told)),
+                *(("--address", str(address)) if address else ()),
+            ],
             cwd=paths.PROJECT, pass_fds=[told], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import logging
 import sys
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 
 from lab import paths, proxmox, tls
 from lab.errors import LabError
@@ -21,13 +21,14 @@ def main() -> None:
     parser.add_argument("--trunk", default="trunk")
     parser.add_argument("--vlans", type=int, nargs="*", default=(10, 20, 30))
     parser.add_argument("--prefixes", type=IPv4Network, nargs="*", default=(), help="made unreachable first")
+    parser.add_argument("--address", type=IPv4Interface, help="the node's own, like 10.10.1.5/24")
     parser.add_argument("--ready", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     try:
         match given.verb:
             case "up":
                 names = {"bridge": given.bridge, "trunk": given.trunk, "vlans": given.vlans}
-                proxmox.up(print, prefixes=given.prefixes, **names)
+                proxmox.up(print, prefixes=given.prefixes, address=given.address, **names)
             case "down":
                 proxmox.down(print, bridge=given.bridge, trunk=given.trunk, vlans=given.vlans)
             case "status":
@@ -43,6 +44,7 @@ def main() -> None:
                         bridge=given.bridge,
                         port=proxmox.PORT,
                         ready=given.ready,
+                        address=given.address,
                     )
                 )
     except LabError as fault:

@@ -13,6 +13,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fakepve.qemu import DRIVE_KEY, NEW_DISK, join_drive, split_drive, with_mac
 from fakepve.routing import param_error
 
 from lab.daemon import write
-from lab.proxmox.firewall import ruleset
+from lab.proxmox.firewall import node_ruleset, ruleset
 from lab.proxmox.guests import Guest, read_guest
 from lab.proxmox.privileges import GRANTS
 
@@ -70,6 +71,10 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         found = [read_guest(vm.vmid, vm.name, vm.config, bridges) for vm in running]
         datacenter = self.firewall_config("cluster")
         return {one: ruleset(one, datacenter, self.firewall_config("vm", vmid=one.vmid)) for one in found}
+
+    def node_rules(self, local: IPv4Network) -> str:
+        """Return the rules of the node itself, whose own network is `local`."""
+        return node_ruleset(local, self.firewall_config("cluster"), self.firewall_config("host", node=NODE))
 
     # ------------------------------------------------------------ state
 

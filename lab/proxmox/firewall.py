@@ -1,4 +1,4 @@
-"""What the API holds of a guest's firewall as nftables rules for the filter namespace before the guest.
+"""What the API holds of a guest's or the node's firewall as nftables rules, for the namespace where they act.
 
 Owns the translation, after pve-firewall's `src/PVE/Firewall.pm`: the three switches, MAC and IP filter,
 rules, groups, aliases, ipsets and policies, in Proxmox's order. Pure: `plane` puts the text in force. It
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from lab.proxmox.guests import Guest, Nic
@@ -24,6 +24,8 @@ Held = Mapping[str, Any]
 
 INTO, OUT_OF = 2000, 1000
 """Packet marks by direction, each plus the card's number: the bridge knows the port, the rules don't."""
+_STANDING = "8006, 22, 3128, 5900-5999, 60000-60050"
+"""TCP ports of a node that Proxmox opens to its own network and to ipset `management`."""
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop"}
 
 
@@ -54,6 +56,39 @@ def ruleset(guest: Guest, datacenter: Held, own: Held) -> str:
             "",
         ]
     )
+
+
+def node_ruleset(local: IPv4Network, datacenter: Held, own: Held) -> str:
+    """Write what filters a node's input, after `enable_host_firewall`: its rules before the datacenter's.
+
+    `local` is the node's own network, where no alias `local_network` says otherwise. It and the ipset
+    `management` reach the node's standing ports where no rule drops them before.
+    """
+    if not datacenter["options"].get("enable") or not own["options"].get("enable", 1):
+        return "flush ruleset\n"
+    scope = (datacenter,)
+    standing = [(_alias("local_network", scope) or str(local), False), *(_members("management", scope) or [])]
+    lines = [
+        "iifname lo accept",
+        "ct state vmap { established : accept, related : accept, invalid : drop }",
+        *(f"{match} drop" for match in _sets("saddr", _members("blacklist", scope) or []) if match),
+        *_node_rules((*own["rules"], *datacenter["rules"]), datacenter),
+        *(f"{match} tcp dport {{ {_STANDING} }} accept" for match in _sets("saddr", standing)),
+        _VERDICTS[datacenter["options"].get("policy_in", "DROP")],
+    ]
+    head = ["flush ruleset", "table inet pve {", "  chain input {"]
+    hook = "type filter hook input priority filter; policy accept;"
+    return "\n".join([*head, *(f"    {line}" for line in (hook, *lines)), "  }", "}", ""])
+
+
+def _node_rules(rules: Iterable[Mapping[str, Any]], datacenter: Held) -> Iterator[str]:
+    for rule in rules:
+        if not rule.get("enable") or rule.get("iface"):
+            continue
+        inside = datacenter["groups"].get(rule["action"], ()) if rule["type"] == "group" else (rule,)
+        for one in inside:
+            if one.get("enable") and one["type"] == "in":
+                yield from _rule(one, (datacenter,))
 
 
 @dataclass(frozen=True, kw_only=True)

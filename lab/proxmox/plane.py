@@ -43,7 +43,7 @@ def follow(bridge: str, wanted: Mapping[Guest, str]) -> None:
                 _build(bridge, guest, rules)
                 _log.info("%s: on, %s", guest.namespace, guest)
             elif rules != _held(guest.vmid).get("rules"):
-                _filter(guest, rules)
+                put_in_force(guest.filter, rules)
                 write(_record(guest.vmid), json.dumps(_held(guest.vmid) | {"rules": rules}))
                 _log.info("%s: other rules", guest.namespace)
         except LabError as fault:
@@ -75,23 +75,19 @@ def _build(bridge: str, guest: Guest, rules: str) -> None:
     calls = [f"net.bridge.bridge-nf-call-{tables}=1" for tables in ("iptables", "ip6tables")]
     run(["ip", "netns", "exec", guest.filter, "sysctl", "-q", *calls], f"filters of {guest.filter}")
     # Before the first card is plugged in, or frames would pass unjudged.
-    _filter(guest, rules)
+    put_in_force(guest.filter, rules)
     for nic in guest.nics:
         _plug(bridge, guest, nic)
-    # Its servers are nobody's and still bind the low ports that the services have.
-    run(
-        ["ip", "netns", "exec", ns, "sysctl", "-q", "net.ipv4.ip_unprivileged_port_start=0"], f"ports of {ns}"
-    )
     folder = record.with_suffix("")
     folder.mkdir(exist_ok=True)
     os.chown(folder, _NOBODY, _NOBODY)
-    processes = [_start(ns, server, folder / "log") for server in servers.of(guest, folder)]
+    processes = [start(ns, server, folder / "log") for server in servers.of(guest, folder)]
     write(record, json.dumps({"guest": str(guest), "rules": rules, "processes": processes}))
 
 
-def _filter(guest: Guest, rules: str) -> None:
+def put_in_force(namespace: str, rules: str) -> None:
     """Put the rules in force, all at once."""
-    run(["ip", "netns", "exec", guest.filter, "nft", "--file", "-"], f"rules of {guest.filter}", stdin=rules)
+    run(["ip", "netns", "exec", namespace, "nft", "--file", "-"], f"rules of {namespace}", stdin=rules)
 
 
 def _plug(bridge: str, guest: Guest, nic: Nic) -> None:
@@ -118,8 +114,10 @@ def _plug(bridge: str, guest: Guest, nic: Nic) -> None:
             run(["ip", "-n", ns, "route", "add", "default", "via", str(nic.gateway)], f"gateway of {tap}")
 
 
-def _start(namespace: str, server: servers.Server, log: Path) -> tuple[int, int]:
-    """Start a server as nobody inside the namespace; return its id and start time."""
+def start(namespace: str, server: servers.Server, log: Path) -> tuple[int, int]:
+    """Start a server as nobody inside the namespace, on low ports too; return its id and start time."""
+    low = "net.ipv4.ip_unprivileged_port_start=0"
+    run(["ip", "netns", "exec", namespace, "sysctl", "-q", low], f"ports of {namespace}")
     descriptor = os.open(server.program, os.O_RDONLY)
     into = ["nsenter", f"--net=/run/netns/{namespace}", f"--setgid={_NOBODY}", f"--setuid={_NOBODY}"]
     # `ps` shows the program's path, not the descriptor.

@@ -11,17 +11,25 @@ import asyncio
 import logging
 import os
 import signal
+from ipaddress import IPv4Interface
 from pathlib import Path
 
-from lab.proxmox import plane
-from lab.proxmox.api import Proxmox
+from lab.proxmox import node, plane
+from lab.proxmox.api import NODE, Proxmox
 
 _LOOK_SECONDS = 5
 _log = logging.getLogger("serve")
 
 
 async def serve(
-    *, token: str, state: Path, certificate: tuple[Path, Path], bridge: str, port: int, ready: int
+    *,
+    token: str,
+    state: Path,
+    certificate: tuple[Path, Path],
+    bridge: str,
+    port: int,
+    ready: int,
+    address: IPv4Interface | None,
 ) -> None:
     """Serve until SIGTERM; the descriptor `ready` is written to once the API listens."""
     loop, changed, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -40,6 +48,8 @@ async def serve(
         changed.clear()
         try:
             await asyncio.to_thread(plane.follow, bridge, pve.guests(bridge))
+            if address:
+                await asyncio.to_thread(node.follow, NODE, address.ip, pve.node_rules(address.network))
         except Exception:  # noqa: BLE001 - see below
             # The API must outlive a fault of the plane: Pulumi's state refers to it.
             _log.exception("data plane")

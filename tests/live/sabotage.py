@@ -168,15 +168,37 @@ def a_rule_is_deleted(_site: Site) -> None:
     api("DELETE", "cluster/firewall/groups/vaultwarden/0")
 
 
+@sabotage("rules", "✗ internet -> proxmox-srv:22/tcp", "is it on at datacenter and node?")
+def the_rule_of_management_is_widened(_site: Site) -> None:
+    """Whoever is not management sees it: its own network reaches the port whatever the rule says."""
+    rules = api("GET", "cluster/firewall/rules")
+    (position,) = (rule["pos"] for rule in rules if rule.get("dport") == "22")
+    api("PUT", f"cluster/firewall/rules/{position}", delete="source")
+
+
 @sabotage("rules", "✗ vaultwarden -> traefik:443/tcp", "is its output policy DROP?")
 def what_a_guest_sends_is_accepted(_site: Site) -> None:
     set_options(301, policy_out="ACCEPT")
 
 
+def _node_on(_site: Site) -> None:
+    api("PUT", "nodes/pve1/firewall/options", enable=1)
+
+
+@sabotage("identity", "✗ internet -> proxmox-srv:22/tcp", "is it on at datacenter and node?", undo=_node_on)
+def the_nodes_firewall_is_off(_site: Site) -> None:
+    api("PUT", "nodes/pve1/firewall/options", enable=0)
+
+
 # ------------------------------------------------------------------------------------------------ guests
 
 
-@sabotage("guests", "✗ stranger@wordpress -> site-2:80/tcp", "is it on at datacenter, guest and card?")
+@sabotage(
+    "guests",
+    "✗ stranger@wordpress -> site-2:80/tcp",
+    "is it on at datacenter, guest and card?",
+    ("✗ internet -> proxmox-srv:8006/tcp", "is it on at datacenter and node?"),
+)
 def the_datacenters_firewall_is_off(_site: Site) -> None:
     api("PUT", "cluster/firewall/options", enable=0)
 

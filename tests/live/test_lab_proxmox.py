@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.live.site import command, eventually
 PREFIXES = [IPv4Network(f"10.213.{vlan}.0/24") for vlan in (10, 20, 30)]
 VLANS = (10, 20, 30)
 NODE = "/nodes/pve1"
+NODE_AT = "10.213.1.5"
 FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=1).read().decode())"
 ASK = "import asyncio, sys; from verify.agent import attempt; print(asyncio.run(attempt(eval(sys.argv[1]))))"
 _ids = itertools.count(501)
@@ -48,7 +49,7 @@ def traces() -> Traces:
 
 def up() -> None:
     """Bring the Proxmox side up, as `make up` does."""
-    proxmox.up(print, prefixes=PREFIXES, vlans=VLANS)
+    proxmox.up(print, prefixes=PREFIXES, vlans=VLANS, address=IPv4Interface(f"{NODE_AT}/24"))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,7 @@ def _lab(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
                 command("ip", "-n", "probe", "address", "add", f"10.213.{vlan}.2/24", "dev", f"leg{vlan}")
                 command("ip", "-n", "probe", "link", "set", f"leg{vlan}", "up")
             ask("POST", f"{NODE}/network", iface="vmbr1", type="bridge", bridge_vlan_aware=1)
+            eventually("the node", lambda: len(on_node()) == 2, 30)
             yield
         finally:
             command("ip", "netns", "del", "probe")
@@ -122,6 +124,11 @@ def namespaces() -> set[str]:
 def pids(vmid: int) -> list[int]:
     """What runs in a machine's namespace."""
     return [int(pid) for pid in command("ip", "netns", "pids", f"vm-{vmid}").stdout.split()]
+
+
+def on_node() -> list[str]:
+    """What runs in the node's namespace, by process id."""
+    return command("ip", "netns", "pids", "pve1").stdout.split()
 
 
 def configure(vmid: int, name: str, vlan: int, **config: Any) -> None:
@@ -333,6 +340,62 @@ def test_goes_on_after_a_kill_at_any_moment(wait: float) -> None:
         ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
         ask("DELETE", f"{NODE}/qemu/{vmid}/")
         eventually("gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+
+
+@pytest.fixture
+def neighbours() -> Iterator[None]:
+    """Two namespaces beside this machine: `desk` in the node's own network, `stranger` in another."""
+    proxmox.let_through()
+    try:
+        for name, link in (("desk", "10.213.1.8/30"), ("stranger", "203.0.113.0/30")):
+            _, near, far, _ = map(str, IPv4Network(link))
+            port = f"to-{name}"
+            command("ip", "netns", "add", name)
+            command("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+            command("ip", "address", "add", f"{near}/30", "dev", port)
+            command("ip", "link", "set", port, "up")
+            command("ip", "-n", name, "address", "add", f"{far}/30", "dev", "eth0")
+            command("ip", "-n", name, "link", "set", "eth0", "up")
+            command("ip", "-n", name, "route", "add", NODE_AT, "via", near)
+        yield
+    finally:
+        for name in ("desk", "stranger"):
+            command("ip", "netns", "del", name)
+            command("ip", "link", "del", f"to-{name}")
+
+
+@pytest.mark.usefixtures("neighbours")
+def test_the_nodes_own_firewall_acts_and_is_followed() -> None:
+    """Its ports answer behind the datacenter's switch, rules and policy, and behind its own switch."""
+
+    def who(port: int = 8006) -> tuple[str, str]:
+        question = {"kind": "tcp", "address": NODE_AT, "port": port}
+        return asked("desk", question), asked("stranger", question)
+
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    was = forwarding.read_text()
+    forwarding.write_text("1")
+    try:
+        ask("PUT", "/cluster/firewall/options", enable=0)
+        eventually("open to both", lambda: who() == ("open", "open"), 15)
+        ask("PUT", "/cluster/firewall/options", enable=1)
+        eventually("its own network alone", lambda: who() == ("open", "silent"), 15)
+        ask("POST", "/cluster/firewall/rules", type="in", action="ACCEPT", proto="tcp", dport="22", enable=1)
+        eventually("a rule for everybody", lambda: who(22) == ("open", "open"), 15)
+        assert who() == ("open", "silent")
+        ask("POST", f"{NODE}/firewall/rules", type="in", action="DROP", proto="tcp", dport="22", enable=1)
+        eventually("the node's rule before it", lambda: who(22) == ("silent", "silent"), 15)
+        ask("PUT", f"{NODE}/firewall/options", enable=0)
+        eventually("the node's own switch", lambda: who() == who(22) == ("open", "open"), 15)
+    finally:
+        forwarding.write_text(was)
+
+
+def test_a_node_whose_server_died_is_made_again() -> None:
+    """What answers on the node's ports comes back, as a guest's does."""
+    first = on_node()
+    os.kill(int(first[0]), signal.SIGKILL)
+    eventually("both again", lambda: len(now := on_node()) == 2 and not {*now} & {*first}, 20)
 
 
 def test_down_leaves_nothing(before: Traces) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
-from lab.proxmox.firewall import ruleset
+from lab.proxmox.firewall import node_ruleset, ruleset
 from lab.proxmox.guests import Guest, read_nic
 
 MAC = "bc:24:11:00:00:65"
@@ -129,3 +130,52 @@ def test_rules_keep_their_order_and_groups_their_place() -> None:
         "meta l4proto tcp th dport { 3 } drop",
         "accept",
     ]
+
+
+LOCAL = IPv4Network("10.10.1.0/24")
+STANDING = "tcp dport { 8006, 22, 3128, 5900-5999, 60000-60050 } accept"
+
+
+@pytest.mark.parametrize(("datacenter", "own"), [({"enable": 0}, {}), ({}, {"enable": 0})])
+def test_a_switch_that_is_off_leaves_the_node_open(datacenter: dict[str, Any], own: dict[str, Any]) -> None:
+    """Datacenter and node: without either of them nothing is filtered; the node's is on unless it is off."""
+    assert node_ruleset(LOCAL, level(**datacenter), level(**own)) == "flush ruleset\n"
+    untold = {**level(), "options": {}}
+    assert chain(node_ruleset(LOCAL, level(), untold), "input")[-1] == "drop"
+
+
+def test_a_nodes_input_is_proxmoxs() -> None:
+    """Blacklist, the node's rules, the datacenter's, standing ports for the local network, the policy."""
+    datacenter, own = level(policy_in="DROP"), level()
+    accept = {"type": "in", "action": "ACCEPT", "enable": 1, "proto": "tcp"}
+    datacenter["ipset"]["blacklist"] = [{"cidr": "192.0.2.1"}]
+    datacenter["rules"] = [
+        {**accept, "dport": "8006", "source": "10.10.1.0/24"},
+        {**accept, "dport": "1", "type": "out"},
+        {**accept, "dport": "2", "enable": 0},
+        {**accept, "dport": "3", "iface": "vmbr0"},
+        {"type": "group", "action": "web", "enable": 0},
+        {"type": "group", "action": "admin", "enable": 1},
+    ]
+    datacenter["groups"] = {"web": [{**accept, "dport": "4"}], "admin": [{**accept, "dport": "5"}]}
+    own["rules"] = [{**accept, "action": "DROP", "dport": "22"}]
+    assert chain(node_ruleset(LOCAL, datacenter, own), "input") == [
+        "iifname lo accept",
+        "ct state vmap { established : accept, related : accept, invalid : drop }",
+        "ip saddr { 192.0.2.1 } drop",
+        "meta l4proto tcp th dport { 22 } drop",
+        "ip saddr { 10.10.1.0/24 } meta l4proto tcp th dport { 8006 } accept",
+        "meta l4proto tcp th dport { 5 } accept",
+        f"ip saddr {{ 10.10.1.0/24 }} {STANDING}",
+        "drop",
+    ]
+
+
+def test_who_reaches_a_nodes_standing_ports() -> None:
+    """Its own network or what the alias says it is, and the members of ipset management."""
+    datacenter = level()
+    datacenter["aliases"]["local_network"] = {"cidr": "10.9.0.0/16"}
+    datacenter["ipset"]["management"] = [{"cidr": "192.0.2.7"}]
+    assert f"ip saddr {{ 10.9.0.0/16, 192.0.2.7 }} {STANDING}" in chain(
+        node_ruleset(LOCAL, datacenter, level()), "input"
+    )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
@@ -351,11 +352,13 @@ def test_nobody_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> No
     """What hangs is ended after its time, those that had not begun as well, and told."""
     monkeypatch.setattr(agents, "_LONGEST", 0.5)
     names = [f"site-{number}" for number in range(9)]
+    began = time.monotonic()
     hanging = Agents(ways={name: way("sleep", "60") for name in names}, jobs=1)
     try:
         assert hanging.start(lambda _: []) == {}
     finally:
         hanging.close()
+    assert time.monotonic() - began < 30  # half of what each of them would take
     assert [*map(hanging.faults.get, names)] == [
         "vantages.site-1: no answer within 0 s; see that it runs and can be reached, and run verify again"
     ] * 9

@@ -237,6 +237,20 @@ def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
     assert "management -> proxmox-srv:8006/tcp" in of(world, Expected.ALLOWED)
     assert {"internet -> proxmox-srv:8006/tcp", "site-1 -> proxmox-srv:22/tcp"} <= of(world, Expected.DENIED)
     assert {finding.verdict for finding in world.findings()} == {Verdict.AGREES, Verdict.FREE}
+    world.change = answer("internet", IPv4Address("10.10.1.5"), OPEN, 8006)
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert "proxmox-srv's firewall lets in more than its flows name: is it on at datacenter and node?" in line
+
+
+@pytest.mark.parametrize(("runs", "asked"), [(True, {"8006/tcp", "22/tcp"}), (False, set())])
+def test_a_node_that_is_entered_is_asked_whether_it_listens(
+    site: Topology, runs: bool, asked: set[str]
+) -> None:
+    """In the lab the node tells of its own ports; on a real one management's connections do."""
+    where = (Address(network="proxmox", ip=IPv4Address("10.10.1.5")),)
+    ports = site.proxmox.ports
+    node = Place(name="proxmox-srv", kind=Kind.NODE, addresses=where, ports=ports, runs=runs)
+    assert {cell.port for cell in alive([node])} == asked
 
 
 def test_a_sound_network_agrees(world: World) -> None:

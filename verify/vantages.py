@@ -33,7 +33,8 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterator[Vantages]:
     """Survey the site, make what is missing, start an agent everywhere; undo it at the end.
 
-    `proxmox` is the host of the Proxmox API's address. Where that is loopback, guests are namespaces here.
+    `proxmox` is the host of the Proxmox API's address. Where that is loopback, guests and node are
+    namespaces here.
     """
     elsewhere, image = host.elsewhere(), topology.probe_image
     inside = not elsewhere and not os.geteuid()
@@ -73,7 +74,7 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         other = next(port for port in _free_ports() if port not in survey.named)
         leaving = [port.number for port in survey.leaving]
         facts = agents.start(lambda name: [other, *(leaving if name == INTERNET else ())])
-        places = survey.places(facts, other, address(proxmox))
+        places = survey.places(facts, other, topology.proxmox.address or address(proxmox))
         agents.faults |= survey.faults
         yield Vantages(topology=topology, survey=survey, agents=agents, surveyed=places, other=other)
 

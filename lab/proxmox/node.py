@@ -1,0 +1,130 @@
+"""The node itself on the wire: a namespace with its address in management, its ports behind its own firewall.
+
+Owns the namespace of the node's name, its link to this machine, and what lets packets to it through FORWARD,
+where Docker's policy drops. What answers on its ports is a labelled stand-in: the API itself is on loopback,
+where the provider asks. What a reader would get wrong: this machine has no address on the link, or it would
+be in management itself. Both ends know each other's hardware address instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from lab import images, paths
+from lab.daemon import Process, write
+from lab.errors import LabError
+from lab.process import run
+from lab.proxmox import plane, switch
+from lab.proxmox.servers import Server
+
+PORTS = (8006, 22)
+_LINK = "pve-node"
+_NEAR, _FAR = "02:00:00:00:00:01", "02:00:00:00:00:02"
+_THROUGH = (("-o", _LINK), ("-i", _LINK, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"))
+"""There and back, as iptables-save writes it."""
+_log = logging.getLogger("node")
+
+
+def follow(name: str, address: IPv4Address, rules: str) -> None:
+    """Make the node be there with these rules in force; a fault is logged, and the next look tries again."""
+    held = _held()
+    try:
+        if held.get("node") != [name, str(address)] or not _alive(held):
+            _remove(held)
+            _build(name, address, rules)
+            _log.info("%s: on, %s", name, address)
+        elif held["rules"] != rules:
+            plane.put_in_force(name, rules)
+            write(_record(), json.dumps(held | {"rules": rules}))
+            _log.info("%s: other rules", name)
+    except LabError as fault:
+        _log.error("%s: %s", name, fault)
+
+
+def let_through() -> None:
+    """Let packets to it through this machine, so that its own firewall alone drops them; idempotent.
+
+    Only after the engine has started: that puts back what it found, and this is none of it.
+    """
+    for words in _missing():
+        run(["iptables", "--wait", "-I", "FORWARD", *words, "-j", "ACCEPT"], "way to the node")
+
+
+def clear() -> None:
+    """Remove all that was made for it, however far that went."""
+    missing = _missing() if shutil.which("iptables-save") else _THROUGH
+    for words in _THROUGH:
+        if words not in missing:
+            run(["iptables", "--wait", "-D", "FORWARD", *words, "-j", "ACCEPT"], "way to the node")
+    _remove(_held())
+
+
+def _missing() -> Sequence[tuple[str, ...]]:
+    """Rules of the way through that are not there; reading them makes no table where there is none."""
+    there = run(["iptables-save", "-t", "filter"], "way to the node").splitlines()
+    return [words for words in _THROUGH if f"-A FORWARD {' '.join(words)} -j ACCEPT" not in there]
+
+
+def _remove(held: Mapping[str, Any]) -> None:
+    if not held:
+        return
+    name = held["node"][0]
+    if Path("/run/netns", name).exists():
+        # What runs inside is ours, recorded or not: a kill may have come between.
+        for pid in run(["ip", "netns", "pids", name], f"processes of {name}").split():
+            if process := Process.of(int(pid)):
+                process.end()
+        run(["ip", "netns", "del", name], f"namespace {name}")
+    # The kernel removes a namespace's links a moment later.
+    switch.delete_link(_LINK)
+    (paths.RUN / "node.log").unlink(missing_ok=True)
+    _record().unlink()
+
+
+def _build(name: str, address: IPv4Address, rules: str) -> None:
+    if Path("/run/netns", name).exists():
+        raise LabError(f"namespace {name}: not made by this lab; remove it")
+    write(_record(), json.dumps({"node": [name, str(address)]}))
+    run(["ip", "netns", "add", name], f"namespace {name}")
+    plane.put_in_force(name, rules)
+    inside = ["ip", "-n", name]
+    far = ["peer", "name", "eth0", "address", _FAR, "netns", name]
+    run(["ip", "link", "add", _LINK, "address", _NEAR, "type", "veth", *far], f"link of {name}")
+    run(["ip", "link", "set", _LINK, "addrgenmode", "none", "up"], f"link of {name}")
+    run([*inside, "link", "set", "lo", "up"], f"loopback of {name}")
+    run([*inside, "link", "set", "eth0", "addrgenmode", "none", "up"], f"link of {name}")
+    run([*inside, "address", "add", f"{address}/32", "dev", "eth0"], f"address of {name}")
+    run(["ip", "route", "replace", f"{address}/32", "dev", _LINK], f"route to {name}")
+    run(["ip", "neigh", "replace", str(address), "lladdr", _FAR, "dev", _LINK], f"neighbour {name}")
+    gateway = "169.254.0.1"
+    run([*inside, "neigh", "replace", gateway, "lladdr", _NEAR, "dev", "eth0"], f"gateway of {name}")
+    run([*inside, "route", "add", "default", "via", gateway, "dev", "eth0", "onlink"], f"gateway of {name}")
+    processes = [plane.start(name, _stand_in(name, port), paths.RUN / "node.log") for port in PORTS]
+    write(_record(), json.dumps({"node": [name, str(address)], "rules": rules, "processes": processes}))
+
+
+def _stand_in(name: str, port: int) -> Server:
+    label = ("page", "--name", f"{name}:{port}", "--listen", f"0.0.0.0:{port}")
+    return Server(program=images.standin_binary(), arguments=label)
+
+
+def _alive(held: dict[str, Any]) -> bool:
+    processes = [Process(pid=pid, started=started) for pid, started in held.get("processes", [])]
+    return len(processes) == len(PORTS) and all(process.alive() for process in processes)
+
+
+def _held() -> dict[str, Any]:
+    try:
+        return dict(json.loads(_record().read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _record() -> Path:
+    return paths.RUN / "node.json"

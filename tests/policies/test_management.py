@@ -1,0 +1,61 @@
+"""Management reaches guests over the site's router, on declared flows and no others."""
+
+from functools import cache
+
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import view
+from tests.policies.sound import Stack, configuration, run, sound
+from topology.config import load
+
+
+@cache
+def _resources() -> Stack:
+    config = configuration()
+    for name in ("site-1", "vaultwarden"):
+        config["services"][name]["ports"].append(22)
+        config["flows"].append(f"management -> {name}:22/tcp")
+    return Stack(resources=run(config), config=config)
+
+
+def told(stack: Stack) -> list[str]:
+    """What the pack says of a stack."""
+    return [finding.message for finding in stack.judge().findings]
+
+
+def test_a_declared_flow_to_a_guest_is_possible() -> None:
+    """SSH to a guest of a tenant or isolated zone is declared like any other flow, and the pack agrees."""
+    assert told(_resources()) == []
+
+
+def test_the_router_opens_nothing_else() -> None:
+    """The router is taken to filter nothing: a guest whose rule lets management in is told, by that way."""
+    stack = sound()
+    stack.resources, stack.config = _resources().resources, _resources().config
+    rule = stack.inputs("group", "site-2")["rules"][0]
+    source, rule["source"] = rule["source"], "10.10.1.0/24"
+    try:
+        found = told(stack)
+    finally:
+        rule["source"] = source
+    assert any(
+        line.startswith("management -> site-2:80/tcp: expected DENIED, got ALLOWED via router")
+        for line in found
+    ), found
+
+
+def test_a_role_still_keeps_management_from_containers() -> None:
+    """A port that a container publishes is a way round the ingress, from management as well."""
+    stack = sound()
+    stack.inputs("container", "grafana")["ports"] = [{"internal": 3000.0, "external": 3000.0}]
+    stack.inputs("container", "grafana")["networksAdvanced"].append({"name": "edge"})
+    assert {
+        f.rule for f in stack.judge().findings if f.message.startswith("management -> grafana:3000/tcp")
+    } == {"roles-hold"}
+
+
+def test_without_such_a_flow_there_is_no_router() -> None:
+    """A site that declares none is proved as it was: nothing leads from management to a VLAN."""
+    stack = sound()
+    graph = Graph(tuple(map(view, stack.resources)), Declared.of(load(stack.config)))
+    assert graph.facts.gateways == ()
