@@ -137,10 +137,11 @@ def machines(elsewhere: Elsewhere, topology: Topology) -> Iterator[None]:
         _link(WORKSTATION, "elsewhere0", "10.10.1.9/30", "10.10.1.10/30", prefixes)
         _link(INTERNET, "elsewhere1", f"{FRONT}/30", f"{VPS}/30", prefixes)
         # The workstation reaches the other one past this machine, as by its provider.
-        run("ip", "-n", WORKSTATION, "link", "add", "up", "type", "veth", "peer", "up", "netns", INTERNET)
+        pair = ("line", "type", "veth", "peer", "name", "line", "netns", INTERNET)
+        run("ip", "-n", WORKSTATION, "link", "add", *pair)
         for name, own in ((WORKSTATION, "203.0.113.5/30"), (INTERNET, "203.0.113.6/30")):
-            run("ip", "-n", name, "address", "add", own, "dev", "up")
-            run("ip", "-n", name, "link", "set", "up", "up")
+            run("ip", "-n", name, "address", "add", own, "dev", "line")
+            run("ip", "-n", name, "link", "set", "line", "up")
         run("ip", "-n", WORKSTATION, "route", "add", VPS, "via", "203.0.113.6")
         undo.enter_context(_sshd(elsewhere, INTERNET, VPS))
         elsewhere.lead("docker-srv", f"/proc/{os.getpid()}/ns/net")
