@@ -168,5 +168,6 @@ ENGINE = Engine(name="pulumi", wheel="pulumi", sources=(HERE / "go/pulumi", HERE
 PLUGINS: tuple[Plugin, ...] = (
     Bridge(name="docker", wheel="pulumi-docker", sources=(HERE / "go/docker",)),
     Bridge(name="proxmoxve", wheel="pulumi-proxmoxve", sources=(HERE / "go/proxmoxve",)),
+    Bridge(name="tls", wheel="pulumi-tls", sources=(HERE / "go/tls",)),
     StandIn(name="command", wheel="pulumi-command", sources=(HERE / "command_plugin.py",)),
 )

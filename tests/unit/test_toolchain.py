@@ -113,6 +113,7 @@ class TestChoice:
             "pulumi": Choice.BUILT,
             "docker": Choice.BUILT,
             "proxmoxve": Choice.BUILT,
+            "tls": Choice.BUILT,
             "command": Choice.STAND_IN,
         }
         assert workshop.fetched == ["pulumi"]
@@ -120,11 +121,12 @@ class TestChoice:
     def test_each_choice_is_printed(self, workshop: Workshop) -> None:
         """A run ends with one line a piece that says what was chosen, the stand-in by that word."""
         workshop.ensure()
-        lines = [line.split(", ")[0] for line in workshop.reports[-4:]]
+        lines = [line.split(", ")[0] for line in workshop.reports[-5:]]
         assert lines == [
             f"pulumi {version('pulumi')}: built",
             f"docker {version('pulumi-docker')}: built",
             f"proxmoxve {version('pulumi-proxmoxve')}: built",
+            f"tls {version('pulumi-tls')}: built",
             f"command {version('pulumi-command')}: stand-in",
         ]
 
@@ -206,7 +208,7 @@ class TestCache:
         workshop.broken.clear()
         workshop.built.clear()
         workshop.ensure()
-        assert workshop.built == ["proxmoxve", "command"]
+        assert workshop.built == ["proxmoxve", "tls", "command"]
 
     def test_killed(self, workshop: Workshop) -> None:
         """What a killed build left beside an entry's place is told of and not used."""
@@ -397,7 +399,7 @@ class TestPins:
             assert pinned
             assert pinned[1] == version("pulumi")
 
-    @pytest.mark.parametrize("module", ["pulumi", "docker", "proxmoxve"])
+    @pytest.mark.parametrize("module", ["pulumi", "docker", "proxmoxve", "tls"])
     def test_checksums(self, module: str) -> None:
         """Every module that is built has its checksums committed, and a build may not add to them."""
         sums = (HERE / "go" / module / "go.sum").read_text()
