@@ -2,6 +2,7 @@
 
 import pulumi
 
+from components.authorities import Authorities, AuthoritiesArgs
 from components.datacenter_firewall import DatacenterFirewall, DatacenterFirewallArgs
 from components.docker_networks import DockerNetworks, DockerNetworksArgs
 from components.docker_services import DockerServices, DockerServicesArgs
@@ -19,7 +20,9 @@ host = HostFirewall("host", HostFirewallArgs(topology=site))
 after_host = pulumi.ResourceOptions(depends_on=[host])
 kept = pulumi.ResourceOptions(protect=site.protect)  # children inherit it
 networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
-DockerServices("services", DockerServicesArgs(topology=site, networks=networks.names))
+certificates = Authorities("authorities", AuthoritiesArgs(topology=site)).files
+services = DockerServicesArgs(topology=site, networks=networks.names, certificates=certificates)
+DockerServices("services", services)
 Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
 VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))
 

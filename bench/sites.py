@@ -22,10 +22,10 @@ def keys(services: int) -> dict[str, Any]:
     config = {
         key.partition(":")[2]: value for key, value in file.items() if key.startswith("homelab-network:")
     }
-    config["zones"]["backend"]["prefix"] = "172.16.0.0/16"
+    config["zones"]["frontend"]["prefix"] = "172.16.0.0/16"
     for index in range(services // 2):
-        config["services"][f"e{index}"] = {"zones": ["backend"], "image": "e:1", "ports": [9]}
-        config["flows"].append(f"prometheus -> e{index}:9")
+        config["services"][f"e{index}"] = {"zones": ["frontend"], "image": "e:1", "ports": [9]}
+        config["flows"].append(f"grafana -> e{index}:9")
     for index in range(services - services // 2):
         tag, place = divmod(index, _GUESTS_A_ZONE)
         zone, prefix = f"z{tag}", IPv4Network(((10 << 24) + (100 << 16) + (tag << 8), 24))

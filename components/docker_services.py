@@ -6,7 +6,7 @@ Owns that each joins the networks of its zones and publishes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
@@ -17,10 +17,13 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class DockerServicesArgs:
-    """`networks` maps a zone's name to the name of its Docker network."""
+    """`networks` maps a zone's name to the name of its Docker network, `certificates` a service's name to the
+    certificate files that its container gets.
+    """
 
     topology: Topology
     networks: Mapping[str, pulumi.Input[str]]
+    certificates: Mapping[str, Mapping[str, pulumi.Input[str]]]
 
 
 class DockerServices(pulumi.ComponentResource):
@@ -33,13 +36,15 @@ class DockerServices(pulumi.ComponentResource):
         topology = args.topology
         for service in topology.containers:
             if service != topology.ingress:
+                runs = runtime(topology, service)
+                files = {**runs.files, **args.certificates.get(service.name, {})}
                 ContainerService(
                     service.name,
                     ContainerServiceArgs(
                         service=service,
                         physical=topology.physical(service.name),
                         networks={zone: (args.networks[zone], None) for zone in service.zones},
-                        runtime=runtime(topology, service),
+                        runtime=replace(runs, files=files),
                         protect=topology.protect,
                     ),
                     opts=pulumi.ResourceOptions(parent=self),

@@ -8,7 +8,7 @@ and Traefik says so nowhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,6 +76,17 @@ def peers_verified(view: View[Any], topology: Declared) -> Iterator[str]:
             yield view.inputs.unverified
     elif isinstance(view.inputs, Container):
         yield from _faults(view, topology, Kind.UNVERIFIED)
+        for file, content in view.inputs.documents:
+            yield from (f"{file}: {key} switches a check off" for key in _switches(content))
+
+
+def _switches(content: Any) -> Iterator[str]:
+    """Settings of Prometheus's family that take any certificate, at whatever depth."""
+    items = content.items() if isinstance(content, Mapping) else ()
+    yield from (key for key, value in items if key == "insecure_skip_verify" and value)
+    for inner in content.values() if isinstance(content, Mapping) else content:
+        if isinstance(inner, Mapping | list):
+            yield from _switches(inner)
 
 
 def _hardened(

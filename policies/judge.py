@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from policies import (
+    certificates,
     closed,
     containers,
     exceptions,
@@ -31,7 +32,19 @@ from policies.resources import Resource
 from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
 from topology.model import Exemption, Topology
 
-GROUPS = (closed, containers, networks, guests, ingress, targets, secrecy, protection, flows, exceptions)
+GROUPS = (
+    closed,
+    containers,
+    networks,
+    guests,
+    ingress,
+    targets,
+    certificates,
+    secrecy,
+    protection,
+    flows,
+    exceptions,
+)
 """The modules that hold the rules, in the order of the table."""
 
 

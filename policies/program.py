@@ -17,8 +17,10 @@ from typing import Any
 
 import pulumi
 import yaml
+from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 from pulumi.runtime import mocks
 from pulumi.runtime.proto import resource_pb2
+from pulumi_policy import deserialize
 
 from policies.resources import Resource, decode
 from topology.config import from_file
@@ -26,6 +28,23 @@ from topology.config import from_file
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = "homelab-network"
 """The project's, as in Pulumi.yaml."""
+
+
+_MADE = {
+    "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),
+    "tls:index/certRequest:CertRequest": ("certRequestPem", "CERTIFICATE REQUEST"),
+    "tls:index/selfSignedCert:SelfSignedCert": ("certPem", "CERTIFICATE"),
+    "tls:index/locallySignedCert:LocallySignedCert": ("certPem", "CERTIFICATE"),
+}
+"""The output of which the program makes files, by type, and what it is."""
+
+
+def made(kind: str, name: str) -> dict[str, Any]:
+    """What a resource answers beside its inputs: a text in a key's or certificate's place, by its name."""
+    if kind not in _MADE:
+        return {}
+    output, what = _MADE[kind]
+    return {output: f"-----BEGIN {what}-----\n{name}\n"}
 
 
 class _Nothing(mocks.Mocks):
@@ -61,7 +80,12 @@ class _Monitor(mocks.MockMonitor):
                 protect=request.protect,
             )
         )
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=request.object)
+        answer = Struct()
+        answer.CopyFrom(request.object)
+        secret = {deserialize.SPECIAL_SIG_KEY: deserialize.SPECIAL_SECRET_SIG}
+        for key, value in made(request.type, request.name).items():
+            answer[key] = {**secret, "value": value} if key in request.additionalSecretOutputs else value
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=answer)
 
 
 def of_stack_file(file: Path) -> list[Resource]:

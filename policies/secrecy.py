@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.declared import Declared
+from policies.graph import tls
 from policies.graph.docker import Container
 from policies.graph.site import Graph
 from policies.graph.view import View, dotted
@@ -128,14 +129,18 @@ def _backup_files(container: Container) -> Iterator[str]:
     remedy="Give each service a secret of its own.",
 )
 def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
-    """The same secret in two places falls with the weaker of them."""
+    """The same secret in two places falls with the weaker of them.
+
+    A key is in its certificate's request as well, and an authority's in all that it signs.
+    """
     owners: dict[str, View[Any]] = {}
-    for view in graph.views:
+    others = [view for view in graph.views if not isinstance(view.inputs, tls.Request | tls.Signed)]
+    for view in (*graph.of(tls.Authority), *others):
         for trail in view.resource.secrets:
             value = _at(view.resource.inputs, trail)
             if isinstance(value, str) and len(value) >= _LONG and value != "[secret]":
                 owners.setdefault(value, view)
-    for view in graph.views if owners else ():
+    for view in others if owners else ():
         for trail, text in _texts(view.resource.inputs, ()):
             owner = owners.get(text) or owners.get(text.partition("=")[2])
             if owner is not None and owner.resource.urn != view.resource.urn:

@@ -38,7 +38,7 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
     flows = {str(flow) for flow in topology.flows_from(source.name)}
     own = {port.number for port in source.ports}
     for file, path, target in (*_written(container, topology), *_proxied(container, topology)):
-        host, port = _end(target)
+        host, port = end(target)
         if host in _LOCAL and (path.startswith("promtail") or port in own):
             continue
         name = topology.by_address.get(host or "")
@@ -60,7 +60,7 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
 def log_paths_mounted(view: View[Container], topology: Declared) -> Iterator[str]:
     """A log path that no mount holds matches nothing, for ever, in silence."""
     for file, content in _configurations(view.inputs, topology):
-        for labels in (group.get("labels") for group in _groups(content)):
+        for labels in (group.get("labels") for group in groups(content)):
             path = str(labels.get("__path__", "")) if isinstance(labels, Mapping) else ""
             fixed = posixpath.dirname(path.partition("*")[0])
             if path and not any(
@@ -89,7 +89,7 @@ def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, st
 
 def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     promtail = "clients" in content
-    for group in _groups(content):
+    for group in groups(content):
         for target in _list(group.get("targets")):
             yield ("promtail " if promtail else "") + "scrape target", str(target)
     for section, what in (
@@ -103,7 +103,8 @@ def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield what, str(entry.get("url", ""))
 
 
-def _groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Groups of targets that Prometheus or Promtail is told to ask."""
     alerting = content.get("alerting")
     managers = _list(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else []
     for job in (*_list(content.get("scrape_configs")), *managers):
@@ -121,7 +122,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _end(target: str) -> tuple[str | None, int | None]:
+def end(target: str) -> tuple[str | None, int | None]:
+    """Host and port of a target or URL."""
     parts = urlsplit(target if "://" in target else f"//{target}")
     try:
         return parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

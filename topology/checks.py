@@ -19,11 +19,13 @@ from typing import Final
 
 from topology.fault import Fault, nearest, shown
 from topology.model import (
+    ASKS_FOR_CERTIFICATES,
     INTERNET,
     SSH,
     App,
     Assertion,
     Certificate,
+    Certificates,
     Container,
     DockerHost,
     Exemption,
@@ -31,6 +33,7 @@ from topology.model import (
     Guest,
     GuestApp,
     ImageVantage,
+    Plain,
     Port,
     Protocol,
     ProxmoxHost,
@@ -76,7 +79,7 @@ _IMAGE: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What could be read. Flows, exceptions and assertions are keyed by their path in the file."""
+    """What could be read. Flows, plain ones, exceptions and assertions go by their path in the file."""
 
     domain: str
     name_prefix: str
@@ -87,6 +90,8 @@ class Site:
     flows: Mapping[str, Flow]
     temporary: tuple[Temporary, ...]
     tls: Certificate | None
+    certificates: Certificates
+    plain: Mapping[str, Plain]
     exceptions: Mapping[str, Exemption]
     assertions: Mapping[str, Assertion]
     vantages: Mapping[str, SshVantage | ImageVantage]
@@ -167,6 +172,8 @@ class Site:
                 "flows": tuple(self.flows.values()),
                 "temporary": self.temporary,
                 "tls": self.tls,
+                "certificates": self.certificates,
+                "plain": tuple(self.plain.values()),
                 "exceptions": tuple(self.exceptions.values()),
                 "assertions": tuple(self.assertions.values()),
                 "vantages": self.vantages,
@@ -682,6 +689,60 @@ def _routes(site: Site) -> Iterator[Fault]:
     )
 
 
+def _certificates(site: Site) -> Iterator[Fault]:
+    """Who signs is trusted, and what is signed is renewed while it is valid."""
+    given = site.certificates
+    yield from _twice(
+        ((f"certificates.authorities[{i}]", name) for i, name in enumerate(given.authorities)),
+        "name each once",
+    )
+    if given.signer not in given.authorities:
+        yield Fault(
+            "certificates.signer",
+            f"nobody trusts {given.signer}: authorities has {', '.join(given.authorities)}",
+            "name one of them, or add it there first",
+        )
+    if given.renew >= given.days:
+        yield Fault(
+            "certificates.renew",
+            f"what lasts {given.days} days can't be renewed {given.renew} days before",
+            "use fewer than days",
+        )
+
+
+def _plain(site: Site) -> Iterator[Fault]:
+    """Behind the frontend whoever connects shows a certificate, or is declared not to."""
+    bare = {
+        flow: (path, end)
+        for path, flow in site.flows.items()
+        if isinstance(end := site.services.get(flow.destination), Container)
+        and end.app not in ASKS_FOR_CERTIFICATES
+    }
+    for path, plain in site.plain.items():
+        if plain.flow not in bare and not site.unreadable_in("flows") and not site.unreadable_in("services"):
+            yield Fault(
+                f"{path}.flow",
+                f"{plain.flow} is no declared flow that lacks certificates",
+                "remove it, or correct the flow",
+            )
+    yield from _twice(((f"{path}.flow", plain.flow) for path, plain in site.plain.items()), "declare it once")
+    declared = {plain.flow for plain in site.plain.values()}
+    for flow, (path, end) in bare.items():
+        if (
+            flow not in declared
+            and isinstance(site.services.get(flow.source), Container)
+            and flow.port in end.ports
+            and site.is_placed(end)
+            and not site.roles(end) & {Role.EDGE, Role.FRONTEND}
+            and not site.unreadable_in("plain")
+        ):
+            yield Fault(
+                path,
+                f"{flow} is not encrypted: {flow.destination} can't ask for a certificate",
+                "declare it under plain, with the reason",
+            )
+
+
 def _lock_out(site: Site) -> Iterator[Fault]:
     """The datacenter's input policy is DROP; management must be able to take it back."""
     proxmox = [name for name, host in site.hosts.items() if isinstance(host, ProxmoxHost)]
@@ -788,6 +849,8 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _ingress,
     _flows,
     _routes,
+    _certificates,
+    _plain,
     _lock_out,
     _assertions,
     _vantages,

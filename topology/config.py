@@ -27,6 +27,7 @@ from topology.model import (
     App,
     Assertion,
     Certificate,
+    Certificates,
     Container,
     DockerHost,
     Exemption,
@@ -37,6 +38,7 @@ from topology.model import (
     HostName,
     ImageVantage,
     Name,
+    Plain,
     Prefix,
     ProxmoxHost,
     Role,
@@ -50,7 +52,16 @@ __all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
 
 NAMESPACE: Final = "homelab-network"
 REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
-KEYS: Final = (*REQUIRED, "name-prefix", "protect", "exceptions", "assertions", "vantages")
+KEYS: Final = (
+    *REQUIRED,
+    "name-prefix",
+    "protect",
+    "certificates",
+    "plain",
+    "exceptions",
+    "assertions",
+    "vantages",
+)
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _ABSENT: Final = object()
@@ -77,6 +88,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "vantage.front": ("an IPv4 address", "write the one at which it finds Docker-SRV"),
     "containers": ("a vantage", "give it an image"),
     "containers.image": ("an image reference", "name one with Python 3.11 or newer, like python:3.13-slim"),
+    "certificates": ("a mapping", "write authorities, signer, days or renew below it"),
+    "plain": ("a list of flows without certificates", "write each with flow and reason"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
     "flows[].until": ("a date", "write it like 2027-01-31"),
@@ -125,9 +138,15 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".disk": ("a disk size in GiB", "use 1-131072"),
     ".certificate": ("a file path", "name the file with the certificate chain"),
     ".key": ("a file path", "name the file with the private key"),
+    ".authorities": ("a list of names", "write it like [a], or [a, b] while b replaces a"),
+    ".authorities[]": ("a name", "use lower-case letters, digits and hyphens, a letter first"),
+    ".signer": ("a name", "write the one of authorities that signs"),
+    ".days": ("a number of days", "use 2-90"),
+    ".renew": ("a number of days", "use at least 1 and fewer than days"),
+    ".flow": ("a flow", "write it like prometheus -> cadvisor:8080/tcp"),
     ".rule": ("a rule name", "write it like no-public-backend"),
     ".resource": ("a resource name", "name the one resource that is excepted"),
-    ".reason": ("a reason", "say in at least ten characters why the rule may be broken"),
+    ".reason": ("a reason", "say in at least ten characters why it must be"),
     ".owner": ("an owner", "name who answers for it"),
     ".expires": ("a date", "write it like 2027-01-31"),
     ".src": ("a source", "name a service, a management zone or internet"),
@@ -138,7 +157,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
 }
 """What each key holds and what to write there; `[]` is an item of a list, a leading dot a key of an entry."""
 
-_NUMBERS: Final = (".template", ".vlan", ".vm", ".memory", ".cores", ".disk")
+_NUMBERS: Final = (".template", ".vlan", ".vm", ".memory", ".cores", ".disk", ".days", ".renew")
 
 T = TypeVar("T")
 
@@ -239,6 +258,8 @@ class _Reader:
             flows={path: each.flow if isinstance(each, Temporary) else each for path, each in flows.items()},
             temporary=tuple(each for each in flows.values() if isinstance(each, Temporary)),
             tls=self.key(Certificate, plain, "tls"),
+            certificates=self.key(Certificates, plain, "certificates") or Certificates(),
+            plain=self.items(plain, "plain", Plain),
             exceptions=self.items(plain, "exceptions", Exemption),
             assertions=self.items(plain, "assertions", Assertion),
             vantages=self.entries(plain, "vantages", self.vantage) if "vantages" in plain else {},

@@ -167,6 +167,10 @@ NO_LOGIN = frozenset({App.PROMETHEUS_UI})
 """Software that knows no users; the ingress asks for a name and a password in its place."""
 
 
+ASKS_FOR_CERTIFICATES = frozenset({App.PROMETHEUS, App.LOKI, App.NODE_EXPORTER, App.BLACKBOX_EXPORTER})
+"""Software that can refuse whoever shows it no certificate, and is told to."""
+
+
 class Value(BaseModel):
     """A frozen value that refuses unknown keys; `data_root` is written `data-root` in YAML."""
 
@@ -386,6 +390,24 @@ class Certificate(Value):
     key: FilePath
 
 
+class Certificates(Value):
+    """What the private authorities sign. `authorities` are the generations that all trust, the `signer`'s
+    alone signs; a certificate lasts `days` and is renewed by the first update of its last `renew` days.
+    """
+
+    authorities: tuple[Name, ...] = Field(default=("a",), min_length=1)
+    signer: Name = "a"
+    days: int = Field(default=30, ge=2, le=90)
+    renew: int = Field(default=10, ge=1, le=89)
+
+
+class Plain(Value):
+    """A flow to a service that can't ask for a certificate, declared with the reason."""
+
+    flow: Flow
+    reason: str = Field(min_length=10)
+
+
 class Exemption(Value):
     """A declared exception: `rule` does not apply to `resource` until `expires`, because of `reason`."""
 
@@ -455,6 +477,8 @@ class Topology(Value):
     temporary: tuple[Temporary, ...] = ()
     """Those of `flows` that have an end."""
     tls: Certificate
+    certificates: Certificates = Certificates()
+    plain: tuple[Plain, ...] = ()
     exceptions: tuple[Exemption, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
@@ -491,6 +515,12 @@ class Topology(Value):
     def flows_to(self, name: str) -> tuple[Flow, ...]:
         """Declared flows whose destination is `name`."""
         return tuple(f for f in self.flows if f.destination == name)
+
+    @cached_property
+    def mutual(self) -> tuple[Flow, ...]:
+        """Flows whose two ends show each other certificates: those to software that asks for one."""
+        asked = {c.name for c in self.containers if c.app in ASKS_FOR_CERTIFICATES}
+        return tuple(f for f in self.flows if f.destination in asked)
 
     @cached_property
     def egress(self) -> tuple[Port, ...]:

@@ -1,5 +1,6 @@
 """The Docker half of the site alone, for the bench: the containers that `docker compose` makes beside it."""
 
+from components.authorities import Authorities, AuthoritiesArgs
 from components.docker_networks import DockerNetworks, DockerNetworksArgs
 from components.docker_services import DockerServices, DockerServicesArgs
 from components.ingress import Ingress, IngressArgs
@@ -8,5 +9,7 @@ from components.settings import topology
 site = topology()
 
 networks = DockerNetworks("networks", DockerNetworksArgs(topology=site))
-DockerServices("services", DockerServicesArgs(topology=site, networks=networks.names))
+certificates = Authorities("authorities", AuthoritiesArgs(topology=site)).files
+services = DockerServicesArgs(topology=site, networks=networks.names, certificates=certificates)
+DockerServices("services", services)
 Ingress("ingress", IngressArgs(topology=site, networks=networks.names))

@@ -4,10 +4,11 @@ Owns its modules. What a reader would get wrong: it trusts nothing but the certi
 file names, so another certificate on 443 is a failed route, whoever signed it.
 """
 
+from components.apps.mutual import WEB_CONFIG, web_config
 from components.apps.pem import read_pem
 from components.apps.text import as_yaml
 from components.apps.watch import Kind, probes
-from components.runtime import Runtime, http_health
+from components.runtime import Runtime, tcp_health
 from topology.model import Container, Topology
 
 _FOLDER = "/etc/blackbox_exporter"
@@ -20,12 +21,17 @@ def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
     """One module for each kind of probe; TCP alone, so it needs no capability."""
     port = service.ports[0].number
     return Runtime(
-        command=(f"--config.file={_FOLDER}/config.yml", f"--web.listen-address=:{port}"),
+        command=(
+            f"--config.file={_FOLDER}/config.yml",
+            f"--web.listen-address=:{port}",
+            f"--web.config.file={WEB_CONFIG}",
+        ),
         files={
             f"{_FOLDER}/config.yml": as_yaml({"modules": _modules(topology)}),
+            WEB_CONFIG: web_config(service),
             _CHAIN: read_pem("tls.certificate", topology.tls.certificate),
         },
-        health=http_health(port, "/-/healthy"),
+        health=tcp_health(port),
     )
 
 

@@ -4,7 +4,8 @@ What a reader would get wrong: neither mounts `/`. A read-only bind of the root 
 socket, and a socket on a read-only mount still takes connections.
 """
 
-from components.runtime import Runtime, http_health
+from components.apps.mutual import WEB_CONFIG, web_config
+from components.runtime import Runtime, http_health, tcp_health
 from topology.model import Container, Topology
 
 _LEFT_OUT = (
@@ -23,9 +24,11 @@ def node_exporter(topology: Topology, service: Container) -> Runtime:
             "--no-collector.filesystem",
             "--collector.textfile.directory=/host/metrics",
             f"--web.listen-address=:{port}",
+            f"--web.config.file={WEB_CONFIG}",
         ),
+        files={WEB_CONFIG: web_config(service)},
         host_paths={"/host/proc": "/proc", "/host/sys": "/sys", "/host/metrics": topology.docker.metrics},
-        health=http_health(port, "/"),
+        health=tcp_health(port),
     )
 
 

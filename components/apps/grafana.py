@@ -10,6 +10,7 @@ import pulumi
 
 from components.apps.text import as_yaml
 from components.runtime import Runtime, http_health
+from topology.certificates import Held
 from topology.model import App, Container, Topology
 
 _PASSWORD = "/etc/grafana/admin-password"  # noqa: S105  # where the password is, not what it is
@@ -35,9 +36,10 @@ def grafana(topology: Topology, service: Container) -> Runtime:
             "uid": target.name,
             "type": _KINDS[target.app],
             "access": "proxy",
-            "url": f"http://{topology.address(target)}:{flow.port.number}",
+            "url": f"https://{topology.address(target)}:{flow.port.number}",
             "isDefault": target.app is App.PROMETHEUS,
             "editable": False,
+            **_shown(topology, Held(service.name, target.name)),
         }
         for flow in topology.flows_from(service.name)
         if isinstance(target := topology.services.get(flow.destination), Container) and target.app in _KINDS
@@ -65,3 +67,19 @@ def grafana(topology: Topology, service: Container) -> Runtime:
         user="472:0",
         health=http_health(service.ports[0].number, "/api/health"),
     )
+
+
+def _shown(topology: Topology, held: Held) -> dict[str, object]:
+    """Show a certificate and check the other's; Grafana reads the files itself, when it starts."""
+    return {
+        "jsonData": {
+            "tlsAuth": True,
+            "tlsAuthWithCACert": True,
+            "serverName": topology.physical(held.service),
+        },
+        "secureJsonData": {
+            "tlsCACert": f"$__file{{{held.authorities}}}",
+            "tlsClientCert": f"$__file{{{held.certificate}}}",
+            "tlsClientKey": f"$__file{{{held.key}}}",
+        },
+    }

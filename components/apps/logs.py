@@ -2,9 +2,12 @@
 
 from components.apps.text import as_yaml
 from components.runtime import Runtime
+from topology.certificates import Held
 from topology.model import Container, Topology
 
 _RETENTION = "744h"
+_LOOPBACK = 3101
+"""Where Loki says inside its container whether it is ready: nothing in its image can show a certificate."""
 _PORT = 9080
 _ASKS_READY = (
     f"exec 3<>/dev/tcp/127.0.0.1/{_PORT}"
@@ -15,14 +18,25 @@ _ASKS_READY = (
 
 def loki(_topology: Topology, service: Container) -> Runtime:
     """One process on one volume; logs are kept for 31 days."""
-    port = service.ports[0].number
     return Runtime(
         command=("-config.file=/etc/loki/config.yaml",),
         files={
             "/etc/loki/config.yaml": as_yaml(
                 {
                     "auth_enabled": False,
-                    "server": {"http_listen_port": port, "grpc_listen_address": "127.0.0.1"},
+                    "server": {
+                        "http_listen_port": service.ports[0].number,
+                        "http_tls_config": Held(service.name, service.name).server,
+                        "tls_min_version": "VersionTLS13",
+                        "grpc_listen_address": "127.0.0.1",
+                    },
+                    "internal_server": {
+                        "enable": True,
+                        "http_listen_address": "127.0.0.1",
+                        "http_listen_port": _LOOPBACK,
+                        "grpc_listen_address": "127.0.0.1",
+                        "grpc_listen_port": 0,
+                    },
                     "common": {
                         "path_prefix": "/loki",
                         "replication_factor": 1,
@@ -55,7 +69,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
         },
         data={"/loki": "data"},
         user="10001:10001",
-        health=("loki", "-health", f"-health.url=http://127.0.0.1:{port}/ready"),
+        health=("loki", "-health", f"-health.url=http://127.0.0.1:{_LOOPBACK}/ready"),
     )
 
 
@@ -76,7 +90,12 @@ def promtail(topology: Topology, service: Container) -> Runtime:
                         "log_level": "warn",
                     },
                     "positions": {"filename": "/var/lib/promtail/positions.yaml"},
-                    "clients": [{"url": f"http://{target}/loki/api/v1/push"}],
+                    "clients": [
+                        {
+                            "url": f"https://{target}/loki/api/v1/push",
+                            "tls_config": Held(service.name, flow.destination).client(topology),
+                        }
+                    ],
                     "scrape_configs": [
                         {
                             "job_name": "containers",

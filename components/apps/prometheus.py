@@ -4,9 +4,11 @@ What a reader would get wrong: Prometheus UI is no Prometheus. It is nginx with 
 pass; everything that is not on the list is refused, whatever a later version of Prometheus adds.
 """
 
+from components.apps.mutual import WEB_CONFIG, web_config
 from components.apps.text import as_yaml
 from components.apps.watch import JOB, probes, rules
-from components.runtime import Runtime, http_health
+from components.runtime import Runtime, http_health, tcp_health
+from topology.certificates import Held
 from topology.model import App, Container, Flow, Topology
 
 _RULES = "/etc/prometheus/rules/watch.yml"
@@ -35,15 +37,17 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
     return Runtime(
         command=(
             "--config.file=/etc/prometheus/prometheus.yml",
+            f"--web.config.file={WEB_CONFIG}",
             "--storage.tsdb.path=/prometheus",
             "--storage.tsdb.retention.time=30d",
         ),
         files={
             "/etc/prometheus/prometheus.yml": as_yaml(config),
             _RULES: as_yaml(rules(topology)),
+            WEB_CONFIG: web_config(service),
         },
         data={"/prometheus": "data"},
-        health=http_health(service.ports[0].number, "/-/ready"),
+        health=tcp_health(service.ports[0].number),
     )
 
 
@@ -51,9 +55,13 @@ def _job(topology: Topology, flow: Flow) -> dict[str, object]:
     target = topology.services[flow.destination]
     at = f"{topology.address(target)}:{flow.port.number}"
     app = target.app if isinstance(target, Container) else None
+    how: dict[str, object] = {}
+    if flow in topology.mutual:
+        shown = Held(flow.source, flow.destination).client(topology)
+        how = {"scheme": "https", "tls_config": shown}
     if app is App.BLACKBOX_EXPORTER:
-        return _probe_job(topology, at)
-    job = {"job_name": target.name, "static_configs": [{"targets": [at]}]}
+        return _probe_job(topology, at) | how
+    job = {"job_name": target.name, "static_configs": [{"targets": [at]}], **how}
     return job | (_name_containers() if app is App.CADVISOR else {})
 
 
@@ -85,15 +93,19 @@ def prometheus_ui(topology: Topology, service: Container) -> Runtime:
     """Proxy queries, pages and static files to the one Prometheus that the service has a flow to."""
     flow = topology.flows_from(service.name)[0]
     core = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
+    shown = Held(service.name, flow.destination).client(topology)
     return Runtime(
         command=("nginx", "-g", "daemon off;"),
-        files={"/etc/nginx/nginx.conf": _nginx(service.ports[0].number, core)},
+        files={"/etc/nginx/nginx.conf": _nginx(service.ports[0].number, core, shown)},
         health=http_health(service.ports[0].number, "/-/healthy"),
     )
 
 
-def _nginx(port: int, core: str) -> str:
-    """Write nginx.conf. The name is resolved at each request, so Core may start later or move."""
+def _nginx(port: int, core: str, shown: dict[str, str]) -> str:
+    """Write nginx.conf. The name is resolved at each request, so Core may start later or move.
+
+    `shown` is the certificate that it shows Core, and the name that Core's must have.
+    """
     return f"""\
 worker_processes 1;
 pid /tmp/nginx.pid;
@@ -109,10 +121,17 @@ http {{
   client_max_body_size 64k;
   default_type text/plain;
   resolver 127.0.0.11 valid=10s;
+  proxy_ssl_protocols TLSv1.3;
+  proxy_ssl_certificate {shown["cert_file"]};
+  proxy_ssl_certificate_key {shown["key_file"]};
+  proxy_ssl_trusted_certificate {shown["ca_file"]};
+  proxy_ssl_name {shown["server_name"]};
+  proxy_ssl_server_name on;
+  proxy_ssl_verify on;
   server {{
     listen {port};
     server_tokens off;
-    set $core http://{core};
+    set $core https://{core};
     location = /-/healthy {{ return 200 "ok\\n"; }}
     location = / {{ limit_except GET {{ deny all; }} proxy_pass $core; }}
     location ~ ^/(?:{_PAGES})$ {{ limit_except GET {{ deny all; }} proxy_pass $core; }}

@@ -16,9 +16,12 @@ from functools import cached_property
 from typing import Any
 
 import yaml
+from pydantic import model_validator
 
 from policies import traefik
 from policies.graph.inputs import Address, Inputs, Settings
+from policies.resources import UNKNOWN
+from topology.certificates import FOLDER
 from topology.model import Protocol, Topology
 
 
@@ -47,13 +50,24 @@ class PublishedPort(Inputs):
 
 
 class Upload(Inputs, inert="group owner permissions source_hash"):
-    """A file put into a container. `text` is None when only the file named by `source` holds it."""
+    """A file put into a container. `text` is None when only the file named by `source` holds it.
+
+    What certificate files hold can't be known before their keys are made; they hold no configuration.
+    """
 
     file: str
     content: str | None = None
     content_base64: str | None = None
     source: str | None = None
     executable: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _to_be_made(cls, values: Any) -> Any:
+        made = isinstance(values, Mapping) and values.get("content") is UNKNOWN
+        if made and str(values.get("file")).startswith(f"{FOLDER}/"):
+            return {**values, "content": ""}
+        return values
 
     @property
     def text(self) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from policies.graph import docker, proxmox
+from policies.graph import docker, proxmox, tls
 from policies.graph.inputs import Foreign, Inputs, Nothing, Settings
 from policies.resources import UNKNOWN, Resource, Trail
 from topology import host_rules, verify_timer
@@ -97,6 +97,10 @@ TYPES: Final[Mapping[str, type[Inputs]]] = {
     f"{_LINUX}bridgeLegacy:BridgeLegacy": proxmox.Bridge,
     f"{_LINUX}vlan:Vlan": proxmox.VlanInterface,
     f"{_LINUX}vlanLegacy:VlanLegacy": proxmox.VlanInterface,
+    "tls:index/privateKey:PrivateKey": tls.PrivateKey,
+    "tls:index/certRequest:CertRequest": tls.Request,
+    "tls:index/selfSignedCert:SelfSignedCert": tls.Authority,
+    "tls:index/locallySignedCert:LocallySignedCert": tls.Certificate,
     "command:local:Command": Command,
     "command:remote:Command": Command,
     "command:remote:CopyFile": Command,
@@ -157,7 +161,7 @@ def _is_bare(resource: Resource) -> bool:
     package = resource.type.partition(":")[0]
     if package == "pulumi":
         return resource.type.startswith("pulumi:providers:")
-    return not resource.provider and package not in {"docker", "proxmoxve", "command"}
+    return not resource.provider and package not in {"docker", "proxmoxve", "command", "tls"}
 
 
 def dotted(trail: Iterable[str | int]) -> str:

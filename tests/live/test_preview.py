@@ -55,4 +55,4 @@ def test_an_ordinary_user_previews(home: Path) -> None:
     """Without root, Docker or Proxmox the whole stack is judged, and nothing is refused."""
     done = preview(home, PROJECT)
     assert done.returncode == 0, done.stdout[-4000:]
-    assert re.search(r"Resources:\s+\+ \d\d to create\s*$", done.stdout), done.stdout[-500:]
+    assert re.search(r"Resources:\s+\+ \d+ to create\s*$", done.stdout), done.stdout[-500:]

@@ -11,6 +11,7 @@ from lab import paths, proxmox
 from tests.live.canary import files, sightings
 from tests.live.sabotage import TOPOLOGY
 from tests.live.site import PROJECT, Site, command, eventually
+from topology.certificates import Held
 
 CONTAINERS = [
     "traefik",
@@ -22,7 +23,8 @@ CONTAINERS = [
     "cadvisor",
     "promtail",
 ]
-READ_ONLY = {"node-exporter", "cadvisor"}
+READ_ONLY = {"cadvisor"}
+LEAF = Held("grafana", "loki").key
 SHELLS = [name for name in CONTAINERS if name not in {"loki", "promtail"}]
 """Loki's image has no shell; Promtail is root, since the engine's log files are root's."""
 
@@ -73,7 +75,15 @@ def secrets(site: Site) -> dict[str, str]:
     """What every secret slot of the running stack holds."""
     key = (paths.STATE / "tls/ingress.key").read_text().splitlines()[1]
     users = site.pulumi("config", "get", "traefik:users").stdout.strip()
+    shown = json.loads(site.pulumi("stack", "export", "--show-secrets").stdout)
+    (authority,) = (
+        json.loads(each["outputs"]["privateKeyPem"]["plaintext"])
+        for each in shown["deployment"]["resources"]
+        if each["type"] == "tls:index/privateKey:PrivateKey" and each["urn"].endswith("::loki.a")
+    )
     return {
+        "authority": authority.splitlines()[1],
+        "leaf": site.docker("exec", "grafana", "cat", LEAF).splitlines()[1],
         "grafana": site.password(),
         "users": users.partition(":")[2],
         "key": key,
@@ -112,6 +122,7 @@ def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path:
     }
     assert sightings(secrets, shown) == []
     held = {
+        "leaf": ("grafana", LEAF),
         "grafana": ("grafana", "/etc/grafana/admin-password"),
         "users": ("traefik", "/etc/traefik/users"),
         "key": ("traefik", "/etc/traefik/tls/key.pem"),

@@ -148,8 +148,8 @@ def test_grafana_has_its_data_sources(site: Site) -> None:
     assert site.get("grafana", "/api/datasources").status == 401
     sources = site.get("grafana", "/api/datasources", user="admin").json()
     assert {source["uid"]: source["url"] for source in sources} == {
-        "prometheus": "http://prometheus:9090",
-        "loki": "http://loki:3100",
+        "prometheus": "https://prometheus:9090",
+        "loki": "https://loki:3100",
     }
 
 

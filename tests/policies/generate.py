@@ -35,6 +35,7 @@ def topology(number: int) -> dict[str, Any]:
     for index in range(draw.randint(0, 3)):
         services[f"exporter-{index}"] = {"zones": ["backend"], "image": "exporter:1", "ports": [9200 + index]}
         flows.append(f"prometheus -> exporter-{index}:{9200 + index}/tcp")
+        config["plain"].append({"flow": flows[-1], "reason": "has no TLS of its own"})
     if draw.random() < 0.3:  # a share of the sites
         config["zones"]["office"] = {"role": "management", "prefix": "10.10.2.0/24"}
         # Proxmox itself lets its local network reach both.
@@ -45,6 +46,8 @@ def topology(number: int) -> dict[str, Any]:
         ]
     if draw.random() < 0.3:
         config["hosts"]["docker-srv"]["trusted-proxies"] = ["10.10.1.5/32", "172.64.0.0/13"]
+    if draw.random() < 0.3:
+        config["certificates"] = {"authorities": ["old", "new"], "signer": "new", "days": 7, "renew": 2}
     config["protect"] = draw.random() < 0.5
     draw.shuffle(flows)
     config["services"] = dict(draw.sample(list(services.items()), len(services)))

@@ -19,7 +19,7 @@ import yaml
 
 from policies.graph.view import View, view
 from policies.resources import UNKNOWN, Resource
-from tests.policies.rejected import MIDDLEWARES, ROUTES, STATIC, TLS
+from tests.policies.rejected import MIDDLEWARES, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
 from tests.policies.sound import KINDS, Stack, sound
 
 SEED = 20261123
@@ -38,6 +38,9 @@ WITHIN_THE_SERVICE = {
 """Properties that decide what runs in a container, not who reaches it; uploads of the ingress are below."""
 SETS = {"adds", "capabilities", "drops", "securityOpts", "networksAdvanced", "ports", "volumes"}
 """Lists in which a repetition says nothing new."""
+
+UNTRUSTED = {"key", "certificate", "authority"}
+"""One that is not there opens nothing, and one more is trusted by nobody before a container holds it."""
 
 ADDED: dict[str, dict[str, Any]] = {
     "container": {
@@ -120,13 +123,14 @@ def mutations() -> list[Mutation]:
         if resource.type == made
         for mutation in _of_resource(kind, resource, stack)
     ]
-    found += _of_ingress()
+    found += [*_of_ingress(), *_of_certificates()]
     random.Random(SEED).shuffle(found)  # noqa: S311  # an order, not a secret
     return found
 
 
 def _of_resource(kind: str, resource: Resource, stack: Stack) -> Iterator[Mutation]:
-    yield from _whole(kind, resource)
+    if kind not in UNTRUSTED:
+        yield from _whole(kind, resource)
     for path, value in _paths(resource.inputs, ()):
         if kind == "container" and path[0] in WITHIN_THE_SERVICE:
             continue
@@ -274,8 +278,7 @@ def _wider(path: Path, value: str) -> Iterator[str]:
 def _of_ingress() -> Iterator[Mutation]:
     """Changes of the ingress's files: routers, services, entrypoints, providers, and what hardens them."""
     for file in (STATIC, ROUTES, MIDDLEWARES, TLS):
-        (upload,) = (u for u in sound().inputs("container", "traefik")["uploads"] if u["file"] == file)
-        content = yaml.safe_load(upload["content"])
+        content = yaml.safe_load(upload(sound(), "traefik", file)["content"])
         for path, value in _paths(content, ()):
             if path[0] in {"log", "global"} or path[-1] in {"permanent", "realm", "watch"}:
                 continue
@@ -284,6 +287,30 @@ def _of_ingress() -> Iterator[Mutation]:
                 yield _file_mutation(operator, file, path, change, names)
     for url in ("http://loki:3100", "http://10.10.99.5:80", "http://172.30.3.1:9100", "http://cadvisor:8080"):
         yield _file_mutation("add", ROUTES, ("http", "services", url), _service(url), ("traefik",))
+
+
+_SHOWN = {"scheme", "jsonData", "secureJsonData", "grpc_listen_address", "http_listen_address"}
+"""Settings, with all below them, that decide who shows and checks a certificate."""
+
+
+def _of_certificates() -> Iterator[Mutation]:
+    """Changes of what makes both ends of a flow show and check certificates."""
+    files = [(name, WEB) for name in ("prometheus", "node-exporter", "blackbox-exporter")]
+    files += [("prometheus", SCRAPES), ("grafana", SOURCES)]
+    files += [("loki", "/etc/loki/config.yaml"), ("promtail", "/etc/promtail/config.yml")]
+    for name, file in files:
+        for path, value in _paths(yaml.safe_load(upload(sound(), name, file)["content"]), ()):
+            shown = any(
+                step in _SHOWN or str(step).endswith(("tls_config", "server_config")) for step in path
+            )
+            if path[-1] == "url":
+                yield _file_mutation(
+                    "bare", file, path, _setter(value.replace("https", "http")), (name,), resource=name
+                )
+            if shown and path[0] != "server" * (name == "promtail") and path[-1] != "min_version":
+                for operator, change in _file_changes(path, value):
+                    if (operator, name) != ("add", "grafana"):  # which passes over what it does not know
+                        yield _file_mutation(operator, file, path, change, (name,), resource=name)
 
 
 def _settings(path: Path, value: Any) -> tuple[str, ...]:
@@ -343,22 +370,28 @@ def _service(url: str) -> Callable[[Any, Any], None]:
 
 
 def _file_mutation(
-    operator: str, file: str, path: Path, change: Callable[[Any, Any], None], names: tuple[str, ...]
+    operator: str,
+    file: str,
+    path: Path,
+    change: Callable[[Any, Any], None],
+    names: tuple[str, ...],
+    *,
+    resource: str = "traefik",
 ) -> Mutation:
     def apply(stack: Stack) -> None:
-        (upload,) = (u for u in stack.inputs("container", "traefik")["uploads"] if u["file"] == file)
-        content = yaml.safe_load(upload["content"])
+        given = upload(stack, resource, file)
+        content = yaml.safe_load(given["content"])
         at = content
         for step in path[:-1]:
             at = at[step]
         change(at, path[-1])
         if isinstance(at, dict) and "" in at:
             content["http"]["routers"]["extra"] = at.pop("")
-        upload["content"] = yaml.safe_dump(content, sort_keys=False)
+        given["content"] = yaml.safe_dump(content, sort_keys=False)
 
     text = f"{file}: {'.'.join(map(str, path))}"
     return Mutation(
-        operator=operator, kind="container", resource="traefik", path=text, names=names, apply=apply
+        operator=operator, kind="container", resource=resource, path=text, names=names, apply=apply
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from ipaddress import IPv4Network
 from typing import Any
@@ -23,6 +23,10 @@ ROUTES = "/etc/traefik/dynamic/routes.yml"
 STATIC = "/etc/traefik/traefik.yml"
 MIDDLEWARES = "/etc/traefik/dynamic/middlewares.yml"
 TLS = "/etc/traefik/dynamic/tls.yml"
+NGINX = "/etc/nginx/nginx.conf"
+WEB = "/etc/prometheus/web.yml"
+SCRAPES = "/etc/prometheus/prometheus.yml"
+SOURCES = "/etc/grafana/provisioning/datasources/site.yaml"
 Change = Callable[[Stack], None]
 
 
@@ -49,12 +53,19 @@ def rejected(rule: str, *messages: str) -> Callable[[Change], Change]:
     return register
 
 
+def upload(stack: Stack, container: str, file: str) -> dict[str, Any]:
+    """A file that a container is given."""
+    (found,) = (u for u in stack.inputs("container", container)["uploads"] if u["file"] == file)
+    assert isinstance(found, dict)
+    return found
+
+
 def edit(stack: Stack, container: str, file: str, change: Callable[[Any], None]) -> None:
     """Change a YAML file that a container is given."""
-    (upload,) = (u for u in stack.inputs("container", container)["uploads"] if u["file"] == file)
-    content = yaml.safe_load(upload["content"])
+    given = upload(stack, container, file)
+    content = yaml.safe_load(given["content"])
     change(content)
-    upload["content"] = yaml.safe_dump(content, sort_keys=False)
+    given["content"] = yaml.safe_dump(content, sort_keys=False)
 
 
 def route(stack: Stack, name: str, host: str, url: str) -> None:
@@ -416,7 +427,7 @@ def containers_that_run_as_root(stack: Stack) -> None:
     "prometheus: has a read-only root, into which the engine copies no upload",
 )
 def file_systems_left_writable(stack: Stack) -> None:
-    container(stack, "node-exporter", readOnly=False)
+    container(stack, "node-exporter", readOnly=False, uploads=[])
     del stack.inputs("container", "cadvisor")["readOnly"]
     container(stack, "loki", tmpfs={"/tmp": ""})  # noqa: S108
     container(stack, "grafana", tmpfs={"/tmp": "rw,noexec,nosuid,nodev,mode=1777"})  # noqa: S108
@@ -1546,12 +1557,12 @@ def scrape_targets_that_can_never_work(stack: Stack) -> None:
 
 @rejected(
     "targets-declared",
-    "prometheus-ui: /etc/nginx/nginx.conf: proxy_pass names loki:3100/tcp, "
+    "prometheus-ui: /etc/nginx/nginx.conf: proxy_pass names grafana:3000/tcp, "
     "which is no declared flow of prometheus-ui",
 )
 def a_read_only_proxy_that_leads_to_loki(stack: Stack) -> None:
-    (conf,) = stack.inputs("container", "prometheus-ui")["uploads"]
-    conf["content"] = conf["content"].replace("http://prometheus:9090", "http://loki:3100")
+    conf = upload(stack, "prometheus-ui", NGINX)
+    conf["content"] = conf["content"].replace("https://prometheus:9090", "http://grafana:3000")
 
 
 @rejected(
@@ -1563,6 +1574,144 @@ def a_log_path_that_can_never_work(stack: Stack) -> None:
         content["scrape_configs"][0]["static_configs"][0]["labels"]["__path__"] = "/var/log/*.log"
 
     edit(stack, "promtail", "/etc/promtail/config.yml", change)
+
+
+# --------------------------------------------------------------------------------------- certificates
+
+
+@rejected(
+    "peers-verified",
+    "blackbox-exporter: /etc/blackbox_exporter/config.yml: insecure_skip_verify switches a check off",
+)
+def a_watcher_that_believes_anybody(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        content["modules"]["route"]["http"]["tls_config"]["insecure_skip_verify"] = True
+
+    edit(stack, "blackbox-exporter", "/etc/blackbox_exporter/config.yml", change)
+
+
+@rejected(
+    "backend-asks-for-certificates",
+    f"node-exporter: {WEB}: client_auth_type is not RequireAndVerifyClientCert",
+    f"node-exporter: {WEB}: takes TLS older than 1.2",
+    f"prometheus: {WEB}: cert_file is not /etc/certificates/prometheus/certificate.pem",
+    f"prometheus: {WEB}: client_auth_type is not RequireAndVerifyClientCert",
+    f"prometheus: {WEB}: client_ca_file is not /etc/certificates/prometheus/authorities.pem",
+    f"prometheus: {WEB}: key_file is not /etc/certificates/prometheus/key.pem",
+    "prometheus: --web.enable-admin-api lets whoever may query do more than that",
+    "blackbox-exporter: is given no file by which it asks for certificates",
+)
+def exporters_that_anybody_may_ask(stack: Stack) -> None:
+    weak = {"client_auth_type": "RequestClientCert", "min_version": "TLS10"}
+    edit(stack, "node-exporter", WEB, lambda c: c["tls_server_config"].update(weak))
+    edit(stack, "prometheus", WEB, lambda c: c.clear())
+    stack.inputs("container", "prometheus")["command"].append("--web.enable-admin-api")
+    command = stack.inputs("container", "blackbox-exporter")["command"]
+    container(stack, "blackbox-exporter", command=[w for w in command if "web.config" not in w])
+
+
+@rejected(
+    "backend-asks-for-certificates",
+    "loki: /etc/loki/config.yaml: client_ca_file is not /etc/certificates/loki/authorities.pem",
+    "loki: /etc/loki/config.yaml: server.grpc_listen_address is not 127.0.0.1",
+    "loki: /etc/loki/config.yaml: internal_server.http_listen_address is not 127.0.0.1",
+    "loki: -server.http-tls-client-auth overrides what its file says",
+)
+def a_loki_with_a_second_way_in(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        content["server"]["http_tls_config"]["client_ca_file"] = "/etc/ssl/certs/ca-certificates.crt"
+        del content["server"]["grpc_listen_address"], content["internal_server"]["http_listen_address"]
+
+    edit(stack, "loki", "/etc/loki/config.yaml", change)
+    stack.inputs("container", "loki")["command"].append("-server.http-tls-client-auth=NoClientCert")
+
+
+@rejected(
+    "peers-show-certificates",
+    f"prometheus: {SCRAPES}: scrape target node-exporter:9100 asks node-exporter without TLS",
+    f"prometheus: {SCRAPES}: scrape target node-exporter:9100 asks node-exporter with insecure_skip_verify "
+    "not left out",
+    "promtail: /etc/promtail/config.yml: client asks loki with ca_file not "
+    "/etc/certificates/loki/authorities.pem",
+    f"grafana: {SOURCES}: data source asks prometheus with tlsSkipVerify not left out",
+    f"grafana: {SOURCES}: data source asks loki with cert_file not /etc/certificates/loki/certificate.pem",
+    f"grafana: {SOURCES}: data source asks loki with key_file not /etc/certificates/loki/key.pem",
+    f"grafana: {SOURCES}: data source asks loki with server_name not loki",
+)
+def clients_that_check_nobody(stack: Stack) -> None:
+    def scrape(content: Any) -> None:
+        job = next(j for j in content["scrape_configs"] if j["job_name"] == "node-exporter")
+        job["scheme"] = "http"
+        job["tls_config"]["insecure_skip_verify"] = True
+
+    def sources(content: Any) -> None:
+        told = {source["name"]: source for source in content["datasources"]}
+        told["prometheus"]["jsonData"]["tlsSkipVerify"] = True
+        told["loki"]["jsonData"] |= {"tlsAuth": False, "serverName": "prometheus"}
+
+    edit(stack, "prometheus", SCRAPES, scrape)
+    edit(
+        stack, "promtail", "/etc/promtail/config.yml", lambda c: c["clients"][0]["tls_config"].pop("ca_file")
+    )
+    edit(stack, "grafana", SOURCES, sources)
+
+
+@rejected(
+    "peers-show-certificates",
+    f"prometheus-ui: {NGINX}: proxy_pass asks prometheus with proxy_ssl_server_name not left out",
+    f"prometheus-ui: {NGINX}: proxy_pass asks prometheus with proxy_ssl_verify not left out",
+    f"prometheus-ui: {NGINX}: proxy_pass asks prometheus with server_name not prometheus",
+)
+def a_proxy_that_checks_nobody(stack: Stack) -> None:
+    conf = upload(stack, "prometheus-ui", NGINX)
+    for old, new in (
+        ("proxy_ssl_verify on", "proxy_ssl_verify off"),
+        ("proxy_ssl_server_name on;", ""),
+        ("proxy_ssl_name prometheus;", "proxy_ssl_name prometheus; }\n server {\n proxy_ssl_name other;"),
+    ):
+        conf["content"] = conf["content"].replace(old, new)
+
+
+@rejected(
+    "certificates-as-declared",
+    "cadvisor: holds /etc/certificates/loki/key.pem, which no declared flow needs",
+    "prometheus: holds /etc/certificates/node-exporter/other.pem, which no declared flow needs",
+    "prometheus: lacks /etc/certificates/node-exporter/authorities.pem, which a declared flow needs",
+    "promtail: /etc/certificates/loki/key.pem is no secret",
+)
+def certificates_in_the_wrong_place(stack: Stack) -> None:
+    key = {"file": "/etc/certificates/loki/key.pem", "content": UNKNOWN}
+    container(stack, "cadvisor", uploads=[key], readOnly=False)
+    given = upload(stack, "prometheus", "/etc/certificates/node-exporter/authorities.pem")
+    given["file"] = "/etc/certificates/node-exporter/other.pem"
+    bare = stack.get("container", "promtail")
+    stack.resources[stack.resources.index(bare)] = replace(bare, secrets=frozenset())
+
+
+@rejected(
+    "certificates-short-lived",
+    "loki.grafana.a: is valid for 87600 hours, not 30 days",
+    "loki.grafana.a: is renewed 0 hours before its end, not 10 days",
+    "loki.grafana.a: signs other certificates",
+    "loki.grafana.a: is good for digital_signature, client_auth, cert_signing",
+    "loki.a: is good for everything",
+    "loki.a: is an authority that signs nothing",
+    "loki.a: is valid for 8760 hours, not 1825 days",
+    "prometheus.a: is a key of RSA that is not ECDSA on P256 or P384",
+)
+def certificates_for_ever(stack: Stack) -> None:
+    leaf = stack.inputs("certificate", "loki.grafana.a")
+    leaf |= {"validityPeriodHours": 87600.0, "isCaCertificate": True, "earlyRenewalHours": 0.0}
+    leaf["allowedUses"].append("cert_signing")
+    changed = {"isCaCertificate": False, "validityPeriodHours": 8760.0, "allowedUses": []}
+    stack.inputs("authority", "loki.a").update(changed)
+    stack.inputs("key", "prometheus.a").update(algorithm="RSA", rsaBits=1024.0)
+
+
+@rejected("secrets-not-shared", "grafana: uploads[6].content is a secret of loki.a")
+def an_authority_whose_key_leaves_the_state(stack: Stack) -> None:
+    key = stack.inputs("authority", "loki.a")["privateKeyPem"]
+    upload(stack, "grafana", "/etc/certificates/loki/key.pem")["content"] = key
 
 
 # -------------------------------------------------------------------------------------------- secrets
@@ -1633,7 +1782,7 @@ def the_backup_password_inside_the_backed_up_folder(stack: Stack) -> None:
     stack.inputs("container", "loki")["uploads"].append({"file": "/loki/backup-password", "content": CANARY})
 
 
-@rejected("secrets-not-shared", "loki: uploads[1].content is a secret of traefik")
+@rejected("secrets-not-shared", "loki: uploads[4].content is a secret of traefik")
 def the_ingresss_key_in_another_zone(stack: Stack) -> None:
     uploads = stack.inputs("container", "traefik")["uploads"]
     (key,) = (u for u in uploads if u["file"].endswith("/key.pem"))

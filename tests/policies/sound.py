@@ -36,6 +36,9 @@ KINDS = {
     "group": "proxmoxve:cluster/firewall/security/groupLegacy:GroupLegacy",
     "datacenter": "proxmoxve:cluster/firewallLegacy:FirewallLegacy",
     "bridge": "proxmoxve:network/linux/bridge:Bridge",
+    "key": "tls:index/privateKey:PrivateKey",
+    "certificate": "tls:index/locallySignedCert:LocallySignedCert",
+    "authority": "tls:index/selfSignedCert:SelfSignedCert",
     "command": "command:local:Command",
 }
 

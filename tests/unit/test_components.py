@@ -11,6 +11,8 @@ import pulumi
 import pytest
 import yaml
 
+from policies.program import made
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -23,7 +25,7 @@ class Recorder(pulumi.runtime.Mocks):
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """Keep what a real provider would have been asked for."""
         self.resources.append((args.typ, args.name, dict(args.inputs)))
-        return f"{args.name}-id", dict(args.inputs)
+        return f"{args.name}-id", {**args.inputs, **made(args.typ, args.name)}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
         """No function is called by the program."""
@@ -113,10 +115,7 @@ def test_who_runs_as_whom(dev: Recorder) -> None:
     assert [name for name, given in containers.items() if given["user"].startswith("0:")] == ["promtail"]
     assert (
         {name for name, given in containers.items() if given["readOnly"]}
-        == {
-            "node-exporter",
-            "cadvisor",
-        }
+        == {"cadvisor"}
         == {name for name, given in containers.items() if not given.get("uploads")}
     )
 
@@ -265,3 +264,49 @@ def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.Monke
     config["homelab-network:tls"] = {"certificate": "/dev/null", "key": "/dev/null"}
     build({**config, "homelab-network:protect": True, "grafana:adminPassword": "x", "traefik:users": "x"})
     assert (seen[True], "VmLegacy" in seen[False]) == ({"Volume"}, True)
+
+
+HELD = {
+    "grafana": {"loki", "prometheus"},
+    "prometheus-ui": {"prometheus"},
+    "prometheus": {"prometheus", "node-exporter", "blackbox-exporter"},
+    "loki": {"loki"},
+    "promtail": {"loki"},
+    "node-exporter": {"node-exporter"},
+    "blackbox-exporter": {"blackbox-exporter"},
+}
+
+
+def test_certificates_are_where_their_flow_is(dev: Recorder) -> None:
+    """A container holds a key for each service that it asks, and for itself where it asks back; no other."""
+    held = {}
+    for name, inputs in dev.of(":Container").items():
+        uploads = inputs.get("uploads") or []
+        files = [Path(each["file"]) for each in (uploads["value"] if isinstance(uploads, dict) else uploads)]
+        held[name] = {file.parent.name for file in files if file.match("/etc/certificates/*/key.pem")}
+    assert {name: services for name, services in held.items() if services} == HELD
+    signed = dev.of(":LocallySignedCert")
+    assert set(signed) == {
+        f"{service}.{holder}.a" for holder, services in HELD.items() for service in services
+    }
+    for name, given in signed.items():
+        (authority,) = (s for s in HELD if f"\n{s}.a\n" in given["caCertPem"])
+        assert name.startswith(f"{authority}.")
+        own = name == f"{authority}.{authority}.a"
+        assert given["allowedUses"] == ["digital_signature", "server_auth" if own else "client_auth"]
+
+
+def test_all_generations_are_trusted_and_one_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one generation follows another both are in every container; all certificates are the signer's."""
+    (tmp_path / "tls").mkdir()
+    for name in ("ingress.crt", "ingress.key"):
+        (tmp_path / "tls" / name).write_text("PEM")
+    monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
+    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
+    config["homelab-network:certificates"] = {"authorities": ["old", "new"], "signer": "new"}
+    made = build({**config, "grafana:adminPassword": "made up", "traefik:users": "made up"})
+    files = {given["file"]: given["content"] for given in made.of(":Container")["promtail"]["uploads"]}
+    assert "\nloki.old\n" in files["/etc/certificates/loki/authorities.pem"]
+    assert "\nloki.new\n" in files["/etc/certificates/loki/authorities.pem"]
+    assert "\nloki.promtail.new\n" in files["/etc/certificates/loki/key.pem"]
+    assert {name.rpartition(".")[2] for name in made.of(":LocallySignedCert")} == {"new"}

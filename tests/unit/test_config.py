@@ -500,6 +500,8 @@ class TestDocument:
             model.Guest,
             model.Certificate,
             model.Temporary,
+            model.Certificates,
+            model.Plain,
             model.Exemption,
             model.Assertion,
             model.SshVantage,

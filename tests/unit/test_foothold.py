@@ -46,7 +46,7 @@ def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
     assert next(line for line in lines if line.startswith("| traefik ")).startswith(
         "| traefik | grafana:*, site-1:80/tcp | "
     )
-    assert "| loki | nobody | no secret |" in lines
+    assert "| cadvisor | nobody | no secret |" in lines
 
 
 @pytest.mark.parametrize(

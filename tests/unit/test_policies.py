@@ -32,6 +32,7 @@ from report.model import Report
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
 from tests.policies.sound import CANARY, KINDS, TODAY, configuration, run, sound
+from topology.certificates import FOLDER
 from topology.config import load
 from topology.model import Exemption, Port, Topology
 from topology.outputs import outputs
@@ -105,6 +106,18 @@ def test_a_secret_that_is_unknown_is_unknown() -> None:
     inputs = {"envs": {**SECRET, "value": [proxy.UNKNOWN_STRING_VALUE]}}
     resource = decode(urn=URN, type="x", inputs=struct(inputs))
     assert (resource.inputs, resource.secrets) == ({"envs": [UNKNOWN]}, frozenset({("envs",)}))
+
+
+def test_only_certificate_files_may_be_unknown() -> None:
+    """In a preview from nothing no key exists; a configuration that nobody knows is refused all the same."""
+    stack = sound()
+    uploads = [u for r in stack.resources for u in r.inputs.get("uploads") or ()]
+    made = [upload for upload in uploads if upload["file"].startswith(f"{FOLDER}/")]
+    for upload in made:
+        upload["content"] = UNKNOWN
+    assert (len(made) > 20, stack.judge().findings) == (True, ())
+    uploads[0]["content"] = UNKNOWN
+    assert {finding.rule for finding in stack.judge().findings} >= {"known-values"}
 
 
 def test_the_whole_stack_is_judged_by_the_inputs_that_were_shown(pack: Any) -> None:

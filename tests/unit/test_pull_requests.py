@@ -152,7 +152,7 @@ def route_loki(tree: Path) -> None:
     )
 
 
-PUBLISHED = """runtime=runtime(topology, service),
+PUBLISHED = """runtime=replace(runs, files=files),
                         publish_on=topology.docker.address,
                         published=service.ports if service.name == "cadvisor" else (),"""
 
@@ -163,7 +163,7 @@ def publish_cadvisor(tree: Path) -> None:
         tree,
         "components/docker_services.py",
         (
-            "runtime=runtime(topology, service),",
+            "runtime=replace(runs, files=files),",
             PUBLISHED,
         ),
         (

@@ -3,7 +3,10 @@ package main
 import (
 	"cmp"
 	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -12,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -27,6 +31,17 @@ type source struct {
 	ID        int    `yaml:"-" json:"id"`
 	OrgID     int    `yaml:"orgId" json:"orgId"`
 	ReadOnly  bool   `yaml:"-" json:"readOnly"`
+	JSONData  struct {
+		TLSAuth           bool   `yaml:"tlsAuth" json:"tlsAuth"`
+		TLSAuthWithCACert bool   `yaml:"tlsAuthWithCACert" json:"tlsAuthWithCACert"`
+		ServerName        string `yaml:"serverName" json:"serverName"`
+	} `yaml:"jsonData" json:"jsonData"`
+	Secure struct {
+		TLSCACert     string `yaml:"tlsCACert"`
+		TLSClientCert string `yaml:"tlsClientCert"`
+		TLSClientKey  string `yaml:"tlsClientKey"`
+	} `yaml:"secureJsonData" json:"-"`
+	tls *tls.Config
 }
 
 // dashboard is what Grafana lists of a dashboard, and the JSON that it was provisioned with.
@@ -112,12 +127,43 @@ func provisioned(folder string) ([]source, error) {
 			if target, err := url.Parse(one.URL); one.UID == "" || err != nil || target.Host == "" {
 				return nil, fmt.Errorf("%s: data source %q needs a uid and a url with a host", file, one.Name)
 			}
+			if err := one.readTLS(); err != nil {
+				return nil, fmt.Errorf("%s: data source %q: %w", file, one.Name, err)
+			}
 			one.ID, one.OrgID, one.ReadOnly, one.Access = len(found)+1, 1, true, cmp.Or(one.Access, "proxy")
 			found = append(found, one)
 			log.Printf("data source %s (%s) at %s", one.Name, one.UID, one.URL)
 		}
 	}
 	return found, nil
+}
+
+// readTLS makes what the data source shows and checks; as in Grafana, $__file{PATH} stands for what a file holds.
+func (s *source) readTLS() error {
+	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.JSONData.ServerName}
+	for _, value := range []*string{&s.Secure.TLSCACert, &s.Secure.TLSClientCert, &s.Secure.TLSClientKey} {
+		if path, ok := strings.CutPrefix(*value, "$__file{"); ok {
+			text, err := os.ReadFile(strings.TrimSuffix(path, "}"))
+			if err != nil {
+				return err
+			}
+			*value = string(text)
+		}
+	}
+	if s.JSONData.TLSAuthWithCACert {
+		s.tls.RootCAs = x509.NewCertPool()
+		if !s.tls.RootCAs.AppendCertsFromPEM([]byte(s.Secure.TLSCACert)) {
+			return errors.New("tlsCACert holds no certificate")
+		}
+	}
+	if s.JSONData.TLSAuth {
+		pair, err := tls.X509KeyPair([]byte(s.Secure.TLSClientCert), []byte(s.Secure.TLSClientKey))
+		if err != nil {
+			return err
+		}
+		s.tls.Certificates = []tls.Certificate{pair}
+	}
+	return nil
 }
 
 // provisionedDashboards reads the folders that the provisioning files name, and every dashboard in them.
@@ -176,6 +222,7 @@ func (s source) forward(prefix string) http.HandlerFunc {
 	}
 	target, _ := url.Parse(s.URL)
 	proxy := &httputil.ReverseProxy{
+		Transport: &http.Transport{TLSClientConfig: s.tls, IdleConnTimeout: time.Minute},
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Header.Del("Authorization")

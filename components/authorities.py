@@ -1,0 +1,89 @@
+"""The private authorities of the services that ask for certificates, and every certificate that they sign.
+
+Owns keys, their lifetimes and how one generation of authorities follows another. Which files a container gets
+is `topology.certificates`'s. What a reader would get wrong: keys are resources, so they are in the stack's
+state, encrypted, and nowhere else but in their holders' containers; an authority's own is in none. Resources
+are named service.generation and service.holder.generation, which no two can share: names have no dots.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_tls as tls
+
+from topology.certificates import AUTHORITY_DAYS, Held, held
+from topology.model import Topology
+
+_DAY = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthoritiesArgs:
+    """The site; each service that asks for certificates gets an authority."""
+
+    topology: Topology
+
+
+class Authorities(pulumi.ComponentResource):
+    """`files` maps a service's name to the certificate files of its container, path to text."""
+
+    def __init__(self, name: str, args: AuthoritiesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("homelab-network:components:Authorities", name, None, opts)
+        topology, self._child = args.topology, pulumi.ResourceOptions(parent=self)
+        given = topology.certificates
+        self.files: dict[str, dict[str, pulumi.Input[str]]] = defaultdict(dict)
+        certificates = list(held(topology))
+        for service in dict.fromkeys(each.service for each in certificates):
+            generations = {one: self._authority(f"{service}.{one}") for one in given.authorities}
+            trusted = pulumi.Output.concat(*(authority.cert_pem for authority in generations.values()))
+            for each in certificates:
+                if each.service == service:
+                    key, signed = self._signed(topology, each, generations[given.signer])
+                    self.files[each.holder] |= {
+                        each.authorities: trusted,
+                        each.certificate: signed.cert_pem,
+                        each.key: key.private_key_pem,
+                    }
+        self.register_outputs({})
+
+    def _authority(self, name: str) -> tls.SelfSignedCert:
+        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        return tls.SelfSignedCert(
+            name,
+            private_key_pem=key.private_key_pem,
+            subject=tls.SelfSignedCertSubjectArgs(common_name=f"authority {name}"),
+            is_ca_certificate=True,
+            set_subject_key_id=True,
+            allowed_uses=["cert_signing"],
+            validity_period_hours=AUTHORITY_DAYS * _DAY,
+            opts=self._child,
+        )
+
+    def _signed(
+        self, topology: Topology, each: Held, authority: tls.SelfSignedCert
+    ) -> tuple[tls.PrivateKey, tls.LocallySignedCert]:
+        """Sign a new key, for the service itself or for a client of it."""
+        given, name = topology.certificates, f"{each.name}.{topology.certificates.signer}"
+        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        holder = topology.physical(each.holder)
+        request = tls.CertRequest(
+            name,
+            private_key_pem=key.private_key_pem,
+            subject=tls.CertRequestSubjectArgs(common_name=holder),
+            dns_names=[holder],
+            opts=self._child,
+        )
+        use = "server_auth" if each.holder == each.service else "client_auth"
+        return key, tls.LocallySignedCert(
+            name,
+            cert_request_pem=request.cert_request_pem,
+            ca_private_key_pem=authority.private_key_pem,
+            ca_cert_pem=authority.cert_pem,
+            allowed_uses=["digital_signature", use],
+            validity_period_hours=given.days * _DAY,
+            early_renewal_hours=given.renew * _DAY,
+            opts=self._child,
+        )

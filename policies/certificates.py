@@ -1,0 +1,228 @@
+"""Rules for the certificates that services behind the frontend show each other.
+
+Owns who must ask for one, who must show which, and what is signed for how long. What a reader would get
+wrong: in a preview from nothing no key exists yet, so what certificate files hold is unknown there, and is
+judged where it is known: by every later preview, and by the update itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from policies.declared import Declared
+from policies.graph.docker import Container
+from policies.graph.tls import Authority, Certificate, PrivateKey
+from policies.graph.view import View
+from policies.rule import Severity, policy
+from policies.secrecy import is_secret
+from policies.targets import end, groups
+from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
+from topology.model import ASKS_FOR_CERTIFICATES, App
+
+_LOOPBACK: Final = "127.0.0.1"
+_OLD: Final = re.compile(r"TLS1[01]$")
+_DIRECTIVE: Final = re.compile(r"^\s*(proxy_ssl_\w+)\s+([^;]*);", re.MULTILINE)
+_URL: Final = re.compile(r"https?://[^\s;\"']+")
+_FILE: Final = re.compile(r"\$__file\{(.*)\}")
+_HOURS: Final = 24
+
+Asked = tuple[str, str, Mapping[str, Any]]
+"""What asks, where, and the certificates that it was told of, in the words of `Held.client`."""
+
+
+@policy(
+    Container,
+    obligation="Prometheus, Loki and the exporters must refuse whoever shows no certificate of theirs.",
+    remedy="Set client_auth_type RequireAndVerifyClientCert and client_ca_file; keep all else on loopback.",
+    severity=Severity.CRITICAL,
+)
+def backend_asks_for_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
+    """They know no users: whoever reaches one could read it, and write logs."""
+    service = topology.containers_by_name.get(view.inputs.name)
+    if service is None or service.app not in ASKS_FOR_CERTIFICATES:
+        return
+    own = {**Held(service.name, service.name).server, "client_auth_type": "RequireAndVerifyClientCert"}
+    found = list(_listening(view.inputs, service.app))
+    if not found:
+        yield "is given no file by which it asks for certificates"
+    for file, told in found:
+        for key in sorted((own.keys() | told.keys()) - {"min_version"}):
+            if told.get(key) != own.get(key):
+                yield f"{file}: {key} is not {own.get(key, 'left out')}"
+        if _OLD.search(str(told.get("min_version", ""))):
+            yield f"{file}: takes TLS older than 1.2"
+    if service.app is App.LOKI:
+        yield from _loki_beside(view.inputs)
+    for word in view.inputs.command if service.app is App.PROMETHEUS else ():
+        if "enable-" in word:
+            yield f"{word} lets whoever may query do more than that"
+
+
+def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    documents = dict(container.documents)
+    if app is App.LOKI:
+        for file, content in documents.items():
+            server = _mapping(content.get("server"))
+            told = _mapping(server.get("http_tls_config"))
+            yield file, {**told, "min_version": server.get("tls_min_version", "")}
+        return
+    for word in (*container.entrypoints, *container.command):
+        flag, _, file = word.partition("=")
+        if flag.lstrip("-") == "web.config.file":
+            yield file, _mapping(documents.get(file, {}).get("tls_server_config"))
+
+
+def _loki_beside(container: Container) -> Iterator[str]:
+    """Loki listens in three places, and flags win over its file."""
+    for file, content in container.documents:
+        server, internal = _mapping(content.get("server")), _mapping(content.get("internal_server"))
+        listening = [("server.grpc_listen_address", server.get("grpc_listen_address"))]
+        if internal.get("enable"):
+            listening += [(f"internal_server.{key}", internal.get(key)) for key in _INTERNAL]
+        yield from (f"{file}: {key} is not {_LOOPBACK}" for key, address in listening if address != _LOOPBACK)
+    for word in (*container.entrypoints, *container.command):
+        if word.lstrip("-").startswith(("server.", "internal-server.")):
+            yield f"{word.partition('=')[0]} overrides what its file says"
+
+
+_INTERNAL: Final = ("http_listen_address", "grpc_listen_address")
+
+
+@policy(
+    Container,
+    obligation="Whoever asks such a service must show the flow's own certificate, and check the service's.",
+    remedy="Use https, the files below /etc/certificates/<service> and its name; switch no check off.",
+    severity=Severity.CRITICAL,
+)
+def peers_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
+    """A name that is not checked is anybody's, and what is not encrypted is read by every neighbour."""
+    source = topology.containers_by_name.get(view.inputs.name)
+    if source is None or source == topology.ingress:
+        return
+    for where, url, told in _asking(view.inputs):
+        service = topology.services.get(topology.by_address.get(end(url)[0] or "", ""))
+        if service is None or service == source or getattr(service, "app", None) not in ASKS_FOR_CERTIFICATES:
+            continue
+        if not url.startswith("https://"):
+            yield f"{where} asks {service.name} without TLS"
+        wanted = Held(source.name, service.name).client(topology)
+        for key in sorted(key for key in wanted.keys() | told.keys() if told.get(key) != wanted.get(key)):
+            yield f"{where} asks {service.name} with {key} not {wanted.get(key, 'left out')}"
+
+
+def _asking(container: Container) -> Iterator[Asked]:
+    for file, content in container.documents:
+        for job in _mappings(content.get("scrape_configs")):
+            for target in (
+                str(each) for group in groups({"scrape_configs": [job]}) for each in group["targets"]
+            ):
+                url = f"{job.get('scheme', 'http')}://{target}"
+                yield f"{file}: scrape target {target}", url, _mapping(job.get("tls_config"))
+        for client in _mappings(content.get("clients")):
+            yield f"{file}: client", str(client.get("url", "")), _mapping(client.get("tls_config"))
+        for source in _mappings(content.get("datasources")):
+            yield f"{file}: data source", str(source.get("url", "")), _of_grafana(source)
+    for upload in container.uploads:
+        if "proxy_pass" in (upload.text or ""):
+            for url in dict.fromkeys(_URL.findall(upload.text or "")):
+                yield f"{upload.file}: proxy_pass", url, _of_nginx(upload.text or "")
+
+
+def _of_grafana(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Grafana's words; a switch that takes a check away is told as it is."""
+    plain, secret = _mapping(source.get("jsonData")), _mapping(source.get("secureJsonData"))
+    told = {key: value for key, value in plain.items() if key.startswith("tlsSkip") and value}
+    told["server_name"] = plain.get("serverName")
+    if plain.get("tlsAuthWithCACert"):
+        told["ca_file"] = secret.get("tlsCACert")
+    if plain.get("tlsAuth"):
+        told |= {"cert_file": secret.get("tlsClientCert"), "key_file": secret.get("tlsClientKey")}
+    return {key: _FILE.sub(r"\1", value) if isinstance(value, str) else value for key, value in told.items()}
+
+
+_NGINX: Final = {
+    "proxy_ssl_trusted_certificate": "ca_file",
+    "proxy_ssl_certificate": "cert_file",
+    "proxy_ssl_certificate_key": "key_file",
+    "proxy_ssl_name": "server_name",
+}
+
+
+def _of_nginx(text: str) -> dict[str, Any]:
+    """Nginx's words; one that stands twice may be another one where it matters."""
+    said = _DIRECTIVE.findall(text)
+    often = Counter(key for key, _ in said)
+    told = {_NGINX.get(key, key): value if often[key] == 1 else "said twice" for key, value in said}
+    for switch in ("proxy_ssl_verify", "proxy_ssl_server_name"):
+        if told.pop(switch, "off") != "on":
+            told[switch] = "off"
+    told.pop("proxy_ssl_protocols", None)
+    return told
+
+
+@policy(
+    Container,
+    obligation="A container must hold the certificates of its declared flows, keys as secrets, and no other.",
+    remedy="Declare the flow; its certificate comes with it. Upload keys as they are made, as secrets.",
+    severity=Severity.CRITICAL,
+)
+def certificates_as_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+    """A certificate opens the service that it is for to whoever has it."""
+    name = topology.logical.get(view.inputs.name, "")
+    held = held_by(topology, name).values()
+    keys = {each.key for each in held}
+    wanted = keys | {path for each in held for path in (each.certificate, each.authorities)}
+    uploads = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}
+    given = {file for file in uploads if file.startswith(f"{FOLDER}/")}
+    for file in sorted(wanted - given):
+        yield f"lacks {file}, which a declared flow needs"
+    for file in sorted(given - wanted):
+        yield f"holds {file}, which no declared flow needs"
+    for file in sorted(given & keys):
+        place = uploads[file]
+        if view.inputs.uploads[place].text and not is_secret(view, ("uploads", place)):
+            yield f"{file} is no secret"
+
+
+@policy(
+    Authority,
+    Certificate,
+    PrivateKey,
+    obligation="A certificate must be as short-lived as declared, sign nothing, and have a strong key.",
+    remedy="Take lifetimes from homelab-network:certificates, and make ECDSA keys on P256 or P384.",
+)
+def certificates_short_lived(view: View[Any], topology: Declared) -> Iterator[str]:
+    """What is stolen is good until it ends; what may sign is as good as the authority."""
+    made, given = view.inputs, topology.certificates
+    if isinstance(made, PrivateKey):
+        if made.algorithm != "ECDSA" or made.ecdsa_curve not in {"P256", "P384"}:
+            yield f"is a key of {made.algorithm} that is not ECDSA on P256 or P384"
+        return
+    authority = isinstance(made, Authority)
+    days, renew = (AUTHORITY_DAYS, 0) if authority else (given.days, given.renew)
+    if made.validity_period_hours != days * _HOURS:
+        yield f"is valid for {made.validity_period_hours:g} hours, not {days} days"
+    if made.early_renewal_hours != renew * _HOURS:
+        yield f"is renewed {made.early_renewal_hours:g} hours before its end, not {renew} days"
+    if made.is_ca_certificate != authority:
+        yield ("signs other certificates" if made.is_ca_certificate else "is an authority that signs nothing")
+    if sorted(made.allowed_uses) not in _USES[authority]:
+        yield f"is good for {', '.join(made.allowed_uses) or 'everything'}"
+
+
+_USES: Final = {
+    True: [["cert_signing"]],
+    False: [["client_auth", "digital_signature"], ["digital_signature", "server_auth"]],
+}
+"""Of an authority, and of what it signs: to be a client or a server, never both."""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+    yield from (each for each in (value if isinstance(value, list) else []) if isinstance(each, Mapping))

@@ -1,0 +1,235 @@
+"""Who may ask the services behind the frontend: tried from a shell in each container, with its files."""
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from cryptography import x509
+
+from tests.live.sabotage import TOPOLOGY
+from tests.live.site import Site, command, eventually, make, updated
+from topology.certificates import FOLDER, Held, held
+from topology.model import ASKS_FOR_CERTIFICATES
+
+INTERVAL = 15
+"""Seconds between two scrapes."""
+ASKING = {c.name: c for c in TOPOLOGY.containers if c.app in ASKS_FOR_CERTIFICATES}
+NEAR = [
+    (source.name, service.name)
+    for service in ASKING.values()
+    for source in TOPOLOGY.containers
+    if source != service and set(source.zones) & set(service.zones)
+]
+"""Who is on a network with whom, and so reaches every port of it."""
+CLIENTS = [each for each in held(TOPOLOGY) if each.holder != each.service]
+PATHS = {"prometheus": "/api/v1/query?query=1", "loki": "/loki/api/v1/labels"}
+_ASK = """
+import http.client, ssl, sys
+address, port, name, method, path, authorities, *pair = sys.argv[1:]
+context = ssl.create_default_context(cafile=authorities)
+if pair:
+    context.load_cert_chain(*pair)
+class Connection(http.client.HTTPSConnection):
+    def connect(self):
+        http.client.HTTPConnection.connect(self)
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+try:
+    asking = Connection(address, int(port), timeout=10)
+    asking.request(method, path)
+    print(asking.getresponse().status)
+except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
+    print("refused", error)
+"""
+
+
+@pytest.fixture(scope="module")
+def files(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each container holds below the folder of certificates, by container and service."""
+    folder = tmp_path_factory.mktemp("held")
+    for name in {each.holder for each in held(TOPOLOGY)}:
+        site.docker("cp", f"{name}:{FOLDER}", str(folder / name))
+    return folder
+
+
+def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, **how: str) -> str:
+    """What a shell in a container is answered by a service: a status, or how it is refused."""
+    inspected = json.loads(site.docker("inspect", source, service))
+    networks = [set(each["NetworkSettings"]["Networks"]) for each in inspected]
+    ours = inspected[1]["NetworkSettings"]["Networks"]
+    address = ours[min(networks[0] & networks[1])]["IPAddress"]
+    pid, port = inspected[0]["State"]["Pid"], ASKING[service].ports[0].number
+    where = (
+        address,
+        str(port),
+        service,
+        how.get("method", "GET"),
+        how.get("path", PATHS.get(service, "/metrics")),
+    )
+    inside = ("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-I", "-c", _ASK)
+    done = command(*inside, *where, str(authorities), *map(str, pair))
+    assert done.returncode == 0, done.stdout
+    return done.stdout.strip()
+
+
+def paths(files: Path, each: Held) -> dict[str, Path]:
+    """Where the copies of a certificate's files are."""
+    folder = files / each.holder / each.service
+    return {name: folder / f"{name}.pem" for name in ("certificate", "key", "authorities")}
+
+
+def test_a_certificate_is_refused_or_asked_for(site: Site, files: Path) -> None:
+    """Whoever shares a network with a service gets nothing without a certificate, over TLS or not."""
+    answers = {}
+    for source, service in NEAR:
+        own = paths(files, Held(service, service))
+        answers[source, service] = ask(site, source, service, authorities=own["authorities"])
+    assert {pair: answer for pair, answer in answers.items() if not answer.startswith("refused")} == {}
+    assert len(answers) > len(ASKING)
+
+
+@pytest.mark.parametrize("each", CLIENTS, ids=lambda each: each.name)
+def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> None:
+    """With the certificate of its flow each declared source is answered: the refusals are not silence."""
+    ours = paths(files, each)
+    pair = (ours["certificate"], ours["key"])
+    assert ask(site, each.holder, each.service, *pair, authorities=ours["authorities"]) == "200"
+
+
+def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Path) -> None:
+    """What a shell finds in a container opens the services that it has a flow to, and no neighbour."""
+    answers = {}
+    for source, service in NEAR:
+        for each in held(TOPOLOGY):
+            if each.holder == source and each.service != service:
+                ours, own = paths(files, each), paths(files, Held(service, service))
+                pair = (ours["certificate"], ours["key"])
+                answers[source, each.service, service] = ask(
+                    site, source, service, *pair, authorities=own["authorities"]
+                )
+    assert {where: answer for where, answer in answers.items() if not answer.startswith("refused")} == {}
+    assert ("promtail", "loki", "prometheus") in answers
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/v1/admin/tsdb/snapshot"),
+        ("POST", "/api/v1/admin/tsdb/delete_series?match[]=up"),
+        ("POST", "/-/reload"),
+        ("PUT", "/-/quit"),
+        ("POST", "/api/v1/write"),
+    ],
+)
+def test_grafana_does_not_administer(site: Site, files: Path, method: str, path: str) -> None:
+    """With Grafana's certificate a shell queries Prometheus, as above, and changes nothing of it."""
+    ours = paths(files, Held("grafana", "prometheus"))
+    how = {"method": method, "path": path, "authorities": ours["authorities"]}
+    pair = (ours["certificate"], ours["key"])
+    assert int(ask(site, "grafana", "prometheus", *pair, **how)) >= 400  # type: ignore[arg-type]
+    assert ask(site, "grafana", "prometheus", *pair, authorities=ours["authorities"]) == "200"
+
+
+def test_another_name_is_refused_by_the_client(site: Site, files: Path) -> None:
+    """A service that answers with another's certificate is not believed."""
+    ours = paths(files, Held("grafana", "loki"))
+    pair = (ours["certificate"], ours["key"])
+    wrong = paths(files, Held("grafana", "prometheus"))["authorities"]
+    assert "certificate verify failed" in ask(site, "grafana", "loki", *pair, authorities=wrong)
+
+
+def samples(site: Site, job: str, minutes: int) -> list[tuple[float, str]]:
+    """When a job was scraped, and with what success."""
+    path = "/api/v1/query?query=" + quote(f"up{{job='{job}'}}[{minutes}m]")
+    answer = eventually(
+        "Prometheus", lambda: (a := site.get("prometheus", path, user="admin")).status == 200 and a
+    )
+    (series,) = answer.json()["data"]["result"]
+    return [(float(at), value) for at, value in series["values"]]
+
+
+def longest(site: Site, since: float) -> dict[str, float]:
+    """The longest time between two scrapes that succeeded, by job."""
+    found = {}
+    for job in ("node-exporter", "cadvisor"):
+        good = [at for at, value in samples(site, job, 20) if value == "1" and at >= since]
+        assert len(good) > 1
+        found[job] = max(b - a for a, b in pairwise(good))
+    return found
+
+
+def shown(site: Site, each: Held) -> x509.Certificate:
+    """The certificate that a container holds now."""
+    return x509.load_pem_x509_certificate(site.docker("exec", each.holder, "cat", each.certificate).encode())
+
+
+def scraped(site: Site, after: float) -> bool:
+    """Whether Node Exporter was scraped after a time."""
+    return any(at > after and value == "1" for at, value in samples(site, "node-exporter", 5))
+
+
+def log_line_arrives(site: Site) -> None:
+    """A line that Traefik writes is found in Loki by Grafana."""
+    mark = uuid.uuid4().hex
+    site.get("nobody", f"/{mark}")
+    path = "/api/datasources/proxy/uid/loki/loki/api/v1/query_range?query=" + quote(
+        f'{{container="traefik"}} |= "{mark}"'
+    )
+
+    def found() -> Any:
+        answer = site.get("grafana", path, user="admin")
+        return answer.status == 200 and answer.json()["data"]["result"]
+
+    eventually("the line in Loki", found)
+
+
+def test_what_is_about_to_end_is_renewed(site: Site, tmp_path: Path) -> None:
+    """A certificate whose last ten days have come is replaced by the next `make up`, and only that one."""
+    old, other = Held("prometheus", "node-exporter"), Held("prometheus", "blackbox-exporter")
+    before, kept, since = shown(site, old), shown(site, other), time.time()
+    state = json.loads(site.pulumi("stack", "export").stdout)
+    (leaf,) = (
+        r
+        for r in state["deployment"]["resources"]
+        if r["type"].endswith(":LocallySignedCert") and r["urn"].endswith(f"::{old.name}.a")
+    )
+    soon = datetime.now(tz=UTC) + timedelta(days=9)
+    leaf["outputs"]["validityEndTime"] = soon.isoformat(timespec="seconds")
+    file = tmp_path / "state.json"
+    file.write_text(json.dumps(state))
+    assert site.pulumi("stack", "import", "--file", str(file)).returncode == 0
+    done = make("up")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert (shown(site, old) != before, shown(site, other)) == (True, kept)
+    eventually("a scrape with the new one", partial(scraped, site, time.time()))
+    assert max(longest(site, since).values()) <= 2 * INTERVAL + 5
+
+
+@pytest.fixture
+def back(site: Site, tmp_path: Path) -> Iterator[None]:
+    """The stack as its file says, whatever happened."""
+    yield
+    updated(site, tmp_path)
+
+
+@pytest.mark.usefixtures("back")
+def test_a_generation_of_authorities_follows_another(site: Site, tmp_path: Path) -> None:
+    """Trusted, signing, alone: three updates, and no scrape is missed for longer than an interval."""
+    leaf, since = Held("prometheus", "node-exporter"), time.time()
+    issuers = []
+    for given in ("[a, b], signer: a", "[a, b], signer: b", "[b], signer: b"):
+        key = f"  homelab-network:certificates: {{authorities: {given}}}\n  homelab-network:plain:\n"
+        updated(site, tmp_path, ("  homelab-network:plain:\n", key))
+        issuers.append(shown(site, leaf).issuer.rfc4514_string())
+        eventually("a scrape after it", partial(scraped, site, time.time()))
+        log_line_arrives(site)
+    assert issuers == [f"CN=authority node-exporter.{name}" for name in "abb"]
+    assert max(longest(site, since).values()) <= 2 * INTERVAL + 5
