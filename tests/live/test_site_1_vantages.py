@@ -132,10 +132,6 @@ def traces(there: Elsewhere) -> list[str]:
     return [*agents, *there.site.docker("ps", "--all", "--quiet", *label).split()]
 
 
-UNROUTED = {f"management -> {guest.name}:22/tcp" for guest in topology().guests}
-"""What the lab can't do: it has no router between management and the VLANs."""
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("machines")
 def test_a_workstation_finds_the_same(there: Elsewhere, here: Run) -> None:
@@ -145,8 +141,8 @@ def test_a_workstation_finds_the_same(there: Elsewhere, here: Run) -> None:
     desk = Run(there, "desk", ways, *into, DOCKER_HOST="ssh://root@docker-srv").end()
     assert desk.verdicts == here.verdicts, desk.said
     assert {cell["what"] for cell in desk.json["cells"]} >= {"stranger@vault -> vaultwarden:80/tcp"}
-    assert {cell["what"] for run in (here, desk) for cell in run.cells("disagrees")} == UNROUTED
-    assert (desk.cells("inconclusive"), len(desk.json["cells"]) > 1000) == ([], True)
+    assert (desk.cells("disagrees"), desk.cells("inconclusive")) == ([], []), desk.said
+    assert len(desk.cells("agrees")) > 1000
     assert traces(there) == []
 
 
