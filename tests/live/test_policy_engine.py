@@ -188,9 +188,9 @@ def test_protection_is_told_to_the_pack(engine: Engine) -> None:
     done = engine.preview()
     assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
     program = engine.folder / "__main__.py"
-    program.write_text(
-        program.read_text().replace("aliases=firewall.aliases), kept)", "aliases=firewall.aliases))")
-    )
+    said = program.read_text()
+    assert "vlans, kept)" in said
+    program.write_text(said.replace("vlans, kept)", "vlans)"))
     assert "vaultwarden: can be deleted by any update" in findings(engine.preview().stdout)
 
 
