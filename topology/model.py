@@ -584,7 +584,7 @@ class Topology(Value):
     def node_interface(self) -> IPv4Interface | None:
         """Proxmox-SRV's own address, within its management zone; None where it has none."""
         ip = self.proxmox.address
-        prefixes = (zone.prefix for zone in self.management if ip in zone.prefix)
+        prefixes = (zone.prefix for zone in self.management if ip and ip in zone.prefix)
         return next((IPv4Interface(f"{ip}/{prefix.prefixlen}") for prefix in prefixes), None)
 
     @cached_property

@@ -1,5 +1,6 @@
 """Prometheus's own tool, and Blackbox exporter itself, on what the program writes for them."""
 
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from components.apps.blackbox_exporter import blackbox_exporter
 from components.apps.watch import Kind
 from lab.images.catalogue import BLACKBOX_EXPORTER, PROMETHEUS
 from tests.live.site import PROJECT
+from topology.certificates import FOLDER
 from topology.config import from_file
 from topology.model import Container
 
@@ -43,8 +45,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_promtool_takes_configuration_and_rules(folder: Path) -> None:
-    """`promtool check` finds no fault in either file."""
-    checked = promtool("check", "config", str(folder / "prometheus.yml"))
+    """`promtool check` finds no fault in either file; it looks for the certificates as well."""
+    config = folder / "prometheus.yml"
+    config.write_text(config.read_text().replace(FOLDER, str(folder)))
+    for path in map(Path, re.findall(r"\S+\.pem", config.read_text())):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    checked = promtool("check", "config", str(config))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     checked = promtool("check", "rules", "--lint-fatal", str(folder / "watch.yml"))
     assert (checked.returncode, f"{len(ALERTS)} rules found" in checked.stdout) == (0, True), checked.stderr

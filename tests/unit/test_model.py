@@ -90,6 +90,12 @@ def test_flows_by_end(site: Topology) -> None:
     assert [zone.name for zone in site.management] == ["management"]
 
 
+def test_the_node_has_an_address_where_one_is_given(site: Topology) -> None:
+    """It is the interface in its management zone; a stack may leave it out."""
+    assert str(site.node_interface) == "10.10.1.5/24"
+    assert from_file(PROJECT / "Pulumi.seed.yaml").node_interface is None
+
+
 def test_guest_has_one_zone() -> None:
     """A guest sits on one VLAN: a second zone is refused where it is made, too."""
     with pytest.raises(ValidationError):
