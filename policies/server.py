@@ -40,8 +40,6 @@ PACK: Final = NAME
 VERSION: Final = "0.1.0"
 _MESSAGE: Final = 400 * 1024 * 1024
 """Bytes that one message may have, as in the SDK; a stack's resources come in one."""
-_MIDNIGHT: Final = " 00:00:00 +0000 UTC"
-"""What the engine makes of an unquoted date for a pack; the program gets it otherwise."""
 _SEVERITY: Final = {
     "medium": pb.POLICY_SEVERITY_MEDIUM,
     "high": pb.POLICY_SEVERITY_HIGH,
@@ -60,8 +58,7 @@ class Analyzer(AnalyzerServicer):
         """Read the declared topology from the stack's configuration; a stack without a name has none."""
         if not request.stack:
             return pb.AnalyzerStackConfigureResponse()
-        config = {key: value.replace(_MIDNIGHT, "") for key, value in request.config.items()}
-        read = partial(from_pulumi_json, config, tuple(request.config_secret_keys))
+        read = partial(from_pulumi_json, dict(request.config), tuple(request.config_secret_keys))
         self._topology = _read(read, context)
         return pb.AnalyzerStackConfigureResponse()
 
