@@ -18,14 +18,13 @@ from policies.graph.tls import Authority, Certificate, PrivateKey
 from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
-from policies.targets import end, groups
+from policies.targets import end, groups, mappings, passed_on
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
 from topology.model import ASKS_FOR_CERTIFICATES, App
 
 _LOOPBACK: Final = "127.0.0.1"
 _OLD: Final = re.compile(r"TLS1[01]$")
 _DIRECTIVE: Final = re.compile(r"^\s*(proxy_ssl_\w+)\s+([^;]*);", re.MULTILINE)
-_URL: Final = re.compile(r"https?://[^\s;\"']+")
 _FILE: Final = re.compile(r"\$__file\{(.*)\}")
 _HOURS: Final = 24
 
@@ -115,20 +114,19 @@ def peers_show_certificates(view: View[Container], topology: Declared) -> Iterat
 
 def _asking(container: Container) -> Iterator[Asked]:
     for file, content in container.documents:
-        for job in _mappings(content.get("scrape_configs")):
+        for job in mappings(content.get("scrape_configs")):
             for target in (
                 str(each) for group in groups({"scrape_configs": [job]}) for each in group["targets"]
             ):
                 url = f"{job.get('scheme', 'http')}://{target}"
                 yield f"{file}: scrape target {target}", url, _mapping(job.get("tls_config"))
-        for client in _mappings(content.get("clients")):
+        for client in mappings(content.get("clients")):
             yield f"{file}: client", str(client.get("url", "")), _mapping(client.get("tls_config"))
-        for source in _mappings(content.get("datasources")):
+        for source in mappings(content.get("datasources")):
             yield f"{file}: data source", str(source.get("url", "")), _of_grafana(source)
     for upload in container.uploads:
-        if "proxy_pass" in (upload.text or ""):
-            for url in dict.fromkeys(_URL.findall(upload.text or "")):
-                yield f"{upload.file}: proxy_pass", url, _of_nginx(upload.text or "")
+        for url in passed_on(upload):
+            yield f"{upload.file}: proxy_pass", url, _of_nginx(upload.text or "")
 
 
 def _of_grafana(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +220,3 @@ _USES: Final = {
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
-    yield from (each for each in (value if isinstance(value, list) else []) if isinstance(each, Mapping))

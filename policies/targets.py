@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from policies.declared import Declared
-from policies.graph.docker import Container
+from policies.graph.docker import Container, Upload
 from policies.graph.view import View
 from policies.rule import Severity, policy
 from topology.model import Flow, Port
@@ -80,11 +80,14 @@ def _written(container: Container, topology: Declared) -> Iterator[tuple[str, st
 
 
 def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
-    """Where an nginx passes requests on to, as a file of it says; a variable stands for what it is set to."""
     for upload in () if container.is_proxy(topology) else container.uploads:
-        if "proxy_pass" in (upload.text or ""):
-            for url in dict.fromkeys(_URL.findall(upload.text or "")):
-                yield upload.file, "proxy_pass", url
+        yield from ((upload.file, "proxy_pass", url) for url in passed_on(upload))
+
+
+def passed_on(upload: Upload) -> Iterable[str]:
+    """Where an nginx passes requests on to, as a file of it says; a variable stands for what it is set to."""
+    text = upload.text or ""
+    return dict.fromkeys(_URL.findall(text)) if "proxy_pass" in text else ()
 
 
 def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -98,24 +101,26 @@ def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("remote_write", "remote write"),
         ("remote_read", "remote read"),
     ):
-        for entry in _list(content.get(section)):
-            if isinstance(entry, Mapping):
-                yield what, str(entry.get("url", ""))
+        for entry in mappings(content.get(section)):
+            yield what, str(entry.get("url", ""))
 
 
 def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Groups of targets that Prometheus or Promtail is told to ask."""
     alerting = content.get("alerting")
-    managers = _list(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else []
-    for job in (*_list(content.get("scrape_configs")), *managers):
-        if isinstance(job, Mapping):
-            yield from (group for group in _list(job.get("static_configs")) if isinstance(group, Mapping))
+    managers = mappings(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else ()
+    for job in (*mappings(content.get("scrape_configs")), *managers):
+        yield from mappings(job.get("static_configs"))
 
 
 def _discoveries(content: Mapping[str, Any]) -> Iterator[str]:
-    for job in _list(content.get("scrape_configs")):
-        if isinstance(job, Mapping):
-            yield from (str(key) for key in sorted(job, key=str) if str(key).endswith("_sd_configs"))
+    for job in mappings(content.get("scrape_configs")):
+        yield from (str(key) for key in sorted(job, key=str) if str(key).endswith("_sd_configs"))
+
+
+def mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Read a list of mappings, whatever else is in it or in its place."""
+    yield from (each for each in _list(value) if isinstance(each, Mapping))
 
 
 def _list(value: Any) -> list[Any]:
