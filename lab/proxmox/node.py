@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import images, paths
-from lab.daemon import Process, write
+from lab.daemon import write
 from lab.errors import LabError
 from lab.process import run
 from lab.proxmox import plane, switch
@@ -75,11 +75,8 @@ def _remove(held: Mapping[str, Any]) -> None:
     if not held:
         return
     name = held["node"][0]
+    plane.end_all(name)
     if Path("/run/netns", name).exists():
-        # What runs inside is ours, recorded or not: a kill may have come between.
-        for pid in run(["ip", "netns", "pids", name], f"processes of {name}").split():
-            if process := Process.of(int(pid)):
-                process.end()
         run(["ip", "netns", "del", name], f"namespace {name}")
     # The kernel removes a namespace's links a moment later.
     switch.delete_link(_LINK)
@@ -115,8 +112,7 @@ def _stand_in(name: str, port: int) -> Server:
 
 
 def _alive(held: dict[str, Any]) -> bool:
-    processes = [Process(pid=pid, started=started) for pid, started in held.get("processes", [])]
-    return len(processes) == len(PORTS) and all(process.alive() for process in processes)
+    return len(held.get("processes", [])) == len(PORTS) and plane.serving(held)
 
 
 def _held() -> dict[str, Any]:

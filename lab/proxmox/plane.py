@@ -140,13 +140,23 @@ def start(namespace: str, server: servers.Server, log: Path) -> tuple[int, int]:
     return process.pid, process.started
 
 
+def end_all(namespace: str) -> None:
+    """End what runs in a namespace, recorded or not, if it is there: a kill may have come between."""
+    if Path("/run/netns", namespace).exists():
+        for pid in run(["ip", "netns", "pids", namespace], f"processes of {namespace}").split():
+            if process := Process.of(int(pid)):
+                process.end()
+
+
+def serving(held: Mapping[str, Any]) -> bool:
+    """Say whether every server of a record still runs."""
+    return all(Process(pid=pid, started=started).alive() for pid, started in held.get("processes", []))
+
+
 def _remove(vmid: int) -> None:
     """End what runs in the guest's namespace and remove all that was made for it, however far that went."""
     ns = f"vm-{vmid}"
-    if Path("/run/netns", ns).exists():
-        for pid in run(["ip", "netns", "pids", ns], f"processes of {ns}").split():
-            if process := Process.of(int(pid)):
-                process.end()
+    end_all(ns)
     for tap in Path("/sys/class/net").glob(f"tap{vmid}i*"):
         switch.unplug(tap.name)
     for name in (ns, f"fw-{vmid}"):
@@ -159,8 +169,7 @@ def _remove(vmid: int) -> None:
 def _built(vmid: int) -> str | None:
     """Return the guest as it was built, None when that never finished or one of its servers is gone."""
     held = _held(vmid)
-    processes = [Process(pid=pid, started=started) for pid, started in held.get("processes", [])]
-    return held.get("guest") if all(process.alive() for process in processes) else None
+    return held.get("guest") if serving(held) else None
 
 
 def _held(vmid: int) -> dict[str, Any]:
