@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 import pulumi
 import pulumi_tls as tls
@@ -35,22 +37,23 @@ class Authorities(pulumi.ComponentResource):
         topology, self._child = args.topology, pulumi.ResourceOptions(parent=self)
         given = topology.certificates
         self.files: dict[str, dict[str, pulumi.Input[str]]] = defaultdict(dict)
-        certificates = list(held(topology))
-        for service in dict.fromkeys(each.service for each in certificates):
+        for service, certificates in groupby(held(topology), key=attrgetter("service")):
             generations = {one: self._authority(f"{service}.{one}") for one in given.authorities}
             trusted = pulumi.Output.concat(*(authority.cert_pem for authority in generations.values()))
             for each in certificates:
-                if each.service == service:
-                    key, signed = self._signed(topology, each, generations[given.signer])
-                    self.files[each.holder] |= {
-                        each.authorities: trusted,
-                        each.certificate: signed.cert_pem,
-                        each.key: key.private_key_pem,
-                    }
+                key, signed = self._signed(topology, each, generations[given.signer])
+                self.files[each.holder] |= {
+                    each.authorities: trusted,
+                    each.certificate: signed.cert_pem,
+                    each.key: key.private_key_pem,
+                }
         self.register_outputs({})
 
+    def _key(self, name: str) -> tls.PrivateKey:
+        return tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+
     def _authority(self, name: str) -> tls.SelfSignedCert:
-        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        key = self._key(name)
         return tls.SelfSignedCert(
             name,
             private_key_pem=key.private_key_pem,
@@ -67,7 +70,7 @@ class Authorities(pulumi.ComponentResource):
     ) -> tuple[tls.PrivateKey, tls.LocallySignedCert]:
         """Sign a new key, for the service itself or for a client of it."""
         given, name = topology.certificates, f"{each.name}.{topology.certificates.signer}"
-        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        key = self._key(name)
         holder = topology.physical(each.holder)
         request = tls.CertRequest(
             name,

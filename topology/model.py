@@ -517,12 +517,6 @@ class Topology(Value):
         return tuple(f for f in self.flows if f.destination == name)
 
     @cached_property
-    def mutual(self) -> tuple[Flow, ...]:
-        """Flows whose two ends show each other certificates: those to software that asks for one."""
-        asked = {c.name for c in self.containers if c.app in ASKS_FOR_CERTIFICATES}
-        return tuple(f for f in self.flows if f.destination in asked)
-
-    @cached_property
     def egress(self) -> tuple[Port, ...]:
         """Ports on which containers of edge may reach the internet."""
         leaving = {c.name for c in self.containers if any(self.zones[z].role is Role.EDGE for z in c.zones)}

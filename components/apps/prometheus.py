@@ -9,7 +9,7 @@ from components.apps.text import as_yaml
 from components.apps.watch import JOB, probes, rules
 from components.runtime import Runtime, http_health, tcp_health
 from topology.certificates import Held
-from topology.model import App, Container, Flow, Topology
+from topology.model import ASKS_FOR_CERTIFICATES, App, Container, Flow, Topology
 
 _RULES = "/etc/prometheus/rules/watch.yml"
 _TIMEOUT = 10
@@ -56,7 +56,7 @@ def _job(topology: Topology, flow: Flow) -> dict[str, object]:
     at = f"{topology.address(target)}:{flow.port.number}"
     app = target.app if isinstance(target, Container) else None
     how: dict[str, object] = {}
-    if flow in topology.mutual:
+    if app in ASKS_FOR_CERTIFICATES:
         shown = Held(flow.source, flow.destination).client(topology)
         how = {"scheme": "https", "tls_config": shown}
     if app is App.BLACKBOX_EXPORTER:
