@@ -45,7 +45,7 @@ def previews() -> Iterator[str]:
             plain, packed = [], []
             for _ in range(runs):
                 plain.append(_preview(Path(folder), environment))
-                packed.append(_preview(Path(folder), environment, "--policy-pack", "policies"))
+                packed.append(_preview(Path(folder), environment, "--policy-pack", "policies/serve"))
             without, with_pack = min(plain), min(packed)
             yield f"| {services:,} | {without:.2f} s | {with_pack:.2f} s | {with_pack / without:.3f} |"
 

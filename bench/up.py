@@ -38,7 +38,7 @@ ROUNDS, PREVIEWS = 2, 3
 _UNATTENDED = ("--stack", "dev", "--non-interactive", "--suppress-outputs")
 _UP = ("pulumi", "up", "--yes", *_UNATTENDED)
 _PREVIEW = ("pulumi", "preview", *_UNATTENDED)
-_PACK = ("--policy-pack", "policies")
+_PACK = ("--policy-pack", "policies/serve")
 _STARTING = "docker ps --quiet --filter label=com.docker.compose.project=bench --filter health="
 _EMPTY = "import pulumi\n"
 _PROVIDERS = f"{_EMPTY}import pulumi_command, pulumi_docker, pulumi_proxmoxve, pulumi_tls\n"
@@ -97,7 +97,7 @@ def _no_change() -> Iterator[str]:
     yield "|---|---|---|"
     for what, run in (
         ("`pulumi preview --expect-no-changes`", plain),
-        ("with `--policy-pack policies`", pack),
+        ("with `--policy-pack policies/serve`", pack),
         ("with `--refresh` as well, which asks both hosts for every resource", refresh),
         ("for comparison: a program that does nothing", empty),
         ("for comparison: a program that imports the three providers and does nothing", imports),

@@ -21,7 +21,7 @@ from lab import orphans, paths
 from lab.errors import LabError
 from lab.process import run
 
-_PACK = ("--policy-pack", "policies")
+_PACK = ("--policy-pack", "policies/serve")
 _GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
 _FIREWALL = "proxmoxve:firewall/"
 _OTHER_RUN_SECONDS = 180

@@ -1,9 +1,9 @@
 """Serves the rules over Pulumi's analyzer protocol.
 
-Owns the process that the engine starts for `--policy-pack policies`. It judges nothing itself. It speaks
-the protocol instead of using the SDK's `PolicyPack`, which decodes the whole stack once for each rule,
-passes what it meets unknown with an advisory, and takes names that do not exist in its configuration
-without a word.
+Owns the process that the engine starts for `--policy-pack policies/serve`, and a language host for
+`--policy-pack policies`. It judges nothing itself. It speaks the protocol instead of using the SDK's
+`PolicyPack`, which decodes the whole stack once for each rule, passes what it meets unknown with an
+advisory, and takes names that do not exist in its configuration without a word.
 
 What a reader would get wrong: the engine hands a resource's inputs to `Analyze` and its outputs to
 `AnalyzeStack`. In a preview outputs of what is not there yet are unknown, so the stack is judged by the
@@ -14,8 +14,10 @@ read.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -40,6 +42,8 @@ PACK: Final = NAME
 VERSION: Final = "0.1.0"
 _MESSAGE: Final = 400 * 1024 * 1024
 """Bytes that one message may have, as in the SDK; a stack's resources come in one."""
+_WATCH: Final = 5
+"""Seconds between two looks whether who started the process still runs: a killed engine says no goodbye."""
 _SEVERITY: Final = {
     "medium": pb.POLICY_SEVERITY_MEDIUM,
     "high": pb.POLICY_SEVERITY_HIGH,
@@ -221,6 +225,7 @@ def _info(rule: Rule) -> Any:
 
 def serve() -> None:
     """Serve until the engine ends the process; the first line on stdout is the port, as it expects."""
+    engine = os.getppid()
     gc.disable()  # a pack lives for one deployment; collecting among its resources costs more than judging
     server = grpc.server(
         ThreadPoolExecutor(max_workers=1),
@@ -230,7 +235,7 @@ def serve() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    try:
-        server.wait_for_termination()
-    except KeyboardInterrupt:
-        server.stop(0)
+    with suppress(KeyboardInterrupt):
+        while server.wait_for_termination(timeout=_WATCH) and os.getppid() == engine:
+            pass
+    server.stop(0)

@@ -201,6 +201,6 @@ def updated(site: Site, folder: Path, *changes: tuple[str, str]) -> None:
         text = text.replace(old, new)
     file = folder / "changed.yaml"
     file.write_text(text)
-    judged = ("--yes", "--skip-preview", "--policy-pack", "policies")
+    judged = ("--yes", "--skip-preview", "--policy-pack", "policies/serve")
     done = site.pulumi("up", *judged, "--config-file", str(file))
     assert done.returncode == 0, done.stdout[-4000:]

@@ -111,7 +111,7 @@ def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path:
         "state": site.pulumi("stack", "export").stdout,
         "outputs": site.pulumi("stack", "output", "--json", "--show-secrets").stdout,
         "history": site.pulumi("stack", "history", "--json").stdout,
-        "preview": site.pulumi("preview", "--diff", "--policy-pack", "policies").stdout,
+        "preview": site.pulumi("preview", "--diff", "--policy-pack", "policies/serve").stdout,
         "up": site.said,
         "report": report.read_text(),
         "verify": (PROJECT / "verify-dev.json").read_text(),

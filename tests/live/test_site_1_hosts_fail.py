@@ -24,7 +24,7 @@ def test_a_host_that_fails_is_named_and_nothing_is_lost(
     """`pulumi up` against it ends with an error that says which host and why; the state keeps all."""
     before = resources(site)
     broken = Site(said="", environment={**site.environment, variable: value})
-    done = broken.pulumi("up", "--yes", "--refresh", "--policy-pack", "policies")
+    done = broken.pulumi("up", "--yes", "--refresh", "--policy-pack", "policies/serve")
     assert done.returncode != 0
     assert named.lower() in done.stdout.lower(), done.stdout[-3000:]
     assert "Traceback" not in done.stdout
@@ -38,7 +38,7 @@ def test_a_dead_api_is_named_and_comes_back(site: Site) -> None:
     assert daemon
     before = resources(site)
     daemon.end()
-    done = site.pulumi("up", "--yes", "--refresh", "--policy-pack", "policies")
+    done = site.pulumi("up", "--yes", "--refresh", "--policy-pack", "policies/serve")
     assert done.returncode != 0
     assert "connection refused" in done.stdout, done.stdout[-3000:]
     again = make("up")

@@ -240,6 +240,6 @@ def test_what_is_taken_away_comes_back_by_one_command(site: Site) -> None:
     """As docs/watch.md says after a reboot: the command replaced, each rule is there once."""
     subprocess.run(host_rules.close_probes(TOPOLOGY), shell=True, check=True)  # noqa: S602  # our own text
     assert user_rules() == []
-    done = site.pulumi("up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies")
+    done = site.pulumi("up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve")
     assert done.returncode == 0, done.stdout[-3000:]
     assert len(user_rules()) == 2

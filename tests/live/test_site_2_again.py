@@ -28,7 +28,7 @@ def test_a_second_up_changes_nothing(site: Site) -> None:
 
 def test_a_plain_preview_expects_no_changes(site: Site) -> None:
     """Plain pulumi, without wrappers and with a refresh, agrees with the live network."""
-    done = site.pulumi("preview", "--refresh", "--expect-no-changes", "--policy-pack", "policies")
+    done = site.pulumi("preview", "--refresh", "--expect-no-changes", "--policy-pack", "policies/serve")
     assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -36,7 +36,7 @@ def test_policy_analyze_agrees(site: Site, tmp_path: Path) -> None:
     """The exported state of the running stack passes the pack."""
     state = tmp_path / "state.json"
     assert site.pulumi("stack", "export", "--file", str(state)).returncode == 0
-    words = ("policy", "analyze", "--policy-pack", "policies", "--file", str(state))
+    words = ("policy", "analyze", "--policy-pack", "policies/serve", "--file", str(state))
     done = command("pulumi", *words, environment=site.environment)
     assert done.returncode == 0, done.stdout[-3000:]
 

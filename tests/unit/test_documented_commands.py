@@ -60,18 +60,18 @@ ELSEWHERE = {
         "tests/live/test_real_hosts.py",
         "pulumi config set --path 'homelab-network:domain'",
     ),
-    "pulumi up --policy-pack policies": ("lab/stack.py", '"up", "--yes", *_PACK'),
-    "pulumi up --replace '**::probe-rules' --policy-pack policies": (
+    "pulumi up --policy-pack policies/serve": ("lab/stack.py", '"up", "--yes", *_PACK'),
+    "pulumi up --replace '**::probe-rules' --policy-pack policies/serve": (
         "tests/live/test_site_1_watch.py",
-        '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies"',
+        '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve"',
     ),
-    "pulumi preview --policy-pack policies": (
+    "pulumi preview --policy-pack policies/serve": (
         "tests/live/test_policy_engine.py",
-        '"preview", "--stack", "dev", "--policy-pack", "policies"',
+        '"preview", "--stack", "dev", "--policy-pack", pack',
     ),
-    "pulumi policy analyze --file state.json --policy-pack policies": (
+    "pulumi policy analyze --file state.json --policy-pack policies/serve": (
         "tests/live/test_site_2_again.py",
-        '("policy", "analyze", "--policy-pack", "policies", "--file", str(state))',
+        '("policy", "analyze", "--policy-pack", "policies/serve", "--file", str(state))',
     ),
     "pulumi stack export --file state.json": (
         "tests/live/test_site_2_again.py",

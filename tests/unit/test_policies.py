@@ -1,6 +1,10 @@
 """The pack without an engine: its protocol, its command, its silence about secrets, its words in the docs."""
 
 import json
+import os
+import select
+import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -51,6 +55,25 @@ def pack() -> Iterator[Any]:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield AnalyzerStub(channel)
     server.stop(0)
+
+
+def test_the_pack_ends_with_a_killed_engine(tmp_path: Path) -> None:
+    """An engine that is killed ends nothing that it started, so the pack looks whether it still runs."""
+    killed = tmp_path / "pid"
+    engine = subprocess.Popen(
+        ["sh", "-c", '"$0" & echo $! > "$1"; wait', PROJECT / "policies/serve", killed],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert engine.stdout is not None
+    with engine.stdout as said:
+        assert int(said.readline())
+        engine.kill()
+        engine.wait()
+        ended, _, _ = select.select([said], [], [], 20)
+        if not ended:
+            os.kill(int(killed.read_text()), signal.SIGKILL)
+        assert ended
 
 
 def configured(pack: Any) -> Any:
