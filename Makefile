@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview diff down verify drift report cloud-init test lint unit browser live bench tools env schema lock
+.PHONY: help up preview diff down verify drift report cloud-init test lint unit browser parts live bench tools env schema lock
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,7 +39,7 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m components.cloud_init Pulumi.$(STACK).yaml
 
-test: lint unit browser live ## every check and every test (as root: it brings the lab up and takes it down)
+test: lint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
 
 lint: $(READY) ## style and types
 	@$(VENV)/bin/ruff check .
@@ -52,7 +52,10 @@ unit: $(READY) ## the tests that need neither tools nor root
 browser: $(READY) ## the report in a headless Chromium (as root where Debian's must be installed)
 	@$(PYTEST) tests/browser
 
-live: $(READY) tools ## the tests on real parts (as root)
+parts: $(READY) tools ## the tests on single real parts, with nothing running: engine, images, guests (as root)
+	@$(PYTEST) --numprocesses auto --dist worksteal tests/parts
+
+live: $(READY) tools ## the tests on the running lab (as root)
 	@$(PYTEST) tests/live
 
 bench: $(READY) tools ## measure, and write docs/performance.md (many minutes; as root)

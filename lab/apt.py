@@ -8,11 +8,13 @@ policy-rc.d that denies all starts (see invoke-rc.d(8)), and one that the machin
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lab import paths
 from lab.errors import LabError
 from lab.process import run
 
@@ -27,20 +29,30 @@ def install(what: str, packages: Mapping[str, str], report: Callable[[str], None
 
     `packages` maps a program to its package. Raises LabError that begins with `what`.
     """
-    restore_policy()
-    missing = [package for program, package in packages.items() if not shutil.which(program)]
-    if not missing:
-        return []
-    report(f"{what}: installing Debian's {', '.join(missing)}")
-    options = ("--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
-    with services_off():
-        _apt(what, "install", *options, *missing)
+    with _alone():
+        restore_policy()
+        missing = [package for program, package in packages.items() if not shutil.which(program)]
+        if missing:
+            report(f"{what}: installing Debian's {', '.join(missing)}")
+            options = ("--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
+            with services_off():
+                _apt(what, "install", *options, *missing)
     return missing
 
 
 def download(what: str, folder: Path, *packages: str) -> None:
     """Put the packages' files into `folder`, installing nothing; raises LabError that begins with `what`."""
-    _apt(what, "download", *packages, cwd=folder)
+    with _alone():
+        _apt(what, "download", *packages, cwd=folder)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other runs waiting: apt has its lists locked only against itself, and the policy is one file."""
+    paths.CACHE.mkdir(parents=True, exist_ok=True)
+    with (paths.CACHE / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

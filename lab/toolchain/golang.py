@@ -23,7 +23,10 @@ SETTINGS = {
     "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
     "GOTOOLCHAIN": "local",
     "GOWORK": "off",
+    "GOGC": "off",
+    "GOMEMLIMIT": "3GiB",
 }
+"""A compiler that lives for seconds need not tidy up: a fifth less work, within this much memory each."""
 
 
 def go(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""The files by which guests set themselves up; tests/live/test_guests_serve.py has them carried out."""
+"""The files by which guests set themselves up; tests/parts/test_guests_serve.py has them carried out."""
 
 import re
 import subprocess

@@ -35,7 +35,7 @@ HERE = {
 ELSEWHERE = {
     "make up": ("tests/live/conftest.py", 'make("up")'),
     "make down": ("tests/live/test_site_2_again.py", 'make("down")'),
-    "make preview": ("tests/live/test_preview.py", "make preview"),
+    "make preview": ("tests/parts/test_preview.py", "make preview"),
     "make verify": ("tests/live/test_site_1_verify.py", 'make("verify")'),
     "make drift": ("tests/live/test_site_1_drift.py", 'make("drift")'),
     "make test": (".ci/run", "make test"),
@@ -43,21 +43,21 @@ ELSEWHERE = {
     'eval "$(make -s env)"': ("tests/live/site.py", 'eval "$(make -s env)"'),
     "make lint unit": (".github/workflows/pull-request.yml", "lint unit preview"),
     "make lint unit preview": (".github/workflows/pull-request.yml", "lint unit preview"),
-    "make browser": ("Makefile", "test: lint unit browser live"),
+    "make browser": ("Makefile", "test: lint unit browser parts live"),
     "make tools": ("Makefile", "live: $(READY) tools"),
     "make cloud-init": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
     "make cloud-init STACK=home": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
-    "make preview STACK=home": ("tests/live/test_real_hosts.py", "make preview STACK=home"),
+    "make preview STACK=home": ("tests/parts/test_real_hosts.py", "make preview STACK=home"),
     "htpasswd -nB admin | pulumi config set --secret traefik:users": (
-        "tests/live/test_real_hosts.py",
+        "tests/parts/test_real_hosts.py",
         "htpasswd -nB admin | pulumi config set --secret traefik:users",
     ),
     "pulumi config set --secret proxmoxve:apiToken": (
-        "tests/live/test_real_hosts.py",
+        "tests/parts/test_real_hosts.py",
         "pulumi config set --secret proxmoxve:apiToken",
     ),
     "pulumi config set --path 'homelab-network:domain'": (
-        "tests/live/test_real_hosts.py",
+        "tests/parts/test_real_hosts.py",
         "pulumi config set --path 'homelab-network:domain'",
     ),
     "pulumi up --policy-pack policies/serve": ("lab/stack.py", '"up", "--yes", *_PACK'),
@@ -66,7 +66,7 @@ ELSEWHERE = {
         '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve"',
     ),
     "pulumi preview --policy-pack policies/serve": (
-        "tests/live/test_policy_engine.py",
+        "tests/parts/test_policy_engine.py",
         '"preview", "--stack", "dev", "--policy-pack", pack',
     ),
     "pulumi policy analyze --file state.json --policy-pack policies/serve": (
@@ -109,7 +109,7 @@ NOT_RUN = {
     "pulumi config set --secret ssh:privateKey": "as proxmoxve:apiToken, which is run",
     "pulumi stack export --file before.json": "as state.json, which is run",
     "pulumi stack init home": "as dev, which is run",
-    "pulumi state unprotect": "it undoes what tests/live/test_policy_engine.py wants kept",
+    "pulumi state unprotect": "it undoes what tests/parts/test_policy_engine.py wants kept",
     "qm": "it runs on the node; the lab's API has such a template",
     "scp": "it needs a real host",
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",

@@ -11,7 +11,7 @@ import yaml
 
 from components.cloud_init import cloud_config
 from lab.process import run
-from tests.live import debian_root
+from tests.parts import debian_root
 from topology.config import from_file
 
 PROJECT = Path(__file__).resolve().parents[2]
