@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Path:
     """A home of nobody's with the tool chain in its cache."""
     home = tmp_path / "home"
     (home / "cache").mkdir(parents=True)
-    tools = [path for path in paths.CACHE.iterdir() if path.name.startswith(("toolchain", "pulumi"))]
+    tools = [path for path in paths.CACHE.iterdir() if path.name.startswith("toolchain")]
     subprocess.run(["cp", "--archive", *tools, str(home / "cache")], check=True)
     subprocess.run(["chown", "--recursive", "--no-dereference", f"{NOBODY}:{NOBODY}", str(home)], check=True)
     for parent in [home, *home.parents[:3]]:
