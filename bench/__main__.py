@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bench import policies, up
 from lab.errors import LabError
-from policies.program import PROJECT
+from policies import PROJECT
 
 DOCUMENT = PROJECT / "docs" / "performance.md"
 HEAD = """# Performance

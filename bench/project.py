@@ -16,24 +16,22 @@ import yaml
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
-from policies import program
+from policies import PROJECT
 
 _PARTS = ("components", "topology", "policies", "Pulumi.yaml")
 
 
-def project(
-    folder: Path, config: Mapping[str, Any], main: Path = program.PROJECT / "__main__.py"
-) -> dict[str, str]:
+def project(folder: Path, config: Mapping[str, Any], main: Path = PROJECT / "__main__.py") -> dict[str, str]:
     """Copy the project with the dev stack's file, changed by `config`, and another program if need be."""
     for part in _PARTS:
-        source = program.PROJECT / part
+        source = PROJECT / part
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / part)
     shutil.copy(main, folder / "__main__.py")
-    (folder / ".venv").symlink_to(program.PROJECT / ".venv")
-    stack = yaml.safe_load((program.PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    (folder / ".venv").symlink_to(PROJECT / ".venv")
+    stack = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
     stack["config"] |= config
     (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
     (folder / "state").mkdir()

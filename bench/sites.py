@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from policies import program
+from policies import PROJECT
 
 _GUESTS_A_ZONE = 50
 
 
 def keys(services: int) -> dict[str, Any]:
     """Return the dev stack's keys with so many more services."""
-    file = yaml.safe_load((program.PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
+    file = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
     config = {
         key.partition(":")[2]: value for key, value in file.items() if key.startswith("homelab-network:")
     }

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from policies.program import PROJECT
+from policies import PROJECT
 from topology.model import Port
 from topology.reach_result import How, Reachable, Trace
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pulumi
 
-from policies import program
+from policies import NAME, PROJECT, program
 from policies.base import BaseError, flows_at, to_json
 from policies.declared import Declared
 from policies.graph.site import Graph
@@ -126,9 +126,9 @@ def site(file: Path, config: Path | None) -> Site:
         return program.of_stack_file(file), from_file(file)
     resources = from_state(file)
     stack, project = _origin(resources, file)
-    if project != program.NAME and config is None:
+    if project != NAME and config is None:
         raise StateError(f"{file}: is a state of project {project}; name its stack file with --config.")
-    return resources, from_file(config or program.PROJECT / f"Pulumi.{stack}.yaml")
+    return resources, from_file(config or PROJECT / f"Pulumi.{stack}.yaml")
 
 
 def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:

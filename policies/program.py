@@ -22,13 +22,9 @@ from pulumi.runtime import mocks
 from pulumi.runtime.proto import resource_pb2
 from pulumi_policy import deserialize
 
+from policies import NAME, PROJECT
 from policies.resources import Resource, decode
 from topology.config import from_file
-
-PROJECT = Path(__file__).resolve().parents[1]
-NAME = "homelab-network"
-"""The project's, as in Pulumi.yaml."""
-
 
 _MADE = {
     "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.struct_pb2 import Struct, Value  # type: ignore[import-untyped]
-from pulumi_policy import deserialize, proxy
+from pulumi_policy import proxy
 
+_SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+_MARK: Final = "1b47061264138c4ac30d75fd1eb44270"
+"""The key under which an object says that it stands for another value, and what a secret says there."""
 _UNKNOWN: Final = frozenset(
     {
         proxy.UNKNOWN_BOOLEAN_VALUE,
@@ -84,7 +87,7 @@ class _Decoder:
         if isinstance(value, str):
             return UNKNOWN if value in _UNKNOWN else value
         if isinstance(value, Mapping):
-            if _text(value.get(deserialize.SPECIAL_SIG_KEY)) == deserialize.SPECIAL_SECRET_SIG:
+            if _text(value.get(_SIGNATURE)) == _MARK:
                 self.secrets.add(at)
                 return self._secret(value, at)
             return self.mapping(value, at)

@@ -13,7 +13,6 @@ read.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +27,11 @@ from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto import plugin_pb2
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerServicer, add_AnalyzerServicer_to_server
 
+from policies import NAME, PROJECT
 from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.graph.view import View, view
 from policies.judge import conclude, judge_resource, judge_stack
-from policies.program import NAME, PROJECT
 from policies.resources import decode
 from policies.rule import RULES, Finding, Rule, Scope
 from topology.config import ConfigError, from_file, from_pulumi_json
@@ -226,7 +225,6 @@ def _info(rule: Rule) -> Any:
 def serve() -> None:
     """Serve until the engine ends the process; the first line on stdout is the port, as it expects."""
     engine = os.getppid()
-    gc.disable()  # a pack lives for one deployment; collecting among its resources costs more than judging
     server = grpc.server(
         ThreadPoolExecutor(max_workers=1),
         options=[("grpc.max_receive_message_length", _MESSAGE), ("grpc.max_send_message_length", _MESSAGE)],

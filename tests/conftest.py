@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.program import PROJECT
+from policies import PROJECT
 from tests.clone import git
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pulumi
 
-from policies import program
+from policies import PROJECT, program
 from policies.declared import Declared
 from policies.graph.docker import Container
 from policies.graph.site import Graph
@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--run", type=Path, metavar="FILE", help="JSON of a live run, instead of the proof")
     given = parser.parse_args(words)
     try:
-        print("\n".join(table(program.PROJECT / f"Pulumi.{given.stack}.yaml", given.run)))
+        print("\n".join(table(PROJECT / f"Pulumi.{given.stack}.yaml", given.run)))
     except (ConfigError, ProbeError, pulumi.RunError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from lab import apt
-from policies.program import PROJECT
+from policies import PROJECT
 from tests.browser.chromium import chromium
 from tests.browser.samples import DEV, page
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from policies.program import PROJECT
+from policies import PROJECT
 from report.__main__ import main
 from tests.policies.sound import Stack, sound
 from verify.judge import Finding, Verdict

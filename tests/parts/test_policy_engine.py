@@ -15,8 +15,8 @@ import pytest
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
+from policies import PROJECT
 from policies.judge import judge
-from policies.program import PROJECT
 from policies.resources import from_state
 from tests.live.canary import files, sightings
 from tests.policies import rejected

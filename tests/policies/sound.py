@@ -14,9 +14,8 @@ from typing import Any
 
 import yaml
 
-from policies import program
+from policies import PROJECT, program
 from policies.judge import Verdict, judge
-from policies.program import PROJECT
 from policies.resources import Resource
 from policies.rule import RULES, Rule
 from topology.config import load

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policies.program import PROJECT
+from policies import PROJECT
 from tests.clone import environment
 from tests.documents import blocks
 

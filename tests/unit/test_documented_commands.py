@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.program import PROJECT
+from policies import PROJECT
 from tests.browser.samples import state
 from tests.clone import environment
 from tests.documents import DOCUMENTS, commands

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.program import PROJECT
+from policies import PROJECT
 from verify import foothold
 
 DEV = PROJECT / "Pulumi.dev.yaml"

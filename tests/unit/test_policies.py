@@ -21,14 +21,13 @@ from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub, add_AnalyzerServicer_to_server
 from pulumi_policy import proxy
 
-from policies import command, review
+from policies import PROJECT, command, review
 from policies.declared import Declared
 from policies.graph import docker, proxmox
 from policies.graph.inputs import Inputs
 from policies.graph.site import Graph
 from policies.graph.view import view
 from policies.judge import judge
-from policies.program import PROJECT
 from policies.resources import UNKNOWN, Resource, decode, from_state
 from policies.rule import RULES
 from policies.server import Analyzer

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from bench.sites import keys
-from policies import command
-from policies.program import PROJECT
+from policies import PROJECT, command
 from policies.resources import from_state
 from policies.rule import RULES
 from report.__main__ import main

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.program import PROJECT
+from policies import PROJECT
 from policies.review import Opened, Review, markdown, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from tests.policies.sound import configuration

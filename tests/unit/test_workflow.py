@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from policies.program import PROJECT
+from policies import PROJECT
 from policies.review import LABEL
 
 WORKFLOW = PROJECT / ".github" / "workflows" / "pull-request.yml"
