@@ -42,12 +42,17 @@ KINDS = {
 }
 
 
+@cache
+def _file() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    return found
+
+
 def configuration() -> dict[str, Any]:
-    """The dev stack's own keys, parsed, their namespace taken off."""
-    file = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    """The dev stack's own keys, parsed, their namespace taken off; a fresh copy."""
     return {
-        key.partition(":")[2]: value
-        for key, value in file["config"].items()
+        key.partition(":")[2]: copy.deepcopy(value)
+        for key, value in _file()["config"].items()
         if key.startswith("homelab-network:")
     }
 
