@@ -21,7 +21,7 @@ from components.runtime import Runtime
 from topology.model import Container, Port
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
-"""Rotation, and the container's name in each line for Promtail to label by."""
+"""Rotation, and the container's name in each line for Promtail or Alloy to label by."""
 _SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path in the container
 _HEALTHY_WITHIN = 120
 """Seconds that `up` waits for a new container's first passing health check."""

@@ -43,3 +43,12 @@ def tcp_health(port: int) -> tuple[str, ...]:
 def http_health(port: int, path: str) -> tuple[str, ...]:
     """Healthy when `path` answers with a success; for images that carry busybox's wget."""
     return ("wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}")
+
+
+def bash_health(port: int, path: str) -> tuple[str, ...]:
+    """Healthy when `path` answers 200; for images that carry bash, and neither wget nor curl."""
+    asks = (
+        f"exec 3<>/dev/tcp/127.0.0.1/{port}"
+        rf' && printf "GET {path} HTTP/1.0\r\n\r\n" >&3 && read -r _ code _ <&3 && [ "$code" = 200 ]'
+    )
+    return ("bash", "-c", asks)

@@ -310,7 +310,7 @@ def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[st
 @policy(
     Container,
     obligation="A container's logs must stay on the host.",
-    remedy="Use the json-file, local or journald driver; Promtail collects from there.",
+    remedy="Use the json-file, local or journald driver; Promtail and Alloy collect from there.",
     severity=Severity.MEDIUM,
 )
 def logs_stay_local(view: View[Container], _: Declared) -> Iterator[str]:

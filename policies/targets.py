@@ -1,7 +1,7 @@
 """Rules for what services are told to talk to: scrape targets, data sources, log clients and log paths.
 
-Owns the configuration files of Prometheus, Promtail and Grafana, as far as they name peers and paths. It
-deliberately asks only whether the flow is declared; whether it works is `policies.flows`'s. What a reader
+Owns the configuration files of Prometheus, Promtail, Alloy and Grafana, as far as they name peers and paths.
+It deliberately asks only whether the flow is declared; whether it works is `policies.flows`'s. What a reader
 would get wrong: a target that can never answer looks in no log like a mistake, only like a service that is
 down.
 """
@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from policies.declared import Declared
+from policies.graph import alloy
 from policies.graph.docker import Container, Upload
 from policies.graph.view import View
 from policies.rule import Severity, policy
-from topology.model import Flow, Port
+from topology.model import App, Flow, Port
 
 _URL = re.compile(r"https?://[^\s;\"']+")
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -49,6 +50,10 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
     for file, content in _configurations(container, topology):
         for path in _discoveries(content):
             yield f"{file}: {path} finds targets that nobody declared"
+    yield from _unread(container)
+    uploads = {upload.file for upload in container.uploads if upload.file.endswith(".alloy")}
+    if source.app is App.ALLOY and not uploads & {*container.command}:
+        yield "runs no uploaded file of Alloy's, so where it sends can't be known"
 
 
 @policy(
@@ -77,6 +82,15 @@ def _configurations(container: Container, topology: Declared) -> tuple[tuple[str
 def _written(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
     for file, content in _configurations(container, topology):
         yield from ((file, path, target) for path, target in _targets(content))
+
+
+def _unread(container: Container) -> Iterator[str]:
+    for upload in container.uploads:
+        if upload.file.endswith(".alloy"):
+            try:
+                alloy.documents(upload.text or "")
+            except ValueError as error:
+                yield f"{upload.file}: {error}, so where it sends can't be known"
 
 
 def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:

@@ -152,6 +152,7 @@ class App(StrEnum):
     CADVISOR = "cadvisor"
     LOKI = "loki"
     PROMTAIL = "promtail"
+    ALLOY = "alloy"
 
 
 class GuestApp(StrEnum):

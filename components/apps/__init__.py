@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from components.apps.alloy import alloy
 from components.apps.blackbox_exporter import blackbox_exporter
 from components.apps.exporters import cadvisor, node_exporter
 from components.apps.grafana import grafana
@@ -21,6 +22,7 @@ RUNTIMES: Mapping[App, Callable[[Topology, Container], Runtime]] = {
     App.CADVISOR: cadvisor,
     App.LOKI: loki,
     App.PROMTAIL: promtail,
+    App.ALLOY: alloy,
 }
 
 

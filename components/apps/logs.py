@@ -1,7 +1,7 @@
 """Loki, which keeps the logs, and Promtail, which reads the containers' log files and sends them."""
 
 from components.apps.text import as_yaml
-from components.runtime import Runtime
+from components.runtime import Runtime, bash_health
 from topology.certificates import Held
 from topology.model import Container, Topology
 
@@ -9,11 +9,6 @@ _RETENTION = "744h"
 _LOOPBACK = 3101
 """Where Loki says inside its container whether it is ready: nothing in its image can show a certificate."""
 _PORT = 9080
-_ASKS_READY = (
-    f"exec 3<>/dev/tcp/127.0.0.1/{_PORT}"
-    r' && printf "GET /ready HTTP/1.0\r\n\r\n" >&3 && read -r _ code _ <&3 && [ "$code" = 200 ]'
-)
-"""Promtail's image has neither wget nor curl."""
 
 
 def loki(_topology: Topology, service: Container) -> Runtime:
@@ -119,5 +114,5 @@ def promtail(topology: Topology, service: Container) -> Runtime:
         data={"/var/lib/promtail": "positions"},
         host_paths={logs: f"{topology.docker.data_root}/containers"},
         user="0:0",
-        health=("bash", "-c", _ASKS_READY),
+        health=bash_health(_PORT, "/ready"),
     )

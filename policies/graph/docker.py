@@ -19,6 +19,7 @@ import yaml
 from pydantic import model_validator
 
 from policies import traefik
+from policies.graph import alloy
 from policies.graph.inputs import Address, Inputs, Settings
 from policies.resources import UNKNOWN
 from topology.certificates import FOLDER
@@ -240,9 +241,15 @@ class Container(
 
     @cached_property
     def documents(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """Its YAML files as (path, content); what does not parse is for the software to complain about."""
-        loaded = []
+        """Its YAML files as (path, content); what does not parse is for the software to complain about.
+
+        Alloy's are among them, in Promtail's words, as far as they are understood.
+        """
+        loaded: list[tuple[str, Any]] = []
         for upload in self.uploads:
+            if upload.file.endswith(".alloy"):
+                with suppress(ValueError):
+                    loaded.append((upload.file, alloy.documents(upload.text or "")))
             if upload.file.endswith((".yml", ".yaml")) and upload.text:
                 with suppress(yaml.YAMLError):
                     loaded.append((upload.file, yaml.load(upload.text, Loader=traefik.LOADER)))  # noqa: S506

@@ -35,6 +35,8 @@ def topology(number: int) -> dict[str, Any]:
         services[f"exporter-{index}"] = {"zones": ["backend"], "image": "exporter:1", "ports": [9200 + index]}
         flows.append(f"prometheus -> exporter-{index}:{9200 + index}/tcp")
         config["plain"].append({"flow": flows[-1], "reason": "has no TLS of its own"})
+    if draw.random() < 0.5:
+        services["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
     if draw.random() < 0.3:  # a share of the sites
         config["zones"]["office"] = {"role": "management", "prefix": "10.10.2.0/24"}
         # Proxmox itself lets its local network reach both.

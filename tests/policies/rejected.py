@@ -27,6 +27,7 @@ NGINX = "/etc/nginx/nginx.conf"
 WEB = "/etc/prometheus/web.yml"
 SCRAPES = "/etc/prometheus/prometheus.yml"
 SOURCES = "/etc/grafana/provisioning/datasources/site.yaml"
+ALLOY = "/etc/alloy/config.alloy"
 Change = Callable[[Stack], None]
 
 
@@ -1576,6 +1577,49 @@ def a_log_path_that_can_never_work(stack: Stack) -> None:
     edit(stack, "promtail", "/etc/promtail/config.yml", change)
 
 
+def alloy(stack: Stack, *changes: tuple[str, str]) -> None:
+    """Ship logs by Alloy in Promtail's place, with changes of the text of its configuration."""
+    stack.config["services"]["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
+    stack.resources[:] = run(stack.config)
+    given = upload(stack, "promtail", ALLOY)
+    for old, new in changes:
+        assert old in given["content"]
+        given["content"] = given["content"].replace(old, new)
+
+
+@rejected(
+    "targets-declared",
+    f"promtail: {ALLOY}: client names prometheus:3100/tcp, which is no declared flow of promtail",
+)
+def an_alloy_that_sends_elsewhere(stack: Stack) -> None:
+    alloy(stack, ("https://loki", "https://prometheus"))
+
+
+@rejected(
+    "targets-declared",
+    f"promtail: {ALLOY}: discovery.docker is not understood, so where it sends can't be known",
+)
+def an_alloy_that_asks_the_engine(stack: Stack) -> None:
+    alloy(
+        stack, ("logging {", 'discovery.docker "all" {\n  host = "unix:///run/docker.sock"\n}\n\nlogging {')
+    )
+
+
+@rejected(
+    "targets-declared",
+    f"promtail: {ALLOY}: + is not understood, so where it sends can't be known",
+    "promtail: runs no uploaded file of Alloy's, so where it sends can't be known",
+)
+def an_alloy_that_computes_where_it_sends(stack: Stack) -> None:
+    alloy(stack, ('url = "https://', 'url = "https" + "://'))
+    container(stack, "promtail", command=["run", "/etc/alloy/other.alloy"])
+
+
+@rejected("log-paths-mounted", f"promtail: {ALLOY}: no mount holds the log path /var/log/*/*-json.log")
+def an_alloy_whose_log_path_can_never_work(stack: Stack) -> None:
+    alloy(stack, ("/var/lib/docker/containers", "/var/log"))
+
+
 # --------------------------------------------------------------------------------------- certificates
 
 
@@ -1654,6 +1698,23 @@ def clients_that_check_nobody(stack: Stack) -> None:
         stack, "promtail", "/etc/promtail/config.yml", lambda c: c["clients"][0]["tls_config"].pop("ca_file")
     )
     edit(stack, "grafana", SOURCES, sources)
+
+
+@rejected(
+    "peers-show-certificates",
+    f"promtail: {ALLOY}: client asks loki without TLS",
+    f"promtail: {ALLOY}: client asks loki with insecure_skip_verify not left out",
+    f"promtail: {ALLOY}: client asks loki with min_version not left out",
+    f"promtail: {ALLOY}: client asks loki with server_name not loki",
+)
+def an_alloy_that_checks_nobody(stack: Stack) -> None:
+    alloy(
+        stack,
+        ("https://", "http://"),
+        ("server_name =", "insecure_skip_verify ="),
+        ('"loki"', "true"),
+        ("TLS13", "TLS10"),
+    )
 
 
 @rejected(

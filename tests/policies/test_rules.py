@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from policies.rule import RULES
-from tests.policies.rejected import CASES, Case
+from tests.policies.rejected import ALLOY, CASES, Case, alloy, upload
 from tests.policies.sound import sound
 
 
@@ -34,6 +34,21 @@ def test_the_stack_is_rejected(case: Case) -> None:
 def test_every_rule_has_a_stack_that_it_rejects() -> None:
     """A rule that is deleted, or added without a stack, is noticed here."""
     assert {case.rule for case in CASES} == set(RULES)
+
+
+def test_no_line_of_an_alloys_certificates_can_change() -> None:
+    """Whichever line of where it sends is gone, or says something else, the pack says so."""
+    stack = sound()
+    alloy(stack)
+    assert stack.judge().findings == ()
+    given = upload(stack, "promtail", ALLOY)
+    text = given["content"]
+    lines = text.partition("endpoint {")[2].splitlines(keepends=True)
+    said = [line for line in lines if "=" in line and "min_version" not in line]
+    assert len(said) == 5
+    for old, new in [(line, other) for line in said for other in ("", line.replace(' = "', ' = "x'))]:
+        given["content"] = text.replace(old, new)
+        assert stack.judge().findings, (old, new)
 
 
 DEFECTS = {

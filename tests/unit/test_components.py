@@ -11,6 +11,7 @@ import pulumi
 import pytest
 import yaml
 
+from policies.graph import alloy
 from policies.program import made
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -296,15 +297,50 @@ def test_certificates_are_where_their_flow_is(dev: Recorder) -> None:
         assert given["allowedUses"] == ["digital_signature", "server_auth" if own else "client_auth"]
 
 
-def test_all_generations_are_trusted_and_one_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one generation follows another both are in every container; all certificates are the signer's."""
+def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Recorder:
+    """The default stack with other values below some of its keys."""
     (tmp_path / "tls").mkdir()
     for name in ("ingress.crt", "ingress.key"):
         (tmp_path / "tls" / name).write_text("PEM")
     monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
     config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-    config["homelab-network:certificates"] = {"authorities": ["old", "new"], "signer": "new"}
-    made = build({**config, "grafana:adminPassword": "made up", "traefik:users": "made up"})
+    given = {f"homelab-network:{key}": value for key, value in keys.items()}
+    return build({**config, **given, "grafana:adminPassword": "made up", "traefik:users": "made up"})
+
+
+def test_alloy_takes_promtails_place(dev: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key changes what runs and its configuration; user, networks, certificates, logs and volume stay."""
+    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
+    services = config["homelab-network:services"]
+    services["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
+    made = changed(tmp_path, monkeypatch, services=services)
+    before, after = (one.of(":Container")["promtail"] for one in (dev, made))
+    assert {key for key in before if before[key] != after[key]} == {
+        "command",
+        "healthcheck",
+        "image",
+        "uploads",
+        "volumes",
+    }
+    assert dev.of(":Volume").keys() == made.of(":Volume").keys()
+    own, old = ({u["file"]: u["content"] for u in one["uploads"]} for one in (after, before))
+    assert own.keys() - old.keys() == {ALLOY}
+    assert old.keys() - own.keys() == {"/etc/promtail/config.yml"}
+    mounted = [[(v.get("hostPath"), v.get("volumeName")) for v in one["volumes"]] for one in (before, after)]
+    assert mounted[0] == mounted[1]
+    promtail, told = yaml.safe_load(old["/etc/promtail/config.yml"]), alloy.documents(own[ALLOY])
+    assert told["clients"] == promtail["clients"]
+    (group,) = told["scrape_configs"][0]["static_configs"]
+    assert group["labels"] == promtail["scrape_configs"][0]["static_configs"][0]["labels"]
+
+
+ALLOY = "/etc/alloy/config.alloy"
+
+
+def test_all_generations_are_trusted_and_one_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one generation follows another both are in every container; all certificates are the signer's."""
+    generations = {"authorities": ["old", "new"], "signer": "new"}
+    made = changed(tmp_path, monkeypatch, certificates=generations)
     files = {given["file"]: given["content"] for given in made.of(":Container")["promtail"]["uploads"]}
     assert "\nloki.old\n" in files["/etc/certificates/loki/authorities.pem"]
     assert "\nloki.new\n" in files["/etc/certificates/loki/authorities.pem"]
