@@ -28,7 +28,8 @@ SETUPS: Final[Mapping[GuestApp, Callable[[Topology, Guest], Setup]]] = {
     GuestApp.STIRLING_PDF: podman,
     GuestApp.VAULTWARDEN: podman,
 }
-_SCRIPT: Final = "/usr/local/sbin/set-up"
+_PROGRAMS: Final = "/usr/local/sbin/"
+_SCRIPT: Final = f"{_PROGRAMS}set-up"
 _UPDATES: Final = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
 
 
@@ -57,7 +58,11 @@ def cloud_config(topology: Topology, guest: Guest) -> str:
         "package_upgrade": True,
         "packages": ["unattended-upgrades", *setup.packages],
         "write_files": [
-            {"path": path, "permissions": "0755" if path == _SCRIPT else "0644", "content": content}
+            {
+                "path": path,
+                "permissions": "0755" if path.startswith(_PROGRAMS) else "0644",
+                "content": content,
+            }
             for path, content in files.items()
         ],
         "runcmd": [[_SCRIPT]],
@@ -77,9 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    texts = {guest.name: cloud_config(topology, guest) for guest in topology.guests if guest.app}
+    texts = {
+        guest.name: cloud_config(topology, guest) for guest in topology.guests if topology.user_data(guest)
+    }
     if not texts:
-        print(Fault(file.name, "no guest has an app", "give one app: wordpress"), file=sys.stderr)
+        print(
+            Fault(file.name, "no guest sets itself up", "give one app: wordpress, or an app and an image"),
+            file=sys.stderr,
+        )
         return 2
     folder = Path(f"cloud-init-{file.name.removeprefix('Pulumi.').removesuffix('.yaml')}")
     folder.mkdir(exist_ok=True)

@@ -96,5 +96,17 @@ def flows_current(ledger: Ledger) -> Iterator[Violation]:
             yield str(each.flow), f"ended on {each.until}"
 
 
+@policy(
+    scope=Scope.EXCEPTIONS,
+    obligation="An admin page that is passed for a while must not have ended.",
+    remedy="Take admin-page out of the stack file, or give it a later day and the reason.",
+)
+def admin_pages_current(ledger: Ledger) -> Iterator[Violation]:
+    """As with a flow that ends."""
+    for guest in ledger.topology.guests:
+        if guest.admin_page and guest.admin_page.until < ledger.today:
+            yield guest.name, f"its admin page ended on {guest.admin_page.until}"
+
+
 def _name(exemption: Exemption) -> str:
     return f"exception {exemption.rule} for {exemption.resource}"

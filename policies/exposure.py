@@ -9,10 +9,12 @@ has to be written. Messages name paths, never values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from policies.traefik import Configuration
+from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})
 _CIPHERS: Final = frozenset(
@@ -32,6 +34,10 @@ _MOST_REQUESTS: Final = 1000
 _MOST_BODY: Final = 16 * 1024 * 1024
 _ENCODED: Final = ("backslash", "nullcharacter", "percent", "semicolon", "slash")
 _UNIT: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PATHS: Final = frozenset(
+    {"addPrefix", "errors", "replacePath", "replacePathRegex", "stripPrefix", "stripPrefixRegex"}
+)
+"""Middlewares by which a service is asked for another path than the ingress was."""
 _HASH: Final = re.compile(r"[^:\s]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 Proxies = Sequence[str]
@@ -203,6 +209,23 @@ def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str
         ]
         if netloc in wanted and not any(_within(each, 1, _MOST_BODY) for each in most):
             yield f"{path}: no buffering of it keeps maxRequestBodyBytes within 1-{_MOST_BODY}"
+
+
+def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterator[str]:
+    """Routers to these `host:port` that pass an admin page, or may make one of another path."""
+    for path, rule, url in configuration.targets():
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        if parts.netloc in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
+            yield f"{path}: passes an admin page"
+        if parts.netloc in closed and parts.path.strip("/"):
+            yield f"{path}: puts a path before the one that is asked for"
+    entered = [
+        name for _, e in configuration.listening for name in _list(_section(e, "http").get("middlewares"))
+    ]
+    for path, names, netloc in configuration.routed:
+        for at, kind, _ in configuration.middlewares([*entered, *names] if netloc in closed else ()):
+            if kind in _PATHS:
+                yield f"{path}: {at}.{kind} asks for another path"
 
 
 def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.traefik import Kind
-from topology.model import INTERNET
+from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)")
 
@@ -199,12 +199,25 @@ def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
         if route is None:
             yield f"{path}: leads to {netloc or '(nothing)'}, which is no declared route"
             continue
-        hosts = _HOST.findall(rule)
-        if not hosts or re.sub(r"(Host|HostSNI)\(`[^`]+`\)|\|\||\s", "", rule):
+        names = rule.removesuffix(ADMIN_PAGE_LEFT_OUT)
+        hosts = _HOST.findall(names)
+        if not hosts or re.sub(r"(Host|HostSNI)\(`[^`]+`\)|\|\||\s", "", names):
             yield f"{path}: its rule is not made of host names alone, so it answers for others too"
         for host in hosts:
             if host != route.host:
                 yield f"{path}: serves {route.service} under {host}, which is not its declared {route.host}"
+
+
+@policy(
+    Container,
+    obligation="No router must pass Vaultwarden's admin page, but where its guest declares until when.",
+    remedy=f"End the rule in{ADMIN_PAGE_LEFT_OUT}, and change no path on the way; or declare admin-page.",
+    severity=Severity.CRITICAL,
+)
+def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Whoever comes past its one token reads who has an account, and lets in whom he likes."""
+    closed = {place for place, route in topology.routes_by_place.items() if not route.admin_page}
+    yield from _hardened(view, topology, lambda c: exposure.admin_pages(c, closed))
 
 
 @policy(

@@ -460,7 +460,9 @@ def _guest_apps(site: Site) -> Iterator[Fault]:
                     "wordpress comes from Debian's packages" if from_debian else "there is no app to run it"
                 )
                 yield Fault(f"{path}.image", what, "leave it out")
-        elif (match := _IMAGE.fullmatch(guest.image or "")) is None or match["digest"] is None:
+        elif guest.image is not None and (
+            (match := _IMAGE.fullmatch(guest.image)) is None or match["digest"] is None
+        ):
             yield Fault(
                 f"{path}.image",
                 f"{guest.app} needs an image that a digest pins",
@@ -472,17 +474,28 @@ def _guest_apps(site: Site) -> Iterator[Fault]:
             yield Fault(
                 f"{path}.ports", f"{guest.app} serves one TCP port", "name it, and beside it 22 at most"
             )
-        if SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
+        if guest.sets_itself_up and SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
             yield Fault(
                 f"{path}.ports",
                 "22/tcp is open, and nobody can log in",
                 f"add hosts.{proxmox[0].name}.authorized-keys, or remove the port",
             )
-        if proxmox and not proxmox[0].snippets:
+        if guest.sets_itself_up and proxmox and not proxmox[0].snippets:
             yield Fault(
                 f"{path}.app",
                 "there is no storage for its cloud-init file",
                 f"add hosts.{proxmox[0].name}.snippets, or remove the app",
+            )
+
+
+def _admin_pages(site: Site) -> Iterator[Fault]:
+    """Only what the ingress keeps from everybody can be let through."""
+    for guest in site.guests:
+        if guest.admin_page and guest.app is not GuestApp.VAULTWARDEN:
+            yield Fault(
+                f"services.{guest.name}.admin-page",
+                f"{guest.name} is not declared as Vaultwarden",
+                "add app: vaultwarden, or remove it",
             )
 
 
@@ -846,6 +859,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _services,
     _existing_bridge,
     _guest_apps,
+    _admin_pages,
     _ingress,
     _flows,
     _routes,

@@ -134,6 +134,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
     ".user": ("a user and a group by number", "write it like 1000:1000"),
     ".vm": ("a VM id", "use 100-999999999"),
+    ".admin-page": ("a mapping with until and reason", "write both below it"),
+    ".until": ("a date", "write it like 2027-01-31"),
     ".cores": ("a number of cores", "use 1-512"),
     ".disk": ("a disk size in GiB", "use 1-131072"),
     ".certificate": ("a file path", "name the file with the certificate chain"),

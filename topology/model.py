@@ -156,7 +156,7 @@ class App(StrEnum):
 
 
 class GuestApp(StrEnum):
-    """Software that a guest sets up at its first boot; one without runs what its template holds."""
+    """Software that a guest sets up at its first boot, or that its template holds already."""
 
     WORDPRESS = "wordpress"
     JELLYFIN = "jellyfin"
@@ -243,6 +243,13 @@ class Temporary(Value):
     reason: str = Field(min_length=10)
 
 
+class AdminPage(Value):
+    """An admin page that the ingress passes: the last day on which it may, and what it is for."""
+
+    until: Day
+    reason: str = Field(min_length=10)
+
+
 class Zone(Value):
     """One network: a Docker network, a VLAN of the Proxmox bridge (`vlan` is set), or management.
 
@@ -313,6 +320,13 @@ class Guest(Service):
     app: GuestApp | None = None
     image: str | None = None
     """Image of an app that its upstream gives away as a container alone; a digest pins it."""
+    admin_page: AdminPage | None = None
+    """None: the ingress passes no request to Vaultwarden's admin page."""
+
+    @property
+    def sets_itself_up(self) -> bool:
+        """Whether it does so at its first boot; WordPress is Debian's own, and needs no image."""
+        return self.image is not None or self.app is GuestApp.WORDPRESS
 
     @property
     def web(self) -> Port | None:
@@ -427,6 +441,11 @@ class Assertion(Value):
     deny: tuple[str, ...] = ()
 
 
+ADMIN_PAGE_LEFT_OUT = " && !PathRegexp(`(?i)^/admin`)"
+"""How a rule of Traefik's ends that passes no admin page. Vaultwarden knows one by the path's first segment,
+once percent signs are decoded and slashes merged, which the entry point does before it looks for a router."""
+
+
 class Route(Value):
     """A flow from the ingress to a service, served under a host name of its own."""
 
@@ -435,6 +454,13 @@ class Route(Value):
     url: str
     """Where the ingress sends requests: by container name on a Docker network, by address on a VLAN."""
     app: App | None = None
+    admin_page: bool = True
+    """Whether requests to its admin page are passed, should it have one."""
+
+    @property
+    def rule(self) -> str:
+        """Which requests it is for, in Traefik's words."""
+        return f"Host(`{self.host}`){'' if self.admin_page else ADMIN_PAGE_LEFT_OUT}"
 
     @property
     def login(self) -> bool:
@@ -539,6 +565,7 @@ class Topology(Value):
                 host=service.host,
                 url=f"http://{self.address(service)}:{flow.port.number}",
                 app=service.app if isinstance(service, Container) else None,
+                admin_page=service.app is not GuestApp.VAULTWARDEN or service.admin_page is not None,
             )
             for flow in self.flows_from(self.ingress.name)
             if (service := self.services.get(flow.destination)) is not None
@@ -573,7 +600,11 @@ class Topology(Value):
     def user_data(self, guest: Guest) -> str | None:
         """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""
         file = f"{self.physical(guest.name)}.yaml"
-        return f"{self.proxmox.snippets}:snippets/{file}" if guest.app and self.proxmox.snippets else None
+        return (
+            f"{self.proxmox.snippets}:snippets/{file}"
+            if guest.sets_itself_up and self.proxmox.snippets
+            else None
+        )
 
     @cached_property
     def node_interface(self) -> IPv4Interface | None:

@@ -29,6 +29,29 @@ RestartSec=10s
 [Install]
 WantedBy=multi-user.target
 """
+_ADMIN_PAGE: Final = """#!/bin/sh
+# Vaultwarden's admin page, on for some minutes. A reboot ends it too, and what is saved there ends with it.
+set -eu
+folder=/run/vaultwarden-admin-page
+case "${1:-}" in
+  off | [1-9] | [1-9][0-9]) ;;
+  *) echo "usage: vaultwarden-admin-page MINUTES|off, at most 99" >&2; exit 2 ;;
+esac
+systemctl stop vaultwarden-admin-page.timer 2> /dev/null || true
+rm -rf $folder
+if [ "$1" != off ]; then
+  # Its end first: without one it does not begin.
+  systemd-run --quiet --unit vaultwarden-admin-page --on-active "$1min" "$0" off
+  umask 077
+  mkdir $folder
+  head -c 24 /dev/urandom | base64 > $folder/token
+  chown 1000 $folder/token
+  given="--volume $folder/token:/admin-token:ro --env ADMIN_TOKEN_FILE=/admin-token"
+  echo "ADMIN_PAGE=$given" > $folder/options
+  echo "for $1 minutes, by this token: $(cat $folder/token)"
+fi
+systemctl restart vaultwarden.service
+"""
 _NOBODY_IN_PARTICULAR: Final = ("--user 1000:1000", "--cap-drop all")
 
 
@@ -43,6 +66,7 @@ class _Image:
     environment: Mapping[str, str] = field(default_factory=dict)
     password: str | None = None
     """Variable of the first administrator's password."""
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 _IMAGES: Final[Mapping[GuestApp, _Image]] = {
@@ -61,17 +85,25 @@ _IMAGES: Final[Mapping[GuestApp, _Image]] = {
         },
         password="SECURITY_INITIALLOGIN_PASSWORD",  # noqa: S106  # its name
     ),
-    # Without ADMIN_TOKEN there is no admin page.
+    # Without a token there is no admin page. What is saved on it goes to a scratch folder; among the data it
+    # would outlast the page, and have the last word.
     GuestApp.VAULTWARDEN: _Image(
         port=8080,
         folders={"data": "/data"},
-        options=(*_NOBODY_IN_PARTICULAR, "--read-only"),
+        options=(*_NOBODY_IN_PARTICULAR, "--read-only", "$ADMIN_PAGE"),
         environment={
+            "CONFIG_FILE": "/tmp/config.json",  # noqa: S108  # the container's own
             "ROCKET_PORT": "8080",
             "SIGNUPS_ALLOWED": "false",
             "INVITATIONS_ALLOWED": "false",
             "SHOW_PASSWORD_HINT": "false",
             "DISABLE_ICON_DOWNLOAD": "true",
+        },
+        files={
+            "/usr/local/sbin/vaultwarden-admin-page": _ADMIN_PAGE,
+            "/etc/systemd/system/vaultwarden.service.d/admin-page.conf": (
+                "[Service]\nEnvironmentFile=-/run/vaultwarden-admin-page/options\n"
+            ),
         },
     ),
 }
@@ -112,6 +144,7 @@ def podman(_topology: Topology, guest: Guest) -> Setup:
             variables: "".join(f"{key}={value}\n" for key, value in environment.items()),
             f"/etc/systemd/system/{name}.service": _UNIT
             % {"name": name, "image": guest.image, "options": " ".join(options)},
+            **image.files,
         },
         script=tuple(script),
     )

@@ -116,7 +116,7 @@ def _routes(topology: Topology) -> dict[str, object]:
         "http": {
             "routers": {
                 route.service: {
-                    "rule": f"Host(`{route.host}`)",
+                    "rule": route.rule,
                     "entryPoints": [_WEBSECURE],
                     "service": route.service,
                     **({"middlewares": [*([_LOGIN] if route.login else []), _BODY]} if route.app else {}),

@@ -256,6 +256,36 @@ def test_paths_that_are_read_twice_are_refused(site: Site, trick: str) -> None:
     assert get(f"/a{trick}b")[0] == 400
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin",
+        "/Admin",
+        "/%61dmin",
+        "/%41DMIN/",
+        "//admin",
+        "/./admin",
+        "/x/../admin",
+        "/%2e/admin",
+        "/x/%2e%2e/admin",
+        "/admin/users/overview",
+        "/admin?x=/",
+        "/admin;x",
+        "/admin%20",
+        "http://{host}/admin",
+    ],
+)
+def test_vaultwardens_admin_page_is_not_there(site: Site, path: str) -> None:
+    """However it is written, the ingress has no route to it; what comes before and after has one."""
+    assert site
+    host = f"vaultwarden.{DOMAIN}"
+    answers = [
+        send(f"GET {each} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
+        for each in (path.format(host=host), "/x/admin", "/")
+    ]
+    assert answers == [404, 200, 200]
+
+
 def test_headers_that_pass_for_others_do_not_arrive(site: Site) -> None:
     """What PHP takes for another header, or for a setting, is gone; the forwarded ones are Traefik's."""
     assert site

@@ -93,6 +93,7 @@ def test_an_image_is_set_up_but_for_the_image(root: Path, name: str) -> None:
     stand_in.chmod(0o755)
     for file in yaml.safe_load(GUESTS[name])["write_files"]:
         path = root / file["path"].lstrip("/")
+        path.parent.mkdir(exist_ok=True)
         path.write_text(file["content"], encoding="utf-8")
         path.chmod(int(file["permissions"], 8))
     unit = f"/etc/systemd/system/{name}.service"
@@ -107,6 +108,39 @@ def test_an_image_is_set_up_but_for_the_image(root: Path, name: str) -> None:
     assert len(secrets) == (2 if name == "stirling-pdf" else 0)
     folders = [*(root / "var/lib" / name).iterdir()]
     assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
+def test_vaultwardens_admin_page_ends(root: Path) -> None:
+    """It is on with its token in a file and its end set, then off without a trace; not on without an end."""
+    program, folder = "/usr/local/sbin/vaultwarden-admin-page", root / "run/vaultwarden-admin-page"
+    for file in yaml.safe_load(GUESTS["vaultwarden"])["write_files"]:
+        path = root / file["path"].lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file["content"], encoding="utf-8")
+        path.chmod(int(file["permissions"], 8))
+
+    def asked(*words: str, runs: str = "/bin/true") -> tuple[int, str]:
+        (root / "stand-ins").mkdir(exist_ok=True)
+        for name, text in (("systemctl", "#!/bin/sh\n"), ("systemd-run", f"#!/bin/sh\necho $*\n{runs}\n")):
+            (root / "stand-ins" / name).write_text(text, encoding="utf-8")
+            (root / "stand-ins" / name).chmod(0o755)
+        done = debian_root.ask(root, "env", "PATH=/stand-ins:/usr/sbin:/usr/bin:/sbin:/bin", program, *words)
+        return done.returncode, done.stdout
+
+    assert [asked(*words)[0] for words in ((), ("0",), ("100",), ("x",), ("1h",))] == [2] * 5
+    assert asked("15", runs="exit 1")[0] != 0
+    assert not folder.exists()
+    status, said = asked("15")
+    end, told = said.splitlines()
+    assert (status, end) == (0, f"--quiet --unit vaultwarden-admin-page --on-active 15min {program} off")
+    token = folder / "token"
+    assert (token.stat().st_mode & 0o777, token.stat().st_uid) == (0o600, 1000)
+    assert told.endswith(token.read_text(encoding="utf-8").strip())
+    assert len(token.read_text(encoding="utf-8")) == 33
+    (given,) = (folder / "options").read_text(encoding="utf-8").splitlines()
+    assert given.startswith("ADMIN_PAGE=--volume /run/vaultwarden-admin-page/token:")
+    assert asked("off") == (0, "")
+    assert not folder.exists()
 
 
 @pytest.fixture(scope="module")

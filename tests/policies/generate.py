@@ -11,6 +11,8 @@ import yaml
 from tests.policies.sound import configuration
 
 SEED = 20261123
+VAULTWARDEN = {"app": "vaultwarden"}
+ADMIN_PAGE = {"admin-page": {"until": "2099-01-01", "reason": "to try it out"}}
 
 
 def topology(number: int) -> dict[str, Any]:
@@ -78,6 +80,8 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
                 "address": f"10.{20 + place}.0.{11 + index}",
                 "ports": [port],
             }
+            if draw.random() < 0.2:
+                config["services"][name] |= draw.choice([VAULTWARDEN, VAULTWARDEN | ADMIN_PAGE])
             config["flows"].append(f"traefik -> {name}:{port}/tcp")
             if guests and draw.random() < 0.3:
                 config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")

@@ -346,7 +346,7 @@ def _text_changes(path: Path, value: str) -> Iterator[tuple[str, Callable[[Any, 
         for url in ("http://loki:3100", "http://10.10.30.11:80", "http://x:1"):
             yield "move", _setter(url)
     elif path[-1] == "rule":
-        for rule in ("PathPrefix(`/`)", f"{value} || Path(`/x`)", ""):
+        for rule in ("PathPrefix(`/`)", f"{value} || Path(`/x`)", "", value.partition(" && ")[0]):
             yield "widen", _setter(rule)
         yield "rename", _setter(value.replace("`", "`x", 1))
     elif path[-1] == "address":

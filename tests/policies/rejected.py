@@ -1210,6 +1210,62 @@ def a_route_in_clear(stack: Stack) -> None:
     )
 
 
+def _router(stack: Stack, **settings: Any) -> None:
+    edit(stack, "traefik", ROUTES, lambda c: c["http"]["routers"]["vaultwarden"].update(settings))
+
+
+@rejected("admin-pages-closed", f"traefik: {ROUTES}: http.routers.vaultwarden: passes an admin page")
+def an_admin_page_for_everybody(stack: Stack) -> None:
+    _router(stack, rule="Host(`vaultwarden.homelab.localhost`)")
+
+
+@rejected("admin-pages-closed", f"traefik: {ROUTES}: http.routers.vaultwarden: passes an admin page")
+def an_admin_page_left_out_as_it_is_mostly_written(stack: Stack) -> None:
+    _router(stack, rule="Host(`vaultwarden.homelab.localhost`) && !PathPrefix(`/admin`)")
+
+
+@rejected(
+    "admin-pages-closed",
+    f"traefik: {ROUTES}: http.routers.vaultwarden: passes an admin page",
+    f"traefik: {ROUTES}: http.routers.any: passes an admin page",
+    f"traefik: {ROUTES}: tcp.routers.any: passes an admin page",
+)
+def an_admin_page_by_wildcards(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        routers = content["http"]["routers"]
+        routers["any"] = routers["vaultwarden"] | {"rule": "HostRegexp(`.+`)", "priority": 9}
+        routers["vaultwarden"]["rule"] = f"Host(`a.homelab.localhost`) || {routers['vaultwarden']['rule']}"
+        content["tcp"] = {
+            "routers": {"any": {"rule": "HostSNI(`*`)", "service": "any", "entryPoints": ["websecure"]}},
+            "services": {"any": {"loadBalancer": {"servers": [{"address": "10.10.30.11:80"}]}}},
+        }
+
+    edit(stack, "traefik", ROUTES, change)
+
+
+@rejected(
+    "admin-pages-closed",
+    f"traefik: {ROUTES}: http.routers.vaultwarden: puts a path before the one that is asked for",
+    f"traefik: {ROUTES}: http.routers.vaultwarden: "
+    f"{MIDDLEWARES}: http.middlewares.path.replacePathRegex asks for another path",
+    f"traefik: {ROUTES}: http.routers.vaultwarden: "
+    f"{MIDDLEWARES}: http.middlewares.prefix.stripPrefix asks for another path",
+)
+def an_admin_page_by_another_path(stack: Stack) -> None:
+    path = {"replacePathRegex": {"regex": "^/x", "replacement": "/admin"}}
+    both = {"path": path, "prefix": {"stripPrefix": {"prefixes": ["/x"]}}}
+    edit(stack, "traefik", MIDDLEWARES, lambda c: c["http"]["middlewares"].update(both))
+    _static(stack, lambda c: c["entryPoints"]["websecure"]["http"]["middlewares"].append("prefix@file"))
+    _router(stack, middlewares=["path"])
+    server = {"url": "http://10.10.30.11:80/admin", "preservePath": True}
+    edit(
+        stack,
+        "traefik",
+        ROUTES,
+        lambda c: c["http"]["services"]["vaultwarden"]["loadBalancer"].update(servers=[server]),
+    )
+
+
 def _static(stack: Stack, change: Callable[[Any], None]) -> None:
     edit(stack, "traefik", STATIC, change)
 
@@ -1984,6 +2040,12 @@ def an_exception_for_everything(stack: Stack) -> None:
 @rejected("exceptions-exact", "exception no-worries for cadvisor: rule no-worries does not exist")
 def an_exception_to_no_rule(stack: Stack) -> None:
     _exempt(stack, "no-worries", "cadvisor")
+
+
+@rejected("admin-pages-current", "vaultwarden: its admin page ended on 2026-11-22")
+def an_admin_page_that_has_ended(stack: Stack) -> None:
+    page = {"until": "2026-11-22", "reason": "a reason to test"}
+    stack.config["services"]["vaultwarden"]["admin-page"] = page
 
 
 # ------------------------------------------------------------------------------------------- protection

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from policies.rule import RULES
-from tests.policies.rejected import ALLOY, CASES, Case, alloy, upload
-from tests.policies.sound import sound
+from tests.policies.rejected import ALLOY, CASES, ROUTES, Case, alloy, upload
+from tests.policies.sound import run, sound
 
 
 def said(case: Case, rules: set[str]) -> Counter[str]:
@@ -49,6 +49,16 @@ def test_no_line_of_an_alloys_certificates_can_change() -> None:
     for old, new in [(line, other) for line in said for other in ("", line.replace(' = "', ' = "x'))]:
         given["content"] = text.replace(old, new)
         assert stack.judge().findings, (old, new)
+
+
+def test_an_admin_page_is_passed_while_it_is_declared() -> None:
+    """With a day that is still to come the router is as any other's, and the pack takes it."""
+    stack = sound()
+    page = {"until": "2026-11-23", "reason": "a reason to test"}
+    stack.config["services"]["vaultwarden"]["admin-page"] = page
+    stack.resources[:] = run(stack.config)
+    assert "admin" not in upload(stack, "traefik", ROUTES)["content"]
+    assert stack.judge().findings == ()
 
 
 DEFECTS = {

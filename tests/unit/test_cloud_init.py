@@ -78,12 +78,14 @@ def test_images_are_pinned_and_publish_the_declared_port_alone(name: str) -> Non
 
 
 def test_vaultwarden_takes_nobody_in() -> None:
-    """No sign-up, no invitation, no admin page."""
+    """No sign-up, no invitation; no admin page but by the command for it, and nothing that outlasts it."""
     _, files = read(SITE, "vaultwarden")
     variables = files["/etc/vaultwarden.env"].splitlines()
     assert {"SIGNUPS_ALLOWED=false", "INVITATIONS_ALLOWED=false"} <= set(variables)
     assert f"DOMAIN=https://vaultwarden.{SITE.domain}" in variables
-    assert "ADMIN_TOKEN" not in "".join(files.values())
+    assert "CONFIG_FILE=/tmp/config.json" in variables
+    held = [path for path, text in files.items() if "ADMIN_TOKEN" in text]
+    assert held == ["/usr/local/sbin/vaultwarden-admin-page"]
 
 
 @pytest.mark.parametrize("name", ["site-1", "stirling-pdf"])
@@ -116,7 +118,10 @@ def test_files_are_written_for_every_guest_with_an_app(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("Pulumi.dev.yaml", "Pulumi.dev.yaml: no guest has an app; give one app: wordpress.\n"),
+        (
+            "Pulumi.dev.yaml",
+            "Pulumi.dev.yaml: no guest sets itself up; give one app: wordpress, or an app and an image.\n",
+        ),
         (
             "Pulumi.none.yaml",
             "Pulumi.none.yaml: cannot be read (No such file or directory); name a stack file.\n",

@@ -245,7 +245,7 @@ def test_routes_are_the_declared_ones(dev: Recorder) -> None:
         "Host(`site-2.homelab.localhost`)": "http://10.10.10.12:80",
         "Host(`jellyfin.homelab.localhost`)": "http://10.10.20.11:8096",
         "Host(`stirling-pdf.homelab.localhost`)": "http://10.10.20.12:8080",
-        "Host(`vaultwarden.homelab.localhost`)": "http://10.10.30.11:80",
+        "Host(`vaultwarden.homelab.localhost`) && !PathRegexp(`(?i)^/admin`)": "http://10.10.30.11:80",
     }
 
 

@@ -94,6 +94,8 @@ ELSEWHERE = {
     "python -m verify.drift": ("tests/live/test_site_1_drift.py", '"-m", "verify.drift"'),
     "python -m verify --metrics": ("tests/live/test_site_1_watch.py", '("-m", "verify", "--metrics"'),
     "python -m pytest -s tests/live/test_site_1_requests.py": ("Makefile", "$(PYTEST) tests/live"),
+    "vaultwarden-admin-page 15": ("tests/parts/test_guests_serve.py", 'asked("15")'),
+    "vaultwarden-admin-page off": ("tests/parts/test_guests_serve.py", 'asked("off")'),
     "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
 }
 """Command -> the file that runs it, and its words there; `make up` runs those of `lab/`."""
