@@ -1,8 +1,8 @@
 """Rules for the certificates that services behind the frontend show each other.
 
-Owns who must ask for one, who must show which, and what is signed for how long. What a reader would get
-wrong: in a preview from nothing no key exists yet, so what certificate files hold is unknown there, and is
-judged where it is known: by every later preview, and by the update itself.
+Owns who must ask for one, who must show which, what passes then, and what is signed for how long. What a
+reader would get wrong: in a preview from nothing no key exists yet, so what certificate files hold is unknown
+there, and is judged where it is known: by every later preview, and by the update itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 from policies.declared import Declared
@@ -19,6 +20,7 @@ from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.targets import end, groups, mappings, passed_on
+from topology import nginx
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
 from topology.model import ASKS_FOR_CERTIFICATES, App
 
@@ -41,7 +43,7 @@ Asked = tuple[str, str, Mapping[str, Any]]
 def backend_asks_for_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
     """They know no users: whoever reaches one could read it, and write logs."""
     service = topology.containers_by_name.get(view.inputs.name)
-    if service is None or service.app not in ASKS_FOR_CERTIFICATES:
+    if service is None or service.app not in ASKS_FOR_CERTIFICATES - {App.LOKI_GATEWAY}:
         return
     own = {**Held(service.name, service.name).server, "client_auth_type": "RequireAndVerifyClientCert"}
     found = list(_listening(view.inputs, service.app))
@@ -58,6 +60,35 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
     for word in view.inputs.command if service.app is App.PROMETHEUS else ():
         if "enable-" in word:
             yield f"{word} lets whoever may query do more than that"
+
+
+@policy(
+    Container,
+    obligation="Prometheus UI and Loki's gateway must pass what each client may ask for, and nothing else.",
+    remedy="Upload nginx.conf as topology/nginx.py writes it, and no other file, and run nginx with it.",
+    severity=Severity.CRITICAL,
+)
+def proxies_pass_what_is_listed(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Behind them whoever reads could write, administer and delete: the proxy alone tells them apart."""
+    service = topology.containers_by_name.get(view.inputs.name)
+    conf = nginx.CONF.get(service.app) if service and service.app else None
+    if service is None or conf is None:
+        return
+    if (given := (*view.inputs.entrypoints, *view.inputs.command)) != nginx.COMMAND:
+        yield f"is run by {' '.join(given) or 'nothing'}, not by {' '.join(nginx.COMMAND)}"
+    files = {upload.file: upload.text for upload in view.inputs.uploads}
+    for file in sorted(file for file in files if file != nginx.FILE and not file.startswith(f"{FOLDER}/")):
+        yield f"holds {file}, which may say what passes as well"
+    said = files.get(nginx.FILE) or ""
+    lines = zip_longest(said.split("\n") if said else (), conf(topology, service).split("\n"))
+    for number, (line, wanted) in enumerate(lines, 1):
+        if line != wanted:
+            yield f"{nginx.FILE}: line {number} is {_quoted(line)}, not {_quoted(wanted)}"
+            return
+
+
+def _quoted(line: str | None) -> str:
+    return "left out" if line is None else f"`{line.strip()}`"
 
 
 def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[str, Any]]]:

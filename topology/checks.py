@@ -21,7 +21,9 @@ from topology.fault import Fault, nearest, shown
 from topology.model import (
     ASKS_FOR_CERTIFICATES,
     INTERNET,
+    READS_LOGS,
     SSH,
+    WRITES_LOGS,
     App,
     Assertion,
     Certificate,
@@ -64,6 +66,11 @@ _GROUP: Final = range(2, 19)
 _BRIDGE: Final = 12
 """Characters of a Docker network's name that fit behind `br-` in the name of its bridge interface."""
 _VLAN_ROLES: Final = (Role.TENANT, Role.ISOLATED)
+_UPSTREAM: Final = {
+    App.PROMETHEUS_UI: App.PROMETHEUS,
+    App.LOKI_GATEWAY: App.LOKI,
+    **dict.fromkeys(WRITES_LOGS, App.LOKI_GATEWAY),
+}
 _WATCHERS: Final = (App.BLACKBOX_EXPORTER, App.PROMETHEUS)
 
 Reason = tuple[str, str]
@@ -618,6 +625,28 @@ def _from_management(site: Site, flow: Flow) -> Reason | None:
     return "can never work: management reaches containers through the ingress alone", "remove it"
 
 
+def _logs(site: Site, flow: Flow) -> Reason | None:
+    """Loki lets whoever gets in read, write and delete: its gateway alone does, and lets each do his part."""
+    match _ends(site, flow):
+        case Container() as source, Container(app=App.LOKI) if source.app not in (
+            App.LOKI_GATEWAY,
+            App.TRAEFIK,
+        ):
+            gateway = next((c.name for c in site.containers if c.app is App.LOKI_GATEWAY), None)
+            return (
+                "leads past the gateway, and Loki lets whoever gets there read, write and delete",
+                f"name {gateway} as its destination"
+                if gateway
+                else "let a service of app loki-gateway pass it on",
+            )
+        case Container() as source, Container(app=App.LOKI_GATEWAY) if source.app not in (
+            READS_LOGS | WRITES_LOGS | {App.TRAEFIK}
+        ):
+            known = ", ".join(sorted(READS_LOGS | WRITES_LOGS))
+            return "opens nothing: the gateway knows readers and writers of logs by their app", f"use {known}"
+    return None
+
+
 def _between_containers(site: Site, flow: Flow) -> Reason | None:
     match _ends(site, flow):
         case Container() as source, Container() as end:
@@ -671,11 +700,28 @@ _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _to_host,
     _egress,
     _from_management,
+    _logs,
     _between_containers,
     _onto_vlan,
     _off_vlan,
     _between_guests,
 )
+
+
+def _upstreams(site: Site) -> Iterator[Fault]:
+    """Software that passes on what it gets is told by a flow of its own where to."""
+    if site.unreadable_in("flows") or site.unreadable_in("services"):
+        return
+    for service in site.containers:
+        wanted = _UPSTREAM.get(service.app) if service.app else None
+        own = [flow for flow in site.flows.values() if flow.source == service.name]
+        ends = [site.services.get(flow.destination) for flow in own]
+        if wanted and [getattr(end, "app", None) for end in ends] != [wanted]:
+            yield Fault(
+                f"services.{service.name}",
+                f"{service.app} passes on what it gets to one {wanted}, and has {len(own)} flows",
+                f"let its one flow lead to the service of app {wanted}",
+            )
 
 
 def _routes(site: Site) -> Iterator[Fault]:
@@ -862,6 +908,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _admin_pages,
     _ingress,
     _flows,
+    _upstreams,
     _routes,
     _certificates,
     _plain,

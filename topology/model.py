@@ -151,6 +151,7 @@ class App(StrEnum):
     BLACKBOX_EXPORTER = "blackbox-exporter"
     CADVISOR = "cadvisor"
     LOKI = "loki"
+    LOKI_GATEWAY = "loki-gateway"
     PROMTAIL = "promtail"
     ALLOY = "alloy"
 
@@ -168,8 +169,15 @@ NO_LOGIN = frozenset({App.PROMETHEUS_UI})
 """Software that knows no users; the ingress asks for a name and a password in its place."""
 
 
-ASKS_FOR_CERTIFICATES = frozenset({App.PROMETHEUS, App.LOKI, App.NODE_EXPORTER, App.BLACKBOX_EXPORTER})
+ASKS_FOR_CERTIFICATES = frozenset(
+    {App.PROMETHEUS, App.LOKI, App.LOKI_GATEWAY, App.NODE_EXPORTER, App.BLACKBOX_EXPORTER}
+)
 """Software that can refuse whoever shows it no certificate, and is told to."""
+
+
+READS_LOGS = frozenset({App.GRAFANA})
+WRITES_LOGS = frozenset({App.PROMTAIL, App.ALLOY})
+"""What the gateway before Loki lets a client do follows from the client's app."""
 
 
 class Value(BaseModel):

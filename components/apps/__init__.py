@@ -6,7 +6,7 @@ from components.apps.alloy import alloy
 from components.apps.blackbox_exporter import blackbox_exporter
 from components.apps.exporters import cadvisor, node_exporter
 from components.apps.grafana import grafana
-from components.apps.logs import loki, promtail
+from components.apps.logs import loki, loki_gateway, promtail
 from components.apps.prometheus import prometheus, prometheus_ui
 from components.apps.traefik import traefik
 from components.runtime import Runtime
@@ -21,6 +21,7 @@ RUNTIMES: Mapping[App, Callable[[Topology, Container], Runtime]] = {
     App.BLACKBOX_EXPORTER: blackbox_exporter,
     App.CADVISOR: cadvisor,
     App.LOKI: loki,
+    App.LOKI_GATEWAY: loki_gateway,
     App.PROMTAIL: promtail,
     App.ALLOY: alloy,
 }

@@ -1,4 +1,4 @@
-"""Grafana with one data source for each flow that it has to Prometheus or Loki, and one dashboard.
+"""Grafana with one data source for each flow that it has to Prometheus or Loki's gateway, and one dashboard.
 
 What a reader would get wrong: its administrator's password is the secret `grafana:adminPassword` of the
 stack, handed over as a file; without it there is no Grafana, since its default is known to everybody.
@@ -16,7 +16,7 @@ from topology.model import App, Container, Topology
 _PASSWORD = "/etc/grafana/admin-password"  # noqa: S105  # where the password is, not what it is
 _DASHBOARDS = "/etc/grafana/dashboards"
 _ISOLATION = Path(__file__).with_name("isolation.json")
-_KINDS = {App.PROMETHEUS: "prometheus", App.LOKI: "loki"}
+_KINDS = {App.PROMETHEUS: "prometheus", App.LOKI_GATEWAY: "loki"}
 
 
 _PROVIDER = {
@@ -32,8 +32,8 @@ def grafana(topology: Topology, service: Container) -> Runtime:
     """Data sources and the dashboard are provisioned and read-only; nothing phones home; nobody signs up."""
     sources = [
         {
-            "name": target.name,
-            "uid": target.name,
+            "name": (name := _keeper(topology, target)),
+            "uid": name,
             "type": _KINDS[target.app],
             "access": "proxy",
             "url": f"https://{topology.address(target)}:{flow.port.number}",
@@ -67,6 +67,12 @@ def grafana(topology: Topology, service: Container) -> Runtime:
         user="472:0",
         health=http_health(service.ports[0].number, "/api/health"),
     )
+
+
+def _keeper(topology: Topology, target: Container) -> str:
+    """What keeps the data, be it asked through a gateway or not: dashboards name it."""
+    through = target.app is App.LOKI_GATEWAY
+    return topology.flows_from(target.name)[0].destination if through else target.name
 
 
 def _shown(topology: Topology, held: Held) -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""Loki, which keeps the logs, and Promtail, which reads the containers' log files and sends them."""
+"""Loki, which keeps the logs, the gateway before it, and Promtail, which sends the containers' log files."""
 
 from components.apps.text import as_yaml
-from components.runtime import Runtime, bash_health
+from components.runtime import Runtime, bash_health, tcp_health
+from topology import nginx
 from topology.certificates import Held
 from topology.model import Container, Topology
 
@@ -65,6 +66,15 @@ def loki(_topology: Topology, service: Container) -> Runtime:
         data={"/loki": "data"},
         user="10001:10001",
         health=("loki", "-health", f"-health.url=http://127.0.0.1:{_LOOPBACK}/ready"),
+    )
+
+
+def loki_gateway(topology: Topology, service: Container) -> Runtime:
+    """Nginx, which knows clients by the names in their certificates and lets each do what its app is for."""
+    return Runtime(
+        command=nginx.COMMAND,
+        files={nginx.FILE: nginx.loki_gateway(topology, service)},
+        health=tcp_health(service.ports[0].number),
     )
 
 

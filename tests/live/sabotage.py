@@ -113,7 +113,7 @@ def prometheus_joins_edge(site: Site) -> None:
     site.docker("network", "connect", "edge", "prometheus")
 
 
-@sabotage("containers", "✗ promtail -> loki:3100/tcp", "promtail runs, but on none of its networks")
+@sabotage("containers", "✗ promtail -> loki-gateway:3100/tcp", "promtail runs, but on none of its networks")
 def promtail_leaves_backend(site: Site) -> None:
     site.docker("network", "disconnect", "backend", "promtail")
 

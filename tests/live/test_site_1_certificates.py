@@ -34,10 +34,23 @@ NEAR = [
 ]
 """Who is on a network with whom, and so reaches every port of it."""
 CLIENTS = [each for each in held(TOPOLOGY) if each.holder != each.service]
-PATHS = {"prometheus": "/api/v1/query?query=1", "loki": "/loki/api/v1/labels"}
+LABELS, PUSH = "/loki/api/v1/labels", "/loki/api/v1/push"
+PATHS = {"prometheus": "/api/v1/query?query=1", "loki": LABELS, "loki-gateway": LABELS}
+_TAIL = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "MTIzNDU2Nzg5MDEyMzQ1Ng==",
+}
+_PUSHED: dict[str, Any] = {
+    "method": "POST",
+    "path": PUSH,
+    "headers": {"Content-Type": "application/json"},
+    "body": json.dumps({"streams": [{"stream": {"job": "asked"}, "values": [[f"{time.time_ns()}", "x"]]}]}),
+}
 _ASK = """
-import http.client, ssl, sys
-address, port, name, method, path, authorities, *pair = sys.argv[1:]
+import http.client, json, ssl, sys
+address, port, name, method, path, body, headers, authorities, *pair = sys.argv[1:]
 context = ssl.create_default_context(cafile=authorities)
 if pair:
     context.load_cert_chain(*pair)
@@ -47,7 +60,7 @@ class Connection(http.client.HTTPSConnection):
         self.sock = context.wrap_socket(self.sock, server_hostname=name)
 try:
     asking = Connection(address, int(port), timeout=10)
-    asking.request(method, path)
+    asking.request(method, path, body or None, json.loads(headers))
     print(asking.getresponse().status)
 except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
     print("refused", error)
@@ -63,7 +76,7 @@ def files(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, **how: str) -> str:
+def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, **how: Any) -> str:
     """What a shell in a container is answered by a service: a status, or how it is refused."""
     inspected = json.loads(site.docker("inspect", source, service))
     networks = [set(each["NetworkSettings"]["Networks"]) for each in inspected]
@@ -76,6 +89,8 @@ def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, *
         service,
         how.get("method", "GET"),
         how.get("path", PATHS.get(service, "/metrics")),
+        how.get("body", ""),
+        json.dumps(how.get("headers", {})),
     )
     inside = ("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-I", "-c", _ASK)
     done = command(*inside, *where, str(authorities), *map(str, pair))
@@ -104,7 +119,52 @@ def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> N
     """With the certificate of its flow each declared source is answered: the refusals are not silence."""
     ours = paths(files, each)
     pair = (ours["certificate"], ours["key"])
-    assert ask(site, each.holder, each.service, *pair, authorities=ours["authorities"]) == "200"
+    how, status = (_PUSHED, "204") if each.holder == "promtail" else ({}, "200")
+    assert ask(site, each.holder, each.service, *pair, authorities=ours["authorities"], **how) == status
+
+
+@pytest.mark.parametrize(
+    ("client", "status", "asked"),
+    [
+        ("grafana", "403", ("POST", PUSH)),
+        ("grafana", "403", ("POST", "/ingester/shutdown")),
+        ("grafana", "403", ("POST", "/flush")),
+        ("grafana", "403", ("POST", "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0")),
+        ("grafana", "403", ("GET", "/loki/api/v1/delete")),
+        ("grafana", "403", ("GET", "/config")),
+        ("grafana", "403", ("GET", "/metrics")),
+        ("grafana", "403", ("DELETE", LABELS)),
+        ("grafana", "403", ("POST", "/loki/api/v1/labels/../push")),
+        ("grafana", "403", ("POST", "/loki/api/v1/push%2F..%2Flabels")),
+        ("grafana", "403", ("GET", "/loki/api/v1//labels")),
+        ("grafana", "200", ("POST", "/loki/api/v1/query_range?query={job=~%22.%2B%22}")),
+        ("grafana", "200", ("GET", "/loki/api/v1/label/container/values")),
+        ("grafana", "101", ("GET", "/loki/api/v1/tail?query={job=~%22.%2B%22}")),
+        ("promtail", "403", ("GET", LABELS)),
+        ("promtail", "403", ("GET", "/loki/api/v1/query_range?query={job=~%22.%2B%22}")),
+        ("promtail", "403", ("GET", "/loki/api/v1/tail?query={job=~%22.%2B%22}")),
+        ("promtail", "403", ("POST", "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0")),
+        ("promtail", "403", ("POST", "/ingester/shutdown")),
+        ("promtail", "403", ("GET", PUSH)),
+    ],
+)
+def test_the_gateway_knows_readers_from_writers(
+    site: Site, files: Path, client: str, status: str, asked: tuple[str, str]
+) -> None:
+    """With Grafana's certificate logs are read, with Promtail's sent, as above, and nothing else is done."""
+    ours = paths(files, Held(client, "loki-gateway"))
+    how: dict[str, Any] = dict(zip(("method", "path"), asked, strict=True))
+    how["headers"] = _TAIL if "/tail" in asked[1] else {}
+    pair = (ours["certificate"], ours["key"])
+    assert ask(site, client, "loki-gateway", *pair, authorities=ours["authorities"], **how) == status
+
+
+@pytest.mark.parametrize("client", ["grafana", "promtail"])
+def test_nobody_gets_past_the_gateway(site: Site, files: Path, client: str) -> None:
+    """A shell beside Loki that has stolen what the gateway's clients show is refused by Loki itself."""
+    stolen, own = paths(files, Held(client, "loki-gateway")), paths(files, Held("loki", "loki"))
+    pair = (stolen["certificate"], stolen["key"])
+    assert ask(site, "promtail", "loki", *pair, authorities=own["authorities"]).startswith("refused")
 
 
 def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Path) -> None:
@@ -119,7 +179,8 @@ def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Pat
                     site, source, service, *pair, authorities=own["authorities"]
                 )
     assert {where: answer for where, answer in answers.items() if not answer.startswith("refused")} == {}
-    assert ("promtail", "loki", "prometheus") in answers
+    assert ("promtail", "loki-gateway", "prometheus") in answers
+    assert ("promtail", "loki-gateway", "loki") in answers
 
 
 @pytest.mark.parametrize(
@@ -143,10 +204,10 @@ def test_grafana_does_not_administer(site: Site, files: Path, method: str, path:
 
 def test_another_name_is_refused_by_the_client(site: Site, files: Path) -> None:
     """A service that answers with another's certificate is not believed."""
-    ours = paths(files, Held("grafana", "loki"))
+    ours = paths(files, Held("grafana", "loki-gateway"))
     pair = (ours["certificate"], ours["key"])
     wrong = paths(files, Held("grafana", "prometheus"))["authorities"]
-    assert "certificate verify failed" in ask(site, "grafana", "loki", *pair, authorities=wrong)
+    assert "certificate verify failed" in ask(site, "grafana", "loki-gateway", *pair, authorities=wrong)
 
 
 def samples(site: Site, job: str, minutes: int) -> list[tuple[float, str]]:

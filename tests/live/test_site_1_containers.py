@@ -18,13 +18,14 @@ CONTAINERS = [
     "grafana",
     "prometheus-ui",
     "prometheus",
+    "loki-gateway",
     "loki",
     "node-exporter",
     "cadvisor",
     "promtail",
 ]
 READ_ONLY = {"cadvisor"}
-LEAF = Held("grafana", "loki").key
+LEAF = Held("grafana", "loki-gateway").key
 SHELLS = [name for name in CONTAINERS if name not in {"loki", "promtail"}]
 """Loki's image has no shell; Promtail is root, since the engine's log files are root's."""
 

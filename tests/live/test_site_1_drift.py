@@ -84,7 +84,7 @@ FOUND: dict[Callable[[Site], None], tuple[str, str]] = {
     rules_change_places: ("datacenter (Rules) rules[0].dport  8006  8006  22", "changes it back"),
     a_container_is_started: ("container newcomer  -  -  on backend", "leaves it"),
     a_container_is_joined: (
-        "loki (Container) on networks  backend, query  backend, query  backend, frontend, query",
+        "loki (Container) on networks  backend  backend  backend, frontend",
         "replaces it",
     ),
     a_container_is_removed: ("node-exporter (Container)  there  there  -", "creates it"),

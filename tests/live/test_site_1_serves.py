@@ -87,7 +87,7 @@ def test_cadvisor_shows_containers_by_name(site: Site) -> None:
         return set(running) - {one["metric"]["name"] for one in series}
 
     running = site.docker("ps", "--format", "{{.Names}}").split()
-    assert len(running) == 9
+    assert len(running) == 10
     eventually("a series for each container", lambda: not unseen())
 
 
@@ -129,7 +129,7 @@ def test_prometheus_ui_refuses_all_but_reading(site: Site, method: str, path: st
 
 
 def test_a_log_line_is_found_by_grafanas_way(site: Site) -> None:
-    """A line that Traefik writes is read by Promtail, kept by Loki, found through Grafana's data source."""
+    """A line that Traefik writes is sent by Promtail and found by Grafana, both through Loki's gateway."""
     mark = uuid.uuid4().hex
     site.get("nobody", f"/{mark}")
     path = "/api/datasources/proxy/uid/loki/loki/api/v1/query_range?query=" + quote(
@@ -149,14 +149,14 @@ def test_grafana_has_its_data_sources(site: Site) -> None:
     sources = site.get("grafana", "/api/datasources", user="admin").json()
     assert {source["uid"]: source["url"] for source in sources} == {
         "prometheus": "https://prometheus:9090",
-        "loki": "https://loki:3100",
+        "loki": "https://loki-gateway:3100",
     }
 
 
 def test_containers_hold_no_key_to_the_host(site: Site) -> None:
     """The engine itself says: no socket, no host namespace, no privilege, and networks as declared."""
     containers = json.loads(site.docker("inspect", *site.docker("ps", "--quiet").split()))
-    assert len(containers) == 9
+    assert len(containers) == 10
     for container in containers:
         host = container["HostConfig"]
         assert not [m["Source"] for m in container["Mounts"] if m["Source"] in {"/", "/run", "/var/run"}]

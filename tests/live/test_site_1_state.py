@@ -45,7 +45,10 @@ def opens(namespace: str, address: str, port: int) -> bool:
 
 def test_a_changed_flow_opens_no_window(site: Site, stranger: list[str], tmp_path: Path) -> None:
     """While a guest's rules get one more and lose it again, a stranger on its VLAN never gets in."""
-    more = ("    - promtail -> loki", "    - stirling-pdf -> jellyfin:8096/tcp\n    - promtail -> loki")
+    more = (
+        "    - promtail -> loki-gateway",
+        "    - stirling-pdf -> jellyfin:8096/tcp\n    - promtail -> loki-gateway",
+    )
     with watched(stranger, "10.10.20.11", 8096) as changing:
         updated(site, tmp_path, more)
     eventually("the flow", lambda: opens("vm-202", "10.10.20.11", 8096))

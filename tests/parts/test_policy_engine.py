@@ -129,8 +129,8 @@ def test_the_dev_stack_previews_without_a_finding(engine: Engine) -> None:
     ("old", "new", "path"),
     [
         (
-            "    - promtail -> loki:3100/tcp\n",
-            "    - promtail -> loki:3100/tcp\n    - traefik -> loki:3100/tcp\n",
+            "    - loki-gateway -> loki:3100/tcp\n",
+            "    - loki-gateway -> loki:3100/tcp\n    - traefik -> loki:3100/tcp\n",
             "flows",
         ),
         ("    - promtail -> loki", "    - internet -> cadvisor:8080/tcp\n    - promtail -> loki", "flows"),

@@ -19,7 +19,7 @@ import yaml
 
 from policies.graph.view import View, view
 from policies.resources import UNKNOWN, Resource
-from tests.policies.rejected import MIDDLEWARES, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
+from tests.policies.rejected import MIDDLEWARES, NGINX, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
 from tests.policies.sound import KINDS, Stack, sound
 
 SEED = 20261123
@@ -123,7 +123,7 @@ def mutations() -> list[Mutation]:
         if resource.type == made
         for mutation in _of_resource(kind, resource, stack)
     ]
-    found += [*_of_ingress(), *_of_certificates()]
+    found += [*_of_ingress(), *_of_certificates(), *_of_proxies()]
     random.Random(SEED).shuffle(found)  # noqa: S311  # an order, not a secret
     return found
 
@@ -311,6 +311,27 @@ def _of_certificates() -> Iterator[Mutation]:
                 for operator, change in _file_changes(path, value):
                     if (operator, name) != ("add", "grafana"):  # which passes over what it does not know
                         yield _file_mutation(operator, file, path, change, (name,), resource=name)
+
+
+def _of_proxies() -> Iterator[Mutation]:
+    """Changes of any line of the two nginx.conf: what passes, by whom, and what is checked."""
+    for name in ("prometheus-ui", "loki-gateway"):
+        lines = upload(sound(), name, NGINX)["content"].split("\n")
+        for number, line in enumerate(lines):
+            other = line.replace("reader", "writer") if "reader" in line else line.replace(" on;", " off;")
+            for operator, changed in (("remove", []), ("change", [other]), ("add", [line, "access_log on;"])):
+                if changed != [line]:
+                    yield _line_mutation(operator, name, number, changed)
+
+
+def _line_mutation(operator: str, name: str, number: int, changed: list[str]) -> Mutation:
+    def apply(stack: Stack) -> None:
+        given = upload(stack, name, NGINX)
+        lines = given["content"].split("\n")
+        given["content"] = "\n".join([*lines[:number], *changed, *lines[number + 1 :]])
+
+    text = f"{NGINX}: line {number + 1}"
+    return Mutation(operator=operator, kind="container", resource=name, path=text, names=(name,), apply=apply)
 
 
 def _settings(path: Path, value: Any) -> tuple[str, ...]:

@@ -485,9 +485,9 @@ def names_taken_from_others(stack: Stack) -> None:
     )
 
 
-@rejected("names-are-the-engines", "loki: has addresses or options on query that nobody declared")
+@rejected("names-are-the-engines", "loki-gateway: has addresses or options on query that nobody declared")
 def an_address_of_another_family(stack: Stack) -> None:
-    stack.inputs("container", "loki")["networksAdvanced"][0]["ipv6Address"] = "fd00::5"
+    stack.inputs("container", "loki-gateway")["networksAdvanced"][0]["ipv6Address"] = "fd00::5"
 
 
 @rejected(
@@ -1587,11 +1587,11 @@ def a_port_where_nothing_listens(stack: Stack) -> None:
 
 @rejected(
     "no-routes-from-labels",
-    "loki: label traefik.enable makes a route that no file declares",
-    "loki: is on several networks, and no label says which of them Traefik is to use",
+    "loki-gateway: label traefik.enable makes a route that no file declares",
+    "loki-gateway: is on several networks, and no label says which of them Traefik is to use",
 )
 def an_ambiguous_network_for_traefik(stack: Stack) -> None:
-    container(stack, "loki", labels=[{"label": "traefik.enable", "value": "true"}])
+    container(stack, "loki-gateway", labels=[{"label": "traefik.enable", "value": "true"}])
 
 
 # -------------------------------------------------------------------------------------------- targets
@@ -1731,12 +1731,14 @@ def a_loki_with_a_second_way_in(stack: Stack) -> None:
     f"prometheus: {SCRAPES}: scrape target node-exporter:9100 asks node-exporter without TLS",
     f"prometheus: {SCRAPES}: scrape target node-exporter:9100 asks node-exporter with insecure_skip_verify "
     "not left out",
-    "promtail: /etc/promtail/config.yml: client asks loki with ca_file not "
-    "/etc/certificates/loki/authorities.pem",
+    "promtail: /etc/promtail/config.yml: client asks loki-gateway with ca_file not "
+    "/etc/certificates/loki-gateway/authorities.pem",
     f"grafana: {SOURCES}: data source asks prometheus with tlsSkipVerify not left out",
-    f"grafana: {SOURCES}: data source asks loki with cert_file not /etc/certificates/loki/certificate.pem",
-    f"grafana: {SOURCES}: data source asks loki with key_file not /etc/certificates/loki/key.pem",
-    f"grafana: {SOURCES}: data source asks loki with server_name not loki",
+    f"grafana: {SOURCES}: data source asks loki-gateway with cert_file not "
+    "/etc/certificates/loki-gateway/certificate.pem",
+    f"grafana: {SOURCES}: data source asks loki-gateway with key_file not "
+    "/etc/certificates/loki-gateway/key.pem",
+    f"grafana: {SOURCES}: data source asks loki-gateway with server_name not loki-gateway",
 )
 def clients_that_check_nobody(stack: Stack) -> None:
     def scrape(content: Any) -> None:
@@ -1790,11 +1792,43 @@ def a_proxy_that_checks_nobody(stack: Stack) -> None:
 
 
 @rejected(
+    "proxies-pass-what-is-listed",
+    f'loki-gateway: {NGINX}: line 25 is `"CN=grafana" writer;`, not `"CN=grafana" reader;`',
+)
+def a_reader_who_writes(stack: Stack) -> None:
+    conf = upload(stack, "loki-gateway", NGINX)
+    conf["content"] = conf["content"].replace('"CN=grafana" reader;', '"CN=grafana" writer;')
+
+
+@rejected(
+    "proxies-pass-what-is-listed",
+    f"loki-gateway: {NGINX}: line 42 is `ssl_verify_client optional_no_ca;`, not `ssl_verify_client on;`",
+    "loki-gateway: holds /etc/nginx/conf.d/more.conf, which may say what passes as well",
+)
+def a_gateway_that_believes_anybody(stack: Stack) -> None:
+    conf = upload(stack, "loki-gateway", NGINX)
+    conf["content"] = conf["content"].replace("ssl_verify_client on", "ssl_verify_client optional_no_ca")
+    more = {"file": "/etc/nginx/conf.d/more.conf", "content": "server { listen 3101; }"}
+    stack.inputs("container", "loki-gateway")["uploads"].append(more)
+
+
+@rejected(
+    "proxies-pass-what-is-listed",
+    f"prometheus-ui: {NGINX}: line 1 is left out, not `worker_processes 1;`",
+    "prometheus-ui: is run by nginx -c /etc/other.conf, not by nginx -g daemon off;",
+)
+def a_proxy_with_a_file_of_its_own(stack: Stack) -> None:
+    uploads = stack.inputs("container", "prometheus-ui")["uploads"]
+    uploads[:] = [each for each in uploads if each["file"] != NGINX]
+    container(stack, "prometheus-ui", command=["nginx", "-c", "/etc/other.conf"])
+
+
+@rejected(
     "certificates-as-declared",
     "cadvisor: holds /etc/certificates/loki/key.pem, which no declared flow needs",
     "prometheus: holds /etc/certificates/node-exporter/other.pem, which no declared flow needs",
     "prometheus: lacks /etc/certificates/node-exporter/authorities.pem, which a declared flow needs",
-    "promtail: /etc/certificates/loki/key.pem is no secret",
+    "promtail: /etc/certificates/loki-gateway/key.pem is no secret",
 )
 def certificates_in_the_wrong_place(stack: Stack) -> None:
     key = {"file": "/etc/certificates/loki/key.pem", "content": UNKNOWN}
@@ -1807,17 +1841,17 @@ def certificates_in_the_wrong_place(stack: Stack) -> None:
 
 @rejected(
     "certificates-short-lived",
-    "loki.grafana.a: is valid for 87600 hours, not 30 days",
-    "loki.grafana.a: is renewed 0 hours before its end, not 10 days",
-    "loki.grafana.a: signs other certificates",
-    "loki.grafana.a: is good for digital_signature, client_auth, cert_signing",
+    "loki-gateway.grafana.a: is valid for 87600 hours, not 30 days",
+    "loki-gateway.grafana.a: is renewed 0 hours before its end, not 10 days",
+    "loki-gateway.grafana.a: signs other certificates",
+    "loki-gateway.grafana.a: is good for digital_signature, client_auth, cert_signing",
     "loki.a: is good for everything",
     "loki.a: is an authority that signs nothing",
     "loki.a: is valid for 8760 hours, not 1825 days",
     "prometheus.a: is a key of RSA that is not ECDSA on P256 or P384",
 )
 def certificates_for_ever(stack: Stack) -> None:
-    leaf = stack.inputs("certificate", "loki.grafana.a")
+    leaf = stack.inputs("certificate", "loki-gateway.grafana.a")
     leaf |= {"validityPeriodHours": 87600.0, "isCaCertificate": True, "earlyRenewalHours": 0.0}
     leaf["allowedUses"].append("cert_signing")
     changed = {"isCaCertificate": False, "validityPeriodHours": 8760.0, "allowedUses": []}
@@ -1825,10 +1859,10 @@ def certificates_for_ever(stack: Stack) -> None:
     stack.inputs("key", "prometheus.a").update(algorithm="RSA", rsaBits=1024.0)
 
 
-@rejected("secrets-not-shared", "grafana: uploads[6].content is a secret of loki.a")
+@rejected("secrets-not-shared", "loki-gateway: uploads[3].content is a secret of loki.a")
 def an_authority_whose_key_leaves_the_state(stack: Stack) -> None:
     key = stack.inputs("authority", "loki.a")["privateKeyPem"]
-    upload(stack, "grafana", "/etc/certificates/loki/key.pem")["content"] = key
+    upload(stack, "loki-gateway", "/etc/certificates/loki/key.pem")["content"] = key
 
 
 # -------------------------------------------------------------------------------------------- secrets
@@ -1960,6 +1994,8 @@ def loki_with_a_router_and_no_authentication(stack: Stack) -> None:
     "roles-hold",
     "traefik -> loki:*: expected DENIED, got ALLOWED via backend -> loki",
     "traefik -> loki:3100/tcp: expected DENIED, got ALLOWED via backend -> loki",
+    "traefik -> loki-gateway:*: expected DENIED, got ALLOWED via backend -> loki-gateway",
+    "traefik -> loki-gateway:3100/tcp: expected DENIED, got ALLOWED via backend -> loki-gateway",
     "traefik -> prometheus:*: expected DENIED, got ALLOWED via backend -> prometheus",
     "traefik -> prometheus:9090/tcp: expected DENIED, got ALLOWED via backend -> prometheus",
     "traefik -> node-exporter:*: expected DENIED, got ALLOWED via backend -> node-exporter",
@@ -1977,11 +2013,11 @@ def the_ingress_on_the_backend_even_if_declared(stack: Stack) -> None:
 
 @rejected(
     "unreachable-flows",
-    "grafana -> loki:3100/tcp: expected ALLOWED, got DENIED: "
-    "no way: grafana is on frontend, query; loki is on backend",
+    "grafana -> loki-gateway:3100/tcp: expected ALLOWED, got DENIED: "
+    "no way: grafana is on frontend, query; loki-gateway is on backend",
 )
 def a_declared_flow_that_cannot_work(stack: Stack) -> None:
-    legs = stack.inputs("container", "loki")["networksAdvanced"]
+    legs = stack.inputs("container", "loki-gateway")["networksAdvanced"]
     legs[:] = [each for each in legs if each["name"] != "query"]
 
 

@@ -171,7 +171,8 @@ def test_who_joins_which_network(dev: Recorder) -> None:
         "grafana": ["frontend", "query"],
         "prometheus-ui": ["frontend", "query"],
         "prometheus": ["query", "backend", "probe"],
-        "loki": ["query", "backend"],
+        "loki-gateway": ["query", "backend"],
+        "loki": ["backend"],
         "node-exporter": ["backend"],
         "cadvisor": ["backend"],
         "blackbox-exporter": ["probe"],
@@ -268,11 +269,12 @@ def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.Monke
 
 
 HELD = {
-    "grafana": {"loki", "prometheus"},
+    "grafana": {"loki-gateway", "prometheus"},
     "prometheus-ui": {"prometheus"},
     "prometheus": {"prometheus", "node-exporter", "blackbox-exporter"},
     "loki": {"loki"},
-    "promtail": {"loki"},
+    "loki-gateway": {"loki-gateway", "loki"},
+    "promtail": {"loki-gateway"},
     "node-exporter": {"node-exporter"},
     "blackbox-exporter": {"blackbox-exporter"},
 }
@@ -342,7 +344,7 @@ def test_all_generations_are_trusted_and_one_signs(tmp_path: Path, monkeypatch: 
     generations = {"authorities": ["old", "new"], "signer": "new"}
     made = changed(tmp_path, monkeypatch, certificates=generations)
     files = {given["file"]: given["content"] for given in made.of(":Container")["promtail"]["uploads"]}
-    assert "\nloki.old\n" in files["/etc/certificates/loki/authorities.pem"]
-    assert "\nloki.new\n" in files["/etc/certificates/loki/authorities.pem"]
-    assert "\nloki.promtail.new\n" in files["/etc/certificates/loki/key.pem"]
+    assert "\nloki-gateway.old\n" in files["/etc/certificates/loki-gateway/authorities.pem"]
+    assert "\nloki-gateway.new\n" in files["/etc/certificates/loki-gateway/authorities.pem"]
+    assert "\nloki-gateway.promtail.new\n" in files["/etc/certificates/loki-gateway/key.pem"]
     assert {name.rpartition(".")[2] for name in made.of(":LocallySignedCert")} == {"new"}

@@ -40,12 +40,13 @@ traefik -> jellyfin:8096/tcp
 traefik -> stirling-pdf:8080/tcp
 traefik -> vaultwarden:80/tcp
 grafana -> prometheus:9090/tcp
-grafana -> loki:3100/tcp
+grafana -> loki-gateway:3100/tcp
 prometheus-ui -> prometheus:9090/tcp
 prometheus -> node-exporter:9100/tcp
 prometheus -> cadvisor:8080/tcp
 prometheus -> blackbox-exporter:9115/tcp
-promtail -> loki:3100/tcp
+promtail -> loki-gateway:3100/tcp
+loki-gateway -> loki:3100/tcp
 management -> proxmox-srv:8006/tcp
 management -> proxmox-srv:22/tcp
 """.splitlines()
@@ -128,7 +129,8 @@ class TestDevStack:
             "grafana": ("frontend", "query"),
             "prometheus-ui": ("frontend", "query"),
             "prometheus": ("query", "backend", "probe"),
-            "loki": ("query", "backend"),
+            "loki-gateway": ("query", "backend"),
+            "loki": ("backend",),
             "node-exporter": ("backend",),
             "cadvisor": ("backend",),
             "blackbox-exporter": ("probe",),
@@ -305,7 +307,7 @@ class TestBad:
             "zones.vault.vlan: 30 duplicates zones.wordpress.vlan; give each zone its own tag.",
             "services.site-2.vm: 102 duplicates services.site-1.vm; give each VM its own id.",
             'services.loki.image: "grafana/loki" names no version; pin one, or a digest.',
-            "flows[18]: the destination nosuch is declared nowhere; name a service, a host or internet.",
+            "flows[19]: the destination nosuch is declared nowhere; name a service, a host or internet.",
         ]
 
     def test_no_secret_in_a_message(self) -> None:

@@ -110,7 +110,7 @@ def test_who_is_on_a_network_of_the_site(site: Topology) -> None:
 def test_a_container_on_other_networks_is_told_with_both(site: Topology) -> None:
     """Its own networks, and those it is on; one that is gone is the plan's to tell."""
     there = [container("loki", "query", "frontend"), container("grafana", "frontend", "query")]
-    assert [*host.astray(site, there)] == [("loki", ["backend", "query"], ["frontend", "query"])]
+    assert [*host.astray(site, there)] == [("loki", ["backend"], ["frontend", "query"])]
 
 
 class Node:

@@ -81,11 +81,11 @@ def test_name_prefix(site: Topology) -> None:
 
 def test_flows_by_end(site: Topology) -> None:
     """Flows are found by either end, hosts and management included."""
-    assert [str(f) for f in site.flows_to("loki")] == [
-        "grafana -> loki:3100/tcp",
-        "promtail -> loki:3100/tcp",
+    assert [str(f) for f in site.flows_to("loki-gateway")] == [
+        "grafana -> loki-gateway:3100/tcp",
+        "promtail -> loki-gateway:3100/tcp",
     ]
-    assert [str(f) for f in site.flows_from("promtail")] == ["promtail -> loki:3100/tcp"]
+    assert [str(f) for f in site.flows_from("promtail")] == ["promtail -> loki-gateway:3100/tcp"]
     assert [f.port.number for f in site.flows_from("management")] == [8006, 22]
     assert [zone.name for zone in site.management] == ["management"]
 

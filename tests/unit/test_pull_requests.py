@@ -178,7 +178,7 @@ def publish_cadvisor(tree: Path) -> None:
     [
         (
             route_loki,
-            "| `internet -> loki:3100/tcp` | `traefik -> frontend -> loki` | **refused** | backend, query |",
+            "| `internet -> loki:3100/tcp` | `traefik -> frontend -> loki` | **refused** | backend |",
             {"roles-hold", "routes-declared", "containers-on-their-zones"},
         ),
         (

@@ -74,7 +74,7 @@ def test_rows_stand_by_zone() -> None:
     assert [group for group, _ in groupby(found.values())] == ["outside", *zones, "hosts", "undeclared"]
     assert (list(found)[:2], found["loki"], found[MARKUP]) == (
         ["internet", "management"],
-        "query",
+        "backend",
         "undeclared",
     )
 

@@ -30,7 +30,7 @@ def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("loki", "backend, query"),
+        ("loki-gateway", "backend, query"),
         ("cadvisor", "backend"),
         ("vaultwarden", "isolated"),
         ("proxmox-srv", "management host"),
@@ -83,7 +83,7 @@ def test_every_rule_is_described_for_code_scanning() -> None:
 @pytest.mark.parametrize(
     ("subject", "line"),
     [
-        ("grafana -> loki:3100/tcp", "    - grafana -> loki:3100/tcp"),
+        ("grafana -> loki-gateway:3100/tcp", "    - grafana -> loki-gateway:3100/tcp"),
         ("internet -> loki:3100/tcp", "    loki:"),
         ("traefik -> docker-srv:*", "    docker-srv:"),
         ("vaultwarden", "    vaultwarden: {zone: vault"),

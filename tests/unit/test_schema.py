@@ -64,7 +64,7 @@ def test_every_stack_file_fits(file: Path) -> None:
         {"name-prefix": "lab-", "protect": True},
         {"protect": "false"},
         {"services.grafana.host": "g.example", "services.jellyfin.memory": 4096},
-        {"services.grafana.app": None, "services.loki.image": "grafana/loki:3.6.3"},
+        {"services.cadvisor.app": None, "services.loki.image": "grafana/loki:3.6.3"},
         {"services.jellyfin.ports[+]": "53/udp", "hosts.proxmox-srv.ports": [8006, "22", "9/udp"]},
         {"hosts.docker-srv.ssh": {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA", "user": "me"}},
         {"zones.management.vlan": None},

@@ -198,8 +198,9 @@ def test_only_neighbours_go_unjudged(world: World, site: Topology) -> None:
 
 
 def test_a_declared_flow_counts_at_the_shared_network(world: World) -> None:
-    """Grafana must reach Loki on query; Loki's other address proves nothing either way."""
-    found = {c.address.network: c.expected for c in world.questions if str(c) == "grafana -> loki:3100/tcp"}
+    """Grafana must reach the gateway on query; its other address proves nothing either way."""
+    flow = "grafana -> loki-gateway:3100/tcp"
+    found = {c.address.network: c.expected for c in world.questions if str(c) == flow}
     assert found == {"query": Expected.ALLOWED, "backend": Expected.EITHER}
 
 
@@ -346,7 +347,7 @@ def test_a_port_published_by_hand_is_named(world: World) -> None:
 @pytest.mark.parametrize(
     ("said", "cause"),
     [
-        ("refused", "nothing listens on loki's port"),
+        ("refused", "nothing listens on loki-gateway's port"),
         ("silent", "dropped on the way"),
         ("unreachable", "no way there"),
         ("Too many open files", "the question itself failed"),
@@ -354,7 +355,7 @@ def test_a_port_published_by_hand_is_named(world: World) -> None:
 )
 def test_a_closed_flow_disagrees(world: World, said: str, cause: str) -> None:
     """A declared flow that does not open disagrees, with what came back instead."""
-    world.change = answer("promtail", at(world, "loki", "backend"), said, 3100)
+    world.change = answer("promtail", at(world, "loki-gateway", "backend"), said, 3100)
     (line,) = lines(world, Verdict.DISAGREES)
     assert f"expected ALLOWED, got DENIED ({said}) (likely cause: {cause}" in line
 
@@ -532,7 +533,7 @@ def test_nothing_asked_is_not_good() -> None:
 
 
 def opened(stack: Stack) -> None:
-    """Put Traefik on query, where Loki is."""
+    """Put Traefik on query, where the gateway is."""
     stack.inputs("container", "traefik")["networksAdvanced"].append({"name": "query"})
 
 
@@ -544,11 +545,11 @@ def closed(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("cell", "change", "live", "odd"),
     [
-        ("traefik -> loki:3100/tcp", None, OPEN, "the live network"),
+        ("traefik -> loki-gateway:3100/tcp", None, OPEN, "the live network"),
         ("traefik -> site-1:80/tcp", None, "silent", "the live network"),
-        ("traefik -> loki:3100/tcp", opened, None, "the proof"),
+        ("traefik -> loki-gateway:3100/tcp", opened, None, "the proof"),
         ("traefik -> site-1:80/tcp", closed, None, "the proof"),
-        ("traefik -> loki:3100/tcp", opened, OPEN, "the declaration"),
+        ("traefik -> loki-gateway:3100/tcp", opened, OPEN, "the declaration"),
         ("traefik -> site-1:80/tcp", closed, "silent", "the declaration"),
         ("internet -> docker-srv:443/tcp", None, "silent", "the live network"),
     ],
@@ -633,7 +634,7 @@ def test_survey_reads_what_runs(site: Topology) -> None:
         site,
         [
             container("traefik", {"edge": "172.30.0.2", "frontend": "172.30.1.2", "vlan10": "10.10.10.2"}),
-            container("loki", {"query": "172.30.2.3", "backend": "172.30.3.3", "frontend": "172.30.1.9"}),
+            container("loki", {"backend": "172.30.3.3", "frontend": "172.30.1.9"}),
             container("grafana", {}),
             container("rogue", {"backend": "172.30.3.99"}),
             container("elsewhere", {"bridge": "172.17.0.2"}),

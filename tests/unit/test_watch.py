@@ -51,7 +51,7 @@ def test_every_port_behind_the_ingress_must_not_answer(site: Topology) -> None:
         (c.name, f"172.30.4.1:{p.number}", "") for c in site.containers if c.app != "traefik" for p in c.ports
     }
     assert set(of(watch.probes(site), Kind.CLOSED)) == ports
-    assert len(ports) == 7
+    assert len(ports) == 8
     assert of(watch.probes(site), Kind.CONTROL) == [("traefik", "172.30.4.1:443", "")]
 
 

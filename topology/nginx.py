@@ -1,0 +1,145 @@
+"""nginx.conf of the two proxies that say what passes: Prometheus UI, and the gateway before Loki.
+
+Owns their whole text; `components` uploads it and `policies` compares what is uploaded with it. Everything
+that is not listed is refused, whatever a later version adds. What a reader would get wrong: the gateway
+judges a path as the client wrote it, not as nginx reads it, since what was written is what Loki gets.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from topology.certificates import Held
+from topology.model import READS_LOGS, App, Container, Topology
+
+COMMAND: Final = ("nginx", "-g", "daemon off;")
+FILE: Final = "/etc/nginx/nginx.conf"
+
+_QUERIES = (
+    "query|query_range|query_exemplars|format_query|parse_query|series|labels|label/[^/]+/values|metadata"
+    "|targets|targets/metadata|rules|alerts|alertmanagers"
+    "|status/(?:buildinfo|runtimeinfo|tsdb|walreplay|flags)"
+)
+_PAGES = "(?:classic/)?(?:graph|query|alerts|rules|targets|status|flags|tsdb-status|service-discovery)"
+_STATIC = r"(?:(?:classic/)?static|assets)/.*|favicon\.(?:ico|svg)|manifest\.json"
+
+_READ = (
+    r"query|query_range|labels|label/\w+/values|series|index/(?:stats|volume|volume_range|shards)|patterns"
+    r"|detected_(?:labels|fields|field/[\w.%-]+/values)|format_query|drilldown-limits|status/buildinfo|tail"
+)
+"""What Grafana's Loki data source asks below /loki/api/v1; none of it changes anything."""
+
+
+def prometheus_ui(topology: Topology, service: Container) -> str:
+    """Queries, pages and static files pass."""
+    passed = "proxy_pass $upstream;"
+    return _proxy(
+        topology,
+        service,
+        "",
+        f"""\
+    listen {service.ports[0].number};
+    location = /-/healthy {{ return 200 "ok\\n"; }}
+    location = / {{ limit_except GET {{ deny all; }} {passed} }}
+    location ~ ^/(?:{_PAGES})$ {{ limit_except GET {{ deny all; }} {passed} }}
+    location ~ ^/(?:{_STATIC})$ {{ limit_except GET {{ deny all; }} {passed} }}
+    location ~ ^/api/v1/(?:{_QUERIES})$ {{ limit_except GET POST {{ deny all; }} {passed} }}
+    location / {{ return 403 "Prometheus UI is read-only: this path does not pass.\\n"; }}
+""",
+    )
+
+
+def loki_gateway(topology: Topology, service: Container) -> str:
+    """Who shows a reader's certificate reads, who shows a writer's pushes; who shows none is hung up on."""
+    own = Held(service.name, service.name)
+    apps = {client.name: client.app for client in topology.containers}
+    rights = "".join(
+        f'    "CN={topology.physical(name)}" {"reader" if apps[name] in READS_LOGS else "writer"};\n'
+        for name in sorted({flow.source for flow in topology.flows_to(service.name)})
+    )
+    passed = f'if ($passes = "") {{ return 403 "{service.name}: not with this certificate.\\n"; }}'
+    return _proxy(
+        topology,
+        service,
+        f"""\
+  map_hash_bucket_size 128;
+  map $ssl_client_s_dn $client {{
+    default nobody;
+{rights}\
+  }}
+  map "$client $request_method $request_uri" $passes {{
+    default "";
+    "~^reader (?:GET|POST) /loki/api/v1/(?:{_READ})(?:\\?|$)" yes;
+    "~^writer POST /loki/api/v1/push$" yes;
+  }}
+  proxy_max_temp_file_size 0;
+""",
+        f"""\
+    listen {service.ports[0].number} ssl;
+    ssl_protocols TLSv1.3;
+    ssl_certificate {own.certificate};
+    ssl_certificate_key {own.key};
+    ssl_client_certificate {own.authorities};
+    ssl_verify_client on;
+    client_max_body_size 4m;
+    client_body_buffer_size 4m;
+    error_page 495 496 497 = @refused;
+    location @refused {{ return 444; }}
+    location = /loki/api/v1/tail {{
+      {passed}
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade websocket;
+      proxy_set_header Connection upgrade;
+      proxy_pass $upstream;
+    }}
+    location / {{
+      {passed}
+      proxy_pass $upstream;
+    }}
+""",
+    )
+
+
+def _proxy(topology: Topology, service: Container, before: str, inside: str) -> str:
+    """Write what both have in common: one upstream, over TLS, to which the service's certificate is shown.
+
+    Its name is resolved at each request, so it may start later or move.
+    """
+    flow = topology.flows_from(service.name)[0]
+    upstream = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
+    shown = Held(service.name, flow.destination).client(topology)
+    return f"""\
+worker_processes 1;
+pid /tmp/nginx.pid;
+error_log /dev/stderr warn;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path /tmp/body;
+  proxy_temp_path /tmp/proxy;
+  fastcgi_temp_path /tmp/fastcgi;
+  uwsgi_temp_path /tmp/uwsgi;
+  scgi_temp_path /tmp/scgi;
+  client_max_body_size 64k;
+  default_type text/plain;
+  resolver 127.0.0.11 valid=10s;
+  proxy_ssl_protocols TLSv1.3;
+  proxy_ssl_certificate {shown["cert_file"]};
+  proxy_ssl_certificate_key {shown["key_file"]};
+  proxy_ssl_trusted_certificate {shown["ca_file"]};
+  proxy_ssl_name {shown["server_name"]};
+  proxy_ssl_server_name on;
+  proxy_ssl_verify on;
+{before}\
+  server {{
+    server_tokens off;
+    set $upstream https://{upstream};
+{inside}\
+  }}
+}}
+"""
+
+
+CONF: Final[Mapping[App, Callable[[Topology, Container], str]]] = {
+    App.PROMETHEUS_UI: prometheus_ui,
+    App.LOKI_GATEWAY: loki_gateway,
+}
