@@ -106,15 +106,17 @@ def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[st
 
 
 def _loki_beside(container: Container) -> Iterator[str]:
-    """Loki listens in three places, and flags win over its file."""
+    """Loki listens in three places, flags win over its file, and it deletes for whoever gets in."""
     for file, content in container.documents:
         server, internal = _mapping(content.get("server")), _mapping(content.get("internal_server"))
         listening = [("server.grpc_listen_address", server.get("grpc_listen_address"))]
         if internal.get("enable"):
             listening += [(f"internal_server.{key}", internal.get(key)) for key in _INTERNAL]
         yield from (f"{file}: {key} is not {_LOOPBACK}" for key, address in listening if address != _LOOPBACK)
+        if _mapping(content.get("limits_config")).get("deletion_mode") != "disabled":
+            yield f"{file}: limits_config.deletion_mode is not disabled, so logs can be deleted by request"
     for word in (*container.entrypoints, *container.command):
-        if word.lstrip("-").startswith(("server.", "internal-server.")):
+        if word.lstrip("-").startswith(("server.", "internal-server.", "compactor.deletion-mode")):
             yield f"{word.partition('=')[0]} overrides what its file says"
 
 

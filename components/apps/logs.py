@@ -13,7 +13,7 @@ _PORT = 9080
 
 
 def loki(_topology: Topology, service: Container) -> Runtime:
-    """One process on one volume; logs are kept for 31 days."""
+    """One process on one volume; logs are kept for 31 days, and nobody deletes any before."""
     return Runtime(
         command=("-config.file=/etc/loki/config.yaml",),
         files={
@@ -58,7 +58,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
                         ]
                     },
                     "compactor": {"retention_enabled": True, "delete_request_store": "filesystem"},
-                    "limits_config": {"retention_period": _RETENTION},
+                    "limits_config": {"retention_period": _RETENTION, "deletion_mode": "disabled"},
                     "analytics": {"reporting_enabled": False},
                 }
             )

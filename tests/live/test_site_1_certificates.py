@@ -34,6 +34,7 @@ NEAR = [
 ]
 """Who is on a network with whom, and so reaches every port of it."""
 CLIENTS = [each for each in held(TOPOLOGY) if each.holder != each.service]
+DELETE = "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0"
 LABELS, PUSH = "/loki/api/v1/labels", "/loki/api/v1/push"
 PATHS = {"prometheus": "/api/v1/query?query=1", "loki": LABELS, "loki-gateway": LABELS}
 _TAIL = {
@@ -129,7 +130,7 @@ def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> N
         ("grafana", "403", ("POST", PUSH)),
         ("grafana", "403", ("POST", "/ingester/shutdown")),
         ("grafana", "403", ("POST", "/flush")),
-        ("grafana", "403", ("POST", "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0")),
+        ("grafana", "403", ("POST", DELETE)),
         ("grafana", "403", ("GET", "/loki/api/v1/delete")),
         ("grafana", "403", ("GET", "/config")),
         ("grafana", "403", ("GET", "/metrics")),
@@ -143,7 +144,7 @@ def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> N
         ("promtail", "403", ("GET", LABELS)),
         ("promtail", "403", ("GET", "/loki/api/v1/query_range?query={job=~%22.%2B%22}")),
         ("promtail", "403", ("GET", "/loki/api/v1/tail?query={job=~%22.%2B%22}")),
-        ("promtail", "403", ("POST", "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0")),
+        ("promtail", "403", ("POST", DELETE)),
         ("promtail", "403", ("POST", "/ingester/shutdown")),
         ("promtail", "403", ("GET", PUSH)),
     ],
@@ -165,6 +166,13 @@ def test_nobody_gets_past_the_gateway(site: Site, files: Path, client: str) -> N
     stolen, own = paths(files, Held(client, "loki-gateway")), paths(files, Held("loki", "loki"))
     pair = (stolen["certificate"], stolen["key"])
     assert ask(site, "promtail", "loki", *pair, authorities=own["authorities"]).startswith("refused")
+
+
+def test_loki_deletes_for_nobody(site: Site, files: Path) -> None:
+    """Not even the gateway's own certificate, which opens all of Loki's paths, deletes a line."""
+    ours = paths(files, Held("loki-gateway", "loki"))
+    how: dict[str, Any] = {"method": "POST", "path": DELETE, "authorities": ours["authorities"]}
+    assert ask(site, "loki-gateway", "loki", ours["certificate"], ours["key"], **how) == "403"
 
 
 def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Path) -> None:

@@ -289,8 +289,15 @@ def _of_ingress() -> Iterator[Mutation]:
         yield _file_mutation("add", ROUTES, ("http", "services", url), _service(url), ("traefik",))
 
 
-_SHOWN = {"scheme", "jsonData", "secureJsonData", "grpc_listen_address", "http_listen_address"}
-"""Settings, with all below them, that decide who shows and checks a certificate."""
+_SHOWN = {
+    "scheme",
+    "jsonData",
+    "secureJsonData",
+    "grpc_listen_address",
+    "http_listen_address",
+    "deletion_mode",
+}
+"""Settings, with all below them, that decide who shows and checks a certificate, and what he may do."""
 
 
 def _of_certificates() -> Iterator[Mutation]:

@@ -1715,12 +1715,15 @@ def exporters_that_anybody_may_ask(stack: Stack) -> None:
     "loki: /etc/loki/config.yaml: client_ca_file is not /etc/certificates/loki/authorities.pem",
     "loki: /etc/loki/config.yaml: server.grpc_listen_address is not 127.0.0.1",
     "loki: /etc/loki/config.yaml: internal_server.http_listen_address is not 127.0.0.1",
+    "loki: /etc/loki/config.yaml: limits_config.deletion_mode is not disabled, so logs can be deleted by "
+    "request",
     "loki: -server.http-tls-client-auth overrides what its file says",
 )
 def a_loki_with_a_second_way_in(stack: Stack) -> None:
     def change(content: Any) -> None:
         content["server"]["http_tls_config"]["client_ca_file"] = "/etc/ssl/certs/ca-certificates.crt"
         del content["server"]["grpc_listen_address"], content["internal_server"]["http_listen_address"]
+        content["limits_config"]["deletion_mode"] = "filter-and-delete"
 
     edit(stack, "loki", "/etc/loki/config.yaml", change)
     stack.inputs("container", "loki")["command"].append("-server.http-tls-client-auth=NoClientCert")
