@@ -642,7 +642,7 @@ def _logs(site: Site, flow: Flow) -> Reason | None:
         case Container() as source, Container(app=App.LOKI_GATEWAY) if source.app not in (
             READS_LOGS | WRITES_LOGS | {App.TRAEFIK}
         ):
-            known = ", ".join(sorted(READS_LOGS | WRITES_LOGS))
+            known = " or ".join(sorted(READS_LOGS | WRITES_LOGS))
             return "opens nothing: the gateway knows readers and writers of logs by their app", f"use {known}"
     return None
 

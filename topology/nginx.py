@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from topology.certificates import Held
-from topology.model import READS_LOGS, App, Container, Topology
+from topology.model import READS_LOGS, WRITES_LOGS, App, Container, Topology
 
 COMMAND: Final = ("nginx", "-g", "daemon off;")
 FILE: Final = "/etc/nginx/nginx.conf"
@@ -27,6 +27,7 @@ _READ = (
     r"|detected_(?:labels|fields|field/[\w.%-]+/values)|format_query|drilldown-limits|status/buildinfo|tail"
 )
 """What Grafana's Loki data source asks below /loki/api/v1; none of it changes anything."""
+_RIGHTS: Final = {**dict.fromkeys(READS_LOGS, "reader"), **dict.fromkeys(WRITES_LOGS, "writer")}
 
 
 def prometheus_ui(topology: Topology, service: Container) -> str:
@@ -51,10 +52,14 @@ def prometheus_ui(topology: Topology, service: Container) -> str:
 def loki_gateway(topology: Topology, service: Container) -> str:
     """Who shows a reader's certificate reads, who shows a writer's pushes; who shows none is hung up on."""
     own = Held(service.name, service.name)
-    apps = {client.name: client.app for client in topology.containers}
+    sources = {flow.source for flow in topology.flows_to(service.name)}
+    # Sorted: the engine hands services over by name, a stack file has them as somebody wrote them.
     rights = "".join(
-        f'    "CN={topology.physical(name)}" {"reader" if apps[name] in READS_LOGS else "writer"};\n'
-        for name in sorted({flow.source for flow in topology.flows_to(service.name)})
+        sorted(
+            f'    "CN={topology.physical(client.name)}" {_RIGHTS[client.app]};\n'
+            for client in topology.containers
+            if client.app and client.name in sources
+        )
     )
     passed = f'if ($passes = "") {{ return 403 "{service.name}: not with this certificate.\\n"; }}'
     return _proxy(
