@@ -6,6 +6,7 @@ Pulumi hands a Python program its configuration in one environment variable, for
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -23,6 +24,8 @@ def keys(services: int) -> dict[str, Any]:
         key.partition(":")[2]: value for key, value in file.items() if key.startswith("homelab-network:")
     }
     config["zones"]["frontend"]["prefix"] = "172.16.0.0/16"
+    for name in ("site-1", "site-2"):
+        config["services"][name]["authority"] = os.devnull
     for index in range(services // 2):
         config["services"][f"e{index}"] = {"zones": ["frontend"], "image": "e:1", "ports": [9]}
         config["flows"].append(f"grafana -> e{index}:9")
@@ -37,6 +40,7 @@ def keys(services: int) -> dict[str, Any]:
             "vm": 1000 + index,
             "address": str(prefix[10 + place]),
             "ports": [80],
+            "authority": os.devnull,
         }
         config["flows"].append(f"traefik -> g{index}:80")
     return config

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,27 @@ class Setup:
     packages: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     script: tuple[str, ...]
+
+
+KEY: Final = "/etc/ssl/private/guest-key.pem"
+CERTIFICATE: Final = "/etc/ssl/guest-certificate.pem"
+ISSUE: Final = "/etc/issue.d/certificate.issue"
+
+
+def certified(name: str) -> str:
+    """Script lines that make a key and sign it for this name with itself, and tell the certificate's print.
+
+    The print stands above the console's login prompt too. Whoever puts another key and certificate in their
+    place keeps them.
+    """
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
+    names = f"-subj /CN={name} -addext subjectAltName=DNS:{name}"
+    made = f"openssl req -x509 {key} -days 3650 {names} -keyout {KEY} -out {CERTIFICATE}"
+    return (
+        f"[ -s {CERTIFICATE} ] || (umask 077; {made})\n"
+        f"install -d {ISSUE.rpartition('/')[0]}\n"
+        f"openssl x509 -in {CERTIFICATE} -noout -subject -fingerprint -sha256 | tee {ISSUE}"
+    )
 
 
 def made_up(file: str) -> str:

@@ -1,4 +1,4 @@
-"""The lab's certificate authority, made once: it signs for the Proxmox API and for the ingress.
+"""The lab's certificate authority, made once: it signs for the Proxmox API, the ingress and the sites.
 
 Owns `STATE/tls`: the authority, the leaves it signed, and a trust bundle. It deliberately installs nothing on
 the machine: a program trusts the lab only when it is given the bundle. What a reader would get wrong: the

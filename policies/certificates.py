@@ -22,12 +22,13 @@ from policies.secrecy import is_secret
 from policies.targets import end, groups, mappings, passed_on
 from topology import nginx
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
-from topology.model import ASKS_FOR_CERTIFICATES, App
+from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
 _LOOPBACK: Final = "127.0.0.1"
 _OLD: Final = re.compile(r"TLS1[01]$")
 _DIRECTIVE: Final = re.compile(r"^\s*(proxy_ssl_\w+)\s+([^;]*);", re.MULTILINE)
 _FILE: Final = re.compile(r"\$__file\{(.*)\}")
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----")
 _HOURS: Final = 24
 
 Asked = tuple[str, str, Mapping[str, Any]]
@@ -196,6 +197,40 @@ def _of_nginx(text: str) -> dict[str, Any]:
 
 @policy(
     Container,
+    obligation="The ingress must ask guests by TLS and check who they are, but in declared plain flows.",
+    remedy="Use https, a serversTransport with the guest's name and its authorities.pem, or declare plain.",
+    severity=Severity.CRITICAL,
+)
+def guests_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Guests of a VLAN share a wire: who isn't asked for a name may be any of them."""
+    if not view.inputs.is_proxy(topology):
+        return
+    plain = {each.flow for each in topology.plain}
+    for where, url, transport in view.inputs.traefik.asked:
+        host, port = end(url)
+        guest = topology.services.get(topology.by_address.get(host or "", ""))
+        if not isinstance(guest, Guest):
+            continue
+        if guest.authority is None:
+            flows = {flow for flow in topology.flows_to(guest.name) if flow.port.number == port}
+            if not flows & plain:
+                yield f"{where} asks {guest.name} without TLS, which no plain flow declares"
+            continue
+        if not url.startswith("https://"):
+            yield f"{where} asks {guest.name} without TLS"
+        held = Held(topology.ingress.name, guest.name)
+        wanted = {"serverName": topology.physical(guest.name), "rootCAs": [held.authorities]}
+        for key in sorted((wanted.keys() | transport.keys()) - _ALSO):
+            if transport.get(key) != wanted.get(key):
+                yield f"{where} asks {guest.name} with {key} not {wanted.get(key, 'left out')}"
+
+
+_ALSO: Final = {"disableHTTP2", "forwardingTimeouts", "maxIdleConnsPerHost"}
+"""Settings of a transport that say nothing about who is asked."""
+
+
+@policy(
+    Container,
     obligation="A container must hold the certificates of its declared flows, keys as secrets, and no other.",
     remedy="Declare the flow; its certificate comes with it. Upload keys as they are made, as secrets.",
     severity=Severity.CRITICAL,
@@ -205,7 +240,9 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
     name = topology.logical.get(view.inputs.name, "")
     held = held_by(topology, name).values()
     keys = {each.key for each in held}
-    wanted = keys | {path for each in held for path in (each.certificate, each.authorities)}
+    routes = topology.routes if name == topology.ingress.name else ()
+    guests = {Held(name, route.service).authorities for route in routes if route.authority}
+    wanted = keys | guests | {path for each in held for path in (each.certificate, each.authorities)}
     uploads = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}
     given = {file for file in uploads if file.startswith(f"{FOLDER}/")}
     for file in sorted(wanted - given):
@@ -216,6 +253,10 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
         place = uploads[file]
         if view.inputs.uploads[place].text and not is_secret(view, ("uploads", place)):
             yield f"{file} is no secret"
+    for file in sorted(given & guests):
+        text = view.inputs.uploads[uploads[file]].text
+        if text != "" and {*_PEM.findall(text or "")} != {"CERTIFICATE"}:
+            yield f"{file} holds something else than certificates"
 
 
 @policy(

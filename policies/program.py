@@ -91,12 +91,18 @@ def of_stack_file(file: Path) -> list[Resource]:
     """
     from_file(file)
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
-    plain = {
+    plain: dict[str, Any] = {
         key: "[secret]" if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
-    nothing = {"certificate": os.devnull, "key": os.devnull}
-    return resources(plain | {"homelab-network:tls": nothing}, stack=file.name.split(".")[1])
+    nothing = {
+        f"{NAME}:tls": {"certificate": os.devnull, "key": os.devnull},
+        f"{NAME}:services": {
+            name: {key: os.devnull if key == "authority" else value for key, value in service.items()}
+            for name, service in plain[f"{NAME}:services"].items()
+        },
+    }
+    return resources(plain | nothing, stack=file.name.split(".")[1])
 
 
 def resources(config: Mapping[str, object], stack: str = "dev", program: Path = PROJECT) -> list[Resource]:

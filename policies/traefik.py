@@ -79,6 +79,24 @@ _CERTIFICATE: Final = frozenset({"certFile", "keyFile", "stores"})
 _TLS_OPTION: Final = frozenset(
     ["alpnProtocols", "cipherSuites", "clientAuth", "curvePreferences", "minVersion", "sniStrict"]
 )
+_SERVERS_TRANSPORT: Final[Mapping[str, frozenset[str]]] = {
+    "http": frozenset(
+        [
+            "certificates",
+            "cipherSuites",
+            "disableHTTP2",
+            "forwardingTimeouts",
+            "insecureSkipVerify",
+            "maxIdleConnsPerHost",
+            "maxVersion",
+            "minVersion",
+            "peerCertURI",
+            "rootCAs",
+            "serverName",
+        ]
+    ),
+    "tcp": frozenset(["dialKeepAlive", "dialTimeout", "terminationDelay", "tls"]),
+}
 _FILE_PROVIDER: Final = frozenset(["directory", "filename", "watch"])
 _SECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"routers", "services", "middlewares", "serversTransports"}),
@@ -370,6 +388,7 @@ class Configuration:
     def _transports(self) -> Iterator[Fault]:
         for protocol in ("http", "tcp"):
             for path, _, transport in self.items(protocol, "serversTransports"):
+                yield from _unknown(path, transport, _SERVERS_TRANSPORT[protocol])
                 settings = transport if isinstance(transport, Mapping) else {}
                 if _true(
                     settings.get("insecureSkipVerify", _section(settings, "tls").get("insecureSkipVerify"))
@@ -400,6 +419,18 @@ class Configuration:
             if isinstance(router, Mapping):
                 for url in _servers(services, _bare(str(router.get("service", ""))), frozenset()):
                     yield path, _list(router.get("middlewares")), urlsplit(url).netloc
+
+    @property
+    def asked(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Every server: the path of what names it, its URL or address, and the transport to it."""
+        for protocol in ("http", "tcp", "udp"):
+            transports = {name: value for _, name, value in self.items(protocol, "serversTransports")}
+            for path, _, service in self.items(protocol, "services"):
+                balancer = _section(service, "loadBalancer") if isinstance(service, Mapping) else {}
+                transport = _section(transports, _bare(str(balancer.get("serversTransport", ""))))
+                for server in _list(balancer.get("servers")):
+                    if isinstance(server, Mapping):
+                        yield path, str(server.get("url") or server.get("address") or ""), transport
 
     def targets(self) -> Iterator[tuple[str, str, str]]:
         """Every server that a router leads to: the router's path, its rule, and the URL or address."""

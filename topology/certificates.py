@@ -7,8 +7,10 @@ for it and for the declared sources of flows to it. So a certificate that opens 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from topology.model import ASKS_FOR_CERTIFICATES, Topology
 
@@ -62,6 +64,11 @@ class Held:
             "client_auth_type": "RequireAndVerifyClientCert",
             "client_ca_file": self.authorities,
         }
+
+
+def pem_file(path: str) -> Path:
+    """The file that a configuration key names; environment variables and `~` are expanded."""
+    return Path(os.path.expandvars(path)).expanduser()
 
 
 def held(topology: Topology) -> Iterator[Held]:

@@ -22,6 +22,7 @@ from topology.model import (
     ASKS_FOR_CERTIFICATES,
     INTERNET,
     READS_LOGS,
+    SPEAKS_TLS,
     SSH,
     WRITES_LOGS,
     App,
@@ -141,12 +142,14 @@ class Site:
         return all(zone and zone.is_docker for zone in zones)
 
     @cached_property
+    def routed(self) -> set[str]:
+        """What the ingress has a flow to."""
+        return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
+
+    @cached_property
     def leg_zones(self) -> set[str]:
         """VLAN zones with a guest that the ingress has a flow to."""
-        wanted = {
-            f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name
-        }
-        return {guest.zones[0] for guest in self.guests if guest.name in wanted}
+        return {guest.zones[0] for guest in self.guests if guest.name in self.routed}
 
     @cached_property
     def management(self) -> tuple[str, ...]:
@@ -506,6 +509,22 @@ def _admin_pages(site: Site) -> Iterator[Fault]:
             )
 
 
+def _guest_authorities(site: Site) -> Iterator[Fault]:
+    """Whether a guest that sets itself up speaks TLS is its app's to say."""
+    for guest in (guest for guest in site.guests if guest.sets_itself_up):
+        path = f"services.{guest.name}.authority"
+        if guest.authority and guest.app not in SPEAKS_TLS:
+            yield Fault(
+                path, f"{guest.app} is set up without TLS", "leave it out, and declare the flow plain"
+            )
+        if not guest.authority and guest.app in SPEAKS_TLS and guest.name in site.routed:
+            yield Fault(
+                path,
+                f"{guest.app} answers by TLS alone, and nothing says who signed its certificate",
+                "name the PEM file of whoever did",
+            )
+
+
 def _image(path: str, image: str) -> Iterator[Fault]:
     """An image is pinned."""
     if (match := _IMAGE.fullmatch(image)) is None:
@@ -770,13 +789,8 @@ def _certificates(site: Site) -> Iterator[Fault]:
 
 
 def _plain(site: Site) -> Iterator[Fault]:
-    """Behind the frontend whoever connects shows a certificate, or is declared not to."""
-    bare = {
-        flow: (path, end)
-        for path, flow in site.flows.items()
-        if isinstance(end := site.services.get(flow.destination), Container)
-        and end.app not in ASKS_FOR_CERTIFICATES
-    }
+    """Whoever asks a guest or behind the frontend knows who answers, or a flow is declared plain."""
+    bare = {flow: path for path, flow in site.flows.items() if _may_be_plain(site, flow)}
     for path, plain in site.plain.items():
         if plain.flow not in bare and not site.unreadable_in("flows") and not site.unreadable_in("services"):
             yield Fault(
@@ -786,20 +800,31 @@ def _plain(site: Site) -> Iterator[Fault]:
             )
     yield from _twice(((f"{path}.flow", plain.flow) for path, plain in site.plain.items()), "declare it once")
     declared = {plain.flow for plain in site.plain.values()}
-    for flow, (path, end) in bare.items():
-        if (
-            flow not in declared
-            and isinstance(site.services.get(flow.source), Container)
-            and flow.port in end.ports
-            and site.is_placed(end)
-            and not site.roles(end) & {Role.EDGE, Role.FRONTEND}
-            and not site.unreadable_in("plain")
-        ):
-            yield Fault(
-                path,
-                f"{flow} is not encrypted: {flow.destination} can't ask for a certificate",
-                "declare it under plain, with the reason",
-            )
+    for flow, path in bare.items():
+        if flow in declared or site.unreadable_in("plain") or _closed_port(site, flow):
+            continue
+        match _ends(site, flow):
+            case Container(), Guest():
+                yield Fault(
+                    path,
+                    f"{flow} is not encrypted: nothing says who signed a certificate of {flow.destination}",
+                    "give it authority, or declare the flow under plain, with the reason",
+                )
+            case Container(), Container() as end if not site.roles(end) & {Role.EDGE, Role.FRONTEND}:
+                yield Fault(
+                    path,
+                    f"{flow} is not encrypted: {flow.destination} can't ask for a certificate",
+                    "declare it under plain, with the reason",
+                )
+
+
+def _may_be_plain(site: Site, flow: Flow) -> bool:
+    match site.services.get(flow.destination):
+        case Container() as end:
+            return end.app not in ASKS_FOR_CERTIFICATES
+        case Guest() as end if site.ingress is None or flow.source == site.ingress.name:
+            return not end.authority and end.app not in SPEAKS_TLS
+    return False
 
 
 def _lock_out(site: Site) -> Iterator[Fault]:
@@ -906,6 +931,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _existing_bridge,
     _guest_apps,
     _admin_pages,
+    _guest_authorities,
     _ingress,
     _flows,
     _upstreams,

@@ -169,6 +169,10 @@ NO_LOGIN = frozenset({App.PROMETHEUS_UI})
 """Software that knows no users; the ingress asks for a name and a password in its place."""
 
 
+SPEAKS_TLS = frozenset({GuestApp.WORDPRESS})
+"""Software that a guest sets up with a key of its own, and that answers by TLS alone."""
+
+
 ASKS_FOR_CERTIFICATES = frozenset(
     {App.PROMETHEUS, App.LOKI, App.LOKI_GATEWAY, App.NODE_EXPORTER, App.BLACKBOX_EXPORTER}
 )
@@ -328,6 +332,8 @@ class Guest(Service):
     app: GuestApp | None = None
     image: str | None = None
     """Image of an app that its upstream gives away as a container alone; a digest pins it."""
+    authority: FilePath | None = None
+    """PEM file of whoever signed the certificate that it shows the ingress; None: it speaks no TLS."""
     admin_page: AdminPage | None = None
     """None: the ingress passes no request to Vaultwarden's admin page."""
 
@@ -425,7 +431,7 @@ class Certificates(Value):
 
 
 class Plain(Value):
-    """A flow to a service that can't ask for a certificate, declared with the reason."""
+    """A flow without TLS: to a service that can't ask for a certificate, or to a guest that shows none."""
 
     flow: Flow
     reason: str = Field(min_length=10)
@@ -462,6 +468,8 @@ class Route(Value):
     url: str
     """Where the ingress sends requests: by container name on a Docker network, by address on a VLAN."""
     app: App | None = None
+    authority: FilePath | None = None
+    """PEM file of who signs for the service; None: it is asked without TLS."""
     admin_page: bool = True
     """Whether requests to its admin page are passed, should it have one."""
 
@@ -568,15 +576,20 @@ class Topology(Value):
     def routes(self) -> tuple[Route, ...]:
         """One route for each declared flow from the ingress to a service."""
         return tuple(
-            Route(
-                service=flow.destination,
-                host=service.host,
-                url=f"http://{self.address(service)}:{flow.port.number}",
-                app=service.app if isinstance(service, Container) else None,
-                admin_page=service.app is not GuestApp.VAULTWARDEN or service.admin_page is not None,
-            )
+            self._route(service, flow.port)
             for flow in self.flows_from(self.ingress.name)
             if (service := self.services.get(flow.destination)) is not None
+        )
+
+    def _route(self, service: Container | Guest, port: Port) -> Route:
+        authority = service.authority if isinstance(service, Guest) else None
+        return Route(
+            service=service.name,
+            host=service.host,
+            url=f"{'https' if authority else 'http'}://{self.address(service)}:{port.number}",
+            app=service.app if isinstance(service, Container) else None,
+            authority=authority,
+            admin_page=service.app is not GuestApp.VAULTWARDEN or service.admin_page is not None,
         )
 
     def address(self, service: Container | Guest) -> str:

@@ -93,7 +93,7 @@ def pings() -> bool:
 
 
 async def page(ask: dict[str, Any]) -> dict[str, Any]:
-    """Fetch `/` for a host name; with `tls` the certificate must be that name's."""
+    """Fetch `/` for a host name; with `sni` by TLS, and the certificate must be that name's."""
     return await asyncio.to_thread(_page, ask)
 
 
@@ -101,9 +101,9 @@ def _page(ask: dict[str, Any]) -> dict[str, Any]:
     raw = socket.create_connection((ask["address"], ask["port"]), timeout=TIMEOUT)
     with raw:
         raw.settimeout(2 * TIMEOUT)
-        context = ssl.create_default_context(cadata=ask["authorities"] or None) if ask["tls"] else None
+        context = ssl.create_default_context(cadata=ask["authorities"] or None) if ask["sni"] else None
         connection = http.client.HTTPConnection(ask["host"])
-        connection.sock = context.wrap_socket(raw, server_hostname=ask["host"]) if context else raw
+        connection.sock = context.wrap_socket(raw, server_hostname=ask["sni"]) if context else raw
         try:
             connection.request("GET", "/", headers={"Host": ask["host"]})
             answer = connection.getresponse()
@@ -130,7 +130,8 @@ async def attempt(ask: dict[str, Any]) -> Any:
     except ConnectionRefusedError:
         return "refused"
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, OSError) and error.errno in _UNREACHABLE:
+        # An SSLError's number is OpenSSL's own.
+        if not isinstance(error, ssl.SSLError) and getattr(error, "errno", 0) in _UNREACHABLE:
             return "unreachable"
         return str(error) or type(error).__name__
 
@@ -187,7 +188,7 @@ async def main() -> None:
     print(json.dumps({"addresses": addresses(), "listeners": listeners(), "pings": pings()}), flush=True)
     if line := await lines.readline():
         said, gate = json.loads(line), asyncio.Semaphore(_AT_ONCE)
-        asks = [{**ask, "authorities": said["authorities"]} for ask in said["ask"]]
+        asks = [{**ask, "authorities": ask.get("authorities") or said["authorities"]} for ask in said["ask"]]
         answers = await asyncio.gather(*(answered(ask, gate) for ask in asks))
         by_id = {ask["id"]: answer for ask, answer in zip(asks, answers, strict=True)}
         print(json.dumps({"answers": by_id, "heard": heard()}), flush=True)

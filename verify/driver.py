@@ -30,8 +30,10 @@ class Ask:
     within: float = 0
     """Seconds during which a failure is tried again."""
     host: str = ""
-    tls: bool = False
     sni: str = ""
+    """With one, TLS, and the certificate must be this name's."""
+    authorities: str = ""
+    """PEM text of who may have signed it; without one, whomever the machine trusts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from topology.model import INTERNET, Topology
+from topology.certificates import pem_file
+from topology.model import INTERNET, Route, Topology
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
 from verify.judge import (
@@ -91,22 +92,37 @@ def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dic
     first = topology.routes[0].host
     outside = [
         Ask(id="unknown", kind="page", address=front, port=_HTTPS, host=f"nobody.{topology.domain}",
-            tls=True, sni=first),
+            sni=first),
         Ask(id="redirect", kind="page", address=front, port=_HTTP, host=first, within=_PATIENCE),
     ]  # fmt: skip
     inside = []
     for route in topology.routes:
         mark = f"page:{route.host}"
         outside.append(
-            Ask(id=mark, kind="page", address=front, port=_HTTPS, host=route.host, tls=True, sni=route.host,
+            Ask(id=mark, kind="page", address=front, port=_HTTPS, host=route.host, sni=route.host,
                 within=_PATIENCE)
         )  # fmt: skip
+        tls = _by_tls(topology, route)
         inside += [
             Ask(id=mark, kind="page", address=cell.address.ip, port=int(cell.port.partition("/")[0]),
-                host=route.host, within=_PATIENCE)
+                host=route.host, within=_PATIENCE, **tls)
             for cell in questions
             if (cell.source, cell.destination) == (topology.ingress.name, route.service)
             and cell.expected is Expected.ALLOWED
             and cell.address.ip
         ][:1]  # fmt: skip
     return {INTERNET: outside, topology.ingress.name: inside}
+
+
+def _by_tls(topology: Topology, route: Route) -> dict[str, str]:
+    """How a guest is asked that shows a certificate; raises ProbeError where nobody can say who signed it."""
+    if not route.authority:
+        return {}
+    file = pem_file(route.authority)
+    try:
+        return {"sni": topology.physical(route.service), "authorities": file.read_text(encoding="ascii")}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not PEM text"
+        raise ProbeError(
+            f"services.{route.service}.authority: {file}: {reason}; name a readable PEM file"
+        ) from None

@@ -145,7 +145,7 @@ class Vantages:
                         asdict(ask) | {"address": str(ask.address), "port": ask.port or self.other}
                         for ask in asks
                     ],
-                    "authorities": trusted if any(ask.tls for ask in asks) else "",
+                    "authorities": trusted if any(ask.sni for ask in asks) else "",
                 }
                 for name, asks in wanted.items()
             }

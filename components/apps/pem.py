@@ -1,14 +1,13 @@
 """PEM files of the machine that runs Pulumi, by the configuration key that names them."""
 
-import os
-from pathlib import Path
-
 import pulumi
+
+from topology.certificates import pem_file
 
 
 def read_pem(key: str, path: str) -> str:
     """Read a PEM file; raises RunError naming the configuration key, never the content."""
-    file = Path(os.path.expandvars(path)).expanduser()
+    file = pem_file(path)
     try:
         return file.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ import pulumi
 from components.apps.pem import read_pem
 from components.apps.text import as_yaml
 from components.runtime import Runtime
+from topology.certificates import Held
 from topology.model import Container, Topology
 
 _FOLDER = "/etc/traefik"
@@ -50,11 +51,18 @@ _GUARD = {
 """WordPress frames its own pages; PHP takes the request header Proxy for a setting."""
 
 
-def traefik(topology: Topology, _service: Container) -> Runtime:
+def traefik(topology: Topology, service: Container) -> Runtime:
     """Ports 80 (redirects only) and 443 (TLS); one router a declared route; anything else is a 404."""
     users = {}
     if any(route.login for route in topology.routes):
         users[_USERS] = pulumi.Config("traefik").require_secret("users")
+    guests = {
+        Held(service.name, route.service).authorities: read_pem(
+            f"services.{route.service}.authority", route.authority
+        )
+        for route in topology.routes
+        if route.authority
+    }
     return Runtime(
         files={
             f"{_FOLDER}/traefik.yml": as_yaml(_static(topology)),
@@ -64,6 +72,7 @@ def traefik(topology: Topology, _service: Container) -> Runtime:
             f"{_FOLDER}/tls/certificate.pem": read_pem("tls.certificate", topology.tls.certificate),
             f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(read_pem("tls.key", topology.tls.key)),
             **users,
+            **guests,
         },
         health=("traefik", "healthcheck"),
     )
@@ -112,6 +121,14 @@ def _patience(*, read: int, idle: int) -> dict[str, object]:
 def _routes(topology: Topology) -> dict[str, object]:
     if not topology.routes:
         return {}
+    transports = {
+        route.service: {
+            "serverName": topology.physical(route.service),
+            "rootCAs": [Held(topology.ingress.name, route.service).authorities],
+        }
+        for route in topology.routes
+        if route.authority
+    }
     return {
         "http": {
             "routers": {
@@ -124,9 +141,15 @@ def _routes(topology: Topology) -> dict[str, object]:
                 for route in topology.routes
             },
             "services": {
-                route.service: {"loadBalancer": {"servers": [{"url": route.url}]}}
+                route.service: {
+                    "loadBalancer": {
+                        "servers": [{"url": route.url}],
+                        **({"serversTransport": route.service} if route.authority else {}),
+                    }
+                }
                 for route in topology.routes
             },
+            **({"serversTransports": transports} if transports else {}),
         }
     }
 

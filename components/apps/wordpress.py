@@ -2,16 +2,21 @@
 
 What a reader would get wrong: the database has no password. PHP logs in over MariaDB's socket as the user
 that it is, and MariaDB listens nowhere else. WordPress's own installer would make the first who comes its
-administrator, so it runs on the guest, and nobody else reaches it.
+administrator, so it runs on the guest, and nobody else reaches it. nginx has no site before the guest has a
+key, without which it would not start.
 """
 
-from components.setup import Setup, made_up
+from components.setup import CERTIFICATE, KEY, Setup, certified, made_up
 from topology.model import Guest, Topology
 
 PASSWORD = "/root/wordpress-admin-password"  # noqa: S105  # where it is
 _INSTALLER = "/usr/local/share/wordpress-install.php"
+_AVAILABLE = "/etc/nginx/sites-available/wordpress"
 _SITE = r"""server {
-    listen %(port)d default_server;
+    listen %(port)d ssl default_server;
+    ssl_certificate %(certificate)s;
+    ssl_certificate_key %(key)s;
+    ssl_protocols TLSv1.2 TLSv1.3;
     server_tokens off;
     root /usr/share/wordpress;
     index index.php;
@@ -68,16 +73,23 @@ _DATABASE = (
 )
 
 
-def wordpress(_topology: Topology, guest: Guest) -> Setup:
+def wordpress(topology: Topology, guest: Guest) -> Setup:
     """The site, its database, and an administrator `admin` with a password made up on the guest."""
     assert guest.web  # noqa: S101  # topology.checks
-    values = {"name": guest.name, "host": guest.host, "port": guest.web.number}
+    values = {
+        "name": guest.name,
+        "host": guest.host,
+        "port": guest.web.number,
+        "certificate": CERTIFICATE,
+        "key": KEY,
+    }
     return Setup(
         # In this order apt takes nginx and php-fpm for what the others ask for; else it adds Apache.
-        packages=("mariadb-server", "nginx", "php-fpm", "php-mysql", "php", "wordpress"),
+        packages=("mariadb-server", "nginx", "openssl", "php-fpm", "php-mysql", "php", "wordpress"),
         files={
             "/etc/mysql/mariadb.conf.d/90-socket.cnf": "[mariadbd]\nskip-networking\n",
-            "/etc/nginx/sites-enabled/default": _SITE % values,
+            "/etc/nginx/sites-enabled/default": "# in place of Debian's\n",
+            _AVAILABLE: _SITE % values,
             "/etc/wordpress/config-default.php": _CONFIGURATION % values,
             _INSTALLER: _INSTALL % values,
         },
@@ -85,5 +97,8 @@ def wordpress(_topology: Topology, guest: Guest) -> Setup:
             f'mariadb --execute "{_DATABASE}"',
             made_up(PASSWORD),
             f"runuser -u www-data -- php {_INSTALLER} < {PASSWORD}",
+            certified(topology.physical(guest.name)),
+            f"ln --symbolic --force {_AVAILABLE} /etc/nginx/sites-enabled/wordpress",
+            "systemctl reload-or-restart nginx.service",
         ),
     )

@@ -80,8 +80,10 @@ def _build(bridge: str, guest: Guest, rules: str) -> None:
         _plug(bridge, guest, nic)
     folder = record.with_suffix("")
     folder.mkdir(exist_ok=True)
-    os.chown(folder, _NOBODY, _NOBODY)
-    processes = [start(ns, server, folder / "log") for server in servers.of(guest, folder)]
+    started = servers.of(guest, folder)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, _NOBODY, _NOBODY)
+    processes = [start(ns, server, folder / "log") for server in started]
     write(record, json.dumps({"guest": str(guest), "rules": rules, "processes": processes}))
 
 

@@ -1,16 +1,18 @@
 """Which server answers for a guest: real nginx for the sites, a labelled stand-in for everything else.
 
-Owns the choice, made by the guest's name, and the command lines. It starts nothing. What a reader would get
-wrong: the servers are unprivileged and can't walk to the cache below root's home, so they are executed
-through a descriptor that the lab opened.
+Owns the choice, made by the guest's name, the command lines, and a site's key and certificate, signed by the
+lab's authority for the guest's name. It starts nothing. What a reader would get wrong: the servers are
+unprivileged and can't walk to the cache below root's home, so they are executed through a descriptor that the
+lab opened.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import images
+from lab import images, tls
 from lab.proxmox import packages
 from lab.proxmox.guests import Guest
 
@@ -27,6 +29,9 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    ssl_certificate {folder}/certificate.pem;
+    ssl_certificate_key {folder}/key.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
     server {{
 {listens}
         location / {{
@@ -35,6 +40,7 @@ http {{
     }}
 }}
 """
+_TLS = 443
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +52,15 @@ class Server:
 
 
 def of(guest: Guest, folder: Path) -> list[Server]:
-    """Return what answers on the guest's ports; nginx's configuration is written to `folder`."""
+    """Return what answers on the guest's ports, by TLS on 443; nginx's files are written to `folder`."""
     tcp = [listener.number for listener in guest.listeners if listener.protocol == "tcp"]
     if not tcp:
         return []
     if "site-" in guest.name:
-        listens = "\n".join(f"        listen {number};" for number in tcp)
+        listens = "\n".join(f"        listen {number}{' ssl' * (number == _TLS)};" for number in tcp)
+        certificate, key = tls.leaf(guest.name, [guest.name])
+        shutil.copy(certificate, folder / "certificate.pem")
+        shutil.copy(key, folder / "key.pem")
         conf = folder / "nginx.conf"
         conf.write_text(_NGINX.format(folder=folder, listens=listens, name=guest.name.capitalize()))
         return [

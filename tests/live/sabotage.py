@@ -26,7 +26,7 @@ NODE = "nodes/pve1/qemu"
 CATCH_ALL = """\
 http:
   routers: {stray: {rule: "PathPrefix(`/`)", entryPoints: [websecure], service: stray, priority: 1}}
-  services: {stray: {loadBalancer: {servers: [{url: "http://10.10.10.11:80"}]}}}
+  services: {stray: {loadBalancer: {servers: [{url: "http://10.10.20.11:8096"}]}}}
 """
 
 
@@ -143,12 +143,12 @@ def the_host_lets_the_ingress_in(_site: Site) -> None:
 # ------------------------------------------------------------------------------------------ guests' rules
 
 
-@sabotage("rules", "✗ stranger@wordpress -> site-1:80/tcp", "is it on at datacenter, guest and card?")
+@sabotage("rules", "✗ stranger@wordpress -> site-1:443/tcp", "is it on at datacenter, guest and card?")
 def a_guests_firewall_is_off(_site: Site) -> None:
     set_options(101, enable=0)
 
 
-@sabotage("rules", "✗ stranger@wordpress -> site-2:80/tcp", "is it on at datacenter, guest and card?")
+@sabotage("rules", "✗ stranger@wordpress -> site-2:443/tcp", "is it on at datacenter, guest and card?")
 def a_cards_firewall_is_off(_site: Site) -> None:
     change_card(102, "firewall=1", "firewall=0")
 
@@ -195,7 +195,7 @@ def the_nodes_firewall_is_off(_site: Site) -> None:
 
 @sabotage(
     "guests",
-    "✗ stranger@wordpress -> site-2:80/tcp",
+    "✗ stranger@wordpress -> site-2:443/tcp",
     "is it on at datacenter, guest and card?",
     ("✗ internet -> proxmox-srv:8006/tcp", "is it on at datacenter and node?"),
 )
@@ -203,7 +203,7 @@ def the_datacenters_firewall_is_off(_site: Site) -> None:
     api("PUT", "cluster/firewall/options", enable=0)
 
 
-@sabotage("guests", "✗ traefik -> site-1:80/tcp", "dropped on the way")
+@sabotage("guests", "✗ traefik -> site-1:443/tcp", "dropped on the way")
 def a_guest_moves_to_another_vlan(_site: Site) -> None:
     change_card(101, "tag=10", "tag=30")
 
@@ -232,7 +232,7 @@ def a_guest_is_stopped(_site: Site) -> None:
 # ---------------------------------------------------------------------------------------------- identity
 
 
-@sabotage("identity", "✗ traefik -> site-1:80/tcp", "a rule is missing or too narrow")
+@sabotage("identity", "✗ traefik -> site-1:443/tcp", "a rule is missing or too narrow")
 def the_ingresss_alias_is_another_address(_site: Site) -> None:
     api("PUT", "cluster/firewall/aliases/ingress-vlan10", cidr="10.10.10.99", name="ingress-vlan10")
 
@@ -374,6 +374,6 @@ def _retag(_site: Site) -> None:
     switch("set", "port", "tap102i0", "tag=10")
 
 
-@sabotage("strangers", "✗ traefik -> site-2:80/tcp", "the live network", undo=_retag)
+@sabotage("strangers", "✗ traefik -> site-2:443/tcp", "the live network", undo=_retag)
 def a_port_of_the_switch_is_retagged(_site: Site) -> None:
     switch("set", "port", "tap102i0", "tag=30")

@@ -73,18 +73,18 @@ def send(request: bytes) -> tuple[int, dict[str, str]]:
     return int(first.split()[1]), {name.lower(): value for name, value in headers.items()}
 
 
-def get(path: str, *headers: str) -> tuple[int, dict[str, str]]:
+def get(path: str, *headers: str, host: str = HOST) -> tuple[int, dict[str, str]]:
     """The answer to GET, its path and headers written as they are."""
-    return send("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {HOST}", *headers, "", ""]).encode("latin-1"))
+    return send("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode("latin-1"))
 
 
 def arrives(mark: str, path: str, *headers: str) -> str:
-    """The request as Site-1 receives it, seen in the guest itself."""
-    words = ["ip", "netns", "exec", "vm-101", sys.executable, "-c", SNIFF, mark]
+    """The request as Jellyfin receives it, whose flow is plain, seen in the guest itself."""
+    words = ["ip", "netns", "exec", "vm-201", sys.executable, "-c", SNIFF, mark]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as sniffer:
         assert sniffer.stdout
         assert sniffer.stdout.readline() == "ready\n"
-        get(path, *headers)
+        get(path, *headers, host=f"jellyfin.{DOMAIN}")
         return sniffer.communicate(timeout=30)[0]
 
 

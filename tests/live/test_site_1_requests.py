@@ -27,6 +27,7 @@ WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
 CHANGES = (
     ("    stirling-pdf: {zone: apps, vm: 202, address: 10.10.20.12, ports: [8080]}\n", WIKI),
     ("    - traefik -> stirling-pdf:8080/tcp\n", "    - traefik -> wiki:3000/tcp\n"),
+    ("{flow: traefik -> stirling-pdf:8080/tcp,", "{flow: traefik -> wiki:3000/tcp,"),
 )
 
 

@@ -16,7 +16,7 @@ def wiki_cells() -> list[dict[str, str]]:
 
 
 def test_a_service_comes_and_goes_by_its_lines(site: Site) -> None:
-    """Six lines, preview, diff, up: its page opens and every cell agrees; without them it is gone.
+    """Its lines, preview, diff, up: its page opens and every cell agrees; without them it is gone.
 
     The work tree is then as it was.
     """

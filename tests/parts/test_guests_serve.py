@@ -1,15 +1,17 @@
 """Guests that set themselves up: their files, read and carried out by cloud-init itself in a Debian root."""
 
 import json
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from components.cloud_init import cloud_config
+from components.setup import CERTIFICATE, ISSUE, KEY
 from lab.process import run
 from tests.parts import debian_root
 from topology.config import from_file
@@ -161,23 +163,34 @@ def site(root: Path) -> Iterator[list[str]]:
                 if line == "ready\n":
                     break
             assert said[-1:] == ["ready\n"], "".join(said)
+            (root / "said").write_text("".join(said), encoding="utf-8")
             try:
                 yield there
             finally:
                 booted.communicate("end\n", timeout=60)
 
 
-def ask(there: list[str], path: str, *options: str) -> tuple[str, str]:
-    """Status and text of an answer to what the ingress would pass on."""
-    curl = ["curl", "--silent", "--header", "Host: site-1.home.example", "--write-out", "\n%{http_code}"]
-    said = run([*there, *curl, *options, f"http://127.0.0.1{path}"], f"ask for {path}", timeout=60)
-    text, _, status = said.rpartition("\n")
-    return status, text
+Ask = Callable[..., tuple[str, str]]
 
 
-def test_the_page_is_served(site: list[str]) -> None:
+@pytest.fixture
+def ask(site: list[str], root: Path) -> Ask:
+    """Status and text of the answer to what the ingress would pass on, by TLS to the guest's own name."""
+
+    def asked(path: str, *options: str, to: str = "https://site-1") -> tuple[str, str]:
+        curl = ["curl", "--silent", "--cacert", str(root / CERTIFICATE.lstrip("/"))]
+        there = ["--connect-to", "::127.0.0.1:443", "--header", "Host: site-1.home.example"]
+        words = [*site, *curl, *there, "--write-out", "\n%{http_code}", *options, f"{to}{path}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        text, _, status = done.stdout.rpartition("\n")
+        return status, text
+
+    return asked
+
+
+def test_the_page_is_served(ask: Ask) -> None:
     """WordPress answers from its database, and its links lead through the ingress."""
-    status, text = ask(site, "/")
+    status, text = ask("/")
     assert status == "200"
     assert "<title>site-1</title>" in text
     assert "Hello world!" in text
@@ -185,29 +198,43 @@ def test_the_page_is_served(site: list[str]) -> None:
     assert "http://site-1.home.example" not in text
 
 
+def test_the_guest_shows_a_certificate_of_its_own(ask: Ask, root: Path) -> None:
+    """It names the guest and nobody else, is the first still after a second set-up, and its key is root's."""
+    assert ask("/", to="https://site-2") == ("000", "")
+    status, text = ask("/", to="http://site-1")
+    assert (status, "site-1" in text) == ("400", False)
+    assert ask("/", "--tls-max", "1.1", "--ciphers", "ALL:@SECLEVEL=0")[0] == "000"
+    key = root / KEY.lstrip("/")
+    assert (key.stat().st_mode & 0o777, key.owner()) == (0o600, "root")
+    said = (root / "said").read_text(encoding="utf-8")
+    prints = re.findall(r"^sha256 Fingerprint=(\S+)$", said, re.MULTILINE | re.IGNORECASE)
+    assert (len(prints), len({*prints})) == (2, 1), said
+    assert prints[0] in (root / ISSUE.lstrip("/")).read_text(encoding="utf-8")
+
+
 def test_the_declared_port_is_the_only_one(site: list[str]) -> None:
     """Nothing else listens, on no address, and the guest's SSH server will not start."""
     listening = run([*site, "ss", "-H", "--listening", "--tcp", "--udp", "--numeric"], "listeners")
-    assert [line.split()[4] for line in listening.splitlines()] == ["0.0.0.0:80"]
+    assert [line.split()[4] for line in listening.splitlines()] == ["0.0.0.0:443"]
 
 
-def test_what_a_first_boot_leaves_open_is_closed(site: list[str], root: Path) -> None:
+def test_what_a_first_boot_leaves_open_is_closed(ask: Ask, root: Path) -> None:
     """Nobody installs the site anew, and what is uploaded is not run."""
     upload = root / "var/lib/wordpress/wp-content/uploads"
     (upload / "x.php").write_text("<?php echo 'run';", encoding="utf-8")
     (upload / "x.txt").write_text("served", encoding="utf-8")
     closed = ("/wp-admin/install.php", "/xmlrpc.php", "/.htaccess", "/wp-content/uploads/x.php")
-    assert [ask(site, path)[0] for path in closed] == ["403"] * len(closed)
-    assert ask(site, "/wp-content/uploads/x.txt") == ("200", "served")
+    assert [ask(path)[0] for path in closed] == ["403"] * len(closed)
+    assert ask("/wp-content/uploads/x.txt") == ("200", "served")
     assert (root / "etc/systemd/system/ssh.service").readlink() == Path("/dev/null")
     assert not (root / "usr/sbin/apache2").exists()
 
 
-def test_the_administrator_has_a_password_of_the_guests_own(site: list[str], root: Path) -> None:
+def test_the_administrator_has_a_password_of_the_guests_own(ask: Ask, root: Path) -> None:
     """It is root's alone to read, still the first after a second set-up, and the only one taken."""
     file = root / "root/wordpress-admin-password"
     password = file.read_text(encoding="utf-8").strip()
     assert (file.stat().st_mode & 0o777, len(password)) == (0o600, 24)
     for given, status in ((password, "302"), ("admin", "200"), ("", "200")):
         form = ("--data-urlencode", "log=admin", "--data-urlencode", f"pwd={given}")
-        assert (given, ask(site, "/wp-login.php", *form)[0]) == (given, status)
+        assert (given, ask("/wp-login.php", *form)[0]) == (given, status)

@@ -96,7 +96,8 @@ def engine(tmp_path: Path) -> Engine:
     (folder / ".venv").symlink_to(PROJECT / ".venv")
     tls = tmp_path / "tls"
     tls.mkdir()
-    (tls / "ingress.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    for name in ("ingress.crt", "ca.crt"):
+        (tls / name).write_text("-----BEGIN CERTIFICATE-----\n")
     (tls / "ingress.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
     (tmp_path / "state").mkdir()
     made = Engine(

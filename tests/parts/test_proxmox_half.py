@@ -23,7 +23,7 @@ CHANGES = {
     "site-1: {zone": "site-1: {app: wordpress, zone",
     "    - management -> proxmox-srv:22/tcp\n": "    - management -> proxmox-srv:22/tcp\n"
     '    - {flow: "site-1 -> internet:443/tcp", until: 2999-12-31, reason: updates of Debian}\n'
-    "    - management -> site-2:80/tcp\n",
+    "    - management -> site-2:443/tcp\n",
 }
 Run = Callable[..., str]
 
@@ -47,8 +47,8 @@ def pulumi(tree: Path, tmp_path: Path, api: tuple[str, Path]) -> Run:
     (tree / "Pulumi.adopted.yaml").write_text(config, encoding="utf-8")
     (tree / ".venv").symlink_to(sys.prefix)
     (tmp_path / "tls").mkdir()
-    for name in ("ingress.crt", "ingress.key"):
-        (tmp_path / "tls" / name).write_text(f"-----BEGIN {name}-----\n", encoding="utf-8")
+    for name in ("ingress.crt", "ingress.key", "ca.crt"):
+        (tmp_path / "tls" / name).write_text("-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
     (tmp_path / "state").mkdir()
     surroundings = environment(tree) | toolchain.environment()
     surroundings |= {

@@ -20,8 +20,8 @@ def test_a_second_stack_file_is_set_up_and_previewed(tree: Path, tmp_path: Path)
     """A copy of the stack file with its own endpoint takes secrets from the commands, and is judged."""
     apt.install("htpasswd", {"htpasswd": "apache2-utils"}, print)
     toolchain.ensure(print)
-    for name in ("ingress.crt", "ingress.key"):
-        (tmp_path / name).write_text(f"-----BEGIN {name}-----\n", encoding="utf-8")
+    for name in ("ingress.crt", "ingress.key", "ca.crt"):
+        (tmp_path / name).write_text("-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
     text = (tree / "Pulumi.dev.yaml").read_text(encoding="utf-8")
     home = text.replace("https://127.0.0.1:8006/", "https://192.0.2.1:8006/")
     secrets = home.index("  grafana:adminPassword:")

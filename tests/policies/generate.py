@@ -25,6 +25,7 @@ def topology(number: int) -> dict[str, Any]:
         del services[name]
     config["zones"] = {name: zone for name, zone in config["zones"].items() if "vlan" not in zone}
     flows[:] = [flow for flow in flows if not any(flow.startswith(f"traefik -> {n}:") for n in _GUESTS)]
+    config["plain"] = [plain for plain in config["plain"] if plain["flow"] in flows]
     _vlans(draw, config)
     for index in range(draw.randint(0, 4)):
         services[f"app-{index}"] = {
@@ -83,6 +84,10 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
             if draw.random() < 0.2:
                 config["services"][name] |= draw.choice([VAULTWARDEN, VAULTWARDEN | ADMIN_PAGE])
             config["flows"].append(f"traefik -> {name}:{port}/tcp")
+            if draw.random() < 0.5:
+                config["services"][name]["authority"] = "$HOMELAB_STATE/tls/ca.crt"
+            else:
+                config["plain"].append({"flow": config["flows"][-1], "reason": "has no TLS of its own"})
             if guests and draw.random() < 0.3:
                 config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")
             guests.append(name)

@@ -373,6 +373,10 @@ def _text_changes(path: Path, value: str) -> Iterator[tuple[str, Callable[[Any, 
     if path[-1] == "url":
         for url in ("http://loki:3100", "http://10.10.30.11:80", "http://x:1"):
             yield "move", _setter(url)
+        yield "bare", _setter(value.replace("https", "http"))
+    elif path[-1] in {"serversTransport", "serverName"}:
+        for name in ("site-1", "site-2", f"{value}-x"):
+            yield "move", _setter(name)
     elif path[-1] == "rule":
         for rule in ("PathPrefix(`/`)", f"{value} || Path(`/x`)", "", value.partition(" && ")[0]):
             yield "widen", _setter(rule)

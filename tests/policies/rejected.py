@@ -1010,7 +1010,7 @@ def egress_that_nobody_declared(stack: Stack) -> None:
     "firewall-rules-match",
     "site-1: rules[0] includes group nobody, which is not in the stack",
     "site-1: no guest includes group site-1",
-    "site-2: rules[0] is switched off (in ACCEPT source dc/ingress-vlan10 proto tcp dport 80)",
+    "site-2: rules[0] is switched off (in ACCEPT source dc/ingress-vlan10 proto tcp dport 443)",
     "jellyfin: rules[0] names dc/ingress-vlan99, which can't be told",
     "jellyfin: rules[1] has type forward and action DROP, which is never applied",
     "jellyfin: rules[2] is for net7, which no guest here has",
@@ -1123,6 +1123,19 @@ def routes_from_the_command_line(stack: Stack) -> None:
 )
 def routes_from_the_environment(stack: Stack) -> None:
     container(stack, "traefik", envs=["TRAEFIK_PROVIDERS_CONSUL_ENDPOINTS=10.10.1.9:8500"])
+
+
+@rejected(
+    "ingress-configuration-known",
+    f"traefik: {ROUTES}: http.serversTransports.site-1.spiffe: is not a setting whose traffic is known",
+    f"traefik: {ROUTES}: tcp.serversTransports.any.proxyProtocol: is not a setting whose traffic is known",
+)
+def a_transport_that_nobody_knows(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        content["http"]["serversTransports"]["site-1"]["spiffe"] = {"trustDomain": "x"}
+        content["tcp"] = {"serversTransports": {"any": {"proxyProtocol": {"version": 2}}}}
+
+    edit(stack, "traefik", ROUTES, change)
 
 
 @rejected(
@@ -1496,7 +1509,7 @@ def prometheus_for_everybody(stack: Stack) -> None:
     "has a line that is not name:bcrypt",
     "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.login.basicAuth.removeHeader: "
     "is not true, so the service gets the password",
-    "traefik: uploads[7].content holds password hashes in plain text; make it a Pulumi secret",
+    "traefik: uploads[9].content holds password hashes in plain text; make it a Pulumi secret",
 )
 def a_password_that_anybody_can_read(stack: Stack) -> None:
     users = {"file": "/etc/traefik/more", "content": f"admin:{CANARY}"}
@@ -1840,6 +1853,85 @@ def certificates_in_the_wrong_place(stack: Stack) -> None:
     given["file"] = "/etc/certificates/node-exporter/other.pem"
     bare = stack.get("container", "promtail")
     stack.resources[stack.resources.index(bare)] = replace(bare, secrets=frozenset())
+
+
+@rejected(
+    "certificates-as-declared",
+    "traefik: /etc/certificates/site-1/authorities.pem holds something else than certificates",
+    "traefik: lacks /etc/certificates/site-2/authorities.pem, which a declared flow needs",
+    "traefik: holds /etc/certificates/jellyfin/authorities.pem, which no declared flow needs",
+)
+def authorities_of_guests_in_the_wrong_place(stack: Stack) -> None:
+    upload(stack, "traefik", "/etc/certificates/site-1/authorities.pem")["content"] += (
+        "-----BEGIN PRIVATE KEY-----"
+    )
+    given = upload(stack, "traefik", "/etc/certificates/site-2/authorities.pem")
+    given["file"] = "/etc/certificates/jellyfin/authorities.pem"
+
+
+def _asks(stack: Stack, service: str, **balancer: Any) -> None:
+    """Change how the ingress asks a service."""
+    edit(stack, "traefik", ROUTES, lambda c: c["http"]["services"][service]["loadBalancer"].update(balancer))
+
+
+def _transport(stack: Stack, name: str, **settings: Any) -> None:
+    """Change how the ingress checks who answers."""
+    edit(stack, "traefik", ROUTES, lambda c: c["http"]["serversTransports"][name].update(settings))
+
+
+SITE_1 = f"traefik: {ROUTES}: http.services.site-1 asks site-1"
+SITE_2 = f"traefik: {ROUTES}: http.services.site-2 asks site-2"
+WANTED = "['/etc/certificates/site-%s/authorities.pem']"
+
+
+@rejected(
+    "guests-show-certificates",
+    f"{SITE_1} without TLS",
+    f"{SITE_2} with rootCAs not {WANTED % 2}",
+    f"{SITE_2} with serverName not site-2",
+)
+def guests_that_nobody_checks(stack: Stack) -> None:
+    _asks(stack, "site-1", servers=[{"url": "http://10.10.10.11:443"}])
+    _asks(stack, "site-2", serversTransport=None)
+
+
+@rejected(
+    "guests-show-certificates",
+    f"{SITE_1} with insecureSkipVerify not left out",
+    f"{SITE_2} with rootCAs not {WANTED % 2}",
+    f"{SITE_2} with serverName not site-2",
+)
+def guests_that_may_be_anybody(stack: Stack) -> None:
+    _transport(stack, "site-1", insecureSkipVerify=True)
+    _transport(stack, "site-2", serverName=None, rootCAs=["/etc/traefik/tls/certificate.pem"])
+
+
+@rejected(
+    "guests-show-certificates",
+    f"{SITE_1} with rootCAs not {WANTED % 1}",
+    f"{SITE_1} with serverName not site-1",
+    f"traefik: {ROUTES}: tcp.services.site-2 asks site-2 without TLS",
+    f"traefik: {ROUTES}: tcp.services.site-2 asks site-2 with rootCAs not {WANTED % 2}",
+    f"traefik: {ROUTES}: tcp.services.site-2 asks site-2 with serverName not site-2",
+)
+def a_guest_checked_as_another(stack: Stack) -> None:
+    _asks(stack, "site-1", serversTransport="site-2@file", passHostHeader=True)
+    _transport(stack, "site-2", maxIdleConnsPerHost=9)
+    wire = {
+        "routers": {"site-2": {"rule": "HostSNI(`x`)", "entryPoints": ["websecure"], "service": "site-2"}},
+        "services": {"site-2": {"loadBalancer": {"servers": [{"address": "10.10.10.12:443"}]}}},
+    }
+    edit(stack, "traefik", ROUTES, lambda c: c.update(tcp=wire))
+
+
+@rejected(
+    "guests-show-certificates",
+    f"traefik: {ROUTES}: http.services.jellyfin asks jellyfin without TLS, which no plain flow declares",
+)
+def a_guest_without_tls_that_nobody_declared(stack: Stack) -> None:
+    topology = load(stack.config)
+    plain = tuple(each for each in topology.plain if each.flow.destination != "jellyfin")
+    stack.topology = topology.model_copy(update={"plain": plain})
 
 
 @rejected(

@@ -62,7 +62,8 @@ def run(config: Mapping[str, Any]) -> list[Resource]:
     with tempfile.TemporaryDirectory() as state:
         folder = Path(state) / "tls"
         folder.mkdir()
-        (folder / "ingress.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+        for name in ("ingress.crt", "ca.crt"):
+            (folder / name).write_text("-----BEGIN CERTIFICATE-----\n")
         (folder / "ingress.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
         before, os.environ["HOMELAB_STATE"] = os.environ.get("HOMELAB_STATE"), state
         try:

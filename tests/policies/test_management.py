@@ -39,7 +39,7 @@ def test_the_router_opens_nothing_else() -> None:
     finally:
         rule["source"] = source
     assert any(
-        line.startswith("management -> site-2:80/tcp: expected DENIED, got ALLOWED via router")
+        line.startswith("management -> site-2:443/tcp: expected DENIED, got ALLOWED via router")
         for line in found
     ), found
 

@@ -50,7 +50,7 @@ def test_ssh_stays_where_it_is_declared() -> None:
     site = load(changed(wordpress("site-1", ports=[22, 8081], keys=["ssh-ed25519 AAAA you"])))
     _, files = read(site, "site-1")
     assert "ssh.service" not in files["/usr/local/sbin/set-up"]
-    assert "listen 8081 default_server;" in files["/etc/nginx/sites-enabled/default"]
+    assert "listen 8081 ssl default_server;" in files["/etc/nginx/sites-available/wordpress"]
 
 
 def wordpress(name: str, ports: list[int], keys: list[str]) -> dict[str, Any]:

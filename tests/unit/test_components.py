@@ -61,7 +61,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     """The default stack, with a certificate that nobody uses."""
     folder = tmp_path_factory.mktemp("state") / "tls"
     folder.mkdir()
-    for name in ("ingress.crt", "ingress.key"):
+    for name in ("ingress.crt", "ingress.key", "ca.crt"):
         (folder / name).write_text("PEM")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOMELAB_STATE", str(folder.parent))
@@ -124,7 +124,7 @@ def test_who_runs_as_whom(dev: Recorder) -> None:
 def test_a_declared_user_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`user` of a service is the user of its container; without a known app it is nobody."""
     (tmp_path / "tls").mkdir()
-    for name in ("ingress.crt", "ingress.key"):
+    for name in ("ingress.crt", "ingress.key", "ca.crt"):
         (tmp_path / "tls" / name).write_text("PEM")
     monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
     config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
@@ -210,8 +210,8 @@ def test_security_groups_accept_the_ingress_and_nobody_else(dev: Recorder) -> No
         for name, given in dev.of(":GroupLegacy").items()
     }
     assert groups == {
-        "site-1": [("in", "ACCEPT", "dc/ingress-vlan10", "tcp", "80")],
-        "site-2": [("in", "ACCEPT", "dc/ingress-vlan10", "tcp", "80")],
+        "site-1": [("in", "ACCEPT", "dc/ingress-vlan10", "tcp", "443")],
+        "site-2": [("in", "ACCEPT", "dc/ingress-vlan10", "tcp", "443")],
         "jellyfin": [("in", "ACCEPT", "dc/ingress-vlan20", "tcp", "8096")],
         "stirling-pdf": [("in", "ACCEPT", "dc/ingress-vlan20", "tcp", "8080")],
         "vaultwarden": [("in", "ACCEPT", "dc/ingress-vlan30", "tcp", "80")],
@@ -242,12 +242,27 @@ def test_routes_are_the_declared_ones(dev: Recorder) -> None:
     } == {
         "Host(`grafana.homelab.localhost`)": "http://grafana:3000",
         "Host(`prometheus.homelab.localhost`)": "http://prometheus-ui:8080",
-        "Host(`site-1.homelab.localhost`)": "http://10.10.10.11:80",
-        "Host(`site-2.homelab.localhost`)": "http://10.10.10.12:80",
+        "Host(`site-1.homelab.localhost`)": "https://10.10.10.11:443",
+        "Host(`site-2.homelab.localhost`)": "https://10.10.10.12:443",
         "Host(`jellyfin.homelab.localhost`)": "http://10.10.20.11:8096",
         "Host(`stirling-pdf.homelab.localhost`)": "http://10.10.20.12:8080",
         "Host(`vaultwarden.homelab.localhost`) && !PathRegexp(`(?i)^/admin`)": "http://10.10.30.11:80",
     }
+
+
+def test_guests_with_an_authority_are_asked_by_tls(dev: Recorder) -> None:
+    """By their own name and authority, each of its own; no other guest's is there."""
+    uploads = {u["file"]: u["content"] for u in dev.of(":Container")["traefik"]["uploads"]["value"]}
+    http = yaml.safe_load(uploads["/etc/traefik/dynamic/routes.yml"])["http"]
+    files = {name: f"/etc/certificates/{name}/authorities.pem" for name in ("site-1", "site-2")}
+    assert http["serversTransports"] == {
+        name: {"serverName": name, "rootCAs": [file]} for name, file in files.items()
+    }
+    told = {
+        name: service["loadBalancer"].get("serversTransport") for name, service in http["services"].items()
+    }
+    assert {name: transport for name, transport in told.items() if transport} == {n: n for n in files}
+    assert {file for file in uploads if file.startswith("/etc/certificates")} == {*files.values()}
 
 
 def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +279,8 @@ def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.Monke
     monkeypatch.setattr(pulumi.runtime.mocks.MockMonitor, "RegisterResource", noted)
     config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
     config["homelab-network:tls"] = {"certificate": "/dev/null", "key": "/dev/null"}
+    for name in ("site-1", "site-2"):
+        config["homelab-network:services"][name]["authority"] = "/dev/null"
     build({**config, "homelab-network:protect": True, "grafana:adminPassword": "x", "traefik:users": "x"})
     assert (seen[True], "VmLegacy" in seen[False]) == ({"Volume"}, True)
 
@@ -302,7 +319,7 @@ def test_certificates_are_where_their_flow_is(dev: Recorder) -> None:
 def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Recorder:
     """The default stack with other values below some of its keys."""
     (tmp_path / "tls").mkdir()
-    for name in ("ingress.crt", "ingress.key"):
+    for name in ("ingress.crt", "ingress.key", "ca.crt"):
         (tmp_path / "tls" / name).write_text("PEM")
     monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
     config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]

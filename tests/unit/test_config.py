@@ -34,8 +34,8 @@ internet -> traefik:80/tcp
 internet -> traefik:443/tcp
 traefik -> grafana:3000/tcp
 traefik -> prometheus-ui:8080/tcp
-traefik -> site-1:80/tcp
-traefik -> site-2:80/tcp
+traefik -> site-1:443/tcp
+traefik -> site-2:443/tcp
 traefik -> jellyfin:8096/tcp
 traefik -> stirling-pdf:8080/tcp
 traefik -> vaultwarden:80/tcp
@@ -107,8 +107,8 @@ class TestDevStack:
         assert [(r.service, r.host.removesuffix(".homelab.localhost"), r.url) for r in site.routes] == [
             ("grafana", "grafana", "http://grafana:3000"),
             ("prometheus-ui", "prometheus", "http://prometheus-ui:8080"),
-            ("site-1", "site-1", "http://10.10.10.11:80"),
-            ("site-2", "site-2", "http://10.10.10.12:80"),
+            ("site-1", "site-1", "https://10.10.10.11:443"),
+            ("site-2", "site-2", "https://10.10.10.12:443"),
             ("jellyfin", "jellyfin", "http://10.10.20.11:8096"),
             ("stirling-pdf", "stirling-pdf", "http://10.10.20.12:8080"),
             ("vaultwarden", "vaultwarden", "http://10.10.30.11:80"),
@@ -484,7 +484,8 @@ class TestDocument:
                 names |= part.keys()
                 values["services"] |= part
             else:
-                values["flows"] += part
+                values["flows"] += [each for each in part if isinstance(each, str)]
+                values["plain"] += [each for each in part if isinstance(each, dict)]
         assert 0 < lines <= 6
         site = load(values)
         assert [type(site.services[name]) for name in names] == [kind]

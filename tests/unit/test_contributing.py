@@ -72,7 +72,7 @@ def test_a_service_is_six_lines_or_fewer() -> None:
 
 
 def test_a_service_is_proved(tree: Path) -> None:
-    """With the six lines the pack finds nothing, the flow is possible, and the commands below them say so."""
+    """With its lines the pack finds nothing, the flow is possible, and the commands below them say so."""
     before = python(tree, "policies.command", "list", STACK).stdout
     apply(tree, example("## Add a service"))
     assert judged(tree) == (0, "")
@@ -194,11 +194,12 @@ def test_a_type_is_known_once_it_is_taught(tree: Path) -> None:
 
 @pytest.mark.parametrize("heading", ["### A new guest", "### A new container service"])
 def test_the_configurations_snippets_hold(tree: Path, heading: str) -> None:
-    """Each pair of snippets in docs/configuration.md, put where it says, is a stack without a finding."""
-    service, flow = blocks(PROJECT / "docs" / "configuration.md", "yaml", heading)
+    """The snippets in docs/configuration.md, put where it says, are a stack without a finding."""
+    service, flow, *plain = blocks(PROJECT / "docs" / "configuration.md", "yaml", heading)
     file = tree / STACK
     stack = yaml.safe_load(file.read_text(encoding="utf-8"))
     stack["config"]["homelab-network:services"] |= yaml.safe_load(service)
     stack["config"]["homelab-network:flows"] += yaml.safe_load(flow)
+    stack["config"]["homelab-network:plain"] += [each for text in plain for each in yaml.safe_load(text)]
     file.write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
     assert judged(tree) == (0, "")

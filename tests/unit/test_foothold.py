@@ -33,7 +33,7 @@ def test_the_backend_is_behind_no_foothold_in_the_ingress() -> None:
 def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
     """Only what opened counts: no denial, no page, no echo; where any port opens, none is told singly."""
     cells = [
-        cell("traefik", "site-1:80/tcp"),
+        cell("traefik", "site-1:443/tcp"),
         cell("traefik", "loki:3100/tcp", "DENIED"),
         cell("traefik", "grafana:3000/tcp"),
         cell("traefik", "grafana:*/tcp"),
@@ -44,7 +44,7 @@ def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
     run.write_text(json.dumps({"cells": cells}))
     lines = list(foothold.table(DEV, run))
     assert next(line for line in lines if line.startswith("| traefik ")).startswith(
-        "| traefik | grafana:*, site-1:80/tcp | "
+        "| traefik | grafana:*, site-1:443/tcp | "
     )
     assert "| cadvisor | nobody | no secret |" in lines
 

@@ -112,15 +112,19 @@ class TestServers:
     """Which server a guest gets."""
 
     def test_site_gets_nginx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A site is served by nginx on all its TCP ports, from a configuration of its own."""
+        """A site is served by nginx on all its TCP ports, on 443 by TLS with a certificate for its name."""
         monkeypatch.setattr(packages, "nginx", lambda: Path("/nginx"))
-        guest = Guest(vmid=101, name="site-1", listeners=read_listeners("ports: 80/tcp, 8080/tcp"))
+        guest = Guest(vmid=101, name="site-1", listeners=read_listeners("ports: 80/tcp, 443/tcp"))
         (server,) = servers.of(guest, tmp_path)
         assert server.program == Path("/nginx")
         conf = (tmp_path / "nginx.conf").read_text()
         assert "listen 80;" in conf
-        assert "listen 8080;" in conf
+        assert "listen 443 ssl;" in conf
         assert "Site-1 (nginx in the lab's VM namespace)" in conf
+        shown = x509.load_pem_x509_certificate((tmp_path / "certificate.pem").read_bytes())
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == ["site-1"]
+        assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
 
     def test_others_get_the_labelled_stand_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every other guest is served by the stand-in that says whose place it takes, once a TCP port."""

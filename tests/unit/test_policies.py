@@ -410,7 +410,7 @@ EGRESS = {"flow": "site-1 -> internet:443/tcp", "until": "2027-01-31", "reason":
 def egress(*flows: object) -> tuple[list[Resource], Topology]:
     """The stack with more flows, and 22 among the ports of site-1."""
     config = configuration()
-    config["services"]["site-1"]["ports"] = [80, 22]
+    config["services"]["site-1"]["ports"] = [443, 22]
     config["flows"] += flows
     return run(config), load(config)
 

@@ -70,12 +70,19 @@ VANTAGES = {
     "  # homelab-network:vantages": "  homelab-network:vantages",
     "  #   ": "    ",
     "    # - management -> site-1:22/tcp ": "    - management -> site-1:22/tcp #",
-    "192.168.20.11, ports: [80]": "192.168.20.11, ports: [80, 22]",
+    "192.168.20.11\n      ports: [443]": "192.168.20.11\n      ports: [443, 22]",
 }
 """What the example says to do for vantages."""
+FIRST = {
+    "      authority: $HOME/tls/home.example/site-1.pem\n": "",
+    "    - traefik -> site-1:443/tcp\n": "    - management -> site-1:443/tcp\n",
+}
+"""What the guide says to do before a guest's certificate is there."""
 
 
-@pytest.mark.parametrize("changes", [{}, VANTAGES], ids=["as it is", "with vantages"])
+@pytest.mark.parametrize(
+    "changes", [{}, VANTAGES, FIRST], ids=["as it is", "with vantages", "before a certificate"]
+)
 def test_the_example_is_sound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Mapping[str, str]
 ) -> None:
@@ -85,7 +92,7 @@ def test_the_example_is_sound(
         assert old in text
         text = text.replace(old, new)
     document = yaml.safe_load(text)
-    assert ("homelab-network:vantages" in document["config"]) is bool(changes)
+    assert ("homelab-network:vantages" in document["config"]) is (changes is VANTAGES)
     secrets = set(re.findall(r"pulumi config set --secret (\S+)", GUIDE))
     assert secrets == {"proxmoxve:apiToken", "grafana:adminPassword", "ssh:privateKey", "traefik:users"}
     document["config"] |= {key: {"secure": ""} for key in secrets}

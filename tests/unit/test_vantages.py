@@ -29,10 +29,12 @@ KEY = "ssh-ed25519 AAAA"
 IMAGE = "python:3.13-slim"
 OTHER = 4711
 
+pytestmark = pytest.mark.usefixtures("authority")
+
 
 def site(vantage: Mapping[str, object], *flows: str) -> Topology:
     """The dev stack with vantages, and with SSH to Site-1 as they need it."""
-    values = changed({"services.site-1.ports": [80, 22], "vantages": vantage})
+    values = changed({"services.site-1.ports": [443, 22], "vantages": vantage})
     values["flows"] += ["management -> site-1:22/tcp", *flows]
     return load(values)
 
@@ -218,7 +220,7 @@ def test_a_name_is_no_address_to_send_to() -> None:
 
 def test_a_listener_is_seen_from_inside() -> None:
     """What a guest listens on beyond its ports and the probe's own is told by its agent."""
-    found = {"site-1": facts("10.10.10.11", listeners=(22, 80, 9999, OTHER)), "docker-srv": DOCKER}
+    found = {"site-1": facts("10.10.10.11", listeners=(22, 443, 9999, OTHER)), "docker-srv": DOCKER}
     assert [str(port) for port in surveyed(site(INSIDE), found)[1]["site-1"].extra] == ["9999/tcp"]
 
 

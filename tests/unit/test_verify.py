@@ -1,4 +1,6 @@
 import json
+import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from lab import paths, tls
 from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.graph.view import view
@@ -30,6 +33,8 @@ from verify.survey import address as survey_address
 PROJECT = Path(__file__).resolve().parents[2]
 AGENT = PROJECT / "verify" / "agent.py"
 FRONT = IPv4Address("198.51.100.1")
+
+pytestmark = pytest.mark.usefixtures("authority")
 
 
 def places_of(site: Topology) -> list[Place]:
@@ -71,7 +76,7 @@ def page(ask: Ask) -> dict[str, object]:
         return {"status": 404, "title": "", "location": ""}
     if ask.id == "redirect":
         return {"status": 301, "title": "", "location": f"https://{ask.host}/"}
-    if ask.tls and ask.host == "prometheus.homelab.localhost":
+    if ask.sni and ask.host == "prometheus.homelab.localhost":
         return {"status": 401, "title": "", "location": ""}
     return {"status": 200, "title": ask.host, "location": ""}
 
@@ -171,10 +176,10 @@ def test_a_probe_zone_sees_published_ports_and_nothing_else(world: World, site: 
         "traefik -> internet:*/tcp",
         "vaultwarden -> internet:*/tcp",
         "vaultwarden -> traefik:443/tcp",
-        "site-1 -> site-2:80/tcp",
+        "site-1 -> site-2:443/tcp",
         "site-1 -> site-2:icmp",
         "site-1 -> jellyfin:8096/tcp",
-        "stranger@wordpress -> site-1:80/tcp",
+        "stranger@wordpress -> site-1:443/tcp",
         "stranger@backend -> grafana:3000/tcp",
     ],
 )
@@ -218,7 +223,7 @@ def test_declared_egress_is_expected(site: Topology) -> None:
 
 def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
     """A guest's egress, and management's way to a guest, hang on a router that is nobody's resource."""
-    declared = (Flow.parse("site-1 -> internet:443/tcp"), Flow.parse("management -> site-1:80/tcp"))
+    declared = (Flow.parse("site-1 -> internet:443/tcp"), Flow.parse("management -> site-1:443/tcp"))
     places = [
         replace(place, ports=(Port(number=443),)) if place.name == "internet" else place
         for place in places_of(site)
@@ -227,7 +232,7 @@ def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
     found = {str(cell): cell.expected for cell in routed}
     assert [found[str(flow)] for flow in declared] == [Expected.EITHER] * 2
     assert found["site-2 -> internet:443/tcp"] is Expected.DENIED
-    assert found["internet -> site-1:80/tcp"] is Expected.DENIED
+    assert found["internet -> site-1:443/tcp"] is Expected.DENIED
 
 
 def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
@@ -294,7 +299,7 @@ def test_an_open_denial_disagrees(world: World) -> None:
 @pytest.mark.parametrize(
     ("cell", "network", "port", "cause"),
     [
-        (("site-1", "site-2"), "wordpress", 80, "site-2's firewall lets in more than its flows name: is it"),
+        (("site-1", "site-2"), "wordpress", 443, "site-2's firewall lets in more than its flows name: is it"),
         (("traefik", "site-2"), "wordpress", None, "lets in more than its flows name, on any port"),
         (("vaultwarden", "traefik"), "vault", 443, "vaultwarden's firewall lets out what no flow names"),
         (("loki", "docker-srv"), "br-edge", None, "Docker-SRV's input rules do not cover this bridge"),
@@ -495,11 +500,11 @@ def test_report_of_a_sound_network(world: World) -> None:
 
 def test_report_of_a_quarrel(world: World) -> None:
     """One disagreement fails the run and stands in every form of the report."""
-    world.change = answer("site-1", at(world, "site-2", "wordpress"), OPEN, 80)
+    world.change = answer("site-1", at(world, "site-2", "wordpress"), OPEN, 443)
     found = made(world)
     text, tree = report.text(found), ET.fromstring(report.as_junit(found))  # noqa: S314  # our own
     assert not found.good
-    assert "✗ site-1 -> site-2:80/tcp at 10.10.10.12 on wordpress: expected DENIED, got ALLOWED" in text
+    assert "✗ site-1 -> site-2:443/tcp at 10.10.10.12 on wordpress: expected DENIED, got ALLOWED" in text
     assert (tree.get("tests"), tree.get("failures"), tree.get("errors")) == (
         str(len(found.findings)),
         "1",
@@ -546,11 +551,11 @@ def closed(stack: Stack) -> None:
     ("cell", "change", "live", "odd"),
     [
         ("traefik -> loki-gateway:3100/tcp", None, OPEN, "the live network"),
-        ("traefik -> site-1:80/tcp", None, "silent", "the live network"),
+        ("traefik -> site-1:443/tcp", None, "silent", "the live network"),
         ("traefik -> loki-gateway:3100/tcp", opened, None, "the proof"),
-        ("traefik -> site-1:80/tcp", closed, None, "the proof"),
+        ("traefik -> site-1:443/tcp", closed, None, "the proof"),
         ("traefik -> loki-gateway:3100/tcp", opened, OPEN, "the declaration"),
-        ("traefik -> site-1:80/tcp", closed, "silent", "the declaration"),
+        ("traefik -> site-1:443/tcp", closed, "silent", "the declaration"),
         ("internet -> docker-srv:443/tcp", None, "silent", "the live network"),
     ],
 )
@@ -722,7 +727,7 @@ def test_guests_of_another_machine_are_asked_and_ask_nobody(site: Topology, worl
     guests = {place.name for place in strangers}
     asked = [cell for cell in world.questions if cell.destination in guests]
     assert {cell.source for cell in world.questions} & guests == set()
-    assert {cell.port for cell in asked if cell.destination == "site-1"} == {"80/tcp"}
+    assert {cell.port for cell in asked if cell.destination == "site-1"} == {"443/tcp"}
     assert [str(f) for f in world.findings() if f.verdict in {Verdict.DISAGREES, Verdict.INCONCLUSIVE}] == []
 
 
@@ -807,7 +812,7 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
         ask("shut", 1),
         ask("patient", 1, within=0.5),
         ask("udp", 1, kind="udp"),
-        ask("page", web, kind="page", tls=False, host="a.b", sni=""),
+        ask("page", web, kind="page", host="a.b", sni=""),
     ]
     with subprocess.Popen(
         [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -827,6 +832,55 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
         "udp": "refused",
         "page": {"status": 200, "title": "a.b & co", "location": ""},
     }
+
+
+def test_the_agent_checks_who_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page by TLS comes from whoever shows the name's certificate of the question's authority, or not."""
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    certificate, key = tls.leaf("site-1", ["site-1"])
+    own = tls.authority()[0].read_text()
+    monkeypatch.setattr(paths, "STATE", tmp_path / "another")
+    strange = tls.authority()[0].read_text()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    asks = [
+        {
+            "id": f"{name} {number}",
+            "kind": "page",
+            "address": "127.0.0.1",
+            "within": 0,
+            "host": "a.b",
+            "sni": name,
+        }
+        | {"authorities": authority}
+        for name in ("site-1", "site-2")
+        for number, authority in enumerate((own, strange, ""))
+    ]
+    with HTTPServer(("127.0.0.1", 0), Web) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = json.dumps(
+            {"ask": [ask | {"port": server.server_port} for ask in asks], "authorities": strange}
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", AGENT], input=f"{{}}\n{said}\n", capture_output=True, text=True, check=True
+        )
+        server.shutdown()
+    answers = json.loads(done.stdout.splitlines()[1])["answers"]
+    assert [name for name, answer in answers.items() if isinstance(answer, dict)] == ["site-1 0"]
+    assert "Hostname mismatch" in answers["site-2 0"]
+
+
+def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
+    """By TLS, under their name and with their authority, where they have one; without the file nobody is."""
+    asked: dict[str, Ask] = {}
+    world.change = lambda who, ask: asked.update({ask.host: ask}) if who == "traefik" and ask.host else None
+    world.findings()
+    told = {host.partition(".")[0]: (ask.sni, ask.authorities) for host, ask in asked.items()}
+    assert (told["site-1"], told["jellyfin"]) == (("site-1", "PEM"), ("", ""))
+    Path(os.environ["HOMELAB_STATE"], "tls/ca.crt").unlink()
+    with pytest.raises(ProbeError, match=r"^services\.site-1\.authority: .*/ca\.crt: No such file"):
+        world.findings()
 
 
 def test_the_agent_tries_again() -> None:
