@@ -84,7 +84,8 @@ class Network:
     `host` is the engine's host. `host_reachable` is False only when members cannot open connections to the
     host: gateway mode isolated on an engine that honours it, `inhibit_ipv4`, or a drop rule on the bridge.
     `sees_published`: its members reach the ports that are published there all the same.
-    `masquerade` off leaves a container without answers from beyond the host. `vlan` is where the parent
+    `masquerade` off leaves a container without answers from beyond the host. `egress` are the ports to which
+    the host lets members out, to public addresses alone; None: to all, everywhere. `vlan` is where the parent
     interface of a macvlan or ipvlan network leads; None on such a network means unknown: every VLAN.
     `icc` off (macvlan: private mode) keeps members from each other.
     """
@@ -96,6 +97,7 @@ class Network:
     internal: bool = False
     icc: bool = True
     masquerade: bool = True
+    egress: tuple[Port, ...] | None = None
     host_reachable: bool = True
     sees_published: bool = False
     vlan: Vlan | None = None

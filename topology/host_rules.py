@@ -8,6 +8,7 @@ is final.
 """
 
 from topology.model import Role, Topology
+from topology.reach_spans import DOCUMENTATION
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and puts them in place of the old ones in one step."""
@@ -27,7 +28,8 @@ def rules(topology: Topology) -> str:
 
     Input: no container opens a connection to the host; facts.md measured that one on an internal network
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
-    only declared egress out of one; Docker's own rules let a neighbour on the LAN reach container addresses.
+    only declared egress out of one, to public addresses; Docker's own rules let a neighbour on the LAN reach
+    container addresses. Prefixes for documentation count as public, for the live probe's own internet.
     A probe zone sees all that is published here, by whomever, since that is what it is for.
     """
     name = table(topology)
@@ -41,8 +43,10 @@ def rules(topology: Topology) -> str:
         for zone in docker
         if zone.role is Role.PROBE
     )
+    near = ", ".join(map(str, sorted({*topology.nearby} - {*DOCUMENTATION})))
     egress = "".join(
-        f"    iifname {{ {edge} }} {port.protocol} dport {port.number} accept\n" for port in topology.egress
+        f"    iifname {{ {edge} }} ip daddr != {{ {near} }} {port.protocol} dport {port.number} accept\n"
+        for port in topology.egress
     )
     return f"""\
 add table {name}

@@ -38,7 +38,7 @@ from topology.model import Port, Protocol
 from topology.reach_proxy import Server, labelled, servers
 from topology.reach_result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
 from topology.reach_rules import BUILT_IN, EVERY_PORT, Range, ports_of
-from topology.reach_spans import Spans, cut
+from topology.reach_spans import ALL, Spans, cut, meet, public
 from topology.reach_underlay import Plug, Underlay
 
 _LAST_PORT = 65535
@@ -257,9 +257,24 @@ class Reachability:
             if source.owner not in names:
                 names = {source.owner: None, **names}
             yield _reach(names, goal, how, way, origin)
-            if behind := self._egress.get(source.owner):
-                how = How.PUBLISHED if door else How.EGRESS
-                yield _reach(behind, goal, how, (source.owner, *way), origin)
+            for ports, behind in self._egress.get(source.owner, {}).items():
+                if ports is None or self._lets_out(ports, source, plug, ranges, filtered=door is None):
+                    how = How.PUBLISHED if door else How.EGRESS
+                    yield _reach(behind, goal, how, (source.owner, *way), origin)
+
+    def _lets_out(
+        self, ports: Iterable[Port], source: Plug, plug: Plug, ranges: Iterable[Range], *, filtered: bool
+    ) -> bool:
+        """Whether one of a host's open ports is among `ranges`, and leads its packets to a public address."""
+        found = [
+            Range(port.protocol, port.number, port.number)
+            for port in ports
+            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
+        ]
+        where = plug.sources if plug.outside else ALL if plug.address is None else ((plug.address,) * 2,)
+        near = tuple(outside.prefix for outside in self.facts.outsides if outside.prefix)
+        arrivals = (start for start, _ in self._underlay.arrivals(plug, found, filtered=filtered))
+        return bool(meet(public(near), where)) and source in arrivals
 
     def _hops(self, source: Plug, name: str) -> tuple[str, ...]:
         """What a trace calls the place of two neighbours, unless it is one of them."""
@@ -303,7 +318,9 @@ class Reachability:
             if not network.icc and any(network is other for other, _ in self._networks_of(destination)):
                 found[f"{network.origin}: network {network.name} keeps its members apart"] = None
         starts = self._plugs_of(source)
-        if isinstance(thing := self.names[source], Container) and source in self._egress[thing.host]:
+        if isinstance(thing := self.names[source], Container) and any(
+            source in names for names in self._egress.get(thing.host, {}).values()
+        ):
             starts += self._underlay.plugs.get(thing.host, ())
         for start in starts:
             for plug in self._plugs_of(destination):
@@ -466,12 +483,13 @@ class Reachability:
         return found
 
     @cached_property
-    def _egress(self) -> Mapping[str, dict[str, None]]:
-        """Containers that leave behind their host's address, by host."""
-        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    def _egress(self) -> Mapping[str, Mapping[tuple[Port, ...] | None, dict[str, None]]]:
+        """Containers that leave behind their host's address, by host and by the ports that it lets out."""
+        found: defaultdict[str, defaultdict[tuple[Port, ...] | None, dict[str, None]]]
+        found = defaultdict(lambda: defaultdict(dict))
         for host, network, names in self._bridged:
             if not network.internal and network.masquerade:
-                found[host] |= names
+                found[host][network.egress] |= names
         return found
 
     @cached_property

@@ -213,6 +213,7 @@ class Graph:
                 icc=network.option("enable_icc") != "false"
                 and network.options.get("macvlan_mode") != "private",
                 masquerade=network.option("enable_ip_masquerade") != "false",
+                egress=self.topology.egress if self._is_guarded(network) else None,
                 host_reachable=not (network.closed_to_host or self._is_guarded(network)),
                 sees_published=network.option("name") in set(map(self.topology.bridge, self.topology.probes)),
                 vlan=self.parent_vlan(network),

@@ -73,6 +73,10 @@ class Interface:
     routed: bool = True
 
 
+Route = tuple[list[Interface], Interface, list[Network]]
+"""Interfaces that send, the last one, and the networks on the way that are let out to some ports alone."""
+
+
 @dataclass(slots=True)
 class Gate:
     """Rules for one port at an interface, in order; `standing` is a node that Proxmox's own rule guards."""
@@ -109,7 +113,7 @@ class Walk:
         for container in self.facts.containers:
             self.stacks[container.name] = self._stack(container)
         self._plug_in()
-        self.cables: dict[tuple[Interface, Interface, bool], list[tuple[list[Interface], Interface]]] = {}
+        self.cables: dict[tuple[Interface, Interface, bool], list[Route]] = {}
         self.gates: dict[tuple[Interface, str, Port], Gate | None] = {}
         self.on: defaultdict[object, list[Interface]] = defaultdict(list)
         for interface in self.interfaces:
@@ -238,38 +242,46 @@ class Walk:
         way = (start, target, through)
         if way not in self.cables:
             self.cables[way] = list(self._routes(*way))
-        for senders, last in self.cables[way]:
+        for senders, last, exits in self.cables[way]:
             if near and senders[-1].kind == "gateway":
                 continue
             gates = self._gates(senders, last, port, through)
             # An address that no rule looks at is as good as any other.
             sources = senders[0].addresses[: None if any(gate.asks("source") for gate in gates) else 1]
-            dests = target.answers[: None if any(gate.asks("dest") for gate in gates) else 1]
+            every = exits or any(gate.asks("dest") for gate in gates)
+            dests = target.answers[: None if every else 1]
+            dests = [dest for dest in dests if all(self._let_out(each, dest, port) for each in exits)]
             packets = (Packet(src, dst) for src in sources for dst in dests)
             if any(all(self._lets(gate, packet) for gate in gates) for packet in packets):
                 return True
         return False
 
-    def _routes(
-        self, start: Interface, target: Interface, through: bool
-    ) -> Iterator[tuple[list[Interface], Interface]]:
-        """Every way from switch to switch, to none twice: the interfaces that send, and the last one.
+    def _routes(self, start: Interface, target: Interface, through: bool) -> Iterator[Route]:
+        """Every way from switch to switch, to none twice: who sends, who is last, and bounded exits.
 
         A host that hides who is behind it starts the way anew.
         """
-        queue = deque([([start], frozenset((start.switch,)))] if target.device != start.device else [])
+        first: Route = ([start], start, [])
+        queue = deque([(first, frozenset((start.switch,)))] if target.device != start.device else [])
         while queue:
-            senders, seen = queue.popleft()
+            (senders, _, exits), seen = queue.popleft()
             for other in self.on[senders[-1].switch]:
                 if other.device == senders[-1].device or self._apart(senders[-1], other, through):
                     continue
                 if other is target or self._same_host(other, target):
-                    yield senders, other
+                    yield senders, other, exits
                 elif other.device != target.device:
                     for leg in self._forward(senders[-1], other):
                         if leg.switch not in seen:
-                            new = [leg] if other.kind == "nat" else [*senders, leg]
+                            hides, left = other.kind == "nat", other.network
+                            bounded = [left] if hides and left and left.egress is not None else []
+                            new = ([leg] if hides else [*senders, leg], leg, [*exits, *bounded])
                             queue.append((new, seen | {leg.switch}))
+
+    def _let_out(self, network: Network, dest: IPv4Address, port: Port) -> bool:
+        """Whether a host lets members of a network out to an address and port."""
+        internet = Outside(name="internet", origin="o")
+        return port in (network.egress or ()) and self._is_in(internet, dest)
 
     @staticmethod
     def _same_host(other: Interface, target: Interface) -> bool:
@@ -597,6 +609,7 @@ class Walk:
                 numbers |= {number - shift for number in tuple(numbers)}
             label = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
             numbers |= {int(label)} if label else set()
+        numbers |= {port.number for network in self.facts.networks for port in network.egress or ()}
         for proxy in self.facts.proxies:
             numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}
         for rule in self._every_rule():

@@ -170,6 +170,13 @@ def test_egress_needs_masquerade() -> None:
     assert destinations(engine, "x") == set()
 
 
+def test_egress_that_the_host_bounds() -> None:
+    """Its own rules let a container out to public addresses alone, on the declared ports alone."""
+    bounded = network("a", internal=False, egress=(TLS,))
+    engine = site(bounded, container("x", "a"), outsides=(replace(OUTSIDES[0], ports=(TLS,)), OUTSIDES[1]))
+    assert destinations(engine, "x") == {"internet:443/tcp"}
+
+
 def test_egress_is_seen_as_the_host() -> None:
     """A guest's rule that names the host lets a container behind it in; one that names a leg does not."""
     host = replace(DOCKER, legs=(HostLeg(place=VLAN10, address=IPv4Address("10.10.10.5")),))

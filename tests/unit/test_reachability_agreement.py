@@ -138,6 +138,7 @@ class Draw:
             internal=self._often(),
             icc=self._often(0.8),
             masquerade=self._often(0.8),
+            egress=tuple(self._some([WEB, TLS, SSH, DNS], 2)) if self._often(0.4) else None,
             host_reachable=self._often(0.6),
             sees_published=self._often(0.3),
             vlan=vlan if legs and self._often(0.9) else None,
@@ -377,7 +378,10 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         reachability, "_external", lambda _, ranges: iter(ranges)
     ),
     "internal networks have a way out": lambda patch: patch.setattr(
-        Reachability, "_egress", property(lambda self: dict.fromkeys(self._hosts, self._stack_of))
+        Reachability, "_egress", property(lambda self: {host: {None: self._stack_of} for host in self._hosts})
+    ),
+    "a host lets everything out": lambda patch: patch.setattr(
+        Reachability, "_lets_out", lambda *_, **__: True
     ),
     "every gateway address answers": lambda patch: patch.setattr(
         Reachability,
