@@ -86,6 +86,7 @@ class ContainerService(pulumi.ComponentResource):
                     for path, host_path in runtime.host_paths.items()
                 ),
             ],
+            dns=list(map(str, runtime.name_servers)) or None,
             network_mode="bridge",
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 import pulumi
 
@@ -29,6 +30,8 @@ class Runtime:
     """Path in the container -> name of the volume, which outlives the container."""
     host_paths: Mapping[str, str] = field(default_factory=dict)
     """Path in the container -> path on Docker-SRV, read-only."""
+    name_servers: tuple[IPv4Address, ...] = ()
+    """Whom it asks for names that are no container's; none: whom Docker-SRV asks."""
     user: str = NOBODY
     """Numeric `uid:gid`."""
     health: tuple[str, ...] = ()

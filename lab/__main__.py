@@ -25,7 +25,7 @@ from lab.errors import LabError
 from lab.process import run
 from lab.stack import Stack
 from topology.config import ConfigError, from_file
-from topology.model import Topology
+from topology.model import Certificate, Topology
 
 PASSPHRASE = "homelab-lab"  # noqa: S105  # of the lab's stack files, which hold no secret of anyone's
 _STARTED = time.monotonic()
@@ -159,7 +159,8 @@ def _selected(stack: str) -> Stack:
 def _certificates(topology: Topology) -> None:
     """Make the ingress's certificate where the lab's stack files say it is: one in STATE/tls for each."""
     names = [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)]
-    tls.leaf(Path(topology.tls.certificate).stem, names)
+    if isinstance(topology.tls, Certificate):
+        tls.leaf(Path(topology.tls.certificate).stem, names)
 
 
 def lab_up(topology: Topology) -> None:

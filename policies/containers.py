@@ -287,8 +287,12 @@ def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator
             yield f"has addresses or options on {leg.name} that nobody declared"
     for entry in container.hosts:
         yield f"resolves {entry.host} in its own way"
-    if container.dns:
+    own = container.name == topology.physical(topology.ingress.name)
+    declared = {str(ip) for ip in topology.acme.name_servers} if topology.acme and own else set()
+    if set(container.dns) - declared:
         yield "asks a name server of its own"
+    if declared - set(container.dns):
+        yield "does not ask every declared name server"
     for name in sorted(name for name in container.sysctls if name.startswith("net.")):
         yield f"changes the kernel's {name}"
 

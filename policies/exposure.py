@@ -58,7 +58,7 @@ def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterat
         yield from _among(f"{path}.curvePreferences", given.get("curvePreferences"), _CURVES)
         if given.get("sniStrict") is not True:
             yield f"{path}.sniStrict: is not true, so any host name gets a handshake"
-    if not configuration.certificates:
+    if not configuration.certificates and not configuration.resolvers:
         yield "tls.certificates: is missing, so no host name has a certificate"
     for path, certificate in configuration.certificates:
         for key in ("certFile", "keyFile"):

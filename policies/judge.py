@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from policies import (
+    acme,
     certificates,
     closed,
     containers,
@@ -39,6 +40,7 @@ GROUPS = (
     guests,
     ingress,
     targets,
+    acme,
     certificates,
     secrecy,
     protection,

@@ -26,6 +26,8 @@ from policies import NAME, PROJECT
 from policies.resources import Resource, decode
 from topology.config import from_file
 
+_FILES = ("authority", "certificate", "key")
+"""Keys of `tls` that name a file."""
 _MADE = {
     "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),
     "tls:index/certRequest:CertRequest": ("certRequestPem", "CERTIFICATE REQUEST"),
@@ -95,14 +97,17 @@ def of_stack_file(file: Path) -> list[Resource]:
         key: "[secret]" if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
-    nothing = {
-        f"{NAME}:tls": {"certificate": os.devnull, "key": os.devnull},
-        f"{NAME}:services": {
-            name: {key: os.devnull if key == "authority" else value for key, value in service.items()}
-            for name, service in plain[f"{NAME}:services"].items()
-        },
+    without = {key: _without_files(plain[key]) for key in (f"{NAME}:tls", f"{NAME}:services")}
+    return resources(plain | without, stack=file.name.split(".")[1])
+
+
+def _without_files(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: os.devnull if key in _FILES and isinstance(each, str) else _without_files(each)
+        for key, each in value.items()
     }
-    return resources(plain | nothing, stack=file.name.split(".")[1])
 
 
 def resources(config: Mapping[str, object], stack: str = "dev", program: Path = PROJECT) -> list[Resource]:

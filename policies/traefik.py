@@ -360,7 +360,7 @@ class Configuration:
                 for name, settings in self._entrypoints.items()
                 if isinstance(settings, Mapping) and {"tls", "redirections"} & set(_section(settings, "http"))
             },
-            resolvers=set(_section(self.static, "certificatesresolvers")),
+            resolvers=set(self.resolvers),
             options={name for _, name, _ in self.items("tls", "options")} | {"default"},
             authentication={
                 name
@@ -394,6 +394,11 @@ class Configuration:
                     settings.get("insecureSkipVerify", _section(settings, "tls").get("insecureSkipVerify"))
                 ):
                     yield Fault(kind=Kind.UNVERIFIED, path=path, text="switches certificate checks off")
+
+    @property
+    def resolvers(self) -> Mapping[str, Any]:
+        """Where certificates come from besides files, by the name that routers use."""
+        return _section(self.static, "certificatesresolvers")
 
     @property
     def listening(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -537,7 +542,7 @@ def read(
         for key, value in environment.items()
         if key.startswith("TRAEFIK_")
     }
-    sources = [_lower(reader.load(place)) if place else {}, _nested(flags), _nested(variables)]
+    sources = [lower(reader.load(place)) if place else {}, _nested(flags), _nested(variables)]
     used = [source for source in sources if source]
     if len(used) > 1:
         reader.faults.append(
@@ -701,9 +706,10 @@ def _nested(flat: Mapping[str, str]) -> dict[str, Any]:
     return tree
 
 
-def _lower(value: Any) -> Any:
+def lower(value: Any) -> Any:
+    """Settings with their keys as Traefik compares those of its static configuration."""
     if isinstance(value, Mapping):
-        return {str(key).lower(): _lower(inner) for key, inner in value.items()}
+        return {str(key).lower(): lower(inner) for key, inner in value.items()}
     return value
 
 

@@ -1,8 +1,9 @@
 """Which certificates a container holds, and where: made from the flows in which both ends show one.
 
-Owns the paths of certificate files and who needs which. It makes no key (`components.authorities` does). What
-a reader would get wrong: every service that asks for certificates has an authority of its own, which signs
-for it and for the declared sources of flows to it. So a certificate that opens one service opens no other.
+Owns the paths of certificate files and who needs which, and how the ingress is told of an ACME server. It
+makes no key (`components.authorities` does). What a reader would get wrong: every service that asks for
+certificates has an authority of its own, which signs for it and for the declared sources of flows to it. So a
+certificate that opens one service opens no other.
 """
 
 from __future__ import annotations
@@ -12,11 +13,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from topology.model import ASKS_FOR_CERTIFICATES, Topology
+from topology.model import ASKS_FOR_CERTIFICATES, Acme, Topology
 
 FOLDER = "/etc/certificates"
 AUTHORITY_DAYS = 5 * 365
 """How long an authority is valid; its successor is added and takes over by configuration."""
+
+
+RESOLVER = "acme"
+"""What Traefik calls the ACME server."""
+ACME_FOLDER = "/etc/traefik/acme"
+ACME_AUTHORITY = f"{ACME_FOLDER}/authority.pem"
+ACME_VOLUME = "/var/tmp"  # noqa: S108  # a volume's place in the container
+"""A volume takes owner and mode from the image's folder; here a user who is not root may write."""
+
+
+def resolver(acme: Acme) -> dict[str, object]:
+    """How Traefik is told of the ACME server; it lets the challenge pass its redirection of port 80."""
+    challenge: dict[str, object] = {"dnsChallenge": {"provider": acme.challenge}}
+    if acme.over_http:
+        challenge = {"httpChallenge": {"entryPoint": "web"}}
+    return {
+        "email": acme.email,
+        "caServer": acme.server,
+        **({"caCertificates": [ACME_AUTHORITY]} if acme.authority else {}),
+        "storage": f"{ACME_VOLUME}/acme.json",
+        "keyType": "EC256",
+        **challenge,
+    }
+
+
+def login(acme: Acme) -> dict[str, str]:
+    """The files of a DNS provider's login, by the variable that names each to lego."""
+    return {f"{name}_FILE": f"{ACME_FOLDER}/{name}" for name in acme.credentials}
 
 
 @dataclass(frozen=True)

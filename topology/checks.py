@@ -25,6 +25,7 @@ from topology.model import (
     SPEAKS_TLS,
     SSH,
     WRITES_LOGS,
+    Acme,
     App,
     Assertion,
     Certificate,
@@ -46,6 +47,7 @@ from topology.model import (
     Topology,
     Zone,
 )
+from topology.reach_spans import SPECIAL
 
 API: Final = Port(number=8006)
 """Where the Proxmox API listens."""
@@ -97,7 +99,7 @@ class Site:
     services: Mapping[str, Container | Guest]
     flows: Mapping[str, Flow]
     temporary: tuple[Temporary, ...]
-    tls: Certificate | None
+    tls: Certificate | Acme | None
     certificates: Certificates
     plain: Mapping[str, Plain]
     exceptions: Mapping[str, Exemption]
@@ -767,6 +769,40 @@ def _routes(site: Site) -> Iterator[Fault]:
     )
 
 
+def _acme(site: Site) -> Iterator[Fault]:
+    """Whoever has certificates from an ACME server reaches it, and can show that the names are his."""
+    acme, ingress = site.tls, site.ingress
+    if not isinstance(acme, Acme):
+        return
+    yield from _twice(
+        ((f"tls.acme.credentials[{i}]", name) for i, name in enumerate(acme.credentials)), "name each once"
+    )
+    if acme.over_http and acme.credentials:
+        yield Fault(
+            "tls.acme.credentials", "nobody asks for them over HTTP", "remove it, or name a DNS provider"
+        )
+    if not acme.over_http and not acme.credentials:
+        yield Fault(
+            "tls.acme.credentials",
+            f"{acme.challenge} lets nobody change its names without",
+            "name the variables of a login, as lego does",
+        )
+    if not acme.name_servers:
+        yield Fault("tls.acme.name-servers", "names nobody", "write it like [9.9.9.9]")
+    for index, ip in enumerate(acme.name_servers):
+        if any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in site.zones.values()))):
+            yield Fault(
+                f"tls.acme.name-servers[{index}]",
+                f"{ip} is not on the internet, where alone the ingress's flows lead",
+                "use a public one, like 9.9.9.9",
+            )
+    if ingress is None or site.unreadable_in("flows"):
+        return
+    for flow, purpose in acme.flows(ingress.name).items():
+        if flow not in site.flows.values():
+            yield Fault("flows", f"nothing lets {ingress.name} {purpose}", f"add {flow}")
+
+
 def _certificates(site: Site) -> Iterator[Fault]:
     """Who signs is trusted, and what is signed is renewed while it is valid."""
     given = site.certificates
@@ -936,6 +972,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     _flows,
     _upstreams,
     _routes,
+    _acme,
     _certificates,
     _plain,
     _lock_out,

@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails, from_json
 from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, nearest, shown
 from topology.model import (
+    Acme,
     App,
     Assertion,
     Certificate,
@@ -80,7 +81,19 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "flows": ("a list of flows", "write one below it like - internet -> traefik:443/tcp"),
     "exceptions": ("a list of exceptions", "write each with rule, resource, reason, owner and expires"),
     "assertions": ("a list of assertions", "write each with src and accept or deny"),
-    "tls": ("a mapping with certificate and key", "name both files"),
+    "tls": ("a mapping with certificate and key", "name both files, or write acme below it"),
+    "tls.certificate": ("a file path", "name the file with the certificate chain"),
+    "tls.key": ("a file path", "name the file with the private key"),
+    "tls.acme": ("a mapping with email and name-servers", "write its keys below it, and no file beside it"),
+    "acme": ("a mapping with email and name-servers", "write its keys below it"),
+    "acme.email": ("an e-mail address", "write the one that the ACME server may write to"),
+    "acme.server": ("an https URL with a host name", "write the ACME server's directory"),
+    "acme.challenge": ("a challenge", "write http, or the DNS provider as lego calls it, like hetzner"),
+    "acme.credentials": ("a list of variables", "write it like [HETZNER_API_TOKEN]"),
+    "acme.credentials[]": ("a variable", "write it as lego does, like HETZNER_API_TOKEN"),
+    "acme.authority": ("a file path", "name the PEM file that the server's certificate is checked with"),
+    "acme.name-servers": ("a list of addresses", "write it like [9.9.9.9]"),
+    "acme.name-servers[]": ("an IPv4 address", "write it like 9.9.9.9"),
     "vantages": ("a mapping of vantages", "write one below it like internet: {ssh: probe@203.0.113.9, …}"),
     "vantage": ("a vantage", "give it ssh and host-key"),
     "vantage.ssh": ("a user and a host", "write it like probe@203.0.113.9"),
@@ -139,8 +152,6 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".until": ("a date", "write it like 2027-01-31"),
     ".cores": ("a number of cores", "use 1-512"),
     ".disk": ("a disk size in GiB", "use 1-131072"),
-    ".certificate": ("a file path", "name the file with the certificate chain"),
-    ".key": ("a file path", "name the file with the private key"),
     ".authorities": ("a list of names", "write it like [a], or [a, b] while b replaces a"),
     ".authorities[]": ("a name", "use lower-case letters, digits and hyphens, a letter first"),
     ".signer": ("a name", "write the one of authorities that signs"),
@@ -260,7 +271,7 @@ class _Reader:
             services=self.entries(plain, "services", partial(self.service, domain)),
             flows={path: each.flow if isinstance(each, Temporary) else each for path, each in flows.items()},
             temporary=tuple(each for each in flows.values() if isinstance(each, Temporary)),
-            tls=self.key(Certificate, plain, "tls"),
+            tls=self.tls(plain),
             certificates=self.key(Certificates, plain, "certificates") or Certificates(),
             plain=self.items(plain, "plain", Plain),
             exceptions=self.items(plain, "exceptions", Exemption),
@@ -308,6 +319,18 @@ class _Reader:
             self.wrong(f"{path}.kind", kind, ".kind")
             return None
         return self.entry(_HOSTS[kind], {key: raw[key] for key in raw if key != "kind"}, path, name)
+
+    def tls(self, plain: Mapping[str, object]) -> Certificate | Acme | None:
+        """The files of a certificate, or whom the ingress has its certificates from."""
+        raw = plain.get("tls")
+        if not isinstance(raw, dict) or "acme" not in raw:
+            files: Certificate | None = self.key(Certificate, plain, "tls")
+            return files
+        for key in raw:
+            if key != "acme":
+                self.note(_at("tls", key), "stands beside acme", "keep one of them")
+        acme: Acme | None = self.value(Acme, raw["acme"], "tls.acme", "acme")
+        return acme
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
         """A guest where there is a VM id, or a zone without an image; a container otherwise."""

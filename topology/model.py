@@ -15,8 +15,10 @@ from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -419,6 +421,64 @@ class Certificate(Value):
     key: FilePath
 
 
+HTTP = Port(number=80)
+"""Where an ACME server looks for the answer to its HTTP challenge (RFC 8555)."""
+DNS = Port(number=53, protocol=Protocol.UDP)
+
+
+def _server_port(url: str) -> Port:
+    """The port of an https URL; raises ValueError where it has none that is a port."""
+    return Port(number=443 if (given := urlsplit(url).port) is None else given)
+
+
+def _has_port(url: str) -> str:
+    _server_port(url)
+    return url
+
+
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=63)]
+"""A variable by which lego, Traefik's ACME client, is told of a DNS provider's login."""
+
+
+class Acme(Value):
+    """Whom the ingress has its certificates from, one for each host name of a route.
+
+    `challenge` is `http`, or what lego calls the provider in whose DNS the ingress shows that the names are
+    its own; `credentials` are then the variables of its login, each the stack's secret `acme:<variable>`.
+    `authority` is the PEM file that the server's own certificate is checked with, None for those that the
+    image trusts; `name_servers` are whom the ingress asks for names.
+    """
+
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)
+    server: Annotated[
+        str,
+        StringConstraints(pattern=rf"^https://({_LABEL}\.)*[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?(:\d+)?/\S*$"),
+        AfterValidator(_has_port),
+    ] = "https://acme-v02.api.letsencrypt.org/directory"
+    challenge: str = Field(default="http", pattern=r"^[a-z0-9]+$")
+    credentials: tuple[Variable, ...] = ()
+    authority: FilePath | None = None
+    name_servers: tuple[IPv4Address, ...]
+
+    @property
+    def over_http(self) -> bool:
+        """Whether the ACME server asks the ingress itself, on port 80."""
+        return self.challenge == "http"
+
+    def flows(self, ingress: str) -> dict[Flow, str]:
+        """What has to be declared for it, and what for."""
+        needed = {
+            Flow(source=ingress, destination=INTERNET, port=_server_port(self.server)): "ask the ACME server",
+            Flow(source=ingress, destination=INTERNET, port=DNS): "ask a name server",
+        }
+        if self.over_http:
+            needed[Flow(source=INTERNET, destination=ingress, port=HTTP)] = "answer the HTTP challenge"
+        else:
+            provider = Flow(source=ingress, destination=INTERNET, port=Port(number=443))
+            needed.setdefault(provider, f"ask {self.challenge}")
+        return needed
+
+
 class Certificates(Value):
     """What the private authorities sign. `authorities` are the generations that all trust, the `signer`'s
     alone signs; a certificate lasts `days` and is renewed by the first update of its last `renew` days.
@@ -519,7 +579,7 @@ class Topology(Value):
     flows: tuple[Flow, ...]
     temporary: tuple[Temporary, ...] = ()
     """Those of `flows` that have an end."""
-    tls: Certificate
+    tls: Certificate | Acme
     certificates: Certificates = Certificates()
     plain: tuple[Plain, ...] = ()
     exceptions: tuple[Exemption, ...] = ()
@@ -545,6 +605,11 @@ class Topology(Value):
     def vlans(self) -> tuple[Zone, ...]:
         """Zones that are VLANs, by tag."""
         return tuple(sorted((z for z in self.zones.values() if z.vlan), key=lambda z: z.vlan or 0))
+
+    @property
+    def acme(self) -> Acme | None:
+        """Whom the ingress has its certificates from; None: from files."""
+        return self.tls if isinstance(self.tls, Acme) else None
 
     @cached_property
     def management(self) -> tuple[Zone, ...]:

@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from topology.checks import CONTAINERS
 from topology.config import KEYS, NAMESPACE, REQUIRED, WORDS
 from topology.model import (
+    Acme,
     Assertion,
     Certificate,
     Certificates,
@@ -63,6 +64,7 @@ _ENTRIES: Final = (
     Guest,
     Ssh,
     Certificate,
+    Acme,
     Certificates,
     Plain,
     Temporary,
@@ -73,6 +75,8 @@ _ENTRIES: Final = (
 )
 _BELOW: Final = {
     Ssh: ".ssh.",
+    Certificate: "tls.",
+    Acme: "acme.",
     Temporary: "flows[].",
     SshVantage: "vantage.",
     ImageVantage: f"{CONTAINERS}.",
@@ -123,7 +127,7 @@ def configuration() -> Schema:
             "type": "array",
             "items": {"if": {"type": "object"}, "then": _ref(Temporary), "else": _FLOW},
         },
-        "tls": _ref(Certificate),
+        "tls": {"if": {"required": ["acme"]}, "then": _alone("acme", Acme), "else": _ref(Certificate)},
         "certificates": _ref(Certificates),
         "plain": {"type": "array", "items": _ref(Plain)},
         "exceptions": {"type": "array", "items": _ref(Exemption)},
@@ -175,6 +179,11 @@ def _ref(model: type[Value]) -> Schema:
 
 def _either(condition: Schema, then: type[Value], otherwise: type[Value]) -> Schema:
     return {"if": condition, "then": _ref(then), "else": _ref(otherwise)}
+
+
+def _alone(key: str, model: type[Value]) -> Schema:
+    """One key with nothing beside it."""
+    return {"properties": {key: _ref(model)}, "additionalProperties": False}
 
 
 def _mapping(entry: Schema) -> Schema:

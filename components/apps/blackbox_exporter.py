@@ -1,7 +1,8 @@
 """Blackbox exporter: asks Docker-SRV from outside what `components.apps.watch` wants to know.
 
 Owns its modules. What a reader would get wrong: it trusts nothing but the certificate chain that the stack
-file names, so another certificate on 443 is a failed route, whoever signed it.
+file names, so another certificate on 443 is a failed route, whoever signed it. An ACME server's are checked
+with its authority where the stack file names one, else with those that the image trusts.
 """
 
 from components.apps.mutual import WEB_CONFIG, web_config
@@ -9,7 +10,7 @@ from components.apps.pem import read_pem
 from components.apps.text import as_yaml
 from components.apps.watch import Kind, probes
 from components.runtime import Runtime, tcp_health
-from topology.model import Container, Topology
+from topology.model import Certificate, Container, Topology
 
 _FOLDER = "/etc/blackbox_exporter"
 _CHAIN = f"{_FOLDER}/chain.pem"
@@ -29,20 +30,28 @@ def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
         files={
             f"{_FOLDER}/config.yml": as_yaml({"modules": _modules(topology)}),
             WEB_CONFIG: web_config(service),
-            _CHAIN: read_pem("tls.certificate", topology.tls.certificate),
+            **({_CHAIN: read_pem(*trusted)} if (trusted := _trusted(topology)) else {}),
         },
         health=tcp_health(port),
     )
 
 
+def _trusted(topology: Topology) -> tuple[str, str] | None:
+    """The PEM file with which the ingress's certificate is checked, behind the key that names it."""
+    if isinstance(topology.tls, Certificate):
+        return "tls.certificate", topology.tls.certificate
+    return ("tls.acme.authority", topology.tls.authority) if topology.tls.authority else None
+
+
 def _modules(topology: Topology) -> dict[str, object]:
+    tls = {"ca_file": _CHAIN} if _trusted(topology) else {}
     kinds = dict.fromkeys(probe.kind for probe in probes(topology))
     made = {
-        Kind.ROUTE: _http(_SERVED, fail_if_not_ssl=True, tls_config={"ca_file": _CHAIN}),
+        Kind.ROUTE: _http(_SERVED, fail_if_not_ssl=True, tls_config=tls),
         Kind.REDIRECT: _http(
             [301, 308], fail_if_header_not_matches=[{"header": "Location", "regexp": "^https://"}]
         ),
-        Kind.UNKNOWN_HOST: _http([404], tls_config={"ca_file": _CHAIN, "server_name": _first(topology)}),
+        Kind.UNKNOWN_HOST: _http([404], tls_config={**tls, "server_name": _first(topology)}),
         Kind.CONTROL: {"prober": "tcp", "timeout": "2s"},
         Kind.CLOSED: {"prober": "tcp", "timeout": "2s"},
     }

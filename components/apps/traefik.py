@@ -11,8 +11,8 @@ import pulumi
 from components.apps.pem import read_pem
 from components.apps.text import as_yaml
 from components.runtime import Runtime
-from topology.certificates import Held
-from topology.model import Container, Topology
+from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, Held, login, resolver
+from topology.model import Acme, Certificate, Container, Topology
 
 _FOLDER = "/etc/traefik"
 _DYNAMIC = f"{_FOLDER}/dynamic"
@@ -63,23 +63,39 @@ def traefik(topology: Topology, service: Container) -> Runtime:
         for route in topology.routes
         if route.authority
     }
+    acme = topology.acme
     return Runtime(
         files={
             f"{_FOLDER}/traefik.yml": as_yaml(_static(topology)),
             f"{_DYNAMIC}/routes.yml": as_yaml(_routes(topology)),
             f"{_DYNAMIC}/middlewares.yml": as_yaml(_middlewares(topology)),
-            f"{_DYNAMIC}/tls.yml": as_yaml(_tls()),
-            f"{_FOLDER}/tls/certificate.pem": read_pem("tls.certificate", topology.tls.certificate),
-            f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(read_pem("tls.key", topology.tls.key)),
+            f"{_DYNAMIC}/tls.yml": as_yaml(_tls(topology)),
+            **_certificates(topology.tls),
             **users,
             **guests,
         },
+        environment=login(acme) if acme else {},
+        data={ACME_VOLUME: "acme"} if acme else {},
+        name_servers=acme.name_servers if acme else (),
         health=("traefik", "healthcheck"),
     )
 
 
+def _certificates(tls: Certificate | Acme) -> dict[str, pulumi.Input[str]]:
+    """The pair, or what its holder needs to ask for some."""
+    if isinstance(tls, Certificate):
+        return {
+            f"{_FOLDER}/tls/certificate.pem": read_pem("tls.certificate", tls.certificate),
+            f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(read_pem("tls.key", tls.key)),
+        }
+    authority = {ACME_AUTHORITY: read_pem("tls.acme.authority", tls.authority)} if tls.authority else {}
+    secrets = zip(login(tls).values(), tls.credentials, strict=True)
+    return {**authority, **{file: pulumi.Config("acme").require_secret(name) for file, name in secrets}}
+
+
 def _static(topology: Topology) -> dict[str, object]:
     proxies = [str(prefix) for prefix in topology.docker.trusted_proxies]
+    acme = topology.acme
     return {
         "entryPoints": {
             _WEB: {
@@ -92,12 +108,17 @@ def _static(topology: Topology) -> dict[str, object]:
             },
             _WEBSECURE: {
                 "address": ":443",
-                "http": {"tls": {}, "middlewares": _EVERY_REQUEST, **_CLEAN},
+                "http": {
+                    "tls": {"certResolver": RESOLVER} if acme else {},
+                    "middlewares": _EVERY_REQUEST,
+                    **_CLEAN,
+                },
                 "transport": _patience(read=60, idle=60),
                 **({"forwardedHeaders": {"trustedIPs": proxies}} if proxies else {}),
             },
             _PING: {"address": "127.0.0.1:8082"},
         },
+        **({"certificatesResolvers": {RESOLVER: {"acme": resolver(acme)}}} if acme else {}),
         "ping": {"entryPoint": _PING},
         "providers": {"file": {"directory": _DYNAMIC, "watch": False}},
         "log": {"level": "INFO"},
@@ -169,11 +190,11 @@ def _middlewares(topology: Topology) -> dict[str, object]:
     return {"http": {"middlewares": found}}
 
 
-def _tls() -> dict[str, object]:
+def _tls(topology: Topology) -> dict[str, object]:
     pair = {"certFile": f"{_FOLDER}/tls/certificate.pem", "keyFile": f"{_FOLDER}/tls/key.pem"}
     return {
         "tls": {
-            "certificates": [pair],
+            **({} if topology.acme else {"certificates": [pair]}),
             "options": {
                 "default": {
                     "minVersion": "VersionTLS12",

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.policies.sound import configuration
+from tests.policies.sound import configuration, with_acme
 
 SEED = 20261123
 VAULTWARDEN = {"app": "vaultwarden"}
@@ -53,7 +53,9 @@ def topology(number: int) -> dict[str, Any]:
     if draw.random() < 0.3:
         config["certificates"] = {"authorities": ["old", "new"], "signer": "new", "days": 7, "renew": 2}
     config["protect"] = draw.random() < 0.5
-    draw.shuffle(flows)
+    if draw.random() < 0.2:
+        config = with_acme(config)
+    draw.shuffle(config["flows"])
     config["services"] = dict(draw.sample(list(services.items()), len(services)))
     return config
 

@@ -11,7 +11,7 @@ import copy
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ import yaml
 from policies.graph.view import View, view
 from policies.resources import UNKNOWN, Resource
 from tests.policies.rejected import MIDDLEWARES, NGINX, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
-from tests.policies.sound import KINDS, Stack, sound
+from tests.policies.sound import KINDS, Stack, sound, turn_to_acme
 
 SEED = 20261123
 Path = tuple[str | int, ...]
@@ -123,7 +123,7 @@ def mutations() -> list[Mutation]:
         if resource.type == made
         for mutation in _of_resource(kind, resource, stack)
     ]
-    found += [*_of_ingress(), *_of_certificates(), *_of_proxies()]
+    found += [*_of_ingress(), *_of_certificates(), *_of_proxies(), *_of_acme()]
     random.Random(SEED).shuffle(found)  # noqa: S311  # an order, not a secret
     return found
 
@@ -339,6 +339,30 @@ def _line_mutation(operator: str, name: str, number: int, changed: list[str]) ->
 
     text = f"{NGINX}: line {number + 1}"
     return Mutation(operator=operator, kind="container", resource=name, path=text, names=(name,), apply=apply)
+
+
+def _of_acme() -> Iterator[Mutation]:
+    """Changes of what the ingress asks an ACME server, by whose names, and where it keeps the answer."""
+    stack = sound()
+    turn_to_acme(stack)
+    for path, value in _paths(yaml.safe_load(upload(stack, "traefik", STATIC)["content"]), ()):
+        if path[0] == "certificatesResolvers" or "tls" in path:
+            for operator, change in _file_changes(path, value):
+                yield _with_acme(_file_mutation(operator, STATIC, path, change, ("traefik",)))
+    resource = stack.get("container", "traefik")
+    for path, value in _paths(resource.inputs, ()):
+        if path[0] in {"dns", "envs", "volumes"}:
+            for operator, change in _changes(path, value, stack):
+                if operator != "repeat":
+                    yield _with_acme(_mutation(operator, "container", resource, path, change))
+
+
+def _with_acme(mutation: Mutation) -> Mutation:
+    def apply(stack: Stack) -> None:
+        turn_to_acme(stack)
+        mutation.apply(stack)
+
+    return replace(mutation, apply=apply)
 
 
 def _settings(path: Path, value: Any) -> tuple[str, ...]:

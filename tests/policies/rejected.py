@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from policies.resources import UNKNOWN
-from tests.policies.sound import CANARY, KINDS, Stack, run
+from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from topology import verify_timer
 from topology.config import load
 from topology.model import Assertion, Exemption, Flow
@@ -2197,3 +2197,118 @@ def protection_that_does_not_reach_the_data(stack: Stack) -> None:
     stack.protect(
         ("volume", "loki-data"), ("vm", "vaultwarden"), ("rules", "vaultwarden"), ("datacenter", "datacenter")
     )
+
+
+# ------------------------------------------------------------------------------------ an ACME server
+
+
+def _resolver(stack: Stack, **changed: Any) -> None:
+    def change(content: Any) -> None:
+        content["certificatesResolvers"]["acme"]["acme"].update(changed)
+
+    edit(stack, "traefik", STATIC, change)
+
+
+@rejected(
+    "acme-as-declared",
+    "traefik: certificatesresolvers.acme.acme.cacertificates: is not as declared",
+    "traefik: certificatesresolvers.acme.acme.caserver: is not as declared",
+    "traefik: certificatesresolvers.acme.acme.caservername: is not as declared",
+    "traefik: certificatesresolvers.acme.acme.casystemcertpool: is not as declared",
+    "traefik: envs.LEGO_CA_CERTIFICATES: is not as declared",
+)
+def an_acme_server_that_is_not_checked(stack: Stack) -> None:
+    turn_to_acme(stack)
+    own = {"caServerName": "x", "caSystemCertPool": True, "caCertificates": ["/etc/ssl/any.pem"]}
+    _resolver(stack, caServer="http://10.10.1.9/directory", **own)
+    stack.inputs("container", "traefik")["envs"].append("LEGO_CA_CERTIFICATES=/etc/ssl/any.pem")
+
+
+@rejected(
+    "acme-as-declared",
+    "traefik: certificatesresolvers.acme.acme.dnschallenge.propagation: is not as declared",
+    "traefik: certificatesresolvers.acme.acme.httpchallenge: is not as declared",
+    "traefik: certificatesresolvers.acme.acme.storage: is not as declared",
+    "traefik: certificatesresolvers.other: is not as declared",
+    "traefik: entrypoints.websecure.http.tls.domains: is not as declared",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.routers.grafana.tls: is not as declared",
+)
+def a_resolver_that_asks_for_more(stack: Stack) -> None:
+    turn_to_acme(stack)
+    propagation = {"disableChecks": True}
+    challenges = {"dnsChallenge": {"provider": "hetzner", "propagation": propagation}, "httpChallenge": {}}
+    _resolver(stack, storage="/tmp/acme.json", **challenges)  # noqa: S108  # a path in the container
+
+    def static(content: Any) -> None:
+        content["certificatesResolvers"]["other"] = {"tailscale": {}}
+        content["entryPoints"]["websecure"]["http"]["tls"]["domains"] = [{"main": "bank.example"}]
+
+    def routes(content: Any) -> None:
+        content["http"]["routers"]["grafana"]["tls"] = {}
+
+    edit(stack, "traefik", STATIC, static)
+    edit(stack, "traefik", ROUTES, routes)
+
+
+@rejected(
+    "acme-as-declared",
+    "traefik: certificatesresolvers.acme: is not as declared",
+    "traefik: entrypoints.websecure.http.tls.certresolver: is not as declared",
+)
+def an_acme_server_that_nobody_declared(stack: Stack) -> None:
+    def static(content: Any) -> None:
+        content["certificatesResolvers"] = {"acme": {"acme": {"email": "you@home.example"}}}
+        content["entryPoints"]["websecure"]["http"]["tls"] = {"certResolver": "acme"}
+
+    edit(stack, "traefik", STATIC, static)
+
+
+@rejected(
+    "acme-as-declared",
+    f"traefik: envs.{LOGIN}: is not as declared",
+    f"traefik: envs.{LOGIN}_FILE: is not as declared",
+)
+def the_login_of_a_dns_provider_in_the_environment(stack: Stack) -> None:
+    turn_to_acme(stack)
+    container(stack, "traefik", envs=[f"{LOGIN}={CANARY}"])
+
+
+@rejected(
+    "secrets-are-files",
+    f"traefik: envs.{LOGIN} holds a secret in plain sight",
+)
+def the_same_login_as_a_secret_nobody_marked(stack: Stack) -> None:
+    turn_to_acme(stack)
+    container(stack, "traefik", envs=[f"{LOGIN}={CANARY}"])
+
+
+@rejected(
+    "acme-keys-kept",
+    "traefik: mounts no volume at /var/tmp, where keys and certificates are",
+    f"traefik: lacks /etc/traefik/acme/{LOGIN}, which the login needs",
+)
+def nothing_kept_of_what_the_acme_server_signed(stack: Stack) -> None:
+    turn_to_acme(stack)
+    inputs = stack.inputs("container", "traefik")
+    inputs["volumes"] = []
+    inputs["uploads"].remove(upload(stack, "traefik", f"/etc/traefik/acme/{LOGIN}"))
+
+
+@rejected("acme-keys-kept", f"traefik: /etc/traefik/acme/{LOGIN} is no secret")
+def the_login_of_a_dns_provider_in_plain_text(stack: Stack) -> None:
+    turn_to_acme(stack)
+    old = stack.get("container", "traefik")
+    stack.resources[stack.resources.index(old)] = replace(old, secrets=frozenset())
+
+
+@rejected("volumes-not-shared", "traefik: mounts volume traefik-acme, as promtail does")
+def the_keys_of_the_ingress_within_anothers_reach(stack: Stack) -> None:
+    turn_to_acme(stack)
+    own = {"containerPath": "/keys", "volumeName": "traefik-acme"}
+    stack.inputs("container", "promtail")["volumes"].append(own)
+
+
+@rejected("names-are-the-engines", "traefik: does not ask every declared name server")
+def a_name_server_that_is_not_asked(stack: Stack) -> None:
+    turn_to_acme(stack)
+    container(stack, "traefik", dns=[])

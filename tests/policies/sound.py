@@ -23,6 +23,7 @@ from topology.model import Topology
 
 TODAY = date(2026, 11, 23)
 CANARY = "canary-0f3a9c5e71"  # stands wherever the program puts a secret
+LOGIN = "HETZNER_API_TOKEN"
 KINDS = {
     "container": "docker:index/container:Container",
     "network": "docker:index/network:Network",
@@ -57,8 +58,20 @@ def configuration() -> dict[str, Any]:
     }
 
 
-def run(config: Mapping[str, Any]) -> list[Resource]:
-    """The resources of a configuration, with the canary in every secret."""
+def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """The same site with certificates from an ACME server, which asks the names' own servers."""
+    acme = {"email": "you@home.example", "name-servers": ["9.9.9.9"]}
+    by_dns = {"challenge": "hetzner", "credentials": [LOGIN], "authority": "$HOMELAB_STATE/tls/ingress.crt"}
+    leaving = ["traefik -> internet:443/tcp", "traefik -> internet:53/udp"]
+    return {
+        **config,
+        "tls": {"acme": {**acme, **(more or by_dns)}},
+        "flows": [*config["flows"], *leaving],
+    }
+
+
+def run(config: Mapping[str, Any], login: Mapping[str, str] | None = None) -> list[Resource]:
+    """The resources of a configuration, with the canary in every secret but a given `login`."""
     with tempfile.TemporaryDirectory() as state:
         folder = Path(state) / "tls"
         folder.mkdir()
@@ -74,6 +87,7 @@ def run(config: Mapping[str, Any]) -> list[Resource]:
                     "ssh:privateKey": f"{CANARY}-ssh",
                     "traefik:users": f"{CANARY}:$2b$10${'x' * 53}",
                 }
+                | {f"acme:{name}": value for name, value in (login or {LOGIN: f"{CANARY}-acme"}).items()}
             )
         finally:
             if before is None:
@@ -140,3 +154,14 @@ class Stack:
 def sound() -> Stack:
     """A fresh copy of the sound stack."""
     return Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in _dev()])
+
+
+@cache
+def _acme() -> tuple[Resource, ...]:
+    return tuple(run(with_acme(configuration())))
+
+
+def turn_to_acme(stack: Stack) -> None:
+    """Make it the sound stack whose certificates an ACME server issues."""
+    stack.config = with_acme(configuration())
+    stack.resources = [replace(r, inputs=copy.deepcopy(r.inputs)) for r in _acme()]

@@ -1,12 +1,13 @@
 """Each rule rejects what it is for, in these words, and nothing else does it in its place."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from policies.rule import RULES
 from tests.policies.rejected import ALLOY, CASES, ROUTES, Case, alloy, upload
-from tests.policies.sound import run, sound
+from tests.policies.sound import Stack, configuration, run, sound, with_acme
 
 
 def said(case: Case, rules: set[str]) -> Counter[str]:
@@ -20,6 +21,13 @@ def said(case: Case, rules: set[str]) -> Counter[str]:
 def test_the_sound_stack_has_no_finding() -> None:
     """What every case breaks is whole before."""
     assert sound().judge().findings == ()
+
+
+@pytest.mark.parametrize("acme", [{}, {"challenge": "http"}], ids=["dns", "http"])
+def test_a_sound_stack_with_acme_has_no_finding(acme: dict[str, Any]) -> None:
+    """Certificates from an ACME server, and the egress that they need, are nothing to find fault with."""
+    config = with_acme(configuration(), **acme)
+    assert Stack(resources=run(config), config=config).judge().findings == ()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.name}")

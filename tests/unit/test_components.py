@@ -13,6 +13,7 @@ import yaml
 
 from policies.graph import alloy
 from policies.program import made
+from tests.policies.sound import LOGIN, configuration, run, with_acme
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -365,3 +366,24 @@ def test_all_generations_are_trusted_and_one_signs(tmp_path: Path, monkeypatch: 
     assert "\nloki-gateway.new\n" in files["/etc/certificates/loki-gateway/authorities.pem"]
     assert "\nloki-gateway.promtail.new\n" in files["/etc/certificates/loki-gateway/key.pem"]
     assert {name.rpartition(".")[2] for name in made.of(":LocallySignedCert")} == {"new"}
+
+
+@pytest.mark.parametrize("authority", [True, False])
+def test_certificates_from_an_acme_server(authority: bool) -> None:
+    """The login is a file, what is signed is kept, the exporter checks it with whom the stack file names."""
+    login = {"challenge": "hetzner", "credentials": [LOGIN]}
+    trusted = {"authority": "$HOMELAB_STATE/tls/ingress.crt"} if authority else {}
+    found = {each.name: each.inputs for each in run(with_acme(configuration(), **login, **trusted))}
+    ingress, exporter = found["traefik"], found["blackbox-exporter"]
+    files = {upload["file"] for upload in ingress["uploads"]}
+    own = {"/etc/traefik/acme/authority.pem"} if authority else set()
+    assert {file for file in files if "/acme/" in file} == {f"/etc/traefik/acme/{LOGIN}", *own}
+    assert not {"/etc/traefik/tls/certificate.pem", "/etc/traefik/tls/key.pem"} & files
+    assert ingress["envs"] == [f"{LOGIN}_FILE=/etc/traefik/acme/{LOGIN}"]
+    assert (ingress["dns"], ingress["volumes"]) == (
+        ["9.9.9.9"],
+        [{"containerPath": "/var/tmp", "volumeName": "traefik-acme"}],  # noqa: S108  # a path in the container
+    )
+    texts = {upload["file"]: upload["content"] for upload in exporter["uploads"]}
+    assert ("/etc/blackbox_exporter/chain.pem" in texts) == authority
+    assert ("ca_file" in texts["/etc/blackbox_exporter/config.yml"]) == authority

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lab.__main__ import serves
 from topology import checks, config, model
 from topology.config import ConfigError, from_file, from_pulumi_json, load
-from topology.model import Container, Guest, Topology
+from topology.model import Certificate, Container, Guest, Topology
 
 PROJECT = Path(__file__).resolve().parents[2]
 STACK = PROJECT / "Pulumi.dev.yaml"
@@ -162,7 +162,9 @@ class TestDevStack:
         assert site.docker.data_root == "/var/lib/homelab-network/docker"
         assert site.docker.address == IPv4Address("0.0.0.0")  # noqa: S104  # the documented default
         assert (site.proxmox.name, site.proxmox.template) == ("proxmox-srv", 9000)
-        assert site.tls.key == "$HOMELAB_STATE/tls/ingress.key"
+        assert site.tls == Certificate(
+            certificate="$HOMELAB_STATE/tls/ingress.crt", key="$HOMELAB_STATE/tls/ingress.key"
+        )
 
     @pytest.mark.parametrize(
         ("written", "read"), [(True, True), (False, False), ("true", True), ("false", False)]
@@ -502,6 +504,7 @@ class TestDocument:
             model.Container,
             model.Guest,
             model.Certificate,
+            model.Acme,
             model.Temporary,
             model.Certificates,
             model.Plain,
@@ -510,7 +513,7 @@ class TestDocument:
             model.SshVantage,
             model.ImageVantage,
         )
-        assert rows == {*config.KEYS, "kind", *(key for kind in kinds for key in config._keys(kind))}
+        assert rows == {*config.KEYS, "kind", "acme", *(key for kind in kinds for key in config._keys(kind))}
 
 
 def test_what_the_lab_serves_goes_with_it() -> None:

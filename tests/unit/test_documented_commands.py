@@ -107,6 +107,7 @@ NOT_RUN = {
     "make drift STACK=home": "it needs two real hosts; tests/live/test_site_1_drift.py asks the lab's",
     "make verify STACK=home": "it needs two real hosts; `make verify` asks the lab's",
     'eval "$(make -s env STACK=home)"': "it needs a stack file of the reader's; the lab's is run",
+    "pulumi config set --secret acme:HETZNER_API_TOKEN": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret grafana:adminPassword": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret ssh:privateKey": "as proxmoxve:apiToken, which is run",
     "pulumi stack export --file before.json": "as state.json, which is run",

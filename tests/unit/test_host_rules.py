@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.policies.sound import configuration, with_acme
 from tests.unit.test_config import PROJECT
 from topology import host_rules
-from topology.config import from_file
+from topology.config import from_file, load
 
 SITE = from_file(PROJECT / "Pulumi.dev.yaml")
 PLACES = ("/etc/homelab-network", "/etc/systemd/system", "/run/systemd/system")
@@ -62,6 +63,22 @@ def test_a_machine_with_systemd_has_its_rules_before_docker(root: Path) -> None:
         "disable homelab-network-rules.service",
         "daemon-reload",
     ]
+
+
+def test_egress_is_let_out_to_public_addresses_alone() -> None:
+    """A declared flow from the ingress to the internet opens its port, but not to LAN and site."""
+    near = (
+        "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, "
+        "192.168.0.0/16, 198.18.0.0/15, 198.41.0.0/24, 224.0.0.0/3"
+    )
+    keys = with_acme(configuration())
+    keys["zones"]["office"] = {"role": "management", "prefix": "198.41.0.0/24"}
+    opened = [line.strip() for line in host_rules.rules(load(keys)).splitlines() if "daddr" in line]
+    assert opened == [
+        f'iifname {{ "br-edge" }} ip daddr != {{ {near} }} {port} accept'
+        for port in ("tcp dport 443", "udp dport 53")
+    ]
+    assert "daddr" not in host_rules.rules(SITE)
 
 
 def test_a_machine_without_systemd_keeps_nothing(root: Path) -> None:

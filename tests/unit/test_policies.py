@@ -471,11 +471,12 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
 
 
 def test_the_documents_ways_out_are_sound() -> None:
-    """Both examples of egress, as docs/configuration.md has them, pass on the default stack."""
+    """The examples of egress and of ACME, as docs/configuration.md has them, pass on the default stack."""
     examples = blocks(PROJECT / "docs" / "configuration.md", "yaml", "#### Egress")
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         config, change = configuration(), yaml.safe_load(example)
         config["services"] |= change.get("services", {})
         config["flows"] += change["flows"]
+        config["tls"] = change.get("tls", config["tls"])
         assert judge(run(config), load(config), TODAY).findings == ()

@@ -144,7 +144,7 @@ def route_loki(tree: Path) -> None:
         tree,
         "components/apps/traefik.py",
         ("as_yaml(_routes(topology))", "as_yaml(_with_loki(_routes(topology)))"),
-        ("def _tls()", f"{WITH_LOKI}def _tls()"),
+        ("def _tls(", f"{WITH_LOKI}def _tls("),
     )
     edit(
         tree,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
+from tests.policies.sound import with_acme
 from tests.unit.test_config import BAD, GONE, PROJECT, changed, dev
 from topology import schema
 from topology.config import from_file, load
@@ -69,6 +70,7 @@ def test_every_stack_file_fits(file: Path) -> None:
         {"hosts.docker-srv.ssh": {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA", "user": "me"}},
         {"zones.management.vlan": None},
         {"flows[+]": "vaultwarden -> internet:443"},
+        {key: with_acme(dev())[key] for key in ("tls", "flows")},
         {
             "flows[+]": {
                 "flow": "site-1 -> internet:443",
@@ -123,6 +125,8 @@ def test_an_unknown_or_missing_key_does_not_fit(case: dict[str, Any]) -> None:
         ({"hosts.proxmox-srv.kind": "vmware"}, "hosts['proxmox-srv'].kind: const"),
         ({"flows[0]": "internet to traefik"}, "flows[0]: pattern"),
         ({"tls.certificate": GONE}, "tls: required"),
+        ({"tls.acme": {"email": "you@home.example"}}, "tls: additionalProperties"),
+        ({"tls": {"acme": {"email": "you@home.example"}}}, "tls.acme: required"),
         ({"zonez": {}}, ": anyOf"),
         ({"domain": GONE}, ": required"),
     ],

@@ -1,0 +1,71 @@
+"""Rules for certificates from an ACME server: whom the ingress asks for them, and where it keeps them.
+
+What a reader would get wrong: settings are compared as a whole, not with a list of bad ones, since each that
+nobody declared may skip a check, ask another server, or ask for names that are not the site's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from policies.declared import Declared
+from policies.graph.docker import Container
+from policies.graph.view import View
+from policies.rule import Severity, policy
+from policies.secrecy import is_secret
+from policies.traefik import lower
+from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
+
+
+@policy(
+    Container,
+    obligation="The ingress must ask the declared ACME server alone for certificates, and check who answers.",
+    remedy="Declare tls.acme, and leave resolver, entrypoint and environment as the program writes them.",
+    severity=Severity.CRITICAL,
+)
+def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Whoever stands in for the server, or for the check of it, decides who the site is."""
+    configuration, acme = view.inputs.traefik, topology.acme
+    if not view.inputs.is_proxy(topology) or not (acme or configuration.resolvers):
+        return
+    wanted = {RESOLVER: {"acme": resolver(acme)}} if acme else {}
+    unlike = [*_unlike("certificatesresolvers", configuration.resolvers, lower(wanted))]
+    unlike += _unlike("envs", view.inputs.environment, login(acme) if acme else {})
+    for name, entrypoint in configuration.listening:
+        http = entrypoint.get("http")
+        if isinstance(http, Mapping) and "tls" in http:
+            told = {"certresolver": RESOLVER} if acme else {}
+            unlike += _unlike(f"entrypoints.{name}.http.tls", http["tls"], told)
+    for path, _, router in configuration.items("http", "routers"):
+        unlike += [f"{path}.tls"] if isinstance(router, Mapping) and "tls" in router else []
+    yield from (f"{path}: is not as declared" for path in unlike)
+
+
+@policy(
+    Container,
+    obligation="What the ACME server signs must outlive the ingress's container, and its login be a secret.",
+    remedy="Mount a volume of the ingress's own there, and upload the login's files as Pulumi secrets.",
+)
+def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
+    """ACME servers count: who asks anew at each replacement is soon refused for a week."""
+    acme = topology.acme
+    if acme is None or view.inputs.name != topology.physical(topology.ingress.name):
+        return
+    if not any(bind.target == ACME_VOLUME and bind.volume for bind in view.inputs.binds):
+        yield f"mounts no volume at {ACME_VOLUME}, where keys and certificates are"
+    places = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}
+    for file in login(acme).values():
+        if file not in places:
+            yield f"lacks {file}, which the login needs"
+        elif not is_secret(view, ("uploads", places[file])):
+            yield f"{file} is no secret"
+
+
+def _unlike(path: str, given: Any, wanted: Any) -> Iterator[str]:
+    """Places where two settings differ."""
+    if isinstance(given, Mapping) and isinstance(wanted, Mapping):
+        for key in sorted(given.keys() | wanted.keys()):
+            yield from _unlike(f"{path}.{key}", given.get(key), wanted.get(key))
+    elif given != wanted:
+        yield path
