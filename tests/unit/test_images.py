@@ -98,7 +98,11 @@ def test_wheels_are_pinned_for_both_machines() -> None:
 
 @pytest.mark.parametrize(
     ("module", "dependency"),
-    [("loki", "github.com/grafana/loki/v3 v3.6.3"), ("cadvisor", "github.com/google/cadvisor v0.53.0")],
+    [
+        ("loki", "github.com/grafana/loki/v3 v3.6.3"),
+        ("cadvisor", "github.com/google/cadvisor v0.53.0"),
+        ("pebble", "github.com/letsencrypt/pebble/v2 v2.8.0"),
+    ],
 )
 def test_go_modules_are_pinned(module: str, dependency: str) -> None:
     """A program from Go modules is built from the version that its image names, checksums included."""

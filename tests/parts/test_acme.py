@@ -1,0 +1,247 @@
+"""Traefik has its certificates from an ACME server: Pebble, in a network of the test's own.
+
+Traefik runs as the program declares its container: files, environment and user, on a root of its own whose
+/var/tmp is as in its image. What a reader would get wrong: nothing here waits for a renewal by the clock.
+Traefik looks at what it holds when it starts, and once a day after that.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.images.catalogue import PEBBLE, TRAEFIK
+from lab.images.parts import GO
+from lab.toolchain import golang
+from tests.live.site import eventually
+from tests.policies.sound import KINDS, configuration, run
+from topology.config import load
+
+PORT = 14000
+DOMAIN = "home.example"
+PASSWORD = "of the name server"  # the test's own
+LOGIN = {
+    "HTTPREQ_ENDPOINT": "http://127.0.0.1:8055",
+    "HTTPREQ_USERNAME": "ingress",
+    "HTTPREQ_PASSWORD": PASSWORD,
+}
+NOBODY = 65534
+_NAMES = """
+import json, socket, ssl, sys
+found, context = {}, ssl.create_default_context(cafile=sys.argv[1])
+for name in sys.argv[2:]:
+    try:
+        with socket.create_connection(("127.0.0.1", 443), 5) as sock:
+            with context.wrap_socket(sock, server_hostname=name) as answer:
+                found[name] = answer.getpeercert()["serialNumber"]
+    except OSError as error:
+        found[name] = str(error)
+print(json.dumps(found))
+"""
+_ROOT = """
+import json, ssl, sys, urllib.request
+context = ssl.create_default_context(cafile=sys.argv[1])
+with urllib.request.urlopen("https://127.0.0.1:15000/roots/0", context=context) as answer:
+    print(json.dumps(answer.read().decode()))
+"""
+_PATHS = """
+import http.client, json, sys
+found = {}
+for path in sys.argv[2:]:
+    connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=5)
+    connection.request("GET", path, headers={"Host": sys.argv[1]})
+    answer = connection.getresponse()
+    found[path] = [answer.status, answer.getheader("Location")]
+print(json.dumps(found))
+"""
+
+
+@dataclass
+class Scene:
+    """A network of its own with a name server that knows every name, an ACME server, and Traefik."""
+
+    folder: Path
+    hosts: list[str]
+    container: Mapping[str, Any]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, *words: str | Path, inside: bool = True, **environment: str) -> None:
+        """Start a program, in the network once that is there; what it says goes into a file."""
+        way = ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net") if inside else ()
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*way, *words], cwd=self.folder, env={**os.environ, **environment}, stdout=log, stderr=log
+            )
+
+    def stop(self, name: str) -> None:
+        """End a program."""
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(timeout=10)
+
+    def said(self, name: str) -> str:
+        """What a program has said so far."""
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8")
+
+    def asks(self, script: str, *words: str) -> Any:
+        """What a Python script in the network prints."""
+        way = ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net", sys.executable, "-c", script)
+        done = subprocess.run([*way, *words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def serials(self, *names: str) -> dict[str, str]:
+        """The certificate's serial number by name, or why there is none that Pebble's root vouches for."""
+        found: dict[str, str] = self.asks(_NAMES, str(self.folder / "root.pem"), *names)
+        return found
+
+    def complete(self) -> dict[str, str]:
+        """Serial numbers once each name has a certificate; until then nothing."""
+        found = self.serials(*self.hosts)
+        return found if all(serial.isalnum() for serial in found.values()) else {}
+
+    @property
+    def issued(self) -> int:
+        """How many certificates the ACME server has issued."""
+        return self.said("pebble").count("Issued certificate serial")
+
+    def traefik(self) -> None:
+        """Start Traefik as its container does."""
+        for upload in self.container["uploads"]:
+            file = self.folder / "image" / upload["file"].lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(upload["content"], encoding="utf-8")
+        words = ("chroot", f"--userspec={self.container['user']}", "image", "/usr/local/bin/traefik")
+        self.start("traefik", *words, **dict(env.split("=", 1) for env in self.container.get("envs", ())))
+
+
+@pytest.fixture(scope="module")
+def certificates() -> Path:
+    """Pebble's own: that of its server, and the authority that signed it."""
+    module = golang.source(GO / "pebble", "github.com/letsencrypt/pebble/v2", lambda _line: None)
+    return module / "test/certs"
+
+
+@contextmanager
+def acting(
+    folder: Path, certificates: Path, *, trusted: bool = True, days: int = 90, **acme: Any
+) -> Iterator[Scene]:
+    """All of it, running; certificates last so many days."""
+    authority = {"authority": str(certificates / "pebble.minica.pem")} if trusted else {}
+    keys = site(**authority, **acme)
+    (container,) = (r.inputs for r in run(keys, LOGIN) if (r.type, r.name) == (KINDS["container"], "traefik"))
+    scene = Scene(folder=folder, hosts=[route.host for route in load(keys).routes], container=container)
+    root = folder / "image"
+    for place, mode in (("usr/local/bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("var/tmp", 0o1777)):
+        (root / place).mkdir(parents=True)
+        (root / place).chmod(mode)
+    shutil.copy(TRAEFIK.get(print) / "usr/local/bin/traefik", root / "usr/local/bin/traefik")
+    (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (folder / "pebble.json").write_text(json.dumps({"pebble": pebble(certificates, days)}))
+    opened = "ip link set lo up && echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start && echo ready"
+    program = PEBBLE.get(print) / "usr/bin/pebble"
+    try:
+        scene.start("network", "unshare", "--net", "sh", "-c", f"{opened} && exec sleep 600", inside=False)
+        eventually("the network", lambda: "ready" in scene.said("network"), 10)
+        scene.start("names", sys.executable, Path(__file__).with_name("names.py"), DOMAIN, PASSWORD)
+        eventually("a name server", lambda: "ready" in scene.said("names"), 10)
+        words = (program, "-config", "pebble.json", "-dnsserver", "127.0.0.1:53")
+        scene.start("pebble", *words, PEBBLE_VA_NOSLEEP="1")
+        eventually("Pebble", lambda: "ACME directory available" in scene.said("pebble"), 10)
+        (folder / "root.pem").write_text(scene.asks(_ROOT, str(certificates / "pebble.minica.pem")))
+        scene.traefik()
+        yield scene
+    finally:
+        for name in [*scene.processes]:
+            scene.stop(name)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[Scene]:
+    """As a stack file would have it."""
+    with acting(tmp_path_factory.mktemp("acme"), certificates) as scene:
+        yield scene
+
+
+def site(**more: Any) -> dict[str, Any]:
+    """The dev stack with certificates from Pebble."""
+    acme = {"email": "you@home.example", "server": f"https://pebble:{PORT}/dir", "name-servers": ["9.9.9.9"]}
+    # Two routes are as good as all.
+    flows = [flow for flow in configuration()["flows"] if not re.match(r"traefik -> (?!site-)", flow)]
+    flows += [f"traefik -> internet:{port}" for port in (f"{PORT}/tcp", "443/tcp", "53/udp")]
+    return {**configuration(), "domain": DOMAIN, "tls": {"acme": {**acme, **more}}, "flows": flows}
+
+
+def pebble(certificates: Path, days: int) -> dict[str, Any]:
+    """Its configuration."""
+    return {
+        "listenAddress": f"127.0.0.1:{PORT}",
+        "managementListenAddress": "127.0.0.1:15000",
+        "certificate": str(certificates / "localhost/cert.pem"),
+        "privateKey": str(certificates / "localhost/key.pem"),
+        "httpPort": 80,
+        "tlsPort": 443,
+        "retryAfter": {"authz": 1, "order": 1},
+        "profiles": {"default": {"description": "the only one", "validityPeriod": days * 24 * 3600}},
+    }
+
+
+def test_every_route_gets_a_certificate_over_http(scene: Scene) -> None:
+    """Each host name has one of its own, no other name gets a handshake, and port 80 redirects all else."""
+    serials = eventually("certificates", scene.complete, 60)
+    assert len(set(serials.values())) == len(scene.hosts) == scene.issued
+    assert "UNRECOGNIZED_NAME" in scene.serials("other.home.example")["other.home.example"].upper()
+    challenge = "/.well-known/acme-challenge/x"
+    answers = scene.asks(_PATHS, scene.hosts[0], "/", challenge)
+    assert answers == {"/": [301, f"https://{scene.hosts[0]}/"], challenge: [404, None]}
+
+
+def test_a_restart_asks_for_nothing(scene: Scene) -> None:
+    """Another container with the same volume serves the same certificates; only Traefik reads their keys."""
+    before = eventually("certificates", scene.complete, 60)
+    scene.stop("traefik")
+    kept = (scene.folder / "image/var/tmp/acme.json").stat()
+    assert (kept.st_uid, kept.st_mode & 0o777) == (NOBODY, 0o600)
+    scene.traefik()
+    assert eventually("the same certificates", scene.complete, 30) == before
+    assert scene.issued == len(scene.hosts)
+
+
+def test_every_route_gets_a_certificate_by_a_dns_provider(tmp_path: Path, certificates: Path) -> None:
+    """The provider's login comes from files alone; records are put, found by both sides, and taken away."""
+    with acting(tmp_path, certificates, challenge="httpreq", credentials=[*LOGIN]) as scene:
+        assert len({*eventually("certificates", scene.complete, 90).values()}) == len(scene.hosts)
+        assert sorted(re.findall(r'"POST /(\w+) .*" (\d+)', scene.said("names"))) == [
+            *[("cleanup", "200")] * len(scene.hosts),
+            *[("present", "200")] * len(scene.hosts),
+        ]
+        assert not [text for text in scene.container["envs"] if PASSWORD in text]
+
+
+def test_what_ends_within_a_month_is_renewed(tmp_path: Path, certificates: Path) -> None:
+    """Traefik asks anew for what ends in less than 30 days, and serves that from then on."""
+    with acting(tmp_path, certificates, days=20) as scene:
+        before = eventually("certificates", scene.complete, 60)
+        scene.stop("traefik")
+        scene.traefik()
+        eventually(
+            "others", lambda: scene.complete().items().isdisjoint(before.items()) and scene.complete(), 60
+        )
+
+
+def test_a_server_that_nobody_vouches_for_issues_nothing(tmp_path: Path, certificates: Path) -> None:
+    """Without the authority of the ACME server's certificate there is no certificate, and no handshake."""
+    with acting(tmp_path, certificates, trusted=False) as scene:
+        refused = "certificate signed by unknown authority"
+        eventually("a refusal", lambda: refused in scene.said("traefik"), 60)
+        assert not any(serial.isalnum() for serial in scene.serials(*scene.hosts).values())
+        assert scene.issued == 0

@@ -1,0 +1,103 @@
+"""Docker-SRV's own rules in force: what a member of the edge bridge reaches beyond its host."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from tests.live.site import eventually
+from tests.policies.sound import configuration, with_acme
+from topology import host_rules
+from topology.config import load
+
+PUBLIC, OFFICE, LAN = "9.9.9.9", "10.10.1.5", "192.168.77.2"
+_LISTEN = """
+import socket, sys, threading
+for port in (443, 444):
+    listener = socket.create_server(("", port))
+    threading.Thread(target=lambda l=listener: [l.accept() for _ in iter(int, 1)]).start()
+print("ready", flush=True)
+"""
+_ASK = """
+import json, socket, sys
+found = []
+for end in sys.argv[1:]:
+    host, _, port = end.partition(":")
+    try:
+        socket.create_connection((host, int(port)), 0.5).close()
+        found.append(end)
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def inside(process: subprocess.Popen[str], *words: str, given: str = "") -> str:
+    """Run a program in a process's network; returns what it prints."""
+    way = ("nsenter", f"--net=/proc/{process.pid}/ns/net")
+    done = subprocess.run(
+        [*way, *words], input=given, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A program in a network of its own, ended with this."""
+    own = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    with subprocess.Popen([*own, *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            eventually("a network", process.stdout.readline, 10)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A host with the edge bridge, a member of it, and somebody outside who has addresses of every kind."""
+    waits = ("sh", "-c", "echo ready; exec sleep 300")
+    with ExitStack() as undo:
+        host, member = (undo.enter_context(running(*waits)) for _ in range(2))
+        outside = undo.enter_context(running(sys.executable, "-c", _LISTEN))
+        inside(host, "ip", "link", "add", "br-edge", "type", "bridge")
+        for near, other in (("veth0", member), ("veth1", outside)):
+            far = ("peer", "name", "eth0", "netns", str(other.pid))
+            inside(host, "ip", "link", "add", near, "type", "veth", *far)
+            inside(host, "ip", "link", "set", near, "up")
+            inside(other, "ip", "link", "set", "eth0", "up")
+        inside(host, "ip", "link", "set", "veth0", "master", "br-edge")
+        inside(host, "ip", "link", "set", "br-edge", "up")
+        for machine, device, address, gateway in (
+            (host, "br-edge", "172.30.0.1/24", None),
+            (host, "veth1", "198.18.0.1/30", "198.18.0.2"),
+            (member, "eth0", "172.30.0.2/24", "172.30.0.1"),
+            (outside, "eth0", "198.18.0.2/30", "198.18.0.1"),
+        ):
+            inside(machine, "ip", "address", "add", address, "dev", device)
+            if gateway:
+                inside(machine, "ip", "route", "add", "default", "via", gateway)
+        for address in (PUBLIC, OFFICE, LAN):
+            inside(outside, "ip", "address", "add", f"{address}/32", "dev", "lo")
+        inside(host, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        yield {"host": host, "member": member}
+
+
+def reached(machines: dict[str, subprocess.Popen[str]]) -> Any:
+    """What the member of the bridge reaches."""
+    ends = [f"{host}:{port}" for host in (PUBLIC, OFFICE, LAN) for port in (443, 444)]
+    return json.loads(inside(machines["member"], sys.executable, "-c", _ASK, *ends))
+
+
+def test_declared_egress_leads_to_the_internet_alone(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """All is reached without rules, the declared port of a public address with them, nothing undeclared."""
+    assert len(reached(machines)) == 6
+    for keys, wanted in ((with_acme(configuration()), [f"{PUBLIC}:443"]), (configuration(), [])):
+        inside(machines["host"], *host_rules.INSTALL.split(), given=host_rules.rules(load(keys)))
+        assert reached(machines) == wanted
