@@ -513,7 +513,7 @@ def _admin_pages(site: Site) -> Iterator[Fault]:
 
 def _guest_authorities(site: Site) -> Iterator[Fault]:
     """Whether a guest that sets itself up speaks TLS is its app's to say."""
-    for guest in (guest for guest in site.guests if guest.sets_itself_up):
+    for guest in (guest for guest in site.guests if guest.app and guest.sets_itself_up):
         path = f"services.{guest.name}.authority"
         if guest.authority and guest.app not in SPEAKS_TLS:
             yield Fault(
@@ -663,8 +663,11 @@ def _logs(site: Site, flow: Flow) -> Reason | None:
         case Container() as source, Container(app=App.LOKI_GATEWAY) if source.app not in (
             READS_LOGS | WRITES_LOGS | {App.TRAEFIK}
         ):
-            known = " or ".join(sorted(READS_LOGS | WRITES_LOGS))
-            return "opens nothing: the gateway knows readers and writers of logs by their app", f"use {known}"
+            known = ", ".join(sorted(READS_LOGS | WRITES_LOGS))
+            return (
+                "opens nothing: the gateway knows readers and writers of logs by their app",
+                f"use one of {known}",
+            )
     return None
 
 

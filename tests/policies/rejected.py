@@ -1661,7 +1661,7 @@ def alloy(stack: Stack, *changes: tuple[str, str]) -> None:
     f"promtail: {ALLOY}: client names prometheus:3100/tcp, which is no declared flow of promtail",
 )
 def an_alloy_that_sends_elsewhere(stack: Stack) -> None:
-    alloy(stack, ("https://loki", "https://prometheus"))
+    alloy(stack, ("https://loki-gateway", "https://prometheus"))
 
 
 @rejected(
@@ -1776,17 +1776,17 @@ def clients_that_check_nobody(stack: Stack) -> None:
 
 @rejected(
     "peers-show-certificates",
-    f"promtail: {ALLOY}: client asks loki without TLS",
-    f"promtail: {ALLOY}: client asks loki with insecure_skip_verify not left out",
-    f"promtail: {ALLOY}: client asks loki with min_version not left out",
-    f"promtail: {ALLOY}: client asks loki with server_name not loki",
+    f"promtail: {ALLOY}: client asks loki-gateway without TLS",
+    f"promtail: {ALLOY}: client asks loki-gateway with insecure_skip_verify not left out",
+    f"promtail: {ALLOY}: client asks loki-gateway with min_version not left out",
+    f"promtail: {ALLOY}: client asks loki-gateway with server_name not loki-gateway",
 )
 def an_alloy_that_checks_nobody(stack: Stack) -> None:
     alloy(
         stack,
         ("https://", "http://"),
         ("server_name =", "insecure_skip_verify ="),
-        ('"loki"', "true"),
+        ('"loki-gateway"', "true"),
         ("TLS13", "TLS10"),
     )
 
