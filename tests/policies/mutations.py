@@ -326,9 +326,10 @@ def _of_proxies() -> Iterator[Mutation]:
         lines = upload(sound(), name, NGINX)["content"].split("\n")
         for number, line in enumerate(lines):
             other = line.replace("reader", "writer") if "reader" in line else line.replace(" on;", " off;")
-            for operator, changed in (("remove", []), ("change", [other]), ("add", [line, "access_log on;"])):
-                if changed != [line]:
-                    yield _line_mutation(operator, name, number, changed)
+            yield _line_mutation("remove", name, number, [])
+            yield _line_mutation(
+                "change", name, number, [other if other != line else f"{line} access_log on;"]
+            )
 
 
 def _line_mutation(operator: str, name: str, number: int, changed: list[str]) -> Mutation:
