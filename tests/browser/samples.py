@@ -61,9 +61,9 @@ def _findings() -> Iterable[Finding]:
     for source, destination, port, expected, got, verdict in (
         ("traefik", "grafana", "3000/tcp", "ALLOWED", "ALLOWED", Verdict.AGREES),
         ("traefik", "grafana", "*/tcp", "EITHER", "ALLOWED", Verdict.FREE),
-        ("internet", "loki", "3100/tcp", "DENIED", "DENIED (silent)", Verdict.AGREES),
+        ("internet", "loki-gateway", "3100/tcp", "DENIED", "DENIED (silent)", Verdict.AGREES),
         ("site-1", "site-2", "80/tcp", "DENIED", "ALLOWED", Verdict.DISAGREES),
-        ("promtail", "loki", "3100/tcp", "ALLOWED", "DENIED (silent)", Verdict.INCONCLUSIVE),
+        ("promtail", "loki-gateway", "3100/tcp", "ALLOWED", "DENIED (silent)", Verdict.INCONCLUSIVE),
         ("stranger@frontend", "grafana", "3000/tcp", "EITHER", "ALLOWED", Verdict.FREE),
     ):
         yield Finding(

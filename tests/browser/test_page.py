@@ -101,17 +101,17 @@ def test_a_keyboard_is_enough(browser: Page, pages: dict[str, Path]) -> None:
     browser.open(pages["broken"], *SIZES["desktop"])
     tab_to_the_matrix(browser)
     browser.press("Home", *["ArrowRight"] * 6)
-    cell = "internet to loki: denied; the probe agrees"
+    cell = "internet to loki-gateway: denied; the probe agrees"
     assert browser.run(FOCUSED) == cell
     assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     for opening in ("Enter", " "):
         browser.press(opening)
         assert browser.run("document.querySelector('dialog').matches(':modal')")
         assert browser.run("document.querySelector('dialog').innerText").splitlines()[:2] == [
-            "internet → loki",
+            "internet → loki-gateway",
             "· 3100/tcp, any other port: denied",
         ]
-        assert "no way: internet is on internet; loki is on query, backend" in browser.run(
+        assert "no way: internet is on internet; loki-gateway is on query, backend" in browser.run(
             "document.querySelector('dialog').innerText"
         )
         browser.press("Escape")
@@ -153,12 +153,10 @@ def test_a_cell_shows_what_the_probe_saw(browser: Page, pages: dict[str, Path]) 
     """Agreement and disagreement stand in the cell, in words for those who do not see the sign."""
     browser.open(pages["broken"], *SIZES["desktop"])
     said = browser.run("[...document.querySelectorAll('td .hidden')].map(each => each.textContent)")
-    assert "internet to loki: denied; the probe agrees" in said
+    assert "internet to loki-gateway: denied; the probe agrees" in said
     assert "site-1 to site-2: denied; the probe disagrees" in said
-    assert (
-        "promtail to loki: possible and declared; on 3100/tcp, any other port; the probe is inconclusive"
-        in said
-    )
+    unclear = "promtail to loki-gateway: possible and declared; on 3100/tcp, any other port; the probe is "
+    assert f"{unclear}inconclusive" in said
 
 
 def test_markup_in_a_name_does_nothing(browser: Page, pages: dict[str, Path]) -> None:
