@@ -178,7 +178,9 @@ def site(**more: Any) -> dict[str, Any]:
     # Two routes are as good as all.
     flows = [flow for flow in configuration()["flows"] if not re.match(r"traefik -> (?!site-)", flow)]
     flows += [f"traefik -> internet:{port}" for port in (f"{PORT}/tcp", "443/tcp", "53/udp")]
-    return {**configuration(), "domain": DOMAIN, "tls": {"acme": {**acme, **more}}, "flows": flows}
+    plain = [each for each in configuration()["plain"] if each["flow"] in flows]
+    changed = {"domain": DOMAIN, "tls": {"acme": {**acme, **more}}, "flows": flows, "plain": plain}
+    return {**configuration(), **changed}
 
 
 def pebble(certificates: Path, days: int) -> dict[str, Any]:
