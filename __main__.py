@@ -1,5 +1,7 @@
 """Composes the site: first what Docker-SRV runs, then what Proxmox-SRV does."""
 
+import gc
+
 import pulumi
 
 from components.authorities import Authorities, AuthoritiesArgs
@@ -14,6 +16,7 @@ from components.verify_timer import VerifyTimer, VerifyTimerArgs
 from components.vlan_bridge import VlanBridge, VlanBridgeArgs
 from topology.outputs import outputs
 
+gc.disable()  # it lives for one deployment; to look for garbage among its resources costs a third of it
 site = topology()
 
 host = HostFirewall("host", HostFirewallArgs(topology=site))

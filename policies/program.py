@@ -8,6 +8,7 @@ tell.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import runpy
@@ -121,7 +122,12 @@ def resources(config: Mapping[str, object], stack: str = "dev", program: Path = 
             for key, value in config.items()
         }
     )
-    pulumi.runtime.test(  # type: ignore[no-untyped-call]
-        lambda: runpy.run_path(str(program / "__main__.py"), run_name="__main__")
-    )()
+    collects = gc.isenabled()
+    try:
+        pulumi.runtime.test(  # type: ignore[no-untyped-call]
+            lambda: runpy.run_path(str(program / "__main__.py"), run_name="__main__")
+        )()
+    finally:
+        if collects:  # the program has it switched off for itself
+            gc.enable()
     return monitor.kept
