@@ -157,9 +157,9 @@ def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
         for pair, probes in seen["cells"].items()
     } == {
         ("traefik", "grafana"): ["agrees", "free"],
-        ("internet", "loki"): ["agrees"],
+        ("internet", "loki-gateway"): ["agrees"],
         ("site-1", "site-2"): ["disagrees"],
-        ("promtail", "loki"): ["inconclusive"],
+        ("promtail", "loki-gateway"): ["inconclusive"],
     }
     assert [one["source"] for one in seen["others"]] == ["stranger@frontend", "internet"]
 
