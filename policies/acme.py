@@ -50,7 +50,7 @@ def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]
 def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
     """ACME servers count: who asks anew at each replacement is soon refused for a week."""
     acme = topology.acme
-    if acme is None or view.inputs.name != topology.physical(topology.ingress.name):
+    if acme is None or not view.inputs.is_ingress(topology):
         return
     if not any(bind.target == ACME_VOLUME and bind.volume for bind in view.inputs.binds):
         yield f"mounts no volume at {ACME_VOLUME}, where keys and certificates are"

@@ -287,8 +287,8 @@ def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator
             yield f"has addresses or options on {leg.name} that nobody declared"
     for entry in container.hosts:
         yield f"resolves {entry.host} in its own way"
-    own = container.name == topology.physical(topology.ingress.name)
-    declared = {str(ip) for ip in topology.acme.name_servers} if topology.acme and own else set()
+    acme = topology.acme if container.is_ingress(topology) else None
+    declared = {str(ip) for ip in acme.name_servers} if acme else set()
     if set(container.dns) - declared:
         yield "asks a name server of its own"
     if declared - set(container.dns):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from policies.targets import split
 from policies.traefik import Configuration
 from topology.model import ADMIN_PAGE_LEFT_OUT
 
@@ -214,7 +214,7 @@ def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str
 def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterator[str]:
     """Routers to these `host:port` that pass an admin page, or may make one of another path."""
     for path, rule, url in configuration.targets():
-        parts = urlsplit(url if "://" in url else f"//{url}")
+        parts = split(url)
         if parts.netloc in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
             yield f"{path}: passes an admin page"
         if parts.netloc in closed and parts.path.strip("/"):

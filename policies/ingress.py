@@ -19,6 +19,7 @@ from policies.graph.proxmox import ProxmoxProvider
 from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
+from policies.targets import split
 from policies.traefik import Kind
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 
@@ -194,7 +195,7 @@ def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
     if not view.inputs.is_proxy(topology):
         return
     for path, rule, url in view.inputs.traefik.targets():
-        netloc = urlsplit(url if "://" in url else f"//{url}").netloc
+        netloc = split(url).netloc
         route = topology.routes_by_place.get(netloc)
         if route is None:
             yield f"{path}: leads to {netloc or '(nothing)'}, which is no declared route"
@@ -228,11 +229,9 @@ def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[st
 def routes_served(view: View[Container], topology: Declared) -> Iterator[str]:
     """A declared route that nobody serves is a broken promise; so is a port where nothing listens."""
     container = view.inputs
-    if container.name != topology.physical(topology.ingress.name):
+    if not container.is_ingress(topology):
         return
-    served = {
-        urlsplit(url if "://" in url else f"//{url}").netloc for _, _, url in container.traefik.targets()
-    }
+    served = {split(url).netloc for _, _, url in container.traefik.targets()}
     for route in topology.routes:
         if urlsplit(route.url).netloc not in served:
             yield f"no router leads to {route.service}, which is a declared route"

@@ -12,7 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from policies.declared import Declared
 from policies.graph import alloy
@@ -141,9 +141,14 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def split(target: str) -> SplitResult:
+    """Parts of a URL, or of a target without a scheme."""
+    return urlsplit(target if "://" in target else f"//{target}")
+
+
 def end(target: str) -> tuple[str | None, int | None]:
     """Host and port of a target or URL."""
-    parts = urlsplit(target if "://" in target else f"//{target}")
+    parts = split(target)
     try:
         return parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:

@@ -95,9 +95,18 @@ class Held:
         }
 
 
-def pem_file(path: str) -> Path:
-    """The file that a configuration key names; environment variables and `~` are expanded."""
-    return Path(os.path.expandvars(path)).expanduser()
+class PemError(Exception):
+    """A PEM file that can't be read, as `path: fault; remedy` without a full stop; never its content."""
+
+
+def read_pem(key: str, path: str) -> str:
+    """Read the file that a configuration key names; environment variables and `~` in it are expanded."""
+    file = Path(os.path.expandvars(path)).expanduser()
+    try:
+        return file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not PEM text"
+        raise PemError(f"{key}: {file}: {reason}; name a readable PEM file") from None
 
 
 def held(topology: Topology) -> Iterator[Held]:

@@ -641,17 +641,17 @@ class Topology(Value):
     def routes(self) -> tuple[Route, ...]:
         """One route for each declared flow from the ingress to a service."""
         return tuple(
-            self._route(service, flow.port)
+            self._route(service, flow)
             for flow in self.flows_from(self.ingress.name)
             if (service := self.services.get(flow.destination)) is not None
         )
 
-    def _route(self, service: Container | Guest, port: Port) -> Route:
+    def _route(self, service: Container | Guest, flow: Flow) -> Route:
         authority = service.authority if isinstance(service, Guest) else None
         return Route(
             service=service.name,
             host=service.host,
-            url=f"{'https' if authority else 'http'}://{self.address(service)}:{port.number}",
+            url=f"{'https' if authority else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
             authority=authority,
             admin_page=service.app is not GuestApp.VAULTWARDEN or service.admin_page is not None,
@@ -660,6 +660,10 @@ class Topology(Value):
     def address(self, service: Container | Guest) -> str:
         """How others on its network call a service: a guest's address, a container's physical name."""
         return str(service.address) if isinstance(service, Guest) else self.physical(service.name)
+
+    def target(self, flow: Flow) -> str:
+        """`host:port` that a flow's source asks; its destination is a service."""
+        return f"{self.address(self.services[flow.destination])}:{flow.port.number}"
 
     @cached_property
     def probes(self) -> tuple[Zone, ...]:

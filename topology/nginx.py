@@ -110,7 +110,6 @@ def _proxy(topology: Topology, service: Container, before: str, inside: str) -> 
     Its name is resolved at each request, so it may start later or move.
     """
     flow = topology.flows_from(service.name)[0]
-    upstream = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
     shown = Held(service.name, flow.destination).client(topology)
     return f"""\
 worker_processes 1;
@@ -137,7 +136,7 @@ http {{
 {before}\
   server {{
     server_tokens off;
-    set $upstream https://{upstream};
+    set $upstream https://{topology.target(flow)};
 {inside}\
   }}
 }}

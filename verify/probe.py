@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from topology.certificates import pem_file
+from topology.certificates import PemError, read_pem
 from topology.model import INTERNET, Route, Topology
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
@@ -118,11 +118,8 @@ def _by_tls(topology: Topology, route: Route) -> dict[str, str]:
     """How a guest is asked that shows a certificate; raises ProbeError where nobody can say who signed it."""
     if not route.authority:
         return {}
-    file = pem_file(route.authority)
     try:
-        return {"sni": topology.physical(route.service), "authorities": file.read_text(encoding="ascii")}
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not PEM text"
-        raise ProbeError(
-            f"services.{route.service}.authority: {file}: {reason}; name a readable PEM file"
-        ) from None
+        authorities = read_pem(f"services.{route.service}.authority", route.authority)
+    except PemError as error:
+        raise ProbeError(str(error)) from None
+    return {"sni": topology.physical(route.service), "authorities": authorities}

@@ -66,11 +66,10 @@ loki.write "destination" {
 def alloy(topology: Topology, service: Container) -> Runtime:
     """Follow the engine's log files, labelled by container; it listens on loopback only."""
     flow = topology.flows_from(service.name)[0]
-    target = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
     told = {
         "files": f"{_LOGS}/*/*-json.log",
         "positions": f"{_DATA}/positions.yaml",
-        "url": f"https://{target}/loki/api/v1/push",
+        "url": f"https://{topology.target(flow)}/loki/api/v1/push",
         **Held(service.name, flow.destination).client(topology),
     }
     return Runtime(

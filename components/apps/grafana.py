@@ -36,7 +36,7 @@ def grafana(topology: Topology, service: Container) -> Runtime:
             "uid": name,
             "type": _KINDS[target.app],
             "access": "proxy",
-            "url": f"https://{topology.address(target)}:{flow.port.number}",
+            "url": f"https://{topology.target(flow)}",
             "isDefault": target.app is App.PROMETHEUS,
             "editable": False,
             **_shown(topology, Held(service.name, target.name)),

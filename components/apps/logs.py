@@ -81,7 +81,6 @@ def loki_gateway(topology: Topology, service: Container) -> Runtime:
 def promtail(topology: Topology, service: Container) -> Runtime:
     """Follow the engine's log files, labelled by container; it listens on loopback only."""
     flow = topology.flows_from(service.name)[0]
-    target = f"{topology.address(topology.services[flow.destination])}:{flow.port.number}"
     logs = "/var/lib/docker/containers"
     return Runtime(
         command=("-config.file=/etc/promtail/config.yml",),
@@ -97,7 +96,7 @@ def promtail(topology: Topology, service: Container) -> Runtime:
                     "positions": {"filename": "/var/lib/promtail/positions.yaml"},
                     "clients": [
                         {
-                            "url": f"https://{target}/loki/api/v1/push",
+                            "url": f"https://{topology.target(flow)}/loki/api/v1/push",
                             "tls_config": Held(service.name, flow.destination).client(topology),
                         }
                     ],

@@ -46,7 +46,7 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
 
 def _job(topology: Topology, flow: Flow) -> dict[str, object]:
     target = topology.services[flow.destination]
-    at = f"{topology.address(target)}:{flow.port.number}"
+    at = topology.target(flow)
     app = target.app if isinstance(target, Container) else None
     how: dict[str, object] = {}
     if app in ASKS_FOR_CERTIFICATES:

@@ -232,12 +232,13 @@ class Container(
         """Environment variables by name."""
         return {key: value for key, _, value in (env.partition("=") for env in self.envs)}
 
+    def is_ingress(self, topology: Topology) -> bool:
+        """Whether it is the declared ingress, by its name."""
+        return self.name == topology.physical(topology.ingress.name)
+
     def is_proxy(self, topology: Topology) -> bool:
         """Whether it runs Traefik."""
-        return (
-            self.name == topology.physical(topology.ingress.name)
-            or "traefik" in self.image.rpartition("/")[2]
-        )
+        return self.is_ingress(topology) or "traefik" in self.image.rpartition("/")[2]
 
     @cached_property
     def documents(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
