@@ -46,6 +46,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
                         },
                     },
                     "ingester": {"lifecycler": {"min_ready_duration": "0s"}},
+                    "frontend": {"scheduler_dns_lookup_period": "1s"},
                     "schema_config": {
                         "configs": [
                             {
