@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -115,6 +115,15 @@ def unplugged(_site: Site) -> Iterator[None]:
 
 
 @contextmanager
+def three(site: Site) -> Iterator[None]:
+    """A backend port published, a container behind a route stopped, a guest behind another cut off."""
+    with ExitStack() as broken:
+        for sabotage in (published(site), stopped(site, "grafana"), unplugged(site)):
+            broken.enter_context(sabotage)
+        yield
+
+
+@contextmanager
 def hidden(_site: Site) -> Iterator[None]:
     """What lets a probe zone see published ports, taken away."""
     rule = next(line for line in user_rules() if "DNAT" in line)
@@ -134,9 +143,10 @@ def user_rules() -> list[str]:
 
 Sabotage = Callable[[Site], AbstractContextManager[None]]
 SABOTAGES: dict[str, tuple[Sabotage, set[tuple[str, str]]]] = {
-    "a backend port is published": (published, {("BackendPortAnswers", "node-exporter")}),
-    "a container behind a route stops": (lambda site: stopped(site, "grafana"), {("RouteFails", "grafana")}),
-    "a guest behind a route is cut off": (unplugged, {("RouteFails", "site-1")}),
+    "a port is published, a container stopped, a guest cut off": (
+        three,
+        {("BackendPortAnswers", "node-exporter"), ("RouteFails", "grafana"), ("RouteFails", "site-1")},
+    ),
     "the exporter stops": (lambda site: stopped(site, "blackbox-exporter"), {("ProbeSilent", "")}),
     "the probe is blind": (
         hidden,
