@@ -57,7 +57,7 @@ class Stack:
         if status := self._show("refresh", "--yes", "--skip-preview"):
             return status
         self._forget_with_their_guests()
-        return self._show("up", "--yes", *_AT_ONCE, *_PACK, *(f"--replace=**{urn}" for urn in again))
+        return self._show("up", "--yes", *_PACK, *_AT_ONCE, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
         """Remove every resource of the stack, or none: the engine stops only at the first protected one."""
