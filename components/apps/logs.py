@@ -9,6 +9,8 @@ from topology.model import Container, Topology
 _RETENTION = "744h"
 _LOOPBACK = 3101
 """Where Loki says inside its container whether it is ready: nothing in its image can show a certificate."""
+_SCHEDULER = "127.0.0.1:9095"
+"""Where Loki's parts find each other inside its process: the default port of `server.grpc_listen_port`."""
 _PORT = 9080
 
 
@@ -46,7 +48,9 @@ def loki(_topology: Topology, service: Container) -> Runtime:
                         },
                     },
                     "ingester": {"lifecycler": {"min_ready_duration": "0s"}},
-                    "frontend": {"scheduler_dns_lookup_period": "1s"},
+                    # One process has one scheduler, found at once and not by a ring that takes ten seconds.
+                    "frontend": {"scheduler_address": _SCHEDULER},
+                    "frontend_worker": {"scheduler_address": _SCHEDULER},
                     "schema_config": {
                         "configs": [
                             {
