@@ -7,6 +7,7 @@ to add to it.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -54,5 +55,6 @@ def build(what: str, module: Path, package: str, target: Path, *, flags: list[st
 
 def source(module: Path, dependency: str, report: Report) -> Path:
     """Return the folder of a module that the one at `module` requires, downloading it where it is missing."""
-    command = [go(report), "list", "-m", "-f", "{{.Dir}}", dependency]
-    return Path(run(command, f"finding {dependency}", timeout=600, env=SETTINGS, cwd=module).strip())
+    command = [go(report), "mod", "download", "-json", dependency]
+    said = run(command, f"finding {dependency}", timeout=600, env=SETTINGS, cwd=module)
+    return Path(json.loads(said)["Dir"])
