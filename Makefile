@@ -53,7 +53,7 @@ browser: $(READY) ## the report in a headless Chromium (as root where Debian's m
 	@$(PYTEST) tests/browser
 
 parts: $(READY) tools ## the tests on single real parts, with nothing running: engine, images, guests (as root)
-	@$(PYTEST) --numprocesses auto --dist loadfile tests/parts
+	@$(PYTEST) --numprocesses auto --dist loadfile --no-loadscope-reorder tests/parts
 
 live: $(READY) tools ## the tests on the running lab (as root)
 	@$(PYTEST) tests/live

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,13 @@ class Stack:
 
     def judge(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
         """What the pack says."""
-        return judge(self.resources, self.topology or load(self.config), TODAY, rules)
+        return judge(self.resources, self.topology or _declared(json.dumps(self.config)), TODAY, rules)
+
+
+@lru_cache(maxsize=1)
+def _declared(config: str) -> Topology:
+    """Read a configuration once; most stacks have the same."""
+    return load(json.loads(config))
 
 
 def sound() -> Stack:
