@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from tests.live.sabotage import TOPOLOGY
-from tests.live.site import Site, command, eventually, make, updated
+from tests.live.site import Site, command, eventually, updated
 from topology.certificates import FOLDER, Held, held
 from topology.model import ASKS_FOR_CERTIFICATES
 
@@ -262,26 +262,18 @@ def log_line_arrives(site: Site) -> None:
     eventually("the line in Loki", found)
 
 
-def test_what_is_about_to_end_is_renewed(site: Site, tmp_path: Path) -> None:
-    """A certificate whose last ten days have come is replaced by the next `make up`, and only that one."""
-    old, other = Held("prometheus", "node-exporter"), Held("prometheus", "blackbox-exporter")
-    before, kept, since = shown(site, old), shown(site, other), time.time()
+def nears_its_end(site: Site, held: Held, file: Path) -> None:
+    """The last ten days of a certificate have come, says the state; `file` is for its text."""
     state = json.loads(site.pulumi("stack", "export").stdout)
     (leaf,) = (
         r
         for r in state["deployment"]["resources"]
-        if r["type"].endswith(":LocallySignedCert") and r["urn"].endswith(f"::{old.name}.a")
+        if r["type"].endswith(":LocallySignedCert") and r["urn"].endswith(f"::{held.name}.a")
     )
     soon = datetime.now(tz=UTC) + timedelta(days=9)
     leaf["outputs"]["validityEndTime"] = soon.isoformat(timespec="seconds")
-    file = tmp_path / "state.json"
     file.write_text(json.dumps(state))
     assert site.pulumi("stack", "import", "--file", str(file)).returncode == 0
-    done = make("up")
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert (shown(site, old) != before, shown(site, other)) == (True, kept)
-    eventually("a scrape with the new one", partial(scraped, site, time.time()))
-    assert max(longest(site, since).values()) <= LONGEST
 
 
 @pytest.fixture
@@ -293,14 +285,21 @@ def back(site: Site, tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("back")
 def test_a_generation_of_authorities_follows_another(site: Site, tmp_path: Path) -> None:
-    """Trusted, signing, alone: three updates, and no scrape is missed for longer than an interval."""
-    leaf, since = Held("prometheus", "node-exporter"), time.time()
-    issuers = []
+    """Trusted, signing, alone: three updates, and no scrape is missed for longer than an interval.
+
+    The first of them renews a certificate whose last ten days have come, too, and only that one.
+    """
+    leaf, other = Held("prometheus", "node-exporter"), Held("prometheus", "blackbox-exporter")
+    leaves, others, since = [shown(site, leaf)], [shown(site, other)], time.time()
+    nears_its_end(site, leaf, tmp_path / "state.json")
     for given in ("[a, b], signer: a", "[a, b], signer: b", "[b], signer: b"):
         key = f"  homelab-network:certificates: {{authorities: {given}}}\n  homelab-network:plain:\n"
         updated(site, tmp_path, ("  homelab-network:plain:\n", key))
-        issuers.append(shown(site, leaf).issuer.rfc4514_string())
+        leaves.append(shown(site, leaf))
+        others.append(shown(site, other))
         eventually("a scrape after it", partial(scraped, site, time.time()))
         log_line_arrives(site)
+    assert (leaves[0] != leaves[1], others[0] == others[1]) == (True, True)
+    issuers = [each.issuer.rfc4514_string() for each in leaves[1:]]
     assert issuers == [f"CN=authority node-exporter.{name}" for name in "abb"]
     assert max(longest(site, since).values()) <= LONGEST

@@ -16,9 +16,12 @@ from typing import Any
 import yaml
 
 from policies import PROJECT, program
-from policies.judge import Verdict, judge
+from policies.declared import Declared
+from policies.graph.site import Graph
+from policies.graph.view import View, view
+from policies.judge import Verdict, conclude, judge, judge_resource, judge_stack
 from policies.resources import Resource
-from policies.rule import RULES, Rule
+from policies.rule import RULES, Finding, Rule
 from topology.config import load
 from topology.model import Topology
 
@@ -151,11 +154,38 @@ class Stack:
         """What the pack says."""
         return judge(self.resources, self.topology or _declared(json.dumps(self.config)), TODAY, rules)
 
+    def judge_changes(self) -> Verdict:
+        """The same, quicker: resources that are as in the sound stack were read and judged once for all."""
+        if self.topology:
+            return self.judge()
+        config = json.dumps(self.config)
+        declared, sound = _declared(config), _judged(config)
+        pairs = [
+            known
+            if (known := sound.get(resource.urn)) and known[0].resource == resource
+            else _judge(resource, declared)
+            for resource in self.resources
+        ]
+        alone = [finding for _, findings in pairs for finding in findings]
+        whole = judge_stack(Graph(tuple(each for each, _ in pairs), declared))
+        return conclude([*alone, *whole], declared, TODAY)
+
 
 @lru_cache(maxsize=1)
-def _declared(config: str) -> Topology:
+def _declared(config: str) -> Declared:
     """Read a configuration once; most stacks have the same."""
-    return load(json.loads(config))
+    return Declared.of(load(json.loads(config)))
+
+
+def _judge(resource: Resource, declared: Declared) -> tuple[View[Any], list[Finding]]:
+    read = view(resource)
+    return read, judge_resource(read, declared)
+
+
+@lru_cache(maxsize=1)
+def _judged(config: str) -> dict[str, tuple[View[Any], list[Finding]]]:
+    """Each resource of the sound stack, judged by a configuration; by URN."""
+    return {each.urn: _judge(each, _declared(config)) for each in sound().resources}
 
 
 def sound() -> Stack:
