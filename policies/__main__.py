@@ -7,6 +7,7 @@ quarter of the start.
 
 import gc
 import importlib
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,10 @@ from types import ModuleType
 gc.disable()  # a pack lives for one deployment; collecting among its resources costs more than judging
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the engine starts this folder
 
-for package, *folder in (["pulumi_policy"], ["pulumi", "runtime"], ["pulumi"]):
+# Its older way of waiting passes a call through fewer threads; a call is most of what a resource costs here.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+
+for package, *folder in (["pulumi_policy"], ["pulumi", "runtime"], ["pulumi"], ["grpc", "aio"]):
     installed = find_spec(package)
     if installed and installed.origin:
         hollow = ModuleType(".".join([package, *folder]))

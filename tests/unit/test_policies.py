@@ -6,7 +6,6 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +17,7 @@ import yaml
 from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 from pulumi.runtime.proto import analyzer_pb2 as pb
-from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub, add_AnalyzerServicer_to_server
+from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 from pulumi_policy import proxy
 
 from policies import PROJECT, command, review
@@ -30,7 +29,7 @@ from policies.graph.view import view
 from policies.judge import judge
 from policies.resources import UNKNOWN, Resource, decode, from_state
 from policies.rule import RULES
-from policies.server import Analyzer
+from policies.server import start
 from report.model import Report
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
@@ -47,10 +46,7 @@ URN = "urn:pulumi:dev::homelab-network::docker:index/container:Container::shell"
 @pytest.fixture
 def pack() -> Iterator[Any]:
     """A client of the pack, as the engine is one."""
-    server = grpc.server(ThreadPoolExecutor(max_workers=1))
-    add_AnalyzerServicer_to_server(Analyzer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    server, port = start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield AnalyzerStub(channel)
     server.stop(0)
