@@ -36,6 +36,7 @@ def project(folder: Path, config: Mapping[str, Any], main: Path = PROJECT / "__m
     (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
     (folder / "state").mkdir()
     environment = dict(os.environ) | toolchain.environment()
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second run finds what the first has compiled
     environment |= {
         "PULUMI_BACKEND_URL": f"file://{folder}/state",
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,

@@ -191,6 +191,8 @@ def _assemble(chain: Toolchain) -> None:
         for file in piece.folder.iterdir():
             _link(folder / file.name, file)
         files.append(folder / piece.recipe.program)
+    if own:
+        _log_nowhere(home / "logs")
     record = {
         "material": _material(),
         "path": str(chain.engine.folder),
@@ -208,6 +210,17 @@ def _link(link: Path, target: Path) -> None:
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
     draft.replace(link)
+
+
+def _log_nowhere(logs: Path) -> None:
+    """Give the engine no place for its automatic log, without which it does.
+
+    Unlike what it prints, the log holds every property in full, secrets too, once for each time that the
+    engine passes it on. No setting turns it off; source: pkg/logging/encrypted.go of pulumi 3.259.0.
+    """
+    if not logs.is_symlink():
+        shutil.rmtree(logs, ignore_errors=True)
+    _link(logs, Path(os.devnull))
 
 
 def _record() -> Path:

@@ -143,6 +143,14 @@ def test_policy_pack(scratch: Scratch) -> None:
     assert (bad.returncode != 0, "legacy is refused" in bad.stdout) == (True, True), bad.stdout
 
 
+def test_the_engine_keeps_no_log(scratch: Scratch) -> None:
+    """Where Pulumi's home is ours, the engine has written nothing of what it handles by itself."""
+    scratch.program(COMMANDS)
+    assert scratch.pulumi("preview").returncode == 0
+    home = toolchain.environment().get("PULUMI_HOME")
+    assert home is None or not (Path(home) / "logs").is_dir()
+
+
 def test_up_and_analyze(scratch: Scratch) -> None:
     """`pulumi up` runs commands, a second preview is quiet, and `policy analyze` judges what was made."""
     scratch.program(COMMANDS)

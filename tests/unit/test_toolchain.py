@@ -270,6 +270,15 @@ class TestEnvironment:
             assert not folder.is_symlink()
             assert os.access(folder / plugin.program, os.X_OK)
 
+    def test_no_log(self, workshop: Workshop) -> None:
+        """What an engine has logged is gone, and Pulumi's home has no folder for more."""
+        logs = paths.CACHE / "pulumi" / "logs"
+        logs.mkdir(parents=True)
+        (logs / "an.log").touch()
+        for _ in range(2):
+            workshop.ensure()
+            assert not (Path(environment()["PULUMI_HOME"]) / "logs").is_dir()
+
     def test_gone(self, workshop: Workshop) -> None:
         """A piece that was deleted from the cache is missed before Pulumi misses it."""
         tools = workshop.ensure()
