@@ -21,7 +21,7 @@ PER_SECOND = 190
 """The services share it; the ingress's own limit for one client of one service is 100."""
 AT_ONCE = 16
 OUTAGE_SECONDS = 5
-"""The README says about one; the ingress is replaced, since its routes are files."""
+"""The README says one or two; the ingress is replaced, since its routes are files."""
 UNTOUCHED = ["grafana", "site-1", "site-2", "jellyfin", "vaultwarden"]
 WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
 CHANGES = (
