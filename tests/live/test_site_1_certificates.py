@@ -262,13 +262,13 @@ def log_line_arrives(site: Site) -> None:
     eventually("the line in Loki", found)
 
 
-def nears_its_end(site: Site, held: Held, file: Path) -> None:
+def nears_its_end(site: Site, each: Held, file: Path) -> None:
     """The last ten days of a certificate have come, says the state; `file` is for its text."""
     state = json.loads(site.pulumi("stack", "export").stdout)
     (leaf,) = (
         r
         for r in state["deployment"]["resources"]
-        if r["type"].endswith(":LocallySignedCert") and r["urn"].endswith(f"::{held.name}.a")
+        if r["type"].endswith(":LocallySignedCert") and r["urn"].endswith(f"::{each.name}.a")
     )
     soon = datetime.now(tz=UTC) + timedelta(days=9)
     leaf["outputs"]["validityEndTime"] = soon.isoformat(timespec="seconds")
