@@ -6,10 +6,10 @@ The pack, `pulumi policy analyze` and pytest get the same findings because they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from policies import (
     acme,
@@ -58,22 +58,40 @@ class Verdict:
     in_force: tuple[Exemption, ...]
 
 
+class Judged(NamedTuple):
+    """A resource as it was read, and what it shows by itself."""
+
+    view: View[Any]
+    findings: list[Finding]
+
+
 def judge(
     resources: Iterable[Resource], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
 ) -> Verdict:
     """Judge a whole stack."""
     declared = Declared.of(topology)
-    graph = Graph(tuple(map(view, resources)), declared)
-    found = [finding for each in graph.views for finding in judge_resource(each, declared, rules)]
-    return conclude([*found, *judge_stack(graph, rules)], topology, today, rules)
+    return judge_together(
+        [judge_resource(each, declared, rules) for each in resources], declared, today, rules
+    )
 
 
-def judge_resource(each: View[Any], topology: Declared, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
-    """What one resource shows by itself."""
-    kind = type(each.inputs)
-    return [
-        finding for rule in rules.values() if kind in rule.on for finding in of_resource(rule, each, topology)
-    ]
+def judge_resource(resource: Resource, topology: Declared, rules: Mapping[str, Rule] = RULES) -> Judged:
+    """Read one resource, and judge it by itself."""
+    read = view(resource)
+    kind = type(read.inputs)
+    return Judged(
+        read,
+        [f for rule in rules.values() if kind in rule.on for f in of_resource(rule, read, topology)],
+    )
+
+
+def judge_together(
+    judged: Sequence[Judged], topology: Declared, today: date, rules: Mapping[str, Rule] = RULES
+) -> Verdict:
+    """Judge as a stack what was judged by itself."""
+    alone = [finding for each in judged for finding in each.findings]
+    graph = Graph(tuple(each.view for each in judged), topology)
+    return conclude([*alone, *judge_stack(graph, rules)], topology, today, rules)
 
 
 def judge_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding]:

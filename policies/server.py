@@ -29,10 +29,8 @@ from pulumi.runtime.proto import plugin_pb2
 
 from policies import NAME, PROJECT
 from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import View, view
-from policies.judge import conclude, judge_resource, judge_stack
-from policies.resources import decode
+from policies.judge import Judged, conclude, judge_resource, judge_together
+from policies.resources import Resource, decode
 from policies.rule import RULES, Finding, Rule, Scope
 from topology.config import ConfigError, from_file, from_pulumi_json
 from topology.model import Topology
@@ -59,7 +57,7 @@ class Analyzer:
 
     def __init__(self) -> None:
         self._topology: Declared | None = None
-        self._seen: dict[str, tuple[View[Any], list[Finding]]] = {}
+        self._seen: dict[str, Judged] = {}
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
         """Read the declared topology from the stack's configuration; a stack without a name has none."""
@@ -85,10 +83,8 @@ class Analyzer:
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Judge one resource by its inputs, before it is created."""
         topology = self._site(request.urn, context)
-        found = _read_resource(request)
-        findings = judge_resource(found, topology)
-        self._seen[request.urn] = found, findings
-        kept = conclude(findings, topology, _today(), rules={}).findings
+        judged = self._seen[request.urn] = judge_resource(_resource(request), topology)
+        kept = conclude(judged.findings, topology, _today(), rules={}).findings
         return pb.AnalyzeResponse(diagnostics=map(_diagnostic, kept))
 
     def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -96,18 +92,12 @@ class Analyzer:
         if not request.resources:
             return pb.AnalyzeResponse()
         topology = self._site(request.resources[0].urn, context)
-        views, before, late = [], [], []
-        for resource in request.resources:
-            if resource.urn in self._seen:
-                found, findings = self._seen[resource.urn]
-                before += findings
-            else:
-                found = _read_resource(resource)
-                late += judge_resource(found, topology)
-            views.append(found)
-        late += judge_stack(Graph(tuple(views), topology))
-        verdict = conclude([*before, *late], topology, _today())
-        told = set(map(id, before))
+        told = {id(finding) for judged in self._seen.values() for finding in judged.findings}
+        stack = [
+            self._seen.get(shown.urn) or judge_resource(_resource(shown), topology)
+            for shown in request.resources
+        ]
+        verdict = judge_together(stack, topology, _today())
         return pb.AnalyzeResponse(
             diagnostics=[
                 *(_diagnostic(finding) for finding in verdict.findings if id(finding) not in told),
@@ -162,16 +152,14 @@ def _read(source: Callable[[], Topology], context: Any) -> Declared:
         raise
 
 
-def _read_resource(shown: Any) -> View[Any]:
-    """Read a resource as both calls show it."""
-    return view(
-        decode(
-            urn=shown.urn,
-            type=shown.type,
-            inputs=shown.properties,
-            provider=shown.provider.urn if shown.HasField("provider") else "",
-            protect=shown.options.protect,
-        )
+def _resource(shown: Any) -> Resource:
+    """Decode a resource as both calls show it."""
+    return decode(
+        urn=shown.urn,
+        type=shown.type,
+        inputs=shown.properties,
+        provider=shown.provider.urn if shown.HasField("provider") else "",
+        protect=shown.options.protect,
     )
 
 

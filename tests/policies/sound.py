@@ -17,11 +17,9 @@ import yaml
 
 from policies import PROJECT, program
 from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import View, view
-from policies.judge import Verdict, conclude, judge, judge_resource, judge_stack
+from policies.judge import Judged, Verdict, judge, judge_resource, judge_together
 from policies.resources import Resource
-from policies.rule import RULES, Finding, Rule
+from policies.rule import RULES, Rule
 from topology.config import load
 from topology.model import Topology
 
@@ -160,15 +158,13 @@ class Stack:
             return self.judge()
         config = json.dumps(self.config)
         declared, sound = _declared(config), _judged(config)
-        pairs = [
+        judged = [
             known
-            if (known := sound.get(resource.urn)) and known[0].resource == resource
-            else _judge(resource, declared)
+            if (known := sound.get(resource.urn)) and known.view.resource == resource
+            else judge_resource(resource, declared)
             for resource in self.resources
         ]
-        alone = [finding for _, findings in pairs for finding in findings]
-        whole = judge_stack(Graph(tuple(each for each, _ in pairs), declared))
-        return conclude([*alone, *whole], declared, TODAY)
+        return judge_together(judged, declared, TODAY)
 
 
 @lru_cache(maxsize=1)
@@ -177,15 +173,10 @@ def _declared(config: str) -> Declared:
     return Declared.of(load(json.loads(config)))
 
 
-def _judge(resource: Resource, declared: Declared) -> tuple[View[Any], list[Finding]]:
-    read = view(resource)
-    return read, judge_resource(read, declared)
-
-
 @lru_cache(maxsize=1)
-def _judged(config: str) -> dict[str, tuple[View[Any], list[Finding]]]:
+def _judged(config: str) -> dict[str, Judged]:
     """Each resource of the sound stack, judged by a configuration; by URN."""
-    return {each.urn: _judge(each, _declared(config)) for each in sound().resources}
+    return {each.urn: judge_resource(each, _declared(config)) for each in sound().resources}
 
 
 def sound() -> Stack:
