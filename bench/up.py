@@ -62,6 +62,7 @@ def docker_half() -> Iterator[str]:
 
 @contextmanager
 def _lab() -> Iterator[None]:
+    os.environ["HOMELAB_STATE"] = str(paths.STATE)  # the stack file's certificates are below it
     toolchain.ensure(report)
     if Stack(name="dev", environment=_selected()).deployment().get("resources"):
         raise SystemExit("bench: stack dev is up; run `make down` first")
