@@ -56,13 +56,15 @@ def environment(stack: str) -> dict[str, str]:
         "HOMELAB_STATE": str(paths.STATE),
         # A kill can leave the state's sidecar of metadata empty, and the engine then reads no state at all.
         "PULUMI_BACKEND_URL": f"file://{paths.STATE}?metadata=skip",
+        # More than cores have use for: most operations wait, for a network or the health of a container.
+        "PULUMI_PARALLEL": "32",
         **toolchain.environment(),
     }
     if serves(stack):
         ours |= {"PULUMI_CONFIG_PASSPHRASE": PASSPHRASE, **proxmox.environment()}
         if host := engine.endpoint():
             ours["DOCKER_HOST"] = host
-    theirs = {"PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"} & os.environ.keys()
+    theirs = {"PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_PARALLEL"} & os.environ.keys()
     return {key: value for key, value in ours.items() if key not in theirs}
 
 

@@ -22,8 +22,6 @@ from lab.errors import LabError
 from lab.process import run
 
 _PACK = ("--policy-pack", "policies/serve")
-_AT_ONCE = ("--parallel", "32")
-"""More operations than cores have use for: most of the time a container is waited for until it is healthy."""
 _GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
 _FIREWALL = "proxmoxve:firewall/"
 _OTHER_RUN_SECONDS = 180
@@ -57,7 +55,7 @@ class Stack:
         if status := self._show("refresh", "--yes", "--skip-preview"):
             return status
         self._forget_with_their_guests()
-        return self._show("up", "--yes", *_PACK, *_AT_ONCE, *(f"--replace=**{urn}" for urn in again))
+        return self._show("up", "--yes", *_PACK, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
         """Remove every resource of the stack, or none: the engine stops only at the first protected one."""
@@ -68,7 +66,7 @@ class Stack:
                 f"stack {self.name}: {len(kept)} of its resources are protected; to lose their data too, set "
                 f"protect: false in Pulumi.{self.name}.yaml and run `make up` before"
             )
-        return self._show("destroy", "--yes", *_AT_ONCE)
+        return self._show("destroy", "--yes")
 
     def outputs(self) -> dict[str, Any]:
         """What the stack tells other projects."""
