@@ -47,7 +47,7 @@ from topology.model import (
     Topology,
     Zone,
 )
-from topology.reach_spans import SPECIAL
+from topology.prefixes import SPECIAL
 
 API: Final = Port(number=8006)
 """Where the Proxmox API listens."""

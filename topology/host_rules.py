@@ -8,7 +8,7 @@ is final.
 """
 
 from topology.model import Role, Topology
-from topology.reach_spans import DOCUMENTATION
+from topology.prefixes import DOCUMENTATION
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and puts them in place of the old ones in one step."""

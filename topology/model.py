@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from topology.reach_spans import SPECIAL
+from topology.prefixes import SPECIAL
 
 INTERNET = "internet"
 """The one source and destination that is nobody's: every address outside the site."""

@@ -1,0 +1,12 @@
+"""Prefixes with a meaning of their own, by the standards that set them aside."""
+
+from ipaddress import IPv4Network
+
+_RESERVED = (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+    "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
+)
+DOCUMENTATION = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
+"""Prefixes that nobody has (RFC 5737), in which the live probe has an internet of its own."""
+SPECIAL = tuple(map(IPv4Network, _RESERVED.split()))
+"""Prefixes that are nobody's on the internet (IANA's special-purpose registry, RFC 6890)."""
