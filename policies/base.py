@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from policies import PROJECT
+from reachability.result import How, Reachable, Trace
 from topology.model import Port
-from topology.reach_result import How, Reachable, Trace
 
 
 class BaseError(Exception):

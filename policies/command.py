@@ -27,11 +27,11 @@ from policies.judge import GROUPS, judge
 from policies.resources import Resource, StateError, from_state
 from policies.review import markdown, review, sarif
 from policies.rule import RULES
+from reachability.engine import Reachability
+from reachability.intent import diff, table
+from reachability.result import UnknownNameError
 from topology.config import ConfigError, from_file
 from topology.model import Flow, Topology
-from topology.reach_intent import diff, table
-from topology.reach_result import UnknownNameError
-from topology.reachability import Reachability
 
 Site = tuple[list[Resource], Topology]
 

@@ -1,7 +1,7 @@
 """Rules for flows: what can happen is what is declared, and no declaration overrides a role.
 
 Owns the comparison of the declared flows with those that the resources make possible. How packets move is
-`topology.reachability`'s. What a reader would get wrong: members of one Docker network reach each other on
+`reachability.engine`'s. What a reader would get wrong: members of one Docker network reach each other on
 every port, because nothing stands between them; that is why a network is a zone, and roles say who may be
 on it.
 """
@@ -14,9 +14,9 @@ from typing import Final
 from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.rule import Severity, Violation, policy
+from reachability.intent import Intent, missing, surplus
+from reachability.result import How, Reach, UnknownNameError
 from topology.model import INTERNET, Container, Flow, Guest, Role
-from topology.reach_intent import Intent, missing, surplus
-from topology.reach_result import How, Reach, UnknownNameError
 
 _INNER: Final = {Role.BACKEND, Role.QUERY, Role.PROBE}
 

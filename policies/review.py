@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from policies.judge import Verdict
 from policies.rule import RULES, Finding, Rule, Severity
+from reachability.engine import Reachability
+from reachability.intent import diff
+from reachability.result import Reachable
 from topology.model import INTERNET, Role, Topology
-from topology.reach_intent import diff
-from topology.reach_result import Reachable
-from topology.reachability import Reachability
 
 LABEL: Final = "flows-reviewed"
 """Of a pull request that opens a flow to a sensitive zone; the workflow looks for the word in the comment."""

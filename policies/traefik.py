@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from topology.facts import Entrypoint
+from reachability.facts import Entrypoint
 from topology.model import Port, Protocol
 
 _STATIC_FILES: Final = tuple(f"/etc/traefik/traefik.{kind}" for kind in ("toml", "yaml", "yml"))

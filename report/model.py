@@ -1,7 +1,7 @@
 """What the page says: the matrix of a stack with an answer for every port, findings, the last verification.
 
 Owns the content, as plain data. It deliberately decides nothing: what is possible is
-`topology.reachability`'s, what is declared `topology.reach_intent`'s, what is wrong the policy pack's. What a
+`reachability.engine`'s, what is declared `reachability.intent`'s, what is wrong the policy pack's. What a
 reader would get wrong: the drawing shows the declaration, the matrix the resources; the difference is the
 point.
 """
@@ -22,11 +22,11 @@ from policies.graph.view import view
 from policies.judge import Verdict, judge
 from policies.resources import Resource
 from policies.rule import RULES, Severity
+from reachability.intent import Intent, surplus
+from reachability.result import How, Reachable
 from report.drawing import Drawing, draw
 from report.verification import Verification
 from topology.model import INTERNET, Port, Topology
-from topology.reach_intent import Intent, surplus
-from topology.reach_result import How, Reachable
 
 _WORST = tuple(reversed(Severity))
 

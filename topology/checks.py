@@ -1,7 +1,7 @@
 """What the parts of a declared site mean to each other, and every way in which that can be wrong.
 
 Owns the semantic checks of the configuration: small functions over what could be read. It deliberately
-checks no shape (`topology.config`) and proves nothing (`topology.reachability`): it refuses flows that can
+checks no shape (`topology.config`) and proves nothing (`reachability.engine`): it refuses flows that can
 never work and leaves the others to the proof. What a reader would get wrong: `Site.unreadable` holds what was
 declared but faulty; nothing here may call that missing.
 """

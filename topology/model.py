@@ -1,7 +1,7 @@
 """The words of the project as frozen values: zone, service, guest, host, port, flow, route, topology.
 
 Owns what a declared site *is*. It deliberately neither reads configuration (`topology.config`) nor decides
-what can be reached (`topology.reachability`), and it imports no provider. What a reader would get wrong: a
+what can be reached (`reachability.engine`), and it imports no provider. What a reader would get wrong: a
 flow is a declaration, never a consequence. Rules, routes, data sources, proof and probe are all made from
 `Topology.flows`, and none of them adds to it.
 """

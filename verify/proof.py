@@ -18,9 +18,9 @@ from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.graph.view import view
 from policies.resources import StateError, from_state
+from reachability.engine import Reachability
+from reachability.result import How, Trace
 from topology.model import Port, Topology
-from topology.reach_result import How, Trace
-from topology.reachability import Reachability
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
 from verify.judge import Finding, Verdict

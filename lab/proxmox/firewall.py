@@ -2,7 +2,7 @@
 
 Owns the translation, after pve-firewall's `src/PVE/Firewall.pm`: the three switches, MAC and IP filter,
 rules, groups, aliases, ipsets and policies, in Proxmox's order. Pure: `plane` puts the text in force. It
-deliberately shares nothing with `topology.reach_rules` but the table of macros, so that a fault of the proof
+deliberately shares nothing with `reachability.rules` but the table of macros, so that a fault of the proof
 shows on the wire. What a reader would get wrong: a rule whose names or macro can't be resolved is left out,
 as Proxmox does; the policy then decides.
 
@@ -17,7 +17,7 @@ from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from lab.proxmox.guests import Guest, Nic
-from topology.reach_rules import MACROS
+from reachability.rules import MACROS
 
 Held = Mapping[str, Any]
 """One level of the firewall as `fakepve` keeps it: options, rules, aliases, ipset, groups."""

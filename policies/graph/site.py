@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-import topology.facts as fact
+import reachability.facts as fact
 from policies.declared import Declared
 from policies.graph.docker import Container, Network, SwarmService, Volume
 from policies.graph.inputs import Inputs, address
@@ -33,9 +33,9 @@ from policies.graph.proxmox import (
     tag,
 )
 from policies.graph.view import Command, Own, View
+from reachability.engine import Reachability
+from reachability.proxy import parse_dynamic
 from topology.model import INTERNET
-from topology.reach_proxy import parse_dynamic
-from topology.reachability import Reachability
 
 _T = TypeVar("_T", bound=Inputs)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from topology.facts import (
+from reachability.facts import (
     Container,
     Driver,
     Facts,

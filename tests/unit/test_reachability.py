@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from topology.facts import (
+from reachability.engine import Reachability
+from reachability.facts import (
     UNKNOWN,
     Container,
     Datacenter,
@@ -32,10 +33,9 @@ from topology.facts import (
     Rule,
     Vlan,
 )
+from reachability.intent import Intent, diff, missing, surplus, table
+from reachability.result import Trace, UnknownNameError
 from topology.model import Port
-from topology.reach_intent import Intent, diff, missing, surplus, table
-from topology.reach_result import Trace, UnknownNameError
-from topology.reachability import Reachability
 
 WEB, TLS, SSH, API, LOKI = (Port(number=n) for n in (80, 443, 22, 8006, 3100))
 VLAN10, VLAN20 = Vlan(bridge="vmbr1", tag=10), Vlan(bridge="vmbr1", tag=20)

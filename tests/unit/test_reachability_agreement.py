@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.packet_walk import Key, Walk
-from topology import reach_rules, reachability
-from topology.facts import (
+from reachability import engine as module
+from reachability import rules
+from reachability.address_sets import ALL
+from reachability.engine import Reachability
+from reachability.facts import (
     Container,
     Datacenter,
     Driver,
@@ -38,15 +40,14 @@ from topology.facts import (
     Rule,
     Vlan,
 )
+from reachability.result import How
+from reachability.rules import Firewall
+from reachability.underlay import Underlay
+from tests.unit.packet_walk import Key, Walk
 from topology.model import Port, Protocol
-from topology.reach_result import How
-from topology.reach_rules import Firewall
-from topology.reach_spans import ALL
-from topology.reach_underlay import Underlay
-from topology.reachability import Reachability
 
 NETWORKS = 1000
-CHAIN, IPSET = reach_rules._chain, reach_rules.ipset
+CHAIN, IPSET = rules._chain, rules.ipset
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -360,13 +361,13 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "any address passes the IP filter": lambda patch: patch.setattr(Firewall, "sources", lambda *_: ALL),
     "the policy always accepts": lambda patch: patch.setattr(
-        reach_rules, "_chain", _with_fields(reach_rules._chain, accept=True)
+        rules, "_chain", _with_fields(rules._chain, accept=True)
     ),
     "rules are tried from the last": lambda patch: patch.setattr(
-        reach_rules, "_chain", lambda matches, *rest: CHAIN(tuple(matches)[::-1], *rest)
+        rules, "_chain", lambda matches, *rest: CHAIN(tuple(matches)[::-1], *rest)
     ),
     "nomatch matches": lambda patch: patch.setattr(
-        reach_rules,
+        rules,
         "ipset",
         lambda entries, scope: IPSET([replace(e, nomatch=False) for e in entries], scope),
     ),
@@ -375,7 +376,7 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "a macvlan leg reaches its host": lambda patch: patch.setattr(Underlay, "apart", lambda *_: False),
     "a published port keeps its number": lambda patch: patch.setattr(
-        reachability, "_external", lambda _, ranges: iter(ranges)
+        module, "_external", lambda _, ranges: iter(ranges)
     ),
     "internal networks have a way out": lambda patch: patch.setattr(
         Reachability, "_egress", property(lambda self: {host: {None: self._stack_of} for host in self._hosts})

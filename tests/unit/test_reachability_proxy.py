@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from topology.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
+from reachability.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
+from reachability.proxy import labelled, parse_dynamic, servers
 from topology.model import Port, Protocol
-from topology.reach_proxy import labelled, parse_dynamic, servers
 
 WEB, TLS, DNS = Port(number=80), Port(number=443), Port(number=53, protocol=Protocol.UDP)
 ENTRYPOINTS = (

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topology.facts import (
+from reachability.address_sets import ALL, NONE, Spans, cut, holds, join, meet, prefix, public
+from reachability.facts import (
     UNKNOWN,
     Datacenter,
     Guest,
@@ -19,9 +20,8 @@ from topology.facts import (
     Nic,
     Rule,
 )
+from reachability.rules import EVERY_PORT, Chain, Firewall, Range, ports_of
 from topology.model import Port, Protocol
-from topology.reach_rules import EVERY_PORT, Chain, Firewall, Range, ports_of
-from topology.reach_spans import ALL, NONE, Spans, cut, holds, join, meet, prefix, public
 
 NIC = Nic(name="net0", bridge="vmbr1", tag=10, firewall=True, address=IPv4Address("10.10.10.11"))
 SOURCE, OTHER = IPv4Address("10.10.10.2"), IPv4Address("10.10.10.9")

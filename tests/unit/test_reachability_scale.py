@@ -4,7 +4,8 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 from time import process_time
 
-from topology.facts import (
+from reachability.engine import Reachability
+from reachability.facts import (
     Container,
     Datacenter,
     Driver,
@@ -27,9 +28,8 @@ from topology.facts import (
     Rule,
     Vlan,
 )
+from reachability.intent import Intent, missing, surplus
 from topology.model import Port
-from topology.reach_intent import Intent, missing, surplus
-from topology.reachability import Reachability
 
 WEB, TLS, API = Port(number=80), Port(number=443), Port(number=8006)
 ZONE = 5

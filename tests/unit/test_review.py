@@ -8,10 +8,10 @@ import pytest
 from policies import PROJECT
 from policies.review import Opened, Review, markdown, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
+from reachability.result import How, Reachable, Trace
 from tests.policies.sound import configuration
 from topology.config import load
 from topology.model import Port
-from topology.reach_result import How, Reachable, Trace
 
 STACK = "Pulumi.dev.yaml"
 TEXT = (PROJECT / STACK).read_text(encoding="utf-8")

@@ -18,10 +18,10 @@ from lab import paths, tls
 from policies.declared import Declared
 from policies.graph.site import Graph
 from policies.graph.view import view
+from reachability.engine import Reachability
 from tests.policies.sound import Stack, sound
 from topology.config import from_file
 from topology.model import Flow, Port, Topology
-from topology.reachability import Reachability
 from verify import __main__ as command
 from verify import host, namespaces, probe, proof, report, vantages
 from verify.driver import Answers, Ask, ProbeError

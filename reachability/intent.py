@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from reachability.engine import Reachability
+from reachability.result import Denied, Diff, How, Reach, Reachable
 from topology.model import INTERNET, Port, Role, Topology
-from topology.reach_result import Denied, Diff, How, Reach, Reachable
-from topology.reachability import Reachability
 
 _ROUTABLE = (Role.FRONTEND, Role.TENANT, Role.ISOLATED)
 

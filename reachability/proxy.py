@@ -2,7 +2,7 @@
 
 Owns the reading of dynamic configuration and of container labels. It deliberately reads no rule and no
 middleware, because neither can widen what a router reaches, and finds no container: names are resolved by
-`topology.reachability`. What a reader would get wrong: a container without any label is routed as well when
+`reachability.engine`. What a reader would get wrong: a container without any label is routed as well when
 the Docker provider is on and exposes by default.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from topology.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
+from reachability.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
 from topology.model import Port, Protocol
 
 INTERNAL = "internal"

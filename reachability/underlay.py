@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
 
-from topology.facts import Datacenter, Driver, Facts, Guest, Host, Leg, Network, Outside, Place, Vlan
-from topology.reach_rules import Chain, Firewall, Range
-from topology.reach_spans import ALL, NONE, Spans, join, meet, prefix, public
+from reachability.address_sets import ALL, NONE, Spans, join, meet, prefix, public
+from reachability.facts import Datacenter, Driver, Facts, Guest, Host, Leg, Network, Outside, Place, Vlan
+from reachability.rules import Chain, Firewall, Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

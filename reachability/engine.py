@@ -1,9 +1,9 @@
 """Who reaches whom, on which port and by which way, as a pure function of the facts.
 
 Owns the edges between the worlds: Docker networks, network stacks, published ports, the host behind its
-networks, egress behind the host's address, VLANs and gateways (`topology.reach_underlay`), Proxmox's rules
-(`topology.reach_rules`), and Traefik's routers (`topology.reach_proxy`). It deliberately holds no opinion:
-what ought to be possible is `topology.reach_intent`'s. What a reader would get wrong: a
+networks, egress behind the host's address, VLANs and gateways (`reachability.underlay`), Proxmox's rules
+(`reachability.rules`), and Traefik's routers (`reachability.proxy`). It deliberately holds no opinion:
+what ought to be possible is `reachability.intent`'s. What a reader would get wrong: a
 flow is one connection. Whoever breaks into a service may open its connections in turn, and that is not a
 flow of the first; only a proxy, which forwards by design, is seen through.
 
@@ -17,7 +17,8 @@ from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
-from topology.facts import (
+from reachability.address_sets import ALL, Spans, cut, meet, public
+from reachability.facts import (
     ANY_ADDRESS,
     Container,
     Driver,
@@ -34,12 +35,11 @@ from topology.facts import (
     Published,
     Vlan,
 )
+from reachability.proxy import Server, labelled, servers
+from reachability.result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
+from reachability.rules import BUILT_IN, EVERY_PORT, Range, ports_of
+from reachability.underlay import Plug, Underlay
 from topology.model import Port, Protocol
-from topology.reach_proxy import Server, labelled, servers
-from topology.reach_result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
-from topology.reach_rules import BUILT_IN, EVERY_PORT, Range, ports_of
-from topology.reach_spans import ALL, Spans, cut, meet, public
-from topology.reach_underlay import Plug, Underlay
 
 _LAST_PORT = 65535
 _EVERY: Spans = ((1, _LAST_PORT),)

@@ -17,9 +17,9 @@ from functools import cached_property
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import NamedTuple, TypeVar
 
-from topology.facts import UNKNOWN, Datacenter, Guest, Host, IpsetEntry, Nic, Rule
+from reachability.address_sets import ALL, NONE, Spans, cut, holds, join, meet, prefix
+from reachability.facts import UNKNOWN, Datacenter, Guest, Host, IpsetEntry, Nic, Rule
 from topology.model import Protocol
-from topology.reach_spans import ALL, NONE, Spans, cut, holds, join, meet, prefix
 
 MACROS: Mapping[str, str] = {
     "bgp": "tcp 179",
