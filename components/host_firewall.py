@@ -1,6 +1,6 @@
 """Docker-SRV's own firewall rules, in place before any container starts.
 
-Owns which of them a site needs. Their text is `topology.host_rules`', the way to the host
+Owns which of them a site needs. Their text is `rendered.host_rules`', the way to the host
 `components.host_command`'s. What a reader would get wrong: the old table is replaced in one step, so an
 update never opens a window.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.host_command import host_command
-from topology import host_rules
+from rendered import host_rules
 from topology.model import Topology
 
 

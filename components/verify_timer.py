@@ -1,6 +1,6 @@
 """The timer of the live probe on Docker-SRV, where the stack file asks for one.
 
-Owns whether it is installed. Its texts are `topology.verify_timer`'s. What a reader would get wrong: without
+Owns whether it is installed. Its texts are `rendered.verify_timer`'s. What a reader would get wrong: without
 `verify-every` nothing is registered, and what an earlier stack file asked for is removed.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.host_command import host_command
-from topology import verify_timer
+from rendered import verify_timer
 from topology.model import Topology
 
 

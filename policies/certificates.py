@@ -20,7 +20,7 @@ from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.targets import end, groups, mappings, passed_on
-from topology import nginx
+from rendered import nginx
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
 from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
@@ -66,7 +66,7 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
 @policy(
     Container,
     obligation="Prometheus UI and Loki's gateway must pass what each client may ask for, and nothing else.",
-    remedy="Upload nginx.conf as topology/nginx.py writes it, and no other file, and run nginx with it.",
+    remedy="Upload nginx.conf as rendered/nginx.py writes it, and no other file, and run nginx with it.",
     severity=Severity.CRITICAL,
 )
 def proxies_pass_what_is_listed(view: View[Container], topology: Declared) -> Iterator[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from topology import host_rules
+from rendered import host_rules
 from topology.config import ConfigError, from_file
 from topology.model import Topology
 from verify.driver import ProbeError

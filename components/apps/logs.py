@@ -2,7 +2,7 @@
 
 from components.apps.text import as_yaml
 from components.runtime import Runtime, bash_health, tcp_health
-from topology import nginx
+from rendered import nginx
 from topology.certificates import Held
 from topology.model import Container, Topology
 

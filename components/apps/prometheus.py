@@ -8,7 +8,7 @@ from components.apps.mutual import WEB_CONFIG, web_config
 from components.apps.text import as_yaml
 from components.apps.watch import JOB, probes, rules
 from components.runtime import Runtime, http_health, tcp_health
-from topology import nginx
+from rendered import nginx
 from topology.certificates import Held
 from topology.model import ASKS_FOR_CERTIFICATES, App, Container, Flow, Topology
 

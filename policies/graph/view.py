@@ -16,7 +16,8 @@ from pydantic import ConfigDict, ValidationError
 from policies.graph import docker, proxmox, tls
 from policies.graph.inputs import Foreign, Inputs, Nothing, Settings
 from policies.resources import UNKNOWN, Resource, Trail
-from topology import host_rules, verify_timer
+from rendered import host_rules
+from rendered import verify_timer
 from topology.model import Topology
 
 

@@ -18,7 +18,7 @@ import requests
 
 from lab import paths, proxmox, tls
 from tests.live.site import PROJECT, Site, command, eventually
-from topology import host_rules
+from rendered import host_rules
 from topology.config import from_file
 
 TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")

@@ -11,7 +11,7 @@ import pytest
 from lab import paths
 from tests.live.sabotage import NODE, api, image
 from tests.live.site import Site, command, make
-from topology import host_rules
+from rendered import host_rules
 from topology.config import from_file
 
 TOPOLOGY = from_file(paths.PROJECT / "Pulumi.dev.yaml")

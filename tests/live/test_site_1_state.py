@@ -16,7 +16,7 @@ from lab.stack import Stack
 from tests.live.sabotage import NODE, TOPOLOGY, api, set_options
 from tests.live.site import Site, command, eventually, make, updated
 from tests.live.window import watched
-from topology import host_rules
+from rendered import host_rules
 from verify import namespaces
 
 HOST_PORT = 9997

@@ -16,7 +16,7 @@ from components.apps.watch import Kind
 from lab import paths
 from lab.daemon import Process
 from tests.live.site import PROJECT, Site, command, eventually, make
-from topology import host_rules
+from rendered import host_rules
 from topology.config import from_file
 
 TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.site import eventually
 from tests.policies.sound import configuration, with_acme
-from topology import host_rules
+from rendered import host_rules
 from topology.config import load
 
 PUBLIC, OFFICE, LAN = "9.9.9.9", "10.10.1.5", "192.168.77.2"

@@ -15,7 +15,7 @@ import yaml
 
 from policies.resources import UNKNOWN
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
-from topology import verify_timer
+from rendered import verify_timer
 from topology.config import load
 from topology.model import Assertion, Exemption, Flow
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from topology import host_rules
+from rendered import host_rules
 from topology.config import from_file
 from topology.model import Topology
 from verify import drift, host, inventory

@@ -8,7 +8,7 @@ import pytest
 
 from tests.policies.sound import configuration, with_acme
 from tests.unit.test_config import PROJECT
-from topology import host_rules
+from rendered import host_rules
 from topology.config import from_file, load
 
 SITE = from_file(PROJECT / "Pulumi.dev.yaml")

@@ -1,0 +1,1 @@
+"""Texts and runtimes that follow from the topology, as pure functions."""
