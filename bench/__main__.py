@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bench import policies, up
 from lab.errors import LabError
-from policies import PROJECT
+from topology.project import PROJECT
 
 DOCUMENT = PROJECT / "docs" / "performance.md"
 HEAD = """# Performance

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from policies.resources import Resource
+from resources.resource import Resource
 
 _PLAIN = {
     "cgroupParent": "cgroup_parent",

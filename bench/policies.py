@@ -17,12 +17,12 @@ from pathlib import Path
 from bench.project import project
 from bench.sites import keys
 from lab import toolchain
-from policies import program
-from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import view
 from policies.judge import judge_stack
+from resources import program
+from resources.site import Graph
+from resources.view import view
 from topology.config import load
+from topology.declared import Declared
 
 PREVIEWS = {10: 9, 100: 6, 1000: 2}
 """Services -> runs of each kind, of which the fastest counts."""

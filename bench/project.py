@@ -16,7 +16,7 @@ import yaml
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
-from policies import PROJECT
+from topology.project import PROJECT
 
 _PARTS = ("components", "topology", "policies", "Pulumi.yaml")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from policies import PROJECT
+from topology.project import PROJECT
 
 _GUESTS_A_ZONE = 50
 

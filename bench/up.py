@@ -28,8 +28,8 @@ from bench.project import project
 from lab import apt, paths, tls, toolchain
 from lab.__main__ import down, environment, lab_up, report, stack_file, up
 from lab.stack import Stack
-from policies import program
-from policies.resources import Resource, from_state
+from resources import program
+from resources.resource import Resource, from_state
 from topology.config import from_file
 
 UP_LIMIT, NO_CHANGE_LIMIT = 1.3, 2.0

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policies.declared import Declared
-from policies.graph.docker import Container
-from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.traefik import lower
+from resources.docker import Container
+from resources.view import View
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
+from topology.declared import Declared
 
 
 @policy(

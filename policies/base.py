@@ -18,9 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from policies import PROJECT
 from reachability.result import How, Reachable, Trace
 from topology.model import Port
+from topology.project import PROJECT
 
 
 class BaseError(Exception):

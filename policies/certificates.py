@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, Final
 
-from policies.declared import Declared
-from policies.graph.docker import Container
-from policies.graph.tls import Authority, Certificate, PrivateKey
-from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.targets import end, groups, mappings, passed_on
 from rendered import nginx
+from resources.docker import Container
+from resources.tls import Authority, Certificate, PrivateKey
+from resources.view import View
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
+from topology.declared import Declared
 from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
 _LOOPBACK: Final = "127.0.0.1"

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from policies.declared import Declared
-from policies.graph.docker import DockerProvider, SwarmService
-from policies.graph.inputs import Foreign, Nothing
-from policies.graph.site import Graph
-from policies.graph.view import TYPES, Command, View
 from policies.rule import Severity, Violation, policy
+from resources.docker import DockerProvider, SwarmService
+from resources.inputs import Foreign, Nothing
+from resources.site import Graph
+from resources.view import TYPES, Command, View
+from topology.declared import Declared
 
 _READ = tuple({kind for kind in TYPES.values() if kind is not Nothing})
 
@@ -23,18 +23,18 @@ _READ = tuple({kind for kind in TYPES.values() if kind is not Nothing})
     Foreign,
     SwarmService,
     obligation="Every resource must be of a type whose traffic the pack can follow.",
-    remedy="Use a type that policies/graph reads, teach it the new one, or declare an exception.",
+    remedy="Use a type that resources/ reads, teach it the new one, or declare an exception.",
     severity=Severity.CRITICAL,
 )
 def known_types(view: View[Any], _: Declared) -> Iterator[str]:
-    """A type without an entry in `policies.graph` may carry any traffic."""
+    """A type without an entry in `resources.view` may carry any traffic."""
     yield f"{view.resource.type} is not understood, so nothing about its traffic can be proved"
 
 
 @policy(
     *_READ,
     obligation="Every property that is set must be one whose traffic the pack can follow.",
-    remedy="Leave the property out, or teach policies/graph what it means.",
+    remedy="Leave the property out, or teach resources/ what it means.",
     severity=Severity.CRITICAL,
 )
 def known_properties(view: View[Any], _: Declared) -> Iterator[str]:

@@ -18,20 +18,21 @@ from typing import Any, Final
 
 import pulumi
 
-from policies import NAME, PROJECT, program
 from policies.base import BaseError, flows_at, to_json
-from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import view
 from policies.judge import GROUPS, judge
-from policies.resources import Resource, StateError, from_state
 from policies.review import markdown, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
 from reachability.intent import diff, table
 from reachability.result import UnknownNameError
+from resources import program
+from resources.resource import Resource, StateError, from_state
+from resources.site import Graph
+from resources.view import view
 from topology.config import ConfigError, from_file
+from topology.declared import Declared
 from topology.model import Flow, Topology
+from topology.project import NAME, PROJECT
 
 Site = tuple[list[Resource], Topology]
 

@@ -13,11 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from policies.declared import Declared
-from policies.graph.docker import Bind, Container, PublishedPort, SwarmService, Volume
-from policies.graph.site import Graph
-from policies.graph.view import View
 from policies.rule import Severity, Violation, cis_docker, policy
+from resources.docker import Bind, Container, PublishedPort, SwarmService, Volume
+from resources.site import Graph
+from resources.view import View
+from topology.declared import Declared
 from topology.model import INTERNET
 
 _SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")

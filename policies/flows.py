@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from policies.declared import Declared
-from policies.graph.site import Graph
 from policies.rule import Severity, Violation, policy
 from reachability.intent import Intent, missing, surplus
 from reachability.result import How, Reach, UnknownNameError
+from resources.site import Graph
+from topology.declared import Declared
 from topology.model import INTERNET, Container, Flow, Guest, Role
 
 _INNER: Final = {Role.BACKEND, Role.QUERY, Role.PROBE}

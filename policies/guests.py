@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, collapse_addresses
 from typing import Any, Final
 
-from policies.declared import Declared
-from policies.graph.proxmox import (
+from policies.rule import Severity, Violation, policy
+from resources.proxmox import (
     Alias,
     Bridge,
     DatacenterFirewall,
@@ -28,9 +28,9 @@ from policies.graph.proxmox import (
     VlanInterface,
     bare_name,
 )
-from policies.graph.site import Graph
-from policies.graph.view import View
-from policies.rule import Severity, Violation, policy
+from resources.site import Graph
+from resources.view import View
+from topology.declared import Declared
 from topology.model import INTERNET, Flow, Guest, ProxmoxHost, Role
 
 _EVERYWHERE: Final = IPv4Network("0.0.0.0/0")

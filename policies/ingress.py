@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from policies import exposure
-from policies.declared import Declared
-from policies.graph.docker import Container, DockerProvider
-from policies.graph.proxmox import ProxmoxProvider
-from policies.graph.view import View
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.targets import split
 from policies.traefik import Kind
+from resources.docker import Container, DockerProvider
+from resources.proxmox import ProxmoxProvider
+from resources.view import View
+from topology.declared import Declared
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)")

@@ -25,12 +25,12 @@ from policies import (
     secrecy,
     targets,
 )
-from policies.declared import Declared
 from policies.exceptions import Ledger
-from policies.graph.site import Graph
-from policies.graph.view import View, view
-from policies.resources import Resource
 from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
+from resources.resource import Resource
+from resources.site import Graph
+from resources.view import View, view
+from topology.declared import Declared
 from topology.model import Exemption, Topology
 
 GROUPS = (

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from policies.declared import Declared
-from policies.graph.docker import Container, Network
-from policies.graph.site import Graph
-from policies.graph.view import Own, View
 from policies.rule import Severity, Violation, cis_docker, policy
+from resources.docker import Container, Network
+from resources.site import Graph
+from resources.view import Own, View
+from topology.declared import Declared
 from topology.model import App, Role, Zone
 
 _BRIDGE: Final = "com.docker.network.bridge."

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from policies.declared import Declared
-from policies.graph.docker import Volume
-from policies.graph.proxmox import (
+from policies.rule import policy
+from resources.docker import Volume
+from resources.proxmox import (
     DatacenterFirewall,
     FirewallOptions,
     FirewallRules,
@@ -21,8 +21,8 @@ from policies.graph.proxmox import (
     SystemContainer,
     VirtualMachine,
 )
-from policies.graph.view import View
-from policies.rule import policy
+from resources.view import View
+from topology.declared import Declared
 
 
 @policy(

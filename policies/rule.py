@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from policies.declared import Declared
-from policies.graph.inputs import Inputs
-from policies.graph.view import View
+from resources.inputs import Inputs
+from resources.view import View
+from topology.declared import Declared
 
 
 class Scope(StrEnum):

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policies.declared import Declared
-from policies.graph import tls
-from policies.graph.docker import Container
-from policies.graph.site import Graph
-from policies.graph.view import View, dotted
-from policies.resources import Trail
 from policies.rule import Severity, Violation, cis_docker, policy
+from resources import tls
+from resources.docker import Container
+from resources.resource import Trail
+from resources.site import Graph
+from resources.view import View, dotted
+from topology.declared import Declared
 
 _SECRET = re.compile(
     r"passw|secret|token|api_?key|private_?key|credential|passphrase|encryption_?key", re.IGNORECASE

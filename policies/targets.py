@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from policies.declared import Declared
-from policies.graph import alloy
-from policies.graph.docker import Container, Upload
-from policies.graph.view import View
 from policies.rule import Severity, policy
+from resources import alloy
+from resources.docker import Container, Upload
+from resources.view import View
+from topology.declared import Declared
 from topology.model import App, Flow, Port
 
 _URL = re.compile(r"https?://[^\s;\"']+")

@@ -1,7 +1,7 @@
 """Traefik's configuration, put together from wherever a container gets it, and what is wrong with it.
 
 Owns the static settings (a file, arguments or environment), the dynamic files of the folder that Traefik
-watches, and their words. It deliberately reads no resource (`policies.graph` hands over plain values) and
+watches, and their words. It deliberately reads no resource (`resources` hands over plain values) and
 decides no reachability. What a reader would get wrong: Traefik skips what it can't read with one log line,
 so a setting that this module does not know is a fault as well. Messages name paths, never values that a
 person may have meant to keep.

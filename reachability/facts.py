@@ -1,6 +1,6 @@
 """What *is*, in frozen values without a provider: networks, containers, guests, hosts, firewall, proxies.
 
-Owns the shape of the facts that `policies.graph` reads from resources and `reachability.engine` judges.
+Owns the shape of the facts that `resources.site` makes of resources and `reachability.engine` judges.
 It deliberately holds no intent: no flow, no role. What a reader would get wrong: `None` never means
 unknown unless its field says so; an unknown text is `UNKNOWN`, which an accept rule matches with every
 packet and a drop rule with none, so that what nobody knows can only widen what is reachable.

@@ -18,12 +18,12 @@ from pathlib import Path
 import pulumi
 
 from policies.command import site
-from policies.resources import StateError
 from report import verification
 from report.errors import ReportError
 from report.mermaid import flowchart
 from report.model import Report
 from report.page import page, write
+from resources.resource import StateError
 from topology.config import ConfigError
 
 

@@ -16,16 +16,16 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import view
 from policies.judge import Verdict, judge
-from policies.resources import Resource
 from policies.rule import RULES, Severity
 from reachability.intent import Intent, surplus
 from reachability.result import How, Reachable
 from report.drawing import Drawing, draw
 from report.verification import Verification
+from resources.resource import Resource
+from resources.site import Graph
+from resources.view import view
+from topology.declared import Declared
 from topology.model import INTERNET, Port, Topology
 
 _WORST = tuple(reversed(Severity))

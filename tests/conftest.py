@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from policies import PROJECT
 from tests.clone import git
+from topology.project import PROJECT
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from policies import PROJECT
+from topology.project import PROJECT
 
 DOCUMENTS = (PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("**/*.md")))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

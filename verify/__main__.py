@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from topology.config import ConfigError, from_file
 from rendered.verify_timer import metrics_file
+from topology.config import ConfigError, from_file
 from verify import host, probe, proof, report, vantages
 from verify.driver import ProbeError
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import pulumi
 
-from policies import PROJECT, program
-from policies.declared import Declared
-from policies.graph.docker import Container
-from policies.graph.site import Graph
-from policies.graph.view import view
 from policies.secrecy import is_secret
+from resources import program
+from resources.docker import Container
+from resources.site import Graph
+from resources.view import view
 from topology.config import ConfigError, from_file
+from topology.declared import Declared
 from topology.model import Topology
+from topology.project import PROJECT
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
 from verify.proof import ways

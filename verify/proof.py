@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import view
-from policies.resources import StateError, from_state
 from reachability.engine import Reachability
 from reachability.result import How, Trace
+from resources.resource import StateError, from_state
+from resources.site import Graph
+from resources.view import view
+from topology.declared import Declared
 from topology.model import Port, Topology
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label

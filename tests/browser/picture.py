@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from lab import apt
-from policies import PROJECT
 from tests.browser.chromium import chromium
 from tests.browser.samples import DEV, page
+from topology.project import PROJECT
 
 if __name__ == "__main__":
     apt.install("picture", {"chromium": "chromium"}, print)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from policies import PROJECT
 from report.__main__ import main
 from tests.policies.sound import Stack, sound
+from topology.project import PROJECT
 from verify.judge import Finding, Verdict
 from verify.report import Report, as_json
 

@@ -17,8 +17,8 @@ from typing import Any
 import requests
 
 from lab import paths, proxmox, tls
-from tests.live.site import PROJECT, Site, command, eventually
 from rendered import host_rules
+from tests.live.site import PROJECT, Site, command, eventually
 from topology.config import from_file
 
 TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from lab import paths
+from rendered import host_rules
 from tests.live.sabotage import NODE, api, image
 from tests.live.site import Site, command, make
-from rendered import host_rules
 from topology.config import from_file
 
 TOPOLOGY = from_file(paths.PROJECT / "Pulumi.dev.yaml")

@@ -13,10 +13,10 @@ import pytest
 from lab.__main__ import environment
 from lab.errors import LabError
 from lab.stack import Stack
+from rendered import host_rules
 from tests.live.sabotage import NODE, TOPOLOGY, api, set_options
 from tests.live.site import Site, command, eventually, make, updated
 from tests.live.window import watched
-from rendered import host_rules
 from verify import namespaces
 
 HOST_PORT = 9997

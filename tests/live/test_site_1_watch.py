@@ -15,8 +15,8 @@ from components.apps import watch
 from components.apps.watch import Kind
 from lab import paths
 from lab.daemon import Process
-from tests.live.site import PROJECT, Site, command, eventually, make
 from rendered import host_rules
+from tests.live.site import PROJECT, Site, command, eventually, make
 from topology.config import from_file
 
 TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")

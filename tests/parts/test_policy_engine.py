@@ -15,13 +15,13 @@ import pytest
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
-from policies import PROJECT
 from policies.judge import judge
-from policies.resources import from_state
+from resources.resource import from_state
 from tests.live.canary import files, sightings
 from tests.policies import rejected
 from tests.policies.sound import CANARY, TODAY, Stack, sound
 from topology.config import from_file
+from topology.project import PROJECT
 
 PACKS = ("policies/serve", "policies")
 """The pack as the engine starts it, and as a language host does."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from policies.graph.view import View, view
-from policies.resources import UNKNOWN, Resource
+from resources.resource import UNKNOWN, Resource
+from resources.view import View, view
 from tests.policies.rejected import MIDDLEWARES, NGINX, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
 from tests.policies.sound import KINDS, Stack, sound, turn_to_acme
 

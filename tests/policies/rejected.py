@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from policies.resources import UNKNOWN
-from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from rendered import verify_timer
+from resources.resource import UNKNOWN
+from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from topology.config import load
 from topology.model import Assertion, Exemption, Flow
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import yaml
 
-from policies import PROJECT, program
-from policies.declared import Declared
 from policies.judge import Judged, Verdict, judge, judge_resource, judge_together
-from policies.resources import Resource
 from policies.rule import RULES, Rule
+from resources import program
+from resources.resource import Resource
 from topology.config import load
+from topology.declared import Declared
 from topology.model import Topology
+from topology.project import PROJECT
 
 TODAY = date(2026, 11, 23)
 CANARY = "canary-0f3a9c5e71"  # stands wherever the program puts a secret

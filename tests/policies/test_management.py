@@ -2,11 +2,11 @@
 
 from functools import cache
 
-from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import view
+from resources.site import Graph
+from resources.view import view
 from tests.policies.sound import Stack, configuration, run, sound
 from topology.config import load
+from topology.declared import Declared
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 from bench.__main__ import HEAD, main, replaced
 from bench.compose import compose
 from bench.measure import measured
-from policies.resources import Resource
+from resources.resource import Resource
 from tests.policies.sound import sound
 
 

@@ -11,8 +11,8 @@ import pulumi
 import pytest
 import yaml
 
-from policies.graph import alloy
-from policies.program import made
+from resources import alloy
+from resources.program import made
 from tests.policies.sound import LOGIN, configuration, run, with_acme
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policies import PROJECT
 from tests.clone import environment
 from tests.documents import blocks
+from topology.project import PROJECT
 
 CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
 STACK = "Pulumi.dev.yaml"

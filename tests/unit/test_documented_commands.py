@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from policies import PROJECT
 from tests.browser.samples import state
 from tests.clone import environment
 from tests.documents import DOCUMENTS, commands
 from tests.policies.sound import sound
+from topology.project import PROJECT
 
 HERE = {
     "make diff BASE=main": 0,

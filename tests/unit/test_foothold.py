@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from policies import PROJECT
+from topology.project import PROJECT
 from verify import foothold
 
 DEV = PROJECT / "Pulumi.dev.yaml"

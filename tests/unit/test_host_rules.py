@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rendered import host_rules
 from tests.policies.sound import configuration, with_acme
 from tests.unit.test_config import PROJECT
-from rendered import host_rules
 from topology.config import from_file, load
 
 SITE = from_file(PROJECT / "Pulumi.dev.yaml")

@@ -20,24 +20,25 @@ from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 from pulumi_policy import proxy
 
-from policies import PROJECT, command, review
-from policies.declared import Declared
-from policies.graph import docker, proxmox
-from policies.graph.inputs import Inputs
-from policies.graph.site import Graph
-from policies.graph.view import view
+from policies import command, review
 from policies.judge import judge
-from policies.resources import UNKNOWN, Resource, decode, from_state
 from policies.rule import RULES
 from policies.server import start
 from report.model import Report
+from resources import docker, proxmox
+from resources.inputs import Inputs
+from resources.resource import UNKNOWN, Resource, decode, from_state
+from resources.site import Graph
+from resources.view import view
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
 from tests.policies.sound import CANARY, KINDS, TODAY, configuration, run, sound
 from topology.certificates import FOLDER
 from topology.config import load
+from topology.declared import Declared
 from topology.model import Exemption, Port, Topology
 from topology.outputs import outputs
+from topology.project import PROJECT
 
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
 URN = "urn:pulumi:dev::homelab-network::docker:index/container:Container::shell"

@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 
 from bench.sites import keys
-from policies import PROJECT, command
-from policies.resources import from_state
+from policies import command
 from policies.rule import RULES
 from report.__main__ import main
 from report.drawing import Box, Drawing, draw
 from report.mermaid import flowchart
 from report.model import Report, State
+from resources.resource import from_state
 from tests.browser.samples import DEV, MARKUP, broken, hostile, page, run, state
 from tests.policies.sound import CANARY, TODAY, Stack, configuration, sound
 from topology.config import from_file, load
 from topology.model import Exemption, Topology
+from topology.project import PROJECT
 
 
 def data(file: Path) -> Any:

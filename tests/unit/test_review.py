@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from policies import PROJECT
 from policies.review import Opened, Review, markdown, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from reachability.result import How, Reachable, Trace
 from tests.policies.sound import configuration
 from topology.config import load
 from topology.model import Port
+from topology.project import PROJECT
 
 STACK = "Pulumi.dev.yaml"
 TEXT = (PROJECT / STACK).read_text(encoding="utf-8")

@@ -15,12 +15,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from lab import paths, tls
-from policies.declared import Declared
-from policies.graph.site import Graph
-from policies.graph.view import view
 from reachability.engine import Reachability
+from resources.site import Graph
+from resources.view import view
 from tests.policies.sound import Stack, sound
 from topology.config import from_file
+from topology.declared import Declared
 from topology.model import Flow, Port, Topology
 from verify import __main__ as command
 from verify import host, namespaces, probe, proof, report, vantages

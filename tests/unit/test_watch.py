@@ -14,11 +14,10 @@ import pytest
 
 from components.apps import runtime, watch
 from components.apps.watch import Kind, Probe
+from rendered import host_rules, verify_timer
 from tests.policies.sound import run
 from tests.unit.test_components import dev  # noqa: F401  # a fixture
 from tests.unit.test_config import changed
-from rendered import host_rules
-from rendered import verify_timer
 from topology.config import from_file, load
 from topology.model import Container, Port, Topology
 from verify import __main__ as command

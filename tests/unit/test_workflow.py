@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from policies import PROJECT
 from policies.review import LABEL
+from topology.project import PROJECT
 
 WORKFLOW = PROJECT / ".github" / "workflows" / "pull-request.yml"
 

@@ -23,9 +23,9 @@ from pulumi.runtime import mocks
 from pulumi.runtime.proto import resource_pb2
 from pulumi_policy import deserialize
 
-from policies import NAME, PROJECT
-from policies.resources import Resource, decode
+from resources.resource import Resource, decode
 from topology.config import from_file
+from topology.project import NAME, PROJECT
 
 _FILES = ("authority", "certificate", "key")
 """Keys of `tls` that name a file."""

@@ -1,7 +1,7 @@
 """A resource as the pack sees it: one decoding of what the engine, a state file or a test hands over.
 
 Owns the plain form of a resource's inputs: Python values, `UNKNOWN` where the engine can't tell yet, and
-the paths of secrets. It deliberately knows no provider (`policies.graph` does) and judges nothing. What a
+the paths of secrets. It deliberately knows no provider (`resources.view` does) and judges nothing. What a
 reader would get wrong: secrets arrive in clear. A value may be compared and parsed, never shown; messages
 name paths.
 """

@@ -13,11 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from policies.graph import docker, proxmox, tls
-from policies.graph.inputs import Foreign, Inputs, Nothing, Settings
-from policies.resources import UNKNOWN, Resource, Trail
-from rendered import host_rules
-from rendered import verify_timer
+from rendered import host_rules, verify_timer
+from resources import docker, proxmox, tls
+from resources.inputs import Foreign, Inputs, Nothing, Settings
+from resources.resource import UNKNOWN, Resource, Trail
 from topology.model import Topology
 
 

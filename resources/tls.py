@@ -6,7 +6,7 @@ service that trusts it. The PEM texts are looked at where they end, in container
 
 from __future__ import annotations
 
-from policies.graph.inputs import Inputs
+from resources.inputs import Inputs
 
 
 class PrivateKey(Inputs):

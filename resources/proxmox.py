@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic.alias_generators import to_camel
 
-from policies.graph.inputs import Address, Inputs, Settings
+from resources.inputs import Address, Inputs, Settings
 
 
 class NetworkDevice(Inputs, inert="mac_address model mtu queues rate_limit"):

@@ -19,9 +19,9 @@ import yaml
 from pydantic import model_validator
 
 from policies import traefik
-from policies.graph import alloy
-from policies.graph.inputs import Address, Inputs, Settings
-from policies.resources import UNKNOWN
+from resources import alloy
+from resources.inputs import Address, Inputs, Settings
+from resources.resource import UNKNOWN
 from topology.certificates import FOLDER
 from topology.model import Protocol, Topology
 

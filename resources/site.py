@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import reachability.facts as fact
-from policies.declared import Declared
-from policies.graph.docker import Container, Network, SwarmService, Volume
-from policies.graph.inputs import Inputs, address
-from policies.graph.proxmox import (
+from reachability.engine import Reachability
+from reachability.proxy import parse_dynamic
+from resources.docker import Container, Network, SwarmService, Volume
+from resources.inputs import Inputs, address
+from resources.proxmox import (
     Alias,
     Bridge,
     DatacenterFirewall,
@@ -32,9 +33,8 @@ from policies.graph.proxmox import (
     bare_name,
     tag,
 )
-from policies.graph.view import Command, Own, View
-from reachability.engine import Reachability
-from reachability.proxy import parse_dynamic
+from resources.view import Command, Own, View
+from topology.declared import Declared
 from topology.model import INTERNET
 
 _T = TypeVar("_T", bound=Inputs)
