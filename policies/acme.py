@@ -11,7 +11,7 @@ from typing import Any
 
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
-from policies.traefik import lower
+from resources.traefik import lower
 from resources.docker import Container
 from resources.view import View
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver

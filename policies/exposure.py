@@ -1,7 +1,7 @@
 """What Traefik must switch on to stand on the open internet, and what of it is missing.
 
 Owns the bounds: protocols, ciphers, headers, limits, what a request may look like, what the log keeps. It
-deliberately reads no resource, and leaves what a setting is called to `policies.traefik`. What a reader would
+deliberately reads no resource, and leaves what a setting is called to `resources.traefik`. What a reader would
 get wrong: a default is not enough, even a good one, because the next version may have another; each setting
 has to be written. Messages name paths, never values.
 """
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from policies.targets import split
-from policies.traefik import Configuration
+from resources.traefik import Configuration
 from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})

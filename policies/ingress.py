@@ -16,7 +16,7 @@ from policies import exposure
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.targets import split
-from policies.traefik import Kind
+from resources.traefik import Kind
 from resources.docker import Container, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.view import View

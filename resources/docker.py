@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import model_validator
 
-from policies import traefik
+from resources import traefik
 from resources import alloy
 from resources.inputs import Address, Inputs, Settings
 from resources.resource import UNKNOWN
