@@ -11,8 +11,8 @@ from typing import Any
 
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
-from resources.traefik import lower
 from resources.docker import Container
+from resources.traefik import lower
 from resources.view import View
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
 from topology.declared import Declared

@@ -1,9 +1,9 @@
 """What Traefik must switch on to stand on the open internet, and what of it is missing.
 
 Owns the bounds: protocols, ciphers, headers, limits, what a request may look like, what the log keeps. It
-deliberately reads no resource, and leaves what a setting is called to `resources.traefik`. What a reader would
-get wrong: a default is not enough, even a good one, because the next version may have another; each setting
-has to be written. Messages name paths, never values.
+deliberately reads no resource, and leaves what a setting is called to `resources.traefik`. What a
+reader would get wrong: a default is not enough, even a good one, because the next version may have another;
+each setting has to be written. Messages name paths, never values.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from policies import exposure
+from policies import exposure, traefik
 from policies.rule import Severity, policy
 from policies.secrecy import is_secret
 from policies.targets import split
-from resources.traefik import Kind
 from resources.docker import Container, DockerProvider
 from resources.proxmox import ProxmoxProvider
+from resources.traefik import Kind
 from resources.view import View
 from topology.declared import Declared
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
@@ -28,7 +28,7 @@ _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)")
 
 def _faults(view: View[Container], topology: Declared, kind: Kind) -> Iterator[str]:
     if view.inputs.is_proxy(topology):
-        yield from (str(fault) for fault in view.inputs.traefik.faults() if fault.kind is kind)
+        yield from (str(fault) for fault in traefik.faults(view.inputs.traefik) if fault.kind is kind)
 
 
 @policy(

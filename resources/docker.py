@@ -18,8 +18,7 @@ from typing import Any
 import yaml
 from pydantic import model_validator
 
-from resources import traefik
-from resources import alloy
+from resources import alloy, traefik
 from resources.inputs import Address, Inputs, Settings
 from resources.resource import UNKNOWN
 from topology.certificates import FOLDER
