@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 import pulumi
 import pulumi_docker as docker
 
+from components.contents import content
 from components.runtime import Runtime
 from topology.model import Container, Port
 
@@ -31,7 +32,8 @@ _HEALTHY_WITHIN = 120
 class ContainerServiceArgs:
     """`networks` maps a network's name to this container's address there, or None for the engine's choice.
 
-    `protect` keeps its volumes from deletion, and lets them stay where they leave the stack.
+    `certificates` maps a path in the container to a certificate or key that the stack makes. `protect` keeps
+    its volumes from deletion, and lets them stay where they leave the stack.
     """
 
     service: Container
@@ -39,6 +41,7 @@ class ContainerServiceArgs:
     networks: Mapping[str, tuple[pulumi.Input[str], IPv4Address | None]]
     protect: bool
     runtime: Runtime = field(default_factory=Runtime)
+    certificates: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     published: tuple[Port, ...] = ()
     publish_on: IPv4Address | None = None
 
@@ -51,6 +54,7 @@ class ContainerService(pulumi.ComponentResource):
     ) -> None:
         super().__init__("homelab-network:components:ContainerService", name, None, opts)
         service, runtime = args.service, args.runtime
+        files = {path: content(text) for path, text in runtime.files.items()} | {**args.certificates}
         volumes = {
             path: docker.Volume(
                 f"{name}-{volume}",
@@ -70,12 +74,10 @@ class ContainerService(pulumi.ComponentResource):
             image=service.image,
             command=list(runtime.command) or None,
             user=service.user or runtime.user,
-            read_only=not runtime.files,
+            read_only=not files,
             tmpfs=_SCRATCH,
             envs=[f"{key}={value}" for key, value in runtime.environment.items()] or None,
-            uploads=[
-                docker.ContainerUploadArgs(file=path, content=text) for path, text in runtime.files.items()
-            ],
+            uploads=[docker.ContainerUploadArgs(file=path, content=text) for path, text in files.items()],
             volumes=[
                 *(
                     docker.ContainerVolumeArgs(container_path=path, volume_name=volume.name)

@@ -6,7 +6,7 @@ Owns that each joins the networks of its zones and publishes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 
@@ -36,15 +36,14 @@ class DockerServices(pulumi.ComponentResource):
         topology = args.topology
         for service in topology.containers:
             if service != topology.ingress:
-                runs = runtime(topology, service)
-                files = {**runs.files, **args.certificates.get(service.name, {})}
                 ContainerService(
                     service.name,
                     ContainerServiceArgs(
                         service=service,
                         physical=topology.physical(service.name),
                         networks={zone: (args.networks[zone], None) for zone in service.zones},
-                        runtime=replace(runs, files=files),
+                        runtime=runtime(topology, service),
+                        certificates=args.certificates.get(service.name, {}),
                         protect=topology.protect,
                     ),
                     opts=pulumi.ResourceOptions(parent=self),

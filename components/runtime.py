@@ -11,9 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-import pulumi
-
 NOBODY = "65534:65534"
+
+
+@dataclass(frozen=True)
+class StackSecret:
+    """A file whose text is a secret of the stack, such as `grafana:adminPassword`."""
+
+    namespace: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PemFile:
+    """A file whose text is a PEM file where Pulumi runs; `key` is the configuration's that names it."""
+
+    key: str
+    path: str
+    secret: bool = False
+
+
+Text = str | StackSecret | PemFile
+"""What a file in a container holds, or where that is to be found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +41,7 @@ class Runtime:
 
     command: tuple[str, ...] = ()
     """Arguments to the image's entry point; empty: the image's own."""
-    files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    files: Mapping[str, Text] = field(default_factory=dict)
     """Path in the container -> text."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Never a secret: those are files."""

@@ -6,10 +6,9 @@ with its authority where the stack file names one, else with those that the imag
 """
 
 from components.apps.mutual import WEB_CONFIG, web_config
-from components.apps.pem import read_pem
 from components.apps.text import as_yaml
 from components.apps.watch import Kind, probes
-from components.runtime import Runtime, tcp_health
+from components.runtime import PemFile, Runtime, tcp_health
 from topology.model import Certificate, Container, Topology
 
 _FOLDER = "/etc/blackbox_exporter"
@@ -30,17 +29,18 @@ def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
         files={
             f"{_FOLDER}/config.yml": as_yaml({"modules": _modules(topology)}),
             WEB_CONFIG: web_config(service),
-            **({_CHAIN: read_pem(*trusted)} if (trusted := _trusted(topology)) else {}),
+            **({_CHAIN: trusted} if (trusted := _trusted(topology)) else {}),
         },
         health=tcp_health(port),
     )
 
 
-def _trusted(topology: Topology) -> tuple[str, str] | None:
+def _trusted(topology: Topology) -> PemFile | None:
     """The PEM file with which the ingress's certificate is checked, behind the key that names it."""
     if isinstance(topology.tls, Certificate):
-        return "tls.certificate", topology.tls.certificate
-    return ("tls.acme.authority", topology.tls.authority) if topology.tls.authority else None
+        return PemFile(key="tls.certificate", path=topology.tls.certificate)
+    authority = topology.tls.authority
+    return PemFile(key="tls.acme.authority", path=authority) if authority else None
 
 
 def _modules(topology: Topology) -> dict[str, object]:

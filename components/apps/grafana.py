@@ -6,10 +6,8 @@ stack, handed over as a file; without it there is no Grafana, since its default 
 
 from pathlib import Path
 
-import pulumi
-
 from components.apps.text import as_yaml
-from components.runtime import Runtime, http_health
+from components.runtime import Runtime, StackSecret, http_health
 from topology.certificates import Held
 from topology.model import App, Container, Topology
 
@@ -53,7 +51,7 @@ def grafana(topology: Topology, service: Container) -> Runtime:
                 {"apiVersion": 1, "providers": [_PROVIDER]}
             ),
             f"{_DASHBOARDS}/{_ISOLATION.name}": _ISOLATION.read_text(encoding="utf-8"),
-            _PASSWORD: pulumi.Config("grafana").require_secret("adminPassword"),
+            _PASSWORD: StackSecret("grafana", "adminPassword"),
         },
         environment={
             "GF_SERVER_ROOT_URL": f"https://{service.host}/",

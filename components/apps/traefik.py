@@ -6,11 +6,8 @@ an empty section in a dynamic file makes Traefik drop the whole file with one lo
 only with content; and a middleware that limits bodies holds back answers too, which breaks streams.
 """
 
-import pulumi
-
-from components.apps.pem import read_pem
 from components.apps.text import as_yaml
-from components.runtime import Runtime
+from components.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, Held, login, resolver
 from topology.model import Acme, Certificate, Container, Topology
 
@@ -53,12 +50,12 @@ _GUARD = {
 
 def traefik(topology: Topology, service: Container) -> Runtime:
     """Ports 80 (redirects only) and 443 (TLS); one router a declared route; anything else is a 404."""
-    users = {}
+    users: dict[str, Text] = {}
     if any(route.login for route in topology.routes):
-        users[_USERS] = pulumi.Config("traefik").require_secret("users")
+        users[_USERS] = StackSecret("traefik", "users")
     guests = {
-        Held(service.name, route.service).authorities: read_pem(
-            f"services.{route.service}.authority", route.authority
+        Held(service.name, route.service).authorities: PemFile(
+            key=f"services.{route.service}.authority", path=route.authority
         )
         for route in topology.routes
         if route.authority
@@ -81,16 +78,18 @@ def traefik(topology: Topology, service: Container) -> Runtime:
     )
 
 
-def _certificates(tls: Certificate | Acme) -> dict[str, pulumi.Input[str]]:
+def _certificates(tls: Certificate | Acme) -> dict[str, Text]:
     """The pair, or what its holder needs to ask for some."""
     if isinstance(tls, Certificate):
         return {
-            f"{_FOLDER}/tls/certificate.pem": read_pem("tls.certificate", tls.certificate),
-            f"{_FOLDER}/tls/key.pem": pulumi.Output.secret(read_pem("tls.key", tls.key)),
+            f"{_FOLDER}/tls/certificate.pem": PemFile(key="tls.certificate", path=tls.certificate),
+            f"{_FOLDER}/tls/key.pem": PemFile(key="tls.key", path=tls.key, secret=True),
         }
-    authority = {ACME_AUTHORITY: read_pem("tls.acme.authority", tls.authority)} if tls.authority else {}
+    authority = (
+        {ACME_AUTHORITY: PemFile(key="tls.acme.authority", path=tls.authority)} if tls.authority else {}
+    )
     secrets = zip(login(tls).values(), tls.credentials, strict=True)
-    return {**authority, **{file: pulumi.Config("acme").require_secret(name) for file, name in secrets}}
+    return {**authority, **{file: StackSecret("acme", name) for file, name in secrets}}
 
 
 def _static(topology: Topology) -> dict[str, object]:

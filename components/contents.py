@@ -1,0 +1,23 @@
+"""What a file in a container holds, from where its runtime says that it is found."""
+
+import pulumi
+
+from components.runtime import PemFile, StackSecret, Text
+from topology import certificates
+
+
+def content(text: Text) -> pulumi.Input[str]:
+    """Return the text; raises RunError naming the configuration key of a PEM file that is none."""
+    if isinstance(text, StackSecret):
+        return pulumi.Config(text.namespace).require_secret(text.key)
+    if isinstance(text, PemFile):
+        found = _read_pem(text)
+        return pulumi.Output.secret(found) if text.secret else found
+    return text
+
+
+def _read_pem(file: PemFile) -> str:
+    try:
+        return certificates.read_pem(file.key, file.path)
+    except certificates.PemError as error:
+        raise pulumi.RunError(f"{error}.") from None
