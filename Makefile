@@ -37,7 +37,7 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 	@$(VENV)/bin/python -m report Pulumi.$(STACK).yaml
 
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
-	@$(VENV)/bin/python -m components.cloud_init Pulumi.$(STACK).yaml
+	@$(VENV)/bin/python -m rendered.cloud_init Pulumi.$(STACK).yaml
 
 test: lint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
 

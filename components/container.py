@@ -2,7 +2,7 @@
 
 Owns what every container of the site has in common: restart policy, memory limit, log rotation, no
 capabilities, a user that is not root, a small scratch folder, a cgroup named after the service. What it runs
-is a `components.runtime.Runtime`. It never publishes a port unless told to, and only `components.ingress`
+is a `rendered.runtime.Runtime`. It never publishes a port unless told to, and only `components.ingress`
 tells it to. What a reader would get wrong: the root file system is read-only only where no file is uploaded,
 since the engine copies nothing into a read-only one; and values that look redundant (`network_mode`,
 `memory_swap`) keep the second `up` from finding a change.
@@ -18,7 +18,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.contents import content
-from components.runtime import Runtime
+from rendered.runtime import Runtime
 from topology.model import Container, Port
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.runtime import PemFile, StackSecret, Text
+from rendered.runtime import PemFile, StackSecret, Text
 from topology import certificates
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.apps import runtime
+from rendered.apps import runtime
 from components.container import ContainerService, ContainerServiceArgs
 from topology.model import Topology
 

@@ -1,7 +1,7 @@
 """The ingress: Traefik on edge, frontend and its VLAN legs, the only container that publishes a port.
 
 Owns which networks the ingress joins and where its ports are published. Its routes are
-`components.apps.traefik`'s. What a reader would get wrong: the published ports are those of the declared
+`rendered.apps.traefik`'s. What a reader would get wrong: the published ports are those of the declared
 flows from the internet, not all that Traefik listens on.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.apps import runtime
+from rendered.apps import runtime
 from components.container import ContainerService, ContainerServiceArgs
 from topology.model import Topology
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from components.apps import watch
-from components.apps.watch import Kind
+from rendered.apps import watch
+from rendered.apps.watch import Kind
 from lab import paths
 from lab.daemon import Process
 from rendered import host_rules
@@ -228,7 +228,7 @@ def test_grafana_shows_the_dashboard(site: Site) -> None:
     (found,) = site.get("grafana", "/api/search", user="admin").json()
     board = site.get("grafana", f"/api/dashboards/uid/{found['uid']}", user="admin").json()
     assert (found["title"], board["meta"]["provisioned"]) == ("Isolation", True)
-    assert board["dashboard"] == json.loads((PROJECT / "components/apps/isolation.json").read_text())
+    assert board["dashboard"] == json.loads((PROJECT / "rendered/apps/isolation.json").read_text())
     assert site.get("grafana", "/api/dashboards/uid/nosuch", user="admin").status == 404
 
 

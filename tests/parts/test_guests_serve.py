@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.cloud_init import cloud_config
-from components.setup import CERTIFICATE, ISSUE, KEY
+from rendered.cloud_init import cloud_config
+from rendered.setup import CERTIFICATE, ISSUE, KEY
 from lab.process import run
 from tests.parts import debian_root
 from topology.config import from_file

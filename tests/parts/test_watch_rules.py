@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.apps import runtime, watch
-from components.apps.blackbox_exporter import blackbox_exporter
-from components.apps.watch import Kind
+from rendered.apps import runtime
+from rendered.apps import watch
+from rendered.apps.blackbox_exporter import blackbox_exporter
+from rendered.apps.watch import Kind
 from lab.images.catalogue import BLACKBOX_EXPORTER, PROMETHEUS
 from tests.live.site import PROJECT
 from topology.certificates import FOLDER

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components import cloud_init
+from rendered import cloud_init
 from tests.clone import environment
 from tests.unit.test_config import PROJECT, changed
 from topology.config import from_file, load

@@ -142,7 +142,7 @@ def route_loki(tree: Path) -> None:
     """Loki behind the ingress, by code, as the stack file won't have it."""
     edit(
         tree,
-        "components/apps/traefik.py",
+        "rendered/apps/traefik.py",
         ("as_yaml(_routes(topology))", "as_yaml(_with_loki(_routes(topology)))"),
         ("def _tls(", f"{WITH_LOKI}def _tls("),
     )

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from components.apps import runtime, watch
-from components.apps.watch import Kind, Probe
+from rendered.apps import runtime
+from rendered.apps import watch
+from rendered.apps.watch import Kind, Probe
 from rendered import host_rules, verify_timer
 from tests.policies.sound import run
 from tests.unit.test_components import dev  # noqa: F401  # a fixture

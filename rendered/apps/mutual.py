@@ -1,6 +1,6 @@
 """How Prometheus and its exporters are told to ask for certificates: all read the same file."""
 
-from components.apps.text import as_yaml
+from rendered.apps.text import as_yaml
 from topology.certificates import Held
 from topology.model import Container
 

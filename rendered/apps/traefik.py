@@ -6,8 +6,8 @@ an empty section in a dynamic file makes Traefik drop the whole file with one lo
 only with content; and a middleware that limits bodies holds back answers too, which breaks streams.
 """
 
-from components.apps.text import as_yaml
-from components.runtime import PemFile, Runtime, StackSecret, Text
+from rendered.apps.text import as_yaml
+from rendered.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, Held, login, resolver
 from topology.model import Acme, Certificate, Container, Topology
 

@@ -1,6 +1,6 @@
 """How the software in a container is run: command, files, data, identity, health.
 
-Owns the shape only. `components.apps` fills it for the software whose configuration the project writes;
+Owns the shape only. `rendered.apps` fills it for the software whose configuration the project writes;
 `components.container` turns it into a resource. What a reader would get wrong: a change of `files` replaces
 the container (the engine copies files in once, before the start), so data belongs in `data`.
 """

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from components.setup import Setup, made_up
+from rendered.setup import Setup, made_up
 from topology.model import Guest, GuestApp, Topology
 
 _UNIT: Final = """[Unit]

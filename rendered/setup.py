@@ -1,4 +1,4 @@
-"""What an app adds to a guest that sets itself up; `components.cloud_init` makes a file of it.
+"""What an app adds to a guest that sets itself up; `rendered.cloud_init` makes a file of it.
 
 What a reader would get wrong: files are written before the packages are installed, so that a service starts
 with its own configuration and never with Debian's.

@@ -1,6 +1,6 @@
 """The guests that set themselves up, as cloud-init files for Debian's cloud images; and the command for them.
 
-`python -m components.cloud_init Pulumi.home.yaml` writes cloud-init-home/<guest>.yaml for each guest with an
+`python -m rendered.cloud_init Pulumi.home.yaml` writes cloud-init-home/<guest>.yaml for each guest with an
 app; `components.virtual_machine` names the same files on the Proxmox host. Owns what all of them have in
 common, output and exit codes: 0 written, 2 bad input, and then nothing is. What a reader would get wrong:
 cloud-init reads a file at the guest's first boot alone, and whoever may read the node's snippets reads the
@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from components.apps.podman import podman
-from components.apps.text import as_blocks
-from components.apps.wordpress import wordpress
-from components.setup import Setup
+from rendered.apps.podman import podman
+from rendered.apps.text import as_blocks
+from rendered.apps.wordpress import wordpress
+from rendered.setup import Setup
 from topology.config import ConfigError, Fault, from_file
 from topology.model import SSH, Guest, GuestApp, Topology
 
@@ -73,7 +73,7 @@ def cloud_config(topology: Topology, guest: Guest) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one stack's files; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m components.cloud_init", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m rendered.cloud_init", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("file", type=Path, help="Pulumi.<stack>.yaml")
     file = parser.parse_args(arguments).file

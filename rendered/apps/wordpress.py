@@ -6,7 +6,7 @@ administrator, so it runs on the guest, and nobody else reaches it. nginx has no
 key, without which it would not start.
 """
 
-from components.setup import CERTIFICATE, KEY, Setup, certified, made_up
+from rendered.setup import CERTIFICATE, KEY, Setup, certified, made_up
 from topology.model import Guest, Topology
 
 PASSWORD = "/root/wordpress-admin-password"  # noqa: S105  # where it is

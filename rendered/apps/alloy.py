@@ -7,7 +7,7 @@ that it goes on where Promtail stopped.
 
 import json
 
-from components.runtime import Runtime, bash_health
+from rendered.runtime import Runtime, bash_health
 from topology.certificates import Held
 from topology.model import Container, Topology
 

@@ -6,8 +6,8 @@ stack, handed over as a file; without it there is no Grafana, since its default 
 
 from pathlib import Path
 
-from components.apps.text import as_yaml
-from components.runtime import Runtime, StackSecret, http_health
+from rendered.apps.text import as_yaml
+from rendered.runtime import Runtime, StackSecret, http_health
 from topology.certificates import Held
 from topology.model import App, Container, Topology
 

@@ -4,8 +4,8 @@ What a reader would get wrong: neither mounts `/`. A read-only bind of the root 
 socket, and a socket on a read-only mount still takes connections.
 """
 
-from components.apps.mutual import WEB_CONFIG, web_config
-from components.runtime import Runtime, http_health, tcp_health
+from rendered.apps.mutual import WEB_CONFIG, web_config
+from rendered.runtime import Runtime, http_health, tcp_health
 from topology.model import Container, Topology
 
 _LEFT_OUT = (

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from components.apps.alloy import alloy
-from components.apps.blackbox_exporter import blackbox_exporter
-from components.apps.exporters import cadvisor, node_exporter
-from components.apps.grafana import grafana
-from components.apps.logs import loki, loki_gateway, promtail
-from components.apps.prometheus import prometheus, prometheus_ui
-from components.apps.traefik import traefik
-from components.runtime import Runtime
+from rendered.apps.alloy import alloy
+from rendered.apps.blackbox_exporter import blackbox_exporter
+from rendered.apps.exporters import cadvisor, node_exporter
+from rendered.apps.grafana import grafana
+from rendered.apps.logs import loki, loki_gateway, promtail
+from rendered.apps.prometheus import prometheus, prometheus_ui
+from rendered.apps.traefik import traefik
+from rendered.runtime import Runtime
 from topology.model import App, Container, Topology
 
 RUNTIMES: Mapping[App, Callable[[Topology, Container], Runtime]] = {

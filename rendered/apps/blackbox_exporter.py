@@ -1,14 +1,14 @@
-"""Blackbox exporter: asks Docker-SRV from outside what `components.apps.watch` wants to know.
+"""Blackbox exporter: asks Docker-SRV from outside what `rendered.apps.watch` wants to know.
 
 Owns its modules. What a reader would get wrong: it trusts nothing but the certificate chain that the stack
 file names, so another certificate on 443 is a failed route, whoever signed it. An ACME server's are checked
 with its authority where the stack file names one, else with those that the image trusts.
 """
 
-from components.apps.mutual import WEB_CONFIG, web_config
-from components.apps.text import as_yaml
-from components.apps.watch import Kind, probes
-from components.runtime import PemFile, Runtime, tcp_health
+from rendered.apps.mutual import WEB_CONFIG, web_config
+from rendered.apps.text import as_yaml
+from rendered.apps.watch import Kind, probes
+from rendered.runtime import PemFile, Runtime, tcp_health
 from topology.model import Certificate, Container, Topology
 
 _FOLDER = "/etc/blackbox_exporter"
