@@ -20,24 +20,24 @@ preview: $(READY) ## judge what `make up` would do; needs neither root nor Docke
 	@$(LAB) preview --stack $(STACK)
 
 diff: $(READY) ## flows that this tree opens and closes against BASE=<branch, tag or commit>, and findings
-	@$(VENV)/bin/python -m policies.command review $(if $(MARKDOWN),--markdown '$(MARKDOWN)') \
+	@$(VENV)/bin/python -m commands review $(if $(MARKDOWN),--markdown '$(MARKDOWN)') \
 		$(if $(SARIF),--sarif '$(SARIF)') -- '$(BASE)' 'Pulumi.$(STACK).yaml'
 
 down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as root)
 	@$(LAB) down --stack $(STACK)
 
 verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (on Docker-SRV: as root)
-	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify --stack $(STACK) \
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands verify --stack $(STACK) \
 		--json verify-$(STACK).json --metrics
 
 drift: $(READY) ## what differs between stack file, state and live network, and what `make up` does about it
-	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m verify.drift --stack $(STACK)
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands drift --stack $(STACK)
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
-	@$(VENV)/bin/python -m report Pulumi.$(STACK).yaml
+	@$(VENV)/bin/python -m commands report Pulumi.$(STACK).yaml
 
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
-	@$(VENV)/bin/python -m rendered.cloud_init Pulumi.$(STACK).yaml
+	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
 test: lint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
 
@@ -68,7 +68,7 @@ env: $(READY) ## print the environment for your shell: eval "$$(make -s env)"
 	@$(LAB) env --stack $(STACK)
 
 schema: $(READY) ## write docs/*.schema.json from the model
-	@$(VENV)/bin/python -m topology.schema
+	@$(VENV)/bin/python -m commands schema
 
 lock: $(READY) ## write requirements.txt from requirements.in
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal \

@@ -140,7 +140,7 @@ def _verify() -> Iterator[str]:
     own = dict(os.environ) | environment("dev")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "verify.json"
-        run = measured([sys.executable, "-m", "verify", "--json", str(file)], paths.PROJECT, own)
+        run = measured([sys.executable, "-m", "commands", "verify", "--json", str(file)], paths.PROJECT, own)
         cells = len(json.loads(file.read_text(encoding="utf-8"))["cells"])
     yield "## The live probe"
     yield ""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pulumi
 
-from rendered.apps import runtime
 from components.container import ContainerService, ContainerServiceArgs
+from rendered.apps import runtime
 from topology.model import Topology
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pulumi
 
-from rendered.apps import runtime
 from components.container import ContainerService, ContainerServiceArgs
+from rendered.apps import runtime
 from topology.model import Topology
 
 

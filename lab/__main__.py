@@ -203,7 +203,7 @@ def _astray(stack: str) -> list[str]:
     """Name what was changed by hand where no refresh looks, so that it is made anew; the lab's alone."""
     if not serves(stack):
         return []
-    words = [sys.executable, "-m", "verify.host", "--stack", stack]
+    words = [sys.executable, "-m", "commands", "stale", "--stack", stack]
     return run(words, "Docker-SRV", env=environment(stack), cwd=paths.PROJECT).split()
 
 
@@ -213,7 +213,17 @@ def _verified(stack: str) -> int:
         report(f"verify: run `make verify STACK={stack}` on Docker-SRV, or with vantages from here")
         return 0
     report("verify: every source to every destination")
-    words = [sys.executable, "-m", "verify", "--stack", stack, "--json", f"verify-{stack}.json", "--metrics"]
+    words = [
+        sys.executable,
+        "-m",
+        "commands",
+        "verify",
+        "--stack",
+        stack,
+        "--json",
+        f"verify-{stack}.json",
+        "--metrics",
+    ]
     return subprocess.run(
         words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False
     ).returncode

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.rule import Severity, policy
-from policies.secrecy import is_secret
 from resources.docker import Container
 from resources.traefik import lower
-from resources.view import View
+from resources.view import View, is_secret
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
 from topology.declared import Declared
 

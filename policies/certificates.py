@@ -14,12 +14,11 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from policies.rule import Severity, policy
-from policies.secrecy import is_secret
 from policies.targets import end, groups, mappings, passed_on
 from rendered import nginx
 from resources.docker import Container
 from resources.tls import Authority, Certificate, PrivateKey
-from resources.view import View
+from resources.view import View, is_secret
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
 from topology.declared import Declared
 from topology.model import ASKS_FOR_CERTIFICATES, App, Guest

@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 
 from policies import exposure, traefik
 from policies.rule import Severity, policy
-from policies.secrecy import is_secret
 from policies.targets import split
 from resources.docker import Container, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.traefik import Kind
-from resources.view import View
+from resources.view import View, is_secret
 from topology.declared import Declared
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 

@@ -15,7 +15,7 @@ from resources import tls
 from resources.docker import Container
 from resources.resource import Trail
 from resources.site import Graph
-from resources.view import View, dotted
+from resources.view import View, dotted, is_secret
 from topology.declared import Declared
 
 _SECRET = re.compile(
@@ -64,13 +64,6 @@ def _in_text(text: str) -> Iterator[str]:
     for name, value in _WRITTEN.findall(text):
         if _names_secret(name) and not _POINTS.match(value):
             yield f"holds {name}"
-
-
-def is_secret(view: View[Any], trail: Trail) -> bool:
-    """Whether a value, or part of it, is a Pulumi secret."""
-    return any(
-        secret[: len(trail)] == trail or trail[: len(secret)] == secret for secret in view.resource.secrets
-    )
 
 
 def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]:

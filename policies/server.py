@@ -70,7 +70,7 @@ class Analyzer:
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Refuse what would change a rule, and names that no rule has."""
         faults = [
-            f"{name}: no rule has this name; `python -m policies.command rules` lists them."
+            f"{name}: no rule has this name; `python -m commands rules` lists them."
             if name not in RULES
             else f"{name}: rules are mandatory and take no settings; declare an exception instead."
             for name, config in request.policyConfig.items()

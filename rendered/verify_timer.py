@@ -34,7 +34,7 @@ ConditionPathExists={folder}/Pulumi.{stack}.yaml
 [Service]
 Type=oneshot
 WorkingDirectory={folder}
-ExecStart={folder}/.venv/bin/python -m verify --stack {stack} --metrics
+ExecStart={folder}/.venv/bin/python -m commands verify --stack {stack} --metrics
 TimeoutStartSec=5min
 Nice=19
 """

@@ -16,8 +16,6 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from policies.judge import Verdict, judge
-from policies.rule import RULES, Severity
 from reachability.intent import Intent, surplus
 from reachability.result import How, Reachable
 from report.drawing import Drawing, draw
@@ -26,9 +24,7 @@ from resources.resource import Resource
 from resources.site import Graph
 from resources.view import view
 from topology.declared import Declared
-from topology.model import INTERNET, Port, Topology
-
-_WORST = tuple(reversed(Severity))
+from topology.model import INTERNET, Exemption, Port, Topology
 
 
 class State(StrEnum):
@@ -62,13 +58,26 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a rule says against the stack."""
+
+    rule: str
+    subject: str
+    severity: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """A stack on a day."""
+    """A stack on a day; `findings` are the policy pack's, the worst first, `in_force` its exceptions."""
 
     stack: str
     day: date
     resources: Sequence[Resource]
     topology: Topology
+    findings: tuple[Finding, ...] = ()
+    in_force: tuple[Exemption, ...] = ()
 
     @cached_property
     def _declared(self) -> Declared:
@@ -83,11 +92,6 @@ class Report:
     def drawing(self) -> Drawing:
         """The declared site as a picture."""
         return draw(self.topology)
-
-    @cached_property
-    def verdict(self) -> Verdict:
-        """What the policy pack says."""
-        return judge(self.resources, self.topology, self.day)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -125,7 +129,7 @@ class Report:
             "names": [{"name": name, "group": group} for name, group in self.names.items()],
             "cells": cells,
             "findings": self._findings(),
-            "exceptions": [exemption.model_dump(mode="json") for exemption in self.verdict.in_force],
+            "exceptions": [exemption.model_dump(mode="json") for exemption in self.in_force],
             "verification": self._verified(verification) if verification else None,
         }
 
@@ -183,29 +187,21 @@ class Report:
     def _notes(self) -> Mapping[str, list[str]]:
         """What findings, exceptions and its own end say about a flow, by the flow."""
         found: defaultdict[str, list[str]] = defaultdict(list)
-        for finding in self.verdict.findings:
+        for finding in self.findings:
             found[finding.subject].append(
                 f"{finding.rule}: {finding.message.removeprefix(f'{finding.subject}: ')}"
             )
         for temporary in self.topology.temporary:
             found[str(temporary.flow)].append(f"until {temporary.until}: {temporary.reason}")
-        for each in self.verdict.in_force:
+        for each in self.in_force:
             found[each.resource].append(
                 f"exception to {each.rule} until {each.expires}, by {each.owner}: {each.reason}"
             )
         return found
 
     def _findings(self) -> list[dict[str, str]]:
-        told = [
-            {
-                "rule": finding.rule,
-                "severity": RULES[finding.rule].severity,
-                "message": finding.message,
-                "remedy": RULES[finding.rule].remediation,
-            }
-            for finding in self.verdict.findings
-        ]
-        return sorted(told, key=lambda one: _WORST.index(Severity(one["severity"])))
+        keys = ("rule", "severity", "message", "remedy")
+        return [{key: getattr(finding, key) for key in keys} for finding in self.findings]
 
     def _verified(self, run: Verification) -> dict[str, Any]:
         at = {name: index for index, name in enumerate(self.names)}

@@ -1,4 +1,4 @@
-"""The last run of the live probe, read from the file that `python -m verify --json` wrote.
+"""The last run of the live probe, read from the file that `python -m commands verify --json` wrote.
 
 Owns reading and sorting its cells. It probes nothing, and never says whether the run is still true: the file
 does not hold the stack that it was about, so the page shows the day of the file. What a reader would get

@@ -156,6 +156,13 @@ def view(resource: Resource) -> View[Any]:
         )
 
 
+def is_secret(view: View[Any], trail: Trail) -> bool:
+    """Whether a value, or part of it, is a Pulumi secret."""
+    return any(
+        secret[: len(trail)] == trail or trail[: len(secret)] == secret for secret in view.resource.secrets
+    )
+
+
 def _is_bare(resource: Resource) -> bool:
     """Whether it is a component or a provider, which are judged by their resources."""
     package = resource.type.partition(":")[0]

@@ -1,6 +1,6 @@
 """The JSON Schemas in docs/: of stack files, for editors, and of the stack's outputs, for other projects.
 
-Owns how the model is written in YAML, told as a schema; `python -m topology.schema` writes both files. It
+Owns how the model is written in YAML, told as a schema; `python -m commands schema` writes both files. It
 checks nothing itself. What a reader would get wrong: a file that fits is not yet a sound one. Only
 `topology.config` knows what the parts mean to each other.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -46,7 +45,6 @@ from topology.outputs import Outputs
 
 Schema = dict[str, Any]
 
-_DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 _DIALECT: Final = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 _PORT: Final = {
     "anyOf": [
@@ -196,8 +194,3 @@ FILES: Final = {"configuration.schema.json": configuration, "outputs.schema.json
 def text(schema: Schema) -> str:
     """A schema as its file holds it."""
     return json.dumps(schema, indent=2) + "\n"
-
-
-if __name__ == "__main__":
-    for name, make in FILES.items():
-        (_DOCS / name).write_text(text(make()), encoding="utf-8")

@@ -1,25 +1,21 @@
 """Drift: where the stack file, the state and the live network differ, and what `up` does about it.
 
-Owns the command `python -m verify.drift`; `make drift` runs it. It writes nothing, neither state nor hosts.
-What a reader would get wrong: the engine's refresh is half of it. Who joined which network, Docker-SRV's own
-rules and whoever nobody declared are in no resource, so they are looked for apart. Exit status: 0 no drift,
-1 drift, 2 it could not be looked.
+Owns what is compared. It writes nothing, neither state nor hosts. What a reader would get wrong: the engine's
+refresh is half of it. Who joined which network, Docker-SRV's own rules and whoever nobody declared are in no
+resource, so they are looked for apart.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from topology.config import ConfigError, from_file
+from topology.config import from_file
 from topology.model import Topology
 from verify import host, inventory
 from verify.driver import ProbeError
@@ -30,43 +26,16 @@ _SECONDS = 300
 _BY_HAND = "leaves it: remove it by hand, or declare it"
 
 
-def main(words: Sequence[str]) -> int:
-    """Look once and print the table; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m verify.drift", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
-    stack = parser.parse_args(words).stack
+def look(stack: str) -> tuple[list[Drift], list[str]]:
+    """The differences, and a line for each part that was not looked at; raises ConfigError or ProbeError."""
     file = PROJECT / f"Pulumi.{stack}.yaml"
-    try:
-        topology = from_file(file)
-        found = list(drifts(_preview(stack)))
-        left_out = _apart(topology, file, found)
-        found += [
-            _stranger(f"guest {name}", where)
-            for name, where in inventory.guests(topology, inventory.Api(stack))
-        ]
-    except (ConfigError, ProbeError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(*table(found), *left_out, sep="\n")
-    return int(bool(found))
-
-
-def table(found: Sequence[Drift]) -> Iterator[str]:
-    """The differences as a table, and their number."""
-    if found:
-        titles = ("what", "declared", "state", "live", "what up does")
-        rows = [titles, *((d.what, d.declared, d.state, d.live, d.remedy) for d in found)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
-        for row in rows:
-            yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        yield ""
-    yield (
-        f"{len(found)} differences between stack file, state and live network"
-        if found
-        else ("no drift: stack file, state and live network agree")
-    )
+    topology = from_file(file)
+    found = list(drifts(_preview(stack)))
+    left_out = _apart(topology, file, found)
+    found += [
+        _stranger(f"guest {name}", where) for name, where in inventory.guests(topology, inventory.Api(stack))
+    ]
+    return found, left_out
 
 
 def _preview(stack: str) -> dict[str, Any]:
@@ -129,7 +98,3 @@ def _anew(urn: str) -> str:
 
 def _stranger(what: str, where: str) -> Drift:
     return Drift(what=what, declared=ABSENT, state=ABSENT, live=f"on {where}", remedy=_BY_HAND)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,52 +1,30 @@
 """What somebody gains who runs a shell in a container: where it connects to, which secrets its files hold.
 
-Owns one table, made from the proof or from a run of the live probe: `python -m verify.foothold [--stack NAME]
-[--run FILE]`. Secrets are told by their path, never by value. What a reader would get wrong: a port that the
-probe opened for itself counts, since neighbours on one Docker network reach each other on every port.
+Owns one table, made from the proof or from a run of the live probe. Secrets are told by their path, never by
+value. What a reader would get wrong: a port that the probe opened for itself counts, since neighbours on one
+Docker network reach each other on every port.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pulumi
-
-from policies.secrecy import is_secret
 from resources import program
 from resources.docker import Container
 from resources.site import Graph
-from resources.view import view
-from topology.config import ConfigError, from_file
+from resources.view import is_secret, view
+from topology.config import from_file
 from topology.declared import Declared
 from topology.model import Topology
-from topology.project import PROJECT
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
 from verify.proof import ways
 
 Opened = set[tuple[str, str, str]]
 """Source, destination and port; `*` for any port."""
-
-
-def main(words: Sequence[str]) -> int:
-    """Print the table; exit status 2 where there is nothing to make it from."""
-    parser = argparse.ArgumentParser(
-        prog="python -m verify.foothold", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
-    parser.add_argument("--run", type=Path, metavar="FILE", help="JSON of a live run, instead of the proof")
-    given = parser.parse_args(words)
-    try:
-        print("\n".join(table(PROJECT / f"Pulumi.{given.stack}.yaml", given.run)))
-    except (ConfigError, ProbeError, pulumi.RunError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
 
 
 def table(file: Path, run: Path | None = None) -> Iterator[str]:
@@ -106,7 +84,3 @@ def _ends(found: set[tuple[str, str]]) -> Iterator[str]:
     for name, port in sorted(found):
         if port == OTHER or name not in anywhere:
             yield f"{name}:{port}"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,28 +1,22 @@
 """What Docker-SRV has that Pulumi's refresh does not read: its own rules, and who is on which network.
 
-Owns these two comparisons with the topology. `python -m verify.host` prints the resources that have to be
-made anew, as the ends of their URNs; `make up` hands them to Pulumi. What a reader would get wrong: a table
-of rules that says something else is as bad as none, since one rule more lets through what nobody declared.
+Owns these two comparisons with the topology. What a reader would get wrong: a table of rules that says
+something else is as bad as none, since one rule more lets through what nobody declared.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rendered import host_rules
-from topology.config import ConfigError, from_file
 from topology.model import Topology
 from verify.driver import ProbeError
 from verify.expect import declared_zones
 from verify.namespaces import run
 
-PROJECT = Path(__file__).resolve().parent.parent
 _ISOLATING = 28
 """The first major version of the engine that knows the gateway mode `isolated`; older ones say nothing."""
 RULES = "command:local:Command::host-rules"
@@ -100,25 +94,3 @@ def astray(
 def container(name: str) -> str:
     """Return the end of the URN of a service's container."""
     return f"docker:index/container:Container::{name}"
-
-
-def main(words: Sequence[str]) -> int:
-    """Print what has to be made anew, a line each; returns the exit status, 2 for what can't be looked at."""
-    parser = argparse.ArgumentParser(
-        prog="python -m verify.host", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
-    try:
-        topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml")
-        if not rules_in_force(topology):
-            print(RULES)
-        for name, _, _ in astray(topology, containers()):
-            print(container(name))
-    except (ConfigError, ProbeError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

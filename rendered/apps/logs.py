@@ -1,8 +1,8 @@
 """Loki, which keeps the logs, the gateway before it, and Promtail, which sends the containers' log files."""
 
+from rendered import nginx
 from rendered.apps.text import as_yaml
 from rendered.runtime import Runtime, bash_health, tcp_health
-from rendered import nginx
 from topology.certificates import Held
 from topology.model import Container, Topology
 

@@ -4,11 +4,11 @@ What a reader would get wrong: Prometheus UI is no Prometheus. It is nginx with 
 pass; everything that is not on the list is refused, whatever a later version of Prometheus adds.
 """
 
+from rendered import nginx
 from rendered.apps.mutual import WEB_CONFIG, web_config
 from rendered.apps.text import as_yaml
 from rendered.apps.watch import JOB, probes, rules
 from rendered.runtime import Runtime, http_health, tcp_health
-from rendered import nginx
 from topology.certificates import Held
 from topology.model import ASKS_FOR_CERTIFICATES, App, Container, Flow, Topology
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from report.__main__ import main
+from commands.report import main
 from tests.policies.sound import Stack, sound
 from topology.project import PROJECT
 from verify.judge import Finding, Verdict

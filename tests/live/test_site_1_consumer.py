@@ -58,9 +58,9 @@ def test_it_reaches_a_service_by_the_ingress(page: str, service: str) -> None:
 def test_it_opens_nothing(site: Site, page: str) -> None:
     """With it running every cell of the probe agrees, nothing has drifted, and no port is published."""
     assert page
-    probed = command(sys.executable, "-m", "verify", environment=site.environment)
+    probed = command(sys.executable, "-m", "commands", "verify", environment=site.environment)
     assert probed.returncode == 0, probed.stdout[-3000:]
-    drifted = command(sys.executable, "-m", "verify.drift", environment=site.environment)
+    drifted = command(sys.executable, "-m", "commands", "drift", environment=site.environment)
     assert drifted.returncode == 0, drifted.stdout
     assert site.docker("port", "start-page") == ""
 
@@ -70,8 +70,8 @@ def test_on_a_network_of_the_site_it_is_a_stranger(site: Site, page: str) -> Non
     assert page
     site.docker("network", "connect", "frontend", "start-page")
     try:
-        probed = command(sys.executable, "-m", "verify", environment=site.environment)
-        drifted = command(sys.executable, "-m", "verify.drift", environment=site.environment)
+        probed = command(sys.executable, "-m", "commands", "verify", environment=site.environment)
+        drifted = command(sys.executable, "-m", "commands", "drift", environment=site.environment)
     finally:
         site.docker("network", "disconnect", "frontend", "start-page")
     assert (probed.returncode, drifted.returncode) == (1, 1)

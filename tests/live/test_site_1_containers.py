@@ -106,7 +106,12 @@ def shown_by(site: Site, *names: str) -> dict[str, str]:
 def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path: Path) -> None:
     """Passwords, keys and tokens are in their files alone: in no inspection, log, state or report."""
     report = tmp_path / "report.html"
-    assert command(sys.executable, "-m", "report", "Pulumi.dev.yaml", "--output", str(report)).returncode == 0
+    assert (
+        command(
+            sys.executable, "-m", "commands", "report", "Pulumi.dev.yaml", "--output", str(report)
+        ).returncode
+        == 0
+    )
     shown = {
         **shown_by(site, *CONTAINERS),
         "state": site.pulumi("stack", "export").stdout,

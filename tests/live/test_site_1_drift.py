@@ -21,7 +21,12 @@ def drift(site: Site, **environment: str) -> subprocess.CompletedProcess[str]:
     """Look once; the state's files are the same before and after."""
     before = state()
     done = command(
-        sys.executable, "-m", "verify.drift", environment={**site.environment, **environment}, seconds=300
+        sys.executable,
+        "-m",
+        "commands",
+        "drift",
+        environment={**site.environment, **environment},
+        seconds=300,
     )
     assert before
     assert state() == before

@@ -22,7 +22,7 @@ from topology.model import Topology
 VERIFY = """\
 import sys
 from pathlib import Path
-from verify import __main__ as command
+from commands import verify as command
 command.PROJECT = Path(sys.argv[1])
 sys.exit(command.main(sys.argv[2:]))
 """

@@ -22,7 +22,9 @@ AT_MOST_SECONDS = 60
 def verify(site: Site, folder: Path) -> dict[str, Any]:
     """One run of the probe; its JSON, whose `said` is what it printed and `status` how it ended."""
     file = folder / "verify.json"
-    done = command(sys.executable, "-m", "verify", "--json", str(file), environment=site.environment)
+    done = command(
+        sys.executable, "-m", "commands", "verify", "--json", str(file), environment=site.environment
+    )
     assert file.exists(), done.stdout
     return {**json.loads(file.read_text()), "said": done.stdout, "status": done.returncode}
 
@@ -143,7 +145,7 @@ def traces() -> list[str]:
 def test_an_ended_run_leaves_nothing(site: Site, number: signal.Signals) -> None:
     """Ended in the middle, the probe removes its namespaces, links, routes and agents."""
     with subprocess.Popen(
-        [sys.executable, "-m", "verify"],
+        [sys.executable, "-m", "commands", "verify"],
         cwd=PROJECT,
         env={**os.environ, **site.environment},
         stdout=subprocess.DEVNULL,
@@ -161,7 +163,7 @@ def test_an_ended_run_leaves_nothing(site: Site, number: signal.Signals) -> None
 def test_a_killed_run_is_cleaned_up_by_the_next(site: Site, tmp_path: Path) -> None:
     """What a kill leaves behind, the next run removes."""
     with subprocess.Popen(
-        [sys.executable, "-m", "verify"],
+        [sys.executable, "-m", "commands", "verify"],
         cwd=PROJECT,
         env={**os.environ, **site.environment},
         stdout=subprocess.DEVNULL,

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
-from rendered.apps import watch
-from rendered.apps.watch import Kind
 from lab import paths
 from lab.daemon import Process
 from rendered import host_rules
+from rendered.apps import watch
+from rendered.apps.watch import Kind
 from tests.live.site import PROJECT, Site, command, eventually, make
 from topology.config import from_file
 
@@ -200,7 +200,7 @@ def test_core_gains_no_way_by_watching(site: Site) -> None:
 def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
     """What the live probe found is what Prometheus tells; of who watches it found what they may see."""
     file = tmp_path / "verify.json"
-    words = ("-m", "verify", "--metrics", "--json", str(file))
+    words = ("-m", "commands", "verify", "--metrics", "--json", str(file))
     command(f"{PROJECT}/.venv/bin/python", *words, environment=site.environment)
     found = json.loads(file.read_text())
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.process import run
 from rendered.cloud_init import cloud_config
 from rendered.setup import CERTIFICATE, ISSUE, KEY
-from lab.process import run
 from tests.parts import debian_root
 from topology.config import from_file
 

@@ -316,7 +316,7 @@ def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
         assert engine.run("config", "set", "--secret", slot, secret, "--stack", "dev").returncode == 0
     shown = {" ".join(words): engine.preview(*words).stdout for words in ((), ("--diff",), ("--json",))}
     assert "command:remote:Command" in shown["--diff"]
-    report = [sys.executable, "-m", "report", str(engine.folder / "Pulumi.dev.yaml")]
+    report = [sys.executable, "-m", "commands", "report", str(engine.folder / "Pulumi.dev.yaml")]
     html = engine.folder.parent / "report.html"
     assert subprocess.run([*report, "--output", str(html)], cwd=PROJECT, check=False).returncode == 0
     left = [engine.folder.parent / "state", *(engine.folder / part for part in ("topology", "components"))]

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rendered.apps import runtime
-from rendered.apps import watch
+from lab.images.catalogue import BLACKBOX_EXPORTER, PROMETHEUS
+from rendered.apps import runtime, watch
 from rendered.apps.blackbox_exporter import blackbox_exporter
 from rendered.apps.watch import Kind
-from lab.images.catalogue import BLACKBOX_EXPORTER, PROMETHEUS
 from tests.live.site import PROJECT
 from topology.certificates import FOLDER
 from topology.config import from_file

@@ -165,7 +165,7 @@ def a_chain_of_dockers_opened_wider(stack: Stack) -> None:
 def a_timer_that_runs_something_else(stack: Stack) -> None:
     stack.config["hosts"]["docker-srv"]["verify-every"] = "1h"
     site = load(stack.config)
-    script = verify_timer.script(site, "dev").replace("-m verify", "-m http.server")
+    script = verify_timer.script(site, "dev").replace("-m commands verify", "-m http.server")
     stack.add(
         "command",
         "verify-timer",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from commands import cloud_init as command
 from rendered import cloud_init
 from tests.clone import environment
 from tests.unit.test_config import PROJECT, changed
@@ -133,6 +134,6 @@ def test_bad_input_writes_nothing(
 ) -> None:
     """A stack without such a guest, or no stack file, ends with 2 and leaves no folder."""
     monkeypatch.chdir(tmp_path)
-    assert cloud_init.main([str(PROJECT / file)]) == 2
+    assert command.main([str(PROJECT / file)]) == 2
     assert capsys.readouterr() == ("", said)
     assert list(tmp_path.iterdir()) == []

@@ -54,7 +54,7 @@ def added(diff: str) -> list[str]:
 
 def judged(tree: Path) -> tuple[int, str]:
     """What the pack says about the clone's stack."""
-    done = python(tree, "policies.command", "judge", STACK)
+    done = python(tree, "commands", "judge", STACK)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -73,10 +73,10 @@ def test_a_service_is_six_lines_or_fewer() -> None:
 
 def test_a_service_is_proved(tree: Path) -> None:
     """With its lines the pack finds nothing, the flow is possible, and the commands below them say so."""
-    before = python(tree, "policies.command", "list", STACK).stdout
+    before = python(tree, "commands", "list", STACK).stdout
     apply(tree, example("## Add a service"))
     assert judged(tree) == (0, "")
-    after = python(tree, "policies.command", "list", STACK).stdout
+    after = python(tree, "commands", "list", STACK).stdout
     assert {line for line in after.splitlines() if line.startswith("internet =>")} - {
         line for line in before.splitlines() if line.startswith("internet =>")
     } == {"internet => wiki : 3000/tcp"}
@@ -140,8 +140,8 @@ def test_half_a_rule_is_noticed(tree: Path) -> None:
 def _write_table(tree: Path) -> None:
     """Replace the table in docs/policies.md by what the command prints, as the document says."""
     (command,) = blocks(CONTRIBUTING, "sh", "## Add a rule")
-    assert command == ".venv/bin/python -m policies.command rules\n"
-    table = python(tree, "policies.command", "rules").stdout
+    assert command == ".venv/bin/python -m commands rules\n"
+    table = python(tree, "commands", "rules").stdout
     file = tree / "docs" / "policies.md"
     text = file.read_text(encoding="utf-8")
     file.write_text(text[: text.index(table.splitlines()[0])] + table, encoding="utf-8")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from commands import drift as command
 from rendered import host_rules
 from topology.config import from_file
 from topology.model import Topology
-from verify import drift, host, inventory
+from verify import host, inventory
 from verify.plan import Drift, drifts, is_empty
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ def test_nothing_differs() -> None:
     assert list(drifts({"steps": same})) == []
     assert not is_empty({"steps": same})
     assert is_empty({"steps": [step for step in same if not step.get("oldState", {}).get("custom")]})
-    assert [*drift.table([])] == ["no drift: stack file, state and live network agree"]
+    assert [*command.table([])] == ["no drift: stack file, state and live network agree"]
 
 
 def container(name: str, *networks: str) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def test_what_can_not_be_looked_at(
     (tmp_path / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with redirect_stdout(told), redirect_stderr(errors):
-        assert drift.main(["--stack", stack]) == 2
+        assert command.main(["--stack", stack]) == 2
     assert (told.getvalue(), said in errors.getvalue()) == ("", True), errors.getvalue()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import foothold as command
 from topology.project import PROJECT
 from verify import foothold
 
@@ -67,6 +68,6 @@ def test_bad_input_is_refused_in_one_line(
     """A mistake ends with exit code 2 and a line that names it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text("[]")
-    assert foothold.main(words) == 2
+    assert command.main(words) == 2
     out, err = capsys.readouterr()
     assert (out, err.startswith(said), err.count("\n")) == ("", True, 1)

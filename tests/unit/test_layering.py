@@ -1,6 +1,7 @@
-"""Imports go one way: topology <- components, policies <- verify, report; nobody sees the lab."""
+"""Imports go one way, from what a site is to what is run by hand; only tests and bench know the lab."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,29 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 ALLOWED: dict[str, set[str]] = {
     "topology": {"topology"},
-    "components": {"components", "topology"},
-    "policies": {"policies", "topology"},
-    "verify": {"verify", "policies", "topology"},
-    "report": {"report", "policies", "topology"},
+    "rendered": {"rendered", "topology"},
+    "reachability": {"reachability", "topology"},
+    "resources": {"resources", "topology", "reachability", "rendered"},
+    "components": {"components", "topology", "rendered"},
+    "policies": {"policies", "topology", "rendered", "reachability", "resources"},
+    "verify": {"verify", "topology", "reachability", "resources", "rendered"},
+    "report": {"report", "topology", "reachability", "resources", "rendered"},
+    "commands": {
+        "commands",
+        "policies",
+        "verify",
+        "report",
+        "topology",
+        "reachability",
+        "resources",
+        "rendered",
+    },
     "__main__.py": {"components", "topology"},
     "examples": set(),
 }
+PURE = ("topology", "rendered", "reachability")
 PROVIDERS = {"pulumi", "pulumi_docker", "pulumi_proxmoxve", "pulumi_command", "pulumi_policy"}
-OURS = {"topology", "components", "policies", "verify", "report", "lab", "tests", "bench"}
+OURS = {*ALLOWED, "lab", "tests", "bench"}
 
 
 def imported(file: Path) -> set[str]:
@@ -48,17 +63,28 @@ def test_imports_go_one_way(part: str) -> None:
     assert wrong == {}
 
 
-def test_topology_imports_no_provider() -> None:
-    """The words, the loader and the reachability engine are pure Python."""
-    wrong = [str(file) for file in files("topology") if imported(file) & PROVIDERS]
+@pytest.mark.parametrize("part", PURE)
+def test_what_is_pure_imports_no_provider(part: str) -> None:
+    """The words, the loader, what is rendered from them and the reachability engine are pure Python."""
+    wrong = [str(file) for file in files(part) if imported(file) & PROVIDERS]
     assert wrong == []
+
+
+def test_packages_form_no_circle() -> None:
+    """No package imports another that imports it, by whatever detour."""
+    parts = [part for part in ALLOWED if not part.endswith(".py")]
+    graph = {
+        part: set[str]().union(*(imported(file) for file in files(part))) & OURS - {part} for part in parts
+    }
+    assert set(TopologicalSorter(graph).static_order()) >= set(parts)  # a circle raises CycleError
 
 
 def test_policies_know_no_provider_package() -> None:
     """The pack judges resources as they arrive; it never builds one."""
     wrong = [
         str(file)
-        for file in files("policies")
+        for part in ("policies", "resources")
+        for file in files(part)
         if imported(file) & {"pulumi_docker", "pulumi_proxmoxve", "pulumi_command"}
     ]
     assert wrong == []

@@ -20,11 +20,12 @@ from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 from pulumi_policy import proxy
 
-from policies import command, review
+from commands import flows as command
+from commands.report import judged
+from policies import review
 from policies.judge import judge
 from policies.rule import RULES
 from policies.server import start
-from report.model import Report
 from resources import docker, proxmox
 from resources.inputs import Inputs
 from resources.resource import UNKNOWN, Resource, decode, from_state
@@ -454,7 +455,7 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
     resources, topology = egress(EGRESS)
     (told,) = [flow for flow in outputs(topology)["flows"] if flow["until"]]
     assert (told["source"], told["until"]) == ("site-1", "2027-01-31")
-    report = Report(stack="dev", day=TODAY, resources=resources, topology=topology)
+    report = judged("dev", TODAY, resources, topology)
     assert report._notes["site-1 -> internet:443/tcp"] == ["until 2027-01-31: updates of Debian"]
     verdict = judge(resources, topology, TODAY)
     after = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability

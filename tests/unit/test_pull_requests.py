@@ -46,7 +46,7 @@ def edit(tree: Path, file: str, *changes: tuple[str, str]) -> None:
 def review(tree: Path, base: str = "main", file: str = STACK, *options: str) -> Answer:
     """What the command says about the tree against a commit; no copy of the commit is left behind."""
     answer = subprocess.run(
-        [sys.executable, "-m", "policies.command", "review", *options, "--", base, file],
+        [sys.executable, "-m", "commands", "review", *options, "--", base, file],
         cwd=tree,
         env=environment(tree),
         check=False,
@@ -297,7 +297,7 @@ def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> No
 
 def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
     """A commit whose program does not know the question is bad input, without a traceback."""
-    edit(tree, "policies/command.py", ('("site", "--json")', '("site",)'))
+    edit(tree, "commands/flows.py", ('("site", "--json")', '("site",)'))
     git(tree, "commit", "--quiet", "--all", "--message=older")
     git(tree, "checkout", "--quiet", "main~1", "--", "policies")
     answer = review(tree)

@@ -9,9 +9,9 @@ import pytest
 import requests
 import yaml
 
+from commands import flows as command
 from lab import tls
 from lab.proxmox.privileges import GRANTS, UNSEEN
-from policies import command
 from tests.unit.test_lab_proxmox import TOKEN, served
 from topology.config import KEYS, from_file
 

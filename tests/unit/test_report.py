@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from bench.sites import keys
-from policies import command
+from commands import flows as command
+from commands.report import judged, main
 from policies.rule import RULES
-from report.__main__ import main
 from report.drawing import Box, Drawing, draw
 from report.mermaid import flowchart
 from report.model import Report, State
@@ -36,7 +36,7 @@ def data(file: Path) -> Any:
 def of(stack: Stack) -> Report:
     """The report of a stack of the tests."""
     topology = stack.topology or load(stack.config)
-    return Report(stack="dev", day=TODAY, resources=stack.resources, topology=topology)
+    return judged("dev", TODAY, stack.resources, topology)
 
 
 # -------------------------------------------------------------------------------------------- content
@@ -46,7 +46,7 @@ def of(stack: Stack) -> Report:
 def test_the_matrix_is_what_the_command_lists(
     make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Row, column and ports of the page are those of `policies.command list`, no more and no less."""
+    """Row, column and ports of the page are those of `commands list`, no more and no less."""
     file = state(tmp_path, make())
     assert command.main(["list", str(file)]) == 0
     listed = {
@@ -273,7 +273,7 @@ def test_the_same_stack_gives_the_same_bytes(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         file = tmp_path / f"{seed}.html"
         subprocess.run(
-            [sys.executable, "-m", "report", DEV, "--output", file],
+            [sys.executable, "-m", "commands", "report", DEV, "--output", file],
             cwd=PROJECT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True,
         )  # fmt: skip
         pages.append(file.read_bytes())

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from commands import verify as command
 from lab import paths, tls
 from reachability.engine import Reachability
 from resources.site import Graph
@@ -22,7 +23,6 @@ from tests.policies.sound import Stack, sound
 from topology.config import from_file
 from topology.declared import Declared
 from topology.model import Flow, Port, Topology
-from verify import __main__ as command
 from verify import host, namespaces, probe, proof, report, vantages
 from verify.driver import Answers, Ask, ProbeError
 from verify.expect import Address, Cell, Expected, Kind, Place, alive, cells, declared_zones, guest

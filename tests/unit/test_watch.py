@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 
-from rendered.apps import runtime
-from rendered.apps import watch
-from rendered.apps.watch import Kind, Probe
+from commands import verify as command
 from rendered import host_rules, verify_timer
+from rendered.apps import runtime, watch
+from rendered.apps.watch import Kind, Probe
 from tests.policies.sound import run
 from tests.unit.test_components import dev  # noqa: F401  # a fixture
 from tests.unit.test_config import changed
 from topology.config import from_file, load
 from topology.model import Container, Port, Topology
-from verify import __main__ as command
 from verify import report
 from verify.judge import Finding, Verdict
 

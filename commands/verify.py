@@ -29,7 +29,9 @@ _SIGNALLED = 128
 
 def main(words: Sequence[str]) -> int:
     """Probe once and report; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m verify", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m commands verify", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole run as JSON")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the cells as JUnit test cases")
@@ -115,7 +117,3 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, signal.SIG_IGN)
     raise SystemExit(_SIGNALLED + number)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

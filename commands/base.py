@@ -1,8 +1,8 @@
 """What was possible at another commit of this project, told by that commit's own program.
 
 Owns the copy of a commit in a temporary folder and the JSON that flows cross in. It compares nothing. What a
-reader would get wrong: the other commit's modules never meet ours; its own `policies.command list --json`
-answers in a process of its own, with this environment's packages.
+reader would get wrong: the other commit's modules never meet ours; its own `python -m commands list
+--json` answers in a process of its own, with this environment's packages.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def flows_at(base: str, name: str) -> tuple[Reachable, ...] | None:
 
 def _ask(base: str, folder: Path, name: str) -> tuple[Reachable, ...]:
     asked = subprocess.run(
-        [sys.executable, "-m", "policies.command", "list", "--json", name],
+        [sys.executable, "-m", _program(folder), "list", "--json", name],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
@@ -77,6 +77,11 @@ def _ask(base: str, folder: Path, name: str) -> tuple[Reachable, ...]:
         pass
     said = asked.stderr.strip().rpartition("\n")[2].rstrip(".") or "it answers in another form"
     raise BaseError(f"{base}: its program can't tell its flows ({said}); name a commit that can.")
+
+
+def _program(folder: Path) -> str:
+    """The module that lists flows in a copy of the tree; commits before `commands/` have another."""
+    return "commands" if (folder / "commands").is_dir() else "policies.command"
 
 
 def _git(base: str, *words: str) -> bytes:

@@ -1,9 +1,9 @@
 """Command: a stack as one HTML page, or as a Mermaid flowchart.
 
-`python -m report Pulumi.dev.yaml` writes report-dev.html; a state that `pulumi stack export` wrote does as
-well. Owns arguments, output and exit codes: 0 written, 2 bad input, and then nothing is. What a reader would
-get wrong: it finds nothing out about a running network; the last verification is whatever file it is given,
-or `verify-<stack>.json` beside the site's file where `make verify` left one.
+`python -m commands report Pulumi.dev.yaml` writes report-dev.html; a state that `pulumi stack export` wrote
+does as well. Owns arguments, output and exit codes: 0 written, 2 bad input, and then nothing is. What a
+reader would get wrong: it finds nothing out about a running network; the last verification is whatever file
+it is given, or `verify-<stack>.json` beside the site's file where `make verify` left one.
 """
 
 from __future__ import annotations
@@ -12,36 +12,73 @@ import argparse
 import gc
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Final
 
 import pulumi
 
-from policies.command import site
+from commands.flows import site
+from policies import rule as rules
+from policies.judge import judge
+from policies.rule import RULES, Severity
 from report import verification
 from report.errors import ReportError
 from report.mermaid import flowchart
-from report.model import Report
+from report.model import Finding, Report
 from report.page import page, write
-from resources.resource import StateError
+from resources.resource import Resource, StateError
 from topology.config import ConfigError
+from topology.model import Topology
+
+_WORST: Final = tuple(reversed(Severity))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one report; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m report", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m commands report", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("site", type=Path, help="Pulumi.<stack>.yaml, or an exported state (.json)")
     parser.add_argument("--config", type=Path, help="stack file with the intent of an exported state")
     parser.add_argument("--verification", type=Path, metavar="FILE", help="what `verify --json` wrote")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-<stack>.html")
     parser.add_argument("--mermaid", action="store_true", help="print a Mermaid flowchart instead")
     given = parser.parse_args(arguments)
-    gc.disable()  # one page and out, as in policies.command
+    gc.disable()  # one page and out, as in commands.flows
     try:
         return _report(given)
     except (ConfigError, ReportError, StateError, pulumi.RunError) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def judged(stack: str, day: date, resources: Sequence[Resource], topology: Topology) -> Report:
+    """Return a stack's report with what the policy pack says on a day."""
+    verdict = judge(resources, topology, day)
+    return Report(
+        stack=stack,
+        day=day,
+        resources=resources,
+        topology=topology,
+        findings=tuple(map(_finding, sorted(verdict.findings, key=_rank))),
+        in_force=verdict.in_force,
+    )
+
+
+def _rank(finding: rules.Finding) -> int:
+    return _WORST.index(RULES[finding.rule].severity)
+
+
+def _finding(finding: rules.Finding) -> Finding:
+    rule = RULES[finding.rule]
+    return Finding(
+        rule=rule.name,
+        subject=finding.subject,
+        severity=str(rule.severity),
+        message=finding.message,
+        remedy=rule.remediation,
+    )
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -51,7 +88,7 @@ def _report(given: argparse.Namespace) -> int:
         text = flowchart(topology)
         print(text, end="") if given.output is None else write(given.output, text)
         return 0
-    report = Report(stack=stack, day=datetime.now(tz=UTC).date(), resources=resources, topology=topology)
+    report = judged(stack, datetime.now(tz=UTC).date(), resources, topology)
     left = given.site.with_name(f"verify-{stack}.json")
     file = given.verification or (left if left.is_file() else None)
     run = verification.read(file, stack, report.names) if file else None
@@ -59,7 +96,3 @@ def _report(given: argparse.Namespace) -> int:
     write(output, page(f"Network of stack {stack}", report.data(run)))
     print(output)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

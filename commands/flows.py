@@ -1,6 +1,6 @@
 """Command: who can reach whom, why, and what changed; from a stack file or an exported state.
 
-`python -m policies.command list Pulumi.dev.yaml`, `… explain state.json internet loki:3100/tcp`. Owns
+`python -m commands list Pulumi.dev.yaml`, `… explain state.json internet loki:3100/tcp`. Owns
 arguments, output and exit codes: 0 yes or nothing, 1 no or something, 2 bad input. It writes nothing. What
 a reader would get wrong: a stack file is judged by the resources that the program would register for it,
 not by itself.
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pulumi
 
-from policies.base import BaseError, flows_at, to_json
+from commands.base import BaseError, flows_at, to_json
 from policies.judge import GROUPS, judge
 from policies.review import markdown, review, sarif
 from policies.rule import RULES
@@ -168,9 +168,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], int], str, tu
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m policies.command", description="Who can reach whom, and why."
-    )
+    parser = argparse.ArgumentParser(prog="python -m commands", description="Who can reach whom, and why.")
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, (run, text, places) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -199,6 +197,3 @@ _HELP: Final = {
     "source": "internet, a management zone, a service or a host",
     "destination": "what to reach, as service:port/protocol",
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The commands of the project: `python -m commands` lists them, and each explains itself with `--help`.
+
+Owns the list. Exit status: that of the command, 2 for one that does not exist. What a reader would get wrong:
+only the chosen command is loaded, since most need less than all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final
+
+_FLOWS: Final = "flows"
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "list": (_FLOWS, "every flow that is possible"),
+    "eval": (_FLOWS, "whether one flow is possible"),
+    "explain": (_FLOWS, "the way of a flow, or what denies it"),
+    "diff": (_FLOWS, "flows that one site opens and closes against another"),
+    "review": (_FLOWS, "a change for its reviewer: flows opened and closed against a commit, findings"),
+    "judge": (_FLOWS, "what the rules say"),
+    "rules": (_FLOWS, "the table of rules"),
+    "report": ("report", "one HTML page, or a Mermaid flowchart"),
+    "verify": ("verify", "probe the live network, every source to every destination"),
+    "drift": ("drift", "what differs between stack file, state and live network"),
+    "stale": ("stale", "resources of Docker-SRV that have to be made anew, as the ends of their URNs"),
+    "foothold": ("foothold", "what a shell in each container connects to, and which secrets its files hold"),
+    "cloud-init": ("cloud_init", "the files by which guests with an app set themselves up"),
+    "schema": ("schema", "write docs/*.schema.json from the model"),
+}
+"""Command -> its module here, and what it does."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; returns its exit status."""
+    if not words or words[0] in {"-h", "--help"}:
+        print("usage: python -m commands <command> [--help]\n", *_listed(), sep="\n")
+        return 0 if words else 2
+    name, *rest = words
+    if name not in COMMANDS:
+        print(f"{name}: is no command; `python -m commands` lists them.", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[name]
+    return int(import_module(f"commands.{module}").main(words if module == _FLOWS else rest))
+
+
+def _listed() -> list[str]:
+    width = max(map(len, COMMANDS))
+    return [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
