@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 from policies import (
     acme,
+    bridges,
     certificates,
     closed,
     containers,
     exceptions,
     flows,
+    guest_firewall,
     guests,
     ingress,
     networks,
@@ -38,6 +40,8 @@ GROUPS = (
     containers,
     networks,
     guests,
+    guest_firewall,
+    bridges,
     ingress,
     targets,
     acme,

@@ -1,0 +1,77 @@
+"""Rules for the bridge that guests are on: the declared VLANs, and nothing else of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from policies.rule import Violation, policy
+from resources.proxmox import (
+    Bridge,
+    VlanInterface,
+)
+from resources.site import Graph
+from resources.view import View
+from topology.declared import Declared
+from topology.model import ProxmoxHost
+
+
+@policy(
+    Bridge,
+    VlanInterface,
+    obligation="The bridge must carry the declared VLANs alone, and the node be on none of them.",
+    remedy="Set vlanAware and vids to the declared VLANs; no address, gateway or port that nobody declared.",
+)
+def bridge_carries_declared_vlans(view: View[Any], topology: Declared) -> Iterator[str]:
+    """A trunk wider than used carries what is plugged in next; a node on a VLAN is its guests' neighbour."""
+    interface = view.inputs
+    for name in ("address", "address6", "gateway", "gateway6"):
+        if getattr(interface, name):
+            yield f"{name} puts the node itself on it"
+    if interface.node_name != topology.proxmox.node:
+        yield f"is on node {interface.node_name or '(none)'}, not on the declared {topology.proxmox.node}"
+    declared = {zone.vlan for zone in topology.vlans if zone.vlan}
+    if isinstance(interface, Bridge):
+        yield from _trunk(interface, topology.proxmox, declared)
+    elif interface.vlan not in declared:
+        yield f"VLAN {interface.vlan or '(none)'} is no declared zone"
+
+
+def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int]) -> Iterator[str]:
+    if host.existing_bridge:
+        yield f"makes a bridge, where {host.bridge} is declared to be there already"
+    if bridge.name != host.bridge:
+        yield f"bridge {bridge.name or '(unnamed)'} is not the declared {host.bridge}"
+    if not bridge.vlan_aware:
+        yield "vlanAware is off, so all guests share one network"
+    for tag in _ranges(bridge.tags - declared):
+        yield f"vids carries VLAN {tag}, which is no declared zone"
+    for tag in _ranges(declared - bridge.tags):
+        yield f"vids does not carry VLAN {tag}"
+    for port in sorted({*bridge.ports} - {host.uplink}):
+        yield f"port {port} leads to machines that nobody declared"
+    if host.uplink and host.uplink not in bridge.ports:
+        yield f"the declared uplink {host.uplink} is not its port, so no VLAN leaves the node"
+
+
+def _ranges(tags: Iterable[int]) -> Iterator[str]:
+    run: list[int] = []
+    for tag in [*sorted(tags), -1]:
+        if run and tag != run[-1] + 1:
+            yield str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"
+            run = []
+        run.append(tag)
+
+
+@policy(
+    obligation="The bridge that a guest is on must be in the stack, or declared to be there already.",
+    remedy="Make the bridge in the same program, so that the pack sees which VLANs it carries.",
+)
+def bridges_exist(graph: Graph) -> Iterator[Violation]:
+    """What the pack can't see may carry any VLAN, or tell none from the other: its owner's word is needed."""
+    made = {view.inputs.name for view in graph.of(Bridge)}
+    if graph.topology.proxmox.existing_bridge:
+        made.add(graph.topology.proxmox.bridge)
+    for view in graph.guests:
+        for name in sorted({card.bridge for card in view.inputs.cards} - made):
+            yield view, f"is on bridge {name}, which is not in the stack"
