@@ -1,0 +1,91 @@
+"""Ports, and flows between them."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, ValidationInfo, model_validator
+
+from topology.model.values import Day, Name, Value
+
+_PORT = re.compile(r"(\d{1,5})(?:/(\w+))?", re.ASCII)
+
+_FLOW = re.compile(r"(\S+) -> (\S+):(\S+)")
+
+
+class Protocol(StrEnum):
+    """Transport protocol of a port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Port(Value):
+    """A port and its protocol, written `443/tcp`."""
+
+    number: int = Field(ge=1, le=65535)
+    protocol: Protocol = Protocol.TCP
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object, info: ValidationInfo) -> object:
+        if info.mode == "python" and not isinstance(value, str | int):
+            return value
+        if (match := _PORT.fullmatch(str(value))) is None:
+            raise ValueError("not a port")
+        return {"number": int(match[1]), "protocol": match[2] or "tcp"}
+
+    @classmethod
+    def parse(cls, text: str | int) -> Self:
+        """Read `443` or `53/udp`; raises ValueError on anything else."""
+        return cls.model_validate(text)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.protocol}"
+
+
+class Flow(Value):
+    """Permission for `source` to open connections to `port` of `destination`, written `a -> b:443/tcp`.
+
+    `source` is `internet`, a management zone or a service; `destination` a service, a host or `internet`.
+    """
+
+    source: Name
+    destination: Name
+    port: Port
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object, info: ValidationInfo) -> object:
+        if info.mode == "python" and not isinstance(value, str):
+            return value
+        if (match := _FLOW.fullmatch(str(value))) is None:
+            raise ValueError("not a flow")
+        return {"source": match[1], "destination": match[2], "port": match[3]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `a -> b:443/tcp`; raises ValueError on anything else."""
+        return cls.model_validate(text)
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.destination}:{self.port}"
+
+
+class Temporary(Value):
+    """A flow with an end: the last day on which it may be declared, and what it is for."""
+
+    flow: Flow
+    until: Day
+    reason: str = Field(min_length=10)
+
+
+SSH = Port(number=22)
+"""Where administrators log in to a guest, if that is among its ports."""
+
+HTTP = Port(number=80)
+"""Where an ACME server looks for the answer to its HTTP challenge (RFC 8555)."""
+
+DNS = Port(number=53, protocol=Protocol.UDP)

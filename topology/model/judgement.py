@@ -1,0 +1,25 @@
+"""Declared exceptions to rules, and tests of what can be reached."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from topology.model.values import Day, Name, Value
+
+
+class Exemption(Value):
+    """A declared exception: `rule` does not apply to `resource` until `expires`, because of `reason`."""
+
+    rule: Name
+    resource: str = Field(min_length=1)
+    reason: str = Field(min_length=10)
+    owner: str = Field(min_length=1)
+    expires: Day
+
+
+class Assertion(Value):
+    """An accept/deny test: what `src` must and must not reach, each written `service:port/protocol`."""
+
+    src: Name
+    accept: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()

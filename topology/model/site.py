@@ -1,0 +1,179 @@
+"""The whole declared site, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv4Network
+
+from pydantic import Field
+
+from topology.model.apps import App, GuestApp
+from topology.model.certificates import Acme, Certificate, Certificates, Plain
+from topology.model.flows import Flow, Port, Temporary
+from topology.model.hosts import DockerHost, ProxmoxHost
+from topology.model.judgement import Assertion, Exemption
+from topology.model.routes import Route
+from topology.model.services import Container, Guest
+from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
+from topology.model.vantages import ImageVantage, SshVantage
+from topology.model.zones import Role, Zone
+from topology.prefixes import SPECIAL
+
+
+class Topology(Value):
+    """The whole declared site; `topology.config.load` is the one place that makes and checks it."""
+
+    domain: HostName
+    name_prefix: Prefix = ""
+    """Put before the physical names of containers, networks, volumes and VMs."""
+    protect: Flag = True
+    """Whether volumes and guests are kept from deletion."""
+    docker: DockerHost
+    proxmox: ProxmoxHost
+    zones: Mapping[str, Zone]
+    services: Mapping[str, Container | Guest]
+    flows: tuple[Flow, ...]
+    temporary: tuple[Temporary, ...] = ()
+    """Those of `flows` that have an end."""
+    tls: Certificate | Acme
+    certificates: Certificates = Certificates()
+    plain: tuple[Plain, ...] = ()
+    exceptions: tuple[Exemption, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
+    vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
+
+    @cached_property
+    def ingress(self) -> Container:
+        """The single ingress: the one service whose app is Traefik."""
+        return next(c for c in self.containers if c.app is App.TRAEFIK)
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container service, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Container))
+
+    @cached_property
+    def guests(self) -> tuple[Guest, ...]:
+        """Every guest, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Guest))
+
+    @cached_property
+    def vlans(self) -> tuple[Zone, ...]:
+        """Zones that are VLANs, by tag."""
+        return tuple(sorted((z for z in self.zones.values() if z.vlan), key=lambda z: z.vlan or 0))
+
+    @property
+    def acme(self) -> Acme | None:
+        """Whom the ingress has its certificates from; None: from files."""
+        return self.tls if isinstance(self.tls, Acme) else None
+
+    @cached_property
+    def management(self) -> tuple[Zone, ...]:
+        """Zones where administrators sit."""
+        return tuple(z for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    def flows_from(self, name: str) -> tuple[Flow, ...]:
+        """Declared flows whose source is `name`."""
+        return tuple(f for f in self.flows if f.source == name)
+
+    def flows_to(self, name: str) -> tuple[Flow, ...]:
+        """Declared flows whose destination is `name`."""
+        return tuple(f for f in self.flows if f.destination == name)
+
+    @cached_property
+    def egress(self) -> tuple[Port, ...]:
+        """Ports on which containers of edge may reach the internet."""
+        leaving = {c.name for c in self.containers if any(self.zones[z].role is Role.EDGE for z in c.zones)}
+        return tuple(f.port for f in self.flows if f.destination == INTERNET and f.source in leaving)
+
+    @cached_property
+    def legs(self) -> tuple[Zone, ...]:
+        """VLANs on which the ingress needs a leg of its own: those of the guests it has a flow to, by tag."""
+        wanted = {f.destination for f in self.flows_from(self.ingress.name)}
+        zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
+        return tuple(z for z in self.vlans if z.name in zones)
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """One route for each declared flow from the ingress to a service."""
+        return tuple(
+            self._route(service, flow)
+            for flow in self.flows_from(self.ingress.name)
+            if (service := self.services.get(flow.destination)) is not None
+        )
+
+    def _route(self, service: Container | Guest, flow: Flow) -> Route:
+        authority = service.authority if isinstance(service, Guest) else None
+        return Route(
+            service=service.name,
+            host=service.host,
+            url=f"{'https' if authority else 'http'}://{self.target(flow)}",
+            app=service.app if isinstance(service, Container) else None,
+            authority=authority,
+            admin_page=service.app is not GuestApp.VAULTWARDEN or service.admin_page is not None,
+        )
+
+    def address(self, service: Container | Guest) -> str:
+        """How others on its network call a service: a guest's address, a container's physical name."""
+        return str(service.address) if isinstance(service, Guest) else self.physical(service.name)
+
+    def target(self, flow: Flow) -> str:
+        """`host:port` that a flow's source asks; its destination is a service."""
+        return f"{self.address(self.services[flow.destination])}:{flow.port.number}"
+
+    @cached_property
+    def probes(self) -> tuple[Zone, ...]:
+        """Zones from which Docker-SRV is watched."""
+        return tuple(z for z in self.zones.values() if z.role is Role.PROBE)
+
+    @cached_property
+    def published(self) -> tuple[Port, ...]:
+        """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
+        return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
+
+    @cached_property
+    def nearby(self) -> tuple[IPv4Network, ...]:
+        """Prefixes that are not the internet: those that are nobody's there, and the site's own."""
+        own = (zone.prefix for zone in self.zones.values())
+        return (*SPECIAL, *(prefix for prefix in own if not any(map(prefix.subnet_of, SPECIAL))))
+
+    def is_routed(self, guest: Guest) -> bool:
+        """Whether a guest has flows beyond its VLAN and so needs the router at its zone's gateway address."""
+        outside = {INTERNET, *(zone.name for zone in self.management)}
+        flows = (*self.flows_from(guest.name), *self.flows_to(guest.name))
+        return any(outside & {flow.source, flow.destination} for flow in flows)
+
+    def user_data(self, guest: Guest) -> str | None:
+        """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""
+        file = f"{self.physical(guest.name)}.yaml"
+        return (
+            f"{self.proxmox.snippets}:snippets/{file}"
+            if guest.sets_itself_up and self.proxmox.snippets
+            else None
+        )
+
+    @cached_property
+    def node_interface(self) -> IPv4Interface | None:
+        """Proxmox-SRV's own address, within its management zone; None where it has none."""
+        ip = self.proxmox.address
+        prefixes = (zone.prefix for zone in self.management if ip and ip in zone.prefix)
+        return next((IPv4Interface(f"{ip}/{prefix.prefixlen}") for prefix in prefixes), None)
+
+    @cached_property
+    def ssh_vantages(self) -> Mapping[str, SshVantage]:
+        """Machines from which the live probe asks over SSH, by the source that each stands for."""
+        return {name: v for name, v in self.vantages.items() if isinstance(v, SshVantage)}
+
+    @cached_property
+    def probe_image(self) -> str | None:
+        """Image in which the live probe asks from containers; None: it enters their namespaces."""
+        return next((v.image for v in self.vantages.values() if isinstance(v, ImageVantage)), None)
+
+    def bridge(self, zone: Zone) -> str:
+        """Name of a Docker zone's bridge on the host, cut to the longest name of a Linux interface."""
+        return f"br-{self.physical(zone.network)}"[:15]
+
+    def physical(self, name: str) -> str:
+        """Name of the thing in the engine or in Proxmox."""
+        return f"{self.name_prefix}{name}"
