@@ -1,0 +1,113 @@
+"""Checks of certificates, and of flows without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from topology.checks.ends import closed_port
+from topology.checks.ends import ends
+from topology.checks.site import Site
+from topology.checks.site import twice
+from topology.fault import Fault
+from topology.model import ASKS_FOR_CERTIFICATES
+from topology.model import Acme
+from topology.model import Container
+from topology.model import Flow
+from topology.model import Guest
+from topology.model import Role
+from topology.model import SPEAKS_TLS
+from topology.prefixes import SPECIAL
+
+
+
+def acme(site: Site) -> Iterator[Fault]:
+    """Whoever has certificates from an ACME server reaches it, and can show that the names are his."""
+    acme, ingress = site.tls, site.ingress
+    if not isinstance(acme, Acme):
+        return
+    yield from twice(
+        ((f"tls.acme.credentials[{i}]", name) for i, name in enumerate(acme.credentials)), "name each once"
+    )
+    if acme.over_http and acme.credentials:
+        yield Fault(
+            "tls.acme.credentials", "nobody asks for them over HTTP", "remove it, or name a DNS provider"
+        )
+    if not acme.over_http and not acme.credentials:
+        yield Fault(
+            "tls.acme.credentials",
+            f"{acme.challenge} lets nobody change its names without",
+            "name the variables of a login, as lego does",
+        )
+    if not acme.name_servers:
+        yield Fault("tls.acme.name-servers", "names nobody", "write it like [9.9.9.9]")
+    for index, ip in enumerate(acme.name_servers):
+        if any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in site.zones.values()))):
+            yield Fault(
+                f"tls.acme.name-servers[{index}]",
+                f"{ip} is not on the internet, where alone the ingress's flows lead",
+                "use a public one, like 9.9.9.9",
+            )
+    if ingress is None or site.unreadable_in("flows"):
+        return
+    for flow, purpose in acme.flows(ingress.name).items():
+        if flow not in site.flows.values():
+            yield Fault("flows", f"nothing lets {ingress.name} {purpose}", f"add {flow}")
+
+
+def certificates(site: Site) -> Iterator[Fault]:
+    """Who signs is trusted, and what is signed is renewed while it is valid."""
+    given = site.certificates
+    yield from twice(
+        ((f"certificates.authorities[{i}]", name) for i, name in enumerate(given.authorities)),
+        "name each once",
+    )
+    if given.signer not in given.authorities:
+        yield Fault(
+            "certificates.signer",
+            f"nobody trusts {given.signer}: authorities has {', '.join(given.authorities)}",
+            "name one of them, or add it there first",
+        )
+    if given.renew >= given.days:
+        yield Fault(
+            "certificates.renew",
+            f"what lasts {given.days} days can't be renewed {given.renew} days before",
+            "use fewer than days",
+        )
+
+
+def plain(site: Site) -> Iterator[Fault]:
+    """Whoever asks a guest or behind the frontend knows who answers, or a flow is declared plain."""
+    bare = {flow: path for path, flow in site.flows.items() if _may_be_plain(site, flow)}
+    for path, plain in site.plain.items():
+        if plain.flow not in bare and not site.unreadable_in("flows") and not site.unreadable_in("services"):
+            yield Fault(
+                f"{path}.flow",
+                f"{plain.flow} is no declared flow that lacks certificates",
+                "remove it, or correct the flow",
+            )
+    yield from twice(((f"{path}.flow", plain.flow) for path, plain in site.plain.items()), "declare it once")
+    declared = {plain.flow for plain in site.plain.values()}
+    for flow, path in bare.items():
+        if flow in declared or site.unreadable_in("plain") or closed_port(site, flow):
+            continue
+        match ends(site, flow):
+            case Container(), Guest():
+                yield Fault(
+                    path,
+                    f"{flow} is not encrypted: nothing says who signed a certificate of {flow.destination}",
+                    "give it authority, or declare the flow under plain, with the reason",
+                )
+            case Container(), Container() as end if not site.roles(end) & {Role.EDGE, Role.FRONTEND}:
+                yield Fault(
+                    path,
+                    f"{flow} is not encrypted: {flow.destination} can't ask for a certificate",
+                    "declare it under plain, with the reason",
+                )
+
+
+def _may_be_plain(site: Site, flow: Flow) -> bool:
+    match site.services.get(flow.destination):
+        case Container() as end:
+            return end.app not in ASKS_FOR_CERTIFICATES
+        case Guest() as end if site.ingress is None or flow.source == site.ingress.name:
+            return not end.authority and end.app not in SPEAKS_TLS
+    return False

@@ -1,0 +1,136 @@
+"""Why a flow between known ends must not be, or can never work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from topology.checks.ends import ends
+from topology.checks.site import Reason
+from topology.checks.site import Site
+from topology.model import App
+from topology.model import Container
+from topology.model import Flow
+from topology.model import Guest
+from topology.model import INTERNET
+from topology.model import READS_LOGS
+from topology.model import Role
+from topology.model import WRITES_LOGS
+from typing import Final
+
+
+
+def obstacle(site: Site, flow: Flow) -> Reason | None:
+    """Why a flow between known ends must not be, or can never work."""
+    return next(filter(None, (rule(site, flow) for rule in _FLOW_RULES)), None)
+
+
+def _to_itself(_: Site, flow: Flow) -> Reason | None:
+    return ("leads back to where it comes from", "remove it") if flow.source == flow.destination else None
+
+
+def _second_way_in(site: Site, flow: Flow) -> Reason | None:
+    if flow.source != INTERNET or site.ingress is None or flow.destination == site.ingress.name:
+        return None
+    remedy = f"write {site.ingress.name} as its source" if flow.destination in site.services else "remove it"
+    return "opens a second way in beside the ingress", remedy
+
+
+def _to_host(site: Site, flow: Flow) -> Reason | None:
+    if flow.destination not in site.hosts or flow.source not in site.services:
+        return None
+    return "reaches a host from outside management", "write a management zone as its source"
+
+
+def _egress(site: Site, flow: Flow) -> Reason | None:
+    if flow.destination != INTERNET:
+        return None
+    if flow.source in site.management:
+        return "leaves from management, where nothing is built", "remove it"
+    source = site.services.get(flow.source)
+    if isinstance(source, Container) and site.ingress and source != site.ingress:
+        return "can never work: the ingress alone has a way out", "remove it, or make the service a guest"
+    return None
+
+
+def _from_management(site: Site, flow: Flow) -> Reason | None:
+    end = site.services.get(flow.destination)
+    if flow.source not in site.management or not isinstance(end, Container) or end == site.ingress:
+        return None
+    return "can never work: management reaches containers through the ingress alone", "remove it"
+
+
+def _logs(site: Site, flow: Flow) -> Reason | None:
+    """Loki lets whoever gets in read, write and delete: its gateway alone does, and lets each do his part."""
+    match ends(site, flow):
+        case Container() as source, Container(app=App.LOKI) if source.app not in (
+            App.LOKI_GATEWAY,
+            App.TRAEFIK,
+        ):
+            gateway = next((c.name for c in site.containers if c.app is App.LOKI_GATEWAY), None)
+            return (
+                "leads past the gateway, and Loki lets whoever gets there read, write and delete",
+                f"name {gateway} as its destination"
+                if gateway
+                else "let a service of app loki-gateway pass it on",
+            )
+        case Container() as source, Container(app=App.LOKI_GATEWAY) if source.app not in (
+            READS_LOGS | WRITES_LOGS | {App.TRAEFIK}
+        ):
+            known = ", ".join(sorted(READS_LOGS | WRITES_LOGS))
+            return (
+                "opens nothing: the gateway knows readers and writers of logs by their app",
+                f"use one of {known}",
+            )
+    return None
+
+
+def _between_containers(site: Site, flow: Flow) -> Reason | None:
+    match ends(site, flow):
+        case Container() as source, Container() as end:
+            if source == site.ingress and Role.FRONTEND not in site.roles(end):
+                return "is a route to a backend service", "route to a service on a frontend zone that asks it"
+            if not set(source.zones) & set(end.zones):
+                return "can never work: they share no Docker network", "let both join one zone"
+    return None
+
+
+def _onto_vlan(site: Site, flow: Flow) -> Reason | None:
+    match ends(site, flow):
+        case Container() as source, Guest() as end:
+            if source != site.ingress:
+                return "can never work: the ingress alone has legs on VLANs", "remove it"
+            if site.zones[zone := end.zones[0]].ingress is None:
+                return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
+    return None
+
+
+def _off_vlan(site: Site, flow: Flow) -> Reason | None:
+    match ends(site, flow):
+        case Guest() as source, Container() as end:
+            if end != site.ingress:
+                return "can never work: guests reach containers through the ingress alone", "remove it"
+            if (zone := source.zones[0]) not in site.leg_zones:
+                return (
+                    f"can never work: the ingress has no leg on {zone}",
+                    "route to a guest there, or remove it",
+                )
+    return None
+
+
+def _between_guests(site: Site, flow: Flow) -> Reason | None:
+    match ends(site, flow):
+        case Guest() as source, Guest() as end if source.zones != end.zones:
+            return "can never work: no router joins their VLANs", "put both in one zone, or remove it"
+    return None
+
+_FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
+    _to_itself,
+    _second_way_in,
+    _to_host,
+    _egress,
+    _from_management,
+    _logs,
+    _between_containers,
+    _onto_vlan,
+    _off_vlan,
+    _between_guests,
+)

@@ -1,0 +1,77 @@
+"""Checks of flows and of the routes among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from topology.checks.ends import closed_port
+from topology.checks.ends import unknown_end
+from topology.checks.ends import unknown_source
+from topology.checks.flow_rules import obstacle
+from topology.checks.site import Site
+from topology.checks.site import twice
+from topology.fault import Fault
+from topology.model import App
+from topology.model import Flow
+from topology.model import Protocol
+from topology.model import WRITES_LOGS
+from typing import Final
+
+
+_UPSTREAM: Final = {
+    App.PROMETHEUS_UI: App.PROMETHEUS,
+    App.LOKI_GATEWAY: App.LOKI,
+    **dict.fromkeys(WRITES_LOGS, App.LOKI_GATEWAY),
+}
+
+
+def flows(site: Site) -> Iterator[Fault]:
+    """Every flow has two ends, a port that listens, and a way to work that breaks no hard rule."""
+    yield from twice(((path, flow) for path, flow in site.flows.items()), "declare it once")
+    for path, flow in site.flows.items():
+        unknown = [*filter(None, (unknown_source(site, flow.source), unknown_end(site, flow.destination)))]
+        for fault, remedy in unknown:
+            yield Fault(path, fault, remedy)
+        if unknown or any(len(site.ends.get(name, ())) > 1 for name in (flow.source, flow.destination)):
+            continue
+        if reason := obstacle(site, flow) or closed_port(site, flow):
+            yield Fault(path, f"{flow} {reason[0]}", reason[1])
+
+
+def upstreams(site: Site) -> Iterator[Fault]:
+    """Software that passes on what it gets is told by a flow of its own where to."""
+    if site.unreadable_in("flows") or site.unreadable_in("services"):
+        return
+    for service in site.containers:
+        wanted = _UPSTREAM.get(service.app) if service.app else None
+        own = [flow for flow in site.flows.values() if flow.source == service.name]
+        ends = [site.services.get(flow.destination) for flow in own]
+        if wanted and [getattr(end, "app", None) for end in ends] != [wanted]:
+            yield Fault(
+                f"services.{service.name}",
+                f"{service.app} passes on what it gets to one {wanted}, and has {len(own)} flows",
+                f"let its one flow lead to the service of app {wanted}",
+            )
+
+
+def routes(site: Site) -> Iterator[Fault]:
+    """A host name leads to one port of one service, over HTTP."""
+    ingress = site.ingress
+    flows = {
+        p: f
+        for p, f in site.flows.items()
+        if ingress and f.source == ingress.name and f.destination in site.services
+    }
+    first: dict[str, Flow] = {}
+    for path, flow in flows.items():
+        if flow.port.protocol is not Protocol.TCP:
+            yield Fault(path, f"{flow} is a route, and routes are HTTP", "use a tcp port")
+        if first.setdefault(flow.destination, flow).port != flow.port:
+            yield Fault(
+                path,
+                f"{flow} is a second route under one host name, after {first[flow.destination].port}",
+                "declare the other port as a service of its own",
+            )
+    yield from twice(
+        ((f"services.{name}.host", site.services[name].host) for name in first),
+        "give each routed service its own host name",
+    )

@@ -1,0 +1,80 @@
+"""Checks of guests that set themselves up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from topology.checks.images import IMAGE
+from topology.checks.site import Site
+from topology.fault import Fault
+from topology.model import GuestApp
+from topology.model import Protocol
+from topology.model import ProxmoxHost
+from topology.model import SPEAKS_TLS
+from topology.model import SSH
+
+
+
+def guest_apps(site: Site) -> Iterator[Fault]:
+    """A guest that sets itself up has a file to do so, one port to serve, and software that is pinned."""
+    proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
+    for guest in site.guests:
+        path, from_debian = f"services.{guest.name}", guest.app is GuestApp.WORDPRESS
+        if guest.app is None or from_debian:
+            if guest.image:
+                what = (
+                    "wordpress comes from Debian's packages" if from_debian else "there is no app to run it"
+                )
+                yield Fault(f"{path}.image", what, "leave it out")
+        elif guest.image is not None and (
+            (match := IMAGE.fullmatch(guest.image)) is None or match["digest"] is None
+        ):
+            yield Fault(
+                f"{path}.image",
+                f"{guest.app} needs an image that a digest pins",
+                "write it like example/wiki:2.5.1@sha256:…",
+            )
+        if guest.app is None:
+            continue
+        if [port.protocol for port in guest.ports if port != SSH] != [Protocol.TCP]:
+            yield Fault(
+                f"{path}.ports", f"{guest.app} serves one TCP port", "name it, and beside it 22 at most"
+            )
+        if guest.sets_itself_up and SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
+            yield Fault(
+                f"{path}.ports",
+                "22/tcp is open, and nobody can log in",
+                f"add hosts.{proxmox[0].name}.authorized-keys, or remove the port",
+            )
+        if guest.sets_itself_up and proxmox and not proxmox[0].snippets:
+            yield Fault(
+                f"{path}.app",
+                "there is no storage for its cloud-init file",
+                f"add hosts.{proxmox[0].name}.snippets, or remove the app",
+            )
+
+
+def admin_pages(site: Site) -> Iterator[Fault]:
+    """Only what the ingress keeps from everybody can be let through."""
+    for guest in site.guests:
+        if guest.admin_page and guest.app is not GuestApp.VAULTWARDEN:
+            yield Fault(
+                f"services.{guest.name}.admin-page",
+                f"{guest.name} is not declared as Vaultwarden",
+                "add app: vaultwarden, or remove it",
+            )
+
+
+def guest_authorities(site: Site) -> Iterator[Fault]:
+    """Whether a guest that sets itself up speaks TLS is its app's to say."""
+    for guest in (guest for guest in site.guests if guest.app and guest.sets_itself_up):
+        path = f"services.{guest.name}.authority"
+        if guest.authority and guest.app not in SPEAKS_TLS:
+            yield Fault(
+                path, f"{guest.app} is set up without TLS", "leave it out, and declare the flow plain"
+            )
+        if not guest.authority and guest.app in SPEAKS_TLS and guest.name in site.routed:
+            yield Fault(
+                path,
+                f"{guest.app} answers by TLS alone, and nothing says who signed its certificate",
+                "name the PEM file of whoever did",
+            )

@@ -1,0 +1,66 @@
+"""Checks of the hosts: one of each kind, and management that gets in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from topology.checks.site import Site
+from topology.fault import Fault
+from topology.model import DockerHost
+from topology.model import Flow
+from topology.model import Port
+from topology.model import ProxmoxHost
+from typing import Final
+
+
+API: Final = Port(number=8006)
+"""Where the Proxmox API listens."""
+
+_PROXY_LENGTH: Final = 8
+"""Shortest prefix of a trusted proxy; whoever trusts more trusts everybody."""
+
+
+def hosts(site: Site) -> Iterator[Fault]:
+    """One engine and one Proxmox node are built on."""
+    for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
+        found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
+        if len(found) > 1:
+            yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
+        if not found and not site.unreadable_in("hosts"):
+            yield Fault("hosts", f"no host is of kind {what}", "declare one")
+
+
+def proxies(site: Site) -> Iterator[Fault]:
+    """A trusted proxy is somebody, not everybody."""
+    for host in site.hosts.values():
+        for index, prefix in enumerate(host.trusted_proxies if isinstance(host, DockerHost) else ()):
+            if prefix.prefixlen < _PROXY_LENGTH:
+                yield Fault(
+                    f"hosts.{host.name}.trusted-proxies[{index}]",
+                    f"{prefix} is nearly everybody",
+                    "name the addresses of the proxies",
+                )
+
+
+def existing_bridge(site: Site) -> Iterator[Fault]:
+    """Whoever has a bridge already has given it its ports as well."""
+    for host in site.hosts.values():
+        if isinstance(host, ProxmoxHost) and host.existing_bridge and host.uplink:
+            yield Fault(
+                f"hosts.{host.name}.uplink",
+                f"{host.bridge} is there already, with the ports that it has",
+                "remove it, or existing-bridge",
+            )
+
+
+def lock_out(site: Site) -> Iterator[Fault]:
+    """The datacenter's input policy is DROP; management must be able to take it back."""
+    proxmox = [name for name, host in site.hosts.items() if isinstance(host, ProxmoxHost)]
+    if not proxmox or not site.management or site.unreadable_in("flows") or site.unreadable_in("hosts"):
+        return
+    needed = [Flow(source=source, destination=proxmox[0], port=API) for source in site.management]
+    if not set(needed) & set(site.flows.values()):
+        yield Fault(
+            "flows",
+            "the datacenter firewall drops input, and no management source reaches the Proxmox API",
+            f"add {needed[0]}",
+        )

@@ -1,0 +1,122 @@
+"""Checks of services: where each stands, and what it may be beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from topology.checks.images import image
+from topology.checks.site import Site
+from topology.checks.site import VLAN_ROLES
+from topology.checks.site import twice
+from topology.fault import Fault
+from topology.fault import nearest
+from topology.model import App
+from topology.model import Guest
+from topology.model import ProxmoxHost
+from topology.model import Role
+from typing import Final
+
+
+_WATCHERS: Final = (App.BLACKBOX_EXPORTER, App.PROMETHEUS)
+
+
+def virtual_machines(site: Site) -> Iterator[Fault]:
+    """A VM id is used once, the template's included."""
+    ids = [
+        (f"hosts.{h.name}.template", h.template) for h in site.hosts.values() if isinstance(h, ProxmoxHost)
+    ]
+    ids += [(f"services.{guest.name}.vm", guest.vm) for guest in site.guests]
+    yield from twice(ids, "give each VM its own id")
+
+
+def memberships(site: Site) -> Iterator[Fault]:
+    """Guests sit on VLANs, containers join Docker networks, and what is exposed stays off the backend."""
+    for service in site.services.values():
+        guest = isinstance(service, Guest)
+        yield from twice(
+            ((f"services.{service.name}.zones[{i}]", name) for i, name in enumerate(service.zones)),
+            "name each zone once",
+        )
+        for index, name in enumerate(service.zones):
+            path = f"services.{service.name}.{'zone' if guest else f'zones[{index}]'}"
+            zone = site.zones.get(name)
+            if zone is None:
+                if not site.is_unreadable(name, "zones"):
+                    near = nearest(name, site.zones)
+                    yield Fault(
+                        path,
+                        f"there is no zone {name}",
+                        f"write {near}" if near else "declare it under zones",
+                    )
+            elif guest and zone.role not in VLAN_ROLES:
+                yield Fault(
+                    path, f"{name} is of role {zone.role}, and a guest sits on a VLAN", "name a VLAN zone"
+                )
+            elif not guest and zone.role in (*VLAN_ROLES, Role.MANAGEMENT):
+                yield Fault(
+                    path,
+                    f"{name} is of role {zone.role}, and a container joins Docker networks",
+                    "name an edge, frontend, query, backend or probe zone",
+                )
+        if site.roles(service) >= {Role.FRONTEND, Role.BACKEND}:
+            yield Fault(
+                f"services.{service.name}.zones",
+                "joins frontend and backend, so that whoever breaks it reaches every backend service",
+                "use a query zone between them",
+            )
+
+
+def probe(site: Site) -> Iterator[Fault]:
+    """Whoever looks as a stranger is nothing else besides, and nobody else sees what it sees."""
+    for container in site.containers:
+        path, roles = f"services.{container.name}.zones", site.roles(container)
+        if container.app is App.BLACKBOX_EXPORTER and roles - {Role.PROBE}:
+            yield Fault(
+                path,
+                "the blackbox exporter sees Docker-SRV as a stranger does",
+                "let it join a probe zone alone",
+            )
+        if container.app not in _WATCHERS and Role.PROBE in roles:
+            yield Fault(
+                path,
+                f"{container.name} joins a probe zone, which is for the blackbox exporter and Prometheus",
+                "leave it out",
+            )
+
+
+def services(site: Site) -> Iterator[Fault]:
+    """Ports are named once, an app runs once, an image is pinned."""
+    for service in site.services.values():
+        yield from twice(
+            ((f"services.{service.name}.ports[{i}]", port) for i, port in enumerate(service.ports)),
+            "name each port once",
+        )
+    for container in site.containers:
+        yield from image(f"services.{container.name}.image", container.image)
+    yield from twice(
+        ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
+    )
+
+
+def ingress(site: Site) -> Iterator[Fault]:
+    """One ingress, alone on edge, and nowhere behind the frontend."""
+    ingress = site.ingress
+    if ingress is None:
+        if not site.unreadable_in("services"):
+            yield Fault("services", "no service is the ingress", "give one app: traefik")
+        return
+    path = f"services.{ingress.name}.zones"
+    if site.zones and not site.unreadable_in("zones") and Role.EDGE not in site.roles(ingress):
+        yield Fault(path, "the ingress is not on edge, where its ports are published", "add the edge zone")
+    for name in sorted(
+        n for n in ingress.zones if n in site.zones and site.zones[n].role in (Role.QUERY, Role.BACKEND)
+    ):
+        yield Fault(
+            path, f"the ingress must not join {name}, of role {site.zones[name].role}", "leave it out"
+        )
+    for container in site.containers:
+        if container.name != ingress.name and Role.EDGE in site.roles(container):
+            yield Fault(
+                f"services.{container.name}.zones",
+                f"{container.name} joins edge, which is for the ingress alone",
+                "use a frontend zone and a flow from the ingress",
+            )

@@ -1,0 +1,153 @@
+"""What could be read of a site, as the checks see it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from topology.fault import Fault
+from topology.model import Acme
+from topology.model import App
+from topology.model import Assertion
+from topology.model import Certificate
+from topology.model import Certificates
+from topology.model import Container
+from topology.model import DockerHost
+from topology.model import Exemption
+from topology.model import Flow
+from topology.model import Guest
+from topology.model import INTERNET
+from topology.model import ImageVantage
+from topology.model import Plain
+from topology.model import ProxmoxHost
+from topology.model import Role
+from topology.model import SshVantage
+from topology.model import Temporary
+from topology.model import Topology
+from topology.model import Zone
+from typing import Final
+import re
+
+
+VLAN_ROLES: Final = (Role.TENANT, Role.ISOLATED)
+
+Reason = tuple[str, str]
+"""A fault and its remedy, for whoever knows the path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What could be read. Flows, plain ones, exceptions and assertions go by their path in the file."""
+
+    domain: str
+    name_prefix: str
+    protect: bool
+    hosts: Mapping[str, DockerHost | ProxmoxHost]
+    zones: Mapping[str, Zone]
+    services: Mapping[str, Container | Guest]
+    flows: Mapping[str, Flow]
+    temporary: tuple[Temporary, ...]
+    tls: Certificate | Acme | None
+    certificates: Certificates
+    plain: Mapping[str, Plain]
+    exceptions: Mapping[str, Exemption]
+    assertions: Mapping[str, Assertion]
+    vantages: Mapping[str, SshVantage | ImageVantage]
+    unreadable: frozenset[str]
+    """Paths of whatever was declared and could not be read."""
+
+    @cached_property
+    def ingress(self) -> Container | None:
+        """The first service whose app is Traefik."""
+        return next((c for c in self.containers if c.app is App.TRAEFIK), None)
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container service, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Container))
+
+    @cached_property
+    def guests(self) -> tuple[Guest, ...]:
+        """Every guest, in declared order."""
+        return tuple(s for s in self.services.values() if isinstance(s, Guest))
+
+    @cached_property
+    def ends(self) -> dict[str, list[str]]:
+        """Whatever can be an end of a flow: its name, and the paths that claim it."""
+        ends = {INTERNET: ["everything outside"]}
+        for section, names in (
+            ("hosts", self.hosts),
+            ("zones", self.management),
+            ("services", self.services),
+        ):
+            for name in names:
+                ends.setdefault(name, []).append(f"{section}.{name}")
+        return ends
+
+    def is_placed(self, service: Container | Guest) -> bool:
+        """Whether all its zones are known, and are such as it can be in."""
+        zones = [self.zones.get(name) for name in service.zones]
+        if isinstance(service, Guest):
+            return all(zone and zone.role in VLAN_ROLES for zone in zones)
+        return all(zone and zone.is_docker for zone in zones)
+
+    @cached_property
+    def routed(self) -> set[str]:
+        """What the ingress has a flow to."""
+        return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
+
+    @cached_property
+    def leg_zones(self) -> set[str]:
+        """VLAN zones with a guest that the ingress has a flow to."""
+        return {guest.zones[0] for guest in self.guests if guest.name in self.routed}
+
+    @cached_property
+    def management(self) -> tuple[str, ...]:
+        """Names of the management zones."""
+        return tuple(z.name for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    def roles(self, service: Container | Guest) -> set[Role]:
+        """Roles of those of its zones that could be read."""
+        return {self.zones[name].role for name in service.zones if name in self.zones}
+
+    def unreadable_in(self, section: str) -> bool:
+        """Whether anything in a section could not be read, so that an absence there proves nothing."""
+        return any(re.match(rf"{section}\b", path) for path in self.unreadable)
+
+    def is_unreadable(self, name: str, *sections: str) -> bool:
+        """Whether a name may be one of a section's that could not be read."""
+        return any(self.unreadable & {section, f"{section}.{name}"} for section in sections)
+
+    def topology(self) -> Topology:
+        """The site as a value; only for one without faults."""
+        return Topology.model_validate(
+            {
+                "domain": self.domain,
+                "name_prefix": self.name_prefix,
+                "protect": self.protect,
+                "docker": next(h for h in self.hosts.values() if isinstance(h, DockerHost)),
+                "proxmox": next(h for h in self.hosts.values() if isinstance(h, ProxmoxHost)),
+                "zones": self.zones,
+                "services": self.services,
+                "flows": tuple(self.flows.values()),
+                "temporary": self.temporary,
+                "tls": self.tls,
+                "certificates": self.certificates,
+                "plain": tuple(self.plain.values()),
+                "exceptions": tuple(self.exceptions.values()),
+                "assertions": tuple(self.assertions.values()),
+                "vantages": self.vantages,
+            }
+        )
+
+
+def twice(items: Iterable[tuple[str, Hashable]], remedy: str) -> Iterator[Fault]:
+    """Faults for values that came before, at the path where they come again."""
+    first: dict[Hashable, str] = {}
+    for path, value in items:
+        if value in first:
+            yield Fault(path, f"{value} duplicates {first[value]}", remedy)
+        first.setdefault(value, path)

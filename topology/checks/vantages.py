@@ -1,0 +1,62 @@
+"""Checks of where the live probe asks from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from topology.checks.ends import unknown
+from topology.checks.images import image
+from topology.checks.site import Reason
+from topology.checks.site import Site
+from topology.fault import Fault
+from topology.model import Container
+from topology.model import DockerHost
+from topology.model import Flow
+from topology.model import INTERNET
+from topology.model import ImageVantage
+from topology.model import SSH
+from topology.model import SshVantage
+from typing import Final
+
+
+CONTAINERS: Final = "containers"
+"""The vantage that stands for every container and Docker network, not for a source of this name."""
+
+
+def vantages(site: Site) -> Iterator[Fault]:
+    """A vantage is an image for the containers, or a machine that stands for one source."""
+    for name, vantage in site.vantages.items():
+        path = f"vantages.{name}"
+        if isinstance(vantage, ImageVantage):
+            yield from image(f"{path}.image", vantage.image)
+        elif reason := _no_vantage(site, name):
+            yield Fault(path, *reason)
+        elif reason := _front(site, vantage):
+            yield Fault(f"{path}.front", *reason)
+
+
+def _no_vantage(site: Site, name: str) -> Reason | None:
+    """Why nobody gets there by SSH: it is no such source, or a guest that no flow leads to."""
+    end = site.services.get(name)
+    if isinstance(end, Container):
+        return f"{name} is a container, and the engine is the way in", f"use vantages.{CONTAINERS}"
+    docker = (host.name for host in site.hosts.values() if isinstance(host, DockerHost))
+    known = (INTERNET, *site.management, *docker, *(guest.name for guest in site.guests))
+    if reason := unknown(site, "vantage", name, known, "internet, a management zone, Docker-SRV or a guest"):
+        return reason
+    needed = [Flow(source=zone, destination=name, port=SSH) for zone in site.management]
+    if end is None or not needed or site.unreadable_in("flows") or {*needed} & {*site.flows.values()}:
+        return None
+    return (
+        f"no flow lets management reach {name}:{SSH}",
+        f"add {needed[0]} to flows, and {SSH.number} to its ports",
+    )
+
+
+def _front(site: Site, vantage: SshVantage) -> Reason | None:
+    """Whether it says where Docker-SRV is found: the internet's must where Docker-SRV itself does not."""
+    if vantage.front and vantage.name not in (INTERNET, *site.management):
+        return f"{vantage.name} is inside", "remove it"
+    docker = [host for host in site.hosts.values() if isinstance(host, DockerHost)]
+    if vantage.name == INTERNET and not vantage.front and any(host.address.is_unspecified for host in docker):
+        return "nothing says where it finds Docker-SRV", "write the public address"
+    return None

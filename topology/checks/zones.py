@@ -1,0 +1,140 @@
+"""Checks of zones: prefixes, VLANs, roles and addresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from ipaddress import IPv4Network
+from itertools import combinations
+from topology.checks.site import Site
+from topology.checks.site import VLAN_ROLES
+from topology.checks.site import twice
+from topology.fault import Fault
+from topology.model import ProxmoxHost
+from topology.model import Role
+from topology.model import Zone
+from typing import Final
+
+
+_LENGTHS: Final = range(16, 31)
+"""Prefix lengths of a zone: /30 has room for a gateway and one more, and beyond /16 no homelab goes."""
+
+_SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
+"""Prefixes that no network can have (IANA's special-purpose registry, RFC 6890)."""
+
+
+def prefixes(site: Site) -> Iterator[Fault]:
+    """Every zone has a usable prefix of its own."""
+    for zone in site.zones.values():
+        path, prefix = f"zones.{zone.name}.prefix", zone.prefix
+        if prefix.prefixlen not in _LENGTHS:
+            yield Fault(
+                path, f"/{prefix.prefixlen} is no size for a zone", f"use /{_LENGTHS[0]} to /{_LENGTHS[-1]}"
+            )
+        if any(map(prefix.overlaps, _SET_ASIDE)):
+            yield Fault(
+                path, f"{prefix} is set aside and never routed", "use a private prefix like 10.10.10.0/24"
+            )
+    for one, other in combinations(site.zones.values(), 2):
+        if one.prefix.overlaps(other.prefix):
+            yield Fault(
+                f"zones.{other.name}.prefix",
+                f"{other.prefix} overlaps {one.prefix} of zones.{one.name}",
+                "give each zone a prefix of its own",
+            )
+
+
+def vlans(site: Site) -> Iterator[Fault]:
+    """Tenant and isolated zones are VLANs, each with its own tag, and no other zone is."""
+    for zone in site.zones.values():
+        path = f"zones.{zone.name}"
+        if zone.role in VLAN_ROLES:
+            if zone.vlan is None:
+                yield Fault(f"{path}.vlan", f"a zone of role {zone.role} needs a VLAN tag", "add one, 1-4094")
+            continue
+        for key in ("vlan", "ingress"):
+            if getattr(zone, key) is not None:
+                yield Fault(
+                    f"{path}.{key}",
+                    f"a zone of role {zone.role} has none",
+                    f"remove it, or use role {' or '.join(VLAN_ROLES)}",
+                )
+    yield from twice(
+        ((f"zones.{z.name}.vlan", z.vlan) for z in site.zones.values() if z.vlan),
+        "give each zone its own tag",
+    )
+
+
+def roles(site: Site) -> Iterator[Fault]:
+    """One edge, somebody who manages, and no zone without the services it is there for."""
+    edges = [zone.name for zone in site.zones.values() if zone.role is Role.EDGE]
+    if len(edges) > 1:
+        yield Fault(
+            "zones", f"{' and '.join(edges)} are all of role edge", "keep one: there is a single way in"
+        )
+    if not site.unreadable_in("zones"):
+        if not edges:
+            yield Fault(
+                "zones", "no zone is of role edge", "add the one that the ingress publishes its ports on"
+            )
+        if not site.management:
+            yield Fault(
+                "zones",
+                "no zone is of role management, and the datacenter firewall drops all but management",
+                "add one, or everybody is locked out of Proxmox",
+            )
+    if site.unreadable_in("services"):
+        return
+    members = Counter(name for service in site.services.values() for name in service.zones)
+    for zone in site.zones.values():
+        if not members[zone.name] and zone.role not in (Role.MANAGEMENT, Role.EDGE):
+            yield Fault(
+                f"zones.{zone.name}", "no service is in this zone", "put one there, or remove the zone"
+            )
+
+
+def isolated(site: Site) -> Iterator[Fault]:
+    """An isolated zone has one tenant."""
+    for zone in (z for z in site.zones.values() if z.role is Role.ISOLATED):
+        tenants = [guest.name for guest in site.guests if zone.name in guest.zones]
+        if len(tenants) > 1:
+            yield Fault(
+                f"zones.{zone.name}",
+                f"{' and '.join(tenants)} share this isolated zone",
+                "give each guest an isolated zone of its own",
+            )
+
+
+def addresses(site: Site) -> Iterator[Fault]:
+    """Every address lies in its zone, is free there, and is nobody else's."""
+    owners: list[tuple[str, IPv4Address, Zone]] = [
+        (f"zones.{zone.name}.ingress", zone.ingress, zone)
+        for zone in site.zones.values()
+        if zone.ingress and zone.vlan
+    ]
+    owners += [
+        (f"services.{guest.name}.address", guest.address, site.zones[guest.zones[0]])
+        for guest in site.guests
+        if site.is_placed(guest)
+    ]
+    nodes = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost) and host.address]
+    for node in nodes if site.management and not site.unreadable_in("zones") else ():
+        path, inside = f"hosts.{node.name}.address", [site.zones[name] for name in site.management]
+        zones = [zone for zone in inside if node.address in zone.prefix]
+        owners += [(path, node.address, zone) for zone in zones if node.address]
+        if not zones:
+            yield Fault(path, f"{node.address} is in no management zone", "use one there, or leave it out")
+    for path, address, zone in owners:
+        if zone.prefix.prefixlen not in _LENGTHS:
+            continue
+        if address not in zone.prefix:
+            fault = f"{address} is outside {zone.prefix}, the prefix of zones.{zone.name}"
+        elif address in (zone.prefix.network_address, zone.prefix.broadcast_address):
+            fault = f"{address} is the network or broadcast address of zones.{zone.name}"
+        elif address == zone.gateway:
+            fault = f"{address} is the gateway of zones.{zone.name}"
+        else:
+            continue
+        yield Fault(path, fault, f"use one of {zone.prefix[2]}-{zone.prefix[-2]}")
+    yield from twice(((path, address) for path, address, _ in owners), "give each its own address")
