@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from topology.checks import (assertions, certificates, flows, guests, hosts, names, services, vantages, zones,)
+from topology.checks import (
+    assertions,
+    certificates,
+    flows,
+    guests,
+    hosts,
+    names,
+    services,
+    vantages,
+    zones,
+)
 from topology.checks.site import Site
 from topology.checks.vantages import CONTAINERS
 from topology.fault import Fault

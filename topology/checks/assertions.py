@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from topology.checks.ends import unknown_end
-from topology.checks.ends import unknown_source
-from topology.checks.site import Site
-from topology.checks.site import twice
-from topology.fault import Fault
-from topology.fault import shown
-from topology.model import Flow
 
+from topology.checks.ends import unknown_end, unknown_source
+from topology.checks.site import Site, twice
+from topology.fault import Fault, shown
+from topology.model import Flow
 
 
 def assertions(site: Site) -> Iterator[Fault]:

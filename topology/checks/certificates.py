@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from topology.checks.ends import closed_port
-from topology.checks.ends import ends
-from topology.checks.site import Site
-from topology.checks.site import twice
-from topology.fault import Fault
-from topology.model import ASKS_FOR_CERTIFICATES
-from topology.model import Acme
-from topology.model import Container
-from topology.model import Flow
-from topology.model import Guest
-from topology.model import Role
-from topology.model import SPEAKS_TLS
-from topology.prefixes import SPECIAL
 
+from topology.checks.ends import closed_port, ends
+from topology.checks.site import Site, twice
+from topology.fault import Fault
+from topology.model import ASKS_FOR_CERTIFICATES, SPEAKS_TLS, Acme, Container, Flow, Guest, Role
+from topology.prefixes import SPECIAL
 
 
 def acme(site: Site) -> Iterator[Fault]:

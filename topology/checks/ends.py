@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from topology.checks.site import Reason
-from topology.checks.site import Site
-from topology.fault import nearest
-from topology.model import Container
-from topology.model import DockerHost
-from topology.model import Flow
-from topology.model import Guest
-from topology.model import INTERNET
 
+from topology.checks.site import Reason, Site
+from topology.fault import nearest
+from topology.model import INTERNET, Container, DockerHost, Flow, Guest
 
 
 def unknown_source(site: Site, name: str) -> Reason | None:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from topology.checks.ends import ends
-from topology.checks.site import Reason
-from topology.checks.site import Site
-from topology.model import App
-from topology.model import Container
-from topology.model import Flow
-from topology.model import Guest
-from topology.model import INTERNET
-from topology.model import READS_LOGS
-from topology.model import Role
-from topology.model import WRITES_LOGS
 from typing import Final
 
+from topology.checks.ends import ends
+from topology.checks.site import Reason, Site
+from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, Flow, Guest, Role
 
 
 def obstacle(site: Site, flow: Flow) -> Reason | None:
@@ -121,6 +113,7 @@ def _between_guests(site: Site, flow: Flow) -> Reason | None:
         case Guest() as source, Guest() as end if source.zones != end.zones:
             return "can never work: no router joins their VLANs", "put both in one zone, or remove it"
     return None
+
 
 _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _to_itself,

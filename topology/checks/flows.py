@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from topology.checks.ends import closed_port
-from topology.checks.ends import unknown_end
-from topology.checks.ends import unknown_source
-from topology.checks.flow_rules import obstacle
-from topology.checks.site import Site
-from topology.checks.site import twice
-from topology.fault import Fault
-from topology.model import App
-from topology.model import Flow
-from topology.model import Protocol
-from topology.model import WRITES_LOGS
 from typing import Final
 
+from topology.checks.ends import closed_port, unknown_end, unknown_source
+from topology.checks.flow_rules import obstacle
+from topology.checks.site import Site, twice
+from topology.fault import Fault
+from topology.model import WRITES_LOGS, App, Flow, Protocol
 
 _UPSTREAM: Final = {
     App.PROMETHEUS_UI: App.PROMETHEUS,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from topology.checks.images import IMAGE
 from topology.checks.site import Site
 from topology.fault import Fault
-from topology.model import GuestApp
-from topology.model import Protocol
-from topology.model import ProxmoxHost
-from topology.model import SPEAKS_TLS
-from topology.model import SSH
-
+from topology.model import SPEAKS_TLS, SSH, GuestApp, Protocol, ProxmoxHost
 
 
 def guest_apps(site: Site) -> Iterator[Fault]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from topology.checks.site import Site
-from topology.fault import Fault
-from topology.model import DockerHost
-from topology.model import Flow
-from topology.model import Port
-from topology.model import ProxmoxHost
 from typing import Final
 
+from topology.checks.site import Site
+from topology.fault import Fault
+from topology.model import DockerHost, Flow, Port, ProxmoxHost
 
 API: Final = Port(number=8006)
 """Where the Proxmox API listens."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from topology.fault import Fault
-from topology.fault import shown
-from typing import Final
 import re
+from collections.abc import Iterator
+from typing import Final
 
+from topology.fault import Fault, shown
 
 _PATH = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
+
 from topology.checks.site import Site
 from topology.fault import Fault
 from topology.model import Guest
-from typing import Final
-
 
 _PREDEFINED: Final = ("bridge", "host", "none")
 """Networks that every Docker engine has already."""

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from topology.checks.images import image
-from topology.checks.site import Site
-from topology.checks.site import VLAN_ROLES
-from topology.checks.site import twice
-from topology.fault import Fault
-from topology.fault import nearest
-from topology.model import App
-from topology.model import Guest
-from topology.model import ProxmoxHost
-from topology.model import Role
 from typing import Final
 
+from topology.checks.images import image
+from topology.checks.site import VLAN_ROLES, Site, twice
+from topology.fault import Fault, nearest
+from topology.model import App, Guest, ProxmoxHost, Role
 
 _WATCHERS: Final = (App.BLACKBOX_EXPORTER, App.PROMETHEUS)
 

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from topology.fault import Fault
-from topology.model import Acme
-from topology.model import App
-from topology.model import Assertion
-from topology.model import Certificate
-from topology.model import Certificates
-from topology.model import Container
-from topology.model import DockerHost
-from topology.model import Exemption
-from topology.model import Flow
-from topology.model import Guest
-from topology.model import INTERNET
-from topology.model import ImageVantage
-from topology.model import Plain
-from topology.model import ProxmoxHost
-from topology.model import Role
-from topology.model import SshVantage
-from topology.model import Temporary
-from topology.model import Topology
-from topology.model import Zone
 from typing import Final
-import re
 
+from topology.fault import Fault
+from topology.model import (
+    INTERNET,
+    Acme,
+    App,
+    Assertion,
+    Certificate,
+    Certificates,
+    Container,
+    DockerHost,
+    Exemption,
+    Flow,
+    Guest,
+    ImageVantage,
+    Plain,
+    ProxmoxHost,
+    Role,
+    SshVantage,
+    Temporary,
+    Topology,
+    Zone,
+)
 
 VLAN_ROLES: Final = (Role.TENANT, Role.ISOLATED)
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from topology.checks.ends import unknown
-from topology.checks.images import image
-from topology.checks.site import Reason
-from topology.checks.site import Site
-from topology.fault import Fault
-from topology.model import Container
-from topology.model import DockerHost
-from topology.model import Flow
-from topology.model import INTERNET
-from topology.model import ImageVantage
-from topology.model import SSH
-from topology.model import SshVantage
 from typing import Final
 
+from topology.checks.ends import unknown
+from topology.checks.images import image
+from topology.checks.site import Reason, Site
+from topology.fault import Fault
+from topology.model import INTERNET, SSH, Container, DockerHost, Flow, ImageVantage, SshVantage
 
 CONTAINERS: Final = "containers"
 """The vantage that stands for every container and Docker network, not for a source of this name."""

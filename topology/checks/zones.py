@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import IPv4Address
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
-from topology.checks.site import Site
-from topology.checks.site import VLAN_ROLES
-from topology.checks.site import twice
-from topology.fault import Fault
-from topology.model import ProxmoxHost
-from topology.model import Role
-from topology.model import Zone
 from typing import Final
 
+from topology.checks.site import VLAN_ROLES, Site, twice
+from topology.fault import Fault
+from topology.model import ProxmoxHost, Role, Zone
 
 _LENGTHS: Final = range(16, 31)
 """Prefix lengths of a zone: /30 has room for a gateway and one more, and beyond /16 no homelab goes."""
