@@ -18,7 +18,7 @@ from lab import toolchain
 from lab.__main__ import PASSPHRASE
 from topology.project import PROJECT
 
-_PARTS = ("components", "topology", "policies", "Pulumi.yaml")
+_PARTS = ("components", "topology", "rendered", "reachability", "resources", "policies", "Pulumi.yaml")
 
 
 def project(folder: Path, config: Mapping[str, Any], main: Path = PROJECT / "__main__.py") -> dict[str, str]:

@@ -25,7 +25,8 @@ from topology.project import PROJECT
 
 PACKS = ("policies/serve", "policies")
 """The pack as the engine starts it, and as a language host does."""
-PARTS = ("__main__.py", "components", "topology", "policies", "Pulumi.yaml", "Pulumi.dev.yaml")
+PACKAGES = ("topology", "rendered", "reachability", "resources", "components", "policies")
+PARTS = ("__main__.py", *PACKAGES, "Pulumi.yaml", "Pulumi.dev.yaml")
 HAND_WRITTEN = """
 import json, pulumi
 made = {}
@@ -319,7 +320,10 @@ def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
     report = [sys.executable, "-m", "commands", "report", str(engine.folder / "Pulumi.dev.yaml")]
     html = engine.folder.parent / "report.html"
     assert subprocess.run([*report, "--output", str(html)], cwd=PROJECT, check=False).returncode == 0
-    left = [engine.folder.parent / "state", *(engine.folder / part for part in ("topology", "components"))]
+    left = [
+        engine.folder.parent / "state",
+        *(engine.folder / part for part in ("topology", "rendered", "components")),
+    ]
     shown |= files(left) | {each.name: each.read_text() for each in (engine.folder / "Pulumi.dev.yaml", html)}
     assert sightings(SLOTS | {"key": CANARY}, shown) == []
 

@@ -156,7 +156,7 @@ def route_loki(tree: Path) -> None:
     )
 
 
-PUBLISHED = """runtime=replace(runs, files=files),
+PUBLISHED = """runtime=runtime(topology, service),
                         publish_on=topology.docker.address,
                         published=service.ports if service.name == "cadvisor" else (),"""
 
@@ -167,7 +167,7 @@ def publish_cadvisor(tree: Path) -> None:
         tree,
         "components/docker_services.py",
         (
-            "runtime=replace(runs, files=files),",
+            "runtime=runtime(topology, service),",
             PUBLISHED,
         ),
         (
@@ -273,6 +273,23 @@ def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
     assert "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` |\n" in answer.stdout
 
 
+def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) -> None:
+    """A commit whose flows are told by `policies.command` is compared all the same."""
+    edit(tree, "commands/flows.py", ("from commands.base", "from policies.base"))
+    git(tree, "mv", "commands/flows.py", "policies/command.py")
+    git(tree, "mv", "commands/base.py", "policies/base.py")
+    with (tree / "policies" / "command.py").open("a", encoding="utf-8") as file:
+        file.write('\n\nif __name__ == "__main__":\n    sys.exit(main())\n')
+    git(tree, "rm", "--quiet", "-r", "commands")
+    git(tree, "commit", "--quiet", "--all", "--message=before")
+    git(tree, "checkout", "--quiet", "main~1", "--", "commands")
+    answer = review(tree)
+    assert (answer.stdout.splitlines()[0], answer.returncode) == (
+        "## Flows of stack dev: 0 opened, 0 closed; findings: 0",
+        0,
+    )
+
+
 def test_a_stack_that_the_base_does_not_have_is_new(tree: Path) -> None:
     """Every flow of a new stack is opened, and the review says why."""
     (tree / STACK).rename(tree / "Pulumi.home.yaml")
@@ -299,7 +316,7 @@ def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
     """A commit whose program does not know the question is bad input, without a traceback."""
     edit(tree, "commands/flows.py", ('("site", "--json")', '("site",)'))
     git(tree, "commit", "--quiet", "--all", "--message=older")
-    git(tree, "checkout", "--quiet", "main~1", "--", "policies")
+    git(tree, "checkout", "--quiet", "main~1", "--", "commands")
     answer = review(tree)
     assert (answer.stdout, answer.returncode, answer.stderr.count("\n")) == ("", 2, 1)
     assert "unrecognized arguments: --json); name a commit that can." in answer.stderr
