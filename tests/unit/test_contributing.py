@@ -148,8 +148,10 @@ def _write_table(tree: Path) -> None:
 
 
 def _style(tree: Path) -> str:
-    done = python(tree, "ruff", "check", "policies", "tests/policies")
-    formatted = python(tree, "ruff", "format", "--check", "--quiet", "policies", "tests/policies")
+    done = python(tree, "ruff", "check", "policies", "resources", "tests/policies")
+    formatted = python(
+        tree, "ruff", "format", "--check", "--quiet", "policies", "resources", "tests/policies"
+    )
     return done.stdout + formatted.stdout
 
 
