@@ -24,8 +24,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     try:
         topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml")
-        if not host.rules_in_force(topology):
-            print(host.RULES)
+        for urn, _ in host.changed(topology):
+            print(urn)
         for name, _, _ in host.astray(topology, host.containers()):
             print(host.container(name))
     except (ConfigError, ProbeError) as error:

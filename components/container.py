@@ -19,7 +19,7 @@ import pulumi_docker as docker
 
 from components.contents import content
 from rendered.runtime import Runtime
-from topology.model import Container, Port
+from topology.model import MARK, Container, Port
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
 """Rotation, and the container's name in each line for Promtail or Alloy to label by."""
@@ -72,6 +72,7 @@ class ContainerService(pulumi.ComponentResource):
             name,
             name=args.physical,
             image=service.image,
+            labels=[docker.ContainerLabelArgs(label=MARK, value=pulumi.get_stack())],
             command=list(runtime.command) or None,
             user=service.user or runtime.user,
             read_only=not files,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from topology.model import Role, Topology, Zone
+from topology.model import MARK, Role, Topology, Zone
 
 _BRIDGE = "com.docker.network.bridge."
 
@@ -37,6 +37,7 @@ class DockerNetworks(pulumi.ComponentResource):
             zone.name: docker.Network(
                 zone.network,
                 name=topology.physical(zone.network),
+                labels=[docker.NetworkLabelArgs(label=MARK, value=pulumi.get_stack())],
                 driver="bridge" if zone.is_docker else "macvlan",
                 internal=zone.internal,
                 ipam_configs=[
@@ -56,15 +57,19 @@ def _bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
     """Name the bridge, so that host rules can; close the gateway of an internal network to its members.
 
     `gateway_mode_ipv4=isolated` needs engine 28 and is silently ignored before; `inhibit_ipv4` does the same
-    on every engine. Nobody shares `edge` with the ingress, so its neighbours are cut off from one another,
-    and nobody leaves it behind the host's address unless a flow to the internet is declared. Nobody leaves a
-    probe zone so.
+    on every engine. The ingress is alone on `edge`: neighbours there are cut off from one another, and no
+    member leaves it behind the host's address unless a flow to the internet is declared. No member leaves a
+    probe zone so. Engines from 28 on drop every packet to a container that comes by another interface than
+    its bridge, replies included; a probe zone trusts the bridges from which published ports are answered.
     """
     options = {f"{_BRIDGE}name": topology.bridge(zone)}
     if zone.internal:
         return options | {f"{_BRIDGE}gateway_mode_ipv4": "isolated", f"{_BRIDGE}inhibit_ipv4": "true"}
     if zone.role is Role.PROBE:
-        return options | {f"{_BRIDGE}enable_ip_masquerade": "false"}
+        return options | {
+            f"{_BRIDGE}enable_ip_masquerade": "false",
+            f"{_BRIDGE}trusted_host_interfaces": topology.published_from,
+        }
     return options | {
         f"{_BRIDGE}enable_icc": "false",
         f"{_BRIDGE}enable_ip_masquerade": "true" if topology.egress else "false",

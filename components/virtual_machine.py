@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import Guest, Topology
+from topology.model import MARK, Guest, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class VirtualMachine(pulumi.ComponentResource):
             node_name=host.node,
             vm_id=guest.vm,
             name=topology.physical(guest.name),
-            description=f"{guest.name}\nports: {', '.join(map(str, guest.ports))}",
+            description=_notes(guest),
             clone=proxmox.VmLegacyCloneArgs(vm_id=host.template, full=True, datastore_id=host.storage),
             started=True,
             on_boot=True,
@@ -115,3 +115,8 @@ class VirtualMachine(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[options]),
         )
         self.register_outputs({"name": machine.name})
+
+
+def _notes(guest: Guest) -> str:
+    """Write the guest's notes; Proxmox keeps them from the moment of the clone, so they tell whose it is."""
+    return f"{guest.name}\nports: {', '.join(map(str, guest.ports))}\n{MARK}: {pulumi.get_stack()}"

@@ -1,16 +1,18 @@
-"""The lab's commands, behind the Makefile: tools, env, preview, up, down.
+"""The commands behind the Makefile: tools, env, preview, up, down.
 
-Owns the order of the steps and what the operator reads. What a reader would get wrong: the lab stands in for
-hosts only where the stack asks for it, by naming the lab's own API as its Proxmox endpoint; for any other
-stack these commands just run Pulumi with the policy pack.
+The lab stands in for hosts only where the stack asks for it, by naming the lab's own API as its Proxmox
+endpoint; for any other stack these commands run Pulumi with the policy pack.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,9 +22,9 @@ from pathlib import Path
 
 import yaml
 
-from lab import engine, images, paths, proxmox, tls, toolchain
+from lab import engine, images, lock, paths, proxmox, tls, toolchain
 from lab.errors import LabError
-from lab.process import run
+from lab.process import Interrupted, run
 from lab.stack import Stack
 from topology.config import ConfigError, from_file
 from topology.model import Certificate, Topology
@@ -74,6 +76,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("command", choices=["tools", "env", "preview", "up", "down"])
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     given = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _COMMANDS[given.command](given.stack)
     except ConfigError as error:
@@ -82,6 +85,10 @@ def main(words: Sequence[str]) -> int:
     except LabError as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         return 1
+    except (Interrupted, KeyboardInterrupt):
+        again = f"make {given.command} STACK={given.stack}"
+        print(f"{given.command}: interrupted; `{again}` goes on from here", file=sys.stderr)
+        return 130
 
 
 def tools(_stack: str) -> int:
@@ -109,10 +116,16 @@ def up(stack: str) -> int:
     if serves(stack):
         _need_root("up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
     toolchain.ensure(report)
+    with lock.held(stack, report):
+        return _up(stack, topology)
+
+
+def _up(stack: str, topology: Topology) -> int:
     if serves(stack):
         _need_the_lab(stack)
         lab_up(topology)
     selected = _selected(stack)
+    selected.resume()
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
@@ -130,6 +143,11 @@ def down(stack: str) -> int:
     if serves(stack):
         _need_root("down", "it takes the engine, bridge and namespaces of the lab away")
     toolchain.ensure(report)
+    with lock.held(stack, report):
+        return _down(stack, topology)
+
+
+def _down(stack: str, topology: Topology) -> int:
     if not serves(stack):
         return _selected(stack).destroy()
     _need_the_lab(stack)
@@ -137,10 +155,12 @@ def down(stack: str) -> int:
     proxmox.down(
         report,
         bridge=topology.proxmox.bridge,
-        trunk=topology.docker.trunk,
+        trunk=topology.docker.trunk or "",
         vlans=[zone.vlan or 0 for zone in topology.vlans],
     )
+    images.remove(engine.endpoint(), report)
     engine.down(report)
+    _remove_metrics(topology)
     report("down")
     return 0
 
@@ -153,7 +173,7 @@ def _selected(stack: str) -> Stack:
     if serves(stack):
         _certificates(from_file(stack_file(stack)))
     (paths.STATE / ".pulumi").mkdir(parents=True, exist_ok=True)
-    selected = Stack(name=stack, environment=environment(stack))
+    selected = Stack(name=stack, environment=environment(stack), in_lab=serves(stack))
     selected.select()
     return selected
 
@@ -175,18 +195,22 @@ def _hosts_up(topology: Topology) -> str | None:
 
     Routes and bridge come first, since a container may need its leg when the engine starts.
     """
-    proxmox.up(
-        report,
-        prefixes=[IPv4Network(zone.prefix) for zone in topology.zones.values()],
-        bridge=topology.proxmox.bridge,
-        trunk=topology.docker.trunk,
-        vlans=[zone.vlan or 0 for zone in topology.vlans],
-        address=topology.node_interface,
-    )
+    _proxmox_up(topology)
     endpoint = engine.up(report).endpoint
     if topology.node_interface:
         proxmox.let_through()
     return endpoint
+
+
+def _proxmox_up(topology: Topology) -> None:
+    proxmox.up(
+        report,
+        prefixes=[IPv4Network(zone.prefix) for zone in topology.zones.values()],
+        bridge=topology.proxmox.bridge,
+        trunk=topology.docker.trunk or "",
+        vlans=[zone.vlan or 0 for zone in topology.vlans],
+        address=topology.node_interface,
+    )
 
 
 def _empty(stack: str, topology: Topology) -> None:
@@ -194,9 +218,23 @@ def _empty(stack: str, topology: Topology) -> None:
     known = (paths.STATE / ".pulumi" / "stacks").is_dir()
     if not known or not _selected(stack).deployment().get("resources"):
         return
-    _hosts_up(topology)
-    if status := _selected(stack).destroy():
+    selected = _selected(stack)
+    if engine.is_abandoned():
+        report("what the lab's own engine ran goes with its data; the engine that runs now is asked nothing")
+        selected.forget("docker")
+        _proxmox_up(topology)
+    else:
+        _hosts_up(topology)
+    if status := selected.destroy():
         raise LabError(f"pulumi destroy ended with {status}; run `make up` and then `make down` again")
+
+
+def _remove_metrics(topology: Topology) -> None:
+    """Remove the folder of metrics, which the engine makes for a bind mount, and the lab's data if empty."""
+    if Path(topology.docker.metrics).is_relative_to(paths.DATA):
+        shutil.rmtree(topology.docker.metrics, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        paths.DATA.rmdir()
 
 
 def _astray(stack: str) -> list[str]:

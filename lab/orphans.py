@@ -1,14 +1,13 @@
-"""What a killed run leaves: plugins that nobody asks any more, and things that were being created.
+"""What a killed run leaves in the lab: plugins without an engine, and things that were being created.
 
-Owns which real thing stands behind which half-created resource. It touches only what the killed run's own
-record names, and what such a resource replaces or sets on every run (volumes, options) it leaves alone. What
-a reader would get wrong: a plugin is in a process group of its own and outlives a SIGKILL of its engine.
+A half-created thing is removed when it bears the mark that its resource gives it: the label of a container or
+network, the description of a guest, the comment of a firewall object. What bears another mark is the user's
+and stays; volumes and options, which every run sets anew, stay as well.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,34 @@ import requests
 from lab import paths
 from lab.daemon import Process
 from lab.errors import LabError
+from lab.process import run
 
 Inputs = Mapping[str, Any]
 
-_DOCKER = {
-    "docker:index/container:Container": ("rm", "--force"),
-    "docker:index/network:Network": ("network", "rm"),
+_DOCKER: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "docker:index/container:Container": ("container", ".Config.Labels", ("rm", "--force")),
+    "docker:index/network:Network": ("network", ".Labels", ("network", "rm")),
 }
-_PROXMOX: Mapping[str, Callable[[Inputs], str]] = {
-    "VmLegacy": lambda given: f"nodes/{given['nodeName']}/qemu/{given['vmId']:.0f}",
-    "AliasLegacy": lambda given: f"cluster/firewall/aliases/{given['name']}",
-    "IpsetLegacy": lambda given: f"cluster/firewall/ipset/{given['name']}",
-    "GroupLegacy": lambda given: f"cluster/firewall/groups/{given['name']}",
-    "BridgeLegacy": lambda given: f"nodes/{given['nodeName']}/network/{given['name']}",
-    "RulesLegacy": lambda given: (
-        f"nodes/{given['nodeName']}/qemu/{given['vmId']:.0f}/firewall/rules"
-        if "vmId" in given
-        else "cluster/firewall/rules"
-    ),
+"""Type -> what `docker inspect` calls it, where its labels are, and the command that removes it."""
+
+
+def _guest(given: Inputs) -> str:
+    return f"nodes/{given['nodeName']}/qemu/{given['vmId']:.0f}"
+
+
+def _scope(given: Inputs) -> str:
+    return _guest(given) if "vmId" in given else "cluster"
+
+
+_PROXMOX: Mapping[str, tuple[Callable[[Inputs], str], str]] = {
+    "VmLegacy": (_guest, "description"),
+    "AliasLegacy": (lambda given: f"cluster/firewall/aliases/{given['name']}", "comment"),
+    "IpsetLegacy": (lambda given: f"{_scope(given)}/firewall/ipset/{given['name']}", "comment"),
+    "GroupLegacy": (lambda given: f"cluster/firewall/groups/{given['name']}", "comment"),
+    "BridgeLegacy": (lambda given: f"nodes/{given['nodeName']}/network/{given['name']}", "comment"),
+    "RulesLegacy": (lambda given: f"{_scope(given)}/firewall/rules", ""),
 }
+"""Type -> its path in the API, and the input that marks it; a list of rules is marked rule by rule."""
 _SECONDS = 30
 _PLUGINS = f"{paths.CACHE}/pulumi/plugins/"
 _HOST = "/pulumi-language-python"
@@ -58,36 +66,78 @@ def end_plugins() -> None:
 
 
 def remove(resource: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Remove the real thing behind a half-created resource, if there is one; raises LabError if it stays."""
+    """Remove the real thing behind a half-created resource where it bears the resource's mark.
+
+    Raises LabError where it can't be asked for, or stays.
+    """
     kind, given = resource["type"], resource.get("inputs", {})
-    if words := _DOCKER.get(kind):
-        subprocess.run(
-            ["docker", *words, given["name"]],
-            env={**os.environ, **environment},
-            capture_output=True,
-            check=False,
-            timeout=_SECONDS,
+    if kind in _DOCKER:
+        _remove_from_engine(kind, given, environment)
+    elif found := _PROXMOX.get(kind.rpartition(":")[2]):
+        path, mark = found
+        Api(environment).remove(path(given), given.get(mark, ""), given)
+
+
+def _remove_from_engine(kind: str, given: Inputs, environment: Mapping[str, str]) -> None:
+    what, place, words = _DOCKER[kind]
+    try:
+        shown = run(
+            ["docker", what, "inspect", "--format", f"{{{{.Id}}}} {{{{json {place}}}}}", given["name"]],
+            given["name"],
+            env=environment,
         )
-    elif path := _PROXMOX.get(kind.rpartition(":")[2]):
-        _remove_from_api(path(given), environment)
+    except LabError:
+        return  # there is none
+    number, _, labels = shown.partition(" ")
+    marks = {one["label"]: one["value"] for one in given.get("labels", ())}
+    if marks and marks.items() <= (json.loads(labels) or {}).items():
+        run(["docker", *words, number], given["name"], env=environment)
 
 
-def _remove_from_api(path: str, environment: Mapping[str, str]) -> None:
-    """Empty a rule list or an ipset, or delete the thing at `path`; one that is not there is fine."""
-    with requests.Session() as api:
-        api.trust_env = False  # else REQUESTS_CA_BUNDLE of the shell wins over the lab's own
-        api.verify = environment["SSL_CERT_FILE"]
-        api.headers["Authorization"] = f"PVEAPIToken={environment['PROXMOX_VE_API_TOKEN']}"
-        url = f"{environment['PROXMOX_VE_ENDPOINT']}api2/json/{path}"
+class Api:
+    """The lab's Proxmox API."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._url = f"{environment['PROXMOX_VE_ENDPOINT']}api2/json"
+        self._session = requests.Session()
+        self._session.trust_env = False  # else REQUESTS_CA_BUNDLE of the shell wins over the lab's own
+        self._session.verify = environment["SSL_CERT_FILE"]
+        self._session.headers["Authorization"] = f"PVEAPIToken={environment['PROXMOX_VE_API_TOKEN']}"
+
+    def remove(self, path: str, mark: str, given: Inputs) -> None:
+        """Remove what is at `path` if its description or comment is `mark`; empty a list of rules of ours."""
         try:
-            if path.endswith("/rules") or "/ipset/" in path or "/groups/" in path:
-                entries = api.get(url, timeout=_SECONDS).json().get("data") or []
-                for entry in reversed(entries):
-                    key = entry["cidr"] if "cidr" in entry else entry["pos"]
-                    api.delete(f"{url}/{key}", timeout=_SECONDS)
-            if "/qemu/" in path and not path.endswith("/rules"):
-                api.post(f"{url}/status/stop", timeout=_SECONDS)
-            if not path.endswith("/rules"):
-                api.delete(url, timeout=_SECONDS)
+            if path.endswith("/rules"):
+                self._empty(path, {rule.get("comment", "") for rule in given.get("rules", ())})
+            elif mark and self._mark(path) == mark.strip():
+                if "/qemu/" in path and "/firewall/" not in path:
+                    self._session.post(f"{self._url}/{path}/status/stop", timeout=_SECONDS)
+                self._empty(path, None)
+                self._session.delete(f"{self._url}/{path}", timeout=_SECONDS)
         except requests.RequestException as error:
             raise LabError(f"{path}: {error}; start the lab and run it again") from error
+
+    def _get(self, path: str) -> Any:
+        return self._session.get(f"{self._url}/{path}", timeout=_SECONDS).json().get("data")
+
+    def _mark(self, path: str) -> str | None:
+        """Return the description or comment of a thing, None where there is none of that name."""
+        above, _, name = path.rpartition("/")
+        if "/qemu" in path and "/firewall/" not in path:
+            found = self._get(f"{path}/config") or {}
+        elif "/firewall/" in path:
+            named = [each for each in self._get(above) or () if name in {each.get("name"), each.get("group")}]
+            found = named[0] if named else {}
+        else:
+            found = self._get(path) or {}
+        told = [found[key] for key in ("description", "comment", "comments") if key in found]
+        return str(told[0]).strip() if told else None
+
+    def _empty(self, path: str, comments: set[str] | None) -> None:
+        """Take the entries out of an ipset, group or list of rules, those with these comments (None: all)."""
+        if not any(part in path for part in ("/ipset/", "/groups/", "/rules")):
+            return
+        for entry in reversed(self._get(path) or []):
+            if comments is None or entry.get("comment", "").strip() in comments:
+                key = entry["cidr"] if "cidr" in entry else entry["pos"]
+                self._session.delete(f"{self._url}/{path}/{key}", timeout=_SECONDS)

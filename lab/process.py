@@ -1,12 +1,12 @@
-"""Running one program to its end, within a bound, and naming what went wrong when it fails.
+"""Running one program to its end, and naming what went wrong when it fails.
 
-Owns no long-lived process: the engine and the Proxmox lab keep their own. Output is collected, not shown, so
-a caller that makes people wait says so itself.
+`run` collects the output within a time limit; `show` lets the user read along, and hands an interrupt on.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from lab.errors import LabError
 
 TAIL = 15
 FULL = "no space left on device"
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def tail(text: str, lines: int = TAIL) -> str:
@@ -51,3 +52,40 @@ def run(
             raise LabError(f"{what}: no space left on the disk; free some and run it again")
         raise LabError(f"{what}: `{command[0]}` ended with {done.returncode}; it said:\n{tail(said)}")
     return done.stdout
+
+
+class Interrupted(Exception):  # noqa: N818  # no error: the user wished it
+    """The user interrupted a program, which has ended since."""
+
+
+def show(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+    """Return the exit status of a program whose output the user sees; `env` adds to the environment.
+
+    Ctrl-C, SIGTERM and SIGHUP reach the program as one SIGINT each, so that it can end in order, and it is
+    waited for; then `Interrupted` is raised. A second Ctrl-C is handed on as well: Pulumi then stops at once.
+    """
+    heard: list[int] = []
+    running: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(number: int, _frame: object) -> None:
+        heard.append(number)
+        for child in running:
+            child.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, hand_on) for number in _INTERRUPTS}
+    try:
+        # A group of its own: the terminal's Ctrl-C would reach the program a second time.
+        child = subprocess.Popen(
+            [str(word) for word in argv], stdin=subprocess.DEVNULL, process_group=0,
+            env={**os.environ, **(env or {})}, cwd=cwd,
+        )  # fmt: skip
+        running.append(child)
+        if heard:
+            child.send_signal(signal.SIGINT)
+        status = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise Interrupted
+    return status

@@ -1,17 +1,11 @@
-"""Running Pulumi on one stack with the policy pack, and going on after a run that was killed.
-
-Owns the command lines (`--policy-pack` is never left out) and what is done with operations that a killed run
-left half-way. What a reader would get wrong: a resource that was being created may exist although the state
-does not know it, so it is looked for by name and removed before the state forgets the attempt.
-"""
+"""Pulumi on one stack, always with the policy pack, and going on after a run that was killed."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +13,7 @@ from urllib.parse import urlsplit
 
 from lab import orphans, paths
 from lab.errors import LabError
-from lab.process import run
+from lab.process import run, show
 
 _PACK = ("--policy-pack", "policies/serve")
 _GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
@@ -34,6 +28,8 @@ class Stack:
 
     name: str
     environment: Mapping[str, str]
+    in_lab: bool = False
+    """Whether the lab serves the stack, so that what a killed run of it left is the lab's to remove."""
 
     def select(self) -> None:
         """Select the stack, making it in the backend where it is not."""
@@ -48,9 +44,8 @@ class Stack:
         """Preview and, when nothing was refused, create; goes on after a killed run.
 
         What was changed behind Pulumi's back is found by a refresh and put right; resources that no refresh
-        can read are made anew (`again`: ends of URNs).
+        can read are made anew (`again`: ends of URNs). Call `resume` first.
         """
-        self._resume()
         self._tell_unjudged()
         if status := self._show("refresh", "--yes", "--skip-preview"):
             return status
@@ -59,7 +54,7 @@ class Stack:
 
     def destroy(self) -> int:
         """Remove every resource of the stack, or none: the engine stops only at the first protected one."""
-        self._resume()
+        self.resume()
         kept = [each for each in self.deployment().get("resources", []) if each.get("protect")]
         if kept:
             raise LabError(
@@ -67,6 +62,14 @@ class Stack:
                 f"protect: false in Pulumi.{self.name}.yaml and run `make up` before"
             )
         return self._show("destroy", "--yes")
+
+    def forget(self, package: str) -> None:
+        """Drop every resource of a provider's package from the state, and leave the real things alone."""
+        deployment = self.deployment()
+        resources = deployment.get("resources") or []
+        gone = {each["urn"] for each in resources if each["type"].startswith(f"{package}:")}
+        kept = [without(each, gone) for each in resources if each["urn"] not in gone]
+        self._write(f"forget what {package} made", {**deployment, "resources": kept})
 
     def outputs(self) -> dict[str, Any]:
         """What the stack tells other projects."""
@@ -102,8 +105,12 @@ class Stack:
             print(f"stack {self.name}: the firewall of a guest that is gone is made anew with it")
             self._write("forget the firewall of a guest that is gone", {**deployment, "resources": kept})
 
-    def _resume(self) -> None:
-        """Clear the lock and the half-done operations of a killed run."""
+    def resume(self) -> None:
+        """Clear the lock and the half-done operations of a killed run.
+
+        In the lab a half-created thing with this stack's mark is removed, since the state does not know it.
+        On real hosts nothing is removed outside Pulumi: what is in the way is found by the pre-flight.
+        """
         self._wait_for_lock()
         orphans.end_plugins()
         deployment = self.deployment()
@@ -112,7 +119,7 @@ class Stack:
             return
         print(f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on from there")
         for operation in pending:
-            if operation["type"] == "creating":
+            if operation["type"] == "creating" and self.in_lab:
                 orphans.remove(operation["resource"], self.environment)
         self._write("forget the interrupted operations", deployment)
 
@@ -152,12 +159,24 @@ class Stack:
         )
 
     def _show(self, *words: str) -> int:
-        return subprocess.run(
+        return show(
             ["pulumi", *words, "--non-interactive", *self._stack(words)],
-            env={**os.environ, **self.environment},
+            env=self.environment,
             cwd=paths.PROJECT,
-            check=False,
-        ).returncode
+        )
 
     def _stack(self, words: tuple[str, ...]) -> tuple[str, ...]:
         return () if words[:2] == ("stack", "select") else ("--stack", self.name)
+
+
+def without(resource: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:
+    """Return a resource of a state without its dependencies on resources that are gone from it."""
+    kept = {**resource}
+    if "dependencies" in kept:
+        kept["dependencies"] = [urn for urn in kept["dependencies"] if urn not in gone]
+    if "propertyDependencies" in kept:
+        kept["propertyDependencies"] = {
+            name: [urn for urn in urns or () if urn not in gone]
+            for name, urns in kept["propertyDependencies"].items()
+        }
+    return kept

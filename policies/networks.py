@@ -93,14 +93,23 @@ def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
         yield "enable_icc is not false, so whoever joins it reaches the ingress's every port"
     if zone.role is Role.EDGE and not topology.egress and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
-    if zone.role is Role.PROBE and network.option("enable_ip_masquerade") != "false":
-        yield "enable_ip_masquerade is not false, so what watches leaves behind the host's address"
+    if zone.role is Role.PROBE:
+        yield from _watching(network, topology)
     sealed = _WATCHING if zone.role is Role.PROBE else _SEALED if zone.internal else _OPEN
     known = {f"{_BRIDGE}name": None} | sealed
+    if zone.role is Role.PROBE:
+        known[f"{_BRIDGE}trusted_host_interfaces"] = {topology.published_from}
     for option, value in sorted(network.options.items()):
         allowed = known.get(option, set())
         if allowed is not None and value not in allowed:
             yield f"option {option} is not understood with this value"
+
+
+def _watching(network: Network, topology: Declared) -> Iterator[str]:
+    if network.option("enable_ip_masquerade") != "false":
+        yield "enable_ip_masquerade is not false, so what watches leaves behind the host's address"
+    if network.option("trusted_host_interfaces") != topology.published_from:
+        yield f"trusted_host_interfaces is not {topology.published_from}, so it sees no published port"
 
 
 @policy(

@@ -1,11 +1,13 @@
 """The rules that Docker-SRV itself keeps: what its bridges may do with the host and with what lies behind it.
 
-Owns the text of one nftables table of the project's own, of the systemd unit that brings it back at boot,
-and of the two rules that a probe zone needs in Docker's DOCKER-USER chain. All else of the engine's is left
-alone, and it keeps both, so a restart of Docker changes nothing here. What a reader would get wrong: `accept`
-ends only this table's chain; the engine's own rules still judge the packet afterwards, and either side's drop
-is final.
+They are one nftables table of the project's own, two rules in Docker's DOCKER-USER chain where a zone is a
+probe zone, and the systemd units that bring both back.
+
+Note: `accept` ends only this table's chain; the engine's own rules still judge the packet afterwards, and
+either side's drop is final.
 """
+
+from collections.abc import Mapping
 
 from topology.model import Role, Topology
 from topology.prefixes import DOCUMENTATION
@@ -14,6 +16,10 @@ INSTALL = "nft --file -"
 """Reads the rules from standard input and puts them in place of the old ones in one step."""
 KEEP = "sh -s"
 """Reads the script of `keep` from standard input."""
+SYSTEMD = "/run/systemd/system"
+"""A folder that is there where systemd runs (sd_booted(3))."""
+_WITHOUT_IPTABLES = "nft list table ip docker-bridges >/dev/null 2>&1"
+"""Succeeds on an engine with the nftables backend, whose rules for bridges are in a table of this name."""
 _FOLDER = "/etc/homelab-network"
 _UNITS = "/etc/systemd/system"
 
@@ -69,20 +75,29 @@ table {name} {{
 """
 
 
-def keep(topology: Topology) -> str:
-    """Write the script by which the rules are there at boot before Docker starts a container.
+def kept(topology: Topology) -> Mapping[str, str]:
+    """Path -> text of the files on Docker-SRV that bring the rules back, without a start of Pulumi.
 
-    Docker needs the unit, so without the rules it does not start at all. A machine without systemd keeps
-    nothing: its rules last until it is switched off.
+    The table is there before Docker starts a container; Docker needs its unit, so without the rules it does
+    not start at all. The probe zone's rules come after each start of Docker, since they are in its chains.
     """
-    name, unit = _unit(topology), f"{_unit(topology)}.service"
+    name = _unit(topology)
+    files = {f"{_FOLDER}/{name}.nft": rules(topology), f"{_UNITS}/{name}.service": _rules_unit(topology)}
+    if topology.probes:
+        files |= {
+            f"{_FOLDER}/{name}-probes.sh": f"{open_probes(topology)}\n",
+            f"{_UNITS}/{name}-probes.service": _probes_unit(topology),
+        }
+    return files
+
+
+def units(topology: Topology) -> tuple[str, ...]:
+    """Return the names of the systemd units among the kept files."""
+    return tuple(file.rpartition("/")[2] for file in kept(topology) if file.startswith(_UNITS))
+
+
+def _rules_unit(topology: Topology) -> str:
     return f"""\
-set -e
-[ -d /run/systemd/system ] || exit 0
-mkdir -p {_FOLDER}
-cat >{_FOLDER}/{name}.nft <<'RULES'
-{rules(topology)}RULES
-cat >{_UNITS}/{unit} <<'UNIT'
 [Unit]
 Description=Rules of {table(topology)} before Docker starts
 Before=docker.service
@@ -90,23 +105,50 @@ Before=docker.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/nft --file {_FOLDER}/{name}.nft
+ExecStart=/usr/sbin/nft --file {_FOLDER}/{_unit(topology)}.nft
 
 [Install]
 RequiredBy=docker.service
-UNIT
-systemctl daemon-reload
-systemctl enable {unit}
+"""
+
+
+def _probes_unit(topology: Topology) -> str:
+    return f"""\
+[Unit]
+Description=What lets the probe zone of {table(topology)} see published ports
+After=docker.service
+PartOf=docker.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh {_FOLDER}/{_unit(topology)}-probes.sh
+
+[Install]
+WantedBy=docker.service
+"""
+
+
+def keep(topology: Topology) -> str:
+    """Write the script that puts the kept files in place and enables their units.
+
+    A machine without systemd keeps nothing: its rules last until it is switched off.
+    """
+    files = "".join(f"cat >{path} <<'KEPT'\n{text}KEPT\n" for path, text in kept(topology).items())
+    return f"""\
+set -e
+[ -d {SYSTEMD} ] || exit 0
+mkdir -p {_FOLDER}
+{files}systemctl daemon-reload
+systemctl enable {" ".join(units(topology))}
 """
 
 
 def forget(topology: Topology) -> str:
-    """Write the command that takes unit and file away; it is content where there are none."""
-    name, unit = _unit(topology), f"{_unit(topology)}.service"
-    files = f"{_UNITS}/{unit} {_FOLDER}/{name}.nft"
-    return (
-        f"[ ! -e {_UNITS}/{unit} ] || {{ systemctl disable {unit}; rm -f {files}; systemctl daemon-reload; }}"
-    )
+    """Write the command that takes units and files away; it is content where there are none."""
+    first, *_ = (path for path in kept(topology) if path.startswith(_UNITS))
+    remove_files = f"rm -f {' '.join(kept(topology))}; systemctl daemon-reload"
+    return f"[ ! -e {first} ] || {{ systemctl disable {' '.join(units(topology))}; {remove_files}; }}"
 
 
 def _unit(topology: Topology) -> str:
@@ -116,12 +158,22 @@ def _unit(topology: Topology) -> str:
 def open_probes(topology: Topology) -> str:
     """Write the command that lets probe zones through Docker's isolation of its bridges, to published ports.
 
-    Docker drops between two of its bridges even what it has led to a published port itself. It is idempotent;
-    it asks for DOCKER-USER, which every engine with iptables has since it first started.
+    An engine with iptables drops between two of its bridges even what it has led to a published port itself,
+    but asks DOCKER-USER first. One with nftables needs no rule, and has no such chain. It is idempotent, and
+    fails where there is neither.
     """
     return "; ".join(
-        ("set -e", *(f"{_user('C', r)} 2>/dev/null || {_user('I', r)}" for r in _through(topology)))
+        (
+            f"set -e; {_WITHOUT_IPTABLES} && exit 0",
+            *(f"{_user('C', r)} 2>/dev/null || {_user('I', r)}" for r in _through(topology)),
+        )
     )
+
+
+def check_probes(topology: Topology) -> str:
+    """Write the command that succeeds where the rules of `open_probes` are in force."""
+    there = " && ".join(f"{_user('C', rule)} 2>/dev/null" for rule in _through(topology))
+    return f"{_WITHOUT_IPTABLES} || {{ {there}; }}"
 
 
 def close_probes(topology: Topology) -> str:

@@ -79,16 +79,16 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
     found += [_stranger(f"container {name}", where) for name, where in inventory.containers(topology, there)]
     if os.geteuid():
         return [f"not looked at: {topology.docker.name}'s own rules; that needs root"]
-    if not host.rules_in_force(topology):
-        found.append(
-            Drift(
-                what=f"{topology.docker.name}'s own rules",
-                declared="there",
-                state="there",
-                live="missing or changed",
-                remedy=_anew(host.RULES),
-            )
+    found += [
+        Drift(
+            what=f"{topology.docker.name}'s {what}",
+            declared="there",
+            state="there",
+            live="missing or changed",
+            remedy=_anew(urn),
         )
+        for urn, what in host.changed(topology)
+    ]
     return []
 
 

@@ -56,8 +56,8 @@ class Driver(Protocol):
         """Places that could not be made, each with its reason."""
 
     @property
-    def host_rules(self) -> bool | None:
-        """Whether the project's table on Docker-SRV is as written; None where it can't be seen."""
+    def changed_rules(self) -> Sequence[str] | None:
+        """What of Docker-SRV's own rules is missing or changed; None where it can't be seen."""
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Ask each place by name; one that gives no answers is absent."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rendered import host_rules
@@ -19,8 +20,6 @@ from verify.namespaces import run
 
 _ISOLATING = 28
 """The first major version of the engine that knows the gateway mode `isolated`; older ones say nothing."""
-RULES = "command:local:Command::host-rules"
-"""The end of the URN of Docker-SRV's own rules."""
 _REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
@@ -35,6 +34,47 @@ def rules_in_force(topology: Topology) -> bool:
         return run(*listing) == run(*apart, *listing, given=host_rules.rules(topology))
     except ProbeError:
         return False
+
+
+def probes_let_through(topology: Topology) -> bool:
+    """Whether the rules in Docker's chains that a probe zone needs are there; needs root."""
+    try:
+        run("sh", "-c", host_rules.check_probes(topology))
+    except ProbeError:
+        return False
+    return True
+
+
+def comes_back(topology: Topology) -> bool:
+    """Whether the files that bring the rules back at boot are as written, and their units enabled.
+
+    Always, on a machine without systemd.
+    """
+    if not Path(host_rules.SYSTEMD).is_dir():
+        return True
+    try:
+        files = all(Path(file).read_text() == text for file, text in host_rules.kept(topology).items())
+        return files and bool(run("systemctl", "is-enabled", *host_rules.units(topology)))
+    except (OSError, ProbeError):
+        return False
+
+
+OWN: Mapping[str, tuple[str, Callable[[Topology], bool]]] = {
+    "host-rules": ("own rules", rules_in_force),
+    "probe-rules": ("rules that let the probe zone see published ports", probes_let_through),
+    "boot-rules": ("units that bring its rules back at boot", comes_back),
+}
+"""Resource -> what it is for people, and whether this machine has it as written."""
+
+
+def changed(topology: Topology) -> Iterator[tuple[str, str]]:
+    """Docker-SRV's own commands whose work is missing or changed here: end of the URN, what it is.
+
+    Needs root.
+    """
+    for name, (what, in_force) in OWN.items():
+        if (name != "probe-rules" or topology.probes) and not in_force(topology):
+            yield f"command:local:Command::{name}", what
 
 
 def elsewhere() -> bool:

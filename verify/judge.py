@@ -7,7 +7,7 @@ in the same run, and the source was seen to get packets through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -72,7 +72,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the run saw: an answer for each cell, and whether the project's table on Docker-SRV is right.
+    """What the run saw: an answer for each cell, and what of Docker-SRV's own rules is missing or changed.
 
     `heard` are neighbours that answered ARP; only a namespace made by the run counts, since older entries
     outlive their link.
@@ -80,7 +80,8 @@ class Seen:
 
     answers: Mapping[Cell, str]
     heard: Mapping[str, Iterable[str]] = field(default_factory=dict)
-    host_rules: bool | None = True
+    changed_rules: Sequence[str] | None = ()
+    """None: they can't be seen from here."""
 
 
 def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
@@ -175,8 +176,8 @@ def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
         return f"{source.name}'s firewall lets out what no flow names: is its output policy DROP?"
     if any(cell.port == str(port) for port in destination.extra):
         return "a container publishes this port, and no flow of the internet names it"
-    if not seen.host_rules:
-        state = "can't be seen from here; look whether they are" if seen.host_rules is None else "are"
+    if seen.changed_rules is None or seen.changed_rules:
+        state = "can't be seen from here; look whether they are" if seen.changed_rules is None else "are"
         return f"Docker-SRV's own rules {state} missing or changed; `make up` installs them"
     return (
         "Docker-SRV's input rules do not cover this bridge"
@@ -233,6 +234,23 @@ def _strange(place: Place, what: str, cause: str) -> Finding:
         verdict=Verdict.DISAGREES,
         cause=cause,
     )
+
+
+def judge_host(name: str, seen: Seen) -> list[Finding]:
+    """Tell what of Docker-SRV's own rules is not as written, also where no cell shows it."""
+    return [
+        Finding(
+            source=name,
+            destination=name,
+            what=f"{name}'s {what}",
+            where="",
+            expected="as written",
+            got="missing or changed",
+            verdict=Verdict.DISAGREES,
+            cause="`make up` puts them back",
+        )
+        for what in seen.changed_rules or ()
+    ]
 
 
 def judge_routes(

@@ -20,6 +20,7 @@ from verify.judge import (
     Finding,
     Seen,
     judge,
+    judge_host,
     judge_inventory,
     judge_routes,
     judge_unrouted,
@@ -51,9 +52,10 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
         by_cell[cell] = str(given.by_id.get(str(number), NOT_THERE)) if given else NOT_THERE
     made = {place.name for place in driver.places if place.kind in {Kind.MEMBER, Kind.OUTSIDE}}
     heard = {name: given.heard for name, given in answers.items() if name in made}
-    seen = Seen(answers=by_cell, heard=heard, host_rules=driver.host_rules)
+    seen = Seen(answers=by_cell, heard=heard, changed_rules=driver.changed_rules)
     places = driver.places
     found = [*judge(questions, own, places, seen), *judge_inventory(places), *judge_vantages(places)]
+    found += judge_host(topology.docker.name, seen)
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})

@@ -125,9 +125,9 @@ class Vantages:
         return self.survey.left_out
 
     @property
-    def host_rules(self) -> bool | None:
-        """Whether the project's table on Docker-SRV is as written; None where it can't be seen."""
-        return host.rules_in_force(self.topology) if self.survey.inside else None
+    def changed_rules(self) -> Sequence[str] | None:
+        """What of Docker-SRV's own rules is missing or changed; None where it can't be seen."""
+        return [what for _, what in host.changed(self.topology)] if self.survey.inside else None
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Ask each place by name, several at a time."""

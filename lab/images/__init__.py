@@ -7,6 +7,7 @@ reader would get wrong: an image's name says nothing of its origin; `org.homelab
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
 import tempfile
@@ -49,6 +50,16 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
     return how
 
 
+def remove(endpoint: str | None, report: Report) -> None:
+    """Remove the lab's images from an engine, known by their label; one that a container still uses stays."""
+    engine = {"DOCKER_HOST": endpoint} if endpoint else {}
+    ours = ["docker", "image", "ls", "--quiet", "--no-trunc", "--filter", f"label={RECIPE}"]
+    for number in sorted({*run(ours, "images", env=engine).split()}):
+        with contextlib.suppress(LabError):
+            run(["docker", "image", "rm", number], "images", env=engine)
+    report("images: removed")
+
+
 def standin_binary() -> Path:
     """Return the static program of the stand-ins, for guests that run it as a process; built if need be."""
     return STANDIN.get(lambda _line: None) / "usr/bin/standin"
@@ -81,6 +92,7 @@ def _present(image: Image, engine: dict[str, str]) -> bool:
 def _pull(image: Image, engine: dict[str, str]) -> bool:
     """Pull the published image and give it the lab's name and labels; False where a registry lacks it."""
     published = str(image.published)
+    theirs = _has(published, engine)
     try:
         run(["docker", "pull", "--quiet", published], image.tag, timeout=PULL_SECONDS, env=engine)
     except LabError as fault:
@@ -88,6 +100,17 @@ def _pull(image: Image, engine: dict[str, str]) -> bool:
             return False
         raise _NoRegistryError from fault
     adopt(image, published, engine)
+    if not theirs:
+        run(["docker", "image", "rm", published], image.tag, env=engine)
+    return True
+
+
+def _has(tag: str, engine: dict[str, str]) -> bool:
+    """Tell whether the engine has an image of this name already, which is then the user's."""
+    try:
+        run(["docker", "image", "inspect", tag], tag, env=engine)
+    except LabError:
+        return False
     return True
 
 

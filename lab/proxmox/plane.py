@@ -68,6 +68,9 @@ def _build(bridge: str, guest: Guest, rules: str) -> None:
             raise LabError(
                 f"namespace {name}: not made by this lab; remove it or give the machine another id"
             )
+    for nic in guest.nics:
+        if switch.has_link(guest.tap(nic)):
+            raise LabError(f"interface {guest.tap(nic)}: not made by this lab; give the machine another id")
     write(record, "{}")
     for name in (ns, guest.filter):
         run(["ip", "netns", "add", name], f"namespace {name}")

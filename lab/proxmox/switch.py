@@ -17,6 +17,8 @@ from lab.daemon import Process
 from lab.errors import LabError
 from lab.process import run
 
+_MARK = "made by the lab of homelab-network"
+_OTHER_NAME = "give the stack file another name, or remove it"
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 # In the order they start; they end in the opposite one.
 _DAEMONS = ("ovsdb-server", "ovs-vswitchd")
@@ -25,6 +27,8 @@ _DAEMONS = ("ovsdb-server", "ovs-vswitchd")
 def start(bridge: str) -> None:
     """Make the daemons run and the bridge exist; idempotent, and goes on after a kill at any moment."""
     folder = _folder()
+    if not folder.exists() and has_link(bridge):
+        raise LabError(f"interface {bridge}: there already, and not made by the lab; {_OTHER_NAME}")
     folder.mkdir(parents=True, exist_ok=True)
     if not _daemon("ovsdb-server"):
         if not (folder / "conf.db").exists():
@@ -86,10 +90,15 @@ def add_legs(bridge: str, trunk: str, vlans: Sequence[int]) -> None:
     """Make `<trunk>.<vlan>` for each VLAN: up, no address, its other end an access port of that VLAN."""
     for vlan in vlans:
         leg, port = _leg(trunk, vlan)
+        for name in (leg, port):
+            if has_link(name) and not is_ours(name):
+                raise LabError(f"interface {name}: there already, and not made by the lab; {_OTHER_NAME}")
         if not has_link(leg) or not has_link(port):
             unplug(port)
             delete_link(leg)
             run(["ip", "link", "add", leg, "type", "veth", "peer", "name", port], f"leg {leg}")
+            for name in (leg, port):
+                run(["ip", "link", "set", "dev", name, "alias", _MARK], f"leg {leg}")
         untouched_checksums(leg)
         untouched_checksums(port)
         plug(bridge, port, [f"tag={vlan}"])
@@ -97,15 +106,22 @@ def add_legs(bridge: str, trunk: str, vlans: Sequence[int]) -> None:
 
 
 def remove_legs(trunk: str, vlans: Sequence[int]) -> None:
-    """Remove the legs of these VLANs, those that exist."""
+    """Remove the legs of these VLANs, those that exist and bear the lab's mark."""
     for vlan in vlans:
-        unplug(_leg(trunk, vlan)[1])
+        if is_ours(port := _leg(trunk, vlan)[1]):
+            unplug(port)
 
 
 def untouched_checksums(link: str, *, namespace: str | None = None) -> None:
     """Have the kernel finish checksums: the userspace switch passes half-done ones on as they are."""
     inside = ["ip", "netns", "exec", namespace] if namespace else []
     run([*inside, "ethtool", "-K", link, "tx", "off"], f"checksums of {link}")
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether an interface is there and bears the lab's mark, its alias."""
+    file = Path("/sys/class/net", name, "ifalias")
+    return file.exists() and file.read_text().strip() == _MARK
 
 
 def has_link(name: str) -> bool:

@@ -270,6 +270,11 @@ def a_guest_passes_for_the_ingress(site: Site) -> None:
     eventually("the neighbour takes it for the ingress", believed, 20)
 
 
+@sabotage("identity", "✗ docker-srv's rules that let the probe zone see", "`make up` puts them back")
+def dockers_chain_for_users_is_flushed(_site: Site) -> None:
+    assert command("iptables", "--wait", "-F", "DOCKER-USER").returncode == 0
+
+
 @sabotage("identity", "✗ traefik -> docker-srv:*/tcp", "own rules are missing or changed")
 def the_hosts_rules_are_flushed(_site: Site) -> None:
     assert command("sh", "-c", host_rules.remove(TOPOLOGY)).returncode == 0

@@ -1,7 +1,5 @@
-"""What a second run finds, what a killed run leaves, and what `make down` leaves: nothing."""
+"""What a second run finds, and what `make down` leaves: nothing."""
 
-import os
-import signal
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -9,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import paths
-from tests.live.site import PROJECT, Site, Snapshot, command, eventually, make
+from tests.live.site import Site, Snapshot, command, make
 
 UP_CACHED_SECONDS = 90
 
@@ -64,65 +61,6 @@ def test_policy_analyze_agrees(site: Site, tmp_path: Path) -> None:
     words = ("policy", "analyze", "--policy-pack", "policies/serve", "--file", str(state))
     done = command("pulumi", *words, environment=site.environment)
     assert done.returncode == 0, done.stdout[-3000:]
-
-
-def processes_of(group: int) -> list[int]:
-    """Process ids of a process group that still live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, owner = stat.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        if int(owner) == group and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def kill_up_at(sign: str) -> str:
-    """Start `make up`, wait until it says `sign`, and kill all of it at once; returns what it had said."""
-    with subprocess.Popen(
-        ["make", "up"],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as run:
-        assert run.stdout
-        said = ""
-        for line in run.stdout:
-            said += line
-            if sign in line:
-                break
-        os.killpg(run.pid, signal.SIGKILL)
-    eventually(f"the end of process group {run.pid}", lambda: not processes_of(run.pid))
-    assert sign in said, said[-3000:]
-    return said
-
-
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "signs",
-    [
-        ("switch: vmbr1", "pulumi up: stack dev", "Network edge creating"),
-        ("Container loki creating",),
-        ("VmLegacy jellyfin creating",),
-    ],
-    ids=" / ".join,
-)
-def test_a_killed_up_goes_on(site: Site, signs: tuple[str, ...]) -> None:
-    """Killed at any of five moments, `make up` goes on when it is run again, past the moment, to its end."""
-    assert make("down").returncode == 0
-    for sign in signs:
-        kill_up_at(sign)
-    done = make("up")
-    assert done.returncode == 0, done.stdout[-4000:]
-    again = site.pulumi("preview", "--expect-no-changes")
-    assert again.returncode == 0, again.stdout[-3000:]
-    assert site.get("site-1").status == 200
-    # What is written in two steps, a kill leaves half-written; then nothing reads the state any more.
-    assert list((paths.STATE / ".pulumi").rglob("*.attrs")) == []
 
 
 def test_down_leaves_nothing(site: Site, before: Snapshot) -> None:

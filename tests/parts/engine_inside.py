@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab import engine, images, paths
+from lab.engine import kernel
 from lab.errors import LabError
 from lab.images.catalogue import IMAGES
 from lab.process import run
@@ -32,14 +33,14 @@ def docker(*words: str | Path) -> str:
 
 def machine() -> dict[str, list[str]]:
     """What an engine could leave behind, without what differs from look to look."""
-    firewall = [line for tool in engine.FIREWALLS for line in run([f"{tool}-save"], tool).splitlines()]
+    firewall = [line for tool in kernel.FIREWALLS for line in run([f"{tool}-save"], tool).splitlines()]
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     ours = (str(paths.RUN), str(paths.DATA))
     processes = [path.read_text().strip() for path in Path("/proc").glob("[0-9]*/comm")]
     return {
         "rules": [line for line in firewall if re.match(r"-A|:DOCKER|:.* DROP", line)],
-        "switches": [file.read_text() for file in engine.SWITCHES if file.exists()],
-        "tables": engine._tables(),
+        "switches": [file.read_text() for file in kernel.SWITCHES if file.exists()],
+        "tables": kernel.tables(),
         "links": run(["ip", "-brief", "link"], "ip").splitlines(),
         "routes": run(["ip", "route", "show", "table", "all"], "ip").splitlines(),
         "mounts": [point for point in mounts if point.startswith(ours)],

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine, paths
+from lab import paths
+from lab.engine.programs import Programs
 from lab.images import IMAGES
 from lab.proxmox import packages
 
@@ -33,7 +34,7 @@ shift
 @pytest.mark.timeout(1800)
 def test_engine_and_images(tmp_path: Path) -> None:
     """Every test of `engine_inside` passes where nothing but this project is."""
-    engine._install(print)
+    Programs.chosen().install(print)
     packages.install(print)
     for image in IMAGES:
         for part in image.parts:

@@ -589,6 +589,33 @@ def a_probe_zone_with_a_way_out(stack: Stack) -> None:
     options["com.docker.network.bridge.enable_icc"] = "false"
 
 
+@rejected(
+    "networks-sealed",
+    "probe: trusted_host_interfaces is not br-edge, so it sees no published port",
+    "probe: option com.docker.network.bridge.trusted_host_interfaces is not understood with this value",
+)
+def a_probe_zone_that_trusts_the_lan(stack: Stack) -> None:
+    options = stack.inputs("network", "probe")["options"]
+    options["com.docker.network.bridge.trusted_host_interfaces"] = "br-edge:eth0"
+
+
+@rejected(
+    "networks-sealed",
+    "probe: trusted_host_interfaces is not br-edge, so it sees no published port",
+)
+def a_probe_zone_that_gets_no_reply(stack: Stack) -> None:
+    del stack.inputs("network", "probe")["options"]["com.docker.network.bridge.trusted_host_interfaces"]
+
+
+@rejected(
+    "networks-sealed",
+    "backend: option com.docker.network.bridge.trusted_host_interfaces is not understood with this value",
+)
+def a_backend_that_trusts_the_edge(stack: Stack) -> None:
+    options = stack.inputs("network", "backend")["options"]
+    options["com.docker.network.bridge.trusted_host_interfaces"] = "br-edge"
+
+
 @rejected("networks-sealed", "probe: internal is on, though zone probe meets published ports")
 def a_probe_zone_that_sees_nothing(stack: Stack) -> None:
     stack.inputs("network", "probe")["internal"] = True

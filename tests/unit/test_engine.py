@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import apt, engine
+from lab import apt, engine, paths
+from lab.engine import kernel
+from lab.engine.programs import Programs
 from lab.errors import LabError
 
 
@@ -13,8 +15,8 @@ from lab.errors import LabError
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test here starts, finds or ends an engine, whatever breaks."""
     monkeypatch.setattr(engine, "_engines", list)
-    monkeypatch.setattr(engine, "_launch", lambda: pytest.fail("an engine was started"))
-    monkeypatch.setattr(engine, "_install", lambda _report: pytest.fail("a package was installed"))
+    monkeypatch.setattr(engine, "_launch", lambda _programs: pytest.fail("an engine was started"))
+    monkeypatch.setattr(Programs, "install", lambda *_: pytest.fail("a package was installed"))
 
 
 BEFORE = ["filter\t:INPUT ACCEPT", "filter\t:FORWARD ACCEPT", "filter\t-A INPUT -i lo -j ACCEPT"]
@@ -36,7 +38,7 @@ ADDED = [
 
 def test_firewall_goes_back() -> None:
     """What the engine added goes, chains last; what was there, and what others added meanwhile, stays."""
-    assert engine.removal(BEFORE, [*BEFORE[:1], BEFORE[2], *ADDED]).splitlines() == [
+    assert kernel.removal(BEFORE, [*BEFORE[:1], BEFORE[2], *ADDED]).splitlines() == [
         "*filter",
         "-P FORWARD ACCEPT",
         "-D FORWARD -j DOCKER-USER",
@@ -58,29 +60,107 @@ def test_firewall_goes_back() -> None:
 
 def test_untouched_firewall_is_left_alone() -> None:
     """Where the engine added nothing, nothing is run; rules of a Docker that was there before stay too."""
-    assert engine.removal([*BEFORE, *ADDED], [*BEFORE, *ADDED]) == ""
-    assert engine.removal(BEFORE, [*BEFORE, "filter\t-A FORWARD -i vpn0 -j ACCEPT"]) == ""
+    assert kernel.removal([*BEFORE, *ADDED], [*BEFORE, *ADDED]) == ""
+    assert kernel.removal(BEFORE, [*BEFORE, "filter\t-A FORWARD -i vpn0 -j ACCEPT"]) == ""
 
 
 def test_a_strict_machine_stays_strict() -> None:
     """FORWARD that was DROP before the engine is not opened."""
     before = ["filter\t:FORWARD DROP"]
-    assert "-P FORWARD" not in engine.removal(before, [*before, *ADDED])
+    assert "-P FORWARD" not in kernel.removal(before, [*before, *ADDED])
 
 
-def test_own_docker_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Docker that answers is taken as it is: no endpoint of ours, nothing installed or started."""
-    monkeypatch.setattr(engine, "_version", lambda host: None if host else "29.0.0")
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place of this test's for the engine's data, its mark and the lab's run time."""
+    monkeypatch.setattr(engine, "ROOT", tmp_path / "lab/docker")
+    monkeypatch.setattr(engine, "MARK", tmp_path / "lab/mark.json")
+    monkeypatch.setattr(engine, "BEFORE", tmp_path / "before.json")
+    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
+    return tmp_path
+
+
+def users_engine(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Have a Docker of the user's answer, with its data below `root`."""
+    monkeypatch.setattr(engine, "users_endpoint", lambda: None)
+    told = {"ServerVersion": "29.0.0", "DockerRootDir": str(root)}
+    monkeypatch.setattr(engine, "_info", lambda _host: told)
+
+
+def test_own_docker_is_used(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Docker that answers is taken as it is, and its data are found at the lab's place until `down`."""
+    (places / "theirs/containers").mkdir(parents=True)
+    users_engine(monkeypatch, places / "theirs")
     assert engine.up(lambda _line: None) == engine.Engine(endpoint=None, version="29.0.0")
     assert engine.endpoint() is None
+    assert (engine.ROOT / "containers").is_dir()
+    engine.down(lambda _line: None)
+    assert not engine.ROOT.is_symlink()
+    assert (places / "theirs/containers").is_dir()
 
 
-def test_root_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_elsewhere_are_told(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine whose data root is not on this machine can't be the lab's."""
+    users_engine(monkeypatch, places / "elsewhere")
+    with pytest.raises(LabError, match=r"elsewhere is not on this machine; the lab needs an engine that"):
+        engine.up(lambda _line: None)
+
+
+def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data root that the lab did not mark is neither taken for its own nor removed."""
+    engine.ROOT.mkdir(parents=True)
+    users_engine(monkeypatch, places)
+    engine.down(lambda _line: None)
+    assert engine.ROOT.is_dir()
+    with pytest.raises(LabError, match="another one runs now; run `make down` first"):
+        engine.up(lambda _line: None)
+
+
+def test_no_second_engine_is_started(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the lab's engine died and the user's runs, `down` clears up without an engine and its rules."""
+    engine.ROOT.mkdir(parents=True)
+    engine.MARK.write_text('{"engine": "debian"}')
+    engine.BEFORE.write_text("{}")
+    users_engine(monkeypatch, places)
+    monkeypatch.setattr(kernel, "restore", lambda _before: pytest.fail("the user's rules were touched"))
+    said: list[str] = []
+    engine.down(said.append)
+    assert "the lab's died, and another runs" in said[0]
+    assert not engine.ROOT.exists()
+    assert not engine.MARK.exists()
+
+
+def test_the_context_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi's provider is told the endpoint of Docker's context, which it does not read itself."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "run", lambda *_, **__: "unix:///run/user/1000/docker.sock\n")
+    assert engine.users_endpoint() == "unix:///run/user/1000/docker.sock"
+    monkeypatch.setattr(engine, "run", lambda *_, **__: "unix:///var/run/docker.sock\n")
+    assert engine.users_endpoint() is None
+    monkeypatch.setenv("DOCKER_HOST", "ssh://docker-srv")
+    assert engine.users_endpoint() is None
+
+
+def test_root_is_asked_for(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without root and without a Docker, the sentence says both ways out."""
-    monkeypatch.setattr(engine, "_version", lambda _host: None)
+    assert places
+    monkeypatch.setattr(engine, "users_endpoint", lambda: None)
+    monkeypatch.setattr(engine, "_info", lambda _host: None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="run as root, or start Docker yourself"):
         engine.up(lambda _line: None)
+
+
+def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOMELAB_ENGINE names the engine, the mark wins over it, a wrong name is told with the right ones."""
+    monkeypatch.delenv("HOMELAB_ENGINE", raising=False)
+    assert Programs.chosen().name == "debian"
+    monkeypatch.setenv("HOMELAB_ENGINE", "29")
+    assert Programs.chosen().name == "29"
+    assert Programs.chosen("29-nftables").settings == {"firewall-backend": "nftables"}
+    monkeypatch.setenv("HOMELAB_ENGINE", "30")
+    with pytest.raises(LabError, match="30 is no engine; use one of debian, 29, 29-nftables"):
+        Programs.chosen()
 
 
 @pytest.mark.parametrize("theirs", ["", "#!/bin/sh\nexit 104\n"])

@@ -10,6 +10,7 @@ from rendered import host_rules
 from tests.policies.sound import configuration, with_acme
 from tests.unit.test_config import PROJECT
 from topology.config import from_file, load
+from verify import host
 
 SITE = from_file(PROJECT / "Pulumi.dev.yaml")
 PLACES = ("/etc/homelab-network", "/etc/systemd/system", "/run/systemd/system")
@@ -41,28 +42,59 @@ def run(root: Path, *words: str, given: str = "") -> None:
     )  # fmt: skip
 
 
-def test_a_machine_with_systemd_has_its_rules_before_docker(root: Path) -> None:
-    """The very rules are kept, Docker needs the unit that loads them, and both go again."""
+def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
+    """The very rules are kept; Docker needs the table's unit, and starts that of the probe zone's rules."""
     (root / "run/systemd/system").mkdir(parents=True)
     run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
-    kept = root / "etc/homelab-network/homelab-network-rules.nft"
-    unit = root / "etc/systemd/system/homelab-network-rules.service"
-    assert kept.read_text() == host_rules.rules(SITE)
+    folder, units = root / "etc/homelab-network", root / "etc/systemd/system"
+    assert (folder / "homelab-network-rules.nft").read_text() == host_rules.rules(SITE)
+    assert (folder / "homelab-network-rules-probes.sh").read_text() == f"{host_rules.open_probes(SITE)}\n"
     wanted = {
-        "Before=docker.service",
-        "RequiredBy=docker.service",
-        f"ExecStart=/usr/sbin/nft --file {kept}",
+        "homelab-network-rules.service": {
+            "Before=docker.service",
+            "RequiredBy=docker.service",
+            f"ExecStart=/usr/sbin/nft --file {folder}/homelab-network-rules.nft",
+        },
+        "homelab-network-rules-probes.service": {
+            "After=docker.service",
+            "PartOf=docker.service",
+            "WantedBy=docker.service",
+            f"ExecStart=/bin/sh {folder}/homelab-network-rules-probes.sh",
+        },
     }
-    assert wanted <= set(unit.read_text().splitlines())
+    for unit, lines in wanted.items():
+        assert lines <= set((units / unit).read_text().splitlines())
     for _ in range(2):
         run(root, "sh", "-c", host_rules.forget(SITE))
-    assert (kept.exists(), unit.exists()) == (False, False)
+    assert [*folder.iterdir(), *units.iterdir()] == []
+    both = "homelab-network-rules.service homelab-network-rules-probes.service"
     assert (root / "asked").read_text().splitlines() == [
         "daemon-reload",
-        "enable homelab-network-rules.service",
-        "disable homelab-network-rules.service",
+        f"enable {both}",
+        f"disable {both}",
         "daemon-reload",
     ]
+
+
+def test_kept_files_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept file that is missing or changed, or a unit that is off, is told; without systemd nothing is."""
+    monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
+    monkeypatch.setattr(host_rules, "SYSTEMD", f"{root}/run/systemd/system")
+    monkeypatch.setattr(host_rules, "_FOLDER", f"{root}/etc/homelab-network")
+    monkeypatch.setattr(host_rules, "_UNITS", f"{root}/etc/systemd/system")
+    assert host.comes_back(SITE)
+    (root / "run/systemd/system").mkdir(parents=True)
+    assert not host.comes_back(SITE)
+    subprocess.run(host_rules.KEEP.split(), input=host_rules.keep(SITE), text=True, check=True)
+    systemctl = root / "bin/systemctl"
+    systemctl.write_text("#!/bin/sh\necho enabled\n")
+    assert host.comes_back(SITE)
+    for path, text in host_rules.kept(SITE).items():
+        Path(path).write_text(f"{text}# changed\n")
+        assert not host.comes_back(SITE)
+        Path(path).write_text(text)
+    systemctl.write_text("#!/bin/sh\necho disabled\nexit 1\n")
+    assert not host.comes_back(SITE)
 
 
 def test_egress_is_let_out_to_public_addresses_alone() -> None:

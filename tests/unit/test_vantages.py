@@ -263,7 +263,7 @@ def test_a_destination_that_was_not_asked_is_not_called_closed(world: World) -> 
 
 def test_rules_that_cannot_be_seen_are_not_called_sound(world: World) -> None:
     """From another machine the cause says that Docker-SRV's own rules have to be looked at."""
-    world.host_rules = None
+    world.changed_rules = None
     world.change = lambda who, ask: (
         "open" if (who, ask.address, ask.port) == ("loki", IPv4Address("172.30.0.1"), None) else None
     )

@@ -4,7 +4,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import IPv4Address, IPv4Network
@@ -89,7 +89,7 @@ class World:
     places: list[Place]
     change: Callable[[str, Ask], object] = lambda _source, _ask: None
     left_out: list[str] = field(default_factory=list)
-    host_rules: bool | None = True
+    changed_rules: Sequence[str] | None = ()
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Answer as the flows say; a place asked about itself listens."""
@@ -315,9 +315,17 @@ def test_causes(world: World, cell: tuple[str, str], network: str, port: int | N
 
 def test_missing_host_rules_are_named(world: World) -> None:
     """Where the project's table is gone, that is the cause."""
-    world.host_rules = False
+    world.changed_rules = ["own rules"]
     world.change = answer("loki", at(world, "docker-srv", "br-edge"), OPEN)
     assert "Docker-SRV's own rules are missing" in lines(world, Verdict.DISAGREES)[0]
+
+
+def test_changed_host_rules_are_told_without_a_cell(world: World) -> None:
+    """Rules that are not as written are a finding, though every cell still agrees."""
+    world.changed_rules = ["rules that let the probe zone see published ports"]
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert "docker-srv's rules that let the probe zone see published ports" in line
+    assert "`make up` puts them back" in line
 
 
 def test_a_network_joined_by_hand_is_named(world: World) -> None:

@@ -133,24 +133,45 @@ def shell(text: str, folder: Path, **programs: str) -> list[str]:
     return log.read_text().splitlines()
 
 
+THROUGH = [
+    "-i br-probe -m conntrack --ctstate DNAT -j ACCEPT",
+    "-o br-probe -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+]
+TABLE = "nft list table ip docker-bridges"
+
+
 def test_docker_is_asked_once_for_each_rule(site: Topology, tmp_path: Path) -> None:
     """A rule that is there is not put there again; removing what is not there is content."""
-    through = [
-        "-i br-probe -m conntrack --ctstate DNAT -j ACCEPT",
-        "-o br-probe -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-    ]
-    there = shell(host_rules.open_probes(site), tmp_path, iptables="exit 0")
-    assert there == [f"iptables --wait -C DOCKER-USER {rule}" for rule in through]
-    absent = shell(host_rules.open_probes(site), tmp_path, iptables='[ "$2" = -I ]')
-    assert absent == [f"iptables --wait -{act} DOCKER-USER {rule}" for rule in through for act in "CI"]
+    there = shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables="exit 0")
+    assert there == [TABLE, *(f"iptables --wait -C DOCKER-USER {rule}" for rule in THROUGH)]
+    absent = shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables='[ "$2" = -I ]')
+    assert absent == [TABLE, *(f"iptables --wait -{a} DOCKER-USER {r}" for r in THROUGH for a in "CI")]
     gone = shell(host_rules.close_probes(site), tmp_path, iptables="exit 1")
-    assert gone == [f"iptables --wait -D DOCKER-USER {rule}" for rule in through]
+    assert gone == [f"iptables --wait -D DOCKER-USER {rule}" for rule in THROUGH]
+
+
+def test_the_nftables_backend_needs_no_rule(site: Topology, tmp_path: Path) -> None:
+    """Where Docker keeps its bridges in a table of its own, iptables is not asked."""
+    for text in (host_rules.open_probes(site), host_rules.check_probes(site)):
+        assert shell(text, tmp_path, nft="exit 0", iptables="exit 1") == [TABLE]
 
 
 def test_a_rule_that_can_not_be_put_there_fails(site: Topology, tmp_path: Path) -> None:
     """Without DOCKER-USER the command fails, instead of leaving the probes blind."""
     with pytest.raises(subprocess.CalledProcessError):
-        shell(host_rules.open_probes(site), tmp_path, iptables="exit 1")
+        shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables="exit 1")
+
+
+@pytest.mark.parametrize("missing", range(3))
+def test_every_rule_is_looked_for(site: Topology, tmp_path: Path, missing: int) -> None:
+    """The check succeeds with both rules alone."""
+    first, second = (f'[ "$*" = "--wait -C DOCKER-USER {rule}" ]' for rule in THROUGH)
+    answer = [f"{first} || {second}", second, first][missing]
+    if missing:
+        with pytest.raises(subprocess.CalledProcessError):
+            shell(host_rules.check_probes(site), tmp_path, nft="exit 1", iptables=answer)
+    else:
+        shell(host_rules.check_probes(site), tmp_path, nft="exit 1", iptables=answer)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     names.physical_names,
     zones.prefixes,
     zones.vlans,
+    hosts.trunk,
     zones.roles,
     zones.isolated,
     zones.addresses,

@@ -38,6 +38,18 @@ def proxies(site: Site) -> Iterator[Fault]:
                 )
 
 
+def trunk(site: Site) -> Iterator[Fault]:
+    """A site with VLANs says which interface of Docker-SRV carries them; no name is a safe guess."""
+    vlans = [zone.name for zone in site.zones.values() if zone.vlan]
+    for host in site.hosts.values():
+        if vlans and isinstance(host, DockerHost) and host.trunk is None:
+            yield Fault(
+                f"hosts.{host.name}.trunk",
+                f"missing, and zone {vlans[0]} is a VLAN",
+                "name the interface whose VLAN interfaces carry the ingress's legs, like ens18",
+            )
+
+
 def existing_bridge(site: Site) -> Iterator[Fault]:
     """Whoever has a bridge already has given it its ports as well."""
     for host in site.hosts.values():

@@ -55,6 +55,7 @@ from topology.model.site import (
 )
 from topology.model.values import (
     INTERNET,
+    MARK,
     Day,
     Every,
     FilePath,
@@ -83,6 +84,7 @@ __all__ = [
     "DNS",
     "HTTP",
     "INTERNET",
+    "MARK",
     "NO_LOGIN",
     "READS_LOGS",
     "SPEAKS_TLS",

@@ -28,7 +28,7 @@ class DockerHost(Value):
 
     name: Name
     address: IPv4Address = IPv4Address("0.0.0.0")  # noqa: S104  # the single way in listens on every address
-    trunk: Interface = "trunk"
+    trunk: Interface | None = None
     data_root: str = Field(default="/var/lib/docker", pattern=r"^/[^\r\n]*$")
     metrics: str = Field(default="/var/lib/homelab-network/metrics", pattern=r"^/[\w./-]*$")
     """Folder in which the live probe leaves the metrics of its last run, and Node Exporter reads them."""

@@ -17,6 +17,10 @@ from pydantic import (
 )
 
 INTERNET = "internet"
+MARK = "homelab-network.stack"
+"""Label of the stack's containers and networks, and key in the notes of its guests; its value is the stack's
+name. Volumes bear none: a new label replaces the volume, and with it the data.
+"""
 """The one source and destination that is nobody's: every address outside the site."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]

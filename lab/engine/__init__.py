@@ -1,9 +1,9 @@
-"""The Docker engine of the lab: the user's own where one answers, else Debian's, started and stopped by us.
+"""The Docker engine of the lab: the user's own where one answers, else one that the lab starts and stops.
 
-Owns the engine process, its data root and what it leaves in the kernel (firewall chains, forwarding
-switches, control groups): `down` puts those back as `up` found them. Owns no network, container or image;
-`pulumi destroy` comes first, and `down` removes what it left. The default bridge is off, so a container that
-names no network has none. An engine that we did not start is never stopped or changed.
+The user's engine is used as it is, and never stopped or changed. The lab's engine is known by its mark, a
+file that the lab writes before the first start; `down` puts the kernel back as `up` found it, but leaves it
+alone while another engine runs. The default bridge of the lab's engine is off, so a container that names no
+network has none.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -21,9 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lab import apt, paths
+from lab import paths
 from lab.daemon import Process, write
+from lab.engine import kernel
+from lab.engine.programs import Programs
 from lab.errors import LabError
 from lab.process import run, tail
 
@@ -31,24 +32,15 @@ Report = Callable[[str], None]
 
 NAME = "Docker engine"
 ROOT = paths.DATA / "docker"
+"""Data root of the lab's engine, or a link to that of the user's: the stack file names one place for both."""
+MARK = paths.DATA / "docker-started-by-the-lab.json"
 EXEC = paths.RUN / "docker"
 SOCKET = paths.RUN / "docker.sock"
 CONFIG = paths.RUN / "docker.json"
 LOG = paths.RUN / "docker.log"
 PID = paths.RUN / "docker.pid"
 BEFORE = paths.RUN / "docker-before.json"
-
-SWITCHES = (
-    Path("/proc/sys/net/ipv4/ip_forward"),
-    Path("/proc/sys/net/ipv6/conf/all/forwarding"),
-    Path("/proc/sys/net/bridge/bridge-nf-call-iptables"),
-    Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables"),
-)
 CGROUPS = Path("/sys/fs/cgroup")
-FIREWALLS = ("iptables", "ip6tables")
-BRIDGE = re.compile(r"br-[0-9a-f]{12}")
-# What the engine writes: jumps to its chains, rules on its bridges, and one masquerade a published port.
-ITS_RULE = re.compile(rf"DOCKER|\b{BRIDGE.pattern}\b|^-A POSTROUTING -s (\S+) -d \1 .*-j MASQUERADE$")
 
 # A container's group is made below its engine's own where its parent's name is relative, so the engine leaves
 # those of the shell that started it: they differ from controller to controller, and end with the session.
@@ -64,37 +56,42 @@ STOP_SECONDS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A Docker engine that answers; `endpoint` is its DOCKER_HOST, None for the user's own."""
+    """A Docker engine that answers at `endpoint`, its DOCKER_HOST; None: where `docker` finds it itself."""
 
     endpoint: str | None
     version: str
 
 
 def up(report: Report) -> Engine:
-    """Return an engine that answers, starting ours where neither it nor the user's runs.
+    """Return an engine that answers, starting the lab's where neither it nor the user's runs.
 
     Raises LabError naming the step that failed, with the end of the engine's log where it has one.
     """
-    running = endpoint()
-    if not running and (version := _version(None)):
-        report(f"{NAME}: {version}, yours; it is left as it is")
-        return Engine(endpoint=None, version=version)
+    running = bool(_engines())
+    if not running and (theirs := _info(users_endpoint())):
+        _link_data_root(Path(theirs["DockerRootDir"]))
+        report(f"{NAME}: {theirs['ServerVersion']}, yours; it is left as it is")
+        return Engine(endpoint=users_endpoint(), version=theirs["ServerVersion"])
     _need_root()
     with _alone():
-        _install(report)
+        programs = Programs.chosen(_marked().get("engine"))
+        programs.install(report)
         began = time.monotonic()
-        version = _start()
+        version = _start(programs)
     if not running:
         report(f"{NAME}: {version}, started in {time.monotonic() - began:.1f} s at unix://{SOCKET}")
     return Engine(endpoint=f"unix://{SOCKET}", version=version)
 
 
 def down(report: Report) -> None:
-    """Stop the engine that `up` started and put the machine back; without one, do nothing.
+    """Stop the engine that `up` started and put the machine back; do nothing where the lab started none.
 
-    An engine of ours that died is started once more, because only it can take its containers apart in order.
+    The lab's engine is started once more where it died, because only an engine can take its containers apart
+    in order; but never beside another engine.
     """
-    if not (endpoint() or BEFORE.exists() or ROOT.exists()):
+    if ROOT.is_symlink():
+        ROOT.unlink()
+    if not (_engines() or _marked()):
         return
     _need_root()
     with _alone():
@@ -103,23 +100,56 @@ def down(report: Report) -> None:
 
 
 def endpoint() -> str | None:
-    """Return what DOCKER_HOST should be: our engine's socket while it runs, else None (the user's own)."""
-    return f"unix://{SOCKET}" if _engines() else None
+    """Return what DOCKER_HOST should be: the lab's socket while its engine runs, else the user's endpoint."""
+    return f"unix://{SOCKET}" if _engines() else users_endpoint()
+
+
+def is_abandoned() -> bool:
+    """Tell whether the engine that the lab started is gone and another one answers in its place."""
+    return bool(_marked() and not _engines() and _info(users_endpoint()))
+
+
+def users_endpoint() -> str | None:
+    """Return the endpoint of the user's own engine, None for the one that DOCKER_HOST or the default names.
+
+    The `docker` command follows its context, which Pulumi's provider does not know.
+    """
+    if os.environ.get("DOCKER_HOST") not in {None, "", f"unix://{SOCKET}"}:
+        return None
+    try:
+        found = run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], NAME).strip()
+    except LabError:
+        return None
+    return None if found in {"", "unix:///var/run/docker.sock"} else found
+
+
+def _marked() -> dict[str, Any]:
+    """Return what the mark says of the engine that the lab started; empty where it started none."""
+    try:
+        return dict(json.loads(MARK.read_text()))
+    except FileNotFoundError:
+        return {}
+    except ValueError as fault:
+        raise LabError(f"{MARK}: not JSON; write {{}} into it, and run it again") from fault
 
 
 def _take_down(report: Report) -> None:
-    try:
-        _start()
-        _empty()
-    except LabError as fault:
-        report(f"{fault}\n{NAME}: clearing up without it")
+    theirs = _info(users_endpoint())
+    if theirs and not _engines():
+        report(f"{NAME}: the lab's died, and another runs; clearing up without it")
+    else:
+        try:
+            _start(Programs.chosen(_marked().get("engine")))
+            _empty()
+        except LabError as fault:
+            report(f"{fault}\n{NAME}: clearing up without it")
     for pid in [*_engines(), *_left(), *_helpers()]:
         if process := Process.of(pid):
             process.end(STOP_SECONDS)
     _clear_files()
-    if BEFORE.exists():
-        _restore(json.loads(BEFORE.read_text()))
-    for file in (SOCKET, CONFIG, PID, LOG, BEFORE):
+    if BEFORE.exists() and not theirs:
+        kernel.restore(json.loads(BEFORE.read_text()))
+    for file in (SOCKET, CONFIG, PID, LOG, BEFORE, MARK):
         file.unlink(missing_ok=True)
 
 
@@ -137,34 +167,51 @@ def _alone() -> Iterator[None]:
 
 def _need_root() -> None:
     if os.geteuid():
-        raise LabError(f"{NAME}: ours needs root to start and stop; run as root, or start Docker yourself")
+        raise LabError(
+            f"{NAME}: the lab's needs root to start and stop; run as root, or start Docker yourself"
+        )
 
 
-def _version(host: str | None) -> str | None:
+def _info(host: str | None) -> dict[str, Any] | None:
+    """Return `/info` of the engine at `host` (None: DOCKER_HOST or the default), None where none answers."""
+    # The shell's DOCKER_HOST may be the lab's, by `make env`; an empty one is none.
+    ours = os.environ.get("DOCKER_HOST") == f"unix://{SOCKET}"
+    env = {"DOCKER_HOST": host} if host else {"DOCKER_HOST": ""} if ours else {}
     try:
-        return run(
-            ["docker", "version", "--format", "{{.Server.Version}}"], NAME, timeout=10,
-            env={"DOCKER_HOST": host} if host else None,
-        ).strip()  # fmt: skip
+        told = run(["docker", "info", "--format", "{{json .}}"], NAME, timeout=20, env=env)
     except LabError:
         return None
+    info: dict[str, Any] = json.loads(told)
+    return info if info.get("ServerVersion") else None
 
 
-def _install(report: Report) -> None:
-    installed = apt.install(NAME, {"dockerd": "docker.io"}, report)
-    if installed and Path("/run/systemd/system").is_dir():
-        run(["systemctl", "disable", "docker.service", "docker.socket", "containerd.service"], NAME)
+def _link_data_root(root: Path) -> None:
+    """Make ROOT lead to the data root of the user's engine, where its containers' logs are."""
+    if ROOT.is_symlink() and ROOT.readlink() == root:
+        return
+    if not root.is_dir():
+        raise LabError(
+            f"{NAME}: its data root {root} is not on this machine; the lab needs an engine that runs here"
+        )
+    if ROOT.exists() and not ROOT.is_symlink():
+        raise LabError(
+            f"{ROOT}: data of an engine that the lab started, and another one runs now; run `make down` first"
+        )
+    _need_root()
+    ROOT.parent.mkdir(parents=True, exist_ok=True)
+    ROOT.unlink(missing_ok=True)
+    ROOT.symlink_to(root)
 
 
-def _start() -> str:
-    """Return the version of our engine once it answers, starting it where it does not run."""
-    launched = None if _engines() else _launch()
+def _start(programs: Programs) -> str:
+    """Return the version of the lab's engine once it answers, starting it where it does not run."""
+    launched = None if _engines() else _launch(programs)
     deadline = time.monotonic() + START_SECONDS
     while (alive := launched is None or launched.poll() is None) and time.monotonic() < deadline:
-        if version := _version(f"unix://{SOCKET}"):
+        if info := _info(f"unix://{SOCKET}"):
             if launched:
                 _put_users_rules_first()
-            return version
+            return str(info["ServerVersion"])
         time.sleep(0.2)
     fault = f"no answer in {START_SECONDS} s" if alive else "dockerd ended while starting"
     raise LabError(f"{NAME}: {fault}; the end of {LOG}:\n{_last_words()}")
@@ -176,7 +223,7 @@ def _put_users_rules_first() -> None:
     An engine does so whenever it makes a network; at a start only one with a default bridge makes any.
     """
     jump = "FORWARD -j DOCKER-USER"
-    if f"filter\t-A {jump}" in _firewall("iptables"):
+    if f"filter\t-A {jump}" in kernel.firewall("iptables"):
         script = f"*filter\n-D {jump}\n-I {jump}\nCOMMIT\n"
         run(["iptables-restore", "--noflush", "--wait"], NAME, stdin=script)
 
@@ -185,11 +232,18 @@ def _last_words() -> str:
     return tail(LOG.read_text(errors="replace")) if LOG.exists() else "  (there is none)"
 
 
-def _launch() -> subprocess.Popen[bytes]:
-    for folder in (paths.RUN, ROOT):
-        folder.mkdir(parents=True, exist_ok=True)
+def _launch(programs: Programs) -> subprocess.Popen[bytes]:
+    if ROOT.is_symlink():
+        ROOT.unlink()
+    if ROOT.exists() and not _marked():
+        raise LabError(f"{ROOT}: there already, and not made by the lab; move it away and run it again")
+    paths.RUN.mkdir(parents=True, exist_ok=True)
     if not BEFORE.exists():
-        write(BEFORE, json.dumps(_snapshot()))
+        write(BEFORE, json.dumps(kernel.snapshot()))
+    # Written before there is anything to know by it: a start that is killed leaves the mark and a part.
+    write(MARK, json.dumps({"engine": programs.name, "by": "make up of homelab-network; make down ends it"}))
+    ROOT.mkdir(parents=True, exist_ok=True)
+    programs.prepare()
     config = {
         "data-root": str(ROOT),
         "exec-root": str(EXEC),
@@ -197,12 +251,14 @@ def _launch() -> subprocess.Popen[bytes]:
         "hosts": [f"unix://{SOCKET}"],
         "bridge": "none",
         "live-restore": False,
+        **programs.settings,
     }
     CONFIG.write_text(json.dumps(config))
     PID.unlink(missing_ok=True)
     with LOG.open("wb") as log:
         return subprocess.Popen(
             ["sh", "-c", LAUNCH, "dockerd", f"--config-file={CONFIG}", *_top_groups()],
+            env={**os.environ, **programs.environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -243,7 +299,7 @@ def _engines() -> list[int]:
 
 
 def _helpers() -> list[int]:
-    """Return our engine's containerd and its shims."""
+    """Return the lab engine's containerd and its shims."""
     return [
         pid
         for pid, (program, *words) in _arguments()
@@ -282,80 +338,6 @@ def _clear_files() -> None:
             group.rmdir()
 
 
-def _snapshot() -> dict[str, dict[str, list[str]]]:
-    return {
-        "switches": {str(file): [file.read_text().strip()] for file in SWITCHES if file.exists()},
-        "firewall": {tool: _firewall(tool) for tool in FIREWALLS},
-        "links": {"all": _links()},
-        "tables": {"all": _tables()},
-    }
-
-
-def _links() -> list[str]:
-    return [link["ifname"] for link in json.loads(run(["ip", "-json", "link"], NAME))]
-
-
-def _tables() -> list[str]:
-    """Return nftables' tables as `ip nat`; those of iptables are among them, where it is the newer one."""
-    if not shutil.which("nft"):
-        return []
-    return [line.removeprefix("table ") for line in run(["nft", "list", "tables"], NAME).splitlines()]
-
-
-def _is_bare(table: str) -> bool:
-    """Tell whether a table has no rule: iptables leaves such behind, with the chains that it began."""
-    listed = json.loads(run(["nft", "--json", "list", "table", *table.split()], NAME))["nftables"]
-    return not any("rule" in each for each in listed)
-
-
-def _firewall(tool: str) -> list[str]:
-    """Return the rules and chains of every table as `table<TAB>line`, without counters."""
-    if not shutil.which(f"{tool}-save"):
-        return []
-    found, table = [], ""
-    for line in run([f"{tool}-save"], NAME).splitlines():
-        if line.startswith("*"):
-            table = line[1:]
-        elif line.startswith((":", "-A")):
-            found.append(f"{table}\t{line.partition(' [')[0] if line.startswith(':') else line}")
-    return found
-
-
-def _restore(before: dict[str, dict[str, list[str]]]) -> None:
-    for link in _links():
-        if BRIDGE.fullmatch(link) and link not in before["links"]["all"]:
-            run(["ip", "link", "delete", link], NAME)
-    for tool in FIREWALLS:
-        if script := removal(before["firewall"][tool], _firewall(tool)):
-            run([f"{tool}-restore", "--noflush"], NAME, stdin=script)
-    for table in _tables():
-        if table not in before["tables"]["all"] and table.startswith(("ip ", "ip6 ")) and _is_bare(table):
-            run(["nft", "delete", "table", *table.split()], NAME)
-    for file, value in before["switches"].items():
-        if Path(file).exists() and Path(file).read_text().strip() != value[0]:
-            Path(file).write_text(value[0])
-
-
-def removal(before: list[str], now: list[str]) -> str:
-    """Return the `iptables-restore --noflush` script that undoes what the engine added since `before`.
-
-    Rules that others added meanwhile stay. FORWARD gets its ACCEPT back where the engine made it DROP.
-    """
-    script = []
-    new = [line.split("\t") for line in now if line not in before]
-    for table in dict.fromkeys(table for table, _ in new):
-        lines = [line for where, line in new if where == table]
-        chains = [line[1:].split()[0] for line in lines if line.startswith(":DOCKER")]
-        rules = [line for line in lines if line.startswith("-A") and ITS_RULE.search(line)]
-        undo = [f"-D{line[2:]}" for line in rules if shlex.split(line)[1] not in chains]
-        undo += [f"-F {chain}" for chain in chains] + [f"-X {chain}" for chain in chains]
-        if ":FORWARD DROP" in lines:
-            undo.insert(0, "-P FORWARD ACCEPT")
-        if undo:
-            script += [f"*{table}", *undo, "COMMIT"]
-    return "\n".join([*script, ""]) if script else ""
-
-
 def main(words: list[str]) -> int:
     """Run `up` or `down` by hand; print faults without a traceback."""
     if words not in (["up"], ["down"]):
@@ -371,7 +353,3 @@ def main(words: list[str]) -> int:
         print(fault, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""The engine's programs: Debian's package, or Docker 29 built from Go modules, with either firewall backend.
+
+HOMELAB_ENGINE chooses. `make up` takes Debian's, which is there in seconds; the live tests take Docker 29. An
+engine that the lab started keeps its programs until `make down`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from lab import apt, docker29
+from lab.errors import LabError
+from lab.process import run
+
+Report = Callable[[str], None]
+
+VARIABLE = "HOMELAB_ENGINE"
+DEFAULT = "debian"
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_NFTABLES = MappingProxyType({"firewall-backend": "nftables"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """One choice of dockerd, containerd and runc, and the settings that go with it.
+
+    `forwards`: the engine expects IP forwarding to be on instead of switching it on.
+    """
+
+    name: str
+    built: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    forwards: bool = False
+
+    @classmethod
+    def chosen(cls, kept: str | None = None) -> Programs:
+        """Return the choice called `kept`, else the one that HOMELAB_ENGINE names; raises LabError."""
+        name = kept or os.environ.get(VARIABLE) or DEFAULT
+        if name not in CHOICES:
+            raise LabError(f"{VARIABLE}: {name} is no engine; use one of {', '.join(CHOICES)}")
+        return CHOICES[name]
+
+    def install(self, report: Report) -> None:
+        """Make sure of the programs: Debian's packages where missing, and the build where it is asked for."""
+        wanted = {"docker": "docker.io", "iptables": "iptables"}
+        installed = apt.install(
+            "Docker engine", wanted if self.built else {"dockerd": "docker.io", **wanted}, report
+        )
+        if "docker.io" in installed and Path("/run/systemd/system").is_dir():
+            run(["systemctl", "disable", "docker.service", "docker.socket", "containerd.service"], "systemd")
+        if self.built:
+            docker29.programs(report)
+
+    def prepare(self) -> None:
+        """Set what the engine expects of the kernel; `kernel.restore` sets it back."""
+        if self.forwards:
+            FORWARDING.write_text("1")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables of the engine's process: the built programs come first on its PATH."""
+        if not self.built:
+            return {}
+        return {"PATH": f"{docker29.programs(lambda _line: None)}:{os.environ.get('PATH', os.defpath)}"}
+
+
+CHOICES: Mapping[str, Programs] = {
+    choice.name: choice
+    for choice in (
+        Programs(name=DEFAULT),
+        Programs(name="29", built=True),
+        Programs(name="29-nftables", built=True, settings=_NFTABLES, forwards=True),
+    )
+}

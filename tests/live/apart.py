@@ -1,0 +1,41 @@
+"""A machine of its own for a test: namespaces for network, mounts and processes."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import paths
+
+UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c")
+PREPARE = f"""
+set -e
+folder=$1; shift
+for place in {paths.RUN} {paths.DATA}; do
+  awk -v place="$place" '$5 == place || index($5, place "/") == 1 {{print $5}}' /proc/self/mountinfo \\
+  | tac | xargs -rn1 umount --lazy
+done
+mount -t tmpfs run /run
+ip link set lo up
+for place in /var/lib/docker /var/lib/containerd {paths.DATA}; do
+  mkdir -p "$folder$place" "$place"
+  mount --bind "$folder$place" "$place"
+done
+# Not by exec: the first process of these namespaces must collect the others' ends, and a shell does.
+"$@"
+"""
+
+
+def pytest_apart(
+    file: Path, folder: Path, environment: Mapping[str, str], *words: str, seconds: float = 1200
+) -> int:
+    """Return pytest's exit status on a file, run where nothing but this project is; `folder` is its disk."""
+    inside = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *words, str(file)]
+    done = subprocess.run(
+        [*UNSHARE, PREPARE, "sh", str(folder), *inside],
+        cwd=paths.PROJECT,
+        env=environment,
+        check=False,
+        timeout=seconds,
+    )
+    return done.returncode

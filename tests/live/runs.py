@@ -1,0 +1,56 @@
+"""Runs of `make up` that are stopped on the way: killed, or interrupted as by Ctrl-C."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.live.site import PROJECT, eventually
+
+Run = subprocess.Popen[str]
+
+
+def started_up() -> Run:
+    """Start `make up` in a process group of its own."""
+    return subprocess.Popen(
+        ["make", "up"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(run: Run, sign: str) -> str:
+    """Return what the run said until it said `sign`, which it must."""
+    assert run.stdout
+    said = ""
+    for line in run.stdout:
+        said += line
+        if sign in line:
+            return said
+    raise AssertionError(f"{sign!r} was never said:\n{said[-3000:]}")
+
+
+def kill_up_at(sign: str) -> None:
+    """Start `make up`, wait until it says `sign`, and kill all of it at once."""
+    with started_up() as run:
+        try:
+            read_until(run, sign)
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+    eventually(f"the end of process group {run.pid}", lambda: not processes_of(run.pid))
+
+
+def processes_of(group: int) -> list[int]:
+    """Process ids of a process group that still live."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, owner = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(owner) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found

@@ -1,0 +1,71 @@
+"""An interrupt reaches the program once and is waited for; two commands on one stack take turns."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import lock, paths
+from lab.errors import LabError
+from lab.process import show
+
+PROJECT = Path(__file__).resolve().parents[2]
+PULUMI = """\
+trap 'echo heard; n=$((n+1)); [ $n -lt ${ENOUGH:-1} ] || { echo ended in order; exit 3; }' INT
+echo working
+i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done
+"""
+PARENT = """\
+import sys
+from lab.process import Interrupted, show
+try:
+    print("status", show(["bash", "-c", sys.argv[1]]))
+except Interrupted:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_is_handed_on(number: signal.Signals, times: int) -> None:
+    """Each Ctrl-C, SIGTERM or hang-up is one SIGINT for the program, which ends before the command does."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", PARENT, PULUMI],
+        cwd=PROJECT,
+        env={**os.environ, "ENOUGH": str(times)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout
+        said = []
+        for line in parent.stdout:
+            said.append(line.strip())
+            if said[-1] == "working" or (said[-1] == "heard" and said.count("heard") < times):
+                parent.send_signal(number)
+    assert said == ["working", *["heard"] * times, "ended in order", "interrupted"]
+
+
+def test_a_program_that_ends_by_itself() -> None:
+    """Without an interrupt the status is the program's own, and the handlers are those of before."""
+    before = signal.getsignal(signal.SIGTERM)
+    assert show(["sh", "-c", "exit 4"]) == 4
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_second_command_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told for which process, gives up in time, and other stacks are free."""
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    said: list[str] = []
+    with lock.held("dev", said.append), lock.held("home", said.append):
+        assert said == []
+        with (
+            pytest.raises(LabError, match=rf"^stack dev: process {os.getpid()} still works on it; wait for"),
+            lock.held("dev", said.append, seconds=0.1),
+        ):
+            pass
+    assert said == [f"stack dev: waiting for process {os.getpid()}, which works on it"]
+    with lock.held("dev", said.append, seconds=0.1):
+        assert len(said) == 1
