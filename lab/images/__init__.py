@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lab import paths
 from lab.errors import LabError
-from lab.images.catalogue import IMAGES, STANDIN, Image
+from lab.images.catalogue import IMAGES, PREFIX, STANDIN, Image
 from lab.images.pack import pack
 from lab.process import run
 from lab.toolchain.step import Report
@@ -51,12 +51,17 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
 
 
 def remove(endpoint: str | None, report: Report) -> None:
-    """Remove the lab's images from an engine, known by their label; one that a container still uses stays."""
+    """Remove the lab's images from an engine, known by label and name; one that a container uses stays."""
     engine = {"DOCKER_HOST": endpoint} if endpoint else {}
-    ours = ["docker", "image", "ls", "--quiet", "--no-trunc", "--filter", f"label={RECIPE}"]
-    for number in sorted({*run(ours, "images", env=engine).split()}):
-        with contextlib.suppress(LabError):
-            run(["docker", "image", "rm", number], "images", env=engine)
+    form = "{{.Repository}}:{{.Tag}} {{.ID}}"
+    ours = ["docker", "image", "ls", "--filter", f"label={RECIPE}", "--format", form]
+    for line in run(ours, "images", env=engine).splitlines():
+        tag, number = line.split()
+        # An older one of a name that another has since is nameless.
+        if tag.startswith((f"{PREFIX}/", "<none>")):
+            with contextlib.suppress(LabError):
+                name = number if tag.startswith("<none>") else tag
+                run(["docker", "image", "rm", name], "images", env=engine)
     report("images: removed")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine, images, paths
+from lab import engine, images, orphans, paths
 from lab.engine import kernel
 from lab.errors import LabError
 from lab.images.catalogue import IMAGES
@@ -162,6 +162,45 @@ def test_down_after_a_crash(before: dict[str, list[str]]) -> None:
     engine.up(print)
     serve()
     kill_engine()
+    engine.down(print)
+    assert machine() == before
+
+
+def test_half_made_things_go_by_their_label(before: dict[str, list[str]]) -> None:
+    """A container or network that a killed run left goes; one of the user's of the same name stays."""
+    engine.up(print)
+    load(STAND_IN)
+    mark = {"label": "homelab-network.stack", "value": "dev"}
+    label = f"--label={mark['label']}={mark['value']}"
+
+    def remove(kind: str, name: str) -> None:
+        inputs = {"name": name, "labels": [mark]}
+        orphans.remove({"type": f"docker:index/{kind.lower()}:{kind}", "inputs": inputs}, ENGINE)
+
+    for name, marks in (("theirs", ()), ("ours", (label,)), ("other-stack", (f"{label}-2",))):
+        docker("network", "create", "--internal", *marks, f"net-{name}")
+        docker("create", "--name", name, *marks, STAND_IN)
+        remove("Container", name)
+        remove("Network", f"net-{name}")
+    assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["other-stack", "theirs"]
+    listed = docker("network", "ls", "--filter=type=custom", "--format", "{{.Name}}").split()
+    assert sorted(listed) == ["net-other-stack", "net-theirs"]
+    remove("Container", "never-made")
+    engine.down(print)
+    assert machine() == before
+
+
+def test_the_images_go_again(before: dict[str, list[str]]) -> None:
+    """Images go by label and name: a copy under a name of the user's stays, and so does one in use."""
+    engine.up(print)
+    load(STAND_IN)
+    docker("create", "--name", "user", STAND_IN)
+    images.remove(ENGINE["DOCKER_HOST"], print)
+    assert STAND_IN in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    docker("rm", "user")
+    docker("tag", STAND_IN, "my/copy:1")
+    images.remove(ENGINE["DOCKER_HOST"], print)
+    assert docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}") == "my/copy:1"
     engine.down(print)
     assert machine() == before
 
