@@ -1,11 +1,18 @@
-"""The dev stack on real parts: brought up once by the README's own command, taken away at the end."""
+"""The dev stack on real parts: brought up once by the README's own command, taken away at the end.
 
+It runs on Docker 29 unless HOMELAB_ENGINE says otherwise; `make up` by itself takes Debian's, if any.
+"""
+
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from lab.engine.programs import VARIABLE
 from tests.live.site import Site, Snapshot, environment, make
+
+os.environ.setdefault(VARIABLE, "29")
 
 
 @pytest.fixture(scope="session")

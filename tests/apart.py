@@ -16,6 +16,7 @@ for place in {paths.RUN} {paths.DATA}; do
   | tac | xargs -rn1 umount --lazy
 done
 mount -t tmpfs run /run
+mkdir {paths.RUN}
 ip link set lo up
 for place in /var/lib/docker /var/lib/containerd {paths.DATA}; do
   mkdir -p "$folder$place" "$place"
@@ -30,7 +31,7 @@ def pytest_apart(
     file: Path, folder: Path, environment: Mapping[str, str], *words: str, seconds: float = 1200
 ) -> int:
     """Return pytest's exit status on a file, run where nothing but this project is; `folder` is its disk."""
-    inside = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *words, str(file)]
+    inside = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words, str(file)]
     done = subprocess.run(
         [*UNSHARE, PREPARE, "sh", str(folder), *inside],
         cwd=paths.PROJECT,
