@@ -84,7 +84,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
         seconds=time.monotonic() - started,
         findings=findings,
         left_out=left_out,
-        notes=host.notes(),
+        notes=[*host.notes(), *host.others(topology, host.containers())],
         pairs=pairs,
     )
 

@@ -118,6 +118,22 @@ def notes() -> list[str]:
     ]
 
 
+def others(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Ports that containers which are not the site's publish on Docker-SRV, a note each."""
+    declared = {topology.physical(service.name) for service in topology.containers}
+    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
+    networks = {topology.physical(zone.network) for zone in zones}
+    for one in there:
+        name, settings = one["Name"].lstrip("/"), one["NetworkSettings"]
+        ports = {
+            f"{binding['HostPort']}/{inside.partition('/')[2]}"
+            for inside, bindings in (settings["Ports"] or {}).items()
+            for binding in bindings or ()
+        }
+        if ports and name not in declared and networks.isdisjoint(settings["Networks"]):
+            yield f"container {name}, not of this site, publishes {', '.join(sorted(ports))}"
+
+
 def astray(
     topology: Topology, there: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -145,12 +145,17 @@ class Survey:
         }
 
     def _published_besides(self, containers: Mapping[str, Mapping[str, Any]]) -> tuple[Port, ...]:
-        """Ports that containers publish and no flow of the internet names."""
+        """Ports that containers of the site publish and no flow of the internet names.
+
+        A container that is neither declared nor on one of the site's networks is not the site's.
+        """
         ingress = self.topology.physical(self.topology.ingress.name)
+        site = {self.topology.physical(service.name) for service in self.topology.containers}
         declared = {port.number for port in self.topology.published}
         found = {
             Port.parse(f"{binding['HostPort']}/{inside.partition('/')[2]}")
             for name, one in containers.items()
+            if name in site or not self._networks.keys().isdisjoint(one["NetworkSettings"]["Networks"])
             for inside, bindings in (one["NetworkSettings"]["Ports"] or {}).items()
             for binding in bindings or []
             if not binding["HostIp"].startswith("127.") and inside.endswith("/tcp")

@@ -15,6 +15,7 @@ import pytest
 
 from lab import engine, images, orphans, paths
 from lab.engine import kernel
+from lab.engine.programs import Programs
 from lab.errors import LabError
 from lab.images.catalogue import IMAGES
 from lab.process import run
@@ -210,7 +211,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
         program = tmp_path / "dockerd"
         program.write_text("#!/bin/sh\necho failed to start daemon: no such storage driver >&2\nexit 1\n")
         program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setattr(Programs, "environment", {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
 
     return break_it
 

@@ -685,6 +685,17 @@ def test_survey_finds_published_ports(site: Topology) -> None:
     assert survey.extra == (Port(number=443), Port(number=8080))
 
 
+def test_other_containers_are_a_note(site: Topology) -> None:
+    """What a container that is not the site's publishes is told, and a finding only on a network of ours."""
+    ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8099"}]}  # noqa: S104  # Docker's words
+    mine = container("mine", {"my-net": "198.51.100.2"}, ports)
+    assert surveyed(site, [mine]).extra == ()
+    assert [*host.others(site, [mine])] == ["container mine, not of this site, publishes 8099/tcp"]
+    joined = container("mine", {"edge": "172.30.0.9"}, ports)
+    assert surveyed(site, [joined]).extra == (Port(number=8099),)
+    assert [*host.others(site, [joined])] == []
+
+
 @pytest.mark.parametrize(
     ("version", "told"), [("20.10.24+dfsg1", "Docker 20.10.24+dfsg1 ignores"), ("29.0.1", "")]
 )
