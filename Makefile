@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
 
-.PHONY: help up preview diff down verify drift report cloud-init test lint unit browser parts live bench tools env schema lock
+.PHONY: help up preview diff down verify drift report cloud-init test lint actionlint unit coverage browser parts live \
+	bench tools env schema lock hooks
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,15 +40,24 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
-test: lint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
+test: lint actionlint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
 
-lint: $(READY) ## style and types
+lint: $(READY) ## style of Python and YAML, and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/yamllint --strict .
+
+actionlint: $(READY) ## the GitHub workflows, by actionlint, which is built once (a minute)
+	@$(VENV)/bin/python -m tests.actionlint
 
 unit: $(READY) ## the tests that need neither tools nor root
 	@$(PYTEST) --numprocesses auto --dist worksteal tests/policies tests/unit
+
+# What tests start as processes of their own is not counted.
+coverage: $(READY) ## the tests of `make unit`, and how many lines they reach: the ten lowest files, and in all
+	@$(PYTEST) --numprocesses auto --dist worksteal --cov --cov-report= tests/policies tests/unit
+	@$(VENV)/bin/coverage report --sort=cover | sed -n '1,12p;$$p'
 
 browser: $(READY) ## the report in a headless Chromium (as root where Debian's must be installed)
 	@$(PYTEST) tests/browser
@@ -69,6 +79,9 @@ env: $(READY) ## print the environment for your shell: eval "$$(make -s env)"
 
 schema: $(READY) ## write docs/*.schema.json from the model
 	@$(VENV)/bin/python -m commands schema
+
+hooks: $(READY) ## have git run the checks of `make lint` before each commit, on what it changes
+	@$(VENV)/bin/pre-commit install
 
 lock: $(READY) ## write requirements.txt from requirements.in
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal \

@@ -1,9 +1,10 @@
-"""The workflow for pull requests: who may do what, what it runs, what its scripts do with what they get."""
+"""The workflows: permissions, commands, scripts; pull-request.yml step by step on a real git history."""
 
-import json
+import os
 import re
-import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,45 @@ import pytest
 import yaml
 
 from policies.review import LABEL
+from tests.clone import git
+from tests.workflow import NODE, Job, Runner, script
 from topology.project import PROJECT
 
-WORKFLOW = PROJECT / ".github" / "workflows" / "pull-request.yml"
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").iterdir())
+CI, WORKFLOW = WORKFLOWS
+MAKE = f"READY= VENV={sys.prefix}"
+"""READY is empty, so that make takes this environment as it is."""
 
 
-def jobs() -> dict[str, Any]:
-    """The workflow's jobs by name."""
-    found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
+def load(workflow: Path) -> dict[Any, Any]:
+    """The workflow; YAML reads its key `on` as True."""
+    found: dict[Any, Any] = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     return found
 
 
-def steps() -> list[dict[str, Any]]:
+def jobs(workflow: Path = WORKFLOW) -> dict[str, Any]:
+    """A workflow's jobs by name."""
+    found: dict[str, Any] = load(workflow)["jobs"]
+    return found
+
+
+def steps(workflow: Path = WORKFLOW) -> list[dict[str, Any]]:
     """Every step of every job."""
-    return [step for job in jobs().values() for step in job["steps"]]
+    return [step for job in jobs(workflow).values() for step in job["steps"]]
+
+
+def test_the_workflows_are_those_that_are_tested() -> None:
+    """A new workflow joins the tests below, which name these two."""
+    assert [file.name for file in WORKFLOWS] == ["ci.yml", "pull-request.yml"]
 
 
 def test_the_workflow_grants_nothing_but_what_a_job_names() -> None:
     """No job has a permission by default, and the one that runs the change's code may only read."""
-    assert yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["permissions"] == {}
+    assert [load(workflow)["permissions"] for workflow in WORKFLOWS] == [{}, {}]
+    assert {name: job["permissions"] for name, job in jobs(CI).items()} == {
+        "checks": {"contents": "read"},
+        "everything": {"contents": "read"},
+    }
     assert {name: job["permissions"] for name, job in jobs().items()} == {
         "judge": {"contents": "read"},
         "label": {},
@@ -44,21 +65,31 @@ def test_only_the_job_that_may_read_runs_the_changes_code() -> None:
         used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
         ran = [step for step in job["steps"] if "run" in step]
         assert (name == "judge") == ("actions/checkout" in used) == bool(ran), name
-    checkout = next(step for step in steps() if step.get("uses", "").startswith("actions/checkout@"))
-    assert checkout["with"]["persist-credentials"] is False
-    assert "pull_request_target" not in WORKFLOW.read_text(encoding="utf-8")
 
 
-def test_no_expression_is_pasted_into_a_script_or_a_command() -> None:
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_what_is_checked_out_holds_no_token(workflow: Path) -> None:
+    """No checkout leaves a credential for the code that runs next, and no event gives that code a secret."""
+    kept = [
+        step["with"]["persist-credentials"]
+        for step in steps(workflow)
+        if step.get("uses", "").startswith("actions/checkout@")
+    ]
+    assert (set(kept), "pull_request_target" in load(workflow)[True]) == ({False}, False)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_expression_is_pasted_into_a_script_or_a_command(workflow: Path) -> None:
     """Names, titles and texts of a pull request never become code."""
-    scripts = [step.get("run", "") + step.get("with", {}).get("script", "") for step in steps()]
+    scripts = [step.get("run", "") + step.get("with", {}).get("script", "") for step in steps(workflow)]
     assert [script for script in scripts if "${{" in script] == []
 
 
-def test_every_action_is_pinned() -> None:
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned(workflow: Path) -> None:
     """A tag can be moved; a commit can't. The version stands beside it for people."""
-    lines = [line for line in WORKFLOW.read_text(encoding="utf-8").splitlines() if "uses:" in line]
-    assert len(lines) == sum("uses" in step for step in steps())
+    lines = [line for line in workflow.read_text(encoding="utf-8").splitlines() if "uses:" in line]
+    assert len(lines) == sum("uses" in step for step in steps(workflow))
     for line in lines:
         assert re.search(r"uses: [\w-]+(/[\w-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
 
@@ -70,7 +101,7 @@ def test_the_workflow_runs_make_targets_that_exist() -> None:
     ran = [step["run"].partition(" #")[0].split() for step in steps() if "run" in step]
     assert {words[0] for words in ran} == {"make"}
     called = {word for words in ran for word in words[1:] if "=" not in word and not word.startswith("-")}
-    assert called == {"diff", "lint", "unit", "preview"}
+    assert called == {"diff", "preview"}
     assert called <= targets
 
 
@@ -82,40 +113,21 @@ def test_the_label_that_is_asked_for_is_the_one_that_is_looked_for() -> None:
     assert script.count(f"'{LABEL}'") == 2
 
 
-NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node runs the workflow's scripts; it is not installed")
-HARNESS = """
-const said = [], comments = JSON.parse(process.env.COMMENTS || '[]')
-const core = {setFailed: text => said.push(['failed', text])}
-const context = {repo: {owner: 'o', repo: 'r'}, payload: JSON.parse(process.env.PAYLOAD)}
-const issues = {
-  listComments: 'listComments',
-  createComment: async one => said.push(['created', one.body]),
-  updateComment: async one => said.push(['updated', one.comment_id, one.body]),
-}
-const github = {rest: {issues}, paginate: async () => comments}
-const run = async () => {
-%s
-}
-run().then(() => console.log(JSON.stringify(said)))
-"""
 
 
 def scripted(folder: Path, job: str, text: str | None, payload: object, comments: object = ()) -> Any:
     """What a job's script does, given a review (None: there is none), the event and the comments so far."""
-    (script,) = (step["with"]["script"] for step in jobs()[job]["steps"] if "script" in step.get("with", {}))
     (folder / "flows").mkdir()
     if text is not None:
         (folder / "flows" / "flows.md").write_text(text, encoding="utf-8")
-    answer = subprocess.run(
-        [str(NODE), "-e", HARNESS % script],
-        cwd=folder,
-        env={"PAYLOAD": json.dumps(payload), "COMMENTS": json.dumps(comments)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(answer.stdout)
+    return scripted_in(folder, job, payload, comments)
+
+
+def scripted_in(folder: Path, job: str, payload: object, comments: object = ()) -> Any:
+    """What a job's script does in a folder that holds what the job was handed."""
+    (found,) = (step["with"]["script"] for step in jobs()[job]["steps"] if "script" in step.get("with", {}))
+    return script(found, folder, payload, comments)
 
 
 AUTHOR, REVIEWER = {"id": 1}, {"id": 2}
@@ -187,3 +199,184 @@ def test_what_was_handed_over_can_not_become_more_than_text(tmp_path: Path) -> N
     sent = body.removeprefix(MARK)
     assert len(sent) < 65_000
     assert [live for live in ("<i", "@e", "](", "]:", "://", "www.") if live in sent] == []
+
+
+# ------------------------------------------------------------------------------------- on every change
+
+
+def test_ci_runs_on_pull_requests_the_main_branch_and_tags() -> None:
+    """A change is checked before it is merged and after, and a release is checked as such."""
+    assert load(CI)[True] == {"pull_request": None, "push": {"branches": ["main"], "tags": ["v*"]}}
+
+
+def test_ci_has_every_supported_python() -> None:
+    """The oldest is the one that the project requires, and none up to the newest is left out."""
+    pythons = [row["python"] for row in jobs(CI)["checks"]["strategy"]["matrix"]["include"]]
+    required = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert pythons == ["3.11", "3.12", "3.13", "3.14"]
+    assert required["requires-python"] == f">={pythons[0]}"
+
+
+def planned(*targets: str) -> set[str]:
+    """Each command that `.ci/run` would run, by its program and first words."""
+    done = subprocess.run(
+        [PROJECT / ".ci" / "run", *targets],
+        env={**os.environ, "MAKEFLAGS": f"n READY= VENV={sys.prefix}", "MAKELEVEL": "0"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return set(done.stdout.replace("\\\n", " ").splitlines())
+
+
+def test_ci_runs_on_each_python_what_everyone_can_run(hub: Path, tmp_path: Path) -> None:
+    """The job `checks` runs commands of `.ci/run`; coverage is the same tests, counted."""
+    all_of_them = planned()
+    checks = load(CI) | {"jobs": {"checks": jobs(CI)["checks"]}}
+    (tmp_path / "checks.yml").write_text(yaml.safe_dump(checks), encoding="utf-8")
+    runner = Runner(
+        hub=hub, ref=PULL_REF, event=event(), folder=tmp_path / "run", make=f"n READY= VENV={sys.prefix}"
+    )
+    done = runner.run(tmp_path / "checks.yml")
+    assert {name: job.passed for name, job in done.items()} == {
+        "checks 3.11 unit": True,
+        "checks 3.12 unit": True,
+        "checks 3.13 unit": True,
+        "checks 3.14 coverage": True,
+    }
+    ran = {name: set(job.log.splitlines()) for name, job in done.items()}
+    assert ran["checks 3.11 unit"] == planned("lint", "actionlint", "unit")
+    assert ran["checks 3.11 unit"] < all_of_them
+    counted = {line for line in ran["checks 3.14 coverage"] if "--cov" in line}
+    assert {line.replace("--cov --cov-report= ", "") for line in counted} <= all_of_them
+    assert len(counted) == 1
+
+
+def test_ci_runs_everything_as_root() -> None:
+    """One job runs the README's test command, without a word less."""
+    ran = [step["run"] for step in jobs(CI)["everything"]["steps"] if "run" in step]
+    assert ran == ['sudo env "PATH=$PATH" .ci/run']
+    assert planned() == planned("test")
+
+
+# -------------------------------------------------------------------------- a pull request, step by step
+
+STACK = "Pulumi.dev.yaml"
+PULL_REF = "refs/pull/1/merge"
+VAULT = "    - traefik -> vaultwarden:80/tcp\n"
+VAULT_PLAIN = "    - {flow: traefik -> vaultwarden:80/tcp, reason: the lab's stand-in speaks no TLS}\n"
+PDF_PLAIN = VAULT_PLAIN.replace("vaultwarden:80", "stirling-pdf:8080")
+PDF = "    - traefik -> stirling-pdf:8080/tcp\n"
+FAULTY = f"{PDF}    - traefik -> nowhere:80/tcp\n"
+SITE = "    - traefik -> site-1:443/tcp\n"
+
+
+def event(action: str = "opened", fork: bool = False, **more: object) -> dict[str, Any]:
+    """The event of a pull request, as far as the workflows read it."""
+    return {
+        "action": action,
+        "number": 1,
+        "sender": AUTHOR,
+        "repository": {"full_name": "o/r", "private": False},
+        "pull_request": {
+            "number": 1,
+            "user": AUTHOR,
+            "head": {"repo": {"full_name": "someone/r" if fork else "o/r"}},
+        },
+        **more,
+    }
+
+
+def rewrite(tree: Path, *changes: tuple[str, str]) -> None:
+    """Change the stack file and commit; each old text must be in it once."""
+    text = (tree / STACK).read_text(encoding="utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (tree / STACK).write_text(text, encoding="utf-8")
+    git(tree, "commit", "--quiet", "--all", "--message=change")
+
+
+def propose(tree: Path, *changes: tuple[str, str], meanwhile: tuple[str, str] = (SITE, "")) -> Path:
+    """A repository with a pull request of these changes, from a main branch that has moved on since.
+
+    GitHub checks out the merge of both.
+    """
+    git(tree, "checkout", "--quiet", "-b", "change")
+    rewrite(tree, *changes)
+    git(tree, "checkout", "--quiet", "main")
+    rewrite(tree, meanwhile)
+    git(tree, "checkout", "--quiet", "--detach", "main")
+    git(tree, "merge", "--quiet", "--no-ff", "--message=merge", "change")
+    git(tree, "update-ref", PULL_REF, "HEAD")
+    return tree
+
+
+@pytest.fixture
+def hub(tree: Path) -> Path:
+    """A repository whose pull request closes the flows to Vaultwarden; main closes those to site-1."""
+    return propose(tree, (VAULT, ""), (VAULT_PLAIN, ""))
+
+
+def pull_request(hub: Path, folder: Path, about: dict[str, Any], workflow: Path = WORKFLOW) -> dict[str, Job]:
+    """What the workflow's jobs do; `make preview`, which tests/parts runs, is only printed."""
+    runner = Runner(hub=hub, ref=PULL_REF, event=about, folder=folder, make=f"{MAKE} LAB=echo")
+    return runner.run(workflow)
+
+
+def passed(done: dict[str, Job]) -> dict[str, bool]:
+    """Which jobs ran, and whether they passed."""
+    return {name: job.passed for name, job in done.items()}
+
+
+@needs_node
+def test_a_pull_request_is_told_what_it_changes_and_not_what_main_did(hub: Path, tmp_path: Path) -> None:
+    """Review, label, comment and scan follow from the merge's first parent, and not from older history."""
+    done = pull_request(hub, tmp_path / "run", event())
+    assert passed(done) == {"judge": True, "label": True, "comment": True, "scan": True}, done
+    assert "preview --stack dev" in done["judge"].log
+    ((what, body),) = done["comment"].said
+    assert (what, body.splitlines()[:2]) == (
+        "created",
+        [MARK.strip(), "## Flows of stack dev: 0 opened, 8 closed; findings: 0"],
+    )
+    assert ("vaultwarden:80/tcp" in body, "site-1" in body) == (True, False)
+    assert [run["results"] for run in done["scan"].scanned] == [[]]
+
+
+@needs_node
+def test_a_fork_gets_neither_comment_nor_scan(tree: Path, tmp_path: Path) -> None:
+    """The jobs that write are not run for a fork; those that decide are."""
+    hub = propose(tree, (PDF, FAULTY))
+    assert [*pull_request(hub, tmp_path / "run", event(fork=True))] == ["judge", "label"]
+
+
+@needs_node
+def test_a_pull_request_that_opens_a_sensitive_flow_waits(tree: Path, tmp_path: Path) -> None:
+    """The label job fails on the review that the judge wrote, and passes when a reviewer sets the label."""
+    rewrite(tree, (VAULT, ""), (VAULT_PLAIN, ""))
+    hub = propose(tree, (PDF, PDF + VAULT), (PDF_PLAIN, PDF_PLAIN + VAULT_PLAIN))
+    waits = pull_request(hub, tmp_path / "opened", event())
+    assert passed(waits) == {"judge": True, "label": False, "comment": True, "scan": True}, waits
+    labeled = event("labeled", label={"name": LABEL}, sender=REVIEWER)
+    assert scripted_in(tmp_path / "opened" / "label-0" / "work", "label", labeled) == []
+
+
+@needs_node
+def test_a_pull_request_that_can_not_be_judged_passes_nowhere(tree: Path, tmp_path: Path) -> None:
+    """A faulty stack file fails every job but the comment, which says that there is no review."""
+    hub = propose(tree, (PDF, FAULTY))
+    done = pull_request(hub, tmp_path / "run", event())
+    assert passed(done) == {"judge": False, "label": False, "comment": True, "scan": False}
+    assert done["comment"].said == [["created", f"{MARK}The stack could not be judged; the run says why."]]
+
+
+@needs_node
+def test_the_merges_parent_must_be_fetched(hub: Path, tmp_path: Path) -> None:
+    """With one commit alone there is no base: the steps get the history that the workflow asks for."""
+    shallow = tmp_path / "shallow.yml"
+    text = WORKFLOW.read_text(encoding="utf-8")
+    assert text.count("fetch-depth: 2") == 1
+    shallow.write_text(text.replace("fetch-depth: 2", "fetch-depth: 1"), encoding="utf-8")
+    done = pull_request(hub, tmp_path / "run", event(), shallow)
+    assert (done["judge"].passed, "HEAD^1: is no commit here" in done["judge"].log) == (False, True)

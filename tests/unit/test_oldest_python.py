@@ -1,0 +1,34 @@
+"""The oldest Python that is supported, Debian 12's own: 3.11.2."""
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.clone import environment
+
+DEBIANS = Path("/usr/bin/python3")
+
+
+def _version() -> str:
+    words = [str(DEBIANS), "-c", "import platform; print(platform.python_version())"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.skipif(
+    not DEBIANS.exists() or _version() not in {"3.11.0", "3.11.1", "3.11.2", "3.11.3"},
+    reason="no Python 3.11.0 to 3.11.3 here; Debian 12 has one",
+)
+@pytest.mark.skipif(sysconfig.get_python_version() != "3.11", reason="the environment is another Python's")
+def test_a_change_is_compared_by_the_oldest_python(tree: Path) -> None:
+    """`make diff` unpacks the base and compares, as newer ones do."""
+    variables = environment(tree)
+    variables["PYTHONPATH"] += os.pathsep + sysconfig.get_path("purelib")
+    words = [str(DEBIANS), "-m", "commands", "review", "--", "main", "Pulumi.dev.yaml"]
+    done = subprocess.run(words, cwd=tree, env=variables, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (
+        "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n",
+        0,
+    ), done.stderr
