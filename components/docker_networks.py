@@ -60,7 +60,8 @@ def _bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
     on every engine. The ingress is alone on `edge`: neighbours there are cut off from one another, and no
     member leaves it behind the host's address unless a flow to the internet is declared. No member leaves a
     probe zone so. Engines from 28 on drop every packet to a container that comes by another interface than
-    its bridge, replies included; a probe zone trusts the bridges from which published ports are answered.
+    its bridge, the replies of published ports included; `nat-unprotected` leaves a probe zone's members
+    without these drops, and Docker-SRV's own rules close the zone instead. Engines before 27 ignore it.
     """
     options = {f"{_BRIDGE}name": topology.bridge(zone)}
     if zone.internal:
@@ -68,7 +69,7 @@ def _bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
     if zone.role is Role.PROBE:
         return options | {
             f"{_BRIDGE}enable_ip_masquerade": "false",
-            f"{_BRIDGE}trusted_host_interfaces": topology.published_from,
+            f"{_BRIDGE}gateway_mode_ipv4": "nat-unprotected",
         }
     return options | {
         f"{_BRIDGE}enable_icc": "false",

@@ -20,7 +20,10 @@ from topology.model import App, Role, Zone
 
 _BRIDGE: Final = "com.docker.network.bridge."
 _SEALED: Final = {f"{_BRIDGE}gateway_mode_ipv4": {"isolated"}, f"{_BRIDGE}inhibit_ipv4": {"true"}}
-_WATCHING: Final = {f"{_BRIDGE}enable_ip_masquerade": {"false"}, f"{_BRIDGE}gateway_mode_ipv4": {"nat"}}
+_WATCHING: Final = {
+    f"{_BRIDGE}enable_ip_masquerade": {"false"},
+    f"{_BRIDGE}gateway_mode_ipv4": {"nat-unprotected"},
+}
 _OPEN: Final = {
     f"{_BRIDGE}enable_icc": {"false"},
     f"{_BRIDGE}enable_ip_masquerade": {"false", "true"},
@@ -94,22 +97,20 @@ def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
     if zone.role is Role.EDGE and not topology.egress and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
     if zone.role is Role.PROBE:
-        yield from _watching(network, topology)
+        yield from _watching(network)
     sealed = _WATCHING if zone.role is Role.PROBE else _SEALED if zone.internal else _OPEN
     known = {f"{_BRIDGE}name": None} | sealed
-    if zone.role is Role.PROBE:
-        known[f"{_BRIDGE}trusted_host_interfaces"] = {topology.published_from}
     for option, value in sorted(network.options.items()):
         allowed = known.get(option, set())
         if allowed is not None and value not in allowed:
             yield f"option {option} is not understood with this value"
 
 
-def _watching(network: Network, topology: Declared) -> Iterator[str]:
+def _watching(network: Network) -> Iterator[str]:
     if network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so what watches leaves behind the host's address"
-    if network.option("trusted_host_interfaces") != topology.published_from:
-        yield f"trusted_host_interfaces is not {topology.published_from}, so it sees no published port"
+    if network.option("gateway_mode_ipv4") != "nat-unprotected":
+        yield "gateway_mode_ipv4 is not nat-unprotected, so from engine 28 on it gets no reply"
 
 
 @policy(

@@ -16,7 +16,13 @@ for place in {paths.RUN} {paths.DATA}; do
   | tac | xargs -rn1 umount --lazy
 done
 mount -t tmpfs run /run
-mkdir {paths.RUN}
+mkdir {paths.RUN} /run/cgroup
+# /sys shows the interfaces of the namespace that it was mounted in; the control groups stay the machine's.
+mount --rbind /sys/fs/cgroup /run/cgroup
+mount -t sysfs sysfs /sys
+mount --rbind /run/cgroup /sys/fs/cgroup
+umount --lazy /run/cgroup
+rmdir /run/cgroup
 ip link set lo up
 for place in /var/lib/docker /var/lib/containerd {paths.DATA}; do
   mkdir -p "$folder$place" "$place"

@@ -589,31 +589,39 @@ def a_probe_zone_with_a_way_out(stack: Stack) -> None:
     options["com.docker.network.bridge.enable_icc"] = "false"
 
 
+_MODE = "com.docker.network.bridge.gateway_mode_ipv4"
+
+
 @rejected(
     "networks-sealed",
-    "probe: trusted_host_interfaces is not br-edge, so it sees no published port",
+    "probe: gateway_mode_ipv4 is not nat-unprotected, so from engine 28 on it gets no reply",
+    f"probe: option {_MODE} is not understood with this value",
+)
+def a_probe_zone_that_gets_no_reply(stack: Stack) -> None:
+    stack.inputs("network", "probe")["options"][_MODE] = "nat"
+
+
+@rejected("networks-sealed", f"edge: option {_MODE} is not understood with this value")
+def an_edge_without_dockers_drops(stack: Stack) -> None:
+    stack.inputs("network", "edge")["options"][_MODE] = "nat-unprotected"
+
+
+@rejected(
+    "networks-sealed",
+    "backend: gateway_mode_ipv4 is not isolated, the strictest that the engine has",
+    f"backend: option {_MODE} is not understood with this value",
+)
+def a_backend_without_dockers_drops(stack: Stack) -> None:
+    stack.inputs("network", "backend")["options"][_MODE] = "nat-unprotected"
+
+
+@rejected(
+    "networks-sealed",
     "probe: option com.docker.network.bridge.trusted_host_interfaces is not understood with this value",
 )
 def a_probe_zone_that_trusts_the_lan(stack: Stack) -> None:
     options = stack.inputs("network", "probe")["options"]
-    options["com.docker.network.bridge.trusted_host_interfaces"] = "br-edge:eth0"
-
-
-@rejected(
-    "networks-sealed",
-    "probe: trusted_host_interfaces is not br-edge, so it sees no published port",
-)
-def a_probe_zone_that_gets_no_reply(stack: Stack) -> None:
-    del stack.inputs("network", "probe")["options"]["com.docker.network.bridge.trusted_host_interfaces"]
-
-
-@rejected(
-    "networks-sealed",
-    "backend: option com.docker.network.bridge.trusted_host_interfaces is not understood with this value",
-)
-def a_backend_that_trusts_the_edge(stack: Stack) -> None:
-    options = stack.inputs("network", "backend")["options"]
-    options["com.docker.network.bridge.trusted_host_interfaces"] = "br-edge"
+    options["com.docker.network.bridge.trusted_host_interfaces"] = "eth0"
 
 
 @rejected("networks-sealed", "probe: internal is on, though zone probe meets published ports")

@@ -128,12 +128,6 @@ class Topology(Value):
         return tuple(z for z in self.zones.values() if z.role is Role.PROBE)
 
     @cached_property
-    def published_from(self) -> str:
-        """Bridges that published ports are answered from, as Docker's `trusted_host_interfaces` has them."""
-        edges = (self.bridge(zone) for zone in self.zones.values() if zone.role is Role.EDGE)
-        return ":".join(sorted(edges))
-
-    @cached_property
     def published(self) -> tuple[Port, ...]:
         """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
         return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
