@@ -12,11 +12,12 @@ ALLOWED: dict[str, set[str]] = {
     "policies": {"policies", "topology"},
     "verify": {"verify", "policies", "topology"},
     "report": {"report", "policies", "topology"},
+    "preflight": {"preflight", "verify", "topology"},
     "__main__.py": {"components", "topology"},
     "examples": set(),
 }
 PROVIDERS = {"pulumi", "pulumi_docker", "pulumi_proxmoxve", "pulumi_command", "pulumi_policy"}
-OURS = {"topology", "components", "policies", "verify", "report", "lab", "tests", "bench"}
+OURS = {"topology", "components", "policies", "verify", "report", "preflight", "lab", "tests", "bench"}
 
 
 def imported(file: Path) -> set[str]:

@@ -1,0 +1,120 @@
+"""Look, before the first change, for all that would make `make up` fail or do harm.
+
+Exit status: 0 nothing was found, 1 findings, 2 it could not be looked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preflight import checks, machine
+from preflight.docker import Found
+from preflight.docker_api import DEFAULT, DockerApi
+from preflight.finding import Finding
+from preflight.state import State
+from topology.config import ConfigError, from_file
+from topology.model import Topology
+from verify.driver import ProbeError
+from verify.inventory import Api
+from verify.namespaces import run
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def main(words: Sequence[str], folder: Path = PROJECT) -> int:
+    """Print the engine and every finding; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m preflight", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    parser.add_argument("--no-proxmox", action="store_true", help="leave Proxmox out")
+    parser.add_argument(
+        "--imports", metavar="FILE", help="write what is in the way on Docker, for pulumi import"
+    )
+    given = parser.parse_args(words)
+    if unknown := list(machine.stack_unknown(given.stack, folder)):
+        return tell(checks.Report(findings=tuple(unknown)))
+    try:
+        topology = from_file(folder / f"Pulumi.{given.stack}.yaml")
+        report = _look(topology, given.stack, folder, ask_proxmox=not given.no_proxmox)
+    except (ConfigError, ProbeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.imports:
+        Path(given.imports).write_text(json.dumps(import_file(report.in_the_way), indent=2), encoding="utf-8")
+    return tell(report)
+
+
+def tell(report: checks.Report) -> int:
+    """Print a report; returns 1 where something was found, else 0."""
+    lines = [report.engine] if report.engine else []
+    lines += [str(each) for each in report.findings]
+    lines += [f"not looked at: {each}" for each in report.left_out]
+    number = len(report.findings)
+    print(*lines, f"{number or 'no'} finding{'' if number == 1 else 's'}", sep="\n")
+    return int(bool(report.findings))
+
+
+def import_file(in_the_way: Sequence[Found]) -> dict[str, object]:
+    """What `pulumi import --file` reads: each resource with the components that it belongs to."""
+    entries = [entry for found in in_the_way for entry in found.wanted.import_entries(found.identity)]
+    return {"resources": list({str(entry["name"]): entry for entry in entries}.values())}
+
+
+def docker_host(config: Mapping[str, Any]) -> str:
+    """The engine that Pulumi's plugin asks: the stack file's, else DOCKER_HOST's, else this machine's."""
+    return str(config.get("docker:host") or os.environ.get("DOCKER_HOST") or DEFAULT)
+
+
+def _look(topology: Topology, stack: str, folder: Path, *, ask_proxmox: bool) -> checks.Report:
+    state = State.of(json.loads(run("pulumi", "stack", "export", "--stack", stack, "--non-interactive")))
+    config = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
+    on_machine: list[Finding] = checks.check_machine(
+        topology,
+        state,
+        stack=stack,
+        folder=folder,
+        backend=os.environ.get("PULUMI_BACKEND_URL", ""),
+        updated_at=last_commit(stack),
+    )
+    api = DockerApi(docker_host(config))
+    node = Api(stack) if ask_proxmox else None
+    report = checks.check_hosts(topology, state, stack=stack, api=api, node=node)
+    return checks.Report(
+        findings=(*on_machine, *report.findings),
+        engine=report.engine,
+        left_out=report.left_out,
+        in_the_way=report.in_the_way,
+    )
+
+
+def last_commit(stack: str) -> str | None:
+    """The git commit at which the stack was last updated; None where Pulumi noted none."""
+    words = (
+        "pulumi",
+        "stack",
+        "history",
+        "--json",
+        "--page-size",
+        "20",
+        "--stack",
+        stack,
+        "--non-interactive",
+    )
+    for update in json.loads(run(*words)):
+        if update["kind"] == "update":
+            found: str | None = update["environment"].get("git.head")
+            return found
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
