@@ -6,6 +6,7 @@ Exit status: 0 nothing was found, 1 findings, 2 it could not be looked.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -18,7 +19,6 @@ import yaml
 from preflight import checks, machine
 from preflight.docker import Found
 from preflight.docker_api import DEFAULT, DockerApi
-from preflight.finding import Finding
 from preflight.state import State
 from topology.config import ConfigError, from_file
 from topology.model import Topology
@@ -35,7 +35,10 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
         prog="python -m preflight", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
-    parser.add_argument("--no-proxmox", action="store_true", help="leave Proxmox out")
+    parser.add_argument("--lab", action="store_true", help="the lab stands in for the stack's hosts")
+    parser.add_argument(
+        "--no-hosts", action="store_true", help="the hosts are started later; look at the rest"
+    )
     parser.add_argument(
         "--imports", metavar="FILE", help="write what is in the way on Docker, for pulumi import"
     )
@@ -44,7 +47,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
         return tell(checks.Report(findings=tuple(unknown)))
     try:
         topology = from_file(folder / f"Pulumi.{given.stack}.yaml")
-        report = _look(topology, given.stack, folder, ask_proxmox=not given.no_proxmox)
+        report = _look(topology, folder, given)
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -74,42 +77,62 @@ def docker_host(config: Mapping[str, Any]) -> str:
     return str(config.get("docker:host") or os.environ.get("DOCKER_HOST") or DEFAULT)
 
 
-def _look(topology: Topology, stack: str, folder: Path, *, ask_proxmox: bool) -> checks.Report:
-    state = State.of(json.loads(run("pulumi", "stack", "export", "--stack", stack, "--non-interactive")))
-    config = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
-    on_machine: list[Finding] = checks.check_machine(
+def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.Report:
+    """Look at the machine, and at the hosts as far as they are there."""
+    state = exported_state(given.stack)
+    config = yaml.safe_load((folder / f"Pulumi.{given.stack}.yaml").read_text(encoding="utf-8"))["config"]
+    on_machine = checks.check_machine(
         topology,
         state,
-        stack=stack,
+        stack=given.stack,
         folder=folder,
         backend=os.environ.get("PULUMI_BACKEND_URL", ""),
-        updated_at=last_commit(stack),
+        needs=needs(topology) if given.lab else needs(None),
+        updated_at=last_commit(given.stack),
     )
+    if given.lab:
+        on_machine += machine.root(os.geteuid(), "make up", "it starts what looks like the hosts")
     api = DockerApi(docker_host(config))
-    node = Api(stack) if ask_proxmox else None
-    report = checks.check_hosts(topology, state, stack=stack, api=api, node=node)
-    return checks.Report(
-        findings=(*on_machine, *report.findings),
-        engine=report.engine,
-        left_out=report.left_out,
-        in_the_way=report.in_the_way,
+    report = checks.check_hosts(
+        topology,
+        state,
+        stack=given.stack,
+        api=None if given.no_hosts and not api.answers() else api,
+        node=None if given.no_hosts else Api(given.stack),
+        lab=given.lab,
     )
+    return dataclasses.replace(report, findings=(*on_machine, *report.findings))
+
+
+def needs(lab: Topology | None) -> list[machine.Need]:
+    """Space for state and tool chain, and for the engine's images where the lab brings them."""
+    home = Path.home()
+    cache = Path(os.environ.get("HOMELAB_CACHE", home / ".cache/homelab-network"))
+    state = Path(os.environ.get("HOMELAB_STATE", home / ".local/state/homelab-network"))
+    images = [machine.Need(folder=Path(lab.docker.data_root), mib=2048, what="images")] if lab else []
+    tools = machine.Need(folder=cache, mib=1024, what="the tool chain")
+    return [tools, machine.Need(folder=state, mib=64, what="the state"), *images]
+
+
+def exported_state(stack: str) -> State:
+    """The stack's state; an empty one where the stack was never made. Raises ProbeError."""
+    return State.of(_asked("{}", "stack", "export", "--stack", stack, "--non-interactive"))
+
+
+def _asked(absent: str, *words: str) -> Any:
+    """What Pulumi prints as JSON; `absent` where there is no such stack yet."""
+    try:
+        return json.loads(run("pulumi", *words))
+    except ProbeError as fault:
+        if "no stack named" not in str(fault):
+            raise
+        return json.loads(absent)
 
 
 def last_commit(stack: str) -> str | None:
     """The git commit at which the stack was last updated; None where Pulumi noted none."""
-    words = (
-        "pulumi",
-        "stack",
-        "history",
-        "--json",
-        "--page-size",
-        "20",
-        "--stack",
-        stack,
-        "--non-interactive",
-    )
-    for update in json.loads(run(*words)):
+    words = ("stack", "history", "--json", "--page-size", "20", "--stack", stack, "--non-interactive")
+    for update in _asked("[]", *words):
         if update["kind"] == "update":
             found: str | None = update["environment"].get("git.head")
             return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,22 +60,27 @@ def check_hosts(
     stack: str,
     api: DockerApi | None,
     node: Reader | None,
-    resumes: bool = False,
+    lab: bool = False,
     now: datetime | None = None,
 ) -> Report:
     """What the hosts have that is in the way; nothing is written.
 
     `api` None: this machine gets its engine later, and only its ports and prefixes are looked at. `node`
-    None: Proxmox is not asked. `resumes`: what a killed run was making is removed by the caller.
+    None: Proxmox is not asked. `lab`: the caller is the lab, which removes what a killed run was making and
+    leads the declared data root to the engine's own.
     """
     site = Site(
         topology=topology,
         state=state,
         stack=stack,
-        ignored=state.creating if resumes else frozenset(),
+        ignored=state.creating if lab else frozenset(),
     )
     moment = now or datetime.now(UTC)
-    return _joined([_docker(site, api, moment), *([_proxmox(site, node, moment)] if node else [])])
+    report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment)] if node else [])])
+    if not lab:
+        return report
+    kept = (each for each in report.findings if each.check is not Check.ENGINE_DATA_ROOT)
+    return replace(report, findings=tuple(kept))
 
 
 def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:

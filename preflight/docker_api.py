@@ -34,6 +34,13 @@ class DockerApi:
         """Path of the engine's socket on this machine."""
         return self.host.removeprefix("unix://")
 
+    def answers(self) -> bool:
+        """Whether an engine answers at all."""
+        try:
+            return bool(self.get("/version"))
+        except ProbeError:
+            return False
+
     def get(self, path: str) -> Any:
         """The answer's JSON; raises ProbeError where there is none."""
         try:

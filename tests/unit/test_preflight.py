@@ -612,7 +612,7 @@ def test_the_command_tells_everything_at_once(
     with answering(bench, there) as api:
         monkeypatch.setenv("DOCKER_HOST", api.host)
         file = bench / "imports.json"
-        assert main(["--stack", "dev", "--no-proxmox", "--imports", str(file)], bench) == 1
+        assert main(["--stack", "dev", "--no-hosts", "--imports", str(file)], bench) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == DESCRIBED["engine-27.5.1"]
     found = [line.partition(":")[0] for line in lines[1:]]
@@ -633,12 +633,12 @@ def test_the_command_ends_as_it_says(
     (bench / "Pulumi.dev.yaml").write_text(yaml.safe_dump(config))
     with answering(bench, answers("engine-29.5.0")) as api:
         monkeypatch.setenv("DOCKER_HOST", api.host)
-        assert main(["--stack", "dev", "--no-proxmox"], bench) == 0
+        assert main(["--stack", "dev", "--no-hosts"], bench) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "no findings"
-    assert main(["--stack", "dve", "--no-proxmox"], bench) == 1
+    assert main(["--stack", "dve"], bench) == 1
     assert "STACK=dev is meant" in capsys.readouterr().out
     (bench / "pulumi").write_text("#!/bin/sh\necho no login >&2; exit 1\n")
-    assert main(["--stack", "dev", "--no-proxmox"], bench) == 2
+    assert main(["--stack", "dev", "--no-hosts"], bench) == 2
     assert "no login" in capsys.readouterr().err
 
 
@@ -649,6 +649,39 @@ def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
         topology(), State(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Answers({})
     )
     assert [each.check for each in report.findings] == [Check.ENGINE_SILENT, Check.PROXMOX_SILENT]
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
+    """The data root of the user's engine, and what a killed run was making, are no findings for the lab."""
+    (loki,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
+    state = State(creating=frozenset({loki}))
+    there = answers("engine-29.5.0", [container("loki")])
+    there["/info"]["DockerRootDir"] = "/srv/docker"
+    with answering(tmp_path, there) as api:
+        told = [
+            {each.check for each in report.findings}
+            for lab in (False, True)
+            for report in [checks.check_hosts(topology(), state, stack=STACK, api=api, node=None, lab=lab)]
+        ]
+    assert told[0] - told[1] == {Check.ENGINE_DATA_ROOT, Check.CONTAINER_TAKEN}
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_stack_that_was_never_made_has_an_empty_state(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first `make up`, with no stack and no engine, the machine alone is looked at."""
+    monkeypatch.setattr(docker, "read_machine", Machine)
+    monkeypatch.setattr("preflight.__main__.needs", lambda _: [])
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    (bench / "pulumi").write_text("#!/bin/sh\necho \"error: no stack named 'dev' found\" >&2; exit 255\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert main(["--stack", "dev", "--lab", "--no-hosts"], bench) == 0
+    assert capsys.readouterr().out == "no findings\n"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["--stack", "dev", "--lab", "--no-hosts"], bench) == 1
+    assert "run `sudo make up`" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("authority")
