@@ -14,6 +14,7 @@ from typing import Any, Final
 CONFIG: Final = Path("/etc/docker/daemon.json")
 _PID: Final = Path("/run/docker.pid")
 _FALSE: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
+_SYSTEMD: Final = 1
 RAW: Final = "DOCKER_INSECURE_NO_IPTABLES_RAW"
 
 
@@ -76,11 +77,13 @@ def read(path: str, proc: Path = Path("/proc")) -> Daemon | None:
 
 
 def _candidates(path: str, proc: Path) -> Iterable[int]:
-    """Who listens on the socket, else the recorded process, else the only dockerd of this machine.
-
-    The socket of a unit that systemd starts on demand belongs to systemd.
+    """Processes that may be the engine: the one that listens on the socket, and where that is systemd, which
+    opens sockets for others, the recorded process or the only dockerd of this machine.
     """
-    yield from _peer(path)
+    listens = _peer(path)
+    yield from listens
+    if listens not in ([], [_SYSTEMD]):
+        return
     with contextlib.suppress(OSError, ValueError):
         yield int(_PID.read_text())
     found = [folder for folder in proc.glob("[0-9]*") if _is_engine(folder)]
