@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "judge": (_FLOWS, "what the rules say"),
     "rules": (_FLOWS, "the table of rules"),
     "report": ("report", "one HTML page, or a Mermaid flowchart"),
+    "preflight": ("preflight", "what would make `make up` fail or do harm, before the first change"),
     "verify": ("verify", "probe the live network, every source to every destination"),
     "drift": ("drift", "what differs between stack file, state and live network"),
     "stale": ("stale", "resources of Docker-SRV that have to be made anew, as the ends of their URNs"),

@@ -43,7 +43,7 @@ class DockerNetworks(pulumi.ComponentResource):
                 ipam_configs=[
                     docker.NetworkIpamConfigArgs(subnet=str(zone.prefix), gateway=str(zone.gateway))
                 ],
-                options=_bridge_options(topology, zone)
+                options=bridge_options(topology, zone)
                 if zone.is_docker
                 else {"parent": f"{topology.docker.trunk}.{zone.vlan}"},
                 opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
@@ -53,7 +53,7 @@ class DockerNetworks(pulumi.ComponentResource):
         self.register_outputs({"names": self.names})
 
 
-def _bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
+def bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
     """Name the bridge, so that host rules can; close the gateway of an internal network to its members.
 
     `gateway_mode_ipv4=isolated` needs engine 28 and is silently ignored before; `inhibit_ipv4` does the same

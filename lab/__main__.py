@@ -123,9 +123,11 @@ def up(stack: str) -> int:
 def _up(stack: str, topology: Topology) -> int:
     if serves(stack):
         _need_the_lab(stack)
+        _preflight(stack, "--lab", "--no-hosts")
         lab_up(topology)
     selected = _selected(stack)
     selected.resume()
+    _preflight(stack, *(["--lab"] if serves(stack) else []))
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
@@ -243,6 +245,16 @@ def _astray(stack: str) -> list[str]:
         return []
     words = [sys.executable, "-m", "commands", "stale", "--stack", stack]
     return run(words, "Docker-SRV", env=environment(stack), cwd=paths.PROJECT).split()
+
+
+def _preflight(stack: str, *options: str) -> None:
+    """Stop where something is in the way of the first change, after all of it was told."""
+    words = [sys.executable, "-m", "commands", "preflight", "--stack", stack, *options]
+    done = subprocess.run(words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False)
+    if done.returncode:
+        raise LabError(
+            "nothing of the stack was changed; do what the lines above say and run `make up` again"
+        )
 
 
 def _verified(stack: str) -> int:

@@ -1,7 +1,7 @@
 """What `test_probe_zone` runs in namespaces of its own: who reaches whom on one engine behind our rules.
 
 The site is the dev stack's Docker networks with one container each, and beside them a user's containers on
-the default bridge and on a network of their own. The network options are the recipe of docs/adr/engines.md.
+the default bridge and on a network of their own. The network options are those of the program.
 """
 
 import json
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from components.docker_networks import bridge_options
 from lab import engine, paths
 from lab.images.catalogue import BASE
 from lab.process import run
-from topology import host_rules
+from rendered import host_rules
 from topology.config import from_file
 from topology.model import Role, Zone
 
@@ -29,13 +30,8 @@ SITE = from_file(paths.PROJECT / "Pulumi.dev.yaml")
 ZONES = [zone for zone in SITE.zones.values() if zone.is_docker]
 (PROBE,) = SITE.probes
 (EDGE,) = (zone for zone in ZONES if zone.role is Role.EDGE)
-OPTIONS = {
-    Role.EDGE: {"enable_icc": "false", "enable_ip_masquerade": "false"},
-    Role.PROBE: {"enable_ip_masquerade": "false", "gateway_mode_ipv4": "nat-unprotected"},
-}
-INTERNAL = {"inhibit_ipv4": "true"}
-# Engines before 28 take over a chain that is there; later ones don't need it.
-PROBES_THROUGH = "iptables --wait --new-chain DOCKER-USER; " + host_rules.open_probes(SITE)
+# At boot there is no chain of Docker's yet; an engine takes one over that is there.
+PROBES_THROUGH = f"iptables --wait --new-chain DOCKER-USER; {host_rules.open_probes(SITE)}"
 
 PORTS = {"web": 80, "other": 9000}
 PUBLISHED = {"edge": 8443, "default": 8081, "own": 8082}
@@ -133,8 +129,7 @@ def site(daemon: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 
 def _network(zone: Zone) -> None:
-    named = {"name": SITE.bridge(zone), **(INTERNAL if zone.internal else OPTIONS[zone.role])}
-    words = [f"--opt=com.docker.network.bridge.{key}={value}" for key, value in named.items()]
+    words = [f"--opt={key}={value}" for key, value in bridge_options(SITE, zone).items()]
     words += [
         f"--subnet={zone.prefix}",
         f"--gateway={zone.gateway}",

@@ -1,57 +1,27 @@
-"""The probe zone on engines from 20.10 to 29, each in namespaces of its own: see `probe_zone_inside`."""
+"""The probe zone on engines from 20.10 to 29, each on a machine of its own: see `probe_zone_inside`."""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from lab import apt, docker29, engine, paths
+from lab.engine.programs import Programs
 from lab.images.catalogue import BASE
-
-APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
-PREPARE = """
-set -e
-ip link set lo up
-mount -t tmpfs run /run
-mkdir -p /var/lib/docker
-mount --bind "$1" /var/lib/docker
-shift
-# Not by exec: the first process of these namespaces must collect the others' ends, and a shell does.
-"$@"
-"""
+from tests.apart import pytest_apart
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("proxy", [True, False], ids=["proxy", "no-proxy"])
-@pytest.mark.parametrize("kind", ["debian", "29-iptables", "29-nftables"])
-def test_probe_zone(tmp_path: Path, kind: str, proxy: bool) -> None:
-    """Every test of `probe_zone_inside` passes on this engine."""
-    engine._install(print)
-    apt.install("probe zone", {"nft": "nftables", "iptables": "iptables"}, print)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("engine", "proxy"), [("debian", True), ("debian", False), ("29", True), ("29-nftables", False)]
+)
+def test_probe_zone(tmp_path: Path, engine: str, proxy: bool) -> None:
+    """Every test of `probe_zone_inside` passes on this engine, with and without a userland proxy."""
+    programs = Programs.chosen(engine)
+    programs.install(print)
     BASE.get(print)
-    path = [*([str(docker29.programs(print))] if kind != "debian" else []), os.environ["PATH"]]
-    backend = {"firewall-backend": "nftables"} if kind == "29-nftables" else {}
-    inside = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=180"]
-    env = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
-    done = subprocess.run(
-        [
-            *APART,
-            PREPARE,
-            "sh",
-            str(tmp_path),
-            *inside,
-            str(Path(__file__).with_name("probe_zone_inside.py")),
-        ],
-        cwd=paths.PROJECT,
-        env={
-            **env,
-            "PATH": os.pathsep.join(path),
-            "ENGINE_OPTIONS": json.dumps({"userland-proxy": proxy, **backend}),
-        },
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0
+    theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
+    options = json.dumps({"userland-proxy": proxy, **programs.settings})
+    environment = {**theirs, **programs.environment, "ENGINE_OPTIONS": options}
+    file = Path(__file__).with_name("probe_zone_inside.py")
+    assert pytest_apart(file, tmp_path, environment, "--timeout=180", seconds=600) == 0

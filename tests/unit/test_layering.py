@@ -16,8 +16,10 @@ ALLOWED: dict[str, set[str]] = {
     "policies": {"policies", "topology", "rendered", "reachability", "resources"},
     "verify": {"verify", "topology", "reachability", "resources", "rendered"},
     "report": {"report", "topology", "reachability", "resources", "rendered"},
+    "preflight": {"preflight", "verify", "topology"},
     "commands": {
         "commands",
+        "preflight",
         "policies",
         "verify",
         "report",

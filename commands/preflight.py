@@ -1,0 +1,138 @@
+"""Look, before the first change, for all that would make `make up` fail or do harm.
+
+Exit status: 0 nothing was found, 1 findings, 2 it could not be looked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preflight import checks, machine
+from preflight.docker import Found
+from preflight.docker_api import DEFAULT, DockerApi
+from preflight.state import State
+from topology.config import ConfigError, from_file
+from topology.model import Topology
+from topology.project import PROJECT
+from verify.driver import ProbeError
+from verify.inventory import Api
+from verify.namespaces import run
+
+
+def main(words: Sequence[str], folder: Path = PROJECT) -> int:
+    """Print the engine and every finding; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m commands preflight", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    parser.add_argument("--lab", action="store_true", help="the lab stands in for the stack's hosts")
+    parser.add_argument(
+        "--no-hosts", action="store_true", help="the hosts are started later; look at the rest"
+    )
+    parser.add_argument(
+        "--imports", metavar="FILE", help="write what is in the way on Docker, for pulumi import"
+    )
+    given = parser.parse_args(words)
+    if unknown := list(machine.stack_unknown(given.stack, folder)):
+        return tell(checks.Report(findings=tuple(unknown)))
+    try:
+        topology = from_file(folder / f"Pulumi.{given.stack}.yaml")
+        report = _look(topology, folder, given)
+    except (ConfigError, ProbeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.imports:
+        Path(given.imports).write_text(json.dumps(import_file(report.in_the_way), indent=2), encoding="utf-8")
+    return tell(report)
+
+
+def tell(report: checks.Report) -> int:
+    """Print a report; returns 1 where something was found, else 0."""
+    lines = [report.engine] if report.engine else []
+    lines += [str(each) for each in report.findings]
+    lines += [f"not looked at: {each}" for each in report.left_out]
+    number = len(report.findings)
+    print(*lines, f"{number or 'no'} finding{'' if number == 1 else 's'}", sep="\n")
+    return int(bool(report.findings))
+
+
+def import_file(in_the_way: Sequence[Found]) -> dict[str, object]:
+    """What `pulumi import --file` reads: each resource with the components that it belongs to."""
+    entries = [entry for found in in_the_way for entry in found.wanted.import_entries(found.identity)]
+    return {"resources": list({str(entry["name"]): entry for entry in entries}.values())}
+
+
+def docker_host(config: Mapping[str, Any]) -> str:
+    """The engine that Pulumi's plugin asks: the stack file's, else DOCKER_HOST's, else this machine's."""
+    return str(config.get("docker:host") or os.environ.get("DOCKER_HOST") or DEFAULT)
+
+
+def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.Report:
+    """Look at the machine, and at the hosts as far as they are there."""
+    state = exported_state(given.stack)
+    config = yaml.safe_load((folder / f"Pulumi.{given.stack}.yaml").read_text(encoding="utf-8"))["config"]
+    on_machine = checks.check_machine(
+        topology,
+        state,
+        stack=given.stack,
+        folder=folder,
+        backend=os.environ.get("PULUMI_BACKEND_URL", ""),
+        needs=needs(topology) if given.lab else needs(None),
+        updated_at=last_commit(given.stack),
+    )
+    if given.lab:
+        on_machine += machine.root(os.geteuid(), "make up", "it starts what looks like the hosts")
+    api = DockerApi(docker_host(config))
+    report = checks.check_hosts(
+        topology,
+        state,
+        stack=given.stack,
+        api=None if given.no_hosts and not api.answers() else api,
+        node=None if given.no_hosts else Api(given.stack),
+        lab=given.lab,
+    )
+    return dataclasses.replace(report, findings=(*on_machine, *report.findings))
+
+
+def needs(lab: Topology | None) -> list[machine.Need]:
+    """Space for state and tool chain, and for the engine's images where the lab brings them."""
+    home = Path.home()
+    cache = Path(os.environ.get("HOMELAB_CACHE", home / ".cache/homelab-network"))
+    state = Path(os.environ.get("HOMELAB_STATE", home / ".local/state/homelab-network"))
+    images = [machine.Need(folder=Path(lab.docker.data_root), mib=2048, what="images")] if lab else []
+    tools = machine.Need(folder=cache, mib=1024, what="the tool chain")
+    return [tools, machine.Need(folder=state, mib=64, what="the state"), *images]
+
+
+def exported_state(stack: str) -> State:
+    """The stack's state; an empty one where the stack was never made. Raises ProbeError."""
+    return State.of(_asked("{}", "stack", "export", "--stack", stack, "--non-interactive"))
+
+
+def _asked(absent: str, *words: str) -> Any:
+    """What Pulumi prints as JSON; `absent` where there is no such stack yet."""
+    try:
+        return json.loads(run("pulumi", *words))
+    except ProbeError as fault:
+        if "no stack named" not in str(fault):
+            raise
+        return json.loads(absent)
+
+
+def last_commit(stack: str) -> str | None:
+    """The git commit at which the stack was last updated; None where Pulumi noted none."""
+    words = ("stack", "history", "--json", "--page-size", "20", "--stack", stack, "--non-interactive")
+    for update in _asked("[]", *words):
+        if update["kind"] == "update":
+            found: str | None = update["environment"].get("git.head")
+            return found
+    return None

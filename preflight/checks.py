@@ -1,0 +1,143 @@
+"""All of the pre-flight at once: the machine, the engine and what is on it, the Proxmox node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from preflight import daemon, docker, engine, machine, proxmox
+from preflight.docker import Site
+from preflight.docker_api import DockerApi
+from preflight.finding import Check, Finding
+from preflight.state import State
+from topology.model import Topology
+from verify.driver import ProbeError
+from verify.inventory import Reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was found; `engine` is its one line, `left_out` what could not be looked at, and why."""
+
+    findings: tuple[Finding, ...]
+    engine: str = ""
+    left_out: tuple[str, ...] = ()
+    in_the_way: tuple[docker.Found, ...] = ()
+    """What has a wanted name on the engine."""
+
+
+def check_machine(
+    topology: Topology,
+    state: State,
+    *,
+    stack: str,
+    folder: Path,
+    backend: str = "",
+    needs: Sequence[machine.Need] = (),
+    updated_at: str | None = None,
+    now: datetime | None = None,
+) -> list[Finding]:
+    """Findings on this machine, the stack's file and state; no host is asked and nothing is written.
+
+    `backend` is PULUMI_BACKEND_URL, `updated_at` the git commit of the stack's last update.
+    """
+    now = now or datetime.now(UTC)
+    return [
+        *machine.space(needs),
+        *machine.clock(now, machine.known_times(topology, state)),
+        *machine.stack_file_lacks(topology, state, stack),
+        *machine.stack_file_older(folder, stack, updated_at),
+        *(machine.runs(stack, machine.locks_of(backend, stack)) if backend.startswith("file://") else ()),
+    ]
+
+
+def check_hosts(
+    topology: Topology,
+    state: State,
+    *,
+    stack: str,
+    api: DockerApi | None,
+    node: Reader | None,
+    lab: bool = False,
+    now: datetime | None = None,
+) -> Report:
+    """What the hosts have that is in the way; nothing is written.
+
+    `api` None: this machine gets its engine later, and only its ports and prefixes are looked at. `node`
+    None: Proxmox is not asked. `lab`: the caller is the lab, which removes what a killed run was making and
+    leads the declared data root to the engine's own.
+    """
+    site = Site(
+        topology=topology,
+        state=state,
+        stack=stack,
+        ignored=state.creating if lab else frozenset(),
+    )
+    moment = now or datetime.now(UTC)
+    report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment)] if node else [])])
+    if not lab:
+        return report
+    kept = (each for each in report.findings if each.check is not Check.ENGINE_DATA_ROOT)
+    return replace(report, findings=tuple(kept))
+
+
+def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
+    """The engine, what is on it, and the machine below it."""
+    here = docker.read_machine() if api is None or api.is_local else docker.Machine()
+    if api is None:
+        return Report(findings=tuple(_on_docker_srv(site, docker.There(), here)))
+    try:
+        its = engine.read(api)
+        there = docker.read_there(api, its.pools)
+    except ProbeError as fault:
+        return Report(findings=(silent(str(fault)),))
+    told = daemon.read(api.socket) if api.is_local else None
+    refused = list(engine.refusals(its, site.topology, told, api.host))
+    apart = machine.clocks_apart(site.topology.docker.name, now, its.clock)
+    return Report(
+        findings=(*refused, *apart, *_on_docker_srv(site, there, here)),
+        engine=engine.describe(its, told),
+        left_out=tuple(_left_out(api, told)),
+        in_the_way=tuple(docker.in_the_way(site, there)),
+    )
+
+
+def silent(fault: str) -> Finding:
+    """The finding where no engine answers."""
+    remedy = "start Docker there, or name its socket with DOCKER_HOST or docker:host"
+    if "Permission denied" in fault:
+        remedy = "run it as root, or as a user of the group docker"
+    return Finding(Check.ENGINE_SILENT, "docker", f"no engine answers ({fault})", remedy)
+
+
+def _on_docker_srv(site: Site, there: docker.There, here: docker.Machine) -> Iterator[Finding]:
+    yield from docker.taken(site, there)
+    yield from docker.bridges(site, there, here.links)
+    yield from docker.prefixes(site, there, here)
+    yield from docker.ports(site, there, here.listeners)
+
+
+def _left_out(api: DockerApi, told: daemon.Daemon | None) -> Iterator[str]:
+    if not api.is_local:
+        yield f"{api.host}: its interfaces, routes, processes and dockerd's settings can't be read from here"
+    elif told is None:
+        yield "dockerd's settings: its process is not found, or only root may read it"
+
+
+def _proxmox(site: Site, node: Reader, now: datetime) -> Report:
+    answer = proxmox.read(site, node)
+    if isinstance(answer, Finding):
+        return Report(findings=(answer,))
+    apart = machine.clocks_apart(site.topology.proxmox.name, now, answer.clock)
+    return Report(findings=(*apart, *proxmox.findings(site, answer)))
+
+
+def _joined(reports: Sequence[Report]) -> Report:
+    return Report(
+        findings=tuple(each for report in reports for each in report.findings),
+        engine="".join(report.engine for report in reports),
+        left_out=tuple(each for report in reports for each in report.left_out),
+        in_the_way=tuple(each for report in reports for each in report.in_the_way),
+    )

@@ -1,0 +1,316 @@
+"""What stands in the way on Docker-SRV: names, bridges, prefixes and ports that something else has."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any, Final
+
+from preflight.docker_api import DockerApi
+from preflight.finding import Check, Finding
+from preflight.state import State
+from preflight.wanted import Wanted, containers, networks, volumes
+from topology.model import Port, Topology, Zone
+from verify.namespaces import run
+
+_BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+_NEAR_HIGHEST: Final = 4_278_255_360
+"""Routes of this metric and above are the lab's and the probe's own: unreachable, and last to be chosen."""
+_NAMESPACE: Final = "homelab-network"
+_USER: Final = re.compile(r'\(\("([^"]+)",pid=(\d+)')
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class There:
+    """What the engine has, each row as its API lists it."""
+
+    containers: Rows = ()
+    networks: Rows = ()
+    volumes: Rows = ()
+    pools: Sequence[IPv4Network] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A port of this machine that a process listens on; `process` is empty where only root may know it."""
+
+    address: str
+    port: Port
+    process: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Interfaces, routes and listeners of a machine."""
+
+    addresses: Mapping[IPv4Interface, str] = field(default_factory=dict)
+    links: frozenset[str] = frozenset()
+    routes: Sequence[tuple[IPv4Network, str]] = ()
+    """Prefix, and where it leads: `via 10.0.0.1 dev eth0`."""
+    listeners: Sequence[Listener] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something on the engine that has a wanted name, with the id by which it is imported."""
+
+    check: Check
+    wanted: Wanted
+    identity: str
+    what: str
+    removal: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What is declared, what the last update left, and under which stack's name."""
+
+    topology: Topology
+    state: State
+    stack: str
+    ignored: frozenset[str] = frozenset()
+    """URNs whose half-made things the caller removes itself."""
+
+    def is_ours(self, wanted: Wanted, identity: str) -> bool:
+        """Whether what exists under a wanted name is the stack's own."""
+        urn = wanted.urn(self.stack)
+        return (wanted.type, identity) in self.state.ids or urn in self.ignored
+
+    def is_made(self, wanted: Wanted) -> bool:
+        """Whether the last update left the wanted resource."""
+        return wanted.urn(self.stack) in self.state.urns
+
+
+def read_there(api: DockerApi, pools: Sequence[IPv4Network]) -> There:
+    """Ask the engine; raises ProbeError where none answers."""
+    return There(
+        containers=api.get("/containers/json?all=1"),
+        networks=api.get("/networks"),
+        volumes=api.get("/volumes").get("Volumes") or (),
+        pools=pools,
+    )
+
+
+def read_machine() -> Machine:
+    """Ask this machine; raises ProbeError where `ip` or `ss` is missing."""
+    addresses = json.loads(run("ip", "-json", "-4", "address"))
+    return Machine(
+        addresses={
+            IPv4Interface(f"{info['local']}/{info['prefixlen']}"): str(link["ifname"])
+            for link in addresses
+            for info in link.get("addr_info", ())
+        },
+        links=frozenset(link["ifname"] for link in json.loads(run("ip", "-json", "link"))),
+        routes=list(routes(json.loads(run("ip", "-json", "-4", "route") or "[]"))),
+        listeners=list(listeners(run("ss", "--no-header", "--listening", "--tcp", "--udp", "-n", "-p"))),
+    )
+
+
+def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
+    """Routes beyond this machine's own addresses, but the default one and the project's own."""
+    for each in listed:
+        own = each.get("protocol") == "kernel" or int(each.get("metric", 0)) >= _NEAR_HIGHEST
+        if each["dst"] != "default" and not own:
+            way = [
+                f"{key} {each[word]}" for key, word in (("via", "gateway"), ("dev", "dev")) if word in each
+            ]
+            yield IPv4Network(each["dst"]), " ".join(way) or str(each.get("type", "unicast"))
+
+
+def listeners(text: str) -> Iterator[Listener]:
+    """Read `ss -Hltunp`."""
+    for line in text.splitlines():
+        protocol, _, _, _, local, *_ = line.split()
+        address, _, number = local.rpartition(":")
+        user = _USER.search(line)
+        yield Listener(
+            address=address.partition("%")[0].strip("[]"),
+            port=Port.parse(f"{number}/{protocol}"),
+            process=user[1] if user else "",
+            pid=int(user[2]) if user else 0,
+        )
+
+
+def in_the_way(site: Site, there: There) -> Iterator[Found]:
+    """Names of the stack that something on the engine has, which is not in the stack's state."""
+    named = {each["Names"][0].lstrip("/"): each for each in there.containers}
+    for wanted, row in _matches(site, containers(site.topology), named, "Id"):
+        what = f"a container of image {row['Image']}, made {_day(row['Created'])}"
+        removal = f"docker rm --force {wanted.physical}"
+        yield Found(Check.CONTAINER_TAKEN, wanted, row["Id"], what, removal)
+    named = {each["Name"]: each for each in there.networks}
+    for wanted, row in _matches(site, networks(site.topology), named, "Id"):
+        what = f"a {row['Driver']} network, made {row['Created'][:10]}"
+        yield Found(Check.NETWORK_TAKEN, wanted, row["Id"], what, f"docker network rm {wanted.physical}")
+    named = {each["Name"]: each for each in there.volumes}
+    for wanted, row in _matches(site, volumes(site.topology), named, "Name"):
+        what = f"a volume with data, made {str(row.get('CreatedAt', ''))[:10]}"
+        yield Found(Check.VOLUME_TAKEN, wanted, row["Name"], what, f"docker volume rm {wanted.physical}")
+
+
+def taken(site: Site, there: There) -> Iterator[Finding]:
+    """What is in the way, each with the command that imports it and the one that removes it."""
+    for found in in_the_way(site, there):
+        kind = found.check.value.partition("-")[0]
+        command = found.wanted.import_command(site.stack, found.identity, site.state)
+        remedy = f"import it with `{command}`, or remove it with `{found.removal}`"
+        yield Finding(found.check, f"{kind} {found.wanted.physical}", f"taken by {found.what}", remedy)
+
+
+def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]:
+    """Bridges whose name another network or an interface has: Docker takes over what it finds."""
+    holders = {_bridge(each): each["Name"] for each in there.networks if each["Driver"] == "bridge"}
+    for zone, wanted in _docker_zones(site.topology):
+        name = site.topology.bridge(zone)
+        holder = holders.get(name)
+        if site.is_made(wanted) or wanted.urn(site.stack) in site.ignored or holder == wanted.physical:
+            continue
+        if holder is not None:
+            yield Finding(
+                Check.BRIDGE_TAKEN,
+                f"bridge {name}",
+                f"taken by Docker network {holder}",
+                f"remove it with `docker network rm {holder}`, or set {_NAMESPACE}:name-prefix",
+            )
+        elif name in links:
+            yield Finding(
+                Check.BRIDGE_TAKEN,
+                f"bridge {name}",
+                "taken by an interface of this machine that no Docker network has",
+                f"remove it with `ip link delete {name}`, or set {_NAMESPACE}:name-prefix",
+            )
+
+
+def prefixes(site: Site, there: There, machine: Machine) -> Iterator[Finding]:
+    """Zones whose prefix another network, an address pool, an interface or a route has, too."""
+    for zone, wanted in _zones(site.topology):
+        path = f"{_NAMESPACE}:zones.{zone.name}.prefix"
+        for holder, theirs, remedy in _holders(site, zone, there, machine):
+            fault = f"{zone.prefix} overlaps {holder} ({theirs})"
+            yield Finding(Check.PREFIX_TAKEN, path, fault, f"{remedy}, or give the zone another prefix")
+        for pool in there.pools if wanted is None or not site.is_made(wanted) else ():
+            if pool.overlaps(zone.prefix):
+                yield Finding(
+                    Check.PREFIX_IN_POOL,
+                    path,
+                    f"{zone.prefix} overlaps {pool}, from which the engine gives networks their prefixes",
+                    "give the zone another prefix, or change the engine's default-address-pools",
+                )
+
+
+def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[Finding]:
+    """Published ports that another container or a process of Docker-SRV has."""
+    listening = list(listening)
+    ingress = next(each for each in containers(site.topology) if each.name == site.topology.ingress.name)
+    for port in site.topology.published:
+        holders = [row for row in there.containers if _publishes(row, port, site.topology.docker.address)]
+        if any(site.is_ours(ingress, row["Id"]) for row in holders):
+            continue
+        names = [f"container {row['Names'][0].lstrip('/')} ({row['Image']})" for row in holders]
+        stop = [f"`docker stop {row['Names'][0].lstrip('/')}`" for row in holders]
+        if not names:
+            others = [each for each in listening if _collides(each, port, site.topology.docker.address)]
+            names = [_process(each) for each in others[:1]]
+            stop = ["stop it"] if names else []
+        if names:
+            yield Finding(
+                Check.PORT_TAKEN,
+                f"port {port}",
+                f"taken by {names[0]}",
+                f"{stop[0]}, or publish on another address with {_NAMESPACE}:hosts."
+                f"{site.topology.docker.name}.address",
+            )
+
+
+def _matches(
+    site: Site, all_wanted: Iterable[Wanted], named: Mapping[str, Mapping[str, Any]], key: str
+) -> Iterator[tuple[Wanted, Mapping[str, Any]]]:
+    for wanted in all_wanted:
+        row = named.get(wanted.physical)
+        if row is not None and not site.is_ours(wanted, row[key]):
+            yield wanted, row
+
+
+def _holders(
+    site: Site, zone: Zone, there: There, machine: Machine
+) -> Iterator[tuple[str, IPv4Network | IPv4Interface, str]]:
+    ours = {wanted.physical for wanted in networks(site.topology)}
+    bridges_of_docker = {_bridge(each) for each in there.networks}
+    own = {site.topology.bridge(each) for each, _ in _docker_zones(site.topology)} | bridges_of_docker
+    for each in there.networks:
+        for prefix in _subnets(each):
+            if each["Name"] not in ours and prefix.overlaps(zone.prefix):
+                yield (
+                    f"Docker network {each['Name']}",
+                    prefix,
+                    f"remove it with `docker network rm {each['Name']}`",
+                )
+    for address, name in machine.addresses.items():
+        if name not in own and address.network.overlaps(zone.prefix):
+            yield f"interface {name}", address, "take the address off it"
+    for prefix, way in machine.routes if zone.is_docker else ():
+        if way.rpartition("dev ")[2] not in own and prefix.overlaps(zone.prefix):
+            yield f"the route {way}", prefix, "remove it"
+
+
+def _zones(topology: Topology) -> Iterator[tuple[Zone, Wanted | None]]:
+    """Docker zones and VLANs with the Docker network of each, None for a VLAN without a leg."""
+    named = {each.name: each for each in networks(topology)}
+    for zone in topology.zones.values():
+        if zone.is_docker or zone.vlan:
+            yield zone, named.get(zone.network)
+
+
+def _docker_zones(topology: Topology) -> Iterator[tuple[Zone, Wanted]]:
+    for zone, wanted in _zones(topology):
+        if zone.is_docker and wanted:
+            yield zone, wanted
+
+
+def _bridge(network: Mapping[str, Any]) -> str:
+    """The interface of a bridge network; Docker names it by the network's id unless told."""
+    return str((network.get("Options") or {}).get(_BRIDGE_NAME) or f"br-{network['Id'][:12]}")
+
+
+def _subnets(network: Mapping[str, Any]) -> Iterator[IPv4Network]:
+    for each in (network.get("IPAM") or {}).get("Config") or ():
+        if "." in str(each.get("Subnet", "")):
+            yield IPv4Network(each["Subnet"])
+
+
+def _publishes(row: Mapping[str, Any], port: Port, address: IPv4Address) -> bool:
+    return any(
+        each.get("PublicPort") == port.number
+        and each.get("Type") == port.protocol
+        and _meets(str(each.get("IP", "")), address)
+        for each in row.get("Ports") or ()
+    )
+
+
+def _collides(listener: Listener, port: Port, address: IPv4Address) -> bool:
+    return listener.port == port and _meets(listener.address, address)
+
+
+_ANY: Final = frozenset({"*", "0.0.0.0", ""})  # noqa: S104  # addresses that others listen on
+
+
+def _meets(theirs: str, ours: IPv4Address) -> bool:
+    """Whether one port can't be had on both addresses; an IPv6 socket shown as `*` takes IPv4, too."""
+    return theirs in _ANY or (":" not in theirs and (ours.is_unspecified or theirs == str(ours)))
+
+
+def _process(listener: Listener) -> str:
+    if not listener.pid:
+        return f"a process on {listener.address} that only root can name (`ss -ltunp`)"
+    return f"{listener.process} (process {listener.pid})"
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()

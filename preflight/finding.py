@@ -1,0 +1,57 @@
+"""One thing that would make `make up` fail or do harm, and the names of all checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Check(StrEnum):
+    """What the pre-flight looks for; docs/preflight.md explains each."""
+
+    ENGINE_SILENT = "engine-silent"
+    ENGINE_PODMAN = "engine-podman"
+    ENGINE_ROOTLESS = "engine-rootless"
+    ENGINE_OLD = "engine-old"
+    ENGINE_GATEWAY_MODE = "engine-gateway-mode"
+    ENGINE_API = "engine-api"
+    ENGINE_IPTABLES = "engine-iptables"
+    ENGINE_DIRECT_ROUTING = "engine-direct-routing"
+    ENGINE_RAW_RULES = "engine-raw-rules"
+    ENGINE_FORWARDING = "engine-forwarding"
+    ENGINE_DATA_ROOT = "engine-data-root"
+    CONTAINER_TAKEN = "container-taken"
+    NETWORK_TAKEN = "network-taken"
+    VOLUME_TAKEN = "volume-taken"
+    BRIDGE_TAKEN = "bridge-taken"
+    PREFIX_TAKEN = "prefix-taken"
+    PREFIX_IN_POOL = "prefix-in-pool"
+    PORT_TAKEN = "port-taken"
+    PROXMOX_SILENT = "proxmox-silent"
+    NODE_UNKNOWN = "node-unknown"
+    TEMPLATE_MISSING = "template-missing"
+    STORAGE_MISSING = "storage-missing"
+    VM_TAKEN = "vm-taken"
+    FIREWALL_NAME_TAKEN = "firewall-name-taken"
+    NODE_BRIDGE_TAKEN = "node-bridge-taken"
+    NODE_BRIDGE_MISSING = "node-bridge-missing"
+    UPLINK = "uplink"
+    CLOCK = "clock"
+    SPACE = "space"
+    ROOT = "root"
+    STACK_UNKNOWN = "stack-unknown"
+    STACK_FILE_OLD = "stack-file-old"
+    RUN_IN_PROGRESS = "run-in-progress"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where, what, and what to do about it."""
+
+    check: Check
+    path: str
+    fault: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.fault}; {self.remedy}"

@@ -1,0 +1,199 @@
+"""What is wrong with the machine that runs Pulumi, the stack's name or file, before any host is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from preflight.finding import Check, Finding
+from preflight.state import State
+from preflight.wanted import GUEST, VOLUME
+from topology.fault import nearest
+from topology.model import Certificate, Topology
+
+APART: Final = timedelta(minutes=1)
+"""How far two clocks may be apart: certificates are valid from the moment at which they are made."""
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Space that a folder needs, there yet or not."""
+
+    folder: Path
+    mib: int
+    what: str
+
+
+def space(needs: Iterable[Need]) -> Iterator[Finding]:
+    """File systems with less space than what lies on them needs together."""
+    on: dict[int, list[Need]] = {}
+    for need in needs:
+        on.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
+    for together in on.values():
+        first, wanted = together[0].folder, sum(need.mib for need in together)
+        free = shutil.disk_usage(_existing(first)).free // _MIB
+        if free < wanted:
+            parts = ", ".join(f"{need.mib} for {need.what} in {need.folder}" for need in together)
+            yield Finding(
+                Check.SPACE,
+                f"disk of {_existing(first)}",
+                f"{free} MiB free, {wanted} needed ({parts})",
+                "free some, or put one of the folders on another disk",
+            )
+
+
+def root(user: int, command: str, why: str) -> Iterator[Finding]:
+    """What needs root and is run by another user; `why` is empty where nothing does."""
+    if user and why:
+        yield Finding(Check.ROOT, command, f"needs root: {why}", f"run `sudo {command}`")
+
+
+def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[Finding]:
+    """A clock before a moment that is over: the newest of those that are known."""
+    if not earlier:
+        return
+    what, latest = max(earlier.items(), key=lambda item: item[1])
+    if now + APART < latest:
+        yield Finding(
+            Check.CLOCK,
+            "clock",
+            f"is {_minute(now)}, and {what} is of {_minute(latest)}",
+            "set it (`timedatectl set-ntp true`)",
+        )
+
+
+def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[Finding]:
+    """A host whose clock is not this machine's: on one of them new certificates are not valid yet."""
+    if theirs is not None and abs(now - theirs) > APART:
+        yield Finding(
+            Check.CLOCK,
+            f"clock of {host}",
+            f"is {_minute(theirs)}, and this machine's is {_minute(now)}",
+            "set both by NTP (`timedatectl set-ntp true`)",
+        )
+
+
+def known_times(topology: Topology, state: State) -> dict[str, datetime]:
+    """Moments that are over: the state's last update, and the beginning of each certificate of a file."""
+    times = {"the last update of the stack": state.time} if state.time else {}
+    files = [guest.authority for guest in topology.guests]
+    files += [topology.tls.certificate] if isinstance(topology.tls, Certificate) else []
+    for file in filter(None, files):
+        path = Path(os.path.expandvars(file))
+        try:
+            times[str(path)] = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_before_utc
+        except (OSError, ValueError):
+            continue
+    return times
+
+
+def stack_unknown(stack: str, folder: Path) -> Iterator[Finding]:
+    """A stack without a file, with the name that is nearest."""
+    if (folder / f"Pulumi.{stack}.yaml").is_file():
+        return
+    known = sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))
+    close = nearest(stack, known)
+    remedy = f"STACK={close} is meant, or write the file" if close else f"name one of {', '.join(known)}"
+    yield Finding(Check.STACK_UNKNOWN, f"Pulumi.{stack}.yaml", "no such stack file", remedy)
+
+
+def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[Finding]:
+    """Services that the file lacks while the state protects their data: an update ends in the middle there.
+
+    Pulumi refuses to delete a protected resource only when it comes to it, so whether the file is an old one
+    or the service was taken out on purpose, the update fails with others made or gone.
+    """
+    kept = {
+        owner: each
+        for each in state.resources
+        if each.protect and each.type in (GUEST, VOLUME)
+        if (owner := _owner(each.urn, each.parent)) not in topology.services
+    }
+    for service, each in kept.items():
+        what = "guest" if each.type == GUEST else "volume"
+        yield Finding(
+            Check.STACK_FILE_OLD,
+            f"Pulumi.{stack}.yaml",
+            f"lacks service {service}, whose {what} the stack has and protects",
+            f"take the newest file, or, to lose the data, declare {service} with protect: false, "
+            "run `make up`, and take it out then",
+        )
+
+
+def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterator[Finding]:
+    """A file from before the commit of the last update: git knows that commit as a later one than HEAD.
+
+    A file that was put back on purpose is committed, and HEAD is then no ancestor any more; a file that is
+    the same in both commits is no older.
+    """
+    file = f"Pulumi.{stack}.yaml"
+    if not updated_at or _git(folder, "rev-parse", "HEAD") == updated_at:
+        return
+    earlier = _git(folder, "merge-base", "--is-ancestor", "HEAD", updated_at) is not None
+    if earlier and _git(folder, "diff", "--quiet", updated_at, "--", file) is None:
+        yield Finding(
+            Check.STACK_FILE_OLD,
+            file,
+            f"is older than the last update, which was made at commit {updated_at[:10]}",
+            f"`git merge --ff-only {updated_at[:10]}`, or commit the file, to go back on purpose",
+        )
+
+
+def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") -> Iterator[Finding]:
+    """Another run of Pulumi on the stack, by the locks of a file backend; one that was killed is none."""
+    host = host or socket.gethostname()
+    for file in sorted(locks.glob("*.json")):
+        try:
+            lock = json.loads(file.read_text(encoding="utf-8"))
+            pid, there = int(lock["pid"]), str(lock["hostname"])
+        except (OSError, ValueError, KeyError):
+            continue
+        if there != host or (proc / str(pid)).exists():
+            since = str(lock.get("timestamp", ""))[:19].replace("T", " ")
+            yield Finding(
+                Check.RUN_IN_PROGRESS,
+                f"stack {stack}",
+                f"process {pid} of {lock.get('username', 'a user')} on {there} works on it since {since}",
+                f"wait for it; if it is gone, `pulumi cancel --yes --stack {stack}`",
+            )
+
+
+def locks_of(backend: str, stack: str) -> Path:
+    """The folder with a stack's locks in a file backend, `file:///root/state?metadata=skip`."""
+    folder = Path(backend.removeprefix("file://").partition("?")[0])
+    return folder / ".pulumi/locks/organization/homelab-network" / stack
+
+
+def _owner(urn: str, parent: str) -> str:
+    """The service that a guest or a volume belongs to: a volume's parent is its container's component."""
+    return (parent or urn).rpartition("::")[2]
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _minute(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git prints; None where it says no, or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,65 @@
+"""The stack's Pulumi state, as `pulumi stack export` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource of the state; `inputs` are the program's own words."""
+
+    type: str
+    urn: str
+    id: str
+    inputs: Mapping[str, Any]
+    parent: str
+    protect: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the last update left. `creating` are the URNs of resources that a killed run was making."""
+
+    resources: tuple[Resource, ...] = ()
+    creating: frozenset[str] = frozenset()
+    time: datetime | None = None
+
+    @classmethod
+    def of(cls, exported: Mapping[str, Any]) -> State:
+        """Read an export, `{"version": 3, "deployment": {...}}`; an empty one is an empty state."""
+        deployment = exported.get("deployment") or {}
+        time = (deployment.get("manifest") or {}).get("time")
+        pending = deployment.get("pending_operations") or ()
+        return cls(
+            resources=tuple(_resources(deployment.get("resources") or ())),
+            creating=frozenset(each["resource"]["urn"] for each in pending if each["type"] == "creating"),
+            time=datetime.fromisoformat(time) if time and not time.startswith("0001") else None,
+        )
+
+    @cached_property
+    def urns(self) -> frozenset[str]:
+        """The URN of every resource."""
+        return frozenset(each.urn for each in self.resources)
+
+    @cached_property
+    def ids(self) -> frozenset[tuple[str, str]]:
+        """The type and provider's id of every resource."""
+        return frozenset((each.type, each.id) for each in self.resources)
+
+
+def _resources(given: Iterable[Mapping[str, Any]]) -> Iterable[Resource]:
+    for each in given:
+        if not each.get("delete"):
+            yield Resource(
+                type=each["type"],
+                urn=each["urn"],
+                id=each.get("id", ""),
+                inputs=each.get("inputs") or {},
+                parent=each.get("parent", ""),
+                protect=bool(each.get("protect")),
+            )

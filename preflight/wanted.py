@@ -1,0 +1,162 @@
+"""The resources that the program makes under chosen names, with the commands that would import them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from preflight.state import State
+from topology.model import INTERNET, App, Container, Guest, Topology
+
+PROJECT: Final = "homelab-network"
+CONTAINER: Final = "docker:index/container:Container"
+NETWORK: Final = "docker:index/network:Network"
+VOLUME: Final = "docker:index/volume:Volume"
+GUEST: Final = "proxmoxve:index/vmLegacy:VmLegacy"
+GROUP: Final = "proxmoxve:cluster/firewall/security/groupLegacy:GroupLegacy"
+ALIAS: Final = "proxmoxve:firewall/aliasLegacy:AliasLegacy"
+IPSET: Final = "proxmoxve:firewall/ipsetLegacy:IpsetLegacy"
+BRIDGE: Final = "proxmoxve:network/linux/bridge:Bridge"
+
+_COMPONENTS: Final = f"{PROJECT}:components:"
+_DATA: Final[Mapping[App, str]] = {
+    App.GRAFANA: "data",
+    App.PROMETHEUS: "data",
+    App.LOKI: "data",
+    App.PROMTAIL: "positions",
+    App.ALLOY: "positions",
+}
+"""Apps with a volume -> the volume's name behind the service's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A resource by its logical and its physical name; `parents` are its components, outermost first."""
+
+    type: str
+    name: str
+    physical: str
+    parents: tuple[tuple[str, str], ...]
+
+    def urn(self, stack: str) -> str:
+        """The URN that the program's own resource has."""
+        return _urn(stack, *(kind for kind, _ in self._parents()), self.type, name=self.name)
+
+    def parent(self, stack: str) -> str:
+        """The URN of the component that it belongs to."""
+        return _urn(stack, *(kind for kind, _ in self._parents()), name=self.parents[-1][1])
+
+    def import_command(self, stack: str, identity: str, state: State) -> str:
+        """The command that brings what exists into the stack, as the program would have made it.
+
+        A parent that the state lacks can only be imported together with the resource, from a file.
+        """
+        if self.parent(stack) in state.urns:
+            words = ("pulumi", "import", "--stack", stack, self.type, self.name, identity)
+            return shlex.join((*words, "--parent", self.parent(stack)))
+        file = f"imports-{stack}.json"
+        write = ("python", "-m", "commands", "preflight", "--stack", stack, "--imports", file)
+        return f"{shlex.join(write)}; pulumi import --stack {stack} --file {file}"
+
+    def import_entries(self, identity: str) -> list[dict[str, object]]:
+        """Entries of Pulumi's import file: the components from the outside in, then the resource."""
+        entries: list[dict[str, object]] = []
+        above = ""
+        for kind, name in self._parents():
+            entry: dict[str, object] = {"type": kind, "name": _key(kind, name), "component": True}
+            entry |= {"logicalName": name} | ({"parent": above} if above else {})
+            entries.append(entry)
+            above = _key(kind, name)
+        own: dict[str, object] = {"type": self.type, "name": _key(self.type, self.name), "id": identity}
+        return [*entries, own | {"logicalName": self.name, "parent": above}]
+
+    def _parents(self) -> Iterator[tuple[str, str]]:
+        return ((_COMPONENTS + kind, name) for kind, name in self.parents)
+
+
+def containers(topology: Topology) -> list[Wanted]:
+    """The containers of Docker-SRV."""
+    return [_in_container(topology, CONTAINER, service, "") for service in topology.containers]
+
+
+def volumes(topology: Topology) -> list[Wanted]:
+    """The volumes of the containers whose apps keep data."""
+    return [
+        _in_container(topology, VOLUME, service, f"-{suffix}")
+        for service in topology.containers
+        if (suffix := _suffix(topology, service))
+    ]
+
+
+def networks(topology: Topology) -> list[Wanted]:
+    """The Docker networks, the ingress's legs among them."""
+    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
+    return [_named(topology, NETWORK, zone.network, ("DockerNetworks", "networks")) for zone in zones]
+
+
+def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
+    """The guests of Proxmox-SRV, each with its resource."""
+    return [
+        (guest, _named(topology, GUEST, guest.name, ("Guests", "guests"), ("VirtualMachine", guest.name)))
+        for guest in topology.guests
+    ]
+
+
+def groups(topology: Topology) -> list[Wanted]:
+    """The security groups, one a guest."""
+    return [
+        _named(topology, GROUP, guest.name, ("Guests", "guests"), ("SecurityGroup", guest.name))
+        for guest in topology.guests
+    ]
+
+
+def aliases(topology: Topology) -> list[Wanted]:
+    """The datacenter's aliases, one a leg of the ingress."""
+    above = ("DatacenterFirewall", "datacenter")
+    return [_named(topology, ALIAS, f"ingress-{leg.network}", above) for leg in topology.legs]
+
+
+def ipsets(topology: Topology) -> list[Wanted]:
+    """The datacenter's ipset of the internet, where a guest has egress."""
+    leaves = any(isinstance(topology.services.get(f.source), Guest) for f in topology.flows_to(INTERNET))
+    return [_named(topology, IPSET, "internet", ("DatacenterFirewall", "datacenter"))] if leaves else []
+
+
+def bridges(topology: Topology) -> list[Wanted]:
+    """The node's bridge, unless it is declared to exist."""
+    host = topology.proxmox
+    if host.existing_bridge:
+        return []
+    above = (("VlanBridge", "bridge"),)
+    return [Wanted(type=BRIDGE, name=host.bridge, physical=host.bridge, parents=above)]
+
+
+def _in_container(topology: Topology, kind: str, service: Container, suffix: str) -> Wanted:
+    outer = ("Ingress", "ingress") if service == topology.ingress else ("DockerServices", "services")
+    return Wanted(
+        type=kind,
+        name=f"{service.name}{suffix}",
+        physical=f"{topology.physical(service.name)}{suffix}",
+        parents=(outer, ("ContainerService", service.name)),
+    )
+
+
+def _suffix(topology: Topology, service: Container) -> str:
+    if service == topology.ingress:
+        return "acme" if topology.acme else ""
+    return _DATA.get(service.app, "") if service.app else ""
+
+
+def _named(topology: Topology, kind: str, name: str, *parents: tuple[str, str]) -> Wanted:
+    return Wanted(type=kind, name=name, physical=topology.physical(name), parents=parents)
+
+
+def _urn(stack: str, *types: str, name: str) -> str:
+    return f"urn:pulumi:{stack}::{PROJECT}::{'$'.join(types)}::{name}"
+
+
+def _key(kind: str, name: str) -> str:
+    """A name for one entry of an import file, unique in it and an identifier."""
+    return f"{kind.rpartition(':')[2]}-{name}"

@@ -1,0 +1,703 @@
+"""The pre-flight's readers on real sockets, processes, disks and repositories, and all of it at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from ipaddress import IPv4Network
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from typing import Any
+
+import pytest
+import yaml
+
+from commands.preflight import import_file, main
+from lab import tls
+from preflight import checks, daemon, docker, engine, machine, proxmox, wanted
+from preflight.docker import Listener, Machine, There
+from preflight.docker_api import DockerApi
+from preflight.finding import Check
+from preflight.state import State
+from tests.clone import git
+from tests.policies.sound import configuration, with_acme
+from tests.policies.sound import run as program
+from tests.unit.test_lab_proxmox import served
+from tests.unit.test_preflight_messages import (
+    DATA,
+    MESSAGES,
+    NODE,
+    NOW,
+    STACK,
+    Answers,
+    container,
+    exported,
+    guest,
+    network,
+    recorded,
+    site,
+    topology,
+)
+from topology.config import load
+from topology.model import Port
+from topology.project import PROJECT
+from verify.driver import ProbeError
+
+ENGINES = sorted(file.stem for file in DATA.glob("*.json"))
+NAMED = {
+    wanted.CONTAINER,
+    wanted.NETWORK,
+    wanted.VOLUME,
+    wanted.GUEST,
+    wanted.GROUP,
+    wanted.ALIAS,
+    wanted.BRIDGE,
+}
+
+
+@pytest.fixture(scope="module", name="made")
+def _made() -> State:
+    """The state after an update of the dev site; ids are `<name>-id`."""
+    return State.of(exported())
+
+
+# ---------------------------------------------------------------- the table and the messages
+
+
+def test_every_check_has_a_message_that_is_tested() -> None:
+    """No check is without a test of its exact message; four are tested with what they read."""
+    here = {Check.SPACE, Check.STACK_UNKNOWN, Check.RUN_IN_PROGRESS}
+    assert {each["check"] for each in MESSAGES.values()} | here == set(Check)
+
+
+def test_the_documents_table_has_every_check() -> None:
+    """docs/preflight.md explains each check, and no other."""
+    text = (PROJECT / "docs/preflight.md").read_text(encoding="utf-8")
+    below = text.partition("## What is looked for")[2].partition("\n## ")[0]
+    firsts = [line.split("|")[1] for line in below.splitlines() if line.startswith("| `")]
+    assert [name for first in firsts for name in re.findall(r"`([a-z-]+)`", first)] == list(Check)
+
+
+def test_the_plugins_api_is_that_of_the_client_it_is_built_with() -> None:
+    """Another client in the plugin speaks another API; 28.5.2's is 1.51."""
+    pins = (PROJECT / "lab/toolchain/go/docker/go.mod").read_text()
+    assert re.findall(r"github.com/docker/docker (\S+)", pins) == ["v28.5.2+incompatible"]
+    assert engine.PLUGIN_API == "1.51"
+
+
+# ---------------------------------------------------------------- the engine
+
+DESCRIBED = {
+    name: told["line"] for name in ENGINES if (told := json.loads((DATA / f"{name}.json").read_text()))
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_is_shown_in_one_line(name: str) -> None:
+    """Version, firewall, store, data root, API, security and what else its answers say."""
+    assert engine.describe(recorded(name)) == DESCRIBED[name]
+
+
+def test_the_line_of_a_newer_engine_says_that_it_is_untested() -> None:
+    """What is newer than 29 is told, not refused."""
+    newer = dataclasses.replace(recorded("engine-29.5.0"), version="30.1.0")
+    assert engine.describe(newer).startswith("Docker 30.1.0 (newer than 29: untested) on docker-srv")
+    assert list(engine.refusals(newer, topology())) == []
+
+
+def test_the_process_tells_of_the_userland_proxy_where_the_engine_does_not() -> None:
+    """Engines before 29.5 say nothing of it; their command line does."""
+    told = daemon.Daemon(userland_proxy=False)
+    assert "userland proxy off" in engine.describe(recorded("engine-20.10.24"), told)
+    assert "userland proxy on" in engine.describe(recorded("engine-29.5.0"), told)
+
+
+@pytest.mark.parametrize("name", ["engine-20.10.24", "engine-29.5.0"])
+def test_a_usual_engine_is_not_refused(name: str) -> None:
+    """With iptables or nftables, graph driver or containerd's store, and its defaults."""
+    assert list(engine.refusals(recorded(name), topology(), daemon.Daemon())) == []
+
+
+def test_every_fault_of_an_engine_is_told_at_once() -> None:
+    """Three settings that can't be made safe are three findings, in one look."""
+    told = daemon.Daemon(iptables=False, direct_routing=True, no_raw_rules=True)
+    found = [each.check for each in engine.refusals(recorded("engine-27.5.1"), topology(), told)]
+    assert found == [
+        Check.ENGINE_GATEWAY_MODE,
+        Check.ENGINE_IPTABLES,
+        Check.ENGINE_DIRECT_ROUTING,
+        Check.ENGINE_RAW_RULES,
+    ]
+
+
+def test_configured_pools_of_ipv4_are_read() -> None:
+    """An engine lists the address pools of its configuration; IPv6 ones are left out."""
+    pools = [{"Base": "10.10.0.0/16", "Size": 24}, {"Base": "fd00::/64", "Size": 80}]
+    assert recorded("engine-27.5.1", DefaultAddressPools=pools).pools == (IPv4Network("10.10.0.0/16"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "iptables", "routing", "proxy"),
+    [
+        (["dockerd"], {}, True, False, True),
+        (["dockerd", "--iptables=false", "--userland-proxy=0"], {}, False, False, False),
+        (["dockerd", "--iptables", "--allow-direct-routing"], {}, True, True, True),
+        (["dockerd"], {"iptables": False, "userland-proxy": False}, False, False, False),
+        (["dockerd"], {"iptables": True, "allow-direct-routing": True}, True, True, True),
+        (["dockerd", "--ip6tables=false", "--allow-direct-routing=F"], {}, True, False, True),
+    ],
+)
+def test_settings_are_read_as_the_engine_reads_them(
+    words: list[str], file: Mapping[str, Any], *, iptables: bool, routing: bool, proxy: bool
+) -> None:
+    """From the command line in Go's spelling of booleans, or from the configuration file."""
+    found = daemon.settings(words, {}, Path("x.json"), file)
+    assert (found.iptables, found.direct_routing, found.userland_proxy) == (iptables, routing, proxy)
+
+
+LISTEN = """\
+#!{python}
+import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_process_behind_a_socket_is_read(tmp_path: Path) -> None:
+    """A process called dockerd that listens there: its words, its environment and the file that it names."""
+    program, listens, config = tmp_path / "dockerd", tmp_path / "docker.sock", tmp_path / "daemon.json"
+    program.write_text(LISTEN.format(python=sys.executable))
+    program.chmod(0o700)
+    config.write_text('{"iptables": false}')
+    words: list[Path | str] = [program, listens, "--config-file", config, "--allow-direct-routing"]
+    with subprocess.Popen(
+        words, env={daemon.RAW: "1"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"ready\n"
+        found = daemon.read(str(listens))
+        running.communicate()
+    assert found is not None
+    assert (found.iptables, found.direct_routing, found.no_raw_rules) == (False, True, True)
+    assert (found.place("iptables"), found.place("allow-direct-routing")) == (
+        str(config),
+        "dockerd's command line",
+    )
+
+
+def test_another_process_is_not_taken_for_the_engine(tmp_path: Path) -> None:
+    """What listens on the socket and is no dockerd has no settings of one."""
+    path = str(tmp_path / "docker.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        assert daemon.read(path, tmp_path) is None
+
+
+@contextmanager
+def answering(folder: Path, answers: Mapping[str, Any]) -> Iterator[DockerApi]:
+    """An API on a socket of its own that gives these answers, and 404 otherwise."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path in answers
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            if known:
+                self.wfile.write(json.dumps(answers[self.path]).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def address_string(self) -> str:
+            return "here"
+
+    path = folder / "docker.sock"
+    with ThreadingUnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield DockerApi(f"unix://{path}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def answers(name: str, containers: Any = (), networks: Any = (), volumes: Any = None) -> dict[str, Any]:
+    """What an engine answers, by its recorded self and what is on it."""
+    told = json.loads((DATA / f"{name}.json").read_text())
+    return {
+        "/version": told["version"],
+        "/info": told["info"] | {"SystemTime": datetime.now(UTC).isoformat()},
+        "/networks": [*told["networks"], *networks],
+        "/containers/json?all=1": list(containers),
+        "/volumes": {"Volumes": volumes, "Warnings": None},
+    }
+
+
+def test_an_engine_is_read_over_its_socket(tmp_path: Path) -> None:
+    """Without a version in the path, so that nothing is left out of the answer."""
+    with answering(tmp_path, answers("engine-29.5.0")) as api:
+        assert engine.read(api).firewall_backend == "nftables"
+        with pytest.raises(ProbeError, match=r"docker\.sock: answers 404 Not Found$"):
+            api.get("/nosuch")
+
+
+def test_a_socket_that_is_not_there_is_one_fault(tmp_path: Path) -> None:
+    """The socket and the reason, no traceback."""
+    with pytest.raises(ProbeError, match=r"^unix:///\S+: No such file or directory$"):
+        DockerApi(f"unix://{tmp_path}/none.sock").get("/info")
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command")
+def test_an_engine_elsewhere_is_read_through_the_docker_command(tmp_path: Path) -> None:
+    """Whatever DOCKER_HOST says, `docker system dial-stdio` passes the question and the whole answer."""
+    with answering(tmp_path, answers("engine-29.5.0")) as api:
+        assert DockerApi(api.host)._through_the_client("/info")["FirewallBackend"]["Driver"] == "nftables"
+    with pytest.raises(ProbeError, match=r"^tcp://127\.0\.0\.1:1: "):
+        DockerApi("tcp://127.0.0.1:1").get("/info")
+
+
+# ---------------------------------------------------------------- Docker-SRV
+
+
+@pytest.mark.parametrize("acme", [False, True])
+@pytest.mark.usefixtures("authority")
+def test_wanted_names_are_those_of_the_program(*, acme: bool) -> None:
+    """Every named resource has the URN and the name that the program gives it, and none is forgotten."""
+    config = with_acme(configuration()) if acme else configuration()
+    site = load(config)
+    made = {
+        (each.urn, each.inputs.get("name", each.inputs.get("nodeName")))
+        for each in program(config)
+        if each.type in NAMED
+    }
+    lists = [wanted.containers(site), wanted.networks(site), wanted.volumes(site), wanted.groups(site)]
+    lists += [wanted.aliases(site), wanted.bridges(site), [each for _, each in wanted.guests(site)]]
+    assert {(each.urn("dev"), each.physical) for some in lists for each in some} == made
+
+
+@pytest.mark.usefixtures("authority")
+def test_an_app_with_data_has_its_volume_in_the_table() -> None:
+    """Alloy in Promtail's place has the volume that the program gives it."""
+    config = configuration()
+    config["services"]["promtail"] |= {"app": "alloy"}
+    made = {each.inputs["name"] for each in program(config) if each.type == wanted.VOLUME}
+    assert {each.physical for each in wanted.volumes(load(config))} == made
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_stacks_own_is_not_in_the_way(made: State) -> None:
+    """Containers, networks, volumes, bridges and ports of the last update, beside a default bridge."""
+    all_of = {kind: [each for each in made.resources if each.type == kind] for kind in NAMED}
+    ports = [{"IP": "0.0.0.0", "PublicPort": port, "Type": "tcp"} for port in (80, 443)]  # noqa: S104
+    there = There(
+        containers=[
+            container(each.inputs["name"], identity=each.id, Ports=ports if "traefik" in each.urn else [])
+            for each in all_of[wanted.CONTAINER]
+        ],
+        networks=[
+            network(
+                each.inputs["name"],
+                each.inputs["ipamConfigs"][0]["subnet"],
+                each.inputs["options"].get("com.docker.network.bridge.name", ""),
+                Id=each.id,
+            )
+            for each in all_of[wanted.NETWORK]
+        ],
+        volumes=[{"Name": f"{each.urn.rpartition('::')[2]}"} for each in all_of[wanted.VOLUME]],
+    )
+    state = dataclasses.replace(
+        made,
+        resources=tuple(
+            dataclasses.replace(each, id=each.inputs["name"]) if each.type == wanted.VOLUME else each
+            for each in made.resources
+        ),
+    )
+    ours = site(state)
+    listening = [Listener(address="0.0.0.0", port=Port.parse(80), process="docker-proxy", pid=9)]  # noqa: S104
+    links = {"br-edge", "br-frontend", "lo"}
+    assert len(there.containers) == 10
+    assert list(docker.taken(ours, there)) == []
+    assert list(docker.bridges(ours, there, links)) == []
+    assert list(docker.prefixes(ours, there, Machine())) == []
+    assert list(docker.ports(ours, there, listening)) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_half_made_thing_is_in_the_way_unless_it_is_cleared_up() -> None:
+    """A killed run's container is told, but not to a caller that removes it itself."""
+    (urn,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
+    pending = [{"type": "creating", "resource": {"urn": urn}}]
+    state = State.of({"deployment": {"pending_operations": pending}})
+    there = There(containers=[container("loki")])
+    assert [each.path for each in docker.taken(site(state), there)] == ["container loki"]
+    resuming = dataclasses.replace(site(state), ignored=state.creating)
+    assert list(docker.taken(resuming, there)) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_routes_that_are_the_projects_own_do_not_count() -> None:
+    """Neither the unreachable ones of lab and probe, nor the default one, nor those of addresses."""
+    listed: list[dict[str, Any]] = [
+        {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0"},
+        {"dst": "172.30.0.0/24", "dev": "br-edge", "protocol": "kernel", "metric": 0},
+        {"type": "unreachable", "dst": "172.30.1.0/24", "metric": 4_278_255_360},
+        {"type": "unreachable", "dst": "172.30.2.0/24", "metric": 4_278_255_361},
+        {"type": "unreachable", "dst": "172.30.3.0/24", "metric": 100},
+    ]
+    assert list(docker.routes(listed)) == [(IPv4Network("172.30.3.0/24"), "unreachable")]
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_route_to_a_vlan_is_how_docker_srv_gets_there() -> None:
+    """A router's route to a VLAN is no second owner of its prefix; one to a Docker network is."""
+    ways = Machine(routes=[(IPv4Network("10.10.20.0/24"), "via 10.0.0.1 dev eth0")])
+    assert list(docker.prefixes(site(), There(), ways)) == []
+
+
+SS = """\
+tcp   LISTEN 0      4096     127.0.0.1:80    0.0.0.0:*    users:(("nginx",pid=812,fd=6),("nginx",pid=813))
+tcp   LISTEN 0      4096                 *:443             *:*    users:(("caddy",pid=9,fd=3))
+udp   UNCONN 0      0        127.0.0.53%lo:53        0.0.0.0:*
+tcp   LISTEN 0      4096              [::]:80           [::]:*    users:(("six",pid=4,fd=3))
+"""
+
+
+def test_listening_processes_are_read() -> None:
+    """Address, port and the first process of a line of ss; without root there is no process."""
+    assert list(docker.listeners(SS)) == [
+        Listener(address="127.0.0.1", port=Port.parse("80/tcp"), process="nginx", pid=812),
+        Listener(address="*", port=Port.parse("443/tcp"), process="caddy", pid=9),
+        Listener(address="127.0.0.53", port=Port.parse("53/udp")),
+        Listener(address="::", port=Port.parse("80/tcp"), process="six", pid=4),
+    ]
+
+
+@pytest.mark.usefixtures("authority")
+@pytest.mark.parametrize(("address", "number"), [("0.0.0.0", 2), ("192.168.10.5", 1)])  # noqa: S104
+def test_a_port_is_taken_on_the_address_alone(address: str, number: int) -> None:
+    """Loopback's port 80 is free on the network's address, and IPv6's alone is no matter."""
+    ours = site(docker_srv={"address": address})
+    assert len(list(docker.ports(ours, There(), docker.listeners(SS)))) == number
+
+
+def test_this_machine_is_read() -> None:
+    """A port that this process listens on is found, with its number, beside the loopback interface."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = docker.read_machine()
+        port = Port(number=server.getsockname()[1])
+    mine = [each for each in here.listeners if each.port == port]
+    assert [(each.address, each.pid) for each in mine] == [("127.0.0.1", os.getpid())]
+    assert "lo" in here.links
+
+
+# ---------------------------------------------------------------- Proxmox-SRV
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_node_with_what_the_stack_made_is_free(made: State) -> None:
+    """Guests, groups, aliases and the bridge of the last update are not in the way of the next."""
+    full = dataclasses.replace(
+        NODE,
+        guests=(*NODE.guests, *(guest(number, "ours") for number in (101, 102, 201, 202, 301))),
+        groups=({"group": "site-1"}, {"group": "jellyfin"}),
+        aliases=({"name": "ingress-vlan10"},),
+        networks=(*NODE.networks, {"iface": "vmbr1", "type": "bridge"}),
+    )
+    assert list(proxmox.findings(site(made), full)) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lab's Proxmox API, which refuses what the token may not do, answers all of it."""
+    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
+    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
+    with served(tmp_path / "proxmox.json", []) as (ask, _):
+
+        class Lab:
+            def get(self, path: str) -> Any:
+                return ask("GET", f"/{path}")
+
+        found = proxmox.read(site(), Lab())
+        assert isinstance(found, proxmox.Node)
+        assert list(proxmox.findings(site(), found)) == []
+        ask("POST", "/nodes/pve1/qemu", vmid="101", name="web")
+        found = proxmox.read(site(), Lab())
+        assert isinstance(found, proxmox.Node)
+        assert [each.path for each in proxmox.findings(site(), found)] == ["vm 101"]
+
+
+@pytest.mark.usefixtures("authority")
+def test_an_id_of_a_guest_that_is_not_listed_is_asked_for() -> None:
+    """Proxmox says of an id that it is taken, though the token may not see by whom."""
+    paths = ["storage", "network", "qemu", "lxc"]
+    known: dict[str, Any] = {f"nodes/pve1/{path}": [] for path in paths}
+    known |= {f"cluster/firewall/{path}": [] for path in ("groups", "aliases", "ipset")}
+    known |= {"nodes": [{"node": "pve1"}], "nodes/pve1/time": {"time": int(NOW.timestamp())}}
+    known |= {f"cluster/nextid?vmid={number}": str(number) for number in (101, 102, 201, 301)}
+    found = proxmox.read(site(), Answers(known))
+    assert isinstance(found, proxmox.Node)
+    assert (found.hidden, found.clock) == (frozenset({202}), NOW)
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def test_a_full_disk_is_told_with_what_it_is_needed_for(tmp_path: Path) -> None:
+    """Needs of one disk are added up; folders need not be there yet."""
+    free = shutil.disk_usage(tmp_path).free // 2**20
+    needs = [
+        machine.Need(folder=tmp_path / "cache/x", mib=free, what="what is built"),
+        machine.Need(folder=tmp_path / "state", mib=64, what="the state"),
+    ]
+    (found,) = machine.space(needs)
+    told = re.sub(r"\d+ MiB free", "N MiB free", str(found))
+    parts = f"{free} for what is built in {tmp_path}/cache/x, 64 for the state in {tmp_path}/state"
+    assert told == (
+        f"disk of {tmp_path}: N MiB free, {free + 64} needed ({parts}); "
+        "free some, or put one of the folders on another disk"
+    )
+    assert list(machine.space(needs[1:])) == []
+
+
+def test_root_is_asked_for_where_something_needs_it() -> None:
+    """Root is told nothing, and neither is another user where nothing needs root."""
+    assert list(machine.root(0, "make up", "it starts an engine")) == []
+    assert list(machine.root(1000, "make up", "")) == []
+
+
+def test_clocks_a_minute_apart_are_told() -> None:
+    """A clock after what is known is right, and a minute is no difference."""
+    assert list(machine.clock(NOW, {"x": NOW - timedelta(days=400), "y": NOW + timedelta(seconds=50)})) == []
+    assert list(machine.clock(NOW, {})) == []
+    assert list(machine.clocks_apart("pve", NOW, NOW + timedelta(seconds=59))) == []
+    assert len(list(machine.clocks_apart("pve", NOW, NOW + timedelta(seconds=61)))) == 1
+
+
+def test_certificates_say_when_it_is_at_least(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The beginning of the ingress's certificate and of the guests' authority, and the last update."""
+    monkeypatch.setattr("lab.paths.STATE", tmp_path)
+    monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
+    tls.leaf("ingress", ["homelab.localhost"])
+    known = machine.known_times(topology(), State.of(exported()))
+    files = {f"{tmp_path}/tls/ingress.crt", f"{tmp_path}/tls/ca.crt"}
+    assert set(known) == {"the last update of the stack", *files}
+    assert all(abs(datetime.now(UTC) - known[file]) < timedelta(days=2) for file in files)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("hone", "Pulumi.hone.yaml: no such stack file; STACK=home is meant, or write the file"),
+        ("xyzzy", "Pulumi.xyzzy.yaml: no such stack file; name one of dev, home"),
+    ],
+)
+def test_a_wrong_stack_is_told_the_nearest(tmp_path: Path, name: str, told: str) -> None:
+    """The name that is nearest, else all of them; a right one is not told."""
+    for stack in ("dev", "home"):
+        (tmp_path / f"Pulumi.{stack}.yaml").touch()
+    assert [str(each) for each in machine.stack_unknown(name, tmp_path)] == [told]
+    assert list(machine.stack_unknown("home", tmp_path)) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_file_with_all_that_is_protected_is_no_old_one() -> None:
+    """The whole file lacks nothing; without protection Pulumi removes what left the file."""
+    assert list(machine.stack_file_lacks(topology(), State.of(exported(protect=True)), STACK)) == []
+    less = topology().model_copy(
+        update={"services": {k: v for k, v in topology().services.items() if k != "loki"}}
+    )
+    (found,) = machine.stack_file_lacks(less, State.of(exported(protect=True)), STACK)
+    assert found.fault == "lacks service loki, whose volume the stack has and protects"
+    assert list(machine.stack_file_lacks(less, State.of(exported()), STACK)) == []
+
+
+def test_a_file_from_before_the_last_update_is_told(tmp_path: Path) -> None:
+    """Git knows the update's commit as a later one with another file; what is committed since is not told."""
+    file = tmp_path / "Pulumi.dev.yaml"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    commits = []
+    for text in ("one", "two"):
+        file.write_text(text)
+        git(tmp_path, "add", "--all")
+        git(tmp_path, "commit", "--quiet", f"--message={text}")
+        commits.append((tmp_path / ".git/refs/heads/main").read_text().strip())
+
+    def told(at: str | None) -> list[str]:
+        return [str(each) for each in machine.stack_file_older(tmp_path, "dev", at)]
+
+    assert (told(commits[1]), told(commits[0]), told(None), told("0" * 40)) == ([], [], [], [])
+    git(tmp_path, "checkout", "--quiet", commits[0])
+    short = commits[1][:10]
+    (said,) = told(commits[1])
+    assert said == (
+        f"Pulumi.dev.yaml: is older than the last update, which was made at commit {short}; "
+        f"`git merge --ff-only {short}`, or commit the file, to go back on purpose"
+    )
+    file.write_text("two")
+    assert told(commits[1]) == []
+    file.write_text("one and more")
+    git(tmp_path, "commit", "--quiet", "--all", "--message=back")
+    assert told(commits[1]) == []
+
+
+def test_another_run_is_told_by_its_lock(tmp_path: Path) -> None:
+    """One that lives here or is elsewhere, as Pulumi's own lock has it; one that was killed here is none."""
+    locks = machine.locks_of(f"file://{tmp_path}?metadata=skip", "dev")
+    locks.mkdir(parents=True)
+    lock = {
+        "pid": os.getpid(),
+        "username": "ann",
+        "hostname": "here",
+        "timestamp": "2026-11-29T10:11:12.3+00:00",
+    }
+    (locks / "a.json").write_text(json.dumps(lock))
+    (locks / "b.json").write_text(json.dumps(lock | {"pid": 2**22 + 1}))
+    (locks / "c.json").write_text(json.dumps(lock | {"pid": 7, "hostname": "laptop"}))
+    (locks / "d.json").write_text("")
+    remedy = "wait for it; if it is gone, `pulumi cancel --yes --stack dev`"
+    assert [str(each) for each in machine.runs("dev", locks, host="here")] == [
+        f"stack dev: process {os.getpid()} of ann on here works on it since 2026-11-29 10:11:12; {remedy}",
+        f"stack dev: process 7 of ann on laptop works on it since 2026-11-29 10:11:12; {remedy}",
+    ]
+
+
+# ---------------------------------------------------------------- all of it
+
+PULUMI = """\
+#!/bin/sh
+case "$2" in
+export) cat "$HERE/state.json" ;;
+history) echo '[{"kind": "update", "environment": {}}]' ;;
+esac
+"""
+
+
+@pytest.fixture(name="bench")
+def _bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the dev stack's file, an empty state and a `pulumi` that prints it."""
+    shutil.copy(PROJECT / "Pulumi.dev.yaml", tmp_path)
+    (tmp_path / "state.json").write_text('{"version": 3, "deployment": {}}')
+    (tmp_path / "pulumi").write_text(PULUMI)
+    (tmp_path / "pulumi").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HERE", str(tmp_path))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_command_tells_everything_at_once(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine's line, findings of the engine and of what is on it, and the file that imports that."""
+    there = answers(
+        "engine-27.5.1", [container("grafana")], [network("vlan20", "10.10.20.0/24", Driver="macvlan")]
+    )
+    with answering(bench, there) as api:
+        monkeypatch.setenv("DOCKER_HOST", api.host)
+        file = bench / "imports.json"
+        assert main(["--stack", "dev", "--no-hosts", "--imports", str(file)], bench) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == DESCRIBED["engine-27.5.1"]
+    found = [line.partition(":")[0] for line in lines[1:]]
+    assert {"docker", "container grafana", "network vlan20", "homelab-network"} <= set(found)
+    assert lines[-1].endswith(" findings")
+    imports = json.loads(file.read_text())["resources"]
+    assert [each.get("id") for each in imports] == [None, None, "3f2a9c", None, "9be1d0a7c2f44e01"]
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_command_ends_as_it_says(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 where nothing is in the way, 1 for a stack that is none, 2 where it can't be looked."""
+    monkeypatch.setattr(docker, "read_machine", Machine)
+    config = yaml.safe_load((bench / "Pulumi.dev.yaml").read_text())
+    config["config"]["homelab-network:hosts"]["docker-srv"]["data-root"] = "/var/lib/docker"
+    (bench / "Pulumi.dev.yaml").write_text(yaml.safe_dump(config))
+    with answering(bench, answers("engine-29.5.0")) as api:
+        monkeypatch.setenv("DOCKER_HOST", api.host)
+        assert main(["--stack", "dev", "--no-hosts"], bench) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no findings"
+    assert main(["--stack", "dve"], bench) == 1
+    assert "STACK=dev is meant" in capsys.readouterr().out
+    (bench / "pulumi").write_text("#!/bin/sh\necho no login >&2; exit 1\n")
+    assert main(["--stack", "dev", "--no-hosts"], bench) == 2
+    assert "no login" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("authority")
+def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
+    """No engine and no Proxmox are two findings, and no traceback."""
+    report = checks.check_hosts(
+        topology(), State(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Answers({})
+    )
+    assert [each.check for each in report.findings] == [Check.ENGINE_SILENT, Check.PROXMOX_SILENT]
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
+    """The data root of the user's engine, and what a killed run was making, are no findings for the lab."""
+    (loki,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
+    state = State(creating=frozenset({loki}))
+    there = answers("engine-29.5.0", [container("loki")])
+    there["/info"]["DockerRootDir"] = "/srv/docker"
+    with answering(tmp_path, there) as api:
+        told = [
+            {each.check for each in report.findings}
+            for lab in (False, True)
+            for report in [checks.check_hosts(topology(), state, stack=STACK, api=api, node=None, lab=lab)]
+        ]
+    assert told[0] - told[1] == {Check.ENGINE_DATA_ROOT, Check.CONTAINER_TAKEN}
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_stack_that_was_never_made_has_an_empty_state(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first `make up`, with no stack and no engine, the machine alone is looked at."""
+    monkeypatch.setattr(docker, "read_machine", Machine)
+    monkeypatch.setattr("commands.preflight.needs", lambda _: [])
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    (bench / "pulumi").write_text("#!/bin/sh\necho \"error: no stack named 'dev' found\" >&2; exit 255\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert main(["--stack", "dev", "--lab", "--no-hosts"], bench) == 0
+    assert capsys.readouterr().out == "no findings\n"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["--stack", "dev", "--lab", "--no-hosts"], bench) == 1
+    assert "run `sudo make up`" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("authority")
+def test_what_an_engine_elsewhere_hides_is_said() -> None:
+    """Of an engine on another machine, neither the process nor the ports' owners can be read."""
+    (line,) = checks._left_out(DockerApi("ssh://you@docker-srv"), None)
+    assert line.startswith("ssh://you@docker-srv: its interfaces, routes, processes")
+    assert list(checks._left_out(DockerApi(), daemon.Daemon())) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_an_import_has_the_components_once() -> None:
+    """Two containers share the outer component, and each has its own; parents come first."""
+    there = There(containers=[container("loki", identity="1"), container("grafana", identity="2")])
+    resources = import_file(list(docker.in_the_way(site(), there)))["resources"]
+    assert isinstance(resources, list)
+    names = [each["name"] for each in resources]
+    assert len(names) == len(set(names)) == 5
+    assert all(each.get("parent", names[0]) in names[: number + 1] for number, each in enumerate(resources))

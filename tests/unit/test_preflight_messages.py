@@ -1,0 +1,274 @@
+"""Each finding of the pre-flight with its exact message, and a site in which nothing is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preflight import checks, docker, engine, machine, proxmox
+from preflight.daemon import Daemon
+from preflight.docker import Listener, Machine, Site, There
+from preflight.finding import Finding
+from preflight.state import State
+from resources.resource import Resource
+from tests.policies.sound import configuration, run
+from topology.config import load
+from topology.model import Port, Topology
+from verify.driver import ProbeError
+
+DATA = Path(__file__).parent / "preflight"
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+STACK = "dev"
+ANYWHERE = "0.0.0.0"  # noqa: S104  # an address that others listen on
+MESSAGES: Mapping[str, Mapping[str, str]] = yaml.safe_load((DATA / "messages.yaml").read_text())
+
+
+def recorded(name: str, **info: Any) -> engine.Engine:
+    """An engine by what its API answers, with some of `/info` changed."""
+    told = json.loads((DATA / f"{name}.json").read_text())
+    return engine.parse(told["version"], told["info"] | info, told["networks"])
+
+
+def topology(**hosts: Any) -> Topology:
+    """The dev site with the usual data root, and other keys of its hosts changed by their name."""
+    config = configuration()
+    config["hosts"]["docker-srv"]["data-root"] = "/var/lib/docker"
+    for name, keys in hosts.items():
+        config["hosts"][name.replace("_", "-")] |= keys
+    return load(config)
+
+
+@cache
+def _resources() -> tuple[Resource, ...]:
+    return tuple(run(configuration()))
+
+
+def exported(*, protect: bool = False) -> dict[str, Any]:
+    """What `pulumi stack export` prints after an update of the dev site; an id is its resource's name."""
+    resources = [
+        {
+            "urn": each.urn,
+            "type": each.type,
+            "id": f"{each.name}-id",
+            "inputs": each.inputs,
+            "parent": _parent(each.urn),
+            "protect": protect,
+        }
+        for each in _resources()
+    ]
+    manifest = {"time": "2026-11-29T11:00:00.123456789Z", "version": "v3.259.0"}
+    return {"version": 3, "deployment": {"manifest": manifest, "resources": resources}}
+
+
+def _parent(urn: str) -> str:
+    """The parent of a container's volume, of which the tests need no other."""
+    head, _, name = urn.rpartition("::")
+    service = re.sub(r"-(data|positions)$", "", name)
+    return f"{head.rpartition('$')[0]}::{service}" if "index/volume:Volume" in urn else ""
+
+
+def site(state: State | None = None, **hosts: Any) -> Site:
+    """The dev site, of which nothing is made unless a state says so."""
+    return Site(topology=topology(**hosts), state=state or State(), stack=STACK)
+
+
+def container(name: str, image: str = "nginx:1.27", identity: str = "3f2a9c", **more: Any) -> dict[str, Any]:
+    """A row of `/containers/json`."""
+    row = {"Id": identity, "Names": [f"/{name}"], "Image": image, "Created": 1793520000, "Ports": []}
+    return row | more
+
+
+def network(name: str, subnet: str = "192.168.99.0/24", bridge: str = "", **more: Any) -> dict[str, Any]:
+    """A row of `/networks`."""
+    options = {"com.docker.network.bridge.name": bridge} if bridge else {}
+    return {
+        "Name": name,
+        "Id": "9be1d0a7c2f44e01",
+        "Created": "2026-11-01T08:00:00Z",
+        "Driver": "bridge",
+        "IPAM": {"Config": [{"Subnet": subnet}]},
+        "Options": options,
+    } | more
+
+
+def guest(number: int, name: str = "web", kind: str = "qemu", node: str = "pve1") -> dict[str, Any]:
+    """A row of a node's guests."""
+    return {"vmid": number, "name": name, "kind": kind, "node": node}
+
+
+TEMPLATE = guest(9000, "template")
+NODE = proxmox.Node(
+    guests=(TEMPLATE,),
+    storages=({"storage": "local-lvm", "content": "images,rootdir"}, {"storage": "local", "content": "iso"}),
+    networks=({"iface": "vmbr0", "type": "bridge", "bridge_ports": "eno1"}, {"iface": "eno1", "type": "eth"}),
+    clock=NOW,
+)
+
+
+def node(**more: Any) -> proxmox.Node:
+    """A node that has what the dev site needs, and more."""
+    rows: dict[str, Any] = {key: (*getattr(NODE, key), *value) for key, value in more.items()}
+    return dataclasses.replace(NODE, **rows)
+
+
+def asked(answers: Mapping[str, Any], **hosts: Any) -> Iterable[Finding]:
+    """What is found on a Proxmox that gives these answers."""
+    found = proxmox.read(site(**hosts), Answers(answers))
+    return [found] if isinstance(found, Finding) else proxmox.findings(site(**hosts), found)
+
+
+class Answers:
+    """A Proxmox API that knows these paths; of others it says what a broken connection does."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self._answers = answers
+
+    def get(self, path: str) -> Any:
+        """The answer's data."""
+        if path not in self._answers:
+            url = f"https://pve:8006/api2/json/{path}"
+            raise ProbeError(
+                f"{url}: [Errno 111] Connection refused; see that the API answers and its token may read"
+            )
+        return self._answers[path]
+
+
+def refused(name: str, told: Daemon | None = None, host: str = "", **info: Any) -> Iterable[Finding]:
+    """What is said of a recorded engine."""
+    return engine.refusals(recorded(name, **info), topology(), told, host)
+
+
+def version(name: str, **told: Any) -> Iterable[Finding]:
+    """What is said of a recorded engine that calls its version otherwise."""
+    return engine.refusals(dataclasses.replace(recorded(name), **told), topology())
+
+
+CASES: Mapping[str, Callable[[], Iterable[Finding]]] = {
+    "no engine": lambda: [checks.silent("unix:///var/run/docker.sock: No such file or directory")],
+    "a socket of others": lambda: [checks.silent("unix:///var/run/docker.sock: Permission denied")],
+    "podman": lambda: refused("podman-5.4.2", host="unix:///run/podman/podman.sock"),
+    "rootless": lambda: refused(
+        "engine-20.10.24", SecurityOptions=["name=seccomp,profile=default", "name=rootless"]
+    ),
+    "19.03": lambda: version("engine-20.10.24", version="19.03.15"),
+    "27": lambda: refused("engine-27.5.1"),
+    "a min API": lambda: version("engine-29.5.0", min_api_version="1.52"),
+    "iptables: false": lambda: refused(
+        "engine-20.10.24", Daemon(iptables=False, in_file=frozenset({"iptables"}))
+    ),
+    "allow-direct-routing": lambda: refused("engine-29.5.0", Daemon(direct_routing=True)),
+    "no raw rules": lambda: refused("engine-28.5.2"),
+    "no raw rules by the process": lambda: refused("engine-29.5.0", Daemon(no_raw_rules=True)),
+    "no forwarding": lambda: refused("engine-29.5.0", IPv4Forwarding=False),
+    "another data root": lambda: refused("engine-20.10.24", DockerRootDir="/srv/docker"),
+    "a container": lambda: docker.taken(
+        site(), There(containers=[container("grafana", "grafana/grafana:11")])
+    ),
+    "a container of a stack that is made": lambda: docker.taken(
+        site(State.of(exported())), There(containers=[container("grafana")])
+    ),
+    "a network": lambda: docker.taken(site(), There(networks=[network("frontend")])),
+    "a volume": lambda: docker.taken(
+        site(), There(volumes=[{"Name": "loki-data", "CreatedAt": "2026-11-01T08:00:00Z"}])
+    ),
+    "a bridge of another network": lambda: docker.bridges(
+        site(), There(networks=[network("mine", bridge="br-edge")]), {"br-edge"}
+    ),
+    "a bridge of the machine": lambda: docker.bridges(site(), There(), {"lo", "br-edge"}),
+    "a prefix of another network": lambda: docker.prefixes(
+        site(), There(networks=[network("media_default", "172.30.1.0/25")]), Machine()
+    ),
+    "a prefix of an interface": lambda: docker.prefixes(
+        site(), There(), Machine(addresses={IPv4Interface("10.10.20.4/24"): "ens19.20"})
+    ),
+    "a prefix of a route": lambda: docker.prefixes(
+        site(),
+        There(),
+        Machine(routes=list(docker.routes([{"dst": "172.30.3.0/24", "gateway": "10.0.0.1", "dev": "eth0"}]))),
+    ),
+    "an address pool": lambda: docker.prefixes(
+        site(), There(pools=[IPv4Network("10.10.20.0/22")]), Machine()
+    ),
+    "a port of a process": lambda: docker.ports(
+        site(), There(), [Listener(address=ANYWHERE, port=Port.parse(443), process="nginx", pid=812)]
+    ),
+    "a port of a process that only root may name": lambda: docker.ports(
+        site(), There(), [Listener(address="*", port=Port.parse(80))]
+    ),
+    "a port of a container": lambda: docker.ports(
+        site(),
+        There(
+            containers=[
+                container("web", Ports=[{"IP": ANYWHERE, "PublicPort": 80, "PrivatePort": 80, "Type": "tcp"}])
+            ]
+        ),
+        [Listener(address=ANYWHERE, port=Port.parse(80), process="docker-proxy", pid=77)],
+    ),
+    "no Proxmox": lambda: asked({}),
+    "another node": lambda: asked({"nodes": [{"node": "pve2"}, {"node": "backup"}]}),
+    "no template": lambda: proxmox.findings(site(), dataclasses.replace(NODE, guests=())),
+    "no storage": lambda: proxmox.findings(site(proxmox_srv={"storage": "ceph"}), NODE),
+    "a storage for other things": lambda: proxmox.findings(site(proxmox_srv={"snippets": "local"}), NODE),
+    "a VM": lambda: proxmox.findings(site(), node(guests=[guest(101, node="pve2")])),
+    "a system container": lambda: proxmox.findings(site(), node(guests=[guest(301, "dns", "lxc")])),
+    "a guest that the token may not see": lambda: proxmox.findings(site(), node(hidden=[102])),
+    "a group": lambda: proxmox.findings(site(), node(groups=[{"group": "jellyfin", "comment": "by hand"}])),
+    "an alias": lambda: proxmox.findings(
+        site(), node(aliases=[{"name": "ingress-vlan10", "cidr": "10.0.0.1"}])
+    ),
+    "an ipset": lambda: proxmox.findings(_leaving(), node(ipsets=[{"name": "internet"}])),
+    "the bridge": lambda: proxmox.findings(
+        site(), node(networks=[{"iface": "vmbr1", "type": "bridge", "comments": "tenants\n"}])
+    ),
+    "no bridge": lambda: proxmox.findings(site(proxmox_srv={"existing-bridge": True}), NODE),
+    "no uplink": lambda: proxmox.findings(site(proxmox_srv={"uplink": "enp9s0"}), NODE),
+    "an uplink of another bridge": lambda: proxmox.findings(site(proxmox_srv={"uplink": "eno1"}), NODE),
+    "a clock before the last update": lambda: machine.clock(
+        datetime(1970, 1, 1, tzinfo=UTC), {"the last update of the stack": NOW}
+    ),
+    "a host's clock": lambda: machine.clocks_apart("proxmox-srv", NOW, NOW - timedelta(hours=2)),
+    "root": lambda: machine.root(1000, "make up", "it starts a Docker engine"),
+    "a service less": lambda: machine.stack_file_lacks(
+        _without("jellyfin"), State.of(exported(protect=True)), STACK
+    ),
+}
+"""What is the matter -> what finds it; preflight/messages.yaml has what it says."""
+
+
+def _leaving() -> Site:
+    """The dev site with a guest that reaches the internet, and so with a set of its addresses."""
+    config = configuration()
+    config["flows"].append("stirling-pdf -> internet:443/tcp")
+    return Site(topology=load(config), state=State(), stack=STACK)
+
+
+def _without(name: str) -> Topology:
+    config = configuration()
+    del config["services"][name]
+    for key in ("flows", "plain"):
+        config[key] = [each for each in config[key] if name not in str(each)]
+    return load(config)
+
+
+@pytest.fixture(autouse=True)
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages have the local time."""
+    monkeypatch.setenv("TZ", "UTC")
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("authority")
+def test_a_finding_says_what_and_what_to_do(name: str) -> None:
+    """What is wrong is found once, with the message that says who has it and what to do."""
+    found = [(str(each.check), str(each)) for each in CASES[name]()]
+    assert found == [(MESSAGES[name]["check"], MESSAGES[name]["says"])]
