@@ -17,6 +17,7 @@ from policies import (
     closed,
     containers,
     exceptions,
+    firewall_builds,
     flows,
     guests,
     ingress,
@@ -44,6 +45,7 @@ GROUPS = (
     certificates,
     secrecy,
     protection,
+    firewall_builds,
     flows,
     exceptions,
 )

@@ -37,9 +37,10 @@ from topology.facts import (
 from topology.model import Port, Protocol
 from topology.reach_proxy import Server, labelled, servers
 from topology.reach_result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
-from topology.reach_rules import BUILT_IN, EVERY_PORT, Range, ports_of
-from topology.reach_spans import ALL, Spans, cut, meet, public
+from topology.reach_rules import EVERY_PORT, STANDING
+from topology.reach_spans import ALL, Spans, cut, gather, meet, public
 from topology.reach_underlay import Plug, Underlay
+from topology.reach_words import Range
 
 _LAST_PORT = 65535
 _EVERY: Spans = ((1, _LAST_PORT),)
@@ -304,9 +305,8 @@ class Reachability:
         standing = isinstance(thing, Host) and thing.firewall is not None
         ranges = []
         for protocol in Protocol:
-            known = tuple((port.number, port.number) for port in thing.ports if port.protocol is protocol)
-            if standing and protocol is Protocol.TCP:
-                known += ports_of(BUILT_IN) or ()
+            declared = tuple((port.number, port.number) for port in thing.ports if port.protocol is protocol)
+            known = gather((declared, STANDING if standing and protocol is Protocol.TCP else ()))
             ranges += [Range(protocol, low, high) for low, high in cut(_EVERY, known)]
         yield _Goal(name, None, tuple(ranges))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.packet_walk import Key, Walk
-from topology import reach_rules, reachability
+from topology import reach_names, reach_rules, reachability
 from topology.facts import (
     Container,
     Datacenter,
@@ -46,7 +46,7 @@ from topology.reach_underlay import Underlay
 from topology.reachability import Reachability
 
 NETWORKS = 1000
-CHAIN, IPSET = reach_rules._chain, reach_rules.ipset
+CHAIN, IPSET = reach_rules._chain, reach_names.ipset
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -287,6 +287,7 @@ class Draw:
             ipsets=sets,
             aliases={"there": str(self._prefix())}
             | ({"local_network": "10.10.20.0/24"} if self._often(0.1) else {}),
+            local_network=MANAGEMENT if self._often(0.9) else None,
         )
 
     def _proxies(self, containers: list[Container], guests: list[Guest]) -> list[Proxy]:
@@ -366,9 +367,9 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         reach_rules, "_chain", lambda matches, *rest: CHAIN(tuple(matches)[::-1], *rest)
     ),
     "nomatch matches": lambda patch: patch.setattr(
-        reach_rules,
+        reach_names,
         "ipset",
-        lambda entries, scope: IPSET([replace(e, nomatch=False) for e in entries], scope),
+        lambda entries, *rest: IPSET([replace(e, nomatch=False) for e in entries], *rest),
     ),
     "the guest's own output is not filtered": lambda patch: patch.setattr(
         Firewall, "outbound", lambda *_: None
