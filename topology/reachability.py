@@ -305,8 +305,8 @@ class Reachability:
         standing = isinstance(thing, Host) and thing.firewall is not None
         ranges = []
         for protocol in Protocol:
-            declared = tuple((port.number, port.number) for port in thing.ports if port.protocol is protocol)
-            known = gather((declared, STANDING if standing and protocol is Protocol.TCP else ()))
+            declared = [((port.number, port.number),) for port in thing.ports if port.protocol is protocol]
+            known = gather((*declared, STANDING if standing and protocol is Protocol.TCP else ()))
             ranges += [Range(protocol, low, high) for low, high in cut(_EVERY, known)]
         yield _Goal(name, None, tuple(ranges))
 
