@@ -1,9 +1,11 @@
 """The Proxmox firewall's top switch, with the management rule that keeps the administrators in.
 
-Owns the datacenter's options and rules, and the aliases by which guests' rules name the ingress's legs. It
-leaves Proxmox's own ipset `management` alone, since that opens consoles and the proxy as well. What a reader
-would get wrong: the order. The switch is thrown last, after the management rules are in place, because a
-datacenter that drops input without one locks everybody out.
+Makes the datacenter's options and rules, the aliases by which guests' rules name the ingress's legs, and the
+alias `local_network`: the network to which Proxmox keeps a node's own ports open, by default the one that the
+node is routed in. Proxmox's own ipset `management` is left alone.
+
+Note: the switch is thrown last, after the management rules and the alias are in place, because a datacenter
+that drops input without them locks its administrators out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import INTERNET, Guest, Topology
+from topology.model import INTERNET, LOCAL_NETWORK, Guest, Topology
 
 _EVERYWHERE = ("0.0.0.0/1", "128.0.0.0/1")
 """All addresses; a set of Proxmox's takes no prefix of length 0."""
@@ -64,6 +66,13 @@ class DatacenterFirewall(pulumi.ComponentResource):
                 ],
                 opts=child,
             ).name
+        local = proxmox.firewall.AliasLegacy(
+            "local-network",
+            name=LOCAL_NETWORK,
+            cidr=str(topology.local_network),
+            comment="To whom Proxmox keeps the node's own ports open",
+            opts=child,
+        )
         rules = proxmox.firewall.RulesLegacy(
             name,
             rules=[
@@ -89,6 +98,6 @@ class DatacenterFirewall(pulumi.ComponentResource):
             log_ratelimit=proxmox.cluster.FirewallLegacyLogRatelimitArgs(
                 enabled=True, burst=5, rate="1/second"
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[rules]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[local, rules]),
         )
         self.register_outputs({"aliases": self.aliases})

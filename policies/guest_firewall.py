@@ -7,12 +7,15 @@ out leaves everything open without a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Network, collapse_addresses
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 from policies.guests import declared
 from policies.rule import Severity, Violation, policy
+from reachability.address_sets import ALL, Spans, cut, gather, prefix
+from reachability.names import MANAGEMENT, Scope, UnknownError, addresses_of
+from reachability.words import WordError
 from resources.proxmox import (
     Alias,
     DatacenterFirewall,
@@ -29,9 +32,8 @@ from resources.proxmox import (
 from resources.site import Graph
 from resources.view import View
 from topology.declared import Declared
-from topology.model import INTERNET, Flow, Guest
+from topology.model import INTERNET, LOCAL_NETWORK, Flow, Guest
 
-_EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
 _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, its protocol and its port."
 
 
@@ -89,8 +91,8 @@ _MEANS: Final = {
 def guests_firewalled(graph: Graph) -> Iterator[Violation]:
     """A guest without options has Proxmox's defaults: no firewall."""
     guests = {view.inputs.vm_id: view for view in graph.guests}
-    for vm_id, view in guests.items():
-        if not any(isinstance(each.inputs, FirewallOptions) for each in graph.scoped.get(vm_id, [])):
+    for view in graph.guests:
+        if not any(isinstance(each.inputs, FirewallOptions) for each in graph.owned(view.inputs.vm_id)):
             yield view, "has no firewall options, so its firewall is off"
     for vm_id, owned in graph.scoped.items():
         for each in owned if vm_id else ():
@@ -112,7 +114,7 @@ def guests_pinned(graph: Graph) -> Iterator[Violation]:
         guest = declared(view, graph.topology)
         sets = {
             each.inputs.name: each
-            for each in graph.scoped.get(view.inputs.vm_id, [])
+            for each in graph.owned(view.inputs.vm_id)
             if isinstance(each.inputs, Ipset) and each.inputs.name.startswith("ipfilter-")
         }
         if guest and "ipfilter-net0" not in sets and isinstance(view.inputs, VirtualMachine):
@@ -127,7 +129,7 @@ def guests_pinned(graph: Graph) -> Iterator[Violation]:
     DatacenterFirewall,
     NodeFirewall,
     obligation="The firewall of the datacenter and of each node must be on and drop what comes in.",
-    remedy="Set enabled, inputPolicy DROP and ebtables; a node's firewall stays enabled.",
+    remedy="Set enabled, inputPolicy DROP and ebtables; a node's firewall stays enabled, nftables off.",
     severity=Severity.CRITICAL,
 )
 def datacenter_closed(view: View[Any], _: Declared) -> Iterator[str]:
@@ -140,6 +142,8 @@ def datacenter_closed(view: View[Any], _: Declared) -> Iterator[str]:
             yield f"inputPolicy is {firewall.input_policy or 'not set'}, not DROP"
         if not firewall.ebtables:
             yield "ebtables is off, so no guest's hardware address is checked"
+    elif firewall.nftables:
+        yield "nftables is on, so another firewall acts, which does not filter as these rules say"
 
 
 @policy(
@@ -169,7 +173,9 @@ def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
     ]
     for view in graph.of(DatacenterFirewall):
         for flow in topology.flows_to(topology.proxmox.name) if view.inputs.enabled else ():
-            if not any(_is_flow(rule, topology.proxmox.name, graph, None, flow) for rule in rules):
+            if not any(
+                _is_flow(rule, topology.proxmox.name, graph.scope(None), topology, flow) for rule in rules
+            ):
                 yield view, f"drops what comes in, and no rule accepts {flow}"
 
 
@@ -212,11 +218,9 @@ def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
         guest = guests.get(view.inputs.guest)
         name = guest.name if guest else topology.proxmox.name
         for owner, index, rule in _expanded(view, graph.groups):
-            if (
-                rule.action == "ACCEPT"
-                and rule.enabled
-                and not _is_flow(rule, name, graph, view.inputs.guest)
-            ):
+            # A group's names are the datacenter's, whichever guest includes it.
+            scope = graph.scope(view.inputs.guest if owner is view else None)
+            if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, name, scope, topology):
                 yield owner, f"rules[{index}] accepts what no declared flow of {name} needs ({rule})"
 
 
@@ -232,82 +236,40 @@ def _expanded(
 
 
 def _is_flow(
-    rule: FirewallRule, name: str, graph: Graph, vm_id: int | None, only: Flow | None = None
+    rule: FirewallRule, name: str, scope: Scope, topology: Declared, only: Flow | None = None
 ) -> bool:
     """Whether a rule accepts one declared flow of `name` (or just `only`), and nothing beside it."""
     inward = rule.type == "in"
     if rule.action != "ACCEPT" or not rule.enabled:
         return False
-    declared = graph.topology.flows_to(name) if inward else graph.topology.flows_from(name)
-    peers = _addresses(rule.source if inward else rule.dest, graph, vm_id)
+    declared = topology.flows_to(name) if inward else topology.flows_from(name)
+    peers = _addresses(rule.source if inward else rule.dest, scope)
     return any(
         (rule.proto, rule.dport) == (str(flow.port.protocol), str(flow.port.number))
         and peers is not None
-        and peers == _peer(flow.source if inward else flow.destination, name, graph.topology)
+        and peers == _peer(flow.source if inward else flow.destination, name, topology)
         for flow in ((only,) if only else declared)
     )
 
 
-def _peer(name: str, guest: str, topology: Declared) -> list[IPv4Network] | None:
+def _peer(name: str, guest: str, topology: Declared) -> Spans | None:
     service = topology.services.get(name)
     if name == topology.ingress.name and guest in topology.services:
         leg = topology.zones[topology.services[guest].zones[0]].ingress
-        return [IPv4Network(leg)] if leg else None
+        return prefix(IPv4Network(leg)) if leg else None
     if isinstance(service, Guest):
-        return [IPv4Network(service.address)]
+        return prefix(IPv4Network(service.address))
     if name == INTERNET:
-        return _without([_EVERYWHERE], topology.nearby)
-    return [topology.zones[name].prefix] if name in topology.zones else None
+        return cut(ALL, gather(map(prefix, topology.nearby)))
+    return prefix(topology.zones[name].prefix) if name in topology.zones else None
 
 
-def _addresses(text: str | None, graph: Graph, vm_id: int | None) -> list[IPv4Network] | None:
-    """Addresses that a rule's source or dest stands for; None when that can't be told."""
-    found: list[IPv4Network] = []
-    for part in (text or "").split(","):
-        members = _members(part.strip(), graph, vm_id)
-        if members is None:
-            return None
-        found += members
-    return list(collapse_addresses(found))
-
-
-def _members(name: str, graph: Graph, vm_id: int | None) -> list[IPv4Network] | None:
-    found = next(
-        (
-            graph.named[kind, scope, bare_name(name)]
-            for kind in ((Ipset,) if name.startswith("+") else (Alias,))
-            for scope in (vm_id, None)
-            if (kind, scope, bare_name(name)) in graph.named
-        ),
-        None,
-    )
-    if isinstance(found, Alias):
-        return _network(found.cidr)
-    if not isinstance(found, Ipset):
-        return None if name.startswith("+") else _network(name)
-    inner = {member: _members(member.name, graph, vm_id) for member in found.cidrs}
-    if None in inner.values():
+def _addresses(text: str | None, scope: Scope) -> Spans | None:
+    """Addresses that a rule's source or dest stands for; None when that can't be told, or is left out."""
+    try:
+        return addresses_of(text, scope) if text else None
+    except (UnknownError, WordError):
         return None
-    held = [each for member, networks in inner.items() if not member.nomatch for each in networks or ()]
-    taken = [each for member, networks in inner.items() if member.nomatch for each in networks or ()]
-    # The longest prefix decides: what is taken out of a shorter one is out.
-    if any(one.overlaps(other) and one.prefixlen <= other.prefixlen for one in taken for other in held):
-        return None
-    return _without(held, taken)
-
-
-def _without(held: Iterable[IPv4Network], taken: Iterable[IPv4Network]) -> list[IPv4Network]:
-    """What is left of networks without others, of which none is wider; as few as can be."""
-    left = list(held)
-    for out in taken:
-        left = [
-            part
-            for each in left
-            for part in (
-                each.address_exclude(out) if out.subnet_of(each) else () if each.subnet_of(out) else (each,)
-            )
-        ]
-    return list(collapse_addresses(left))
 
 
 def _network(text: str) -> list[IPv4Network] | None:
@@ -329,10 +291,9 @@ def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
         *graph.of(SecurityGroup),
     ]
     for view in lists:
-        guest = view.inputs.guest if isinstance(view.inputs, FirewallRules) else None
         seen: set[str] = set()
         for index, rule in enumerate(view.inputs.rules):
-            for text in _useless(rule, graph, guest):
+            for text in _useless(rule):
                 yield view, f"rules[{index}] {text}"
             if str(rule) in seen:
                 yield view, f"rules[{index}] repeats another ({rule})"
@@ -342,31 +303,21 @@ def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
     for group in graph.of(SecurityGroup):
         if group.inputs.name not in included:
             yield group, f"no guest includes group {group.inputs.name}"
-    named = {bare_name(part) for rule in rules for part in _parts(rule)} | {_MANAGEMENT}
+    named = {bare_name(part) for rule in rules for part in _parts(rule)} | {MANAGEMENT, LOCAL_NETWORK}
     names: list[View[Ipset] | View[Alias]] = [*graph.of(Ipset), *graph.of(Alias)]
     for each in names:
         if bare_name(each.inputs.name) not in named and not each.inputs.name.startswith("ipfilter-"):
             yield each, f"no rule names {each.inputs.name}"
 
 
-_MANAGEMENT: Final = "management"
-"""The ipset that Proxmox itself reads: who may reach its API."""
-
-
-def _useless(rule: FirewallRule, graph: Graph, guest: int | None) -> Iterator[str]:
-    """Why a rule can't match, or can't be told to."""
+def _useless(rule: FirewallRule) -> Iterator[str]:
+    """Why a rule can't match."""
     if not rule.enabled:
         yield f"is switched off ({rule})"
-    if rule.security_group:
-        if rule.security_group not in graph.groups:
-            yield f"includes group {rule.security_group}, which is not in the stack"
-    elif rule.type not in {"in", "out"} or not rule.action:
+    if not rule.security_group and (rule.type not in {"in", "out"} or not rule.action):
         yield f"has type {rule.type or '(none)'} and action {rule.action or '(none)'}, which is never applied"
     if rule.iface and rule.iface != "net0":
         yield f"is for {rule.iface}, which no guest here has"
-    for part in _parts(rule):
-        if _members(part, graph, guest) is None:
-            yield f"names {part}, which can't be told"
 
 
 def _parts(rule: FirewallRule) -> list[str]:

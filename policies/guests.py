@@ -93,7 +93,7 @@ def guests_keep_their_address(view: View[Any], topology: Declared) -> Iterator[s
     VirtualMachine,
     SystemContainer,
     obligation="A guest must set itself up by its own declared cloud-init file, or by none.",
-    remedy="Name the file that make cloud-init writes for it; no vendor data, and no network data.",
+    remedy="Name the file that make cloud-init writes for it; no vendor, network or meta data, no SMBIOS.",
 )
 def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[str]:
     """User data decides what a guest runs, network data which address it takes."""
@@ -104,9 +104,31 @@ def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[
     for name, file in (
         ("vendorDataFileId", given.vendor_data_file_id),
         ("networkDataFileId", given.network_data_file_id),
+        ("metaDataFileId", given.meta_data_file_id),
     ):
         if file:
             yield f"{name} is {file}, not left out"
+    if isinstance(view.inputs, VirtualMachine) and view.inputs.smbios:
+        yield "smbios is set, where cloud-init looks for user data"
+
+
+@policy(
+    VirtualMachine,
+    SystemContainer,
+    obligation="A guest's disks must be its own: copied from the declared template, or empty.",
+    remedy="Clone the template of the Proxmox host; no file, path or volume that is there already.",
+    severity=Severity.CRITICAL,
+)
+def guests_have_their_own_disks(view: View[Any], topology: Declared) -> Iterator[str]:
+    """Another guest's disk holds its data, the node's holds everyone's, and a seed image brings user data."""
+    clone, host = view.inputs.clone, topology.proxmox
+    if clone and clone.vm_id != host.template:
+        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
+    if clone and clone.node_name not in {"", host.node}:
+        yield f"clone.nodeName is {clone.node_name}, not the declared {host.node}"
+    for path, medium in view.inputs.media:
+        for name in medium.foreign:
+            yield f"{path}.{name} gives it content that is there already"
 
 
 @policy(

@@ -18,6 +18,7 @@ from policies import (
     closed,
     containers,
     exceptions,
+    firewall_builds,
     flows,
     guest_firewall,
     guests,
@@ -48,6 +49,7 @@ GROUPS = (
     certificates,
     secrecy,
     protection,
+    firewall_builds,
     flows,
     exceptions,
 )

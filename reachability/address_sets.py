@@ -4,6 +4,8 @@ Owns the set operations that rules are evaluated with. It deliberately knows no 
 wrong: a span includes both its ends.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 
 from topology.prefixes import SPECIAL
@@ -23,47 +25,99 @@ def join(left: Spans, right: Spans) -> Spans:
     """Return what is in either."""
     if not left or not right or ALL in (left, right):
         return ALL if ALL in (left, right) else left or right
-    joined: list[tuple[int, int]] = []
-    for low, high in sorted((*left, *right)):
-        if joined and low <= joined[-1][1] + 1:
-            joined[-1] = joined[-1][0], max(high, joined[-1][1])
-        else:
-            joined.append((low, high))
-    return tuple(joined)
+    return _merge(sorted((*left, *right)))
+
+
+def gather(sets: Iterable[Spans]) -> Spans:
+    """Return what is in any of the sets, which are sorted once, however many they are."""
+    found = [spans for spans in sets if spans]
+    return found[0] if len(found) == 1 else _merge(sorted(span for spans in found for span in spans))
+
+
+def nested(entries: Iterable[tuple[int, int, bool]]) -> Spans:
+    """Return the addresses of which the narrowest entry that holds them is True.
+
+    An entry is its first and last address, both included. Prefixes are disjoint or lie in each other.
+    """
+    found: list[tuple[int, int]] = []
+    around: list[tuple[int, bool]] = []  # ends and marks of the entries that hold `at`, the widest first
+    at = 0
+    for low, high, inside in sorted(entries, key=lambda entry: (entry[0], -entry[1])):
+        at = _close(around, found, at, low)
+        if around and around[-1][1]:
+            found.append((at, low - 1))
+        at = low
+        around.append((high, inside))
+    _close(around, found, at, 2**32)
+    return _merge(span for span in found if span[0] <= span[1])
+
+
+def _close(around: list[tuple[int, bool]], found: list[tuple[int, int]], at: int, before: int) -> int:
+    """Leave the entries that end before an address, and return the first one that they do not hold."""
+    while around and around[-1][0] < before:
+        high, inside = around.pop()
+        if inside:
+            found.append((at, high))
+        at = max(at, high + 1)
+    return at
 
 
 def meet(left: Spans, right: Spans) -> Spans:
     """Return what is in both."""
     if ALL in (left, right):
         return right if left == ALL else left
-    return tuple(
-        (max(low, other), min(high, last))
-        for low, high in left
-        for other, last in right
-        if max(low, other) <= min(high, last)
-    )
+    if len(left) > len(right):
+        left, right = right, left
+    found: list[tuple[int, int]] = []
+    for low, high in left:
+        first, after = bisect_left(right, low, key=_end), bisect_right(right, high, key=_start)
+        if first < after:
+            # Only the outermost of the spans that touch this one can reach beyond it.
+            begin, end = len(found), after - 1
+            found += right[first:after]
+            found[begin] = max(low, found[begin][0]), found[begin][1]
+            found[-1] = found[-1][0], min(high, right[end][1])
+    return tuple(found)
 
 
 def cut(left: Spans, right: Spans) -> Spans:
     """Return what is in `left` alone."""
-    for low, high in right:
-        left = tuple(
-            part
-            for first, last in left
-            for part in ((first, min(last, low - 1)), (max(first, high + 1), last))
-            if part[0] <= part[1]
-        )
-    return left
+    return meet(left, _without(right)) if right else left
 
 
 def holds(spans: Spans, address: int) -> bool:
     """Whether the address is in the set."""
-    return any(low <= address <= high for low, high in spans)
+    at = bisect_right(spans, address, key=_start)
+    return at > 0 and address <= spans[at - 1][1]
+
+
+def _without(spans: Spans) -> Spans:
+    """Return every address that is not in the set."""
+    starts = (0, *(high + 1 for _, high in spans))
+    ends = (*(low - 1 for low, _ in spans), ALL[0][1])
+    return tuple((low, high) for low, high in zip(starts, ends, strict=True) if low <= high)
+
+
+def _merge(spans: Iterable[tuple[int, int]]) -> Spans:
+    """Return sorted spans with those that touch made one."""
+    merged: list[tuple[int, int]] = []
+    for low, high in spans:
+        if merged and low <= merged[-1][1] + 1:
+            if high > merged[-1][1]:
+                merged[-1] = merged[-1][0], high
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def _start(span: tuple[int, int]) -> int:
+    return span[0]
+
+
+def _end(span: tuple[int, int]) -> int:
+    return span[1]
 
 
 def public(networks: tuple[IPv4Network, ...]) -> Spans:
     """Return the internet's addresses: all but the special ones (RFC 6890) and the site's own `networks`."""
-    spans = ALL
-    for network in (*SPECIAL, *networks):
-        spans = cut(spans, prefix(network))
-    return spans
+    return cut(ALL, gather(map(prefix, (*SPECIAL, *networks))))

@@ -17,7 +17,7 @@ from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
-from reachability.address_sets import ALL, Spans, cut, meet, public
+from reachability.address_sets import ALL, Spans, cut, gather, meet, public
 from reachability.facts import (
     ANY_ADDRESS,
     Container,
@@ -37,8 +37,9 @@ from reachability.facts import (
 )
 from reachability.proxy import Server, labelled, servers
 from reachability.result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
-from reachability.rules import BUILT_IN, EVERY_PORT, Range, ports_of
+from reachability.rules import EVERY_PORT, STANDING
 from reachability.underlay import Plug, Underlay
+from reachability.words import Range
 from topology.model import Port, Protocol
 
 _LAST_PORT = 65535
@@ -304,9 +305,8 @@ class Reachability:
         standing = isinstance(thing, Host) and thing.firewall is not None
         ranges = []
         for protocol in Protocol:
-            known = tuple((port.number, port.number) for port in thing.ports if port.protocol is protocol)
-            if standing and protocol is Protocol.TCP:
-                known += ports_of(BUILT_IN) or ()
+            declared = [((port.number, port.number),) for port in thing.ports if port.protocol is protocol]
+            known = gather((*declared, STANDING if standing and protocol is Protocol.TCP else ()))
             ranges += [Range(protocol, low, high) for low, high in cut(_EVERY, known)]
         yield _Goal(name, None, tuple(ranges))
 

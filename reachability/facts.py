@@ -184,12 +184,13 @@ class IpsetEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestFirewall:
-    """Options, rules, ipsets and aliases of one guest; the defaults are Proxmox's own."""
+    """Options, rules, ipsets and aliases of one guest; the defaults are Proxmox's own but for `dhcp`."""
 
     origin: str
     enabled: bool = False
     input_policy: str = "DROP"
     output_policy: str = "ACCEPT"
+    dhcp: bool = False
     ipfilter: bool = False
     rules: tuple[Rule, ...] = ()
     ipsets: Mapping[str, tuple[IpsetEntry, ...]] = field(default_factory=dict)
@@ -207,7 +208,11 @@ class HostFirewall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Datacenter:
-    """The datacenter's firewall: the first switch, the policies of the nodes, and what guests may name."""
+    """The datacenter's firewall: the first switch, the policies of the nodes, and what guests may name.
+
+    `local_network` is the network in which the node itself is routed; None: nobody knows. Proxmox takes it
+    where no alias of that name says otherwise.
+    """
 
     origin: str
     enabled: bool = False
@@ -217,6 +222,7 @@ class Datacenter:
     groups: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     ipsets: Mapping[str, tuple[IpsetEntry, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    local_network: IPv4Network | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,10 +254,14 @@ class Guest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLeg:
-    """An interface of a host with an address; None is an unknown address, which may be any."""
+    """An interface of a host with an address; None is an unknown address, which may be any.
+
+    `name` is what the host's rules call it; None: nobody knows.
+    """
 
     place: Place
     address: IPv4Address | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

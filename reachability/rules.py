@@ -1,110 +1,58 @@
 """Proxmox's firewall, evaluated as Proxmox evaluates it: for a port and a destination, which sources pass.
 
-Owns the meaning of rules, groups, macros, aliases, ipsets, policies and the three switches, after
-pve-firewall's own `src/PVE/Firewall.pm` (named `Firewall.pm` below). It deliberately knows nothing of who is
-plugged in where. What a reader would get wrong: whatever cannot be resolved (`UNKNOWN`, a name that no fact
-has, a macro or service name that is not listed here) matches every packet in an accept rule and none in a
-drop rule; a source port is the sender's choice, so a drop rule with one stops nobody.
+Covers rules, groups, macros, policies, standing permissions and the three switches, after pve-firewall's own
+`src/PVE/Firewall.pm` (named `Firewall.pm` below). `names` says what names mean, `words` what
+words mean, `faults` what Proxmox cannot build.
 
-IPv4, TCP and UDP alone: an IPv6 address matches nothing, ICMP carries no flow. The standing permission for
-DHCP (option `dhcp`) is left out.
+Note: what cannot be read (`UNKNOWN`, a name that no fact has, a word that Proxmox refuses) matches every
+packet in an accept rule and none in a drop rule. A source port is the sender's choice.
+
+IPv4 alone: an IPv6 address matches nothing.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Network, ip_address, ip_network
+from itertools import groupby
 from typing import NamedTuple, TypeVar
 
-from reachability.address_sets import ALL, NONE, Spans, cut, holds, join, meet, prefix
-from reachability.facts import UNKNOWN, Datacenter, Guest, Host, IpsetEntry, Nic, Rule
+from reachability.address_sets import ALL, Spans, cut, gather, holds, meet
+from reachability.facts import UNKNOWN, Datacenter, Facts, Guest, Host, Nic, Rule
+from reachability.faults import blocks_updates, group_faults, services_of
+from reachability.names import MANAGEMENT, Scope, UnknownError, addresses_of, ipset
+from reachability.words import (
+    EVERY_PACKET,
+    ICMP_ERRORS,
+    MAX_PORT,
+    Bounds,
+    Range,
+    Service,
+    WordError,
+    service,
+)
 from topology.model import Protocol
 
-MACROS: Mapping[str, str] = {
-    "bgp": "tcp 179",
-    "ceph": "tcp 3300,6789,6800:7300",
-    "dns": "udp 53; tcp 53",
-    "ftp": "tcp 21",
-    "git": "tcp 9418",
-    "http": "tcp 80",
-    "https": "tcp 443",
-    "imap": "tcp 143",
-    "imaps": "tcp 993",
-    "ldap": "tcp 389",
-    "ldaps": "tcp 636",
-    "mail": "tcp 25,465,587",
-    "mdns": "udp 5353",
-    "munin": "tcp 4949",
-    "mysql": "tcp 3306",
-    "ntp": "udp 123",
-    "openvpn": "udp 1194",
-    "ping": "",
-    "pop3": "tcp 110",
-    "pop3s": "tcp 995",
-    "postgresql": "tcp 5432",
-    "rdp": "tcp 3389",
-    "rsync": "tcp 873",
-    "smtp": "tcp 25",
-    "smtps": "tcp 465",
-    "snmp": "udp 161:162; tcp 161",
-    "spiceproxy": "tcp 3128",
-    "squid": "tcp 3128",
-    "ssh": "tcp 22",
-    "submission": "tcp 587",
-    "syslog": "udp 514; tcp 514",
-    "telnet": "tcp 23",
-    "tftp": "udp 69",
-    "vnc": "tcp 5900:5999",
-    "web": "tcp 80,443",
-    "webcache": "tcp 8080",
-}
-"""Macros of Proxmox's documentation by lower-case name: protocol, then ports. `ping` is ICMP: no port."""
+STANDING = ((22, 22), (3128, 3128), (5900, 5999), (8006, 8006), (60000, 60050))
+"""TCP ports that Proxmox opens on a node to ipset `management` (`enable_host_firewall` in Firewall.pm)."""
 
-MANAGEMENT = "management"
-"""Ipset whose members reach a node's own ports even without a rule; the local network is always in it."""
-
-BUILT_IN = "8006,22,3128,5900:5999,60000:60050"
-"""TCP ports that Proxmox opens on a node to `MANAGEMENT` (`enable_host_firewall` in Firewall.pm)."""
-
-_MAX_PORT = 65535
+_STANDING_OUT = STANDING[:-1]
+"""Those to which it lets the node out, to its local network."""
+_IGMP = 2
 _DENY = ("DROP", "REJECT")
 _T = TypeVar("_T")
-_PROTOCOLS = {"tcp": Protocol.TCP, "6": Protocol.TCP, "udp": Protocol.UDP, "17": Protocol.UDP}
-
-
-class Range(NamedTuple):
-    """Ports `low` to `high`, both included, of one protocol."""
-
-    protocol: Protocol
-    low: int
-    high: int
-
-
-EVERY_PORT = tuple(Range(protocol, 1, _MAX_PORT) for protocol in Protocol)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What a rule's names mean: those of the guest first, then the datacenter's, as in Firewall.pm.
-
-    Names of aliases are in lower case.
-    """
-
-    guest_aliases: Mapping[str, str]
-    guest_ipsets: Mapping[str, tuple[IpsetEntry, ...]]
-    aliases: Mapping[str, str]
-    ipsets: Mapping[str, tuple[IpsetEntry, ...]]
+EVERY_PORT = tuple(Range(protocol, 1, MAX_PORT) for protocol in Protocol)
 
 
 class Match(NamedTuple):
-    """A rule made ready. `possible` fields hold for some packet of the kind, `certain` ones for each."""
+    """A rule made ready. `sports` None is every source port."""
 
     accept: bool
     ports: tuple[Range, ...]
     source: Spans
     dest: Spans
     why: str
+    sports: Bounds | None = None
 
 
 class Passage(NamedTuple):
@@ -121,6 +69,9 @@ class Chain:
     matches: tuple[Match, ...]
     accept: bool
     policy: str
+    _walked: dict[tuple[Protocol | int, int, int | None], Passage] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def breaks(self) -> dict[Protocol, list[int]]:
@@ -128,141 +79,120 @@ class Chain:
         found: dict[Protocol, set[int]] = {protocol: set() for protocol in Protocol}
         for match in self.matches:
             for protocol, low, high in match.ports:
-                found[protocol] |= {low, high + 1}
+                if isinstance(protocol, Protocol):
+                    found[protocol] |= {low, high + 1}
         return {protocol: sorted(ports) for protocol, ports in found.items()}
 
     def regions(self, ports: Range) -> Iterator[Range]:
-        """Split a range where a verdict can change; within a part every port has the same."""
-        breaks = self.breaks[ports.protocol]
-        inner = breaks[bisect_right(breaks, ports.low) : bisect_left(breaks, ports.high + 1)]
-        starts = (ports.low, *inner)
-        for low, after in zip(starts, (*inner, ports.high + 1), strict=True):
-            yield Range(ports.protocol, low, after - 1)
+        """Split a range of TCP or UDP where a verdict can change; within a part every port has the same."""
+        protocol, first, last = ports
+        breaks = self.breaks[protocol] if isinstance(protocol, Protocol) else []
+        inner = breaks[bisect_right(breaks, first) : bisect_left(breaks, last + 1)]
+        for low, after in zip((first, *inner), (*inner, last + 1), strict=True):
+            yield Range(protocol, low, after - 1)
 
     def destinations(self, within: Spans) -> tuple[int, ...]:
         """Return one address of each part of `within` in which the rules do not tell addresses apart."""
         edges = {low for low, _ in within}
         for match in self.matches:
-            edges |= {edge for low, high in match.dest for edge in (low, high + 1) if holds(within, edge)}
+            if match.dest != ALL:
+                edges |= {edge for low, high in match.dest for edge in (low, high + 1) if holds(within, edge)}
         return tuple(sorted(edges))
 
-    def walk(self, protocol: Protocol, port: int, dest: int | None) -> Passage:
-        """Try a packet to `dest` (None: unknown) from every source at once."""
-        left, accepted, denied = ALL, NONE, []
-        for match in self.matches:
-            if not any(p is protocol and low <= port <= high for p, low, high in match.ports):
-                continue
-            if dest is None:
-                if not match.accept and match.dest != ALL:
-                    continue
-            elif not holds(match.dest, dest):
-                continue
-            hit = meet(left, match.source)
-            if not hit:
-                continue
-            if match.accept:
-                accepted = join(accepted, hit)
+    def walk(self, protocol: Protocol | int, port: int, dest: int | None) -> Passage:
+        """Try a packet to `dest` (None: unknown) from every source, and every source port, at once."""
+        key = (protocol, port, dest)
+        if key not in self._walked:
+            about = [match for match in self._about(protocol, port) if _leads(match, dest)]
+            found, *others = [self._try(about, sport) for sport in _source_ports(about)]
+            if others:
+                accepted = gather(passage.accepted for passage in (found, *others))
+                denied = ((cut(hit, accepted), why) for hit, why in found.denied)
+                found = Passage(accepted, tuple((hit, why) for hit, why in denied if hit))
+            self._walked[key] = found
+        return self._walked[key]
+
+    def _try(self, matches: Iterable[Match], sport: int) -> Passage:
+        """Try a packet from one source port; rules in a row that accept are one set of addresses."""
+        left: Spans = ALL
+        accepted: list[Spans] = []
+        denied: list[tuple[Spans, str]] = []
+        hit = (match for match in matches if match.sports is None or _among(match.sports, sport))
+        for accept, run in groupby(hit, key=lambda match: match.accept):
+            if accept:
+                sources = gather(match.source for match in run)
+                accepted.append(meet(left, sources))
+                left = cut(left, sources)
             else:
-                denied.append((hit, match.why))
-            left = cut(left, match.source)
+                for match in run:
+                    if found := meet(left, match.source):
+                        denied.append((found, match.why))
+                        left = cut(left, match.source)
             if not left:
-                return Passage(accepted, tuple(denied))
+                break
         if self.accept:
-            return Passage(join(accepted, left), tuple(denied))
-        return Passage(accepted, (*denied, (left, self.policy)))
+            accepted.append(left)
+        elif left:
+            denied.append((left, self.policy))
+        return Passage(gather(accepted), tuple(denied))
 
+    def _about(self, protocol: Protocol | int, port: int) -> list[Match]:
+        """Return the rules that are about a port, in their order."""
+        if not isinstance(protocol, Protocol):
+            return [match for match in self.matches if any(r.holds(protocol, port) for r in match.ports)]
+        whole, parts = self._index[protocol]
+        numbers = {*whole, *parts.get(bisect_right(self.breaks[protocol], port), ())}
+        return [self.matches[number] for number in sorted(numbers)]
 
-def ports_of(text: str | None) -> tuple[tuple[int, int], ...] | None:
-    """Read Proxmox's port list (`80,443,8000:8010`); None is one that cannot be read, as a service name."""
-    if not text:
-        return ((1, _MAX_PORT),)
-    found: list[tuple[int, int]] = []
-    for part in text.split(","):
-        low, _, high = part.partition(":")
-        if not low.isdigit() or (high and not high.isdigit()):
-            return None
-        found.append((int(low), int(high or low)))
-    return tuple(found)
-
-
-def addresses_of(text: str | None, scope: Scope) -> Spans | None:
-    """Read a rule's source or destination; None is one that cannot be read.
-
-    An ipset `+name`, an alias, an address, a prefix, a range `a-b`, or a list of addresses and prefixes;
-    names may begin with `dc/` or `guest/` (`ipt_gen_src_or_dst_match` in Firewall.pm).
-    """
-    if not text:
-        return ALL
-    if text == UNKNOWN:
-        return None
-    if text.startswith("+"):
-        entries = _named(text[1:], scope.guest_ipsets, scope.ipsets)
-        return None if entries is None else ipset(entries, scope)
-    if text[0].isalpha() and ":" not in text:
-        cidr = _named(text.lower(), scope.guest_aliases, scope.aliases)
-        return None if cidr is None or cidr == UNKNOWN else _literal(cidr)
-    spans = NONE
-    for part in text.split(","):
-        read = _literal(part.strip())
-        if read is None:
-            return None
-        spans = join(spans, read)
-    return spans
-
-
-def ipset(entries: Iterable[IpsetEntry], scope: Scope) -> Spans | None:
-    """Return the members of an ipset: of the entries that hold an address, the longest prefix decides.
-
-    That is the kernel's `hash:net` with `nomatch`. None when an entry cannot be read.
-    """
-    spans, read = NONE, []
-    for entry in entries:
-        found = addresses_of(entry.cidr, scope)
-        if found is None:
-            return None
-        read += [(high - low, low, high, entry.nomatch) for low, high in found]
-    for _, low, high, nomatch in sorted(read, key=lambda r: -r[0]):
-        spans = cut(spans, ((low, high),)) if nomatch else join(spans, ((low, high),))
-    return spans
-
-
-def _named(name: str, guest: Mapping[str, _T], datacenter: Mapping[str, _T]) -> _T | None:
-    scope, slash, rest = name.rpartition("/")
-    if slash and scope not in ("dc", "guest"):
-        return None
-    found = guest.get(rest) if scope != "dc" else None
-    return found if found is not None or scope == "guest" else datacenter.get(rest)
-
-
-def _lower(names: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in names.items()}
-
-
-def _literal(text: str) -> Spans | None:
-    first, dash, last = text.partition("-")
-    try:
-        if dash:
-            low, high = ip_address(first), ip_address(last)
-            return ((int(low), int(high)),) if low.version == 4 else NONE  # noqa: PLR2004
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return prefix(network) if isinstance(network, IPv4Network) else NONE
+    @cached_property
+    def _index(self) -> dict[Protocol, tuple[list[int], dict[int, list[int]]]]:
+        """Rules by protocol: those about each of its ports, the others by region."""
+        found: dict[Protocol, tuple[list[int], dict[int, list[int]]]] = {p: ([], {}) for p in Protocol}
+        for number, match in enumerate(self.matches):
+            for protocol, low, high in match.ports:
+                if not isinstance(protocol, Protocol):
+                    continue
+                whole, parts = found[protocol]
+                if (low, high) == (0, MAX_PORT):
+                    whole.append(number)
+                    continue
+                breaks = self.breaks[protocol]
+                for region in range(bisect_right(breaks, low), bisect_right(breaks, high) + 1):
+                    parts.setdefault(region, []).append(number)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Firewall:
-    """The chains of every guest and node, from the datacenter's facts."""
+    """The chains of every guest and node. `blocked`: the kernel refuses what Proxmox built, so none acts."""
 
     datacenter: Datacenter
+    blocked: bool = False
+    _scopes: dict[str, Scope] = field(default_factory=dict, repr=False, compare=False)
     _groups: dict[tuple[str, str], tuple[Match, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _broken: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, facts: Facts) -> "Firewall":
+        """Return the firewall of a site."""
+        datacenter = facts.datacenter or Datacenter(origin="Proxmox's default")
+        return cls(datacenter=datacenter, blocked=blocks_updates(facts))
 
     def inbound(self, guest: Guest, nic: Nic) -> Chain | None:
-        """Return what a packet passes on its way in; None when a switch is off, so that all of them do."""
-        if not self.effective(guest, nic):
+        """Return what a packet passes on its way in; None when a switch is off, so that all of them do.
+
+        The blacklist stands before the guest's own chain: it needs no switch of the guest.
+        """
+        if not self._acts(nic):
             return None
         own = guest.firewall
-        matches = (*self._blacklist, *self._matches(own.rules, "in", nic.name, self._guest_scope(guest)))
+        if not self.effective(guest, nic):
+            return (
+                _chain(self._blacklist, "ACCEPT", f"no firewall of {own.origin}") if self._blacklist else None
+            )
+        scope = self._guest_scope(guest)
+        rules = self._matches(own.rules, "in", nic.name, scope)
+        matches = (*self._blacklist, *_dhcp(own.dhcp, 68, 67), *rules)
         return _chain(matches, own.input_policy, f"input policy of {own.origin}")
 
     def outbound(self, guest: Guest, nic: Nic) -> Chain | None:
@@ -270,90 +200,151 @@ class Firewall:
         if not self.effective(guest, nic):
             return None
         own = guest.firewall
-        matches = self._matches(own.rules, "out", nic.name, self._guest_scope(guest))
-        return _chain(matches, own.output_policy, f"output policy of {own.origin}")
+        rules = self._matches(own.rules, "out", nic.name, self._guest_scope(guest))
+        first = self._dhcp_and_filter(guest, nic) if own.dhcp else ()
+        return _chain((*first, *rules), own.output_policy, f"output policy of {own.origin}")
+
+    def _dhcp_and_filter(self, guest: Guest, nic: Nic) -> tuple[Match, ...]:
+        """DHCP passes before the IP filter, which without DHCP is what `sources` says."""
+        foreign = cut(ALL, self._pinned(guest, nic))
+        why = f"the IP filter of {guest.firewall.origin}"
+        return (*_dhcp(True, 67, 68), Match(False, EVERY_PACKET, foreign, ALL, why))
 
     def effective(self, guest: Guest, nic: Nic) -> bool:
-        """Whether a guest's rules are applied: all three switches are on (`compile_iptables_filter`)."""
-        return self.datacenter.enabled and guest.firewall.enabled and nic.firewall
+        """Whether a guest's rules are applied: all three switches are on, and its groups can be built.
+
+        A group that cannot be built ends `compile_iptables_filter` for the guest before its chains are used.
+        """
+        return self._acts(nic) and guest.firewall.enabled and not self._unbuilt(guest)
+
+    def _acts(self, nic: Nic) -> bool:
+        return self.datacenter.enabled and not self.blocked and nic.firewall
+
+    def _unbuilt(self, guest: Guest) -> bool:
+        rules = (rule for rule in guest.firewall.rules if rule.enabled and rule.type == "group")
+        return any(self._is_broken(rule.group or "") for rule in rules)
+
+    def _is_broken(self, group: str) -> bool:
+        if group not in self._broken:
+            rules = self.datacenter.groups.get(group)
+            faults = group_faults(group, rules, self._scope) if rules is not None else iter(())
+            self._broken[group] = next(faults, None) is not None
+        return self._broken[group]
+
+    def marks(self, guest: Guest, nic: Nic) -> bool:
+        """Whether what a guest sends carries the mark of its accepting chain, which a node's rules see."""
+        return self._acts(nic) and guest.firewall.enabled
 
     def sources(self, guest: Guest, nic: Nic) -> Spans:
-        """Return the addresses that a guest's packets may carry.
+        """Return the addresses that a guest's packets may carry; with DHCP, a request may carry any."""
+        if not self.effective(guest, nic) or guest.firewall.dhcp:
+            return ALL
+        return self._pinned(guest, nic)
 
-        Any, unless the IP filter is on, which is an option or the presence of ipset `ipfilter-<card>`. Then
-        that ipset's members; a system container's own address is added by Proxmox, a machine's is not, and
-        an empty ipset lets nothing out (`compile_ipsets`, `ruleset_create_vm_chain`).
+    def _pinned(self, guest: Guest, nic: Nic) -> Spans:
+        """Return the addresses that the IP filter passes.
+
+        All, unless it is on, which is an option or the presence of ipset `ipfilter-<card>`. Then that ipset's
+        members; a system container's own address is added by Proxmox, a machine's is not, and an empty ipset
+        lets nothing out (`compile_ipsets`, `ruleset_create_vm_chain`).
         """
         own = guest.firewall
         name = f"ipfilter-{nic.name}"
-        if not self.effective(guest, nic) or not (own.ipfilter or name in own.ipsets):
+        if not (own.ipfilter or name in own.ipsets) or (guest.lxc and nic.address is None):
             return ALL
-        members = ipset(own.ipsets.get(name, ()), self._guest_scope(guest))
-        if members is None or (guest.lxc and nic.address is None):
-            return ALL
-        return join(members, prefix(IPv4Network(nic.address))) if guest.lxc and nic.address else members
+        added = (str(nic.address),) if guest.lxc else ()
+        return _or_all(lambda: ipset(own.ipsets.get(name, ()), self._guest_scope(guest), added))
 
-    def node_inbound(self, host: Host, local: Spans) -> Chain | None:
+    def node_inbound(self, host: Host, iface: str | None = None, *, marked: bool = False) -> Chain | None:
         """Return what a packet to a node passes: its own rules, the datacenter's, Proxmox's standing ones.
 
-        `local` is the node's network where no alias `local_network` says otherwise. None: a switch is off.
+        `iface` is the interface that it comes by, None any. `marked`: it carries the mark of a guest's chain.
+        Return None when a switch is off.
         """
-        if host.firewall is None or not host.firewall.enabled or not self.datacenter.enabled:
+        if not self._filters(host):
             return None
-        rules = (*host.firewall.rules, *self.datacenter.rules)
-        if "local_network" in self._scope.aliases:
-            local = _or_all(addresses_of("local_network", self._scope))
-        if MANAGEMENT in self._scope.ipsets:
-            local = join(local, _or_all(addresses_of(f"+{MANAGEMENT}", self._scope)))
-        ports = tuple(Range(Protocol.TCP, low, high) for low, high in ports_of(BUILT_IN) or ())
-        standing = Match(True, ports, local, ALL, "Proxmox's standing management rule")
-        matches = (*self._blacklist, *self._matches(rules, "in", None, self._scope), standing)
+        management = _or_all(lambda: self._scope.members(MANAGEMENT))
+        ports = tuple(Range(Protocol.TCP, low, high) for low, high in STANDING)
+        standing = Match(True, ports, management, ALL, "Proxmox's standing management rule")
+        rules = self._node_matches(host, "in", iface, marked=marked)
+        matches = (*self._blacklist, _igmp(), *rules, standing)
         return _chain(matches, self.datacenter.input_policy, f"input policy of {self.datacenter.origin}")
 
-    def node_outbound(self, host: Host) -> Chain | None:
+    def node_marked(self, host: Host, iface: str | None = None) -> Chain | None:
+        """Return what a packet with the mark of a guest's chain passes, where that is another chain."""
+        own = host.firewall.rules if host.firewall else ()
+        rules = (rule for rule in (*own, *self.datacenter.rules) if rule.type == "group" and rule.iface)
+        return self.node_inbound(host, iface, marked=True) if any(rules) else None
+
+    def node_outbound(self, host: Host, iface: str | None = None) -> Chain | None:
         """Return what a node's own packets pass; None when a switch is off."""
-        if host.firewall is None or not host.firewall.enabled or not self.datacenter.enabled:
+        if not self._filters(host):
             return None
-        matches = self._matches((*host.firewall.rules, *self.datacenter.rules), "out", None, self._scope)
+        local = _or_all(self._scope.local_addresses)
+        ports = tuple(Range(Protocol.TCP, low, high) for low, high in _STANDING_OUT)
+        standing = Match(True, ports, ALL, local, "Proxmox's standing management rule")
+        matches = (_igmp(), *self._node_matches(host, "out", iface), standing)
         return _chain(matches, self.datacenter.output_policy, f"output policy of {self.datacenter.origin}")
+
+    def _filters(self, host: Host) -> bool:
+        own = host.firewall
+        return self.datacenter.enabled and not self.blocked and own is not None and own.enabled
 
     @cached_property
     def _blacklist(self) -> tuple[Match, ...]:
         """Ipset `blacklist` is dropped before any rule (`ruleset_chain_add_input_filters`)."""
-        members = ipset(self.datacenter.ipsets.get("blacklist", ()), self._scope)
-        return (Match(False, EVERY_PORT, members, ALL, "ipset blacklist"),) if members else ()
+        if "blacklist" not in self.datacenter.ipsets:
+            return ()
+        try:
+            members = self._scope.members("blacklist")
+        except UnknownError:
+            return ()
+        return (Match(False, EVERY_PACKET, members, ALL, "ipset blacklist"),) if members else ()
 
     @cached_property
     def _scope(self) -> Scope:
-        own = self.datacenter
-        return Scope(guest_aliases={}, guest_ipsets={}, aliases=_lower(own.aliases), ipsets=own.ipsets)
+        return Scope.of(self.datacenter)
 
     def _guest_scope(self, guest: Guest) -> Scope:
-        own, shared = guest.firewall, self._scope
-        return Scope(
-            guest_aliases=_lower(own.aliases),
-            guest_ipsets=own.ipsets,
-            aliases=shared.aliases,
-            ipsets=shared.ipsets,
-        )
+        if guest.name not in self._scopes:
+            self._scopes[guest.name] = Scope.of(guest.firewall, self._scope)
+        return self._scopes[guest.name]
 
-    def _matches(
-        self, rules: Iterable[Rule], direction: str, card: str | None, scope: Scope
-    ) -> Iterator[Match]:
-        """Flatten rules and, in their place, the groups that they include; those switched off do not count.
+    def _matches(self, rules: Iterable[Rule], direction: str, card: str, scope: Scope) -> Iterator[Match]:
+        """Flatten a guest's rules and, in their place, the groups that they include.
 
-        `card` is the guest's card that a rule's `iface` must name. Which interface of a node (None) a packet
-        comes by is not known here, so there a rule with one accepts and does not drop.
+        Those switched off do not count, nor those whose `iface` is another card.
         """
         for rule in rules:
-            other = rule.iface is not None and rule.iface != card
-            if not rule.enabled or (other and card is not None and rule.iface != UNKNOWN):
+            if not rule.enabled or rule.iface not in (None, card, UNKNOWN):
                 continue
             if rule.type == "group":
-                found = self._group(rule.group or "", direction)
+                yield from self._group(rule.group or "", direction)
+            elif rule.type == direction:
+                yield from compile_rule(rule, scope)
+
+    def _node_matches(
+        self, host: Host, direction: str, iface: str | None, *, marked: bool = False
+    ) -> Iterator[Match]:
+        """Flatten the rules of a node and the datacenter's.
+
+        Behind a reference to a group stands a test for the mark, which the group clears first. Where the
+        reference is for another interface, the mark of the guest that sent the packet still passes it.
+        """
+        own = host.firewall.rules if host.firewall else ()
+        for rule in (*own, *self.datacenter.rules):
+            if not rule.enabled:
+                continue
+            certain = rule.iface in (None, iface)
+            possible = certain or iface is None or rule.iface == UNKNOWN
+            if rule.type == "group":
+                certain = certain and not self._is_broken(rule.group or "")
+                found = self._group(rule.group or "", direction) if possible else ()
+                if marked and (rule.iface is not None and rule.iface != iface):
+                    yield Match(True, EVERY_PACKET, ALL, ALL, f"the mark of a guest at {rule.origin}")
             else:
-                found = tuple(compile_rule(rule, scope)) if rule.type == direction else ()
-            yield from (match for match in found if match.accept or not other)
+                found = tuple(compile_rule(rule, self._scope)) if possible and rule.type == direction else ()
+            yield from (match for match in found if match.accept or certain)
 
     def _group(self, name: str, direction: str) -> tuple[Match, ...]:
         """Return a security group's rules in one direction; a group that no fact has accepts everything."""
@@ -369,45 +360,68 @@ class Firewall:
         return self._groups[key]
 
 
-def _or_all(spans: Spans | None) -> Spans:
-    return ALL if spans is None else spans
+def _or_all(read: Callable[[], Spans]) -> Spans:
+    """Return what is read, or everything where it cannot be."""
+    try:
+        return read()
+    except (UnknownError, WordError):
+        return ALL
 
 
 def _chain(matches: Iterable[Match], policy: str, why: str) -> Chain:
-    return Chain(matches=tuple(matches), accept=policy not in _DENY, policy=f"{why}: {policy}")
+    accept = policy not in _DENY
+    errors = () if accept else (Match(True, ICMP_ERRORS, ALL, ALL, "Proxmox's standing ICMP rule"),)
+    return Chain(matches=(*matches, *errors), accept=accept, policy=f"{why}: {policy}")
+
+
+def _dhcp(on: bool, port: int, sport: int) -> tuple[Match, ...]:
+    """DHCP passes before every rule, and before the IP filter (`ruleset_create_vm_chain`)."""
+    ports = (Range(Protocol.UDP, port, port),)
+    return (Match(True, ports, ALL, ALL, "option dhcp", ((sport, sport),)),) if on else ()
+
+
+def _igmp() -> Match:
+    return Match(True, (Range(_IGMP, 0, MAX_PORT),), ALL, ALL, "Proxmox's standing IGMP rule")
+
+
+def _leads(match: Match, dest: int | None) -> bool:
+    """Whether a match is about a destination (None: unknown); a drop rule only if about every one."""
+    if match.dest == ALL:
+        return True
+    return match.accept if dest is None else holds(match.dest, dest)
+
+
+def _source_ports(matches: Iterable[Match]) -> list[int]:
+    """Return one source port of each part in which the rules do not tell them apart, a usual one first."""
+    edges = {edge for match in matches for low, high in match.sports or () for edge in (low, high + 1)}
+    return [MAX_PORT, *sorted(edge for edge in {1, *edges} if 0 < edge < MAX_PORT)] if edges else [MAX_PORT]
+
+
+def _among(bounds: Bounds, number: int) -> bool:
+    return any(low <= number <= high for low, high in bounds)
 
 
 def compile_rule(rule: Rule, scope: Scope) -> Iterator[Match]:
     """Make a rule ready; REJECT is DROP here. A drop rule that cannot be read in full drops nothing."""
     accept = rule.action not in _DENY
-    source, dest = addresses_of(rule.source, scope), addresses_of(rule.dest, scope)
-    ports = _rule_ports(rule)
-    if accept or not (source is None or dest is None or ports is None or rule.sport):
-        why = f"{rule.action} rule of {rule.origin}"
-        yield Match(accept, EVERY_PORT if ports is None else ports, _or_all(source), _or_all(dest), why)
+    source, dest = (
+        _read(lambda: addresses_of(rule.source, scope)),
+        _read(lambda: addresses_of(rule.dest, scope)),
+    )
+    services = None if UNKNOWN in (rule.macro, rule.proto, rule.dport) else _read(lambda: services_of(rule))
+    if not accept and (None in (source, dest, services) or rule.sport == UNKNOWN):
+        return
+    if services is None and rule.macro is None:
+        services = _read(lambda: (service(rule.proto, None, None),))
+    why = f"{rule.action} rule of {rule.origin}"
+    for ports, sports in services if services is not None else (Service(EVERY_PACKET),):
+        yield Match(
+            accept, ports, ALL if source is None else source, ALL if dest is None else dest, why, sports
+        )
 
 
-def _rule_ports(rule: Rule) -> tuple[Range, ...] | None:
-    """Return the ports that a rule is about; None when that cannot be read."""
-    if rule.macro is not None:
-        known = MACROS.get(rule.macro.lower())
-        return None if known is None else tuple(_macro_ports(known))
-    ports = ports_of(rule.dport)
-    if rule.proto is None:
-        # Proxmox does not apply a rule with ports and no protocol: it may accept here, never drop.
-        protocols = tuple(Protocol)
-        ports = ports if rule.action not in _DENY or not rule.dport else None
-    elif rule.proto in _PROTOCOLS:
-        protocols = (_PROTOCOLS[rule.proto],)
-    else:
-        return None if rule.proto == UNKNOWN else ()
-    if ports is None:
-        return None if rule.action in _DENY else tuple(r for r in EVERY_PORT if r.protocol in protocols)
-    return tuple(Range(protocol, low, high) for protocol in protocols for low, high in ports)
-
-
-def _macro_ports(known: str) -> Iterator[Range]:
-    for part in filter(None, known.split("; ")):
-        protocol, ports = part.split()
-        for low, high in ports_of(ports) or ():
-            yield Range(Protocol(protocol), low, high)
+def _read(read: Callable[[], _T]) -> _T | None:
+    try:
+        return read()
+    except (UnknownError, WordError):
+        return None

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
 
-from reachability.address_sets import ALL, NONE, Spans, join, meet, prefix, public
-from reachability.facts import Datacenter, Driver, Facts, Guest, Host, Leg, Network, Outside, Place, Vlan
-from reachability.rules import Chain, Firewall, Range
+from reachability.address_sets import ALL, Spans, meet, prefix, public
+from reachability.facts import Driver, Facts, Guest, Host, Leg, Network, Outside, Place, Vlan
+from reachability.rules import Chain, Firewall
+from reachability.words import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,6 +25,7 @@ class Plug:
     `sources` are the addresses that its packets may carry, `address` where it is reached (None: unknown).
     `routed`: it has a way beyond its place. `parent` is the engine's host of a macvlan leg, from which the
     kernel keeps it apart; `alone` one in private mode, kept apart from other legs of that host as well.
+    `marks`: its packets carry the mark of a guest's chain; `marked` is the inbound chain that such ones meet.
     """
 
     owner: str
@@ -32,6 +34,8 @@ class Plug:
     address: int | None
     inbound: Chain | None = None
     outbound: Chain | None = None
+    marks: bool = False
+    marked: Chain | None = None
     routed: bool = True
     parent: str | None = None
     alone: bool = False
@@ -77,7 +81,7 @@ class Underlay:
     @cached_property
     def firewall(self) -> Firewall:
         """Proxmox's rules."""
-        return Firewall(datacenter=self.facts.datacenter or Datacenter(origin="Proxmox's default"))
+        return Firewall.of(self.facts)
 
     @cached_property
     def plugs(self) -> Mapping[str, tuple[Plug, ...]]:
@@ -101,15 +105,21 @@ class Underlay:
         `filtered` off leaves the inbound chain out: no INPUT rule sees a published port, it is forwarded.
         """
         found = set()
-        inbound = plug.inbound if filtered else None
-        for region in (r for p in ports for r in (inbound.regions(p) if inbound else (p,))):
-            accepted = ALL
-            if inbound:
-                accepted = inbound.walk(region.protocol, region.low, plug.address).accepted
-            for source, gateway in self._near(plug, accepted):
-                if source not in found and self.leaves(source, plug, region, accepted):
-                    found.add(source)
-                    yield source, gateway
+        ports = tuple(ports)
+        chains = (
+            ((plug.inbound, None),) if plug.marked is None else ((plug.inbound, False), (plug.marked, True))
+        )
+        for inbound, marks in chains if filtered else ((None, None),):
+            for region in (r for p in ports for r in (inbound.regions(p) if inbound else (p,))):
+                accepted = ALL
+                if inbound:
+                    accepted = inbound.walk(region.protocol, region.low, plug.address).accepted
+                for source, gateway in self._near(plug, accepted):
+                    if source in found or marks not in (None, source.marks):
+                        continue
+                    if self.leaves(source, plug, region, accepted):
+                        found.add(source)
+                        yield source, gateway
 
     def leaves(self, source: Plug, plug: Plug, region: Range, accepted: Spans) -> bool:
         """Whether `source` lets a packet out that carries one of the `accepted` addresses."""
@@ -145,7 +155,8 @@ class Underlay:
             return
         if not source.sources:
             yield f"the IP filter of {source.owner} lets no address out"
-        for chain in filter(None, (source.outbound, plug.inbound)):
+        inbound = plug.marked if source.marks and plug.marked else plug.inbound
+        for chain in filter(None, (source.outbound, inbound)):
             for denied, why in chain.walk(ports.protocol, ports.low, plug.address).denied:
                 if meet(denied, source.sources):
                     yield why
@@ -215,19 +226,15 @@ class Underlay:
         return Plug(owner=outside.name, place=outside.name, sources=sources, address=None, outside=True)
 
     def _host(self, host: Host) -> Iterator[Plug]:
-        local = NONE
-        for outside in self.facts.outsides:
-            if outside.prefix and any(leg.place == outside.name for leg in host.legs):
-                local = join(local, prefix(outside.prefix))
-        inbound, outbound = self.firewall.node_inbound(host, local), self.firewall.node_outbound(host)
         for leg in host.legs:
             yield Plug(
                 owner=host.name,
                 place=leg.place,
                 sources=_one(leg.address),
                 address=None if leg.address is None else int(leg.address),
-                inbound=inbound,
-                outbound=outbound,
+                inbound=self.firewall.node_inbound(host, leg.name),
+                outbound=self.firewall.node_outbound(host, leg.name),
+                marked=self.firewall.node_marked(host, leg.name),
             )
 
     def _guest(self, guest: Guest) -> Iterator[Plug]:
@@ -244,6 +251,7 @@ class Underlay:
                 address=None if nic.address is None else int(nic.address),
                 inbound=self.firewall.inbound(guest, nic),
                 outbound=self.firewall.outbound(guest, nic),
+                marks=self.firewall.marks(guest, nic),
             )
             tagged = [Vlan(bridge=nic.bridge, tag=tag) for tag in nic.trunks]
             if nic.tag is None and not nic.trunks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic.alias_generators import to_camel
 
@@ -54,20 +54,54 @@ class IpConfig(Inputs):
 
 class Initialization(
     Inputs,
-    inert="datastore_id dns entrypoint file_format interface meta_data_file_id type upgrade user_account",
+    inert="datastore_id dns entrypoint file_format interface type upgrade user_account",
 ):
     """Cloud-init or, for a system container, its own settings."""
 
     hostname: str = ""
     ip_configs: tuple[IpConfig, ...] = ()
+    meta_data_file_id: str = ""
     network_data_file_id: str = ""
     user_data_file_id: str = ""
     vendor_data_file_id: str = ""
 
 
+class Clone(Inputs, inert="datastore_id full retries"):
+    """The machine that a guest is copied from."""
+
+    vm_id: int | None = None
+    node_name: str = ""
+
+
+class Medium(Settings):
+    """A disk, CD-ROM or mount point: only where its content comes from matters."""
+
+    file_id: str = ""
+    import_from: str = ""
+    path_in_datastore: str = ""
+    volume: str = ""
+
+    @property
+    def foreign(self) -> Iterator[str]:
+        """Properties that give it content which is there already, or a path of the host."""
+        if self.file_id not in {"", "none"}:
+            yield "fileId"
+        for name in ("import_from", "path_in_datastore"):
+            if getattr(self, name):
+                yield to_camel(name)
+        if re.search("[:/]", self.volume):
+            yield "volume"
+
+
+class SerialDevice(Inputs):
+    """A serial port: a socket of the emulator, or a device of the host."""
+
+    device: str = "socket"
+
+
 class _Guest(
     Inputs,
-    inert="clone cpu description memory operating_system pool_id protection startup tags timeout_clone "
+    inert="cpu description memory operating_system pool_id protection startup tags timeout_clone "
     "timeout_create",
 ):
     """What virtual machines and system containers have in common."""
@@ -77,11 +111,17 @@ class _Guest(
     initialization: Initialization = Initialization()
     started: bool = True
     template: bool = False
+    clone: Clone | None = None
     hook_script_file_id: str = ""
 
     @property
     def cards(self) -> tuple[NetworkDevice, ...]:
         """Its network cards, net0 first."""
+        raise NotImplementedError
+
+    @property
+    def media(self) -> Iterator[tuple[str, Medium]]:
+        """Its disks and other media, each with the property's name."""
         raise NotImplementedError
 
     @property
@@ -93,9 +133,9 @@ class _Guest(
 
 class VirtualMachine(
     _Guest,
-    inert="acpi agent amd_sev audio_device bios boot_orders cdrom delete_unreferenced_disks_on_destroy disks "
+    inert="acpi agent amd_sev audio_device bios boot_orders delete_unreferenced_disks_on_destroy "
     "efi_disk hotplug keyboard_layout mac_addresses machine migrate numas on_boot purge_on_destroy "
-    "reboot reboot_after_update rngs scsi_hardware serial_devices smbios stop_on_destroy tablet_device "
+    "reboot reboot_after_update rngs scsi_hardware stop_on_destroy tablet_device "
     "timeout_migrate timeout_move_disk timeout_reboot timeout_shutdown_vm timeout_start_vm "
     "timeout_stop_vm tpm_state vga watchdog",
 ):
@@ -107,11 +147,22 @@ class VirtualMachine(
     hostpcis: tuple[Any, ...] = ()
     usbs: tuple[Any, ...] = ()
     virtiofs: tuple[Any, ...] = ()
+    disks: tuple[Medium, ...] = ()
+    cdrom: Medium | None = None
+    serial_devices: tuple[SerialDevice, ...] = ()
+    smbios: Mapping[str, Any] | None = None
 
     @property
     def cards(self) -> tuple[NetworkDevice, ...]:
         """Its network cards, net0 first."""
         return self.network_devices
+
+    @property
+    def media(self) -> Iterator[tuple[str, Medium]]:
+        """Its disks and its CD-ROM drive."""
+        yield from ((f"disks[{index}]", disk) for index, disk in enumerate(self.disks))
+        if self.cdrom:
+            yield "cdrom", self.cdrom
 
     @property
     def doors(self) -> Iterator[str]:
@@ -120,17 +171,21 @@ class VirtualMachine(
         for name in ("kvm_arguments", "hostpcis", "usbs", "virtiofs"):
             if getattr(self, name):
                 yield to_camel(name)
+        for index, port in enumerate(self.serial_devices):
+            if port.device not in {"", "socket"}:
+                yield f"serialDevices[{index}].device"
 
 
 class SystemContainer(
     _Guest,
-    inert="console disk features start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
+    inert="console features start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
 ):
     """proxmoxve.ContainerLegacy."""
 
     network_interfaces: tuple[ContainerInterface, ...] = ()
     device_passthroughs: tuple[Any, ...] = ()
-    mount_points: tuple[Mapping[str, Any], ...] = ()
+    disk: Medium | None = None
+    mount_points: tuple[Medium, ...] = ()
     unprivileged: bool = False
 
     @property
@@ -144,6 +199,13 @@ class SystemContainer(
         return self.network_interfaces
 
     @property
+    def media(self) -> Iterator[tuple[str, Medium]]:
+        """Its root disk and its mount points."""
+        if self.disk:
+            yield "disk", self.disk
+        yield from ((f"mountPoints[{index}]", point) for index, point in enumerate(self.mount_points))
+
+    @property
     def doors(self) -> Iterator[str]:
         """Properties that are set and lead past the guest's network cards to the host."""
         yield from super().doors
@@ -151,10 +213,11 @@ class SystemContainer(
             yield "devicePassthroughs"
         if not self.unprivileged:
             yield "unprivileged"
-        if any(str(point.get("volume", "")).startswith("/") for point in self.mount_points):
+        if any(point.volume.startswith("/") for point in self.mount_points):
             yield "mountPoints"
 
 
+_LAST_TAG: Final = 4094
 Policy = Literal["ACCEPT", "DROP", "REJECT"]
 
 
@@ -240,23 +303,24 @@ class FirewallOptions(_Scoped, inert="log_level_in log_level_out ndp"):
 
 
 class DatacenterFirewall(Inputs, inert="forward_policy log_ratelimit"):
-    """proxmoxve.cluster.FirewallLegacy."""
+    """proxmoxve.cluster.FirewallLegacy. An `ebtables` that is left out is sent as off."""
 
     enabled: bool = False
     input_policy: Policy = "DROP"
     output_policy: Policy = "ACCEPT"
-    ebtables: bool = True
+    ebtables: bool = False
 
 
 class NodeFirewall(
     Inputs,
     inert="log_level_forward log_level_in log_level_out ndp nf_conntrack_max "
-    "nf_conntrack_tcp_timeout_established nftables nosmurfs smurf_log_level tcp_flags_log_level",
+    "nf_conntrack_tcp_timeout_established nosmurfs smurf_log_level tcp_flags_log_level",
 ):
     """proxmoxve.node.Firewall."""
 
     node_name: str = ""
     enabled: bool = True
+    nftables: bool = False
 
 
 class _Interface(Inputs, inert="autostart comment mtu timeout_reload"):
@@ -279,9 +343,11 @@ class Bridge(_Interface):
 
     @property
     def tags(self) -> set[int]:
-        """VLAN tags that it carries."""
-        ends = (part.partition("-") for part in re.split(r"[\s,;]+", self.vids) if part)
-        return {each for low, _, high in ends for each in range(tag(low), tag(high or low) + 1)}
+        """VLAN tags that it carries; 0 stands for each that is none."""
+        ends = [part.partition("-") for part in re.split(r"[\s,;]+", self.vids) if part]
+        return {each for low, _, high in ends for each in range(tag(low), tag(high or low) + 1)} | {
+            0 for low, _, high in ends if not (tag(low) and tag(high or low))
+        }
 
 
 class VlanInterface(_Interface):
@@ -308,5 +374,6 @@ def bare_name(name: str) -> str:
 
 
 def tag(text: str) -> int:
-    """A VLAN tag; 0 is none."""
-    return int(text) if text.isdigit() else 0
+    """A VLAN tag; 0 is none, as is a number that no frame can carry."""
+    number = int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+    return number if number <= _LAST_TAG else 0

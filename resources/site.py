@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import reachability.facts as fact
 from reachability.engine import Reachability
+from reachability.names import Scope
 from reachability.proxy import parse_dynamic
 from resources.docker import Container, Network, SwarmService, Volume
 from resources.inputs import Inputs, address
@@ -104,10 +105,9 @@ class Graph:
             case Volume():
                 yield "volume", inputs.name
             case VirtualMachine() | SystemContainer():
-                yield from (("guest", inputs.name), ("guest", inputs.vm_id))
-                yield from (
-                    ("address", c.ipv4.address) for c in inputs.initialization.ip_configs if c.ipv4.address
-                )
+                addresses = (config.ipv4.address for config in inputs.initialization.ip_configs)
+                yield from (("guest", name) for name in (inputs.name, inputs.vm_id) if name)
+                yield from (("address", address) for address in addresses if address)
             case FirewallOptions() | FirewallRules():
                 what = "options" if isinstance(inputs, FirewallOptions) else "rules"
                 yield f"firewall {what} of", inputs.guest or inputs.node_name or "the datacenter"
@@ -150,10 +150,11 @@ class Graph:
 
     def _hosts(self) -> Iterator[fact.Host]:
         docker, proxmox = self.topology.docker, self.topology.proxmox
-        outside = tuple(
-            fact.HostLeg(place=name) for name in (INTERNET, *(z.name for z in self.topology.management))
-        )
-        yield fact.Host(name=docker.name, origin="config", legs=outside)
+        management = self.topology.management
+        everywhere = tuple(fact.HostLeg(place=name) for name in (INTERNET, *(z.name for z in management)))
+        near = [zone.name for zone in management if self.topology.near_node(zone)]
+        outside = tuple(fact.HostLeg(place=name) for name in (INTERNET, *near))
+        yield fact.Host(name=docker.name, origin="config", legs=everywhere)
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
@@ -162,7 +163,7 @@ class Graph:
         ]
         interfaces: list[View[Any]] = [*self.of(Bridge), *self.of(VlanInterface)]
         inside = (
-            fact.HostLeg(place=self._place(each), address=each.inputs.address)
+            fact.HostLeg(place=self._place(each), address=each.inputs.address, name=each.inputs.name)
             for each in interfaces
             if each.inputs.address or each.inputs.address6
         )
@@ -176,21 +177,26 @@ class Graph:
             firewall=fact.HostFirewall(
                 origin=switches[0].name if switches else "config",
                 enabled=all(each.inputs.enabled for each in switches),
-                rules=tuple(rule for each in own for rule in _rules(each)),
+                rules=tuple(rule for each in own for rule in rules_of(each)),
             ),
         )
 
     def _gateways(self) -> Iterator[fact.Gateway]:
-        """The router that guests name: taken for one, which joins their VLANs and everything outside."""
+        """The router that guests name: taken for one, which joins their VLANs and everything outside.
+
+        A management zone in which the node has no interface reaches it over a router, too.
+        """
         vlans = {
             fact.Vlan(bridge=card.bridge, tag=card.vlan_id): each.name
             for each in self.guests
             for card, config in zip(each.inputs.cards, each.inputs.initialization.ip_configs, strict=False)
             if config.ipv4.gateway
         }
-        if vlans:
+        far = [zone.name for zone in self.topology.management if not self.topology.near_node(zone)]
+        if vlans or far:
             outsides = (each.name for each in self._outsides())
-            yield fact.Gateway(name="router", origin=", ".join(vlans.values()), places=(*vlans, *outsides))
+            origin = ", ".join((*vlans.values(), *far))
+            yield fact.Gateway(name="router", origin=origin, places=(*vlans, *outsides))
 
     @staticmethod
     def _place(each: View[Any]) -> fact.Vlan:
@@ -330,8 +336,24 @@ class Graph:
                 found[each.inputs.guest].append(each)
         return found
 
+    def owned(self, guest: int | None) -> list[View[Any]]:
+        """What of the firewall belongs to a guest; nothing for one without an id."""
+        return self.scoped.get(guest, []) if guest else []
+
+    def scope(self, guest: int | None) -> Scope:
+        """What names mean in the rules of a guest, or (None) of the datacenter, a node and every group."""
+        if guest not in self._scopes:
+            shared = Scope.of(self._datacenter())
+            own = Scope.of(self._guest_firewall(guest, ""), shared) if guest else shared
+            self._scopes[guest] = own
+        return self._scopes[guest]
+
+    @cached_property
+    def _scopes(self) -> dict[int | None, Scope]:
+        return {}
+
     def _guest_firewall(self, vm_id: int | None, origin: str) -> fact.GuestFirewall:
-        own = self.scoped.get(vm_id, []) if vm_id else []
+        own = self.owned(vm_id)
         options = next((each for each in own if isinstance(each.inputs, FirewallOptions)), None)
         rules, ipsets, aliases = _firewall(own)
         return fact.GuestFirewall(
@@ -339,21 +361,25 @@ class Graph:
             enabled=options.inputs.enabled if options else False,
             input_policy=options.inputs.input_policy if options else "DROP",
             output_policy=options.inputs.output_policy if options else "ACCEPT",
+            dhcp=options.inputs.dhcp if options else True,
             ipfilter=options.inputs.ipfilter if options else False,
             rules=rules,
             ipsets=ipsets,
             aliases=aliases,
         )
 
-    def _datacenter(self) -> fact.Datacenter | None:
+    def _datacenter(self) -> fact.Datacenter:
         rules, ipsets, aliases = _firewall(
             [each for each in self.scoped.get(None, []) if not each.inputs.node_name]
         )
-        groups = {each.inputs.name: tuple(_rules(each)) for each in self.of(SecurityGroup)}
+        groups = {each.inputs.name: tuple(rules_of(each)) for each in self.of(SecurityGroup)}
         switch = next(iter(self.of(DatacenterFirewall)), None)
         return fact.Datacenter(
             origin=switch.name if switch else "none",
-            enabled=switch.inputs.enabled if switch else False,
+            # Another firewall acts on a node with nftables, and nothing here says what it filters.
+            enabled=switch.inputs.enabled and not any(each.inputs.nftables for each in self.of(NodeFirewall))
+            if switch
+            else False,
             input_policy=switch.inputs.input_policy if switch else "DROP",
             output_policy=switch.inputs.output_policy if switch else "ACCEPT",
             rules=rules,
@@ -379,12 +405,13 @@ class Graph:
             )
 
 
-def _rules(each: View[Any]) -> Iterator[fact.Rule]:
+def rules_of(each: View[Any]) -> Iterator[fact.Rule]:
+    """The rules of a list or group, in their order."""
     for index, rule in enumerate(each.inputs.rules):
         yield fact.Rule(
             origin=f"{each.name} rule {index}",
             type="group" if rule.security_group else rule.type,
-            action=rule.action or "ACCEPT",
+            action=rule.action,
             enabled=rule.enabled,
             macro=rule.macro or None,
             proto=rule.proto or None,
@@ -407,7 +434,7 @@ def _firewall(
     for each in own:
         match each.inputs:
             case FirewallRules():
-                rules.extend(_rules(each))
+                rules.extend(rules_of(each))
             case Ipset():
                 ipsets[each.inputs.name] = tuple(
                     fact.IpsetEntry(cidr=member.name, nomatch=member.nomatch) for member in each.inputs.cidrs

@@ -2,22 +2,23 @@
 
 Owns the translation, after pve-firewall's `src/PVE/Firewall.pm`: the three switches, MAC and IP filter,
 rules, groups, aliases, ipsets and policies, in Proxmox's order. Pure: `plane` puts the text in force. It
-deliberately shares nothing with `reachability.rules` but the table of macros, so that a fault of the proof
+deliberately shares nothing with `reachability.rules` but the tables of macros, so that a fault of the proof
 shows on the wire. What a reader would get wrong: a rule whose names or macro can't be resolved is left out,
 as Proxmox does; the policy then decides.
 
-REJECT drops here, and Proxmox's standing permissions for ICMP errors are left out: no flow needs either.
+REJECT drops here, and Proxmox's standing permissions for ICMP errors and IGMP are left out: no flow
+needs them. A group that Proxmox cannot build is written without the rule that is at fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any
 
 from lab.proxmox.guests import Guest, Nic
-from reachability.rules import MACROS
+from reachability.words import MACROS
 
 Held = Mapping[str, Any]
 """One level of the firewall as `fakepve` keeps it: options, rules, aliases, ipset, groups."""
@@ -31,8 +32,10 @@ _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop"}
 
 def ruleset(guest: Guest, datacenter: Held, own: Held) -> str:
     """Write everything that filters the guest's cards; nothing filters one with a switch off."""
-    on = bool(datacenter["options"].get("enable")) and bool(own["options"].get("enable"))
-    cards = [_Card(nic=nic, datacenter=datacenter, own=own) for nic in guest.nics if on and nic.firewall]
+    on = bool(datacenter["options"].get("enable"))
+    listed = bool(own["options"].get("enable")) or "blacklist" in datacenter["ipset"]
+    filtered = [nic for nic in guest.nics if on and listed and nic.firewall]
+    cards = [_Card(nic=nic, datacenter=datacenter, own=own) for nic in filtered]
     if not cards:
         return "flush ruleset\n"
     marks = ", ".join(f"{mark} : jump {chain}" for card in cards for mark, chain in card.jumps)
@@ -67,11 +70,14 @@ def node_ruleset(local: IPv4Network, datacenter: Held, own: Held) -> str:
     if not datacenter["options"].get("enable") or not own["options"].get("enable", 1):
         return "flush ruleset\n"
     scope = (datacenter,)
-    standing = [(_alias("local_network", scope) or str(local), False), *(_members("management", scope) or [])]
+    held = _members("management", scope) or []
+    alias = _alias("local_network", scope)
+    # A rule that names the ipset is met by the local network as well: `_members` has the alias's.
+    standing = held if alias and held else _disjoint([*held, *_networks([(alias or str(local), False)])])
     lines = [
         "iifname lo accept",
         "ct state vmap { established : accept, related : accept, invalid : drop }",
-        *(f"{match} drop" for match in _sets("saddr", _members("blacklist", scope) or []) if match),
+        *_blacklisted(datacenter),
         *_node_rules((*own["rules"], *datacenter["rules"]), datacenter),
         *(f"{match} tcp dport {{ {_STANDING} }} accept" for match in _sets("saddr", standing)),
         _VERDICTS[datacenter["options"].get("policy_in", "DROP")],
@@ -93,7 +99,7 @@ def _node_rules(rules: Iterable[Mapping[str, Any]], datacenter: Held) -> Iterato
 
 @dataclass(frozen=True, kw_only=True)
 class _Card:
-    """A card whose three switches are on."""
+    """A card that is filtered: the switches of datacenter and card are on."""
 
     nic: Nic
     datacenter: Held
@@ -102,11 +108,14 @@ class _Card:
     @property
     def jumps(self) -> list[tuple[int, str]]:
         index = self.nic.index
-        return [(INTO + index, f"in{index}"), (OUT_OF + index, f"out{index}")]
+        return [(INTO + index, f"in{index}"), *[(OUT_OF + index, f"out{index}")] * self._own_rules]
 
     def ports(self) -> Iterator[str]:
         """Tell the directions apart, and check hardware addresses and ARP, which IP rules never see."""
         index, options = self.nic.index, self.own["options"]
+        if not options.get("enable"):
+            yield f'iifname "net{index}" meta mark set {INTO + index}'
+            return
         if options.get("macfilter", 1):
             yield f'iifname "card{index}" ether saddr != {self.nic.mac} drop'
         if self._pinned is not None:
@@ -116,27 +125,38 @@ class _Card:
         yield f'iifname "net{index}" meta mark set {INTO + index}'
 
     def chains(self) -> Iterator[str]:
-        """Write both directions, each with its standing filters, rules and policy."""
-        options, scope = self.own["options"], (self.own, self.datacenter)
+        """Write both directions, each with its standing filters, rules and policy.
+
+        The blacklist stands before the guest's own chain, and DHCP before the IP filter.
+        """
+        options = self.own["options"]
         dhcp = options.get("dhcp", 1)
         yield f"  chain in{self.nic.index} {{"
+        yield from (f"    {line}" for line in _blacklisted(self.datacenter))
+        if not self._own_rules:
+            yield "    accept"
+            yield "  }"
+            return
         if dhcp:
             yield "    udp sport 67 udp dport 68 accept"
-        if black := _members("blacklist", scope):
-            yield from (f"    {match} drop" for match in _sets("saddr", black))
         yield from (f"    {line}" for line in self._rules("in"))
         yield f"    {_VERDICTS[options.get('policy_in', 'DROP')]}"
         yield "  }"
         yield f"  chain out{self.nic.index} {{"
+        if dhcp:
+            yield "    udp sport 68 udp dport 67 accept"
         if self._pinned is not None:
             allowed = f"ip saddr != {{ {', '.join(self._pinned)} }} " if self._pinned else ""
             yield f"    meta nfproto ipv4 {allowed}drop"
             yield "    meta nfproto ipv6 drop"
-        if dhcp:
-            yield "    udp sport 68 udp dport 67 accept"
         yield from (f"    {line}" for line in self._rules("out"))
         yield f"    {_VERDICTS[options.get('policy_out', 'ACCEPT')]}"
         yield "  }"
+
+    @property
+    def _own_rules(self) -> bool:
+        """Whether the guest's own switch is on, too."""
+        return bool(self.own["options"].get("enable"))
 
     @property
     def _pinned(self) -> list[str] | None:
@@ -144,8 +164,8 @@ class _Card:
         name = f"ipfilter-net{self.nic.index}"
         if not self.own["options"].get("ipfilter") and name not in self.own["ipset"]:
             return None
-        found = _members(name, (self.own,)) or []
-        return [text for text, nomatch in found if not nomatch and ip_network(text).version == 4]  # noqa: PLR2004
+        found = _members(name, (self.own, self.datacenter)) or []
+        return [_text(each) for each in found if isinstance(each, IPv4Network)]
 
     def _rules(self, direction: str) -> Iterator[str]:
         for rule in self.own["rules"]:
@@ -174,21 +194,33 @@ def _rule(rule: Mapping[str, Any], scope: tuple[Held, ...]) -> Iterator[str]:
                 yield " ".join(word for word in words if word)
 
 
+def _blacklisted(datacenter: Held) -> list[str]:
+    """Write what drops the members of the datacenter's ipset `blacklist`; a guest's of that name is none."""
+    found = _members("blacklist", (datacenter,))
+    return [f"{match} drop" for match in _sets("saddr", found)] if found else []
+
+
 def _services(rule: Mapping[str, Any]) -> list[str] | None:
-    """Return the matches on protocol and ports; None for a macro that is not known, or ports without any."""
+    """Return the matches on protocol and ports; None for a macro that is not known, or ports without any.
+
+    A lone 0 is no restriction, of a port or of a protocol.
+    """
+    given = (None if rule.get(key) == "0" else rule.get(key) for key in ("proto", "dport", "sport"))
+    proto, dport, sport = given
     if macro := rule.get("macro"):
-        known = MACROS.get(macro.lower())
-        if known is None:
+        lines = MACROS.get(macro.lower())
+        if lines is None:
             return None
-        # `ping` is the one macro without ports.
-        return [_ports(*part.split()) for part in known.split("; ")] if known else ["icmp type echo-request"]
-    proto, dport, sport = rule.get("proto"), rule.get("dport"), rule.get("sport")
-    if not proto:
+        return [_service(line.proto, line.dport or dport, line.sport or sport) for line in lines]
+    if not proto or proto in ("ip", "hopopt"):
         return None if dport or sport else [""]
+    return [_service(proto, rule.get("icmp-type") or dport, sport)]
+
+
+def _service(proto: str, dport: str | None, sport: str | None) -> str:
     if proto in ("icmp", "1"):
-        kind = rule.get("icmp-type") or dport
-        return [f"icmp type {kind}" if kind and kind != "any" else "meta l4proto icmp"]
-    return [_ports(proto, dport, sport)]
+        return f"icmp type {dport}" if dport and dport != "any" else "meta l4proto icmp"
+    return _ports(proto, dport, sport)
 
 
 def _ports(proto: str, dport: str | None = None, sport: str | None = None) -> str:
@@ -200,8 +232,9 @@ def _ports(proto: str, dport: str | None = None, sport: str | None = None) -> st
     return " ".join((f"meta l4proto {proto}", *matches))
 
 
-Addresses = list[tuple[str, bool]]
-"""Addresses, prefixes and ranges, each with whether it is taken out (`nomatch`); empty: all addresses."""
+Network = IPv4Network | IPv6Network
+Addresses = list[str | Network]
+"""Disjoint networks and ranges; empty: all addresses."""
 
 
 def _addresses(text: str | None, scope: tuple[Held, ...]) -> Addresses | None:
@@ -209,11 +242,13 @@ def _addresses(text: str | None, scope: tuple[Held, ...]) -> Addresses | None:
     if not text:
         return []
     if text.startswith("+"):
-        return _members(text[1:], _within(text[1:], scope)) or None
+        return list(_members(text[1:], _within(text[1:], scope)) or ()) or None
     if _is_name(text):
         cidr = _alias(text, scope)
-        return [(cidr, False)] if cidr else None
-    return [(part.strip(), False) for part in text.split(",")]
+        return [ip_network(cidr, strict=False)] if cidr else None
+    parts = [part.strip() for part in text.split(",")]
+    ranges = [part for part in parts if "-" in part]
+    return [*ranges, *_disjoint(ip_network(part) for part in parts if part not in ranges)]
 
 
 def _is_name(text: str) -> bool:
@@ -221,8 +256,8 @@ def _is_name(text: str) -> bool:
 
 
 def _within(name: str, scope: tuple[Held, ...]) -> tuple[Held, ...]:
-    """Levels in which a name is looked up: `dc/` is the datacenter alone, `guest/` the guest."""
-    return scope[-1:] if name.startswith("dc/") else scope[:1] if name.startswith("guest/") else scope
+    """Levels in which a name is looked up: `dc/` is the datacenter alone, `guest/` the guest alone."""
+    return scope[-1:] if name.startswith("dc/") else scope[:-1] if name.startswith("guest/") else scope
 
 
 def _alias(name: str, scope: tuple[Held, ...]) -> str | None:
@@ -231,33 +266,66 @@ def _alias(name: str, scope: tuple[Held, ...]) -> str | None:
     return next((str(alias["cidr"]) for alias in found if alias), None)
 
 
-def _members(name: str, scope: tuple[Held, ...]) -> Addresses | None:
-    """Members of the first ipset of this name; None where no level has one."""
+def _members(name: str, scope: tuple[Held, ...]) -> list[Network] | None:
+    """Members of the first ipset of this name; None where no level has one.
+
+    A member that is an alias is looked up from the level of the set. `management` holds the local network.
+    """
     bare = name.rpartition("/")[2]
-    entries = next((level["ipset"][bare] for level in scope if bare in level["ipset"]), None)
-    if entries is None:
+    at = next((index for index, level in enumerate(scope) if bare in level["ipset"]), None)
+    if at is None:
         return None
-    found = []
-    for entry in entries:
-        cidr = _alias(entry["cidr"], scope) if _is_name(entry["cidr"]) else entry["cidr"]
+    found: dict[str, bool] = {}
+    # Proxmox writes the set in this order, and of two entries for one network the later counts.
+    for entry in sorted(scope[at]["ipset"][bare], key=lambda entry: str(entry["cidr"])):
+        cidr = _alias(entry["cidr"], scope[at:]) if _is_name(entry["cidr"]) else str(entry["cidr"])
         if cidr:
-            found.append((str(cidr), bool(entry.get("nomatch"))))
-    return found
+            found[cidr] = bool(entry.get("nomatch"))
+    local = _alias("local_network", scope[-1:]) if bare == "management" and at == len(scope) - 1 else None
+    return _networks([*found.items(), *([(local, False)] if local else [])])
 
 
-def _sets(side: str, addresses: Addresses) -> Iterable[str]:
+def _networks(entries: Iterable[tuple[str, bool]]) -> list[Network]:
+    """Return what is in a set: of the entries that hold an address the longest prefix decides."""
+    read = {ip_network(text, strict=False): out for text, out in entries}
+    held: list[Network] = []
+    for network in sorted(read, key=lambda network: network.prefixlen):
+        left = [part for each in held for part in _less(each, network)]
+        held = left if read[network] else [*left, network]
+    return _disjoint(held)
+
+
+def _less(each: Network, out: Network) -> Iterable[Network]:
+    """Return what is left of a network without another, which is no wider."""
+    if each.version != out.version or not out.subnet_of(each):  # type: ignore[arg-type]  # one version
+        return [each]
+    return each.address_exclude(out)  # type: ignore[arg-type]  # one version
+
+
+def _disjoint(networks: Iterable[Network]) -> list[Network]:
+    """Return networks of which none lies in another, in order."""
+    found = list(networks)
+    return [
+        *collapse_addresses(each for each in found if isinstance(each, IPv4Network)),
+        *collapse_addresses(each for each in found if isinstance(each, IPv6Network)),
+    ]
+
+
+def _text(network: Network) -> str:
+    return str(network).removesuffix("/32" if isinstance(network, IPv4Network) else "/128")
+
+
+def _sets(side: str, addresses: Addresses | list[Network]) -> list[str]:
     """Write the matches on addresses, one for each version; a single empty one for all addresses."""
     if not addresses:
         return [""]
     found = []
     for word, version in (("ip", 4), ("ip6", 6)):
-        within = [
-            (text, out)
-            for text, out in addresses
-            if ip_network(text.partition("-")[0], strict=False).version == version
+        texts = [
+            each if isinstance(each, str) else _text(each)
+            for each in addresses
+            if (ip_network(each.partition("-")[0]) if isinstance(each, str) else each).version == version
         ]
-        texts = {out: ", ".join(text for text, nomatch in within if nomatch is out) for out in (False, True)}
-        if texts[False]:
-            without = f" {word} {side} != {{ {texts[True]} }}" if texts[True] else ""
-            found.append(f"{word} {side} {{ {texts[False]} }}{without}")
+        if texts:
+            found.append(f"{word} {side} {{ {', '.join(texts)} }}")
     return found

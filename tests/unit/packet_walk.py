@@ -84,12 +84,14 @@ class Gate:
     rules: list[Rule]
     own: GuestFirewall | None
     policy: str
-    standing: Host | None = None
+    standing: str | None = None
     blacklist: tuple[IpsetEntry, ...] = ()
 
     def asks(self, what: str) -> bool:
         """Whether some rule looks at the `source` or `dest` of a packet."""
-        if what == "source" and (self.standing or self.blacklist):
+        if what == "source" and (self.standing == "in" or self.blacklist):
+            return True
+        if what == "dest" and self.standing == "out":
             return True
         return any(getattr(rule, what) for rule in self.rules)
 
@@ -341,12 +343,15 @@ class Walk:
             rules = self._flat(own.rules, direction, interface.nic.name)
             policy = own.input_policy if direction == "in" else own.output_policy
             return Gate([r for r in rules if _about(r, port)], own, policy, None, blacklist)
+        if interface.nic is not None and interface.nic.firewall and blacklist:
+            return Gate([], None, "ACCEPT", None, blacklist)
         if host is None or host.firewall is None or not host.firewall.enabled or interface.kind != "cable":
             return None
         rules = self._flat((*host.firewall.rules, *datacenter.rules), direction, None)
         policy = datacenter.input_policy if direction == "in" else datacenter.output_policy
-        standing = port.protocol is Protocol.TCP and any(a <= port.number <= b for a, b in STANDING)
-        guarded = host if standing and direction == "in" else None
+        numbers = STANDING if direction == "in" else STANDING[:-1]
+        standing = port.protocol is Protocol.TCP and any(a <= port.number <= b for a, b in numbers)
+        guarded = direction if standing else None
         return Gate([r for r in rules if _about(r, port)], None, policy, guarded, blacklist)
 
     def _lets(self, gate: Gate, packet: Packet) -> bool:
@@ -357,19 +362,23 @@ class Walk:
                 rule.dest, packet.dst, gate.own
             ):
                 return rule.action == "ACCEPT"
-        if gate.standing is not None and self._local(gate.standing, packet.src):
+        if gate.standing == "in" and (self._managed(packet.src) or self._local(packet.src)):
+            return True
+        if gate.standing == "out" and self._local(packet.dst):
             return True
         return gate.policy == "ACCEPT"
 
-    def _local(self, host: Host, src: IPv4Address) -> bool:
+    def _managed(self, address: IPv4Address) -> bool:
+        assert self.facts.datacenter is not None
+        return _in_set(self.facts.datacenter.ipsets.get("management", ()), address)
+
+    def _local(self, address: IPv4Address) -> bool:
         datacenter = self.facts.datacenter
         assert datacenter is not None
-        if _in_set(datacenter.ipsets.get("management", ()), src):
-            return True
         if "local_network" in datacenter.aliases:
-            return src in _network(datacenter.aliases["local_network"])
-        places = {leg.place for leg in host.legs}
-        return any(o.prefix and src in o.prefix for o in self.outsides.values() if o.name in places)
+            return address in _network(datacenter.aliases["local_network"])
+        local = datacenter.local_network
+        return local is None or address in local
 
     def _flat(self, rules: Iterable[Rule], direction: str, card: str | None) -> list[Rule]:
         assert self.facts.datacenter is not None

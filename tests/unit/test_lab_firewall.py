@@ -79,7 +79,14 @@ def test_the_ip_filter_pins_packets_and_arp() -> None:
         ({"action": "REJECT", "dest": "10.0.0.1-10.0.0.9"}, ["ip daddr { 10.0.0.1-10.0.0.9 } drop"]),
         ({"proto": "udp", "sport": "53"}, ["meta l4proto udp th sport { 53 } accept"]),
         ({"proto": "icmp", "icmp-type": "echo-request"}, ["icmp type echo-request accept"]),
-        ({"macro": "Web"}, ["meta l4proto tcp th dport { 80, 443 } accept"]),
+        (
+            {"macro": "Web"},
+            ["meta l4proto tcp th dport { 80 } accept", "meta l4proto tcp th dport { 443 } accept"],
+        ),
+        ({"macro": "Ping"}, ["icmp type echo-request accept"]),
+        ({"macro": "GRE"}, ["meta l4proto 47 accept"]),
+        ({"proto": "0", "dport": "0"}, ["accept"]),
+        ({"proto": "tcp", "dport": "0"}, ["meta l4proto tcp accept"]),
         (
             {"macro": "DNS"},
             ["meta l4proto udp th dport { 53 } accept", "meta l4proto tcp th dport { 53 } accept"],
@@ -87,12 +94,13 @@ def test_the_ip_filter_pins_packets_and_arp() -> None:
         ({"source": "dc/Traefik"}, ["ip saddr { 10.9.9.9 } accept"]),
         (
             {"source": "+some"},
-            ["ip saddr { 10.1.0.0/16 } ip saddr != { 10.1.2.3 } accept", "ip6 saddr { fd00::/8 } accept"],
+            ["ip saddr { 10.1.0.0/29, 10.1.0.8/31, 10.1.0.11 } accept", "ip6 saddr { fd00::/8 } accept"],
         ),
         ({"source": "10.0.0.1", "dest": "fd00::1"}, []),
         ({"source": "dc/nobody"}, []),
         ({"source": "+nothing"}, []),
-        ({"macro": "Amanda"}, []),
+        ({"source": "guest/traefik"}, []),
+        ({"macro": "Nonsense"}, []),
         ({"dport": "80"}, []),
         ({"enable": 0}, []),
         ({"type": "out"}, []),
@@ -105,7 +113,8 @@ def test_a_rule_on_the_wire(rule: dict[str, Any], lines: list[str]) -> None:
     datacenter, own = level(), level(dhcp=0)
     datacenter["aliases"]["traefik"] = {"cidr": "10.9.9.9"}
     datacenter["ipset"]["some"] = [
-        {"cidr": "10.1.0.0/16"}, {"cidr": "10.1.2.3", "nomatch": 1}, {"cidr": "fd00::/8"}
+        {"cidr": "10.1.0.0/28"}, {"cidr": "10.1.0.8/29", "nomatch": 1}, {"cidr": "10.1.0.8/30"},
+        {"cidr": "10.1.0.10", "nomatch": 1}, {"cidr": "fd00::/8"}
     ]  # fmt: skip
     own["rules"] = [{"type": "in", "action": "ACCEPT", "enable": 1, **rule}]
     assert chain(ruleset(guest(), datacenter, own), "in0") == [*lines, "drop"]
@@ -130,6 +139,48 @@ def test_rules_keep_their_order_and_groups_their_place() -> None:
         "meta l4proto tcp th dport { 3 } drop",
         "accept",
     ]
+
+
+def test_the_blacklist_is_the_datacenters_and_stands_before_dhcp() -> None:
+    """A guest's own set of that name is none; with the guest's switch off the datacenter's still drops."""
+    datacenter, own = level(), level()
+    own["ipset"]["blacklist"] = [{"cidr": "192.0.2.9"}]
+    assert "192.0.2.9" not in ruleset(guest(), datacenter, own)
+    datacenter["ipset"]["blacklist"] = [{"cidr": "192.0.2.1"}]
+    dropped = "ip saddr { 192.0.2.1 } drop"
+    assert chain(ruleset(guest(), datacenter, own), "in0")[:2] == [
+        dropped, "udp sport 67 udp dport 68 accept"
+    ]  # fmt: skip
+    text = ruleset(guest(), datacenter, level(enable=0))
+    assert chain(text, "in0") == [dropped, "accept"]
+    assert ("chain out0" in text, "ether saddr" in text) == (False, False)
+
+
+def test_dhcp_comes_before_the_ip_filter() -> None:
+    """A guest asks for an address before it has one that its filter passes."""
+    text = ruleset(guest(), level(), level(ipfilter=1))
+    assert chain(text, "out0")[:2] == ["udp sport 68 udp dport 67 accept", "meta nfproto ipv4 drop"]
+
+
+def test_a_set_is_looked_up_from_its_own_level() -> None:
+    """A datacenter's set names the datacenter's aliases, whoever uses it; an alias wins over its address."""
+    datacenter, own = level(), level(dhcp=0)
+    datacenter["aliases"]["front"], own["aliases"]["front"] = {"cidr": "10.1.0.1"}, {"cidr": "10.9.0.1"}
+    datacenter["ipset"]["peers"] = [
+        {"cidr": "front", "nomatch": 1}, {"cidr": "10.1.0.1"}, {"cidr": "10.1.0.2"}
+    ]  # fmt: skip
+    own["rules"] = [{"type": "in", "action": "ACCEPT", "enable": 1, "source": "+peers"}]
+    assert chain(ruleset(guest(), datacenter, own), "in0") == ["ip saddr { 10.1.0.2 } accept", "drop"]
+
+
+def test_management_in_a_rule_is_the_local_network_too() -> None:
+    """A guest's rule that names the ipset admits the datacenter's alias `local_network`."""
+    datacenter, own = level(), level(dhcp=0)
+    datacenter["aliases"]["local_network"] = {"cidr": "10.10.1.0/24"}
+    datacenter["ipset"]["management"] = [{"cidr": "192.0.2.7"}]
+    own["rules"] = [{"type": "in", "action": "ACCEPT", "enable": 1, "source": "+management"}]
+    accepted = "ip saddr { 10.10.1.0/24, 192.0.2.7 } accept"
+    assert chain(ruleset(guest(), datacenter, own), "in0") == [accepted, "drop"]
 
 
 LOCAL = IPv4Network("10.10.1.0/24")

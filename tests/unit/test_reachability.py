@@ -98,6 +98,9 @@ def rule(kind: str = "in", **fields: Any) -> Rule:
     return Rule(origin="rule", type=kind, **fields)
 
 
+DATACENTER = Datacenter(origin="datacenter", enabled=True, local_network=IPv4Network("10.10.1.0/24"))
+
+
 def site(*things: Any, **fields: Any) -> Reachability:
     """The engine on some networks, containers and guests, between the usual hosts and outsides."""
     pick = {kind: tuple(t for t in things if isinstance(t, kind)) for kind in (Network, Container, Guest)}
@@ -107,7 +110,7 @@ def site(*things: Any, **fields: Any) -> Reachability:
         "networks": pick[Network],
         "containers": pick[Container],
         "guests": pick[Guest],
-        "datacenter": Datacenter(origin="datacenter", enabled=True),
+        "datacenter": DATACENTER,
     }
     return Reachability(Facts(**usual | fields))
 
@@ -428,6 +431,14 @@ def test_a_node_without_a_firewall_is_open() -> None:
     assert sources(site(datacenter=None), "proxmox-srv", API) == {"internet", "management"}
     assert sources(site(), "proxmox-srv", API) == {"management"}
     assert sources(site(), "proxmox-srv", None) == set()
+
+
+def test_a_local_network_that_nobody_knows_is_everywhere() -> None:
+    """Without the alias and without the node's own network, its standing ports are open to all."""
+    unknown = replace(DATACENTER, local_network=None)
+    assert sources(site(datacenter=unknown), "proxmox-srv", API) == {"internet", "management"}
+    alias = replace(unknown, aliases={"Local_Network": "10.10.1.0/24"})
+    assert sources(site(datacenter=alias), "proxmox-srv", API) == {"management"}
 
 
 def test_a_docker_host_is_judged_by_its_ports() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reachability import engine as module
-from reachability import rules
+from reachability import names, rules
 from reachability.address_sets import ALL
 from reachability.engine import Reachability
 from reachability.facts import (
@@ -47,7 +47,7 @@ from tests.unit.packet_walk import Key, Walk
 from topology.model import Port, Protocol
 
 NETWORKS = 1000
-CHAIN, IPSET = rules._chain, rules.ipset
+CHAIN, IPSET = rules._chain, names.ipset
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -288,6 +288,7 @@ class Draw:
             ipsets=sets,
             aliases={"there": str(self._prefix())}
             | ({"local_network": "10.10.20.0/24"} if self._often(0.1) else {}),
+            local_network=MANAGEMENT if self._often(0.9) else None,
         )
 
     def _proxies(self, containers: list[Container], guests: list[Guest]) -> list[Proxy]:
@@ -367,9 +368,9 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         rules, "_chain", lambda matches, *rest: CHAIN(tuple(matches)[::-1], *rest)
     ),
     "nomatch matches": lambda patch: patch.setattr(
-        rules,
+        names,
         "ipset",
-        lambda entries, scope: IPSET([replace(e, nomatch=False) for e in entries], scope),
+        lambda entries, *rest: IPSET([replace(e, nomatch=False) for e in entries], *rest),
     ),
     "the guest's own output is not filtered": lambda patch: patch.setattr(
         Firewall, "outbound", lambda *_: None

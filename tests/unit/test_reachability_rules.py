@@ -20,7 +20,8 @@ from reachability.facts import (
     Nic,
     Rule,
 )
-from reachability.rules import EVERY_PORT, Chain, Firewall, Range, ports_of
+from reachability.rules import EVERY_PORT, Chain, Firewall
+from reachability.words import MAX_PORT, Range, WordError, service
 from topology.model import Port, Protocol
 
 NIC = Nic(name="net0", bridge="vmbr1", tag=10, firewall=True, address=IPv4Address("10.10.10.11"))
@@ -129,7 +130,7 @@ def test_first_match_decides() -> None:
         ({"macro": "Web"}, True),
         ({"macro": "SSH"}, False),
         ({"macro": "Ping"}, False),
-        ({"macro": "Amanda"}, True),
+        ({"macro": "Nonsense"}, True),
         ({"source": "10.10.10.2"}, True),
         ({"source": "10.10.10.0/24"}, True),
         ({"source": "10.10.10.9"}, False),
@@ -165,7 +166,7 @@ def test_an_accept_rule_matches(fields: dict[str, Any], *, expected: bool) -> No
         {"source": UNKNOWN},
         {"source": "+no-such-set"},
         {"dest": "no-such-alias"},
-        {"macro": "Amanda"},
+        {"macro": "Nonsense"},
         {"proto": UNKNOWN},
         {"proto": "tcp", "dport": "www"},
         {"proto": "tcp", "sport": "1024"},
@@ -237,9 +238,10 @@ def test_ip_filter(fields: dict[str, Any], expected: Spans) -> None:
 
 def node(*rules: Rule, own: tuple[Rule, ...] = (), **fields: Any) -> Chain:
     """The input chain of a node on 10.10.10.0/24."""
-    datacenter = replace(DATACENTER, rules=rules, **fields)
+    local = IPv4Network("10.10.10.0/24")
+    datacenter = replace(DATACENTER, rules=rules, local_network=local, **fields)
     host = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", rules=own))
-    found = Firewall(datacenter=datacenter).node_inbound(host, prefix(IPv4Network("10.10.10.0/24")))
+    found = Firewall(datacenter=datacenter).node_inbound(host)
     assert found is not None
     return found
 
@@ -273,8 +275,8 @@ def test_a_node_can_be_switched_off() -> None:
     """A node whose own switch is off, or the datacenter's, has no chain."""
     off = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", enabled=False))
     on = replace(off, firewall=HostFirewall(origin="node"))
-    assert Firewall(datacenter=DATACENTER).node_inbound(off, NONE) is None
-    assert Firewall(datacenter=Datacenter(origin="dc")).node_inbound(on, NONE) is None
+    assert Firewall(datacenter=DATACENTER).node_inbound(off) is None
+    assert Firewall(datacenter=Datacenter(origin="dc")).node_inbound(on) is None
     assert Firewall(datacenter=Datacenter(origin="dc")).node_outbound(on) is None
     assert Firewall(datacenter=DATACENTER).node_outbound(on) is not None
 
@@ -285,17 +287,30 @@ def test_a_node_can_be_switched_off() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (None, ((1, 65535),)),
-        ("", ((1, 65535),)),
+        (None, ((0, MAX_PORT),)),
+        ("", ((0, MAX_PORT),)),
+        ("0", ((0, MAX_PORT),)),
+        ("0,80", ((0, 0), (80, 80))),
         ("80", ((80, 80),)),
         ("80,8000:8010", ((80, 80), (8000, 8010))),
+        ("http,8000", ((80, 80), (8000, 8000))),
         ("www", None),
         ("80:www", None),
+        ("²", None),
+        ("80,", None),
+        ("65536", None),
+        ("9:8", None),
+        (",".join(map(str, range(16))), None),
     ],
 )
 def test_port_lists(text: str | None, expected: tuple[tuple[int, int], ...] | None) -> None:
-    """Port lists are read as Proxmox writes them."""
-    assert ports_of(text) == expected
+    """Port lists are read as Proxmox writes them; a lone 0 is no restriction."""
+    if expected is None:
+        with pytest.raises(WordError):
+            service("tcp", text, None)
+    else:
+        found = service("tcp", text, None)
+        assert found.ports == tuple(Range(Protocol.TCP, low, high) for low, high in expected)
 
 
 def test_regions_are_where_a_verdict_can_change() -> None:

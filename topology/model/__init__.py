@@ -55,6 +55,7 @@ from topology.model.site import (
 )
 from topology.model.values import (
     INTERNET,
+    LOCAL_NETWORK,
     MARK,
     Day,
     Every,
@@ -84,6 +85,7 @@ __all__ = [
     "DNS",
     "HTTP",
     "INTERNET",
+    "LOCAL_NETWORK",
     "MARK",
     "NO_LOGIN",
     "READS_LOGS",

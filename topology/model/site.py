@@ -73,6 +73,16 @@ class Topology(Value):
         """Zones where administrators sit."""
         return tuple(z for z in self.zones.values() if z.role is Role.MANAGEMENT)
 
+    @property
+    def local_network(self) -> IPv4Network | None:
+        """Prefix of the management zone in which the Proxmox node is: that of its address, or the first."""
+        near = [zone for zone in self.management if self.near_node(zone)]
+        return next((zone.prefix for zone in near or self.management), None)
+
+    def near_node(self, zone: Zone) -> bool:
+        """Whether the Proxmox node has an interface in a management zone; without an address in each."""
+        return self.proxmox.address is None or self.proxmox.address in zone.prefix
+
     def flows_from(self, name: str) -> tuple[Flow, ...]:
         """Declared flows whose source is `name`."""
         return tuple(f for f in self.flows if f.source == name)

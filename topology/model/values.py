@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 INTERNET = "internet"
+LOCAL_NETWORK = "local_network"
+"""The datacenter's alias whose network reaches a Proxmox node's own ports; without it, the routed one."""
 MARK = "homelab-network.stack"
 """Label of the stack's containers and networks, and key in the notes of its guests; its value is the stack's
 name. Volumes bear none: a new label replaces the volume, and with it the data.

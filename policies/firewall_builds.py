@@ -1,0 +1,118 @@
+"""Rules for what Proxmox makes of the firewall: whether it can be built, and what is open besides.
+
+`reachability.faults` says what Proxmox refuses, leaves out, or builds so that the kernel refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from policies.rule import Severity, Violation, policy
+from reachability.address_sets import cut, gather, prefix
+from reachability.facts import IpsetEntry
+from reachability.faults import Owner, name_faults, rule_faults
+from reachability.names import (
+    MANAGEMENT,
+    UnknownError,
+    alias_faults,
+    ipset,
+    set_faults,
+)
+from reachability.rules import STANDING
+from reachability.words import CompileError, KernelError, WordError
+from resources.proxmox import (
+    Alias,
+    DatacenterFirewall,
+    FirewallRules,
+    Ipset,
+    SecurityGroup,
+)
+from resources.site import Graph, rules_of
+from resources.view import View
+from topology.model import LOCAL_NETWORK
+
+
+@policy(
+    obligation="Proxmox must be able to build every rule, group, set and alias, and the kernel to take them.",
+    remedy="Write it as Proxmox takes it, and name what the stack has in the scope where it is looked up.",
+    severity=Severity.CRITICAL,
+)
+def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
+    """One rule that can't be built can leave guests without a filter, or every later rule without effect."""
+    for rules in graph.of(FirewallRules):
+        owner = Owner.GUEST if rules.inputs.guest else Owner.NODE
+        yield from _of_rules(rules, owner, graph)
+        for index, rule in enumerate(rules.inputs.rules):
+            if rule.security_group and rule.security_group not in graph.groups:
+                yield rules, f"rules[{index}] includes group {rule.security_group}, which is not in the stack"
+    for group in graph.of(SecurityGroup):
+        yield from _told(group, "", name_faults(group.inputs.name), Owner.GROUP)
+        yield from _of_rules(group, Owner.GROUP, graph)
+    for found in graph.of(Ipset):
+        faults = set_faults(found.inputs.name, entries_of(found.inputs), graph.scope(found.inputs.guest))
+        yield from _told(found, "", faults, Owner.NODE)
+    for alias in graph.of(Alias):
+        yield from _told(alias, "", alias_faults(alias.inputs.name, alias.inputs.cidr), Owner.NODE)
+
+
+def _of_rules(view: View[Any], owner: Owner, graph: Graph) -> Iterator[Violation]:
+    scope = graph.scope(view.inputs.guest if owner is Owner.GUEST else None)
+    for index, rule in enumerate(rules_of(view)):
+        yield from _told(view, f"rules[{index}] ", rule_faults(rule, scope, owner), owner)
+
+
+def _told(view: View[Any], path: str, faults: Iterable[WordError], owner: Owner) -> Iterator[Violation]:
+    for fault in faults:
+        match fault:
+            case KernelError():
+                effect = "so no further rule of the node takes effect"
+            case CompileError() if owner is Owner.GROUP:
+                effect = "so Proxmox leaves the guests of the group without any filter"
+            case CompileError():
+                effect = "so Proxmox leaves it out"
+            case _:
+                effect = "so Proxmox refuses it"
+        yield view, f"{path}can't be built: {fault}, {effect}"
+
+
+def entries_of(found: Ipset) -> tuple[IpsetEntry, ...]:
+    """The members of an ipset as facts."""
+    return tuple(IpsetEntry(cidr=member.name, nomatch=member.nomatch) for member in found.cidrs)
+
+
+@policy(
+    obligation="The ports that Proxmox keeps open on a node must be open to management alone.",
+    remedy="Add the datacenter's alias local_network, the management prefix; ipset management has no other.",
+    severity=Severity.CRITICAL,
+)
+def standing_ports_for_management(graph: Graph) -> Iterator[Violation]:
+    """No rule opens them: Proxmox does, to its local network and to the members of ipset management."""
+    wanted = graph.topology.local_network
+    aliases = [
+        each
+        for each in graph.of(Alias)
+        if not each.inputs.guest and each.inputs.name.lower() == LOCAL_NETWORK
+    ]
+    for each in aliases:
+        if each.inputs.cidr != str(wanted):
+            yield (
+                each,
+                f"{LOCAL_NETWORK} is {each.inputs.cidr or '(empty)'}, not the management prefix {wanted}",
+            )
+    for view in graph.of(DatacenterFirewall) if not aliases else ():
+        ports = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in STANDING)
+        yield (
+            view,
+            f"has no alias {LOCAL_NETWORK}, so ports {ports} of the node are open to its routed network",
+        )
+    inside = gather(prefix(zone.prefix) for zone in graph.topology.management)
+    for found in graph.of(Ipset):
+        if found.inputs.guest or found.inputs.name.lower() != MANAGEMENT:
+            continue
+        try:
+            beyond = cut(ipset(entries_of(found.inputs), graph.scope(None)), inside)
+        except (UnknownError, WordError):
+            continue
+        if beyond:
+            yield found, "lets in addresses that are in no management zone"

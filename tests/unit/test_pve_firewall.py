@@ -1,0 +1,106 @@
+"""Proxmox's own verdicts, packet by packet, against the engine on the facts that the pack reads."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+import policies.judge  # registers every rule
+from policies.rule import RULES, Severity
+from resources.view import View
+from tests.unit.pve_replay import LATITUDE, Case, cases, latitude
+from topology.project import PROJECT
+
+WHOLE = ("hand.jsonl", "random.jsonl.gz")
+AGREE, NARROWER, WIDER = (
+    "agree",
+    "denied, though Proxmox accepts",
+    "allowed for no written reason",
+)
+assert policies.judge
+
+
+@cache
+def verdicts() -> Counter[str]:
+    """How many packets agree, and why the others do not."""
+    found: Counter[str] = Counter()
+    for case in cases(*WHOLE):
+        found.update(compared(case, packet) for packet in case.packets)
+    return found
+
+
+def compared(case: Case, packet: Mapping[str, Any]) -> str:
+    """What the engine says of a packet, beside what Proxmox did."""
+    allowed, accepted = case.allows(packet), packet["verdict"] == "ACCEPT"
+    if allowed == accepted:
+        return AGREE
+    return NARROWER if accepted else latitude(case, packet) or WIDER
+
+
+def test_nothing_is_denied_that_proxmox_accepts() -> None:
+    """Of the whole corpus the engine denies no packet that Proxmox lets pass."""
+    assert sum(verdicts().values()) == 8844
+    assert verdicts()[NARROWER] == 0
+
+
+def test_what_is_allowed_beyond_proxmox_is_written_down() -> None:
+    """docs/reachability.md has each kind of packet that only the engine allows, with its number."""
+    text = (PROJECT / "docs" / "reachability.md").read_text(encoding="utf-8")
+    section = text.partition("### Where the engine allows more than Proxmox")[2].partition("\n## ")[0]
+    documented = {
+        name: int(count)
+        for name, count in re.findall(r"^\| ([^|]+) \| (\d+) \| [^|]+\|$", section, re.MULTILINE)
+    }
+    assert documented == {kind: count for kind, count in verdicts().items() if kind != AGREE}
+    assert set(documented) <= set(LATITUDE)
+    assert f"{verdicts()[AGREE]:,} of {sum(verdicts().values()):,}" in section
+
+
+BROKEN = {case.id: case for case in cases("broken.jsonl")}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_proxmox_cannot_build_is_critical(name: str) -> None:
+    """A configuration that Proxmox refuses, or fails on, breaks the critical rule that says so."""
+    rule = RULES["firewall-can-be-built"]
+    assert rule.severity is Severity.CRITICAL
+    found: list[tuple[View[Any] | str, str]] = list(rule.check(BROKEN[name].graph))
+    assert found
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_proxmox_cannot_build_denies_nothing(name: str) -> None:
+    """With such a configuration the engine denies no packet that Proxmox lets pass."""
+    case = BROKEN[name]
+    assert [p for p in case.packets if p["verdict"] == "ACCEPT" and not case.allows(p)] == []
+
+
+def test_a_guest_without_chains_is_open() -> None:
+    """A card that Proxmox leaves unfiltered is open in the engine, and an update that fails opens all."""
+    for case in cases(*WHOLE):
+        for left in case.unfiltered:
+            guest, nic = case.cards[left["id"], left["net"]]
+            chain = (
+                case.firewall.inbound(guest, nic)
+                if left["way"] == "in"
+                else case.firewall.outbound(guest, nic)
+            )
+            assert chain is None or chain.accept, case.id
+    for case in BROKEN.values():
+        if not case.applied:
+            assert case.firewall.blocked, case.id
+
+
+def test_a_sound_configuration_can_be_built() -> None:
+    """What Proxmox builds without a fault is no finding of the rule."""
+    rule, quiet = RULES["firewall-can-be-built"], 0
+    for case in cases("hand.jsonl"):
+        if not case.id.startswith(("hand-fail", "hand-group-missing")):
+            assert list(rule.check(case.graph)) == [], case.id
+            quiet += 1
+    assert quiet > 50
