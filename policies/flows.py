@@ -9,16 +9,13 @@ on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from policies.rule import Severity, Violation, policy
 from reachability.intent import Intent, missing, surplus
 from reachability.result import How, Reach, UnknownNameError
 from resources.site import Graph
 from topology.declared import Declared
-from topology.model import INTERNET, Container, Flow, Guest, Role
-
-_INNER: Final = {Role.BACKEND, Role.QUERY, Role.PROBE}
+from topology.model import INTERNET, Container, Flow, Guest
 
 
 @policy(
@@ -111,18 +108,18 @@ class _Roles:
         service = topology.services.get(destination)
         if service is None or source == destination or service == topology.ingress:
             return False
-        roles = {topology.zones[name].role for name in service.zones}
+        traits = [topology.zones[name].traits for name in service.zones]
         through_ingress = how is How.PROXIED and hop == topology.ingress.name
         if source in {topology.docker.name, topology.proxmox.name}:
             return False
-        if roles & _INNER and not roles & {Role.FRONTEND}:
+        if any(each.inner for each in traits) and not any(each.routable for each in traits):
             return source == topology.ingress.name or how is How.PROXIED or not self._is_container(source)
         if through_ingress or source == topology.ingress.name:
             return False
         guest = isinstance(service, Guest)
         if source in self._management:
             return not guest
-        alone = Role.ISOLATED in roles or source == INTERNET
+        alone = any(each.alone for each in traits) or source == INTERNET
         return alone or isinstance(topology.services.get(source), Guest) != guest
 
     def _is_container(self, name: str) -> bool:

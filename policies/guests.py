@@ -17,7 +17,7 @@ from resources.proxmox import (
 from resources.site import Graph
 from resources.view import View
 from topology.declared import Declared
-from topology.model import Guest, Role
+from topology.model import Guest
 
 
 def declared(view: View[Any], topology: Declared) -> Guest | None:
@@ -155,6 +155,6 @@ def isolated_guests_are_alone(graph: Graph) -> Iterator[Violation]:
         for card in view.inputs.cards:
             tenants[card.vlan_id].append(view)
     for zone in graph.topology.vlans:
-        if zone.role is Role.ISOLATED:
+        if zone.traits.alone:
             for view in tenants[zone.vlan][1:]:
-                yield view, f"is a second tenant of isolated VLAN {zone.vlan}"
+                yield view, f"is a second tenant of {zone.role} VLAN {zone.vlan}"

@@ -16,7 +16,7 @@ from resources.docker import Container, Network
 from resources.site import Graph
 from resources.view import Own, View
 from topology.declared import Declared
-from topology.model import App, Role, Zone
+from topology.model import WATCHES, App, Role, Zone
 
 _BRIDGE: Final = "com.docker.network.bridge."
 _SEALED: Final = {f"{_BRIDGE}gateway_mode_ipv4": {"isolated"}, f"{_BRIDGE}inhibit_ipv4": {"true"}}
@@ -92,9 +92,10 @@ def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
         yield "its gateway answers for the host: inhibit_ipv4 is not true"
     if zone.internal and network.option("gateway_mode_ipv4") != "isolated":
         yield "gateway_mode_ipv4 is not isolated, the strictest that the engine has"
-    if zone.role is Role.EDGE and network.option("enable_icc") != "false":
+    published = not zone.internal and zone.role is not Role.PROBE
+    if published and network.option("enable_icc") != "false":
         yield "enable_icc is not false, so whoever joins it reaches the ingress's every port"
-    if zone.role is Role.EDGE and not topology.egress and network.option("enable_ip_masquerade") != "false":
+    if published and not topology.egress and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
     if zone.role is Role.PROBE:
         yield from _watching(network)
@@ -167,7 +168,7 @@ def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[
     app = service.app if service else None
     probes = {topology.physical(zone.network) for zone in topology.probes}
     for leg in container.legs:
-        if leg.name in probes and app not in {App.BLACKBOX_EXPORTER, App.PROMETHEUS}:
+        if leg.name in probes and app not in WATCHES:
             yield f"joins {leg.name}, from where Docker-SRV is watched"
         if leg.name not in probes and app is App.BLACKBOX_EXPORTER:
             yield f"joins {leg.name}, where no stranger is"

@@ -19,11 +19,10 @@ from policies.rule import RULES, Finding, Rule, Severity
 from reachability.engine import Reachability
 from reachability.intent import diff
 from reachability.result import Reachable
-from topology.model import INTERNET, Role, Topology
+from topology.model import INTERNET, ROLES, Topology
 
 LABEL: Final = "flows-reviewed"
 """Of a pull request that opens a flow to a sensitive zone; the workflow looks for the word in the comment."""
-_SENSITIVE: Final = (Role.BACKEND, Role.QUERY, Role.ISOLATED, Role.MANAGEMENT)
 _SCORE: Final = {Severity.MEDIUM: "5.5", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}
 """What code scanning sorts by; its own bounds are 4.0, 7.0 and 9.0."""
 
@@ -99,7 +98,10 @@ def sensitive(topology: Topology, name: str) -> str:
         roles = {topology.zones[zone].role for zone in topology.services[name].zones}
     else:
         return "not declared"
-    return "" if Role.FRONTEND in roles else ", ".join(role for role in _SENSITIVE if role in roles)
+    traits = {role: ROLES[role] for role in roles}
+    if any(each.routable and not each.sensitive for each in traits.values()):
+        return ""
+    return ", ".join(sorted(role for role, each in traits.items() if each.sensitive))
 
 
 def markdown(review: Review) -> Iterator[str]:

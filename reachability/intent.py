@@ -13,9 +13,7 @@ from typing import Self
 
 from reachability.engine import Reachability
 from reachability.result import Denied, Diff, How, Reach, Reachable
-from topology.model import INTERNET, Port, Role, Topology
-
-_ROUTABLE = (Role.FRONTEND, Role.TENANT, Role.ISOLATED)
+from topology.model import INTERNET, Port, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,8 @@ class Intent:
     def of(cls, topology: Topology, *, strict: bool = False) -> Self:
         """Read the intent of a site; `strict` wants a declared flow between neighbours too.
 
-        A service is routable when every network but the query zone's that it joins is a frontend, tenant or
-        isolated zone. Hosts are trusted: they own what they run.
+        A service is routable when the ingress may reach one of its zones, and a service that the ingress
+        reaches may join all of them. Hosts are trusted: they own what they run.
         """
         zones = topology.zones
         return cls(
@@ -44,8 +42,8 @@ class Intent:
             routable=frozenset(
                 service.name
                 for service in topology.services.values()
-                if any(zones[name].role in _ROUTABLE for name in service.zones)
-                and all(zones[name].role in (*_ROUTABLE, Role.QUERY) for name in service.zones)
+                if any(zones[name].traits.routable for name in service.zones)
+                and all(zones[name].traits.beside_routable for name in service.zones)
             ),
             neighbours=frozenset() if strict else frozenset(z.name for z in zones.values() if z.is_docker),
             trusted=frozenset((topology.docker.name, topology.proxmox.name)),

@@ -14,14 +14,18 @@ from rendered.apps.podman import podman
 from rendered.apps.text import as_blocks
 from rendered.apps.wordpress import wordpress
 from rendered.setup import Setup
-from topology.model import SSH, Guest, GuestApp, Topology
+from topology.model import SSH, Guest, GuestApp, Topology, table
 
-SETUPS: Final[Mapping[GuestApp, Callable[[Topology, Guest], Setup]]] = {
-    GuestApp.WORDPRESS: wordpress,
-    GuestApp.JELLYFIN: podman,
-    GuestApp.STIRLING_PDF: podman,
-    GuestApp.VAULTWARDEN: podman,
-}
+SETUPS: Final[Mapping[GuestApp, Callable[[Topology, Guest], Setup]]] = table(
+    "SETUPS",
+    GuestApp,
+    {
+        GuestApp.WORDPRESS: wordpress,
+        GuestApp.JELLYFIN: podman,
+        GuestApp.STIRLING_PDF: podman,
+        GuestApp.VAULTWARDEN: podman,
+    },
+)
 _PROGRAMS: Final = "/usr/local/sbin/"
 _SCRIPT: Final = f"{_PROGRAMS}set-up"
 _UPDATES: Final = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'

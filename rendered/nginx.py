@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from topology.certificates import Held
-from topology.model import READS_LOGS, WRITES_LOGS, App, Container, Topology
+from topology.model import APPS, App, Container, Topology
 
 COMMAND: Final = ("nginx", "-g", "daemon off;")
 FILE: Final = "/etc/nginx/nginx.conf"
@@ -27,7 +27,6 @@ _READ = (
     r"|detected_(?:labels|fields|field/[\w.%-]+/values)|format_query|drilldown-limits|status/buildinfo|tail"
 )
 """What Grafana's Loki data source asks below /loki/api/v1; none of it changes anything."""
-_RIGHTS: Final = {**dict.fromkeys(READS_LOGS, "reader"), **dict.fromkeys(WRITES_LOGS, "writer")}
 
 
 def prometheus_ui(topology: Topology, service: Container) -> str:
@@ -56,9 +55,9 @@ def loki_gateway(topology: Topology, service: Container) -> str:
     # Sorted: the engine hands services over by name, a stack file has them as somebody wrote them.
     rights = "".join(
         sorted(
-            f'    "CN={topology.physical(client.name)}" {_RIGHTS[client.app]};\n'
+            f'    "CN={topology.physical(client.name)}" {right};\n'
             for client in topology.containers
-            if client.app and client.name in sources
+            if client.name in sources and client.app and (right := APPS[client.app].logs)
         )
     )
     passed = f'if ($passes = "") {{ return 403 "{service.name}: not with this certificate.\\n"; }}'

@@ -18,6 +18,7 @@ from string import Template
 from typing import Any
 
 from report.errors import ReportError
+from topology.model import ROLES
 
 _ASSETS = Path(__file__).with_name("assets")
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -26,7 +27,7 @@ _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 def page(title: str, data: Mapping[str, Any]) -> str:
     """Return the whole page."""
-    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    style, script = _asset("page.css") + colours(), _asset("page.js")
     return Template(_asset("page.html")).substitute(
         title=html.escape(title),
         policy=(
@@ -36,6 +37,20 @@ def page(title: str, data: Mapping[str, Any]) -> str:
         style=style,
         script=script,
         data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_IN_SCRIPT),
+    )
+
+
+def colours() -> str:
+    """Return the style of zones in the drawing: one colour a role in each theme."""
+    light = " ".join(f"--zone-{role}: {traits.colour.light};" for role, traits in ROLES.items())
+    dark = " ".join(f"--zone-{role}: {traits.colour.dark};" for role, traits in ROLES.items())
+    return "\n".join(
+        [
+            f":root {{ {light} }}",
+            f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}",
+            *(f"svg .{role} rect {{ fill: var(--zone-{role}); }}" for role in ROLES),
+            "",
+        ]
     )
 
 

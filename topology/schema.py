@@ -18,7 +18,11 @@ from pydantic_core import core_schema
 from topology.checks import CONTAINERS
 from topology.config import KEYS, NAMESPACE, REQUIRED, WORDS
 from topology.model import (
+    APPS,
+    GUEST_APPS,
+    ROLES,
     Acme,
+    App,
     Assertion,
     Certificate,
     Certificates,
@@ -28,6 +32,7 @@ from topology.model import (
     Flag,
     Flow,
     Guest,
+    GuestApp,
     HostName,
     ImageVantage,
     Name,
@@ -35,6 +40,7 @@ from topology.model import (
     Port,
     Prefix,
     ProxmoxHost,
+    Role,
     Ssh,
     SshVantage,
     Temporary,
@@ -105,6 +111,10 @@ def configuration() -> Schema:
     entries: dict[str, Schema] = made["$defs"]
     for model in _ENTRIES:
         _tell(entries[model.__name__], _BELOW.get(model, "."))
+    for members, rows in ((Role, ROLES), (App, APPS), (GuestApp, GUEST_APPS)):
+        entries[members.__name__]["description"] += "".join(
+            f"\n\n`{member}`: {row.meaning}." for member, row in rows.items()
+        )
     for host, kind in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         _named(entries[host.__name__])
         entries[host.__name__]["properties"]["kind"] = {"const": kind, **_description("kind")}

@@ -1,6 +1,7 @@
 """What each known software needs to run here; one function an app, from the topology to a Runtime."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from rendered.apps.alloy import alloy
 from rendered.apps.blackbox_exporter import blackbox_exporter
@@ -10,21 +11,25 @@ from rendered.apps.logs import loki, loki_gateway, promtail
 from rendered.apps.prometheus import prometheus, prometheus_ui
 from rendered.apps.traefik import traefik
 from rendered.runtime import Runtime
-from topology.model import App, Container, Topology
+from topology.model import App, Container, Topology, table
 
-RUNTIMES: Mapping[App, Callable[[Topology, Container], Runtime]] = {
-    App.TRAEFIK: traefik,
-    App.GRAFANA: grafana,
-    App.PROMETHEUS: prometheus,
-    App.PROMETHEUS_UI: prometheus_ui,
-    App.NODE_EXPORTER: node_exporter,
-    App.BLACKBOX_EXPORTER: blackbox_exporter,
-    App.CADVISOR: cadvisor,
-    App.LOKI: loki,
-    App.LOKI_GATEWAY: loki_gateway,
-    App.PROMTAIL: promtail,
-    App.ALLOY: alloy,
-}
+RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
+    "RUNTIMES",
+    App,
+    {
+        App.TRAEFIK: traefik,
+        App.GRAFANA: grafana,
+        App.PROMETHEUS: prometheus,
+        App.PROMETHEUS_UI: prometheus_ui,
+        App.NODE_EXPORTER: node_exporter,
+        App.BLACKBOX_EXPORTER: blackbox_exporter,
+        App.CADVISOR: cadvisor,
+        App.LOKI: loki,
+        App.LOKI_GATEWAY: loki_gateway,
+        App.PROMTAIL: promtail,
+        App.ALLOY: alloy,
+    },
+)
 
 
 def runtime(topology: Topology, service: Container) -> Runtime:

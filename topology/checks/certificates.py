@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from topology.checks.ends import closed_port, ends
-from topology.checks.site import Site, twice
+from topology.checks.site import FRONTENDS, Site, twice
 from topology.fault import Fault
 from topology.model import ASKS_FOR_CERTIFICATES, SPEAKS_TLS, Acme, Container, Flow, Guest, Role
 from topology.prefixes import SPECIAL
@@ -88,7 +88,7 @@ def plain(site: Site) -> Iterator[Fault]:
                     f"{flow} is not encrypted: nothing says who signed a certificate of {flow.destination}",
                     "give it authority, or declare the flow under plain, with the reason",
                 )
-            case Container(), Container() as end if not site.roles(end) & {Role.EDGE, Role.FRONTEND}:
+            case Container(), Container() as end if not site.roles(end) & {Role.EDGE, *FRONTENDS}:
                 yield Fault(
                     path,
                     f"{flow} is not encrypted: {flow.destination} can't ask for a certificate",

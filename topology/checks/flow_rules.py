@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from topology.checks.ends import ends
-from topology.checks.site import Reason, Site
-from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, Flow, Guest, Role
+from topology.checks.site import FRONTENDS, Reason, Site
+from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, Flow, Guest
 
 
 def obstacle(site: Site, flow: Flow) -> Reason | None:
@@ -78,7 +78,7 @@ def _logs(site: Site, flow: Flow) -> Reason | None:
 def _between_containers(site: Site, flow: Flow) -> Reason | None:
     match ends(site, flow):
         case Container() as source, Container() as end:
-            if source == site.ingress and Role.FRONTEND not in site.roles(end):
+            if source == site.ingress and not site.roles(end) & FRONTENDS:
                 return "is a route to a backend service", "route to a service on a frontend zone that asks it"
             if not set(source.zones) & set(end.zones):
                 return "can never work: they share no Docker network", "let both join one zone"

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from topology.checks.ends import closed_port, unknown_end, unknown_source
 from topology.checks.flow_rules import obstacle
 from topology.checks.site import Site, twice
 from topology.fault import Fault
-from topology.model import WRITES_LOGS, App, Flow, Protocol
-
-_UPSTREAM: Final = {
-    App.PROMETHEUS_UI: App.PROMETHEUS,
-    App.LOKI_GATEWAY: App.LOKI,
-    **dict.fromkeys(WRITES_LOGS, App.LOKI_GATEWAY),
-}
+from topology.model import APPS, Flow, Protocol
 
 
 def flows(site: Site) -> Iterator[Fault]:
@@ -36,7 +29,7 @@ def upstreams(site: Site) -> Iterator[Fault]:
     if site.unreadable_in("flows") or site.unreadable_in("services"):
         return
     for service in site.containers:
-        wanted = _UPSTREAM.get(service.app) if service.app else None
+        wanted = APPS[service.app].upstream if service.app else None
         own = [flow for flow in site.flows.values() if flow.source == service.name]
         ends = [site.services.get(flow.destination) for flow in own]
         if wanted and [getattr(end, "app", None) for end in ends] != [wanted]:

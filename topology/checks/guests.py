@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from topology.checks.images import IMAGE
 from topology.checks.site import Site
 from topology.fault import Fault
-from topology.model import SPEAKS_TLS, SSH, GuestApp, Protocol, ProxmoxHost
+from topology.model import FROM_DEBIAN, HAS_ADMIN_PAGE, SPEAKS_TLS, SSH, Protocol, ProxmoxHost
 
 
 def guest_apps(site: Site) -> Iterator[Fault]:
     """A guest that sets itself up has a file to do so, one port to serve, and software that is pinned."""
     proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
     for guest in site.guests:
-        path, from_debian = f"services.{guest.name}", guest.app is GuestApp.WORDPRESS
+        path, from_debian = f"services.{guest.name}", guest.app in FROM_DEBIAN
         if guest.app is None or from_debian:
             if guest.image:
                 what = (
-                    "wordpress comes from Debian's packages" if from_debian else "there is no app to run it"
+                    f"{guest.app} comes from Debian's packages"
+                    if from_debian
+                    else "there is no app to run it"
                 )
                 yield Fault(f"{path}.image", what, "leave it out")
         elif guest.image is not None and (
@@ -52,7 +54,7 @@ def guest_apps(site: Site) -> Iterator[Fault]:
 def admin_pages(site: Site) -> Iterator[Fault]:
     """Only what the ingress keeps from everybody can be let through."""
     for guest in site.guests:
-        if guest.admin_page and guest.app is not GuestApp.VAULTWARDEN:
+        if guest.admin_page and guest.app not in HAS_ADMIN_PAGE:
             yield Fault(
                 f"services.{guest.name}.admin-page",
                 f"{guest.name} is not declared as Vaultwarden",

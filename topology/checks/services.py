@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 from topology.checks.images import image
-from topology.checks.site import VLAN_ROLES, Site, twice
+from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import App, Guest, ProxmoxHost, Role
+from topology.model import ROLES, WATCHES, App, Guest, ProxmoxHost, Role
 
-_WATCHERS: Final = (App.BLACKBOX_EXPORTER, App.PROMETHEUS)
+_BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
+"""Roles of Docker networks that no service joins which the ingress reaches."""
 
 
 def virtual_machines(site: Site) -> Iterator[Fault]:
@@ -45,16 +47,17 @@ def memberships(site: Site) -> Iterator[Fault]:
                 yield Fault(
                     path, f"{name} is of role {zone.role}, and a guest sits on a VLAN", "name a VLAN zone"
                 )
-            elif not guest and zone.role in (*VLAN_ROLES, Role.MANAGEMENT):
+            elif not guest and zone.role not in DOCKER_ROLES:
                 yield Fault(
                     path,
                     f"{name} is of role {zone.role}, and a container joins Docker networks",
-                    "name an edge, frontend, query, backend or probe zone",
+                    f"name an {', '.join(DOCKER_ROLES[:-1])} or {DOCKER_ROLES[-1]} zone",
                 )
-        if site.roles(service) >= {Role.FRONTEND, Role.BACKEND}:
+        roles = site.roles(service)
+        for before, behind in product(sorted(roles & FRONTENDS), sorted(roles & _BEHIND)):
             yield Fault(
                 f"services.{service.name}.zones",
-                "joins frontend and backend, so that whoever breaks it reaches every backend service",
+                f"joins {before} and {behind}, so that whoever breaks it reaches every {behind} service",
                 "use a query zone between them",
             )
 
@@ -69,7 +72,7 @@ def probe(site: Site) -> Iterator[Fault]:
                 "the blackbox exporter sees Docker-SRV as a stranger does",
                 "let it join a probe zone alone",
             )
-        if container.app not in _WATCHERS and Role.PROBE in roles:
+        if container.app not in WATCHES and Role.PROBE in roles:
             yield Fault(
                 path,
                 f"{container.name} joins a probe zone, which is for the blackbox exporter and Prometheus",
@@ -101,9 +104,7 @@ def ingress(site: Site) -> Iterator[Fault]:
     path = f"services.{ingress.name}.zones"
     if site.zones and not site.unreadable_in("zones") and Role.EDGE not in site.roles(ingress):
         yield Fault(path, "the ingress is not on edge, where its ports are published", "add the edge zone")
-    for name in sorted(
-        n for n in ingress.zones if n in site.zones and site.zones[n].role in (Role.QUERY, Role.BACKEND)
-    ):
+    for name in sorted(n for n in ingress.zones if n in site.zones and site.zones[n].role in INSIDES):
         yield Fault(
             path, f"the ingress must not join {name}, of role {site.zones[name].role}", "leave it out"
         )

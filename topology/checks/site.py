@@ -11,6 +11,7 @@ from typing import Final
 from topology.fault import Fault
 from topology.model import (
     INTERNET,
+    ROLES,
     Acme,
     App,
     Assertion,
@@ -31,7 +32,12 @@ from topology.model import (
     Zone,
 )
 
-VLAN_ROLES: Final = (Role.TENANT, Role.ISOLATED)
+VLAN_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.vlan)
+DOCKER_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.docker)
+FRONTENDS: Final = frozenset(role for role in DOCKER_ROLES if ROLES[role].routable)
+"""Roles of the Docker networks on which the ingress reaches services."""
+INSIDES: Final = frozenset(role for role in DOCKER_ROLES if ROLES[role].inner) - {Role.PROBE}
+"""Roles of Docker networks that the ingress never joins; who may join a probe zone follows from the app."""
 
 Reason = tuple[str, str]
 """A fault and its remedy, for whoever knows the path."""

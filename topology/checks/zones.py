@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Final
 
-from topology.checks.site import VLAN_ROLES, Site, twice
+from topology.checks.site import DOCKER_ROLES, VLAN_ROLES, Site, twice
 from topology.fault import Fault
 from topology.model import ProxmoxHost, Role, Zone
 
@@ -41,7 +41,7 @@ def prefixes(site: Site) -> Iterator[Fault]:
 
 
 def vlans(site: Site) -> Iterator[Fault]:
-    """Tenant and isolated zones are VLANs, each with its own tag, and no other zone is."""
+    """Zones whose role is a VLAN's have a tag each, and no other zone has one."""
     for zone in site.zones.values():
         path = f"zones.{zone.name}"
         if zone.role in VLAN_ROLES:
@@ -81,22 +81,23 @@ def roles(site: Site) -> Iterator[Fault]:
             )
     if site.unreadable_in("services"):
         return
+    inhabited = {*DOCKER_ROLES, *VLAN_ROLES} - {Role.EDGE}  # what edge lacks is said of the ingress
     members = Counter(name for service in site.services.values() for name in service.zones)
     for zone in site.zones.values():
-        if not members[zone.name] and zone.role not in (Role.MANAGEMENT, Role.EDGE):
+        if zone.role in inhabited and not members[zone.name]:
             yield Fault(
                 f"zones.{zone.name}", "no service is in this zone", "put one there, or remove the zone"
             )
 
 
 def isolated(site: Site) -> Iterator[Fault]:
-    """An isolated zone has one tenant."""
-    for zone in (z for z in site.zones.values() if z.role is Role.ISOLATED):
+    """A zone for one guest has one."""
+    for zone in (z for z in site.zones.values() if z.traits.alone):
         tenants = [guest.name for guest in site.guests if zone.name in guest.zones]
         if len(tenants) > 1:
             yield Fault(
                 f"zones.{zone.name}",
-                f"{' and '.join(tenants)} share this isolated zone",
+                f"{' and '.join(tenants)} share this {zone.role} zone",
                 "give each guest an isolated zone of its own",
             )
 

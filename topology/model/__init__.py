@@ -7,13 +7,19 @@ flow is a declaration, never a consequence. Rules, routes, data sources, proof a
 """
 
 from topology.model.apps import (
+    APPS,
     ASKS_FOR_CERTIFICATES,
+    FROM_DEBIAN,
+    GUEST_APPS,
+    HAS_ADMIN_PAGE,
     NO_LOGIN,
     READS_LOGS,
     SPEAKS_TLS,
+    WATCHES,
     WRITES_LOGS,
     App,
     GuestApp,
+    LogRight,
 )
 from topology.model.certificates import (
     Acme,
@@ -40,6 +46,12 @@ from topology.model.judgement import (
     Assertion,
     Exemption,
 )
+from topology.model.roles import (
+    ROLES,
+    Colour,
+    Role,
+    RoleTraits,
+)
 from topology.model.routes import (
     ADMIN_PAGE_LEFT_OUT,
     Route,
@@ -52,6 +64,10 @@ from topology.model.services import (
 )
 from topology.model.site import (
     Topology,
+)
+from topology.model.table import (
+    IncompleteTableError,
+    table,
 )
 from topology.model.values import (
     INTERNET,
@@ -75,22 +91,27 @@ from topology.model.vantages import (
     SshVantage,
 )
 from topology.model.zones import (
-    Role,
     Zone,
 )
 
 __all__ = [
     "ADMIN_PAGE_LEFT_OUT",
+    "APPS",
     "ASKS_FOR_CERTIFICATES",
     "DNS",
+    "FROM_DEBIAN",
+    "GUEST_APPS",
+    "HAS_ADMIN_PAGE",
     "HTTP",
     "INTERNET",
     "LOCAL_NETWORK",
     "MARK",
     "NO_LOGIN",
     "READS_LOGS",
+    "ROLES",
     "SPEAKS_TLS",
     "SSH",
+    "WATCHES",
     "WRITES_LOGS",
     "Acme",
     "AdminPage",
@@ -98,6 +119,7 @@ __all__ = [
     "Assertion",
     "Certificate",
     "Certificates",
+    "Colour",
     "Container",
     "Day",
     "DockerHost",
@@ -111,7 +133,9 @@ __all__ = [
     "HostKey",
     "HostName",
     "ImageVantage",
+    "IncompleteTableError",
     "Interface",
+    "LogRight",
     "Name",
     "Plain",
     "Port",
@@ -120,6 +144,7 @@ __all__ = [
     "ProxmoxHost",
     "PublicKey",
     "Role",
+    "RoleTraits",
     "Route",
     "Service",
     "Ssh",
@@ -130,4 +155,5 @@ __all__ = [
     "Value",
     "Variable",
     "Zone",
+    "table",
 ]

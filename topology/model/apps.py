@@ -1,8 +1,16 @@
-"""Software that the project knows, and what it can do."""
+"""Software that the project knows, and what it can do: one row of `APPS` or `GUEST_APPS` for each.
+
+How an app is run is `rendered.apps.RUNTIMES` for a container, `rendered.cloud_init.SETUPS` for a guest.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from topology.model.table import table
 
 
 class App(StrEnum):
@@ -30,18 +38,178 @@ class GuestApp(StrEnum):
     VAULTWARDEN = "vaultwarden"
 
 
-NO_LOGIN = frozenset({App.PROMETHEUS_UI})
-"""Software that knows no users; the ingress asks for a name and a password in its place."""
+class LogRight(StrEnum):
+    """What the gateway before Loki lets a client do."""
 
-SPEAKS_TLS = frozenset({GuestApp.WORDPRESS})
-"""Software that a guest sets up with a key of its own, and that answers by TLS alone."""
+    READER = "reader"
+    WRITER = "writer"
 
-ASKS_FOR_CERTIFICATES = frozenset(
-    {App.PROMETHEUS, App.LOKI, App.LOKI_GATEWAY, App.NODE_EXPORTER, App.BLACKBOX_EXPORTER}
+
+@dataclass(frozen=True, kw_only=True)
+class AppTraits:
+    """What a container's app decides beyond its own files. No column has a default."""
+
+    meaning: str
+    """What it is, for the documentation, without a full stop."""
+    no_login: bool
+    """It knows no users: where it is routed, the ingress asks for a name and a password in its place."""
+    asks_for_certificates: bool
+    """It refuses a client that shows no certificate of its authority, and is told to."""
+    upstream: App | None
+    """The app of the one service that it passes on what it gets to."""
+    logs: LogRight | None
+    """None: the gateway before Loki lets it do nothing."""
+    watches: bool
+    """It may join a probe zone."""
+
+
+APPS: Final[Mapping[App, AppTraits]] = table(
+    "APPS",
+    App,
+    {
+        App.TRAEFIK: AppTraits(
+            meaning="the ingress, with the routes that follow from its flows",
+            no_login=False,
+            asks_for_certificates=False,
+            upstream=None,
+            logs=None,
+            watches=False,
+        ),
+        App.GRAFANA: AppTraits(
+            meaning="dashboards, with a data source for each flow to Prometheus or Loki's gateway",
+            no_login=False,
+            asks_for_certificates=False,
+            upstream=None,
+            logs=LogRight.READER,
+            watches=False,
+        ),
+        App.PROMETHEUS: AppTraits(
+            meaning="metrics and alerts; it scrapes what it has a flow to",
+            no_login=False,
+            asks_for_certificates=True,
+            upstream=None,
+            logs=None,
+            watches=True,
+        ),
+        App.PROMETHEUS_UI: AppTraits(
+            meaning="nginx as the read-only way to Prometheus",
+            no_login=True,
+            asks_for_certificates=False,
+            upstream=App.PROMETHEUS,
+            logs=None,
+            watches=False,
+        ),
+        App.NODE_EXPORTER: AppTraits(
+            meaning="metrics of Docker-SRV and of the last live probe",
+            no_login=False,
+            asks_for_certificates=True,
+            upstream=None,
+            logs=None,
+            watches=False,
+        ),
+        App.BLACKBOX_EXPORTER: AppTraits(
+            meaning="asks Docker-SRV's published ports as a stranger does",
+            no_login=False,
+            asks_for_certificates=True,
+            upstream=None,
+            logs=None,
+            watches=True,
+        ),
+        App.CADVISOR: AppTraits(
+            meaning="metrics of the containers",
+            no_login=False,
+            asks_for_certificates=False,
+            upstream=None,
+            logs=None,
+            watches=False,
+        ),
+        App.LOKI: AppTraits(
+            meaning="keeps the logs",
+            no_login=False,
+            asks_for_certificates=True,
+            upstream=None,
+            logs=None,
+            watches=False,
+        ),
+        App.LOKI_GATEWAY: AppTraits(
+            meaning="nginx before Loki, which lets each client read or write and nothing else",
+            no_login=False,
+            asks_for_certificates=True,
+            upstream=App.LOKI,
+            logs=None,
+            watches=False,
+        ),
+        App.PROMTAIL: AppTraits(
+            meaning="sends the containers' log files",
+            no_login=False,
+            asks_for_certificates=False,
+            upstream=App.LOKI_GATEWAY,
+            logs=LogRight.WRITER,
+            watches=False,
+        ),
+        App.ALLOY: AppTraits(
+            meaning="sends the containers' log files, in Promtail's place",
+            no_login=False,
+            asks_for_certificates=False,
+            upstream=App.LOKI_GATEWAY,
+            logs=LogRight.WRITER,
+            watches=False,
+        ),
+    },
 )
-"""Software that can refuse whoever shows it no certificate, and is told to."""
 
-READS_LOGS = frozenset({App.GRAFANA})
 
-WRITES_LOGS = frozenset({App.PROMTAIL, App.ALLOY})
-"""What the gateway before Loki lets a client do follows from the client's app."""
+@dataclass(frozen=True, kw_only=True)
+class GuestAppTraits:
+    """What a guest's app decides beyond its own files. No column has a default."""
+
+    meaning: str
+    """What it is, for the documentation, without a full stop."""
+    from_debian: bool
+    """It comes from Debian's packages and needs no image."""
+    speaks_tls: bool
+    """A guest that sets it up makes a key of its own, and answers by TLS alone."""
+    admin_page: bool
+    """It has an admin page, which the ingress withholds unless the stack file says until when it passes."""
+
+
+GUEST_APPS: Final[Mapping[GuestApp, GuestAppTraits]] = table(
+    "GUEST_APPS",
+    GuestApp,
+    {
+        GuestApp.WORDPRESS: GuestAppTraits(
+            meaning="a site with its database",
+            from_debian=True,
+            speaks_tls=True,
+            admin_page=False,
+        ),
+        GuestApp.JELLYFIN: GuestAppTraits(
+            meaning="films and music",
+            from_debian=False,
+            speaks_tls=False,
+            admin_page=False,
+        ),
+        GuestApp.STIRLING_PDF: GuestAppTraits(
+            meaning="tools for PDF files",
+            from_debian=False,
+            speaks_tls=False,
+            admin_page=False,
+        ),
+        GuestApp.VAULTWARDEN: GuestAppTraits(
+            meaning="passwords",
+            from_debian=False,
+            speaks_tls=False,
+            admin_page=True,
+        ),
+    },
+)
+
+NO_LOGIN: Final = frozenset(app for app, traits in APPS.items() if traits.no_login)
+ASKS_FOR_CERTIFICATES: Final = frozenset(app for app, traits in APPS.items() if traits.asks_for_certificates)
+READS_LOGS: Final = frozenset(app for app, traits in APPS.items() if traits.logs is LogRight.READER)
+WRITES_LOGS: Final = frozenset(app for app, traits in APPS.items() if traits.logs is LogRight.WRITER)
+WATCHES: Final = frozenset(app for app, traits in APPS.items() if traits.watches)
+
+FROM_DEBIAN: Final = frozenset(app for app, traits in GUEST_APPS.items() if traits.from_debian)
+SPEAKS_TLS: Final = frozenset(app for app, traits in GUEST_APPS.items() if traits.speaks_tls)
+HAS_ADMIN_PAGE: Final = frozenset(app for app, traits in GUEST_APPS.items() if traits.admin_page)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from topology.model.apps import App, GuestApp
+from topology.model.apps import FROM_DEBIAN, App, GuestApp
 from topology.model.flows import SSH, Port
 from topology.model.values import Day, FilePath, HostName, Name, UserId, Value
 
@@ -67,8 +67,8 @@ class Guest(Service):
 
     @property
     def sets_itself_up(self) -> bool:
-        """Whether it does so at its first boot; WordPress is Debian's own, and needs no image."""
-        return self.image is not None or self.app is GuestApp.WORDPRESS
+        """Whether it does so at its first boot; what Debian packages needs no image."""
+        return self.image is not None or self.app in FROM_DEBIAN
 
     @property
     def web(self) -> Port | None:

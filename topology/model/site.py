@@ -8,16 +8,17 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from pydantic import Field
 
-from topology.model.apps import App, GuestApp
+from topology.model.apps import HAS_ADMIN_PAGE, App
 from topology.model.certificates import Acme, Certificate, Certificates, Plain
 from topology.model.flows import Flow, Port, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, Exemption
+from topology.model.roles import Role
 from topology.model.routes import Route
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
-from topology.model.zones import Role, Zone
+from topology.model.zones import Zone
 from topology.prefixes import SPECIAL
 
 
@@ -121,7 +122,9 @@ class Topology(Value):
             url=f"{'https' if authority else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
             authority=authority,
-            admin_page=service.app is not GuestApp.VAULTWARDEN or service.admin_page is not None,
+            admin_page=not (
+                isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
+            ),
         )
 
     def address(self, service: Container | Guest) -> str:

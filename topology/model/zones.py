@@ -1,33 +1,13 @@
-"""Zones, and what each is for."""
+"""Zones: the networks of a site."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from pydantic import Field
 
+from topology.model.roles import ROLES, Role, RoleTraits
 from topology.model.values import Name, Value
-
-
-class Role(StrEnum):
-    """What a zone is for; the hard rules of the policy pack hang on it.
-
-    `edge`: the ingress alone, where its ports are published. `frontend`: the Docker services the ingress may
-    reach. `query`: what the frontend asks. `backend`: never a destination from outside or from the ingress.
-    `probe`: where Docker-SRV is watched from as a stranger sees it, by its published ports and nothing else.
-    `tenant`: a VLAN with guests that the ingress may reach. `isolated`: a tenant VLAN with one guest and no
-    egress unless declared. `management`: where administrators sit, outside what the project builds.
-    """
-
-    EDGE = "edge"
-    FRONTEND = "frontend"
-    QUERY = "query"
-    BACKEND = "backend"
-    PROBE = "probe"
-    TENANT = "tenant"
-    ISOLATED = "isolated"
-    MANAGEMENT = "management"
 
 
 class Zone(Value):
@@ -43,14 +23,19 @@ class Zone(Value):
     ingress: IPv4Address | None = None
 
     @property
+    def traits(self) -> RoleTraits:
+        """What follows from its role."""
+        return ROLES[self.role]
+
+    @property
     def is_docker(self) -> bool:
         """Whether the zone is a Docker network of its own."""
-        return self.vlan is None and self.role is not Role.MANAGEMENT
+        return self.vlan is None and self.traits.docker
 
     @property
     def internal(self) -> bool:
-        """Whether the Docker network has no way to its host: all but edge and probe."""
-        return self.role not in (Role.EDGE, Role.PROBE)
+        """Whether the Docker network has no way to its host."""
+        return self.traits.internal
 
     @property
     def gateway(self) -> IPv4Address:

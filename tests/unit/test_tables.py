@@ -1,0 +1,299 @@
+"""The tables of roles and apps: whole, and as documented, drawn, rendered and run in the lab."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from enum import StrEnum
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.images.catalogue import IMAGES
+from rendered.apps import RUNTIMES, runtime
+from rendered.cloud_init import SETUPS
+from report.page import page
+from tests.policies.sound import configuration
+from topology import schema
+from topology.config import load
+from topology.model import (
+    APPS,
+    GUEST_APPS,
+    ROLES,
+    App,
+    Container,
+    Flow,
+    GuestApp,
+    IncompleteTableError,
+    LogRight,
+    Port,
+    Role,
+    Topology,
+    table,
+)
+from topology.model.apps import AppTraits, GuestAppTraits
+from topology.model.roles import RoleTraits
+from topology.project import PROJECT
+
+DOCS = PROJECT / "docs"
+ASKS = ("client_auth_type: RequireAndVerifyClientCert", "ssl_verify_client on;")
+"""How rendered files tell software to ask for certificates."""
+TABLES: Mapping[str, tuple[type[StrEnum], Mapping[Any, object]]] = {
+    "ROLES": (Role, ROLES),
+    "APPS": (App, APPS),
+    "GUEST_APPS": (GuestApp, GUEST_APPS),
+    "RUNTIMES": (App, RUNTIMES),
+    "SETUPS": (GuestApp, SETUPS),
+}
+
+
+def row(*cells: object) -> str:
+    """A line of a Markdown table."""
+    words = {True: "yes", False: "no", None: "-"}
+    return f"| {' | '.join(str(words.get(cell, cell)) for cell in cells)} |"  # type: ignore[call-overload]
+
+
+def missing(document: str, rows: Mapping[Any, str]) -> list[str]:
+    """Rows that a document lacks, each behind the member that it is of."""
+    lines = (DOCS / document).read_text(encoding="utf-8").splitlines()
+    return [f"docs/{document}: {member}: no row {line}" for member, line in rows.items() if line not in lines]
+
+
+def titled(document: str, title: str) -> list[str]:
+    """First cells of the rows below a table's head."""
+    text = (DOCS / document).read_text(encoding="utf-8")
+    _, found, below = text.partition(f"\n{title}\n")
+    assert found, f"docs/{document} has no table {title}"
+    return re.findall(r"^\| (\S+) \|", below.partition("\n\n")[0], re.MULTILINE)
+
+
+# ------------------------------------------------------------------------------------------- whole
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_forgotten_row_is_named(name: str) -> None:
+    """A table without one of its rows stops the program, and says which."""
+    members, rows = TABLES[name]
+    assert tuple(rows) == tuple(members)
+    for member in members:
+        rest = {key: value for key, value in rows.items() if key is not member}
+        fault = f"^{name}: no row for {members.__name__}.{member.name}; add one for each$"
+        with pytest.raises(IncompleteTableError, match=fault):
+            table(name, members, rest)
+
+
+@pytest.mark.parametrize("traits", [RoleTraits, AppTraits, GuestAppTraits])
+def test_no_column_has_a_default(traits: type) -> None:
+    """A row answers every question, so that none is answered by forgetting it."""
+    columns = fields(traits)
+    assert columns
+    assert [
+        column.name
+        for column in columns
+        if (column.default, column.default_factory) != (MISSING, MISSING) or not column.kw_only
+    ] == []
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_roles_traits_agree(role: Role) -> None:
+    """A zone is one kind of network at most, and what the ingress reaches is not inner."""
+    traits = ROLES[role]
+    assert not (traits.docker and traits.vlan)
+    assert not traits.routable or traits.beside_routable
+    assert not (traits.routable and traits.inner)
+    assert not traits.inner or traits.docker
+    assert not traits.alone or traits.vlan
+    assert traits.docker or traits.internal
+
+
+# -------------------------------------------------------------------------------------- documented
+
+
+def test_every_role_is_documented() -> None:
+    """docs/configuration.md has the row of each role, as the table has it, and of no other."""
+    rows = {
+        role: row(role, traits.meaning, traits.routable, traits.sensitive) for role, traits in ROLES.items()
+    }
+    assert missing("configuration.md", rows) == []
+    title = "| role | meaning | the ingress routes to it | [sensitive](pull-requests.md) |\n|---|---|---|---|"
+    assert titled("configuration.md", title) == list(Role)
+
+
+def test_every_app_is_documented() -> None:
+    """docs/configuration.md has the row of each app, the lab's image of it included, and of no other."""
+    images = lab_images()
+    rows = {
+        app: row(
+            app,
+            traits.meaning,
+            traits.asks_for_certificates,
+            traits.upstream,
+            traits.logs,
+            " or ".join(sorted(images.get(app, ()))) or None,
+        )
+        for app, traits in APPS.items()
+    }
+    assert missing("configuration.md", rows) == []
+    title = "| app | what it is | asks for certificates | passes on to | logs | in the lab |"
+    assert titled("configuration.md", f"{title}\n|---|---|---|---|---|---|") == list(App)
+
+
+def test_every_app_of_guests_is_documented() -> None:
+    """docs/configuration.md has the row of each, and docs/real-hosts.md says what is set up."""
+    rows = {
+        app: row(app, traits.meaning, not traits.from_debian, traits.speaks_tls, traits.admin_page)
+        for app, traits in GUEST_APPS.items()
+    }
+    assert missing("configuration.md", rows) == []
+    title = "| app | what it is | needs an `image` | speaks TLS | `admin-page` |\n|---|---|---|---|---|"
+    assert titled("configuration.md", title) == list(GuestApp)
+    title = "| `app` | what is set up | the first administrator |\n|---|---|---|"
+    text = (
+        (DOCS / "real-hosts.md").read_text(encoding="utf-8").partition(f"{title}\n")[2].partition("\n\n")[0]
+    )
+    assert re.findall(r"^\| `(\S+)` \|", text, re.MULTILINE) == list(GuestApp)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["in docs", "by make schema"])
+def test_the_schema_says_what_each_is(made: bool) -> None:
+    """The schema of stack files knows each role and app, and tells an editor what it is."""
+    file = DOCS / "configuration.schema.json"
+    entries = (schema.configuration() if made else json.loads(file.read_text(encoding="utf-8")))["$defs"]
+    tables: tuple[tuple[type[StrEnum], Mapping[Any, RoleTraits | AppTraits | GuestAppTraits]], ...] = (
+        (Role, ROLES),
+        (App, APPS),
+        (GuestApp, GUEST_APPS),
+    )
+    for members, rows in tables:
+        entry = entries[members.__name__]
+        assert entry["enum"] == list(members), members.__name__
+        said = entry["description"].split("\n\n")[1:]
+        assert said == [f"`{member}`: {traits.meaning}." for member, traits in rows.items()]
+
+
+def test_every_meaning_is_a_sentence_of_a_table() -> None:
+    """What a row says of itself is there, and fits a cell."""
+    meanings = {
+        member: traits.meaning for rows in (ROLES, APPS, GUEST_APPS) for member, traits in rows.items()
+    }
+    assert [
+        member
+        for member, text in meanings.items()
+        if not text or text.endswith(".") or {"|", "\n"} & {*text} or text != text.strip()
+    ] == []
+
+
+# ------------------------------------------------------------------------------------------- drawn
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_role_is_drawn(role: Role) -> None:
+    """The page fills a zone of the role with its colours, from which text stands out in both themes."""
+    text, colour = page("site", {}), ROLES[role].colour
+    light, dark = re.findall(rf"--zone-{role}: (\S+);", text)
+    assert (light, dark) == (colour.light, colour.dark)
+    assert f"svg .{role} rect {{ fill: var(--zone-{role}); }}" in text
+    inks = re.findall(r"--ink: (#[0-9a-f]{6});", text)
+    assert len(inks) == 2
+    for ink, back in zip(inks, (light, dark), strict=True):
+        assert re.fullmatch("#[0-9a-f]{6}", back), back
+        darker, lighter = sorted((luminance(ink), luminance(back)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (role, back)
+
+
+# ---------------------------------------------------------------------------------------- rendered
+
+
+def site(app: App) -> tuple[Topology, Container]:
+    """The sound site with a service of the app, whatever else it has, and that service."""
+    topology = load(configuration())
+    services = {service.app: service for service in topology.containers if service.app}
+    if (service := services.get(app)) is not None:
+        return topology, service
+    service = Container(
+        name=f"another-{app}",
+        zones=("frontend",),
+        image="example/image:1",
+        ports=(Port(number=8080),),
+        host="another.homelab.example",
+        app=app,
+    )
+    flows = list(topology.flows)
+    if (upstream := APPS[app].upstream) is not None:
+        end = services[upstream]
+        flows.append(Flow(source=service.name, destination=end.name, port=end.ports[0]))
+    if APPS[app].no_login:
+        ingress = topology.ingress.name
+        flows.append(Flow(source=ingress, destination=service.name, port=service.ports[0]))
+    more = {"services": {**topology.services, service.name: service}, "flows": tuple(flows)}
+    return Topology.model_validate(
+        {**{key: getattr(topology, key) for key in Topology.model_fields}, **more}
+    ), service
+
+
+def texts(topology: Topology, service: Container) -> str:
+    """All that the files of a service say."""
+    return "\n".join(text for text in runtime(topology, service).files.values() if isinstance(text, str))
+
+
+@pytest.mark.parametrize("app", App)
+def test_every_app_is_rendered_as_its_row_says(app: App) -> None:
+    """Its files ask for certificates where the row says so, and pass on to its upstream."""
+    topology, service = site(app)
+    text = texts(topology, service)
+    assert any(how in text for how in ASKS) == APPS[app].asks_for_certificates, app
+    for flow in topology.flows_from(service.name) if APPS[app].upstream else ():
+        assert topology.target(flow) in text, app
+
+
+@pytest.mark.parametrize("app", App)
+def test_the_gateway_lets_each_app_do_what_its_row_says(app: App) -> None:
+    """Loki's gateway knows a client by the right of its app, and no other app."""
+    topology, service = site(app)
+    gateway = next(each for each in topology.containers if each.app is App.LOKI_GATEWAY)
+    flow = Flow(source=service.name, destination=gateway.name, port=gateway.ports[0])
+    topology = topology.model_copy(update={"flows": (*topology.flows, flow)})
+    found = re.findall(rf'"CN={topology.physical(service.name)}" (\w+);', texts(topology, gateway))
+    assert {*found} == {right for right in LogRight if right is APPS[app].logs}, app
+
+
+@pytest.mark.parametrize("app", [app for app, traits in APPS.items() if traits.no_login])
+def test_the_ingress_asks_for_a_login_in_the_place_of_apps_without(app: App) -> None:
+    """A route to an app that knows no users has a login before it."""
+    topology, service = site(app)
+    (route,) = (route for route in topology.routes if route.service == service.name)
+    assert route.login, app
+
+
+# ------------------------------------------------------------------------------------------ in the lab
+
+
+def lab_stacks() -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Services of the stacks that the lab serves."""
+    for file in sorted(PROJECT.glob("Pulumi.*.yaml")):
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
+        yield list(config["homelab-network:services"].values())
+
+
+def lab_images() -> dict[str, set[str]]:
+    """Names of the images that the lab's stacks run each app from; a reference where the lab has none."""
+    names = {image.tag: image.name for image in IMAGES}
+    found: dict[str, set[str]] = {}
+    for services in lab_stacks():
+        for service in services:
+            if "app" in service and "image" in service:
+                found.setdefault(service["app"], set()).add(names.get(service["image"], service["image"]))
+    return found
+
+
+def test_no_image_of_the_lab_is_left_over() -> None:
+    """Each image of the lab's catalogue runs an app of a stack that the lab serves."""
+    assert {image.name for image in IMAGES} == {name for names in lab_images().values() for name in names}
