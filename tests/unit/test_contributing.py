@@ -93,6 +93,125 @@ def test_a_service_is_taken_away_by_its_lines(tree: Path) -> None:
     assert run(tree, "git", "status", "--porcelain").stdout == ""
 
 
+# ----------------------------------------------------------------------------- add an app, and a role
+
+TABLES = "tests/unit/test_tables.py"
+NOTIFY = {"zones": ["frontend"], "image": "example/ntfy:2.11.0", "ports": [2586], "app": "ntfy"}
+ROLE = """
+from policies.review import sensitive
+from topology.config import from_file
+from pathlib import Path
+print(sensitive(from_file(Path("Pulumi.dev.yaml")), "jellyfin"))
+"""
+
+
+def touched(diff: str) -> list[str]:
+    """Files that a diff changes or makes."""
+    return re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
+
+
+def told(tree: Path, *words: str) -> str:
+    """What pytest says of tests in the clone."""
+    done = python(tree, "pytest", "-q", "--tb=short", *words)
+    return done.stdout + done.stderr
+
+
+def write_schema(tree: Path, heading: str) -> None:
+    """Write the clone's schema as the document says."""
+    (command,) = blocks(CONTRIBUTING, "sh", heading)
+    assert command == ".venv/bin/python -m commands schema\n"
+    assert python(tree, "commands", "schema").returncode == 0
+
+
+def test_an_app_is_three_files() -> None:
+    """Besides its test and the documentation a new app touches at most three files."""
+    files = touched(example("## Add an app"))
+    assert {file for file in files if file.startswith(("docs/", "tests/"))} == {
+        "docs/configuration.md",
+        "tests/unit/test_ntfy.py",
+    }
+    assert len(files) == 5
+
+
+def test_an_app_is_complete(tree: Path) -> None:
+    """With its rows the tables are whole and documented, its test passes, and the pack takes a service."""
+    apply(tree, example("## Add an app"))
+    write_schema(tree, "## Add an app")
+    said = told(tree, TABLES, "tests/unit/test_ntfy.py")
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
+    _change_stack(tree, services={"notify": NOTIFY}, flows=["traefik -> notify:2586/tcp"])
+    assert judged(tree) == (0, "")
+    assert _style(tree, "rendered", "topology", "tests/unit") == "All checks passed!\n"
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "named"),
+    [
+        ("docs/*", "docs/configuration.md: ntfy: no row | ntfy | passes notifications on"),
+        ("rendered/apps/__init__.py", "RUNTIMES: no row for App.NTFY; add one for each"),
+    ],
+)
+def test_half_an_app_is_named(tree: Path, forgotten: str, named: str) -> None:
+    """A test names the app and the table that lacks it."""
+    apply(tree, example("## Add an app"), f"--exclude={forgotten}")
+    said = told(tree, f"{TABLES}::test_every_app_is_documented")
+    assert named in said, said
+
+
+def test_a_forgotten_column_is_named_by_mypy(tree: Path) -> None:
+    """A row without one of its columns is an error of types."""
+    apply(tree, example("## Add an app"))
+    file = tree / "topology" / "model" / "apps.py"
+    before, _, after = file.read_text(encoding="utf-8").rpartition("            watches=False,\n")
+    file.write_text(before + after, encoding="utf-8")
+    done = python(tree, "mypy", "topology/model/apps.py")
+    assert 'Missing named argument "watches" for "AppTraits"' in done.stdout, done.stdout
+
+
+def test_a_role_is_one_file() -> None:
+    """Besides the documentation a new role touches one file."""
+    assert touched(example("## Add a role")) == ["topology/model/roles.py", "docs/configuration.md"]
+
+
+def test_a_role_is_complete(tree: Path) -> None:
+    """With its row the table is whole and documented, the pack takes a zone of it, and a review knows it."""
+    apply(tree, example("## Add a role"))
+    write_schema(tree, "## Add a role")
+    said = told(tree, TABLES)
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
+    file = tree / STACK
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("apps: {role: tenant,", "apps: {role: private,"), encoding="utf-8")
+    assert judged(tree) == (0, "")
+    assert run(tree, sys.executable, "-c", ROLE).stdout == "private\n"
+    assert _style(tree, "topology") == "All checks passed!\n"
+
+
+def test_half_a_role_is_named(tree: Path) -> None:
+    """A test names the role where the documents lack it, and a member without a row is named at once."""
+    diff = example("## Add a role")
+    apply(tree, diff, "--exclude=docs/*")
+    said = told(tree, f"{TABLES}::test_every_role_is_documented")
+    assert "docs/configuration.md: private: no row | private | VLAN with guests" in said, said
+    file = tree / "topology" / "model" / "roles.py"
+    text = file.read_text(encoding="utf-8")
+    row = text[
+        text.index("        Role.PRIVATE: RoleTraits(") : text.index("        Role.ISOLATED: RoleTraits(")
+    ]
+    file.write_text(text.replace(row, ""), encoding="utf-8")
+    said = told(tree, f"{TABLES}::test_every_role_is_documented")
+    assert "ROLES: no row for Role.PRIVATE; add one for each" in said, said
+
+
+def _change_stack(tree: Path, services: dict[str, object], flows: list[str]) -> None:
+    """Add services and flows to the clone's stack file."""
+    file = tree / STACK
+    stack = yaml.safe_load(file.read_text(encoding="utf-8"))
+    stack["config"]["homelab-network:services"] |= services
+    stack["config"]["homelab-network:flows"] += flows
+    file.write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
+
+
 # ------------------------------------------------------------------------------------------ add a rule
 
 
@@ -147,11 +266,10 @@ def _write_table(tree: Path) -> None:
     file.write_text(text[: text.index(table.splitlines()[0])] + table, encoding="utf-8")
 
 
-def _style(tree: Path) -> str:
-    done = python(tree, "ruff", "check", "policies", "resources", "tests/policies")
-    formatted = python(
-        tree, "ruff", "format", "--check", "--quiet", "policies", "resources", "tests/policies"
-    )
+def _style(tree: Path, *folders: str) -> str:
+    where = folders or ("policies", "resources", "tests/policies")
+    done = python(tree, "ruff", "check", *where)
+    formatted = python(tree, "ruff", "format", "--check", "--quiet", *where)
     return done.stdout + formatted.stdout
 
 

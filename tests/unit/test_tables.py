@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import pytest
@@ -212,9 +213,15 @@ def test_every_role_is_drawn(role: Role) -> None:
 # ---------------------------------------------------------------------------------------- rendered
 
 
+@cache
+def sound() -> Topology:
+    """The site of the dev stack."""
+    return load(configuration())
+
+
 def site(app: App) -> tuple[Topology, Container]:
     """The sound site with a service of the app, whatever else it has, and that service."""
-    topology = load(configuration())
+    topology = sound()
     services = {service.app: service for service in topology.containers if service.app}
     if (service := services.get(app)) is not None:
         return topology, service
