@@ -20,7 +20,6 @@ from reachability.engine import Reachability
 from resources.site import Graph
 from resources.view import view
 from tests.policies.sound import Stack, sound
-from topology.config import from_file
 from topology.declared import Declared
 from topology.model import Flow, Port, Topology
 from verify import host, namespaces, probe, proof, report, vantages
@@ -117,12 +116,6 @@ class World:
     def findings(self) -> list[Finding]:
         """One run."""
         return probe.run(self.site, self, lambda _line: None)
-
-
-@pytest.fixture(scope="module")
-def site() -> Topology:
-    """Load the dev stack."""
-    return from_file(PROJECT / "Pulumi.dev.yaml")
 
 
 @pytest.fixture
@@ -838,7 +831,7 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
     ) as agent:
         said, _ = agent.communicate(
             json.dumps({"listen": [free, web]}) + "\n" + json.dumps({"ask": asks, "authorities": ""}) + "\n",
-            timeout=20,
+            timeout=120,
         )
     first, second = map(json.loads, said.splitlines())
     assert (agent.returncode, {free, web} & {*first["listeners"]}) == (0, {free})
@@ -905,7 +898,7 @@ def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
 def test_the_agent_tries_again() -> None:
     """What opens within the bound counts as open, though the first attempt was refused."""
     port = next(vantages._free_ports())
-    ask = {"id": "late", "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 10}
+    ask = {"id": "late", "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 60}
     with subprocess.Popen(
         [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as agent:
@@ -924,6 +917,6 @@ def test_the_agent_tries_again() -> None:
 def test_an_agent_that_is_told_nothing_ends() -> None:
     """A probe that was killed leaves no agent behind: the end of input ends it."""
     done = subprocess.run(
-        [sys.executable, "-I", AGENT], input="", capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-I", AGENT], input="", capture_output=True, text=True, timeout=120, check=True
     )
     assert json.loads(done.stdout).keys() == {"addresses", "listeners", "pings"}
