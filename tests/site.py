@@ -14,6 +14,8 @@ from topology.project import PROJECT
 
 FILE = PROJECT / "tests" / "Pulumi.sound.yaml"
 GONE = "<gone>"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\n"
+"""What every certificate file below $HOMELAB_STATE holds; nothing checks with it."""
 PREFIX = "homelab-network:"
 _STEP = re.compile(r"\[([^\]]+)\]|([^.\[\]]+)")
 _NAMED = re.compile(r"\b(flows|plain)\[(\+|[^\]\d][^\]]*)\]")
@@ -93,7 +95,7 @@ def state(folder: Path, key: str = "PEM") -> Path:
     """Write the files below $HOMELAB_STATE that the site names; returns the folder."""
     (folder / "tls").mkdir()
     for name in ("ingress.crt", "ca.crt"):
-        (folder / "tls" / name).write_text("-----BEGIN CERTIFICATE-----\n")
+        (folder / "tls" / name).write_text(CERTIFICATE)
     (folder / "tls" / "ingress.key").write_text(key)
     return folder
 

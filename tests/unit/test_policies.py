@@ -68,7 +68,7 @@ def test_the_pack_ends_with_a_killed_engine(tmp_path: Path) -> None:
         assert int(said.readline())
         engine.kill()
         engine.wait()
-        ended, _, _ = select.select([said], [], [], 20)
+        ended, _, _ = select.select([said], [], [], 120)
         if not ended:
             os.kill(int(killed.read_text()), signal.SIGKILL)
         assert ended

@@ -392,13 +392,15 @@ class TestFetching:
         ]
 
     @pytest.mark.parametrize(
-        ("fault", "said"),
-        [("raise OSError('no name')", "OSError: no name"), ("time.sleep(60)", "no end after")],
+        ("fault", "patience", "said"),
+        [("raise OSError('no name')", 120, "OSError: no name"), ("time.sleep(600)", 1, "no end after")],
     )
-    def test_no_way_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, said: str) -> None:
+    def test_no_way_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, patience: int, said: str
+    ) -> None:
         """A download that fails, or brings nothing for as long as its patience, leaves nothing behind."""
         monkeypatch.setenv("FAULT", fault)
-        monkeypatch.setattr("lab.toolchain.recipes.PATIENCE_SECONDS", 1)
+        monkeypatch.setattr("lab.toolchain.recipes.PATIENCE_SECONDS", patience)
         with pytest.raises(LabError, match=said):
             ENGINE.publish(tmp_path / "part", None, print)
         assert list((tmp_path / "part").iterdir()) == []

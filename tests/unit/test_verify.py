@@ -20,6 +20,7 @@ from reachability.engine import Reachability
 from resources.site import Graph
 from resources.view import view
 from tests.policies.sound import Stack, sound
+from tests.site import CERTIFICATE
 from topology.declared import Declared
 from topology.model import Flow, Port, Topology
 from verify import host, namespaces, probe, proof, report, vantages
@@ -889,7 +890,7 @@ def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
     world.change = lambda who, ask: asked.update({ask.host: ask}) if who == "traefik" and ask.host else None
     world.findings()
     told = {host.partition(".")[0]: (ask.sni, ask.authorities) for host, ask in asked.items()}
-    assert (told["site-1"], told["jellyfin"]) == (("site-1", "PEM"), ("", ""))
+    assert (told["site-1"], told["jellyfin"]) == (("site-1", CERTIFICATE), ("", ""))
     Path(os.environ["HOMELAB_STATE"], "tls/ca.crt").unlink()
     with pytest.raises(ProbeError, match=r"^services\.site-1\.authority: .*/ca\.crt: No such file"):
         world.findings()
