@@ -91,6 +91,12 @@ def named(message: str, values: dict[str, Any]) -> str:
     return re.sub(r"\b(flows|plain)\[(\d+)\]", name, message)
 
 
+def put(tree: Path) -> None:
+    """Make the sound site the dev stack of a tree."""
+    text = FILE.read_text(encoding="utf-8").replace("$schema=../docs/", "$schema=docs/", 1)
+    (tree / "Pulumi.dev.yaml").write_text(text, encoding="utf-8")
+
+
 def state(folder: Path, key: str = "PEM") -> Path:
     """Write the files below $HOMELAB_STATE that the site names; returns the folder."""
     (folder / "tls").mkdir()

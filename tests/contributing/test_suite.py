@@ -17,7 +17,7 @@ import pytest
 
 from tests.clone import environment
 from tests.documents import blocks
-from tests.site import FILE
+from tests.site import put
 from tests.unit.test_contributing import CONTRIBUTING, apply, write_table
 from topology.project import PROJECT
 
@@ -73,7 +73,7 @@ def edit(tree: Path) -> None:
 @pytest.fixture
 def tree(tree: Path) -> Path:
     """A clone whose dev stack is the sound site, with what the type checker knows of this tree."""
-    shutil.copy2(FILE, tree / STACK)
+    put(tree)
     if (PROJECT / ".mypy_cache").is_dir():
         shutil.copytree(PROJECT / ".mypy_cache", tree / ".mypy_cache")
     return tree

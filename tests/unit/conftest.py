@@ -1,12 +1,11 @@
 """What more than one file of unit tests needs."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.clone import git
-from tests.site import FILE, loaded, state
+from tests.site import loaded, put, state
 from topology.model import Topology
 
 
@@ -25,6 +24,6 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tree(tree: Path) -> Path:
     """A clone to change, its dev stack the sound site: what the user does to the dev stack breaks no test."""
-    shutil.copy2(FILE, tree / "Pulumi.dev.yaml")
+    put(tree)
     git(tree, "commit", "--quiet", "--all", "--amend", "--no-edit")
     return tree

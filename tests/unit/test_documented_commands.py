@@ -82,7 +82,7 @@ ELSEWHERE = {
     ),
     "pulumi preview --expect-no-changes": (
         "tests/live/test_site_2_again.py",
-        '"preview", "--expect-no-changes"',
+        '"preview", "--refresh", "--expect-no-changes"',
     ),
     "pulumi up --skip-preview": ("tests/live/test_site_2_again.py", '"up", "--yes", "--skip-preview"'),
     "pulumi preview --refresh --json": ("verify/drift.py", '"--refresh", "--json"'),
