@@ -7,6 +7,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
+# What a stack file may say and how it is judged, at little cost: tests that start no program and build no stack.
+QUICK := $(addprefix test_,$(addsuffix .py,config model schema layering drift review reachability reachability_rules))
 
 .PHONY: help up preview diff down verify drift report cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts live bench tools env schema lock hooks
@@ -41,6 +43,11 @@ cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests wi
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
 test: lint actionlint unit contributing browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
+
+quick: $(READY) ## style, and the tests that take a moment: for the loop of editing
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(PYTEST) --numprocesses auto --dist worksteal -m 'not slow' $(addprefix tests/unit/,$(QUICK))
 
 lint: $(READY) ## style of Python and YAML, and types
 	@$(VENV)/bin/ruff check .

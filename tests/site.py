@@ -42,9 +42,8 @@ def own(config: dict[str, Any]) -> dict[str, Any]:
     return {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
 
 
-@cache
 def loaded() -> Topology:
-    """Return the site, loaded."""
+    """Return the site, loaded anew: what it has worked out once is no part of another test's."""
     return load(configuration())
 
 

@@ -50,7 +50,7 @@ def requests(browser: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["sound", "broken", "hostile"])
-@pytest.mark.parametrize(("size", "theme"), product(SIZES, ("light", "dark")))
+@pytest.mark.parametrize(("size", "theme"), [*product(SIZES, ("light", "dark"))])
 def test_the_page_is_whole_and_asks_nobody(
     name: str, size: str, theme: str, browser: Page, pages: dict[str, Path]
 ) -> None:

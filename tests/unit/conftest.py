@@ -9,7 +9,7 @@ from tests.site import loaded, put, state
 from topology.model import Topology
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Topology:
     """The sound site."""
     return loaded()

@@ -2,8 +2,10 @@ import json
 import re
 import runpy
 from datetime import date
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pulumi
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from lab.__main__ import serves
 from tests.site import FILE, changed, configuration, numbered
 from topology import checks, config, model
+from topology.checks import flow_rules
 from topology.config import ConfigError, from_file, from_pulumi_json, load
 from topology.model import Certificate, Container, Guest, Topology
 
@@ -36,6 +39,16 @@ def flat(values: dict[str, Any]) -> dict[str, str]:
         f"homelab-network:{key}": value if isinstance(value, str) else json.dumps(value, default=str)
         for key, value in values.items()
     }
+
+
+@cache
+def read() -> list[tuple[str, Any, Any]]:
+    """Each bad configuration's message, what the reader makes of it, and the faults that it sees itself."""
+    found: list[tuple[str, Any, Any]] = []
+    for case in BAD:
+        reader, values = config._Reader(), changed(case["change"])
+        found.append((numbered(case["message"], values), reader.site(values), reader.faults))
+    return found
 
 
 class TestSite:
@@ -200,6 +213,7 @@ class TestBad:
         assert refusal(values) == numbered(case["message"], values)
 
     @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
+    @pytest.mark.slow
     def test_engine_says_the_same(self, case: dict[str, Any]) -> None:
         """The engine's flat map is refused with the lines of the file, where JSON can say it at all."""
         if case["id"] == "not plain":
@@ -215,19 +229,25 @@ class TestBad:
         assert len({case["id"] for case in BAD}) == len(BAD) >= 45
         assert len({json.dumps(case["change"], default=str) for case in BAD}) == len(BAD)
 
-    @pytest.mark.parametrize("table", ["_CHECKS", "_FLOW_RULES"])
-    def test_every_check_counts(self, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    @pytest.mark.parametrize(
+        ("module", "table", "place"),
+        [
+            pytest.param(module, table, place, id=one.__name__)
+            for module, table in ((checks, "_CHECKS"), (flow_rules, "_FLOW_RULES"))
+            for place, one in enumerate(getattr(module, table))
+        ],
+    )
+    @pytest.mark.slow
+    def test_every_check_counts(
+        self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, table: str, place: int
+    ) -> None:
         """No check and no flow rule can be removed without a bad configuration passing or saying less."""
-        read = []
-        for case in BAD:
-            reader, values = config._Reader(), changed(case["change"])
-            read.append((numbered(case["message"], values), reader.site(values), reader.faults))
-        functions = getattr(checks, table)
-        for one in functions:
-            monkeypatch.setattr(checks, table, [other for other in functions if other is not one])
-            told = ("\n".join(map(str, [*faults, *checks.check(site)])) for _, site, faults in read)
-            assert any(was != now for (was, _, _), now in zip(read, told, strict=True)), one.__name__
+        functions = getattr(module, table)
+        monkeypatch.setattr(module, table, functions[:place] + functions[place + 1 :])
+        told = ("\n".join(map(str, [*faults, *checks.check(site)])) for _, site, faults in read())
+        assert any(was != now for (was, _, _), now in zip(read(), told, strict=True))
 
+    @pytest.mark.slow
     def test_nothing_is_created(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The program ends with the message before its first resource, for every bad configuration."""
         created: list[object] = []
@@ -369,6 +389,7 @@ def judge(values: Any) -> None:
 QUICK = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
+@pytest.mark.slow
 class TestNoTraceback:
     """Whatever is put in, only ConfigError comes out."""
 
