@@ -7,8 +7,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
-# What a stack file may say and how it is judged, at little cost: tests that start no program and build no stack.
-QUICK := $(addprefix test_,$(addsuffix .py,config model schema layering drift review reachability reachability_rules))
+# What a stack file may say, what follows from it and how it is judged: tests that start no program.
+QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
 .PHONY: help up preview diff down verify drift report cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts live bench tools env schema lock hooks
