@@ -74,7 +74,10 @@ def edit(tree: Path) -> None:
 def tree(tree: Path) -> Path:
     """A clone whose dev stack is the sound site, with this environment and what its type checker knows."""
     put(tree)
-    (tree / ".venv").symlink_to(sys.prefix)
+    # The folder is the clone's own: what clears it takes links away, and no environment.
+    (tree / ".venv").mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        (tree / ".venv" / entry.name).symlink_to(entry)
     if (PROJECT / ".mypy_cache").is_dir():
         shutil.copytree(PROJECT / ".mypy_cache", tree / ".mypy_cache")
     return tree
