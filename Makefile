@@ -7,9 +7,11 @@ VENV := .venv
 READY := $(VENV)/.ready
 LAB := $(VENV)/bin/python -m lab
 PYTEST := $(VENV)/bin/python -m pytest
+# What a stack file may say, what follows from it and how it is judged: tests that start no program.
+QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
-.PHONY: help up preview diff down verify drift report cloud-init test lint actionlint unit coverage browser parts live \
-	bench tools env schema lock hooks
+.PHONY: help up preview diff down verify drift report cloud-init test quick lint actionlint unit coverage \
+	contributing browser parts live bench tools env schema lock hooks
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -40,7 +42,12 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
-test: lint actionlint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
+test: lint actionlint unit contributing browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
+
+quick: $(READY) ## style, and the tests that take a moment: for the loop of editing
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(PYTEST) --numprocesses auto --dist worksteal -m 'not slow' $(addprefix tests/unit/,$(QUICK))
 
 lint: $(READY) ## style of Python and YAML, and types
 	@$(VENV)/bin/ruff check .
@@ -58,6 +65,9 @@ unit: $(READY) ## the tests that need neither tools nor root
 coverage: $(READY) ## the tests of `make unit`, and how many lines they reach: the ten lowest files, and in all
 	@$(PYTEST) --numprocesses auto --dist worksteal --cov --cov-report= tests/policies tests/unit
 	@$(VENV)/bin/coverage report --sort=cover | sed -n '1,12p;$$p'
+
+contributing: $(READY) ## lint and unit on a copy with the examples of CONTRIBUTING.md (some minutes)
+	@$(PYTEST) tests/contributing
 
 browser: $(READY) ## the report in a headless Chromium (as root where Debian's must be installed)
 	@$(PYTEST) tests/browser

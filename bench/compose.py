@@ -25,7 +25,7 @@ _PLAIN = {
 }
 """Properties that compose knows by another name alone."""
 _TRANSLATED = {
-    *("capabilities", "envs", "healthcheck", "logDriver", "logOpts", "memory", "memorySwap"),
+    *("capabilities", "envs", "healthcheck", "labels", "logDriver", "logOpts", "memory", "memorySwap"),
     *("networksAdvanced", "ports", "tmpfs", "uploads", "volumes"),
 }
 _DEFAULTS = {"networkMode", "wait", "waitTimeout"}
@@ -61,6 +61,7 @@ def _service(inputs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return service | {
         "cap_drop": inputs["capabilities"]["drops"],
         "environment": inputs.get("envs") or [],
+        "labels": _labels(inputs),
         "logging": {"driver": inputs["logDriver"], "options": inputs["logOpts"]},
         "mem_limit": f"{inputs['memory']:.0f}m",
         "memswap_limit": f"{inputs['memorySwap']:.0f}m",
@@ -92,12 +93,17 @@ def _volume(volume: Mapping[str, Any]) -> str:
     return f"{source}:{volume['containerPath']}:{'ro' if volume.get('readOnly') else 'rw'}"
 
 
+def _labels(inputs: Mapping[str, Any]) -> dict[str, str]:
+    return {each["label"]: each["value"] for each in inputs.get("labels") or ()}
+
+
 def _network(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": inputs["name"],
         "driver": inputs["driver"],
         "internal": inputs.get("internal", False),
         "driver_opts": inputs["options"],
+        "labels": _labels(inputs),
         "ipam": {"config": [dict(each) for each in inputs["ipamConfigs"]]},
     }
 

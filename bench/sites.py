@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,9 +18,9 @@ from topology.project import PROJECT
 _GUESTS_A_ZONE = 50
 
 
-def keys(services: int) -> dict[str, Any]:
-    """Return the dev stack's keys with so many more services."""
-    file = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
+def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, Any]:
+    """Return a stack file's keys, the dev stack's unless given, with so many more services."""
+    file = yaml.safe_load(stack.read_text(encoding="utf-8"))["config"]
     config = {
         key.partition(":")[2]: value for key, value in file.items() if key.startswith("homelab-network:")
     }

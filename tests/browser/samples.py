@@ -6,11 +6,9 @@ from pathlib import Path
 
 from commands.report import main
 from tests.policies.sound import Stack, sound
-from topology.project import PROJECT
 from verify.judge import Finding, Verdict
 from verify.report import Report, as_json
 
-DEV = PROJECT / "Pulumi.dev.yaml"
 MARKUP = "</script><img src=https://example.invalid/x onerror=window.broken=1><!--"
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import Page
-from tests.browser.samples import DEV, broken, hostile, page, run, state
+from tests.browser.samples import broken, hostile, page, run, state
+from tests.site import FILE
 
 SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
@@ -27,7 +28,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {name: tmp_path_factory.mktemp(name) for name in ("sound", "broken", "hostile")}
     run(folders["broken"])
     return {
-        "sound": page(folders["sound"], DEV),
+        "sound": page(folders["sound"], FILE),
         "broken": page(folders["broken"], state(folders["broken"], broken())),
         "hostile": page(folders["hostile"], state(folders["hostile"], hostile())),
     }
@@ -49,7 +50,7 @@ def requests(browser: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["sound", "broken", "hostile"])
-@pytest.mark.parametrize(("size", "theme"), product(SIZES, ("light", "dark")))
+@pytest.mark.parametrize(("size", "theme"), [*product(SIZES, ("light", "dark"))])
 def test_the_page_is_whole_and_asks_nobody(
     name: str, size: str, theme: str, browser: Page, pages: dict[str, Path]
 ) -> None:

@@ -59,6 +59,12 @@ def eventually(what: str, probe: Callable[[], Any], seconds: float = 60) -> Any:
     return answer
 
 
+def pids(namespace: str) -> list[int]:
+    """Process ids in a network namespace; none where it is absent, as while the lab builds it again."""
+    done = command("ip", "netns", "pids", namespace)
+    return [int(pid) for pid in done.stdout.split()] if done.returncode == 0 else []
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a machine has that the lab could leave behind."""

@@ -20,7 +20,7 @@ from lab import paths, proxmox
 from lab.daemon import Process
 from lab.errors import LabError
 from tests.live.sabotage import api
-from tests.live.site import command, eventually
+from tests.live.site import command, eventually, pids
 
 PREFIXES = [IPv4Network(f"10.213.{vlan}.0/24") for vlan in (10, 20, 30)]
 VLANS = (10, 20, 30)
@@ -88,7 +88,7 @@ def _lab(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
                 command("ip", "-n", "probe", "address", "add", f"10.213.{vlan}.2/24", "dev", f"leg{vlan}")
                 command("ip", "-n", "probe", "link", "set", f"leg{vlan}", "up")
             ask("POST", f"{NODE}/network", iface="vmbr1", type="bridge", bridge_vlan_aware=1)
-            eventually("the node", lambda: len(on_node()) == 2, 30)
+            eventually("the node", lambda: len(pids("pve1")) == 2)
             yield
         finally:
             command("ip", "netns", "del", "probe")
@@ -121,16 +121,6 @@ def namespaces() -> set[str]:
     return {path.name for path in Path("/run/netns").glob("vm-*")}
 
 
-def pids(vmid: int) -> list[int]:
-    """What runs in a machine's namespace."""
-    return [int(pid) for pid in command("ip", "netns", "pids", f"vm-{vmid}").stdout.split()]
-
-
-def on_node() -> list[str]:
-    """What runs in the node's namespace, by process id."""
-    return command("ip", "netns", "pids", "pve1").stdout.split()
-
-
 def configure(vmid: int, name: str, vlan: int, **config: Any) -> None:
     """Make a machine on a VLAN, stopped, its address 10.213.<vlan>.<id - 400>, port 80."""
     ask("POST", f"{NODE}/qemu/9000/clone", newid=vmid, name=name, full=1)
@@ -155,12 +145,12 @@ def machine(name: str, vlan: int) -> Iterator[tuple[int, str]]:
     finally:
         ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
         ask("DELETE", f"{NODE}/qemu/{vmid}/")
-        eventually(f"vm-{vmid} gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+        eventually(f"vm-{vmid} gone", lambda: f"vm-{vmid}" not in namespaces())
 
 
 def answering(address: str) -> str:
     """The page at the address, once the guest answers; fails after five seconds."""
-    return str(eventually(f"{address} answers", lambda: fetch(f"http://{address}/"), 5))
+    return str(eventually(f"{address} answers", lambda: fetch(f"http://{address}/")))
 
 
 def test_up_again_changes_nothing() -> None:
@@ -192,7 +182,7 @@ def test_site_is_nginx_on_its_vlan_only() -> None:
         assert "Site-1 (nginx in the lab's VM namespace)" in answering(address)
         assert "stand-in for jellyfin, not jellyfin" in answering(elsewhere)
         assert pings(address)
-        users = {Path(f"/proc/{pid}").stat().st_uid for pid in [*pids(vmid), *pids(other)]}
+        users = {Path(f"/proc/{pid}").stat().st_uid for pid in [*pids(f"vm-{vmid}"), *pids(f"vm-{other}")]}
         assert users == {65534}
         # Moved into VLAN 10's range, the other machine is still on VLAN 20.
         command("ip", "-n", f"vm-{other}", "address", "add", "10.213.10.250/24", "dev", "eth0")
@@ -206,7 +196,7 @@ def test_retag_moves_the_machine() -> None:
         answering(address)
         net0 = ask("GET", f"{NODE}/qemu/{vmid}/config")["net0"].replace("tag=10", "tag=30")
         ask("PUT", f"{NODE}/qemu/{vmid}/config", net0=net0)
-        eventually("off VLAN 10", lambda: not pings(address), 5)
+        eventually("off VLAN 10", lambda: not pings(address))
         command("ip", "-n", "probe", "address", "del", "10.213.10.2/24", "dev", "leg10")
         command("ip", "-n", "probe", "address", "add", "10.213.10.2/24", "dev", "leg30")
         try:
@@ -220,10 +210,10 @@ def test_stopped_machine_is_gone_and_comes_back() -> None:
     """A stopped machine leaves no namespace and no process; started again it answers again."""
     with machine("site-2", 10) as (vmid, address):
         answering(address)
-        running = pids(vmid)
+        running = pids(f"vm-{vmid}")
         assert running
         ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
-        eventually("namespace gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+        eventually("namespace gone", lambda: f"vm-{vmid}" not in namespaces())
         assert [pid for pid in running if Process.of(pid)] == []
         ask("POST", f"{NODE}/qemu/{vmid}/status/start")
         answering(address)
@@ -243,7 +233,7 @@ def test_the_firewall_acts_and_is_followed() -> None:
         guest = f"vm-{vmid}"
         own = f"{NODE}/qemu/{vmid}/firewall"
         switch_on(vmid, policy_out="DROP")
-        eventually("in and out dropped", lambda: asked("probe", web) == "silent" and not pings(address), 10)
+        eventually("in and out dropped", lambda: asked("probe", web) == "silent" and not pings(address))
         assert asked(guest, out) == "silent"
         ask(
             "POST",
@@ -255,21 +245,21 @@ def test_the_firewall_acts_and_is_followed() -> None:
             dport="80",
             enable=1,
         )
-        eventually("port 80 open", lambda: asked("probe", web) == "open", 10)
+        eventually("port 80 open", lambda: asked("probe", web) == "open")
         assert not pings(address)
         ask("PUT", f"{own}/rules/0", source="10.213.10.3")
-        eventually("open to another alone", lambda: asked("probe", web) == "silent", 10)
+        eventually("open to another alone", lambda: asked("probe", web) == "silent")
         for path, on, off in (
             ("/cluster/firewall/options", {"enable": 1}, {"enable": 0}),
             (f"{own}/options", {"enable": 1}, {"enable": 0}),
         ):
             ask("PUT", path, **off)
-            eventually(f"open with {path} off", lambda: asked("probe", web) == "open", 10)
+            eventually(f"open with {path} off", lambda: asked("probe", web) == "open")
             ask("PUT", path, **on)
-            eventually(f"shut with {path} on", lambda: asked("probe", web) == "silent", 10)
+            eventually(f"shut with {path} on", lambda: asked("probe", web) == "silent")
         net0 = ask("GET", f"{NODE}/qemu/{vmid}/config")["net0"]
         ask("PUT", f"{NODE}/qemu/{vmid}/config", net0=net0.replace("firewall=1", "firewall=0"))
-        eventually("open with the card's switch off", lambda: asked("probe", web) == "open", 10)
+        eventually("open with the card's switch off", lambda: asked("probe", web) == "open")
 
 
 def test_a_guest_cannot_pass_for_another() -> None:
@@ -289,19 +279,19 @@ def test_a_guest_cannot_pass_for_another() -> None:
             command("ip", "-n", "probe", "neigh", "flush", "all")
             return not pings(other)
 
-        eventually("the other address gone", forgotten, 10)
+        eventually("the other address gone", forgotten)
         assert pings(address)
         command("ip", "-n", guest, "link", "set", "eth0", "address", "02:00:00:00:00:01")
-        eventually("the other hardware address gone", lambda: not pings(address), 10)
+        eventually("the other hardware address gone", lambda: not pings(address))
 
 
 def test_dead_server_comes_back() -> None:
     """A guest whose server died is built again without anyone asking."""
     with machine("vaultwarden", 30) as (vmid, address):
         answering(address)
-        (pid,) = pids(vmid)
+        (pid,) = pids(f"vm-{vmid}")
         os.kill(pid, signal.SIGKILL)
-        eventually("another server", lambda: pids(vmid) not in ([], [pid]), 15)
+        eventually("another server", lambda: pids(f"vm-{vmid}") not in ([], [pid]))
         assert "stand-in for vaultwarden" in answering(address)
 
 
@@ -318,11 +308,11 @@ def test_goes_on_after_a_kill_of_everything() -> None:
     """With API and switch killed and started again, a guest's very processes answer on the same VLAN."""
     with machine("site-1", 10) as (vmid, address):
         answering(address)
-        running = pids(vmid)
+        running = pids(f"vm-{vmid}")
         kill("proxmox.pid", "ovs/ovs-vswitchd.pid", "ovs/ovsdb-server.pid")
         up()
         answering(address)
-        assert pids(vmid) == running
+        assert pids(f"vm-{vmid}") == running
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.02, 0.05, 0.1, 0.2])
@@ -339,7 +329,7 @@ def test_goes_on_after_a_kill_at_any_moment(wait: float) -> None:
     finally:
         ask("POST", f"{NODE}/qemu/{vmid}/status/stop")
         ask("DELETE", f"{NODE}/qemu/{vmid}/")
-        eventually("gone", lambda: f"vm-{vmid}" not in namespaces(), 5)
+        eventually("gone", lambda: f"vm-{vmid}" not in namespaces())
 
 
 @pytest.fixture
@@ -377,25 +367,25 @@ def test_the_nodes_own_firewall_acts_and_is_followed() -> None:
     forwarding.write_text("1")
     try:
         ask("PUT", "/cluster/firewall/options", enable=0)
-        eventually("open to both", lambda: who() == ("open", "open"), 15)
+        eventually("open to both", lambda: who() == ("open", "open"))
         ask("PUT", "/cluster/firewall/options", enable=1)
-        eventually("its own network alone", lambda: who() == ("open", "silent"), 15)
+        eventually("its own network alone", lambda: who() == ("open", "silent"))
         ask("POST", "/cluster/firewall/rules", type="in", action="ACCEPT", proto="tcp", dport="22", enable=1)
-        eventually("a rule for everybody", lambda: who(22) == ("open", "open"), 15)
+        eventually("a rule for everybody", lambda: who(22) == ("open", "open"))
         assert who() == ("open", "silent")
         ask("POST", f"{NODE}/firewall/rules", type="in", action="DROP", proto="tcp", dport="22", enable=1)
-        eventually("the node's rule before it", lambda: who(22) == ("silent", "silent"), 15)
+        eventually("the node's rule before it", lambda: who(22) == ("silent", "silent"))
         ask("PUT", f"{NODE}/firewall/options", enable=0)
-        eventually("the node's own switch", lambda: who() == who(22) == ("open", "open"), 15)
+        eventually("the node's own switch", lambda: who() == who(22) == ("open", "open"))
     finally:
         forwarding.write_text(was)
 
 
 def test_a_node_whose_server_died_is_made_again() -> None:
     """What answers on the node's ports comes back, as a guest's does."""
-    first = on_node()
+    first = pids("pve1")
     os.kill(int(first[0]), signal.SIGKILL)
-    eventually("both again", lambda: len(now := on_node()) == 2 and not {*now} & {*first}, 20)
+    eventually("both again", lambda: len(now := pids("pve1")) == 2 and not {*now} & {*first})
 
 
 def test_down_leaves_nothing(before: Traces) -> None:

@@ -23,7 +23,8 @@ from lab.images.catalogue import PEBBLE, TRAEFIK
 from lab.images.parts import GO
 from lab.toolchain import golang
 from tests.live.site import eventually
-from tests.policies.sound import KINDS, configuration, run
+from tests.policies.sound import KINDS, run
+from tests.site import configuration
 from topology.config import load
 
 PORT = 14000

@@ -11,7 +11,8 @@ import pytest
 
 from rendered import host_rules
 from tests.live.site import eventually
-from tests.policies.sound import configuration, with_acme
+from tests.policies.sound import with_acme
+from tests.site import configuration
 from topology.config import load
 
 PUBLIC, OFFICE, LAN = "9.9.9.9", "10.10.1.5", "192.168.77.2"

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from tests.policies.sound import configuration, with_acme
+from tests.policies.sound import with_acme
+from tests.site import configuration
 
 SEED = 20261123
 VAULTWARDEN = {"app": "vaultwarden"}

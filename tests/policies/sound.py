@@ -1,4 +1,4 @@
-"""A sound stack to break: what the program registers for `Pulumi.dev.yaml`, and that file's keys."""
+"""A sound stack to break: what the program registers for the sound site, and the site's keys."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from policies.judge import Judged, Verdict, judge, judge_resource, judge_together
 from policies.rule import RULES, Rule
 from resources import program
 from resources.resource import Resource
+from tests.site import configuration, state
 from topology.config import load
 from topology.declared import Declared
 from topology.model import Topology
-from topology.project import PROJECT
 
 TODAY = date(2026, 11, 23)
 CANARY = "canary-0f3a9c5e71"  # stands wherever the program puts a secret
@@ -46,21 +44,6 @@ KINDS = {
 }
 
 
-@cache
-def _file() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-def configuration() -> dict[str, Any]:
-    """The dev stack's own keys, parsed, their namespace taken off; a fresh copy."""
-    return {
-        key.partition(":")[2]: copy.deepcopy(value)
-        for key, value in _file()["config"].items()
-        if key.startswith("homelab-network:")
-    }
-
-
 def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """The same site with certificates from an ACME server, which asks the names' own servers."""
     acme = {"email": "you@home.example", "name-servers": ["9.9.9.9"]}
@@ -75,13 +58,9 @@ def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
 
 def run(config: Mapping[str, Any], login: Mapping[str, str] | None = None) -> list[Resource]:
     """The resources of a configuration, with the canary in every secret but a given `login`."""
-    with tempfile.TemporaryDirectory() as state:
-        folder = Path(state) / "tls"
-        folder.mkdir()
-        for name in ("ingress.crt", "ca.crt"):
-            (folder / name).write_text("-----BEGIN CERTIFICATE-----\n")
-        (folder / "ingress.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
-        before, os.environ["HOMELAB_STATE"] = os.environ.get("HOMELAB_STATE"), state
+    with tempfile.TemporaryDirectory() as folder:
+        state(Path(folder), f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
+        before, os.environ["HOMELAB_STATE"] = os.environ.get("HOMELAB_STATE"), folder
         try:
             return program.resources(
                 {f"homelab-network:{key}": value for key, value in config.items()}
@@ -100,7 +79,7 @@ def run(config: Mapping[str, Any], login: Mapping[str, str] | None = None) -> li
 
 
 @cache
-def _dev() -> tuple[Resource, ...]:
+def _sound() -> tuple[Resource, ...]:
     return tuple(run(configuration()))
 
 
@@ -182,7 +161,7 @@ def _judged(config: str) -> dict[str, Judged]:
 
 def sound() -> Stack:
     """A fresh copy of the sound stack."""
-    return Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in _dev()])
+    return Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in _sound()])
 
 
 @cache

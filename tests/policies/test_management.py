@@ -4,7 +4,8 @@ from functools import cache
 
 from resources.site import Graph
 from resources.view import view
-from tests.policies.sound import Stack, configuration, run, sound
+from tests.policies.sound import Stack, run, sound
+from tests.site import configuration
 from topology.config import load
 from topology.declared import Declared
 

@@ -7,7 +7,8 @@ import pytest
 
 from policies.rule import RULES
 from tests.policies.rejected import ALLOY, CASES, ROUTES, Case, alloy, upload
-from tests.policies.sound import Stack, configuration, run, sound, with_acme
+from tests.policies.sound import Stack, run, sound, with_acme
+from tests.site import configuration
 
 
 def said(case: Case, rules: set[str]) -> Counter[str]:

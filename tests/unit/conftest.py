@@ -4,10 +4,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.clone import git
+from tests.site import loaded, put, state
+from topology.model import Topology
+
+
+@pytest.fixture(scope="module")
+def site() -> Topology:
+    """The sound site."""
+    return loaded()
+
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that the dev stack names for whoever signed the sites' certificates; nobody checks with it."""
-    (tmp_path / "tls").mkdir()
-    (tmp_path / "tls/ca.crt").write_text("PEM")
-    monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
+    """The files that the sound site names below $HOMELAB_STATE; nothing checks with them."""
+    monkeypatch.setenv("HOMELAB_STATE", str(state(tmp_path)))
+
+
+@pytest.fixture
+def tree(tree: Path) -> Path:
+    """A clone to change, its dev stack the sound site: what the user does to the dev stack breaks no test."""
+    put(tree)
+    git(tree, "commit", "--quiet", "--all", "--amend", "--no-edit")
+    return tree

@@ -18,7 +18,7 @@ from reachability.rules import Chain, Firewall
 from resources.resource import Resource
 from resources.site import Graph
 from resources.view import View, view
-from tests.policies.sound import configuration
+from tests.site import configuration
 from topology.config import load
 from topology.declared import Declared
 from topology.model import Protocol

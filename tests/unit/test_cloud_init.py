@@ -12,9 +12,10 @@ import yaml
 from commands import cloud_init as command
 from rendered import cloud_init
 from tests.clone import environment
-from tests.unit.test_config import PROJECT, changed
+from tests.site import FILE, changed
 from topology.config import from_file, load
 from topology.model import GuestApp, Topology
+from topology.project import PROJECT
 
 EXAMPLE = PROJECT / "docs" / "Pulumi.home.example.yaml"
 SITE = from_file(EXAMPLE)
@@ -120,20 +121,20 @@ def test_files_are_written_for_every_guest_with_an_app(tree: Path) -> None:
     ("file", "said"),
     [
         (
-            "Pulumi.dev.yaml",
-            "Pulumi.dev.yaml: no guest sets itself up; give one app: wordpress, or an app and an image.\n",
+            FILE,
+            "Pulumi.sound.yaml: no guest sets itself up; give one app: wordpress, or an app and an image.\n",
         ),
         (
-            "Pulumi.none.yaml",
+            Path("Pulumi.none.yaml"),
             "Pulumi.none.yaml: cannot be read (No such file or directory); name a stack file.\n",
         ),
     ],
 )
 def test_bad_input_writes_nothing(
-    file: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    file: Path, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stack without such a guest, or no stack file, ends with 2 and leaves no folder."""
     monkeypatch.chdir(tmp_path)
-    assert command.main([str(PROJECT / file)]) == 2
+    assert command.main([str(file)]) == 2
     assert capsys.readouterr() == ("", said)
     assert list(tmp_path.iterdir()) == []

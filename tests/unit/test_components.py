@@ -13,7 +13,8 @@ import yaml
 
 from resources import alloy
 from resources.program import made
-from tests.policies.sound import LOGIN, configuration, run, with_acme
+from tests.policies.sound import LOGIN, run, with_acme
+from tests.site import configuration, state, whole
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -57,17 +58,17 @@ def build(values: Mapping[str, object]) -> Recorder:
     return recorder
 
 
+def recorded(folder: Path, **keys: object) -> Recorder:
+    """Run the program on the sound site with other values below some of its keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOMELAB_STATE", str(state(folder)))
+        return build(whole() | {f"homelab-network:{key}": value for key, value in keys.items()})
+
+
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
-    """The default stack, with a certificate that nobody uses."""
-    folder = tmp_path_factory.mktemp("state") / "tls"
-    folder.mkdir()
-    for name in ("ingress.crt", "ingress.key", "ca.crt"):
-        (folder / name).write_text("PEM")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOMELAB_STATE", str(folder.parent))
-        config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-        return build({**config, "grafana:adminPassword": "made up", "traefik:users": "made up"})
+    """What the program registers for the sound site."""
+    return recorded(tmp_path_factory.mktemp("state"))
 
 
 def test_only_the_ingress_publishes(dev: Recorder) -> None:
@@ -122,22 +123,13 @@ def test_who_runs_as_whom(dev: Recorder) -> None:
     )
 
 
-def test_a_declared_user_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_declared_user_wins(tmp_path: Path) -> None:
     """`user` of a service is the user of its container; without a known app it is nobody."""
-    (tmp_path / "tls").mkdir()
-    for name in ("ingress.crt", "ingress.key", "ca.crt"):
-        (tmp_path / "tls" / name).write_text("PEM")
-    monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
-    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-    services = config["homelab-network:services"]
+    services = configuration()["services"]
     services["grafana"]["user"] = "1000:1001"
     services["wiki"] = {"zones": ["frontend"], "image": "wiki:1"}
-    users = {
-        name: given["user"]
-        for name, given in build({**config, "grafana:adminPassword": "made up", "traefik:users": "made up"})
-        .of(":Container")
-        .items()
-    }
+    made = recorded(tmp_path, services=services).of(":Container")
+    users = {name: given["user"] for name, given in made.items()}
     assert (users["grafana"], users["wiki"]) == ("1000:1001", "65534:65534")
 
 
@@ -266,7 +258,9 @@ def test_guests_with_an_authority_are_asked_by_tls(dev: Recorder) -> None:
     assert {file for file in uploads if file.startswith("/etc/certificates")} == {*files.values()}
 
 
-def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_protected_volumes_are_retained(
+    dev: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the stack protects its data, volumes outlive their removal from the stack, and no guest does."""
     assert dev
     seen: dict[bool, set[str]] = {True: set(), False: set()}
@@ -278,11 +272,7 @@ def test_protected_volumes_are_retained(dev: Recorder, monkeypatch: pytest.Monke
         return register(monitor, request)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(pulumi.runtime.mocks.MockMonitor, "RegisterResource", noted)
-    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-    config["homelab-network:tls"] = {"certificate": "/dev/null", "key": "/dev/null"}
-    for name in ("site-1", "site-2"):
-        config["homelab-network:services"][name]["authority"] = "/dev/null"
-    build({**config, "homelab-network:protect": True, "grafana:adminPassword": "x", "traefik:users": "x"})
+    recorded(tmp_path, protect=True)
     assert (seen[True], "VmLegacy" in seen[False]) == ({"Volume"}, True)
 
 
@@ -317,23 +307,11 @@ def test_certificates_are_where_their_flow_is(dev: Recorder) -> None:
         assert given["allowedUses"] == ["digital_signature", "server_auth" if own else "client_auth"]
 
 
-def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Recorder:
-    """The default stack with other values below some of its keys."""
-    (tmp_path / "tls").mkdir()
-    for name in ("ingress.crt", "ingress.key", "ca.crt"):
-        (tmp_path / "tls" / name).write_text("PEM")
-    monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
-    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-    given = {f"homelab-network:{key}": value for key, value in keys.items()}
-    return build({**config, **given, "grafana:adminPassword": "made up", "traefik:users": "made up"})
-
-
-def test_alloy_takes_promtails_place(dev: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alloy_takes_promtails_place(dev: Recorder, tmp_path: Path) -> None:
     """One key changes what runs and its configuration; user, networks, certificates, logs and volume stay."""
-    config = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())["config"]
-    services = config["homelab-network:services"]
+    services = configuration()["services"]
     services["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
-    made = changed(tmp_path, monkeypatch, services=services)
+    made = recorded(tmp_path, services=services)
     before, after = (one.of(":Container")["promtail"] for one in (dev, made))
     assert {key for key in before if before[key] != after[key]} == {
         "command",
@@ -357,10 +335,10 @@ def test_alloy_takes_promtails_place(dev: Recorder, tmp_path: Path, monkeypatch:
 ALLOY = "/etc/alloy/config.alloy"
 
 
-def test_all_generations_are_trusted_and_one_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_generations_are_trusted_and_one_signs(tmp_path: Path) -> None:
     """While one generation follows another both are in every container; all certificates are the signer's."""
     generations = {"authorities": ["old", "new"], "signer": "new"}
-    made = changed(tmp_path, monkeypatch, certificates=generations)
+    made = recorded(tmp_path, certificates=generations)
     files = {given["file"]: given["content"] for given in made.of(":Container")["promtail"]["uploads"]}
     assert "\nloki-gateway.old\n" in files["/etc/certificates/loki-gateway/authorities.pem"]
     assert "\nloki-gateway.new\n" in files["/etc/certificates/loki-gateway/authorities.pem"]

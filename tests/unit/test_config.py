@@ -1,10 +1,11 @@
-import copy
 import json
 import re
 import runpy
 from datetime import date
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pulumi
@@ -14,19 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.__main__ import serves
+from tests.site import FILE, changed, configuration, numbered
 from topology import checks, config, model
+from topology.checks import flow_rules
 from topology.config import ConfigError, from_file, from_pulumi_json, load
 from topology.model import ROLES, App, Certificate, Container, Guest, GuestApp, Role, Topology
 
 PROJECT = Path(__file__).resolve().parents[2]
-STACK = PROJECT / "Pulumi.dev.yaml"
 DOCUMENT = PROJECT / "docs" / "configuration.md"
-DEV = {
-    key.removeprefix("homelab-network:"): value
-    for key, value in yaml.safe_load(STACK.read_text())["config"].items()
-    if key.startswith("homelab-network:")
-}
-GONE = "<gone>"
 _DOCKER = [role for role, traits in ROLES.items() if traits.docker]
 LISTS = {
     "<roles>": ", ".join(Role),
@@ -49,50 +45,6 @@ def _bad() -> list[dict[str, Any]]:
 
 BAD = _bad()
 
-FLOWS = """\
-internet -> traefik:80/tcp
-internet -> traefik:443/tcp
-traefik -> grafana:3000/tcp
-traefik -> prometheus-ui:8080/tcp
-traefik -> site-1:443/tcp
-traefik -> site-2:443/tcp
-traefik -> jellyfin:8096/tcp
-traefik -> stirling-pdf:8080/tcp
-traefik -> vaultwarden:80/tcp
-grafana -> prometheus:9090/tcp
-grafana -> loki-gateway:3100/tcp
-prometheus-ui -> prometheus:9090/tcp
-prometheus -> node-exporter:9100/tcp
-prometheus -> cadvisor:8080/tcp
-prometheus -> blackbox-exporter:9115/tcp
-promtail -> loki-gateway:3100/tcp
-loki-gateway -> loki:3100/tcp
-management -> proxmox-srv:8006/tcp
-management -> proxmox-srv:22/tcp
-""".splitlines()
-
-
-def dev() -> dict[str, Any]:
-    """Copy the dev stack's keys, their namespace taken off."""
-    return copy.deepcopy(DEV)
-
-
-def changed(changes: dict[str, Any]) -> dict[str, Any]:
-    """Change the dev stack: a path to a new value, `[+]` to append, `<gone>` to remove."""
-    values = dev()
-    for path, value in copy.deepcopy(changes).items():
-        *way, last = (int(step) if step.isdecimal() else step for step in re.findall(r"[^.\[\]]+", path))
-        place: Any = values
-        for step in way:
-            place = place.setdefault(step, []) if last == "+" else place[step]
-        if last == "+":
-            place.append(value)
-        elif value == GONE:
-            del place[last]
-        else:
-            place[last] = value
-    return values
-
 
 def refusal(values: dict[str, Any]) -> str:
     """Load what must be refused; returns the message."""
@@ -109,21 +61,25 @@ def flat(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def site() -> Topology:
-    """Load the dev stack."""
-    return from_file(STACK)
+@cache
+def read() -> list[tuple[str, Any, Any]]:
+    """Each bad configuration's message, what the reader makes of it, and the faults that it sees itself."""
+    found: list[tuple[str, Any, Any]] = []
+    for case in BAD:
+        reader, values = config._Reader(), changed(case["change"])
+        found.append((numbered(case["message"], values), reader.site(values), reader.faults))
+    return found
 
 
-class TestDevStack:
-    """The default stack is the design's table."""
+class TestSite:
+    """What a stack file becomes."""
 
     def test_flows(self, site: Topology) -> None:
-        """The default flows are those of the design, no more and no fewer."""
-        assert list(map(str, site.flows)) == FLOWS
+        """The flows are those of the file, in its order, no more and no fewer."""
+        assert list(map(str, site.flows)) == configuration()["flows"]
 
     def test_routes(self, site: Topology) -> None:
-        """Each routed service has the host name and the place that the design gives it."""
+        """Each routed service has the host name and the place that the file gives it."""
         assert [(r.service, r.host.removesuffix(".homelab.localhost"), r.url) for r in site.routes] == [
             ("grafana", "grafana", "http://grafana:3000"),
             ("prometheus-ui", "prometheus", "http://prometheus-ui:8080"),
@@ -143,7 +99,7 @@ class TestDevStack:
         ]
 
     def test_places(self, site: Topology) -> None:
-        """Every service is in the networks of the design's table."""
+        """Every service is in the networks that its zones are."""
         assert {name: service.zones for name, service in site.services.items()} == {
             "traefik": ("edge", "frontend"),
             "grafana": ("frontend", "query"),
@@ -163,7 +119,7 @@ class TestDevStack:
         }
 
     def test_zones(self, site: Topology) -> None:
-        """Every zone has the role, tag and prefix of the design."""
+        """Every zone has the role, tag and prefix of the file."""
         assert {z.name: (z.role.value, z.vlan, z.prefix) for z in site.zones.values()} == {
             "management": ("management", None, IPv4Network("10.10.1.0/24")),
             "edge": ("edge", None, IPv4Network("172.30.0.0/24")),
@@ -196,7 +152,10 @@ class TestDevStack:
 
     def test_engine_and_file_agree(self, site: Topology) -> None:
         """The engine's flat JSON map makes the same site as the file, whatever else is in it."""
-        assert from_pulumi_json({**flat(dev()), "proxmoxve:endpoint": "x", "docker:zones": "[]"}) == site
+        assert (
+            from_pulumi_json({**flat(configuration()), "proxmoxve:endpoint": "x", "docker:zones": "[]"})
+            == site
+        )
 
 
 class TestGood:
@@ -270,36 +229,45 @@ class TestBad:
     @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
     def test_message(self, case: dict[str, Any]) -> None:
         """A bad configuration is refused with exactly these lines."""
-        assert refusal(changed(case["change"])) == case["message"]
+        values = changed(case["change"])
+        assert refusal(values) == numbered(case["message"], values)
 
     @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
+    @pytest.mark.slow
     def test_engine_says_the_same(self, case: dict[str, Any]) -> None:
         """The engine's flat map is refused with the lines of the file, where JSON can say it at all."""
         if case["id"] == "not plain":
             assert json.loads(json.dumps(b"10", default=str)) == "b'10'"
             return
+        values = changed(case["change"])
         with pytest.raises(ConfigError) as refused:
-            from_pulumi_json(flat(changed(case["change"])))
-        assert str(refused.value) == case["message"]
+            from_pulumi_json(flat(values))
+        assert str(refused.value) == numbered(case["message"], values)
 
     def test_enough(self) -> None:
         """The table is as long as promised, and no case stands twice."""
         assert len({case["id"] for case in BAD}) == len(BAD) >= 45
         assert len({json.dumps(case["change"], default=str) for case in BAD}) == len(BAD)
 
-    @pytest.mark.parametrize("table", ["_CHECKS", "_FLOW_RULES"])
-    def test_every_check_counts(self, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    @pytest.mark.parametrize(
+        ("module", "table", "place"),
+        [
+            pytest.param(module, table, place, id=one.__name__)
+            for module, table in ((checks, "_CHECKS"), (flow_rules, "_FLOW_RULES"))
+            for place, one in enumerate(getattr(module, table))
+        ],
+    )
+    @pytest.mark.slow
+    def test_every_check_counts(
+        self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, table: str, place: int
+    ) -> None:
         """No check and no flow rule can be removed without a bad configuration passing or saying less."""
-        read = []
-        for case in BAD:
-            reader = config._Reader()
-            read.append((case["message"], reader.site(changed(case["change"])), reader.faults))
-        functions = getattr(checks, table)
-        for one in functions:
-            monkeypatch.setattr(checks, table, [other for other in functions if other is not one])
-            told = ("\n".join(map(str, [*faults, *checks.check(site)])) for _, site, faults in read)
-            assert any(was != now for (was, _, _), now in zip(read, told, strict=True)), one.__name__
+        functions = getattr(module, table)
+        monkeypatch.setattr(module, table, functions[:place] + functions[place + 1 :])
+        told = ("\n".join(map(str, [*faults, *checks.check(site)])) for _, site, faults in read())
+        assert any(was != now for (was, _, _), now in zip(read(), told, strict=True))
 
+    @pytest.mark.slow
     def test_nothing_is_created(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The program ends with the message before its first resource, for every bad configuration."""
         created: list[object] = []
@@ -322,14 +290,16 @@ class TestBad:
             "services.site-1.vm": 102,
             "flows[+]": "grafana -> nosuch:1/tcp",
         }
-        assert refusal(changed(changes)).splitlines() == [
-            "nmae-prefix: unknown key; write name-prefix.",
-            'domain: "Home Lab" is not a domain; write it in lower case like homelab.example.',
-            "zones.apps.vlan: 5000 is not a VLAN tag; use 1-4094.",
-            "zones.vault.vlan: 30 duplicates zones.wordpress.vlan; give each zone its own tag.",
-            "services.site-2.vm: 102 duplicates services.site-1.vm; give each VM its own id.",
-            'services.loki.image: "grafana/loki" names no version; pin one, or a digest.',
-            "flows[19]: the destination nosuch is declared nowhere; name a service, a host or internet.",
+        values = changed(changes)
+        last = len(values["flows"]) - 1
+        assert [line.partition(":")[0] for line in refusal(values).splitlines()] == [
+            "nmae-prefix",
+            "domain",
+            "zones.apps.vlan",
+            "zones.vault.vlan",
+            "services.site-2.vm",
+            "services.loki.image",
+            f"flows[{last}]",
         ]
 
     def test_no_secret_in_a_message(self) -> None:
@@ -384,9 +354,9 @@ class TestFile:
 
     def test_other_namespaces(self, tmp_path: Path) -> None:
         """Keys of providers are nobody's business here."""
-        text = STACK.read_text().replace("config:\n", "config:\n  docker:host: {secure: x}\n")
+        text = FILE.read_text().replace("config:\n", "config:\n  docker:host: {secure: x}\n")
         (tmp_path / "Pulumi.x.yaml").write_text(text)
-        assert from_file(tmp_path / "Pulumi.x.yaml") == from_file(STACK)
+        assert from_file(tmp_path / "Pulumi.x.yaml") == from_file(FILE)
 
 
 JUNK = st.recursive(
@@ -420,7 +390,7 @@ def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [way, *(place for step, inner in steps for place in places(inner, (*way, step)))]
 
 
-PLACES = places(dev())[1:]
+PLACES = places(configuration())[1:]
 
 
 def judge(values: Any) -> None:
@@ -439,11 +409,12 @@ def judge(values: Any) -> None:
 QUICK = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
+@pytest.mark.slow
 class TestNoTraceback:
     """Whatever is put in, only ConfigError comes out."""
 
     @QUICK
-    @given(st.dictionaries(st.sampled_from(sorted(dev())) | st.text(max_size=5), JUNK))
+    @given(st.dictionaries(st.sampled_from(sorted(configuration())) | st.text(max_size=5), JUNK))
     def test_anything(self, values: dict[str, Any]) -> None:
         """Any nested junk loads or is refused in our words."""
         judge(values)
@@ -452,7 +423,7 @@ class TestNoTraceback:
     @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3))
     def test_the_stack_with_junk_in_it(self, changes: list[tuple[tuple[Any, ...], Any]]) -> None:
         """The stack with junk anywhere in it loads or is refused in our words."""
-        values = dev()
+        values = configuration()
         for (*way, last), junk in changes:
             place: Any = values
             try:
@@ -467,10 +438,10 @@ class TestNoTraceback:
     @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(PLACES)), min_size=1, max_size=3))
     def test_the_stack_with_itself_mixed(self, swaps: list[tuple[tuple[Any, ...], tuple[Any, ...]]]) -> None:
         """The stack with its own parts in the wrong places loads or is refused in our words."""
-        values = dev()
+        values = configuration()
         for (*way, last), source in swaps:
             place: Any = values
-            part: Any = dev()
+            part: Any = configuration()
             try:
                 for step in way:
                     place = place[step]
@@ -482,7 +453,7 @@ class TestNoTraceback:
         judge(values)
 
     @QUICK
-    @given(st.dictionaries(st.sampled_from(sorted(dev())), st.text(max_size=20)))
+    @given(st.dictionaries(st.sampled_from(sorted(configuration())), st.text(max_size=20)))
     def test_any_text_from_the_engine(self, values: dict[str, str]) -> None:
         """Any text in place of JSON is refused in our words."""
         with pytest.raises(ConfigError):
@@ -498,7 +469,7 @@ class TestDocument:
     def test_six_lines(self, heading: str, kind: type) -> None:
         """The documented example takes at most six lines and loads."""
         section = DOCUMENT.read_text().split(f"### {heading}\n")[1].split("\n##")[0]
-        values, lines, names = dev(), 0, set[str]()
+        values, lines, names = configuration(), 0, set[str]()
         for block in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL):
             lines += len(block.splitlines())
             part = yaml.safe_load(block)

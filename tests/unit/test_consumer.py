@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from topology.config import from_file
+from tests.site import loaded
 from topology.outputs import outputs
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ class Site(pulumi.runtime.Mocks):
 
 def build(authority: Path, prefix: str = "172.30.99.0/28", **other: Any) -> dict[str, dict[str, Any]]:
     """Run the program beside dev, with other outputs if need be; what it made, by kind."""
-    told: dict[str, Any] = {**outputs(from_file(PROJECT / "Pulumi.dev.yaml")), **other}
+    told: dict[str, Any] = {**outputs(loaded()), **other}
     authority.write_text("a certificate")
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)  # each use of refused outputs fails; one is told

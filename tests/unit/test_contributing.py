@@ -218,7 +218,7 @@ def _change_stack(tree: Path, services: dict[str, object], flows: list[str]) -> 
 def test_a_rule_is_complete(tree: Path) -> None:
     """Rule, rejected stack and table together satisfy the tests that watch over rules, and the style."""
     apply(tree, example("## Add a rule"))
-    _write_table(tree)
+    write_table(tree)
     done = python(
         tree,
         "pytest",
@@ -256,7 +256,7 @@ def test_half_a_rule_is_noticed(tree: Path) -> None:
     assert "2 failed" in done.stdout, done.stdout
 
 
-def _write_table(tree: Path) -> None:
+def write_table(tree: Path) -> None:
     """Replace the table in docs/policies.md by what the command prints, as the document says."""
     (command,) = blocks(CONTRIBUTING, "sh", "## Add a rule")
     assert command == ".venv/bin/python -m commands rules\n"

@@ -11,7 +11,6 @@ import pytest
 
 from commands import drift as command
 from rendered import host_rules
-from topology.config import from_file
 from topology.model import Topology
 from verify import host, inventory
 from verify.plan import Drift, drifts, is_empty
@@ -19,12 +18,6 @@ from verify.plan import Drift, drifts, is_empty
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDED = json.loads(Path(__file__).with_name("drift.json").read_text())
 """`pulumi preview --refresh --json` of dev after seven changes by hand, cut to what differs."""
-
-
-@pytest.fixture(scope="module")
-def site() -> Topology:
-    """The declared site."""
-    return from_file(PROJECT / "Pulumi.dev.yaml")
 
 
 def rows(found: list[Drift]) -> list[tuple[str, str, str, str, str]]:

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from commands import foothold as command
+from tests.site import FILE
 from topology.project import PROJECT
 from verify import foothold
-
-DEV = PROJECT / "Pulumi.dev.yaml"
 
 
 def cell(source: str, what: str, got: str = "ALLOWED", where: str = "there") -> dict[str, str]:
@@ -21,12 +20,12 @@ def cell(source: str, what: str, got: str = "ALLOWED", where: str = "there") -> 
 def test_the_table_in_the_docs_is_current() -> None:
     """docs/hardening.md holds what the command writes."""
     text = (PROJECT / "docs" / "hardening.md").read_text(encoding="utf-8")
-    assert "\n".join(foothold.table(DEV)) in text
+    assert "\n".join(foothold.table(FILE)) in text
 
 
 def test_the_backend_is_behind_no_foothold_in_the_ingress() -> None:
     """A shell in the ingress reaches its routes and the frontend, and holds its key and the logins."""
-    (line,) = (line for line in foothold.table(DEV) if line.startswith("| traefik "))
+    (line,) = (line for line in foothold.table(FILE) if line.startswith("| traefik "))
     assert [name for name in ("loki", "prometheus:", "cadvisor", "node-exporter") if name in line] == []
     assert line.endswith("| `/etc/traefik/tls/key.pem`, `/etc/traefik/users` |")
 
@@ -43,7 +42,7 @@ def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
     ]
     run = tmp_path / "run.json"
     run.write_text(json.dumps({"cells": cells}))
-    lines = list(foothold.table(DEV, run))
+    lines = list(foothold.table(FILE, run))
     assert next(line for line in lines if line.startswith("| traefik ")).startswith(
         "| traefik | grafana:*, site-1:443/tcp | "
     )

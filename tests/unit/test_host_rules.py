@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from rendered import host_rules
-from tests.policies.sound import configuration, with_acme
-from tests.unit.test_config import PROJECT
-from topology.config import from_file, load
+from tests.policies.sound import with_acme
+from tests.site import configuration, loaded
+from topology.config import load
 from verify import host
 
-SITE = from_file(PROJECT / "Pulumi.dev.yaml")
+SITE = loaded()
 PLACES = ("/etc/homelab-network", "/etc/systemd/system", "/run/systemd/system")
 
 

@@ -16,6 +16,7 @@ from lab.images import catalogue, parts
 from lab.images.catalogue import IMAGES, Image
 from lab.images.pack import pack
 from lab.images.parts import GO, Part
+from tests.site import FILE
 
 HOST = "unix:///nowhere"
 
@@ -44,7 +45,7 @@ class Docker:
     def __call__(self, argv: Sequence[str], what: str, **_options: object) -> str:
         """Take the place of `lab.process.run`."""
         words = [str(word) for word in argv[1:]]
-        if words[0] == "image":
+        if words[:2] == ["image", "inspect"]:
             if words[-1] not in self.recipes:
                 raise LabError(f"{what}: no such image")
             return self.recipes[words[-1]]
@@ -75,9 +76,8 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
 
 
 def test_names() -> None:
-    """The stack file's images are exactly those that the lab brings."""
-    file = paths.PROJECT / "Pulumi.dev.yaml"
-    assert {one.tag for one in IMAGES} == set(re.findall(r"image: (homelab-lab/\S+)", file.read_text()))
+    """The sound site's images are exactly those that the lab brings."""
+    assert {one.tag for one in IMAGES} == set(re.findall(r"image: (homelab-lab/\S+)", FILE.read_text()))
 
 
 @pytest.mark.parametrize("one", IMAGES, ids=lambda one: one.name)

@@ -160,7 +160,7 @@ def served(state: Path, calls: list[int], token: str = TOKEN) -> Iterator[tuple[
             data=form or None,
             headers={"Authorization": f"PVEAPIToken={token}"},
             verify=trust,
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == expected, answer.text
         return answer.json().get("data") if expected == 200 else answer.text

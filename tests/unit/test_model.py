@@ -10,12 +10,6 @@ from topology.model import Flow, Guest, Port, Protocol, Topology, Zone
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def site() -> Topology:
-    """Load the dev stack."""
-    return from_file(PROJECT / "Pulumi.dev.yaml")
-
-
 @pytest.mark.parametrize(
     ("text", "number", "protocol"), [(80, 80, "tcp"), ("443", 443, "tcp"), ("53/udp", 53, "udp")]
 )

@@ -33,7 +33,8 @@ from resources.site import Graph
 from resources.view import view
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
-from tests.policies.sound import CANARY, KINDS, TODAY, configuration, run, sound
+from tests.policies.sound import CANARY, KINDS, TODAY, run, sound
+from tests.site import FILE, configuration
 from topology.certificates import FOLDER
 from topology.config import load
 from topology.declared import Declared
@@ -67,7 +68,7 @@ def test_the_pack_ends_with_a_killed_engine(tmp_path: Path) -> None:
         assert int(said.readline())
         engine.kill()
         engine.wait()
-        ended, _, _ = select.select([said], [], [], 20)
+        ended, _, _ = select.select([said], [], [], 120)
         if not ended:
             os.kill(int(killed.read_text()), signal.SIGKILL)
         assert ended
@@ -99,6 +100,11 @@ def shown(pack: Any, inputs: dict[str, Any]) -> list[str]:
     return [each.message.partition("\n")[2] for each in pack.Analyze(request).diagnostics]
 
 
+def about(diagnostic: Any) -> tuple[str, str]:
+    """The rule of a diagnostic, and the resource that its message names."""
+    return diagnostic.policyName, diagnostic.message.partition("\n")[2].partition(":")[0]
+
+
 def test_a_resource_is_judged_before_it_is_created(pack: Any) -> None:
     """One resource's inputs are enough for what it shows by itself, and the engine is told to stop."""
     inputs = {"name": "shell", "image": "busybox:1", "privileged": True}
@@ -106,7 +112,7 @@ def test_a_resource_is_judged_before_it_is_created(pack: Any) -> None:
     request = pb.AnalyzeRequest(urn=URN, type=kind, name="shell", properties=struct(inputs))
     found = configured(pack).Analyze(request).diagnostics
     assert {each.enforcementLevel for each in found} == {pb.MANDATORY}
-    assert "shell: is privileged" in [each.message.partition("\n")[2] for each in found]
+    assert ("no-privileges", "shell") in [about(each) for each in found]
 
 
 @pytest.mark.parametrize(
@@ -116,9 +122,7 @@ def test_a_resource_is_judged_before_it_is_created(pack: Any) -> None:
 def test_every_kind_of_unknown_is_seen(pack: Any, sentinel: str) -> None:
     """Whatever kind of value is missing, at whatever depth, is a violation that names its place."""
     said = shown(configured(pack), {"name": "shell", "ports": [{"internal": 80, "external": sentinel}]})
-    assert (
-        "shell: ports[0].external can't be known before creation, so nothing about it can be proved" in said
-    )
+    assert [line for line in said if line.startswith("shell: ports[0].external ")] != []
 
 
 def test_a_secret_that_is_unknown_is_unknown() -> None:
@@ -162,7 +166,7 @@ def test_a_resource_that_was_never_shown_is_judged_by_its_outputs(pack: Any) -> 
         urn=URN, type=URN.split("::")[2], name="shell", properties=struct({"pidMode": "host"})
     )
     said = configured(pack).AnalyzeStack(pb.AnalyzeStackRequest(resources=[resource])).diagnostics
-    assert "shell: pidMode host shares a namespace" in [each.message.partition("\n")[2] for each in said]
+    assert ("own-namespaces", "shell") in [about(each) for each in said]
 
 
 def test_every_rule_is_announced_in_full(pack: Any) -> None:
@@ -277,19 +281,19 @@ def test_what_is_read_exists_in_the_provider(model: type[Inputs], name: str) -> 
 
 # --------------------------------------------------------------------------------------------- command
 
-DEV = str(PROJECT / "Pulumi.dev.yaml")
+SITE = str(FILE)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["explain", DEV, "internet", "grafana:3000"], 0, "ALLOWED via traefik -> frontend -> grafana"),
-        (["explain", DEV, "internet", "loki:3100/tcp"], 1, "internet -> loki:3100/tcp: DENIED"),
-        (["eval", DEV, "promtail", "loki:3100"], 0, "promtail -> loki:3100/tcp: ALLOWED"),
-        (["eval", DEV, "site-1", "vaultwarden:80"], 1, "site-1 -> vaultwarden:80/tcp: DENIED"),
-        (["list", DEV], 0, "promtail => loki : 3100/tcp"),
-        (["diff", DEV, DEV], 0, ""),
-        (["judge", DEV], 0, ""),
+        (["explain", SITE, "internet", "grafana:3000"], 0, "ALLOWED via traefik -> frontend -> grafana"),
+        (["explain", SITE, "internet", "loki:3100/tcp"], 1, "internet -> loki:3100/tcp: DENIED"),
+        (["eval", SITE, "promtail", "loki:3100"], 0, "promtail -> loki:3100/tcp: ALLOWED"),
+        (["eval", SITE, "site-1", "vaultwarden:80"], 1, "site-1 -> vaultwarden:80/tcp: DENIED"),
+        (["list", SITE], 0, "promtail => loki : 3100/tcp"),
+        (["diff", SITE, SITE], 0, ""),
+        (["judge", SITE], 0, ""),
     ],
 )
 def test_the_command_answers(
@@ -303,7 +307,7 @@ def test_the_command_answers(
 def test_a_stack_file_may_have_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An exception whose date is not quoted is read as the engine reads it."""
     keys = "{rule: no-devices, resource: loki, reason: a test of dates, owner: me, expires: 2999-01-01}"
-    text = Path(DEV).read_text(encoding="utf-8")
+    text = Path(SITE).read_text(encoding="utf-8")
     file = tmp_path / "Pulumi.dated.yaml"
     file.write_text(text.replace("config:", f"config:\n  homelab-network:exceptions: [{keys}]", 1))
     assert command.main(["judge", str(file)]) == 1
@@ -352,10 +356,10 @@ def test_a_state_reads_like_the_program(tmp_path: Path) -> None:
         (["judge", "typo.yaml"], "zonez"),
         (["list", "missing.yaml"], "missing.yaml: cannot be read"),
         (
-            ["eval", DEV, "internet", "nobody:80"],
+            ["eval", SITE, "internet", "nobody:80"],
             "nobody: no container, guest, host or outside has this name",
         ),
-        (["eval", DEV, "internet", "loki"], "loki: is no destination"),
+        (["eval", SITE, "internet", "loki"], "loki: is no destination"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(

@@ -31,8 +31,9 @@ from preflight.docker_api import DockerApi
 from preflight.finding import Check
 from preflight.state import State
 from tests.clone import git
-from tests.policies.sound import configuration, with_acme
 from tests.policies.sound import run as program
+from tests.policies.sound import with_acme
+from tests.site import configuration, put
 from tests.unit.test_lab_proxmox import served
 from tests.unit.test_preflight_messages import (
     DATA,
@@ -590,8 +591,8 @@ esac
 
 @pytest.fixture(name="bench")
 def _bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the dev stack's file, an empty state and a `pulumi` that prints it."""
-    shutil.copy(PROJECT / "Pulumi.dev.yaml", tmp_path)
+    """A folder with the sound site as its dev stack, an empty state and a `pulumi` that prints it."""
+    put(tmp_path)
     (tmp_path / "state.json").write_text('{"version": 3, "deployment": {}}')
     (tmp_path / "pulumi").write_text(PULUMI)
     (tmp_path / "pulumi").chmod(0o700)

@@ -21,7 +21,8 @@ from preflight.docker import Listener, Machine, Site, There
 from preflight.finding import Finding
 from preflight.state import State
 from resources.resource import Resource
-from tests.policies.sound import configuration, run
+from tests.policies.sound import run
+from tests.site import configuration
 from topology.config import load
 from topology.model import Port, Topology
 from verify.driver import ProbeError

@@ -212,21 +212,12 @@ def test_a_change_that_exposes_a_backend_service_fails(
     assert findings <= {result["ruleId"] for result in run["results"]}
 
 
-REFUSED = (
-    "flows[9]: traefik -> loki:3100/tcp is a route to a backend service; "
-    "route to a service on a frontend zone that asks it.\n"
-)
-
-
 def test_a_stack_file_that_routes_to_the_backend_is_refused(tree: Path) -> None:
     """Declaring the way to Loki is a faulty stack file; nothing is compared, and nothing written."""
     edit(tree, STACK, (VAULT, f"{VAULT}    - traefik -> loki:3100/tcp\n"))
     answer = review(tree, "main", STACK, "--markdown", "flows.md")
-    assert (answer.stdout, answer.stderr, answer.returncode) == (
-        "",
-        REFUSED,
-        2,
-    )
+    assert (answer.stdout, answer.returncode) == ("", 2)
+    assert re.fullmatch(r"flows\[\d+\]: traefik -> loki:3100/tcp .*; .*\.\n", answer.stderr)
     assert not (tree / "flows.md").exists()
 
 

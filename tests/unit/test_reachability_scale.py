@@ -175,7 +175,8 @@ def test_ten_thousand_services_in_five_seconds() -> None:
 def test_grows_linearly() -> None:
     """Ten times as many services take at most twenty times as long."""
     seconds(100)
-    assert seconds(10_000) / seconds(1_000) < 20
+    small = [seconds(1_000) for _ in range(3)]
+    assert seconds(10_000) / sorted(small)[1] < 20
 
 
 def _large(**datacenter: Any) -> Facts:

@@ -37,7 +37,7 @@ def refused(folder: Path, grants: Mapping[str, Iterable[str]]) -> list[str]:
         session.trust_env = False
         session.headers["Authorization"] = f"PVEAPIToken={token}"
         for method, path, form in CALLS:
-            answer = session.request(method, f"{pve.url}{path}", data=form, timeout=10)
+            answer = session.request(method, f"{pve.url}{path}", data=form, timeout=60)
             assert answer.status_code != 401
             if answer.status_code == 403:
                 found.append(f"{method} {path}: {answer.json()['message']}")

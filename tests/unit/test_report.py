@@ -20,9 +20,10 @@ from report.drawing import Box, Drawing, draw
 from report.mermaid import flowchart
 from report.model import Report, State
 from resources.resource import from_state
-from tests.browser.samples import DEV, MARKUP, broken, hostile, page, run, state
-from tests.policies.sound import CANARY, TODAY, Stack, configuration, sound
-from topology.config import from_file, load
+from tests.browser.samples import MARKUP, broken, hostile, page, run, state
+from tests.policies.sound import CANARY, TODAY, Stack, sound
+from tests.site import FILE, loaded
+from topology.config import load
 from topology.model import Exemption, Topology
 from topology.project import PROJECT
 
@@ -170,7 +171,7 @@ def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
 
 def wide() -> Topology:
     """A site with two query zones, a service that passes over a network, and VLANs in several rows."""
-    config = keys(30)
+    config = keys(30, FILE)
     config["zones"]["logs"] = {"role": "query", "prefix": "172.31.9.0/24"}
     config["services"]["far"] = {"zones": ["frontend", "logs"], "image": "x:1", "ports": [1, 2]}
     config["services"]["near"] = {"zones": ["logs"], "image": "x:1", "ports": [1, 2]}
@@ -188,7 +189,7 @@ def wide() -> Topology:
     return load(config)
 
 
-SITES = {"dev": from_file(DEV), "wide": wide()}
+SITES = {"sound": loaded(), "wide": wide()}
 
 
 def meet(one: Box, other: Box) -> bool:
@@ -261,7 +262,7 @@ def test_every_declared_flow_is_an_arrow(name: str) -> None:
 def test_the_flowchart_in_the_docs_is_current() -> None:
     """docs/report.md shows what `--mermaid` prints for the dev stack."""
     text = (PROJECT / "docs" / "report.md").read_text(encoding="utf-8")
-    assert f"```mermaid\n{flowchart(SITES['dev'])}```\n" in text
+    assert f"```mermaid\n{flowchart(SITES['sound'])}```\n" in text
 
 
 # ---------------------------------------------------------------------------------------------- command
@@ -273,7 +274,7 @@ def test_the_same_stack_gives_the_same_bytes(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         file = tmp_path / f"{seed}.html"
         subprocess.run(
-            [sys.executable, "-m", "commands", "report", DEV, "--output", file],
+            [sys.executable, "-m", "commands", "report", FILE, "--output", file],
             cwd=PROJECT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True,
         )  # fmt: skip
         pages.append(file.read_bytes())
@@ -284,7 +285,7 @@ def test_a_page_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
     """The file is never written into, so nobody reads half a page; nothing else is left beside it."""
     (tmp_path / "report.html").write_text("before")
     with (tmp_path / "report.html").open() as reader:
-        file = page(tmp_path, DEV)
+        file = page(tmp_path, FILE)
         assert (reader.read(), file.read_text()[:15]) == ("before", "<!doctype html>")
     assert list(tmp_path.iterdir()) == [file]
 
@@ -306,7 +307,7 @@ def test_a_stack_whose_name_is_markup_stays_text(tmp_path: Path) -> None:
     """The title is text as well."""
     file = state(tmp_path, sound())
     file.write_text(file.read_text().replace("urn:pulumi:dev::", "urn:pulumi:<b>::"))
-    text = page(tmp_path, file, "--config", str(DEV)).read_text()
+    text = page(tmp_path, file, "--config", str(FILE)).read_text()
     assert (text.count("<title>Network of stack &lt;b&gt;</title>"), text.count("<b>")) == (1, 0)
 
 
@@ -327,13 +328,13 @@ def test_no_secret_is_in_the_page(tmp_path: Path) -> None:
         (["broken.json"], "broken.json: no exported state; write one with"),
         (["typo.yaml"], "zonez"),
         (
-            [str(DEV), "--verification", "missing.json"],
+            [str(FILE), "--verification", "missing.json"],
             "missing.json: No such file or directory; name a file",
         ),
-        ([str(DEV), "--verification", "broken.json"], "broken.json: is no run of the live probe; write one"),
-        ([str(DEV), "--verification", "verify-home.json"], "is of another stack; name a run of dev"),
-        ([str(DEV), "--output", "none/x.html"], "none/x.html: No such file or directory; name a file"),
-        ([str(DEV), "--output", "folder"], "folder: Is a directory; name a file"),
+        ([str(FILE), "--verification", "broken.json"], "broken.json: is no run of the live probe; write one"),
+        ([str(FILE), "--verification", "verify-home.json"], "is of another stack; name a run of sound"),
+        ([str(FILE), "--output", "none/x.html"], "none/x.html: No such file or directory; name a file"),
+        ([str(FILE), "--output", "folder"], "folder: Is a directory; name a file"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(
@@ -348,14 +349,9 @@ def test_bad_input_is_refused_in_one_line(
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "folder").mkdir()
     (tmp_path / "typo.yaml").write_text("config:\n  homelab-network:zonez: {}\n")
-    (tmp_path / "report-dev.html").write_text("before")
+    (tmp_path / "report-sound.html").write_text("before")
     run(tmp_path, "home")
     before = sorted(tmp_path.rglob("*"))
     assert main(words) == 2
     assert said in capsys.readouterr().err
-    assert (sorted(tmp_path.rglob("*")), (tmp_path / "report-dev.html").read_text()) == (before, "before")
-
-
-def test_the_sound_configuration_is_the_dev_stack() -> None:
-    """What these tests call sound is what `make report` shows."""
-    assert load(configuration()) == SITES["dev"]
+    assert (sorted(tmp_path.rglob("*")), (tmp_path / "report-sound.html").read_text()) == (before, "before")

@@ -8,13 +8,12 @@ import pytest
 from policies.review import Opened, Review, markdown, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from reachability.result import How, Reachable, Trace
-from tests.policies.sound import configuration
+from tests.site import FILE, configuration
 from topology.config import load
 from topology.model import Port
-from topology.project import PROJECT
 
-STACK = "Pulumi.dev.yaml"
-TEXT = (PROJECT / STACK).read_text(encoding="utf-8")
+STACK = FILE.name
+TEXT = FILE.read_text(encoding="utf-8")
 
 
 def finding(rule: str, subject: str, text: str = "is wrong") -> Finding:

@@ -14,7 +14,8 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 from tests.policies.sound import with_acme
-from tests.unit.test_config import BAD, GONE, PROJECT, changed, dev
+from tests.site import GONE, changed, configuration
+from tests.unit.test_config import BAD, PROJECT
 from topology import schema
 from topology.config import from_file, load
 from topology.outputs import SCHEMA_VERSION, outputs
@@ -70,7 +71,7 @@ def test_every_stack_file_fits(file: Path) -> None:
         {"hosts.docker-srv.ssh": {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA", "user": "me"}},
         {"zones.management.vlan": None},
         {"flows[+]": "vaultwarden -> internet:443"},
-        {key: with_acme(dev())[key] for key in ("tls", "flows")},
+        {key: with_acme(configuration())[key] for key in ("tls", "flows")},
         {
             "flows[+]": {
                 "flow": "site-1 -> internet:443",
@@ -154,7 +155,7 @@ def test_every_key_is_described() -> None:
 
 def told() -> dict[str, Any]:
     """The dev stack's outputs, as another project reads them."""
-    made: dict[str, Any] = json.loads(json.dumps(outputs(load(dev()))))
+    made: dict[str, Any] = json.loads(json.dumps(outputs(load(configuration()))))
     return made
 
 

@@ -15,7 +15,7 @@ from lab.images.catalogue import IMAGES
 from rendered.apps import RUNTIMES, runtime
 from rendered.cloud_init import SETUPS
 from report.page import page
-from tests.policies.sound import configuration
+from tests.site import configuration
 from topology import schema
 from topology.config import load
 from topology.model import (

@@ -287,11 +287,11 @@ class TestEnvironment:
             environment()
 
     def test_quick(self, workshop: Workshop) -> None:
-        """It takes less than 0.3 s."""
+        """It takes less than 0.3 s of processor time."""
         workshop.ensure()
-        began = time.monotonic()
+        began = time.process_time()
         environment()
-        assert time.monotonic() - began < 0.3
+        assert time.process_time() - began < 0.3
 
 
 @pytest.mark.usefixtures("workshop")
@@ -324,35 +324,41 @@ class TestStep:
 
     def test_stalled(self, tmp_path: Path) -> None:
         """A fetch that brings nothing for as long as its patience is ended with everything it started."""
-        with pytest.raises(LabError, match="no end after"):
-            self._run(f"sleep 60 & echo $! > {tmp_path}/pid; wait", watched=tmp_path / "none", patience=0.5)
+        script = f"sleep 600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
+        for patience in (0.5, 5, 60):  # a busy machine may need longer to start it
+            with pytest.raises(LabError, match="no end after"):
+                self._run(script, watched=tmp_path / "none", patience=patience)
+            if (tmp_path / "pid").exists():
+                break
         child = int((tmp_path / "pid").read_text())
         with contextlib.suppress(ProcessLookupError):
-            assert select.select([os.pidfd_open(child)], [], [], 5)[0]
+            assert select.select([os.pidfd_open(child)], [], [], 60)[0]
 
     def test_killed(self, tmp_path: Path) -> None:
         """A step does not go on when the process that waits for it is killed."""
         script = (
             "from pathlib import Path; from lab.toolchain.step import Step; "
-            f"Step(what='x', report=print).run(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 60'])"
+            f"Step(what='x', report=print).run(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 600'])"
         )
         with subprocess.Popen(
             [sys.executable, "-c", script],
             cwd=paths.PROJECT,
             env={**os.environ, "HOMELAB_CACHE": str(tmp_path)},
         ) as waiting:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 120
             while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
                 assert time.monotonic() < until
                 time.sleep(0.05)
             step = os.pidfd_open(int((tmp_path / "pid").read_text()))
             waiting.kill()
-        assert select.select([step], [], [], 5)[0]
+        assert select.select([step], [], [], 60)[0]
 
     def test_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A long step says from time to time how long it has been going on."""
         monkeypatch.setattr("lab.toolchain.step.TELL_SECONDS", 0)
-        assert self._run("sleep 1.2") == ["building it … 1 s"]
+        said = self._run("sleep 1.2")
+        assert said
+        assert all(re.fullmatch(r"building it … [1-9]\d* s", line) for line in said), said
 
 
 class TestFetching:
@@ -386,13 +392,15 @@ class TestFetching:
         ]
 
     @pytest.mark.parametrize(
-        ("fault", "said"),
-        [("raise OSError('no name')", "OSError: no name"), ("time.sleep(60)", "no end after")],
+        ("fault", "patience", "said"),
+        [("raise OSError('no name')", 120, "OSError: no name"), ("time.sleep(600)", 1, "no end after")],
     )
-    def test_no_way_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, said: str) -> None:
+    def test_no_way_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, patience: int, said: str
+    ) -> None:
         """A download that fails, or brings nothing for as long as its patience, leaves nothing behind."""
         monkeypatch.setenv("FAULT", fault)
-        monkeypatch.setattr("lab.toolchain.recipes.PATIENCE_SECONDS", 1)
+        monkeypatch.setattr("lab.toolchain.recipes.PATIENCE_SECONDS", patience)
         with pytest.raises(LabError, match=said):
             ENGINE.publish(tmp_path / "part", None, print)
         assert list((tmp_path / "part").iterdir()) == []
@@ -482,7 +490,7 @@ class TestLanguageHost:
             with grpc.insecure_channel(f"127.0.0.1:{int(process.stdout.readline())}") as channel:
                 yield language_pb2_grpc.LanguageRuntimeStub(channel)
             process.terminate()
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=60) == 0
 
     def test_packages(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
         """The plugins that a program needs are those of its environment's wheels, in their versions."""

@@ -17,20 +17,14 @@ from rendered import host_rules, verify_timer
 from rendered.apps import runtime, watch
 from rendered.apps.watch import Kind, Probe
 from tests.policies.sound import run
+from tests.site import changed
 from tests.unit.test_components import dev  # noqa: F401  # a fixture
-from tests.unit.test_config import changed
-from topology.config import from_file, load
+from topology.config import load
 from topology.model import Container, Port, Topology
 from verify import report
 from verify.judge import Finding, Verdict
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def site() -> Topology:
-    """Load the dev stack."""
-    return from_file(PROJECT / "Pulumi.dev.yaml")
 
 
 def of(probes: tuple[Probe, ...], kind: Kind) -> list[tuple[str, str, str]]:

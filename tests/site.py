@@ -1,0 +1,118 @@
+"""The sound site of the tests, `tests/Pulumi.sound.yaml`: whole, as keys to change, and as a topology."""
+
+import copy
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from topology.config import load
+from topology.model import Topology
+from topology.project import PROJECT
+
+FILE = PROJECT / "tests" / "Pulumi.sound.yaml"
+GONE = "<gone>"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\n"
+"""What every certificate file below $HOMELAB_STATE holds; nothing checks with it."""
+PREFIX = "homelab-network:"
+_STEP = re.compile(r"\[([^\]]+)\]|([^.\[\]]+)")
+_NAMED = re.compile(r"\b(flows|plain)\[(\+|[^\]\d][^\]]*)\]")
+
+
+@cache
+def _config() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["config"]
+    return found
+
+
+def whole() -> dict[str, Any]:
+    """Return all keys of the file as the program gets them, made-up secrets included; a fresh copy."""
+    return copy.deepcopy(_config())
+
+
+def configuration() -> dict[str, Any]:
+    """Return the site's keys, their namespace taken off; a fresh copy."""
+    return own(whole())
+
+
+def own(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a stack file's keys of the project's namespace, the namespace taken off."""
+    return {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
+
+
+def loaded() -> Topology:
+    """Return the site, loaded anew: what it has worked out once is no part of another test's."""
+    return load(configuration())
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys after changes: a path to a new value, `[+]` to append, `<gone>` to remove.
+
+    An entry of a list is named by its position, or by the flow that it is or is about.
+    """
+    values = configuration()
+    for path, value in copy.deepcopy(changes).items():
+        *way, last = (bracketed or plain for bracketed, plain in _STEP.findall(path))
+        place: Any = values
+        for step in way:
+            place = place.setdefault(step, []) if last == "+" else place[_key(place, step)]
+        if last == "+":
+            place.append(value)
+        elif value == GONE:
+            del place[_key(place, last)]
+        else:
+            place[_key(place, last)] = value
+    return values
+
+
+def numbered(message: str, values: dict[str, Any]) -> str:
+    """Return a message with the positions of the entries that it names: `flows[+]` is the last flow."""
+
+    def position(found: re.Match[str]) -> str:
+        key, entry = found.groups()
+        entries = values[key]
+        return f"{key}[{len(entries) - 1 if entry == '+' else _key(entries, entry)}]"
+
+    return _NAMED.sub(position, message)
+
+
+def named(message: str, values: dict[str, Any]) -> str:
+    """Return a message in which entries are named as `numbered` reads them."""
+
+    def name(found: re.Match[str]) -> str:
+        key, position = found[1], int(found[2])
+        entry = _about(values[key][position])
+        appended = position >= len(configuration()[key])
+        return f"{key}[{'+' if appended else entry}]"
+
+    return re.sub(r"\b(flows|plain)\[(\d+)\]", name, message)
+
+
+def put(tree: Path) -> None:
+    """Make the sound site the dev stack of a tree."""
+    text = FILE.read_text(encoding="utf-8").replace("$schema=../docs/", "$schema=docs/", 1)
+    (tree / "Pulumi.dev.yaml").write_text(text, encoding="utf-8")
+
+
+def state(folder: Path, key: str = "PEM") -> Path:
+    """Write the files below $HOMELAB_STATE that the site names; returns the folder."""
+    (folder / "tls").mkdir()
+    for name in ("ingress.crt", "ca.crt"):
+        (folder / "tls" / name).write_text(CERTIFICATE)
+    (folder / "tls" / "ingress.key").write_text(key)
+    return folder
+
+
+def _key(place: Any, step: str) -> Any:
+    """A step as a key of a mapping, or as the position of an entry of a list."""
+    if not isinstance(place, list):
+        return step
+    if step.isdecimal():
+        return int(step)
+    return next(index for index, entry in enumerate(place) if _about(entry) == step)
+
+
+def _about(entry: Any) -> Any:
+    return entry.get("flow") if isinstance(entry, dict) else entry

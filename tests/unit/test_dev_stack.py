@@ -1,0 +1,27 @@
+"""The default stack file, whatever services, zones and flows it has: it loads, and the pack accepts it."""
+
+import re
+
+import yaml
+
+from lab.images.catalogue import IMAGES
+from policies.judge import judge
+from tests.policies.sound import TODAY, run
+from tests.site import own
+from topology.config import from_file
+from topology.project import PROJECT
+
+FILE = PROJECT / "Pulumi.dev.yaml"
+TEXT = FILE.read_text(encoding="utf-8")
+
+
+def test_the_pack_accepts_it() -> None:
+    """The resources that the program makes of the file are without a finding."""
+    config = own(yaml.safe_load(TEXT)["config"])
+    assert judge(run(config), from_file(FILE), TODAY).findings == ()
+
+
+def test_the_lab_has_its_images() -> None:
+    """Each image of the lab's that the file names is one that the lab brings."""
+    named = set(re.findall(r"image: (homelab-lab/\S+)", TEXT))
+    assert named - {one.tag for one in IMAGES} == set()

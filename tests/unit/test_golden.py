@@ -1,0 +1,41 @@
+"""The command that writes messages anew: what is current stays, what is not is found and replaced."""
+
+import ast
+
+import yaml
+
+from tests import golden
+
+
+def decorators(source: str) -> dict[str, str]:
+    """The decorator of each function, as Python reads it."""
+    return {
+        node.name: "".join(map(ast.dump, node.decorator_list))
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_current_refusals_stay_as_they_are() -> None:
+    """Every bad configuration has today's message, and the file's own layout is kept."""
+    text = golden.CONFIGURATIONS.read_text(encoding="utf-8")
+    assert golden.with_refusals(text) == text
+
+
+def test_an_old_refusal_is_replaced() -> None:
+    """A message that the loader does not say any more becomes what it says, positions by name."""
+    text = golden.CONFIGURATIONS.read_text(encoding="utf-8")
+    (refusal,) = (case["message"] for case in yaml.safe_load(text) if case["id"] == "flow from unknown")
+    assert "flows[+]: " in refusal
+    assert golden.with_refusals(text.replace(refusal, "flows[+]: is wrong.")) == text
+
+
+def test_an_old_message_of_a_rule_is_replaced() -> None:
+    """Only the decorator of its case changes, to any number of messages of any length."""
+    source = golden.STACKS.read_text(encoding="utf-8")
+    long = "loki: " + 'a word "quoted" ' * 20 + "end"
+    other = golden.with_messages(source, {"a_swarm_service": ["web: one", long]})
+    before, after = decorators(source), decorators(other)
+    assert {name for name in before if before[name] != after[name]} == {"a_swarm_service"}
+    wanted = ast.parse(f"@rejected('known-types', 'web: one', {long!r})\ndef a_swarm_service(): pass")
+    assert after["a_swarm_service"] == decorators(ast.unparse(wanted))["a_swarm_service"]
