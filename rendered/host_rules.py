@@ -178,7 +178,8 @@ def check_probes(topology: Topology) -> str:
 
 def close_probes(topology: Topology) -> str:
     """Write the command that takes these rules away; it is content where there are none."""
-    return "; ".join(f"{_user('D', rule)} 2>/dev/null || true" for rule in _through(topology))
+    gone = "; ".join(f"{_user('D', rule)} 2>/dev/null || true" for rule in _through(topology))
+    return f"{_WITHOUT_IPTABLES} || {{ {gone}; }}"
 
 
 def _through(topology: Topology) -> list[str]:

@@ -52,7 +52,7 @@ def tables() -> list[str]:
     return [line.removeprefix("table ") for line in run(["nft", "list", "tables"], NAME).splitlines()]
 
 
-def _is_bare(table: str) -> bool:
+def is_bare(table: str) -> bool:
     """Tell whether a table has no rule: iptables leaves such behind, with the chains that it began."""
     listed = json.loads(run(["nft", "--json", "list", "table", *table.split()], NAME))["nftables"]
     return not any("rule" in each for each in listed)
@@ -85,7 +85,7 @@ def restore(before: Snapshot) -> None:
     for table in tables():
         if table in before["tables"]["all"] or not table.startswith(("ip ", "ip6 ")):
             continue
-        if table in ITS_TABLES or _is_bare(table):
+        if table in ITS_TABLES or is_bare(table):
             run(["nft", "delete", "table", *table.split()], NAME)
     for file, value in before["switches"].items():
         if Path(file).exists() and Path(file).read_text().strip() != value[0]:

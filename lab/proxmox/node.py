@@ -18,6 +18,7 @@ from typing import Any
 
 from lab import images, paths
 from lab.daemon import write
+from lab.engine import kernel
 from lab.errors import LabError
 from lab.process import run
 from lab.proxmox import plane, switch
@@ -28,6 +29,7 @@ _LINK = "pve-node"
 _NEAR, _FAR = "02:00:00:00:00:01", "02:00:00:00:00:02"
 _THROUGH = (("-o", _LINK), ("-i", _LINK, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"))
 """There and back, as iptables-save writes it."""
+_FILTER = "ip filter"
 _log = logging.getLogger("node")
 
 
@@ -52,6 +54,8 @@ def let_through() -> None:
 
     Only after the engine has started: that puts back what it found, and this is none of it.
     """
+    if _FILTER not in kernel.tables():
+        write(_table_record(), "")
     for words in _missing():
         run(["iptables", "--wait", "-I", "FORWARD", *words, "-j", "ACCEPT"], "way to the node")
 
@@ -62,6 +66,11 @@ def clear() -> None:
     for words in _THROUGH:
         if words not in missing:
             run(["iptables", "--wait", "-D", "FORWARD", *words, "-j", "ACCEPT"], "way to the node")
+    if _table_record().exists():
+        # iptables made it for the rules above, where an engine with the nftables backend has none.
+        if _FILTER in kernel.tables() and kernel.is_bare(_FILTER):
+            run(["nft", "delete", "table", *_FILTER.split()], "way to the node")
+        _table_record().unlink()
     _remove(_held())
 
 
@@ -124,3 +133,8 @@ def _held() -> dict[str, Any]:
 
 def _record() -> Path:
     return paths.RUN / "node.json"
+
+
+def _table_record() -> Path:
+    """Return the file that says that `let_through` made iptables' table."""
+    return paths.RUN / "filter-table-made-by-the-lab"

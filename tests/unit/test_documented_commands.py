@@ -100,7 +100,7 @@ ELSEWHERE = {
         '("-m", "commands", "verify", "--metrics"',
     ),
     "python -m commands preflight --stack dev": ("tests/unit/test_preflight.py", 'main(["--stack", "dev"'),
-    "python -m pytest tests/live/test_engines.py": ("Makefile", "$(PYTEST) tests/live"),
+    "python -m pytest tests/parts/test_users_engine_29.py": ("Makefile", "tests/parts"),
     "python -m pytest -s tests/live/test_site_1_requests.py": ("Makefile", "$(PYTEST) tests/live"),
     "vaultwarden-admin-page 15": ("tests/parts/test_guests_serve.py", 'asked("15")'),
     "vaultwarden-admin-page off": ("tests/parts/test_guests_serve.py", 'asked("off")'),

@@ -140,14 +140,14 @@ def test_docker_is_asked_once_for_each_rule(site: Topology, tmp_path: Path) -> N
     assert there == [TABLE, *(f"iptables --wait -C DOCKER-USER {rule}" for rule in THROUGH)]
     absent = shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables='[ "$2" = -I ]')
     assert absent == [TABLE, *(f"iptables --wait -{a} DOCKER-USER {r}" for r in THROUGH for a in "CI")]
-    gone = shell(host_rules.close_probes(site), tmp_path, iptables="exit 1")
-    assert gone == [f"iptables --wait -D DOCKER-USER {rule}" for rule in THROUGH]
+    gone = shell(host_rules.close_probes(site), tmp_path, nft="exit 1", iptables="exit 1")
+    assert gone == [TABLE, *(f"iptables --wait -D DOCKER-USER {rule}" for rule in THROUGH)]
 
 
 def test_the_nftables_backend_needs_no_rule(site: Topology, tmp_path: Path) -> None:
     """Where Docker keeps its bridges in a table of its own, iptables is not asked."""
-    for text in (host_rules.open_probes(site), host_rules.check_probes(site)):
-        assert shell(text, tmp_path, nft="exit 0", iptables="exit 1") == [TABLE]
+    for write in (host_rules.open_probes, host_rules.check_probes, host_rules.close_probes):
+        assert shell(write(site), tmp_path, nft="exit 0", iptables="exit 1") == [TABLE]
 
 
 def test_a_rule_that_can_not_be_put_there_fails(site: Topology, tmp_path: Path) -> None:
