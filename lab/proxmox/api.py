@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -224,6 +225,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
     def _routes_lab(self) -> list[tuple[str, str, Any]]:
         one = _NETWORK + "/{iface}"
         return [
+            ("GET", "/nodes/{node}/time", self._time),
             ("GET", _NETWORK, self._network_list),
             ("POST", _NETWORK, self._network_create),
             ("PUT", _NETWORK, self._network_reload),
@@ -232,6 +234,11 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
             ("DELETE", one, self._network_delete),
             ("PUT", _MACHINE + "/resize", self._resize),
         ]
+
+    async def _time(self, _v: dict[str, Any], _user: str) -> dict[str, Any]:
+        """Answer with the machine's own clock, in place of a sample from the schema."""
+        now = int(time.time())
+        return {"time": now, "localtime": now, "timezone": "UTC"}
 
     async def _network_list(self, v: dict[str, Any], _user: str) -> list[dict[str, Any]]:
         listed = enumerate(self.networks.items(), 3)

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -198,6 +199,11 @@ class TestApi:
             ask("GET", "/nodes", 401, token=TOKEN[:-1] + "1")
             ask("GET", "/nodes", 401, token="root@pam!other=1")
             ask("POST", "/access/ticket", 401, username="root@pam", password="secret")
+
+    def test_the_node_has_a_clock(self, tmp_path: Path) -> None:
+        """The node tells this machine's time, which a pre-flight compares."""
+        with served(tmp_path / "state.json", []) as (ask, _):
+            assert abs(ask("GET", f"{NODE}/time")["time"] - time.time()) < 60
 
     def test_networks_are_kept(self, tmp_path: Path) -> None:
         """A bridge is listed as Proxmox does (MTU as text, all VLANs unless said), until it is deleted."""
