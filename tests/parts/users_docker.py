@@ -142,8 +142,7 @@ def machine() -> dict[str, list[str]]:
         "iptables": lines("iptables-save"),
         "ip6tables": lines("ip6tables-save"),
         "nftables": lines("nft", "--stateless", "list", "ruleset"),
-        # An address is tentative for a second after its link came up.
-        "addresses": [line.replace(" tentative", "") for line in lines("ip", "-o", "addr")],
+        "addresses": lines("ip", "-o", "addr"),
         "routes": sorted(lines("ip", "route", "show", "table", "all")),
         "namespaces": sorted(lines("ip", "netns", "list")),
         "switches": [file.read_text() for file in engine.kernel.SWITCHES if file.exists()],

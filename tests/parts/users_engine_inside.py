@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.sabotage import ROUNDS, Sabotage
-from tests.live.site import Site, command, environment, make
+from tests.live.site import Site, command, environment, eventually, make
 from tests.parts import users_docker
 from tests.parts.users_docker import PORT, Watch, machine
 
@@ -27,6 +27,8 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
         users_docker.page_image()
         users_docker.docker("network", "create", "--subnet", "198.51.100.0/24", "my-net")
         users_docker.serve("mine", PORT)
+        # A link's own addresses and routes come a second after it.
+        eventually("the links", lambda: "tentative" not in command("ip", "address").stdout)
         with Watch() as watch:
             yield watch
 
