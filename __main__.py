@@ -1,4 +1,4 @@
-"""Composes the site: first what Docker-SRV runs, then what Proxmox-SRV does."""
+"""Composes the site: first what runs on Docker-SRV, then what runs on Proxmox-SRV."""
 
 import gc
 
