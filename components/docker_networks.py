@@ -25,7 +25,7 @@ class DockerNetworksArgs:
 
 
 class DockerNetworks(pulumi.ComponentResource):
-    """Networks by zone name; containers join them by the `name` output, which is known in preview."""
+    """The networks. `names` maps a zone's name to its network's name, which is known in preview."""
 
     def __init__(
         self, name: str, args: DockerNetworksArgs, opts: pulumi.ResourceOptions | None = None

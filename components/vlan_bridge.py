@@ -1,7 +1,7 @@
 """The VLAN-aware bridge of Proxmox-SRV, which carries only the tags of the declared zones.
 
-Note: a bridge declared as existing is not a resource. It is referred to by name and never read, so the stack
-can't change or delete it; its owner is responsible for the VLANs that it carries.
+Note: a bridge declared as existing is not a resource. The stack refers to it by name and never reads it, so
+it can't change or delete the bridge; its owner is responsible for the VLANs that it carries.
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ def remove(topology: Topology) -> str:
 def rules(topology: Topology) -> str:
     """Return the nftables table.
 
-    Input: containers open no connection to the host; without this rule, measurement shows that a container on
-    an internal network reaches the host's services on the gateway address. Forward: only published ports lead
-    into a bridge, and only declared egress to public addresses leads out; Docker's own rules let a neighbour
-    on the LAN reach container addresses. Documentation prefixes count as public, because the live probe uses
-    them as its internet. A probe zone may reach every port published on the host, by any container.
+    Input: containers open no connection to the host; without this rule a container on an internal network
+    reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
+    only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
+    container addresses. Documentation prefixes count as public, because the live probe uses them as its
+    internet. A probe zone may reach every port published on the host, whichever container publishes it.
     """
     name = table(topology)
     # Sorted by bridge: the engine passes zones sorted by name, a stack file in its own order.

@@ -49,7 +49,7 @@ def prometheus_ui(topology: Topology, service: Container) -> str:
 
 
 def loki_gateway(topology: Topology, service: Container) -> str:
-    """Return the configuration: readers read, writers push, other connections are closed."""
+    """Return the configuration by which readers read and writers push; others get 403 or no response."""
     own = Held(service.name, service.name)
     sources = {flow.source for flow in topology.flows_to(service.name)}
     # Sorted: the engine passes services sorted by name, a stack file in its own order.

@@ -1,4 +1,4 @@
-"""The certificates that each container holds, derived from flows whose service asks for certificates.
+"""The certificates that each container holds, derived from the flows to services that ask for them.
 
 This module defines the certificates' paths and holders, and Traefik's settings for an ACME server.
 `components.authorities` generates the keys. Each service that asks for certificates has its own authority,
@@ -99,9 +99,9 @@ class PemError(Exception):
 
 
 def read_pem(key: str, path: str) -> str:
-    """Return the PEM file that a configuration key names, with environment variables and `~` expanded.
+    """Return the text of the PEM file that a configuration key names; raises PemError where it is unreadable.
 
-    Raises PemError where the file is unreadable.
+    Environment variables and `~` in the path are expanded.
     """
     file = Path(os.path.expandvars(path)).expanduser()
     try:

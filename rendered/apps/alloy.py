@@ -63,7 +63,7 @@ loki.write "destination" {
 
 
 def alloy(topology: Topology, service: Container) -> Runtime:
-    """Read the engine's log files, label them by container and push them; listen on loopback only."""
+    """Return a runtime that pushes the engine's log files, labelled by container; it listens on loopback."""
     flow = topology.flows_from(service.name)[0]
     told = {
         "files": f"{_LOGS}/*/*-json.log",

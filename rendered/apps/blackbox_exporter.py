@@ -17,7 +17,7 @@ _SERVED = [200, 204, 301, 302, 303, 307, 308, 401]
 
 
 def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
-    """Run the exporter with one module for each kind of probe; TCP probes need no capability."""
+    """Return a runtime with one module for each kind of probe; TCP probes need no capability."""
     port = service.ports[0].number
     return Runtime(
         command=(
@@ -35,7 +35,7 @@ def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
 
 
 def _trusted(topology: Topology) -> PemFile | None:
-    """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's own."""
+    """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's."""
     if isinstance(topology.tls, Certificate):
         return PemFile(key="tls.certificate", path=topology.tls.certificate)
     authority = topology.tls.authority

@@ -15,7 +15,7 @@ _LEFT_OUT = (
 
 
 def node_exporter(topology: Topology, service: Container) -> Runtime:
-    """Export counters of /proc and /sys, and the live probe's metrics; not file systems, which need `/`."""
+    """Return a runtime that exports /proc, /sys and the live probe's metrics; file systems would need `/`."""
     port = service.ports[0].number
     return Runtime(
         command=(
@@ -33,7 +33,7 @@ def node_exporter(topology: Topology, service: Container) -> Runtime:
 
 
 def cadvisor(_topology: Topology, service: Container) -> Runtime:
-    """Export counters of every control group; the cgroup's name identifies the container."""
+    """Return a runtime that exports counters of every cgroup, whose name identifies the container."""
     port = service.ports[0].number
     return Runtime(
         command=(

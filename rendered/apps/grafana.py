@@ -1,7 +1,7 @@
 """Grafana with a data source for each of its flows to Prometheus or Loki's gateway, and one dashboard.
 
-Note: the administrator's password is the stack's secret `grafana:adminPassword`, passed as a file. Grafana
-does not start without it, since Grafana's default password is public.
+Note: the administrator's password is the stack's secret `grafana:adminPassword`, passed as a file. The
+deployment fails without it, because Grafana's default password is public.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _PROVIDER = {
 
 
 def grafana(topology: Topology, service: Container) -> Runtime:
-    """Provision data sources and the dashboard read-only; disable telemetry and sign-up."""
+    """Return a runtime with read-only data sources and dashboard, without telemetry and sign-up."""
     sources = [
         {
             "name": (name := _keeper(topology, target)),

@@ -15,7 +15,7 @@ _PORT = 9080
 
 
 def loki(_topology: Topology, service: Container) -> Runtime:
-    """Run one process on one volume. Logs are kept for 31 days; earlier deletion is disabled."""
+    """Return a runtime of one process and one volume; it keeps logs for 31 days and allows no deletion."""
     return Runtime(
         command=("-config.file=/etc/loki/config.yaml",),
         files={
@@ -75,7 +75,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
 
 
 def loki_gateway(topology: Topology, service: Container) -> Runtime:
-    """Run nginx, which identifies clients by their certificates and grants each its app's rights."""
+    """Return a runtime of nginx, which grants clients their app's rights, by their certificates' names."""
     return Runtime(
         command=nginx.COMMAND,
         files={nginx.FILE: nginx.loki_gateway(topology, service)},
@@ -84,7 +84,7 @@ def loki_gateway(topology: Topology, service: Container) -> Runtime:
 
 
 def promtail(topology: Topology, service: Container) -> Runtime:
-    """Read the engine's log files, label them by container and push them; listen on loopback only."""
+    """Return a runtime that pushes the engine's log files, labelled by container; it listens on loopback."""
     flow = topology.flows_from(service.name)[0]
     logs = "/var/lib/docker/containers"
     return Runtime(

@@ -8,6 +8,6 @@ WEB_CONFIG = "/etc/prometheus/web.yml"
 
 
 def web_config(service: Container) -> str:
-    """Serve with the service's certificate; require client certificates from its authority."""
+    """Return the configuration, which requires client certificates of the service's own authority."""
     own = Held(service.name, service.name).server
     return as_yaml({"tls_server_config": {**own, "min_version": "TLS13"}})

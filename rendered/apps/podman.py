@@ -55,7 +55,7 @@ _NOBODY_IN_PARTICULAR: Final = ("--user 1000:1000", "--cap-drop all")
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """How to run an upstream's image; `folders` are below /var/lib/<app> on the guest."""
+    """Settings for running an upstream's image; `folders` are below /var/lib/<app> on the guest."""
 
     port: int
     folders: Mapping[str, str]
@@ -83,8 +83,8 @@ _IMAGES: Final[Mapping[GuestApp, _Image]] = {
         },
         password="SECURITY_INITIALLOGIN_PASSWORD",  # noqa: S106  # a variable's name
     ),
-    # Without a token there is no admin page. What is saved on it goes to a scratch folder; among the data it
-    # would outlast the page, and have the last word.
+    # Without a token the admin page is disabled. Its settings are saved in a scratch folder, because in the
+    # data folder they would persist and override the environment.
     GuestApp.VAULTWARDEN: _Image(
         port=8080,
         folders={"data": "/data"},

@@ -20,7 +20,7 @@ _CONTAINER_NAME = r".*/homelab-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.
 
 
 def prometheus(topology: Topology, service: Container) -> Runtime:
-    """Scrape every declared target. Admin API, lifecycle and remote write stay off, which is the default."""
+    """Return a runtime that scrapes every declared target; admin API, lifecycle and remote write are off."""
     jobs = [_job(topology, flow) for flow in topology.flows_from(service.name)]
     config = {
         "global": {"scrape_interval": "15s", "scrape_timeout": "10s"},
@@ -77,13 +77,13 @@ def _probe_job(topology: Topology, exporter: str) -> dict[str, object]:
 
 
 def _name_containers() -> dict[str, object]:
-    """Name containers by their cgroup, since cAdvisor gets no access to the Docker socket."""
+    """Return relabelling that names containers by cgroup, since cAdvisor has no access to Docker's socket."""
     rename = {"source_labels": ["id"], "regex": _CONTAINER_NAME, "target_label": "name"}
     return {"metric_relabel_configs": [rename]}
 
 
 def prometheus_ui(topology: Topology, service: Container) -> Runtime:
-    """Proxy queries, pages and static files to the one Prometheus that the service has a flow to."""
+    """Return a runtime of nginx, which proxies reads to the one Prometheus that the service has a flow to."""
     return Runtime(
         command=nginx.COMMAND,
         files={nginx.FILE: nginx.prometheus_ui(topology, service)},

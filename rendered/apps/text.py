@@ -1,4 +1,4 @@
-"""Values serialised as YAML for configuration files."""
+"""Serialises values as YAML for configuration files."""
 
 from typing import Any
 

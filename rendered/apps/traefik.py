@@ -36,7 +36,7 @@ _CLEAN = {
     "aliasHeadersStrategy": "delete",
     "maxHeaderBytes": 32768,
 }
-"""Sanitising of requests. PHP does not distinguish the headers X_Real_Ip and X-Real-Ip."""
+"""Restrictions on requests. PHP does not distinguish the headers X_Real_Ip and X-Real-Ip."""
 
 _GUARD = {
     "stsSeconds": 63072000,
@@ -50,7 +50,10 @@ _GUARD = {
 
 
 def traefik(topology: Topology, service: Container) -> Runtime:
-    """Serve ports 80 (redirects only) and 443 (TLS), one router a declared route; other requests get 404."""
+    """Return a runtime that serves ports 80 (redirects only) and 443 (TLS), with one router a declared route.
+
+    Requests that match no route get a 404.
+    """
     users: dict[str, Text] = {}
     if any(route.login for route in topology.routes):
         users[_USERS] = StackSecret("traefik", "users")

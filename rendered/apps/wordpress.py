@@ -73,7 +73,7 @@ _DATABASE = (
 
 
 def wordpress(topology: Topology, guest: Guest) -> Setup:
-    """Set up the site, its database, and the administrator `admin` with a password generated on the guest."""
+    """Return the setup of the site, its database, and an administrator `admin` with a generated password."""
     assert guest.web  # noqa: S101  # topology.checks ensures it
     values = {
         "name": guest.name,

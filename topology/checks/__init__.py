@@ -1,8 +1,9 @@
 """Semantic checks of the configuration, as small functions over the parts that could be read.
 
-`topology.config` checks the shape, `reachability.engine` proves reachability; these checks reject only flows
-that can never work. Note: `Site.unreadable` lists the entries that are declared but faulty; no check may
-report such an entry as missing.
+`topology.config` checks the shape, `reachability.engine` proves reachability. Of the flows, these checks
+reject those that are forbidden or can never work.
+
+Note: `Site.unreadable` lists entries that are declared but faulty; no check may report them as missing.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from topology.prefixes import SPECIAL
 
 
 def acme(site: Site) -> Iterator[Fault]:
-    """Check that the ingress can reach the ACME server, and can answer its challenge or log in to the DNS."""
+    """Check that the ingress has the flows, name servers and credentials that the ACME challenge needs."""
     acme, ingress = site.tls, site.ingress
     if not isinstance(acme, Acme):
         return

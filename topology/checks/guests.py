@@ -63,7 +63,7 @@ def admin_pages(site: Site) -> Iterator[Fault]:
 
 
 def guest_authorities(site: Site) -> Iterator[Fault]:
-    """Check that a guest that sets itself up has an `authority` exactly where its app serves TLS."""
+    """Check that `authority` fits the app of a guest that sets itself up: none without TLS, one with it."""
     for guest in (guest for guest in site.guests if guest.app and guest.sets_itself_up):
         path = f"services.{guest.name}.authority"
         if guest.authority and guest.app not in SPEAKS_TLS:

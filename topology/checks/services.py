@@ -25,7 +25,7 @@ def virtual_machines(site: Site) -> Iterator[Fault]:
 
 
 def memberships(site: Site) -> Iterator[Fault]:
-    """Check that guests join VLANs, containers Docker networks, and frontend services no backend."""
+    """Check that each service joins only zones of its kind, and none joins both a frontend and a backend."""
     for service in site.services.values():
         guest = isinstance(service, Guest)
         yield from twice(
@@ -63,7 +63,7 @@ def memberships(site: Site) -> Iterator[Fault]:
 
 
 def probe(site: Site) -> Iterator[Fault]:
-    """Check that only monitoring apps join a probe zone, and the Blackbox exporter no other zone."""
+    """Check that only monitoring apps join a probe zone, and that the Blackbox exporter joins no other."""
     for container in site.containers:
         path, roles = f"services.{container.name}.zones", site.roles(container)
         if container.app is App.BLACKBOX_EXPORTER and roles - {Role.PROBE}:
