@@ -1,4 +1,4 @@
-"""Composes the site: first what Docker-SRV runs, then what Proxmox-SRV does."""
+"""Composes the site: first what runs on Docker-SRV, then what runs on Proxmox-SRV."""
 
 import gc
 
@@ -16,7 +16,7 @@ from components.verify_timer import VerifyTimer, VerifyTimerArgs
 from components.vlan_bridge import VlanBridge, VlanBridgeArgs
 from topology.outputs import outputs
 
-gc.disable()  # it lives for one deployment; to look for garbage among its resources costs a third of it
+gc.disable()  # the process lives for one deployment; garbage collection would take a third of its time
 site = topology()
 
 host = HostFirewall("host", HostFirewallArgs(topology=site))

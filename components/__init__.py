@@ -1,1 +1,1 @@
-"""Component resources, one class and its Args a module: from the topology to resources, judging nothing."""
+"""Component resources: one class and its Args a module, from the topology to resources, without checks."""

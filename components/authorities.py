@@ -1,9 +1,8 @@
-"""The private authorities of the services that ask for certificates, and every certificate that they sign.
+"""The private authorities of the services that ask for certificates, and the certificates that they sign.
 
-Owns keys, their lifetimes and how one generation of authorities follows another. Which files a container gets
-is `topology.certificates`'s. What a reader would get wrong: keys are resources, so they are in the stack's
-state, encrypted, and nowhere else but in their holders' containers; an authority's own is in none. Resources
-are named service.generation and service.holder.generation, which no two can share: names have no dots.
+`topology.certificates` decides which files a container gets. Keys are resources: they are in the stack's
+encrypted state, and in their holders' containers; an authority's own key is in no container. Resource names
+are service.generation and service.holder.generation, which are unique because names contain no dots.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class AuthoritiesArgs:
 
 
 class Authorities(pulumi.ComponentResource):
-    """`files` maps a service's name to the certificate files of its container, path to text."""
+    """Authorities and certificates. `files` maps a service's name to its container's files, path to text."""
 
     def __init__(self, name: str, args: AuthoritiesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:Authorities", name, None, opts)
@@ -68,7 +67,7 @@ class Authorities(pulumi.ComponentResource):
     def _signed(
         self, topology: Topology, each: Held, authority: tls.SelfSignedCert
     ) -> tuple[tls.PrivateKey, tls.LocallySignedCert]:
-        """Sign a new key, for the service itself or for a client of it."""
+        """Return a new key and its signed certificate, for the service itself or for a client."""
         given, name = topology.certificates, f"{each.name}.{topology.certificates.signer}"
         key = self._key(name)
         holder = topology.physical(each.holder)

@@ -1,11 +1,11 @@
-"""One service in a container: its networks, files, data, limits and health.
+"""One service in a container: its networks, files, data, limits and health check.
 
-Owns what every container of the site has in common: restart policy, memory limit, log rotation, no
-capabilities, a user that is not root, a small scratch folder, a cgroup named after the service. What it runs
-is a `rendered.runtime.Runtime`. It never publishes a port unless told to, and only `components.ingress`
-tells it to. What a reader would get wrong: the root file system is read-only only where no file is uploaded,
-since the engine copies nothing into a read-only one; and values that look redundant (`network_mode`,
-`memory_swap`) keep the second `up` from finding a change.
+Every container gets a restart policy, a memory limit, log rotation, a small tmpfs, a cgroup named after the
+service, no capabilities, and by default a user other than root. Only `components.ingress` publishes ports.
+
+Note: the root file system is read-only only where no file is uploaded, because the engine can't copy files
+into a read-only one. Values that look redundant (`network_mode`, `memory_swap`) keep the second `up` from
+detecting a change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rendered.runtime import Runtime
 from topology.model import MARK, Container, Port
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
-"""Rotation, and the container's name in each line for Promtail or Alloy to label by."""
+"""Log rotation, and the container's name in each line, from which Promtail and Alloy set a label."""
 _SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path in the container
 _HEALTHY_WITHIN = 120
 """Seconds that `up` waits for a new container's first passing health check."""
@@ -30,10 +30,10 @@ _HEALTHY_WITHIN = 120
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerServiceArgs:
-    """`networks` maps a network's name to this container's address there, or None for the engine's choice.
+    """`networks` maps a network's name to this container's address there; None: the engine chooses it.
 
-    `certificates` maps a path in the container to a certificate or key that the stack makes. `protect` keeps
-    its volumes from deletion, and lets them stay where they leave the stack.
+    `certificates` maps a path in the container to a certificate or key that the stack generates. `protect`
+    protects the volumes from deletion, and retains them when they leave the stack.
     """
 
     service: Container

@@ -1,4 +1,4 @@
-"""What a file in a container holds, from where its runtime says that it is found."""
+"""Resolves the content of a container's file from the source that its runtime names."""
 
 import pulumi
 
@@ -7,7 +7,7 @@ from topology import certificates
 
 
 def content(text: Text) -> pulumi.Input[str]:
-    """Return the text; raises RunError naming the configuration key of a PEM file that is none."""
+    """Return the text; raises RunError naming the configuration key of an unreadable PEM file."""
     if isinstance(text, StackSecret):
         return pulumi.Config(text.namespace).require_secret(text.key)
     if isinstance(text, PemFile):

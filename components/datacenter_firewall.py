@@ -1,11 +1,11 @@
-"""The Proxmox firewall's top switch, with the management rule that keeps the administrators in.
+"""The Proxmox firewall's datacenter switch, with the management rule that keeps administrators' access.
 
-Makes the datacenter's options and rules, the aliases by which guests' rules name the ingress's legs, and the
-alias `local_network`: the network to which Proxmox keeps a node's own ports open, by default the one that the
-node is routed in. Proxmox's own ipset `management` is left alone.
+Creates the datacenter's options and rules, the aliases by which guests' rules refer to the ingress's legs,
+and the alias `local_network`: the network that may reach a node's own ports, by default the one that the node
+is routed in. Proxmox's own ipset `management` stays unchanged.
 
-Note: the switch is thrown last, after the management rules and the alias are in place, because a datacenter
-that drops input without them locks its administrators out.
+Note: the firewall is enabled last, after the management rules and the alias exist, because a datacenter that
+drops input without them locks its administrators out.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import pulumi_proxmoxve as proxmox
 from topology.model import INTERNET, LOCAL_NETWORK, Guest, Topology
 
 _EVERYWHERE = ("0.0.0.0/1", "128.0.0.0/1")
-"""All addresses; a set of Proxmox's takes no prefix of length 0."""
+"""All addresses; a Proxmox IP set does not accept prefixes of length 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatacenterFirewallArgs:
-    """The site; `topology.config` has refused one without a management flow."""
+    """The site; `topology.config` rejects one without a management flow."""
 
     topology: Topology
 
 
 class DatacenterFirewall(pulumi.ComponentResource):
-    """Input dropped but for management.
+    """The datacenter's firewall, which drops all input except from management.
 
-    `aliases` maps a zone's name to the alias of the ingress's leg there; `internet` is the set of addresses
-    that a guest's egress may go to, where any guest has some.
+    `aliases` maps a zone's name to the alias of the ingress's leg there; `internet` is the IP set of the
+    addresses that guests' egress may reach, None where no guest has egress.
     """
 
     def __init__(

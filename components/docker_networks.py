@@ -1,8 +1,8 @@
-"""The Docker networks: one for each Docker zone, and one leg on each VLAN that the ingress may route to.
+"""The Docker networks: one for each Docker zone, and the ingress's leg on each VLAN that it may route to.
 
-Owns drivers, prefixes and isolation of the networks. Who joins them is `components.container`'s. What a
-reader would get wrong: a leg is internal as well; a macvlan network that is not takes the default route when
-its name sorts before `edge`, and publishing breaks.
+Sets the networks' drivers, prefixes and isolation; containers join them in `components.container`. Note: a
+leg is internal too. A macvlan network that is not internal takes the default route when its name sorts before
+`edge`, which breaks published ports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class DockerNetworksArgs:
 
 
 class DockerNetworks(pulumi.ComponentResource):
-    """Networks by zone name; containers join them by the `name` output, which is known in preview."""
+    """The networks. `names` maps a zone's name to its network's name, which is known in preview."""
 
     def __init__(
         self, name: str, args: DockerNetworksArgs, opts: pulumi.ResourceOptions | None = None
@@ -54,14 +54,15 @@ class DockerNetworks(pulumi.ComponentResource):
 
 
 def bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
-    """Name the bridge, so that host rules can; close the gateway of an internal network to its members.
+    """Return bridge options that name the bridge for the host's rules and isolate the zone.
 
-    `gateway_mode_ipv4=isolated` needs engine 28 and is silently ignored before; `inhibit_ipv4` does the same
-    on every engine. The ingress is alone on `edge`: neighbours there are cut off from one another, and no
-    member leaves it behind the host's address unless a flow to the internet is declared. No member leaves a
-    probe zone so. Engines from 28 on drop every packet to a container that comes by another interface than
-    its bridge, the replies of published ports included; `nat-unprotected` leaves a probe zone's members
-    without these drops, and Docker-SRV's own rules close the zone instead. Engines before 27 ignore it.
+    An internal network's gateway is closed to its members: `gateway_mode_ipv4=isolated` needs engine 28 and
+    is silently ignored before; `inhibit_ipv4` has the same effect on every engine. On `edge`, where the
+    ingress is alone, neighbours are isolated, and traffic is masqueraded behind the host's address only if a
+    flow to the internet is declared. In a probe zone traffic is never masqueraded. Engines from 28 on drop
+    packets that reach a container through another interface than its bridge, including replies of published
+    ports; `nat-unprotected` exempts a probe zone from these drops, and Docker-SRV's own rules close the zone
+    instead. Engines before 27 ignore `nat-unprotected`.
     """
     options = {f"{_BRIDGE}name": topology.bridge(zone)}
     if zone.internal:

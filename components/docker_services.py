@@ -1,7 +1,4 @@
-"""Every container but the ingress: Grafana UI, Prometheus UI, the backend, and whatever else is declared.
-
-Owns that each joins the networks of its zones and publishes nothing.
-"""
+"""Every container except the ingress. Each joins the networks of its zones and publishes no port."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every guest with its security group.
 
-What a reader would get wrong: guests are protected from deletion where the stack is, but never retained; one
-that left the stack and ran on would do so without its firewall.
+Note: guests are protected from deletion where the stack is, but never retained, because a guest that kept
+running outside the stack would run without its firewall.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class GuestsArgs:
-    """`bridge` is a name; `aliases` and `internet` are those of the datacenter's firewall."""
+    """`bridge` is the bridge's name; `aliases` and `internet` come from the datacenter's firewall."""
 
     topology: Topology
     bridge: pulumi.Input[str]

@@ -1,8 +1,8 @@
 """A command on Docker-SRV: on this machine, or over SSH on a host whose key is pinned.
 
-Owns the way there alone; the texts are those of `topology`, where the policy pack knows them word for word.
-What a reader would get wrong: a changed command is a new one. The old one's `delete` runs first, so that
-nothing is left which only the old text knew how to remove; changed standard input runs `create` again.
+`rendered` provides the commands' texts, which the policy pack compares word for word. Note: a changed command
+is a replacement. The old command's `delete` runs first, so its effects are removed by the text that made
+them; changed standard input runs `create` again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def host_command(
     parent: pulumi.Resource,
     stdin: str | None = None,
 ) -> None:
-    """Register the command; both of its texts are idempotent."""
+    """Register the command; `create` and `delete` must be idempotent."""
     ssh = topology.docker.ssh
     opts = pulumi.ResourceOptions(
         parent=parent, replace_on_changes=["create", "delete"], delete_before_replace=True

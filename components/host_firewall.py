@@ -1,8 +1,7 @@
 """Docker-SRV's own firewall rules, in place before any container starts.
 
-Owns which of them a site needs. Their text is `rendered.host_rules`', the way to the host
-`components.host_command`'s. What a reader would get wrong: the old table is replaced in one step, so an
-update never opens a window.
+`rendered.host_rules` provides their text, `components.host_command` runs it on the host. The old table is
+replaced atomically, so an update leaves no gap.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class HostFirewallArgs:
-    """The site; its Docker zones' bridges are what the rules name."""
+    """The site; the rules refer to its Docker zones' bridges."""
 
     topology: Topology
 
 
 class HostFirewall(pulumi.ComponentResource):
-    """The rules, removed when the stack is destroyed."""
+    """The host's rules, removed when the stack is destroyed."""
 
     def __init__(self, name: str, args: HostFirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:HostFirewall", name, None, opts)

@@ -1,8 +1,7 @@
-"""The ingress: Traefik on edge, frontend and its VLAN legs, the only container that publishes a port.
+"""The ingress: Traefik on edge, frontend and its VLAN legs, the only container that publishes ports.
 
-Owns which networks the ingress joins and where its ports are published. Its routes are
-`rendered.apps.traefik`'s. What a reader would get wrong: the published ports are those of the declared
-flows from the internet, not all that Traefik listens on.
+`rendered.apps.traefik` provides its routes. Note: the published ports are those of the declared flows from
+the internet, not every port that Traefik listens on.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class IngressArgs:
 
 
 class Ingress(pulumi.ComponentResource):
-    """The single way in, for containers and guests alike."""
+    """The ingress, the single entry point to containers and guests."""
 
     def __init__(self, name: str, args: IngressArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:Ingress", name, None, opts)

@@ -1,7 +1,7 @@
-"""One security group a guest: an accept rule for each declared flow to or from it, and nothing else.
+"""One security group a guest: an accept rule for each declared flow to or from the guest, and no other rule.
 
-What a reader would get wrong: the policy of a guest is DROP both ways, so a flow between two guests of one
-VLAN needs a rule in both groups. Both come from the same declared flow.
+Note: a guest's policy is DROP in both directions, so a flow between two guests of one VLAN needs a rule in
+both groups. Both rules come from the same declared flow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from topology.model import INTERNET, Flow, Guest, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityGroupArgs:
-    """`aliases` and `internet` are those of the datacenter's firewall."""
+    """`aliases` and `internet` come from the datacenter's firewall."""
 
     topology: Topology
     guest: Guest
@@ -26,7 +26,7 @@ class SecurityGroupArgs:
 
 
 class SecurityGroup(pulumi.ComponentResource):
-    """The group; a guest's rules name it by the `name` output."""
+    """The group; a guest's rules refer to it by the `name` output."""
 
     def __init__(
         self, name: str, args: SecurityGroupArgs, opts: pulumi.ResourceOptions | None = None
@@ -50,7 +50,7 @@ class SecurityGroup(pulumi.ComponentResource):
 
 
 def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
-    """Write the other end of a flow as Proxmox wants it."""
+    """Return the other end of a flow in Proxmox's notation."""
     topology = args.topology
     if name == INTERNET and args.internet is not None:
         return pulumi.Output.concat("+dc/", args.internet)

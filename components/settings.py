@@ -1,4 +1,4 @@
-"""The stack's configuration as a topology: the one place where the program reads what it is to build."""
+"""Loads the topology from the stack's configuration; no other module reads what the program builds."""
 
 import pulumi
 from pulumi.runtime import config
@@ -8,7 +8,7 @@ from topology.model import Topology
 
 
 def topology() -> Topology:
-    """Load the declared site; raises RunError with every fault, so that an operator sees no traceback."""
+    """Return the declared site; raises RunError with every fault, so an operator sees no traceback."""
     try:
         site = from_pulumi_json(
             {**config.get_config_env(), **config.CONFIG.get()}, config.get_config_secret_keys_env()

@@ -1,7 +1,7 @@
-"""The timer of the live probe on Docker-SRV, where the stack file asks for one.
+"""The timer of the live probe on Docker-SRV, installed where the stack file sets `verify-every`.
 
-Owns whether it is installed. Its texts are `rendered.verify_timer`'s. What a reader would get wrong: without
-`verify-every` nothing is registered, and what an earlier stack file asked for is removed.
+`rendered.verify_timer` provides the units' texts. Without `verify-every` nothing is registered, and a timer
+that an earlier stack file asked for is removed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyTimerArgs:
-    """The site and the name of its stack, which the probe reads by."""
+    """The site, and the name of its stack, whose file the probe reads."""
 
     topology: Topology
     stack: str
 
 
 class VerifyTimer(pulumi.ComponentResource):
-    """Service and timer, removed when the stack is destroyed."""
+    """The service and timer units, removed when the stack is destroyed."""
 
     def __init__(self, name: str, args: VerifyTimerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:VerifyTimer", name, None, opts)

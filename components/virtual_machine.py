@@ -1,8 +1,8 @@
 """One guest: a virtual machine with one network card on its VLAN, and its firewall.
 
-Owns the machine, the guest's firewall options, the one address that it may use and the one rule that includes
-its security group. What a reader would get wrong: the firewall needs three switches, and only two are here
-(guest and network card); the third is `components.datacenter_firewall`'s.
+Creates the machine, the guest's firewall options, the set of its one permitted address, and the rule that
+includes its security group. Note: a guest's firewall needs three switches. Two are here (guest and network
+card); `components.datacenter_firewall` sets the third.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class VirtualMachineArgs:
 
 
 class VirtualMachine(pulumi.ComponentResource):
-    """A started guest, dropping everything that its security group does not accept."""
+    """A started guest that drops every packet its security group does not accept."""
 
     def __init__(
         self, name: str, args: VirtualMachineArgs, opts: pulumi.ResourceOptions | None = None
@@ -75,7 +75,7 @@ class VirtualMachine(pulumi.ComponentResource):
                     )
                 ],
             ),
-            # The provider reads an absent speed limit back as an empty one: a change on every preview.
+            # The provider reads an absent speed limit as an empty one, which every preview would report.
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["disks[0].speed"]),
         )
         own = proxmox.firewall.IpsetLegacy(
@@ -118,5 +118,5 @@ class VirtualMachine(pulumi.ComponentResource):
 
 
 def _notes(guest: Guest) -> str:
-    """Write the guest's notes; Proxmox keeps them from the moment of the clone, so they tell whose it is."""
+    """Return the guest's notes, which identify its stack; Proxmox sets them when it clones the guest."""
     return f"{guest.name}\nports: {', '.join(map(str, guest.ports))}\n{MARK}: {pulumi.get_stack()}"

@@ -1,7 +1,7 @@
-"""The VLAN-aware bridge of Proxmox-SRV: it carries the tags of the declared zones, and no others.
+"""The VLAN-aware bridge of Proxmox-SRV, which carries only the tags of the declared zones.
 
-What a reader would get wrong: one that is declared to exist is no resource. It is named, never read, so that
-nothing here can change it or take it away from the node; what it carries is its owner's promise.
+Note: a bridge declared as existing is not a resource. The stack refers to it by name and never reads it, so
+it can't change or delete the bridge; its owner is responsible for the VLANs that it carries.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class VlanBridgeArgs:
-    """The site; its VLAN zones are the tags that the bridge carries."""
+    """The site; the bridge carries the tags of its VLAN zones."""
 
     topology: Topology
 
 
 class VlanBridge(pulumi.ComponentResource):
-    """The bridge; guests name it by the `name` output."""
+    """The bridge; guests refer to it by the `name` output."""
 
     def __init__(self, name: str, args: VlanBridgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:VlanBridge", name, None, opts)

@@ -1,1 +1,1 @@
-"""Texts and runtimes that follow from the topology, as pure functions."""
+"""Configuration texts and container runtimes, derived from the topology by pure functions."""

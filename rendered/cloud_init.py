@@ -1,8 +1,8 @@
-"""The guests that set themselves up, as cloud-init files for Debian's cloud images.
+"""The cloud-init files of guests that set themselves up, for Debian's cloud images.
 
-`components.virtual_machine` names the same files on the Proxmox host. Owns what all of them have in common.
-What a reader would get wrong: cloud-init reads a file at the guest's first boot alone, and whoever may read
-the node's snippets reads the file, so no secret is in it: what needs a password makes one up on the guest.
+`components.virtual_machine` refers to the files on the Proxmox host by the same names. Note: cloud-init reads
+the file only at the guest's first boot. Every user with access to the node's snippets can read it, so it
+contains no secret; passwords are generated on the guest.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _UPDATES: Final = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unat
 
 
 def cloud_config(topology: Topology, guest: Guest) -> str:
-    """The guest's file; it needs an app."""
-    assert guest.app  # noqa: S101  # callers pass those that set themselves up
+    """Return the guest's cloud-init file; the guest must have an app."""
+    assert guest.app  # noqa: S101  # callers pass only guests that set themselves up
     setup = SETUPS[guest.app](topology, guest)
     script = ["#!/bin/sh", "set -eu", *setup.script]
     if SSH not in guest.ports:

@@ -1,10 +1,10 @@
-"""The rules that Docker-SRV itself keeps: what its bridges may do with the host and with what lies behind it.
+"""Docker-SRV's own firewall rules, which limit what its bridges reach on the host and in networks beyond it.
 
-They are one nftables table of the project's own, two rules in Docker's DOCKER-USER chain where a zone is a
-probe zone, and the systemd units that bring both back.
+They consist of the project's nftables table, two rules in Docker's DOCKER-USER chain for each probe zone, and
+the systemd units that restore both.
 
-Note: `accept` ends only this table's chain; the engine's own rules still judge the packet afterwards, and
-either side's drop is final.
+Note: `accept` ends only this table's chain. The engine's own rules still evaluate the packet afterwards, and
+a drop on either side is final.
 """
 
 from collections.abc import Mapping
@@ -13,33 +13,33 @@ from topology.model import Role, Topology
 from topology.prefixes import DOCUMENTATION
 
 INSTALL = "nft --file -"
-"""Reads the rules from standard input and puts them in place of the old ones in one step."""
+"""Reads the rules from standard input and replaces the old ones atomically."""
 KEEP = "sh -s"
 """Reads the script of `keep` from standard input."""
 SYSTEMD = "/run/systemd/system"
-"""A folder that is there where systemd runs (sd_booted(3))."""
+"""Folder that exists where systemd runs (sd_booted(3))."""
 _WITHOUT_IPTABLES = "nft list table ip docker-bridges >/dev/null 2>&1"
-"""Succeeds on an engine with the nftables backend, whose rules for bridges are in a table of this name."""
+"""Succeeds on an engine with the nftables backend, which keeps its rules for bridges in this table."""
 _FOLDER = "/etc/homelab-network"
 _UNITS = "/etc/systemd/system"
 
 
 def remove(topology: Topology) -> str:
-    """Write the command that takes the rules away; it is content where there are none."""
+    """Return the command that removes the rules; it succeeds where there are none."""
     return f"nft 'add table {table(topology)}; delete table {table(topology)}'"
 
 
 def rules(topology: Topology) -> str:
-    """Write the table.
+    """Return the nftables table.
 
-    Input: no container opens a connection to the host; facts.md measured that one on an internal network
+    Input: containers open no connection to the host; without this rule a container on an internal network
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
-    only declared egress out of one, to public addresses; Docker's own rules let a neighbour on the LAN reach
-    container addresses. Prefixes for documentation count as public, for the live probe's own internet.
-    A probe zone sees all that is published here, by whomever, since that is what it is for.
+    only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
+    container addresses. Documentation prefixes count as public, because the live probe uses them as its
+    internet. A probe zone may reach every port published on the host, whichever container publishes it.
     """
     name = table(topology)
-    # By name: the engine hands the zones over sorted, a stack file has them as somebody wrote them.
+    # Sorted by bridge: the engine passes zones sorted by name, a stack file in its own order.
     docker = sorted((zone for zone in topology.zones.values() if zone.is_docker), key=topology.bridge)
     each = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker)
     edge = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker if zone.role is Role.EDGE)
@@ -76,10 +76,10 @@ table {name} {{
 
 
 def kept(topology: Topology) -> Mapping[str, str]:
-    """Path -> text of the files on Docker-SRV that bring the rules back, without a start of Pulumi.
+    """Return the files on Docker-SRV, path to text, that restore the rules at boot without a run of Pulumi.
 
-    The table is there before Docker starts a container; Docker needs its unit, so without the rules it does
-    not start at all. The probe zone's rules come after each start of Docker, since they are in its chains.
+    The table is loaded before Docker starts a container; Docker requires its unit, so Docker does not start
+    without the rules. The probe zone's rules follow each start of Docker, since they are in Docker's chains.
     """
     name = _unit(topology)
     files = {f"{_FOLDER}/{name}.nft": rules(topology), f"{_UNITS}/{name}.service": _rules_unit(topology)}
@@ -130,9 +130,9 @@ WantedBy=docker.service
 
 
 def keep(topology: Topology) -> str:
-    """Write the script that puts the kept files in place and enables their units.
+    """Return the script that installs the kept files and enables their units.
 
-    A machine without systemd keeps nothing: its rules last until it is switched off.
+    On a machine without systemd it does nothing: the rules last until shutdown.
     """
     files = "".join(f"cat >{path} <<'KEPT'\n{text}KEPT\n" for path, text in kept(topology).items())
     return f"""\
@@ -145,7 +145,7 @@ systemctl enable {" ".join(units(topology))}
 
 
 def forget(topology: Topology) -> str:
-    """Write the command that takes units and files away; it is content where there are none."""
+    """Return the command that removes units and files; it succeeds where there are none."""
     first, *_ = (path for path in kept(topology) if path.startswith(_UNITS))
     remove_files = f"rm -f {' '.join(kept(topology))}; systemctl daemon-reload"
     return f"[ ! -e {first} ] || {{ systemctl disable {' '.join(units(topology))}; {remove_files}; }}"
@@ -156,11 +156,11 @@ def _unit(topology: Topology) -> str:
 
 
 def open_probes(topology: Topology) -> str:
-    """Write the command that lets probe zones through Docker's isolation of its bridges, to published ports.
+    """Return the command that lets probe zones reach published ports despite Docker's isolation of bridges.
 
-    An engine with iptables drops between two of its bridges even what it has led to a published port itself,
-    but asks DOCKER-USER first. One with nftables needs no rule, and has no such chain. It is idempotent, and
-    fails where there is neither.
+    With iptables the engine drops packets between two of its bridges, even to published ports, but evaluates
+    DOCKER-USER first. With nftables it needs no rule and has no such chain. The command is idempotent, and
+    fails where neither backend is in use.
     """
     return "; ".join(
         (
@@ -171,13 +171,13 @@ def open_probes(topology: Topology) -> str:
 
 
 def check_probes(topology: Topology) -> str:
-    """Write the command that succeeds where the rules of `open_probes` are in force."""
+    """Return the command that succeeds where the rules of `open_probes` are in force."""
     there = " && ".join(f"{_user('C', rule)} 2>/dev/null" for rule in _through(topology))
     return f"{_WITHOUT_IPTABLES} || {{ {there}; }}"
 
 
 def close_probes(topology: Topology) -> str:
-    """Write the command that takes these rules away; it is content where there are none."""
+    """Return the command that removes the rules of `open_probes`; it succeeds where there are none."""
     gone = "; ".join(f"{_user('D', rule)} 2>/dev/null || true" for rule in _through(topology))
     return f"{_WITHOUT_IPTABLES} || {{ {gone}; }}"
 

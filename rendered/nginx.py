@@ -1,8 +1,8 @@
-"""nginx.conf of the two proxies that say what passes: Prometheus UI, and the gateway before Loki.
+"""nginx.conf of the two filtering proxies: Prometheus UI, and the gateway in front of Loki.
 
-Owns their whole text; `components` uploads it and `policies` compares what is uploaded with it. Everything
-that is not listed is refused, whatever a later version adds. What a reader would get wrong: the gateway
-judges a path as the client wrote it, not as nginx reads it, since what was written is what Loki gets.
+`components` uploads the text; `policies` compares the upload with it. Paths that are not listed are refused.
+Note: the gateway checks the path as the client sent it, not as nginx normalises it, because Loki gets the
+path as sent.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ _READ = (
     r"query|query_range|labels|label/\w+/values|series|index/(?:stats|volume|volume_range|shards)|patterns"
     r"|detected_(?:labels|fields|field/[\w.%-]+/values)|format_query|drilldown-limits|status/buildinfo|tail"
 )
-"""What Grafana's Loki data source asks below /loki/api/v1; none of it changes anything."""
+"""Paths below /loki/api/v1 that Grafana's Loki data source requests; all are read-only."""
 
 
 def prometheus_ui(topology: Topology, service: Container) -> str:
-    """Queries, pages and static files pass."""
+    """Return the configuration that permits queries, pages and static files."""
     passed = "proxy_pass $upstream;"
     return _proxy(
         topology,
@@ -49,10 +49,10 @@ def prometheus_ui(topology: Topology, service: Container) -> str:
 
 
 def loki_gateway(topology: Topology, service: Container) -> str:
-    """Who shows a reader's certificate reads, who shows a writer's pushes; who shows none is hung up on."""
+    """Return the configuration by which readers read and writers push; others get 403 or no response."""
     own = Held(service.name, service.name)
     sources = {flow.source for flow in topology.flows_to(service.name)}
-    # Sorted: the engine hands services over by name, a stack file has them as somebody wrote them.
+    # Sorted: the engine passes services sorted by name, a stack file in its own order.
     rights = "".join(
         sorted(
             f'    "CN={topology.physical(client.name)}" {right};\n'
@@ -104,9 +104,9 @@ def loki_gateway(topology: Topology, service: Container) -> str:
 
 
 def _proxy(topology: Topology, service: Container, before: str, inside: str) -> str:
-    """Write what both have in common: one upstream, over TLS, to which the service's certificate is shown.
+    """Return the common parts: one upstream over TLS, to which nginx presents the service's certificate.
 
-    Its name is resolved at each request, so it may start later or move.
+    nginx resolves the upstream's name at each request, so the upstream may start later or move.
     """
     flow = topology.flows_from(service.name)[0]
     shown = Held(service.name, flow.destination).client(topology)

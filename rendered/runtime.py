@@ -1,8 +1,8 @@
-"""How the software in a container is run: command, files, data, identity, health.
+"""How the software in a container runs: command, files, data, user and health check.
 
-Owns the shape only. `rendered.apps` fills it for the software whose configuration the project writes;
-`components.container` turns it into a resource. What a reader would get wrong: a change of `files` replaces
-the container (the engine copies files in once, before the start), so data belongs in `data`.
+`rendered.apps` creates the runtimes of known apps; `components.container` turns them into resources. Note: a
+change of `files` replaces the container, because the engine copies files in once before the start. Persistent
+data belongs in `data`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StackSecret:
 
 @dataclass(frozen=True, kw_only=True)
 class PemFile:
-    """A file whose text is a PEM file where Pulumi runs; `key` is the configuration's that names it."""
+    """A file whose text is a PEM file on the machine that runs Pulumi; `key` is its configuration key."""
 
     key: str
     path: str
@@ -32,43 +32,43 @@ class PemFile:
 
 
 Text = str | StackSecret | PemFile
-"""What a file in a container holds, or where that is to be found."""
+"""Content of a file in a container, or its source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Everything about a container that its software decides, and its place in the network does not."""
+    """The properties of a container that depend on its software, not on its place in the network."""
 
     command: tuple[str, ...] = ()
-    """Arguments to the image's entry point; empty: the image's own."""
+    """Arguments to the image's entry point; empty: the image's default."""
     files: Mapping[str, Text] = field(default_factory=dict)
-    """Path in the container -> text."""
+    """Path in the container -> content."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Never a secret: those are files."""
+    """Environment variables. Secrets belong in `files`."""
     data: Mapping[str, str] = field(default_factory=dict)
     """Path in the container -> name of the volume, which outlives the container."""
     host_paths: Mapping[str, str] = field(default_factory=dict)
     """Path in the container -> path on Docker-SRV, read-only."""
     name_servers: tuple[IPv4Address, ...] = ()
-    """Whom it asks for names that are no container's; none: whom Docker-SRV asks."""
+    """Resolvers of names that are not containers; empty: Docker-SRV's own."""
     user: str = NOBODY
     """Numeric `uid:gid`."""
     health: tuple[str, ...] = ()
-    """Command run inside the container, exit 0 when healthy; empty: the image's own check."""
+    """Command inside the container that exits with 0 when healthy; empty: the image's own check."""
 
 
 def tcp_health(port: int) -> tuple[str, ...]:
-    """Healthy when the port takes connections; for what asks for a certificate, which busybox can't show."""
+    """Return a check that the port accepts connections, for ports that require certificates from clients."""
     return ("nc", "127.0.0.1", str(port))
 
 
 def http_health(port: int, path: str) -> tuple[str, ...]:
-    """Healthy when `path` answers with a success; for images that carry busybox's wget."""
+    """Return a check that `path` answers with a success status; needs busybox's wget in the image."""
     return ("wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}")
 
 
 def bash_health(port: int, path: str) -> tuple[str, ...]:
-    """Healthy when `path` answers 200; for images that carry bash, and neither wget nor curl."""
+    """Return a check that `path` answers 200; needs only bash in the image, neither wget nor curl."""
     asks = (
         f"exec 3<>/dev/tcp/127.0.0.1/{port}"
         rf' && printf "GET {path} HTTP/1.0\r\n\r\n" >&3 && read -r _ code _ <&3 && [ "$code" = 200 ]'

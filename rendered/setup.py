@@ -1,7 +1,7 @@
-"""What an app adds to a guest that sets itself up; `rendered.cloud_init` makes a file of it.
+"""What an app adds to a guest that sets itself up; `rendered.cloud_init` writes it into the guest's file.
 
-What a reader would get wrong: files are written before the packages are installed, so that a service starts
-with its own configuration and never with Debian's.
+Note: files are written before packages are installed, so a service starts with the project's configuration,
+never with Debian's default.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Debian packages, files by path, and lines of a shell script that root runs when both are there.
+    """Debian packages, files by path, and a root shell script that runs after both are installed.
 
-    The script runs again where Proxmox makes the guest's cloud-init drive anew, so it can be repeated.
+    The script must be repeatable: it runs again when Proxmox recreates the guest's cloud-init drive.
     """
 
     packages: tuple[str, ...]
@@ -29,10 +29,9 @@ ISSUE: Final = "/etc/issue.d/certificate.issue"
 
 
 def certified(name: str) -> str:
-    """Script lines that make a key and sign it for this name with itself, and tell the certificate's print.
+    """Return script lines that generate a key and a self-signed certificate, and print its fingerprint.
 
-    The print stands above the console's login prompt too. Whoever puts another key and certificate in their
-    place keeps them.
+    The console's login prompt shows the fingerprint too. An existing certificate is kept.
     """
     key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
     names = f"-subj /CN={name} -addext subjectAltName=DNS:{name}"
@@ -45,5 +44,5 @@ def certified(name: str) -> str:
 
 
 def made_up(file: str) -> str:
-    """Script line that makes up a password on the guest, where only root reads it."""
+    """Return the script line that generates a password on the guest, readable only by root."""
     return f"[ -s {file} ] || (umask 077; head -c 18 /dev/urandom | base64 > {file})"

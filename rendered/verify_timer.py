@@ -1,9 +1,8 @@
-"""The timer that runs the live probe on Docker-SRV, as systemd's unit files and the commands around them.
+"""The systemd units that run the live probe on Docker-SRV by timer, and the commands that manage them.
 
-Owns the texts; `components.verify_timer` installs them where the stack file asks for it. It deliberately does
-not bring the project there: `project` of the host names the folder where an operator has put it. What a
-reader would get wrong: a run that finds a disagreement ends with 1, so its service is `failed`, and the timer
-goes on all the same.
+`components.verify_timer` installs the units where the stack file asks for them. The project itself is not
+installed: the host's `project` names the folder where an operator has put it. Note: a run that finds a
+disagreement exits with 1, so its service is `failed`; the timer continues.
 """
 
 from pathlib import PurePosixPath
@@ -12,18 +11,18 @@ from topology.model import Topology
 
 UNITS = "/etc/systemd/system"
 METRICS_FILE = "verify.prom"
-"""Name of the file in the host's folder of metrics; Node Exporter reads what ends in `.prom`."""
+"""File name in the host's metrics folder; Node Exporter reads files that end in `.prom`."""
 INSTALL = "sh -s"
 """Reads the script from standard input."""
 
 
 def metrics_file(topology: Topology) -> str:
-    """Where the metrics of the last run belong on Docker-SRV."""
+    """Return the path on Docker-SRV of the last run's metrics."""
     return f"{topology.docker.metrics}/{METRICS_FILE}"
 
 
 def service(topology: Topology, stack: str) -> str:
-    """Write the service: one run, by the project's own environment, at the lowest priority."""
+    """Return the service unit: one run in the project's own environment, at the lowest priority."""
     folder = PurePosixPath(topology.docker.project)
     return f"""\
 [Unit]
@@ -41,7 +40,7 @@ Nice=19
 
 
 def timer(topology: Topology) -> str:
-    """Write the timer; where it is installed long after a boot, its first run is at once."""
+    """Return the timer unit. If it is installed long after boot, its first run is immediate."""
     return f"""\
 [Unit]
 Description=Live probe of the network {topology.physical("homelab-network")}, again and again
@@ -56,7 +55,7 @@ WantedBy=timers.target
 
 
 def script(topology: Topology, stack: str) -> str:
-    """Write the script that puts both units in place of the old ones and starts the timer."""
+    """Return the script that installs both units, replacing old ones, and starts the timer."""
     unit = _unit(topology)
     return f"""\
 set -e
@@ -71,7 +70,7 @@ systemctl restart {unit}.timer
 
 
 def remove(topology: Topology) -> str:
-    """Write the command that takes both units away; it is content where there are none."""
+    """Return the command that removes both units; it succeeds where there are none."""
     unit = _unit(topology)
     files = f"{UNITS}/{unit}.timer {UNITS}/{unit}.service"
     return f"systemctl disable --now {unit}.timer || true; rm -f {files}; systemctl daemon-reload"

@@ -1,1 +1,1 @@
-"""What the site is and who may reach whom, in plain values; imports no provider."""
+"""The declared site as plain values: what it contains and which flows it permits. Imports no provider."""

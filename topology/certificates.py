@@ -1,9 +1,8 @@
-"""Which certificates a container holds, and where: made from the flows in which both ends show one.
+"""The certificates that each container holds, derived from the flows to services that ask for them.
 
-Owns the paths of certificate files and who needs which, and how the ingress is told of an ACME server. It
-makes no key (`components.authorities` does). What a reader would get wrong: every service that asks for
-certificates has an authority of its own, which signs for it and for the declared sources of flows to it. So a
-certificate that opens one service opens no other.
+This module defines the certificates' paths and holders, and Traefik's settings for an ACME server.
+`components.authorities` generates the keys. Each service that asks for certificates has its own authority,
+which signs for the service and for the sources of its flows; a certificate is valid for one service only.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from topology.model import ASKS_FOR_CERTIFICATES, Acme, Topology
 
 FOLDER = "/etc/certificates"
 AUTHORITY_DAYS = 5 * 365
-"""How long an authority is valid; its successor is added and takes over by configuration."""
+"""Validity of an authority in days. The configuration adds its successor and switches the signer."""
 
 
 RESOLVER = "acme"
-"""What Traefik calls the ACME server."""
+"""Traefik's name for the ACME server."""
 ACME_FOLDER = "/etc/traefik/acme"
 ACME_AUTHORITY = f"{ACME_FOLDER}/authority.pem"
 ACME_VOLUME = "/var/tmp"  # noqa: S108  # a volume's place in the container
-"""A volume takes owner and mode from the image's folder; here a user who is not root may write."""
+"""A new volume takes owner and mode from the image's folder; users other than root may write to this one."""
 
 
 def resolver(acme: Acme) -> dict[str, object]:
-    """How Traefik is told of the ACME server; it lets the challenge pass its redirection of port 80."""
+    """Return Traefik's settings for the ACME server. Traefik doesn't redirect the HTTP challenge to HTTPS."""
     challenge: dict[str, object] = {"dnsChallenge": {"provider": acme.challenge}}
     if acme.over_http:
         challenge = {"httpChallenge": {"entryPoint": "web"}}
@@ -44,20 +43,20 @@ def resolver(acme: Acme) -> dict[str, object]:
 
 
 def login(acme: Acme) -> dict[str, str]:
-    """The files of a DNS provider's login, by the variable that names each to lego."""
+    """Return lego's environment variables for a DNS provider's credentials, each with its file's path."""
     return {f"{name}_FILE": f"{ACME_FOLDER}/{name}" for name in acme.credentials}
 
 
 @dataclass(frozen=True)
 class Held:
-    """A certificate that `holder` has for `service`, of which it is a client, or which it is itself."""
+    """A certificate that `holder` has for `service`: as a client, or as the service itself."""
 
     holder: str
     service: str
 
     @property
     def name(self) -> str:
-        """What its resources are called, behind the authority's generation."""
+        """Name of the certificate's resources, without the authority's generation."""
         return f"{self.service}.{self.holder}"
 
     @property
@@ -67,16 +66,16 @@ class Held:
 
     @property
     def key(self) -> str:
-        """Path of its private key."""
+        """Path of the private key in the holder's container."""
         return f"{FOLDER}/{self.service}/key.pem"
 
     @property
     def authorities(self) -> str:
-        """Path of the certificates of the service's authority, all generations that are trusted."""
+        """Path of the service's trusted authority certificates, all generations in one file."""
         return f"{FOLDER}/{self.service}/authorities.pem"
 
     def client(self, topology: Topology) -> dict[str, str]:
-        """How software written in Go is told to show it, and whom to expect."""
+        """Return the client's TLS settings, in the keys that software written in Go uses."""
         return {
             "ca_file": self.authorities,
             "cert_file": self.certificate,
@@ -86,7 +85,7 @@ class Held:
 
     @property
     def server(self) -> dict[str, str]:
-        """How it is told to be known by it, and to ask whoever connects for one of the same authority."""
+        """The server's TLS settings, which require client certificates of the same authority."""
         return {
             "cert_file": self.certificate,
             "key_file": self.key,
@@ -96,11 +95,14 @@ class Held:
 
 
 class PemError(Exception):
-    """A PEM file that can't be read, as `path: fault; remedy` without a full stop; never its content."""
+    """An unreadable PEM file, as `path: fault; remedy` without a full stop; never the file's content."""
 
 
 def read_pem(key: str, path: str) -> str:
-    """Read the file that a configuration key names; environment variables and `~` in it are expanded."""
+    """Return the text of the PEM file that a configuration key names; raises PemError where it is unreadable.
+
+    Environment variables and `~` in the path are expanded.
+    """
     file = Path(os.path.expandvars(path)).expanduser()
     try:
         return file.read_text(encoding="ascii")
@@ -110,7 +112,7 @@ def read_pem(key: str, path: str) -> str:
 
 
 def held(topology: Topology) -> Iterator[Held]:
-    """Every certificate, those of one service together, its own first."""
+    """Yield every certificate, grouped by service, the service's own first."""
     for service in topology.containers:
         if service.app in ASKS_FOR_CERTIFICATES:
             clients = (flow.source for flow in topology.flows_to(service.name))
@@ -118,5 +120,5 @@ def held(topology: Topology) -> Iterator[Held]:
 
 
 def held_by(topology: Topology, name: str) -> dict[str, Held]:
-    """What one container holds, by the service that it is for."""
+    """Return the certificates that one container holds, by service."""
     return {each.service: each for each in held(topology) if each.holder == name}

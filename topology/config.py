@@ -1,9 +1,7 @@
-"""From a stack file's `homelab-network:*` keys to one checked `Topology`.
+"""Reads a stack file's `homelab-network:*` keys into one checked `Topology`.
 
-Owns the shape of the configuration: keys, types, bounds, and the words for what breaks them. It deliberately
-leaves what the parts mean to each other to `topology.checks`, judges no resource and imports no provider.
-What a reader would get wrong: the checks run on whatever could be read, so all faults are told at once, and
-each of them once.
+This module checks keys, types and bounds, and words the messages about them; `topology.checks` checks how the
+parts fit together. The checks run on every part that could be read, so one run reports all faults, each once.
 """
 
 from __future__ import annotations
@@ -169,7 +167,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),
     ".deny[]": ("a destination", "write it like loki:3100/tcp"),
 }
-"""What each key holds and what to write there; `[]` is an item of a list, a leading dot a key of an entry."""
+"""Description and remedy of each key; `[]` marks a list item, a leading dot a key of an entry."""
 
 _NUMBERS: Final = (".template", ".vlan", ".vm", ".memory", ".cores", ".disk", ".days", ".renew")
 
@@ -177,7 +175,7 @@ T = TypeVar("T")
 
 
 def from_file(path: Path) -> Topology:
-    """Read `Pulumi.<stack>.yaml`; raises ConfigError, for a missing or broken file too."""
+    """Return the topology of `Pulumi.<stack>.yaml`; raises ConfigError, also for a missing or broken file."""
 
     def refuse(fault: str, remedy: str) -> ConfigError:
         return ConfigError([Fault(path.name, fault, remedy)])
@@ -198,9 +196,9 @@ def from_file(path: Path) -> Topology:
 
 
 def from_pulumi_json(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> Topology:
-    """Read the engine's flat map, `homelab-network:zones` to JSON text; raises ConfigError.
+    """Return the topology of the engine's flat map from `homelab-network:zones` to JSON text.
 
-    A key among `secret_keys` is refused unread: the engine hands its value over in clear.
+    Raises ConfigError. A key among `secret_keys` is rejected unread, because the engine passes it decrypted.
     """
     values: dict[str, object] = {}
     for key, text in filter(lambda item: _is_ours(item[0]), config.items()):
@@ -210,7 +208,7 @@ def from_pulumi_json(config: Mapping[str, str], secret_keys: Collection[str] = (
 
 
 def load(values: Mapping[str, object]) -> Topology:
-    """Check parsed keys, their namespace taken off; raises ConfigError with every fault there is."""
+    """Return the topology of parsed keys without their namespace; raises ConfigError with every fault."""
     reader = _Reader()
     site = reader.site(values)
     faults = [*reader.faults, *check(site)]
@@ -231,7 +229,7 @@ def _parsed(text: str) -> object:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last."""
+    """SafeLoader that rejects duplicate keys; YAML would silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -245,14 +243,14 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 class _Reader:
-    """Turns plain data into values, and notes what it could not turn."""
+    """Converts plain data to values and collects the faults of what it can't convert."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.unreadable: set[str] = set()
 
     def site(self, values: Mapping[str, object]) -> Site:
-        """Everything that can be read, key by key."""
+        """Return everything that can be read, key by key."""
         plain = {str(key): self.plain(str(key), value) for key, value in values.items()}
         for key in plain:
             if key not in KEYS:
@@ -286,7 +284,7 @@ class _Reader:
         section: str,
         read: Callable[[dict[str, object], str, str], T | None],
     ) -> dict[str, T]:
-        """The entries of a section by name, each read from its raw mapping, path and name."""
+        """Return a section's entries by name; `read` gets each entry's raw mapping, path and name."""
         found = {}
         for name, raw in self.container(plain, section, dict).items():
             path = _at(section, name)
@@ -301,7 +299,7 @@ class _Reader:
     def items(
         self, plain: Mapping[str, object], section: str, kind: Any, mapping: Any = None
     ) -> dict[str, Any]:
-        """The items of a section by path; `mapping` is what one is that is written as a mapping."""
+        """Return a section's items by path; `mapping` is the kind of an item that is written as a mapping."""
         found = {}
         for index, raw in enumerate(self.container(plain, section, list)):
             path = f"{section}[{index}]"
@@ -313,7 +311,7 @@ class _Reader:
         return found
 
     def host(self, raw: dict[str, object], path: str, name: str) -> DockerHost | ProxmoxHost | None:
-        """A host of the kind that it names."""
+        """Return the host, of the class that its `kind` selects."""
         kind = raw.get("kind", _ABSENT)
         if not isinstance(kind, str) or kind not in _HOSTS:
             self.wrong(f"{path}.kind", kind, ".kind")
@@ -321,7 +319,7 @@ class _Reader:
         return self.entry(_HOSTS[kind], {key: raw[key] for key in raw if key != "kind"}, path, name)
 
     def tls(self, plain: Mapping[str, object]) -> Certificate | Acme | None:
-        """The files of a certificate, or whom the ingress has its certificates from."""
+        """Return the ingress's certificate files, or its ACME settings."""
         raw = plain.get("tls")
         if not isinstance(raw, dict) or "acme" not in raw:
             files: Certificate | None = self.key(Certificate, plain, "tls")
@@ -333,7 +331,7 @@ class _Reader:
         return acme
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
-        """A guest where there is a VM id, or a zone without an image; a container otherwise."""
+        """Return a guest where the entry has a VM id, or a zone without an image; else a container."""
         host = raw.get("host", name)
         if isinstance(host, str) and "." not in host:
             host = f"{host}.{domain}"
@@ -342,7 +340,7 @@ class _Reader:
         return self.entry(Container, raw, path, name, host=host)
 
     def vantage(self, raw: dict[str, object], path: str, name: str) -> SshVantage | ImageVantage | None:
-        """An image for all containers, or a machine for the source that it is named after."""
+        """Return the image vantage for `containers`, else the SSH vantage named after its source."""
         if name == CONTAINERS:
             return self.entry(ImageVantage, raw, path, name, CONTAINERS)
         return self.entry(SshVantage, raw, path, name, "vantage")
@@ -350,20 +348,20 @@ class _Reader:
     def entry(
         self, kind: type[T], raw: dict[str, object], path: str, name: str, word: str = "", **implied: object
     ) -> T | None:
-        """One entry of a mapping; its name is its key, never a value below it."""
+        """Return one entry of a mapping. Its name is its key in the mapping, never a value inside it."""
         if "name" in raw:
             self.unknown(f"{path}.name", "name", _keys(kind))
         value: T | None = self.value(kind, raw, path, word, {"name": name, **implied})
         return value
 
     def key(self, kind: Any, plain: Mapping[str, object], key: str) -> Any:
-        """The value of a top-level key; None where it is absent or unreadable."""
+        """Return the value of a top-level key; None where it is absent or unreadable."""
         return self.value(kind, plain[key], key, key) if plain.get(key, _ABSENT) is not _ABSENT else None
 
     def value(
         self, kind: Any, raw: object, path: str, word: str, implied: Mapping[str, object] | None = None
     ) -> Any:
-        """`raw` as a value of `kind`, or None with its faults noted; `word` names what it should be."""
+        """Return `raw` as a value of `kind`, or None after noting its faults; `word` is its key in WORDS."""
         if _is_encrypted(raw):
             self.wrong(path, raw, word)
             return None
@@ -378,7 +376,7 @@ class _Reader:
             return None
 
     def tell(self, detail: ErrorDetails, kind: Any, raw: object, path: str, word: str) -> None:
-        """Put one of pydantic's errors in our words, at the deepest place that is written in the file."""
+        """Note one of pydantic's errors in the project's words, at the deepest path in the file."""
         outer = word
         for step in detail["loc"]:
             if isinstance(raw, dict):
@@ -394,7 +392,7 @@ class _Reader:
             self.wrong(path, raw, word)
 
     def container(self, plain: Mapping[str, object], key: str, kind: type[T]) -> T:
-        """The mapping or list below a top-level key; an empty one where it is absent or something else."""
+        """Return the mapping or list below a top-level key; an empty one where there is none."""
         raw = plain.get(key, _ABSENT)
         if isinstance(raw, kind) and not _is_encrypted(raw):
             return raw
@@ -404,14 +402,14 @@ class _Reader:
         return kind()
 
     def is_mapping(self, raw: object, path: str) -> bool:
-        """Whether `raw` is a mapping; noted where it is not."""
+        """Whether `raw` is a mapping; notes a fault where it is not."""
         if isinstance(raw, dict) and not _is_encrypted(raw):
             return True
         self.wrong(path, raw, "")
         return False
 
     def plain(self, key: str, value: object) -> object:
-        """`value` as JSON would give it back, so that a file and the engine are read alike."""
+        """Return `value` as JSON decodes it, so that a stack file and the engine's values read alike."""
         try:
             return from_json(json.dumps(value, default=_date, allow_nan=False, ensure_ascii=False).encode())
         except (TypeError, ValueError, RecursionError):
@@ -421,7 +419,7 @@ class _Reader:
             return _ABSENT
 
     def wrong(self, path: str, raw: object, word: str) -> None:
-        """Say that something is missing, encrypted, or not what it should be."""
+        """Note that a value is missing, encrypted, or of the wrong kind."""
         noun, remedy = WORDS.get(word, _ENTRY)
         if word == ".prefix" and (network := _network(raw)):
             noun, remedy = "a prefix: it has host bits set", f"write {network}"
@@ -435,12 +433,12 @@ class _Reader:
             self.note(path, f"{shown(raw)} is not {noun}", remedy)
 
     def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
-        """Say that a key is unknown, and which known one is nearest."""
+        """Note an unknown key, and suggest the nearest known one."""
         near = nearest(key, known)
         self.note(path, "unknown key", f"write {near}" if near else f"use one of {', '.join(known)}")
 
     def note(self, path: str, fault: str, remedy: str) -> None:
-        """Note a fault once; one text can break two constraints."""
+        """Note a fault unless it is noted already; one value can violate two constraints."""
         if (noted := Fault(path, fault, remedy)) not in self.faults:
             self.faults.append(noted)
 

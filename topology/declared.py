@@ -1,7 +1,6 @@
-"""The declared site with everything that rules look up by name, found once.
+"""The declared site with indexes for everything that rules look up by name, each built once.
 
-Owns indexes only; every word of it is the topology's. What a reader would get wrong: resources go by physical
-names, flows by the names that are declared.
+Note: resources use physical names; flows use declared names.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from topology.model import Container, Flow, Guest, Route, Topology, Zone
 
 
 class Declared(Topology):
-    """A topology whose questions take the same time however large it is."""
+    """A topology whose lookups take constant time."""
 
     @classmethod
     def of(cls, topology: Topology) -> Self:
-        """Index a topology, which has been checked already."""
+        """Return an indexed topology; the given one must already be checked."""
         return topology if isinstance(topology, cls) else cls.model_construct(**dict(topology))
 
     def flows_from(self, name: str) -> tuple[Flow, ...]:
-        """Declared flows whose source is `name`."""
+        """Return the declared flows whose source is `name`."""
         return self._from.get(name, ())
 
     def flows_to(self, name: str) -> tuple[Flow, ...]:
-        """Declared flows whose destination is `name`."""
+        """Return the declared flows whose destination is `name`."""
         return self._to.get(name, ())
 
     @cached_property
@@ -61,21 +60,21 @@ class Declared(Topology):
 
     @cached_property
     def by_address(self) -> Mapping[str, str]:
-        """What others call a service on its network -> its declared name."""
+        """A service's address on its network -> its declared name."""
         return {self.address(service): name for name, service in self.services.items()}
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Every name of a service, declared or physical."""
+        """Every name of a service, both declared and physical."""
         return frozenset(self.services) | frozenset(self.logical)
 
     @cached_property
     def docker_networks(self) -> Mapping[str, Zone]:
-        """Physical name of a Docker network -> its zone, a VLAN when it is the ingress's leg there."""
+        """Physical name of a Docker network -> its zone; for the ingress's leg on a VLAN, the VLAN's zone."""
         zones = [*(zone for zone in self.zones.values() if zone.is_docker), *self.legs]
         return {self.physical(zone.network): zone for zone in zones}
 
     @cached_property
     def routes_by_place(self) -> Mapping[str, Route]:
-        """`host:port` that the ingress sends to -> the declared route."""
+        """`host:port` to which the ingress forwards -> the declared route."""
         return {route.url.partition("://")[2]: route for route in self.routes}

@@ -1,7 +1,6 @@
-"""One mistake in the configuration, and the error that carries all of them.
+"""One fault in the configuration, and the error that carries all faults.
 
-Owns the form of a complaint; which mistakes there are is `topology.config`'s and `topology.checks`'s. What a
-reader would get wrong: a message may repeat a value only where nobody keeps a secret.
+Note: a message repeats a value only where the value can't be a secret.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from difflib import get_close_matches
 from typing import Final
 
 _SHOWN: Final = 60
-"""Longest text that a message repeats; what is longer, or has lines, may be a pasted secret."""
+"""Maximum length of a repeated value; a longer or multi-line one may be a pasted secret."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Where, what, and what to do about it. `path` is what `pulumi config set --path` takes."""
+    """A fault and its remedy at a path, which has the form that `pulumi config set --path` takes."""
 
     path: str
     fault: str
@@ -29,7 +28,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """The configuration is refused; its text is every fault, a line each."""
+    """A rejected configuration; the text lists every fault, one a line."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -37,7 +36,7 @@ class ConfigError(Exception):
 
 
 def shown(raw: object) -> str:
-    """A value as a message may repeat it: short and on one line, or only what kind of thing it is."""
+    """Return a value as a message may repeat it: short and on one line, else only its kind."""
     if isinstance(raw, dict):
         return "a mapping"
     if isinstance(raw, list) and raw:
@@ -53,5 +52,5 @@ def shown(raw: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that somebody who wrote `name` most likely meant."""
+    """Return the known name closest to `name`; None where none is close."""
     return next(iter(get_close_matches(name, list(known), n=1)), None)

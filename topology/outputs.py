@@ -1,7 +1,7 @@
-"""What the stack tells other projects; the shape is a contract, described in docs/outputs.md.
+"""The stack's outputs for other projects. docs/outputs.md describes their shape, which is a contract.
 
-What a reader would get wrong: outputs are declared intent, made from the same topology as the resources.
-Other stacks read them; the policy pack never does.
+Note: the outputs are declared intent, derived from the same topology as the resources. The policy pack never
+reads them.
 """
 
 from typing_extensions import TypedDict
@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from topology.model import Topology
 
 SCHEMA_VERSION = 1
-"""Grows when a key changes its meaning or goes; a new key leaves it as it is."""
+"""Version of the shape; increased when a key is removed or changes its meaning, not when one is added."""
 
 
 class ZoneOutput(TypedDict):
@@ -22,7 +22,7 @@ class ZoneOutput(TypedDict):
 
 
 class FlowOutput(TypedDict):
-    """One permission to open connections; `until` is its last day, None where it has no end."""
+    """Permission to open connections; `until` is its last day, None where it has no end."""
 
     source: str
     destination: str
@@ -32,7 +32,7 @@ class FlowOutput(TypedDict):
 
 
 class IngressOutput(TypedDict):
-    """Where the ingress publishes its ports, and its own address on each VLAN that it may route to."""
+    """Address and ports that the ingress publishes, and its own address on each VLAN that it may route to."""
 
     address: str
     ports: list[int]
@@ -40,7 +40,7 @@ class IngressOutput(TypedDict):
 
 
 class Outputs(TypedDict):
-    """Everything that `pulumi stack output` shows."""
+    """Everything that `pulumi stack output` prints."""
 
     schemaVersion: int
     ingress: IngressOutput
@@ -50,7 +50,7 @@ class Outputs(TypedDict):
 
 
 def outputs(topology: Topology) -> Outputs:
-    """Collect the outputs of a declared site."""
+    """Return the outputs of a declared site."""
     ends = {each.flow: str(each.until) for each in topology.temporary}
     published = [port.number for port in topology.published]
     return {

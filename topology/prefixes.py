@@ -1,4 +1,4 @@
-"""Prefixes with a meaning of their own, by the standards that set them aside."""
+"""Special-purpose IPv4 prefixes, as defined by IANA and RFCs."""
 
 from ipaddress import IPv4Network
 
@@ -7,6 +7,6 @@ _RESERVED = (
     "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
 )
 DOCUMENTATION = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
-"""Prefixes that nobody has (RFC 5737), in which the live probe has an internet of its own."""
+"""Prefixes reserved for documentation (RFC 5737); the live probe uses them for its simulated internet."""
 SPECIAL = tuple(map(IPv4Network, _RESERVED.split()))
-"""Prefixes that are nobody's on the internet (IANA's special-purpose registry, RFC 6890)."""
+"""Prefixes that are not part of the public internet (IANA's special-purpose registry, RFC 6890)."""

@@ -1,7 +1,7 @@
-"""Where the project's own files are, and its name."""
+"""The project's root folder and name."""
 
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = "homelab-network"
-"""The project's, as in Pulumi.yaml."""
+"""The project's name, as in Pulumi.yaml."""

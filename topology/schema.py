@@ -1,8 +1,7 @@
-"""The JSON Schemas in docs/: of stack files, for editors, and of the stack's outputs, for other projects.
+"""Generates the JSON Schemas in docs/: of stack files, for editors, and of the stack's outputs.
 
-Owns how the model is written in YAML, told as a schema; `python -m commands schema` writes both files. It
-checks nothing itself. What a reader would get wrong: a file that fits is not yet a sound one. Only
-`topology.config` knows what the parts mean to each other.
+`python -m commands schema` writes both files. Note: a file that fits the schema can still be invalid, because
+only `topology.config` checks how its parts fit together.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ _IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "pr
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Ports and flows are text in YAML, not objects."""
+    """Schema generator that represents ports and flows as text, as YAML does."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
         return dict(_WRITTEN[cls]) if (cls := schema["cls"]) in _WRITTEN else super().model_schema(schema)
@@ -100,12 +99,12 @@ class _AsWritten(GenerateJsonSchema):
 
 
 def outputs() -> Schema:
-    """Schema of `pulumi stack output --json`; other keys are allowed, since new ones may come."""
+    """Return the schema of `pulumi stack output --json`; it permits further keys, which may be added."""
     return {**_DIALECT, **TypeAdapter(Outputs).json_schema()}
 
 
 def configuration() -> Schema:
-    """Schema of a whole stack file, in which only the keys of our namespace are looked at."""
+    """Return the schema of a whole stack file; it constrains only the keys of the project's namespace."""
     models = [(each, "validation") for each in _ENTRIES]
     _, made = models_json_schema(models, schema_generator=_AsWritten)  # type: ignore[arg-type]
     entries: dict[str, Schema] = made["$defs"]
@@ -160,13 +159,13 @@ def configuration() -> Schema:
 
 
 def _named(entry: Schema, *implied: str) -> None:
-    """Take out the name, which is the entry's key in YAML, and let what follows from it be left out."""
+    """Remove `name`, which is the entry's key in YAML, and make the implied keys optional."""
     del entry["properties"]["name"]
     entry["required"] = [key for key in entry["required"] if key not in {"name", *implied}]
 
 
 def _tell(entry: Schema, before: str) -> None:
-    """Describe each key in the words in which the loader complains about it, and drop pydantic's titles."""
+    """Describe each key in the words of the loader's messages, and remove pydantic's titles."""
     for key, schema in entry["properties"].items():
         schema.pop("title", None)
         schema.update(_description(key, before))
@@ -190,7 +189,7 @@ def _either(condition: Schema, then: type[Value], otherwise: type[Value]) -> Sch
 
 
 def _alone(key: str, model: type[Value]) -> Schema:
-    """One key with nothing beside it."""
+    """Return the schema of a mapping with this key and no other."""
     return {"properties": {key: _ref(model)}, "additionalProperties": False}
 
 
@@ -202,5 +201,5 @@ FILES: Final = {"configuration.schema.json": configuration, "outputs.schema.json
 
 
 def text(schema: Schema) -> str:
-    """A schema as its file holds it."""
+    """Return a schema as the text of its file."""
     return json.dumps(schema, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What each known software needs to run here; one function an app, from the topology to a Runtime."""
+"""How each known app runs in a container: one function an app, from the topology to a Runtime."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -33,5 +33,5 @@ RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
 
 
 def runtime(topology: Topology, service: Container) -> Runtime:
-    """How the service's software runs; a service without a known app runs its image as it is."""
+    """Return how the service's app runs. A service without an app runs its image unchanged."""
     return RUNTIMES[service.app](topology, service) if service.app else Runtime()

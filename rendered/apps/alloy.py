@@ -1,8 +1,7 @@
-"""Alloy, Promtail's successor: the same log files, labels and client certificate, in its own language.
+"""Alloy, Promtail's successor, with the same log files, labels and client certificate.
 
-What a reader would get wrong: it keeps its data beside, not in, the image's `/var/lib/alloy`, which belongs
-to another user, so that root without capabilities can't enter it; and in the volume that Promtail had, so
-that it goes on where Promtail stopped.
+Note: Alloy's data is outside the image's `/var/lib/alloy`, which belongs to another user, so root without
+capabilities can't enter it. The data is in Promtail's volume, so Alloy continues where Promtail stopped.
 """
 
 import json
@@ -64,7 +63,7 @@ loki.write "destination" {
 
 
 def alloy(topology: Topology, service: Container) -> Runtime:
-    """Follow the engine's log files, labelled by container; it listens on loopback only."""
+    """Return a runtime that pushes the engine's log files, labelled by container; it listens on loopback."""
     flow = topology.flows_from(service.name)[0]
     told = {
         "files": f"{_LOGS}/*/*-json.log",

@@ -1,8 +1,7 @@
-"""Blackbox exporter: asks Docker-SRV from outside what `rendered.apps.watch` wants to know.
+"""Blackbox exporter, which probes Docker-SRV from outside for `rendered.apps.watch`.
 
-Owns its modules. What a reader would get wrong: it trusts nothing but the certificate chain that the stack
-file names, so another certificate on 443 is a failed route, whoever signed it. An ACME server's are checked
-with its authority where the stack file names one, else with those that the image trusts.
+It trusts only the certificate chain that the stack file names, so any other certificate on 443 is a failed
+route. With an ACME server it trusts the stack file's `authority`, else the authorities of the image.
 """
 
 from rendered.apps.mutual import WEB_CONFIG, web_config
@@ -14,11 +13,11 @@ from topology.model import Certificate, Container, Topology
 _FOLDER = "/etc/blackbox_exporter"
 _CHAIN = f"{_FOLDER}/chain.pem"
 _SERVED = [200, 204, 301, 302, 303, 307, 308, 401]
-"""Statuses with which a service answers for itself; 404 and 502 are the ingress's own."""
+"""HTTP statuses that come from a service; 404 and 502 come from the ingress."""
 
 
 def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
-    """One module for each kind of probe; TCP alone, so it needs no capability."""
+    """Return a runtime with one module for each kind of probe; TCP probes need no capability."""
     port = service.ports[0].number
     return Runtime(
         command=(
@@ -36,7 +35,7 @@ def blackbox_exporter(topology: Topology, service: Container) -> Runtime:
 
 
 def _trusted(topology: Topology) -> PemFile | None:
-    """The PEM file with which the ingress's certificate is checked, behind the key that names it."""
+    """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's."""
     if isinstance(topology.tls, Certificate):
         return PemFile(key="tls.certificate", path=topology.tls.certificate)
     authority = topology.tls.authority
@@ -64,5 +63,5 @@ def _http(statuses: list[int], **more: object) -> dict[str, object]:
 
 
 def _first(topology: Topology) -> str:
-    """A host name that the certificate is for, where an unknown one need not be."""
+    """Return a host name that the certificate covers, as the server name in probes of an unknown host."""
     return next((route.host for route in topology.routes), topology.domain)

@@ -1,7 +1,7 @@
-"""Node Exporter and cAdvisor: they read the host's counters, and have nothing else of the host.
+"""Node Exporter and cAdvisor, which read the host's counters and get no other access to the host.
 
-What a reader would get wrong: neither mounts `/`. A read-only bind of the root folder contains the Docker
-socket, and a socket on a read-only mount still takes connections.
+Note: neither mounts `/`. A read-only bind mount of the root folder would contain the Docker socket, and a
+socket on a read-only mount still accepts connections.
 """
 
 from rendered.apps.mutual import WEB_CONFIG, web_config
@@ -11,11 +11,11 @@ from topology.model import Container, Topology
 _LEFT_OUT = (
     "advtcp,cpu_topology,cpuset,hugetlb,memory_numa,percpu,process,referenced_memory,resctrl,sched,tcp,udp"
 )
-"""Metrics that cost much and say little about containers."""
+"""Metrics that are expensive to collect and say little about containers."""
 
 
 def node_exporter(topology: Topology, service: Container) -> Runtime:
-    """Counters from /proc and /sys, and what the live probe says; file systems would need the root folder."""
+    """Return a runtime that exports /proc, /sys and the live probe's metrics; file systems would need `/`."""
     port = service.ports[0].number
     return Runtime(
         command=(
@@ -33,7 +33,7 @@ def node_exporter(topology: Topology, service: Container) -> Runtime:
 
 
 def cadvisor(_topology: Topology, service: Container) -> Runtime:
-    """Counters of every control group; containers are told apart by their cgroup's name."""
+    """Return a runtime that exports counters of every cgroup, whose name identifies the container."""
     port = service.ports[0].number
     return Runtime(
         command=(

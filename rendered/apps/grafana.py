@@ -1,7 +1,7 @@
-"""Grafana with one data source for each flow that it has to Prometheus or Loki's gateway, and one dashboard.
+"""Grafana with a data source for each of its flows to Prometheus or Loki's gateway, and one dashboard.
 
-What a reader would get wrong: its administrator's password is the secret `grafana:adminPassword` of the
-stack, handed over as a file; without it there is no Grafana, since its default is known to everybody.
+Note: the administrator's password is the stack's secret `grafana:adminPassword`, passed as a file. The
+deployment fails without it, because Grafana's default password is public.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _PROVIDER = {
 
 
 def grafana(topology: Topology, service: Container) -> Runtime:
-    """Data sources and the dashboard are provisioned and read-only; nothing phones home; nobody signs up."""
+    """Return a runtime with read-only data sources and dashboard, without telemetry and sign-up."""
     sources = [
         {
             "name": (name := _keeper(topology, target)),
@@ -68,13 +68,13 @@ def grafana(topology: Topology, service: Container) -> Runtime:
 
 
 def _keeper(topology: Topology, target: Container) -> str:
-    """What keeps the data, be it asked through a gateway or not: dashboards name it."""
+    """Return the name of the service that stores the data, even behind a gateway; dashboards refer to it."""
     through = target.app is App.LOKI_GATEWAY
     return topology.flows_from(target.name)[0].destination if through else target.name
 
 
 def _shown(topology: Topology, held: Held) -> dict[str, object]:
-    """Show a certificate and check the other's; Grafana reads the files itself, when it starts."""
+    """Return the settings of mutual TLS for a data source. Grafana reads the files when it starts."""
     return {
         "jsonData": {
             "tlsAuth": True,

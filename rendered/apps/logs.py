@@ -1,4 +1,4 @@
-"""Loki, which keeps the logs, the gateway before it, and Promtail, which sends the containers' log files."""
+"""Loki, which stores the logs, the gateway in front of it, and Promtail, which sends the container logs."""
 
 from rendered import nginx
 from rendered.apps.text import as_yaml
@@ -8,14 +8,14 @@ from topology.model import Container, Topology
 
 _RETENTION = "744h"
 _LOOPBACK = 3101
-"""Where Loki says inside its container whether it is ready: nothing in its image can show a certificate."""
+"""Loki's port for health checks on loopback; no program in its image can present a client certificate."""
 _SCHEDULER = "127.0.0.1:9095"
-"""Where Loki's parts find each other inside its process: the default port of `server.grpc_listen_port`."""
+"""Address at which Loki's components find each other: the default `server.grpc_listen_port`."""
 _PORT = 9080
 
 
 def loki(_topology: Topology, service: Container) -> Runtime:
-    """One process on one volume; logs are kept for 31 days, and nobody deletes any before."""
+    """Return a runtime of one process and one volume; it keeps logs for 31 days and allows no deletion."""
     return Runtime(
         command=("-config.file=/etc/loki/config.yaml",),
         files={
@@ -48,7 +48,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
                         },
                     },
                     "ingester": {"lifecycler": {"min_ready_duration": "0s"}},
-                    # One process has one scheduler, found at once and not by a ring that takes ten seconds.
+                    # A fixed scheduler address avoids discovery through a ring, which takes ten seconds.
                     "frontend": {"scheduler_address": _SCHEDULER},
                     "frontend_worker": {"scheduler_address": _SCHEDULER},
                     "schema_config": {
@@ -75,7 +75,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
 
 
 def loki_gateway(topology: Topology, service: Container) -> Runtime:
-    """Nginx, which knows clients by the names in their certificates and lets each do what its app is for."""
+    """Return a runtime of nginx, which grants clients their app's rights, by their certificates' names."""
     return Runtime(
         command=nginx.COMMAND,
         files={nginx.FILE: nginx.loki_gateway(topology, service)},
@@ -84,7 +84,7 @@ def loki_gateway(topology: Topology, service: Container) -> Runtime:
 
 
 def promtail(topology: Topology, service: Container) -> Runtime:
-    """Follow the engine's log files, labelled by container; it listens on loopback only."""
+    """Return a runtime that pushes the engine's log files, labelled by container; it listens on loopback."""
     flow = topology.flows_from(service.name)[0]
     logs = "/var/lib/docker/containers"
     return Runtime(

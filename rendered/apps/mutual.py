@@ -1,4 +1,4 @@
-"""How Prometheus and its exporters are told to ask for certificates: all read the same file."""
+"""The web configuration for mutual TLS, which Prometheus and its exporters read in the same format."""
 
 from rendered.apps.text import as_yaml
 from topology.certificates import Held
@@ -8,6 +8,6 @@ WEB_CONFIG = "/etc/prometheus/web.yml"
 
 
 def web_config(service: Container) -> str:
-    """Be known by the service's own certificate, and refuse whoever shows none of the same authority."""
+    """Return the configuration, which requires client certificates of the service's own authority."""
     own = Held(service.name, service.name).server
     return as_yaml({"tls_server_config": {**own, "min_version": "TLS13"}})

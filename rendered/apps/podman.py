@@ -1,9 +1,7 @@
 """Jellyfin, Stirling-PDF and Vaultwarden: their upstreams' images, run by Debian's podman as a systemd unit.
 
-Upstream gives Vaultwarden away as an image alone, and the others need a Java and libraries newer than
-Debian's, so one way serves all three. What a reader would get wrong: the guest is what keeps the app apart,
-by its VLAN and firewall; the container only brings its files. Of its ports one is published, whatever else
-it listens on.
+Vaultwarden is published only as an image, and the others need newer Java and libraries than Debian has. The
+guest's VLAN and firewall isolate the app; the container only packages it, and publishes one port.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ _NOBODY_IN_PARTICULAR: Final = ("--user 1000:1000", "--cap-drop all")
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """How an upstream's image wants to be run; `folders` lie below /var/lib/<app> on the guest."""
+    """Settings for running an upstream's image; `folders` are below /var/lib/<app> on the guest."""
 
     port: int
     folders: Mapping[str, str]
@@ -65,13 +63,13 @@ class _Image:
     options: tuple[str, ...] = _NOBODY_IN_PARTICULAR
     environment: Mapping[str, str] = field(default_factory=dict)
     password: str | None = None
-    """Variable of the first administrator's password."""
+    """Environment variable of the first administrator's password."""
     files: Mapping[str, str] = field(default_factory=dict)
 
 
 _IMAGES: Final[Mapping[GuestApp, _Image]] = {
     GuestApp.JELLYFIN: _Image(port=8096, folders={"config": "/config", "cache": "/cache", "media": "/media"}),
-    # It starts as root and becomes a user of its own.
+    # The image starts as root and drops to its own user.
     GuestApp.STIRLING_PDF: _Image(
         port=8080,
         folders={"configs": "/configs", "logs": "/logs"},
@@ -83,16 +81,16 @@ _IMAGES: Final[Mapping[GuestApp, _Image]] = {
             "SECURITY_INITIALLOGIN_USERNAME": "admin",
             "SYSTEM_ENABLEANALYTICS": "false",
         },
-        password="SECURITY_INITIALLOGIN_PASSWORD",  # noqa: S106  # its name
+        password="SECURITY_INITIALLOGIN_PASSWORD",  # noqa: S106  # a variable's name
     ),
-    # Without a token there is no admin page. What is saved on it goes to a scratch folder; among the data it
-    # would outlast the page, and have the last word.
+    # Without a token the admin page is disabled. Its settings are saved in a scratch folder, because in the
+    # data folder they would persist and override the environment.
     GuestApp.VAULTWARDEN: _Image(
         port=8080,
         folders={"data": "/data"},
         options=(*_NOBODY_IN_PARTICULAR, "--read-only", "$ADMIN_PAGE"),
         environment={
-            "CONFIG_FILE": "/tmp/config.json",  # noqa: S108  # the container's own
+            "CONFIG_FILE": "/tmp/config.json",  # noqa: S108  # a path in the container
             "ROCKET_PORT": "8080",
             "SIGNUPS_ALLOWED": "false",
             "INVITATIONS_ALLOWED": "false",
@@ -110,9 +108,9 @@ _IMAGES: Final[Mapping[GuestApp, _Image]] = {
 
 
 def podman(_topology: Topology, guest: Guest) -> Setup:
-    """The unit, its variables, folders on the guest's disk, and a password made up there where one is."""
-    assert guest.app  # noqa: S101  # topology.checks
-    assert guest.web  # noqa: S101  # topology.checks
+    """Return the systemd unit, its environment, data folders, and a generated password where needed."""
+    assert guest.app  # noqa: S101  # topology.checks ensures it
+    assert guest.web  # noqa: S101  # topology.checks ensures it
     name, image = str(guest.app), _IMAGES[guest.app]
     data, variables = f"/var/lib/{name}", f"/etc/{name}.env"
     environment = {**image.environment}

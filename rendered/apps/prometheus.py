@@ -1,7 +1,7 @@
-"""Prometheus Core, which scrapes what it has a flow to, and Prometheus UI, the read-only way to it.
+"""Prometheus Core, which scrapes the targets of its flows, and Prometheus UI, the read-only access to it.
 
-What a reader would get wrong: Prometheus UI is no Prometheus. It is nginx with a list of the paths that
-pass; everything that is not on the list is refused, whatever a later version of Prometheus adds.
+Note: Prometheus UI is nginx with a list of permitted paths. It refuses every other path, including those
+that later versions of Prometheus add.
 """
 
 from rendered import nginx
@@ -14,13 +14,13 @@ from topology.model import ASKS_FOR_CERTIFICATES, App, Container, Flow, Topology
 
 _RULES = "/etc/prometheus/rules/watch.yml"
 _TIMEOUT = 10
-"""Seconds that one scrape may take."""
+"""Maximum seconds of one scrape."""
 _CONTAINER_NAME = r".*/homelab-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.scope)?"
-"""A container's cgroup under either cgroup driver; `components.container` puts the name into it."""
+"""A container's cgroup under both cgroup drivers; `components.container` sets the name in it."""
 
 
 def prometheus(topology: Topology, service: Container) -> Runtime:
-    """Scrape every declared target; admin API, lifecycle and remote write stay off, their default."""
+    """Return a runtime that scrapes every declared target; admin API, lifecycle and remote write are off."""
     jobs = [_job(topology, flow) for flow in topology.flows_from(service.name)]
     config = {
         "global": {"scrape_interval": "15s", "scrape_timeout": "10s"},
@@ -59,7 +59,7 @@ def _job(topology: Topology, flow: Flow) -> dict[str, object]:
 
 
 def _probe_job(topology: Topology, exporter: str) -> dict[str, object]:
-    """Ask the exporter for each probe; what is asked are labels, so alerts name the probe."""
+    """Return the scrape job of all probes. Labels hold each probe's parameters, so alerts can name it."""
     every = topology.docker.probe_every
     groups = []
     for probe in probes(topology):
@@ -77,13 +77,13 @@ def _probe_job(topology: Topology, exporter: str) -> dict[str, object]:
 
 
 def _name_containers() -> dict[str, object]:
-    """Name containers by their cgroup, since cAdvisor gets no Docker socket to ask."""
+    """Return relabelling that names containers by cgroup, since cAdvisor has no access to Docker's socket."""
     rename = {"source_labels": ["id"], "regex": _CONTAINER_NAME, "target_label": "name"}
     return {"metric_relabel_configs": [rename]}
 
 
 def prometheus_ui(topology: Topology, service: Container) -> Runtime:
-    """Proxy queries, pages and static files to the one Prometheus that the service has a flow to."""
+    """Return a runtime of nginx, which proxies reads to the one Prometheus that the service has a flow to."""
     return Runtime(
         command=nginx.COMMAND,
         files={nginx.FILE: nginx.prometheus_ui(topology, service)},

@@ -1,4 +1,4 @@
-"""Values written as the text that configuration files hold."""
+"""Serialises values as YAML for configuration files."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ import yaml
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes a value that stands in two places twice, as a person would."""
+    """YAML dumper without anchors and aliases: a value used twice is written twice."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's signature
         return True
 
 
 def as_yaml(value: Any) -> str:
-    """YAML in the order given, so that an unchanged value is an unchanged file."""
+    """Return YAML in the given key order, so that an unchanged value produces an unchanged file."""
     return yaml.dump(value, Dumper=_Plain, sort_keys=False, width=1000)
 
 
 class _Blocks(_Plain):
-    """Writes text of several lines as it is."""
+    """YAML dumper that writes multi-line text as literal blocks."""
 
 
 _Blocks.add_representer(
@@ -30,5 +30,5 @@ _Blocks.add_representer(
 
 
 def as_blocks(value: Any) -> str:
-    """YAML like `as_yaml`'s, for files that hold other files and are read by people."""
+    """Return YAML like `as_yaml`'s with multi-line text as literal blocks, for files that embed files."""
     return yaml.dump(value, Dumper=_Blocks, sort_keys=False, width=1000)

@@ -1,9 +1,10 @@
-"""Traefik's static and dynamic configuration, from the declared routes.
+"""Traefik's static and dynamic configuration, generated from the declared routes.
 
-Routes come from a folder of files; no container ever sees the Docker socket. What a request must pass before
-a service sees it stands at the entry point, so that no route can be without. What a reader would get wrong:
-an empty section in a dynamic file makes Traefik drop the whole file with one log line, so sections appear
-only with content; and a middleware that limits bodies holds back answers too, which breaks streams.
+Traefik reads routes from a folder of files; no container gets the Docker socket. Middlewares for every
+request are set at the entry point, so no route can omit them.
+
+Note: an empty section in a dynamic file makes Traefik drop the whole file with one log line, so sections
+without content are omitted. A middleware that limits bodies also buffers responses, which breaks streams.
 """
 
 from rendered.apps.text import as_yaml
@@ -23,7 +24,7 @@ _CIPHERS = [
     for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
     for key in ("ECDSA", "RSA")
 ]
-"""For TLS 1.2, Mozilla's intermediate list without DHE, which Traefik does not have."""
+"""Cipher suites for TLS 1.2: Mozilla's intermediate list without DHE, which Traefik does not support."""
 _CURVES = ["X25519MLKEM768", "X25519", "CurveP256", "CurveP384"]
 
 _CLEAN = {
@@ -35,7 +36,7 @@ _CLEAN = {
     "aliasHeadersStrategy": "delete",
     "maxHeaderBytes": 32768,
 }
-"""What a request may look like; PHP reads the header X_Real_Ip as it reads X-Real-Ip."""
+"""Restrictions on requests. PHP does not distinguish the headers X_Real_Ip and X-Real-Ip."""
 
 _GUARD = {
     "stsSeconds": 63072000,
@@ -45,11 +46,14 @@ _GUARD = {
     "customRequestHeaders": {"Proxy": ""},
     "customResponseHeaders": {"Server": "", "X-Powered-By": ""},
 }
-"""WordPress frames its own pages; PHP takes the request header Proxy for a setting."""
+"""Security headers. WordPress frames its own pages; PHP treats the request header Proxy as a setting."""
 
 
 def traefik(topology: Topology, service: Container) -> Runtime:
-    """Ports 80 (redirects only) and 443 (TLS); one router a declared route; anything else is a 404."""
+    """Return a runtime that serves ports 80 (redirects only) and 443 (TLS), with one router a declared route.
+
+    Requests that match no route get a 404.
+    """
     users: dict[str, Text] = {}
     if any(route.login for route in topology.routes):
         users[_USERS] = StackSecret("traefik", "users")
@@ -79,7 +83,7 @@ def traefik(topology: Topology, service: Container) -> Runtime:
 
 
 def _certificates(tls: Certificate | Acme) -> dict[str, Text]:
-    """The pair, or what its holder needs to ask for some."""
+    """Return the certificate and key, or the files that the ACME client needs to request certificates."""
     if isinstance(tls, Certificate):
         return {
             f"{_FOLDER}/tls/certificate.pem": PemFile(key="tls.certificate", path=tls.certificate),
@@ -134,7 +138,7 @@ def _static(topology: Topology) -> dict[str, object]:
 
 
 def _patience(*, read: int, idle: int) -> dict[str, object]:
-    """Seconds for a whole request, and between two; an answer may take as long as it takes."""
+    """Return the timeouts for reading a whole request and between two requests; responses have no timeout."""
     return {"respondingTimeouts": {"readTimeout": f"{read}s", "idleTimeout": f"{idle}s"}}
 
 
@@ -175,7 +179,10 @@ def _routes(topology: Topology) -> dict[str, object]:
 
 
 def _middlewares(topology: Topology) -> dict[str, object]:
-    """Clients are told apart by peer; behind proxies, by the last in X-Forwarded-For that is no proxy."""
+    """Return the middlewares, which identify a client by its peer address.
+
+    Behind trusted proxies the client is the last address in X-Forwarded-For that is not a proxy's.
+    """
     proxies = [str(prefix) for prefix in topology.docker.trusted_proxies]
     client = {"sourceCriterion": {"ipStrategy": {"excludedIPs": proxies} if proxies else {"depth": 0}}}
     found: dict[str, object] = {

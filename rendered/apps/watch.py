@@ -1,9 +1,10 @@
-"""What is watched from the probe zone, and when that is an alert: made from the declared flows alone.
+"""The probes of Docker-SRV from the probe zone and the alert rules, both generated from the declared flows.
 
-Owns the probes (what is asked of Docker-SRV, as a stranger asks) and the alert rules about them and about the
-last run of the live probe. Blackbox exporter's modules and Prometheus's jobs are made from the same probes.
-What a reader would get wrong: a port that must not answer is a probe that must fail, which proves something
-only while the control beside it, port 443, succeeds.
+The rules cover the probes and the last run of the live probe. Blackbox exporter's modules and Prometheus's
+jobs are generated from the same probes.
+
+Note: a closed port is a probe that must fail, which is conclusive only while the control probe of port 443
+succeeds.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from topology.model import App, Port, Protocol, Topology
 
 HTTP, HTTPS = Port(number=80), Port(number=443)
 JOB = "probe"
-"""Prometheus's job for every probe."""
+"""Prometheus's job name of every probe."""
 _DAY = 86_400
 
 
 class Kind(StrEnum):
-    """What a probe is for, and the name of Blackbox exporter's module for it."""
+    """Purpose of a probe, and the name of its module in Blackbox exporter."""
 
     ROUTE = "route"
     REDIRECT = "redirect"
@@ -31,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One question to Docker-SRV. `name` is what alerts call it, `host` the host name that HTTP asks for."""
+    """One probe of Docker-SRV. `name` identifies it in alerts, `host` is the HTTP request's host name."""
 
     kind: Kind
     name: str
@@ -41,13 +42,13 @@ class Probe:
 
 
 def address(topology: Topology) -> str:
-    """Docker-SRV as the probe zone sees it: where its ports are published, else the zone's own gateway."""
+    """Return Docker-SRV's address for the probe zone: its published address, else the zone's gateway."""
     own = topology.docker.address
     return str(topology.probes[0].gateway if own.is_unspecified else own)
 
 
 def probes(topology: Topology) -> tuple[Probe, ...]:
-    """Every probe; none without a probe zone."""
+    """Return every probe; none without a probe zone."""
     if not topology.probes:
         return ()
     at, ingress, found = address(topology), topology.ingress.name, list[Probe]()
@@ -97,7 +98,7 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
 
 
 def rules(topology: Topology) -> dict[str, object]:
-    """Alert rules as Prometheus reads them; every alert holds for two probes before it fires."""
+    """Return Prometheus's alert rules. Each condition must hold for two probe intervals before it fires."""
     every, count = topology.docker.probe_every, len(probes(topology))
     success, last = f'probe_success{{job="{JOB}"}}', "verify_last_run_timestamp_seconds"
     age = 2 * topology.docker.verify_every if topology.docker.verify_every else _DAY

@@ -1,15 +1,14 @@
-"""WordPress: nginx, PHP-FPM, MariaDB and WordPress, all Debian's own packages, which Debian keeps secure.
+"""WordPress with nginx, PHP-FPM and MariaDB, all from Debian's packages, which get Debian's security updates.
 
-What a reader would get wrong: the database has no password. PHP logs in over MariaDB's socket as the user
-that it is, and MariaDB listens nowhere else. WordPress's own installer would make the first who comes its
-administrator, so it runs on the guest, and nobody else reaches it. nginx has no site before the guest has a
-key, without which it would not start.
+Note: the database has no password: PHP logs in over MariaDB's socket as its own user, and MariaDB does not
+listen on the network. WordPress's installer runs on the guest, because its web page would make the first
+visitor administrator. nginx gets its site after the guest has a key, without which nginx would not start.
 """
 
 from rendered.setup import CERTIFICATE, KEY, Setup, certified, made_up
 from topology.model import Guest, Topology
 
-PASSWORD = "/root/wordpress-admin-password"  # noqa: S105  # where it is
+PASSWORD = "/root/wordpress-admin-password"  # noqa: S105  # the file's path
 _INSTALLER = "/usr/local/share/wordpress-install.php"
 _AVAILABLE = "/etc/nginx/sites-available/wordpress"
 _SITE = r"""server {
@@ -74,8 +73,8 @@ _DATABASE = (
 
 
 def wordpress(topology: Topology, guest: Guest) -> Setup:
-    """The site, its database, and an administrator `admin` with a password made up on the guest."""
-    assert guest.web  # noqa: S101  # topology.checks
+    """Return the setup of the site, its database, and an administrator `admin` with a generated password."""
+    assert guest.web  # noqa: S101  # topology.checks ensures it
     values = {
         "name": guest.name,
         "host": guest.host,
@@ -84,7 +83,7 @@ def wordpress(topology: Topology, guest: Guest) -> Setup:
         "key": KEY,
     }
     return Setup(
-        # In this order apt takes nginx and php-fpm for what the others ask for; else it adds Apache.
+        # The order matters: nginx and php-fpm satisfy the later packages; otherwise apt adds Apache.
         packages=("mariadb-server", "nginx", "openssl", "php-fpm", "php-mysql", "php", "wordpress"),
         files={
             "/etc/mysql/mariadb.conf.d/90-socket.cnf": "[mariadbd]\nskip-networking\n",

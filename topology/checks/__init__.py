@@ -1,9 +1,9 @@
-"""What the parts of a declared site mean to each other, and every way in which that can be wrong.
+"""Semantic checks of the configuration, as small functions over the parts that could be read.
 
-Owns the semantic checks of the configuration: small functions over what could be read. It deliberately
-checks no shape (`topology.config`) and proves nothing (`reachability.engine`): it refuses flows that can
-never work and leaves the others to the proof. What a reader would get wrong: `Site.unreadable` holds what was
-declared but faulty; nothing here may call that missing.
+`topology.config` checks the shape, `reachability.engine` proves reachability. Of the flows, these checks
+reject those that are forbidden or can never work.
+
+Note: `Site.unreadable` lists entries that are declared but faulty; no check may report them as missing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["CONTAINERS", "Site", "check"]
 
 
 def check(site: Site) -> list[Fault]:
-    """Every fault of every check, in the order of the file's sections."""
+    """Return every fault of every check, in the order of the file's sections."""
     return [fault for one in _CHECKS for fault in one(site)]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the tests that a stack file holds."""
+"""Checks of the accept/deny tests in a stack file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from topology.model import Flow
 
 
 def assertions(site: Site) -> Iterator[Fault]:
-    """A test tests something, about names that exist, and does not contradict itself."""
+    """Check that each test tests something, names existing ends, and does not contradict itself."""
     for path, assertion in site.assertions.items():
         if not assertion.accept and not assertion.deny:
             yield Fault(path, "tests nothing", "give it accept or deny")

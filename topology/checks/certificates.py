@@ -1,4 +1,4 @@
-"""Checks of certificates, and of flows without."""
+"""Checks of certificates, and of flows without TLS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topology.prefixes import SPECIAL
 
 
 def acme(site: Site) -> Iterator[Fault]:
-    """Whoever has certificates from an ACME server reaches it, and can show that the names are his."""
+    """Check that the ingress has the flows, name servers and credentials that the ACME challenge needs."""
     acme, ingress = site.tls, site.ingress
     if not isinstance(acme, Acme):
         return
@@ -46,7 +46,7 @@ def acme(site: Site) -> Iterator[Fault]:
 
 
 def certificates(site: Site) -> Iterator[Fault]:
-    """Who signs is trusted, and what is signed is renewed while it is valid."""
+    """Check that the signer is among the trusted authorities, and that renewal falls within the validity."""
     given = site.certificates
     yield from twice(
         ((f"certificates.authorities[{i}]", name) for i, name in enumerate(given.authorities)),
@@ -67,7 +67,7 @@ def certificates(site: Site) -> Iterator[Fault]:
 
 
 def plain(site: Site) -> Iterator[Fault]:
-    """Whoever asks a guest or behind the frontend knows who answers, or a flow is declared plain."""
+    """Check that flows to guests and backend services use certificates, or are declared under `plain`."""
     bare = {flow: path for path, flow in site.flows.items() if _may_be_plain(site, flow)}
     for path, plain in site.plain.items():
         if plain.flow not in bare and not site.unreadable_in("flows") and not site.unreadable_in("services"):

@@ -1,4 +1,4 @@
-"""The ends of a flow, and why one can't be."""
+"""Checks of the two ends of a flow."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from topology.model import INTERNET, Container, DockerHost, Flow, Guest
 
 
 def unknown_source(site: Site, name: str) -> Reason | None:
-    """Why a name is no source of a flow."""
+    """Return why a name can't be the source of a flow; None where it can."""
     known = (INTERNET, *site.management, *site.services)
     return unknown(site, "source", name, known, "a service, a management zone or internet")
 
 
 def unknown_end(site: Site, name: str) -> Reason | None:
-    """Why a name is no destination of a flow."""
+    """Return why a name can't be the destination of a flow; None where it can."""
     known = (INTERNET, *site.hosts, *site.services)
     return unknown(site, "destination", name, known, "a service, a host or internet")
 
 
 def unknown(site: Site, role: str, name: str, known: Collection[str], wanted: str) -> Reason | None:
-    """Names that nobody has; silent about declared ones that could not be read."""
+    """Return why a name is unknown; None for known names and for declared ones that could not be read."""
     if name in known or site.is_unreadable(name, "hosts", "zones", "services"):
         return None
     for what, names in (("a host", site.hosts), ("a zone", site.zones)):
@@ -36,7 +36,7 @@ def unknown(site: Site, role: str, name: str, known: Collection[str], wanted: st
 
 
 def closed_port(site: Site, flow: Flow) -> Reason | None:
-    """Why a flow's port is none of its destination's."""
+    """Return why a flow's port is not a port of its destination; None where it is one."""
     end = site.services.get(flow.destination) or site.hosts.get(flow.destination)
     ports = () if end is None or isinstance(end, DockerHost) else end.ports
     if end is None or flow.port in ports:
@@ -46,7 +46,7 @@ def closed_port(site: Site, flow: Flow) -> Reason | None:
 
 
 def ends(site: Site, flow: Flow) -> tuple[Container | Guest | None, Container | Guest | None]:
-    """Both services of a flow, if both are where they can be."""
+    """Return the source and destination services of a flow; None for both unless both are validly placed."""
     source, end = site.services.get(flow.source), site.services.get(flow.destination)
     sound = site.ingress and source and end and site.is_placed(source) and site.is_placed(end)
     return (source, end) if sound else (None, None)

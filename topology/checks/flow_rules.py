@@ -1,4 +1,4 @@
-"""Why a flow between known ends must not be, or can never work."""
+"""Rules for flows between known ends: which are forbidden, and which can never work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, Fl
 
 
 def obstacle(site: Site, flow: Flow) -> Reason | None:
-    """Why a flow between known ends must not be, or can never work."""
+    """Return why a flow between known ends is forbidden or can never work; None where it is neither."""
     return next(filter(None, (rule(site, flow) for rule in _FLOW_RULES)), None)
 
 
@@ -51,7 +51,7 @@ def _from_management(site: Site, flow: Flow) -> Reason | None:
 
 
 def _logs(site: Site, flow: Flow) -> Reason | None:
-    """Loki lets whoever gets in read, write and delete: its gateway alone does, and lets each do his part."""
+    """Return why a flow may not reach Loki or its gateway; Loki lets each client read, write and delete."""
     match ends(site, flow):
         case Container() as source, Container(app=App.LOKI) if source.app not in (
             App.LOKI_GATEWAY,

@@ -1,4 +1,4 @@
-"""Checks of flows and of the routes among them."""
+"""Checks of flows, and of the routes among them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topology.model import APPS, Flow, Protocol
 
 
 def flows(site: Site) -> Iterator[Fault]:
-    """Every flow has two ends, a port that listens, and a way to work that breaks no hard rule."""
+    """Check that each flow has two known ends and an open port, is declared once, and breaks no flow rule."""
     yield from twice(((path, flow) for path, flow in site.flows.items()), "declare it once")
     for path, flow in site.flows.items():
         unknown = [*filter(None, (unknown_source(site, flow.source), unknown_end(site, flow.destination)))]
@@ -25,7 +25,7 @@ def flows(site: Site) -> Iterator[Fault]:
 
 
 def upstreams(site: Site) -> Iterator[Fault]:
-    """Software that passes on what it gets is told by a flow of its own where to."""
+    """Check that each app that forwards to an upstream has exactly one flow, to that upstream."""
     if site.unreadable_in("flows") or site.unreadable_in("services"):
         return
     for service in site.containers:
@@ -41,7 +41,7 @@ def upstreams(site: Site) -> Iterator[Fault]:
 
 
 def routes(site: Site) -> Iterator[Fault]:
-    """A host name leads to one port of one service, over HTTP."""
+    """Check that each host name routes to one port of one service, over TCP."""
     ingress = site.ingress
     flows = {
         p: f

@@ -11,7 +11,7 @@ from topology.model import FROM_DEBIAN, HAS_ADMIN_PAGE, SPEAKS_TLS, SSH, Protoco
 
 
 def guest_apps(site: Site) -> Iterator[Fault]:
-    """A guest that sets itself up has a file to do so, one port to serve, and software that is pinned."""
+    """Check the image, ports, SSH keys and cloud-init storage of guests with an app."""
     proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
     for guest in site.guests:
         path, from_debian = f"services.{guest.name}", guest.app in FROM_DEBIAN
@@ -52,7 +52,7 @@ def guest_apps(site: Site) -> Iterator[Fault]:
 
 
 def admin_pages(site: Site) -> Iterator[Fault]:
-    """Only what the ingress keeps from everybody can be let through."""
+    """Check that `admin-page` is set only on guests whose app has an admin page."""
     for guest in site.guests:
         if guest.admin_page and guest.app not in HAS_ADMIN_PAGE:
             yield Fault(
@@ -63,7 +63,7 @@ def admin_pages(site: Site) -> Iterator[Fault]:
 
 
 def guest_authorities(site: Site) -> Iterator[Fault]:
-    """Whether a guest that sets itself up speaks TLS is its app's to say."""
+    """Check that `authority` fits the app of a guest that sets itself up: none without TLS, one with it."""
     for guest in (guest for guest in site.guests if guest.app and guest.sets_itself_up):
         path = f"services.{guest.name}.authority"
         if guest.authority and guest.app not in SPEAKS_TLS:

@@ -1,4 +1,4 @@
-"""Checks of the hosts: one of each kind, and management that gets in."""
+"""Checks of the hosts: one of each kind, and management access to Proxmox."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from topology.fault import Fault
 from topology.model import DockerHost, Flow, Port, ProxmoxHost
 
 API: Final = Port(number=8006)
-"""Where the Proxmox API listens."""
+"""Port of the Proxmox API."""
 
 _PROXY_LENGTH: Final = 8
-"""Shortest prefix of a trusted proxy; whoever trusts more trusts everybody."""
+"""Shortest prefix of a trusted proxy; a shorter one trusts nearly every address."""
 
 
 def hosts(site: Site) -> Iterator[Fault]:
-    """One engine and one Proxmox node are built on."""
+    """Check that there is one Docker host and one Proxmox host."""
     for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
         if len(found) > 1:
@@ -27,7 +27,7 @@ def hosts(site: Site) -> Iterator[Fault]:
 
 
 def proxies(site: Site) -> Iterator[Fault]:
-    """A trusted proxy is somebody, not everybody."""
+    """Check that each trusted proxy is a small prefix."""
     for host in site.hosts.values():
         for index, prefix in enumerate(host.trusted_proxies if isinstance(host, DockerHost) else ()):
             if prefix.prefixlen < _PROXY_LENGTH:
@@ -39,7 +39,7 @@ def proxies(site: Site) -> Iterator[Fault]:
 
 
 def trunk(site: Site) -> Iterator[Fault]:
-    """A site with VLANs says which interface of Docker-SRV carries them; no name is a safe guess."""
+    """Check that Docker-SRV has a trunk interface where the site has VLANs. No default is safe."""
     vlans = [zone.name for zone in site.zones.values() if zone.vlan]
     for host in site.hosts.values():
         if vlans and isinstance(host, DockerHost) and host.trunk is None:
@@ -51,7 +51,7 @@ def trunk(site: Site) -> Iterator[Fault]:
 
 
 def existing_bridge(site: Site) -> Iterator[Fault]:
-    """Whoever has a bridge already has given it its ports as well."""
+    """Check that an existing bridge has no declared uplink, since it already has its ports."""
     for host in site.hosts.values():
         if isinstance(host, ProxmoxHost) and host.existing_bridge and host.uplink:
             yield Fault(
@@ -62,7 +62,7 @@ def existing_bridge(site: Site) -> Iterator[Fault]:
 
 
 def lock_out(site: Site) -> Iterator[Fault]:
-    """The datacenter's input policy is DROP; management must be able to take it back."""
+    """Check that management reaches the Proxmox API, since the datacenter firewall's input policy is DROP."""
     proxmox = [name for name, host in site.hosts.items() if isinstance(host, ProxmoxHost)]
     if not proxmox or not site.management or site.unreadable_in("flows") or site.unreadable_in("hosts"):
         return

@@ -18,7 +18,7 @@ IMAGE: Final = re.compile(
 
 
 def image(path: str, image: str) -> Iterator[Fault]:
-    """An image is pinned."""
+    """Check that an image reference is valid and pinned to a version or a digest."""
     if (match := IMAGE.fullmatch(image)) is None:
         yield Fault(path, f"{shown(image)} is not an image reference", "write it like grafana/grafana:12.1.0")
     elif match["digest"] is None and match["tag"] in (None, "latest"):

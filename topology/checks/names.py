@@ -1,4 +1,4 @@
-"""Checks of names: each its own, and fit for where it is used."""
+"""Checks of names: unique, and valid in the engine, Proxmox and the kernel."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from topology.fault import Fault
 from topology.model import Guest
 
 _PREDEFINED: Final = ("bridge", "host", "none")
-"""Networks that every Docker engine has already."""
+"""Networks that every Docker engine creates."""
 
 _LABEL: Final = range(1, 64)
-"""Length of a DNS label (RFC 1123), by which containers look each other up."""
+"""Length of a DNS label (RFC 1123); containers look each other up by name."""
 
 _GROUP: Final = range(2, 19)
-"""Length of the name of a Proxmox security group (API schema: `pve-security-group-name`)."""
+"""Length of a Proxmox security group's name (API schema: `pve-security-group-name`)."""
 
 _BRIDGE: Final = 12
-"""Characters of a Docker network's name that fit behind `br-` in the name of its bridge interface."""
+"""Characters of a Docker network's name that fit behind `br-` in its bridge's interface name."""
 
 
 def names(site: Site) -> Iterator[Fault]:
-    """A flow names its ends; whatever can be an end needs a name of its own."""
+    """Check that hosts, management zones and services have unique names, since flows refer to them."""
     for name, (first, *others) in site.ends.items():
         for path in others:
             yield Fault(path, f"{name} is the name of {first} already", "rename it, so that flows are clear")
 
 
 def physical_names(site: Site) -> Iterator[Fault]:
-    """Names must fit where the engine, Proxmox and the kernel put them."""
+    """Check that physical names are valid in the engine, Proxmox and the kernel."""
     for service in site.services.values():
         physical = f"{site.name_prefix}{service.name}"
         limits = _GROUP if isinstance(service, Guest) else _LABEL

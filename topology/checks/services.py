@@ -1,4 +1,4 @@
-"""Checks of services: where each stands, and what it may be beside."""
+"""Checks of services: their zones, and which zones may be combined."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from topology.fault import Fault, nearest
 from topology.model import ROLES, WATCHES, App, Guest, ProxmoxHost, Role
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
-"""Roles of Docker networks that no service joins which the ingress reaches."""
+"""Roles of inner Docker networks that a service reached by the ingress must not join."""
 
 
 def virtual_machines(site: Site) -> Iterator[Fault]:
-    """A VM id is used once, the template's included."""
+    """Check that each VM id, the template's included, is used once."""
     ids = [
         (f"hosts.{h.name}.template", h.template) for h in site.hosts.values() if isinstance(h, ProxmoxHost)
     ]
@@ -25,7 +25,7 @@ def virtual_machines(site: Site) -> Iterator[Fault]:
 
 
 def memberships(site: Site) -> Iterator[Fault]:
-    """Guests sit on VLANs, containers join Docker networks, and what is exposed stays off the backend."""
+    """Check that each service joins only zones of its kind, and none joins both a frontend and a backend."""
     for service in site.services.values():
         guest = isinstance(service, Guest)
         yield from twice(
@@ -63,7 +63,7 @@ def memberships(site: Site) -> Iterator[Fault]:
 
 
 def probe(site: Site) -> Iterator[Fault]:
-    """Whoever looks as a stranger is nothing else besides, and nobody else sees what it sees."""
+    """Check that only monitoring apps join a probe zone, and that the Blackbox exporter joins no other."""
     for container in site.containers:
         path, roles = f"services.{container.name}.zones", site.roles(container)
         if container.app is App.BLACKBOX_EXPORTER and roles - {Role.PROBE}:
@@ -81,7 +81,7 @@ def probe(site: Site) -> Iterator[Fault]:
 
 
 def services(site: Site) -> Iterator[Fault]:
-    """Ports are named once, an app runs once, an image is pinned."""
+    """Check that ports and apps are unique, and that images are pinned."""
     for service in site.services.values():
         yield from twice(
             ((f"services.{service.name}.ports[{i}]", port) for i, port in enumerate(service.ports)),
@@ -95,7 +95,7 @@ def services(site: Site) -> Iterator[Fault]:
 
 
 def ingress(site: Site) -> Iterator[Fault]:
-    """One ingress, alone on edge, and nowhere behind the frontend."""
+    """Check that there is one ingress, alone on edge, and that it joins no inner network."""
     ingress = site.ingress
     if ingress is None:
         if not site.unreadable_in("services"):

@@ -1,4 +1,4 @@
-"""What could be read of a site, as the checks see it."""
+"""The parts of a stack file that could be read, as the checks see them."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ DOCKER_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.doc
 FRONTENDS: Final = frozenset(role for role in DOCKER_ROLES if ROLES[role].routable)
 """Roles of the Docker networks on which the ingress reaches services."""
 INSIDES: Final = frozenset(role for role in DOCKER_ROLES if ROLES[role].inner) - {Role.PROBE}
-"""Roles of Docker networks that the ingress never joins; who may join a probe zone follows from the app."""
+"""Roles of Docker networks that the ingress never joins. The app decides who may join a probe zone."""
 
 Reason = tuple[str, str]
-"""A fault and its remedy, for whoever knows the path."""
+"""A fault and its remedy; the caller adds the path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What could be read. Flows, plain ones, exceptions and assertions go by their path in the file."""
+    """The readable parts of a stack file. Flows, plain flows, exceptions and assertions are keyed by path."""
 
     domain: str
     name_prefix: str
@@ -62,7 +62,7 @@ class Site:
     assertions: Mapping[str, Assertion]
     vantages: Mapping[str, SshVantage | ImageVantage]
     unreadable: frozenset[str]
-    """Paths of whatever was declared and could not be read."""
+    """Paths of the entries that are declared but could not be read."""
 
     @cached_property
     def ingress(self) -> Container | None:
@@ -81,7 +81,7 @@ class Site:
 
     @cached_property
     def ends(self) -> dict[str, list[str]]:
-        """Whatever can be an end of a flow: its name, and the paths that claim it."""
+        """Every name that can be an end of a flow, with the paths that declare it."""
         ends = {INTERNET: ["everything outside"]}
         for section, names in (
             ("hosts", self.hosts),
@@ -93,7 +93,7 @@ class Site:
         return ends
 
     def is_placed(self, service: Container | Guest) -> bool:
-        """Whether all its zones are known, and are such as it can be in."""
+        """Whether all zones of the service are known and of a fitting kind."""
         zones = [self.zones.get(name) for name in service.zones]
         if isinstance(service, Guest):
             return all(zone and zone.role in VLAN_ROLES for zone in zones)
@@ -101,7 +101,7 @@ class Site:
 
     @cached_property
     def routed(self) -> set[str]:
-        """What the ingress has a flow to."""
+        """Names of the destinations of the ingress's flows."""
         return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
 
     @cached_property
@@ -115,19 +115,19 @@ class Site:
         return tuple(z.name for z in self.zones.values() if z.role is Role.MANAGEMENT)
 
     def roles(self, service: Container | Guest) -> set[Role]:
-        """Roles of those of its zones that could be read."""
+        """Return the roles of the service's zones, as far as they could be read."""
         return {self.zones[name].role for name in service.zones if name in self.zones}
 
     def unreadable_in(self, section: str) -> bool:
-        """Whether anything in a section could not be read, so that an absence there proves nothing."""
+        """Whether a section has unreadable entries, so that an absent name may be one of them."""
         return any(re.match(rf"{section}\b", path) for path in self.unreadable)
 
     def is_unreadable(self, name: str, *sections: str) -> bool:
-        """Whether a name may be one of a section's that could not be read."""
+        """Whether a name, or one of the given sections as a whole, could not be read."""
         return any(self.unreadable & {section, f"{section}.{name}"} for section in sections)
 
     def topology(self) -> Topology:
-        """The site as a value; only for one without faults."""
+        """Return the site as a Topology; valid only for a site without faults."""
         return Topology.model_validate(
             {
                 "domain": self.domain,
@@ -150,7 +150,7 @@ class Site:
 
 
 def twice(items: Iterable[tuple[str, Hashable]], remedy: str) -> Iterator[Fault]:
-    """Faults for values that came before, at the path where they come again."""
+    """Yield a fault for each repeated value, at the path of the repetition."""
     first: dict[Hashable, str] = {}
     for path, value in items:
         if value in first:

@@ -1,4 +1,4 @@
-"""Checks of where the live probe asks from."""
+"""Checks of the places from which the live probe runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from topology.fault import Fault
 from topology.model import INTERNET, SSH, Container, DockerHost, Flow, ImageVantage, SshVantage
 
 CONTAINERS: Final = "containers"
-"""The vantage that stands for every container and Docker network, not for a source of this name."""
+"""The vantage that represents every container and Docker network, not a source of this name."""
 
 
 def vantages(site: Site) -> Iterator[Fault]:
-    """A vantage is an image for the containers, or a machine that stands for one source."""
+    """Check that each vantage is an image for containers, or a machine that represents one source."""
     for name, vantage in site.vantages.items():
         path = f"vantages.{name}"
         if isinstance(vantage, ImageVantage):
@@ -28,7 +28,7 @@ def vantages(site: Site) -> Iterator[Fault]:
 
 
 def _no_vantage(site: Site, name: str) -> Reason | None:
-    """Why nobody gets there by SSH: it is no such source, or a guest that no flow leads to."""
+    """Return why a name can't be an SSH vantage, such as a guest without an SSH flow; None where it can."""
     end = site.services.get(name)
     if isinstance(end, Container):
         return f"{name} is a container, and the engine is the way in", f"use vantages.{CONTAINERS}"
@@ -46,7 +46,7 @@ def _no_vantage(site: Site, name: str) -> Reason | None:
 
 
 def _front(site: Site, vantage: SshVantage) -> Reason | None:
-    """Whether it says where Docker-SRV is found: the internet's must where Docker-SRV itself does not."""
+    """Return why `front` must not be set, or why it is missing; None where it is right."""
     if vantage.front and vantage.name not in (INTERNET, *site.management):
         return f"{vantage.name} is inside", "remove it"
     docker = [host for host in site.hosts.values() if isinstance(host, DockerHost)]

@@ -13,14 +13,14 @@ from topology.fault import Fault
 from topology.model import ProxmoxHost, Role, Zone
 
 _LENGTHS: Final = range(16, 31)
-"""Prefix lengths of a zone: /30 has room for a gateway and one more, and beyond /16 no homelab goes."""
+"""Prefix lengths of a zone: /30 has room for a gateway and one host; /16 is more than a homelab needs."""
 
 _SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
-"""Prefixes that no network can have (IANA's special-purpose registry, RFC 6890)."""
+"""Prefixes that no network can use (IANA's special-purpose registry, RFC 6890)."""
 
 
 def prefixes(site: Site) -> Iterator[Fault]:
-    """Every zone has a usable prefix of its own."""
+    """Check that each zone has a usable prefix that overlaps no other zone's."""
     for zone in site.zones.values():
         path, prefix = f"zones.{zone.name}.prefix", zone.prefix
         if prefix.prefixlen not in _LENGTHS:
@@ -41,7 +41,7 @@ def prefixes(site: Site) -> Iterator[Fault]:
 
 
 def vlans(site: Site) -> Iterator[Fault]:
-    """Zones whose role is a VLAN's have a tag each, and no other zone has one."""
+    """Check that every zone with a VLAN role has a unique tag, and no other zone has one."""
     for zone in site.zones.values():
         path = f"zones.{zone.name}"
         if zone.role in VLAN_ROLES:
@@ -62,7 +62,7 @@ def vlans(site: Site) -> Iterator[Fault]:
 
 
 def roles(site: Site) -> Iterator[Fault]:
-    """One edge, somebody who manages, and no zone without the services it is there for."""
+    """Check that there is exactly one edge zone, at least one management zone, and no empty zone."""
     edges = [zone.name for zone in site.zones.values() if zone.role is Role.EDGE]
     if len(edges) > 1:
         yield Fault(
@@ -81,7 +81,7 @@ def roles(site: Site) -> Iterator[Fault]:
             )
     if site.unreadable_in("services"):
         return
-    inhabited = {*DOCKER_ROLES, *VLAN_ROLES} - {Role.EDGE}  # what edge lacks is said of the ingress
+    inhabited = {*DOCKER_ROLES, *VLAN_ROLES} - {Role.EDGE}  # the ingress check reports an empty edge zone
     members = Counter(name for service in site.services.values() for name in service.zones)
     for zone in site.zones.values():
         if zone.role in inhabited and not members[zone.name]:
@@ -91,7 +91,7 @@ def roles(site: Site) -> Iterator[Fault]:
 
 
 def isolated(site: Site) -> Iterator[Fault]:
-    """A zone for one guest has one."""
+    """Check that an isolated zone has one guest at most."""
     for zone in (z for z in site.zones.values() if z.traits.alone):
         tenants = [guest.name for guest in site.guests if zone.name in guest.zones]
         if len(tenants) > 1:
@@ -103,7 +103,7 @@ def isolated(site: Site) -> Iterator[Fault]:
 
 
 def addresses(site: Site) -> Iterator[Fault]:
-    """Every address lies in its zone, is free there, and is nobody else's."""
+    """Check that each address lies in its zone, is usable there, and is unique."""
     owners: list[tuple[str, IPv4Address, Zone]] = [
         (f"zones.{zone.name}.ingress", zone.ingress, zone)
         for zone in site.zones.values()

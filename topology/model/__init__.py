@@ -1,9 +1,8 @@
-"""The words of the project as frozen values: zone, service, guest, host, port, flow, route, topology.
+"""Frozen values of a declared site: zones, services, guests, hosts, ports, flows, routes and the topology.
 
-Owns what a declared site *is*. It deliberately neither reads configuration (`topology.config`) nor decides
-what can be reached (`reachability.engine`), and it imports no provider. What a reader would get wrong: a
-flow is a declaration, never a consequence. Rules, routes, data sources, proof and probe are all made from
-`Topology.flows`, and none of them adds to it.
+This package neither reads configuration (`topology.config`) nor decides reachability
+(`reachability.engine`), and it imports no provider. Rules, routes, data sources, the proof and the probe are
+generated from `Topology.flows`; none of them adds a flow.
 """
 
 from topology.model.apps import (

@@ -1,6 +1,6 @@
-"""Software that the project knows, and what it can do: one row of `APPS` or `GUEST_APPS` for each.
+"""The apps that the project supports: one row of `APPS` or `GUEST_APPS` for each, with its traits.
 
-How an app is run is `rendered.apps.RUNTIMES` for a container, `rendered.cloud_init.SETUPS` for a guest.
+`rendered.apps.RUNTIMES` defines how a container's app runs, `rendered.cloud_init.SETUPS` how a guest's does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from topology.model.table import table
 
 
 class App(StrEnum):
-    """Software whose configuration the project writes; a container without one runs its image as it is."""
+    """Software whose configuration the project writes. A container without an app runs its image as it is."""
 
     TRAEFIK = "traefik"
     GRAFANA = "grafana"
@@ -30,7 +30,7 @@ class App(StrEnum):
 
 
 class GuestApp(StrEnum):
-    """Software that a guest sets up at its first boot, or that its template holds already."""
+    """Software that a guest sets up at its first boot, or that its template already contains."""
 
     WORDPRESS = "wordpress"
     JELLYFIN = "jellyfin"
@@ -39,7 +39,7 @@ class GuestApp(StrEnum):
 
 
 class LogRight(StrEnum):
-    """What the gateway before Loki lets a client do."""
+    """What the gateway in front of Loki permits a client to do."""
 
     READER = "reader"
     WRITER = "writer"
@@ -47,20 +47,20 @@ class LogRight(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AppTraits:
-    """What a container's app decides beyond its own files. No column has a default."""
+    """Properties of a container's app. No field has a default."""
 
     meaning: str
-    """What it is, for the documentation, without a full stop."""
+    """Description of the app for the documentation, without a full stop."""
     no_login: bool
-    """It knows no users: where it is routed, the ingress asks for a name and a password in its place."""
+    """The app has no users of its own: the ingress asks for a name and a password on its routes."""
     asks_for_certificates: bool
-    """It refuses a client that shows no certificate of its authority, and is told to."""
+    """The app is configured to refuse clients without a certificate of its authority."""
     upstream: App | None
-    """The app of the one service that it passes on what it gets to."""
+    """App of the one service to which this app forwards requests."""
     logs: LogRight | None
-    """None: the gateway before Loki lets it do nothing."""
+    """None: the gateway in front of Loki refuses the app."""
     watches: bool
-    """It may join a probe zone."""
+    """The app may join a probe zone."""
 
 
 APPS: Final[Mapping[App, AppTraits]] = table(
@@ -161,16 +161,16 @@ APPS: Final[Mapping[App, AppTraits]] = table(
 
 @dataclass(frozen=True, kw_only=True)
 class GuestAppTraits:
-    """What a guest's app decides beyond its own files. No column has a default."""
+    """Properties of a guest's app. No field has a default."""
 
     meaning: str
-    """What it is, for the documentation, without a full stop."""
+    """Description of the app for the documentation, without a full stop."""
     from_debian: bool
-    """It comes from Debian's packages and needs no image."""
+    """The app comes from Debian's packages and needs no image."""
     speaks_tls: bool
-    """A guest that sets it up makes a key of its own, and answers by TLS alone."""
+    """A guest that sets the app up generates its own key and serves TLS only."""
     admin_page: bool
-    """It has an admin page, which the ingress withholds unless the stack file says until when it passes."""
+    """The app has an admin page. The ingress blocks it unless the stack file permits it until a date."""
 
 
 GUEST_APPS: Final[Mapping[GuestApp, GuestAppTraits]] = table(

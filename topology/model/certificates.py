@@ -1,4 +1,4 @@
-"""Where certificates come from, and which flows do without."""
+"""Sources of certificates, and the declared flows without TLS."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from topology.model.values import INTERNET, LABEL, FilePath, Name, Value
 
 
 class Certificate(Value):
-    """PEM files with the ingress's certificate chain and key; environment variables are expanded."""
+    """PEM files with the ingress's certificate chain and key. Environment variables are expanded."""
 
     certificate: FilePath
     key: FilePath
 
 
 def _server_port(url: str) -> Port:
-    """The port of an https URL; raises ValueError where it has none that is a port."""
+    """Return the port of an https URL; raises ValueError where the URL's port is invalid."""
     return Port(number=443 if (given := urlsplit(url).port) is None else given)
 
 
@@ -30,16 +30,16 @@ def _has_port(url: str) -> str:
 
 
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=63)]
-"""A variable by which lego, Traefik's ACME client, is told of a DNS provider's login."""
+"""Environment variable through which lego, Traefik's ACME client, gets a DNS provider's credentials."""
 
 
 class Acme(Value):
-    """Whom the ingress has its certificates from, one for each host name of a route.
+    """The ACME server that issues the ingress's certificates, one for each host name of a route.
 
-    `challenge` is `http`, or what lego calls the provider in whose DNS the ingress shows that the names are
-    its own; `credentials` are then the variables of its login, each the stack's secret `acme:<variable>`.
-    `authority` is the PEM file that the server's own certificate is checked with, None for those that the
-    image trusts; `name_servers` are whom the ingress asks for names.
+    `challenge` is `http`, or lego's name of the DNS provider for the DNS challenge; `credentials` are then
+    the provider's variables, each the stack's secret `acme:<variable>`. `authority` is the PEM file that
+    verifies the server's own certificate; None: the authorities that the image trusts. `name_servers` are
+    the ingress's resolvers.
     """
 
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)
@@ -55,11 +55,11 @@ class Acme(Value):
 
     @property
     def over_http(self) -> bool:
-        """Whether the ACME server asks the ingress itself, on port 80."""
+        """Whether the ACME server validates the names over HTTP, on the ingress's port 80."""
         return self.challenge == "http"
 
     def flows(self, ingress: str) -> dict[Flow, str]:
-        """What has to be declared for it, and what for."""
+        """Return the flows that the ACME client needs, each with its purpose."""
         needed = {
             Flow(source=ingress, destination=INTERNET, port=_server_port(self.server)): "ask the ACME server",
             Flow(source=ingress, destination=INTERNET, port=DNS): "ask a name server",
@@ -73,8 +73,8 @@ class Acme(Value):
 
 
 class Certificates(Value):
-    """What the private authorities sign. `authorities` are the generations that all trust, the `signer`'s
-    alone signs; a certificate lasts `days` and is renewed by the first update of its last `renew` days.
+    """Settings of the private authorities. Containers trust every generation in `authorities`; only `signer`
+    signs. A certificate is valid for `days`; the first update in its last `renew` days renews it.
     """
 
     authorities: tuple[Name, ...] = Field(default=("a",), min_length=1)
@@ -84,7 +84,7 @@ class Certificates(Value):
 
 
 class Plain(Value):
-    """A flow without TLS: to a service that can't ask for a certificate, or to a guest that shows none."""
+    """A flow without TLS: to a service that can't ask for certificates, or to a guest without one."""
 
     flow: Flow
     reason: str = Field(min_length=10)

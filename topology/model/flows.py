@@ -1,4 +1,4 @@
-"""Ports, and flows between them."""
+"""Ports, and the flows between services."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Port(Value):
 
     @classmethod
     def parse(cls, text: str | int) -> Self:
-        """Read `443` or `53/udp`; raises ValueError on anything else."""
+        """Parse `443` or `53/udp`; raises ValueError on anything else."""
         return cls.model_validate(text)
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Port(Value):
 class Flow(Value):
     """Permission for `source` to open connections to `port` of `destination`, written `a -> b:443/tcp`.
 
-    `source` is `internet`, a management zone or a service; `destination` a service, a host or `internet`.
+    `source` is `internet`, a management zone or a service; `destination` is a service, a host or `internet`.
     """
 
     source: Name
@@ -67,7 +67,7 @@ class Flow(Value):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `a -> b:443/tcp`; raises ValueError on anything else."""
+        """Parse `a -> b:443/tcp`; raises ValueError on anything else."""
         return cls.model_validate(text)
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class Flow(Value):
 
 
 class Temporary(Value):
-    """A flow with an end: the last day on which it may be declared, and what it is for."""
+    """A flow with an end date: the last day on which it may be declared, and its reason."""
 
     flow: Flow
     until: Day
@@ -83,9 +83,9 @@ class Temporary(Value):
 
 
 SSH = Port(number=22)
-"""Where administrators log in to a guest, if that is among its ports."""
+"""Port on which administrators log in to a guest, if the guest declares it."""
 
 HTTP = Port(number=80)
-"""Where an ACME server looks for the answer to its HTTP challenge (RFC 8555)."""
+"""Port on which an ACME server requests the HTTP challenge (RFC 8555)."""
 
 DNS = Port(number=53, protocol=Protocol.UDP)

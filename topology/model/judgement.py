@@ -1,4 +1,4 @@
-"""Declared exceptions to rules, and tests of what can be reached."""
+"""Declared exceptions to rules, and tests of reachability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from topology.model.values import Day, Name, Value
 
 
 class Exemption(Value):
-    """A declared exception: `rule` does not apply to `resource` until `expires`, because of `reason`."""
+    """A declared exception: `rule` does not apply to `resource` until `expires`, for the given `reason`."""
 
     rule: Name
     resource: str = Field(min_length=1)

@@ -1,4 +1,4 @@
-"""What a zone can be for: one row of `ROLES` for each role, from which every rule about roles follows."""
+"""Roles of zones: one row of `ROLES` for each role. Every rule about roles is derived from the table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from topology.model.table import table
 
 
 class Role(StrEnum):
-    """What a zone is for; the hard rules of the policy pack hang on it."""
+    """Purpose of a zone. The policy pack's mandatory rules depend on it."""
 
     EDGE = "edge"
     FRONTEND = "frontend"
@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:
-    """A colour as CSS writes it, in the page's light and dark theme."""
+    """A CSS colour for the report page's light and dark theme."""
 
     light: str
     dark: str
@@ -33,28 +33,28 @@ class Colour:
 
 @dataclass(frozen=True, kw_only=True)
 class RoleTraits:
-    """What follows from a role. No column has a default, so that a new role answers every question."""
+    """Properties of a role. No field has a default, so a new role must set every one."""
 
     docker: bool
     """The zone is a Docker network."""
     vlan: bool
-    """The zone is a VLAN with guests; one that is neither is outside what the project builds."""
+    """The zone is a VLAN with guests. The project builds nothing in a zone of neither kind."""
     internal: bool
-    """The Docker network, or the ingress's leg on the VLAN, has no way to its host."""
+    """The Docker network, or the ingress's leg on the VLAN, has no connection to its host."""
     routable: bool
-    """The ingress may reach the services there."""
+    """The ingress may reach the zone's services."""
     beside_routable: bool
-    """A service that the ingress reaches may join the zone too."""
+    """A service that the ingress reaches may also join the zone."""
     inner: bool
-    """Only containers open connections to services there: no guest, no outsider, not the ingress."""
+    """Only containers other than the ingress connect to the zone's services; guests and hosts do not."""
     alone: bool
-    """One guest is there, and no service but the ingress and management reaches it."""
+    """The zone has one guest, which only the ingress and management reach."""
     sensitive: bool
-    """A change that opens a flow to the zone needs a reviewer's word."""
+    """A change that opens a flow to the zone needs a review."""
     colour: Colour
-    """Of the zone in the page's drawing."""
+    """Colour of the zone in the report page's drawing."""
     meaning: str
-    """One sentence for the documentation, without its full stop."""
+    """One sentence for the documentation, without a full stop."""
 
 
 ROLES: Final[Mapping[Role, RoleTraits]] = table(

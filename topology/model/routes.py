@@ -1,4 +1,4 @@
-"""What the ingress serves under a host name."""
+"""Routes: the services that the ingress serves, each under its host name."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from topology.model.apps import NO_LOGIN, App
 from topology.model.values import FilePath, Name, Value
 
 ADMIN_PAGE_LEFT_OUT = " && !PathRegexp(`(?i)^/admin`)"
-"""How a rule of Traefik's ends that passes no admin page. Vaultwarden knows one by the path's first segment,
-once percent signs are decoded and slashes merged, which the entry point does before it looks for a router."""
+"""End of a Traefik rule that excludes admin pages. Vaultwarden matches the path's first segment after it
+decodes percent signs and merges slashes; the entry point does both before it selects a router.
+"""
 
 
 class Route(Value):
-    """A flow from the ingress to a service, served under a host name of its own."""
+    """A flow from the ingress to a service, served under its own host name."""
 
     service: Name
     host: str
     url: str
-    """Where the ingress sends requests: by container name on a Docker network, by address on a VLAN."""
+    """URL of the service: with its container name on a Docker network, with its address on a VLAN."""
     app: App | None = None
     authority: FilePath | None = None
-    """PEM file of who signs for the service; None: it is asked without TLS."""
+    """PEM file of the service's certificate authority; None: the ingress connects without TLS."""
     admin_page: bool = True
-    """Whether requests to its admin page are passed, should it have one."""
+    """Whether the ingress forwards requests to the service's admin page, if there is one."""
 
     @property
     def rule(self) -> str:
-        """Which requests it is for, in Traefik's words."""
+        """Traefik rule that matches the route's requests."""
         return f"Host(`{self.host}`){'' if self.admin_page else ADMIN_PAGE_LEFT_OUT}"
 
     @property

@@ -1,4 +1,4 @@
-"""What listens: containers and guests."""
+"""Services: containers and guests."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _alone(zone: object) -> object:
 
 
 class AdminPage(Value):
-    """An admin page that the ingress passes: the last day on which it may, and what it is for."""
+    """Permission for the ingress to pass requests to an admin page: its last day, and its reason."""
 
     until: Day
     reason: str = Field(min_length=10)
 
 
 class Service(Value):
-    """Something that listens. `host` is the full host name that the ingress serves it under, if it does."""
+    """A container or a guest. `host` is the full host name under which the ingress serves it, if routed."""
 
     name: Name
     zones: tuple[Name, ...] = Field(min_length=1)
@@ -39,43 +39,43 @@ class Service(Value):
 
 
 class Container(Service):
-    """A service in a container of Docker-SRV; `zones` are the Docker networks it joins."""
+    """A service in a container on Docker-SRV; `zones` are the Docker networks that it joins."""
 
     image: str
     app: App | None = None
     user: UserId | None = None
-    """None: the one that its software needs, nobody where that is not known."""
+    """None: the user that the app needs, or the unprivileged user `nobody` where there is no app."""
 
 
 class Guest(Service):
-    """A service in a virtual machine of Proxmox-SRV; `zones` is the one VLAN it sits on, `zone` in YAML."""
+    """A service in a virtual machine on Proxmox-SRV; `zones` holds its one VLAN, which is `zone` in YAML."""
 
     zones: Annotated[tuple[Name], BeforeValidator(_alone)] = Field(validation_alias="zone")
     vm: int = Field(ge=100, le=999_999_999)
-    """VM id; the bounds are Proxmox's own."""
+    """VM id within Proxmox's bounds."""
     address: IPv4Address
     cores: int = Field(default=1, ge=1, le=512)
     disk: int = Field(default=8, ge=1, le=131_072)
     """GiB."""
     app: GuestApp | None = None
     image: str | None = None
-    """Image of an app that its upstream gives away as a container alone; a digest pins it."""
+    """Image, pinned by digest, of an app that upstream publishes only as a container image."""
     authority: FilePath | None = None
-    """PEM file of whoever signed the certificate that it shows the ingress; None: it speaks no TLS."""
+    """PEM file of the authority that signed the guest's certificate; None: the guest does not serve TLS."""
     admin_page: AdminPage | None = None
-    """None: the ingress passes no request to Vaultwarden's admin page."""
+    """None: the ingress blocks requests to Vaultwarden's admin page."""
 
     @property
     def sets_itself_up(self) -> bool:
-        """Whether it does so at its first boot; what Debian packages needs no image."""
+        """Whether the guest sets up its app at its first boot. Apps from Debian's packages need no image."""
         return self.image is not None or self.app in FROM_DEBIAN
 
     @property
     def web(self) -> Port | None:
-        """The port that its app serves: the first that is not for logging in."""
+        """The app's port: the guest's first port other than SSH."""
         return next((port for port in self.ports if port != SSH), None)
 
     @property
     def mac(self) -> str:
-        """The card's address: Proxmox's own OUI, then the VM id; known before the guest exists."""
+        """The network card's MAC address, from Proxmox's OUI and the VM id; known before the guest exists."""
         return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (self.vm & 0xFFFFFF).to_bytes(3, "big"))

@@ -1,4 +1,4 @@
-"""The whole declared site, and what follows from it."""
+"""The whole declared site, and the values derived from it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from topology.prefixes import SPECIAL
 
 
 class Topology(Value):
-    """The whole declared site; `topology.config.load` is the one place that makes and checks it."""
+    """The whole declared site. Only `topology.config.load` creates it, after all checks."""
 
     domain: HostName
     name_prefix: Prefix = ""
-    """Put before the physical names of containers, networks, volumes and VMs."""
+    """Prefix of the physical names of containers, networks, volumes and VMs."""
     protect: Flag = True
-    """Whether volumes and guests are kept from deletion."""
+    """Whether volumes and guests are protected from deletion."""
     docker: DockerHost
     proxmox: ProxmoxHost
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     flows: tuple[Flow, ...]
     temporary: tuple[Temporary, ...] = ()
-    """Those of `flows` that have an end."""
+    """The subset of `flows` that has an end date."""
     tls: Certificate | Acme
     certificates: Certificates = Certificates()
     plain: tuple[Plain, ...] = ()
@@ -46,7 +46,7 @@ class Topology(Value):
 
     @cached_property
     def ingress(self) -> Container:
-        """The single ingress: the one service whose app is Traefik."""
+        """The ingress: the one service whose app is Traefik."""
         return next(c for c in self.containers if c.app is App.TRAEFIK)
 
     @cached_property
@@ -61,46 +61,46 @@ class Topology(Value):
 
     @cached_property
     def vlans(self) -> tuple[Zone, ...]:
-        """Zones that are VLANs, by tag."""
+        """VLAN zones, ordered by tag."""
         return tuple(sorted((z for z in self.zones.values() if z.vlan), key=lambda z: z.vlan or 0))
 
     @property
     def acme(self) -> Acme | None:
-        """Whom the ingress has its certificates from; None: from files."""
+        """The ACME server of the ingress's certificates; None: the certificates come from files."""
         return self.tls if isinstance(self.tls, Acme) else None
 
     @cached_property
     def management(self) -> tuple[Zone, ...]:
-        """Zones where administrators sit."""
+        """Management zones."""
         return tuple(z for z in self.zones.values() if z.role is Role.MANAGEMENT)
 
     @property
     def local_network(self) -> IPv4Network | None:
-        """Prefix of the management zone in which the Proxmox node is: that of its address, or the first."""
+        """Prefix of the management zone that contains the Proxmox node's address, else of the first one."""
         near = [zone for zone in self.management if self.near_node(zone)]
         return next((zone.prefix for zone in near or self.management), None)
 
     def near_node(self, zone: Zone) -> bool:
-        """Whether the Proxmox node has an interface in a management zone; without an address in each."""
+        """Whether the Proxmox node's address is in a management zone; true where none is declared."""
         return self.proxmox.address is None or self.proxmox.address in zone.prefix
 
     def flows_from(self, name: str) -> tuple[Flow, ...]:
-        """Declared flows whose source is `name`."""
+        """Return the declared flows whose source is `name`."""
         return tuple(f for f in self.flows if f.source == name)
 
     def flows_to(self, name: str) -> tuple[Flow, ...]:
-        """Declared flows whose destination is `name`."""
+        """Return the declared flows whose destination is `name`."""
         return tuple(f for f in self.flows if f.destination == name)
 
     @cached_property
     def egress(self) -> tuple[Port, ...]:
-        """Ports on which containers of edge may reach the internet."""
+        """Ports on which containers in edge zones may reach the internet."""
         leaving = {c.name for c in self.containers if any(self.zones[z].role is Role.EDGE for z in c.zones)}
         return tuple(f.port for f in self.flows if f.destination == INTERNET and f.source in leaving)
 
     @cached_property
     def legs(self) -> tuple[Zone, ...]:
-        """VLANs on which the ingress needs a leg of its own: those of the guests it has a flow to, by tag."""
+        """VLANs that need a leg of the ingress: those of guests that it has a flow to, ordered by tag."""
         wanted = {f.destination for f in self.flows_from(self.ingress.name)}
         zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
         return tuple(z for z in self.vlans if z.name in zones)
@@ -128,16 +128,16 @@ class Topology(Value):
         )
 
     def address(self, service: Container | Guest) -> str:
-        """How others on its network call a service: a guest's address, a container's physical name."""
+        """Return the service's address on its network: a guest's IP address, a container's physical name."""
         return str(service.address) if isinstance(service, Guest) else self.physical(service.name)
 
     def target(self, flow: Flow) -> str:
-        """`host:port` that a flow's source asks; its destination is a service."""
+        """Return the `host:port` that a flow's source connects to; its destination must be a service."""
         return f"{self.address(self.services[flow.destination])}:{flow.port.number}"
 
     @cached_property
     def probes(self) -> tuple[Zone, ...]:
-        """Zones from which Docker-SRV is watched."""
+        """Probe zones, from which Docker-SRV is monitored."""
         return tuple(z for z in self.zones.values() if z.role is Role.PROBE)
 
     @cached_property
@@ -147,7 +147,7 @@ class Topology(Value):
 
     @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
-        """Prefixes that are not the internet: those that are nobody's there, and the site's own."""
+        """Prefixes outside the internet: the special-purpose ones and the site's own."""
         own = (zone.prefix for zone in self.zones.values())
         return (*SPECIAL, *(prefix for prefix in own if not any(map(prefix.subnet_of, SPECIAL))))
 
@@ -158,7 +158,7 @@ class Topology(Value):
         return any(outside & {flow.source, flow.destination} for flow in flows)
 
     def user_data(self, guest: Guest) -> str | None:
-        """The guest's cloud-init file as Proxmox names it; None where it does not set itself up."""
+        """Return Proxmox's id of the guest's cloud-init file; None where the guest has none."""
         file = f"{self.physical(guest.name)}.yaml"
         return (
             f"{self.proxmox.snippets}:snippets/{file}"
@@ -168,25 +168,25 @@ class Topology(Value):
 
     @cached_property
     def node_interface(self) -> IPv4Interface | None:
-        """Proxmox-SRV's own address, within its management zone; None where it has none."""
+        """Proxmox-SRV's own address with its management zone's prefix length; None where it has none."""
         ip = self.proxmox.address
         prefixes = (zone.prefix for zone in self.management if ip and ip in zone.prefix)
         return next((IPv4Interface(f"{ip}/{prefix.prefixlen}") for prefix in prefixes), None)
 
     @cached_property
     def ssh_vantages(self) -> Mapping[str, SshVantage]:
-        """Machines from which the live probe asks over SSH, by the source that each stands for."""
+        """Machines from which the live probe runs over SSH, by the source that each represents."""
         return {name: v for name, v in self.vantages.items() if isinstance(v, SshVantage)}
 
     @cached_property
     def probe_image(self) -> str | None:
-        """Image in which the live probe asks from containers; None: it enters their namespaces."""
+        """Image in which the live probe runs for containers; None: it enters the containers' namespaces."""
         return next((v.image for v in self.vantages.values() if isinstance(v, ImageVantage)), None)
 
     def bridge(self, zone: Zone) -> str:
-        """Name of a Docker zone's bridge on the host, cut to the longest name of a Linux interface."""
+        """Return the name of a Docker zone's bridge, cut to the maximum length of a Linux interface name."""
         return f"br-{self.physical(zone.network)}"[:15]
 
     def physical(self, name: str) -> str:
-        """Name of the thing in the engine or in Proxmox."""
+        """Return the name of a resource in the engine or in Proxmox."""
         return f"{self.name_prefix}{name}"

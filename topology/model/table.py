@@ -18,8 +18,8 @@ class IncompleteTableError(TypeError):
 def table(name: str, members: type[_Member], rows: Mapping[_Member, _Row]) -> Mapping[_Member, _Row]:
     """Return the rows, read-only and in the members' order; raises IncompleteTableError.
 
-    Sets that are derived from a table would take a member without a row for one without the trait, which can
-    mean that it is permitted.
+    A set derived from a table would otherwise treat a member without a row as one without the trait, which
+    can grant a permission.
     """
     if missing := [f"{members.__name__}.{member.name}" for member in members if member not in rows]:
         raise IncompleteTableError(f"{name}: no row for {', '.join(missing)}; add one for each")

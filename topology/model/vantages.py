@@ -1,4 +1,4 @@
-"""From where the live probe asks."""
+"""Vantages: the places from which the live probe runs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from topology.model.values import HostKey, Name, Value
 
 
 class SshVantage(Value):
-    """A machine from which the live probe asks over SSH; its name is the source that it stands for.
+    """A machine from which the live probe runs over SSH; its name is the source that it represents.
 
-    `front` is where Docker-SRV's published ports are found from there, if not at the host's own `address`.
+    `front` is the address of Docker-SRV's published ports as seen from there, if it differs from the
+    host's own `address`.
     """
 
     name: Name
     ssh: str = Field(pattern=r"^[a-z_][a-z0-9_-]*@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
-    """`user@host`; the rest, like port, key and jump host, is the SSH client's own configuration."""
+    """`user@host`. The SSH client's own configuration sets port, key and jump host."""
     host_key: HostKey
     front: IPv4Address | None = None
 
 
 class ImageVantage(Value):
-    """The image with Python in which the live probe asks from containers and Docker networks."""
+    """The image with Python in which the live probe runs for containers and Docker networks."""
 
     name: Name
     image: str

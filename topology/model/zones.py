@@ -11,9 +11,9 @@ from topology.model.values import Name, Value
 
 
 class Zone(Value):
-    """One network: a Docker network, a VLAN of the Proxmox bridge (`vlan` is set), or management.
+    """One network: a Docker network, a VLAN of the Proxmox bridge (`vlan` is set), or a management network.
 
-    `ingress` is the address of the ingress's own leg on a VLAN; without one the ingress has no leg there.
+    `ingress` is the address of the ingress's leg on a VLAN; without it the ingress has no leg there.
     """
 
     name: Name
@@ -24,7 +24,7 @@ class Zone(Value):
 
     @property
     def traits(self) -> RoleTraits:
-        """What follows from its role."""
+        """Properties of the zone's role."""
         return ROLES[self.role]
 
     @property
@@ -34,12 +34,12 @@ class Zone(Value):
 
     @property
     def internal(self) -> bool:
-        """Whether the Docker network has no way to its host."""
+        """Whether the Docker network has no connection to its host."""
         return self.traits.internal
 
     @property
     def gateway(self) -> IPv4Address:
-        """First address of the prefix; nobody answers there on a VLAN without a router."""
+        """First address of the prefix. On a VLAN without a router no host has this address."""
         return self.prefix[1]
 
     @property
