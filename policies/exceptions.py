@@ -1,7 +1,7 @@
 """Applies declared exceptions to findings, and reports exceptions, flows and admin pages past their end.
 
 Note: an exception names exactly one rule and one resource or flow; patterns are not supported. An exception
-that matches no finding is a violation, because readers would assume that the hole exists.
+that matches no finding is a violation, because readers would assume that the finding exists.
 """
 
 from __future__ import annotations

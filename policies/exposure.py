@@ -168,7 +168,7 @@ def log(configuration: Configuration) -> Iterator[str]:
 def logins(
     configuration: Configuration, guarded: Iterable[str], files: Mapping[str, str | None]
 ) -> Iterator[str]:
-    """Yield routers to these `host:port` without a login, with weak password files, or passing passwords."""
+    """Yield routers to these `host:port` without a login or passing passwords on, and weak password files."""
     wanted = frozenset(guarded)
     for path, names, netloc in configuration.routed:
         if netloc not in wanted:

@@ -180,7 +180,7 @@ def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> It
     severity=Severity.CRITICAL,
 )
 def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Yield routes without the required login: Prometheus has no users, and describes the whole site."""
+    """Yield routes without the required login: Prometheus has no users but shows the whole site."""
     guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login]
     yield from _hardened(view, topology, lambda c: exposure.logins(c, guarded, _files(view.inputs)))
     users = exposure.password_files(view.inputs.traefik) if view.inputs.is_proxy(topology) else frozenset()

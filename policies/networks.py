@@ -160,7 +160,7 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
     severity=Severity.CRITICAL,
 )
 def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Yield other members of probe zones, and networks that the Blackbox exporter joins besides.
+    """Yield other members of probe zones, and other networks of the Blackbox exporter.
 
     Another member would reach the ingress from within; an exporter elsewhere would see more than an outsider.
     """

@@ -264,7 +264,7 @@ class Reachability:
     def _lets_out(
         self, ports: Iterable[Port], source: Plug, plug: Plug, ranges: Iterable[Range], *, filtered: bool
     ) -> bool:
-        """Whether a host lets packets to a public address of `plug` out, on one of `ports` in `ranges`."""
+        """Whether the host lets packets out to a public address of `plug`, on a port of both sets."""
         found = [
             Range(port.protocol, port.number, port.number)
             for port in ports

@@ -3,8 +3,8 @@
 `resources.site` makes facts from resources; `reachability.engine` evaluates them. `origin` is the name or
 URN of the resource that a fact was read from.
 
-Note: `None` means unknown only where its field says so. Unknown text is `UNKNOWN`: an accept rule matches
-it with every packet and a drop rule with none, so unknown values can only widen what is reachable.
+Note: `None` means unknown only where its field says so. Unknown text is `UNKNOWN`: an accept rule with
+it matches every packet and a drop rule none, so unknown values can only widen what is reachable.
 """
 
 from collections.abc import Mapping

@@ -150,7 +150,7 @@ def version_of(text: str | None, scope: Scope) -> int | None:
 def ipset(entries: Iterable[IpsetEntry], scope: Scope, added: Iterable[str] = ()) -> Spans:
     """Return the members of an ipset; `added` are the entries that Proxmox adds itself. Raises UnknownError.
 
-    Entries that Proxmox leaves out are left out.
+    Entries that Proxmox skips are skipped.
     """
     chosen = {text: (network, inside) for text, network, inside in written(entries, scope, added)}
     networks = [(network, inside) for network, inside in chosen.values() if isinstance(network, IPv4Network)]

@@ -1,4 +1,4 @@
-"""Base models for the inputs of all providers; a missing, unknown or malformed value becomes a fault.
+"""Base models for the inputs of all providers; an unsupported, unknown or malformed value becomes a fault.
 
 Note: a property that no class names is a fault. `inert` lists the properties that are known to carry no
 traffic; they are dropped before validation, so only they may be unknown before creation.
