@@ -1,1 +1,1 @@
-"""The rules that prove a stack from its resources, and who asks them: an engine, a command, a test."""
+"""The policy rules that prove a stack from its resources, and the engine server that runs them."""

@@ -1,8 +1,7 @@
 """Serves the policy pack to Pulumi's engine.
 
-The engine waits for the pack before it starts the program, so nothing is loaded that is not needed here: of
-the SDKs the messages and constants alone, without all that the packages import by themselves, which is a
-quarter of the start.
+The engine waits for the pack before it starts the program, so only what is needed is imported: of the SDKs
+the messages and constants, without the packages' own imports, which take a quarter of the start.
 """
 
 import gc
@@ -13,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-gc.disable()  # a pack lives for one deployment; collecting among its resources costs more than judging
+gc.disable()  # a pack lives for one deployment; collecting garbage takes longer than evaluating
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the engine starts this folder
 
-# Its older way of waiting passes a call through fewer threads; a call is most of what a resource costs here.
+# gRPC's older way of waiting passes a call through fewer threads; calls dominate the time per resource.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 for package, *folder in (["pulumi_policy"], ["pulumi", "runtime"], ["pulumi"], ["grpc", "aio"]):

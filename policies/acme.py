@@ -1,7 +1,7 @@
-"""Rules for certificates from an ACME server: whom the ingress asks for them, and where it keeps them.
+"""Rules for certificates from an ACME server: which server the ingress asks, and where it stores them.
 
-What a reader would get wrong: settings are compared as a whole, not with a list of bad ones, since each that
-nobody declared may skip a check, ask another server, or ask for names that are not the site's.
+Note: settings are compared as a whole, not with a list of bad ones, because any undeclared setting may skip
+a check, ask another server, or request names that are not the site's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from topology.declared import Declared
     severity=Severity.CRITICAL,
 )
 def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Whoever stands in for the server, or for the check of it, decides who the site is."""
+    """Yield undeclared ACME settings: another server could obtain or issue the site's certificates."""
     configuration, acme = view.inputs.traefik, topology.acme
     if not view.inputs.is_proxy(topology) or not (acme or configuration.resolvers):
         return
@@ -47,7 +47,7 @@ def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]
     remedy="Mount a volume of the ingress's own there, and upload the login's files as Pulumi secrets.",
 )
 def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
-    """ACME servers count: who asks anew at each replacement is soon refused for a week."""
+    """Yield missing volumes and login files: repeated requests hit the ACME server's weekly rate limit."""
     acme = topology.acme
     if acme is None or not view.inputs.is_ingress(topology):
         return
@@ -62,7 +62,7 @@ def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
 
 
 def _unlike(path: str, given: Any, wanted: Any) -> Iterator[str]:
-    """Places where two settings differ."""
+    """Yield the paths at which two settings differ."""
     if isinstance(given, Mapping) and isinstance(wanted, Mapping):
         for key in sorted(given.keys() | wanted.keys()):
             yield from _unlike(f"{path}.{key}", given.get(key), wanted.get(key))

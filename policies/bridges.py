@@ -1,4 +1,4 @@
-"""Rules for the bridge that guests are on: the declared VLANs, and nothing else of the node."""
+"""Rules for the guests' bridge: it carries only the declared VLANs, and the node has no address on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from topology.model import ProxmoxHost
     remedy="Set vlanAware and vids to the declared VLANs; no address, gateway or port that nobody declared.",
 )
 def bridge_carries_declared_vlans(view: View[Any], topology: Declared) -> Iterator[str]:
-    """A trunk wider than used carries what is plugged in next; a node on a VLAN is its guests' neighbour."""
+    """Yield undeclared VLANs, addresses and ports of a bridge or VLAN interface.
+
+    An unused VLAN on a trunk connects the next machine plugged in; a node with an address on a VLAN is a
+    neighbour of its guests.
+    """
     interface = view.inputs
     for name in ("address", "address6", "gateway", "gateway6"):
         if getattr(interface, name):
@@ -68,7 +72,7 @@ def _ranges(tags: Iterable[int]) -> Iterator[str]:
     remedy="Make the bridge in the same program, so that the pack sees which VLANs it carries.",
 )
 def bridges_exist(graph: Graph) -> Iterator[Violation]:
-    """What the pack can't see may carry any VLAN, or tell none from the other: its owner's word is needed."""
+    """Yield guests on a bridge that is not in the stack: a bridge unknown to the pack may mix VLANs."""
     made = {view.inputs.name for view in graph.of(Bridge)}
     if graph.topology.proxmox.existing_bridge:
         made.add(graph.topology.proxmox.bridge)

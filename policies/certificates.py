@@ -1,8 +1,7 @@
-"""Rules for the certificates that services behind the frontend show each other.
+"""Rules for mutual TLS behind the frontend: required certificates, permitted requests and lifetimes.
 
-Owns who must ask for one, who must show which, what passes then, and what is signed for how long. What a
-reader would get wrong: in a preview from nothing no key exists yet, so what certificate files hold is unknown
-there, and is judged where it is known: by every later preview, and by the update itself.
+Note: in a first preview no key exists yet, so the content of certificate files is unknown. Every later
+preview and the update itself check it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----")
 _HOURS: Final = 24
 
 Asked = tuple[str, str, Mapping[str, Any]]
-"""What asks, where, and the certificates that it was told of, in the words of `Held.client`."""
+"""A place in a file, the URL it asks, and its TLS settings in the words of `Held.client`."""
 
 
 @policy(
@@ -41,7 +40,10 @@ Asked = tuple[str, str, Mapping[str, Any]]
     severity=Severity.CRITICAL,
 )
 def backend_asks_for_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
-    """They know no users: whoever reaches one could read it, and write logs."""
+    """Yield servers that do not require client certificates.
+
+    Prometheus, Loki and the exporters have no users: any client could read their data and write logs.
+    """
     service = topology.containers_by_name.get(view.inputs.name)
     if service is None or service.app not in ASKS_FOR_CERTIFICATES - {App.LOKI_GATEWAY}:
         return
@@ -69,7 +71,7 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
     severity=Severity.CRITICAL,
 )
 def proxies_pass_what_is_listed(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Behind them whoever reads could write, administer and delete: the proxy alone tells them apart."""
+    """Yield differences from the generated nginx.conf: only this proxy restricts what its clients may do."""
     service = topology.containers_by_name.get(view.inputs.name)
     conf = nginx.CONF.get(service.app) if service and service.app else None
     if service is None or conf is None:
@@ -106,7 +108,7 @@ def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[st
 
 
 def _loki_beside(container: Container) -> Iterator[str]:
-    """Loki listens in three places, flags win over its file, and it deletes for whoever gets in."""
+    """Yield Loki listeners outside loopback, flags that override its file, and enabled deletion."""
     for file, content in container.documents:
         server, internal = _mapping(content.get("server")), _mapping(content.get("internal_server"))
         listening = [("server.grpc_listen_address", server.get("grpc_listen_address"))]
@@ -130,7 +132,7 @@ _INTERNAL: Final = ("http_listen_address", "grpc_listen_address")
     severity=Severity.CRITICAL,
 )
 def peers_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A name that is not checked is anybody's, and what is not encrypted is read by every neighbour."""
+    """Yield connections without TLS, the flow's certificate, or a check of the server's name."""
     source = topology.containers_by_name.get(view.inputs.name)
     if source is None or source == topology.ingress:
         return
@@ -163,7 +165,7 @@ def _asking(container: Container) -> Iterator[Asked]:
 
 
 def _of_grafana(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Grafana's words; a switch that takes a check away is told as it is."""
+    """Return a Grafana data source's TLS settings in the words of `Held.client`; tlsSkip* keys are kept."""
     plain, secret = _mapping(source.get("jsonData")), _mapping(source.get("secureJsonData"))
     told = {key: value for key, value in plain.items() if key.startswith("tlsSkip") and value}
     told["server_name"] = plain.get("serverName")
@@ -183,7 +185,7 @@ _NGINX: Final = {
 
 
 def _of_nginx(text: str) -> dict[str, Any]:
-    """Nginx's words; one that stands twice may be another one where it matters."""
+    """Return nginx's TLS directives in the words of `Held.client`, repeated ones as `said twice`."""
     said = _DIRECTIVE.findall(text)
     often = Counter(key for key, _ in said)
     told = {_NGINX.get(key, key): value if often[key] == 1 else "said twice" for key, value in said}
@@ -201,7 +203,7 @@ def _of_nginx(text: str) -> dict[str, Any]:
     severity=Severity.CRITICAL,
 )
 def guests_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Guests of a VLAN share a wire: who isn't asked for a name may be any of them."""
+    """Yield guests asked without TLS or a name check: neighbours on a VLAN could impersonate them."""
     if not view.inputs.is_proxy(topology):
         return
     plain = {each.flow for each in topology.plain}
@@ -225,7 +227,7 @@ def guests_show_certificates(view: View[Container], topology: Declared) -> Itera
 
 
 _ALSO: Final = {"disableHTTP2", "forwardingTimeouts", "maxIdleConnsPerHost"}
-"""Settings of a transport that say nothing about who is asked."""
+"""Transport settings that do not affect which peer is trusted."""
 
 
 @policy(
@@ -235,7 +237,7 @@ _ALSO: Final = {"disableHTTP2", "forwardingTimeouts", "maxIdleConnsPerHost"}
     severity=Severity.CRITICAL,
 )
 def certificates_as_declared(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A certificate opens the service that it is for to whoever has it."""
+    """Yield missing and surplus certificate files, and keys that are no secrets."""
     name = topology.logical.get(view.inputs.name, "")
     held = held_by(topology, name).values()
     keys = {each.key for each in held}
@@ -266,7 +268,7 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
     remedy="Take lifetimes from homelab-network:certificates, and make ECDSA keys on P256 or P384.",
 )
 def certificates_short_lived(view: View[Any], topology: Declared) -> Iterator[str]:
-    """What is stolen is good until it ends; what may sign is as good as the authority."""
+    """Yield certificates with another lifetime or use than declared, and weak keys."""
     made, given = view.inputs, topology.certificates
     if isinstance(made, PrivateKey):
         if made.algorithm != "ECDSA" or made.ecdsa_curve not in {"P256", "P384"}:
@@ -288,7 +290,7 @@ _USES: Final = {
     True: [["cert_signing"]],
     False: [["client_auth", "digital_signature"], ["digital_signature", "server_auth"]],
 }
-"""Of an authority, and of what it signs: to be a client or a server, never both."""
+"""Permitted uses of an authority (True) and of what it signs: client or server, never both."""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

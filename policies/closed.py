@@ -1,6 +1,6 @@
-"""Rules that keep the proof closed: what is not understood, or not known, is refused.
+"""Rules that reject what the proof cannot evaluate: unsupported types and properties, unknown values.
 
-What a reader would get wrong: these rules do not say that something is bad. They say that nobody can tell.
+Note: a violation here does not mean that something is wrong, only that the pack cannot evaluate it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _READ = tuple({kind for kind in TYPES.values() if kind is not Nothing})
     severity=Severity.CRITICAL,
 )
 def known_types(view: View[Any], _: Declared) -> Iterator[str]:
-    """A type without an entry in `resources.view` may carry any traffic."""
+    """Yield a violation for each unsupported type: it may carry any traffic."""
     yield f"{view.resource.type} is not understood, so nothing about its traffic can be proved"
 
 
@@ -38,7 +38,7 @@ def known_types(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def known_properties(view: View[Any], _: Declared) -> Iterator[str]:
-    """A property that is not understood may carry any traffic."""
+    """Yield unrecognised and malformed properties: they may carry any traffic."""
     for fault in view.faults:
         if fault.why == "unrecognised":
             yield f"{fault.path} is not understood, so nothing about its traffic can be proved"
@@ -53,7 +53,7 @@ def known_properties(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def known_values(view: View[Any], _: Declared) -> Iterator[str]:
-    """Stock policies skip what they meet unknown; here it is a violation."""
+    """Yield properties that are unknown before creation; stock policies skip them."""
     for fault in view.faults:
         if fault.why == "unknown":
             yield f"{fault.path} can't be known before creation, so nothing about it can be proved"
@@ -66,7 +66,7 @@ def known_values(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def commands_are_our_own(view: View[Command], topology: Declared) -> Iterator[str]:
-    """A command can do anything to the network, so only one that is known word for word passes."""
+    """Yield commands other than the project's own: a command can change the network in any way."""
     if not view.inputs.ours(topology, view.resource.stack):
         yield f"{view.resource.type} runs what nobody can judge"
 
@@ -78,7 +78,7 @@ def commands_are_our_own(view: View[Command], topology: Declared) -> Iterator[st
     severity=Severity.CRITICAL,
 )
 def remote_commands_know_their_host(view: View[Command], _: Declared) -> Iterator[str]:
-    """Without a host key the first machine that answers gets the command and its secrets."""
+    """Yield remote commands without a host key: any machine could receive the command's secrets."""
     connection = view.inputs.connection
     if view.resource.type.startswith("command:remote:") and not (connection and connection.host_key):
         yield "connection.hostKey is not set, so any machine may answer for the host"
@@ -89,7 +89,7 @@ def remote_commands_know_their_host(view: View[Command], _: Declared) -> Iterato
     remedy="Keep one of the resources; two that write the same thing overwrite each other.",
 )
 def one_resource_each(graph: Graph) -> Iterator[Violation]:
-    """Two resources for one thing leave what is in force to chance."""
+    """Yield resources that create the same thing as another: which one is in force is undefined."""
     owners: dict[tuple[object, ...], View[Any]] = {}
     for view in graph.views:
         for key in graph.keys(view):
@@ -103,7 +103,7 @@ def one_resource_each(graph: Graph) -> Iterator[Violation]:
     remedy="Use one docker provider; networks of one name on two engines are two networks.",
 )
 def one_engine(graph: Graph) -> Iterator[Violation]:
-    """The site has one Docker-SRV; what is made elsewhere is reached in ways that nobody declared."""
+    """Yield Docker resources on another engine than most: the site has one Docker-SRV."""
     engines = {view.resource.urn: view.inputs.host for view in graph.of(DockerProvider)}
     made = [view for view in graph.views if view.resource.type.startswith("docker:")]
     hosts = Counter(engines.get(view.resource.provider, "") for view in made)

@@ -1,8 +1,8 @@
-"""Rules for containers: what they publish, what of the host they hold, what they may do there.
+"""Rules for single containers: published ports, mounts, namespaces, privileges, images and logs.
 
-Owns what one container shows. Where its packets can go from its networks is `policies.flows`'s. What a
-reader would get wrong: a read-only mount of a folder with a socket in it limits nothing, since a socket
-takes connections all the same.
+`policies.flows` evaluates where a container's packets can go.
+
+Note: a read-only mount of a folder with a socket in it does not prevent connections to the socket.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")
 _ALLOWED_CAPABILITIES: Final = frozenset(
     {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
 )
-"""Capabilities that reach nothing outside the container; NET_RAW, a default of Docker's, is not one."""
+"""Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
 _SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root")
 _PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/cron.d", "/etc/ld.so.preload")
 _USER: Final = re.compile(r"\d+:\d+")
@@ -41,7 +41,10 @@ _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
     framework=cis_docker("5.8", "Ensure that only needed ports are open on the container"),
 )
 def only_the_ingress_publishes(view: View[Any], topology: Declared) -> Iterator[str]:
-    """A published port bypasses every network and every input rule of the host."""
+    """Yield published ports that no declared flow from the internet uses.
+
+    A published port bypasses Docker networks and the host's input rules.
+    """
     if isinstance(view.inputs, SwarmService):
         for swarm in view.inputs.endpoint_spec.ports:
             yield f"publishes {swarm}, which no declared flow from the internet uses"
@@ -73,7 +76,7 @@ def _is_declared(port: PublishedPort, allowed: set[Any], topology: Declared) -> 
     framework=cis_docker("5.10, 5.16, 5.17, 5.31", "Ensure that the host's namespaces are not shared"),
 )
 def own_namespaces(view: View[Container], _: Declared) -> Iterator[str]:
-    """On the host's network a container has every port and every network of the host."""
+    """Yield namespaces shared with the host or another container."""
     container = view.inputs
     if container.network_mode == "host":
         yield "networkMode host gives it the host's network"
@@ -97,7 +100,7 @@ def own_namespaces(view: View[Container], _: Declared) -> Iterator[str]:
     framework=cis_docker("5.32", "Ensure that the Docker socket is not mounted inside any containers"),
 )
 def no_docker_socket(view: View[Container], _: Declared) -> Iterator[str]:
-    """Whoever talks to the engine can start a privileged container on any network."""
+    """Yield access to the engine's socket: its clients can start a privileged container on any network."""
     for bind in view.inputs.binds:
         path = _on_host(bind)
         if path is not None and (
@@ -116,7 +119,7 @@ def no_docker_socket(view: View[Container], _: Declared) -> Iterator[str]:
     framework=cis_docker("5.5", "Ensure sensitive host system directories are not mounted on containers"),
 )
 def host_folders_read_only(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A writable folder of the host is a way out of the container; the engine's own holds all data."""
+    """Yield writable, propagated and sensitive host mounts: they are ways out of the container."""
     for bind in view.inputs.binds:
         path = _on_host(bind)
         if path is None:
@@ -138,7 +141,7 @@ def host_folders_read_only(view: View[Container], topology: Declared) -> Iterato
     remedy="Remove driver and driverOpts.",
 )
 def volumes_are_local(view: View[Volume], _: Declared) -> Iterator[str]:
-    """Driver options turn a volume into a bind of any host folder, or into traffic to a file server."""
+    """Yield volumes with driver options, which can mount any host folder or a file server."""
     if view.inputs.driver != "local":
         yield f"driver {view.inputs.driver} may send its data anywhere"
     if view.inputs.driver_opts:
@@ -150,7 +153,10 @@ def volumes_are_local(view: View[Volume], _: Declared) -> Iterator[str]:
     remedy="Make the volume in the same program, and give each container its own.",
 )
 def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
-    """Two containers on one volume talk to each other past every network; an unseen one holds anything."""
+    """Yield volumes that are shared, unused or not in the stack.
+
+    Containers that share a volume can communicate past every network.
+    """
     owners: defaultdict[str, list[View[Container]]] = defaultdict(list)
     for view in graph.of(Container):
         volumes = [bind.volume or "" for bind in view.inputs.binds if _on_host(bind) is None]
@@ -174,7 +180,7 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
     framework=cis_docker("5.3, 5.4, 5.21", "Ensure that containers hold no privileges"),
 )
 def no_privileges(view: View[Container], _: Declared) -> Iterator[str]:
-    """With raw packets a container speaks for its neighbours; with administration it changes the network."""
+    """Yield privileges and missing restrictions: NET_RAW allows spoofing, NET_ADMIN changes the network."""
     container = view.inputs
     if container.privileged:
         yield "is privileged"
@@ -199,7 +205,7 @@ def no_privileges(view: View[Container], _: Declared) -> Iterator[str]:
     framework=cis_docker("4.1", "Ensure that a user for the container has been created"),
 )
 def containers_not_root(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Root owns what the image holds, and is root of the host where the container is left."""
+    """Yield containers that may run as root: root in a container is root on the host after a breakout."""
     container = view.inputs
     if not _USER.fullmatch(container.user):
         yield f"user {container.user or '(not set)'} is not uid:gid, so it may be root"
@@ -218,7 +224,11 @@ def containers_not_root(view: View[Container], topology: Declared) -> Iterator[s
     framework=cis_docker("5.13", "Ensure that the container's root filesystem is mounted as read only"),
 )
 def root_read_only(view: View[Container], _: Declared) -> Iterator[str]:
-    """The engine copies no file into a read-only root; there the user keeps the image from being written."""
+    """Yield writable roots and unbounded tmpfs.
+
+    The engine cannot upload files into a read-only root; in a container with uploads, the non-root user
+    protects the image's files.
+    """
     container = view.inputs
     if not container.read_only and not container.uploads:
         yield "may write to its root file system"
@@ -237,7 +247,7 @@ def root_read_only(view: View[Container], _: Declared) -> Iterator[str]:
     framework=cis_docker("5.11", "Ensure that the memory usage for containers is limited"),
 )
 def memory_limited(view: View[Container], _: Declared) -> Iterator[str]:
-    """Without a limit one service takes what all of them share; tmpfs and forks are counted as well."""
+    """Yield containers without one limit for memory and swap, which also bounds tmpfs and processes."""
     if view.inputs.memory <= 0 or view.inputs.memory_swap != view.inputs.memory:
         yield "memory and memorySwap are not one limit"
 
@@ -249,7 +259,7 @@ def memory_limited(view: View[Container], _: Declared) -> Iterator[str]:
     framework=cis_docker("5.18", "Ensure that host devices are not directly exposed to containers"),
 )
 def no_devices(view: View[Container], _: Declared) -> Iterator[str]:
-    """A device such as a disk or a TUN interface is a way around every network."""
+    """Yield host devices: a disk or TUN device bypasses every network."""
     container = view.inputs
     for device in container.devices:
         yield f"holds device {device.host_path}"
@@ -265,7 +275,7 @@ def no_devices(view: View[Container], _: Declared) -> Iterator[str]:
     framework=cis_docker("4.2", "Ensure that containers use only trusted base images"),
 )
 def images_pinned(view: View[Container], _: Declared) -> Iterator[str]:
-    """What is proved today must be what runs tomorrow."""
+    """Yield images without a version or digest: another image could run later than the one evaluated."""
     image = view.inputs.image
     tag = image.rpartition("/")[2].partition(":")[2]
     if "@sha256:" not in image and not image.startswith("sha256:") and tag in {"", "latest"}:
@@ -278,7 +288,7 @@ def images_pinned(view: View[Container], _: Declared) -> Iterator[str]:
     remedy="Remove the setting; the networks that a container joins give it its names and routes.",
 )
 def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Whoever answers to another's name, or resolves it elsewhere, gets its traffic."""
+    """Yield aliases, addresses, hosts, name servers and sysctls that could redirect other traffic."""
     container = view.inputs
     for leg in container.legs:
         for alias in sorted(topology.names & set(leg.aliases)):
@@ -303,7 +313,7 @@ def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator
     remedy="Put programs into the image, and text into uploads.content.",
 )
 def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
-    """An uploaded program is an image that nobody pinned; a file that can't be read may say anything."""
+    """Yield uploaded programs, which bypass image pinning, and uploads whose content is unknown."""
     for upload in view.inputs.uploads:
         if upload.executable or any(_within(upload.file, folder) for folder in _PROGRAMS):
             yield f"{upload.file} is an uploaded program"
@@ -318,7 +328,7 @@ def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[st
     severity=Severity.MEDIUM,
 )
 def logs_stay_local(view: View[Container], _: Declared) -> Iterator[str]:
-    """A log driver that sends is a flow that the engine opens, past every container network."""
+    """Yield log drivers that send over the network: the engine's connections bypass container networks."""
     if view.inputs.log_driver not in _LOCAL_LOGS:
         yield f"logDriver {view.inputs.log_driver} sends logs past the declared flows"
 

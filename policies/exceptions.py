@@ -1,8 +1,7 @@
-"""Declared exceptions: which findings they set aside, and when they are findings themselves; flows that end.
+"""Applies declared exceptions to findings, and reports exceptions, flows and admin pages past their end.
 
-Owns the ledger of exceptions. What a reader would get wrong: an exception names one rule and one resource
-(or flow) exactly. There is no pattern, and one that sets nothing aside is a violation, because the next
-reader would take it for a hole that is there.
+Note: an exception names exactly one rule and one resource or flow; patterns are not supported. An exception
+that matches no finding is a violation, because readers would assume that the finding exists.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from topology.model import Exemption, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """All findings before exceptions, and the day that decides which exceptions are in force."""
+    """All findings before exceptions, and the date that decides which exceptions are in force."""
 
     findings: Sequence[Finding]
     topology: Topology
@@ -26,13 +25,13 @@ class Ledger:
 
     @cached_property
     def in_force(self) -> tuple[Exemption, ...]:
-        """Exceptions that set something aside."""
+        """Valid exceptions that match a finding."""
         found = {(finding.rule, finding.subject) for finding in self.findings}
         return tuple(e for e in self._valid if (e.rule, e.resource) in found)
 
     @cached_property
     def kept(self) -> list[Finding]:
-        """Findings that no exception sets aside."""
+        """Findings that no valid exception matches."""
         aside = {(exemption.rule, exemption.resource) for exemption in self._valid}
         return [finding for finding in self.findings if (finding.rule, finding.subject) not in aside]
 
@@ -51,7 +50,7 @@ class Ledger:
     remedy="Follow the rule now, or renew the exception with a new reason.",
 )
 def exceptions_current(ledger: Ledger) -> Iterator[Violation]:
-    """An exception is a promise with a date."""
+    """Yield expired exceptions."""
     for exemption in ledger.topology.exceptions:
         if exemption.expires < ledger.today:
             yield _name(exemption), f"expired on {exemption.expires}"
@@ -63,7 +62,7 @@ def exceptions_current(ledger: Ledger) -> Iterator[Violation]:
     remedy="Remove it.",
 )
 def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
-    """An exception that sets nothing aside waits for a hole."""
+    """Yield exceptions that match no finding: they would hide a future one."""
     for exemption in ledger.topology.exceptions:
         if exemption.expires >= ledger.today and exemption.rule in RULES and exemption not in ledger.in_force:
             yield _name(exemption), "sets nothing aside"
@@ -75,11 +74,11 @@ def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
     remedy="Name the rule and the resource as the finding does.",
 )
 def exceptions_exact(ledger: Ledger) -> Iterator[Violation]:
-    """A pattern would set aside what nobody has looked at."""
+    """Yield exceptions with an unknown rule or a pattern: a pattern would also match unreviewed findings."""
     for exemption in ledger.topology.exceptions:
         if exemption.rule not in RULES:
             yield _name(exemption), f"rule {exemption.rule} does not exist"
-        # A flow to any other port ends in `:*`, which is its name and no pattern.
+        # The name of a flow to any other port ends in `:*`, which is not a pattern.
         if any(sign in exemption.resource.removesuffix(":*") for sign in "*?["):
             yield _name(exemption), "is a pattern"
 
@@ -90,7 +89,7 @@ def exceptions_exact(ledger: Ledger) -> Iterator[Violation]:
     remedy="Take the flow out of the stack file, or give it a later day and the reason.",
 )
 def flows_current(ledger: Ledger) -> Iterator[Violation]:
-    """What was opened for a while stays open until somebody closes it; this is who asks."""
+    """Yield temporary flows past their last day."""
     for each in ledger.topology.temporary:
         if each.until < ledger.today:
             yield str(each.flow), f"ended on {each.until}"
@@ -102,7 +101,7 @@ def flows_current(ledger: Ledger) -> Iterator[Violation]:
     remedy="Take admin-page out of the stack file, or give it a later day and the reason.",
 )
 def admin_pages_current(ledger: Ledger) -> Iterator[Violation]:
-    """As with a flow that ends."""
+    """Yield admin pages past their last day."""
     for guest in ledger.topology.guests:
         if guest.admin_page and guest.admin_page.until < ledger.today:
             yield guest.name, f"its admin page ended on {guest.admin_page.until}"

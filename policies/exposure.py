@@ -1,9 +1,7 @@
-"""What Traefik must switch on to stand on the open internet, and what of it is missing.
+"""Hardening that Traefik needs on the internet: TLS, headers, limits, request normalisation and logging.
 
-Owns the bounds: protocols, ciphers, headers, limits, what a request may look like, what the log keeps. It
-deliberately reads no resource, and leaves what a setting is called to `resources.traefik`. What a
-reader would get wrong: a default is not enough, even a good one, because the next version may have another;
-each setting has to be written. Messages name paths, never values.
+Note: each setting must be written even if Traefik's default is good, because the next version may have
+another default. Messages name paths, never values.
 """
 
 from __future__ import annotations
@@ -37,15 +35,15 @@ _UNIT: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PATHS: Final = frozenset(
     {"addPrefix", "errors", "replacePath", "replacePathRegex", "stripPrefix", "stripPrefixRegex"}
 )
-"""Middlewares by which a service is asked for another path than the ingress was."""
+"""Middlewares that change a request's path."""
 _HASH: Final = re.compile(r"[^:\s]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 Proxies = Sequence[str]
-"""Prefixes of the proxies that are declared to stand in front."""
+"""Prefixes of the declared trusted proxies."""
 
 
 def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterator[str]:
-    """Old protocols, ciphers and curves, and answers to names that there is no certificate for."""
+    """Yield outdated TLS versions, ciphers and curves, and handshakes for names without a certificate."""
     options = {name: (path, option) for path, name, option in configuration.items("tls", "options")}
     if "default" not in options:
         yield "tls.options.default: is missing, so anything that Traefik can speak is spoken"
@@ -67,7 +65,7 @@ def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterat
 
 
 def answers(configuration: Configuration) -> Iterator[str]:
-    """Clear text, and headers without which a browser does what it should not."""
+    """Yield entry points that serve plain HTTP or lack security headers."""
     for name, entrypoint in configuration.listening:
         path, http = f"entrypoints.{name}", _section(entrypoint, "http")
         if "tls" not in http:
@@ -93,7 +91,7 @@ def answers(configuration: Configuration) -> Iterator[str]:
 
 
 def limits(configuration: Configuration) -> Iterator[str]:
-    """Requests without a bound in size, number or time."""
+    """Yield missing bounds on the size, number and duration of requests."""
     for name, entrypoint in configuration.listening:
         path, http = f"entrypoints.{name}", _section(entrypoint, "http")
         timeouts = _section(_section(entrypoint, "transport"), "respondingtimeouts")
@@ -115,7 +113,7 @@ def limits(configuration: Configuration) -> Iterator[str]:
 
 
 def requests(configuration: Configuration) -> Iterator[str]:
-    """Paths and headers that two programs read in two ways."""
+    """Yield missing normalisation of paths and headers that two programs may read differently."""
     for name, entrypoint in configuration.listening:
         path, http = f"entrypoints.{name}.http", _section(entrypoint, "http")
         if not _is(http.get("sanitizepath"), "true"):
@@ -132,7 +130,7 @@ def requests(configuration: Configuration) -> Iterator[str]:
 
 
 def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
-    """Clients that are believed without being declared, and limits that count the proxy for its clients."""
+    """Yield trusted addresses that are not declared, and limits that do not count per client."""
     for name, entrypoint in configuration.listening:
         path, http = f"entrypoints.{name}", _section(entrypoint, "http")
         trusted = _list(_section(entrypoint, "forwardedheaders").get("trustedips"))
@@ -151,7 +149,7 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
 
 
 def log(configuration: Configuration) -> Iterator[str]:
-    """A log that is not there, that no program reads, or that keeps secrets."""
+    """Yield a missing access log, another format than JSON, and logged secrets."""
     given = configuration.static.get("accesslog")
     if not isinstance(given, Mapping) or given.get("format") != "json":
         yield "accesslog.format: is not json"
@@ -170,7 +168,7 @@ def log(configuration: Configuration) -> Iterator[str]:
 def logins(
     configuration: Configuration, guarded: Iterable[str], files: Mapping[str, str | None]
 ) -> Iterator[str]:
-    """Routers to these `host:port` that ask nobody who he is, or know passwords that anybody can read."""
+    """Yield routers to these `host:port` without a login or passing passwords on, and weak password files."""
     wanted = frozenset(guarded)
     for path, names, netloc in configuration.routed:
         if netloc not in wanted:
@@ -189,7 +187,7 @@ def logins(
 
 
 def password_files(configuration: Configuration) -> frozenset[str]:
-    """Files that hold names and hashes of passwords."""
+    """Return the paths of the files with user names and password hashes."""
     return frozenset(
         str(settings["usersFile"])
         for _, _, middleware in configuration.items("http", "middlewares")
@@ -199,7 +197,7 @@ def password_files(configuration: Configuration) -> frozenset[str]:
 
 
 def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str]:
-    """Routers to these `host:port` that pass bodies of any size."""
+    """Yield routers to these `host:port` that do not limit the size of bodies."""
     wanted = frozenset(bounded)
     for path, names, netloc in configuration.routed:
         most = [
@@ -212,7 +210,7 @@ def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str
 
 
 def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterator[str]:
-    """Routers to these `host:port` that pass an admin page, or may make one of another path."""
+    """Yield routers to these `host:port` that pass the admin page, or can rewrite another path to it."""
     for path, rule, url in configuration.targets():
         parts = split(url)
         if parts.netloc in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
@@ -237,7 +235,7 @@ def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:
 
 
 def _merged(configuration: Configuration, http: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """All settings of one kind of middleware of an entry point; the first that sets something has the say."""
+    """Return the merged settings of one kind of middleware of an entry point; the first value wins."""
     found: dict[str, Any] = {}
     for _, name, settings in configuration.middlewares(_list(http.get("middlewares"))):
         if name == kind:

@@ -1,6 +1,6 @@
-"""Rules for what Proxmox makes of the firewall: whether it can be built, and what is open besides.
+"""Rules for Proxmox's build of the firewall: whether it succeeds, and which standing ports it opens.
 
-`reachability.faults` says what Proxmox refuses, leaves out, or builds so that the kernel refuses it.
+`reachability.faults` finds what Proxmox refuses, skips, or builds so that the kernel refuses it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ from topology.model import LOCAL_NETWORK
     severity=Severity.CRITICAL,
 )
 def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
-    """One rule that can't be built can leave guests without a filter, or every later rule without effect."""
+    """Yield firewall configuration that Proxmox or the kernel refuses.
+
+    A single such rule can leave guests without a filter, or all later rules without effect.
+    """
     for rules in graph.of(FirewallRules):
         owner = Owner.GUEST if rules.inputs.guest else Owner.NODE
         yield from _of_rules(rules, owner, graph)
@@ -77,7 +80,7 @@ def _told(view: View[Any], path: str, faults: Iterable[WordError], owner: Owner)
 
 
 def entries_of(found: Ipset) -> tuple[IpsetEntry, ...]:
-    """The members of an ipset as facts."""
+    """Return the members of an ipset as facts."""
     return tuple(IpsetEntry(cidr=member.name, nomatch=member.nomatch) for member in found.cidrs)
 
 
@@ -87,7 +90,10 @@ def entries_of(found: Ipset) -> tuple[IpsetEntry, ...]:
     severity=Severity.CRITICAL,
 )
 def standing_ports_for_management(graph: Graph) -> Iterator[Violation]:
-    """No rule opens them: Proxmox does, to its local network and to the members of ipset management."""
+    """Yield standing ports that are open beyond management.
+
+    Proxmox itself opens these ports to its local network and to the members of ipset management.
+    """
     wanted = graph.topology.local_network
     aliases = [
         each

@@ -1,9 +1,7 @@
-"""Rules for flows: what can happen is what is declared, and no declaration overrides a role.
+"""Rules that compare the declared flows with those that the resources make possible, and enforce roles.
 
-Owns the comparison of the declared flows with those that the resources make possible. How packets move is
-`reachability.engine`'s. What a reader would get wrong: members of one Docker network reach each other on
-every port, because nothing stands between them; that is why a network is a zone, and roles say who may be
-on it.
+Note: members of one Docker network reach each other on every port, because nothing filters between them;
+zones and their roles limit who joins a network.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from topology.model import INTERNET, Container, Flow, Guest
     severity=Severity.CRITICAL,
 )
 def undeclared_flows(graph: Graph) -> Iterator[Violation]:
-    """The proof itself; flows that a role forbids are told by `roles_hold`."""
+    """Yield flows that are possible but not declared, except those that `roles_hold` reports."""
     forbidden = _Roles(graph.topology)
     for flow in surplus(graph.reachability, Intent.of(graph.topology)):
         if not forbidden.by(flow.source, flow.destination, flow.how, flow.trace.hops[0]):
@@ -36,7 +34,7 @@ def undeclared_flows(graph: Graph) -> Iterator[Violation]:
     remedy="Open the way that is missing, or remove the flow.",
 )
 def unreachable_flows(graph: Graph) -> Iterator[Violation]:
-    """A site that proves safe because nothing works is of no use."""
+    """Yield declared flows that are not possible."""
     present = set(graph.reachability.names)
     topology = graph.topology
     known = topology.model_copy(
@@ -55,7 +53,7 @@ def unreachable_flows(graph: Graph) -> Iterator[Violation]:
     severity=Severity.CRITICAL,
 )
 def roles_hold(graph: Graph) -> Iterator[Violation]:
-    """Hard rules: the backend is never a destination from outside or from the ingress, and so on."""
+    """Yield flows that a role forbids even if declared, for example from the ingress to the backend."""
     forbidden = _Roles(graph.topology)
     seen: set[tuple[str, str]] = set()
     for reach in graph.reachability.reaches():
@@ -71,7 +69,7 @@ def roles_hold(graph: Graph) -> Iterator[Violation]:
     remedy="Close or open the way, or correct the assertion.",
 )
 def assertions_hold(graph: Graph) -> Iterator[Violation]:
-    """Accept and deny tests as data."""
+    """Yield assertions (accept and deny tests as data) that do not hold."""
     for assertion in graph.topology.assertions:
         for wanted, targets in ((True, assertion.accept), (False, assertion.deny)):
             for target in targets:
@@ -88,14 +86,14 @@ def assertions_hold(graph: Graph) -> Iterator[Violation]:
 
 
 class _Roles:
-    """Who may never reach whom, by the roles of the destination's zones."""
+    """Flows that the roles of the destination's zones forbid."""
 
     def __init__(self, topology: Declared) -> None:
         self._topology = topology
         self._management = {zone.name for zone in topology.management}
 
     def sources(self, reach: Reach) -> Iterator[str]:
-        """Sources of a bundle that may never be there; among neighbours only the ingress can be wrong."""
+        """Yield the forbidden sources of a bundle; among neighbours only the ingress can be forbidden."""
         candidates: Iterable[str] = reach.sources
         if reach.how is How.NEIGHBOUR:
             candidates = [name for name in (self._topology.ingress.name,) if name in reach.sources]
@@ -103,7 +101,7 @@ class _Roles:
         yield from (source for source in candidates if self.by(source, reach.destination, reach.how, hop))
 
     def by(self, source: str, destination: str, how: How, hop: str) -> bool:
-        """Whether a role forbids the flow; `hop` is the first of its trace."""
+        """Whether a role forbids the flow; `hop` is the first hop of its trace."""
         topology = self._topology
         service = topology.services.get(destination)
         if service is None or source == destination or service == topology.ingress:

@@ -1,8 +1,7 @@
-"""Rules for the Proxmox firewall: three switches on, and rules that are declared flows.
+"""Rules for the Proxmox firewall: all three switches are on, and every accept rule is a declared flow.
 
-What a reader would get wrong: Proxmox filters a guest only when the datacenter, the guest and the network
-card all have the firewall on, and its default policy for what a guest sends is ACCEPT. Any one of them left
-out leaves everything open without a word.
+Note: Proxmox filters a guest only when the datacenter, the guest and the network card all have the firewall
+on, and a guest's default output policy is ACCEPT. Without any one of these, everything is open.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, 
     severity=Severity.CRITICAL,
 )
 def cards_firewalled(view: View[Any], _: Declared) -> Iterator[str]:
-    """The third switch, off by default."""
+    """Yield connected cards without the firewall, which is off by default."""
     for index, card in enumerate(view.inputs.cards):
         if card.connected and not card.firewall:
             yield f"net{index}: its firewall is off, so the guest's rules do nothing"
@@ -58,7 +57,7 @@ def cards_firewalled(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def guest_options_closed(view: View[FirewallOptions], _: Declared) -> Iterator[str]:
-    """The second switch; Proxmox's own default accepts whatever a guest sends."""
+    """Yield guest options that are not closed; Proxmox's default accepts everything that a guest sends."""
     options = view.inputs
     if not options.enabled:
         yield "enabled is off, so the guest's rules do nothing"
@@ -89,7 +88,7 @@ _MEANS: Final = {
     severity=Severity.CRITICAL,
 )
 def guests_firewalled(graph: Graph) -> Iterator[Violation]:
-    """A guest without options has Proxmox's defaults: no firewall."""
+    """Yield guests without firewall options, and firewall resources without their guest."""
     guests = {view.inputs.vm_id: view for view in graph.guests}
     for view in graph.guests:
         if not any(isinstance(each.inputs, FirewallOptions) for each in graph.owned(view.inputs.vm_id)):
@@ -109,7 +108,10 @@ def guests_firewalled(graph: Graph) -> Iterator[Violation]:
     severity=Severity.CRITICAL,
 )
 def guests_pinned(graph: Graph) -> Iterator[Violation]:
-    """The IP filter of a machine passes what its set holds: nothing without one, too much with more."""
+    """Yield guests that are not pinned to their declared address.
+
+    A machine's IP filter passes the members of its ipset: nothing without one, too much with other members.
+    """
     for view in graph.guests:
         guest = declared(view, graph.topology)
         sets = {
@@ -133,7 +135,7 @@ def guests_pinned(graph: Graph) -> Iterator[Violation]:
     severity=Severity.CRITICAL,
 )
 def datacenter_closed(view: View[Any], _: Declared) -> Iterator[str]:
-    """The first switch; with it off no other switch does anything."""
+    """Yield open datacenter and node firewalls; without the datacenter's switch no other one has effect."""
     firewall = view.inputs
     if not firewall.enabled:
         yield "enabled is off, so no rule of any guest does anything"
@@ -152,7 +154,7 @@ def datacenter_closed(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def datacenter_firewalled(graph: Graph) -> Iterator[Violation]:
-    """Without the first switch all others are decoration."""
+    """Yield a violation if there are guests but no datacenter firewall in the stack."""
     if graph.guests and not graph.of(DatacenterFirewall):
         yield "datacenter", "its firewall is not in the stack, so no rule of any guest does anything"
 
@@ -163,7 +165,7 @@ def datacenter_firewalled(graph: Graph) -> Iterator[Violation]:
     severity=Severity.CRITICAL,
 )
 def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
-    """A datacenter that drops input without a management rule locks everybody out, the program included."""
+    """Yield management flows that the datacenter drops, which would lock out the program too."""
     topology = graph.topology
     rules = [
         rule
@@ -186,7 +188,7 @@ def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
     remedy=_REMEDY_RULES,
 )
 def accept_rules_narrow(view: View[Any], _: Declared) -> Iterator[str]:
-    """An accept rule without one of them is a door of unknown width."""
+    """Yield accept rules without direction, peer, protocol or port, or with a macro."""
     for index, rule in enumerate(view.inputs.rules):
         if rule.security_group or rule.action != "ACCEPT":
             continue
@@ -211,14 +213,14 @@ def accept_rules_narrow(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
-    """A rule wider than its flow opens to whoever comes next, even if nobody is there today."""
+    """Yield accept rules that no declared flow needs, even if no guest uses the address today."""
     topology = graph.topology
     guests = {view.inputs.vm_id: guest for view in graph.guests if (guest := declared(view, topology))}
     for view in graph.of(FirewallRules):
         guest = guests.get(view.inputs.guest)
         name = guest.name if guest else topology.proxmox.name
         for owner, index, rule in _expanded(view, graph.groups):
-            # A group's names are the datacenter's, whichever guest includes it.
+            # A group's rules use the datacenter's names, whichever guest includes the group.
             scope = graph.scope(view.inputs.guest if owner is view else None)
             if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, name, scope, topology):
                 yield owner, f"rules[{index}] accepts what no declared flow of {name} needs ({rule})"
@@ -238,7 +240,7 @@ def _expanded(
 def _is_flow(
     rule: FirewallRule, name: str, scope: Scope, topology: Declared, only: Flow | None = None
 ) -> bool:
-    """Whether a rule accepts one declared flow of `name` (or just `only`), and nothing beside it."""
+    """Whether a rule accepts exactly one declared flow of `name` (or `only`), and nothing more."""
     inward = rule.type == "in"
     if rule.action != "ACCEPT" or not rule.enabled:
         return False
@@ -265,7 +267,7 @@ def _peer(name: str, guest: str, topology: Declared) -> Spans | None:
 
 
 def _addresses(text: str | None, scope: Scope) -> Spans | None:
-    """Addresses that a rule's source or dest stands for; None when that can't be told, or is left out."""
+    """Return the addresses of a rule's source or dest; None if missing or unreadable."""
     try:
         return addresses_of(text, scope) if text else None
     except (UnknownError, WordError):
@@ -285,7 +287,7 @@ def _network(text: str) -> list[IPv4Network] | None:
     severity=Severity.MEDIUM,
 )
 def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
-    """A rule that never matches is a promise that nobody keeps."""
+    """Yield rules, groups, sets and aliases that never match or are never used."""
     lists: list[View[FirewallRules] | View[SecurityGroup]] = [
         *graph.of(FirewallRules),
         *graph.of(SecurityGroup),
@@ -311,7 +313,7 @@ def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
 
 
 def _useless(rule: FirewallRule) -> Iterator[str]:
-    """Why a rule can't match."""
+    """Yield the reasons why a rule cannot match."""
     if not rule.enabled:
         yield f"is switched off ({rule})"
     if not rule.security_group and (rule.type not in {"in", "out"} or not rule.action):

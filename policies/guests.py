@@ -1,6 +1,6 @@
-"""Rules for guests: each a declared service, on its one VLAN, with its one address.
+"""Rules for guests: each is a declared service, on its one VLAN, with its one address.
 
-The firewall before them is `policies.guest_firewall`'s, the bridge that they are on `policies.bridges`'s.
+`policies.guest_firewall` has the rules for a guest's firewall, `policies.bridges` those for its bridge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from topology.model import Guest
 
 
 def declared(view: View[Any], topology: Declared) -> Guest | None:
-    """The guest that a machine is declared as; None where it is not."""
+    """Return the declared guest of a machine, None if it is not declared."""
     return topology.guests_by_name.get(view.inputs.name)
 
 
@@ -32,7 +32,7 @@ def declared(view: View[Any], topology: Declared) -> Guest | None:
     remedy="Declare the service in the stack file, or remove the guest.",
 )
 def guests_have_a_role(view: View[Any], topology: Declared) -> Iterator[str]:
-    """A guest without a role: no zone, no flow and no rule says what it may do."""
+    """Yield guests that are not declared: no zone, flow or rule says what they may do."""
     guest = declared(view, topology)
     if guest is None:
         yield f"guest {view.inputs.name or '(unnamed)'} is no declared service"
@@ -48,7 +48,7 @@ def guests_have_a_role(view: View[Any], topology: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def guests_on_their_vlan(view: View[Any], topology: Declared) -> Iterator[str]:
-    """A card without a tag sees every VLAN of its bridge; a second card joins two zones."""
+    """Yield wrong cards and VLANs: a card without a tag sees every VLAN, a second card joins two zones."""
     guest = declared(view, topology)
     cards = [(index, card) for index, card in enumerate(view.inputs.cards) if card.connected]
     if len(cards) != 1:
@@ -74,7 +74,7 @@ def guests_on_their_vlan(view: View[Any], topology: Declared) -> Iterator[str]:
     remedy="State the zone's address for the first card, the zone's gateway or none, and no IPv6.",
 )
 def guests_keep_their_address(view: View[Any], topology: Declared) -> Iterator[str]:
-    """Rules name guests by address, so a guest with another address has another's rights."""
+    """Yield undeclared addresses: rules name guests by address, so another address has other rights."""
     guest = declared(view, topology)
     if guest is None:
         return
@@ -96,7 +96,7 @@ def guests_keep_their_address(view: View[Any], topology: Declared) -> Iterator[s
     remedy="Name the file that make cloud-init writes for it; no vendor, network or meta data, no SMBIOS.",
 )
 def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[str]:
-    """User data decides what a guest runs, network data which address it takes."""
+    """Yield undeclared cloud-init files: user data decides what a guest runs, network data its address."""
     guest, given = declared(view, topology), view.inputs.initialization
     own = topology.user_data(guest) if guest else None
     if given.user_data_file_id != (own or ""):
@@ -120,7 +120,11 @@ def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[
     severity=Severity.CRITICAL,
 )
 def guests_have_their_own_disks(view: View[Any], topology: Declared) -> Iterator[str]:
-    """Another guest's disk holds its data, the node's holds everyone's, and a seed image brings user data."""
+    """Yield disks with foreign content.
+
+    Another guest's disk contains that guest's data, the node's disks contain all data, and a seed image
+    contains user data.
+    """
     clone, host = view.inputs.clone, topology.proxmox
     if clone and clone.vm_id != host.template:
         yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
@@ -138,7 +142,7 @@ def guests_have_their_own_disks(view: View[Any], topology: Declared) -> Iterator
     remedy="Remove the property, or declare an exception that says what it is for.",
 )
 def guests_have_no_back_door(view: View[Any], _: Declared) -> Iterator[str]:
-    """Passed-through devices, hook scripts and emulator arguments lead past the firewall."""
+    """Yield devices, hook scripts and emulator arguments that bypass the firewall."""
     for name in view.inputs.doors:
         yield f"{name} leads past its network cards"
 
@@ -149,7 +153,7 @@ def guests_have_no_back_door(view: View[Any], _: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def isolated_guests_are_alone(graph: Graph) -> Iterator[Violation]:
-    """Neighbours on a VLAN see each other's frames, whatever the firewall does with packets."""
+    """Yield second tenants of isolated VLANs: the firewall does not filter frames between neighbours."""
     tenants = defaultdict(list)
     for view in graph.guests:
         for card in view.inputs.cards:

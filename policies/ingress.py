@@ -1,8 +1,8 @@
-"""Rules for the ingress: what it serves is exactly what is declared, read to the last line, and hardened.
+"""Rules for the ingress: it serves exactly the declared routes, is fully understood, and is hardened.
 
-Owns what Traefik's configuration says; its bounds are `policies.exposure`'s. Which packets that lets through
-is `policies.flows`'s. What a reader would get wrong: a router opens a way as surely as a published port does,
-and Traefik says so nowhere.
+`policies.exposure` has the bounds for hardening; `policies.flows` evaluates the resulting flows.
+
+Note: a router makes a service reachable just as a published port does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _faults(view: View[Container], topology: Declared, kind: Kind) -> Iterator[s
     severity=Severity.CRITICAL,
 )
 def ingress_configuration_known(view: View[Container], topology: Declared) -> Iterator[str]:
-    """What can't be read may route anywhere."""
+    """Yield configuration whose effect cannot be determined: it may route anywhere."""
     yield from _faults(view, topology, Kind.OPAQUE)
 
 
@@ -47,7 +47,7 @@ def ingress_configuration_known(view: View[Container], topology: Declared) -> It
     remedy="Define the name, or remove what names it; leave empty sections out.",
 )
 def ingress_configuration_whole(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Traefik skips what it can't use, or drops the whole file, with one log line."""
+    """Yield configuration that Traefik skips, or for which it drops the whole file."""
     yield from _faults(view, topology, Kind.BROKEN)
 
 
@@ -58,7 +58,7 @@ def ingress_configuration_whole(view: View[Container], topology: Declared) -> It
     severity=Severity.CRITICAL,
 )
 def ingress_keeps_to_itself(view: View[Container], topology: Declared) -> Iterator[str]:
-    """The dashboard shows every route; a trusted header is an address that anybody may claim."""
+    """Yield an open dashboard, which shows every route, and trust in headers that any client can set."""
     yield from _faults(view, topology, Kind.EXPOSED)
 
 
@@ -70,7 +70,7 @@ def ingress_keeps_to_itself(view: View[Container], topology: Declared) -> Iterat
     remedy="Name the authority that signed the certificate instead of switching the check off.",
 )
 def peers_verified(view: View[Any], topology: Declared) -> Iterator[str]:
-    """Without the check whoever answers is believed, and gets what was meant for the other."""
+    """Yield disabled checks of certificates and host keys: any machine could impersonate the peer."""
     if isinstance(view.inputs, DockerProvider | ProxmoxProvider):
         if view.inputs.unverified:
             yield view.inputs.unverified
@@ -81,7 +81,7 @@ def peers_verified(view: View[Any], topology: Declared) -> Iterator[str]:
 
 
 def _switches(content: Any) -> Iterator[str]:
-    """Settings of Prometheus's family that take any certificate, at whatever depth."""
+    """Yield each `insecure_skip_verify` that is set, at any depth."""
     items = content.items() if isinstance(content, Mapping) else ()
     yield from (key for key, value in items if key == "insecure_skip_verify" and value)
     for inner in content.values() if isinstance(content, Mapping) else content:
@@ -108,7 +108,7 @@ def _files(container: Container) -> dict[str, str | None]:
     severity=Severity.CRITICAL,
 )
 def ingress_tls_current(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Whoever may choose the protocol chooses the weakest; a handshake for any name tells who is here."""
+    """Yield weak TLS settings: clients could choose the weakest protocol, or probe for host names."""
     yield from _hardened(view, topology, lambda c: exposure.tls(c, _files(view.inputs)))
 
 
@@ -118,7 +118,7 @@ def ingress_tls_current(view: View[Container], topology: Declared) -> Iterator[s
     remedy="Name a headers middleware at each entry point that serves, and let the others redirect to it.",
 )
 def ingress_answers_guarded(view: View[Container], topology: Declared) -> Iterator[str]:
-    """At the entry point no router can be without."""
+    """Yield entry points without encryption and security headers; no router can bypass its entry point."""
     yield from _hardened(view, topology, exposure.answers)
 
 
@@ -129,7 +129,10 @@ def ingress_answers_guarded(view: View[Container], topology: Declared) -> Iterat
     "and buffering at the routers of the site's own pages.",
 )
 def ingress_requests_bounded(view: View[Container], topology: Declared) -> Iterator[str]:
-    """One client must not be able to use up what all share; a buffer would hold back a guest's streams."""
+    """Yield missing bounds, so that one client cannot exhaust shared resources.
+
+    Bodies are buffered only for the site's own pages, because buffering would block a guest's streams.
+    """
     pages = [urlsplit(route.url).netloc for route in topology.routes if route.app]
     yield from _hardened(view, topology, exposure.limits, lambda c: exposure.bodies(c, pages))
 
@@ -141,7 +144,10 @@ def ingress_requests_bounded(view: View[Container], topology: Declared) -> Itera
     "and remove the request header Proxy.",
 )
 def ingress_requests_cleaned(view: View[Container], topology: Declared) -> Iterator[str]:
-    """PHP takes X_Real_Ip for X-Real-Ip, and Proxy for a setting; many servers decode a path twice."""
+    """Yield missing normalisation of requests.
+
+    PHP reads X_Real_Ip as X-Real-Ip and Proxy as a setting; many servers decode a path twice.
+    """
     yield from _hardened(view, topology, exposure.requests)
 
 
@@ -151,7 +157,7 @@ def ingress_requests_cleaned(view: View[Container], topology: Declared) -> Itera
     remedy="Declare trusted-proxies at the docker host; trustedIPs and excludedIPs must be exactly these.",
 )
 def ingress_trusts_declared_proxies(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Who is believed may be anybody; who counts the proxy counts all its clients as one."""
+    """Yield undeclared trusted proxies, and limits that count all clients of a proxy as one."""
     declared = [str(prefix) for prefix in topology.docker.trusted_proxies]
     yield from _hardened(view, topology, lambda c: exposure.proxies(c, declared))
 
@@ -163,7 +169,7 @@ def ingress_trusts_declared_proxies(view: View[Container], topology: Declared) -
     severity=Severity.MEDIUM,
 )
 def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Cookies and tokens in a log are there for everybody who reads logs."""
+    """Yield logged cookies, tokens and credentials."""
     yield from _hardened(view, topology, exposure.log)
 
 
@@ -174,7 +180,7 @@ def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> It
     severity=Severity.CRITICAL,
 )
 def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Prometheus knows no users; what it shows describes the whole site."""
+    """Yield routes without the required login: Prometheus has no users but shows the whole site."""
     guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login]
     yield from _hardened(view, topology, lambda c: exposure.logins(c, guarded, _files(view.inputs)))
     users = exposure.password_files(view.inputs.traefik) if view.inputs.is_proxy(topology) else frozenset()
@@ -190,7 +196,7 @@ def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterat
     severity=Severity.CRITICAL,
 )
 def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A router is a way in."""
+    """Yield routers to undeclared services or under undeclared host names."""
     if not view.inputs.is_proxy(topology):
         return
     for path, rule, url in view.inputs.traefik.targets():
@@ -215,7 +221,7 @@ def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
     severity=Severity.CRITICAL,
 )
 def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Whoever comes past its one token reads who has an account, and lets in whom he likes."""
+    """Yield routers that pass Vaultwarden's admin page: one token lists accounts and invites users."""
     closed = {place for place, route in topology.routes_by_place.items() if not route.admin_page}
     yield from _hardened(view, topology, lambda c: exposure.admin_pages(c, closed))
 
@@ -226,7 +232,7 @@ def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[st
     remedy="Add the router, and publish the entrypoint's port.",
 )
 def routes_served(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A declared route that nobody serves is a broken promise; so is a port where nothing listens."""
+    """Yield declared routes that no router serves, and ports without a listener."""
     container = view.inputs
     if not container.is_ingress(topology):
         return
@@ -250,7 +256,10 @@ def routes_served(view: View[Container], topology: Declared) -> Iterator[str]:
     remedy="Remove the traefik labels and declare the flow.",
 )
 def no_routes_from_labels(view: View[Container], _: Declared) -> Iterator[str]:
-    """Whoever may label a container may then publish it; on several networks the one used is chance."""
+    """Yield Traefik labels.
+
+    Labels would publish a container; on several networks Traefik would pick one arbitrarily.
+    """
     labels = {label.label.lower(): label.value for label in view.inputs.labels}
     routed = sorted(label for label in labels if label.startswith("traefik."))
     if not routed:

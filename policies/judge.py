@@ -1,8 +1,4 @@
-"""Judges resources against a declared topology: the one function behind pack, command and tests.
-
-Owns the order of judging and the list of rules. What a reader would get wrong: nothing here knows who asks.
-The pack, `pulumi policy analyze` and pytest get the same findings because they call the same functions.
-"""
+"""Evaluates resources against a declared topology, for the pack, `pulumi policy analyze` and tests alike."""
 
 from __future__ import annotations
 
@@ -53,19 +49,19 @@ GROUPS = (
     flows,
     exceptions,
 )
-"""The modules that hold the rules, in the order of the table."""
+"""The modules with rules, in the order of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What stands against the stack, and the exceptions without which it would be more."""
+    """The findings that remain, and the exceptions that set others aside."""
 
     findings: tuple[Finding, ...]
     in_force: tuple[Exemption, ...]
 
 
 class Judged(NamedTuple):
-    """A resource as it was read, and what it shows by itself."""
+    """A parsed resource, and the findings about it alone."""
 
     view: View[Any]
     findings: list[Finding]
@@ -74,7 +70,7 @@ class Judged(NamedTuple):
 def judge(
     resources: Iterable[Resource], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
 ) -> Verdict:
-    """Judge a whole stack."""
+    """Return the verdict on a whole stack."""
     declared = Declared.of(topology)
     return judge_together(
         [judge_resource(each, declared, rules) for each in resources], declared, today, rules
@@ -82,7 +78,7 @@ def judge(
 
 
 def judge_resource(resource: Resource, topology: Declared, rules: Mapping[str, Rule] = RULES) -> Judged:
-    """Read one resource, and judge it by itself."""
+    """Parse one resource and evaluate the rules for single resources."""
     read = view(resource)
     kind = type(read.inputs)
     return Judged(
@@ -94,14 +90,14 @@ def judge_resource(resource: Resource, topology: Declared, rules: Mapping[str, R
 def judge_together(
     judged: Sequence[Judged], topology: Declared, today: date, rules: Mapping[str, Rule] = RULES
 ) -> Verdict:
-    """Judge as a stack what was judged by itself."""
+    """Return the verdict on a stack of resources that are already evaluated one by one."""
     alone = [finding for each in judged for finding in each.findings]
     graph = Graph(tuple(each.view for each in judged), topology)
     return conclude([*alone, *judge_stack(graph, rules)], topology, today, rules)
 
 
 def judge_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
-    """What only the whole stack shows."""
+    """Return the findings of the rules that need the whole stack."""
     return [
         finding for rule in rules.values() if rule.scope is Scope.STACK for finding in of_stack(rule, graph)
     ]
@@ -110,7 +106,7 @@ def judge_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding
 def conclude(
     findings: list[Finding], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
 ) -> Verdict:
-    """Set aside what is excepted, and judge the exceptions."""
+    """Apply the exceptions to the findings, and evaluate the rules for exceptions."""
     ledger = Ledger(findings=findings, topology=topology, today=today)
     own = [
         finding

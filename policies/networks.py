@@ -1,9 +1,7 @@
-"""Rules for Docker networks: each is a declared zone, sealed as its role says, and joined by whom it is
-for.
+"""Rules for Docker networks: each is a declared zone, sealed as its role requires, with declared members.
 
-Owns networks and who joins them. What a reader would get wrong: `internal` keeps packets from leaving by
-the host, but not from reaching the host itself on the gateway's address; that is what `inhibit_ipv4` is
-for.
+Note: `internal` blocks packets beyond the host, but not to the host itself on the gateway's address;
+`inhibit_ipv4` blocks those.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ _OPEN: Final = {
     remedy="Declare the zone or the flow that needs the leg, or remove the network.",
 )
 def networks_are_zones(view: View[Network], topology: Declared) -> Iterator[str]:
-    """A network that nobody declared has no role, so nothing can be said about who may be on it."""
+    """Yield undeclared networks: without a role, no rule limits their members."""
     if topology.docker_networks.get(view.inputs.name) is None:
         yield f"network {view.inputs.name or '(unnamed)'} is no declared zone and no leg of the ingress"
 
@@ -50,7 +48,7 @@ def networks_are_zones(view: View[Network], topology: Declared) -> Iterator[str]
     framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
 )
 def networks_sealed(view: View[Network], topology: Declared) -> Iterator[str]:
-    """Internal networks must really be internal, and lead to no host and no VLAN but their own."""
+    """Yield networks with a way out, to the host or to another VLAN than their own."""
     network = view.inputs
     zone = topology.docker_networks.get(network.name)
     if zone is None:
@@ -120,7 +118,7 @@ def _watching(network: Network) -> Iterator[str]:
     remedy="Declare the service in the stack file, or remove the container.",
 )
 def containers_have_a_role(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A service without a role: no zone, no flow and no rule says what it may do."""
+    """Yield containers that are not declared: no zone, flow or rule says what they may do."""
     if view.inputs.name not in topology.containers_by_name:
         yield f"container {view.inputs.name or '(unnamed)'} is no declared service"
 
@@ -133,7 +131,7 @@ def containers_have_a_role(view: View[Container], topology: Declared) -> Iterato
     framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
 )
 def containers_on_their_zones(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Every further network is an undeclared way; without any it is on everybody's default bridge."""
+    """Yield undeclared and missing networks; a container without networks is on the shared default bridge."""
     container = view.inputs
     service = topology.containers_by_name.get(container.name)
     if service is None:
@@ -162,7 +160,10 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
     severity=Severity.CRITICAL,
 )
 def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Who else is there reaches the ingress from within; an exporter elsewhere sees more than a stranger."""
+    """Yield other members of probe zones, and other networks of the Blackbox exporter.
+
+    Another member would reach the ingress from within; an exporter elsewhere would see more than an outsider.
+    """
     container = view.inputs
     service = topology.containers_by_name.get(container.name)
     app = service.app if service else None
@@ -179,7 +180,7 @@ def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[
     remedy="Make the network in the same program, so that the pack sees how it is sealed.",
 )
 def joined_networks_exist(graph: Graph) -> Iterator[Violation]:
-    """What the pack can't see may be any network, with anybody on it."""
+    """Yield networks that are not in the stack: a network unknown to the pack may have any members."""
     made = {view.inputs.name for view in graph.of(Network)}
     for view in graph.of(Container):
         for leg in view.inputs.legs:
@@ -193,7 +194,10 @@ def joined_networks_exist(graph: Graph) -> Iterator[Violation]:
     severity=Severity.CRITICAL,
 )
 def host_rules_installed(graph: Graph) -> Iterator[Violation]:
-    """Without them containers reach the host's services, and machines on the LAN reach containers."""
+    """Yield missing host rules and misnamed bridges.
+
+    Without these rules containers reach the host's services, and machines on the LAN reach containers.
+    """
     topology = graph.topology
     if graph.of(Network) and Own.HOST_RULES not in graph.commands:
         yield topology.docker.name, "its own rules are not in the stack"
@@ -215,7 +219,7 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
     severity=Severity.MEDIUM,
 )
 def no_empty_zones(graph: Graph) -> Iterator[Violation]:
-    """A proof about a zone with nobody in it proves nothing."""
+    """Yield zones without members or without a network: a proof about an empty zone proves nothing."""
     made = {view.inputs.name: view for view in graph.of(Network)}
     joined = {leg.name for view in graph.of(Container) for leg in view.inputs.legs}
     for name, view in made.items():
@@ -236,7 +240,7 @@ def no_empty_zones(graph: Graph) -> Iterator[Violation]:
     remedy="Add the resource, or remove the service from the stack file.",
 )
 def declared_services_exist(graph: Graph) -> Iterator[Violation]:
-    """An expectation about something absent is met by nothing."""
+    """Yield declared services that are missing or switched off: flows about them could not be verified."""
     containers = {view.inputs.name for view in graph.of(Container)}
     guests = {view.inputs.name for view in graph.guests}
     topology = graph.topology

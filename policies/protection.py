@@ -1,8 +1,9 @@
-"""Rules for what must outlive a mistake: data, guests, and the firewall before them.
+"""Rules for resources that must survive mistakes: data, guests and their firewall.
 
-What a reader would get wrong: the engine refuses a protected deletion only when it comes to it, and what
-hangs on the resource goes first. So a guest's rules are protected like the guest, or a refused removal would
-leave it running without them. The engine tells a pack of protection; of `retain_on_delete` it does not.
+A guest's firewall rules are protected like the guest: the engine deletes dependent resources before it
+refuses a protected deletion, which would leave the guest running without rules.
+
+Note: the engine tells a pack about `protect`, but not about `retain_on_delete`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,6 @@ from topology.declared import Declared
     remedy="Set the option protect, or protect: false in the stack file where its data may go.",
 )
 def data_is_protected(view: View[Any], topology: Declared) -> Iterator[str]:
-    """A resource that is renamed or left out by mistake is deleted by the next update, with its data."""
+    """Yield unprotected resources: a rename or omission would delete them with their data."""
     if topology.protect and not view.resource.protect:
         yield "can be deleted by any update"

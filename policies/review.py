@@ -1,8 +1,7 @@
-"""What a reviewer reads about a change: flows opened and closed, findings; as Markdown and as SARIF.
+"""Renders a change for reviewers, as Markdown and SARIF: flows opened and closed, and findings.
 
-Owns the words of a review and what counts as sensitive, a fixed rule by role. It judges nothing: findings are
-the pack's. What a reader would get wrong: a declared flow never fails a review, not even one to a sensitive
-zone. It is marked, and the pull request waits for a reviewer's label.
+Note: a declared flow never fails a review. One to a sensitive zone is marked, and the pull request waits for
+a reviewer's label.
 """
 
 from __future__ import annotations
@@ -22,17 +21,18 @@ from reachability.result import Reachable
 from topology.model import INTERNET, ROLES, Topology
 
 LABEL: Final = "flows-reviewed"
-"""Of a pull request that opens a flow to a sensitive zone; the workflow looks for the word in the comment."""
+"""Label of a pull request that opens a flow to a sensitive zone; the workflow looks for it in the comment."""
 _SCORE: Final = {Severity.MEDIUM: "5.5", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}
-"""What code scanning sorts by; its own bounds are 4.0, 7.0 and 9.0."""
+"""Scores by which code scanning sorts; its own thresholds are 4.0, 7.0 and 9.0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
     """A flow that was not possible before.
 
-    `standing` is what permits or refuses it: `follows` is what no rule wants declared by itself, from a flow
-    that is, among neighbours, from a host. `zone` says why its destination is sensitive, if it is.
+    `standing` is what permits or refuses it: `follows` is a flow that needs no declaration of its own
+    (implied by a declared flow, among neighbours, or from a host). `zone` says why its destination is
+    sensitive, if it is.
     """
 
     flow: Reachable
@@ -42,7 +42,7 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """A change of one stack file. `new` is one that the base did not have."""
+    """A change of one stack file. `new`: the base does not have the file."""
 
     file: str
     new: bool
@@ -58,7 +58,7 @@ def review(
     topology: Topology,
     verdict: Verdict,
 ) -> Review:
-    """Compare what a stack file made possible, if it was there, with what it makes possible now."""
+    """Return the difference between a stack file's possible flows before, if it existed, and after."""
     change = diff(before or (), after.flows())
     standing = (
         dict.fromkeys(map(str, topology.flows), "declared")
@@ -83,10 +83,10 @@ def review(
 
 
 def sensitive(topology: Topology, name: str) -> str:
-    """Why a destination is sensitive, by the roles of its zones; empty where it is not.
+    """Return why a destination is sensitive, by the roles of its zones; empty if it is not.
 
-    A service on a frontend zone is what the ingress may reach, whatever it asks behind it. Something that
-    nobody declared could be anything.
+    A service on a frontend zone is meant for the ingress, so it is not sensitive, whatever it connects to. An
+    undeclared destination is sensitive.
     """
     if name in {topology.docker.name, topology.proxmox.name}:
         return "management host"
@@ -105,7 +105,7 @@ def sensitive(topology: Topology, name: str) -> str:
 
 
 def markdown(review: Review) -> Iterator[str]:
-    """The review, what is opened first; line by line."""
+    """Yield the lines of the review, opened flows first."""
     stack = review.file.split(".")[1]
     yield (
         f"## Flows of stack {stack}: {len(review.opened)} opened, {len(review.closed)} closed;"
@@ -131,7 +131,7 @@ def markdown(review: Review) -> Iterator[str]:
 
 
 def sarif(review: Review, text: str) -> str:
-    """The findings for code scanning (SARIF 2.1.0), each at its place in `text`, the stack file's."""
+    """Return the findings as SARIF 2.1.0 for code scanning, each at its line in `text`, the stack file."""
     driver = {"name": "homelab-network", "rules": [_rule(rule) for rule in RULES.values()]}
     run = {
         "tool": {"driver": driver},
@@ -153,7 +153,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _result(finding: Finding, file: str, text: str) -> dict[str, Any]:
-    # One place can have many findings, so what tells them apart is what they say.
+    # A line can have many findings, so the fingerprint includes the message.
     fingerprint = hashlib.sha256(f"{finding.rule}\n{finding}".encode()).hexdigest()
     return {
         "ruleId": finding.rule,
@@ -177,7 +177,7 @@ def _level(rule: Rule) -> str:
 
 
 def _line(subject: str, text: str) -> int:
-    """Line of a flow, or of the entry of a service or of a flow's destination; 1 where there is none."""
+    """Return the line of a flow, else of the service or of the flow's destination; 1 if there is none."""
     name = re.escape(subject.rpartition(" -> ")[2].partition(":")[0])
     flow = rf"- \{{?(flow: )?[\"']?{re.escape(subject)}[\"']?(,.*)?$"
     for pattern in (flow, rf"\s+{name}:"):
@@ -188,5 +188,5 @@ def _line(subject: str, text: str) -> int:
 
 
 def _code(value: object) -> str:
-    """A value as code in a cell of a table, which it can't leave."""
+    """Return a value as inline code, escaped for a table cell."""
     return f"`{' '.join(str(value).replace('`', chr(39)).replace('|', chr(92) + '|').split())}`"

@@ -1,8 +1,7 @@
-"""What a rule is, and the one registry of rules.
+"""The rule type and the registry of all rules; one module per group has the checks.
 
-Owns names, obligations, severities, frameworks and remedies; the checks themselves stand in one module for
-each group. What a reader would get wrong: every rule is mandatory. There is no level to lower; who can't
-follow a rule declares an exception with a reason, an owner and a date.
+Note: every rule is mandatory, and there is no level to lower. The only way around a rule is a declared
+exception with a reason, an owner and a date.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from topology.declared import Declared
 
 
 class Scope(StrEnum):
-    """What a rule has to see."""
+    """The input that a rule needs."""
 
     RESOURCE = "resource"
     STACK = "stack"
@@ -26,7 +25,7 @@ class Scope(StrEnum):
 
 
 class Severity(StrEnum):
-    """How bad it is when the rule is broken."""
+    """The impact of a broken rule."""
 
     MEDIUM = "medium"
     HIGH = "high"
@@ -35,7 +34,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Framework:
-    """Where an obligation comes from."""
+    """The source of an obligation."""
 
     name: str
     version: str = ""
@@ -47,7 +46,7 @@ DESIGN: Final = Framework(name="homelab-network", specification="Exactly the dec
 
 
 def cis_docker(reference: str, specification: str) -> Framework:
-    """A recommendation of the CIS Docker Benchmark."""
+    """Return a recommendation of the CIS Docker Benchmark."""
     return Framework(
         name="CIS Docker Benchmark", version="1.6.0", reference=reference, specification=specification
     )
@@ -55,7 +54,7 @@ def cis_docker(reference: str, specification: str) -> Framework:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One broken rule. `subject` is what an exception names: a resource's name, or a flow."""
+    """A broken rule. `subject` is what an exception names: a resource's name, or a flow."""
 
     rule: str
     subject: str
@@ -68,7 +67,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`on` holds the kinds of inputs that a rule of scope RESOURCE is for."""
+    """A rule and its check. `on` holds the kinds of inputs that a rule of scope RESOURCE applies to."""
 
     name: str
     description: str
@@ -85,7 +84,7 @@ RULES: Final[dict[str, Rule]] = {}
 
 Message = str
 Violation = tuple[View[Any] | str, Message]
-"""What a stack rule yields: the resource or flow, and what is wrong with it."""
+"""A stack rule's result: the resource or flow, and its fault."""
 
 _FAILED: Final = "can't be judged ({}), so nothing about it can be proved"
 
@@ -102,8 +101,9 @@ def policy(
 ) -> Callable[[_Check], _Check]:
     """Register a check under its function's name.
 
-    With `on` it is called with a view and the topology and yields messages; without, it is called with the
-    graph and yields violations; with scope EXCEPTIONS it is called with the ledger of `policies.exceptions`.
+    With `on` the check is called with a view and the topology and yields messages; without, it is called with
+    the graph and yields violations; with scope EXCEPTIONS it is called with the ledger of
+    `policies.exceptions`.
     """
 
     def register(check: _Check) -> _Check:
@@ -124,20 +124,20 @@ def policy(
 
 
 def of_resource(one: Rule, view: View[Any], topology: Declared) -> Iterator[Finding]:
-    """What a rule says about one resource; a rule that fails has proved nothing, and says so."""
+    """Yield a rule's findings about one resource; a check that raises is a finding, too."""
     try:
         for text in one.check(view, topology):
             yield _finding(one, view, text)
-    except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold a secret
+    except Exception as error:  # noqa: BLE001  # any error's text may hold a secret
         yield _finding(one, view, _FAILED.format(type(error).__name__))
 
 
 def of_stack(one: Rule, graph: object) -> Iterator[Finding]:
-    """What a rule says about the whole stack, or about all exceptions; see `of_resource`."""
+    """Yield a rule's findings about the stack or the exceptions; a check that raises is a finding, too."""
     try:
         for subject, text in one.check(graph):
             yield _finding(one, subject, text)
-    except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold a secret
+    except Exception as error:  # noqa: BLE001  # any error's text may hold a secret
         yield _finding(one, "stack", _FAILED.format(type(error).__name__))
 
 

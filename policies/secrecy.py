@@ -1,7 +1,6 @@
-"""Rules for secrets: never in plain sight, never next to what they protect, never in two zones.
+"""Rules for secrets: never in plain sight, never beside what they protect, never shared.
 
-What a reader would get wrong: these rules see secrets in clear. They compare values and show none; a
-message names the property, so that it can be found.
+Note: these rules see secrets in plain text. They compare values and print none; messages name properties.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _WORD = re.compile(r"[\w.-]+")
 _LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
 _LONG = 8
-"""Characters from which on an equal text is no coincidence."""
+"""Minimum length at which equal texts count as the same secret."""
 
 
 @policy(
@@ -41,7 +40,7 @@ _LONG = 8
     framework=cis_docker("5.30", "Ensure that secrets are not stored in the environment"),
 )
 def secrets_are_files(view: View[Container], _: Declared) -> Iterator[str]:
-    """Environment, labels and arguments are shown by every inspection."""
+    """Yield secrets in environment, labels and arguments, which every inspection shows, and in uploads."""
     for trail in sorted(view.resource.secrets, key=str):
         if trail[0] not in {"uploads", "image"}:
             yield f"{dotted(trail)} is a secret in plain sight"
@@ -67,7 +66,7 @@ def _in_text(text: str) -> Iterator[str]:
 
 
 def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]:
-    """Whatever has a name and a value in plain sight: its path to show, its place, name and value."""
+    """Yield each named value in plain sight: its path for messages, its trail, name and value."""
     for index, env in enumerate(container.envs):
         name, _, value = env.partition("=")
         yield f"envs.{name}", ("envs", index), name, value
@@ -95,7 +94,10 @@ def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]
     severity=Severity.CRITICAL,
 )
 def backup_keys_apart(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Who takes the service takes its backups too; a key inside the backup opens nothing."""
+    """Yield backup keys on services that the public reaches, and keys inside the data that they encrypt.
+
+    An attacker of such a service would get its backups too; a key inside a backup cannot decrypt it.
+    """
     container = view.inputs
     name = topology.logical.get(container.name)
     reached = name == topology.ingress.name or any(
@@ -122,9 +124,10 @@ def _backup_files(container: Container) -> Iterator[str]:
     remedy="Give each service a secret of its own.",
 )
 def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
-    """The same secret in two places falls with the weaker of them.
+    """Yield copies of another resource's secret: one breach would reveal it to both.
 
-    A key is in its certificate's request as well, and an authority's in all that it signs.
+    Certificate requests contain their key, and signed certificates their authority's key; these are no
+    copies.
     """
     owners: dict[str, View[Any]] = {}
     others = [view for view in graph.views if not isinstance(view.inputs, tls.Request | tls.Signed)]

@@ -1,14 +1,12 @@
 """Serves the rules over Pulumi's analyzer protocol.
 
-Owns the process that the engine starts for `--policy-pack policies/serve`, and a language host for
-`--policy-pack policies`. It judges nothing itself. It speaks the protocol instead of using the SDK's
-`PolicyPack`, which decodes the whole stack once for each rule, passes what it meets unknown with an
-advisory, and takes names that do not exist in its configuration without a word.
+The engine starts this process for `--policy-pack policies/serve`, and a language host does for
+`--policy-pack policies`. The SDK's `PolicyPack` is not used: it decodes the whole stack once per rule,
+passes unknown values with an advisory, and accepts misspelt rule names in its configuration.
 
-What a reader would get wrong: the engine hands a resource's inputs to `Analyze` and its outputs to
-`AnalyzeStack`. In a preview outputs of what is not there yet are unknown, so the stack is judged by the
-inputs seen before; outputs count only for resources that were never analyzed, such as one that is merely
-read.
+Note: the engine hands a resource's inputs to `Analyze` and its outputs to `AnalyzeStack`. In a preview the
+outputs of new resources are unknown, so the stack is evaluated by the inputs seen before; outputs count only
+for resources that were never analyzed, for example ones that are merely read.
 """
 
 from __future__ import annotations
@@ -38,9 +36,9 @@ from topology.project import NAME, PROJECT
 PACK: Final = NAME
 VERSION: Final = "0.1.0"
 _MESSAGE: Final = 400 * 1024 * 1024
-"""Bytes that one message may have, as in the SDK; a stack's resources come in one."""
+"""Maximum bytes of a message, as in the SDK; all of a stack's resources come in one message."""
 _WATCH: Final = 5
-"""Seconds between two looks whether who started the process still runs: a killed engine says no goodbye."""
+"""Seconds between checks that the parent process still runs: a killed engine does not end its children."""
 _SEVERITY: Final = {
     "medium": pb.POLICY_SEVERITY_MEDIUM,
     "high": pb.POLICY_SEVERITY_HIGH,
@@ -49,10 +47,10 @@ _SEVERITY: Final = {
 
 
 class Analyzer:
-    """One deployment's judge: it remembers every resource that it was shown.
+    """The evaluation of one deployment; it remembers every resource that the engine has shown.
 
-    Its public methods are the protocol's. One that is missing, such as `Remediate`, the engine takes for
-    nothing to do, and hears so without the cost of a call, which is most of what judging a resource costs.
+    Public methods are those of the protocol. A missing method, such as `Remediate`, means nothing to do to
+    the engine and saves the call, which takes most of the time per resource.
     """
 
     def __init__(self) -> None:
@@ -60,7 +58,7 @@ class Analyzer:
         self._seen: dict[str, Judged] = {}
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Read the declared topology from the stack's configuration; a stack without a name has none."""
+        """Read the declared topology from the stack's configuration; an unnamed stack has none."""
         if not request.stack:
             return pb.AnalyzerStackConfigureResponse()
         read = partial(from_pulumi_json, dict(request.config), tuple(request.config_secret_keys))
@@ -68,7 +66,7 @@ class Analyzer:
         return pb.AnalyzerStackConfigureResponse()
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refuse what would change a rule, and names that no rule has."""
+        """Reject configuration that would change a rule, or that names an unknown rule."""
         faults = [
             f"{name}: no rule has this name; `python -m commands rules` lists them."
             if name not in RULES
@@ -81,14 +79,14 @@ class Analyzer:
         return Empty()
 
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Judge one resource by its inputs, before it is created."""
+        """Evaluate one resource by its inputs, before it is created."""
         topology = self._site(request.urn, context)
         judged = self._seen[request.urn] = judge_resource(_resource(request), topology)
         kept = conclude(judged.findings, topology, _today(), rules={}).findings
         return pb.AnalyzeResponse(diagnostics=map(_diagnostic, kept))
 
     def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Judge the stack; also by themselves those resources that were not shown before."""
+        """Evaluate the stack, including resources that `Analyze` has not seen."""
         if not request.resources:
             return pb.AnalyzeResponse()
         topology = self._site(request.resources[0].urn, context)
@@ -111,7 +109,7 @@ class Analyzer:
         )
 
     def GetAnalyzerInfo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        """Every rule with its obligation, severity, framework and remedy."""
+        """Return every rule with its obligation, severity, framework and remedy."""
         return pb.AnalyzerInfo(
             name=PACK,
             displayName="homelab-network",
@@ -125,15 +123,15 @@ class Analyzer:
         return plugin_pb2.PluginInfo(version=VERSION)
 
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        """Greet; nothing of it is needed."""
+        """Answer the handshake; its content is not needed."""
         return pb.AnalyzerHandshakeResponse()
 
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        """Nothing runs long enough to be interrupted."""
+        """Return at once; no call runs long enough to be cancelled."""
         return Empty()
 
     def _site(self, urn: str, context: Any) -> Declared:
-        """Return the declared topology; `pulumi policy analyze` tells none, so the stack's file counts."""
+        """Return the declared topology; `pulumi policy analyze` sends none, so read the stack's file then."""
         if self._topology is None:
             stack, project = urn.split("::", maxsplit=1)[0].rpartition(":")[2], urn.split("::")[1]
             if project != PACK:
@@ -144,16 +142,16 @@ class Analyzer:
 
 
 def _read(source: Callable[[], Topology], context: Any) -> Declared:
-    """Read the declared topology; the call ends with every fault when there are any."""
+    """Read the declared topology; on errors abort the call with all of them."""
     try:
         return Declared.of(source())
     except ConfigError as error:
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"\n{error}")  # hosts set their own words before it
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"\n{error}")  # hosts print their own text before it
         raise
 
 
 def _resource(shown: Any) -> Resource:
-    """Decode a resource as both calls show it."""
+    """Decode a resource from either call."""
     return decode(
         urn=shown.urn,
         type=shown.type,
@@ -211,7 +209,7 @@ def _info(rule: Rule) -> Any:
 
 
 def start() -> tuple[Any, int]:
-    """A running server for one deployment, and its port on loopback."""
+    """Return a running server for one deployment, and its port on loopback."""
     server = grpc.server(
         ThreadPoolExecutor(max_workers=1),
         options=[("grpc.max_receive_message_length", _MESSAGE), ("grpc.max_send_message_length", _MESSAGE)],
@@ -223,7 +221,7 @@ def start() -> tuple[Any, int]:
 
 
 def _handlers(analyzer: Analyzer) -> Any:
-    """Those methods of the protocol that the analyzer has; the generated code has a handler for each."""
+    """Return handlers for the protocol methods that the analyzer has; generated code registers all."""
     service = pb.DESCRIPTOR.services_by_name["Analyzer"]
     return grpc.method_handlers_generic_handler(
         service.full_name,
@@ -240,7 +238,7 @@ def _handlers(analyzer: Analyzer) -> Any:
 
 
 def serve() -> None:
-    """Serve until the engine ends the process; the first line on stdout is the port, as it expects."""
+    """Print the port as the first line, as the engine expects, and serve until the engine ends."""
     engine = os.getppid()
     server, port = start()
     print(port, flush=True)

@@ -1,9 +1,8 @@
-"""Rules for what services are told to talk to: scrape targets, data sources, log clients and log paths.
+"""Rules for the peers and log paths in the configuration of Prometheus, Promtail, Alloy, Grafana and nginx.
 
-Owns the configuration files of Prometheus, Promtail, Alloy and Grafana, as far as they name peers and paths.
-It deliberately asks only whether the flow is declared; whether it works is `policies.flows`'s. What a reader
-would get wrong: a target that can never answer looks in no log like a mistake, only like a service that is
-down.
+These rules check only that a peer is a declared flow; `policies.flows` checks that the flow works.
+
+Note: a wrong target causes no error message; it looks like a service that is down.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _LOCAL = {"localhost", "127.0.0.1", "::1"}
     remedy="Declare the flow, or correct the name and port; list targets instead of discovering them.",
 )
 def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A scrape target, data source or client without a flow can never work, or is a way nobody declared."""
+    """Yield configured peers that are no declared flow: they cannot work, or bypass the declaration."""
     container = view.inputs
     source = topology.containers_by_name.get(container.name)
     if source is None:
@@ -63,7 +62,7 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
     severity=Severity.MEDIUM,
 )
 def log_paths_mounted(view: View[Container], topology: Declared) -> Iterator[str]:
-    """A log path that no mount holds matches nothing, for ever, in silence."""
+    """Yield log paths outside every mount: they match nothing, without an error."""
     for file, content in _configurations(view.inputs, topology):
         for labels in (group.get("labels") for group in groups(content)):
             path = str(labels.get("__path__", "")) if isinstance(labels, Mapping) else ""
@@ -99,7 +98,7 @@ def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, st
 
 
 def passed_on(upload: Upload) -> Iterable[str]:
-    """Where an nginx passes requests on to, as a file of it says; a variable stands for what it is set to."""
+    """Return the URLs in an nginx file that proxies, including those assigned to variables."""
     text = upload.text or ""
     return dict.fromkeys(_URL.findall(text)) if "proxy_pass" in text else ()
 
@@ -120,7 +119,7 @@ def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Groups of targets that Prometheus or Promtail is told to ask."""
+    """Yield the target groups of Prometheus or Promtail."""
     alerting = content.get("alerting")
     managers = mappings(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else ()
     for job in (*mappings(content.get("scrape_configs")), *managers):
@@ -133,7 +132,7 @@ def _discoveries(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def mappings(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Read a list of mappings, whatever else is in it or in its place."""
+    """Yield the mappings of a list, ignoring other items; none if the value is no list."""
     yield from (each for each in _list(value) if isinstance(each, Mapping))
 
 
@@ -142,12 +141,12 @@ def _list(value: Any) -> list[Any]:
 
 
 def split(target: str) -> SplitResult:
-    """Parts of a URL, or of a target without a scheme."""
+    """Return the parts of a URL, or of a target without a scheme."""
     return urlsplit(target if "://" in target else f"//{target}")
 
 
 def end(target: str) -> tuple[str | None, int | None]:
-    """Host and port of a target or URL."""
+    """Return host and port of a target or URL."""
     parts = split(target)
     try:
         return parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

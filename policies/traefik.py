@@ -1,9 +1,9 @@
-"""What is wrong with Traefik's configuration: what Traefik skips, what nobody can follow, what it gives away.
+"""Finds faults in Traefik's configuration: skipped, opaque and unsafe settings.
 
-Owns what a fault is; the configuration is put together in `resources.traefik`, its words are in
-`resources.traefik_catalogue`. What a reader would get wrong: Traefik skips what it can't read with one log
-line, so a setting that the catalogue does not know is a fault as well. Messages name paths, never values that
-a person may have meant to keep.
+`resources.traefik` assembles the configuration; `resources.traefik_catalogue` lists the known settings.
+
+Note: Traefik skips what it cannot read with one log line, so a setting missing from the catalogue is a
+fault, too. Messages name paths, never values that may be secret.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from resources.traefik_catalogue import (
 
 
 def faults(configuration: Configuration) -> Iterator[Fault]:
-    """Everything wrong with it."""
+    """Yield every fault of a configuration."""
     yield from configuration.unread
     yield from _static_faults(configuration)
     for file, content in configuration.dynamic:
@@ -154,7 +154,7 @@ def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Fau
         yield from references.router(path, router)
         rule = (str(router.get("rule", "")), tuple(sorted(map(str, listed(router.get("entryPoints"))))))
         rules[rule] += 1
-        if rules[rule] == 2 and not router.get("priority"):  # noqa: PLR2004  # the first repetition speaks
+        if rules[rule] == 2 and not router.get("priority"):  # noqa: PLR2004  # only the first repetition is reported
             yield broken(path, "has the rule of another router; which of them answers is chance")
     for path, _, service in configuration.items(protocol, "services"):
         yield from references.service(path, service)
@@ -173,7 +173,7 @@ def _transports(configuration: Configuration) -> Iterator[Fault]:
 
 @dataclass(frozen=True, kw_only=True)
 class _References:
-    """Names that the configuration of one protocol defines, and who names what is not there."""
+    """Names defined in the configuration of one protocol, to find references to undefined ones."""
 
     protocol: str
     services: set[str]

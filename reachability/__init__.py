@@ -1,1 +1,1 @@
-"""Who can open a connection to whom, from facts alone; pure Python, without provider, network or clock."""
+"""Computes who can open a connection to whom from facts alone, without provider, network or clock."""

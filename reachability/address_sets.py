@@ -1,7 +1,6 @@
-"""Sets of IPv4 addresses as sorted, disjoint spans of integers.
+"""Set operations on IPv4 addresses, as sorted, disjoint spans of integers.
 
-Owns the set operations that rules are evaluated with. It deliberately knows no rule. What a reader would get
-wrong: a span includes both its ends.
+Note: a span includes both its ends.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,22 +21,22 @@ def prefix(network: IPv4Network) -> Spans:
 
 
 def join(left: Spans, right: Spans) -> Spans:
-    """Return what is in either."""
+    """Return the union of two sets."""
     if not left or not right or ALL in (left, right):
         return ALL if ALL in (left, right) else left or right
     return _merge(sorted((*left, *right)))
 
 
 def gather(sets: Iterable[Spans]) -> Spans:
-    """Return what is in any of the sets, which are sorted once, however many they are."""
+    """Return the union of any number of sets; all spans are sorted once."""
     found = [spans for spans in sets if spans]
     return found[0] if len(found) == 1 else _merge(sorted(span for spans in found for span in spans))
 
 
 def nested(entries: Iterable[tuple[int, int, bool]]) -> Spans:
-    """Return the addresses of which the narrowest entry that holds them is True.
+    """Return the addresses whose narrowest containing entry is True.
 
-    An entry is its first and last address, both included. Prefixes are disjoint or lie in each other.
+    An entry is its first and last address, both included, and its mark. Entries are disjoint or nested.
     """
     found: list[tuple[int, int]] = []
     around: list[tuple[int, bool]] = []  # ends and marks of the entries that hold `at`, the widest first
@@ -53,7 +52,7 @@ def nested(entries: Iterable[tuple[int, int, bool]]) -> Spans:
 
 
 def _close(around: list[tuple[int, bool]], found: list[tuple[int, int]], at: int, before: int) -> int:
-    """Leave the entries that end before an address, and return the first one that they do not hold."""
+    """Pop the entries that end before `before`; return the first address after the popped entries."""
     while around and around[-1][0] < before:
         high, inside = around.pop()
         if inside:
@@ -63,7 +62,7 @@ def _close(around: list[tuple[int, bool]], found: list[tuple[int, int]], at: int
 
 
 def meet(left: Spans, right: Spans) -> Spans:
-    """Return what is in both."""
+    """Return the intersection of two sets."""
     if ALL in (left, right):
         return right if left == ALL else left
     if len(left) > len(right):
@@ -72,7 +71,7 @@ def meet(left: Spans, right: Spans) -> Spans:
     for low, high in left:
         first, after = bisect_left(right, low, key=_end), bisect_right(right, high, key=_start)
         if first < after:
-            # Only the outermost of the spans that touch this one can reach beyond it.
+            # Only the first and last of the spans that overlap this one can extend beyond it.
             begin, end = len(found), after - 1
             found += right[first:after]
             found[begin] = max(low, found[begin][0]), found[begin][1]
@@ -81,7 +80,7 @@ def meet(left: Spans, right: Spans) -> Spans:
 
 
 def cut(left: Spans, right: Spans) -> Spans:
-    """Return what is in `left` alone."""
+    """Return the addresses of `left` that are not in `right`."""
     return meet(left, _without(right)) if right else left
 
 
@@ -92,14 +91,14 @@ def holds(spans: Spans, address: int) -> bool:
 
 
 def _without(spans: Spans) -> Spans:
-    """Return every address that is not in the set."""
+    """Return the complement of the set."""
     starts = (0, *(high + 1 for _, high in spans))
     ends = (*(low - 1 for low, _ in spans), ALL[0][1])
     return tuple((low, high) for low, high in zip(starts, ends, strict=True) if low <= high)
 
 
 def _merge(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Return sorted spans with those that touch made one."""
+    """Return sorted spans, with overlapping and adjacent ones merged."""
     merged: list[tuple[int, int]] = []
     for low, high in spans:
         if merged and low <= merged[-1][1] + 1:

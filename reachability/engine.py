@@ -1,13 +1,11 @@
-"""Who reaches whom, on which port and by which way, as a pure function of the facts.
+"""Computes which connections are possible, on which port and by which path, as a pure function of the facts.
 
-Owns the edges between the worlds: Docker networks, network stacks, published ports, the host behind its
-networks, egress behind the host's address, VLANs and gateways (`reachability.underlay`), Proxmox's rules
-(`reachability.rules`), and Traefik's routers (`reachability.proxy`). It deliberately holds no opinion:
-what ought to be possible is `reachability.intent`'s. What a reader would get wrong: a
-flow is one connection. Whoever breaks into a service may open its connections in turn, and that is not a
-flow of the first; only a proxy, which forwards by design, is seen through.
+Covers Docker networks, network stacks, published ports, the host behind its networks, egress behind the
+host's address, VLANs and gateways (`reachability.underlay`), Proxmox's rules (`reachability.rules`) and
+Traefik's routers (`reachability.proxy`). Model and limits: docs/reachability.md.
 
-Model and limits: docs/reachability.md.
+Note: a flow is one connection. Connections that a compromised service could open in turn are not part of
+the flow; only proxies, which forward by design, are followed.
 """
 
 from collections import defaultdict
@@ -47,7 +45,7 @@ _EVERY: Spans = ((1, _LAST_PORT),)
 
 
 class _Goal(NamedTuple):
-    """Ports of a destination that are judged as one: a declared one, or all others (`port` None)."""
+    """Ports of a destination that are evaluated as one: a declared port, or all others (`port` None)."""
 
     name: str
     port: Port | None
@@ -55,7 +53,7 @@ class _Goal(NamedTuple):
 
 
 class _Edge(NamedTuple):
-    """A proxy's entrypoint that leads to a port of something; `port` None is any."""
+    """A proxy's entrypoint that leads to a port of a destination; `port` None is any port."""
 
     proxy: Proxy
     entrypoint: Port
@@ -64,20 +62,20 @@ class _Edge(NamedTuple):
 
 
 class _Door(NamedTuple):
-    """A published port: the host's `ranges` that lead to the ports asked about."""
+    """A published port: the host's `ranges` that lead to the ports in question."""
 
     published: Published
     ranges: tuple[Range, ...]
     origin: str
 
     def hop(self, host: str) -> str:
-        """What a trace calls it."""
+        """Return the port's name in a trace."""
         return f"{host}:{self.published.external or 'any'}/{self.published.protocol}"
 
 
 @dataclass(slots=True)
 class _Stack:
-    """A network stack: the containers in it, and the interfaces of the one that owns it."""
+    """A network stack: the containers that share it, and the interfaces of its owner."""
 
     owner: str
     names: dict[str, None] = field(default_factory=dict)
@@ -85,7 +83,7 @@ class _Stack:
 
 
 class Reachability:
-    """Answers from one set of facts; whatever an answer needs is worked out once, when it is first asked."""
+    """Answers questions about one set of facts. Intermediate results are computed on first use and cached."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -94,11 +92,11 @@ class Reachability:
     # ---------------------------------------------------------------------------------------- questions
 
     def reaches(self) -> Iterator[Reach]:
-        """Every possible connection in bundles: in number linear in the facts, whatever they connect."""
+        """Return every possible connection in bundles; their number is linear in the number of facts."""
         return iter(self._reaches)
 
     def flows(self) -> Iterator[Reachable]:
-        """Every possible connection, each source, destination and port once, with the first way found."""
+        """Yield each possible connection of a source, destination and port once, with the first way found."""
         seen: set[str] = set()
         last: tuple[str, Port | None] | None = None
         for reach in self.reaches():
@@ -110,7 +108,7 @@ class Reachability:
                     yield reach.one(source)
 
     def evaluate(self, source: str, destination: str, port: Port | None) -> Verdict:
-        """Judge one connection; `port` None asks for any that the destination does not declare.
+        """Evaluate one connection; `port` None asks for any port that the destination does not declare.
 
         Raises UnknownNameError for a name that no fact has.
         """
@@ -120,14 +118,14 @@ class Reachability:
         return Verdict(allowed=True, trace=found.trace, reasons=(f"{found.how}: {found.origin}",))
 
     def explain(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
-        """Say in lines by which way a connection is possible, or what denies it; raises UnknownNameError."""
+        """Return lines that tell how a connection is possible, or what denies it; raises UnknownNameError."""
         flow = f"{source} -> {destination}:{port or '*'}"
         verdict = self.evaluate(source, destination, port)
         answer = f"ALLOWED via {verdict.trace}" if verdict.allowed else "DENIED"
         return (f"{flow}: {answer}", *(f"  {reason}" for reason in verdict.reasons))
 
     def unresolved(self) -> Iterator[str]:
-        """Routers that lead to nothing that the facts have, in words."""
+        """Yield a message for each router whose server is not among the facts."""
         for proxy in self.facts.proxies:
             for server in servers(proxy):
                 if server.host is None or not self._resolve(proxy, server.host):
@@ -138,7 +136,7 @@ class Reachability:
 
     @cached_property
     def names(self) -> Mapping[str, Container | Guest | Host | Outside]:
-        """Everything that can be a source or destination, by name."""
+        """All possible sources and destinations by name."""
         facts = self.facts
         things: Iterable[Container | Guest | Host | Outside] = chain(
             facts.containers, facts.guests, self._hosts.values(), facts.outsides
@@ -152,7 +150,7 @@ class Reachability:
         return tuple(reach for name in self.names for goal in self._goals(name) for reach in self._to(goal))
 
     def _to(self, goal: _Goal) -> Iterator[Reach]:
-        """Every way to some of the ports: packets first, then proxies that get there."""
+        """Yield every way to the goal's ports: packets first, then proxies that reach them."""
         packets = list(self._packets(goal))
         yield from packets
         for edge in self._edges.get(goal.name, ()):
@@ -180,7 +178,7 @@ class Reachability:
         return self._to_plugs(thing.name, goal)
 
     def _to_container(self, container: Container, goal: _Goal) -> Iterator[Reach]:
-        """Shared stack, shared networks, host mode, VLAN legs, published ports, in this order."""
+        """Yield ways by shared stack, networks, host mode, VLAN legs and published ports, in this order."""
         stack = self._stacks[self._stack_of[container.name]]
         if len(stack.names) > 1:
             yield _reach(stack.names, goal, How.SHARED, (stack.owner,), container.origin)
@@ -196,21 +194,21 @@ class Reachability:
         if networks:
             yield from self._from_host_mode(owner.host, goal)
         yield from self._to_plugs(stack.owner, goal)
-        # A port of a container with internal networks alone is recorded, but not opened.
+        # Docker records a published port of a container with only internal networks, but does not open it.
         if not all(network.internal for network in networks):
             for published in _published(owner):
                 yield from self._to_published(owner, published, goal)
 
     def _from_host_mode(self, host: str, goal: _Goal) -> Iterator[Reach]:
-        """From who uses the host's own stack, and so has a foot on every bridge, internal ones too."""
+        """Yield connections from containers in host mode, which reach every bridge, internal ones too."""
         if names := self._stacks[host].names:
             yield _reach(names, goal, How.HOST, (host,), "host network mode")
 
     def _to_host(self, host: str, goal: _Goal) -> Iterator[Reach]:
-        """To the host's own stack: by its interfaces, by the gateway of a network, from within.
+        """Yield ways to the host's own stack: through its interfaces, a network's gateway, or host mode.
 
-        A host without a firewall among the facts is judged from outside, and by way of a gateway, by the
-        ports that it declares: what else listens there, and what its own firewall says, is nobody's resource.
+        For a host without a firewall among the facts, sources outside or behind a gateway are evaluated only
+        for the ports that the host declares: no resource describes its other listeners or its own firewall.
         """
         known = self._hosts[host]
         judged = goal.name != host or goal.port in known.ports or known.firewall is not None
@@ -225,7 +223,7 @@ class Reachability:
             yield from self._by_plug(plug, goal)
 
     def _to_published(self, owner: Container, published: Published, goal: _Goal) -> Iterator[Reach]:
-        """By a port of the host, from around it and from the networks whose gateway it is."""
+        """Yield ways by a published port, from the host's neighbours and from its own networks."""
         door = _Door(published, tuple(_external(published, goal.ranges)), owner.origin)
         if not door.ranges or published.address.is_loopback:
             return
@@ -236,7 +234,7 @@ class Reachability:
                 yield _reach(members, goal, How.PUBLISHED, (network.name, door.hop(host)), door.origin)
 
     def _published_on(self, host: str, published: Published) -> tuple[Plug, ...]:
-        """Interfaces of the host that a port is published on; an address that no fact has is on all."""
+        """Return the host interfaces that a port is published on; all for an address that no fact has."""
         plugs = self._underlay.plugs.get(host, ())
         named = tuple(plug for plug in plugs if plug.address in (int(published.address), None))
         return plugs if published.address == ANY_ADDRESS or not named else named
@@ -244,7 +242,7 @@ class Reachability:
     def _by_plug(
         self, plug: Plug, goal: _Goal, door: _Door | None = None, *, outsides: bool = True
     ) -> Iterator[Reach]:
-        """To what answers at an interface, or by a published port behind it, from the interfaces around."""
+        """Yield connections from neighbouring interfaces to an interface, or through a published port."""
         ranges = door.ranges if door else goal.ranges
         tail = (door.hop(plug.owner),) if door else ()
         origin = door.origin if door else str(plug.place)
@@ -266,7 +264,7 @@ class Reachability:
     def _lets_out(
         self, ports: Iterable[Port], source: Plug, plug: Plug, ranges: Iterable[Range], *, filtered: bool
     ) -> bool:
-        """Whether one of a host's open ports is among `ranges`, and leads its packets to a public address."""
+        """Whether the host lets packets out to a public address of `plug`, on a port of both sets."""
         found = [
             Range(port.protocol, port.number, port.number)
             for port in ports
@@ -278,7 +276,7 @@ class Reachability:
         return bool(meet(public(near), where)) and source in arrivals
 
     def _hops(self, source: Plug, name: str) -> tuple[str, ...]:
-        """What a trace calls the place of two neighbours, unless it is one of them."""
+        """Return the trace's hop for the place of two neighbours, none if the place is one of them."""
         if isinstance(source.place, Vlan):
             return (self._place_names.get(source.place, str(source.place)),)
         return () if source.outside or source.place == name else (source.place,)
@@ -296,9 +294,9 @@ class Reachability:
         return _one(name, port) if port else next(g for g in self._goals(name) if g.port is None)
 
     def _goals(self, name: str) -> Iterator[_Goal]:
-        """Each declared port of a destination, then all others as one.
+        """Yield each declared port of a destination, then all other ports as one goal.
 
-        The ports that Proxmox opens on every node are not among the others: no rule of a stack opened them.
+        The other ports exclude those that Proxmox itself opens on every node: no rule of a stack opens them.
         """
         thing = self.names[name]
         yield from (_one(name, port) for port in thing.ports)
@@ -311,7 +309,7 @@ class Reachability:
         yield _Goal(name, None, tuple(ranges))
 
     def _denials(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
-        """Return the rules and walls between interfaces that could meet; without any, where the two are."""
+        """Return what blocks otherwise connected interfaces; failing that, the places of both names."""
         ranges = self._goal(destination, port).ranges
         found: dict[str, None] = {}
         for network, _ in self._networks_of(source):
@@ -345,7 +343,7 @@ class Reachability:
 
     @cached_property
     def _edges(self) -> Mapping[str, list[_Edge]]:
-        """Where proxies lead, by destination."""
+        """Edges from proxies by destination."""
         found: defaultdict[str, list[_Edge]] = defaultdict(list)
         for proxy in self.facts.proxies:
             for server in servers(proxy):
@@ -358,7 +356,7 @@ class Reachability:
         return found
 
     def _targets(self, proxy: Proxy, server: Server) -> Iterator[tuple[str, Port]]:
-        """What answers at a server's address: for a host also what publishes that port there."""
+        """Yield what answers at a server's address; for a host, also containers that publish the port."""
         if server.host is None or server.port is None:
             return
         for name in self._resolve(proxy, server.host):
@@ -374,7 +372,7 @@ class Reachability:
                         yield container.name, Port(number=each.internal + offset, protocol=each.protocol)
 
     def _resolve(self, proxy: Proxy, host: str) -> tuple[str, ...]:
-        """Everything that a proxy may mean by a name or address."""
+        """Return every destination that a proxy may resolve a name or address to."""
         owner = self.names.get(proxy.container)
         if host == "host.docker.internal" and isinstance(owner, Container):
             return (owner.host,)
@@ -400,7 +398,7 @@ class Reachability:
         return found
 
     def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[str]) -> Mapping[str, None]:
-        """Who gets to a proxy's entrypoint, by packets or by another proxy."""
+        """Return the sources that reach a proxy's entrypoint, by packets or through another proxy."""
         found: dict[str, None] = {}
         if proxy in seen or proxy not in self.names:
             return found
@@ -427,7 +425,7 @@ class Reachability:
 
     @cached_property
     def _hosts(self) -> Mapping[str, Host]:
-        """Hosts by name; one that containers name and no fact has can be reached from everywhere outside."""
+        """Hosts by name. A host that containers name but no fact has is reachable from every outside."""
         everywhere = tuple(HostLeg(place=outside.name) for outside in self.facts.outsides)
         implied = {
             container.host: Host(name=container.host, origin=container.origin, legs=everywhere)
@@ -439,7 +437,7 @@ class Reachability:
     def _stack_of(self) -> Mapping[str, str]:
         """Owner of each container's network stack: itself, another container, or its host.
 
-        A stack shared with something that no fact has, or in a circle, is taken for the host's.
+        A stack shared in a circle, or with a container that no fact has, counts as the host's.
         """
         containers = {container.name: container for container in self.facts.containers}
         owners: dict[str, str] = {}
@@ -464,7 +462,7 @@ class Reachability:
             if owner != container.name or container.mode is Mode.NONE:
                 continue
             for leg in container.legs or (Leg(network="bridge"),):
-                # A network that no fact has is an ordinary bridge; so is the engine's default one.
+                # A network that no fact has counts as an ordinary bridge, like the engine's default one.
                 own = (container.host, leg.network)
                 network = networks.get(own) or networks.get(("", leg.network))
                 if network is None:
@@ -484,7 +482,7 @@ class Reachability:
 
     @cached_property
     def _egress(self) -> Mapping[str, Mapping[tuple[Port, ...] | None, dict[str, None]]]:
-        """Containers that leave behind their host's address, by host and by the ports that it lets out."""
+        """Containers that leave behind their host's address, by host and by permitted ports (None: all)."""
         found: defaultdict[str, defaultdict[tuple[Port, ...] | None, dict[str, None]]]
         found = defaultdict(lambda: defaultdict(dict))
         for host, network, names in self._bridged:
@@ -499,7 +497,7 @@ class Reachability:
 
     @cached_property
     def _windows(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
-        """Networks whose members reach nothing of their host but its published ports, by host."""
+        """Networks whose members reach only the published ports of their host, by host."""
         return self._members_of(lambda network: network.sees_published and not network.host_reachable)
 
     def _members_of(
@@ -513,7 +511,7 @@ class Reachability:
 
     @cached_property
     def _bridged(self) -> list[tuple[str, Network, dict[str, None]]]:
-        """Stacks on Docker's own networks: the stack's host, the network, the containers in the stack."""
+        """Stacks on bridge and overlay networks: the stack's host, the network, the stack's containers."""
         return [
             (owner.host, network, stack.names)
             for stack in self._stacks.values()
@@ -524,7 +522,7 @@ class Reachability:
 
     @cached_property
     def _place_names(self) -> Mapping[Place, str]:
-        """What traces call VLANs: the name of a Docker network there."""
+        """Names of VLANs in traces: the Docker network on the VLAN."""
         return {network.vlan: network.name for network in self.facts.networks if network.vlan is not None}
 
 
@@ -552,7 +550,7 @@ def _bridges(network: Network) -> bool:
 
 
 def _key(network: Network) -> tuple[str, str]:
-    """A network is its host's own; an overlay network spans hosts."""
+    """Return a network's key: its host and name. Overlay networks span hosts, so their host is empty."""
     return "" if network.driver is Driver.OVERLAY else network.host, network.name
 
 
@@ -564,7 +562,7 @@ def _published(container: Container) -> Iterator[Published]:
 
 
 def _external(published: Published, ranges: Iterable[Range]) -> Iterator[Range]:
-    """Ports of the host that lead to some of a container's; all when the engine draws them."""
+    """Yield the host's ports that lead to some of a container's; all ports when the engine picks them."""
     for protocol, low, high in ranges:
         first = max(low, published.internal)
         last = min(high, published.internal + published.length - 1)

@@ -1,11 +1,10 @@
-"""What *is*, in frozen values without a provider: networks, containers, guests, hosts, firewall, proxies.
+"""Facts about a site as frozen values: networks, containers, guests, hosts, firewall rules and proxies.
 
-Owns the shape of the facts that `resources.site` makes of resources and `reachability.engine` judges.
-It deliberately holds no intent: no flow, no role. What a reader would get wrong: `None` never means
-unknown unless its field says so; an unknown text is `UNKNOWN`, which an accept rule matches with every
-packet and a drop rule with none, so that what nobody knows can only widen what is reachable.
+`resources.site` makes facts from resources; `reachability.engine` evaluates them. `origin` is the name or
+URN of the resource that a fact was read from.
 
-Every fact carries `origin`, the name or URN of the resource that it was read from.
+Note: `None` means unknown only where its field says so. Unknown text is `UNKNOWN`: an accept rule with
+it matches every packet and a drop rule none, so unknown values can only widen what is reachable.
 """
 
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ from ipaddress import IPv4Address, IPv4Network
 from topology.model import Port, Protocol
 
 UNKNOWN = "<unknown>"
-"""A text that the resource has but nobody can read yet, for example an output before creation."""
+"""A value that the resource has but that cannot be read yet, for example an output before creation."""
 
-ANY_ADDRESS = IPv4Address("0.0.0.0")  # noqa: S104  # Docker's own way to write every address of the host
+ANY_ADDRESS = IPv4Address("0.0.0.0")  # noqa: S104  # Docker's notation for every address of the host
 
 
 class Driver(StrEnum):
@@ -31,7 +30,7 @@ class Driver(StrEnum):
 
 
 class Mode(StrEnum):
-    """A container's network mode. With BRIDGE and no legs it is on its host's default bridge."""
+    """A container's network mode. BRIDGE without legs is the host's default bridge."""
 
     BRIDGE = "bridge"
     HOST = "host"
@@ -39,7 +38,7 @@ class Mode(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a proxy's router reads."""
+    """The protocol that a proxy's router handles."""
 
     HTTP = "http"
     TCP = "tcp"
@@ -48,9 +47,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vlan:
-    """One layer-2 network of a Proxmox bridge. `tag` is None for frames without one.
+    """One layer-2 network of a Proxmox bridge. `tag` is None for untagged frames.
 
-    Bridges of one name are one switch, whichever node they are on.
+    Bridges of one name count as one switch, whichever node they are on.
     """
 
     bridge: str
@@ -61,14 +60,14 @@ class Vlan:
 
 
 Place = Vlan | str
-"""Where an interface is plugged in: a VLAN, or the name of an `Outside`."""
+"""What an interface is attached to: a VLAN, or the name of an `Outside`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """Machines that nobody here builds: the internet (`prefix` None) or a management network.
+    """Machines outside the site: the internet (`prefix` None) or a management network.
 
-    `ports` are those that flows name when they go there, so that they are told apart from any other.
+    `ports` are the ports that flows to these machines name; all others are evaluated as one.
     """
 
     name: str
@@ -79,15 +78,15 @@ class Outside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A Docker network. `name` is the zone's name where there is one: traces print it.
+    """A Docker network. `name` is the zone's name if the network is a zone, and is what traces print.
 
     `host` is the engine's host. `host_reachable` is False only when members cannot open connections to the
     host: gateway mode isolated on an engine that honours it, `inhibit_ipv4`, or a drop rule on the bridge.
-    `sees_published`: its members reach the ports that are published there all the same.
-    `masquerade` off leaves a container without answers from beyond the host. `egress` are the ports to which
-    the host lets members out, to public addresses alone; None: to all, everywhere. `vlan` is where the parent
-    interface of a macvlan or ipvlan network leads; None on such a network means unknown: every VLAN.
-    `icc` off (macvlan: private mode) keeps members from each other.
+    `sees_published`: members reach published ports on the host even then.
+    `masquerade` off: replies from beyond the host do not reach members. `egress` are the ports on which the
+    host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the VLAN of the
+    parent interface of a macvlan or ipvlan network; None on such a network means unknown: every VLAN.
+    `icc` off (macvlan: private mode) isolates members from each other.
     """
 
     name: str
@@ -107,7 +106,7 @@ class Network:
 class Leg:
     """A container's interface on the network called `network`; `names` are its aliases there.
 
-    `address` is None when the engine chooses it.
+    `address` is None when the engine chooses the address.
     """
 
     network: str
@@ -117,9 +116,10 @@ class Leg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """`length` ports from `external` of the host on, led to those from `internal` of the container on.
+    """`length` host ports from `external` on, forwarded to the container's ports from `internal` on.
 
-    `external` is None when the engine draws it. `everywhere` is Swarm's ingress mode: on every engine's host.
+    `external` is None when the engine picks the port. `everywhere` is Swarm's ingress mode: published on
+    every engine's host.
     """
 
     internal: int
@@ -134,9 +134,10 @@ class Published:
 class Container:
     """A container or Swarm service. `name` is the service's name as flows use it.
 
-    `names` are what other containers call it besides (its physical name, a Swarm service's name). `shares`
-    is the name of the container whose network stack it uses (`container:x`). `ports` are those its service
-    declares; it is taken to listen on every other one too. `publish_all` publishes every one of them.
+    `names` are further names that other containers resolve (its physical name, a Swarm service's name).
+    `shares` is the name of the container whose network stack it uses (`container:x`). `ports` are the ports
+    that its service declares; the container is assumed to listen on every other port too. `publish_all`
+    publishes every port.
     """
 
     name: str
@@ -156,8 +157,8 @@ class Container:
 class Rule:
     """A Proxmox firewall rule with its fields as Proxmox writes them; None is a field that is not set.
 
-    `type` is `in`, `out` or `group`; a group rule has only `group`, `enabled` and `iface`. Rules are held
-    in the order in which Proxmox applies them.
+    `type` is `in`, `out` or `group`; a group rule has only `group`, `enabled` and `iface`. Rules are kept in
+    the order in which Proxmox applies them.
     """
 
     origin: str
@@ -176,7 +177,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IpsetEntry:
-    """A member of an ipset: an address, prefix or alias; `nomatch` takes it out again."""
+    """A member of an ipset: an address, prefix or alias; `nomatch` excludes it from the set."""
 
     cidr: str
     nomatch: bool = False
@@ -184,7 +185,7 @@ class IpsetEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestFirewall:
-    """Options, rules, ipsets and aliases of one guest; the defaults are Proxmox's own but for `dhcp`."""
+    """Options, rules, ipsets and aliases of one guest. The defaults are Proxmox's own except for `dhcp`."""
 
     origin: str
     enabled: bool = False
@@ -199,7 +200,7 @@ class GuestFirewall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFirewall:
-    """The firewall of one Proxmox node; it also obeys the datacenter's rules, after its own."""
+    """The firewall of one Proxmox node. The datacenter's rules apply after the node's own."""
 
     origin: str
     enabled: bool = True
@@ -208,10 +209,10 @@ class HostFirewall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Datacenter:
-    """The datacenter's firewall: the first switch, the policies of the nodes, and what guests may name.
+    """The datacenter's firewall: its switch, the policies of the nodes, and the names that guests may use.
 
-    `local_network` is the network in which the node itself is routed; None: nobody knows. Proxmox takes it
-    where no alias of that name says otherwise.
+    `local_network` is the network in which the node itself is routed, None if unknown. Proxmox uses it unless
+    an alias of that name is set.
     """
 
     origin: str
@@ -229,7 +230,7 @@ class Datacenter:
 class Nic:
     """A guest's network card. Without `tag` and `trunks` it sees every VLAN of its bridge, as in Proxmox.
 
-    `address` is None when nobody knows it: then it may be any.
+    `address` is None when unknown: the card may have any address.
     """
 
     name: str
@@ -242,7 +243,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """A virtual machine, or a system container (`lxc`). It never routes; a `Gateway` does."""
+    """A virtual machine, or a system container (`lxc`). Guests never route; only a `Gateway` does."""
 
     name: str
     origin: str
@@ -254,9 +255,9 @@ class Guest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLeg:
-    """An interface of a host with an address; None is an unknown address, which may be any.
+    """An interface of a host. `address` None is unknown: the interface may have any address.
 
-    `name` is what the host's rules call it; None: nobody knows.
+    `name` is the interface's name in the host's rules, None if unknown.
     """
 
     place: Place
@@ -266,9 +267,9 @@ class HostLeg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Docker-SRV (`firewall` None: nothing filters what reaches it) or a Proxmox node.
+    """Docker-SRV (`firewall` None: inbound packets are not filtered) or a Proxmox node.
 
-    `legs` say from where it can be reached and where it can go; `ports` are those of its own programs.
+    `legs` are its interfaces, inbound and outbound; `ports` are those of its own programs.
     """
 
     name: str
@@ -280,7 +281,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """Something that forwards packets between `places`, in every direction and without a filter."""
+    """A router that forwards packets between `places`, in every direction and without a filter."""
 
     name: str
     origin: str
@@ -289,7 +290,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint:
-    """A port that a proxy listens on. `default`: used by routers that name no entrypoint."""
+    """A port that a proxy listens on. `default`: routers that name no entrypoint use it."""
 
     name: str
     port: Port
@@ -310,7 +311,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyService:
-    """Where a proxy's routers send: `servers` are URLs (HTTP) or `host:port`, `services` further ones."""
+    """The destination of a router: `servers` are URLs (HTTP) or `host:port`, `services` other services."""
 
     name: str
     origin: str
@@ -321,10 +322,10 @@ class ProxyService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """Traefik in the container called `container`, with what its file provider says.
+    """Traefik in the container called `container`, with the routers and services of its file provider.
 
-    `labels`: its Docker provider is on, so containers' labels make routers too; `exposed_by_default` is that
-    provider's option of the same name.
+    `labels`: the Docker provider is on, so containers' labels create routers too; `exposed_by_default` is its
+    option of the same name.
     """
 
     container: str
@@ -338,7 +339,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything that is. Names of outsides, hosts, containers and guests are unique across all of them."""
+    """All facts of a site. Names of outsides, hosts, containers and guests are unique across all of them."""
 
     outsides: tuple[Outside, ...] = ()
     hosts: tuple[Host, ...] = ()

@@ -1,9 +1,9 @@
-"""What Proxmox refuses, cannot build, or builds so that the kernel refuses it.
+"""Firewall configuration that Proxmox refuses, cannot build, or builds so that the kernel refuses it.
 
-After pve-firewall's `verify_rule` and `ipt_rule_to_cmds`. The API refuses a `WordError`; a file that holds
-the rule all the same is used without it. A `CompileError` passes the API: in a security group it ends the
-chains of the guests that include the group, which are then not filtered at all. After a `KernelError` no
-further update of the firewall reaches the kernel.
+Modelled on pve-firewall's `verify_rule` and `ipt_rule_to_cmds`. The API refuses a `WordError`; if a file
+contains the rule anyway, Proxmox skips it. The API accepts a `CompileError`; in a security group the error
+stops Proxmox from building the chains of the guests that include the group, so these guests are not
+filtered at all. After a `KernelError` no further firewall update reaches the kernel.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from reachability.words import CompileError, KernelError, Service, WordError, ma
 
 
 class Owner(StrEnum):
-    """What a list of rules belongs to."""
+    """The kind of object that a list of rules belongs to."""
 
     GUEST = "guest"
     GROUP = "group"
     NODE = "node"
-    """Or the datacenter, whose rules a node obeys."""
+    """A node or the datacenter, whose rules every node applies."""
 
 
 _ACTIONS: Final = {"ACCEPT", "DROP", "REJECT"}
@@ -46,14 +46,14 @@ _IPV6: Final = 6
 
 
 def services_of(rule: Rule) -> tuple[Service, ...]:
-    """Return what a rule matches besides addresses, one for each line of its macro; raises WordError."""
+    """Return what a rule matches besides addresses, one service per line of its macro; raises WordError."""
     if rule.macro is not None:
         return macro_services(rule.macro, rule.proto, rule.dport, rule.sport)
     return (service(rule.proto, rule.dport, rule.sport),)
 
 
 def rule_faults(rule: Rule, scope: Scope, owner: Owner) -> Iterator[WordError]:
-    """Yield why Proxmox refuses a rule of an owner, or cannot build it."""
+    """Yield the reasons why Proxmox refuses or cannot build a rule of this owner."""
     yield from _interface_faults(rule.iface, owner)
     if rule.type == "group":
         if owner is Owner.GROUP:
@@ -81,7 +81,7 @@ def rule_faults(rule: Rule, scope: Scope, owner: Owner) -> Iterator[WordError]:
 
 
 def group_faults(name: str, rules: Iterable[Rule], datacenter: Scope) -> Iterator[WordError]:
-    """Yield why Proxmox refuses a security group or a rule of it that is switched on."""
+    """Yield the reasons why Proxmox refuses a security group or an enabled rule in it."""
     yield from name_faults(name)
     for rule in rules:
         if rule.enabled and rule.type != "forward":
@@ -89,7 +89,7 @@ def group_faults(name: str, rules: Iterable[Rule], datacenter: Scope) -> Iterato
 
 
 def name_faults(name: str) -> Iterator[WordError]:
-    """Yield why Proxmox refuses the name of a security group, or does not find it again."""
+    """Yield the reasons why Proxmox refuses the name of a security group, or cannot look it up."""
     if not re.fullmatch(NAME, name) or name != name.lower() or len(name) > 18:  # noqa: PLR2004
         yield WordError(
             f"group {name} is no name that Proxmox finds again: use 2 to 18 lower-case characters"
@@ -97,12 +97,12 @@ def name_faults(name: str) -> Iterator[WordError]:
 
 
 def blocks_updates(facts: Facts) -> bool:
-    """Whether the kernel refuses something of what Proxmox builds for IPv4, so that no rule is applied."""
+    """Whether the kernel refuses part of the IPv4 ruleset that Proxmox builds, so that no rule is applied."""
     return any(isinstance(fault, KernelError) for fault in _every_fault(facts))
 
 
 def _every_fault(facts: Facts) -> Iterator[WordError]:
-    """Yield the faults of what Proxmox compiles: every ipset, and the rules and groups that are in use."""
+    """Yield the faults of all that Proxmox compiles: every ipset, and the rules and groups in use."""
     datacenter = facts.datacenter or Datacenter(origin="none")
     outer = Scope.of(datacenter)
     yield from _set_faults(outer)
@@ -129,7 +129,7 @@ def _compiled_faults(rule: Rule, scope: Scope, owner: Owner, datacenter: Datacen
 
 
 def _compiled_group(rules: Iterable[Rule], shared: Scope) -> Iterator[WordError]:
-    """Yield the faults of a group's rules, inwards first, up to the one that cannot be built."""
+    """Yield the faults of a group's rules, inbound first, up to the first rule that cannot be built."""
     for rule in sorted(rules, key=lambda rule: rule.type):
         if not rule.enabled or rule.type not in ("in", "out") or _versions(rule, shared) == {_IPV6}:
             continue
@@ -160,6 +160,6 @@ def _interface_faults(iface: str | None, owner: Owner) -> Iterator[WordError]:
 
 
 def _versions(rule: Rule, scope: Scope) -> set[int | None]:
-    """Return the IP versions that a rule says it is of."""
+    """Return the IP versions of a rule's addresses and protocol."""
     proto = {"icmp": 4, "icmpv6": _IPV6, "ipv6-icmp": _IPV6}.get(rule.proto or "")
     return {version_of(rule.source, scope), version_of(rule.dest, scope), proto} - {None}

@@ -1,8 +1,6 @@
-"""Intent against reachability: what is possible but not declared, declared but not possible, newly possible.
+"""Compares intent with reachability: undeclared connections, impossible flows, changes between stacks.
 
-Owns the comparison and its few rules of what counts as declared. It deliberately reads no resource. What a
-reader would get wrong: a declared flow from the internet covers every source, since whatever the whole
-internet may do needs no further permission.
+Note: a declared flow from the internet covers every source.
 """
 
 from collections import defaultdict
@@ -18,10 +16,11 @@ from topology.model import INTERNET, Port, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What is declared: `flows`, and what follows from zones and roles.
+    """The declared `flows`, and what zones and roles permit besides.
 
-    `routable` may be reached through a proxy that has a declared flow to it. `neighbours` are Docker networks
-    whose members may talk to each other without a flow, `trusted` sources that nobody judges.
+    `routable` services may be reached through a proxy that has a declared flow to them. Members of
+    `neighbours` (Docker networks) may talk to each other without a declared flow. `trusted` sources are
+    not checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
@@ -31,10 +30,10 @@ class Intent:
 
     @classmethod
     def of(cls, topology: Topology, *, strict: bool = False) -> Self:
-        """Read the intent of a site; `strict` wants a declared flow between neighbours too.
+        """Return the intent of a site; with `strict`, neighbours need a declared flow too.
 
         A service is routable when the ingress may reach one of its zones, and a service that the ingress
-        reaches may join all of them. Hosts are trusted: they own what they run.
+        reaches may join all of them. Hosts are trusted: they control what runs on them.
         """
         zones = topology.zones
         return cls(
@@ -58,7 +57,7 @@ class Intent:
         return dict(found)
 
     def undeclared(self, reach: Reach) -> Iterator[str]:
-        """Sources of a bundle that may not be there."""
+        """Yield the sources of a bundle that no declaration permits."""
         declared = self.sources.get((reach.destination, reach.port), set())
         if INTERNET in declared or (reach.how is How.NEIGHBOUR and reach.trace.hops[0] in self.neighbours):
             return
@@ -76,7 +75,7 @@ class Intent:
 
 
 def surplus(reachability: Reachability, intent: Intent) -> Iterator[Reachable]:
-    """Every connection that is possible and not declared, once, with the first way found."""
+    """Yield every connection that is possible but not declared, once, with the first way found."""
     seen: set[str] = set()
     last: tuple[str, Port | None] | None = None
     for reach in reachability.reaches():
@@ -89,7 +88,7 @@ def surplus(reachability: Reachability, intent: Intent) -> Iterator[Reachable]:
 
 
 def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
-    """Every declared flow that is not possible; raises UnknownNameError for one about nothing."""
+    """Yield every declared flow that is not possible; raises UnknownNameError for a name that no fact has."""
     for source, destination, port in sorted(intent.flows, key=lambda flow: (*flow[:2], str(flow[2]))):
         verdict = reachability.evaluate(source, destination, port)
         if not verdict.allowed:
@@ -97,7 +96,7 @@ def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
 
 
 def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
-    """What is possible after and was not before, and the other way round."""
+    """Return the connections that are possible only after, and those that were possible only before."""
     old = {flow.key: flow for flow in before}
     new = {flow.key: flow for flow in after}
     return Diff(
@@ -107,7 +106,7 @@ def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
 
 
 def table(flows: Iterable[Reachable]) -> list[str]:
-    """Print flows as `source => destination : ports`, one line for each pair, in order of first sight."""
+    """Return lines `source => destination : ports`, one for each pair, in order of first appearance."""
     lines: dict[tuple[str, str], list[str]] = {}
     for flow in flows:
         lines.setdefault((flow.source, flow.destination), []).append(str(flow.port or "*"))

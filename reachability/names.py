@@ -1,8 +1,8 @@
-"""What the names in a Proxmox firewall mean: aliases, ipsets, and the scopes in which each is looked up.
+"""Resolves the names in a Proxmox firewall: aliases and ipsets, and the scopes in which each is looked up.
 
-A guest's rule finds the guest's own names first, then the datacenter's; a rule of a group, a node or the
-datacenter finds the datacenter's alone. `dc/` and `guest/` restrict the search. After pve-firewall's
-`ipt_gen_src_or_dst_match` and `generate_ipset_chains`.
+A guest's rule looks up the guest's own names first, then the datacenter's. A rule of a group, a node or the
+datacenter looks up the datacenter's names only. `dc/` and `guest/` restrict the search. Modelled on
+pve-firewall's `ipt_gen_src_or_dst_match` and `generate_ipset_chains`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from topology.model import LOCAL_NETWORK
 
 NAME: Final = r"[A-Za-z][A-Za-z0-9_-]+"
 MANAGEMENT: Final = "management"
-"""Ipset whose members reach a node's standing ports; the node's local network is always one of them."""
+"""Ipset whose members reach a node's standing ports; it always contains the node's local network."""
 _ALIAS: Final = re.compile(rf"(dc/|guest/)?({NAME})")
 _SET: Final = re.compile(rf"\+(dc/|guest/|sdn/)?({NAME})")
 _LITERAL: Final = re.compile(r"[0-9A-Fa-f:.]+(/\d{1,3})?")
@@ -30,14 +30,14 @@ Prefix = IPv4Network | IPv6Network
 
 
 class UnknownError(ValueError):
-    """A value that nobody can read yet, or a set with one."""
+    """A value that is not known yet, or a set that contains one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """Aliases by lower-case name and ipsets of one level; `outer` is the datacenter's, of a guest's level.
+    """Aliases by lower-case name and ipsets of one level; a guest's scope has the datacenter's as `outer`.
 
-    `local` is the network that the node itself is routed in; None: nobody knows.
+    `local` is the network in which the node itself is routed, None if unknown.
     """
 
     aliases: Mapping[str, str]
@@ -48,13 +48,13 @@ class Scope:
 
     @classmethod
     def of(cls, firewall: Datacenter | GuestFirewall, outer: Scope | None = None) -> Scope:
-        """Return the scope of the datacenter or, with the datacenter's around it, of a guest."""
+        """Return the scope of the datacenter or, with the datacenter's scope as `outer`, of a guest."""
         lower = {name.lower(): value for name, value in firewall.aliases.items()}
         local = firewall.local_network if isinstance(firewall, Datacenter) else None
         return cls(aliases=lower, ipsets=firewall.ipsets, outer=outer, local=local)
 
     def _levels(self, scope: str) -> Iterator[Scope]:
-        """Levels in which a name is looked up. The datacenter's own level is no guest's scope."""
+        """Yield the levels in which a name is looked up. `guest/` never matches the datacenter's level."""
         if scope != "dc/" and self.outer is not None:
             yield self
         if scope != "guest/":
@@ -62,7 +62,7 @@ class Scope:
 
     @property
     def shared(self) -> Scope:
-        """The datacenter's level."""
+        """The datacenter's scope."""
         return self.outer or self
 
     def _everywhere(self) -> Iterator[Scope]:
@@ -80,7 +80,7 @@ class Scope:
         raise WordError(f"alias {text} is not in the stack")
 
     def ipset(self, text: str) -> Spans:
-        """Return the members of the ipset that `+name` stands for; raises WordError or UnknownError."""
+        """Return the members of the ipset that `+name` refers to; raises WordError or UnknownError."""
         found = _SET.fullmatch(text)
         scope, name = (found[1] or "", found[2]) if found else ("", "")
         for level in self._levels(scope) if scope != "sdn/" else ():
@@ -93,14 +93,14 @@ class Scope:
     def members(self, name: str) -> Spans:
         """Return the members of an ipset of this level; raises UnknownError.
 
-        Of the entries that hold an address the longest prefix decides.
+        The longest prefix that contains an address decides whether the address is a member.
         """
         if name not in self._read:
             self._read[name] = ipset(self.ipsets.get(name, ()), self, self.added(name))
         return self._read[name]
 
     def added(self, name: str) -> tuple[str, ...]:
-        """Return what Proxmox itself adds to an ipset: the node's local network to `management`."""
+        """Return the entries that Proxmox adds to an ipset itself: its local network to `management`."""
         return (self.local_network,) if name == MANAGEMENT and self.outer is None else ()
 
     def local_addresses(self) -> Spans:
@@ -114,10 +114,10 @@ class Scope:
 
 
 def addresses_of(text: str | None, scope: Scope) -> Spans:
-    """Read a rule's source or destination; raises WordError or UnknownError.
+    """Return the IPv4 addresses of a rule's source or destination; raises WordError or UnknownError.
 
-    An ipset `+name`, an alias, an address, a prefix, a range `a-b`, or a list of addresses and prefixes. No
-    IPv6 address is returned.
+    `text` is an ipset `+name`, an alias, an address, a prefix, a range `a-b`, or a list of addresses and
+    prefixes.
     """
     if not text:
         return ALL
@@ -136,7 +136,7 @@ def addresses_of(text: str | None, scope: Scope) -> Spans:
 
 
 def version_of(text: str | None, scope: Scope) -> int | None:
-    """Return the IP version that a source or destination says it is of; None: none, or it cannot be read."""
+    """Return the IP version of a source or destination; None if it has none or cannot be read."""
     if not text or text == UNKNOWN or text.startswith("+"):
         return None
     try:
@@ -148,9 +148,9 @@ def version_of(text: str | None, scope: Scope) -> int | None:
 
 
 def ipset(entries: Iterable[IpsetEntry], scope: Scope, added: Iterable[str] = ()) -> Spans:
-    """Return the members of an ipset, `added` being what Proxmox adds itself; raises UnknownError.
+    """Return the members of an ipset; `added` are the entries that Proxmox adds itself. Raises UnknownError.
 
-    Entries that Proxmox leaves out are left out.
+    Entries that Proxmox skips are skipped.
     """
     chosen = {text: (network, inside) for text, network, inside in written(entries, scope, added)}
     networks = [(network, inside) for network, inside in chosen.values() if isinstance(network, IPv4Network)]
@@ -160,9 +160,9 @@ def ipset(entries: Iterable[IpsetEntry], scope: Scope, added: Iterable[str] = ()
 def written(
     entries: Iterable[IpsetEntry], scope: Scope, added: Iterable[str] = ()
 ) -> Iterator[tuple[str, Prefix, bool]]:
-    """Yield the entries in the order in which Proxmox writes them: text, network, whether it is a member.
+    """Yield text, network and membership of each entry, in the order in which Proxmox writes them.
 
-    A later one of the same text takes the place of an earlier one; so an alias wins over its address.
+    A later entry replaces an earlier one of the same text, so an alias wins over its address.
     """
     for entry in sorted(entries, key=lambda entry: entry.cidr):
         try:
@@ -196,7 +196,7 @@ def _bare(text: str) -> str:
 
 
 def set_faults(name: str, entries: Iterable[IpsetEntry], scope: Scope) -> Iterator[WordError]:
-    """Yield why Proxmox refuses an ipset or a member of it, or the kernel the whole set."""
+    """Yield the reasons why Proxmox refuses an ipset or a member of it, or why the kernel refuses the set."""
     if not re.fullmatch(NAME, name) or name != name.lower():
         yield WordError(f"ipset {name} is no name that Proxmox finds again: use lower-case letters")
     entries = tuple(entries)
@@ -227,7 +227,7 @@ def set_faults(name: str, entries: Iterable[IpsetEntry], scope: Scope) -> Iterat
 
 
 def alias_faults(name: str, cidr: str) -> Iterator[WordError]:
-    """Yield why Proxmox refuses an alias."""
+    """Yield the reasons why Proxmox refuses an alias."""
     if not re.fullmatch(NAME, name):
         yield WordError(f"alias {name} is no name")
     try:
@@ -258,7 +258,7 @@ def network_of(text: str) -> Prefix:
 
 @lru_cache(maxsize=65536)
 def _literal(text: str) -> tuple[int, Spans]:
-    """Return the version and the addresses of a part of a list; raises WordError."""
+    """Return the IP version and the addresses of one list item; raises WordError."""
     first, dash, last = text.partition("-")
     try:
         if not dash:

@@ -1,9 +1,9 @@
-"""Traefik's routers as layer-7 edges: which entrypoint leads to which server.
+"""Reads Traefik's routers from dynamic configuration and container labels: which entrypoint leads where.
 
-Owns the reading of dynamic configuration and of container labels. It deliberately reads no rule and no
-middleware, because neither can widen what a router reaches, and finds no container: names are resolved by
-`reachability.engine`. What a reader would get wrong: a container without any label is routed as well when
-the Docker provider is on and exposes by default.
+Rules and middlewares are ignored, because neither can widen what a router reaches. `reachability.engine`
+resolves names to containers.
+
+Note: with the Docker provider on and exposing by default, a container without labels is routed as well.
 """
 
 import re
@@ -22,7 +22,7 @@ _HTTPS = ("https", "wss")
 
 
 class Server(NamedTuple):
-    """Where a router sends. `host` is a name or address; None when `text` cannot be read."""
+    """A router's destination. `host` is a name or address, None when `text` cannot be read."""
 
     entrypoints: tuple[Port, ...]
     origin: str
@@ -32,7 +32,7 @@ class Server(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A container that a proxy routes to because of its labels; `port` None is any."""
+    """A container that a proxy routes to because of its labels; `port` None is any port."""
 
     entrypoints: tuple[Port, ...]
     origin: str
@@ -43,9 +43,9 @@ class Labelled(NamedTuple):
 def parse_dynamic(
     content: Mapping[str, Any], origin: str
 ) -> tuple[tuple[Router, ...], tuple[ProxyService, ...]]:
-    """Read routers and services of a dynamic configuration, already loaded from its YAML or TOML.
+    """Return the routers and services of a dynamic configuration, given as parsed YAML or TOML.
 
-    Keys are read in either case, as Traefik does. What has another shape than Traefik's is skipped here:
+    Keys are read in either case, as Traefik does. Values whose shape Traefik does not accept are skipped:
     Traefik refuses the whole file then.
     """
     routers: list[Router] = []
@@ -108,7 +108,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def servers(proxy: Proxy) -> Iterator[Server]:
-    """Return every server of every router that is on an entrypoint."""
+    """Yield every server of every router that is on an entrypoint."""
     services = {(service.kind, service.name): service for service in proxy.services}
     for router in proxy.routers:
         ports = _ports(proxy, router.kind, router.entrypoints)
@@ -118,11 +118,11 @@ def servers(proxy: Proxy) -> Iterator[Server]:
 
 
 def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled]:
-    """Return what a proxy's Docker provider makes of labels; without it labels do nothing.
+    """Yield the containers that a proxy's Docker provider routes to; none if the provider ignores labels.
 
-    A container is routed when `traefik.enable` says so, or says nothing and the provider exposes by default;
-    without a router of its own it gets one on every default entrypoint. Without a port of its own it is
-    routed on each that its service declares, where Traefik takes the lowest that its image exposes.
+    A container is routed when `traefik.enable` is true, or is absent while the provider exposes by default.
+    Without a router of its own it gets one on every default entrypoint. Without a port label it is routed on
+    every port that its service declares; Traefik itself takes the lowest port that the image exposes.
     """
     for container in containers if proxy.labels else ():
         labels = {key.lower(): value for key, value in container.labels.items()}

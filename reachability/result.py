@@ -1,7 +1,6 @@
-"""The engine's answers as frozen values, and how they print.
+"""The engine's answers as frozen values, and their printed form.
 
-Owns the words of an answer: how, trace, reachable, verdict, diff. It deliberately holds no logic. What a
-reader would get wrong: a trace leaves its source out, because the flow before it has named it already.
+Note: a trace omits its source, because the flow printed before it names the source already.
 """
 
 from collections.abc import Collection
@@ -12,25 +11,25 @@ from topology.model import Port
 
 
 class UnknownNameError(LookupError):
-    """A question about something that no fact has: an answer would be true of nothing."""
+    """A question about a name that no fact has."""
 
 
 class How(StrEnum):
-    """By which kind of edge a destination is reached."""
+    """The kind of edge that leads to a destination."""
 
-    NEIGHBOUR = "neighbour"  # one Docker network
-    SHARED = "shared"  # one network stack
-    HOST = "host"  # by an address of the engine's host, or from its own stack
+    NEIGHBOUR = "neighbour"  # members of one Docker network
+    SHARED = "shared"  # containers with one network stack
+    HOST = "host"  # by an address of the engine's host, or from the host's own stack
     PUBLISHED = "published"
     EGRESS = "egress"  # behind the host's address
     VLAN = "vlan"
     ROUTED = "routed"  # by a gateway
-    PROXIED = "proxied"  # layer 7
+    PROXIED = "proxied"  # by a layer-7 proxy
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The way from a source, which is left out, to the destination, its last hop."""
+    """The hops from a source, which is omitted, to the destination, which is the last hop."""
 
     hops: tuple[str, ...]
 
@@ -40,7 +39,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reachable:
-    """One possible connection. `port` None is some port that the destination's service does not declare."""
+    """One possible connection. `port` None is any port that the destination's service does not declare."""
 
     source: str
     destination: str
@@ -48,20 +47,20 @@ class Reachable:
     how: How
     trace: Trace
     origin: str
-    """Of the fact that opens the way."""
+    """Name of the fact that makes the connection possible."""
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.destination}:{self.port or '*'}"
 
     @property
     def key(self) -> tuple[str, str, Port | None]:
-        """What is reachable, without the way."""
+        """Source, destination and port, without the trace."""
         return self.source, self.destination, self.port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """The same connection for many sources, the destination perhaps among them; `in sources` is quick."""
+    """One connection for many sources, which may include the destination; `in sources` is a fast lookup."""
 
     sources: Collection[str]
     destination: str
@@ -84,7 +83,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The answer about one connection: the way, or what stands in it."""
+    """The answer about one connection: its trace, or the reasons why it is denied."""
 
     allowed: bool
     trace: Trace | None
@@ -93,7 +92,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
-    """A declared flow that is not possible, and why."""
+    """A declared flow that is not possible, and the reasons."""
 
     source: str
     destination: str
@@ -106,7 +105,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What one stack makes possible and another does not, each in the order of `flows`."""
+    """Connections possible in only one of two stacks, each in the order of `flows`."""
 
     opened: tuple[Reachable, ...]
     closed: tuple[Reachable, ...]

@@ -1,13 +1,11 @@
-"""Proxmox's firewall, evaluated as Proxmox evaluates it: for a port and a destination, which sources pass.
+"""Evaluates Proxmox's firewall as Proxmox does: which sources pass, for a port and a destination.
 
-Covers rules, groups, macros, policies, standing permissions and the three switches, after pve-firewall's own
-`src/PVE/Firewall.pm` (named `Firewall.pm` below). `names` says what names mean, `words` what
-words mean, `faults` what Proxmox cannot build.
+Covers rules, groups, macros, policies, standing permissions and the three switches, modelled on
+pve-firewall's `src/PVE/Firewall.pm` (`Firewall.pm` below). `names` resolves names, `words` parses protocols
+and ports, `faults` finds what Proxmox cannot build. IPv4 only: an IPv6 address matches nothing.
 
 Note: what cannot be read (`UNKNOWN`, a name that no fact has, a word that Proxmox refuses) matches every
-packet in an accept rule and none in a drop rule. A source port is the sender's choice.
-
-IPv4 alone: an IPv6 address matches nothing.
+packet in an accept rule and none in a drop rule. The sender chooses the source port.
 """
 
 from bisect import bisect_left, bisect_right
@@ -37,7 +35,7 @@ STANDING = ((22, 22), (3128, 3128), (5900, 5999), (8006, 8006), (60000, 60050))
 """TCP ports that Proxmox opens on a node to ipset `management` (`enable_host_firewall` in Firewall.pm)."""
 
 _STANDING_OUT = STANDING[:-1]
-"""Those to which it lets the node out, to its local network."""
+"""The standing ports that Proxmox lets a node open to its local network."""
 _IGMP = 2
 _DENY = ("DROP", "REJECT")
 _T = TypeVar("_T")
@@ -45,7 +43,7 @@ EVERY_PORT = tuple(Range(protocol, 1, MAX_PORT) for protocol in Protocol)
 
 
 class Match(NamedTuple):
-    """A rule made ready. `sports` None is every source port."""
+    """A compiled rule. `sports` None is every source port."""
 
     accept: bool
     ports: tuple[Range, ...]
@@ -56,7 +54,7 @@ class Match(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """Which sources pass a chain, and what stops the others."""
+    """The sources that pass a chain, and what stops the others."""
 
     accepted: Spans
     denied: tuple[tuple[Spans, str], ...]
@@ -64,7 +62,7 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Rules in the order in which they are tried, then the policy: the first match decides."""
+    """Rules in the order in which Proxmox tries them, then the policy: the first match decides."""
 
     matches: tuple[Match, ...]
     accept: bool
@@ -75,7 +73,7 @@ class Chain:
 
     @cached_property
     def breaks(self) -> dict[Protocol, list[int]]:
-        """Ports at which a verdict can change, by protocol, in order."""
+        """Sorted ports at which a verdict can change, by protocol."""
         found: dict[Protocol, set[int]] = {protocol: set() for protocol in Protocol}
         for match in self.matches:
             for protocol, low, high in match.ports:
@@ -84,7 +82,7 @@ class Chain:
         return {protocol: sorted(ports) for protocol, ports in found.items()}
 
     def regions(self, ports: Range) -> Iterator[Range]:
-        """Split a range of TCP or UDP where a verdict can change; within a part every port has the same."""
+        """Split a range where a TCP or UDP verdict can change; all ports of a part share one verdict."""
         protocol, first, last = ports
         breaks = self.breaks[protocol] if isinstance(protocol, Protocol) else []
         inner = breaks[bisect_right(breaks, first) : bisect_left(breaks, last + 1)]
@@ -92,7 +90,7 @@ class Chain:
             yield Range(protocol, low, after - 1)
 
     def destinations(self, within: Spans) -> tuple[int, ...]:
-        """Return one address of each part of `within` in which the rules do not tell addresses apart."""
+        """Return one address of each part of `within` whose addresses no rule tells apart."""
         edges = {low for low, _ in within}
         for match in self.matches:
             if match.dest != ALL:
@@ -100,7 +98,7 @@ class Chain:
         return tuple(sorted(edges))
 
     def walk(self, protocol: Protocol | int, port: int, dest: int | None) -> Passage:
-        """Try a packet to `dest` (None: unknown) from every source, and every source port, at once."""
+        """Evaluate packets to `dest` (None: unknown) from every source address and source port."""
         key = (protocol, port, dest)
         if key not in self._walked:
             about = [match for match in self._about(protocol, port) if _leads(match, dest)]
@@ -113,7 +111,7 @@ class Chain:
         return self._walked[key]
 
     def _try(self, matches: Iterable[Match], sport: int) -> Passage:
-        """Try a packet from one source port; rules in a row that accept are one set of addresses."""
+        """Evaluate packets from one source port; consecutive accept rules are merged into one address set."""
         left: Spans = ALL
         accepted: list[Spans] = []
         denied: list[tuple[Spans, str]] = []
@@ -137,7 +135,7 @@ class Chain:
         return Passage(gather(accepted), tuple(denied))
 
     def _about(self, protocol: Protocol | int, port: int) -> list[Match]:
-        """Return the rules that are about a port, in their order."""
+        """Return the rules that apply to a port, in their order."""
         if not isinstance(protocol, Protocol):
             return [match for match in self.matches if any(r.holds(protocol, port) for r in match.ports)]
         whole, parts = self._index[protocol]
@@ -146,7 +144,7 @@ class Chain:
 
     @cached_property
     def _index(self) -> dict[Protocol, tuple[list[int], dict[int, list[int]]]]:
-        """Rules by protocol: those about each of its ports, the others by region."""
+        """Rules by protocol: those for all of its ports, and the others by region."""
         found: dict[Protocol, tuple[list[int], dict[int, list[int]]]] = {p: ([], {}) for p in Protocol}
         for number, match in enumerate(self.matches):
             for protocol, low, high in match.ports:
@@ -164,7 +162,7 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class Firewall:
-    """The chains of every guest and node. `blocked`: the kernel refuses what Proxmox built, so none acts."""
+    """The chains of all guests and nodes. `blocked`: the kernel refuses the built ruleset; no rule acts."""
 
     datacenter: Datacenter
     blocked: bool = False
@@ -179,9 +177,9 @@ class Firewall:
         return cls(datacenter=datacenter, blocked=blocks_updates(facts))
 
     def inbound(self, guest: Guest, nic: Nic) -> Chain | None:
-        """Return what a packet passes on its way in; None when a switch is off, so that all of them do.
+        """Return the chain of packets to a guest; None when a switch is off, so that all packets pass.
 
-        The blacklist stands before the guest's own chain: it needs no switch of the guest.
+        The blacklist precedes the guest's own chain and does not need the guest's switch.
         """
         if not self._acts(nic):
             return None
@@ -196,7 +194,7 @@ class Firewall:
         return _chain(matches, own.input_policy, f"input policy of {own.origin}")
 
     def outbound(self, guest: Guest, nic: Nic) -> Chain | None:
-        """Return what a packet passes on its way out; None when a switch is off."""
+        """Return the chain of packets from a guest; None when a switch is off."""
         if not self.effective(guest, nic):
             return None
         own = guest.firewall
@@ -205,7 +203,7 @@ class Firewall:
         return _chain((*first, *rules), own.output_policy, f"output policy of {own.origin}")
 
     def _dhcp_and_filter(self, guest: Guest, nic: Nic) -> tuple[Match, ...]:
-        """DHCP passes before the IP filter, which without DHCP is what `sources` says."""
+        """Return the DHCP rule, then the IP filter. Without DHCP, `sources` alone models the IP filter."""
         foreign = cut(ALL, self._pinned(guest, nic))
         why = f"the IP filter of {guest.firewall.origin}"
         return (*_dhcp(True, 67, 68), Match(False, EVERY_PACKET, foreign, ALL, why))
@@ -232,11 +230,11 @@ class Firewall:
         return self._broken[group]
 
     def marks(self, guest: Guest, nic: Nic) -> bool:
-        """Whether what a guest sends carries the mark of its accepting chain, which a node's rules see."""
+        """Whether a guest's packets carry the mark of its accepting chain, which a node's rules match."""
         return self._acts(nic) and guest.firewall.enabled
 
     def sources(self, guest: Guest, nic: Nic) -> Spans:
-        """Return the addresses that a guest's packets may carry; with DHCP, a request may carry any."""
+        """Return the source addresses that a guest's packets may carry; a DHCP request may carry any."""
         if not self.effective(guest, nic) or guest.firewall.dhcp:
             return ALL
         return self._pinned(guest, nic)
@@ -244,9 +242,9 @@ class Firewall:
     def _pinned(self, guest: Guest, nic: Nic) -> Spans:
         """Return the addresses that the IP filter passes.
 
-        All, unless it is on, which is an option or the presence of ipset `ipfilter-<card>`. Then that ipset's
-        members; a system container's own address is added by Proxmox, a machine's is not, and an empty ipset
-        lets nothing out (`compile_ipsets`, `ruleset_create_vm_chain`).
+        Every address passes unless the filter is on, by option or by the presence of ipset `ipfilter-<card>`.
+        With the filter on, only members of that ipset pass; Proxmox adds a system container's own address,
+        but not a machine's. An empty ipset lets nothing out (`compile_ipsets`, `ruleset_create_vm_chain`).
         """
         own = guest.firewall
         name = f"ipfilter-{nic.name}"
@@ -256,10 +254,10 @@ class Firewall:
         return _or_all(lambda: ipset(own.ipsets.get(name, ()), self._guest_scope(guest), added))
 
     def node_inbound(self, host: Host, iface: str | None = None, *, marked: bool = False) -> Chain | None:
-        """Return what a packet to a node passes: its own rules, the datacenter's, Proxmox's standing ones.
+        """Return the chain of packets to a node: its own rules, the datacenter's and Proxmox's standing ones.
 
-        `iface` is the interface that it comes by, None any. `marked`: it carries the mark of a guest's chain.
-        Return None when a switch is off.
+        `iface` is the interface on which packets arrive, None for any. `marked`: packets carry the mark of a
+        guest's chain. Returns None when a switch is off.
         """
         if not self._filters(host):
             return None
@@ -271,13 +269,13 @@ class Firewall:
         return _chain(matches, self.datacenter.input_policy, f"input policy of {self.datacenter.origin}")
 
     def node_marked(self, host: Host, iface: str | None = None) -> Chain | None:
-        """Return what a packet with the mark of a guest's chain passes, where that is another chain."""
+        """Return the chain of packets with a guest chain's mark; None if the mark makes no difference."""
         own = host.firewall.rules if host.firewall else ()
         rules = (rule for rule in (*own, *self.datacenter.rules) if rule.type == "group" and rule.iface)
         return self.node_inbound(host, iface, marked=True) if any(rules) else None
 
     def node_outbound(self, host: Host, iface: str | None = None) -> Chain | None:
-        """Return what a node's own packets pass; None when a switch is off."""
+        """Return the chain of a node's own packets; None when a switch is off."""
         if not self._filters(host):
             return None
         local = _or_all(self._scope.local_addresses)
@@ -292,7 +290,7 @@ class Firewall:
 
     @cached_property
     def _blacklist(self) -> tuple[Match, ...]:
-        """Ipset `blacklist` is dropped before any rule (`ruleset_chain_add_input_filters`)."""
+        """Drop rules for ipset `blacklist`, ahead of every other rule (`ruleset_chain_add_input_filters`)."""
         if "blacklist" not in self.datacenter.ipsets:
             return ()
         try:
@@ -311,9 +309,9 @@ class Firewall:
         return self._scopes[guest.name]
 
     def _matches(self, rules: Iterable[Rule], direction: str, card: str, scope: Scope) -> Iterator[Match]:
-        """Flatten a guest's rules and, in their place, the groups that they include.
+        """Yield a guest's rules, with each group's rules in place of the reference to the group.
 
-        Those switched off do not count, nor those whose `iface` is another card.
+        Disabled rules and rules whose `iface` is another card are skipped.
         """
         for rule in rules:
             if not rule.enabled or rule.iface not in (None, card, UNKNOWN):
@@ -326,10 +324,11 @@ class Firewall:
     def _node_matches(
         self, host: Host, direction: str, iface: str | None, *, marked: bool = False
     ) -> Iterator[Match]:
-        """Flatten the rules of a node and the datacenter's.
+        """Yield a node's rules, then the datacenter's, with groups flattened.
 
-        Behind a reference to a group stands a test for the mark, which the group clears first. Where the
-        reference is for another interface, the mark of the guest that sent the packet still passes it.
+        Proxmox tests for the mark after each reference to a group, and the group clears the mark first. If
+        the reference is for another interface, the mark of the sending guest therefore still passes the
+        packet.
         """
         own = host.firewall.rules if host.firewall else ()
         for rule in (*own, *self.datacenter.rules):
@@ -361,7 +360,7 @@ class Firewall:
 
 
 def _or_all(read: Callable[[], Spans]) -> Spans:
-    """Return what is read, or everything where it cannot be."""
+    """Return the result of `read`, or every address if it cannot be read."""
     try:
         return read()
     except (UnknownError, WordError):
@@ -375,7 +374,7 @@ def _chain(matches: Iterable[Match], policy: str, why: str) -> Chain:
 
 
 def _dhcp(on: bool, port: int, sport: int) -> tuple[Match, ...]:
-    """DHCP passes before every rule, and before the IP filter (`ruleset_create_vm_chain`)."""
+    """Return the DHCP rule, which precedes every rule and the IP filter (`ruleset_create_vm_chain`)."""
     ports = (Range(Protocol.UDP, port, port),)
     return (Match(True, ports, ALL, ALL, "option dhcp", ((sport, sport),)),) if on else ()
 
@@ -385,14 +384,14 @@ def _igmp() -> Match:
 
 
 def _leads(match: Match, dest: int | None) -> bool:
-    """Whether a match is about a destination (None: unknown); a drop rule only if about every one."""
+    """Whether a match applies to `dest` (None: unknown); with `dest` unknown, a drop rule must cover all."""
     if match.dest == ALL:
         return True
     return match.accept if dest is None else holds(match.dest, dest)
 
 
 def _source_ports(matches: Iterable[Match]) -> list[int]:
-    """Return one source port of each part in which the rules do not tell them apart, a usual one first."""
+    """Return one source port of each range that the rules treat alike, an ephemeral one first."""
     edges = {edge for match in matches for low, high in match.sports or () for edge in (low, high + 1)}
     return [MAX_PORT, *sorted(edge for edge in {1, *edges} if 0 < edge < MAX_PORT)] if edges else [MAX_PORT]
 
@@ -402,7 +401,7 @@ def _among(bounds: Bounds, number: int) -> bool:
 
 
 def compile_rule(rule: Rule, scope: Scope) -> Iterator[Match]:
-    """Make a rule ready; REJECT is DROP here. A drop rule that cannot be read in full drops nothing."""
+    """Yield a rule's matches; REJECT counts as DROP. An unreadable drop rule drops nothing."""
     accept = rule.action not in _DENY
     source, dest = (
         _read(lambda: addresses_of(rule.source, scope)),

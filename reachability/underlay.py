@@ -1,8 +1,9 @@
-"""What lies under Docker: VLANs, hosts, guests and gateways, and who reaches whose interface there.
+"""Connectivity below Docker: VLANs, hosts, guests and gateways, and which interfaces ("plugs") reach which.
 
-Owns interfaces ("plugs"), the layer-2 and routed neighbours of each, and the firewalls at both ends. It
-deliberately knows no Docker network: a macvlan leg is a plug like any other. What a reader would get wrong:
-sources are sets of addresses, because a guest without an IP filter may carry any.
+Covers the layer-2 and routed neighbours of each plug and the firewalls at both ends. A macvlan leg is a
+plug like any other.
+
+Note: sources are sets of addresses, because a guest without an IP filter may send from any address.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,10 +23,11 @@ from reachability.words import Range
 class Plug:
     """An interface of `owner` at `place`.
 
-    `sources` are the addresses that its packets may carry, `address` where it is reached (None: unknown).
-    `routed`: it has a way beyond its place. `parent` is the engine's host of a macvlan leg, from which the
-    kernel keeps it apart; `alone` one in private mode, kept apart from other legs of that host as well.
-    `marks`: its packets carry the mark of a guest's chain; `marked` is the inbound chain that such ones meet.
+    `sources` are the addresses that its packets may carry, `address` is its own address (None: unknown).
+    `routed`: it has a route beyond its place. `parent` is the engine's host of a macvlan leg, from which the
+    kernel isolates the leg; `alone` is a leg in private mode, isolated from other legs of that host as well.
+    `marks`: its packets carry the mark of a guest's chain; `marked` is the inbound chain for packets with the
+    mark.
     """
 
     owner: str
@@ -44,13 +46,13 @@ class Plug:
 
 @dataclass(slots=True)
 class _Index:
-    """Plugs, those with one source address sorted by it."""
+    """Plugs indexed by source address: `fixed` have exactly one, `loose` have several."""
 
     fixed: list[tuple[int, int, Plug]] = field(default_factory=list)
     loose: list[Plug] = field(default_factory=list)
 
     def within(self, accepted: Spans) -> Iterator[Plug]:
-        """Plugs that can send from one of the addresses."""
+        """Yield the plugs that can send from one of the addresses."""
         for low, high in accepted:
             for at in range(bisect_left(self.fixed, (low,)), bisect_right(self.fixed, (high + 1,))):
                 yield self.fixed[at][2]
@@ -73,14 +75,14 @@ def _index(plugs: Iterable[Plug]) -> _Index:
 
 @dataclass(frozen=True, kw_only=True)
 class Underlay:
-    """Every plug and who reaches it. `legs` are the macvlan legs: owner, its network, its leg."""
+    """All plugs and their connectivity. `legs` are the macvlan legs: owner, network, leg."""
 
     facts: Facts
     legs: tuple[tuple[str, Network, Leg], ...]
 
     @cached_property
     def firewall(self) -> Firewall:
-        """Proxmox's rules."""
+        """Proxmox's firewall, compiled from the facts."""
         return Firewall.of(self.facts)
 
     @cached_property
@@ -100,9 +102,10 @@ class Underlay:
     def arrivals(
         self, plug: Plug, ports: Iterable[Range], *, filtered: bool = True
     ) -> Iterator[tuple[Plug, str | None]]:
-        """Plugs of others that can open a connection to some of `ports`, each with the gateway it goes by.
+        """Yield other owners' plugs that can connect to some of `ports`, each with its gateway or None.
 
-        `filtered` off leaves the inbound chain out: no INPUT rule sees a published port, it is forwarded.
+        With `filtered` off the inbound chain is skipped: packets to a published port are forwarded, so no
+        INPUT rule sees them.
         """
         found = set()
         ports = tuple(ports)
@@ -122,7 +125,7 @@ class Underlay:
                         yield source, gateway
 
     def leaves(self, source: Plug, plug: Plug, region: Range, accepted: Spans) -> bool:
-        """Whether `source` lets a packet out that carries one of the `accepted` addresses."""
+        """Whether the outbound chain of `source` passes a packet to `plug` from an `accepted` address."""
         chain = source.outbound
         if chain is None:
             return True
@@ -138,13 +141,13 @@ class Underlay:
         )
 
     def apart(self, source: Plug, plug: Plug) -> bool:
-        """Whether two plugs at one place are kept apart: a macvlan leg from its host, or by private mode."""
+        """Whether two plugs at one place are isolated: a macvlan leg from its host, or by private mode."""
         if source.parent is not None and source.parent == plug.parent:
             return source.alone or plug.alone
         return source.parent == plug.owner or plug.parent == source.owner
 
     def obstacles(self, source: Plug, plug: Plug, ports: Range) -> Iterator[str]:
-        """What stops the first of `ports` between two plugs of different owners that could meet, in words."""
+        """Yield what blocks the first of `ports` between connected plugs of different owners, as messages."""
         meets = source.place == plug.place
         gateway = self._components.get(source.place, source)
         routed = source.routed and plug.routed and gateway == self._components.get(plug.place)
@@ -192,7 +195,7 @@ class Underlay:
 
     @cached_property
     def _components(self) -> Mapping[Place, str]:
-        """Places that gateways join, directly or one behind the other, by the first gateway's name."""
+        """Places joined by gateways, directly or through further gateways, with the first gateway's name."""
         joined: dict[Place, str] = {}
         for gateway in self.facts.gateways:
             others = {joined[place] for place in gateway.places if place in joined}
@@ -203,7 +206,7 @@ class Underlay:
 
     @cached_property
     def _vlans(self) -> Mapping[str, tuple[Vlan, ...]]:
-        """VLANs in use by bridge, the untagged one always among them."""
+        """VLANs in use by bridge, always including the untagged one."""
         found: defaultdict[str, dict[Vlan, None]] = defaultdict(dict)
         places: list[Place] = [leg.place for host in self.facts.hosts for leg in host.legs]
         places += [place for gateway in self.facts.gateways for place in gateway.places]
@@ -238,9 +241,9 @@ class Underlay:
             )
 
     def _guest(self, guest: Guest) -> Iterator[Plug]:
-        """Plugs of a guest's cards. The firewall does not see frames that the guest itself tags.
+        """Yield the plugs of a guest's cards; the firewall does not see frames that the guest itself tags.
 
-        The kernel hands tagged frames of a bridge to no rule (`bridge-nf-filter-vlan-tagged` is 0).
+        The kernel passes tagged frames of a bridge to no rule (`bridge-nf-filter-vlan-tagged` is 0).
         """
         for nic in guest.nics:
             own = Vlan(bridge=nic.bridge, tag=nic.tag)

@@ -1,8 +1,8 @@
-"""What the words of a Proxmox rule match: protocols, ports, services, ICMP types and macros.
+"""Parses the words of a Proxmox rule: protocols, ports, services, ICMP types and macros.
 
-Names are those of Debian's `netbase`, which a Proxmox node has. `WordError` says why Proxmox refuses a word,
-`CompileError` why it accepts one and then cannot build the rule, `KernelError` why it builds a rule that
-iptables refuses.
+Names are those of Debian's `netbase`, which a Proxmox node has. A `WordError` is a word that Proxmox
+refuses, a `CompileError` a word that it accepts but cannot build a rule from, a `KernelError` a rule that it
+builds but iptables refuses.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,21 +18,21 @@ Bounds = tuple[tuple[int, int], ...]
 
 
 class WordError(ValueError):
-    """Proxmox refuses the rule; where a file holds it all the same, the rule is left out."""
+    """Proxmox refuses the rule; if a file contains the rule anyway, Proxmox skips it."""
 
 
 class CompileError(WordError):
-    """Proxmox accepts the rule and cannot build it."""
+    """Proxmox accepts the rule but cannot build it."""
 
 
 class KernelError(WordError):
-    """Proxmox builds the rule and iptables refuses it, with every other one."""
+    """Proxmox builds the rule, and iptables refuses it together with all other rules."""
 
 
 class Range(NamedTuple):
-    """Packets `low` to `high`, both included, of one protocol; OTHER is every one but TCP and UDP.
+    """Packets `low` to `high`, both included, of one protocol; OTHER is every protocol but TCP and UDP.
 
-    What is counted are destination ports where a protocol has ports, `256 * type + code` for ICMP.
+    The numbers are destination ports if the protocol has ports, `256 * type + code` for ICMP.
     """
 
     protocol: Protocol | int
@@ -40,13 +40,13 @@ class Range(NamedTuple):
     high: int
 
     def holds(self, protocol: Protocol | int, number: int) -> bool:
-        """Whether a packet is among them."""
+        """Whether the range contains a packet."""
         other = self.protocol == OTHER and not isinstance(protocol, Protocol)
         return (other or protocol == self.protocol) and self.low <= number <= self.high
 
 
 class Service(NamedTuple):
-    """What a rule matches of a packet besides addresses; `sports` None is every source port."""
+    """The packets that a rule matches, addresses aside; `sports` None is every source port."""
 
     ports: tuple[Range, ...]
     sports: Bounds | None = None
@@ -55,7 +55,7 @@ class Service(NamedTuple):
 EVERY_PACKET: Final = (*(Range(protocol, 0, MAX_PORT) for protocol in Protocol), Range(OTHER, 0, MAX_PORT))
 ICMP: Final = 1
 ICMP_ERRORS: Final = (Range(ICMP, 3 * 256 + 4, 3 * 256 + 4), Range(ICMP, 11 * 256, 11 * 256 + 255))
-"""What a policy of DROP or REJECT lets pass all the same: fragmentation needed, time exceeded."""
+"""ICMP errors that pass under policy DROP or REJECT: fragmentation needed, time exceeded."""
 
 _PROTOCOLS: Final = """
 ip 0; hopopt 0; icmp 1; igmp 2; ggp 3; ipencap 4; st 5; tcp 6; egp 8; igp 9; pup 12; udp 17; hmp 20; xns-idp
@@ -179,7 +179,7 @@ def _table(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _kinds(text: str) -> tuple[int, int]:
-    """Return the numbers of an ICMP type, or of one of its codes; without either, of all."""
+    """Return the first and last number of an ICMP type, or of one of its codes; of all types for no text."""
     kind, slash, code = text.partition("/")
     if not kind:
         return 0, MAX_PORT
@@ -198,14 +198,14 @@ SERVICES: Final[Mapping[str, tuple[int, frozenset[str]]]] = {
 }
 _WITH_PORTS: Final = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
 _MAX_NUMBERS: Final = 15
-"""What iptables and Proxmox take of a list; a range is two, and Proxmox does not count names."""
+"""Maximum numbers in a port list, for iptables and Proxmox; a range is two, and Proxmox skips names."""
 
 
 @lru_cache(maxsize=4096)
 def service(proto: str | None, dport: str | None, sport: str | None) -> Service:
-    """Return what a rule without a macro matches; raises WordError.
+    """Return the service of a rule without a macro; raises WordError.
 
-    Port 0 and protocol 0 are not restrictions: Perl takes a lone `0` for nothing.
+    Port 0 and protocol 0 are no restriction: Perl treats a lone `0` as false.
     """
     proto, dport, sport = (None if text == "0" else text or None for text in (proto, dport, sport))
     if proto is None:
@@ -226,7 +226,7 @@ def service(proto: str | None, dport: str | None, sport: str | None) -> Service:
 
 
 def protocol_number(proto: str) -> int:
-    """Return the number of a protocol, by name or number; raises WordError for one that nothing lists."""
+    """Return the number of a protocol, given by name or number; raises WordError for an unknown one."""
     if proto == "icmpv6":
         return PROTOCOLS["ipv6-icmp"]
     number = PROTOCOLS.get(proto)
@@ -238,7 +238,7 @@ def protocol_number(proto: str) -> int:
 
 
 def macro_services(name: str, proto: str | None, dport: str | None, sport: str | None) -> tuple[Service, ...]:
-    """Return what a macro's lines match, narrowed by the rule's own fields; raises WordError."""
+    """Return the services of a macro's lines, narrowed by the rule's own fields; raises WordError."""
     lines = MACROS.get(name.lower())
     if lines is None:
         raise WordError(f"macro {name} is unknown")

@@ -1,7 +1,5 @@
-"""From resources to facts: the only part that knows how providers spell their properties, and what they
-mean.
+"""Reads a stack's resources and derives facts from them; only this package knows the providers' properties.
 
-Owns the graph of a stack: every resource read, and the facts that follow from them all. It judges nothing.
-What a reader would get wrong: resources are linked by the names and numbers that the program chose, never
-by ids, because those alone are known before anything is created.
+Note: resources are linked by the names and numbers that the program chose, never by ids, because ids are
+unknown before creation.
 """

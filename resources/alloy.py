@@ -1,8 +1,7 @@
-"""Alloy's configuration, said in Promtail's words: which files it reads, where it sends, what it shows there.
+"""Translates Alloy's configuration to Promtail's: which files it reads, and where it sends them.
 
-Owns as much of Alloy's language as a shipper of log files needs: blocks, and values that are written out. It
-judges nothing. What a reader would get wrong: Alloy has a component for nearly every way to send and fetch,
-and computes any value from others, so whatever is not known here is refused, not passed over.
+Only blocks and literal values of components that ship log files are supported. Everything else raises an
+error, because most Alloy components send or fetch data, and any value may be computed from others.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ _TLS: Final = frozenset(
 _CURRENT: Final = frozenset({"TLS12", "TLS13"})
 
 Body = tuple[tuple[str, Any], ...]
-"""What a block says, in order; a block in it is a body as well, and no other value is a tuple."""
+"""Keys and values of a block in order; nested blocks are the only tuples among the values."""
 
 
 def documents(text: str) -> dict[str, Any]:
-    """Return `clients` and `scrape_configs` as Promtail has them; raises ValueError for what is not known."""
+    """Return `clients` and `scrape_configs` in Promtail's form; raises ValueError for unsupported syntax."""
     clients, groups = [], []
     for component, body in _Reader(text).body(_END):
         for key, value in _block(component, body, _KNOWN.get(component, frozenset())):
@@ -59,7 +58,7 @@ def _client(endpoint: Any) -> dict[str, Any]:
 
 
 def _block(name: str, body: Any, known: frozenset[str]) -> Body:
-    """Its statements, each of them known, as the block itself is."""
+    """Return the statements of a block; raises ValueError if the block or a statement is not in `known`."""
     if not known or not isinstance(body, tuple):
         raise ValueError(f"{name} is not understood")
     for key in (key for key, _ in body if key not in known):
@@ -68,13 +67,13 @@ def _block(name: str, body: Any, known: frozenset[str]) -> Body:
 
 
 def _not_understood(word: str) -> ValueError:
-    """Text may be a secret, so it is not repeated."""
+    """Return an error that names a word, but not a string: a string may be a secret."""
     shown = "a text" if word.startswith('"') else word or "its end"
     return ValueError(f"{shown} is not understood")
 
 
 class _Reader:
-    """One word after another; a reference to another component is a value that is its name."""
+    """Parser for Alloy's syntax; a reference to another component becomes the component's name."""
 
     def __init__(self, text: str) -> None:
         self._words = [*_words(text), _END]
@@ -86,7 +85,7 @@ class _Reader:
         return word
 
     def body(self, end: str) -> Body:
-        """Statements up to a closing brace, or to the end of the text."""
+        """Return the statements up to a closing brace, or to the end of the text."""
         said: list[tuple[str, Any]] = []
         while (name := self._next()) != end:
             if not re.match(r"[a-z]", name):

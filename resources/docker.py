@@ -1,8 +1,7 @@
-"""The docker provider's resources: which of their properties carry traffic, and what those mean.
+"""Models of the docker provider's resources: the properties that carry traffic, and their meaning.
 
-It judges nothing. What a reader would get wrong: the provider takes a container off the default bridge only
-when `networksAdvanced` is set, and a `networkMode` that is no mode names a network that the container
-joins.
+Note: the provider takes a container off the default bridge only when `networksAdvanced` is set, and a
+`networkMode` that is no known mode names a network that the container joins.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from topology.model import Protocol, Topology
 
 
 class NetworkLeg(Inputs, inert="gw_priority mac_address"):
-    """A container's place on a network."""
+    """A container's attachment to a network."""
 
     name: str = ""
     aliases: tuple[str, ...] = ()
@@ -37,7 +36,7 @@ class NetworkLeg(Inputs, inert="gw_priority mac_address"):
 
 
 class PublishedPort(Inputs):
-    """A port of the container on the host; without `external` the engine draws one."""
+    """A published port; without `external` the engine picks the host port."""
 
     internal: int
     external: int | None = None
@@ -50,9 +49,9 @@ class PublishedPort(Inputs):
 
 
 class Upload(Inputs, inert="group owner permissions source_hash"):
-    """A file put into a container. `text` is None when only the file named by `source` holds it.
+    """A file uploaded into a container. `text` is None if only the file named by `source` has the content.
 
-    What certificate files hold can't be known before their keys are made; they hold no configuration.
+    The content of certificate files is unknown until their keys exist; they hold no configuration.
     """
 
     file: str
@@ -71,7 +70,7 @@ class Upload(Inputs, inert="group owner permissions source_hash"):
 
     @property
     def text(self) -> str | None:
-        """What the file holds, as far as the resource says."""
+        """Return the file's content as far as the resource contains it."""
         if self.content is not None or not self.content_base64:
             return self.content
         try:
@@ -81,7 +80,7 @@ class Upload(Inputs, inert="group owner permissions source_hash"):
 
 
 class VolumeMount(Inputs, inert="selinux_relabel"):
-    """A volume, a host path or another container's volumes in a container."""
+    """A mounted volume or host path, or the volumes of another container."""
 
     container_path: str = ""
     from_container: str | None = None
@@ -91,20 +90,20 @@ class VolumeMount(Inputs, inert="selinux_relabel"):
 
 
 class BindOptions(Inputs):
-    """How mounts inside a bind are passed on."""
+    """Mount propagation of a bind."""
 
     propagation: str = ""
 
 
 class VolumeOptions(Inputs, inert="labels no_copy subpath"):
-    """Options of a volume made on the fly."""
+    """Options of a volume that the mount creates."""
 
     driver_name: str = ""
     driver_options: Mapping[str, str] = {}
 
 
 class Mount(Inputs, inert="tmpfs_options"):
-    """A mount in the newer spelling."""
+    """A mount in the newer `mounts` syntax."""
 
     target: str = ""
     type: str = ""
@@ -115,14 +114,14 @@ class Mount(Inputs, inert="tmpfs_options"):
 
 
 class Capabilities(Inputs):
-    """Capabilities beside the engine's default set."""
+    """Capabilities added to or dropped from the engine's default set."""
 
     adds: tuple[str, ...] = ()
     drops: tuple[str, ...] = ()
 
 
 class Device(Inputs, inert="container_path permissions"):
-    """A device of the host in a container."""
+    """A host device in a container."""
 
     host_path: str
 
@@ -149,7 +148,7 @@ class Container(
     "max_retry_count memory_reservation must_run platform remove_volumes restart rm shm_size start "
     "stdin_open stop_signal stop_timeout storage_opts tty ulimits wait wait_timeout working_dir",
 ):
-    """docker.Container."""
+    """A docker.Container resource."""
 
     name: str = ""
     image: str = ""
@@ -195,14 +194,14 @@ class Container(
 
     @cached_property
     def legs(self) -> tuple[NetworkLeg, ...]:
-        """Networks it joins; a mode that is no mode names one as well."""
+        """Networks that the container joins, including one named by `networkMode`."""
         modes = {"", "bridge", "default", "host", "none"}
         named = () if self.network_mode in modes or self.shares else (NetworkLeg(name=self.network_mode),)
         return (*self.networks_advanced, *named)
 
     @cached_property
     def binds(self) -> tuple[Bind, ...]:
-        """Everything mounted into it, in one spelling."""
+        """Everything mounted into the container, from `volumes` and `mounts`."""
         return (
             *(
                 Bind(
@@ -232,18 +231,18 @@ class Container(
         return {key: value for key, _, value in (env.partition("=") for env in self.envs)}
 
     def is_ingress(self, topology: Topology) -> bool:
-        """Whether it is the declared ingress, by its name."""
+        """Whether the container has the name of the declared ingress."""
         return self.name == topology.physical(topology.ingress.name)
 
     def is_proxy(self, topology: Topology) -> bool:
-        """Whether it runs Traefik."""
+        """Whether the container runs Traefik."""
         return self.is_ingress(topology) or "traefik" in self.image.rpartition("/")[2]
 
     @cached_property
     def documents(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """Its YAML files as (path, content); what does not parse is for the software to complain about.
+        """The container's YAML files as (path, content), without those that do not parse.
 
-        Alloy's are among them, in Promtail's words, as far as they are understood.
+        Alloy files are included in Promtail's form if they can be translated.
         """
         loaded: list[tuple[str, Any]] = []
         for upload in self.uploads:
@@ -257,7 +256,7 @@ class Container(
 
     @cached_property
     def traefik(self) -> traefik.Configuration:
-        """Its configuration, if it runs Traefik."""
+        """The container's Traefik configuration; meaningful only if the container runs Traefik."""
         return traefik.read(
             arguments=(*self.entrypoints, *self.command),
             environment=self.environment,
@@ -268,7 +267,7 @@ class Container(
 
 @dataclass(frozen=True, kw_only=True)
 class Bind:
-    """Something of the host, or a volume, at `target` in a container."""
+    """A host path or a volume mounted at `target` in a container."""
 
     target: str
     host_path: str | None = None
@@ -278,14 +277,14 @@ class Bind:
 
 
 class IpamConfig(Inputs, inert="aux_address ip_range"):
-    """Addresses of a Docker network."""
+    """Address configuration of a Docker network."""
 
     subnet: str = ""
     gateway: str = ""
 
 
 class Network(Inputs, inert="labels"):
-    """docker.Network."""
+    """A docker.Network resource."""
 
     name: str = ""
     attachable: bool = False
@@ -298,17 +297,17 @@ class Network(Inputs, inert="labels"):
     options: Mapping[str, str] = {}
 
     def option(self, name: str) -> str:
-        """A bridge option by the last word of its name."""
+        """Return a bridge option by the last part of its name."""
         return self.options.get(f"com.docker.network.bridge.{name}", "")
 
     @property
     def closed_to_host(self) -> bool:
-        """Whether members have no gateway address; isolated gateway mode is ignored before engine 28."""
+        """Whether `inhibit_ipv4` removes the gateway address; engines before 28 ignore isolated mode."""
         return self.option("inhibit_ipv4") == "true"
 
 
 class Volume(Inputs, inert="labels"):
-    """docker.Volume."""
+    """A docker.Volume resource."""
 
     name: str = ""
     driver: str = "local"
@@ -316,7 +315,7 @@ class Volume(Inputs, inert="labels"):
 
 
 class RemoteImage(Inputs, inert="force_remove keep_locally platform pull_triggers triggers"):
-    """docker.RemoteImage, pulled; building one runs commands on the engine's host and is not understood."""
+    """A pulled docker.RemoteImage. Builds are not supported: they run commands on the engine's host."""
 
     name: str = ""
 
@@ -349,13 +348,13 @@ class SwarmNetwork(Inputs, inert="driver_opts id"):
 class SwarmTask(
     Inputs, inert="container_spec force_update log_driver placement resources restart_policy runtime"
 ):
-    """What a Swarm service runs."""
+    """The task of a Swarm service."""
 
     networks_advanceds: tuple[SwarmNetwork, ...] = ()
 
 
 class SwarmService(Inputs, inert="auth converge_config labels mode rollback_config update_config"):
-    """docker.Service: its ports and networks become facts, but nothing else of it can be proved."""
+    """docker.Service: its ports and networks become facts; nothing else of it can be proved."""
 
     name: str = ""
     task_spec: SwarmTask = SwarmTask()
@@ -363,7 +362,7 @@ class SwarmService(Inputs, inert="auth converge_config labels mode rollback_conf
 
 
 class DockerProvider(Settings):
-    """Where the engine is. A provider's other settings carry credentials, not the site's traffic."""
+    """The engine's endpoint. The provider's other settings are credentials and carry no site traffic."""
 
     host: str = ""
     ca_material: str = ""
@@ -373,7 +372,7 @@ class DockerProvider(Settings):
 
     @property
     def unverified(self) -> str:
-        """Why the engine's identity is not checked, or nothing."""
+        """Why the engine's identity is not verified; empty if it is."""
         if self.host.startswith(("tcp://", "http://")) and not (self.cert_path or self.cert_material):
             return "host is reached without TLS"
         return (

@@ -1,9 +1,7 @@
-"""What the inputs of all providers have in common when they are read.
+"""Base models for the inputs of all providers; an unsupported, unknown or malformed value becomes a fault.
 
-Owns how a value that is not understood, not known or of the wrong kind becomes a fault instead of an
-accident. What a reader would get wrong: a property that no class names is a fault. `inert` lists those that
-were looked at and carry no traffic; they are left out before reading, so they alone may be unknown before
-creation.
+Note: a property that no class names is a fault. `inert` lists the properties that are known to carry no
+traffic; they are dropped before validation, so only they may be unknown before creation.
 """
 
 from __future__ import annotations
@@ -41,21 +39,21 @@ class Inputs(BaseModel):
 
 
 class Settings(Inputs):
-    """Inputs of which only some matter, whatever the others are."""
+    """Inputs of which only the named ones matter; all others are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class Nothing(Settings):
-    """Inputs of something that carries no traffic of its own."""
+    """Inputs of a type that carries no traffic of its own."""
 
 
 class Foreign(Settings):
-    """Inputs of a type that nobody here understands."""
+    """Inputs of an unsupported type."""
 
 
 def address(value: Any) -> Any:
-    """Read an address, with or without its prefix length; `dhcp` is none that anybody knows."""
+    """Return an address, with or without a prefix length, as IPv4Address; None for `dhcp` and other text."""
     if not isinstance(value, str):
         return value
     try:

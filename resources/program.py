@@ -1,8 +1,7 @@
-"""The resources that the project's program registers for a stack file, without an engine, plugins or hosts.
+"""Runs the project's program on Pulumi's mocks: returns its resources without engine, plugins or hosts.
 
-Owns running the program on Pulumi's mocks. What a reader would get wrong: nothing is unknown here, because
-the mocks answer with what they were asked for; what a real engine can't know in a preview, only it can
-tell.
+Note: no value is unknown here, because the mocks return the inputs as outputs. Only a preview by a real
+engine shows which values are unknown.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from topology.config import from_file
 from topology.project import NAME, PROJECT
 
 _FILES = ("authority", "certificate", "key")
-"""Keys of `tls` that name a file."""
+"""Keys of `tls` whose value is a file name."""
 _MADE = {
     "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),
     "tls:index/certRequest:CertRequest": ("certRequestPem", "CERTIFICATE REQUEST"),
     "tls:index/selfSignedCert:SelfSignedCert": ("certPem", "CERTIFICATE"),
     "tls:index/locallySignedCert:LocallySignedCert": ("certPem", "CERTIFICATE"),
 }
-"""The output of which the program makes files, by type, and what it is."""
+"""For each resource type whose output the program writes to files: the output, and its PEM label."""
 
 
 def made(kind: str, name: str) -> dict[str, Any]:
-    """What a resource answers beside its inputs: a text in a key's or certificate's place, by its name."""
+    """Return a mocked resource's outputs beside its inputs: a PEM placeholder with the resource's name."""
     if kind not in _MADE:
         return {}
     output, what = _MADE[kind]
@@ -47,7 +46,7 @@ def made(kind: str, name: str) -> dict[str, Any]:
 
 
 class _Nothing(mocks.Mocks):
-    """The program calls no function of a provider."""
+    """Mocks that reject calls of provider functions; the program makes none."""
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         raise pulumi.RunError(
@@ -59,7 +58,7 @@ class _Nothing(mocks.Mocks):
 
 
 class _Monitor(mocks.MockMonitor):
-    """Answers each registration with its inputs, secrets and all, and keeps it."""
+    """Records each registration and answers it with its inputs as outputs."""
 
     def __init__(self, stack: str) -> None:
         super().__init__(_Nothing())
@@ -88,9 +87,9 @@ class _Monitor(mocks.MockMonitor):
 
 
 def of_stack_file(file: Path) -> list[Resource]:
-    """Run the program on a stack file; secrets and certificates are left out, as no flow depends on them.
+    """Run the program on a stack file, with placeholders for secrets and certificates; no flow needs them.
 
-    Raises ConfigError for what is no stack file, RunError as the program does.
+    Raises ConfigError for an invalid stack file, and RunError like the program.
     """
     from_file(file)
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
@@ -112,7 +111,7 @@ def _without_files(value: Any) -> Any:
 
 
 def resources(config: Mapping[str, object], stack: str = "dev", program: Path = PROJECT) -> list[Resource]:
-    """Run the program in a folder on a stack's configuration; raises RunError as the program does."""
+    """Run the program in a folder with a stack's configuration; raises RunError like the program."""
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = _Monitor(stack)
     mocks.set_mocks(_Nothing(), project=NAME, stack=stack, preview=False, monitor=monitor)
@@ -128,6 +127,6 @@ def resources(config: Mapping[str, object], stack: str = "dev", program: Path = 
             lambda: runpy.run_path(str(program / "__main__.py"), run_name="__main__")
         )()
     finally:
-        if collects:  # the program has it switched off for itself
+        if collects:  # the program disables collection for itself
             gc.enable()
     return monitor.kept

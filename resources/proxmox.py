@@ -1,8 +1,8 @@
-"""The proxmoxve provider's resources: which of their properties carry traffic, and what those mean.
+"""Models of the proxmoxve provider's resources: the properties that carry traffic, and their meaning.
 
-It judges nothing. Defaults are those of the provider, which are not always Proxmox's own. What a reader
-would get wrong: a firewall resource belongs to a guest by its number, to a node by its name, else to the
-datacenter.
+Defaults are those of the provider, which sometimes differ from Proxmox's own.
+
+Note: a firewall resource belongs to a guest by its number, to a node by its name, else to the datacenter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NetworkDevice(Inputs, inert="mac_address model mtu queues rate_limit"):
 
     @property
     def connected(self) -> bool:
-        """Whether frames pass at all."""
+        """Whether the card is connected, so that frames pass."""
         return self.enabled and not self.disconnected
 
 
@@ -67,14 +67,14 @@ class Initialization(
 
 
 class Clone(Inputs, inert="datastore_id full retries"):
-    """The machine that a guest is copied from."""
+    """The template or machine that a guest is cloned from."""
 
     vm_id: int | None = None
     node_name: str = ""
 
 
 class Medium(Settings):
-    """A disk, CD-ROM or mount point: only where its content comes from matters."""
+    """A disk, CD-ROM or mount point; only the origin of its content matters."""
 
     file_id: str = ""
     import_from: str = ""
@@ -83,7 +83,7 @@ class Medium(Settings):
 
     @property
     def foreign(self) -> Iterator[str]:
-        """Properties that give it content which is there already, or a path of the host."""
+        """Properties that give the medium existing content or a host path."""
         if self.file_id not in {"", "none"}:
             yield "fileId"
         for name in ("import_from", "path_in_datastore"):
@@ -94,7 +94,7 @@ class Medium(Settings):
 
 
 class SerialDevice(Inputs):
-    """A serial port: a socket of the emulator, or a device of the host."""
+    """A serial port: a socket of the emulator, or a host device."""
 
     device: str = "socket"
 
@@ -104,7 +104,7 @@ class _Guest(
     inert="cpu description memory operating_system pool_id protection startup tags timeout_clone "
     "timeout_create",
 ):
-    """What virtual machines and system containers have in common."""
+    """Inputs that virtual machines and system containers have in common."""
 
     node_name: str = ""
     vm_id: int | None = None
@@ -116,17 +116,17 @@ class _Guest(
 
     @property
     def cards(self) -> tuple[NetworkDevice, ...]:
-        """Its network cards, net0 first."""
+        """Network cards, net0 first."""
         raise NotImplementedError
 
     @property
     def media(self) -> Iterator[tuple[str, Medium]]:
-        """Its disks and other media, each with the property's name."""
+        """Disks and other media, each with its property's name."""
         raise NotImplementedError
 
     @property
     def doors(self) -> Iterator[str]:
-        """Properties that are set and lead past the guest's network cards to the host."""
+        """Properties that are set and bypass the guest's network cards to reach the host."""
         if self.hook_script_file_id:
             yield "hookScriptFileId"
 
@@ -139,7 +139,7 @@ class VirtualMachine(
     "timeout_migrate timeout_move_disk timeout_reboot timeout_shutdown_vm timeout_start_vm "
     "timeout_stop_vm tpm_state vga watchdog",
 ):
-    """proxmoxve.VmLegacy."""
+    """A proxmoxve.VmLegacy resource."""
 
     name: str = ""
     network_devices: tuple[NetworkDevice, ...] = ()
@@ -154,19 +154,19 @@ class VirtualMachine(
 
     @property
     def cards(self) -> tuple[NetworkDevice, ...]:
-        """Its network cards, net0 first."""
+        """Network cards, net0 first."""
         return self.network_devices
 
     @property
     def media(self) -> Iterator[tuple[str, Medium]]:
-        """Its disks and its CD-ROM drive."""
+        """Disks and the CD-ROM drive."""
         yield from ((f"disks[{index}]", disk) for index, disk in enumerate(self.disks))
         if self.cdrom:
             yield "cdrom", self.cdrom
 
     @property
     def doors(self) -> Iterator[str]:
-        """Properties that are set and lead past the guest's network cards to the host."""
+        """Properties that are set and bypass the guest's network cards to reach the host."""
         yield from super().doors
         for name in ("kvm_arguments", "hostpcis", "usbs", "virtiofs"):
             if getattr(self, name):
@@ -180,7 +180,7 @@ class SystemContainer(
     _Guest,
     inert="console features start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
 ):
-    """proxmoxve.ContainerLegacy."""
+    """A proxmoxve.ContainerLegacy resource."""
 
     network_interfaces: tuple[ContainerInterface, ...] = ()
     device_passthroughs: tuple[Any, ...] = ()
@@ -190,24 +190,24 @@ class SystemContainer(
 
     @property
     def name(self) -> str:
-        """Its host name; system containers have no other."""
+        """The container's host name; system containers have no other name."""
         return self.initialization.hostname
 
     @property
     def cards(self) -> tuple[NetworkDevice, ...]:
-        """Its network cards, net0 first."""
+        """Network cards, net0 first."""
         return self.network_interfaces
 
     @property
     def media(self) -> Iterator[tuple[str, Medium]]:
-        """Its root disk and its mount points."""
+        """The root disk and the mount points."""
         if self.disk:
             yield "disk", self.disk
         yield from ((f"mountPoints[{index}]", point) for index, point in enumerate(self.mount_points))
 
     @property
     def doors(self) -> Iterator[str]:
-        """Properties that are set and lead past the guest's network cards to the host."""
+        """Properties that are set and bypass the guest's network cards to reach the host."""
         yield from super().doors
         if self.device_passthroughs:
             yield "devicePassthroughs"
@@ -222,7 +222,7 @@ Policy = Literal["ACCEPT", "DROP", "REJECT"]
 
 
 class FirewallRule(Inputs, inert="comment log pos"):
-    """A rule of the Proxmox firewall; with `security_group` it stands for that group's rules."""
+    """A rule of the Proxmox firewall; with `security_group` set it includes that group's rules."""
 
     action: Literal["", "ACCEPT", "DROP", "REJECT"] = ""
     dest: str | None = None
@@ -244,7 +244,7 @@ class FirewallRule(Inputs, inert="comment log pos"):
 
 
 class _Scoped(Inputs):
-    """Something of the firewall that belongs to a guest, a node or, with neither, the datacenter."""
+    """A firewall resource of a guest, a node or, with neither set, the datacenter."""
 
     node_name: str = ""
     vm_id: int | None = None
@@ -252,18 +252,18 @@ class _Scoped(Inputs):
 
     @property
     def guest(self) -> int | None:
-        """Id of the guest it belongs to."""
+        """Id of the guest that the resource belongs to."""
         return self.vm_id or self.container_id
 
 
 class FirewallRules(_Scoped):
-    """proxmoxve.firewall.RulesLegacy."""
+    """A proxmoxve.firewall.RulesLegacy resource."""
 
     rules: tuple[FirewallRule, ...] = ()
 
 
 class SecurityGroup(Inputs, inert="comment"):
-    """proxmoxve.cluster.firewall.security.GroupLegacy."""
+    """A proxmoxve.cluster.firewall.security.GroupLegacy resource."""
 
     name: str = ""
     rules: tuple[FirewallRule, ...] = ()
@@ -277,21 +277,21 @@ class IpsetMember(Inputs, inert="comment"):
 
 
 class Ipset(_Scoped, inert="comment"):
-    """proxmoxve.firewall.IpsetLegacy."""
+    """A proxmoxve.firewall.IpsetLegacy resource."""
 
     name: str = ""
     cidrs: tuple[IpsetMember, ...] = ()
 
 
 class Alias(_Scoped, inert="comment"):
-    """proxmoxve.firewall.AliasLegacy."""
+    """A proxmoxve.firewall.AliasLegacy resource."""
 
     name: str = ""
     cidr: str = ""
 
 
 class FirewallOptions(_Scoped, inert="log_level_in log_level_out ndp"):
-    """proxmoxve.firewall.OptionsLegacy."""
+    """A proxmoxve.firewall.OptionsLegacy resource."""
 
     enabled: bool = False
     input_policy: Policy = "DROP"
@@ -303,7 +303,7 @@ class FirewallOptions(_Scoped, inert="log_level_in log_level_out ndp"):
 
 
 class DatacenterFirewall(Inputs, inert="forward_policy log_ratelimit"):
-    """proxmoxve.cluster.FirewallLegacy. An `ebtables` that is left out is sent as off."""
+    """A proxmoxve.cluster.FirewallLegacy resource. The provider sends a missing `ebtables` as off."""
 
     enabled: bool = False
     input_policy: Policy = "DROP"
@@ -316,7 +316,7 @@ class NodeFirewall(
     inert="log_level_forward log_level_in log_level_out ndp nf_conntrack_max "
     "nf_conntrack_tcp_timeout_established nosmurfs smurf_log_level tcp_flags_log_level",
 ):
-    """proxmoxve.node.Firewall."""
+    """A proxmoxve.node.Firewall resource."""
 
     node_name: str = ""
     enabled: bool = True
@@ -335,7 +335,7 @@ class _Interface(Inputs, inert="autostart comment mtu timeout_reload"):
 
 
 class Bridge(_Interface):
-    """proxmoxve.network.linux.BridgeLegacy."""
+    """A proxmoxve.network.linux.BridgeLegacy resource."""
 
     ports: tuple[str, ...] = ()
     vids: str = "2-4094"
@@ -343,7 +343,7 @@ class Bridge(_Interface):
 
     @property
     def tags(self) -> set[int]:
-        """VLAN tags that it carries; 0 stands for each that is none."""
+        """VLAN tags that the bridge carries; 0 stands for each invalid tag."""
         ends = [part.partition("-") for part in re.split(r"[\s,;]+", self.vids) if part]
         return {each for low, _, high in ends for each in range(tag(low), tag(high or low) + 1)} | {
             0 for low, _, high in ends if not (tag(low) and tag(high or low))
@@ -351,29 +351,29 @@ class Bridge(_Interface):
 
 
 class VlanInterface(_Interface):
-    """proxmoxve.network.linux.VlanLegacy."""
+    """A proxmoxve.network.linux.VlanLegacy resource."""
 
     interface: str = ""
     vlan: int | None = None
 
 
 class ProxmoxProvider(Settings):
-    """How Proxmox's API is reached."""
+    """Connection settings of Proxmox's API."""
 
     insecure: bool = False
 
     @property
     def unverified(self) -> str:
-        """Why the API's certificate is not checked, or nothing."""
+        """Why the API's certificate is not verified; empty if it is."""
         return "insecure switches certificate checks off" if self.insecure else ""
 
 
 def bare_name(name: str) -> str:
-    """Name of a set or alias without its sign and scope; Proxmox does not tell upper from lower case."""
+    """Return the lower-case name of a set or alias, without sign and scope; Proxmox ignores case."""
     return re.sub(r"^\+?(dc/|guest/)?", "", name).lower()
 
 
 def tag(text: str) -> int:
-    """A VLAN tag; 0 is none, as is a number that no frame can carry."""
+    """Return a VLAN tag; 0 for text that is no valid tag."""
     number = int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
     return number if number <= _LAST_TAG else 0

@@ -1,9 +1,9 @@
-"""A resource as the pack sees it: one decoding of what the engine, a state file or a test hands over.
+"""A decoded resource, from the engine, a state file or a test.
 
-Owns the plain form of a resource's inputs: Python values, `UNKNOWN` where the engine can't tell yet, and
-the paths of secrets. It deliberately knows no provider (`resources.view` does) and judges nothing. What a
-reader would get wrong: secrets arrive in clear. A value may be compared and parsed, never shown; messages
-name paths.
+Inputs are plain Python values, with `UNKNOWN` for values that are not known yet, and the paths of secrets.
+`resources.view` interprets them by provider.
+
+Note: secrets are in plain text. Compare and parse them, but never print them; messages name paths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pulumi_policy import proxy
 
 _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 _MARK: Final = "1b47061264138c4ac30d75fd1eb44270"
-"""The key under which an object says that it stands for another value, and what a secret says there."""
+"""The key that marks an object as a special value, and the key's value for a secret."""
 _UNKNOWN: Final = frozenset(
     {
         proxy.UNKNOWN_BOOLEAN_VALUE,
@@ -34,7 +34,7 @@ _UNKNOWN: Final = frozenset(
 
 
 class Unknown:
-    """A value that nobody can know before the resource exists; equal to nothing, of no type."""
+    """A value that is unknown before the resource exists; equal to nothing, of no type."""
 
     __slots__ = ()
 
@@ -45,15 +45,15 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 
 Trail = tuple[str | int, ...]
-"""Place of a value in a resource's inputs."""
+"""Path of a value in a resource's inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """`inputs` hold camelCase keys as the provider spells them.
+    """A decoded resource; `inputs` have camelCase keys as the provider spells them.
 
-    `provider` is the URN of the resource's provider; empty for a component, a name over its children.
-    `protect` is the one option of the engine's that the pack is told and that a rule needs.
+    `provider` is the URN of the resource's provider, empty for a component. `protect` is the engine's option
+    of that name; it is the only option that the pack receives and a rule needs.
     """
 
     urn: str
@@ -66,7 +66,7 @@ class Resource:
 
     @property
     def stack(self) -> str:
-        """Name of its stack, without an organisation's."""
+        """Name of the stack, without the organisation."""
         return self.urn.partition("::")[0].rpartition(":")[2]
 
 
@@ -127,7 +127,7 @@ def decode(
     provider: str = "",
     protect: bool = False,
 ) -> Resource:
-    """Read a resource as the engine sends it (a Struct) or as a state file holds it (a mapping)."""
+    """Return a resource, decoded from the engine's form (a Struct) or a state file's (a mapping)."""
     decoder = _Decoder()
     plain = decoder.mapping(inputs.fields if isinstance(inputs, Struct) else inputs)
     return Resource(
@@ -142,11 +142,11 @@ def decode(
 
 
 class StateError(Exception):
-    """A file that is no exported state, as `path: fault; remedy`."""
+    """A file that is not an exported state, as `path: fault; remedy`."""
 
 
 def from_state(path: Path) -> list[Resource]:
-    """Read what `pulumi stack export` wrote; encrypted secrets are `[secret]`. Raises StateError."""
+    """Read a `pulumi stack export`; encrypted secrets are `[secret]`; raises StateError."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         resources = state["deployment"].get("resources", [])

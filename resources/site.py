@@ -1,7 +1,7 @@
-"""The graph of a stack: every resource that was read, and the facts that follow from them all together.
+"""Derives a site's facts from all of a stack's resources together.
 
-It judges nothing. What a reader would get wrong: resources are linked by the names and numbers that the
-program chose, never by ids, because only those are known before anything is created.
+Note: resources are linked by the names and numbers that the program chose, never by ids, because ids are
+unknown before creation.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _T = TypeVar("_T", bound=Inputs)
 
 @dataclass(frozen=True)
 class Graph:
-    """Every resource that the pack understands, by what it is, and the facts that follow from them all."""
+    """All resources that the pack understands, indexed by kind, and the facts derived from them."""
 
     views: tuple[View[Any], ...]
     topology: Declared
 
     def __post_init__(self) -> None:
-        """Order the resources, which the engine hands over as they come."""
+        """Sort the resources, which the engine sends in any order."""
         object.__setattr__(
             self, "views", tuple(sorted(self.views, key=lambda each: (each.name, each.resource.urn)))
         )
@@ -62,7 +62,7 @@ class Graph:
         return kinds
 
     def of(self, kind: type[_T]) -> list[View[_T]]:
-        """Every resource of one kind."""
+        """Return all resources of one kind."""
         return self._by_kind.get(kind, [])
 
     @cached_property
@@ -72,18 +72,18 @@ class Graph:
 
     @cached_property
     def zones(self) -> Mapping[str, str]:
-        """Physical name of a Docker network -> what flows and traces call it."""
+        """Names of Docker networks in flows and traces, by physical name."""
         own = {self.topology.physical(z.network): z.name for z in self.topology.zones.values() if z.is_docker}
         return own | {self.topology.physical(z.network): z.network for z in self.topology.vlans}
 
     @cached_property
     def groups(self) -> Mapping[str, View[SecurityGroup]]:
-        """Security groups by their name."""
+        """Security groups by name."""
         return {each.inputs.name: each for each in self.of(SecurityGroup)}
 
     @cached_property
     def named(self) -> Mapping[tuple[type[Inputs], int | None, str], Ipset | Alias]:
-        """Ipsets and aliases by kind, by the guest they belong to (None: all), and by name."""
+        """Ipsets and aliases by kind, owning guest (None: the datacenter) and name."""
         found: list[View[Any]] = [*self.of(Ipset), *self.of(Alias)]
         return {
             (type(each.inputs), each.inputs.guest, bare_name(each.inputs.name)): each.inputs for each in found
@@ -91,11 +91,11 @@ class Graph:
 
     @cached_property
     def volumes(self) -> Mapping[str, Volume]:
-        """Volumes by their name."""
+        """Volumes by name."""
         return {each.inputs.name: each.inputs for each in self.of(Volume)}
 
     def keys(self, view: View[Any]) -> Iterator[tuple[object, ...]]:
-        """What a resource makes, in words; two resources with the same words make the same thing."""
+        """Yield keys of the things that a resource creates; equal keys mean the same thing."""
         inputs = view.inputs
         match inputs:
             case Container() | SwarmService():
@@ -121,12 +121,12 @@ class Graph:
                 yield type(inputs).__name__, inputs.node_name, getattr(inputs, "name", "")
 
     def called(self, physical: str) -> str:
-        """The declared name of a container or guest, else its own."""
+        """Return the declared name of a container or guest, else the physical name."""
         return self.topology.logical.get(physical, physical)
 
     @cached_property
     def facts(self) -> fact.Facts:
-        """Everything that is, as the engine wants it."""
+        """The site's facts, as input for the engine."""
         return fact.Facts(
             outsides=tuple(self._outsides()),
             hosts=tuple(self._hosts()),
@@ -140,7 +140,7 @@ class Graph:
 
     @cached_property
     def reachability(self) -> Reachability:
-        """The engine on these facts."""
+        """The engine on the site's facts."""
         return Reachability(self.facts)
 
     def _outsides(self) -> Iterator[fact.Outside]:
@@ -167,7 +167,7 @@ class Graph:
             for each in interfaces
             if each.inputs.address or each.inputs.address6
         )
-        # Nobody knows its addresses on a bridge that is its own already; there it may be, untagged.
+        # The node's addresses on an existing bridge are unknown, so the node may be on it, untagged.
         own_bridge = [fact.HostLeg(place=fact.Vlan(bridge=proxmox.bridge))] if proxmox.existing_bridge else []
         yield fact.Host(
             name=proxmox.name,
@@ -182,9 +182,9 @@ class Graph:
         )
 
     def _gateways(self) -> Iterator[fact.Gateway]:
-        """The router that guests name: taken for one, which joins their VLANs and everything outside.
+        """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.
 
-        A management zone in which the node has no interface reaches it over a router, too.
+        A management zone in which the node has no interface reaches the node through the router, too.
         """
         vlans = {
             fact.Vlan(bridge=card.bridge, tag=card.vlan_id): each.name
@@ -227,17 +227,17 @@ class Graph:
 
     @cached_property
     def commands(self) -> frozenset[Own | None]:
-        """Which of the project's own commands are in the stack."""
+        """The project's own commands that are in the stack."""
         return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
 
     def _is_guarded(self, network: Network) -> bool:
-        """Whether the host's own rules name its bridge."""
+        """Whether the host's own rules name the network's bridge."""
         zones = [zone for zone in self.topology.zones.values() if zone.is_docker]
         names = {self.topology.bridge(zone) for zone in zones}
         return Own.HOST_RULES in self.commands and network.option("name") in names
 
     def parent_vlan(self, network: Network) -> fact.Vlan | None:
-        """Where the parent interface of a macvlan network leads; None is unknown: every VLAN."""
+        """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         trunk, _, tag = network.options.get("parent", "").rpartition(".")
         if trunk == self.topology.docker.trunk and tag.isdigit():
             return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=int(tag))
@@ -329,7 +329,7 @@ class Graph:
 
     @cached_property
     def scoped(self) -> Mapping[int | None, list[View[Any]]]:
-        """What of the firewall belongs to each guest, by its id; None: to no guest."""
+        """Firewall resources by guest id; None: those of no guest."""
         found = defaultdict(list)
         for kind in (FirewallOptions, FirewallRules, Ipset, Alias):
             for each in self.of(kind):
@@ -337,11 +337,11 @@ class Graph:
         return found
 
     def owned(self, guest: int | None) -> list[View[Any]]:
-        """What of the firewall belongs to a guest; nothing for one without an id."""
+        """Return a guest's firewall resources; none for a guest without an id."""
         return self.scoped.get(guest, []) if guest else []
 
     def scope(self, guest: int | None) -> Scope:
-        """What names mean in the rules of a guest, or (None) of the datacenter, a node and every group."""
+        """Return the name scope of a guest's rules or, for None, of datacenter, node and group rules."""
         if guest not in self._scopes:
             shared = Scope.of(self._datacenter())
             own = Scope.of(self._guest_firewall(guest, ""), shared) if guest else shared
@@ -376,7 +376,7 @@ class Graph:
         switch = next(iter(self.of(DatacenterFirewall)), None)
         return fact.Datacenter(
             origin=switch.name if switch else "none",
-            # Another firewall acts on a node with nftables, and nothing here says what it filters.
+            # With nftables on, a node runs another firewall, whose filtering is not modelled.
             enabled=switch.inputs.enabled and not any(each.inputs.nftables for each in self.of(NodeFirewall))
             if switch
             else False,
@@ -406,7 +406,7 @@ class Graph:
 
 
 def rules_of(each: View[Any]) -> Iterator[fact.Rule]:
-    """The rules of a list or group, in their order."""
+    """Yield the rules of a list or group, in their order."""
     for index, rule in enumerate(each.inputs.rules):
         yield fact.Rule(
             origin=f"{each.name} rule {index}",
@@ -427,7 +427,7 @@ def rules_of(each: View[Any]) -> Iterator[fact.Rule]:
 def _firewall(
     own: Iterable[View[Any]],
 ) -> tuple[tuple[fact.Rule, ...], dict[str, tuple[fact.IpsetEntry, ...]], dict[str, str]]:
-    """Rules, ipsets and aliases among what belongs to one guest, or to the datacenter."""
+    """Return the rules, ipsets and aliases among the firewall resources of a guest or the datacenter."""
     rules: list[fact.Rule] = []
     ipsets: dict[str, tuple[fact.IpsetEntry, ...]] = {}
     aliases: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""The tls provider's resources: keys, requests for certificates, and what is signed.
+"""Models of the tls provider's resources: keys, certificate requests and certificates.
 
-What a reader would get wrong: none of them carries traffic, but whoever holds an authority's key opens every
-service that trusts it. The PEM texts are looked at where they end, in containers.
+Note: none of them carries traffic, but an authority's key opens every service that trusts the authority.
+PEM texts are checked where containers receive them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from resources.inputs import Inputs
 
 
 class PrivateKey(Inputs):
-    """tls.PrivateKey; the provider's default curve is none that browsers or Go take."""
+    """A tls.PrivateKey resource; browsers and Go do not accept the provider's default curve."""
 
     algorithm: str = ""
     ecdsa_curve: str = "P224"
@@ -18,13 +18,13 @@ class PrivateKey(Inputs):
 
 
 class Request(Inputs, inert="dns_names ip_addresses private_key_pem subject uris"):
-    """tls.CertRequest: what is asked for counts for nothing until it is signed."""
+    """A tls.CertRequest resource; a request has no effect until it is signed."""
 
 
 class Signed(
     Inputs, inert="ca_cert_pem ca_private_key_pem cert_request_pem set_subject_key_id private_key_pem subject"
 ):
-    """What a certificate is good for, and how long."""
+    """The uses and lifetime of a certificate."""
 
     allowed_uses: tuple[str, ...] = ()
     early_renewal_hours: float = 0
@@ -33,8 +33,8 @@ class Signed(
 
 
 class Certificate(Signed):
-    """tls.LocallySignedCert."""
+    """A tls.LocallySignedCert resource."""
 
 
 class Authority(Signed, inert="set_authority_key_id"):
-    """tls.SelfSignedCert."""
+    """A tls.SelfSignedCert resource."""

@@ -1,8 +1,7 @@
-"""Traefik's configuration, put together from wherever a container gets it.
+"""Assembles Traefik's configuration from the sources of a container.
 
-Owns the static settings (a file, arguments or environment), the dynamic files of the folder that Traefik
-watches, and what could not be read of them. It deliberately reads no resource (`resources.docker` hands over
-plain values), decides no reachability and judges nothing: `policies.traefik` does.
+Covers the static settings (a file, arguments or environment), the dynamic files in the folder that Traefik
+watches, and what could not be read. `resources.docker` supplies plain values; `policies.traefik` checks them.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _SUFFIXES: Final = (".yml", ".yaml", ".toml")
 
 
 class Kind(StrEnum):
-    """What a fault means for the proof."""
+    """The effect of a fault on the proof."""
 
     OPAQUE = "opaque"
     BROKEN = "broken"
@@ -36,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something wrong at a place of the configuration."""
+    """A fault at a path of the configuration."""
 
     kind: Kind
     path: str
@@ -48,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """Static settings with lower-case keys, dynamic files as (path, content), and what was unreadable."""
+    """Static settings with lower-case keys, dynamic files as (path, content), and the faults of reading."""
 
     static: Mapping[str, Any]
     dynamic: tuple[tuple[str, Mapping[str, Any]], ...]
@@ -56,12 +55,12 @@ class Configuration:
 
     @property
     def declared(self) -> Mapping[str, Any]:
-        """Settings of every entry point by its name; Traefik has one of its own where none is set."""
+        """Settings of all entry points by name; Traefik has a default one if none is set."""
         return below(self.static, "entrypoints") or {"http": {"address": ":80"}}
 
     @property
     def entrypoints(self) -> tuple[Entrypoint, ...]:
-        """Ports it listens on for others; one on loopback is for the container alone."""
+        """Ports that Traefik listens on for others, so without those on loopback."""
         return tuple(
             Entrypoint(name=name, port=port, default=bool(settings.get("asdefault", not self._chosen)))
             for name, settings in self.declared.items()
@@ -74,23 +73,23 @@ class Configuration:
 
     @property
     def reads_labels(self) -> bool:
-        """Whether containers' labels make routers."""
+        """Whether containers' labels create routers."""
         return bool({"docker", "swarm"} & set(below(self.static, "providers")))
 
     @property
     def exposed_by_default(self) -> bool:
-        """Whether every container gets a router unless its labels say no."""
+        """Whether every container without a contrary label gets a router."""
         docker = below(below(self.static, "providers"), "docker")
         return str(docker.get("exposedbydefault", True)).lower() != "false"
 
     def items(self, protocol: str, section: str) -> Iterator[tuple[str, str, Any]]:
-        """Every entry of a section: its path, name and content."""
+        """Yield path, name and content of every entry in a section."""
         for file, content in self.dynamic:
             for name, value in below(below(content, protocol), section).items():
                 yield f"{file}: {protocol}.{section}.{name}", name, value
 
     def middlewares(self, names: Iterable[Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Every HTTP middleware behind these names, chains followed: its path, kind and settings."""
+        """Yield path, kind and settings of these HTTP middlewares, and of those in their chains."""
         defined = {name: (path, value) for path, name, value in self.items("http", "middlewares")}
         waiting, seen = [bare(str(name)) for name in names], set()
         while waiting:
@@ -105,7 +104,7 @@ class Configuration:
 
     @property
     def resolvers(self) -> Mapping[str, Any]:
-        """Where certificates come from besides files, by the name that routers use."""
+        """Certificate resolvers by the name that routers use."""
         return below(self.static, "certificatesresolvers")
 
     @property
@@ -116,7 +115,7 @@ class Configuration:
 
     @property
     def certificates(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """Certificates by path; Traefik picks among them by host name."""
+        """Certificates by path; Traefik selects one by host name."""
         return tuple(
             (f"{file}: tls.certificates[{index}]", entry)
             for file, content in self.dynamic
@@ -126,7 +125,7 @@ class Configuration:
 
     @property
     def routed(self) -> Iterator[tuple[str, list[Any], str]]:
-        """Every HTTP router with the middlewares that it names, and each `host:port` that it leads to."""
+        """Each HTTP router's path and middlewares, with each `host:port` that the router leads to."""
         services = {name: value for _, name, value in self.items("http", "services")}
         for path, _, router in self.items("http", "routers"):
             if isinstance(router, Mapping):
@@ -135,7 +134,7 @@ class Configuration:
 
     @property
     def asked(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """Every server: the path of what names it, its URL or address, and the transport to it."""
+        """Each server: its service's path, its URL or address, and the transport to it."""
         for protocol in ("http", "tcp", "udp"):
             transports = {name: value for _, name, value in self.items(protocol, "serversTransports")}
             for path, _, service in self.items(protocol, "services"):
@@ -146,7 +145,7 @@ class Configuration:
                         yield path, str(server.get("url") or server.get("address") or ""), transport
 
     def targets(self) -> Iterator[tuple[str, str, str]]:
-        """Every server that a router leads to: the router's path, its rule, and the URL or address."""
+        """Yield each server that a router leads to: the router's path, its rule, and the URL or address."""
         for protocol in ("http", "tcp", "udp"):
             services = {name: value for _, name, value in self.items(protocol, "services")}
             for path, _, router in self.items(protocol, "routers"):
@@ -162,7 +161,7 @@ def read(
     files: Mapping[str, str | None],
     mounts: Sequence[str],
 ) -> Configuration:
-    """Put the configuration together; `files` maps paths to text, None where it is unknown."""
+    """Return the assembled configuration; `files` maps paths to text, None where the text is unknown."""
     reader = _Reader(files=files, mounts=mounts)
     flags = dict(_flags(arguments))
     place = flags.pop("configfile", None) or next((path for path in _STATIC_FILES if path in files), None)
@@ -193,7 +192,7 @@ def read(
 
 
 class _Reader:
-    """Loads configuration files, and remembers what it could not read."""
+    """Loads configuration files and records what could not be read."""
 
     def __init__(self, *, files: Mapping[str, str | None], mounts: Sequence[str]) -> None:
         self.faults: list[Fault] = []
@@ -201,7 +200,7 @@ class _Reader:
         self._mounts = [posixpath.normpath(mount) for mount in mounts if mount]
 
     def watched(self, directory: str, filename: str) -> list[str]:
-        """Paths that the file provider reads."""
+        """Return the paths that the file provider reads."""
         if directory:
             folder = posixpath.normpath(directory)
             self._covered(folder)
@@ -223,7 +222,7 @@ class _Reader:
             self.faults.append(opaque(path, "is mounted from outside, so its content can't be known"))
 
     def load(self, path: str, *, template: bool = False) -> dict[str, Any]:
-        """Read a file; a fault and an empty mapping when that fails."""
+        """Return a file's content; on failure record a fault and return an empty mapping."""
         if not template:
             self._covered(posixpath.normpath(path))
         text = self._files.get(path)
@@ -244,11 +243,11 @@ class _Reader:
 
 
 LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The quick loader where PyYAML has it; both make plain values only."""
+"""PyYAML's C loader if present, else its Python loader; both create plain values only."""
 
 
 class _Unique(LOADER):  # type: ignore[misc,valid-type]
-    """YAML as Go reads it: a key twice is an error, not a choice."""
+    """YAML loader that rejects duplicate keys, as Go does."""
 
 
 def _mapping(loader: _Unique, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -263,7 +262,7 @@ _Unique.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def children(service: Mapping[str, Any]) -> list[Any]:
-    """Services that a service hands requests on to."""
+    """Return the services that a service forwards requests to."""
     weighted, mirroring, failover = (below(service, kind) for kind in ("weighted", "mirroring", "failover"))
     return [
         *(child.get("name") for child in listed(weighted.get("services")) if isinstance(child, Mapping)),
@@ -307,7 +306,7 @@ def _nested(flat: Mapping[str, str]) -> dict[str, Any]:
 
 
 def lower(value: Any) -> Any:
-    """Settings with their keys as Traefik compares those of its static configuration."""
+    """Return settings with lower-case keys; Traefik ignores case in its static configuration."""
     if isinstance(value, Mapping):
         return {str(key).lower(): lower(inner) for key, inner in value.items()}
     return value
@@ -323,25 +322,25 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def below(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The mapping below a key; an empty one where there is none."""
+    """Return the mapping at a key; an empty one if there is none."""
     inner = value.get(name)
     return inner if isinstance(inner, Mapping) else {}
 
 
 def listed(value: Any) -> list[Any]:
-    """A value as a list: empty for nothing, of one for a single value."""
+    """Return a value as a list: empty for no value, of one item for a single value."""
     if value is None or value == "":
         return []
     return value if isinstance(value, list) else [value]
 
 
 def bare(name: str) -> str:
-    """A name without the suffix by which it says that a file defines it."""
+    """Return a name without its suffix `@file`."""
     return name.removesuffix("@file")
 
 
 def _listens(address: str) -> Port | None:
-    """Port of an entrypoint address such as `:80` or `0.0.0.0:53/udp`; None on loopback or without a port."""
+    """Return the port of an address such as `:80` or `0.0.0.0:53/udp`; None on loopback or without a port."""
     where, _, protocol = address.partition("/")
     host, _, number = where.rpartition(":")
     if host.startswith(("127.", "localhost", "[::1]")) or not number.isdigit():
@@ -350,10 +349,10 @@ def _listens(address: str) -> Port | None:
 
 
 def opaque(path: str, text: str) -> Fault:
-    """A fault of what nobody can follow."""
+    """Return a fault for configuration whose effect cannot be determined."""
     return Fault(kind=Kind.OPAQUE, path=path, text=text)
 
 
 def broken(path: str, text: str) -> Fault:
-    """A fault of what Traefik leaves out."""
+    """Return a fault for configuration that Traefik ignores."""
     return Fault(kind=Kind.BROKEN, path=path, text=text)

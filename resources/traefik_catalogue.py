@@ -1,4 +1,4 @@
-"""The words of Traefik's configuration whose traffic is known, section by section.
+"""Settings of Traefik whose effect on traffic is known, by section.
 
 Keys of the static configuration are lower-case, those of dynamic files as Traefik spells them.
 """
@@ -134,7 +134,7 @@ MIDDLEWARES: Final = frozenset(
         "stripPrefixRegex",
     ]
 )
-"""Middlewares that send nothing anywhere; `forwardAuth` and plugins do."""
+"""Middlewares that open no connection; `forwardAuth` and plugins do."""
 CLIENT: Final = frozenset({"sourceCriterion"})
 SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
     "basicAuth": frozenset({"headerField", "realm", "removeHeader", "usersFile"}),
@@ -165,5 +165,5 @@ SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
     "inFlightReq": frozenset({"amount"}) | CLIENT,
     "rateLimit": frozenset({"average", "burst", "period"}) | CLIENT,
 }
-"""Settings of the middlewares that harden; one that Traefik does not know makes it drop the whole file."""
+"""Settings of the hardening middlewares; an unknown setting makes Traefik drop the whole file."""
 AUTHENTICATION: Final = frozenset({"basicAuth", "digestAuth"})

@@ -1,7 +1,6 @@
-"""A resource with its inputs read, for every type that the pack understands.
+"""Parses the inputs of each supported resource type.
 
-Owns the list of types. What a reader would get wrong: a type that is not on the list is `Foreign`, and that
-is a violation, not an oversight.
+Note: a type that is not in `TYPES` is parsed as `Foreign`, which is a violation.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from topology.model import Topology
 
 
 class Connection(Settings):
-    """How a remote command reaches its host."""
+    """A remote command's connection to its host."""
 
     host: str = ""
     host_key: str = ""
@@ -36,7 +35,7 @@ class Own(Enum):
     VERIFY_TIMER = "verify timer"
 
     def text(self, topology: Topology, stack: str) -> tuple[str, str, str]:
-        """Create, delete and standard input, as the program writes them."""
+        """Return create command, delete command and standard input, as the program writes them."""
         match self:
             case Own.HOST_RULES:
                 return host_rules.INSTALL, host_rules.remove(topology), host_rules.rules(topology)
@@ -50,7 +49,7 @@ class Own(Enum):
 
 
 class Command(Inputs, inert="addPreviousOutputInEnv"):
-    """command:*: anything at all may happen in it, so only the project's own is told apart."""
+    """Any resource of the command provider; only the project's own commands are understood."""
 
     model_config = ConfigDict(extra="allow")
     create: str = ""
@@ -59,7 +58,7 @@ class Command(Inputs, inert="addPreviousOutputInEnv"):
     connection: Connection | None = None
 
     def ours(self, topology: Topology, stack: str) -> Own | None:
-        """Which of the project's own it is for this site, word for word, there and nowhere else."""
+        """Return which of the project's own commands this is, if text and host match exactly."""
         ssh, there = topology.docker.ssh, self.connection
         if self.model_extra or (there and (there.host, there.host_key)) != (
             ssh and (ssh.address, ssh.host_key)
@@ -110,7 +109,7 @@ TYPES: Final[Mapping[str, type[Inputs]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """An input that can't be read: `why` is `unknown`, `unrecognised` or `malformed`; never the value."""
+    """An input that cannot be read: `why` is `unknown`, `unrecognised` or `malformed`, never the value."""
 
     path: str
     why: str
@@ -121,7 +120,7 @@ _T = TypeVar("_T", bound=Inputs)
 
 @dataclass(frozen=True, kw_only=True)
 class View(Generic[_T]):
-    """A resource with its inputs read; `inputs` hold what is left without the faults."""
+    """A resource with its parsed inputs; `inputs` leave out the faulty properties."""
 
     resource: Resource
     inputs: _T
@@ -134,7 +133,7 @@ class View(Generic[_T]):
 
 
 def view(resource: Resource) -> View[Any]:
-    """Read a resource; `Foreign` is one that the pack does not understand."""
+    """Return the view of a resource; its inputs are `Foreign` if the type is not supported."""
     kind = TYPES.get(resource.type) or (Nothing if _is_bare(resource) else Foreign)
     try:
         return View(resource=resource, inputs=kind.model_validate(resource.inputs))
@@ -164,7 +163,7 @@ def is_secret(view: View[Any], trail: Trail) -> bool:
 
 
 def _is_bare(resource: Resource) -> bool:
-    """Whether it is a component or a provider, which are judged by their resources."""
+    """Whether a resource is a component or a provider, which are evaluated by their resources."""
     package = resource.type.partition(":")[0]
     if package == "pulumi":
         return resource.type.startswith("pulumi:providers:")
@@ -172,7 +171,7 @@ def _is_bare(resource: Resource) -> bool:
 
 
 def dotted(trail: Iterable[str | int]) -> str:
-    """Write a place as `ports[0].external`."""
+    """Return a path such as `ports[0].external`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in trail).lstrip(".")
 
 
