@@ -232,7 +232,7 @@ def _empty(stack: str, topology: Topology) -> None:
 
 
 def _remove_metrics(topology: Topology) -> None:
-    """Remove the metrics folder, which the engine makes for a bind mount, and the lab's data folder if empty."""
+    """Remove the metrics folder, made by the engine for a bind mount, and the lab's data folder if empty."""
     if Path(topology.docker.metrics).is_relative_to(paths.DATA):
         shutil.rmtree(topology.docker.metrics, ignore_errors=True)
     with contextlib.suppress(OSError):

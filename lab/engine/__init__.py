@@ -55,7 +55,7 @@ STOP_SECONDS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A Docker engine that answers at `endpoint` (its DOCKER_HOST); None is the `docker` command's default."""
+    """A Docker engine that answers at `endpoint` (its DOCKER_HOST); None: the `docker` command's default."""
 
     endpoint: str | None
     version: str
@@ -285,7 +285,7 @@ def _empty() -> None:
 
 
 def _arguments() -> Iterator[tuple[int, list[str]]]:
-    """Yield id and arguments of each process in this network namespace; another namespace has its own engine."""
+    """Yield id and arguments of each process in this network namespace; others have their own engines."""
     ours = Path("/proc/self/ns/net").readlink()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""An image's root folder as a tar: its parts, its own files and links, the users they belong to.
+"""Writes an image's root folder as a tar: its parts, its own files and links, and their owners.
 
-Owns the order and what wins where two bring the same path: the image's own, then its parts in order. Times
-and owners are fixed, so the same parts give the same bytes.
+Where two of them have the same path, the image's own file wins, then the first part. Times and owners are
+fixed, so the same parts give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lab.images.catalogue import USERS, Image
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """A file where it has content, else a link where it has one, else a folder."""
+    """A file if `content` is set, a link if its target is set, else a folder."""
 
     name: str
     content: bytes | None = None
@@ -29,11 +29,11 @@ class _Entry:
 
 
 def pack(image: Image, parts: list[Path], tar: tarfile.TarFile) -> None:
-    """Write the root folder of `image`, made of the folders `parts`, to `tar`."""
+    """Write the root folder of `image`, built from the folders `parts`, to `tar`."""
     seen: set[str] = set()
 
     def add(entry: _Entry) -> None:
-        # Docker's import refuses a path that comes twice.
+        # Docker's import refuses a duplicate path.
         if entry.name in seen:
             return
         seen.add(entry.name)
