@@ -53,7 +53,7 @@ class Stack:
         return self._show("up", "--yes", *_PACK, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
-        """Remove every resource or, where one is protected, none; Pulumi alone stops at the first protected."""
+        """Remove every resource, or none if one is protected; Pulumi alone stops midway at that one."""
         self.resume()
         kept = [each for each in self.deployment().get("resources", []) if each.get("protect")]
         if kept:
@@ -141,7 +141,7 @@ class Stack:
             self._ask("drop the lock of a killed run", "cancel", "--yes")
 
     def _lock_owners(self) -> list[int]:
-        """Return the process ids in the lock files of the local file backend; other backends lock themselves."""
+        """Return the process ids in the lock files of the file backend; other backends lock by themselves."""
         url = urlsplit(self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", ""))
         folder = Path(url.path) / ".pulumi/locks"
         found = (
