@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A stand-in for Pulumi's command plugin, for where the published one can't be reached.
+"""A stand-in for Pulumi's command plugin, for machines where the published one can't be fetched.
 
-Owns `command:local:Command`: create, update, delete, and what they print. It deliberately has nothing else:
-remote commands, copies, asset paths and `command.local.run` are refused at preview, by name.
-One would get this wrong: without an `update` command an update runs `create` again, and the state that an
-update or delete reads is the outputs of the run before, in PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR.
-Source: the schema of the pulumi_command wheel, whose descriptions say what each property means.
+It implements create, update and delete of `command:local:Command`. Remote commands, copies, asset paths and
+`command.local.run` are refused at preview, by name. Note: without an `update` command an update runs `create`
+again. An update or delete reads the previous run's outputs in PULUMI_COMMAND_STDOUT and
+PULUMI_COMMAND_STDERR. Source: the schema of the pulumi_command wheel, whose descriptions define each
+property.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 TYPE = "command:local:Command"
 NAME = "the lab's stand-in for Pulumi's command plugin"
-# The build tag sorts as 1.2.1 for the engine and says in every log what this is.
+# The build tag sorts as 1.2.1 for the engine and marks the stand-in in every log.
 VERSION = "1.2.1+stand-in"
 REFUSED = ("archivePaths", "assetPaths")
 Properties = dict[str, PropertyValue]
 
 
 def plain(value: PropertyValue | None) -> Any:
-    """Strip the marks of the protocol off a value: secrets become what they hide."""
+    """Return the value without the protocol's marks; a secret becomes its plain value."""
     inner = value.value if value else None
     if isinstance(inner, Mapping):
         return {key: plain(one) for key, one in inner.items()}
@@ -45,7 +45,7 @@ def plain(value: PropertyValue | None) -> Any:
 
 
 class Command(protocol.Provider):
-    """Runs commands on this machine; `engine` is where their output is logged."""
+    """Runs commands on this machine; logs their output to `engine`."""
 
     def __init__(self, engine: str) -> None:
         self.engine_address = engine
@@ -59,7 +59,7 @@ class Command(protocol.Provider):
             await engine_pb2_grpc.EngineStub(channel).Log(request)
 
     async def run(self, urn: str, command: str, inputs: Properties, before: Properties) -> Properties:
-        """Run one command to its end and return the outputs; raise RuntimeError when it fails."""
+        """Run one command to its end and return the outputs; raises RuntimeError when it fails."""
         if not self.named:
             self.named = True
             await self.log(urn, f"command {VERSION}: {NAME}")
@@ -94,16 +94,16 @@ class Command(protocol.Provider):
         return inputs | {name: PropertyValue(text, is_secret=secret) for name, text in printed.items()}
 
     async def check_config(self, request: protocol.CheckRequest) -> protocol.CheckResponse:
-        """Accept: there is nothing to configure."""
+        """Accept any configuration: there is nothing to configure."""
         return protocol.CheckResponse(request.new_inputs)
 
     async def configure(self, request: protocol.ConfigureRequest) -> protocol.ConfigureResponse:  # noqa: ARG002
-        """Ask for secrets as such, so that output made with them is one, too."""
+        """Accept secrets, so that outputs that contain them are secret, too."""
         return protocol.ConfigureResponse(accept_secrets=True)
 
     async def check(self, request: protocol.CheckRequest) -> protocol.CheckResponse:
-        """Refuse what the stand-in doesn't have."""
-        # The type in a URN has those of its parents before it.
+        """Refuse what the stand-in does not implement."""
+        # The type in a URN is preceded by its parents' types.
         kind = request.type.rpartition("$")[2]
         refused = [] if kind == TYPE else [kind]
         refused += [name for name in REFUSED if name in request.new_inputs]
@@ -112,7 +112,7 @@ class Command(protocol.Provider):
         return protocol.CheckResponse(request.new_inputs, failures)
 
     async def diff(self, request: protocol.DiffRequest) -> protocol.DiffResponse:  # noqa: ARG002
-        """Leave it to the engine, which compares the inputs and knows that a changed trigger replaces."""
+        """Leave the diff to the engine, which compares the inputs and replaces on a changed trigger."""
         return protocol.DiffResponse()
 
     diff_config = diff
@@ -123,13 +123,13 @@ class Command(protocol.Provider):
         return protocol.CreateResponse(uuid4().hex, outputs)
 
     async def update(self, request: protocol.UpdateRequest) -> protocol.UpdateResponse:
-        """Run `update`, or else `create`."""
+        """Run `update`, else `create`."""
         news = request.news
         command = plain(news.get("update")) or plain(news.get("create"))
         return protocol.UpdateResponse(await self.run(request.urn, command, news, request.olds))
 
     async def cancel(self) -> None:
-        """End the commands that run with all they started, because the operator asked the engine to."""
+        """End the running commands and their children, because the operator cancelled the engine."""
         for child in self.children:
             os.killpg(child.pid, signal.SIGTERM)
 
@@ -141,7 +141,7 @@ class Command(protocol.Provider):
 
 
 def end_with(parent: int) -> None:
-    """End this process when it has lost its parent: an engine that was killed says no goodbye."""
+    """End this process when its parent is gone: a killed engine closes nothing."""
     while os.getppid() == parent:
         time.sleep(5)
     os.kill(os.getpid(), signal.SIGINT)

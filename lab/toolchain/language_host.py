@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
-"""Pulumi's Python language host, for where the published one can't be reached.
+"""Pulumi's Python language host, for machines where the published one can't be fetched.
 
-Owns how the engine starts Python programs and policy packs: which interpreter, which arguments, what an exit
-status means. It deliberately installs nothing, has no debugger, and knows only pip's kind of environment
-(runtime option `virtualenv`; uv, poetry and the type checkers need the published host).
-One would get this wrong: a plugin's first line on stdout is its port, so a policy pack's stdout and stderr
-must stay apart all the way to the engine.
-Source of the protocol: language.proto, whose stubs the `pulumi` wheel carries.
+It starts Python programs and policy packs for the engine. It installs nothing, has no debugger, and supports
+only pip's kind of environment (runtime option `virtualenv`); uv, poetry and the type checkers need the
+published host. Note: a plugin's first line on stdout is its port, so a policy pack's stdout and stderr must
+stay separate. Source of the protocol: language.proto, whose stubs the `pulumi` wheel contains.
 """
-# ruff: noqa: N802, ARG002  # names and arguments of the methods are the protocol's
+# ruff: noqa: N802, ARG002  # the protocol defines the methods' names and arguments
 
 from __future__ import annotations
 
@@ -32,9 +30,9 @@ from pulumi.runtime.proto import language_pb2 as messages
 from pulumi.runtime.proto import language_pb2_grpc, plugin_pb2
 
 EXEC = Path(__file__).resolve().with_name("pulumi-language-python-exec")
-SHOWN_TO_USER = 32  # pulumi-language-python-exec's status for: the program's error has been reported already
-WATCH_SECONDS = 5  # an engine that was killed says no goodbye
-PROXY = EXEC.with_name("policy-proxy")  # hands each call on to a pack, as the published host does
+SHOWN_TO_USER = 32  # pulumi-language-python-exec's exit status after it has reported the program's error
+WATCH_SECONDS = 5  # interval of the check for a killed engine
+PROXY = EXEC.with_name("policy-proxy")  # forwards each call to a pack, as in the published host
 PACKAGES = """
 import json, pathlib, sysconfig
 for file in sorted(pathlib.Path(sysconfig.get_path("purelib")).glob("*/pulumi-plugin.json")):
@@ -50,7 +48,7 @@ for one in importlib.metadata.distributions():
 def interpreter(
     info: messages.ProgramInfo, base: Mapping[str, str] = os.environ
 ) -> tuple[str, dict[str, str]]:
-    """Return the program's Python and `base` made its environment; raise ValueError where there is none."""
+    """Return the program's Python and its environment from `base`; raises ValueError where there is none."""
     options = dict(info.options.items())
     virtualenv = options.pop("virtualenv", "")
     if options.pop("toolchain", "pip") != "pip" or options:
@@ -70,7 +68,7 @@ def interpreter(
 
 
 def ask(info: messages.ProgramInfo, script: str) -> list[str]:
-    """Run a script in the program's environment and return the lines it prints."""
+    """Run a script in the program's environment and return its output lines."""
     python, environment = interpreter(info)
     command = [python, "-c", script]
     result = subprocess.run(
@@ -80,7 +78,7 @@ def ask(info: messages.ProgramInfo, script: str) -> list[str]:
 
 
 def forward(child: subprocess.Popen[bytes], lines: SimpleQueue[messages.RunPluginResponse | None]) -> None:
-    """Queue what the child prints, then its status, then None."""
+    """Queue the child's output, then its status, then None."""
 
     def copy(stream: Iterable[bytes], wrap: Callable[[bytes], messages.RunPluginResponse]) -> None:
         for line in stream:
@@ -99,7 +97,7 @@ def forward(child: subprocess.Popen[bytes], lines: SimpleQueue[messages.RunPlugi
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
-    """Answers the engine at `engine`; what it started ends with the call that asked for it, or earlier."""
+    """Serves the engine at `engine`; a started process ends with the call that asked for it, or earlier."""
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
@@ -108,7 +106,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def start(
         self, context: grpc.ServicerContext, command: list[str], **options: Any
     ) -> subprocess.Popen[bytes]:
-        """Start a child that doesn't outlive the call."""
+        """Start a child that ends with the call."""
         child: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
         self.children.add(child)
 
@@ -121,13 +119,13 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return child
 
     def GetPluginInfo(self, request: Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
-        """Give the version that this host stands in for."""
+        """Return the version that this host stands in for."""
         return plugin_pb2.PluginInfo(version=version("pulumi"))
 
     def GetRequiredPackages(
         self, request: messages.GetRequiredPackagesRequest, context: grpc.ServicerContext
     ) -> messages.GetRequiredPackagesResponse:
-        """List the plugins of the packages in the program's environment."""
+        """Return the plugins of the packages in the program's environment."""
         return messages.GetRequiredPackagesResponse(
             packages=[
                 plugin_pb2.PackageDependency(
@@ -139,7 +137,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         )
 
     def About(self, request: messages.AboutRequest, context: grpc.ServicerContext) -> messages.AboutResponse:
-        """Name the program's interpreter, for `pulumi about`."""
+        """Return the program's interpreter, for `pulumi about`."""
         executable, number = ask(
             request.info, "import platform, sys\nprint(sys.executable, platform.python_version(), sep='\\n')"
         )
@@ -148,7 +146,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def GetProgramDependencies(
         self, request: messages.GetProgramDependenciesRequest, context: grpc.ServicerContext
     ) -> messages.GetProgramDependenciesResponse:
-        """List every package in the program's environment, for `pulumi about`."""
+        """Return every package in the program's environment, for `pulumi about`."""
         pairs = map(str.split, ask(request.info, DEPENDENCIES))
         return messages.GetProgramDependenciesResponse(
             dependencies=[messages.DependencyInfo(name=name, version=number) for name, number in pairs]
@@ -183,7 +181,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def RunPlugin(
         self, request: messages.RunPluginRequest, context: grpc.ServicerContext
     ) -> Iterator[messages.RunPluginResponse]:
-        """Run a policy pack, or a plugin written in Python, and hand on its two streams and its status."""
+        """Run a policy pack or a Python plugin; yield its output of both streams and its status."""
         given = dict(pair.split("=", 1) for pair in request.env)
         try:
             python, environment = interpreter(request.info, given)
@@ -206,21 +204,21 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         yield from iter(lines.get, None)
 
     def stop(self) -> None:
-        """End every child, politely."""
+        """Send every child SIGTERM."""
         for child in tuple(self.children):
             child.terminate()
 
     def Cancel(self, request: Empty, context: grpc.ServicerContext) -> Empty:
-        """Stop what runs, because the operator asked the engine to."""
+        """Stop all children, because the operator cancelled the engine."""
         self.stop()
         return Empty()
 
 
 def main() -> None:
-    """Serve until the engine interrupts, or is gone."""
+    """Serve until the engine interrupts or ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit())
-    # Every running program and policy pack holds a worker for as long as it runs.
+    # Every running program and policy pack occupies a worker.
     server = grpc.server(ThreadPoolExecutor(max_workers=64))
     host = LanguageHost(sys.argv[-1])
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)

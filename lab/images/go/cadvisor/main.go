@@ -1,7 +1,8 @@
-// Command cadvisor serves the metrics of cAdvisor's library, because the module of its own command is not served.
+// Command cadvisor serves the metrics of cAdvisor's library, because module proxies do not serve cAdvisor's
+// own command.
 //
-// Its flags are the real ones by name and default, as far as they are here. No container runtime is registered:
-// it asks no socket, reads control groups alone, and so knows a container by the path of its group only.
+// The flags it has are the real ones by name and default. No container runtime is registered: it uses no
+// socket and reads only control groups, so it identifies a container by the path of its group alone.
 package main
 
 import (

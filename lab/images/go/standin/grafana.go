@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// source is a data source as Grafana's provisioning files write it and its API lists it.
+// source is a data source in the form of Grafana's provisioning files and API.
 type source struct {
 	UID       string `yaml:"uid" json:"uid"`
 	Name      string `yaml:"name" json:"name"`
@@ -44,7 +44,7 @@ type source struct {
 	tls *tls.Config
 }
 
-// dashboard is what Grafana lists of a dashboard, and the JSON that it was provisioned with.
+// dashboard is a dashboard as Grafana lists it, with its provisioned JSON.
 type dashboard struct {
 	UID   string   `json:"uid"`
 	Title string   `json:"title"`
@@ -53,8 +53,8 @@ type dashboard struct {
 	model json.RawMessage
 }
 
-// newGrafana reads what is provisioned and serves what the lab's stack asks of Grafana. As with Grafana, its API
-// wants the admin's name and password (GF_SECURITY_ADMIN_USER, …_PASSWORD or …_PASSWORD__FILE).
+// newGrafana reads the provisioning files and serves what the lab's stack uses of Grafana. As in Grafana, its
+// API requires the admin's name and password (GF_SECURITY_ADMIN_USER, …_PASSWORD or …_PASSWORD__FILE).
 func newGrafana() (http.Handler, error) {
 	folder := cmp.Or(os.Getenv("GF_PATHS_PROVISIONING"), "/etc/grafana/provisioning")
 	sources, err := provisioned(filepath.Join(folder, "datasources"))
@@ -138,7 +138,8 @@ func provisioned(folder string) ([]source, error) {
 	return found, nil
 }
 
-// readTLS makes what the data source shows and checks; as in Grafana, $__file{PATH} stands for what a file holds.
+// readTLS reads the data source's client certificate and CA; as in Grafana, $__file{PATH} is a file's
+// content.
 func (s *source) readTLS() error {
 	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.JSONData.ServerName}
 	for _, value := range []*string{&s.Secure.TLSCACert, &s.Secure.TLSClientCert, &s.Secure.TLSClientKey} {
@@ -166,7 +167,7 @@ func (s *source) readTLS() error {
 	return nil
 }
 
-// provisionedDashboards reads the folders that the provisioning files name, and every dashboard in them.
+// provisionedDashboards returns every dashboard in the folders that the provisioning files name.
 func provisionedDashboards(folder string) ([]dashboard, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.y*ml"))
 	if err != nil {
@@ -213,7 +214,7 @@ func provisionedDashboards(folder string) ([]dashboard, error) {
 	return found, nil
 }
 
-// forward hands a request to the data source, without the caller's credentials, as Grafana does.
+// forward sends a request to the data source, without the caller's credentials, as Grafana does.
 func (s source) forward(prefix string) http.HandlerFunc {
 	if s.Access != "proxy" {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -236,7 +237,7 @@ func (s source) forward(prefix string) http.HandlerFunc {
 	return http.StripPrefix(prefix, proxy).ServeHTTP
 }
 
-// adminOnly returns what guards a handler with the admin's name and password, Grafana's own defaults included.
+// adminOnly returns middleware that requires the admin's name and password, with Grafana's defaults.
 func adminOnly() (func(http.HandlerFunc) http.Handler, error) {
 	user := cmp.Or(os.Getenv("GF_SECURITY_ADMIN_USER"), "admin")
 	password := cmp.Or(os.Getenv("GF_SECURITY_ADMIN_PASSWORD"), "admin")

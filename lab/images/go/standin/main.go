@@ -1,8 +1,8 @@
-// Command standin answers in the place of services that can't be had without their images, and says so everywhere:
-// in its pages, in the X-Stand-In header, in its log. It is not, and does not look like, what it stands in for.
+// Command standin answers in place of services that are available only as images. It labels itself in its
+// pages, in the X-Stand-In header and in its log, and does not look like the service it replaces.
 //
 //	standin grafana                                  Grafana's health, data sources and their proxy, dashboards
-//	standin page --name Jellyfin --listen ADDR:PORT  one page, whatever is asked
+//	standin page --name Jellyfin --listen ADDR:PORT  one page for every path
 package main
 
 import (
@@ -42,7 +42,7 @@ func main() {
 	}
 }
 
-// title is what every answer says in one way or another.
+// title is the label that every answer carries.
 func title(name string) string { return fmt.Sprintf("stand-in for %s, not %s", name, name) }
 
 var sheet = template.Must(template.New("page").Parse(`<!doctype html>
@@ -69,7 +69,7 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// serve labels and logs what handler answers, until the process ends.
+// serve labels and logs handler's answers until the process ends.
 func serve(name, listen string, handler http.Handler) {
 	labelled := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Stand-In", title(name))

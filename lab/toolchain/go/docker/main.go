@@ -1,8 +1,8 @@
-// Command docker is Pulumi's docker plugin, made from the Terraform provider that the published one wraps.
+// Command docker is Pulumi's docker plugin, built from the Terraform provider that the published one wraps.
 //
-// It owns the names: tokens and properties are those of the pulumi_docker wheel. It does not build images:
-// docker:index:Image and its buildx relatives are the published plugin's own work.
-// `docker schema --out DIR` writes the schema, which the plugin then expects beside its own file.
+// Tokens and properties are named as in the pulumi_docker wheel. It does not build images: docker:index:Image
+// and the buildx resources exist only in the published plugin. `docker schema --out DIR` writes the schema,
+// which the plugin expects beside its own file.
 package main
 
 import (
@@ -31,14 +31,14 @@ func main() {
 		Resources: map[string]*tfbridge.ResourceInfo{
 			"docker_config": {Tok: "docker:index/serviceConfig:ServiceConfig"},
 			"docker_container": {
-				// Names, addresses and published ports are taken for as long as the old container is there.
+				// Names, addresses and published ports stay in use until the old container is deleted.
 				DeleteBeforeReplace: true,
 				Fields: map[string]*tfbridge.SchemaInfo{
 					"command":           {Name: "command"},
 					"networks_advanced": {Name: "networksAdvanced"},
 				},
 			},
-			// The reference of an image must stay as it is given: no automatic suffix.
+			// An image reference must stay as given, without an automatic suffix.
 			"docker_image": {
 				Tok:    "docker:index/remoteImage:RemoteImage",
 				Fields: map[string]*tfbridge.SchemaInfo{"name": {Name: "name"}},

@@ -1,8 +1,9 @@
-// Command proxmoxve is Pulumi's proxmoxve plugin, made from the Terraform provider that the published one wraps.
+// Command proxmoxve is Pulumi's proxmoxve plugin, built from the Terraform provider that the published one
+// wraps.
 //
-// It owns the names: tokens and properties are those of the pulumi_proxmoxve wheel.
-// `proxmoxve schema --out DIR` writes the schema and the table that says which of the upstream's two halves serves
-// which resource; the plugin then expects both beside its own file.
+// Tokens and properties are named as in the pulumi_proxmoxve wheel. `proxmoxve schema --out DIR` writes the
+// schema and the table that maps each resource to one of the upstream's two providers; the plugin expects
+// both beside its own file.
 package main
 
 import (
@@ -25,8 +26,8 @@ import (
 // version is set by the linker.
 var version string
 
-// name splits a Terraform name into module and member: proxmox_sdn_zone_vlan is Vlan in sdn/zone; what began with
-// proxmox_virtual_environment_ is called Legacy.
+// name splits a Terraform name into module and member: proxmox_sdn_zone_vlan is Vlan in sdn/zone. Names that
+// begin with proxmox_virtual_environment_ get the suffix Legacy.
 func name(terraform string) (module, member string) {
 	rest, legacy := strings.CutPrefix(terraform, "proxmox_virtual_environment_")
 	words := strings.Split(strings.TrimPrefix(rest, "proxmox_"), "_")
@@ -83,7 +84,7 @@ func main() {
 	}
 	info.P.ResourcesMap().Range(func(terraform string, r shim.Resource) bool {
 		id, ok := r.Schema().GetOk("id")
-		// The wheel has the bridge's own name, sdnControllerEvpnId, for this one.
+		// The wheel uses the bridge's own name, sdnControllerEvpnId, for this property.
 		if ok && (id.Required() || id.Optional()) && terraform != "proxmox_sdn_controller_evpn" {
 			info.Resources[terraform] = &tfbridge.ResourceInfo{
 				Fields:    map[string]*tfbridge.SchemaInfo{"id": {Name: "resourceId", Type: "string"}},

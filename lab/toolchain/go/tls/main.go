@@ -1,7 +1,7 @@
-// Command tls is Pulumi's tls plugin, made from the Terraform provider that the published one wraps.
+// Command tls is Pulumi's tls plugin, built from the Terraform provider that the published one wraps.
 //
-// It owns the names: tokens and properties are those of the pulumi_tls wheel.
-// `tls schema --out DIR` writes the schema and the bridge's own table; the plugin then expects both beside its own file.
+// Tokens and properties are named as in the pulumi_tls wheel. `tls schema --out DIR` writes the schema and
+// the bridge's own table; the plugin expects both beside its own file.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command launch is /usr/bin/loki of the lab's image: Loki 3.6.3 with the -health option that Loki has from 3.6.5.
-// Loki's image holds no shell or client, so without the option nothing in it could ask whether Loki is ready.
+// Command launch is /usr/bin/loki in the lab's image: Loki 3.6.3 with the -health option of Loki 3.6.5.
+// Loki's image has no shell or client, so without the option it has no means for a health check.
 package main
 
 import (

@@ -1,7 +1,7 @@
-// policy-proxy stands between the engine and a Python policy pack: it runs the command of its arguments once
-// the engine has told the stack, since such a pack reads its stack from the environment that it is born with.
+// policy-proxy connects the engine to a Python policy pack. It runs the command in its arguments once the
+// engine has named the stack, because a pack reads its stack from its initial environment.
 //
-// The proxy itself is Pulumi's own, which the published Python language host uses in the same way.
+// The proxy itself is Pulumi's own, used as in the published Python language host.
 package main
 
 import (
@@ -50,14 +50,15 @@ func run(command []string) error {
 	if err := proxy.Attach(ctx, pack); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
-	<-ctx.Done() // until then the engine may have calls under way, which end with the pack's fault
+	<-ctx.Done() // until then the engine may have calls in progress, which end with the pack's fault
 	if err := pack.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil
 }
 
-// environment is what `python -m pulumi.policy` reads; `pulumi policy analyze` tells no stack.
+// environment returns the variables that `python -m pulumi.policy` reads; `pulumi policy analyze` names no
+// stack.
 func environment(stack *pulumirpc.AnalyzerStackConfigureRequest) ([]string, error) {
 	if stack == nil {
 		return nil, nil
