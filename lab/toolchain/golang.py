@@ -26,7 +26,7 @@ SETTINGS = {
     "GOGC": "off",
     "GOMEMLIMIT": "3GiB",
 }
-"""The compiler is short-lived, so garbage collection, a fifth of its work, is off up to GOMEMLIMIT per process.
+"""A compiler is short-lived, so garbage collection, a fifth of its work, is off up to GOMEMLIMIT each.
 
 Debug information is off because the linker strips it.
 """

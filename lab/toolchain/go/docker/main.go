@@ -1,8 +1,8 @@
 // Command docker is Pulumi's docker plugin, built from the Terraform provider that the published one wraps.
 //
-// Tokens and properties are named as in the pulumi_docker wheel. It does not build images: docker:index:Image
-// and the buildx resources exist only in the published plugin. `docker schema --out DIR` writes the schema,
-// which the plugin expects beside its own file.
+// Tokens and properties are named as in the pulumi_docker wheel. The plugin does not build images:
+// docker:index:Image and the buildx resources exist only in the published plugin. `docker schema --out DIR`
+// writes the schema, which the plugin expects beside its own file.
 package main
 
 import (
