@@ -1,4 +1,4 @@
-"""What `test_engines` runs on a machine of its own: the dev stack on an engine that is the user's."""
+"""The tests that `test_engines` runs in namespaces of their own: the dev stack on a user's engine."""
 
 import json
 import os
@@ -24,7 +24,7 @@ TEN = (*ROUNDS["containers"], *ROUNDS["rules"][:4])
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
-    """The user's engine, container and network, whose page is asked for all the time."""
+    """Yield a watch on the user's engine, container and network, whose page is requested all the time."""
     users_docker.neighbour()
     with users_docker.running(ENGINE, tmp_path_factory.mktemp("engine")):
         users_docker.page_image()
@@ -35,12 +35,12 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
 
 
 def found(said: str) -> list[str]:
-    """The lines about cells that disagree."""
+    """Return the lines about cells that disagree."""
     return [line for line in said.splitlines() if line.startswith("✗")]
 
 
 def test_up_twice_ten_sabotages_and_down(theirs: Watch) -> None:
-    """The stack comes, agrees cell by cell, is broken, put right and gone; the machine is as before."""
+    """The stack comes up, agrees cell by cell, is broken, repaired and removed; the machine is as before."""
     before = machine()
     first = make("up")
     print(first.stdout[-6000:])
@@ -73,7 +73,7 @@ def test_up_twice_ten_sabotages_and_down(theirs: Watch) -> None:
 
 
 def seen(info: dict[str, Any], cells: re.Match[str]) -> dict[str, str]:
-    """Say what this run saw, in the columns of the table in `docs/engines.md`."""
+    """Return this run's results, in the columns of the table in `docs/engines.md`."""
     store = (
         "containerd"
         if ["driver-type", "io.containerd.snapshotter.v1"] in info["DriverStatus"]
@@ -95,7 +95,7 @@ def seen(info: dict[str, Any], cells: re.Match[str]) -> dict[str, str]:
 
 
 def broken(site: Site, sabotages: tuple[Sabotage, ...]) -> tuple[str, int]:
-    """Break the network in every way; returns what the probe said, and how `make up` ended afterwards."""
+    """Apply the sabotages; return the probe's output and the exit status of the next `make up`."""
     for sabotage in sabotages:
         sabotage.do(site)
     told = command("make", "verify", seconds=300).stdout
@@ -114,7 +114,7 @@ MOMENTS = (
 
 @dataclass(frozen=True)
 class Thing:
-    """Something of the user's that has a name of ours; `shown` is what its owner sees of it."""
+    """An object of the user's with a name of ours; `shown` is its owner's view of it."""
 
     name: str
     words: str
@@ -123,7 +123,7 @@ class Thing:
 
 
 def container() -> Thing | None:
-    """Make the user's own container `grafana`, unless the stack has one by now."""
+    """Make the user's own container `grafana`, unless the stack already has one."""
     if command("docker", "container", "inspect", "grafana").returncode == 0:
         return None
     users_docker.serve("grafana")
@@ -136,7 +136,7 @@ def container() -> Thing | None:
 
 
 def guest() -> Thing | None:
-    """Make the user's own guest 101, unless the stack has one by now."""
+    """Make the user's own guest 101, unless the stack already has one."""
     if any(int(one["vmid"]) == 101 for one in api("GET", NODE)):
         return None
     api("POST", f"{NODE}/9000/clone", newid=101, name="mine", full=1, description="my own")
@@ -151,9 +151,9 @@ def guest() -> Thing | None:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(ENGINE != "29", reason="one engine speaks for all")
 def test_a_killed_up_leaves_the_users_things(theirs: Watch) -> None:
-    """Killed at six moments, beside a container and a guest of the user's with names of ours.
+    """The user's container and guest, named like ours, survive `make up` killed at six moments.
 
-    Both live on; the next `make up` names them and changes nothing; once they are out of the way it goes on.
+    The next `make up` names them and changes nothing; once they are removed it continues.
     """
     before, met = machine(), []
     for moment in MOMENTS:
@@ -171,7 +171,7 @@ def test_a_killed_up_leaves_the_users_things(theirs: Watch) -> None:
     assert (met.count("grafana"), met.count("101")) >= (3, 3)
     done = make("up")
     assert done.returncode == 0, done.stdout[-4000:]
-    # What is written in two steps, a kill leaves half-written; then nothing reads the state any more.
+    # A file written in two steps is half-written after a kill, and the state is then unreadable.
     assert list((STATE / ".pulumi").rglob("*.attrs")) == []
     assert make("down").returncode == 0
     assert (machine(), theirs.gaps) == (before, [])
@@ -179,7 +179,7 @@ def test_a_killed_up_leaves_the_users_things(theirs: Watch) -> None:
 
 @pytest.mark.skipif(ENGINE != "29", reason="one engine speaks for all")
 def test_an_interrupted_up_ends_in_order(theirs: Watch) -> None:
-    """Ctrl-C during an update: Pulumi ends by itself, nothing is pending or locked, a line says what next."""
+    """After Ctrl-C in an update Pulumi ends by itself, nothing is pending or locked, a line says what next."""
     assert theirs
     with started_up() as run:
         read_until(run, "Container loki creating")

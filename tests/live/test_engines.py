@@ -1,6 +1,6 @@
-"""The dev stack on engines that are the user's, each on a machine of its own: see `engines_inside`.
+"""The dev stack on users' engines, each in namespaces of its own: see `engines_inside`.
 
-`docs/engines.md` has the table that these runs make.
+These runs make the table in `docs/engines.md`.
 """
 
 import json
@@ -15,13 +15,13 @@ from tests.live.site import PROJECT
 
 ENGINES = ("debian", "29", "29-nftables")
 SEEN: dict[str, dict[str, str]] = {}
-"""Engine -> what its run wrote: column of the table -> what was seen."""
+"""Engine -> its run's results: column of the table -> value."""
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_users_engine(engine: str, tmp_path: Path) -> None:
-    """`make up`, every cell, a second `up`, ten sabotages and `make down`, beside things of the user's."""
+    """`make up`, every cell, a second `up`, ten sabotages and `make down` work beside a user's objects."""
     Programs.chosen(engine).install(print)
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     environment = {**theirs, "USERS_ENGINE": engine, "HOMELAB_STATE": str(tmp_path / "state")}
@@ -31,7 +31,7 @@ def test_a_users_engine(engine: str, tmp_path: Path) -> None:
 
 
 def test_the_table_in_the_docs() -> None:
-    """`docs/engines.md` says of each engine what these runs have seen, and of no other."""
+    """`docs/engines.md` states for each engine what these runs have seen, and lists no other engine."""
     if set(SEEN) != set(ENGINES):
         pytest.skip("the runs above did not all pass")
     columns = list(SEEN["debian"])
