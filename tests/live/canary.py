@@ -30,7 +30,7 @@ def files(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return the secret's forms; base64 has three, by the bytes before it, without its context-dependent ends."""
+    """Return the secret's forms; base64 has three, by the bytes before it, without the ends that vary."""
     encoded = {
         b64encode(b" " * before + secret.encode())[4 if before else 0 : -4].decode() for before in range(3)
     }

@@ -179,7 +179,7 @@ def test_a_killed_up_leaves_the_users_things(theirs: Watch) -> None:
 
 @pytest.mark.skipif(ENGINE != "29", reason="one engine speaks for all")
 def test_an_interrupted_up_ends_in_order(theirs: Watch) -> None:
-    """After Ctrl-C in an update Pulumi ends by itself, nothing is pending or locked, a line says what next."""
+    """After Ctrl-C in an update Pulumi ends itself, nothing is pending or locked, a line says what next."""
     assert theirs
     with started_up() as run:
         read_until(run, "Container loki creating")

@@ -254,7 +254,7 @@ def _be_itself(_site: Site) -> None:
     undo=_be_itself,
 )
 def a_guest_passes_for_the_ingress(site: Site) -> None:
-    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it in Traefik's absence."""
+    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it, Traefik being off."""
     site.docker("network", "disconnect", "vlan20", "traefik")
     set_options(202, policy_out="ACCEPT", ipfilter=0, macfilter=0)
     api("DELETE", f"{NODE}/202/firewall/ipset/ipfilter-net0", force=1)
@@ -263,7 +263,7 @@ def a_guest_passes_for_the_ingress(site: Site) -> None:
     program = "import socket; socket.create_connection(('10.10.20.11', 8096), 2)"
 
     def believed() -> bool:
-        """Whether the neighbour's ARP entry names the impostor, after a request to the neighbour."""
+        """Whether the neighbour answers; the preceding ARP request announces the address's new owner."""
         inside(202, "ip", "neigh", "flush", "all")
         return command("ip", "netns", "exec", "vm-202", sys.executable, "-c", program).returncode == 0
 
