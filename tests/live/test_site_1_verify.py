@@ -66,7 +66,7 @@ def test_backend_reaches_no_service_of_the_host(sound: dict[str, Any], service: 
 
 
 def test_a_foothold_connects_to_what_the_docs_say(sound: dict[str, Any], tmp_path: Path) -> None:
-    """The connections opened from each container's network equal the table in docs/hardening.md by line."""
+    """The connections from each container's network equal the table in docs/hardening.md, line by line."""
     file = tmp_path / "run.json"
     file.write_text(json.dumps(sound))
     seen = list(foothold.table(PROJECT / "Pulumi.dev.yaml", file))
