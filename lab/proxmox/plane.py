@@ -146,7 +146,7 @@ def start(namespace: str, server: servers.Server, log: Path) -> tuple[int, int]:
 
 
 def end_all(namespace: str) -> None:
-    """End every process in a namespace that exists, recorded or not: a kill may have prevented the record."""
+    """End every process in the namespace if it exists, recorded or not: a kill may precede the record."""
     if Path("/run/netns", namespace).exists():
         for pid in run(["ip", "netns", "pids", namespace], f"processes of {namespace}").split():
             if process := Process.of(int(pid)):

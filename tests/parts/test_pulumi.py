@@ -197,7 +197,8 @@ def test_names(scratch: Scratch, name: str, lacking: set[str]) -> None:
     """The plugins know every resource and property of their wheels, except Docker image builds."""
     schema = json.loads(scratch.pulumi("package", "get-schema", name).stdout)["resources"]
     walk = "import sys; from tests.parts import test_pulumi; print(test_pulumi.resources(sys.argv[1]))"
-    words = [sys.executable, "-c", walk, f"pulumi_{name}"]  # the order breaks packages here
+    # In a subprocess, because importing modules in this order leaves packages broken.
+    words = [sys.executable, "-c", walk, f"pulumi_{name}"]
     wheel = ast.literal_eval(subprocess.check_output(words, cwd=Path(__file__).parents[2], text=True))
     assert len(wheel) > 3
     assert wheel.keys() - schema.keys() <= lacking
