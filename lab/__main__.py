@@ -1,7 +1,7 @@
 """The commands behind the Makefile: tools, env, preview, up, down.
 
-The lab stands in for hosts only where the stack asks for it, by naming the lab's own API as its Proxmox
-endpoint; for any other stack these commands run Pulumi with the policy pack.
+The lab stands in for the hosts of a stack whose Proxmox endpoint is the lab's own API. For any other stack
+these commands run Pulumi with the policy pack.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _STARTED = time.monotonic()
 
 
 def report(line: str) -> None:
-    """Say what goes on, with the seconds since the command began."""
+    """Print a progress line with the seconds since the command began."""
     print(f"[{time.monotonic() - _STARTED:4.0f} s] {line}", flush=True)
 
 
 def stack_file(stack: str) -> Path:
-    """The stack's configuration file; raises LabError where there is none."""
+    """Return the path of the stack's configuration file; raises LabError where there is none."""
     file = paths.PROJECT / f"Pulumi.{stack}.yaml"
     if not file.is_file():
         raise LabError(f"{file.name}: no such stack file; name another with STACK=name, or write it")
@@ -53,12 +53,12 @@ def serves(stack: str) -> bool:
 
 
 def environment(stack: str) -> dict[str, str]:
-    """Variables for plain `pulumi` and `docker` commands on the stack; what the user has set stays."""
+    """Return variables for plain `pulumi` and `docker` commands on the stack; the user's own values stay."""
     ours = {
         "HOMELAB_STATE": str(paths.STATE),
-        # A kill can leave the state's sidecar of metadata empty, and the engine then reads no state at all.
+        # A kill can leave the state's metadata sidecar empty, and the engine then reads no state at all.
         "PULUMI_BACKEND_URL": f"file://{paths.STATE}?metadata=skip",
-        # More than cores have use for: most operations wait, for a network or the health of a container.
+        # More than there are cores: most operations wait for a network or for a container's health.
         "PULUMI_PARALLEL": "32",
         **toolchain.environment(),
     }
@@ -71,7 +71,7 @@ def environment(stack: str) -> dict[str, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 the input was wrong."""
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 invalid input."""
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=["tools", "env", "preview", "up", "down"])
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
@@ -92,7 +92,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def tools(_stack: str) -> int:
-    """Make sure of the tool chain."""
+    """Install or build the tool chain where it is missing."""
     toolchain.ensure(report)
     return 0
 
@@ -105,13 +105,13 @@ def env(stack: str) -> int:
 
 
 def preview(stack: str) -> int:
-    """Judge what `up` would do; needs neither root nor Docker nor Proxmox."""
+    """Preview `up` with the policy pack; needs neither root nor Docker nor Proxmox."""
     toolchain.ensure(report)
     return _selected(stack).preview()
 
 
 def up(stack: str) -> int:
-    """Bring the stack up, the lab first where it serves the stack, and show who may reach whom."""
+    """Start the lab where it serves the stack, create the stack, and print the flow table."""
     topology = from_file(stack_file(stack))
     if serves(stack):
         _need_root("up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
@@ -171,7 +171,7 @@ _COMMANDS = {"tools": tools, "env": env, "preview": preview, "up": up, "down": d
 
 
 def _selected(stack: str) -> Stack:
-    """Get the certificates and the selected stack."""
+    """Make the certificates and return the selected stack."""
     if serves(stack):
         _certificates(from_file(stack_file(stack)))
     (paths.STATE / ".pulumi").mkdir(parents=True, exist_ok=True)
@@ -181,21 +181,21 @@ def _selected(stack: str) -> Stack:
 
 
 def _certificates(topology: Topology) -> None:
-    """Make the ingress's certificate where the lab's stack files say it is: one in STATE/tls for each."""
+    """Make the ingress's certificate files in STATE/tls, where the lab's stack files expect them."""
     names = [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)]
     if isinstance(topology.tls, Certificate):
         tls.leaf(Path(topology.tls.certificate).stem, names)
 
 
 def lab_up(topology: Topology) -> None:
-    """Start the lab's hosts and bring the images, with nothing of the stack on them."""
+    """Start the lab's hosts and load the images, without any resource of the stack."""
     images.ensure(_hosts_up(topology), report)
 
 
 def _hosts_up(topology: Topology) -> str | None:
-    """Start what looks like the hosts; return the engine's endpoint.
+    """Start the lab's hosts and return the engine's endpoint.
 
-    Routes and bridge come first, since a container may need its leg when the engine starts.
+    Routes and bridge come first: a container may need its interface when the engine starts.
     """
     _proxmox_up(topology)
     endpoint = engine.up(report).endpoint
@@ -216,7 +216,7 @@ def _proxmox_up(topology: Topology) -> None:
 
 
 def _empty(stack: str, topology: Topology) -> None:
-    """Destroy the stack's resources with its hosts running: one that is gone can't be asked to remove any."""
+    """Destroy the stack's resources while its hosts run; a stopped host can't remove any."""
     known = (paths.STATE / ".pulumi" / "stacks").is_dir()
     if not known or not _selected(stack).deployment().get("resources"):
         return
@@ -232,7 +232,7 @@ def _empty(stack: str, topology: Topology) -> None:
 
 
 def _remove_metrics(topology: Topology) -> None:
-    """Remove the folder of metrics, which the engine makes for a bind mount, and the lab's data if empty."""
+    """Remove the metrics folder, made by the engine for a bind mount, and the lab's data folder if empty."""
     if Path(topology.docker.metrics).is_relative_to(paths.DATA):
         shutil.rmtree(topology.docker.metrics, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -240,7 +240,7 @@ def _remove_metrics(topology: Topology) -> None:
 
 
 def _astray(stack: str) -> list[str]:
-    """Name what was changed by hand where no refresh looks, so that it is made anew; the lab's alone."""
+    """Return the resources to recreate: changed by hand where a refresh can't see it. Lab only."""
     if not serves(stack):
         return []
     words = [sys.executable, "-m", "commands", "stale", "--stack", stack]
@@ -248,7 +248,7 @@ def _astray(stack: str) -> list[str]:
 
 
 def _preflight(stack: str, *options: str) -> None:
-    """Stop where something is in the way of the first change, after all of it was told."""
+    """Run the pre-flight; raise where anything prevents the first change, after all findings are printed."""
     words = [sys.executable, "-m", "commands", "preflight", "--stack", stack, *options]
     done = subprocess.run(words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False)
     if done.returncode:
@@ -258,7 +258,7 @@ def _preflight(stack: str, *options: str) -> None:
 
 
 def _verified(stack: str) -> int:
-    """Probe the lab's network; for real hosts that is a command of its own."""
+    """Probe the lab's network; for real hosts the probe is a separate command."""
     if not serves(stack):
         report(f"verify: run `make verify STACK={stack}` on Docker-SRV, or with vantages from here")
         return 0
@@ -285,7 +285,7 @@ def _need_root(command: str, why: str) -> None:
 
 
 def _need_the_lab(stack: str) -> None:
-    """Refuse where another of the lab's stacks is up: the lab is one machine and serves one at a time."""
+    """Raise where another of the lab's stacks is up: the lab serves one stack at a time."""
     for file in sorted(paths.PROJECT.glob("Pulumi.*.yaml")):
         other = file.name.split(".")[1]
         state = paths.STATE / f".pulumi/stacks/homelab-network/{other}.json"
@@ -297,7 +297,7 @@ def _need_the_lab(stack: str) -> None:
 
 
 def _show(selected: Stack) -> None:
-    """Print the table of who may reach whom, and the addresses to open."""
+    """Print the flow table and the addresses to open."""
     outputs = selected.outputs()
     width = max(len(flow["source"]) for flow in outputs["flows"])
     print("\nWho may reach whom (nobody else may reach anybody):")

@@ -1,8 +1,7 @@
-"""Debian's packages: installed where a program is missing, or only downloaded; never with a service started.
+"""Installs and downloads Debian packages through apt, which checks signatures; never starts their services.
 
-Owns what the lab asks of apt, whose signed lists vouch for every file. What a reader would get wrong: a
-package's own daemon would hold the sockets and ports of the lab's, so installing is done under a
-policy-rc.d that denies all starts (see invoke-rc.d(8)), and one that the machine has comes back afterwards.
+Note: a package's own daemon would take the lab's sockets and ports. Installing runs under a policy-rc.d that
+denies every start (see invoke-rc.d(8)); an existing policy-rc.d is restored afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
 def install(what: str, packages: Mapping[str, str], report: Callable[[str], None]) -> list[str]:
-    """Install the package of each program or file that is missing; returns the packages that were.
+    """Install the package of each missing program or file; returns the installed packages.
 
     `packages` maps a program, or a file by its absolute path, to its package. Raises LabError that begins
     with `what`.
@@ -46,14 +45,14 @@ def _is_here(wanted: str) -> bool:
 
 
 def download(what: str, folder: Path, *packages: str) -> None:
-    """Put the packages' files into `folder`, installing nothing; raises LabError that begins with `what`."""
+    """Download the packages' files into `folder`, uninstalled; raises LabError that begins with `what`."""
     with _alone():
         _apt(what, "download", *packages, cwd=folder)
 
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Keep other runs waiting: apt has its lists locked only against itself, and the policy is one file."""
+    """Hold a lock against other runs: apt locks only its own lists, and the policy is one file."""
     paths.CACHE.mkdir(parents=True, exist_ok=True)
     with (paths.CACHE / "apt.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -62,7 +61,7 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def services_off() -> Iterator[None]:
-    """Have Debian's packages start nothing meanwhile."""
+    """Keep Debian's packages from starting services inside the block."""
     if POLICY.exists():
         POLICY.rename(POLICY_KEPT)
     POLICY.write_text(POLICY_TEXT)
@@ -74,7 +73,7 @@ def services_off() -> Iterator[None]:
 
 
 def restore_policy() -> None:
-    """Put back what `services_off` moved away, also where an earlier run was killed meanwhile."""
+    """Restore the policy file that `services_off` moved away, also after a killed run."""
     if POLICY.exists() and POLICY.read_text() == POLICY_TEXT:
         POLICY.unlink()
     if POLICY_KEPT.exists():

@@ -1,8 +1,7 @@
-"""Things that are slow to make, kept under the cache root by what they are made from.
+"""A cache of things that are slow to make, keyed by what they are made from.
 
-Owns when an entry counts as whole: it is built beside its place, listed with SHA-256 sums, and renamed. It
-does not know what an entry holds and never removes old ones (the folder is safe to delete). A folder that
-exists proves nothing: `entry` checks every file against the sums on each use, and builds again.
+An entry is built in a temporary folder, listed with SHA-256 sums, and renamed. `entry` checks every file
+against the sums on each use and rebuilds an entry that fails. Old entries stay; the folder is safe to delete.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ def key(material: Any) -> str:
 
 
 def digest(*roots: Path) -> str:
-    """Return one SHA-256 over the files below `roots` (names and contents), for sources as key material."""
+    """Return one SHA-256 over the names and contents of the files below `roots`, for use as key material."""
     return key([_sums(root) for root in roots])
 
 
 def entry(name: str, material: Any, build: Callable[[Path], None]) -> Path:
-    """Return the folder of `name` made from `material`, calling `build(folder)` where none is whole.
+    """Return the folder of `name` made from `material`, calling `build(folder)` where no valid entry exists.
 
-    Raises LabError when the disk is full; whatever `build` raises leaves no entry behind.
+    Raises LabError when the disk is full. An exception in `build` leaves no entry behind.
     """
     paths.CACHE.mkdir(parents=True, exist_ok=True)
     place = paths.CACHE / f"{name}-{key(material)}"
@@ -61,7 +60,7 @@ def entry(name: str, material: Any, build: Callable[[Path], None]) -> Path:
 
 
 def whole(place: Path) -> bool:
-    """Say whether `place` holds exactly the files it was finished with."""
+    """Whether `place` holds exactly the files it was finished with."""
     try:
         return (place / SUMS).read_text() == _listing(place)
     except OSError:

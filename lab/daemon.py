@@ -1,8 +1,7 @@
-"""Daemons that outlive the command which started them: told apart by id *and* start time, ended by handle.
+"""Identifies daemons that outlive their starting command, by process id and start time, and ends them.
 
-Owns a process's identity and the one-step replacement of a file. It deliberately starts nothing: each part of
-the lab starts its own. What a reader would get wrong: ids are reused, so a recorded id alone proves nothing,
-and `end` signals through a pidfd, never by name.
+Also replaces files atomically. Each part of the lab starts its own daemons.
+Note: process ids are reused, so a recorded id alone is not proof; `end` signals through a pidfd.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from lab.errors import LabError
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace the file in one step, so that no reader and no kill ever sees half of it."""
+    """Replace the file atomically, so that neither a reader nor a kill sees part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
@@ -28,14 +27,14 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A process that can be told from a later one with the same id."""
+    """A process, distinguishable from a later one with the same id."""
 
     pid: int
     started: int  # clock ticks after boot, field 22 of /proc/<pid>/stat
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """Return the process that runs under this id; None when none does, or only an unreaped one."""
+        """Return the process with this id; None where none runs or it is a zombie."""
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
@@ -44,7 +43,7 @@ class Process:
 
     @classmethod
     def recorded(cls, path: Path) -> Process | None:
-        """Return the living process that `record` wrote to this file."""
+        """Return the process that `record` wrote to this file; None where it no longer runs."""
         try:
             pid, started = (int(word) for word in path.read_text().split())
         except (FileNotFoundError, ValueError):
@@ -53,21 +52,21 @@ class Process:
         return known if known.alive() else None
 
     def record(self, path: Path) -> None:
-        """Remember the process in a file for `recorded`."""
+        """Write the process to a file for `recorded`."""
         write(path, f"{self.pid} {self.started}\n")
 
     def alive(self) -> bool:
-        """Tell whether this very process still runs."""
+        """Whether this process, and not a later one with its id, still runs."""
         return Process.of(self.pid) == self
 
     def end(self, grace: float = 5.0) -> None:
-        """Ask the process to stop, and after `grace` seconds make it."""
+        """Send SIGTERM, then SIGKILL after `grace` seconds."""
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
             return
         try:
-            # The handle pins the process, so the id can't change hands after this check.
+            # The pidfd pins the process, so the id can't be reused after this check.
             if not self.alive():
                 return
             for number in (signal.SIGTERM, signal.SIGKILL):

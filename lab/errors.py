@@ -1,7 +1,7 @@
-"""The lab's one error for its operator; owns the wording (what fails, why, what to do) and nothing else."""
+"""The lab's one error class for its operator."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """A fault that the operator can act on, worded `path: fault; remedy`; printed without a traceback."""
+    """A fault that the operator can fix, worded `path: fault; remedy`; printed without a traceback."""

@@ -1,4 +1,4 @@
-"""One command at a time on a stack: a second one waits for the first, and says for which."""
+"""Locks a stack for one command at a time; a second command waits and names the process it waits for."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SECONDS = 180
 
 @contextlib.contextmanager
 def held(stack: str, report: Callable[[str], None], seconds: float = SECONDS) -> Iterator[None]:
-    """Hold the stack's lock; raises LabError naming the process that still has it after `seconds`.
+    """Hold the stack's lock; raises LabError naming the process that still holds it after `seconds`.
 
-    The kernel releases the lock with the process, however that ends, so none is ever stale.
+    The kernel releases the lock when the process ends, so no lock is ever stale.
     """
     paths.STATE.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(paths.STATE / f"{stack}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

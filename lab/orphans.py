@@ -1,8 +1,8 @@
-"""What a killed run leaves in the lab: plugins without an engine, and things that were being created.
+"""Removes what a killed run leaves in the lab: plugins without an engine, and half-created resources.
 
-A half-created thing is removed when it bears the mark that its resource gives it: the label of a container or
-network, the description of a guest, the comment of a firewall object. What bears another mark is the user's
-and stays; volumes and options, which every run sets anew, stay as well.
+A half-created resource is removed when it bears its mark: the label of a container or network, the
+description of a guest, the comment of a firewall object. A resource with another mark is the user's and
+stays. Volumes and options stay as well: every run sets them again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DOCKER: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "docker:index/container:Container": ("container", ".Config.Labels", ("rm", "--force")),
     "docker:index/network:Network": ("network", ".Labels", ("network", "rm")),
 }
-"""Type -> what `docker inspect` calls it, where its labels are, and the command that removes it."""
+"""Type -> its name in `docker inspect`, the path of its labels, and the command that removes it."""
 
 
 def _guest(given: Inputs) -> str:
@@ -66,9 +66,9 @@ def end_plugins() -> None:
 
 
 def remove(resource: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Remove the real thing behind a half-created resource where it bears the resource's mark.
+    """Remove the real object behind a half-created resource where it bears the resource's mark.
 
-    Raises LabError where it can't be asked for, or stays.
+    Raises LabError where the object can't be queried or removed.
     """
     kind, given = resource["type"], resource.get("inputs", {})
     if kind in _DOCKER:
@@ -100,12 +100,12 @@ class Api:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._url = f"{environment['PROXMOX_VE_ENDPOINT']}api2/json"
         self._session = requests.Session()
-        self._session.trust_env = False  # else REQUESTS_CA_BUNDLE of the shell wins over the lab's own
+        self._session.trust_env = False  # else REQUESTS_CA_BUNDLE of the shell overrides the lab's own
         self._session.verify = environment["SSL_CERT_FILE"]
         self._session.headers["Authorization"] = f"PVEAPIToken={environment['PROXMOX_VE_API_TOKEN']}"
 
     def remove(self, path: str, mark: str, given: Inputs) -> None:
-        """Remove what is at `path` if its description or comment is `mark`; empty a list of rules of ours."""
+        """Remove the object at `path` if its description or comment is `mark`; clear a rule list of ours."""
         try:
             if path.endswith("/rules"):
                 self._empty(path, {rule.get("comment", "") for rule in given.get("rules", ())})
@@ -121,7 +121,7 @@ class Api:
         return self._session.get(f"{self._url}/{path}", timeout=_SECONDS).json().get("data")
 
     def _mark(self, path: str) -> str | None:
-        """Return the description or comment of a thing, None where there is none of that name."""
+        """Return the description or comment of an object; None where none has this name."""
         above, _, name = path.rpartition("/")
         if "/qemu" in path and "/firewall/" not in path:
             found = self._get(f"{path}/config") or {}
@@ -134,7 +134,7 @@ class Api:
         return str(told[0]).strip() if told else None
 
     def _empty(self, path: str, comments: set[str] | None) -> None:
-        """Take the entries out of an ipset, group or list of rules, those with these comments (None: all)."""
+        """Remove the entries of an ipset, group or rule list that have these comments (None: all)."""
         if not any(part in path for part in ("/ipset/", "/groups/", "/rules")):
             return
         for entry in reversed(self._get(path) or []):

@@ -1,7 +1,7 @@
-"""Where the lab keeps things; every folder is made on first use.
+"""The lab's four root folders; each is made on first use.
 
-Owns the four roots and nothing below them. Cache is safe to delete at any time; state holds the Pulumi
-state and the lab's keys; run time lives until `make down` or a reboot; data is the lab engine's own root.
+CACHE is safe to delete at any time. STATE holds the Pulumi state and the lab's keys. RUN lasts until
+`make down` or a reboot. DATA is the root of the lab's engine.
 """
 
 from __future__ import annotations

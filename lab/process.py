@@ -1,6 +1,6 @@
-"""Running one program to its end, and naming what went wrong when it fails.
+"""Runs one program to its end and reports its failure.
 
-`run` collects the output within a time limit; `show` lets the user read along, and hands an interrupt on.
+`run` collects the output within a time limit; `show` prints it as it comes and forwards interrupts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def tail(text: str, lines: int = TAIL) -> str:
-    """Return the last `lines` lines of a program's output, indented under a message."""
+    """Return the last `lines` lines of a program's output, indented for a message."""
     return "\n".join(f"  {line}" for line in text.strip().splitlines()[-lines:])
 
 
@@ -32,7 +32,7 @@ def run(
     cwd: Path | None = None,
     stdin: str | None = None,
 ) -> str:
-    """Return what `argv` prints; `env` adds to the environment, `timeout` is in seconds.
+    """Return the output of `argv`; `env` adds to the environment, `timeout` is in seconds.
 
     Raises LabError that begins with `what`: the program is missing, fails, fills the disk or takes too long.
     """
@@ -55,14 +55,14 @@ def run(
 
 
 class Interrupted(Exception):  # noqa: N818  # no error: the user wished it
-    """The user interrupted a program, which has ended since."""
+    """The user interrupted a program, which has since ended."""
 
 
 def show(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
     """Return the exit status of a program whose output the user sees; `env` adds to the environment.
 
-    Ctrl-C, SIGTERM and SIGHUP reach the program as one SIGINT each, so that it can end in order, and it is
-    waited for; then `Interrupted` is raised. A second Ctrl-C is handed on as well: Pulumi then stops at once.
+    Ctrl-C, SIGTERM and SIGHUP reach the program as one SIGINT each, so that it can shut down in order. After
+    its exit `Interrupted` is raised. A second Ctrl-C is forwarded as well: Pulumi then stops at once.
     """
     heard: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
@@ -74,7 +74,7 @@ def show(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cw
 
     before = {number: signal.signal(number, hand_on) for number in _INTERRUPTS}
     try:
-        # A group of its own: the terminal's Ctrl-C would reach the program a second time.
+        # A separate process group: otherwise the terminal's Ctrl-C reaches the program a second time.
         child = subprocess.Popen(
             [str(word) for word in argv], stdin=subprocess.DEVNULL, process_group=0,
             env={**os.environ, **(env or {})}, cwd=cwd,

@@ -1,8 +1,8 @@
-"""Unreachable routes for the lab's test ranges, added before anything else uses them.
+"""Adds unreachable routes for the lab's test ranges before anything else uses them.
 
-Owns the routes that it added, remembered in `RUN/routes.json`, and no other. A probe whose network is missing
-then fails on this machine instead of leaving by the default route. What a reader would get wrong: the routes
-have a metric near the highest, so a range's own connected route, once there, still wins.
+A probe to a missing network then fails on this machine instead of leaving by the default route. The added
+routes are recorded in `RUN/routes.json`, and only these are removed. Their metric is near the highest, so a
+range's own connected route takes precedence.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from lab.daemon import write
 from lab.errors import LabError
 from lab.process import run
 
-# Below the kernel's 2**32 - 1; odd enough to be nobody else's.
+# Below the kernel's 2**32 - 1, and unlikely to be used by another program.
 METRIC = 4_278_255_360
 
 
 def add(prefixes: Iterable[IPv4Network]) -> None:
-    """Make each prefix unreachable unless a connected route says otherwise; idempotent."""
+    """Make each prefix unreachable unless a connected route exists; idempotent."""
     present = _present()
     fresh = sorted({str(prefix) for prefix in prefixes} - present)
-    # Recorded before they are added: killed in between, `remove` still knows them.
+    # Recorded before they are added, so that `remove` knows them even after a kill in between.
     write(_record(), json.dumps(sorted({*_recorded(), *fresh})))
     for prefix in fresh:
         run(
@@ -35,7 +35,7 @@ def add(prefixes: Iterable[IPv4Network]) -> None:
 
 
 def remove() -> None:
-    """Remove the routes that `add` made, those that are still there."""
+    """Remove the routes that `add` made and that still exist."""
     for prefix in _present() & _recorded():
         run(
             ["ip", "route", "del", "unreachable", prefix, "metric", str(METRIC)],
@@ -59,5 +59,5 @@ def _recorded() -> set[str]:
 
 def _present() -> set[str]:
     listed = json.loads(run(["ip", "-json", "route", "show", "type", "unreachable"], "routes") or "[]")
-    # `ip` writes a /32 as the bare address.
+    # `ip` writes a /32 without its length.
     return {str(IPv4Network(route["dst"])) for route in listed if route.get("metric") == METRIC}

@@ -1,4 +1,4 @@
-"""Pulumi on one stack, always with the policy pack, and going on after a run that was killed."""
+"""Runs Pulumi on one stack, always with the policy pack, and recovers from killed runs."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _PACK = ("--policy-pack", "policies/serve")
 _GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
 _FIREWALL = "proxmoxve:firewall/"
 _OTHER_RUN_SECONDS = 180
-"""How long a run that is still going on is waited for."""
+"""How long to wait for another run that has not ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack of this project and the environment its commands need."""
+    """A stack of this project and the environment of its commands."""
 
     name: str
     environment: Mapping[str, str]
     in_lab: bool = False
-    """Whether the lab serves the stack, so that what a killed run of it left is the lab's to remove."""
+    """Whether the lab serves the stack, so that the lab removes what a killed run left."""
 
     def select(self) -> None:
-        """Select the stack, making it in the backend where it is not."""
+        """Select the stack; creates it in the backend where it is missing."""
         self._ask("select the stack", "stack", "select", "--create", self.name)
 
     def preview(self, *arguments: str) -> int:
-        """Show what `up` would do, judged by the pack; returns Pulumi's exit status."""
+        """Show what `up` would do, checked by the pack; returns Pulumi's exit status."""
         self._tell_unjudged()
         return self._show("preview", *_PACK, *arguments)
 
     def up(self, *again: str) -> int:
-        """Preview and, when nothing was refused, create; goes on after a killed run.
+        """Refresh, preview and, when the pack refuses nothing, update; returns the exit status.
 
-        What was changed behind Pulumi's back is found by a refresh and put right; resources that no refresh
-        can read are made anew (`again`: ends of URNs). Call `resume` first.
+        A refresh finds changes made outside Pulumi, and the update reverts them. `again` holds ends of URNs
+        of resources that no refresh can read; these are recreated. Call `resume` first.
         """
         self._tell_unjudged()
         if status := self._show("refresh", "--yes", "--skip-preview"):
@@ -53,7 +53,7 @@ class Stack:
         return self._show("up", "--yes", *_PACK, *(f"--replace=**{urn}" for urn in again))
 
     def destroy(self) -> int:
-        """Remove every resource of the stack, or none: the engine stops only at the first protected one."""
+        """Remove every resource, or none if one is protected; Pulumi alone stops midway at that one."""
         self.resume()
         kept = [each for each in self.deployment().get("resources", []) if each.get("protect")]
         if kept:
@@ -64,7 +64,7 @@ class Stack:
         return self._show("destroy", "--yes")
 
     def forget(self, package: str) -> None:
-        """Drop every resource of a provider's package from the state, and leave the real things alone."""
+        """Remove every resource of a provider's package from the state; the real objects stay."""
         deployment = self.deployment()
         resources = deployment.get("resources") or []
         gone = {each["urn"] for each in resources if each["type"].startswith(f"{package}:")}
@@ -72,26 +72,26 @@ class Stack:
         self._write(f"forget what {package} made", {**deployment, "resources": kept})
 
     def outputs(self) -> dict[str, Any]:
-        """What the stack tells other projects."""
+        """Return the stack's outputs for other projects."""
         return dict(json.loads(self._ask("read the outputs", "stack", "output", "--json")))
 
     def deployment(self) -> dict[str, Any]:
-        """The state as exported; empty where nothing was ever created."""
+        """Return the exported state; empty where nothing was ever created."""
         exported = json.loads(self._ask("read the state", "stack", "export"))
         return dict(exported.get("deployment") or {})
 
     def _tell_unjudged(self) -> None:
-        """Say so when the last update was made without the pack: the engine notes the flags of each run."""
+        """Report a last update without the pack: the engine records the flags of each run."""
         history = json.loads(self._ask("read the history", "stack", "history", "--json", "--page-size", "20"))
         last = next((update for update in history if update["kind"] == "update"), None)
         if last and "pulumi.flag.policy-pack" not in last["environment"]:
             print(f"stack {self.name}: the update of {last['startTime']} was made without the policy pack")
 
     def _forget_with_their_guests(self) -> None:
-        """Forget the firewall of guests that are gone: Proxmox took it away with them.
+        """Remove from the state the firewall of deleted guests, which Proxmox deleted with them.
 
-        The provider keeps options that it can no longer read as they were, and a guest made anew would have
-        its firewall off with nothing to change.
+        The provider keeps options that it can no longer read. A recreated guest would therefore have its
+        firewall off, with nothing to change.
         """
         deployment = self.deployment()
         resources = deployment.get("resources") or []
@@ -108,8 +108,8 @@ class Stack:
     def resume(self) -> None:
         """Clear the lock and the half-done operations of a killed run.
 
-        In the lab a half-created thing with this stack's mark is removed, since the state does not know it.
-        On real hosts nothing is removed outside Pulumi: what is in the way is found by the pre-flight.
+        In the lab, a half-created object with this stack's mark is removed, because the state does not know
+        it. On real hosts nothing is removed outside Pulumi; the pre-flight reports what is in the way.
         """
         self._wait_for_lock()
         orphans.end_plugins()
@@ -124,11 +124,11 @@ class Stack:
         self._write("forget the interrupted operations", deployment)
 
     def _write(self, what: str, deployment: Mapping[str, Any]) -> None:
-        """Put a changed state in the place of the old one."""
+        """Replace the state with a changed one."""
         self._ask(what, "stack", "import", given={"version": 3, "deployment": deployment})
 
     def _wait_for_lock(self) -> None:
-        """Wait for a run that still goes on; drop the lock of one that does not."""
+        """Wait for a run that has not ended; remove the lock of one that has."""
         limit = time.monotonic() + _OTHER_RUN_SECONDS
         while owners := [pid for pid in self._lock_owners() if Path(f"/proc/{pid}").exists()]:
             if time.monotonic() > limit:
@@ -141,7 +141,7 @@ class Stack:
             self._ask("drop the lock of a killed run", "cancel", "--yes")
 
     def _lock_owners(self) -> list[int]:
-        """Process ids in the lock files of the local file backend; other backends lock by themselves."""
+        """Return the process ids in the lock files of the file backend; other backends lock by themselves."""
         url = urlsplit(self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", ""))
         folder = Path(url.path) / ".pulumi/locks"
         found = (
@@ -170,7 +170,7 @@ class Stack:
 
 
 def without(resource: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:
-    """Return a resource of a state without its dependencies on resources that are gone from it."""
+    """Return a resource of a state without its dependencies on resources that were removed from the state."""
     kept = {**resource}
     if "dependencies" in kept:
         kept["dependencies"] = [urn for urn in kept["dependencies"] if urn not in gone]

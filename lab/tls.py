@@ -1,9 +1,8 @@
-"""The lab's certificate authority, made once: it signs for the Proxmox API, the ingress and the sites.
+"""The lab's certificate authority: signs for the Proxmox API, the ingress and the sites.
 
-Owns `STATE/tls`: the authority, the leaves it signed, and a trust bundle. It deliberately installs nothing on
-the machine: a program trusts the lab only when it is given the bundle. What a reader would get wrong: the
-bundle is the system's own trust *plus* the lab's authority, so SSL_CERT_FILE may point at it without breaking
-other TLS.
+`STATE/tls` holds the authority, the certificates it signed, and a trust bundle. Nothing is installed on the
+machine: a program trusts the lab only when it is given the bundle. The bundle is the system's own trust plus
+the lab's authority, so SSL_CERT_FILE may point at it without breaking other TLS.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from lab import paths
 RENEW_BEFORE = dt.timedelta(days=7)
 _LEAF_LIFE = dt.timedelta(days=365)
 _AUTHORITY_LIFE = dt.timedelta(days=3650)
-# Where Go and OpenSSL look, in Go's order (crypto/x509/root_linux.go).
+# Where Go and OpenSSL search, in Go's order (crypto/x509/root_linux.go).
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -46,8 +45,8 @@ def authority() -> tuple[Path, Path]:
 def leaf(name: str, sans: Sequence[str]) -> tuple[Path, Path]:
     """Return certificate and key of `name` for these host names and addresses.
 
-    What exists is kept while it names the same hosts, was signed by the present authority and has more than
-    RENEW_BEFORE left.
+    An existing certificate is reused while it names the same hosts, is signed by the current authority
+    and has more than RENEW_BEFORE left.
     """
     with _locked() as folder:
         authority_cert, authority_key = _authority(folder)
@@ -75,7 +74,7 @@ def bundle() -> Path:
     with _locked() as folder:
         own, _ = _authority(folder)
         path = folder / "bundle.pem"
-        # Inside `make env` SSL_CERT_FILE is this very file; reading it back would pile up old authorities.
+        # Inside `make env` SSL_CERT_FILE is this very file; reading it back would accumulate old authorities.
         candidates = (os.environ.get("SSL_CERT_FILE", ""), *_SYSTEM_BUNDLES)
         system = next((Path(c) for c in candidates if c and Path(c) != path and Path(c).is_file()), None)
         trusted = system.read_bytes().rstrip() + b"\n" if system else b""

@@ -1,4 +1,4 @@
-"""A machine of its own for a test: namespaces for network, mounts and processes."""
+"""Runs a test in namespaces of its own for network, mounts and processes."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ done
 def pytest_apart(
     file: Path, folder: Path, environment: Mapping[str, str], *words: str, seconds: float = 1200
 ) -> int:
-    """Return pytest's exit status on a file, run where nothing but this project is; `folder` is its disk."""
+    """Return pytest's exit status on a file, run in new namespaces; `folder` is its disk."""
     inside = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words, str(file)]
     done = subprocess.run(
         [*UNSHARE, PREPARE, "sh", str(folder), *inside],

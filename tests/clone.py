@@ -1,4 +1,4 @@
-"""A copy of this tree as a repository of its own, for tests to change."""
+"""A clone of this tree as a repository of its own, for tests to change."""
 
 import os
 import subprocess
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def git(folder: Path, *words: str) -> None:
-    """Run git as somebody, whatever the machine's own settings are."""
+    """Run git with a fixed identity, independent of the machine's settings."""
     who = ("-c", "user.name=someone", "-c", "user.email=someone@homelab.example", "-c", "gc.auto=0")
     subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """Of a command in the clone; its temporary folders are where a test can look for what is left."""
+    """Return the environment of a command in the clone, with a temporary folder that tests can inspect."""
     (tree.parent / "temporary").mkdir(exist_ok=True)
     return {**os.environ, "PYTHONPATH": str(tree), "TMPDIR": str(tree.parent / "temporary")}

@@ -1,4 +1,4 @@
-"""A repository with the project in it as its one commit, and a clone of it for each test to change."""
+"""A repository with the project as its one commit, and a clone of it for each test to change."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from topology.project import PROJECT
 
 @pytest.fixture(scope="session")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit: this tree as it is, changes that nobody has committed and all."""
+    """Return a repository with one commit: this tree with its uncommitted changes."""
     folder = tmp_path_factory.mktemp("origin")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -33,6 +33,6 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tree(origin: Path, tmp_path: Path) -> Path:
-    """A clone to change."""
+    """Return a clone to change."""
     git(tmp_path, "clone", "--quiet", "--local", str(origin), "tree")
     return tmp_path / "tree"

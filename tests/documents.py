@@ -1,4 +1,4 @@
-"""What the project's documents hold for people to copy: diffs, snippets and commands."""
+"""Returns what the project's documents contain for people to copy: diffs, snippets and commands."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _INLINE = re.compile(r"`((?:\.venv/bin/)?(?:eval|htpasswd|make|pulumi|python) [^
 
 
 def blocks(document: Path, language: str, heading: str = "") -> list[str]:
-    """Fenced blocks of a language, below a heading and before the next of its rank."""
+    """Return the fenced blocks of a language below a heading, up to the next heading of its rank."""
     text = document.read_text(encoding="utf-8")
     if heading:
         rank = heading.partition(" ")[0]
@@ -22,7 +22,7 @@ def blocks(document: Path, language: str, heading: str = "") -> list[str]:
 
 
 def commands(document: Path) -> set[str]:
-    """Every command that the document tells a reader to run, comments taken off."""
+    """Return every command that the document tells a reader to run, without comments."""
     text = document.read_text(encoding="utf-8")
     fenced = [line for block in blocks(document, "sh") for line in block.splitlines()]
     inline = _INLINE.findall(_FENCE.sub("", text))

@@ -1,7 +1,7 @@
-"""Command: writes the messages of bad configurations and rejected stacks anew, each beside its case.
+"""Rewrites the messages of bad configurations and rejected stacks, each beside its case.
 
 `.venv/bin/python -m tests.golden` changes `tests/unit/bad_configurations.yaml` and
-`tests/policies/rejected.py`; `git diff` then shows each message that became another one.
+`tests/policies/rejected.py`; `git diff` then shows each changed message.
 """
 
 import ast
@@ -28,7 +28,7 @@ _WIDTH = 90
 
 
 def refused(change: Mapping[str, Any]) -> str:
-    """Return what the loader says to a change of the sound site; nothing where it accepts it."""
+    """Return the loader's message for a change of the sound site; empty where the loader accepts it."""
     values = changed(dict(change))
     try:
         load(values)
@@ -38,7 +38,7 @@ def refused(change: Mapping[str, Any]) -> str:
 
 
 def with_refusals(text: str) -> str:
-    """Return the table of bad configurations with the messages of today."""
+    """Return the table of bad configurations with the current messages."""
     head, *cases = re.split(r"^(?=- id: )", text, flags=re.MULTILINE)
     return head + "".join(map(_with_refusal, cases))
 
@@ -53,7 +53,7 @@ def _with_refusal(case: str) -> str:
 
 
 def told() -> dict[str, list[str]]:
-    """Return what each rejected stack is told today by its rule, by the name of the case."""
+    """Return the current messages of each rejected stack's rule, by the name of the case."""
     found = {}
     for case in rejected.CASES:
         stack = sound()
@@ -78,7 +78,7 @@ def with_messages(source: str, messages: Mapping[str, Iterable[str]]) -> str:
 
 
 def _literal(text: str) -> str:
-    """Write a text as literals that fit into a line."""
+    """Return a text as literals that fit into a line."""
     parts = textwrap.wrap(text, _WIDTH, drop_whitespace=False, break_long_words=False)
     return "\n".join(json.dumps(part, ensure_ascii=False) for part in parts)
 

@@ -1,4 +1,4 @@
-"""The sound site of the tests, `tests/Pulumi.sound.yaml`: whole, as keys to change, and as a topology."""
+"""The tests' sound site, `tests/Pulumi.sound.yaml`: whole, as keys to change, and as a topology."""
 
 import copy
 import re
@@ -15,7 +15,7 @@ from topology.project import PROJECT
 FILE = PROJECT / "tests" / "Pulumi.sound.yaml"
 GONE = "<gone>"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\n"
-"""What every certificate file below $HOMELAB_STATE holds; nothing checks with it."""
+"""Content of every certificate file below $HOMELAB_STATE; no test verifies with it."""
 PREFIX = "homelab-network:"
 _STEP = re.compile(r"\[([^\]]+)\]|([^.\[\]]+)")
 _NAMED = re.compile(r"\b(flows|plain)\[(\+|[^\]\d][^\]]*)\]")
@@ -33,24 +33,24 @@ def whole() -> dict[str, Any]:
 
 
 def configuration() -> dict[str, Any]:
-    """Return the site's keys, their namespace taken off; a fresh copy."""
+    """Return the site's keys without their namespace; a fresh copy."""
     return own(whole())
 
 
 def own(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a stack file's keys of the project's namespace, the namespace taken off."""
+    """Return a stack file's keys of the project's namespace, without the namespace."""
     return {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
 
 
 def loaded() -> Topology:
-    """Return the site, loaded anew: what it has worked out once is no part of another test's."""
+    """Return the site, newly loaded, so that tests share no cached values."""
     return load(configuration())
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
     """Return the keys after changes: a path to a new value, `[+]` to append, `<gone>` to remove.
 
-    An entry of a list is named by its position, or by the flow that it is or is about.
+    A list entry is named by its position, or by the flow that it is or refers to.
     """
     values = configuration()
     for path, value in copy.deepcopy(changes).items():
@@ -106,7 +106,7 @@ def state(folder: Path, key: str = "PEM") -> Path:
 
 
 def _key(place: Any, step: str) -> Any:
-    """A step as a key of a mapping, or as the position of an entry of a list."""
+    """Return a step as a key of a mapping, or as the position of a list entry."""
     if not isinstance(place, list):
         return step
     if step.isdecimal():

@@ -1,7 +1,7 @@
-"""A GitHub workflow done step by step here: each job in its own folder, with real git, make and node.
+"""Runs a GitHub workflow locally, step by step: each job in its own folder, with real git, make and node.
 
-GitHub's part is done here: conditions, the actions that the workflows use, artifacts that go from job to job.
-An action or expression that is not known raises NotImplementedError instead of being skipped.
+GitHub's part is emulated: conditions, the actions that the workflows use, artifacts passed between jobs. An
+unknown action or expression raises NotImplementedError instead of being skipped.
 """
 
 import json
@@ -34,12 +34,12 @@ const run = async () => {
 }
 run().then(() => console.log(JSON.stringify(said)))
 """
-"""What actions/github-script gives a script, and what the script does with it, as JSON."""
+"""The interface of actions/github-script for a script; records the script's actions as JSON."""
 
 
 @dataclass
 class Job:
-    """What became of a job: `said` is what its script did, `scanned` what it sent to code scanning."""
+    """A job's outcome: `said` is what its script did, `scanned` what it sent to code scanning."""
 
     passed: bool = True
     log: str = ""
@@ -49,17 +49,17 @@ class Job:
 
 @dataclass
 class Runner:
-    """Runs workflows for one event. `hub` is the repository as GitHub has it, `ref` what is checked out."""
+    """Runs workflows for one event. `hub` is the repository on GitHub, `ref` the ref to check out."""
 
     hub: Path
     ref: str
     event: Mapping[str, Any]
     folder: Path
     make: str
-    """Variables for make, so that it takes this environment as it is."""
+    """Variables for make, so that it uses this environment."""
 
     def run(self, workflow: Path) -> dict[str, Job]:
-        """Return every job that was run, in the order of the file; needed jobs must stand above."""
+        """Return every job that ran, in the order of the file; a needed job must precede its dependents."""
         done: dict[str, Job] = {}
         for name, job in _load(workflow)["jobs"].items():
             needed = [job["needs"]] if "needs" in job else []
@@ -91,7 +91,7 @@ class Runner:
             case "actions/checkout":
                 self._checkout(work, options.get("fetch-depth", 1))
             case "actions/setup-python":
-                self._filled(options["python-version"], row)  # the Python that runs this is the one
+                self._filled(options["python-version"], row)  # the job runs on this interpreter
             case "actions/upload-artifact":
                 self._upload(work, options)
             case "actions/download-artifact":
@@ -127,7 +127,7 @@ class Runner:
             shutil.copy(file, self.folder / "artifacts" / options["name"])
 
     def _holds(self, condition: str | None, passed: bool, row: Mapping[str, str]) -> bool:
-        """Return whether an `if` (a chain of `&&`) holds; without one, what came before must have passed."""
+        """Whether an `if` (a chain of `&&`) holds; without one, the previous steps must have passed."""
         if condition is None:
             return passed
         terms = condition.removeprefix("${{").removesuffix("}}").split("&&")

@@ -1,8 +1,7 @@
-"""Docker Engine 29 built from Go modules, for tests against the newest engine.
+"""Builds Docker Engine 29 from Go modules, for tests against the newest engine.
 
-Owns the versions and the commands of three builds: engine with port proxy, containerd with shim, and runc. It
-starts nothing. The engine takes containerd, the shim, runc and docker-proxy from PATH, so the folder comes
-first there. runc 1.1.5, Debian 12's, is too old for this containerd.
+Three builds: the engine with docker-proxy, containerd with its shim, and runc (Debian 12's runc 1.1.5 is too
+old for this containerd). The engine finds all of them through PATH, so the folder must come first there.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from lab.toolchain.step import Report
 NAME = "Docker 29"
 HERE = Path(__file__).resolve().parent
 COMPILER = {"gcc": "gcc", "pkg-config": "pkg-config", "/usr/include/seccomp.h": "libseccomp-dev"}
-"""What runc's C code needs, and the Debian packages that have it."""
+"""What runc's C code needs, and the Debian packages that provide it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A Go module of ours in the folder `name`; `programs` maps file names to packages."""
+    """A Go module of this repository in the folder `name`; `programs` maps file names to packages."""
 
     name: str
     programs: Mapping[str, str]
@@ -34,7 +33,7 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder of go.mod and go.sum."""
+        """Return the folder of go.mod and go.sum."""
         return HERE / "go" / self.name
 
     def build(self, target: Path, report: Report) -> None:
@@ -82,7 +81,7 @@ SOURCES = (
 def programs(report: Report) -> Path:
     """Return a folder with dockerd, docker-proxy, containerd, containerd-shim-runc-v2 and runc.
 
-    Builds them where the cache has no whole folder; raises LabError that names the build which failed.
+    Builds them where the cache has no valid folder; raises LabError that names the failed build.
     """
 
     def build(part: Path) -> None:
@@ -94,7 +93,7 @@ def programs(report: Report) -> Path:
 
 
 def material() -> Any:
-    """Return all that decides what the programs are."""
+    """Return everything that the programs are built from."""
     recipes = [[source.name, dict(source.programs), source.flags, source.cgo] for source in SOURCES]
     sums = cache.digest(*(source.folder for source in SOURCES))
     return [recipes, sums, platform.machine(), platform.freedesktop_os_release().get("VERSION_CODENAME", "")]

@@ -1,9 +1,8 @@
-"""The Docker engine of the lab: the user's own where one answers, else one that the lab starts and stops.
+"""The lab's Docker engine: the user's own where one answers, else one that the lab starts and stops.
 
-The user's engine is used as it is, and never stopped or changed. The lab's engine is known by its mark, a
-file that the lab writes before the first start; `down` puts the kernel back as `up` found it, but leaves it
-alone while another engine runs. The default bridge of the lab's engine is off, so a container that names no
-network has none.
+The lab never stops or changes the user's engine. It identifies its own by a mark, a file written before the
+first start. `down` restores the kernel to its state before `up`, except while another engine runs. The
+default bridge of the lab's engine is off, so a container that names no network has none.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Report = Callable[[str], None]
 
 NAME = "Docker engine"
 ROOT = paths.DATA / "docker"
-"""Data root of the lab's engine, or a link to that of the user's: the stack file names one place for both."""
+"""Data root of the lab's engine, or a link to the user's: the stack file uses one path for both."""
 MARK = paths.DATA / "docker-started-by-the-lab.json"
 EXEC = paths.RUN / "docker"
 SOCKET = paths.RUN / "docker.sock"
@@ -42,8 +41,8 @@ PID = paths.RUN / "docker.pid"
 BEFORE = paths.RUN / "docker-before.json"
 CGROUPS = Path("/sys/fs/cgroup")
 
-# A container's group is made below its engine's own where its parent's name is relative, so the engine leaves
-# those of the shell that started it: they differ from controller to controller, and end with the session.
+# With a relative cgroup parent a container's group is made below the engine's own. The engine therefore
+# leaves the groups of its shell, which differ between controllers and end with the session.
 LAUNCH = """\
 config=$1; shift
 for group in "$@"; do echo $$ >"$group"; done
@@ -56,16 +55,16 @@ STOP_SECONDS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A Docker engine that answers at `endpoint`, its DOCKER_HOST; None: where `docker` finds it itself."""
+    """A Docker engine that answers at `endpoint` (its DOCKER_HOST); None: the `docker` command's default."""
 
     endpoint: str | None
     version: str
 
 
 def up(report: Report) -> Engine:
-    """Return an engine that answers, starting the lab's where neither it nor the user's runs.
+    """Return a running engine; starts the lab's where neither it nor the user's runs.
 
-    Raises LabError naming the step that failed, with the end of the engine's log where it has one.
+    Raises LabError naming the failed step, with the end of the engine's log where there is one.
     """
     running = bool(_engines())
     if not running and (theirs := _info(users_endpoint())):
@@ -84,10 +83,10 @@ def up(report: Report) -> Engine:
 
 
 def down(report: Report) -> None:
-    """Stop the engine that `up` started and put the machine back; do nothing where the lab started none.
+    """Stop the engine that `up` started and restore the machine; does nothing where the lab started none.
 
-    The lab's engine is started once more where it died, because only an engine can take its containers apart
-    in order; but never beside another engine.
+    A crashed lab engine is started once more, because only an engine can remove its containers in order; but
+    never beside another engine.
     """
     if ROOT.is_symlink():
         ROOT.unlink()
@@ -100,17 +99,17 @@ def down(report: Report) -> None:
 
 
 def endpoint() -> str | None:
-    """Return what DOCKER_HOST should be: the lab's socket while its engine runs, else the user's endpoint."""
+    """Return the DOCKER_HOST to use: the lab's socket while its engine runs, else the user's endpoint."""
     return f"unix://{SOCKET}" if _engines() else users_endpoint()
 
 
 def is_abandoned() -> bool:
-    """Tell whether the engine that the lab started is gone and another one answers in its place."""
+    """Whether the lab's engine is gone and another one answers in its place."""
     return bool(_marked() and not _engines() and _info(users_endpoint()))
 
 
 def users_endpoint() -> str | None:
-    """Return the endpoint of the user's own engine, None for the one that DOCKER_HOST or the default names.
+    """Return the endpoint of the user's engine; None for the one that DOCKER_HOST or the default names.
 
     The `docker` command follows its context, which Pulumi's provider does not know.
     """
@@ -124,7 +123,7 @@ def users_endpoint() -> str | None:
 
 
 def _marked() -> dict[str, Any]:
-    """Return what the mark says of the engine that the lab started; empty where it started none."""
+    """Return the mark of the engine that the lab started; empty where it started none."""
     try:
         return dict(json.loads(MARK.read_text()))
     except FileNotFoundError:
@@ -155,7 +154,7 @@ def _take_down(report: Report) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Keep a second `up` or `down` waiting: two engines on one socket would leave neither in reach."""
+    """Hold a lock against a second `up` or `down`: two engines on one socket would both be unreachable."""
     paths.RUN.mkdir(parents=True, exist_ok=True)
     folder = os.open(paths.RUN, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -173,8 +172,8 @@ def _need_root() -> None:
 
 
 def _info(host: str | None) -> dict[str, Any] | None:
-    """Return `/info` of the engine at `host` (None: DOCKER_HOST or the default), None where none answers."""
-    # The shell's DOCKER_HOST may be the lab's, by `make env`; an empty one is none.
+    """Return `/info` of the engine at `host` (None: DOCKER_HOST or the default); None where none answers."""
+    # DOCKER_HOST may be the lab's socket, set by `make env`; an empty value counts as unset.
     ours = os.environ.get("DOCKER_HOST") == f"unix://{SOCKET}"
     env = {"DOCKER_HOST": host} if host else {"DOCKER_HOST": ""} if ours else {}
     try:
@@ -186,7 +185,7 @@ def _info(host: str | None) -> dict[str, Any] | None:
 
 
 def _link_data_root(root: Path) -> None:
-    """Make ROOT lead to the data root of the user's engine, where its containers' logs are."""
+    """Link ROOT to the data root of the user's engine, where its containers' logs are."""
     if ROOT.is_symlink() and ROOT.readlink() == root:
         return
     if not root.is_dir():
@@ -204,7 +203,7 @@ def _link_data_root(root: Path) -> None:
 
 
 def _start(programs: Programs) -> str:
-    """Return the version of the lab's engine once it answers, starting it where it does not run."""
+    """Start the lab's engine where it does not run; return its version once it answers."""
     launched = None if _engines() else _launch(programs)
     deadline = time.monotonic() + START_SECONDS
     while (alive := launched is None or launched.poll() is None) and time.monotonic() < deadline:
@@ -218,9 +217,9 @@ def _start(programs: Programs) -> str:
 
 
 def _put_users_rules_first() -> None:
-    """Have FORWARD ask DOCKER-USER before the engine's own chains, whose drops are final.
+    """Make FORWARD jump to DOCKER-USER before the engine's own chains, whose drops are final.
 
-    An engine does so whenever it makes a network; at a start only one with a default bridge makes any.
+    An engine does so whenever it makes a network; at start, only an engine with a default bridge makes one.
     """
     jump = "FORWARD -j DOCKER-USER"
     if f"filter\t-A {jump}" in kernel.firewall("iptables"):
@@ -240,7 +239,7 @@ def _launch(programs: Programs) -> subprocess.Popen[bytes]:
     paths.RUN.mkdir(parents=True, exist_ok=True)
     if not BEFORE.exists():
         write(BEFORE, json.dumps(kernel.snapshot()))
-    # Written before there is anything to know by it: a start that is killed leaves the mark and a part.
+    # Written before the start, so that a killed start leaves the mark and part of its content.
     write(MARK, json.dumps({"engine": programs.name, "by": "make up of homelab-network; make down ends it"}))
     ROOT.mkdir(parents=True, exist_ok=True)
     programs.prepare()
@@ -268,13 +267,13 @@ def _launch(programs: Programs) -> subprocess.Popen[bytes]:
 
 
 def _top_groups() -> list[str]:
-    """Return the topmost control groups' process lists: one under version 2, one a controller under 1."""
+    """Return the process lists of the topmost control groups: one for version 2, one per controller for 1."""
     unified = CGROUPS / "cgroup.procs"
     return [str(unified)] if unified.exists() else [str(file) for file in CGROUPS.glob("*/cgroup.procs")]
 
 
 def _empty() -> None:
-    """Remove every container and network, so that the engine itself takes their rules and links away."""
+    """Remove every container and network through the engine, which then removes their rules and links."""
 
     def docker(*words: str) -> list[str]:
         return run(["docker", *words], NAME, env={"DOCKER_HOST": f"unix://{SOCKET}"}).split()
@@ -286,7 +285,7 @@ def _empty() -> None:
 
 
 def _arguments() -> Iterator[tuple[int, list[str]]]:
-    """Words of each process that sees this process's network: one apart from it has an engine of its own."""
+    """Yield id and arguments of each process in this network namespace; others have their own engines."""
     ours = Path("/proc/self/ns/net").readlink()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -299,7 +298,7 @@ def _engines() -> list[int]:
 
 
 def _helpers() -> list[int]:
-    """Return the lab engine's containerd and its shims."""
+    """Return the ids of the lab engine's containerd and its shims."""
     return [
         pid
         for pid, (program, *words) in _arguments()
@@ -308,7 +307,7 @@ def _helpers() -> list[int]:
 
 
 def _left() -> list[int]:
-    """Return the first processes of containers that outlived their engine; its shims keep their numbers."""
+    """Return the main processes of containers that outlived their engine, as recorded by the shims."""
     found = []
     for file in EXEC.glob("containerd/daemon/*/moby/*/init.pid"):
         with contextlib.suppress(OSError):
@@ -332,14 +331,14 @@ def _clear_files() -> None:
         if folder.exists():
             shutil.rmtree(folder)
     tops = [*CGROUPS.glob("**/homelab*.slice"), *CGROUPS.glob("*/docker")]
-    # Only an empty group can be removed, so one that is in use stays.
+    # Only an empty group can be removed; a group in use stays.
     for group in sorted((group for top in tops for group in (top, *top.glob("**/"))), reverse=True):
         with contextlib.suppress(OSError):
             group.rmdir()
 
 
 def main(words: list[str]) -> int:
-    """Run `up` or `down` by hand; print faults without a traceback."""
+    """Run `up` or `down` from the command line; print faults without a traceback."""
     if words not in (["up"], ["down"]):
         print("usage: python -m lab.engine up|down", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Start or stop the lab's engine by hand: `python -m lab.engine up|down`."""
+"""Starts or stops the lab's engine from the command line: `python -m lab.engine up|down`."""
 
 import sys
 

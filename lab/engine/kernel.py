@@ -1,6 +1,6 @@
 """What an engine leaves in the kernel: firewall chains, tables, bridges and forwarding switches.
 
-`snapshot` reads it before the lab's engine first starts; `restore` takes away what that engine added.
+`snapshot` records the kernel's state before the lab's engine first starts; `restore` removes what it added.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SWITCHES = (
 )
 FIREWALLS = ("iptables", "ip6tables")
 BRIDGE = re.compile(r"br-[0-9a-f]{12}")
-# What the engine writes: jumps to its chains, rules on its bridges, and one masquerade a published port.
+# Rules that the engine writes: jumps to its chains, rules on its bridges, one masquerade per published port.
 ITS_RULE = re.compile(rf"DOCKER|\b{BRIDGE.pattern}\b|^-A POSTROUTING -s (\S+) -d \1 .*-j MASQUERADE$")
 ITS_TABLES = ("ip docker-bridges", "ip6 docker-bridges")
-"""Tables of an engine with the nftables backend, which keeps them when it stops."""
+"""Tables that an engine with the nftables backend leaves when it stops."""
 
 Snapshot = Mapping[str, Mapping[str, list[str]]]
 
 
 def snapshot() -> Snapshot:
-    """Return switches, firewall rules, links and tables as they are now, in a form that JSON holds."""
+    """Return the current switches, firewall rules, links and tables, as JSON-serializable values."""
     return {
         "switches": {str(file): [file.read_text().strip()] for file in SWITCHES if file.exists()},
         "firewall": {tool: firewall(tool) for tool in FIREWALLS},
@@ -46,14 +46,14 @@ def _links() -> list[str]:
 
 
 def tables() -> list[str]:
-    """Return nftables' tables as `ip nat`; those of iptables are among them, where it is the newer one."""
+    """Return nftables' tables as `ip nat`; includes those of iptables-nft."""
     if not shutil.which("nft"):
         return []
     return [line.removeprefix("table ") for line in run(["nft", "list", "tables"], NAME).splitlines()]
 
 
 def is_bare(table: str) -> bool:
-    """Tell whether a table has no rule: iptables leaves such behind, with the chains that it began."""
+    """Whether a table has no rules; iptables leaves such tables behind, with the base chains it made."""
     listed = json.loads(run(["nft", "--json", "list", "table", *table.split()], NAME))["nftables"]
     return not any("rule" in each for each in listed)
 
@@ -72,9 +72,9 @@ def firewall(tool: str) -> list[str]:
 
 
 def restore(before: Snapshot) -> None:
-    """Remove what an engine added since `before`, and set the switches back.
+    """Remove what an engine added since `before`, and reset the switches.
 
-    Only for a machine on which no other engine runs: two engines share chains and bridges' names.
+    Only for a machine on which no other engine runs: two engines share chains and bridge names.
     """
     for link in _links():
         if BRIDGE.fullmatch(link) and link not in before["links"]["all"]:
@@ -93,9 +93,10 @@ def restore(before: Snapshot) -> None:
 
 
 def removal(before: list[str], now: list[str]) -> str:
-    """Return the `iptables-restore --noflush` script that undoes what the engine added since `before`.
+    """Return the `iptables-restore --noflush` script that removes what the engine added since `before`.
 
-    Rules that others added meanwhile stay. FORWARD gets its ACCEPT back where the engine made it DROP.
+    Rules that other programs added since then stay. FORWARD's policy becomes ACCEPT again where the engine
+    set DROP.
     """
     script = []
     new = [line.split("\t") for line in now if line not in before]

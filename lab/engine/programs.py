@@ -1,7 +1,7 @@
 """The engine's programs: Debian's package, or Docker 29 built from Go modules, with either firewall backend.
 
-HOMELAB_ENGINE chooses. `make up` takes Debian's, which is there in seconds; the live tests take Docker 29. An
-engine that the lab started keeps its programs until `make down`.
+HOMELAB_ENGINE selects them. `make up` uses Debian's, which install in seconds; the live tests use Docker 29.
+An engine that the lab started keeps its programs until `make down`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _NFTABLES = MappingProxyType({"firewall-backend": "nftables"})
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """One choice of dockerd, containerd and runc, and the settings that go with it.
+    """One set of dockerd, containerd and runc with its settings.
 
-    `forwards`: the engine expects IP forwarding to be on instead of switching it on.
+    `forwards`: the engine expects IP forwarding to be on instead of enabling it.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Programs:
 
     @classmethod
     def chosen(cls, kept: str | None = None) -> Programs:
-        """Return the choice called `kept`, else the one that HOMELAB_ENGINE names; raises LabError."""
+        """Return the set named `kept`, else the one that HOMELAB_ENGINE names; raises LabError."""
         name = kept or os.environ.get(VARIABLE) or DEFAULT
         if name not in CHOICES:
             raise LabError(f"{VARIABLE}: {name} is no engine; use one of {', '.join(CHOICES)}")
         return CHOICES[name]
 
     def install(self, report: Report) -> None:
-        """Make sure of the programs: Debian's packages where missing, and the build where it is asked for."""
+        """Install the missing Debian packages, and build Docker 29 where it is selected."""
         wanted = {"docker": "docker.io", "iptables": "iptables"}
         installed = apt.install(
             "Docker engine", wanted if self.built else {"dockerd": "docker.io", **wanted}, report
@@ -57,13 +57,13 @@ class Programs:
             docker29.programs(report)
 
     def prepare(self) -> None:
-        """Set what the engine expects of the kernel; `kernel.restore` sets it back."""
+        """Set what the engine expects of the kernel; `kernel.restore` resets it."""
         if self.forwards:
             FORWARDING.write_text("1")
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Variables of the engine's process: the built programs come first on its PATH."""
+        """Return variables for the engine's process: the built programs come first on its PATH."""
         if not self.built:
             return {}
         return {"PATH": f"{docker29.programs(lambda _line: None)}:{os.environ.get('PATH', os.defpath)}"}

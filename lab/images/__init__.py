@@ -1,8 +1,7 @@
-"""The images of the dev stack in the engine: pulled where a registry answers, else made here.
+"""The dev stack's images in the engine: pulled where a registry answers, else built here.
 
-Owns the choice for each image (there already, pulled, made) and the import. An image counts as there when
-its label holds the digest of its recipe, so a changed recipe or a half-made image is made again. What a
-reader would get wrong: an image's name says nothing of its origin; `org.homelab-network.origin` does.
+An image is present when its label holds the digest of its recipe, so a changed recipe or a half-built image
+is built again. Note: an image's name does not tell its origin; `org.homelab-network.origin` does.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ __all__ = ["IMAGES", "ensure", "standin_binary"]
 
 ORIGIN = "org.homelab-network.origin"
 RECIPE = "org.homelab-network.recipe"
-# What a registry that answers says of an image that it does not have.
+# Parts of a registry's answer about an image that it does not have.
 NOT_THERE = ("manifest unknown", "not found", "no matching manifest", "does not exist")
 PULL_SECONDS = 600
 
 
 def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
-    """Make every image present in the engine at `endpoint` (None: the user's own); return tag -> how.
+    """Make every image present in the engine at `endpoint` (None: the user's own); return tag -> origin.
 
-    How is "cached", "pulled" or "made". Raises LabError naming the image that can't be had.
+    The origin is "cached", "pulled" or "made". Raises LabError naming an image that can't be had.
     """
     engine = {"DOCKER_HOST": endpoint} if endpoint else {}
     how: dict[str, str] = {}
@@ -51,13 +50,13 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
 
 
 def remove(endpoint: str | None, report: Report) -> None:
-    """Remove the lab's images from an engine, known by label and name; one that a container uses stays."""
+    """Remove the lab's images, by label and name, from an engine; an image that a container uses stays."""
     engine = {"DOCKER_HOST": endpoint} if endpoint else {}
     form = "{{.Repository}}:{{.Tag}} {{.ID}}"
     ours = ["docker", "image", "ls", "--filter", f"label={RECIPE}", "--format", form]
     for line in run(ours, "images", env=engine).splitlines():
         tag, number = line.split()
-        # An older one of a name that another has since is nameless.
+        # An older image whose name has moved to a newer one is nameless.
         if tag.startswith((f"{PREFIX}/", "<none>")):
             with contextlib.suppress(LabError):
                 name = number if tag.startswith("<none>") else tag
@@ -66,12 +65,12 @@ def remove(endpoint: str | None, report: Report) -> None:
 
 
 def standin_binary() -> Path:
-    """Return the static program of the stand-ins, for guests that run it as a process; built if need be."""
+    """Return the static stand-in program, built if needed, for guests that run it as a process."""
     return STANDIN.get(lambda _line: None) / "usr/bin/standin"
 
 
 class _NoRegistryError(Exception):
-    """No registry answers, so asking for another image is a waste of time."""
+    """No registry answers, so the remaining images are not requested."""
 
 
 def _bring(image: Image, engine: dict[str, str], report: Report, *, registry: bool) -> str:
@@ -95,7 +94,7 @@ def _present(image: Image, engine: dict[str, str]) -> bool:
 
 
 def _pull(image: Image, engine: dict[str, str]) -> bool:
-    """Pull the published image and give it the lab's name and labels; False where a registry lacks it."""
+    """Pull the published image and add the lab's name and labels; return False where a registry lacks it."""
     published = str(image.published)
     theirs = _has(published, engine)
     try:
@@ -111,7 +110,7 @@ def _pull(image: Image, engine: dict[str, str]) -> bool:
 
 
 def _has(tag: str, engine: dict[str, str]) -> bool:
-    """Tell whether the engine has an image of this name already, which is then the user's."""
+    """Whether the engine already has an image of this name, which is then the user's."""
     try:
         run(["docker", "image", "inspect", tag], tag, env=engine)
     except LabError:
@@ -120,7 +119,7 @@ def _has(tag: str, engine: dict[str, str]) -> bool:
 
 
 def adopt(image: Image, published: str, engine: dict[str, str]) -> None:
-    """Give a published image in the engine the lab's name and labels; all else in it stays."""
+    """Add the lab's name and labels to a published image in the engine; everything else stays."""
     made = run(["docker", "create", published], image.tag, env=engine).strip()
     try:
         labels = _labels(image, f"published as {published}")

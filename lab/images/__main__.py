@@ -1,4 +1,4 @@
-"""`python -m lab.images`: make every image present in the lab's engine where it runs, else in the user's."""
+"""`python -m lab.images`: makes every image present in the lab's engine where it runs, else in the user's."""
 
 import sys
 

@@ -1,8 +1,7 @@
-"""The images of the dev stack: what each is made of and how it runs.
+"""The dev stack's images: their names, versions, contents and settings.
 
-Owns names, versions and the settings that an image carries. Each takes its published twin's program, paths,
-user and entry point, so that one stack file fits both; a health check that works in the one works in the
-other (Loki excepted, see `go/loki/launch`). Nothing here runs anything.
+Each image uses the program, paths, user and entry point of its published counterpart, so that one stack file
+and one health check fit both (except Loki's, see `go/loki/launch`). This module runs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ APPLETS = ("cat", "id", "ip", "ls", "nc", "ps", "sh", "wget")
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One image. `files` maps paths to text, `links` paths to targets, `folders` paths to owners' numbers."""
+    """One image. `files` maps paths to text, `links` paths to targets, `folders` paths to owner ids."""
 
     name: str
     version: str
@@ -39,11 +38,11 @@ class Image:
 
     @property
     def tag(self) -> str:
-        """The name that the stack file uses."""
+        """Return the name that the stack file uses."""
         return f"{PREFIX}/{self.name}:{self.version}"
 
     def recipe(self) -> str:
-        """Return the digest of all that the image is made from; it is the image's label."""
+        """Return the digest of everything that the image is built from; it is the image's label."""
         said = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "parts"}
         return cache.key([said, [part.material for part in self.parts], cache.digest(PACK)])
 
@@ -62,7 +61,7 @@ TRAEFIK = wheel(
     script="bin/traefik",
     target="usr/local/bin/traefik",
 )
-# As the published one: what is no command of Traefik's own runs as it is.
+# As in the published image: an argument that is no Traefik command runs as a program.
 TRAEFIK_ENTRY = """\
 #!/bin/sh
 set -e
@@ -124,7 +123,7 @@ PROMTAIL = go(
 )
 SMALL = ("-ldflags=-s -w",)
 CADVISOR = go("cadvisor", "cadvisor", {".": "usr/bin/cadvisor"}, flags=SMALL)
-# An ACME server, which a test runs; no image has it.
+# An ACME server that a test runs; no image contains it.
 PEBBLE = go(
     "pebble", "pebble", {"github.com/letsencrypt/pebble/v2/cmd/pebble": "usr/bin/pebble"}, flags=SMALL
 )
@@ -193,7 +192,7 @@ IMAGES = (
         entrypoint=("/bin/blackbox_exporter",),
         command=("--config.file=/etc/blackbox_exporter/config.yml",),
     ),
-    # Its published image lies in no registry that Docker asks by default.
+    # The published image is in no registry that Docker uses by default.
     Image(
         name="cadvisor",
         version="0.53.0",
@@ -203,7 +202,7 @@ IMAGES = (
         links=BASE_LINKS,
         entrypoint=("/usr/bin/cadvisor", "-logtostderr"),
     ),
-    # Its published image of this version has no way to check its health.
+    # The published image of this version has no means for a health check.
     Image(
         name="loki",
         version=LOKI_VERSION,

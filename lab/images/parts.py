@@ -1,8 +1,8 @@
-"""The pieces of images: Debian packages, wheels, programs built from Go modules; each is cached.
+"""The parts of images: Debian packages, wheels, and programs built from Go modules; each is cached.
 
-Owns how a piece is fetched, checked and unpacked into a folder that looks like `/`. Nothing is installed on
-this machine. Wheels and Go modules are pinned by hash; a Debian package by its upstream version, its content
-vouched for by apt's signatures, because Debian's archive forgets a revision when the next one is out.
+Each part is unpacked into a folder with the layout of `/`; nothing is installed on this machine. Wheels and
+Go modules are pinned by hash. A Debian package is pinned by its upstream version and checked by apt's
+signatures, because Debian's archive drops a revision when the next one is released.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.toolchain import golang
 from lab.toolchain.step import Report
 
 GO = Path(__file__).resolve().parent / "go"
-# What packages carry for a whole machine and a container never reads.
+# Files that packages contain for a whole machine and a container never reads.
 DROPPED = (
     "etc/cron*",
     "etc/default",
@@ -43,14 +43,14 @@ DROPPED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One piece: `material` is all that its content depends on, `make` fills a folder with it."""
+    """One part: `material` is everything that its content depends on, `make` fills a folder with it."""
 
     name: str
     material: Any
     make: Callable[[Path, Report], None]
 
     def get(self, report: Report) -> Path:
-        """Return the piece's folder, making it where the cache has no whole one."""
+        """Return the part's folder; makes it where the cache has no valid one."""
 
         def build(folder: Path) -> None:
             report(f"image part {self.name}: {self.material['how']}")
@@ -60,7 +60,7 @@ class Part:
 
 
 def debian(name: str, packages: Mapping[str, str], *, drop: tuple[str, ...] = ()) -> Part:
-    """Unpack Debian packages; `packages` maps each to the upstream version that it must have, "" for any."""
+    """Return a part of Debian packages; `packages` maps each to its required upstream version, "" for any."""
 
     def make(folder: Path, _report: Report) -> None:
         with tempfile.TemporaryDirectory() as place:
@@ -84,7 +84,7 @@ def debian(name: str, packages: Mapping[str, str], *, drop: tuple[str, ...] = ()
 
 
 def wheel(name: str, version: str, hashes: Mapping[str, str], script: str, target: str) -> Part:
-    """Take one program out of a wheel: `script` as pip installs it, to `target`; `hashes` by machine."""
+    """Return a part with one program of a wheel: pip's `script` at `target`; `hashes` are by machine."""
 
     def make(folder: Path, _report: Report) -> None:
         machine = platform.machine()
@@ -104,7 +104,7 @@ def wheel(name: str, version: str, hashes: Mapping[str, str], script: str, targe
 
 
 def go(name: str, module: str, programs: Mapping[str, str], *, flags: tuple[str, ...] = ()) -> Part:
-    """Build static programs in one of our modules; `programs` maps a Go package to its place in the image."""
+    """Return a part of static programs from our Go module; `programs` maps a Go package to its image path."""
 
     def make(folder: Path, report: Report) -> None:
         for package, target in programs.items():

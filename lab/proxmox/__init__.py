@@ -1,8 +1,7 @@
 """The Proxmox side of the lab: `up`, `down` and `status` of its API, its switch and its machines.
 
-Owns the order of the steps, the API's token and the daemon. What a reader would get wrong: `down` keeps
-`STATE/proxmox.json`, since Pulumi's own state refers to what the API holds; the next `up` goes on from there
-and its started machines are back within a second.
+Note: `down` keeps `STATE/proxmox.json`, because Pulumi's own state refers to what the API holds. The next
+`up` continues from that file and starts its machines again within a second.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ def up(
     vlans: Sequence[int] = (10, 20, 30),
     address: IPv4Interface | None = None,
 ) -> None:
-    """Bring up the routes, the switch with its legs `<trunk>.<vlan>`, and the API; idempotent.
+    """Bring up the routes, the switch with its interfaces `<trunk>.<vlan>`, and the API; idempotent.
 
-    `prefixes` are made unreachable before anything else. With an `address` the node is there itself. Raises
-    LabError with the step and, where there is one, the log's tail.
+    `prefixes` are made unreachable before anything else. With an `address` the node gets its own namespace.
+    Raises LabError with the step and, where there is one, the end of the log.
     """
     if os.geteuid():
         raise LabError("the Proxmox lab: namespaces and routes need root; run it as root")
@@ -59,7 +58,7 @@ def up(
     switch.start(bridge)
     switch.add_legs(bridge, trunk, vlans)
     if address:
-        # Built here, where a fault is told, and not by the daemon.
+        # Built here, where a fault reaches the user, and not in the daemon.
         images.standin_binary()
     report(f"API: {URL}")
     _start(bridge, address)
@@ -69,7 +68,7 @@ def up(
 def down(
     report: Report, *, bridge: str = "vmbr1", trunk: str = "trunk", vlans: Sequence[int] = (10, 20, 30)
 ) -> None:
-    """Take all of it away again; does nothing where there is nothing."""
+    """Remove everything that `up` made; does nothing where there is nothing."""
     if daemon := Process.recorded(_pid_file()):
         report("API: stop")
         daemon.end(_ANSWER_SECONDS)
@@ -88,12 +87,12 @@ def down(
 
 
 def let_through() -> None:
-    """Let packets to the node through this machine, once the engine has started; idempotent."""
+    """Let packets to the node through this machine; call after the engine has started; idempotent."""
     node.let_through()
 
 
 def status() -> list[str]:
-    """Return a line each for the API, the switch and every machine."""
+    """Return one line each for the API, the switch and every machine."""
     lines = [
         f"API {URL}: {'running' if Process.recorded(_pid_file()) else 'not running'}",
         f"switch: {'running' if switch.running() else 'not running'}",
@@ -132,7 +131,7 @@ def _start(bridge: str, address: IPv4Interface | None) -> None:
     _log_file().parent.mkdir(parents=True, exist_ok=True)
     ready, told = os.pipe()
     with _log_file().open("ab") as log:
-        # The daemon's own start: it must outlive this command, its terminal included.
+        # A daemon: it must outlive this command and its terminal.
         child = subprocess.Popen(
             [
                 *(sys.executable, "-m", "lab.proxmox", "serve", "--bridge", bridge, "--ready", str(told)),
@@ -145,7 +144,7 @@ def _start(bridge: str, address: IPv4Interface | None) -> None:
     daemon = Process.of(child.pid)
     if daemon:
         daemon.record(_pid_file())
-    # The pipe closes unwritten when the daemon ends.
+    # The pipe closes without data when the daemon ends.
     said = os.read(ready, 5) if select.select([ready], [], [], _START_SECONDS)[0] else b""
     os.close(ready)
     if not said:
@@ -155,7 +154,7 @@ def _start(bridge: str, address: IPv4Interface | None) -> None:
 
 
 def _answers() -> None:
-    """Ask the API a question over TLS with the token, as the provider will."""
+    """Send the API a request over TLS with the token, as the provider does."""
     headers = {"Authorization": f"PVEAPIToken={token()}"}
     try:
         answer = requests.get(

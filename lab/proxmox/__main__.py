@@ -1,4 +1,4 @@
-"""`python -m lab.proxmox up|down|status`: the Proxmox side by hand; `serve` is what `up` starts."""
+"""Runs the Proxmox side by hand: `python -m lab.proxmox up|down|status`; `up` starts `serve`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.proxmox.serve import serve
 
 
 def main() -> None:
-    """Run the verb; an operator's error is one message and exit code 1."""
+    """Run the verb; a LabError is printed as one message, with exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m lab.proxmox", description=__doc__)
     parser.add_argument("verb", choices=("up", "down", "status", "serve"))
     parser.add_argument("--bridge", default="vmbr1")

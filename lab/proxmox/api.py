@@ -1,9 +1,8 @@
-"""The lab's Proxmox API: `fakepve` with what the real provider needs and finds missing there.
+"""The lab's Proxmox API: `fakepve` extended with what the real provider needs and `fakepve` lacks.
 
-Owns the differences from `fakepve` (each method says which) and the state's file. It deliberately does not
-act on what it holds: `plane` follows it, rules included. What a reader would get wrong: tasks end before
-their request is answered (`time_scale` 0), so the file written after a request is never in the middle of
-anything, and it is written *before* the answer, so nothing that a client was told is lost to a kill.
+It also keeps its state in a file. It does not act on what it holds: `plane` does, rules included. Note: tasks
+end before their request is answered (`time_scale` 0), so the file never holds a task in progress. The file is
+written before the answer, so a kill loses nothing that a client was told.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _MACHINE = "/nodes/{node}/qemu/{vmid}"
 _NETWORK = "/nodes/{node}/network"
 _VM_FIELDS = ("vmid", "name", "node", "status", "qmpstatus", "config", "pending", "template", "lock")
 _log = logging.getLogger("api")
-# Keys of an interface that PVE lists as strings though it takes them as numbers.
+# Keys of an interface that PVE lists as strings although it takes numbers.
 _LISTED_AS_TEXT = ("mtu", "vlan-id")
 
 
@@ -47,7 +46,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
     """
 
     def __init__(self, *, token: str, state: Path, changed: Callable[[], None], port: int = 8006) -> None:
-        # Nobody logs in by password, so it is nobody's to know.
+        # Password login is unused, so the password is random and not kept.
         super().__init__(password=secrets.token_urlsafe(), host="127.0.0.1", port=port)
         name, _, secret = token.partition("=")
         self.apitokens[name] = secret
@@ -66,7 +65,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
             self._add_template()
 
     def guests(self, bridge: str) -> dict[Guest, str]:
-        """Return the started machines with their rules, cards plugged in if the node has this bridge."""
+        """Return the started machines with their rules; a card is plugged in if the node has its bridge."""
         bridges = {bridge} & set(self.networks)
         running = [vm for vm in self.vms if vm.status == "running"]
         found = [read_guest(vm.vmid, vm.name, vm.config, bridges) for vm in running]
@@ -89,7 +88,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         return response
 
     def _note(self, what: str) -> None:
-        """Log it, once."""
+        """Log the message once."""
         if what not in self._noted:
             self._noted.add(what)
             _log.info(what)
@@ -127,7 +126,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         return {"comment": meta["comment"], "storage": sorted(meta["storage"])}
 
     def _add_template(self) -> None:
-        """Add the template that machines are cloned from: one small disk, as a cloud image has."""
+        """Add the template that machines are cloned from: one small disk, as in a cloud image."""
         volume = f"base-{TEMPLATE}-disk-0"
         size = 2 * 1024**3
         disk = {"content": "images", "format": "raw", "size": size, "vmid": TEMPLATE, "ctime": 0}
@@ -149,9 +148,9 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
     async def _apply_config(self, vm: Any, user: str, p: dict[str, Any]) -> None:
         """Keep values typed, give cards a MAC and drives a volume, and plug cards into a running machine.
 
-        `fakepve` keeps what the form said ("2" for 2), a bare `virtio,bridge=…`, and the request's
-        `x:cloudinit`; it also leaves a running machine's new card pending, where PVE's default `hotplug` has
-        `network`.
+        `fakepve` keeps the form's strings ("2" for 2), a bare `virtio,bridge=…`, and the request's
+        `x:cloudinit`. It also leaves a running machine's new card pending, although PVE's default `hotplug`
+        includes `network`.
         """
         spec = pve_schema.load().paths[_MACHINE + "/config"]["PUT"]["parameters"]
         typed: dict[str, Any] = {**p, **{k: v for k, v in pve_schema.validate(spec, p)[0].items() if k in p}}
@@ -177,8 +176,8 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
             new: str = self._qm_new_drive(vm.vmid, key, value, None)[0]
             return new
         if options.get("size", "").isdigit():
-            # PVE takes bytes and keeps the largest unit that divides them; fakepve reads a bare number as
-            # gibibytes, and reports sizes that no signed 64-bit integer holds.
+            # PVE takes bytes and keeps the largest unit that divides them. fakepve reads a bare number as
+            # gibibytes and reports sizes that exceed a signed 64-bit integer.
             options["size"] = format_size(int(options["size"]))
         joined: str = join_drive(volume, options)
         return joined
@@ -190,7 +189,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         volume, options = split_drive(vm.config[v["disk"]])
 
         async def body() -> None:
-            # `+` grows by a size, which the provider never asks for.
+            # `+` grows a disk by a size; the provider never sends it.
             if v["size"].startswith("+"):
                 raise TaskError("the lab resizes to a size, not by one")
             resized = join_drive(volume, {**options, "size": v["size"]})
@@ -210,14 +209,14 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
     # ------------------------------------------------------------ answers
 
     async def _fw_rule_get(self, scope: str, v: dict[str, Any], user: str) -> dict[str, Any]:
-        """Return the position as text: PVE's schema says a number, PVE itself a string."""
+        """Return the position as text: PVE's schema declares a number, PVE itself sends a string."""
         rule = await super()._fw_rule_get(scope, v, user)
         return {**rule, "pos": str(rule["pos"])}
 
     # ------------------------------------------------------------ routes
 
     def _register_stateful(self, router: web.UrlDispatcher, prefixes: Sequence[str]) -> None:
-        """Also take a machine's DELETE with the trailing slash that the provider sends."""
+        """Also route a machine's DELETE with the trailing slash that the provider sends."""
         super()._register_stateful(router, prefixes)
         for prefix in prefixes:
             router.add_delete(f"{prefix}{_MACHINE}/", self._stateful_handler(_MACHINE, self._qm_destroy))
@@ -263,7 +262,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
 
     async def _network_reload(self, v: dict[str, Any], user: str) -> str:
         async def body() -> None:
-            """Everything has been in force since its own request."""
+            """Do nothing: each change is in force since its own request."""
 
         return str(await self.task(v["node"], "srvreload", "networking", user, body))
 

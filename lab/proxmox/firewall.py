@@ -1,13 +1,13 @@
-"""What the API holds of a guest's or the node's firewall as nftables rules, for the namespace where they act.
+"""Translates a guest's or the node's Proxmox firewall into nftables rules for the namespace they act in.
 
-Owns the translation, after pve-firewall's `src/PVE/Firewall.pm`: the three switches, MAC and IP filter,
-rules, groups, aliases, ipsets and policies, in Proxmox's order. Pure: `plane` puts the text in force. It
-deliberately shares nothing with `reachability.rules` but the tables of macros, so that a fault of the proof
-shows on the wire. What a reader would get wrong: a rule whose names or macro can't be resolved is left out,
-as Proxmox does; the policy then decides.
+The source is pve-firewall's `src/PVE/Firewall.pm`: the three switches, MAC and IP filter, rules, groups,
+aliases, ipsets and policies, in Proxmox's order. `plane` applies the text. The module shares only the tables
+of macros with `reachability.rules`, so that a fault of the proof shows on the wire.
 
-REJECT drops here, and Proxmox's standing permissions for ICMP errors and IGMP are left out: no flow
-needs them. A group that Proxmox cannot build is written without the rule that is at fault.
+Note: a rule whose names or macro can't be resolved is left out, as in Proxmox; the policy then decides.
+
+REJECT drops here, and Proxmox's standing permissions for ICMP errors and IGMP are left out: no flow needs
+them. A group that Proxmox cannot build is written without the faulty rule.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Held = Mapping[str, Any]
 """One level of the firewall as `fakepve` keeps it: options, rules, aliases, ipset, groups."""
 
 INTO, OUT_OF = 2000, 1000
-"""Packet marks by direction, each plus the card's number: the bridge knows the port, the rules don't."""
+"""Packet marks by direction; the card's number is added. The bridge knows the port, the IP rules don't."""
 _STANDING = "8006, 22, 3128, 5900-5999, 60000-60050"
 """TCP ports of a node that Proxmox opens to its own network and to ipset `management`."""
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop"}
 
 
 def ruleset(guest: Guest, datacenter: Held, own: Held) -> str:
-    """Write everything that filters the guest's cards; nothing filters one with a switch off."""
+    """Return the rules that filter the guest's cards; a card with a switch off is unfiltered."""
     on = bool(datacenter["options"].get("enable"))
     listed = bool(own["options"].get("enable")) or "blacklist" in datacenter["ipset"]
     filtered = [nic for nic in guest.nics if on and listed and nic.firewall]
@@ -62,17 +62,17 @@ def ruleset(guest: Guest, datacenter: Held, own: Held) -> str:
 
 
 def node_ruleset(local: IPv4Network, datacenter: Held, own: Held) -> str:
-    """Write what filters a node's input, after `enable_host_firewall`: its rules before the datacenter's.
+    """Return the rules of a node's input, per `enable_host_firewall`; its own precede the datacenter's.
 
-    `local` is the node's own network, where no alias `local_network` says otherwise. It and the ipset
-    `management` reach the node's standing ports where no rule drops them before.
+    `local` is the node's own network, unless an alias `local_network` overrides it. That network and the
+    ipset `management` reach the node's standing ports unless an earlier rule drops them.
     """
     if not datacenter["options"].get("enable") or not own["options"].get("enable", 1):
         return "flush ruleset\n"
     scope = (datacenter,)
     held = _members("management", scope) or []
     alias = _alias("local_network", scope)
-    # A rule that names the ipset is met by the local network as well: `_members` has the alias's.
+    # A rule that names the ipset also matches the local network: `_members` adds the alias's.
     standing = held if alias and held else _disjoint([*held, *_networks([(alias or str(local), False)])])
     lines = [
         "iifname lo accept",
@@ -99,7 +99,7 @@ def _node_rules(rules: Iterable[Mapping[str, Any]], datacenter: Held) -> Iterato
 
 @dataclass(frozen=True, kw_only=True)
 class _Card:
-    """A card that is filtered: the switches of datacenter and card are on."""
+    """A filtered card: the switches of datacenter and card are on."""
 
     nic: Nic
     datacenter: Held
@@ -111,7 +111,7 @@ class _Card:
         return [(INTO + index, f"in{index}"), *[(OUT_OF + index, f"out{index}")] * self._own_rules]
 
     def ports(self) -> Iterator[str]:
-        """Tell the directions apart, and check hardware addresses and ARP, which IP rules never see."""
+        """Yield rules that mark the direction and check MAC addresses and ARP, which IP rules never see."""
         index, options = self.nic.index, self.own["options"]
         if not options.get("enable"):
             yield f'iifname "net{index}" meta mark set {INTO + index}'
@@ -125,9 +125,9 @@ class _Card:
         yield f'iifname "net{index}" meta mark set {INTO + index}'
 
     def chains(self) -> Iterator[str]:
-        """Write both directions, each with its standing filters, rules and policy.
+        """Yield the chains of both directions, each with its standing filters, rules and policy.
 
-        The blacklist stands before the guest's own chain, and DHCP before the IP filter.
+        The blacklist comes before the guest's own chain, and DHCP before the IP filter.
         """
         options = self.own["options"]
         dhcp = options.get("dhcp", 1)
@@ -160,7 +160,7 @@ class _Card:
 
     @property
     def _pinned(self) -> list[str] | None:
-        """Addresses that the IP filter passes; None where neither the option nor the set turns it on."""
+        """Return the addresses that the IP filter passes; None where neither option nor set enables it."""
         name = f"ipfilter-net{self.nic.index}"
         if not self.own["options"].get("ipfilter") and name not in self.own["ipset"]:
             return None
@@ -180,7 +180,7 @@ class _Card:
 
 
 def _rule(rule: Mapping[str, Any], scope: tuple[Held, ...]) -> Iterator[str]:
-    """Write a rule: one line for each pair of its addresses' version and its ports' protocol."""
+    """Yield a rule's lines, one for each combination of address version and port protocol."""
     sources, destinations = _addresses(rule.get("source"), scope), _addresses(rule.get("dest"), scope)
     services = _services(rule)
     if sources is None or destinations is None or services is None:
@@ -195,15 +195,15 @@ def _rule(rule: Mapping[str, Any], scope: tuple[Held, ...]) -> Iterator[str]:
 
 
 def _blacklisted(datacenter: Held) -> list[str]:
-    """Write what drops the members of the datacenter's ipset `blacklist`; a guest's of that name is none."""
+    """Return rules that drop the datacenter's ipset `blacklist`; a guest's has no effect."""
     found = _members("blacklist", (datacenter,))
     return [f"{match} drop" for match in _sets("saddr", found)] if found else []
 
 
 def _services(rule: Mapping[str, Any]) -> list[str] | None:
-    """Return the matches on protocol and ports; None for a macro that is not known, or ports without any.
+    """Return the matches on protocol and ports; None for an unknown macro, or ports without a protocol.
 
-    A lone 0 is no restriction, of a port or of a protocol.
+    A port or protocol of 0 alone is no restriction.
     """
     given = (None if rule.get(key) == "0" else rule.get(key) for key in ("proto", "dport", "sport"))
     proto, dport, sport = given
@@ -234,11 +234,11 @@ def _ports(proto: str, dport: str | None = None, sport: str | None = None) -> st
 
 Network = IPv4Network | IPv6Network
 Addresses = list[str | Network]
-"""Disjoint networks and ranges; empty: all addresses."""
+"""Disjoint networks and ranges; empty means all addresses."""
 
 
 def _addresses(text: str | None, scope: tuple[Held, ...]) -> Addresses | None:
-    """Read a rule's source or destination; None for a name that nothing has."""
+    """Return the addresses of a rule's source or destination; None for an unknown name."""
     if not text:
         return []
     if text.startswith("+"):
@@ -256,7 +256,7 @@ def _is_name(text: str) -> bool:
 
 
 def _within(name: str, scope: tuple[Held, ...]) -> tuple[Held, ...]:
-    """Levels in which a name is looked up: `dc/` is the datacenter alone, `guest/` the guest alone."""
+    """Return the levels to look a name up in: `dc/` is the datacenter alone, `guest/` the guest alone."""
     return scope[-1:] if name.startswith("dc/") else scope[:-1] if name.startswith("guest/") else scope
 
 
@@ -267,16 +267,16 @@ def _alias(name: str, scope: tuple[Held, ...]) -> str | None:
 
 
 def _members(name: str, scope: tuple[Held, ...]) -> list[Network] | None:
-    """Members of the first ipset of this name; None where no level has one.
+    """Return the members of the first ipset of this name; None where no level has one.
 
-    A member that is an alias is looked up from the level of the set. `management` holds the local network.
+    A member that is an alias is looked up from the level of the set. `management` includes the local network.
     """
     bare = name.rpartition("/")[2]
     at = next((index for index, level in enumerate(scope) if bare in level["ipset"]), None)
     if at is None:
         return None
     found: dict[str, bool] = {}
-    # Proxmox writes the set in this order, and of two entries for one network the later counts.
+    # Proxmox writes the set in this order, and the later of two entries for one network counts.
     for entry in sorted(scope[at]["ipset"][bare], key=lambda entry: str(entry["cidr"])):
         cidr = _alias(entry["cidr"], scope[at:]) if _is_name(entry["cidr"]) else str(entry["cidr"])
         if cidr:
@@ -286,7 +286,7 @@ def _members(name: str, scope: tuple[Held, ...]) -> list[Network] | None:
 
 
 def _networks(entries: Iterable[tuple[str, bool]]) -> list[Network]:
-    """Return what is in a set: of the entries that hold an address the longest prefix decides."""
+    """Return the networks in a set: among the entries that contain an address, the longest prefix decides."""
     read = {ip_network(text, strict=False): out for text, out in entries}
     held: list[Network] = []
     for network in sorted(read, key=lambda network: network.prefixlen):
@@ -296,14 +296,14 @@ def _networks(entries: Iterable[tuple[str, bool]]) -> list[Network]:
 
 
 def _less(each: Network, out: Network) -> Iterable[Network]:
-    """Return what is left of a network without another, which is no wider."""
+    """Return what remains of `each` without `out`, which is not wider."""
     if each.version != out.version or not out.subnet_of(each):  # type: ignore[arg-type]  # one version
         return [each]
     return each.address_exclude(out)  # type: ignore[arg-type]  # one version
 
 
 def _disjoint(networks: Iterable[Network]) -> list[Network]:
-    """Return networks of which none lies in another, in order."""
+    """Return the networks in order, without those that lie in another."""
     found = list(networks)
     return [
         *collapse_addresses(each for each in found if isinstance(each, IPv4Network)),
@@ -316,7 +316,7 @@ def _text(network: Network) -> str:
 
 
 def _sets(side: str, addresses: Addresses | list[Network]) -> list[str]:
-    """Write the matches on addresses, one for each version; a single empty one for all addresses."""
+    """Return the address matches, one per IP version; a single empty match for all addresses."""
     if not addresses:
         return [""]
     found = []

@@ -1,9 +1,7 @@
-"""What the Proxmox API's words ask of the data plane: virtual machines as namespaces, cards as switch ports.
+"""Reads virtual machines from the Proxmox API's values: `net0`, `ipconfig0`, the notes' `ports:` line.
 
-Owns the reading of `net0`, `ipconfig0` and the `ports:` line of a machine's notes, and the comparison of what
-is wanted with what is there. Pure: it runs nothing and looks at nothing but its arguments. What a reader
-would get wrong: `trunks=` without `tag=` carries no untagged traffic, and a card with neither is a trunk of
-*every* VLAN, which is what Open vSwitch and Proxmox make of it.
+Also compares the wanted machines with those present. All functions are pure. Note: `trunks=` without `tag=`
+carries no untagged traffic, and a card with neither is a trunk of every VLAN, as in Open vSwitch and Proxmox.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ _PORT = re.compile(r"(?P<number>\d{1,5})/(?P<protocol>tcp|udp)")
 
 @dataclass(frozen=True, kw_only=True)
 class Nic:
-    """A virtual network card: where it is plugged in, and the address that cloud-init would give it."""
+    """A virtual network card: its bridge and VLANs, and the address that cloud-init would configure."""
 
     index: int
     mac: str
@@ -34,7 +32,7 @@ class Nic:
 
     @property
     def switch_options(self) -> list[str]:
-        """Port columns, as PVE::Network::add_ovs_bridge_port sets them."""
+        """Return the port's columns, as PVE::Network::add_ovs_bridge_port sets them."""
         options = [f"tag={self.tag}"] if self.tag else []
         if self.trunks:
             options.append("trunks=" + ",".join(self.trunks))
@@ -60,24 +58,24 @@ class Guest:
 
     @property
     def namespace(self) -> str:
-        """Name of the network namespace that stands for the machine."""
+        """Return the name of the network namespace that stands for the machine."""
         return f"vm-{self.vmid}"
 
     @property
     def filter(self) -> str:
-        """Name of the namespace between the switch and the machine, where its firewall acts."""
+        """Return the name of the namespace between switch and machine, where its firewall acts."""
         return f"fw-{self.vmid}"
 
     def tap(self, nic: Nic) -> str:
-        """Name of the card's end on the switch, Proxmox's own."""
+        """Return the name of the card's end on the switch, as Proxmox names it."""
         return f"tap{self.vmid}i{nic.index}"
 
 
 def read_nic(index: int, net: str, ipconfig: str = "") -> Nic:
-    """Read `netN` and `ipconfigN` as Proxmox writes them, for example `virtio=AA:…,bridge=vmbr1,tag=10`.
+    """Return the card of `netN` and `ipconfigN` in Proxmox's form, as `virtio=AA:…,bridge=vmbr1,tag=10`.
 
-    Addresses other than a static IPv4 one (`dhcp`, `auto`, IPv6) leave the card without an address: no lab
-    network hands any out. ValueError when there is no MAC.
+    Only a static IPv4 address is read. With `dhcp`, `auto` or IPv6 the card has no address: no lab network
+    assigns any. Raises ValueError when there is no MAC.
     """
     words = _words(net)
     mac = next((value for value in words.values() if _MAC.fullmatch(value)), None)
@@ -99,14 +97,14 @@ def read_nic(index: int, net: str, ipconfig: str = "") -> Nic:
 
 
 def read_listeners(description: str) -> tuple[Listener, ...]:
-    """Read the notes' line `ports: 8096/tcp, 7359/udp`; no such line, no listener."""
+    """Return the listeners from the notes' line `ports: 8096/tcp, 7359/udp`; empty without such a line."""
     found = _PORTS_LINE.search(description)
     ports = _PORT.finditer(found["ports"]) if found else ()
     return tuple(Listener(number=int(port["number"]), protocol=port["protocol"]) for port in ports)
 
 
 def read_guest(vmid: int, name: str, config: Mapping[str, object], bridges: Collection[str]) -> Guest:
-    """Read a machine's configuration; a card on a bridge that the node doesn't have is unplugged."""
+    """Return the guest of a machine's configuration; a card on a bridge that the node lacks is unplugged."""
     nics = []
     for key in sorted(key for key in config if re.fullmatch(r"net\d+", key)):
         index = int(key[3:])
@@ -118,9 +116,9 @@ def read_guest(vmid: int, name: str, config: Mapping[str, object], bridges: Coll
 
 
 def changes(wanted: Iterable[Guest], present: Mapping[int, str | None]) -> tuple[list[int], list[Guest]]:
-    """Compare: the ids to take down, and the guests to build afterwards.
+    """Return the ids to take down, and the guests to build afterwards.
 
-    `present` maps an id to the text of the guest that was built for it, None when that never finished. A
+    `present` maps an id to the text of the guest that was built for it, None when the build never finished. A
     changed guest is in both lists: it is rebuilt whole, as a machine is when its card is replaced.
     """
     by_id = {guest.vmid: guest for guest in wanted}

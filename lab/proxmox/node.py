@@ -1,9 +1,9 @@
-"""The node itself on the wire: a namespace with its address in management, its ports behind its own firewall.
+"""The node itself as a namespace: its address in management, its ports behind its own firewall.
 
-Owns the namespace of the node's name, its link to this machine, and what lets packets to it through FORWARD,
-where Docker's policy drops. What answers on its ports is a labelled stand-in: the API itself is on loopback,
-where the provider asks. What a reader would get wrong: this machine has no address on the link, or it would
-be in management itself. Both ends know each other's hardware address instead.
+A labelled stand-in answers on the node's ports; the API itself is on loopback, where the provider connects.
+Docker's policy drops in FORWARD, so rules there let packets to the node through. Note: this machine has no
+address on the link, because it would otherwise be in management itself. Each end has a static neighbour entry
+for the other instead.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ PORTS = (8006, 22)
 _LINK = "pve-node"
 _NEAR, _FAR = "02:00:00:00:00:01", "02:00:00:00:00:02"
 _THROUGH = (("-o", _LINK), ("-i", _LINK, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"))
-"""There and back, as iptables-save writes it."""
+"""Both directions, in the form of iptables-save."""
 _FILTER = "ip filter"
 _log = logging.getLogger("node")
 
 
 def follow(name: str, address: IPv4Address, rules: str) -> None:
-    """Make the node be there with these rules in force; a fault is logged, and the next look tries again."""
+    """Make the node exist with these rules in force; a fault is logged, and the next look retries."""
     held = _held()
     try:
         if held.get("node") != [name, str(address)] or not _alive(held):
@@ -50,9 +50,9 @@ def follow(name: str, address: IPv4Address, rules: str) -> None:
 
 
 def let_through() -> None:
-    """Let packets to it through this machine, so that its own firewall alone drops them; idempotent.
+    """Let packets to the node through this machine, so that only its own firewall drops them; idempotent.
 
-    Only after the engine has started: that puts back what it found, and this is none of it.
+    Call after the engine has started, so that the engine's snapshot of the machine excludes these rules.
     """
     if _FILTER not in kernel.tables():
         write(_table_record(), "")
@@ -61,7 +61,7 @@ def let_through() -> None:
 
 
 def clear() -> None:
-    """Remove all that was made for it, however far that went."""
+    """Remove everything that was made for the node, however far the build went."""
     missing = _missing() if shutil.which("iptables-save") else _THROUGH
     for words in _THROUGH:
         if words not in missing:
@@ -75,7 +75,7 @@ def clear() -> None:
 
 
 def _missing() -> Sequence[tuple[str, ...]]:
-    """Rules of the way through that are not there; reading them makes no table where there is none."""
+    """Return the FORWARD rules that are missing; reading them makes no table where there is none."""
     there = run(["iptables-save", "-t", "filter"], "way to the node").splitlines()
     return [words for words in _THROUGH if f"-A FORWARD {' '.join(words)} -j ACCEPT" not in there]
 
@@ -87,7 +87,7 @@ def _remove(held: Mapping[str, Any]) -> None:
     plane.end_all(name)
     if Path("/run/netns", name).exists():
         run(["ip", "netns", "del", name], f"namespace {name}")
-    # The kernel removes a namespace's links a moment later.
+    # The kernel removes a namespace's links with a delay.
     switch.delete_link(_LINK)
     (paths.RUN / "node.log").unlink(missing_ok=True)
     _record().unlink()

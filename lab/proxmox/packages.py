@@ -1,7 +1,7 @@
-"""Programs that the machine may lack: the switch and its tools are installed, nginx only unpacked.
+"""The Debian packages of the lab's Proxmox side: the switch and its tools are installed.
 
-Owns which Debian packages the lab's Proxmox side needs. What a reader would get wrong: nginx never touches
-the machine; its package is unpacked into the cache and run from there, inside the guests' namespaces.
+Note: nginx is never installed. Its package is unpacked into the cache and runs from there, inside the guests'
+namespaces.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _PACKAGES = {
 
 
 def install(report: Callable[[str], None]) -> None:
-    """Install what is missing, without starting its services."""
+    """Install the missing packages without starting their services."""
     apt.install("Proxmox lab", _PACKAGES, report)
 
 
 def nginx() -> Path:
-    """Return Debian's nginx binary, unpacked in the cache."""
+    """Return the path of Debian's nginx binary, unpacked in the cache."""
 
     def build(folder: Path) -> None:
         apt.download("nginx package", folder, "nginx")

@@ -1,11 +1,11 @@
-"""The data plane: for each started machine a namespace on its VLANs, with the service's ports answering.
+"""The data plane: a namespace for each started machine on its VLANs, with its service's ports answering.
 
-Owns the namespaces `vm-<id>`, the filter namespaces `fw-<id>` before them, their switch ports and the servers
-inside, recorded below `RUN/guests`. It deliberately takes no notice of how a machine came to be: `follow` is
-handed what should be and makes it so. What a reader would get wrong: a guest's record is written empty before
-anything is made and filled after everything is, so what a kill left half-made is known, removed and built
-again. And as on Proxmox the rules are outside the guest: each card's frames cross a bridge of the filter
-namespace, whose IP rules judge them (`bridge-nf-call-iptables`, as pve-firewall has it).
+`follow` is given the wanted machines and builds them: the namespaces `vm-<id>`, the filter namespaces
+`fw-<id>` before them, their switch ports and the servers inside, recorded below `RUN/guests`.
+
+Note: a guest's record is written empty before the build and filled after it. A half-built guest is thus known
+after a kill, and is removed and rebuilt. As on Proxmox, the rules are outside the guest: each card's frames
+cross a bridge of the filter namespace, whose IP rules apply (`bridge-nf-call-iptables`, as in pve-firewall).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger("plane")
 
 
 def follow(bridge: str, wanted: Mapping[Guest, str]) -> None:
-    """Make guests and their rules be what is wanted; one guest's fault is logged and leaves the others be."""
+    """Build the wanted guests with their rules; one guest's fault is logged and leaves the others alone."""
     present = {vmid: _built(vmid) for vmid in _recorded()}
     stale, build = changes(wanted, present)
     for vmid in stale:
@@ -57,7 +57,7 @@ def clear() -> None:
 
 
 def status() -> dict[int, str | None]:
-    """Return what stands for each machine, None for one that is not built or lost a server."""
+    """Return the guest built for each machine; None for one that is not built or lost a server."""
     return {vmid: _built(vmid) for vmid in _recorded()}
 
 
@@ -77,7 +77,7 @@ def _build(bridge: str, guest: Guest, rules: str) -> None:
     run(["ip", "-n", ns, "link", "set", "lo", "up"], f"loopback of {ns}")
     calls = [f"net.bridge.bridge-nf-call-{tables}=1" for tables in ("iptables", "ip6tables")]
     run(["ip", "netns", "exec", guest.filter, "sysctl", "-q", *calls], f"filters of {guest.filter}")
-    # Before the first card is plugged in, or frames would pass unjudged.
+    # Before the first card is plugged in; otherwise frames would pass unfiltered.
     put_in_force(guest.filter, rules)
     for nic in guest.nics:
         _plug(bridge, guest, nic)
@@ -91,7 +91,7 @@ def _build(bridge: str, guest: Guest, rules: str) -> None:
 
 
 def put_in_force(namespace: str, rules: str) -> None:
-    """Put the rules in force, all at once."""
+    """Apply the rules in one transaction."""
     run(["ip", "netns", "exec", namespace, "nft", "--file", "-"], f"rules of {namespace}", stdin=rules)
 
 
@@ -120,12 +120,12 @@ def _plug(bridge: str, guest: Guest, nic: Nic) -> None:
 
 
 def start(namespace: str, server: servers.Server, log: Path) -> tuple[int, int]:
-    """Start a server as nobody inside the namespace, on low ports too; return its id and start time."""
+    """Start a server as user nobody in the namespace, low ports allowed; return its id and start time."""
     low = "net.ipv4.ip_unprivileged_port_start=0"
     run(["ip", "netns", "exec", namespace, "sysctl", "-q", low], f"ports of {namespace}")
     descriptor = os.open(server.program, os.O_RDONLY)
     into = ["nsenter", f"--net=/run/netns/{namespace}", f"--setgid={_NOBODY}", f"--setuid={_NOBODY}"]
-    # `ps` shows the program's path, not the descriptor.
+    # `ps` shows the program's path instead of the descriptor.
     named = ["bash", "-c", f'exec -a "$0" /proc/self/fd/{descriptor} "$@"', str(server.program)]
     try:
         with log.open("ab") as out:
@@ -146,7 +146,7 @@ def start(namespace: str, server: servers.Server, log: Path) -> tuple[int, int]:
 
 
 def end_all(namespace: str) -> None:
-    """End what runs in a namespace, recorded or not, if it is there: a kill may have come between."""
+    """End every process in the namespace if it exists, recorded or not: a kill may precede the record."""
     if Path("/run/netns", namespace).exists():
         for pid in run(["ip", "netns", "pids", namespace], f"processes of {namespace}").split():
             if process := Process.of(int(pid)):
@@ -154,12 +154,12 @@ def end_all(namespace: str) -> None:
 
 
 def serving(held: Mapping[str, Any]) -> bool:
-    """Say whether every server of a record still runs."""
+    """Whether every server of a record still runs."""
     return all(Process(pid=pid, started=started).alive() for pid, started in held.get("processes", []))
 
 
 def _remove(vmid: int) -> None:
-    """End what runs in the guest's namespace and remove all that was made for it, however far that went."""
+    """End the guest's processes and remove everything that was made for it, however far the build went."""
     ns = f"vm-{vmid}"
     end_all(ns)
     for tap in Path("/sys/class/net").glob(f"tap{vmid}i*"):
@@ -172,7 +172,7 @@ def _remove(vmid: int) -> None:
 
 
 def _built(vmid: int) -> str | None:
-    """Return the guest as it was built, None when that never finished or one of its servers is gone."""
+    """Return the guest as built; None when the build never finished or one of its servers is gone."""
     held = _held(vmid)
     return held.get("guest") if serving(held) else None
 

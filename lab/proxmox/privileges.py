@@ -1,8 +1,7 @@
-"""What the lab's API token may do: exactly what docs/real-hosts.md has an administrator of Proxmox grant.
+"""The privileges of the lab's API token: exactly those that docs/real-hosts.md has an administrator grant.
 
-Owns the list. The lab's API refuses everything else, so each `make up` shows that the list suffices. What a
-reader would get wrong: `UNSEEN` is granted for real hosts alone, since the lab's API does not check what
-Proxmox checks there.
+The lab's API refuses everything else, so each `make up` shows that the list suffices. Note: `UNSEEN` is
+needed on real hosts only; the lab's API does not check it.
 """
 
 from __future__ import annotations
@@ -30,6 +29,6 @@ GRANTS: Mapping[str, frozenset[str]] = {
     "/storage/local-lvm": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
     "/sdn/zones/localnetwork": frozenset({"SDN.Use"}),
 }
-"""Path to privileges, which hold below it as well."""
+"""Path -> privileges, which apply below it as well."""
 UNSEEN = frozenset({"SDN.Use"})
 """Needed to plug a card into a bridge since Proxmox VE 8."""

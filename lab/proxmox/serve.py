@@ -1,8 +1,7 @@
-"""The lab's Proxmox daemon: the API in the foreground, the data plane following it in a thread.
+"""The lab's Proxmox daemon, started by `lab.proxmox.up`: the API, and a thread that updates the data plane.
 
-Owns the process that `lab.proxmox.up` starts. It makes no bridge and no certificate: those are there before
-it. What a reader would get wrong: the plane is also looked at every few seconds without a change, which is
-how a guest whose server died comes back.
+The bridge and the certificate exist before it starts. Note: the thread also checks the plane every few
+seconds without a change, which rebuilds a guest whose server died.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ async def serve(
     ready: int,
     address: IPv4Interface | None,
 ) -> None:
-    """Serve until SIGTERM; the descriptor `ready` is written to once the API listens."""
+    """Serve until SIGTERM; writes to the descriptor `ready` once the API listens."""
     loop, changed, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
     def end() -> None:
@@ -51,7 +50,7 @@ async def serve(
             if address:
                 await asyncio.to_thread(node.follow, NODE, address.ip, pve.node_rules(address.network))
         except Exception:  # noqa: BLE001 - see below
-            # The API must outlive a fault of the plane: Pulumi's state refers to it.
+            # The API must survive a fault of the plane: Pulumi's state refers to it.
             _log.exception("data plane")
         try:
             await asyncio.wait_for(changed.wait(), _LOOK_SECONDS)

@@ -1,9 +1,8 @@
-"""Which server answers for a guest: real nginx for the sites, a labelled stand-in for everything else.
+"""The server that answers for a guest: real nginx for the sites, a labelled stand-in for everything else.
 
-Owns the choice, made by the guest's name, the command lines, and a site's key and certificate, signed by the
-lab's authority for the guest's name. It starts nothing. What a reader would get wrong: the servers are
-unprivileged and can't walk to the cache below root's home, so they are executed through a descriptor that the
-lab opened.
+The guest's name selects it. A site's certificate is signed by the lab's authority for the guest's name. This
+module starts nothing. Note: the servers are unprivileged and can't read the cache below root's home, so they
+are executed through a descriptor that the lab opened.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Server:
 
 
 def of(guest: Guest, folder: Path) -> list[Server]:
-    """Return what answers on the guest's ports, by TLS on 443; nginx's files are written to `folder`."""
+    """Return the servers for the guest's ports, with TLS on 443; writes nginx's files to `folder`."""
     tcp = [listener.number for listener in guest.listeners if listener.protocol == "tcp"]
     if not tcp:
         return []

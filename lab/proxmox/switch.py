@@ -1,9 +1,9 @@
-"""The Open vSwitch bridge that stands for the node's VLAN-aware bridge, and the legs of Traefik's networks.
+"""The Open vSwitch bridge that stands for the node's VLAN-aware bridge, and the interfaces on its VLANs.
 
-Owns the two Open vSwitch daemons (userspace datapath, everything below `RUN/ovs`), the bridge's ports and the
-veth pairs named `<trunk>.<vlan>`. It knows nothing of guests. What a reader would get wrong: the lab's
-kernels have no 802.1Q, so tags exist only inside the switch; `trunk.10` is an access port of VLAN 10 that
-merely bears the name which a tagged sub-interface of Docker-SRV's trunk would have.
+It runs the two Open vSwitch daemons (userspace datapath, everything below `RUN/ovs`) and makes the bridge's
+ports and the veth pairs named `<trunk>.<vlan>`, the parents of Traefik's networks. Note: the lab's kernels
+have no 802.1Q, so tags exist only inside the switch. `trunk.10` is an access port of VLAN 10, named like a
+tagged sub-interface of Docker-SRV's trunk.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lab.process import run
 _MARK = "made by the lab of homelab-network"
 _OTHER_NAME = "give the stack file another name, or remove it"
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-# In the order they start; they end in the opposite one.
+# In start order; they are stopped in reverse.
 _DAEMONS = ("ovsdb-server", "ovs-vswitchd")
 
 
 def start(bridge: str) -> None:
-    """Make the daemons run and the bridge exist; idempotent, and goes on after a kill at any moment."""
+    """Start the daemons and make the bridge where missing; idempotent, also after a kill at any moment."""
     folder = _folder()
     if not folder.exists() and has_link(bridge):
         raise LabError(f"interface {bridge}: there already, and not made by the lab; {_OTHER_NAME}")
@@ -37,7 +37,7 @@ def start(bridge: str) -> None:
         _vsctl("--no-wait", "init")
     if not _daemon("ovs-vswitchd"):
         _launch("ovs-vswitchd", f"unix:{folder}/db.sock")
-    # The bridge's own interface stays down and without address: the machine itself is on no VLAN.
+    # The bridge's own interface stays down and without address: this machine is on no VLAN.
     _vsctl("--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
 
 
@@ -49,7 +49,7 @@ def stop(bridge: str) -> None:
         if daemon := _daemon(name):
             daemon.end()
     if _folder().is_dir():
-        # Taps that the switch made outlive it when it is killed.
+        # Taps that the switch made remain when it is killed.
         for tap in (bridge, "ovs-netdev"):
             delete_link(tap)
         for path in _folder().iterdir():
@@ -58,7 +58,7 @@ def stop(bridge: str) -> None:
 
 
 def running() -> bool:
-    """Tell whether both daemons run."""
+    """Whether both daemons run."""
     return all(_daemon(name) for name in _DAEMONS)
 
 
@@ -67,19 +67,19 @@ def plug(bridge: str, port: str, options: Sequence[str]) -> None:
     columns = ["--", "clear", "port", port, "tag", "trunks", "vlan_mode"]
     values = ["--", "set", "port", port, *options] if options else []
     _vsctl("--may-exist", "add-port", bridge, port, *columns, *values)
-    # Without an address of its own, not even a link-local one, the machine can't be reached on the VLAN.
+    # Without any address, not even a link-local one, this machine can't be reached on the VLAN.
     run(["ip", "link", "set", "dev", port, "addrgenmode", "none", "up"], f"port {port}")
 
 
 def unplug(port: str) -> None:
-    """Take the port off its bridge and delete its interface, whichever of them exists."""
+    """Remove the port from its bridge and delete its interface, whichever of them exists."""
     if running():
         _vsctl("--if-exists", "del-port", port)
     delete_link(port)
 
 
 def ports(bridge: str) -> dict[str, dict[str, object]]:
-    """Return the bridge's ports with their tag and trunks, as the switch's database has them."""
+    """Return the bridge's ports with their tag and trunks, from the switch's database."""
     names = _vsctl("list-ports", bridge).split()
     table = json.loads(_vsctl("--format=json", "--columns=name,tag,trunks", "list", "port"))
     rows = [dict(zip(table["headings"], row, strict=True)) for row in table["data"]]
@@ -87,7 +87,7 @@ def ports(bridge: str) -> dict[str, dict[str, object]]:
 
 
 def add_legs(bridge: str, trunk: str, vlans: Sequence[int]) -> None:
-    """Make `<trunk>.<vlan>` for each VLAN: up, no address, its other end an access port of that VLAN."""
+    """Make `<trunk>.<vlan>` for each VLAN: up, no address, its peer an access port of that VLAN."""
     for vlan in vlans:
         leg, port = _leg(trunk, vlan)
         for name in (leg, port):
@@ -106,36 +106,36 @@ def add_legs(bridge: str, trunk: str, vlans: Sequence[int]) -> None:
 
 
 def remove_legs(trunk: str, vlans: Sequence[int]) -> None:
-    """Remove the legs of these VLANs, those that exist and bear the lab's mark."""
+    """Remove the interfaces of these VLANs that exist and bear the lab's mark."""
     for vlan in vlans:
         if is_ours(port := _leg(trunk, vlan)[1]):
             unplug(port)
 
 
 def untouched_checksums(link: str, *, namespace: str | None = None) -> None:
-    """Have the kernel finish checksums: the userspace switch passes half-done ones on as they are."""
+    """Have the kernel complete checksums: the userspace switch forwards partial ones unchanged."""
     inside = ["ip", "netns", "exec", namespace] if namespace else []
     run([*inside, "ethtool", "-K", link, "tx", "off"], f"checksums of {link}")
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether an interface is there and bears the lab's mark, its alias."""
+    """Whether an interface exists and bears the lab's mark, its alias."""
     file = Path("/sys/class/net", name, "ifalias")
     return file.exists() and file.read_text().strip() == _MARK
 
 
 def has_link(name: str) -> bool:
-    """Tell whether the machine has this interface."""
+    """Whether the machine has this interface."""
     return Path("/sys/class/net", name).exists()
 
 
 def delete_link(name: str) -> None:
-    """Delete the interface, and with it the other end of its pair; does nothing where there is none."""
+    """Delete the interface and so its peer; does nothing where there is none."""
     try:
         if has_link(name):
             run(["ip", "link", "del", name], f"interface {name}")
     except LabError:
-        # The kernel removes a deleted namespace's links when it comes to it, so it may be gone by now.
+        # The kernel removes a deleted namespace's links with a delay, so the link may be gone by now.
         if has_link(name):
             raise
 
@@ -153,7 +153,7 @@ def _daemon(name: str) -> Process | None:
         process = Process.of(int((_folder() / f"{name}.pid").read_text()))
     except (FileNotFoundError, ValueError):
         return None
-    # Open vSwitch writes its pid files without a start time; the program's name tells a reused id.
+    # Open vSwitch's pid files have no start time; the program's name detects a reused id.
     return process if process and Path(f"/proc/{process.pid}/comm").read_text().strip() == name else None
 
 
@@ -162,7 +162,7 @@ def _launch(name: str, *arguments: str) -> None:
     log = folder / f"{name}.log"
     common = [f"--pidfile={folder}/{name}.pid", f"--log-file={log}", f"--unixctl={folder}/{name}.ctl"]
     argv = [name, *arguments, *common, "--detach", "--no-chdir", "-vconsole:off"]
-    # Its control sockets belong to the lab, not in the system's own run folder.
+    # The control sockets belong to the lab, not in the system's run folder.
     run(argv, f"start of {name} (log: {log})", env={"OVS_RUNDIR": str(folder)})
 
 

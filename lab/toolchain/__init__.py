@@ -1,8 +1,8 @@
-"""Pulumi's engine, Python host and plugins: what is installed, else what is published, else what can be made.
+"""Pulumi's engine, Python host and plugins: the installed ones, else the published ones, else built here.
 
-Owns the three ways to each piece. It installs nothing outside the cache and never writes to the user's own
-Pulumi home, so a plugin made here, or the stand-in for one, is seen only where `environment` applies. Whoever
-has Pulumi and the plugins in the versions of requirements.txt needs none of this folder.
+Everything is kept in the cache; the user's own Pulumi home is never written to. Plugins built here, and the
+stand-in for one, are visible only where `environment` applies. A machine with Pulumi and the plugins in the
+versions of requirements.txt does not need this folder.
 """
 
 from lab.toolchain.chain import Choice, Piece, Toolchain, ensure, environment

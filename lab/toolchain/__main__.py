@@ -1,4 +1,4 @@
-"""`python -m lab.toolchain`: make sure of the tool chain, and nothing else of the lab."""
+"""`python -m lab.toolchain`: provides the tool chain without the rest of the lab."""
 
 import sys
 

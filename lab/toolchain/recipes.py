@@ -1,8 +1,7 @@
-"""How each piece is fetched or made; one class a kind of piece.
+"""Recipes of the tool chain's pieces: how each is fetched or built, one class per kind (`chain` selects).
 
-Owns the commands and what an entry holds. It does not decide which way is taken (`chain`). What a reader
-would get wrong: versions stand in requirements.txt alone, because a plugin must have its wheel's version;
-go.mod pins what such a version is made from.
+Note: versions are in requirements.txt alone, because a plugin must have its wheel's version; go.mod pins the
+sources of that version.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ INSTALL = "import sys; from pulumi.automation import PulumiCommand; PulumiComman
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
-    """A piece called `name`, of the version that the wheel `wheel` has, made from our files `sources`."""
+    """A piece called `name`, in the version of the wheel `wheel`, built from our files `sources`."""
 
     name: str
     wheel: str
@@ -38,21 +37,21 @@ class Recipe(ABC):
 
     @property
     def version(self) -> str:
-        """The version, without a `v`."""
+        """Return the version, without a `v`."""
         return version(self.wheel)
 
     @property
     def label(self) -> str:
-        """The piece's name for people."""
+        """Return the piece's name for messages."""
         return f"{self.name} {self.version}"
 
     @property
     def material(self) -> Any:
-        """All that decides what the piece is."""
+        """Return everything that the piece is made from."""
         return [self.version, platform.system(), platform.machine(), cache.digest(*self.sources)]
 
     def publish(self, part: Path, engine: Path | None, report: Report) -> None:
-        """Fetch the published piece into `part`; raises LabError where it can't be had."""
+        """Fetch the published piece into `part`; raises LabError where it can't be fetched."""
         with TemporaryDirectory(dir=part) as name:
             folder = Path(name)
             step = Step(
@@ -67,19 +66,19 @@ class Recipe(ABC):
 
     @abstractmethod
     def build(self, part: Path, report: Report) -> None:
-        """Make the piece in `part`; raises LabError that names the step."""
+        """Build the piece in `part`; raises LabError that names the step."""
 
 
 class Engine(Recipe):
-    """The engine with the Python language host beside it, which is where the engine wants it."""
+    """The engine with the Python language host beside it, where the engine expects it."""
 
     def fetch(self, folder: Path, engine: Path | None, step: Step) -> Path:  # noqa: ARG002 - there is none yet
-        """Have Pulumi's own library install the release of its version, in a process that can be ended."""
+        """Have Pulumi's own library install the release of its version, in a process that can be killed."""
         step.run([sys.executable, "-c", INSTALL, str(folder)], env={"TMPDIR": str(folder)})
         return folder / "bin"
 
     def build(self, part: Path, report: Report) -> None:
-        """Build the engine and the proxy before packs; copy the host and the scripts that it starts."""
+        """Build the engine and the policy proxy; copy the host and the scripts that it starts."""
         module, *_ = self.sources
         sdk = "github.com/pulumi/pulumi/sdk/v3"
         golang.build(
@@ -109,16 +108,16 @@ class Plugin(Recipe):
 
     @property
     def folder(self) -> str:
-        """The plugin's folder below `plugins` in a Pulumi home."""
+        """Return the plugin's folder below `plugins` in a Pulumi home."""
         return f"resource-{self.name}-v{self.version}"
 
     @property
     def program(self) -> str:
-        """The file that the engine starts."""
+        """Return the file that the engine starts."""
         return f"pulumi-resource-{self.name}"
 
     def fetch(self, folder: Path, engine: Path | None, step: Step) -> Path:
-        """Have the engine install it, from where its wheel says."""
+        """Have the engine install the plugin from the source that its wheel names."""
         told = next(file for file in files(self.wheel) or () if file.name == "pulumi-plugin.json")
         server = json.loads(told.read_text()).get("server")
         command = [str(engine or "pulumi"), "plugin", "install", "resource", self.name, self.version]
@@ -133,7 +132,7 @@ class Plugin(Recipe):
 
 
 class Bridge(Plugin):
-    """A plugin that wraps a Terraform provider; it describes itself, once, in files beside it."""
+    """A plugin that wraps a Terraform provider; writes its schema once into files beside it."""
 
     def build(self, part: Path, report: Report) -> None:
         """Build the plugin and have it write its schema."""
@@ -151,10 +150,10 @@ class Bridge(Plugin):
 
 
 class StandIn(Plugin):
-    """A plugin whose sources can't be had, stood in for by a small one of ours."""
+    """A small replacement of ours for a plugin whose sources can't be fetched."""
 
     def build(self, part: Path, report: Report) -> None:  # noqa: ARG002 - a copy is done before it could be told
-        """Copy ours."""
+        """Copy the stand-in."""
         source, *_ = self.sources
         _program(source, part / self.program)
 

@@ -1,7 +1,6 @@
-"""Running one long step: people see it go on, its output is kept, and a failure says how to go on.
+"""Runs one long step: shows progress, limits its time, keeps its output, and words its failure.
 
-Owns progress, limits and the wording of failures. It does not know what the step is for. What a reader would
-get wrong: a step ends with everything it started, so that nothing builds on behind an interrupted run.
+Note: a step ends with every process that it started, so that no build goes on after an interrupted run.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from lab.process import FULL, tail
 Report = Callable[[str], None]
 
 AGAIN = "run `make tools` again: finished pieces are kept, and a build goes on where it stopped"
-# Behind everybody else, and gone when this process is, however it ends.
+# Lowest priority, and killed when this process ends.
 NICE = ("setpriv", "--pdeathsig", "KILL", "nice")
 NEED = "a build from nothing takes 7 GB, most of it in Go's own caches"
 TELL_SECONDS = 10
@@ -32,7 +31,7 @@ LIMIT_SECONDS = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A command called `what`; given up after an hour, or when `watched` stops growing for `patience` s."""
+    """A command called `what`; killed after an hour, or when `watched` stops growing for `patience` s."""
 
     what: str
     report: Report
@@ -93,7 +92,7 @@ class Step:
 
 
 def full(what: str) -> LabError:
-    """Say that a disk is full, and how much room is left where a build writes."""
+    """Return the error for a full disk, with the room left where a build writes."""
     places = (paths.CACHE, Path(tempfile.gettempdir()), Path.home())
     room = ", ".join(f"{place} {shutil.disk_usage(_there(place)).free // 2**20} MB" for place in places)
     return LabError(f"{what}: no space left on the disk ({room}); free some ({NEED}) and {AGAIN}")
@@ -104,7 +103,7 @@ def _there(place: Path) -> Path:
 
 
 def _size(folder: Path) -> int:
-    """Count the bytes below a folder in which files come and go."""
+    """Return the bytes below a folder whose files may come and go."""
     total = 0
     for file in folder.rglob("*"):
         try:

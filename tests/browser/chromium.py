@@ -1,8 +1,8 @@
-"""A headless Chromium and one page in it, driven over the DevTools protocol through a pair of pipes.
+"""A headless Chromium with one page, driven over the DevTools protocol through a pair of pipes.
 
-Owns the browser's process and the few methods that tests of a page need. It is no general client. What a
-reader would get wrong: `--remote-debugging-pipe` has the browser read from descriptor 3 and write to 4, a
-zero byte behind each message, so no port is opened and no package is needed.
+It has only the few methods that the page tests need. Note: `--remote-debugging-pipe` makes the browser read
+from descriptor 3 and write to 4, with a zero byte after each message, so no port is opened and no package is
+needed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TAB = "Page.enable Runtime.enable Log.enable Network.enable"
 
 
 class Page:
-    """One tab; `events` is all that the browser told about it, in order."""
+    """One tab; `events` is every event that the browser sent, in order."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._reading = os.fdopen(reading, "rb", buffering=0)
@@ -53,7 +53,7 @@ class Page:
             self.call(method)
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """Call a method of the protocol and wait for its result."""
+        """Call a method of the protocol and return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -65,14 +65,14 @@ class Page:
         return answer["result"]
 
     def wait(self, method: str) -> None:
-        """Wait for an event that has not been told yet."""
+        """Wait for an event that has not arrived yet."""
         while True:
             self.events.append(self._next())
             if self.events[-1]["method"] == method:
                 return
 
     def open(self, file: Path, width: int, height: int, *, dark: bool = False) -> None:
-        """Load a file in a window of this size and theme; a narrow one is a phone's."""
+        """Load a file in a window of this size and theme; a narrow window is a phone's."""
         phone = width < 600
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
         self.call("Emulation.setDeviceMetricsOverride", **size)
@@ -99,20 +99,20 @@ class Page:
             self.call("Input.dispatchKeyEvent", type="keyUp", **one)
 
     def fit(self, last: str = "document.documentElement") -> None:
-        """Make the window so high that all of the page is seen, down to an element."""
+        """Enlarge the window so that the whole page down to an element is visible."""
         bottom = f"Math.ceil({last}.getBoundingClientRect().bottom + scrollY)"
         size = self.run(f"({{width: innerWidth, height: {bottom}}})")
         self.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
 
     def tap(self, element: str) -> None:
-        """Touch the middle of an element, named by a JavaScript expression."""
+        """Touch the middle of an element, given as a JavaScript expression."""
         middle = "(({x, y, width, height}) => ({x: x + width / 2, y: y + height / 2}))"
         point = self.run(f"{middle}({element}.getBoundingClientRect())")
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[point])
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def picture(self, file: Path, scale: float = 1) -> None:
-        """Write what is seen as PNG."""
+        """Write a PNG screenshot of the window."""
         seen = self.run("({x: scrollX, y: scrollY, width: innerWidth, height: innerHeight})")
         shot = self.call("Page.captureScreenshot", format="png", clip={**seen, "scale": scale})
         file.write_bytes(base64.b64decode(shot["data"]))
@@ -129,11 +129,11 @@ class Page:
 
 @contextmanager
 def chromium() -> Iterator[Page]:
-    """Start a browser without a past, and end it."""
+    """Yield a page in a browser with a new profile; ends the browser afterwards."""
     their_reading, our_writing = os.pipe()
     our_reading, their_writing = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # The shell puts the pipes where the browser looks for them; Debian's sh knows no number above 9.
+        # The shell moves the pipes to the browser's descriptors; Debian's sh accepts no descriptor above 9.
         here = f'exec chromium "$@" 3<&{their_reading} 4>&{their_writing}'
         process = subprocess.Popen(
             ["bash", "-c", here, "bash", *_FLAGS, f"--user-data-dir={profile}", "about:blank"],

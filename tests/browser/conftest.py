@@ -1,4 +1,4 @@
-"""One browser for all tests of pages; Debian's Chromium, installed where the machine has none."""
+"""One browser for all page tests: Debian's Chromium, installed where it is missing."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.browser.chromium import Page, chromium
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Page]:
-    """A page in a headless Chromium."""
+    """Yield a page in a headless Chromium."""
     apt.install("browser", {"chromium": "chromium"}, print)
     with chromium() as page:
         yield page

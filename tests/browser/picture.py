@@ -1,7 +1,7 @@
-"""Command: makes docs/report.png anew, the dev stack's report down to its matrix.
+"""Writes docs/report.png, the dev stack's report down to its matrix: `python -m tests.browser.picture`.
 
-`python -m tests.browser.picture`, as root where Chromium must be installed. Owns that one file. What a reader
-would get wrong: fonts are the machine's, so two machines give two pictures.
+Run as root where Chromium must be installed. Note: the fonts are the machine's, so two machines give two
+pictures.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""Stacks and a run of the probe for the report to show: sound, broken, and with names that are markup."""
+"""Stacks and a probe run for the report: sound, broken, and with names that contain markup."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ MARKUP = "</script><img src=https://example.invalid/x onerror=window.broken=1><!
 
 
 def broken() -> Stack:
-    """The sound stack with Jellyfin's card unfiltered, Grafana on backend, Vaultwarden gone."""
+    """Return the sound stack with Jellyfin's card unfiltered, Grafana on backend, and no Vaultwarden."""
     stack = sound()
     stack.inputs("vm", "jellyfin")["networkDevices"][0]["firewall"] = False
     stack.inputs("container", "grafana")["networksAdvanced"].append({"name": "backend"})
@@ -22,14 +22,14 @@ def broken() -> Stack:
 
 
 def hostile() -> Stack:
-    """A stack with a container whose name is markup; no stack file can hold it, a state can."""
+    """Return a stack with a container whose name is markup, possible in a state but in no stack file."""
     stack = sound()
     stack.add("container", MARKUP, {"name": MARKUP, "image": "x", "networksAdvanced": [{"name": "backend"}]})
     return stack
 
 
 def state(folder: Path, stack: Stack) -> Path:
-    """What `pulumi stack export` would write."""
+    """Return the file that `pulumi stack export` would write."""
     resources = [
         {"urn": each.urn, "type": each.type, "inputs": each.inputs}
         | ({"provider": f"{each.provider}::1"} if each.provider else {})
@@ -41,7 +41,7 @@ def state(folder: Path, stack: Stack) -> Path:
 
 
 def run(folder: Path, stack: str = "dev") -> Path:
-    """A run of the probe with every verdict, written by the probe's own code."""
+    """Return a probe run with every verdict, written by the probe's own code."""
     told = Report(stack=stack, seconds=12.5, findings=list(_findings()), left_out=("management: is here",))
     file = folder / f"verify-{stack}.json"
     file.write_text(as_json(told))
@@ -49,7 +49,7 @@ def run(folder: Path, stack: str = "dev") -> Path:
 
 
 def page(folder: Path, site: Path, *words: str) -> Path:
-    """The page of a site."""
+    """Return the page of a site."""
     file = folder / "report.html"
     assert main([str(site), "--output", str(file), *words]) == 0
     return file

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: two sizes, both themes, keyboard alone, and nothing from elsewhere."""
+"""The report in a browser: two sizes, both themes, keyboard only, and no external requests."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ FOCUSED = (
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Pages of the sound stack, of a broken one with a run of the probe, and of one with hostile names."""
+    """Return pages of the sound stack, of a broken one with a probe run, and of one with hostile names."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("sound", "broken", "hostile")}
     run(folders["broken"])
     return {
@@ -35,13 +35,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def complaints(browser: Page) -> list[Any]:
-    """What the browser's console says since the page was opened."""
+    """Return the messages of the browser's console since the page was opened."""
     methods = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
     return [event["params"] for event in browser.events if event["method"] in methods]
 
 
 def requests(browser: Page) -> list[str]:
-    """What the page asked for."""
+    """Return the URLs that the page requested."""
     return [
         event["params"]["request"]["url"]
         for event in browser.events
@@ -54,7 +54,7 @@ def requests(browser: Page) -> list[str]:
 def test_the_page_is_whole_and_asks_nobody(
     name: str, size: str, theme: str, browser: Page, pages: dict[str, Path]
 ) -> None:
-    """No complaint, no request but for the file, no sideways scroll, every text readable, in each look."""
+    """Each look has no console message, no request but the file, no sideways scroll, and readable texts."""
     browser.open(pages[name], *SIZES[size], dark=theme == "dark")
     assert requests(browser) == [pages[name].as_uri()]
     assert browser.run("document.documentElement.scrollWidth") == SIZES[size][0]
@@ -67,7 +67,7 @@ def test_the_page_is_whole_and_asks_nobody(
 
 
 def test_texts_stay_in_their_boxes(browser: Page, pages: dict[str, Path]) -> None:
-    """No name or address of the drawing is wider than what it names."""
+    """No name or address in the drawing is wider than the shape that it labels."""
     browser.open(pages["sound"], *SIZES["desktop"])
     over = (
         "[...document.querySelectorAll('#drawing g text')].filter(text => {"
@@ -98,7 +98,7 @@ def tab_to_the_matrix(browser: Page) -> None:
 
 
 def test_a_keyboard_is_enough(browser: Page, pages: dict[str, Path]) -> None:
-    """From the top of the page to a cell, its reason, back to the cell, and on, without a pointer."""
+    """A keyboard alone leads from the top of the page to a cell, its reason, back to the cell, and on."""
     browser.open(pages["broken"], *SIZES["desktop"])
     tab_to_the_matrix(browser)
     browser.press("Home", *["ArrowRight"] * 6)
@@ -123,7 +123,7 @@ def test_a_keyboard_is_enough(browser: Page, pages: dict[str, Path]) -> None:
 
 
 def test_the_matrix_is_one_tab_stop(browser: Page, pages: dict[str, Path]) -> None:
-    """Arrow keys, Home and End move inside the grid, stop at its edges, and one cell takes the focus."""
+    """Arrow keys, Home and End move inside the grid and stop at its edges; one cell takes the focus."""
     browser.open(pages["sound"], *SIZES["desktop"])
     tab_to_the_matrix(browser)
     browser.press(*["ArrowUp"] * 3, "End", "ArrowRight", *["ArrowDown"] * 30)
@@ -136,7 +136,7 @@ def test_the_matrix_is_one_tab_stop(browser: Page, pages: dict[str, Path]) -> No
 
 
 def test_a_touch_opens_a_cell(browser: Page, pages: dict[str, Path]) -> None:
-    """On a phone the names of the sources stay while the matrix scrolls, and a tap tells the trace."""
+    """On a phone the source names stay visible while the matrix scrolls, and a tap shows the trace."""
     browser.open(pages["broken"], *SIZES["phone"])
     column = "[...document.querySelectorAll('thead th')].findIndex(each => each.innerText == 'jellyfin')"
     cell = f"document.querySelectorAll('tbody tr')[2].cells[{column}]"
@@ -151,7 +151,7 @@ def test_a_touch_opens_a_cell(browser: Page, pages: dict[str, Path]) -> None:
 
 
 def test_a_cell_shows_what_the_probe_saw(browser: Page, pages: dict[str, Path]) -> None:
-    """Agreement and disagreement stand in the cell, in words for those who do not see the sign."""
+    """The cell shows agreement and disagreement, also as text for screen readers."""
     browser.open(pages["broken"], *SIZES["desktop"])
     said = browser.run("[...document.querySelectorAll('td .hidden')].map(each => each.textContent)")
     assert "internet to loki-gateway: denied; the probe agrees" in said
@@ -161,7 +161,7 @@ def test_a_cell_shows_what_the_probe_saw(browser: Page, pages: dict[str, Path]) 
 
 
 def test_markup_in_a_name_does_nothing(browser: Page, pages: dict[str, Path]) -> None:
-    """A name that is markup is shown as it is."""
+    """A name that is markup is shown literally."""
     browser.open(pages["hostile"], *SIZES["desktop"])
     assert browser.run("[typeof window.broken, document.images.length]") == ["undefined", 0]
     assert "</script><img" in browser.run("document.querySelector('table').innerText")
@@ -178,7 +178,7 @@ def test_markup_in_a_name_does_nothing(browser: Page, pages: dict[str, Path]) ->
 def test_a_changed_page_is_complained_about(
     change: Callable[[str], str], complaint: str, browser: Page, pages: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The policy stops a script that is not ours and everything from elsewhere, and the tests see it."""
+    """The content policy stops a foreign script and every external resource, and the tests detect it."""
     file = tmp_path / "changed.html"
     file.write_text(change(pages["sound"].read_text()))
     browser.open(file, *SIZES["desktop"])
@@ -187,11 +187,11 @@ def test_a_changed_page_is_complained_about(
 
 
 def test_the_documents_picture_is_made_anew(browser: Page, tree: Path) -> None:
-    """The command in docs/report.md writes the picture, and nothing else."""
+    """The command in docs/report.md writes the picture and no other file."""
     assert browser
     (tree / "docs" / "report.png").unlink()
     words = [sys.executable, "-m", "tests.browser.picture"]
-    # Its own temporary folder would be too long a path for the browser's socket.
+    # The test's own temporary folder is too long a path for the browser's socket.
     done = subprocess.run(
         words,
         cwd=tree,

@@ -1,9 +1,9 @@
-"""`make lint unit` is green after the worked examples of CONTRIBUTING.md and after edits of the dev stack.
+"""`make lint unit` passes after the worked examples of CONTRIBUTING.md and after edits of the dev stack.
 
-The suite takes minutes, so it runs once, on one clone: every example is applied to it, and in its dev stack
+The suite takes minutes, so it runs once, on one clone: every example is applied, and in the clone's dev stack
 a service, a zone and a flow are added, renamed and removed. `tests/unit/test_contributing.py` applies the
-examples to a tree without them, so it is left out there and runs on a second clone, of which only the dev
-stack is edited.
+examples to a tree without them. It is therefore excluded there and runs on a second clone, of which only the
+dev stack is edited.
 """
 
 import re
@@ -24,7 +24,7 @@ from topology.project import PROJECT
 STACK = "Pulumi.dev.yaml"
 EXAMPLES = re.findall(r"^## Add .*$", CONTRIBUTING.read_text(encoding="utf-8"), re.MULTILINE)
 WRITES: dict[str, Callable[[Path], None]] = {".venv/bin/python -m commands rules": write_table}
-"""Command below an example -> what it changes in the tree."""
+"""Command below an example -> its change to the tree."""
 SHOWS = {"make diff BASE=HEAD", "make up"}
 """Commands below an example that change nothing in the tree."""
 RENAMED = {r"\bjellyfin\b": "films", r"\bapps(?=: \{|,)": "media"}
@@ -47,7 +47,7 @@ def make(tree: Path, *words: str) -> None:
 
 
 def follow(tree: Path, heading: str) -> None:
-    """Do what an example says: apply its diffs, run its commands."""
+    """Apply an example's diffs and run its commands."""
     for diff in blocks(CONTRIBUTING, "diff", heading):
         apply(tree, diff)
     said = [line for block in blocks(CONTRIBUTING, "sh", heading) for line in block.splitlines()]
@@ -72,9 +72,9 @@ def edit(tree: Path) -> None:
 
 @pytest.fixture
 def tree(tree: Path) -> Path:
-    """A clone whose dev stack is the sound site, with this environment and what its type checker knows."""
+    """Return a clone whose dev stack is the sound site, with this environment and type checker cache."""
     put(tree)
-    # The folder is the clone's own: what clears it takes links away, and no environment.
+    # The folder itself is the clone's, so that clean-up removes links and no environment.
     (tree / ".venv").mkdir()
     for entry in Path(sys.prefix).iterdir():
         (tree / ".venv" / entry.name).symlink_to(entry)
@@ -84,7 +84,7 @@ def tree(tree: Path) -> Path:
 
 
 def test_the_suite_is_green_after_every_example(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all examples followed and the dev stack edited, no other line has to change."""
+    """With all examples applied and the dev stack edited, no other line has to change."""
     assert EXAMPLES
     for heading in EXAMPLES:
         follow(tree, heading)
@@ -94,7 +94,7 @@ def test_the_suite_is_green_after_every_example(tree: Path, monkeypatch: pytest.
 
 
 def test_the_examples_hold_on_an_edited_dev_stack(tree: Path) -> None:
-    """What a user does to the dev stack does not break the examples."""
+    """A user's edits of the dev stack do not break the examples."""
     edit(tree)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--numprocesses=auto", "tests/unit/test_contributing.py"],

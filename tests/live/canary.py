@@ -1,4 +1,4 @@
-"""The search for secrets in whatever was shown: as they are, in base64, or as part of an address."""
+"""Searches output for secrets: in plain text, in base64, or as part of an address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 
 def sightings(secrets: Mapping[str, str], shown: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Where which secret is seen; every place must show something."""
+    """Return which secret is seen in which place; every place must contain something."""
     assert [where for where, text in shown.items() if not text] == []
     return [
         (where, what)
@@ -20,7 +20,7 @@ def sightings(secrets: Mapping[str, str], shown: Mapping[str, str]) -> list[tupl
 
 
 def files(folders: Iterable[Path]) -> dict[str, str]:
-    """Every file of folders that has content, by its path."""
+    """Return every non-empty file of the folders, by its path."""
     return {
         str(file): file.read_text(errors="replace")
         for folder in folders
@@ -30,7 +30,7 @@ def files(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """In base64 it reads in three ways, by the bytes before it; its ends depend on what follows."""
+    """Return the secret's forms; base64 has three, by the bytes before it, without the ends that vary."""
     encoded = {
         b64encode(b" " * before + secret.encode())[4 if before else 0 : -4].decode() for before in range(3)
     }

@@ -1,6 +1,6 @@
-"""The dev stack on real parts: brought up once by the README's own command, taken away at the end.
+"""The dev stack on real parts: brought up once by the README's command and removed at the end.
 
-It runs on Docker 29 unless HOMELAB_ENGINE says otherwise; `make up` by itself takes Debian's, if any.
+It runs on Docker 29 unless HOMELAB_ENGINE names another; plain `make up` uses Debian's.
 """
 
 import os
@@ -17,13 +17,13 @@ os.environ.setdefault(VARIABLE, "29")
 
 @pytest.fixture(scope="session")
 def before() -> Snapshot:
-    """The machine as it is before the lab."""
+    """Return a snapshot of the machine before the lab."""
     return Snapshot.take()
 
 
 @pytest.fixture(scope="session")
 def site(before: Snapshot) -> Iterator[Site]:
-    """`make up`, and `make down` whatever happened in between."""
+    """Run `make up`, yield the site, and run `make down` whatever happened in between."""
     try:
         done = make("up")
         sys.stdout.write(done.stdout)

@@ -1,8 +1,8 @@
-"""A workstation in management and a machine on the internet, as namespaces, and real sshd to log in to.
+"""A workstation in management and a machine on the internet, as namespaces, with real sshd to log in to.
 
-Owns what `test_site_1_vantages` asks from: both namespaces and their links, keys, configuration of sshd and
-ssh, an image with Debian's Python. What a reader would get wrong: guests and Docker-SRV are logged in to by
-`sshd -i` inside their namespaces, as a jump host would lead there. No router joins the lab's VLANs.
+Provides both namespaces and their links, keys, configuration of sshd and ssh, and an image with Debian's
+Python. Note: logins to guests and Docker-SRV go through `sshd -i` inside their namespaces, as by a jump host.
+No router connects the lab's VLANs.
 """
 
 from __future__ import annotations
@@ -74,24 +74,24 @@ class Elsewhere:
     key: str
 
     def configure(self, host: str, *lines: str) -> None:
-        """Tell the SSH client about a host, in the words of ssh_config, before what it is told already."""
+        """Add ssh_config lines for a host, before its existing lines."""
         file = self.folder / "config"
         told = file.read_text() if file.exists() else ""
         file.write_text("\n  ".join((f"Host {host}", *lines)) + "\n" + told)
 
     def lead(self, host: str, namespace: str | Path, sshd_config: str = "sshd_config") -> None:
-        """Lead there by an sshd that is started for each login."""
+        """Connect the host name to an sshd in a namespace, started for each login."""
         inside = f"nsenter --net={namespace} {SSHD} -i -f {self.folder}/{sshd_config}"
         self.configure(host, f"ProxyCommand {inside}")
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the lab's shell has, and an `ssh` that is configured so."""
+        """Return the lab's shell environment, plus an `ssh` with this configuration."""
         path = f"{self.folder}/bin:{self.site.environment.get('PATH', os.environ['PATH'])}"
         return {**self.site.environment, "PATH": path}
 
     def start(self, words: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        """Start a program in the environment of one of the machines; its output is kept together."""
+        """Start a program in the environment of one of the machines; stdout and stderr are one stream."""
         return subprocess.Popen(
             words,
             env={**os.environ, **self.environment, **environment},
@@ -111,7 +111,7 @@ def run(*words: str) -> str:
 
 @contextmanager
 def guests(site: Site, topology: Topology, folder: Path) -> Iterator[Elsewhere]:
-    """Have an sshd listen in every guest, and the SSH client know a way to it; both end with this."""
+    """Run an sshd in every guest and configure the SSH client to reach it; both end with the block."""
     apt.install("sshd", PACKAGES, print)
     with ExitStack() as undo:
         separated = Path("/run/sshd")
@@ -127,7 +127,7 @@ def guests(site: Site, topology: Topology, folder: Path) -> Iterator[Elsewhere]:
 
 @contextmanager
 def machines(elsewhere: Elsewhere, topology: Topology) -> Iterator[None]:
-    """Make both machines, with an sshd on the internet's; all of it goes again."""
+    """Make both machines, with an sshd on the internet's; removes them afterwards."""
     images._bring(PYTHON, {"DOCKER_HOST": elsewhere.site.environment["DOCKER_HOST"]}, print, registry=False)
     prefixes = [str(zone.prefix) for zone in topology.zones.values()]
     prefixes += [str(interface.ip) for interface in namespaces.host_addresses()]
@@ -136,7 +136,7 @@ def machines(elsewhere: Elsewhere, topology: Topology) -> Iterator[None]:
         _remove()
         _link(WORKSTATION, "elsewhere0", "10.10.1.9/30", "10.10.1.10/30", prefixes)
         _link(INTERNET, "elsewhere1", f"{FRONT}/30", f"{VPS}/30", prefixes)
-        # The workstation reaches the other one past this machine, as by its provider.
+        # The workstation reaches the other machine without passing this one, as through its provider.
         pair = ("line", "type", "veth", "peer", "name", "line", "netns", INTERNET)
         run("ip", "-n", WORKSTATION, "link", "add", *pair)
         for name, own in ((WORKSTATION, "203.0.113.5/30"), (INTERNET, "203.0.113.6/30")):
@@ -171,7 +171,7 @@ def _keys(site: Site, folder: Path) -> Elsewhere:
 
 @contextmanager
 def _sshd(elsewhere: Elsewhere, namespace: str, address: str) -> Iterator[None]:
-    """An sshd that listens in a namespace."""
+    """Run an sshd that listens in a namespace."""
     configuration = ("-f", str(elsewhere.folder / "sshd_config"), "-o", f"ListenAddress={address}")
     words = ("nsenter", f"--net=/run/netns/{namespace}", SSHD, "-D", *configuration)
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -187,7 +187,7 @@ def _sshd(elsewhere: Elsewhere, namespace: str, address: str) -> Iterator[None]:
 
 
 def _link(name: str, port: str, near: str, far: str, prefixes: Sequence[str]) -> None:
-    """Make a machine that is a neighbour of this one, and leads to these prefixes by it."""
+    """Make a machine that is a neighbour of this one and routes these prefixes through it."""
     run("ip", "netns", "add", name)
     run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
     run("ip", "address", "add", near, "dev", port)

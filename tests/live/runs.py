@@ -1,4 +1,4 @@
-"""Runs of `make up` that are stopped on the way: killed, or interrupted as by Ctrl-C."""
+"""Runs of `make up` that are stopped midway: killed, or interrupted as by Ctrl-C."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def started_up() -> Run:
 
 
 def read_until(run: Run, sign: str) -> str:
-    """Return what the run said until it said `sign`, which it must."""
+    """Return the run's output up to `sign`, which must appear."""
     assert run.stdout
     said = ""
     for line in run.stdout:
@@ -34,7 +34,7 @@ def read_until(run: Run, sign: str) -> str:
 
 
 def kill_up_at(sign: str) -> None:
-    """Start `make up`, wait until it says `sign`, and kill all of it at once."""
+    """Start `make up`, wait until it prints `sign`, and kill its process group."""
     with started_up() as run:
         try:
             read_until(run, sign)
@@ -44,7 +44,7 @@ def kill_up_at(sign: str) -> None:
 
 
 def processes_of(group: int) -> list[int]:
-    """Process ids of a process group that still live."""
+    """Return the ids of a process group's living processes."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

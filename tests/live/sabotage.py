@@ -1,10 +1,10 @@
-"""What somebody does to the live network behind Pulumi's back, and what the probe has to say of it.
+"""Changes made to the live network outside Pulumi, and the lines that the probe must print about each.
 
-Each is made on the running dev stack. Those without `undo` change things that Pulumi owns: the next `make up`
-puts them right. They come in rounds of such as do not hide one another.
+Each is made on the running dev stack. Those without `undo` change resources that Pulumi owns: the next `make
+up` repairs them. They are applied in rounds in which none hides another.
 """
 
-# ruff: noqa: D103  # a sabotage's name says what is done
+# ruff: noqa: D103  # a sabotage's name describes the change
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ http:
 
 @dataclass(frozen=True, kw_only=True)
 class Sabotage:
-    """`lines` are what the probe has to print: how a line begins, and what it says as well."""
+    """`lines` are what the probe must print: the start of a line, and other text in it."""
 
     do: Callable[[Site], object]
     lines: tuple[tuple[str, str], ...]
@@ -48,7 +48,7 @@ ROUNDS: dict[str, list[Sabotage]] = {}
 def sabotage(
     number: str, line: str, cause: str, *more: tuple[str, str], undo: Callable[[Site], object] | None = None
 ) -> Callable[[Callable[[Site], object]], Callable[[Site], object]]:
-    """Register what is done in a round."""
+    """Register a change and its round."""
 
     def register(do: Callable[[Site], object]) -> Callable[[Site], object]:
         ROUNDS.setdefault(number, []).append(Sabotage(do=do, lines=((line, cause), *more), undo=undo))
@@ -58,7 +58,7 @@ def sabotage(
 
 
 def api(method: str, path: str, **form: Any) -> Any:
-    """Ask the Proxmox API, as somebody at its web page does."""
+    """Call the Proxmox API, as a user does through its web page."""
     answer = requests.request(
         method,
         f"{proxmox.URL}/api2/json/{path}",
@@ -77,7 +77,7 @@ def set_options(vm: int, **options: Any) -> None:
 
 
 def change_card(vm: int, old: str, new: str) -> None:
-    """Change a word of a guest's network card."""
+    """Replace a word of a guest's network card."""
     card = api("GET", f"{NODE}/{vm}/config")["net0"]
     assert old in card
     api("PUT", f"{NODE}/{vm}/config", net0=card.replace(old, new))
@@ -90,13 +90,13 @@ def inside(vm: int, *words: str) -> None:
 
 
 def switch(*words: str) -> None:
-    """Change the switch itself."""
+    """Run a command on the switch."""
     done = command("ovs-vsctl", f"--db=unix:{paths.RUN}/ovs/db.sock", "--timeout=10", *words)
     assert done.returncode == 0, done.stdout
 
 
 def image(service: str) -> str:
-    """The image of a container service."""
+    """Return the image of a container service."""
     return str(TOPOLOGY.services[service].image)
 
 
@@ -170,7 +170,7 @@ def a_rule_is_deleted(_site: Site) -> None:
 
 @sabotage("rules", "✗ internet -> proxmox-srv:22/tcp", "is it on at datacenter and node?")
 def the_rule_of_management_is_widened(_site: Site) -> None:
-    """Whoever is not management sees it: its own network reaches the port whatever the rule says."""
+    """A source outside management detects it: management's own network reaches the port in any case."""
     rules = api("GET", "cluster/firewall/rules")
     (position,) = (rule["pos"] for rule in rules if rule.get("dport") == "22")
     api("PUT", f"cluster/firewall/rules/{position}", delete="source")
@@ -210,7 +210,7 @@ def a_guest_moves_to_another_vlan(_site: Site) -> None:
 
 @sabotage("guests", "✗ site-2 -> traefik:443/tcp at 10.10.20.2", "is its output policy DROP?")
 def a_guest_gets_a_second_card(_site: Site) -> None:
-    """And gives itself an address on that VLAN."""
+    """The guest also gives itself an address on that VLAN."""
     api("PUT", f"{NODE}/102/config", net1="virtio,bridge=vmbr1,tag=20")
     card = ["ip", "-n", "vm-102", "link", "show", "eth1"]
     eventually("the second card", lambda: command(*card).returncode == 0, 15)
@@ -254,7 +254,7 @@ def _be_itself(_site: Site) -> None:
     undo=_be_itself,
 )
 def a_guest_passes_for_the_ingress(site: Site) -> None:
-    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it, as Traefik is away."""
+    """Jellyfin accepts Traefik's address; with the filters off its neighbour takes it, Traefik being off."""
     site.docker("network", "disconnect", "vlan20", "traefik")
     set_options(202, policy_out="ACCEPT", ipfilter=0, macfilter=0)
     api("DELETE", f"{NODE}/202/firewall/ipset/ipfilter-net0", force=1)
@@ -263,7 +263,7 @@ def a_guest_passes_for_the_ingress(site: Site) -> None:
     program = "import socket; socket.create_connection(('10.10.20.11', 8096), 2)"
 
     def believed() -> bool:
-        """A question for the neighbour tells the neighbour whose the address is now."""
+        """Whether the neighbour answers; the preceding ARP request announces the address's new owner."""
         inside(202, "ip", "neigh", "flush", "all")
         return command("ip", "netns", "exec", "vm-202", sys.executable, "-c", program).returncode == 0
 

@@ -1,4 +1,4 @@
-"""Commands, the machine's state and the running dev stack, for the tests on real parts."""
+"""Commands, snapshots of the machine, and the running dev stack, for the tests on real parts."""
 
 import json
 import os
@@ -19,13 +19,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOMAIN = "homelab.localhost"
 UP_SECONDS = 600
 PROMETHEUS = "homelab-lab"
-"""The lab's password before Prometheus UI; the stack file has only its hash."""
+"""The lab's password for Prometheus UI; the stack file contains only its hash."""
 
 
 def command(
     *words: str, seconds: float = 120, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program in the project's folder to its end; its output is kept together."""
+    """Run a program in the project's folder to its end; stdout and stderr are one stream."""
     return subprocess.run(
         words,
         cwd=PROJECT,
@@ -39,18 +39,18 @@ def command(
 
 
 def make(*words: str, seconds: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run one of the Makefile's commands."""
+    """Run a make target."""
     return command("make", *words, seconds=seconds)
 
 
 def environment() -> dict[str, str]:
-    """What `eval "$(make -s env)"` gives a shell."""
+    """Return the variables that `eval "$(make -s env)"` sets in a shell."""
     shown = command("bash", "-c", 'eval "$(make -s env)" && env -0').stdout
     return dict(pair.split("=", 1) for pair in shown.split("\0") if "=" in pair)
 
 
 def eventually(what: str, probe: Callable[[], Any], seconds: float = 60) -> Any:
-    """Ask until the answer is true; fails naming `what` and the last answer after `seconds`."""
+    """Probe until the answer is true; fails after `seconds`, naming `what` and the last answer."""
     limit = time.monotonic() + seconds
     while not (answer := probe()):
         if time.monotonic() > limit:
@@ -60,14 +60,14 @@ def eventually(what: str, probe: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def pids(namespace: str) -> list[int]:
-    """Process ids in a network namespace; none where it is absent, as while the lab builds it again."""
+    """Return the process ids in a network namespace; empty while the namespace is absent, as in a rebuild."""
     done = command("ip", "netns", "pids", namespace)
     return [int(pid) for pid in done.stdout.split()] if done.returncode == 0 else []
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a machine has that the lab could leave behind."""
+    """Everything on a machine that the lab could leave behind."""
 
     namespaces: list[str]
     links: list[str]
@@ -81,7 +81,7 @@ class Snapshot:
 
     @classmethod
     def take(cls) -> "Snapshot":
-        """Read it from the kernel."""
+        """Return the kernel's current state."""
         return cls(
             namespaces=_lines("ip", "netns", "list"),
             links=sorted(link["ifname"] for link in json.loads(command("ip", "-j", "link").stdout or "[]")),
@@ -96,13 +96,13 @@ class Snapshot:
 
 
 def listeners() -> list[str]:
-    """TCP ports that listen on other addresses than loopback, as `address:port`."""
+    """Return the TCP ports that listen on non-loopback addresses, as `address:port`."""
     words = [line.split() for line in _lines("ss", "-Hltn")]
     return sorted({w[3] for w in words if not w[3].startswith(("127.", "[::1]"))})
 
 
 def _commands() -> dict[int, str]:
-    """Command line of each process, by its id; this one and its children know the project's folder, too."""
+    """Return the command line of each process by id, including this process and its children."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -121,7 +121,7 @@ def _lines(*words: str) -> list[str]:
 
 
 def _rules(program: str) -> list[str]:
-    """Rules and policies without counters and dates; empty chains that accept go unseen."""
+    """Return rules and policies without counters and dates; omits empty chains that accept."""
     return [
         line.partition(" [")[0]
         for line in _lines(program)
@@ -131,14 +131,14 @@ def _rules(program: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the ingress answered."""
+    """A response of the ingress."""
 
     status: int
     headers: dict[str, str]
     text: str
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body as JSON."""
         return json.loads(self.text)
 
 
@@ -157,7 +157,7 @@ class Site:
         body: str | None = None,
         user: str | None = None,
     ) -> Answer:
-        """Ask the ingress on 443 for a host of the domain, checking its certificate against the lab's CA.
+        """Send a request to the ingress on 443 for a host; checks the certificate with the lab's CA.
 
         `user` logs in with the host's password.
         """
@@ -177,17 +177,17 @@ class Site:
             return Answer(answer.status, dict(answer.headers), answer.data.decode(errors="replace"))
 
     def docker(self, *words: str) -> str:
-        """Output of a docker command on the lab's engine; it must succeed."""
+        """Return the output of a docker command on the lab's engine; it must succeed."""
         done = command("docker", *words, environment=self.environment)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
     def password(self) -> str:
-        """Grafana's password, from the stack's configuration."""
+        """Return Grafana's password from the stack's configuration."""
         return self.pulumi("config", "get", "grafana:adminPassword").stdout.strip()
 
     def pulumi(self, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-        """A plain pulumi command on the stack."""
+        """Run a plain pulumi command on the stack."""
         return command(
             "pulumi",
             *words,
@@ -200,7 +200,7 @@ class Site:
 
 
 def updated(site: Site, folder: Path, *changes: tuple[str, str]) -> None:
-    """Update the stack by a changed copy of its file, judged by the pack."""
+    """Update the stack from a changed copy of its file, checked by the pack."""
     text = (PROJECT / "Pulumi.dev.yaml").read_text()
     for old, new in changes:
         assert text.count(old) == 1, old

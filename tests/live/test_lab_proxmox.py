@@ -1,4 +1,4 @@
-"""The Proxmox side of the lab on real parts: API, switch, namespaces that follow it, and no traces."""
+"""The lab's Proxmox side on real parts: API, switch, the namespaces of its machines, and clean removal."""
 
 import contextlib
 import itertools
@@ -35,14 +35,14 @@ Traces = tuple[list[str], ...]
 
 
 def traces() -> Traces:
-    """What this side of the lab could leave: namespaces, links, routes, processes with their ids."""
+    """Return what this side of the lab could leave: namespaces, links, routes, processes with their ids."""
     ours = ("lab.proxmox", "ovs-vswitchd", "ovsdb-server", f"{paths.RUN}/guests", "standin page")
     running = command("ps", "-eo", "pid,args").stdout.splitlines()
     return (
         sorted(path.name for path in Path("/run/netns").glob("*")),
         sorted(link["ifname"] for link in json.loads(command("ip", "-json", "link").stdout)),
         command("ip", "route", "show", "table", "all").stdout.splitlines(),
-        # A machine whose first process reaps no orphans keeps the dead ones' names.
+        # Where the first process reaps no orphans, dead processes keep their names.
         sorted(line for line in running if any(word in line for word in ours) and "<defunct>" not in line),
     )
 
@@ -54,13 +54,13 @@ def up() -> None:
 
 @pytest.fixture(scope="module")
 def before() -> Traces:
-    """The machine as it is before the lab."""
+    """Return the machine's state before the lab."""
     return traces()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _lab(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The Proxmox side with a state of its own, and a namespace `probe` with a leg on each VLAN."""
+    """Run the Proxmox side with its own state, and a namespace `probe` with an interface on each VLAN."""
     assert before is not None
     if Process.recorded(paths.RUN / "proxmox.pid"):
         pytest.fail("the lab is up and would be taken away; run `make down` first")
@@ -96,12 +96,12 @@ def _lab(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 def ask(method: str, path: str, **form: Any) -> Any:
-    """Ask the API; a refusal fails the test."""
+    """Call the API; a refusal fails the test."""
     return api(method, path.removeprefix("/"), **form)
 
 
 def fetch(url: str) -> str | None:
-    """What the probe gets from a guest, None where nobody answers within a second."""
+    """Return the probe namespace's response from a guest; None without one within a second."""
     done = command("ip", "netns", "exec", "probe", sys.executable, "-c", FETCH, url)
     return done.stdout if done.returncode == 0 else None
 
@@ -112,17 +112,17 @@ def pings(address: str, namespace: str = "probe") -> bool:
 
 
 def asked(namespace: str, ask: dict[str, Any]) -> str:
-    """What the probe's agent finds out in a namespace: open, refused, silent or unreachable."""
+    """Return the result of the probe's agent in a namespace: open, refused, silent or unreachable."""
     return command("ip", "netns", "exec", namespace, sys.executable, "-c", ASK, repr(ask)).stdout.strip()
 
 
 def namespaces() -> set[str]:
-    """The network namespaces of machines."""
+    """Return the network namespaces of machines."""
     return {path.name for path in Path("/run/netns").glob("vm-*")}
 
 
 def configure(vmid: int, name: str, vlan: int, **config: Any) -> None:
-    """Make a machine on a VLAN, stopped, its address 10.213.<vlan>.<id - 400>, port 80."""
+    """Make a stopped machine on a VLAN with address 10.213.<vlan>.<id - 400> and port 80."""
     ask("POST", f"{NODE}/qemu/9000/clone", newid=vmid, name=name, full=1)
     ask(
         "PUT",
@@ -136,7 +136,7 @@ def configure(vmid: int, name: str, vlan: int, **config: Any) -> None:
 
 @contextlib.contextmanager
 def machine(name: str, vlan: int) -> Iterator[tuple[int, str]]:
-    """A started machine, its id and address; deleted afterwards."""
+    """Yield the id and address of a started machine; deletes it afterwards."""
     vmid = next(_ids)
     configure(vmid, name, vlan)
     ask("POST", f"{NODE}/qemu/{vmid}/status/start")
@@ -149,19 +149,19 @@ def machine(name: str, vlan: int) -> Iterator[tuple[int, str]]:
 
 
 def answering(address: str) -> str:
-    """The page at the address, once the guest answers; fails after five seconds."""
+    """Return the page at the address, once the guest answers; fails after five seconds."""
     return str(eventually(f"{address} answers", lambda: fetch(f"http://{address}/")))
 
 
 def test_up_again_changes_nothing() -> None:
-    """A second `up` finds everything there: same processes, same links, same routes."""
+    """A second `up` changes nothing: same processes, same links, same routes."""
     first = traces()
     up()
     assert traces() == first
 
 
 def test_ranges_are_unreachable_first() -> None:
-    """Before any network of theirs exists, the ranges end on this machine."""
+    """Before any of their networks exists, the test ranges are unreachable on this machine."""
     said = command("ip", "route", "get", "10.213.30.77")
     assert said.returncode != 0
     assert "unreachable" in said.stdout.lower() or "no route" in said.stdout.lower(), said.stdout
@@ -184,14 +184,14 @@ def test_site_is_nginx_on_its_vlan_only() -> None:
         assert pings(address)
         users = {Path(f"/proc/{pid}").stat().st_uid for pid in [*pids(f"vm-{vmid}"), *pids(f"vm-{other}")]}
         assert users == {65534}
-        # Moved into VLAN 10's range, the other machine is still on VLAN 20.
+        # With an address of VLAN 10's range, the other machine is still on VLAN 20.
         command("ip", "-n", f"vm-{other}", "address", "add", "10.213.10.250/24", "dev", "eth0")
         assert not pings(address, f"vm-{other}")
         assert pings("10.213.20.2", f"vm-{other}")
 
 
 def test_retag_moves_the_machine() -> None:
-    """A running machine whose tag is changed answers on its new VLAN and no more on its old one."""
+    """A running machine whose tag is changed answers on its new VLAN and no longer on its old one."""
     with machine("site-1", 10) as (vmid, address):
         answering(address)
         net0 = ask("GET", f"{NODE}/qemu/{vmid}/config")["net0"].replace("tag=10", "tag=30")
@@ -207,7 +207,7 @@ def test_retag_moves_the_machine() -> None:
 
 
 def test_stopped_machine_is_gone_and_comes_back() -> None:
-    """A stopped machine leaves no namespace and no process; started again it answers again."""
+    """A stopped machine leaves no namespace and no process; started again, it answers."""
     with machine("site-2", 10) as (vmid, address):
         answering(address)
         running = pids(f"vm-{vmid}")
@@ -220,13 +220,13 @@ def test_stopped_machine_is_gone_and_comes_back() -> None:
 
 
 def switch_on(vmid: int, **own: Any) -> None:
-    """Turn the firewall on at datacenter and guest; the card of `configure` has it on."""
+    """Enable the firewall at datacenter and guest; the card of `configure` has it on."""
     ask("PUT", "/cluster/firewall/options", enable=1)
     ask("PUT", f"{NODE}/qemu/{vmid}/firewall/options", enable=1, **own)
 
 
 def test_the_firewall_acts_and_is_followed() -> None:
-    """Three switches, rules, policies and filters act on packets, and every change of them is followed."""
+    """Switches, rules, policies and filters act on packets, and every change of them takes effect."""
     with machine("site-1", 10) as (vmid, address):
         answering(address)
         web, out = {"kind": "tcp", "address": address, "port": 80}, {"kind": "icmp", "address": "10.213.10.2"}
@@ -263,7 +263,7 @@ def test_the_firewall_acts_and_is_followed() -> None:
 
 
 def test_a_guest_cannot_pass_for_another() -> None:
-    """With MAC and IP filter on, a guest's frames from another address go nowhere, ARP included."""
+    """With MAC and IP filter on, a guest's frames from another address are dropped, ARP included."""
     with machine("jellyfin", 20) as (vmid, address):
         answering(address)
         guest, other = f"vm-{vmid}", "10.213.20.250"
@@ -275,7 +275,7 @@ def test_a_guest_cannot_pass_for_another() -> None:
         switch_on(vmid, policy_in="ACCEPT", ipfilter=1, macfilter=1)
 
         def forgotten() -> bool:
-            """Ask as one who has not heard of the guest before: answers to a known neighbour pass."""
+            """Try as a host that has no ARP entry for the guest: answers to a known neighbour pass."""
             command("ip", "-n", "probe", "neigh", "flush", "all")
             return not pings(other)
 
@@ -286,7 +286,7 @@ def test_a_guest_cannot_pass_for_another() -> None:
 
 
 def test_dead_server_comes_back() -> None:
-    """A guest whose server died is built again without anyone asking."""
+    """A guest whose server died is rebuilt without a request."""
     with machine("vaultwarden", 30) as (vmid, address):
         answering(address)
         (pid,) = pids(f"vm-{vmid}")
@@ -296,7 +296,7 @@ def test_dead_server_comes_back() -> None:
 
 
 def kill(*files: str) -> None:
-    """SIGKILL the processes in these pid files, and see them gone."""
+    """SIGKILL the processes in these pid files, and wait until they are gone."""
     for file in files:
         handle = os.pidfd_open(int((paths.RUN / file).read_text().split()[0]))
         signal.pidfd_send_signal(handle, signal.SIGKILL)
@@ -305,7 +305,7 @@ def kill(*files: str) -> None:
 
 
 def test_goes_on_after_a_kill_of_everything() -> None:
-    """With API and switch killed and started again, a guest's very processes answer on the same VLAN."""
+    """After API and switch are killed and restarted, a guest's same processes answer on the same VLAN."""
     with machine("site-1", 10) as (vmid, address):
         answering(address)
         running = pids(f"vm-{vmid}")
@@ -317,7 +317,7 @@ def test_goes_on_after_a_kill_of_everything() -> None:
 
 @pytest.mark.parametrize("wait", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_goes_on_after_a_kill_at_any_moment(wait: float) -> None:
-    """Killed while it builds a guest, the lab builds it whole when it is started again."""
+    """Killed while it builds a guest, the lab builds it completely after a restart."""
     vmid = next(_ids)
     configure(vmid, "site-1", 10)
     ask("POST", f"{NODE}/qemu/{vmid}/status/start")
@@ -334,7 +334,7 @@ def test_goes_on_after_a_kill_at_any_moment(wait: float) -> None:
 
 @pytest.fixture
 def neighbours() -> Iterator[None]:
-    """Two namespaces beside this machine: `desk` in the node's own network, `stranger` in another."""
+    """Make two namespaces beside this machine: `desk` in the node's own network, `stranger` in another."""
     proxmox.let_through()
     try:
         for name, link in (("desk", "10.213.1.8/30"), ("stranger", "203.0.113.0/30")):
@@ -356,7 +356,7 @@ def neighbours() -> Iterator[None]:
 
 @pytest.mark.usefixtures("neighbours")
 def test_the_nodes_own_firewall_acts_and_is_followed() -> None:
-    """Its ports answer behind the datacenter's switch, rules and policy, and behind its own switch."""
+    """The node's ports answer behind the datacenter's switch, rules and policy, and behind its own switch."""
 
     def who(port: int = 8006) -> tuple[str, str]:
         question = {"kind": "tcp", "address": NODE_AT, "port": port}
@@ -382,16 +382,16 @@ def test_the_nodes_own_firewall_acts_and_is_followed() -> None:
 
 
 def test_a_node_whose_server_died_is_made_again() -> None:
-    """What answers on the node's ports comes back, as a guest's does."""
+    """A dead server of the node's ports is replaced, as a guest's is."""
     first = pids("pve1")
     os.kill(int(first[0]), signal.SIGKILL)
     eventually("both again", lambda: len(now := pids("pve1")) == 2 and not {*now} & {*first})
 
 
 def test_down_leaves_nothing(before: Traces) -> None:
-    """With a machine running, even when API and switch were killed, `down` leaves the machine as it was.
+    """With a machine running, and even with API and switch killed, `down` leaves the machine as it was.
 
-    Another program on the API's port is an error that says so; it leaves nothing running either.
+    Another program on the API's port is an error that names it, and leaves nothing running.
     """
     configure(599, "site-1", 10)
     ask("POST", f"{NODE}/qemu/599/status/start")

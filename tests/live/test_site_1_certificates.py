@@ -1,4 +1,4 @@
-"""Who may ask the services behind the frontend: tried from a shell in each container, with its files."""
+"""Access to the services behind the frontend, tried from a shell in each container with its files."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ from topology.model import ASKS_FOR_CERTIFICATES
 INTERVAL = 15
 """Seconds between two scrapes."""
 LONGEST = 3 * INTERVAL
-"""None was missed for longer than one: a Prometheus that starts anew takes another place in the interval."""
+"""Allows for a restarted Prometheus, which scrapes at another offset within the interval."""
 JOBS = ("node-exporter", "cadvisor")
 ASKING = {c.name: c for c in TOPOLOGY.containers if c.app in ASKS_FOR_CERTIFICATES}
 NEAR = [
@@ -32,7 +32,7 @@ NEAR = [
     for source in TOPOLOGY.containers
     if source != service and set(source.zones) & set(service.zones)
 ]
-"""Who is on a network with whom, and so reaches every port of it."""
+"""Source and service on a common network, where the source reaches every port of the service."""
 CLIENTS = [each for each in held(TOPOLOGY) if each.holder != each.service]
 DELETE = "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0"
 LABELS, PUSH = "/loki/api/v1/labels", "/loki/api/v1/push"
@@ -70,7 +70,7 @@ except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
 
 @pytest.fixture(scope="module")
 def files(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What each container holds below the folder of certificates, by container and service."""
+    """Return copies of each container's certificate folder, by container and service."""
     folder = tmp_path_factory.mktemp("held")
     for name in {each.holder for each in held(TOPOLOGY)}:
         site.docker("cp", f"{name}:{FOLDER}", str(folder / name))
@@ -78,7 +78,7 @@ def files(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, **how: Any) -> str:
-    """What a shell in a container is answered by a service: a status, or how it is refused."""
+    """Return a service's answer to a shell in a container: a status, or the kind of refusal."""
     inspected = json.loads(site.docker("inspect", source, service))
     networks = [set(each["NetworkSettings"]["Networks"]) for each in inspected]
     ours = inspected[1]["NetworkSettings"]["Networks"]
@@ -100,13 +100,13 @@ def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, *
 
 
 def paths(files: Path, each: Held) -> dict[str, Path]:
-    """Where the copies of a certificate's files are."""
+    """Return the paths of the copies of a certificate's files."""
     folder = files / each.holder / each.service
     return {name: folder / f"{name}.pem" for name in ("certificate", "key", "authorities")}
 
 
 def test_a_certificate_is_refused_or_asked_for(site: Site, files: Path) -> None:
-    """Whoever shares a network with a service gets nothing without a certificate, over TLS or not."""
+    """A neighbour on a service's network gets nothing without a certificate, over TLS or not."""
     answers = {}
     for source, service in NEAR:
         own = paths(files, Held(service, service))
@@ -117,7 +117,7 @@ def test_a_certificate_is_refused_or_asked_for(site: Site, files: Path) -> None:
 
 @pytest.mark.parametrize("each", CLIENTS, ids=lambda each: each.name)
 def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> None:
-    """With the certificate of its flow each declared source is answered: the refusals are not silence."""
+    """Each declared source is answered with the certificate of its flow, so the refusals are not silence."""
     ours = paths(files, each)
     pair = (ours["certificate"], ours["key"])
     how, status = (_PUSHED, "204") if each.holder == "promtail" else ({}, "200")
@@ -152,7 +152,7 @@ def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> N
 def test_the_gateway_knows_readers_from_writers(
     site: Site, files: Path, client: str, status: str, asked: tuple[str, str]
 ) -> None:
-    """With Grafana's certificate logs are read, with Promtail's sent, as above, and nothing else is done."""
+    """Grafana's certificate only reads logs, Promtail's only sends them, and neither allows anything else."""
     ours = paths(files, Held(client, "loki-gateway"))
     how: dict[str, Any] = dict(zip(("method", "path"), asked, strict=True))
     how["headers"] = _TAIL if "/tail" in asked[1] else {}
@@ -162,21 +162,21 @@ def test_the_gateway_knows_readers_from_writers(
 
 @pytest.mark.parametrize("client", ["grafana", "promtail"])
 def test_nobody_gets_past_the_gateway(site: Site, files: Path, client: str) -> None:
-    """A shell beside Loki that has stolen what the gateway's clients show is refused by Loki itself."""
+    """Loki itself refuses a shell beside it that has stolen the certificates of the gateway's clients."""
     stolen, own = paths(files, Held(client, "loki-gateway")), paths(files, Held("loki", "loki"))
     pair = (stolen["certificate"], stolen["key"])
     assert ask(site, "promtail", "loki", *pair, authorities=own["authorities"]).startswith("refused")
 
 
 def test_loki_deletes_for_nobody(site: Site, files: Path) -> None:
-    """Not even the gateway's own certificate, which opens all of Loki's paths, deletes a line."""
+    """Not even the gateway's certificate, valid for all of Loki's paths, deletes a line."""
     ours = paths(files, Held("loki-gateway", "loki"))
     how: dict[str, Any] = {"method": "POST", "path": DELETE, "authorities": ours["authorities"]}
     assert ask(site, "loki-gateway", "loki", ours["certificate"], ours["key"], **how) == "403"
 
 
 def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Path) -> None:
-    """What a shell finds in a container opens the services that it has a flow to, and no neighbour."""
+    """A container's certificates open the services that it has a flow to, and no neighbour."""
     answers = {}
     for source, service in NEAR:
         for each in held(TOPOLOGY):
@@ -202,7 +202,7 @@ def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Pat
     ],
 )
 def test_grafana_does_not_administer(site: Site, files: Path, method: str, path: str) -> None:
-    """With Grafana's certificate a shell queries Prometheus, as above, and changes nothing of it."""
+    """With Grafana's certificate a shell queries Prometheus and changes nothing in it."""
     ours = paths(files, Held("grafana", "prometheus"))
     how = {"method": method, "path": path, "authorities": ours["authorities"]}
     pair = (ours["certificate"], ours["key"])
@@ -211,7 +211,7 @@ def test_grafana_does_not_administer(site: Site, files: Path, method: str, path:
 
 
 def test_another_name_is_refused_by_the_client(site: Site, files: Path) -> None:
-    """A service that answers with another's certificate is not believed."""
+    """A client rejects a service that answers with another service's certificate."""
     ours = paths(files, Held("grafana", "loki-gateway"))
     pair = (ours["certificate"], ours["key"])
     wrong = paths(files, Held("grafana", "prometheus"))["authorities"]
@@ -219,7 +219,7 @@ def test_another_name_is_refused_by_the_client(site: Site, files: Path) -> None:
 
 
 def samples(site: Site, job: str, minutes: int) -> list[tuple[float, str]]:
-    """When a job was scraped, and with what success."""
+    """Return the times of a job's scrapes, each with its success."""
     path = "/api/v1/query?query=" + quote(f"up{{job='{job}'}}[{minutes}m]")
     answer = eventually(
         "Prometheus", lambda: (a := site.get("prometheus", path, user="admin")).status == 200 and a
@@ -229,7 +229,7 @@ def samples(site: Site, job: str, minutes: int) -> list[tuple[float, str]]:
 
 
 def longest(site: Site, since: float) -> dict[str, float]:
-    """The longest time between two scrapes that succeeded, by job; the first is the last before `since`."""
+    """Return each job's longest time between two successful scrapes, from the last one before `since`."""
     found = {}
     for job in JOBS:
         good = [at for at, value in samples(site, job, 20) if value == "1" and at >= since - INTERVAL]
@@ -238,7 +238,7 @@ def longest(site: Site, since: float) -> dict[str, float]:
 
 
 def shown(site: Site, each: Held) -> x509.Certificate:
-    """The certificate that a container holds now."""
+    """Return the certificate that a container holds now."""
     return x509.load_pem_x509_certificate(site.docker("exec", each.holder, "cat", each.certificate).encode())
 
 
@@ -248,7 +248,7 @@ def scraped(site: Site, after: float) -> bool:
 
 
 def log_line_arrives(site: Site) -> None:
-    """A line that Traefik writes is found in Loki by Grafana."""
+    """Check that Grafana finds a line in Loki that Traefik writes."""
     mark = uuid.uuid4().hex
     site.get("nobody", f"/{mark}")
     path = "/api/datasources/proxy/uid/loki/loki/api/v1/query_range?query=" + quote(
@@ -263,7 +263,7 @@ def log_line_arrives(site: Site) -> None:
 
 
 def nears_its_end(site: Site, each: Held, file: Path) -> None:
-    """The last ten days of a certificate have come, says the state; `file` is for its text."""
+    """Change the state so that a certificate has nine days left; `file` is for the state's text."""
     state = json.loads(site.pulumi("stack", "export").stdout)
     (leaf,) = (
         r
@@ -278,16 +278,16 @@ def nears_its_end(site: Site, each: Held, file: Path) -> None:
 
 @pytest.fixture
 def back(site: Site, tmp_path: Path) -> Iterator[None]:
-    """The stack as its file says, whatever happened."""
+    """Restore the stack from its file after the test."""
     yield
     updated(site, tmp_path)
 
 
 @pytest.mark.usefixtures("back")
 def test_a_generation_of_authorities_follows_another(site: Site, tmp_path: Path) -> None:
-    """Trusted, signing, alone: three updates, and no scrape is missed for longer than an interval.
+    """A new CA is trusted, then signs, then stands alone: three updates, no scrape gap over the limit.
 
-    The first of them renews a certificate whose last ten days have come, too, and only that one.
+    The first update also renews a certificate in its last ten days, and only that one.
     """
     leaf, other = Held("prometheus", "node-exporter"), Held("prometheus", "blackbox-exporter")
     leaves, others, since = [shown(site, leaf)], [shown(site, other)], time.time()

@@ -1,4 +1,4 @@
-"""Another project on the outputs of the running dev stack: plain Pulumi, none of this project's wrappers."""
+"""Another project on the running dev stack's outputs: plain Pulumi, without this project's wrappers."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def pulumi(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def page(site: Site) -> Iterator[str]:
-    """Where the start page is; the consumer's stack is removed at the end."""
+    """Yield the URL of the start page; removes the consumer's stack at the end."""
     pulumi(site, "stack", "init", "dev")
     try:
         done = pulumi(site, "up", "--yes", "--stack", "dev")
@@ -35,14 +35,14 @@ def page(site: Site) -> Iterator[str]:
 
 
 def ask(url: str) -> tuple[int, str]:
-    """Status and text of a page, asked on Docker-SRV itself."""
+    """Return status and text of a page, requested on Docker-SRV itself."""
     with urllib3.PoolManager(timeout=10, retries=False) as pool:
         answer = pool.request("GET", url, redirect=False)
         return answer.status, answer.data.decode()
 
 
 def test_it_knows_the_site_by_its_outputs(site: Site, page: str) -> None:
-    """Its page has a link to each service that the outputs name, and to nothing else."""
+    """The consumer's page links to each service in the outputs, and to nothing else."""
     status, text = eventually("the start page", lambda: (answer := ask(page))[0] == 200 and answer)
     urls = site.pulumi("stack", "output", "urls", "--json").stdout
     assert (status, text.count("<li>")) == (200, urls.count("https://"))
@@ -51,12 +51,12 @@ def test_it_knows_the_site_by_its_outputs(site: Site, page: str) -> None:
 
 @pytest.mark.parametrize("service", ["site-1", "jellyfin", "vaultwarden"])
 def test_it_reaches_a_service_by_the_ingress(page: str, service: str) -> None:
-    """It comes by the one declared way, with the certificate checked, and is answered by the service."""
+    """The consumer reaches a service by the one declared way, with the certificate checked."""
     assert eventually(service, lambda: ask(f"{page}live/{service}")[0] == 200)
 
 
 def test_it_opens_nothing(site: Site, page: str) -> None:
-    """With it running every cell of the probe agrees, nothing has drifted, and no port is published."""
+    """With the consumer running every cell agrees, nothing has drifted, and no port is published."""
     assert page
     probed = command(sys.executable, "-m", "commands", "verify", environment=site.environment)
     assert probed.returncode == 0, probed.stdout[-3000:]
@@ -66,7 +66,7 @@ def test_it_opens_nothing(site: Site, page: str) -> None:
 
 
 def test_on_a_network_of_the_site_it_is_a_stranger(site: Site, page: str) -> None:
-    """Joined to frontend it is told by probe and drift alike: nobody is there who is not declared."""
+    """Joined to frontend, the consumer is reported by probe and drift as an undeclared container."""
     assert page
     site.docker("network", "connect", "frontend", "start-page")
     try:

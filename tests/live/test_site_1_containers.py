@@ -1,4 +1,4 @@
-"""The running containers, from inside and from the engine: who they are, what they write and show."""
+"""The running containers, from inside and from the engine: user, capabilities, writes, and secrets."""
 
 import json
 import subprocess
@@ -27,11 +27,11 @@ CONTAINERS = [
 READ_ONLY = {"cadvisor"}
 LEAF = Held("grafana", "loki-gateway").key
 SHELLS = [name for name in CONTAINERS if name not in {"loki", "promtail"}]
-"""Loki's image has no shell; Promtail is root, since the engine's log files are root's."""
+"""Loki's image has no shell; Promtail is root, because the engine's log files are root's."""
 
 
 def test_the_engine_limits_every_container(site: Site) -> None:
-    """The engine itself says: a user, no capability, no new privileges, a limit, bounded scratch space."""
+    """The engine reports a user, no capability, no new privileges, a limit and bounded scratch space."""
     inspected = json.loads(site.docker("inspect", *CONTAINERS))
     users = {each["Name"].lstrip("/"): each["Config"]["User"] for each in inspected}
     assert [name for name, user in users.items() if user.partition(":")[0] in {"", "0"}] == ["promtail"]
@@ -47,14 +47,14 @@ def test_the_engine_limits_every_container(site: Site) -> None:
 @pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/bin", "/bin"])
 def test_a_foothold_writes_nothing_into_the_image(site: Site, name: str, folder: str) -> None:
-    """Whoever runs a shell as the container's user leaves nothing in its root file system."""
+    """A shell as the container's user can't write to its root file system."""
     words = ("docker", "exec", name, "sh", "-c", f": > {folder}/foothold")
     assert command(*words, environment=site.environment).returncode != 0
 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_foothold_holds_no_capability(site: Site, name: str) -> None:
-    """The kernel says so: none effective, none permitted, none that could come."""
+    """By the kernel a container has no effective, permitted or obtainable capability."""
     status = dict(
         line.split(":", 1) for line in site.docker("exec", name, "cat", "/proc/1/status").splitlines()
     )
@@ -64,7 +64,7 @@ def test_a_foothold_holds_no_capability(site: Site, name: str) -> None:
 
 
 def test_the_engine_copies_nothing_into_a_read_only_root(site: Site, tmp_path: Path) -> None:
-    """Why a container that is given files has no read-only root."""
+    """`docker cp` fails on a read-only root, so a container that is given files has none."""
     (tmp_path / "file").write_text("x")
     done = command("docker", "cp", str(tmp_path / "file"), "cadvisor:/file", environment=site.environment)
     assert done.returncode != 0
@@ -73,7 +73,7 @@ def test_the_engine_copies_nothing_into_a_read_only_root(site: Site, tmp_path: P
 
 @pytest.fixture
 def secrets(site: Site) -> dict[str, str]:
-    """What every secret slot of the running stack holds."""
+    """Return the value of every secret of the running stack."""
     key = (paths.STATE / "tls/ingress.key").read_text().splitlines()[1]
     users = site.pulumi("config", "get", "traefik:users").stdout.strip()
     shown = json.loads(site.pulumi("stack", "export", "--show-secrets").stdout)
@@ -93,7 +93,7 @@ def secrets(site: Site) -> dict[str, str]:
 
 
 def shown_by(site: Site, *names: str) -> dict[str, str]:
-    """What the engine, Docker and the process table show of containers."""
+    """Return what the engine, Docker and the process table show of containers."""
     return {
         "inspect": site.docker("inspect", *names),
         "logs": "".join(
@@ -104,7 +104,7 @@ def shown_by(site: Site, *names: str) -> dict[str, str]:
 
 
 def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path: Path) -> None:
-    """Passwords, keys and tokens are in their files alone: in no inspection, log, state or report."""
+    """Passwords, keys and tokens are only in their files: in no inspection, log, state or report."""
     report = tmp_path / "report.html"
     assert (
         command(
@@ -139,11 +139,11 @@ def test_secrets_are_in_no_output(site: Site, secrets: dict[str, str], tmp_path:
 
 
 def test_a_secret_in_the_wrong_place_is_found(site: Site, secrets: dict[str, str]) -> None:
-    """The same search finds each secret that a stray container has as label, as argument and in its log."""
+    """The same search finds each secret that a test container has as label, as argument and in its log."""
     name, image = "stray", str(TOPOLOGY.services["prometheus-ui"].image)
     text = " ".join(secrets.values())
     words = ("--name", name, "--network", "none", "--label", f"password={text}", "--entrypoint", "sh")
-    # It waits for a program that waits for a connection, so it goes on.
+    # `wait` keeps the container running while nc waits for a connection.
     site.docker("run", "--detach", *words, image, "-c", f"echo '{text}'; nc -l -p 9999 & wait")
     try:
         eventually("its log", lambda: site.docker("logs", name))

@@ -1,4 +1,4 @@
-"""`make drift` on the running dev stack: what it finds, what it leaves alone, and that it writes nothing."""
+"""`make drift` on the running dev stack: what it reports, what it ignores, and that it writes nothing."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ TOPOLOGY = from_file(paths.PROJECT / "Pulumi.dev.yaml")
 
 
 def drift(site: Site, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Look once; the state's files are the same before and after."""
+    """Run `make drift`; the state's files are the same before and after."""
     before = state()
     done = command(
         sys.executable,
@@ -34,44 +34,44 @@ def drift(site: Site, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def state() -> dict[str, str]:
-    """A digest of every file that the backend keeps."""
+    """Return a digest of every file that the backend keeps."""
     files = (paths.STATE / ".pulumi").rglob("*")
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
 
 
 def a_rule_is_widened(_site: Site) -> None:
-    """Jellyfin's rule names no source any more."""
+    """Remove the source from Jellyfin's rule."""
     api("PUT", "cluster/firewall/groups/jellyfin/0", delete="source")
 
 
 def rules_change_places(_site: Site) -> None:
-    """The datacenter's first rule comes second."""
+    """Move the datacenter's first rule to second place."""
     api("PUT", "cluster/firewall/rules/0", moveto=2)
 
 
 def a_container_is_started(site: Site) -> None:
-    """Somebody's own, on backend."""
+    """Start an undeclared container on backend."""
     site.docker("run", "--detach", "--name", "newcomer", "--network", "backend", image("prometheus-ui"))
 
 
 def a_container_is_joined(site: Site) -> None:
-    """Loki, to frontend."""
+    """Join Loki to frontend."""
     site.docker("network", "connect", "frontend", "loki")
 
 
 def a_container_is_removed(site: Site) -> None:
-    """Node Exporter."""
+    """Remove Node Exporter."""
     site.docker("rm", "--force", "node-exporter")
 
 
 def a_guest_is_made(_site: Site) -> None:
-    """Somebody's own, on VLAN 20."""
+    """Make an undeclared guest on VLAN 20."""
     api("POST", f"{NODE}/9000/clone", newid=999, name="extra", full=1)
     api("PUT", f"{NODE}/999/config", net0="virtio,bridge=vmbr1,tag=20")
 
 
 def the_hosts_rules_are_flushed(_site: Site) -> None:
-    """Docker-SRV's own."""
+    """Flush Docker-SRV's own rules."""
     assert command("sh", "-c", host_rules.remove(TOPOLOGY)).returncode == 0
 
 
@@ -87,12 +87,12 @@ FOUND: dict[Callable[[Site], None], tuple[str, str]] = {
     a_guest_is_made: ("guest 999 extra  -  -  on vmbr1 VLAN 20", "leaves it"),
     the_hosts_rules_are_flushed: ("docker-srv's own rules  there  there  missing", "replaces it"),
 }
-"""Each change with its row, and what `up` does about it."""
+"""Each change with its row, and how `up` handles it."""
 
 
 @pytest.mark.timeout(600)
 def test_each_change_is_told_and_up_does_as_told(site: Site) -> None:
-    """Every change made by hand has its row; `make up` does what the row says, and no more."""
+    """Every manual change has its row, and `make up` does exactly what the row says."""
     try:
         for change in FOUND:
             change(site)
@@ -109,7 +109,7 @@ def test_each_change_is_told_and_up_does_as_told(site: Site) -> None:
         if not any(line.startswith(row) and remedy in line for line in squeezed)
     ]
     assert (done.returncode, unseen) == (1, []), done.stdout
-    # `make up` ends with the probe, which does not forgive the newcomer.
+    # `make up` ends with the probe, which reports the undeclared container and guest.
     assert again.returncode != 0
     assert "newcomer is on backend" in again.stdout
     kept = [line for line in left.stdout.splitlines() if "leaves it" in line]
@@ -118,10 +118,10 @@ def test_each_change_is_told_and_up_does_as_told(site: Site) -> None:
 
 
 def test_nothing_changed(site: Site) -> None:
-    """With `make up` run and strangers gone the command finds nothing, says so, and writes nothing."""
+    """After `make up`, without undeclared objects, the command finds nothing, says so and writes nothing."""
     before = state()
     done = make("drift")
-    # Below `make live` make itself says where it is.
+    # Inside `make live`, make prints its working directory as well.
     assert "no drift: stack file, state and live network agree" in done.stdout.splitlines(), done.stdout
     assert (done.returncode, state()) == (0, before)
     assert before
@@ -129,7 +129,7 @@ def test_nothing_changed(site: Site) -> None:
 
 
 def test_a_host_that_can_not_be_asked_is_no_absence_of_drift(site: Site) -> None:
-    """Where the API refuses the token the command ends with 2 and the reason, not with an empty table."""
+    """Where the API refuses the token, the command ends with 2 and the reason, not with an empty table."""
     done = drift(site, PROXMOX_VE_API_TOKEN="homelab@pve!pulumi=00000000-0000-4000-8000-000000000000")
     assert done.returncode == 2, done.stdout
     assert "401" in done.stdout

@@ -1,4 +1,4 @@
-"""Which guests the ingress believes: tried with other certificates in the place of Site-1's own."""
+"""The guest certificates that the ingress accepts, tried with others in place of Site-1's own."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ Leaf = tuple[Path, Path]
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_a_guest_is_asked_by_tls(site: Site, name: str) -> None:
-    """It serves its own page through the ingress, and nobody gets one from it without TLS."""
+    """A guest serves its own page through the ingress, and no page without TLS."""
     answer, guest = site.get(name), GUESTS[name]
     assert (answer.status, name.capitalize() in answer.text) == (200, True)
     inside = ("ip", "netns", "exec", f"vm-{guest.vm}", "curl", "--silent", "--write-out", "%{http_code}")
@@ -33,7 +33,7 @@ def test_a_guest_is_asked_by_tls(site: Site, name: str) -> None:
 
 @pytest.fixture
 def show(site: Site) -> Iterator[Callable[[Leaf], None]]:
-    """Have Site-1's nginx show another certificate, and its own again afterwards."""
+    """Yield a function that makes Site-1's nginx serve another certificate; restores its own afterwards."""
     folder = paths.RUN / "guests" / f"vm-{SITE_1.vm}"
     files = folder / "certificate.pem", folder / "key.pem"
     own = [file.read_bytes() for file in files]
@@ -45,7 +45,7 @@ def show(site: Site) -> Iterator[Callable[[Leaf], None]]:
             file.write_bytes(text)
         before = workers.read_text().split()
         os.kill(nginx, signal.SIGHUP)
-        # The connections that the ingress keeps open end with the workers that hold them.
+        # The ingress's open connections end with the old nginx workers.
         eventually("other workers", lambda: {*workers.read_text().split()}.isdisjoint(before))
 
     def shown(leaf: Leaf) -> None:
@@ -77,7 +77,7 @@ def test_the_ingress_believes_a_guests_own_certificate_alone(  # noqa: PLR0917  
     minutes: int,
     status: int,
 ) -> None:
-    """Of the declared authority, for the guest's name, and not ended; else 500. Site-2 is served always."""
+    """Only the declared CA, the guest's name and a valid time are accepted, else 500; Site-2 works always."""
     if authority == "the lab's":
         (tmp_path / "tls").mkdir()
         for file in tls.authority():

@@ -1,4 +1,4 @@
-"""What an operator reads when a host does not answer or refuses the token, and that nothing is lost by it."""
+"""Failures of a host: an unreachable one or a refused token is named, and nothing is lost."""
 
 import json
 
@@ -21,7 +21,7 @@ TOKEN = "root@pam!homelab=00000000-0000-4000-8000-000000000000"  # a made-up one
 def test_a_host_that_fails_is_named_and_nothing_is_lost(
     site: Site, variable: str, value: str, named: str
 ) -> None:
-    """`pulumi up` against it ends with an error that says which host and why; the state keeps all."""
+    """`pulumi up` ends with an error that names the host and the reason; the state keeps everything."""
     before = resources(site)
     broken = Site(said="", environment={**site.environment, variable: value})
     done = broken.pulumi("up", "--yes", "--refresh", "--policy-pack", "policies/serve")
@@ -33,7 +33,7 @@ def test_a_host_that_fails_is_named_and_nothing_is_lost(
 
 
 def test_a_dead_api_is_named_and_comes_back(site: Site) -> None:
-    """With the API gone `pulumi up` says so; `make up` starts it again, and nothing has to be done."""
+    """With the API down `pulumi up` says so; `make up` restarts it without manual steps."""
     daemon = Process.recorded(paths.RUN / "proxmox.pid")
     assert daemon
     before = resources(site)
@@ -48,6 +48,6 @@ def test_a_dead_api_is_named_and_comes_back(site: Site) -> None:
 
 
 def resources(site: Site) -> list[str]:
-    """The names of all that the state holds."""
+    """Return the names of all resources in the state."""
     state = json.loads(site.pulumi("stack", "export").stdout)
     return sorted(resource["urn"] for resource in state["deployment"]["resources"])

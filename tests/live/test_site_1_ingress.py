@@ -1,4 +1,4 @@
-"""The running ingress against what the open internet sends: protocols, names, sizes, patience, tricks."""
+"""The running ingress against internet traffic: protocols, names, sizes, slow requests, path tricks."""
 
 import json
 import socket
@@ -34,11 +34,11 @@ while True:
         print(payload.decode("latin-1"))
         break
 """
-"""Prints the first plain HTTP request that arrives and holds a mark."""
+"""Prints the first plain HTTP request that arrives and contains a mark."""
 
 
 def client(sni: str | None = HOST, **settings: object) -> ssl.SSLSocket:
-    """A TLS connection to 443 that names `sni`; raises SSLError with the server's alert."""
+    """Return a TLS connection to 443 with SNI `sni`; raises SSLError with the server's alert."""
     context = ssl.create_default_context(cafile=str(tls.bundle()))
     context.check_hostname = sni is not None
     for name, value in settings.items():
@@ -47,14 +47,14 @@ def client(sni: str | None = HOST, **settings: object) -> ssl.SSLSocket:
 
 
 def refusal(**settings: object) -> str:
-    """The alert that a handshake ends with."""
+    """Return the alert that ends a handshake."""
     with pytest.raises(ssl.SSLError) as refused:
         client(**settings).close()  # type: ignore[arg-type]
     return str(refused.value.reason)
 
 
 def only(cipher: str) -> ssl.SSLContext:
-    """A client that has one TLS 1.2 cipher, however weak."""
+    """Return a client context with one TLS 1.2 cipher, however weak."""
     context = ssl.create_default_context(cafile=str(tls.bundle()))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"{cipher}:@SECLEVEL=0")
@@ -62,7 +62,7 @@ def only(cipher: str) -> ssl.SSLContext:
 
 
 def send(request: bytes) -> tuple[int, dict[str, str]]:
-    """Status and headers of the answer to a request that is sent as it is."""
+    """Return status and headers of the response to a raw request."""
     with client() as connection:
         connection.sendall(request)
         answer = b""
@@ -74,12 +74,12 @@ def send(request: bytes) -> tuple[int, dict[str, str]]:
 
 
 def get(path: str, *headers: str, host: str = HOST) -> tuple[int, dict[str, str]]:
-    """The answer to GET, its path and headers written as they are."""
+    """Return the response to GET; path and headers are sent unchanged."""
     return send("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode("latin-1"))
 
 
 def arrives(mark: str, path: str, *headers: str) -> str:
-    """The request as Jellyfin receives it, whose flow is plain, seen in the guest itself."""
+    """Return the request as Jellyfin, whose flow is unencrypted, receives it, captured in the guest."""
     words = ["ip", "netns", "exec", "vm-201", sys.executable, "-c", SNIFF, mark]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as sniffer:
         assert sniffer.stdout
@@ -110,7 +110,7 @@ def test_old_protocols_are_refused(site: Site, version: str) -> None:
 
 @pytest.mark.parametrize("cipher", ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"])
 def test_current_ciphers_are_spoken(site: Site, cipher: str) -> None:
-    """Each cipher of the list that fits the certificate's key completes a handshake."""
+    """Each listed cipher that fits the certificate's key completes a handshake."""
     assert site
     context = only(f"ECDHE-ECDSA-{cipher}")
     with (
@@ -124,7 +124,7 @@ def test_current_ciphers_are_spoken(site: Site, cipher: str) -> None:
     "cipher", ["AES128-SHA", "AES256-SHA", "AES128-SHA256", "AES256-SHA384", "AES128-CCM"]
 )
 def test_weak_ciphers_are_refused(site: Site, cipher: str) -> None:
-    """CBC and whatever else is not on the list ends with the server's own alert."""
+    """CBC ciphers and any other cipher not on the list end with the server's own alert."""
     assert site
     with pytest.raises(ssl.SSLError) as refused:
         only(f"ECDHE-ECDSA-{cipher}").wrap_socket(
@@ -135,14 +135,14 @@ def test_weak_ciphers_are_refused(site: Site, cipher: str) -> None:
 
 @pytest.mark.parametrize("name", ["evil.example", "localhost", None])
 def test_an_unknown_name_gets_no_handshake(site: Site, name: str | None) -> None:
-    """A host name that the certificate does not hold, and no host name, are refused before any answer."""
+    """A host name outside the certificate, or no host name, is refused in the handshake."""
     assert site
     assert refusal(sni=name) == "TLSV1_UNRECOGNIZED_NAME"
 
 
 @pytest.mark.parametrize("host", ["site-1", "grafana", "jellyfin", "vaultwarden"])
 def test_answers_carry_the_guarding_headers(site: Site, host: str) -> None:
-    """Browsers are told to stay with TLS, and not to guess, frame or tell; nobody is told who serves."""
+    """Answers have HSTS, headers against sniffing, framing and referrers, and none that names the server."""
     headers = {name.lower(): value for name, value in site.get(host).headers.items()}
     assert {name: headers.get(name) for name in (*GUARDS, "server", "x-powered-by")} == {
         **GUARDS,
@@ -160,7 +160,7 @@ GUARDS = {
 
 
 def test_a_name_of_another_host_in_the_handshake_is_not_found(site: Site) -> None:
-    """A known name in the handshake opens no way to a host name without a route."""
+    """A known name in the handshake gives no access to a host name without a route."""
     assert site
     assert send(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")[0] == 404
 
@@ -174,11 +174,11 @@ def test_oversized_headers_are_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("host", ["grafana", "prometheus"])
 def test_oversized_bodies_are_refused(site: Site, host: str) -> None:
-    """More than 4 MiB to the site's own pages end in 413, however the length is told; little passes."""
+    """Over 4 MiB of body to the site's own pages end in 413, however sent; a small body passes."""
     assert site
     login = urllib3.make_headers(basic_auth=f"admin:{PROMETHEUS}")["authorization"]
     head = f"POST /api/v1/query HTTP/1.1\r\nHost: {host}.{DOMAIN}\r\nAuthorization: {login}\r\n".encode()
-    # A little too much: the server reads what is left, and so its answer gets through.
+    # Slightly too much: the server reads the rest, so its response arrives.
     size = 4 * 1024 * 1024 + 1000
     told = b"Content-Length: %d\r\n\r\n"
     assert send(head + told % size)[0] == 413
@@ -188,7 +188,7 @@ def test_oversized_bodies_are_refused(site: Site, host: str) -> None:
 
 
 def outlasts(port: int, start: bytes, seconds: float) -> float:
-    """Seconds until the server ends a connection with an endless request; `seconds` where it does not."""
+    """Return the seconds until the server closes a connection with an endless request, at most `seconds`."""
     connection = client() if port == 443 else socket.create_connection(("127.0.0.1", port), 15)
     began = time.monotonic()
     with connection:
@@ -215,7 +215,7 @@ SlowRequests = dict[int, list[Future[float]]]
 
 @pytest.fixture(scope="module", autouse=True)
 def slow_requests(site: Site) -> Iterator[SlowRequests]:
-    """Seconds until requests that trickle in were cut off, by the limit; they run beside the other tests."""
+    """Yield the seconds until slow requests were cut off, by limit; they run beside the other tests."""
     assert site
     header, body = (
         f"{start}\r\nHost: {HOST}\r\n{more}".encode()
@@ -243,7 +243,7 @@ def slow_requests(site: Site) -> Iterator[SlowRequests]:
     ],
 )
 def test_paths_arrive_in_one_way_of_writing(site: Site, written: str, arrived: str) -> None:
-    """Dots, encoded dots and double slashes are gone before a service sees the path."""
+    """Dots, encoded dots and double slashes are removed before a service sees the path."""
     assert site
     mark = uuid.uuid4().hex
     assert arrives(mark, f"{written}?{mark}").split()[1] == f"{arrived}?{mark}"
@@ -276,7 +276,7 @@ def test_paths_that_are_read_twice_are_refused(site: Site, trick: str) -> None:
     ],
 )
 def test_vaultwardens_admin_page_is_not_there(site: Site, path: str) -> None:
-    """However it is written, the ingress has no route to it; what comes before and after has one."""
+    """The ingress has no route to the page in any spelling; similar paths have one."""
     assert site
     host = f"vaultwarden.{DOMAIN}"
     answers = [
@@ -287,7 +287,7 @@ def test_vaultwardens_admin_page_is_not_there(site: Site, path: str) -> None:
 
 
 def test_headers_that_pass_for_others_do_not_arrive(site: Site) -> None:
-    """What PHP takes for another header, or for a setting, is gone; the forwarded ones are Traefik's."""
+    """Headers that PHP reads as others or as settings are removed; the forwarded ones are Traefik's."""
     assert site
     mark = uuid.uuid4().hex
     forged = ["X_Forwarded_For", "X_Real_Ip", "X.Real.Ip", "My_Own", "Proxy", "X-Forwarded-For", "X-Real-Ip"]
@@ -299,7 +299,7 @@ def test_headers_that_pass_for_others_do_not_arrive(site: Site) -> None:
 
 
 def test_prometheus_asks_for_a_login(site: Site) -> None:
-    """Prometheus UI is for those who know the password, and does not get to know it itself."""
+    """Prometheus UI is served only with the password, and does not receive the password itself."""
     wrong = urllib3.make_headers(basic_auth="admin:wrong")["authorization"]
     host = f"Host: prometheus.{DOMAIN}"
     assert site.get("prometheus").status == 401
@@ -308,7 +308,7 @@ def test_prometheus_asks_for_a_login(site: Site) -> None:
 
 
 def test_the_access_log_is_json_without_secrets(site: Site) -> None:
-    """Each access is one line of JSON; what was in headers, the query or the login is not in it."""
+    """Each access is one line of JSON, without the values of headers, the query or the login."""
     mark, secret = uuid.uuid4().hex, uuid.uuid4().hex
     login = urllib3.make_headers(basic_auth=f"{secret}:{secret}")["authorization"]
     get(
@@ -329,7 +329,7 @@ def test_the_access_log_is_json_without_secrets(site: Site) -> None:
 
 
 def test_one_client_does_not_take_it_all(site: Site) -> None:
-    """A client that asks much faster than 100 times a second gets 429, and is served again soon after."""
+    """A client with far more than 100 requests a second gets 429, and is served again soon after."""
 
     def many(_: int) -> Counter[int]:
         context = ssl.create_default_context(cafile=str(tls.bundle()))
@@ -345,9 +345,9 @@ def test_one_client_does_not_take_it_all(site: Site) -> None:
     eventually("served again", lambda: site.get("site-1").status == 200, seconds=10)
 
 
-@pytest.mark.timeout(150)  # the slowest of them takes a minute to be ended
+@pytest.mark.timeout(150)  # the slowest request is cut off after a minute
 def test_slow_requests_end(site: Site, slow_requests: SlowRequests) -> None:
-    """Headers and bodies that trickle in are cut off in time, and others are served meanwhile."""
+    """Slow headers and bodies are cut off in time, and other requests are served meanwhile."""
     assert site.get("site-1").status == 200
     for limit, requests in slow_requests.items():
         assert all(limit - 1 <= each.result() <= limit + 15 for each in requests), limit

@@ -1,4 +1,4 @@
-"""What clients of untouched services notice while a service comes and another goes, and back again."""
+"""Requests to untouched services while one service is added and another removed, and back."""
 
 import ssl
 import threading
@@ -18,10 +18,10 @@ from tests.live.site import DOMAIN, Site, eventually, updated
 
 REQUESTS = 10_000
 PER_SECOND = 190
-"""The services share it; the ingress's own limit for one client of one service is 100."""
+"""Shared by the services; the ingress limits one client to 100 for each service."""
 AT_ONCE = 16
 OUTAGE_SECONDS = 5
-"""The README says one or two; the ingress is replaced, since its routes are files."""
+"""The README says one or two; the ingress is replaced, because its routes are files."""
 UNTOUCHED = ["grafana", "site-1", "site-2", "jellyfin", "vaultwarden"]
 WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
 CHANGES = (
@@ -33,7 +33,7 @@ CHANGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request: when it began and ended, in seconds of the run, and its status or its error's name."""
+    """One request: its start and end in seconds of the run, and its status or its error's name."""
 
     began: float
     ended: float
@@ -41,7 +41,7 @@ class Asked:
 
 
 class Client:
-    """Asks the untouched services in turn, at a steady pace and over connections that are kept."""
+    """Requests the untouched services in turn, at a steady rate over kept-alive connections."""
 
     def __init__(self) -> None:
         context = ssl.create_default_context(cafile=str(tls.bundle()))
@@ -61,7 +61,7 @@ class Client:
         self._start = time.monotonic()
 
     def ask(self, place: int, host: str) -> Asked:
-        """Wait for the request's turn, and ask."""
+        """Wait for the request's turn, and send it."""
         time.sleep(max(0, self._start + place / PER_SECOND - time.monotonic()))
         began = time.monotonic() - self._start
         try:
@@ -74,13 +74,13 @@ class Client:
         return Asked(began=began, ended=time.monotonic() - self._start, answer=answer)
 
     def run(self) -> list[Asked]:
-        """Every request, in order."""
+        """Return every request, in order."""
         with ThreadPoolExecutor(AT_ONCE) as threads:
             return list(threads.map(self.ask, range(REQUESTS), islice(cycle(UNTOUCHED), REQUESTS)))
 
 
 def outages(failed: list[Asked]) -> Iterator[float]:
-    """How long each row of failures lasted, with less than `OUTAGE_SECONDS` between two of a row."""
+    """Yield the length of each series of failures; less than `OUTAGE_SECONDS` apart they are one series."""
     row: list[Asked] = []
     for each in [*failed, None]:
         if row and (each is None or each.began - row[-1].ended > OUTAGE_SECONDS):
@@ -91,7 +91,7 @@ def outages(failed: list[Asked]) -> Iterator[float]:
 
 @pytest.mark.timeout(900)
 def test_untouched_services_miss_one_short_moment(site: Site, tmp_path: Path) -> None:
-    """Of 10,000 requests all succeed but for a gap at each of two updates, which replace the ingress."""
+    """Of 10,000 requests all succeed except in a gap at each of two updates, which replace the ingress."""
     asked: list[Asked] = []
     client = threading.Thread(target=lambda: asked.extend(Client().run()))
     client.start()

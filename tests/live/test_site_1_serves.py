@@ -1,4 +1,4 @@
-"""The running dev stack: what answers, what does not, and what each part holds."""
+"""The running dev stack: what answers, what does not, and what each part contains."""
 
 import json
 import re
@@ -25,7 +25,7 @@ PAGES = {
 
 
 def test_up_ends_with_flows_and_addresses(site: Site) -> None:
-    """The last thing that `make up` shows is who may reach whom, and where to look."""
+    """`make up` ends with the flow table and the addresses to open."""
     tail = site.said[site.said.index("Who may reach whom") :]
     assert " traefik -> vaultwarden:80/tcp" in tail
     assert f"https://grafana.{DOMAIN}/" in tail
@@ -33,7 +33,7 @@ def test_up_ends_with_flows_and_addresses(site: Site) -> None:
 
 @pytest.mark.parametrize("host", PAGES)
 def test_each_service_answers_with_its_own_page(site: Site, host: str) -> None:
-    """Through Traefik on 443, with a certificate of the lab's CA, each host name gets its own service."""
+    """Each host name gets its own service through Traefik on 443, with a certificate of the lab's CA."""
     answer = eventually(host, lambda: (a := site.get(host, user="admin")).status < 500 and a)
     while answer.status in {301, 302, 307, 308}:
         answer = site.get(host, answer.headers["Location"], user="admin")
@@ -47,7 +47,7 @@ def test_an_unknown_host_is_not_found(site: Site) -> None:
 
 
 def test_port_80_redirects(site: Site) -> None:
-    """Port 80 only says where 443 is."""
+    """Port 80 only redirects to 443."""
     with urllib3.HTTPConnectionPool("127.0.0.1", 80, timeout=10) as pool:
         answer = pool.request("GET", "/a?b=c", headers={"Host": f"site-1.{DOMAIN}"}, redirect=False)
     assert (answer.status, answer.headers["Location"]) == (301, f"https://site-1.{DOMAIN}/a?b=c")
@@ -55,18 +55,18 @@ def test_port_80_redirects(site: Site) -> None:
 
 
 def test_no_other_port_is_open(site: Site, before: Snapshot) -> None:
-    """Since `make up` Docker-SRV listens on 80 and 443, and on nothing else that others can reach."""
+    """Since `make up` Docker-SRV listens on 80 and 443, and on no other port that others can reach."""
     assert site
 
     def new() -> set[str]:
         return {address.rpartition(":")[2] for address in listeners() if address not in before.listeners}
 
-    # A port of the stack stays open; one of another program that ends meanwhile is not the stack's.
+    # A port of the stack stays open; a port of another program that ends meanwhile is not the stack's.
     eventually("80 and 443 alone", lambda: new() == {"80", "443"})
 
 
 def query(site: Site, expression: str) -> list[dict[str, dict[str, str]]]:
-    """Result vector of a query through Prometheus UI."""
+    """Return the result vector of a query through Prometheus UI."""
     answer = site.get("prometheus", f"/api/v1/query?query={quote(expression)}", user="admin")
     assert answer.status == 200, answer.text
     return list(answer.json()["data"]["result"])
@@ -80,7 +80,7 @@ def test_prometheus_has_its_targets_up(site: Site) -> None:
 
 
 def test_cadvisor_shows_containers_by_name(site: Site) -> None:
-    """Without the Docker socket each container still has its name on its metrics."""
+    """Without the Docker socket, each container's metrics still carry its name."""
 
     def unseen() -> set[str]:
         series = query(site, 'container_memory_working_set_bytes{name!=""}')
@@ -123,7 +123,7 @@ def test_a_query_passes_prometheus_ui(site: Site) -> None:
     ],
 )
 def test_prometheus_ui_refuses_all_but_reading(site: Site, method: str, path: str) -> None:
-    """Admin, lifecycle, write, remote-read and federate paths do not pass, however they are written."""
+    """Admin, lifecycle, write, remote-read and federate paths do not pass, in any spelling."""
     answer = site.get("prometheus", path, method=method, body="" if method != "GET" else None, user="admin")
     assert answer.status == 403, answer.text[:300]
 
@@ -144,7 +144,7 @@ def test_a_log_line_is_found_by_grafanas_way(site: Site) -> None:
 
 
 def test_grafana_has_its_data_sources(site: Site) -> None:
-    """One data source a declared flow, to the service that it names; only admin sees them."""
+    """Grafana has one data source per declared flow, to that flow's service; only admin sees them."""
     assert site.get("grafana", "/api/datasources").status == 401
     sources = site.get("grafana", "/api/datasources", user="admin").json()
     assert {source["uid"]: source["url"] for source in sources} == {
@@ -154,7 +154,7 @@ def test_grafana_has_its_data_sources(site: Site) -> None:
 
 
 def test_containers_hold_no_key_to_the_host(site: Site) -> None:
-    """The engine itself says: no socket, no host namespace, no privilege, and networks as declared."""
+    """The engine reports no socket, no host namespace, no privilege, and the declared networks."""
     containers = json.loads(site.docker("inspect", *site.docker("ps", "--quiet").split()))
     assert len(containers) == 10
     for container in containers:
@@ -179,7 +179,7 @@ def test_containers_hold_no_key_to_the_host(site: Site) -> None:
 
 
 def test_proxmox_holds_five_guarded_guests(site: Site) -> None:
-    """The API says: tag and firewall on each card, DROP both ways, its group, the management rule."""
+    """The API has tag and firewall on each card, DROP both ways, the guest's group, the management rule."""
     url = f"{site.environment['PROXMOX_VE_ENDPOINT']}api2/json"
     with requests.Session() as api:
         api.trust_env = False
@@ -229,7 +229,7 @@ def test_proxmox_holds_five_guarded_guests(site: Site) -> None:
 
 
 def test_the_provider_calls_what_its_privileges_were_found_from(site: Site) -> None:
-    """It asks nothing of the API that is not in the recording which tests/unit/test_real_hosts.py replays."""
+    """The provider calls only what is in the recording that tests/unit/test_real_hosts.py replays."""
     assert site
     log = (paths.RUN / "proxmox.log").read_text()
     called = set(re.findall(r" Go-http-client\S* called (\S+ \S+)", log))

@@ -1,4 +1,4 @@
-"""What changes of the running stack keep: data, guests, and every denial while rules are replaced."""
+"""What changes of the running stack preserve: data, guests, and every denial while rules are replaced."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ HOST_PORT = 9997
 
 @pytest.fixture
 def stranger(site: Site) -> Iterator[list[str]]:
-    """Words that run a program as a newcomer on VLAN 20."""
+    """Yield the words that run a program as an undeclared guest on VLAN 20."""
     assert site
     namespaces.remove_all()
     try:
@@ -38,13 +38,13 @@ def stranger(site: Site) -> Iterator[list[str]]:
 
 
 def opens(namespace: str, address: str, port: int) -> bool:
-    """Whether a connection comes about, asked once."""
+    """Whether one connection attempt succeeds."""
     words = f"import socket; socket.create_connection(('{address}', {port}), 2)"
     return command("ip", "netns", "exec", namespace, sys.executable, "-c", words).returncode == 0
 
 
 def test_a_changed_flow_opens_no_window(site: Site, stranger: list[str], tmp_path: Path) -> None:
-    """While a guest's rules get one more and lose it again, a stranger on its VLAN never gets in."""
+    """While a rule is added to a guest and removed again, an undeclared guest on its VLAN never gets in."""
     more = (
         "    - promtail -> loki-gateway",
         "    - stirling-pdf -> jellyfin:8096/tcp\n    - promtail -> loki-gateway",
@@ -61,7 +61,7 @@ def test_a_changed_flow_opens_no_window(site: Site, stranger: list[str], tmp_pat
 
 
 def test_a_window_would_be_seen(site: Site, stranger: list[str]) -> None:
-    """The same questions find the port open where the guest's firewall is off for a moment."""
+    """The same requests find the port open where the guest's firewall is off for a moment."""
     assert site
     with watched(stranger, "10.10.20.11", 8096) as asked:
         set_options(201, enable=0)
@@ -79,9 +79,9 @@ def _eventually_open(stranger: list[str]) -> bool:
 
 @pytest.fixture
 def ingress(site: Site) -> Iterator[list[str]]:
-    """Words that run a program in the ingress's network, with something that listens on Docker-SRV.
+    """Yield the words that run a program in the ingress's network; a listener runs on Docker-SRV.
 
-    Of all containers it alone is kept from its host by these rules and nothing else.
+    The ingress is the only container that nothing but these rules keeps from its host.
     """
     pid = site.docker("inspect", "--format", "{{.State.Pid}}", "traefik").strip()
     with socket.create_server(("", HOST_PORT), backlog=512):
@@ -89,12 +89,12 @@ def ingress(site: Site) -> Iterator[list[str]]:
 
 
 def installed(rules: str) -> None:
-    """Put rules in force as the stack's own command does."""
+    """Apply rules as the stack's own command does."""
     subprocess.run(["sh", "-c", host_rules.INSTALL], input=rules, text=True, check=True)
 
 
 def test_new_host_rules_open_no_window(ingress: list[str]) -> None:
-    """While Docker-SRV's rules are replaced a hundred times, the ingress never reaches it."""
+    """While Docker-SRV's rules are replaced a hundred times, the ingress never reaches the host."""
     gateway = str(TOPOLOGY.zones["edge"].gateway)
     with watched(ingress, gateway, HOST_PORT) as asked:
         for _ in range(100):
@@ -104,7 +104,7 @@ def test_new_host_rules_open_no_window(ingress: list[str]) -> None:
 
 
 def test_rules_in_two_steps_would_be_seen(ingress: list[str]) -> None:
-    """The same questions find the port open where the old rules go before the new ones come."""
+    """The same requests find the port open where the old rules are removed before the new ones are added."""
     gateway = str(TOPOLOGY.zones["edge"].gateway)
     with watched(ingress, gateway, HOST_PORT) as asked:
         for _ in range(100):
@@ -117,7 +117,7 @@ def test_rules_in_two_steps_would_be_seen(ingress: list[str]) -> None:
 
 
 def test_a_protected_stack_keeps_its_data(site: Site, tmp_path: Path) -> None:
-    """With `protect`, `make down` refuses as a whole; the engine alone leaves guest and rules in place."""
+    """With `protect`, `make down` refuses as a whole; Pulumi alone leaves guest and rules in place."""
     rules = f"{NODE}/301/firewall/rules"
     updated(site, tmp_path, ("protect: false", "protect: true"))
     try:

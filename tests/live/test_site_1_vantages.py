@@ -1,4 +1,4 @@
-"""The live probe from elsewhere: over SSH and by the engine it finds what it finds on Docker-SRV."""
+"""The live probe from other vantages: over SSH and by the engine the results equal those on Docker-SRV."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ sys.exit(command.main(sys.argv[2:]))
 """verify, with the stack file in another folder."""
 PREFIX = "homelab-network:"
 AGENT = "The program that runs inside a namespace"
-"""What an agent's command line holds, wherever it runs."""
+"""Part of an agent's command line, on any host."""
 PINNED = "find out why its key is not host-key before you change that"
 ANY = "see that it runs and can be reached, and run verify again"
 
 
 def configuration(vantages: Mapping[str, object]) -> dict[str, Any]:
-    """The dev stack's file, with SSH to every guest declared, and vantages."""
+    """Return the dev stack's file with SSH to every guest declared, and the given vantages."""
     file: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())
     for name, service in file["config"][f"{PREFIX}services"].items():
         if "vm" in service:
@@ -47,13 +47,13 @@ def configuration(vantages: Mapping[str, object]) -> dict[str, Any]:
 
 
 def topology() -> Topology:
-    """The same as a value."""
+    """Return the topology of `configuration`."""
     config = configuration({})["config"]
     return load({key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)})
 
 
 class Run:
-    """One run of verify: its JSON, what it printed, how it ended."""
+    """One run of verify: its JSON, its output, its exit status."""
 
     def __init__(
         self, there: Elsewhere, name: str, vantages: Mapping[str, object], *into: str, **env: str
@@ -67,7 +67,7 @@ class Run:
         self.json: dict[str, Any] = {}
 
     def until(self, word: str) -> None:
-        """Read what is printed until a line has the word."""
+        """Read the output until a line contains the word."""
         assert self.process.stdout
         for line in self.process.stdout:
             self.said += line
@@ -76,7 +76,7 @@ class Run:
         pytest.fail(self.said)
 
     def end(self) -> Self:
-        """Wait for the end."""
+        """Wait for the end of the run."""
         self.said += self.process.communicate(timeout=150)[0]
         assert (self.folder / "run.json").exists(), self.said
         self.json = json.loads((self.folder / "run.json").read_text())
@@ -84,37 +84,37 @@ class Run:
 
     @property
     def verdicts(self) -> set[tuple[str, str, str]]:
-        """Every cell by its name, with what was expected and what came of it."""
+        """Return every cell by its name, with expectation and verdict."""
         return {(cell["what"], cell["expected"], cell["verdict"]) for cell in self.json["cells"]}
 
     def cells(self, verdict: str) -> list[dict[str, str]]:
-        """Those of one verdict."""
+        """Return the cells with one verdict."""
         return [cell for cell in self.json["cells"] if cell["verdict"] == verdict]
 
 
 @pytest.fixture(scope="module")
 def there(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    """An sshd in each guest, and a client that finds it."""
+    """Yield an sshd in each guest, and a client configured to reach it."""
     with elsewhere.guests(site, topology(), tmp_path_factory.mktemp("elsewhere")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def here(there: Elsewhere) -> Run:
-    """A run on Docker-SRV, which enters everything."""
+    """Return a run on Docker-SRV, which enters every namespace itself."""
     return Run(there, "here", {}).end()
 
 
 @pytest.fixture(scope="module")
 def machines(there: Elsewhere, here: Run) -> Iterator[None]:
-    """Both machines, after the run that makes its own."""
+    """Make both machines, after the run that makes its own."""
     assert here
     with elsewhere.machines(there, topology()):
         yield
 
 
 def declared(there: Elsewhere, **keys: str) -> dict[str, dict[str, str]]:
-    """Every guest and the internet over SSH; `keys` are other host keys than the right one."""
+    """Return vantages with every guest and the internet over SSH; `keys` replace correct host keys."""
     hosts = {guest.name: str(guest.address) for guest in topology().guests} | {"internet": VPS}
     found = {
         name: {"ssh": f"root@{host}", "host-key": keys.get(name.replace("-", "_"), there.key)}
@@ -125,7 +125,7 @@ def declared(there: Elsewhere, **keys: str) -> dict[str, dict[str, str]]:
 
 
 def traces(there: Elsewhere) -> list[str]:
-    """What a run could leave anywhere: agents and containers."""
+    """Return what a run could leave anywhere: agents and containers."""
     agents = [
         line for line in command("ps", "-eo", "args").stdout.splitlines() if "inside a namespace" in line
     ]
@@ -136,7 +136,7 @@ def traces(there: Elsewhere) -> list[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("machines")
 def test_a_workstation_finds_the_same(there: Elsewhere, here: Run) -> None:
-    """From a desk in management, by SSH and the engine alone: the same cells and verdicts, nothing left."""
+    """From a workstation in management, by SSH and engine alone: same cells and verdicts, nothing left."""
     ways = {**declared(there), "containers": {"image": PYTHON.tag}}
     into = ("ip", "netns", "exec", WORKSTATION)
     desk = Run(there, "desk", ways, *into, DOCKER_HOST="ssh://root@docker-srv").end()
@@ -149,7 +149,7 @@ def test_a_workstation_finds_the_same(there: Elsewhere, here: Run) -> None:
 
 @pytest.mark.timeout(300)
 def is_agent(pid: int) -> bool:
-    """Whether a process is the probe's agent; one that has ended is not."""
+    """Whether a process is the probe's agent; False for one that has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return AGENT.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
@@ -157,7 +157,7 @@ def is_agent(pid: int) -> bool:
 
 @pytest.mark.usefixtures("machines")
 def test_each_vantage_that_fails_says_so(there: Elsewhere) -> None:
-    """A host that is away, a wrong key, no Python, an agent killed in the middle: each is told; exit 1."""
+    """An unreachable host, a wrong key, no Python and an agent killed midway are each reported; exit 1."""
     there.configure(VPS, "Port 2")
     there.lead("10.10.10.12", "/run/netns/vm-102", "sshd_bare")
     wrong = " ".join((there.folder / "other.pub").read_text().split()[:2])

@@ -1,4 +1,4 @@
-"""The live probe on the running dev stack: what it finds sound, and what it finds when somebody breaks it."""
+"""The live probe on the running dev stack: sound, and after each sabotage."""
 
 import json
 import os
@@ -20,7 +20,7 @@ AT_MOST_SECONDS = 60
 
 
 def verify(site: Site, folder: Path) -> dict[str, Any]:
-    """One run of the probe; its JSON, whose `said` is what it printed and `status` how it ended."""
+    """Return the JSON of one run of the probe, with `said`, its output, and `status`, its exit status."""
     file = folder / "verify.json"
     done = command(
         sys.executable, "-m", "commands", "verify", "--json", str(file), environment=site.environment
@@ -31,12 +31,12 @@ def verify(site: Site, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sound(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run on the stack as `make up` left it."""
+    """Return a run on the stack as `make up` left it."""
     return verify(site, tmp_path_factory.mktemp("sound"))
 
 
 def test_every_cell_agrees(sound: dict[str, Any]) -> None:
-    """The network as it is equals the declared flows and the proof, cell by cell, none inconclusive."""
+    """The live network equals the declared flows and the proof, cell by cell, none inconclusive."""
     assert sound["good"], sound["said"]
     assert sound["counts"]["inconclusive"] == 0
     assert (len(sound["cells"]) > 1000, sound["pairs"] > 300) == (True, True)
@@ -45,7 +45,7 @@ def test_every_cell_agrees(sound: dict[str, Any]) -> None:
 
 
 def test_up_ends_with_the_probe(site: Site) -> None:
-    """`make up` itself has looked, and says how many cells it asked."""
+    """`make up` itself runs the probe, and prints how many cells it checked."""
     assert "pairs asked of the proof as well: declared, proved and live agree" in site.said
 
 
@@ -66,7 +66,7 @@ def test_backend_reaches_no_service_of_the_host(sound: dict[str, Any], service: 
 
 
 def test_a_foothold_connects_to_what_the_docs_say(sound: dict[str, Any], tmp_path: Path) -> None:
-    """What each container's network opened in the run is the table in docs/hardening.md, line by line."""
+    """The connections from each container's network equal the table in docs/hardening.md, line by line."""
     file = tmp_path / "run.json"
     file.write_text(json.dumps(sound))
     seen = list(foothold.table(PROJECT / "Pulumi.dev.yaml", file))
@@ -75,7 +75,7 @@ def test_a_foothold_connects_to_what_the_docs_say(sound: dict[str, Any], tmp_pat
 
 @pytest.mark.parametrize("service", [*TOPOLOGY.services])
 def test_nobody_reaches_out(sound: dict[str, Any], service: str) -> None:
-    """No flow leads to the internet, and no service reaches what listens there."""
+    """No flow leads to the internet, and no service reaches a listener there."""
     cells = [c for c in sound["cells"] if (c["source"], c["destination"]) == (service, "internet")]
     assert {(c["expected"], c["verdict"]) for c in cells} == {("DENIED", "agrees")}
 
@@ -83,7 +83,7 @@ def test_nobody_reaches_out(sound: dict[str, Any], service: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", ROUNDS)
 def test_sabotage_is_found_and_undone(site: Site, sound: dict[str, Any], tmp_path: Path, number: str) -> None:
-    """What is changed behind Pulumi's back is found, cell and cause; `make up` puts right what it owns."""
+    """A change outside Pulumi is found, with cell and cause; `make up` repairs what Pulumi owns."""
     for sabotage in ROUNDS[number]:
         sabotage.do(site)
     try:
@@ -106,7 +106,7 @@ def test_sabotage_is_found_and_undone(site: Site, sound: dict[str, Any], tmp_pat
 
 
 def test_a_restart_of_docker_opens_nothing(site: Site, sound: dict[str, Any], tmp_path: Path) -> None:
-    """With Docker ended and started again the host's rules are still there, and every cell is as before."""
+    """After Docker ends and starts again the host's rules are still there, and every cell is as before."""
     for pid in engine._engines():
         process = Process.of(pid)
         assert process
@@ -125,12 +125,12 @@ def test_a_restart_of_docker_opens_nothing(site: Site, sound: dict[str, Any], tm
 
 
 def test_there_are_enough_of_them() -> None:
-    """At least 25 sabotages are made."""
+    """There are at least 25 sabotages."""
     assert sum(map(len, ROUNDS.values())) >= 25
 
 
 def traces() -> list[str]:
-    """What a run could leave: namespaces, links, routes, agents."""
+    """Return what a run could leave: namespaces, links, routes, agents."""
     found = command("ip", "netns", "list").stdout + command("ip", "-brief", "link").stdout
     routes = command("ip", "route", "show", "type", "unreachable").stdout.splitlines()
     agents = [line for line in command("ps", "-eo", "args").stdout.splitlines() if "verify/agent.py" in line]
@@ -143,7 +143,7 @@ def traces() -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_ended_run_leaves_nothing(site: Site, number: signal.Signals) -> None:
-    """Ended in the middle, the probe removes its namespaces, links, routes and agents."""
+    """A probe that a signal ends midway removes its namespaces, links, routes and agents."""
     with subprocess.Popen(
         [sys.executable, "-m", "commands", "verify"],
         cwd=PROJECT,
@@ -161,7 +161,7 @@ def test_an_ended_run_leaves_nothing(site: Site, number: signal.Signals) -> None
 
 
 def test_a_killed_run_is_cleaned_up_by_the_next(site: Site, tmp_path: Path) -> None:
-    """What a kill leaves behind, the next run removes."""
+    """The next run removes what a killed one left."""
     with subprocess.Popen(
         [sys.executable, "-m", "commands", "verify"],
         cwd=PROJECT,

@@ -1,4 +1,4 @@
-"""What watches the running dev stack: quiet while it is sound, and the matching alert when it is broken."""
+"""Monitoring on the running dev stack: quiet while it is sound, and the matching alert for each fault."""
 
 import json
 import socket
@@ -23,22 +23,22 @@ TOPOLOGY = from_file(PROJECT / "Pulumi.dev.yaml")
 PROBES = watch.probes(TOPOLOGY)
 EXPORTER = TOPOLOGY.services["node-exporter"]
 WITHIN = 60
-"""Seconds in which an alert fires: two probes of 5 s, their judging, a container's start."""
+"""Seconds in which an alert fires: two probes of 5 s, their evaluation, a container's start."""
 
 
 def query(site: Site, expression: str) -> list[dict[str, Any]]:
-    """Result vector of a query through Prometheus UI; nothing while it does not answer."""
+    """Return the result vector of a query through Prometheus UI; empty while it does not answer."""
     answer = site.get("prometheus", f"/api/v1/query?query={quote(expression)}", user="admin")
     return list(answer.json()["data"]["result"]) if answer.status == 200 else []
 
 
 def firing(site: Site) -> set[tuple[str, str]]:
-    """Alerts about Docker-SRV that fire, each with what it is about."""
+    """Return the firing alerts about Docker-SRV, each with its subject."""
     return {(name, about) for name, about in alerts(site) if not name.startswith("Verify")}
 
 
 def alerts(site: Site) -> set[tuple[str, str]]:
-    """Every alert that fires now; the series ALERTS shows one that a restart ended for five minutes more."""
+    """Return every alert that fires now; ALERTS shows one that a restart ended for five more minutes."""
     answer = site.get("prometheus", "/api/v1/alerts", user="admin")
     found = answer.json()["data"]["alerts"] if answer.status == 200 else []
     return {
@@ -49,13 +49,13 @@ def alerts(site: Site) -> set[tuple[str, str]]:
 
 
 def answers(site: Site) -> dict[str, str]:
-    """The last answer to each probe, by the probe's name."""
+    """Return the last answer to each probe, by the probe's name."""
     found = query(site, 'probe_success{job="probe"}')
     return {f"{one['metric']['kind']} {one['metric']['service']}": one["value"][1] for one in found}
 
 
 def sound(site: Site) -> bool:
-    """Whether every probe gives the answer it should, and no alert fires."""
+    """Whether every probe gives the expected answer and no alert fires."""
     wanted = {f"{p.kind} {p.service}": "0" if p.kind is Kind.CLOSED else "1" for p in PROBES}
     return answers(site) == wanted and firing(site) == set()
 
@@ -72,7 +72,7 @@ def test_every_target_is_up(site: Site) -> None:
 
 
 def test_a_sound_stack_is_quiet(site: Site) -> None:
-    """Routes, redirect and 404 as declared, no backend port answers, the control does; no alert fires."""
+    """Routes, redirect and 404 are as declared, no backend port answers, the control does; no alert fires."""
     eventually("every probe as declared", lambda: sound(site))
     rules = site.get("prometheus", "/api/v1/rules", user="admin").json()["data"]["groups"]
     assert {rule["name"] for group in rules for rule in group["rules"]} == {
@@ -85,7 +85,7 @@ def test_a_sound_stack_is_quiet(site: Site) -> None:
 
 @contextmanager
 def published(site: Site) -> Iterator[None]:
-    """A second Node Exporter, its port published by hand."""
+    """Run a second Node Exporter with its port published by hand."""
     image = str(EXPORTER.image)
     site.docker("run", "--detach", "--name", "rogue", "--network", "edge", "--publish", "9100:9100", image)
     try:
@@ -96,7 +96,7 @@ def published(site: Site) -> Iterator[None]:
 
 @contextmanager
 def stopped(site: Site, container: str) -> Iterator[None]:
-    """A container that does not run."""
+    """Stop a container inside the block."""
     site.docker("stop", container)
     try:
         yield
@@ -106,7 +106,7 @@ def stopped(site: Site, container: str) -> Iterator[None]:
 
 @contextmanager
 def unplugged(_site: Site) -> Iterator[None]:
-    """Site-1's card without its cable."""
+    """Unplug Site-1's card inside the block."""
     assert command("ip", "link", "set", "tap101i0", "down").returncode == 0
     try:
         yield
@@ -116,7 +116,7 @@ def unplugged(_site: Site) -> Iterator[None]:
 
 @contextmanager
 def three(site: Site) -> Iterator[None]:
-    """A backend port published, a container behind a route stopped, a guest behind another cut off."""
+    """Publish a backend port, stop a container behind a route, and cut off a guest behind another."""
     with ExitStack() as broken:
         for sabotage in (published(site), stopped(site, "grafana"), unplugged(site)):
             broken.enter_context(sabotage)
@@ -125,7 +125,7 @@ def three(site: Site) -> Iterator[None]:
 
 @contextmanager
 def hidden(_site: Site) -> Iterator[None]:
-    """What lets a probe zone see published ports, taken away."""
+    """Delete the rule that lets a probe zone see published ports."""
     rule = next(line for line in user_rules() if "DNAT" in line)
     words = rule.replace("-A", "-D", 1).split()
     subprocess.run(("iptables", "--wait", *words), check=True)
@@ -136,7 +136,7 @@ def hidden(_site: Site) -> Iterator[None]:
 
 
 def user_rules() -> list[str]:
-    """Rules about the probe zone in Docker's own chain for others' rules."""
+    """Return the rules about the probe zone in DOCKER-USER."""
     listed = command("iptables", "--wait", "-S", "DOCKER-USER").stdout.splitlines()
     return [line for line in listed if "br-probe" in line]
 
@@ -158,7 +158,7 @@ SABOTAGES: dict[str, tuple[Sabotage, set[tuple[str, str]]]] = {
 
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_an_alert_fires_and_ends(site: Site, sabotage: str) -> None:
-    """What somebody breaks fires the matching alert and no other in time, and is over when mended."""
+    """A fault fires the matching alert and no other in time, and the alert ends after the repair."""
     make_it, expected = SABOTAGES[sabotage]
     eventually("quiet before", lambda: sound(site))
     with make_it(site):
@@ -167,13 +167,13 @@ def test_an_alert_fires_and_ends(site: Site, sabotage: str) -> None:
 
 
 def test_a_restart_of_core_is_quiet(site: Site) -> None:
-    """A restart of Prometheus Core ends in quiet again: nothing fires because data is young."""
+    """A restart of Prometheus Core ends in quiet: no alert fires because data is young."""
     site.docker("restart", "prometheus")
     eventually("quiet after the restart", lambda: sound(site), seconds=WITHIN)
 
 
 def test_core_gains_no_way_by_watching(site: Site) -> None:
-    """Prometheus Core reaches the published port, and what listens on the host or elsewhere it does not."""
+    """Prometheus Core reaches the published port, but no listener on the host or elsewhere."""
 
     def inside(name: str) -> str:
         return f"/proc/{site.docker('inspect', '--format', '{{.State.Pid}}', name).strip()}/ns/net"
@@ -198,7 +198,7 @@ def test_core_gains_no_way_by_watching(site: Site) -> None:
 
 
 def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
-    """What the live probe found is what Prometheus tells; of who watches it found what they may see."""
+    """Prometheus returns the live probe's results; the monitoring containers' are as expected."""
     file = tmp_path / "verify.json"
     words = ("-m", "commands", "verify", "--metrics", "--json", str(file))
     command(f"{PROJECT}/.venv/bin/python", *words, environment=site.environment)
@@ -223,7 +223,7 @@ def test_verify_leaves_its_metrics(site: Site, tmp_path: Path) -> None:
 
 
 def test_grafana_shows_the_dashboard(site: Site) -> None:
-    """The dashboard is provisioned; only admin sees it, and its source is there."""
+    """The dashboard is provisioned; only admin sees it, and its data source exists."""
     assert site.get("grafana", "/api/search").status == 401
     (found,) = site.get("grafana", "/api/search", user="admin").json()
     board = site.get("grafana", f"/api/dashboards/uid/{found['uid']}", user="admin").json()
@@ -233,7 +233,7 @@ def test_grafana_shows_the_dashboard(site: Site) -> None:
 
 
 def test_a_restart_of_docker_leaves_the_view(site: Site) -> None:
-    """After the engine ended and `make up` started it, each rule is there once, and all is quiet."""
+    """After the engine ended and `make up` started it, each rule exists once, and all is quiet."""
     before = user_rules()
     assert len(before) == 2
     file = paths.RUN / "docker.pid"
@@ -247,7 +247,7 @@ def test_a_restart_of_docker_leaves_the_view(site: Site) -> None:
 
 
 def test_what_is_taken_away_comes_back_by_one_command(site: Site) -> None:
-    """As docs/watch.md says after a reboot: the command replaced, each rule is there once."""
+    """The command that docs/watch.md gives for a reboot restores each rule once."""
     subprocess.run(host_rules.close_probes(TOPOLOGY), shell=True, check=True)  # noqa: S602  # our own text
     assert user_rules() == []
     done = site.pulumi("up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve")

@@ -1,4 +1,4 @@
-"""The worked example "add a service" on the running lab: declared, proved, made, probed, seen, taken away."""
+"""The worked example "add a service" on the running lab: declared, proved, made, probed, seen, removed."""
 
 import json
 
@@ -10,13 +10,13 @@ PAGE = "wiki"
 
 
 def wiki_cells() -> list[dict[str, str]]:
-    """What the probe at the end of the last `make up` asked of the new guest."""
+    """Return the cells about the new guest in the probe at the end of the last `make up`."""
     cells = json.loads((PROJECT / "verify-dev.json").read_text(encoding="utf-8"))["cells"]
     return [cell for cell in cells if PAGE in (cell["source"], cell["destination"])]
 
 
 def test_a_service_comes_and_goes_by_its_lines(site: Site) -> None:
-    """Its lines, preview, diff, up: its page opens and every cell agrees; without them it is gone.
+    """With the example's lines the new page opens and every cell agrees; without them the service is gone.
 
     The work tree is then as it was.
     """

@@ -1,4 +1,4 @@
-"""What a second run finds, and what `make down` leaves: nothing."""
+"""A second run changes nothing, and `make down` leaves nothing."""
 
 import subprocess
 import time
@@ -14,7 +14,7 @@ UP_CACHED_SECONDS = 90
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """A second `make up`, and what `make preview` said before and after it."""
+    """A second `make up`, and the output of `make preview` before and after it."""
 
     seconds: float
     up: subprocess.CompletedProcess[str]
@@ -24,7 +24,7 @@ class Again:
 
 @pytest.fixture(scope="module")
 def again(site: Site) -> Again:
-    """On the running stack, after an update by plain pulumi, without the pack."""
+    """Return a second run on the running stack, after an update by plain pulumi, without the pack."""
     assert site.pulumi("up", "--yes", "--skip-preview").returncode == 0
     before, started = make("preview").stdout, time.monotonic()
     up, ended = make("up"), time.monotonic()
@@ -41,7 +41,7 @@ def test_a_second_up_changes_nothing(again: Again) -> None:
 
 
 def test_an_update_without_the_pack_is_noticed(again: Again) -> None:
-    """`make preview` says when the last update was not judged, and no longer once one was."""
+    """`make preview` says when the last update was made without the pack, and stops after one with it."""
     notice = "was made without the policy pack"
     assert notice in again.before
     assert notice in again.up.stdout
@@ -64,7 +64,7 @@ def test_policy_analyze_agrees(site: Site, tmp_path: Path) -> None:
 
 
 def test_down_leaves_nothing(site: Site, before: Snapshot) -> None:
-    """After `make down` the machine is as it was: links, namespaces, routes, rules, processes, work tree."""
+    """After `make down` the machine is as before: links, namespaces, routes, rules, processes, work tree."""
     assert site
     done = make("down")
     assert done.returncode == 0, done.stdout[-3000:]

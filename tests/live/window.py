@@ -1,7 +1,7 @@
-"""A stranger who asks a denied port all the while something is changed.
+"""Tries a denied port repeatedly while something is changed.
 
-What a reader would get wrong: an open port counts however soon it shuts again; a question goes off every
-20 ms, so a shorter window can be missed.
+Note: an open port counts however soon it closes again; an attempt starts every 20 ms, so a shorter window can
+be missed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ print(json.dumps({"asked": asked, "opened": opened}))
 
 @dataclass
 class Asked:
-    """How often was asked, and how often the port was open; filled when the watch ends."""
+    """The number of attempts, and how many found the port open; filled when the watch ends."""
 
     asked: int = 0
     opened: int = 0
@@ -61,7 +61,7 @@ class Asked:
 
 @contextmanager
 def watched(namespace: Sequence[str], address: str, port: int) -> Iterator[Asked]:
-    """Ask from a namespace (words that enter it) for as long as the block lasts, at most two minutes."""
+    """Try the port from a namespace (words that enter it) during the block, at most two minutes."""
     result = Asked()
     with subprocess.Popen(
         [*namespace, sys.executable, "-I", "-c", _ASK, address, str(port)],

@@ -1,8 +1,8 @@
-"""A Debian root like a guest's: packages from the machine's own mirror, kept in the cache as a tar file.
+"""A Debian root like a guest's: packages from the machine's own mirror, cached as a tar file.
 
-Owns how it is made and how commands get into it: with network, mounts and processes of their own, all of
-which end with the command. What a reader would get wrong: no systemd runs in it. `systemctl` only notes there
-what is enabled; whoever uses the root starts what the units would.
+Commands run in it with network, mounts and processes of their own, which end with the command. Note: no
+systemd runs in it. `systemctl` only records what is enabled there; the user of the root starts what the units
+would.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNREAD = "/usr/share/{doc,info,locale,man}/*"
 
 
 def archive(packages: Sequence[str]) -> Path:
-    """A tar file of a root with these packages and what Debian recommends with them."""
+    """Return a tar file of a root with these packages and those that Debian recommends with them."""
 
     def build(folder: Path) -> None:
         apt.install("Debian root", {"mmdebstrap": "mmdebstrap"}, print)
@@ -46,7 +46,7 @@ def archive(packages: Sequence[str]) -> Path:
 
 @contextmanager
 def namespace(name: str) -> Iterator[list[str]]:
-    """A network namespace with a loopback and nothing else; yields the words that run a command in it."""
+    """Make a network namespace with only loopback; yields the words that run a command in it."""
     run(["ip", "netns", "add", name], f"namespace {name}")
     try:
         run(["ip", "-n", name, "link", "set", "lo", "up"], f"loopback of {name}")
@@ -56,7 +56,7 @@ def namespace(name: str) -> Iterator[list[str]]:
 
 
 def inside(root: Path, *command: str) -> list[str]:
-    """The words that run a command in the root, and end whatever it started with it."""
+    """Return the words that run a command in the root and end every process it started."""
     alone = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
     return [*alone, f"--mount-proc={root / 'proc'}", "chroot", str(root), *command]
 

@@ -1,4 +1,4 @@
-"""What `test_engine` runs in namespaces of its own: the engine's life, and every image's health command."""
+"""The tests that `test_engine` runs in namespaces of their own: the engine's start, crash and removal."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def docker(*words: str | Path) -> str:
 
 
 def machine() -> dict[str, list[str]]:
-    """What an engine could leave behind, without what differs from look to look."""
+    """Return what an engine could leave behind, without values that vary between reads."""
     firewall = [line for tool in kernel.FIREWALLS for line in run([f"{tool}-save"], tool).splitlines()]
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     ours = (str(paths.RUN), str(paths.DATA))
@@ -49,7 +49,7 @@ def machine() -> dict[str, list[str]]:
 
 
 def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a condition; fail by its name."""
+    """Wait for a condition; a timeout fails the test and names the condition."""
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, f"{what}: not within {seconds:.0f} s"
@@ -58,7 +58,7 @@ def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.fixture
 def before() -> Iterator[dict[str, list[str]]]:
-    """The machine before the engine, which is gone again after the test whatever happened."""
+    """Yield the machine's state before the engine; stops the engine after the test in any case."""
     yield machine()
     engine.down(print)
 
@@ -89,7 +89,7 @@ def serve() -> None:
 
 
 def page() -> str:
-    """Return what the published port shows, "" while it shows nothing."""
+    """Return the page on the published port, "" while there is none."""
     try:
         with urllib.request.urlopen("http://127.0.0.1:8099/", timeout=5) as answer:
             return str(answer.read().decode())
@@ -98,7 +98,7 @@ def page() -> str:
 
 
 def kill_engine() -> None:
-    """End the engine and its containerd as a crash would; containers live on."""
+    """End the engine and its containerd as a crash would; containers stay alive."""
     for pid in [*engine._engines(), *engine._helpers()]:
         # containerd may end by itself as soon as the engine does.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -108,7 +108,7 @@ def kill_engine() -> None:
 
 
 def test_down_leaves_nothing(before: dict[str, list[str]]) -> None:
-    """A container with a published port works without a default bridge, and `down` takes all of it away."""
+    """A container with a published port works without a default bridge, and `down` removes everything."""
     engine.up(print)
     serve()
     until("the page is served", lambda: "stand-in for Inside, not Inside" in page())
@@ -132,7 +132,7 @@ def test_up_again_is_nothing(before: dict[str, list[str]]) -> None:
 
 
 def test_two_at_once_start_one(before: dict[str, list[str]]) -> None:
-    """Two commands at the same time end with one engine that both were told of."""
+    """Two concurrent `up` commands return the same single engine."""
     command = [sys.executable, "-m", "lab.engine", "up"]
     both = [subprocess.Popen(command, cwd=paths.PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [one.communicate(timeout=60)[0] for one in both]
@@ -144,7 +144,7 @@ def test_two_at_once_start_one(before: dict[str, list[str]]) -> None:
 
 
 def test_killed_engine_goes_on(before: dict[str, list[str]]) -> None:
-    """After a crash `up` brings the same engine back, its containers start again, and `down` clears up."""
+    """After a crash `up` brings the same engine back, its containers start again, and `down` cleans up."""
     engine.up(print)
     serve()
     kill_engine()
@@ -156,7 +156,7 @@ def test_killed_engine_goes_on(before: dict[str, list[str]]) -> None:
 
 
 def test_down_after_a_crash(before: dict[str, list[str]]) -> None:
-    """`down` alone clears up after an engine that was killed with its containers running."""
+    """`down` alone cleans up after an engine that was killed with its containers running."""
     engine.up(print)
     serve()
     kill_engine()
@@ -165,7 +165,7 @@ def test_down_after_a_crash(before: dict[str, list[str]]) -> None:
 
 
 def test_half_made_things_go_by_their_label(before: dict[str, list[str]]) -> None:
-    """A container or network that a killed run left goes; one of the user's of the same name stays."""
+    """A container or network that a killed run left is removed; one of the user's of the same name stays."""
     engine.up(print)
     load(STAND_IN)
     mark = {"label": "homelab-network.stack", "value": "dev"}
@@ -189,7 +189,7 @@ def test_half_made_things_go_by_their_label(before: dict[str, list[str]]) -> Non
 
 
 def test_the_images_go_again(before: dict[str, list[str]]) -> None:
-    """Images go by label and name: a copy under a name of the user's stays, and so does one in use."""
+    """Images are removed by label and name: a copy under a user's name stays, and so does one in use."""
     engine.up(print)
     load(STAND_IN)
     docker("create", "--name", "user", STAND_IN)
@@ -205,7 +205,7 @@ def test_the_images_go_again(before: dict[str, list[str]]) -> None:
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make every later dockerd a program that says why it can't start."""
+    """Replace dockerd by a program that prints an error and exits."""
 
     def break_it() -> None:
         program = tmp_path / "dockerd"
@@ -217,7 +217,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
 
 
 def test_down_without_an_engine(before: dict[str, list[str]], broken: Callable[[], None]) -> None:
-    """Where the killed engine can't start any more, containers, bridges, rules and files go all the same."""
+    """Where the killed engine can't restart, containers, bridges, rules and files are still removed."""
     engine.up(print)
     serve()
     kill_engine()
@@ -227,7 +227,7 @@ def test_down_without_an_engine(before: dict[str, list[str]], broken: Callable[[
 
 
 def test_failed_start_is_told(before: dict[str, list[str]], broken: Callable[[], None]) -> None:
-    """An engine that does not start is named, with the end of its log, and leaves nothing to take away."""
+    """The error for an engine that does not start has the end of its log, and nothing is left to remove."""
     broken()
     with pytest.raises(LabError, match=r"(?s)dockerd ended while starting.*no such storage driver"):
         engine.up(print)

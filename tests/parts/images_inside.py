@@ -1,4 +1,4 @@
-"""What `test_engine` runs on a machine of its own: every image in a container, and its health command."""
+"""The tests that `test_engine` runs in namespaces of their own: every image and its health command."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def wget(url: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How one image is run here, and what tells its health."""
+    """How one image is run here, and its health command."""
 
     health: tuple[str, ...]
     file: tuple[str, str] | None = None
@@ -112,7 +112,7 @@ TRIALS = {
 
 
 def healthy(name: str) -> bool:
-    """Say whether the health command of a running container succeeds."""
+    """Whether the health command of a running container succeeds."""
     try:
         docker("exec", name, *TRIALS[name].health)
     except LabError:
@@ -122,7 +122,7 @@ def healthy(name: str) -> bool:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every image, running on one network without any capability that it does not need."""
+    """Run every image on one network, without any capability that it does not need."""
     engine.up(print)
     how = images.ensure(ENGINE["DOCKER_HOST"], print)
     assert set(how.values()) == {"made"}
@@ -147,7 +147,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("name", TRIALS)
 def test_health_command(name: str) -> None:
-    """The image starts with the least it needs and its health command succeeds; stopped, it fails."""
+    """The image starts with minimal privileges and its health command succeeds; stopped, it fails."""
     until(f"{name} is healthy", lambda: healthy(name))
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", name))
     (image,) = [image for image in IMAGES if image.name == name]
@@ -156,13 +156,13 @@ def test_health_command(name: str) -> None:
 
 @pytest.mark.usefixtures("site")
 def test_images_are_found_again() -> None:
-    """A second look finds every image as it is, and makes none again."""
+    """A second `ensure` finds every image and builds none."""
     assert set(images.ensure(ENGINE["DOCKER_HOST"], print).values()) == {"cached"}
 
 
 @pytest.mark.usefixtures("site")
 def test_cadvisor_tells_containers_apart() -> None:
-    """Without the engine's socket, each container's memory is told once, under its service's group."""
+    """Without the engine's socket, each container's memory is reported once, under its service's group."""
 
     def named() -> list[str]:
         text = docker("exec", "cadvisor", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/metrics")
@@ -174,7 +174,7 @@ def test_cadvisor_tells_containers_apart() -> None:
 
 @pytest.mark.usefixtures("site")
 def test_stand_in_asks_and_forwards() -> None:
-    """The stand-in labels every answer, asks for the admin's password, and forwards to a data source."""
+    """The stand-in labels every answer, requires the admin's password, and forwards to a data source."""
 
     def asked(what: str, *options: str) -> str:
         command = f"wget {' '.join(options)} -O - 'http://{what}' 2>&1 || true"
@@ -191,7 +191,7 @@ def test_stand_in_asks_and_forwards() -> None:
 
 @pytest.mark.usefixtures("site")
 def test_published_image_takes_the_name() -> None:
-    """An image as pulled gets the lab's name and labels, and keeps how it runs."""
+    """A pulled image gets the lab's name and labels, and keeps its settings."""
     (image,) = [image for image in IMAGES if image.name == "promtail"]
     images.adopt(image, STAND_IN, ENGINE)
     (told,) = json.loads(docker("image", "inspect", image.tag))

@@ -1,6 +1,6 @@
-"""A name server of the test's own: every name is here, one zone, and TXT records that are put by HTTP.
+"""The test's own name server: one zone in which every name exists, with TXT records set over HTTP.
 
-Its API is that of lego's provider `httpreq`; it obeys whoever logs in as `ingress` with the password given.
+Its API is that of lego's provider `httpreq`, with user `ingress` and the password given.
 """
 
 import base64
@@ -16,11 +16,11 @@ ZONE, PASSWORD = sys.argv[1:]
 TEXTS: defaultdict[str, list[str]] = defaultdict(list)
 A, NS, SOA, TXT = 1, 2, 6, 16
 _ASKED = b"\xc0\x0c"
-"""The name that was asked for, as RFC 1035 abbreviates it."""
+"""The name in the question, as a compression pointer of RFC 1035."""
 
 
 def data(name: str, kind: int) -> Iterator[bytes]:
-    """What is known of a name."""
+    """Yield the data of a name's records."""
     if kind == A:
         yield bytes((127, 0, 0, 1))
     elif kind == NS and name == ZONE:
@@ -32,7 +32,7 @@ def data(name: str, kind: int) -> Iterator[bytes]:
 
 
 class Names(BaseRequestHandler):
-    """Answers one question; others are not there, without an error."""
+    """Answers one question; a name without a record of the type gets an empty answer, without an error."""
 
     def handle(self) -> None:
         """Read the question's name and type, and repeat it before the answers."""
@@ -51,10 +51,10 @@ class Names(BaseRequestHandler):
 
 
 class Records(BaseHTTPRequestHandler):
-    """Puts and removes a record."""
+    """Adds and removes records over HTTP."""
 
-    def do_POST(self) -> None:  # the library's name
-        """Do what `/present` and `/cleanup` mean."""
+    def do_POST(self) -> None:  # named by the library
+        """Add the record for `/present`, remove it for `/cleanup`."""
         login = base64.b64encode(f"ingress:{PASSWORD}".encode()).decode()
         if self.headers["Authorization"] != f"Basic {login}":
             self.send_error(401)

@@ -1,7 +1,7 @@
-"""What `test_probe_zone` runs in namespaces of its own: who reaches whom on one engine behind our rules.
+"""The tests that `test_probe_zone` runs in namespaces of their own: one engine behind our rules.
 
-The site is the dev stack's Docker networks with one container each, and beside them a user's containers on
-the default bridge and on a network of their own. The network options are those of the program.
+The site has the dev stack's Docker networks with one container each, and a user's containers on the default
+bridge and on a network of their own. The network options are those of the program.
 """
 
 import json
@@ -30,7 +30,7 @@ SITE = from_file(paths.PROJECT / "Pulumi.dev.yaml")
 ZONES = [zone for zone in SITE.zones.values() if zone.is_docker]
 (PROBE,) = SITE.probes
 (EDGE,) = (zone for zone in ZONES if zone.role is Role.EDGE)
-# At boot there is no chain of Docker's yet; an engine takes one over that is there.
+# At boot Docker's chain does not exist yet; an engine reuses an existing one.
 PROBES_THROUGH = f"iptables --wait --new-chain DOCKER-USER; {host_rules.open_probes(SITE)}"
 
 PORTS = {"web": 80, "other": 9000}
@@ -64,13 +64,13 @@ def docker(*words: str) -> str:
 
 
 class Engine:
-    """The engine with its options; what it writes goes to LOG."""
+    """The engine with its options; its output goes to LOG."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return when the engine answers."""
+        """Start the engine; returns when it answers."""
         with LOG.open("ab") as log:
             self.process = subprocess.Popen(
                 ["sh", "-c", engine.LAUNCH, "dockerd", f"--config-file={CONFIG}", *engine._top_groups()],
@@ -84,7 +84,7 @@ class Engine:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End the engine in order."""
+        """Stop the engine in order."""
         if self.process:
             self.process.terminate()
             self.process.wait(60)
@@ -92,7 +92,7 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Engine]:
-    """The engine, started behind the host's own rules as at boot."""
+    """Yield the engine, started behind the host's own rules as at boot."""
     CONFIG.write_text(os.environ["ENGINE_OPTIONS"])
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     run(host_rules.INSTALL.split(), "rules", stdin=host_rules.rules(SITE))
@@ -105,7 +105,7 @@ def daemon() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def site(daemon: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Networks, a container on each, two of a user's, a service of the host, and a neighbour on the LAN."""
+    """Make networks with a container each, two of a user's, a service of the host, and a LAN neighbour."""
     image = tmp_path_factory.mktemp("image") / "image.tar"
     with tarfile.open(image, "w") as tar:
         tar.add(BASE.get(print), ".")
@@ -144,7 +144,7 @@ def _container(name: str, network: str, *words: str) -> None:
 
 
 def _lan(process: int) -> None:
-    """Join the namespace of `process` to this one as a neighbour that knows the way to every container."""
+    """Join the namespace of `process` to this one as a neighbour with routes to every container."""
     own = Path("/proc/self/ns/net").readlink()
     limit = time.monotonic() + 10
     while Path(f"/proc/{process}/ns/net").readlink() == own:
@@ -172,7 +172,7 @@ def _wait_for_service() -> None:
 
 
 NAMESPACES: dict[str, int] = {}
-"""The process whose network each source that is no container sees."""
+"""The process in whose network namespace each source runs that is no container."""
 
 
 def _address(name: str) -> str:
@@ -181,7 +181,7 @@ def _address(name: str) -> str:
 
 
 def _gateways() -> list[str]:
-    """The addresses of the host: on the LAN and on each bridge that has one."""
+    """Return the addresses of the host: on the LAN and on each bridge that has one."""
     found = json.loads(run(["ip", "-4", "-json", "address"], "addresses"))
     return [one["local"] for link in found for one in link["addr_info"] if link["ifname"] != "lo"]
 
@@ -244,7 +244,7 @@ def test_neighbour_sees_what_is_published() -> None:
 
 
 def test_restart(site: Engine) -> None:
-    """The same is so after the engine was stopped and started again."""
+    """A probe zone reaches the same after the engine was stopped and started again."""
     site.stop()
     site.start()
     limit = time.monotonic() + 60

@@ -1,8 +1,8 @@
-"""Traefik has its certificates from an ACME server: Pebble, in a network of the test's own.
+"""Traefik gets its certificates from an ACME server: Pebble, in a network of the test's own.
 
-Traefik runs as the program declares its container: files, environment and user, on a root of its own whose
-/var/tmp is as in its image. What a reader would get wrong: nothing here waits for a renewal by the clock.
-Traefik looks at what it holds when it starts, and once a day after that.
+Traefik runs with the files, environment and user of the program's container, on a root of its own whose
+/var/tmp is as in its image. Note: no test waits for a renewal by the clock. Traefik checks its certificates
+when it starts, and once a day after that.
 """
 
 import json
@@ -68,7 +68,7 @@ print(json.dumps(found))
 
 @dataclass
 class Scene:
-    """A network of its own with a name server that knows every name, an ACME server, and Traefik."""
+    """A network with a name server that knows every name, an ACME server, and Traefik."""
 
     folder: Path
     hosts: list[str]
@@ -76,7 +76,7 @@ class Scene:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, *words: str | Path, inside: bool = True, **environment: str) -> None:
-        """Start a program, in the network once that is there; what it says goes into a file."""
+        """Start a program, in the network once it exists; its output goes to a file."""
         way = ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net") if inside else ()
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -90,34 +90,34 @@ class Scene:
         process.wait(timeout=10)
 
     def said(self, name: str) -> str:
-        """What a program has said so far."""
+        """Return the program's output so far."""
         return (self.folder / f"{name}.log").read_text(encoding="utf-8")
 
     def asks(self, script: str, *words: str) -> Any:
-        """What a Python script in the network prints."""
+        """Return the JSON that a Python script in the network prints."""
         way = ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net", sys.executable, "-c", script)
         done = subprocess.run([*way, *words], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def serials(self, *names: str) -> dict[str, str]:
-        """The certificate's serial number by name, or why there is none that Pebble's root vouches for."""
+        """Return each name's serial number, or the error if Pebble's root did not sign its certificate."""
         found: dict[str, str] = self.asks(_NAMES, str(self.folder / "root.pem"), *names)
         return found
 
     def complete(self) -> dict[str, str]:
-        """Serial numbers once each name has a certificate; until then nothing."""
+        """Return the serial numbers once each name has a certificate; empty before that."""
         found = self.serials(*self.hosts)
         return found if all(serial.isalnum() for serial in found.values()) else {}
 
     @property
     def issued(self) -> int:
-        """How many certificates the ACME server has issued."""
+        """Return the number of certificates that the ACME server has issued."""
         return self.said("pebble").count("Issued certificate serial")
 
     @property
     def answered(self) -> int:
-        """How many of Traefik's requests for a certificate, or for a newer one, have ended in either way."""
+        """Return the number of Traefik's ended requests for new or renewed certificates, failed or not."""
         ends = "Server responded with a certificate|Error renewing ACME certificate"
         return len(re.findall(ends, self.said("traefik")))
 
@@ -133,7 +133,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def certificates() -> Path:
-    """Pebble's own: that of its server, and the authority that signed it."""
+    """Return Pebble's own certificates: its server's, and the CA that signed it."""
     module = golang.source(GO / "pebble", "github.com/letsencrypt/pebble/v2", lambda _line: None)
     return module / "test/certs"
 
@@ -142,7 +142,7 @@ def certificates() -> Path:
 def acting(
     folder: Path, certificates: Path, *, trusted: bool = True, days: int = 90, **acme: Any
 ) -> Iterator[Scene]:
-    """All of it, running; certificates last so many days."""
+    """Run the whole scene; certificates last `days` days."""
     authority = {"authority": str(certificates / "pebble.minica.pem")} if trusted else {}
     keys = site(**authority, **acme)
     (container,) = (r.inputs for r in run(keys, LOGIN) if (r.type, r.name) == (KINDS["container"], "traefik"))
@@ -174,15 +174,15 @@ def acting(
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[Scene]:
-    """As a stack file would have it."""
+    """Yield a scene with a stack file's defaults."""
     with acting(tmp_path_factory.mktemp("acme"), certificates) as scene:
         yield scene
 
 
 def site(**more: Any) -> dict[str, Any]:
-    """The dev stack with certificates from Pebble."""
+    """Return the dev stack with certificates from Pebble."""
     acme = {"email": "you@home.example", "server": f"https://pebble:{PORT}/dir", "name-servers": ["9.9.9.9"]}
-    # Two routes are as good as all.
+    # Two routes are enough.
     flows = [flow for flow in configuration()["flows"] if not re.match(r"traefik -> (?!site-)", flow)]
     flows += [f"traefik -> internet:{port}" for port in (f"{PORT}/tcp", "443/tcp", "53/udp")]
     plain = [each for each in configuration()["plain"] if each["flow"] in flows]
@@ -191,7 +191,7 @@ def site(**more: Any) -> dict[str, Any]:
 
 
 def pebble(certificates: Path, days: int) -> dict[str, Any]:
-    """Its configuration."""
+    """Return Pebble's configuration."""
     return {
         "listenAddress": f"127.0.0.1:{PORT}",
         "managementListenAddress": "127.0.0.1:15000",
@@ -205,7 +205,7 @@ def pebble(certificates: Path, days: int) -> dict[str, Any]:
 
 
 def test_every_route_gets_a_certificate_over_http(scene: Scene) -> None:
-    """Each host name has one of its own, no other name gets a handshake, and port 80 redirects all else."""
+    """Each host name has its own certificate, no other name gets a handshake, and port 80 still redirects."""
     serials = eventually("certificates", scene.complete, 60)
     assert len(set(serials.values())) == len(scene.hosts) == scene.issued
     assert "UNRECOGNIZED_NAME" in scene.serials("other.home.example")["other.home.example"].upper()
@@ -215,7 +215,7 @@ def test_every_route_gets_a_certificate_over_http(scene: Scene) -> None:
 
 
 def test_a_restart_asks_for_nothing(scene: Scene) -> None:
-    """Another container with the same volume serves the same certificates; only Traefik reads their keys."""
+    """A new container with the same volume serves the same certificates; only Traefik can read their keys."""
     before = eventually("certificates", scene.complete, 60)
     scene.stop("traefik")
     kept = (scene.folder / "image/var/tmp/acme.json").stat()
@@ -226,7 +226,7 @@ def test_a_restart_asks_for_nothing(scene: Scene) -> None:
 
 
 def test_every_route_gets_a_certificate_by_a_dns_provider(tmp_path: Path, certificates: Path) -> None:
-    """The provider's login comes from files alone; records are put, found by both sides, and taken away."""
+    """The provider's login comes only from files; records are added, found by both sides, and removed."""
     with acting(tmp_path, certificates, challenge="httpreq", credentials=[*LOGIN]) as scene:
         assert len({*eventually("certificates", scene.complete, 90).values()}) == len(scene.hosts)
         assert sorted(re.findall(r'"POST /(\w+) .*" (\d+)', scene.said("names"))) == [
@@ -237,9 +237,9 @@ def test_every_route_gets_a_certificate_by_a_dns_provider(tmp_path: Path, certif
 
 
 def test_what_ends_within_a_month_is_renewed(tmp_path: Path, certificates: Path) -> None:
-    """Traefik asks anew for what ends in less than 30 days, and serves that from then on.
+    """Traefik renews a certificate that ends in less than 30 days, and serves the new one from then on.
 
-    It asks as it starts. If the ACME server looks before the router is there, the next start is another try.
+    It renews at start. If the ACME server validates before the router exists, the next start tries again.
     """
     with acting(tmp_path, certificates, days=20) as scene:
         before = eventually("certificates", scene.complete, 60)
@@ -255,7 +255,7 @@ def test_what_ends_within_a_month_is_renewed(tmp_path: Path, certificates: Path)
 
 
 def test_a_server_that_nobody_vouches_for_issues_nothing(tmp_path: Path, certificates: Path) -> None:
-    """Without the authority of the ACME server's certificate there is no certificate, and no handshake."""
+    """Without the CA of the ACME server, no certificate is issued and no handshake completes."""
     with acting(tmp_path, certificates, trusted=False) as scene:
         refused = "certificate signed by unknown authority"
         eventually("a refusal", lambda: refused in scene.said("traefik"), 60)

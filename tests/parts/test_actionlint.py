@@ -1,4 +1,4 @@
-"""The workflows as actionlint reads them; it is built here from its Go module."""
+"""The workflows checked by actionlint, built here from its Go module."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from topology.project import PROJECT
 
 
 def actionlint(*files: str) -> subprocess.CompletedProcess[str]:
-    """What the command says about workflows, all of the project's unless some are named."""
+    """Return the command's result for the named workflows, by default all of the project's."""
     command = [sys.executable, "-m", "tests.actionlint", *files]
     return subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
 

@@ -38,7 +38,7 @@ print(json.dumps(found))
 
 
 def inside(process: subprocess.Popen[str], *words: str, given: str = "") -> str:
-    """Run a program in a process's network; returns what it prints."""
+    """Run a program in a process's network namespace; returns its output."""
     way = ("nsenter", f"--net=/proc/{process.pid}/ns/net")
     done = subprocess.run(
         [*way, *words], input=given, capture_output=True, text=True, timeout=30, check=False
@@ -49,7 +49,7 @@ def inside(process: subprocess.Popen[str], *words: str, given: str = "") -> str:
 
 @contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """A program in a network of its own, ended with this."""
+    """Run a program in a network namespace of its own; ends it afterwards."""
     own = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
     with subprocess.Popen([*own, *words], stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -62,7 +62,7 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """A host with the edge bridge, a member of it, and somebody outside who has addresses of every kind."""
+    """Run a host with the edge bridge, a member of it, and an external host with addresses of every kind."""
     waits = ("sh", "-c", "echo ready; exec sleep 300")
     with ExitStack() as undo:
         host, member = (undo.enter_context(running(*waits)) for _ in range(2))
@@ -91,13 +91,13 @@ def machines() -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 
 def reached(machines: dict[str, subprocess.Popen[str]]) -> Any:
-    """What the member of the bridge reaches."""
+    """Return what the member of the bridge reaches."""
     ends = [f"{host}:{port}" for host in (PUBLIC, OFFICE, LAN) for port in (443, 444)]
     return json.loads(inside(machines["member"], sys.executable, "-c", _ASK, *ends))
 
 
 def test_declared_egress_leads_to_the_internet_alone(machines: dict[str, subprocess.Popen[str]]) -> None:
-    """All is reached without rules, the declared port of a public address with them, nothing undeclared."""
+    """Without rules all is reached; with them, only the declared port of a public address."""
     assert len(reached(machines)) == 6
     for keys, wanted in ((with_acme(configuration()), [f"{PUBLIC}:443"]), (configuration(), [])):
         inside(machines["host"], *host_rules.INSTALL.split(), given=host_rules.rules(load(keys)))

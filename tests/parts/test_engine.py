@@ -1,7 +1,7 @@
-"""The lab's own engine and images, run apart from the machine.
+"""The lab's own engine and images, run in separate namespaces.
 
-The engine gets namespaces of its own for network, mounts and processes, so that it meets neither the shared
-lab nor a Docker of the user's, and nothing of it is left when the last of its processes ends.
+The engine gets namespaces of its own for network, mounts and processes. It therefore meets neither the shared
+lab nor a user's Docker, and leaves nothing when the last of its processes ends.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.apart import pytest_apart
     [*((engine, "engine_inside.py") for engine in CHOICES), ("debian", "images_inside.py")],
 )
 def test_the_labs_engine(tmp_path: Path, engine: str, file: str) -> None:
-    """Every test of the file passes where nothing but this project is."""
+    """Every test of the file passes in new namespaces with only this project."""
     Programs.chosen(engine).install(print)
     packages.install(print)
     for image in IMAGES:

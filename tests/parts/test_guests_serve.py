@@ -1,4 +1,4 @@
-"""Guests that set themselves up: their files, read and carried out by cloud-init itself in a Debian root."""
+"""Guests that set themselves up: cloud-init itself reads and runs their files in a Debian root."""
 
 import json
 import re
@@ -23,7 +23,7 @@ NAMESPACE = "guest-site-1"
 AS_ON_A_CLOUD_IMAGE = ("systemd-sysv", "cloud-init", "openssh-server")
 SCHEMA = "usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json"
 SET_UP = ("env", "SYSTEMD_OFFLINE=1", "/usr/local/sbin/set-up")
-# What cloud-init does here; its other modules are about a whole machine, and the packages are there.
+# cloud-init's modules in use here; the others configure a whole machine, and the packages are installed.
 MODULES = """datasource_list: [NoCloud]
 network: {config: disabled}
 cloud_init_modules: [write_files]
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def root() -> Iterator[Path]:
-    """A Debian root with cloud-init, and what site-1's file has it install."""
+    """Yield a Debian root with cloud-init and the packages of site-1's file."""
     packages = yaml.safe_load(GUESTS["site-1"])["packages"]
     tar = debian_root.archive([*AS_ON_A_CLOUD_IMAGE, *packages])
     with tempfile.TemporaryDirectory(prefix="homelab-network-") as folder:
@@ -64,7 +64,7 @@ def root() -> Iterator[Path]:
 
 
 def judged(root: Path, text: str) -> str:
-    """What cloud-init's own check of a file says, and its status."""
+    """Return status and output of cloud-init's own check of a file."""
     (root / "user-data").write_text(text, encoding="utf-8")
     done = debian_root.ask(root, "cloud-init", "schema", "--config-file", "/user-data")
     return f"{done.returncode}: {done.stdout}{done.stderr}"
@@ -72,7 +72,7 @@ def judged(root: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_cloud_init_takes_the_file(root: Path, name: str) -> None:
-    """Nothing in it is misspelt or of the wrong kind; Debian 12's check lets strange keys at the top pass."""
+    """No key is misspelt or has a wrong type; Debian 12's check accepts unknown top-level keys."""
     assert judged(root, GUESTS[name]) == "0: Valid cloud-config: /user-data\n"
     schema = json.loads((root / SCHEMA).read_text(encoding="utf-8"))
     known = {key for each in schema["$defs"].values() for key in each.get("properties", ())}
@@ -83,13 +83,13 @@ def test_cloud_init_takes_the_file(root: Path, name: str) -> None:
     ("right", "wrong"), [("permissions:", "permission:"), ("packages:\n", "packages: 1\npackagez:\n")]
 )
 def test_cloud_init_refuses_a_wrong_file(root: Path, right: str, wrong: str) -> None:
-    """A misspelt key, or one with something else in it, is told."""
+    """A misspelt key, or one with a wrong value, is reported."""
     assert "Cloud config schema errors: " in judged(root, GUESTS["site-1"].replace(right, wrong, 1))
 
 
 @pytest.mark.parametrize("name", ["jellyfin", "stirling-pdf", "vaultwarden"])
 def test_an_image_is_set_up_but_for_the_image(root: Path, name: str) -> None:
-    """Its unit is one to systemd, and the script runs to its end, twice; podman is a stand-in."""
+    """The guest's unit is valid for systemd, and the script runs to its end, twice; podman is a stand-in."""
     stand_in = root / "usr/bin/podman"
     stand_in.write_text("#!/bin/sh\n", encoding="utf-8")
     stand_in.chmod(0o755)
@@ -113,7 +113,7 @@ def test_an_image_is_set_up_but_for_the_image(root: Path, name: str) -> None:
 
 
 def test_vaultwardens_admin_page_ends(root: Path) -> None:
-    """It is on with its token in a file and its end set, then off without a trace; not on without an end."""
+    """The page is on with a token file and a scheduled end, off without a trace, never on without an end."""
     program, folder = "/usr/local/sbin/vaultwarden-admin-page", root / "run/vaultwarden-admin-page"
     for file in yaml.safe_load(GUESTS["vaultwarden"])["write_files"]:
         path = root / file["path"].lstrip("/")
@@ -147,7 +147,7 @@ def test_vaultwardens_admin_page_ends(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(root: Path) -> Iterator[list[str]]:
-    """Site-1 as its file made it, running in a namespace; yields the words that run a command there."""
+    """Run site-1 as its file made it, in a namespace; yields the words that run a command there."""
     seed = root / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
     (seed / "user-data").write_text(GUESTS["site-1"], encoding="utf-8")
@@ -175,7 +175,7 @@ Ask = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def ask(site: list[str], root: Path) -> Ask:
-    """Status and text of the answer to what the ingress would pass on, by TLS to the guest's own name."""
+    """Return a function that sends a request as the ingress does: over TLS to the guest's own name."""
 
     def asked(path: str, *options: str, to: str = "https://site-1") -> tuple[str, str]:
         curl = ["curl", "--silent", "--cacert", str(root / CERTIFICATE.lstrip("/"))]
@@ -199,7 +199,7 @@ def test_the_page_is_served(ask: Ask) -> None:
 
 
 def test_the_guest_shows_a_certificate_of_its_own(ask: Ask, root: Path) -> None:
-    """It names the guest and nobody else, is the first still after a second set-up, and its key is root's."""
+    """The certificate names only the guest, stays the same after a second set-up, and its key is root's."""
     assert ask("/", to="https://site-2") == ("000", "")
     status, text = ask("/", to="http://site-1")
     assert (status, "site-1" in text) == ("400", False)
@@ -213,13 +213,13 @@ def test_the_guest_shows_a_certificate_of_its_own(ask: Ask, root: Path) -> None:
 
 
 def test_the_declared_port_is_the_only_one(site: list[str]) -> None:
-    """Nothing else listens, on no address, and the guest's SSH server will not start."""
+    """No other port listens on any address, and the guest's SSH server can't start."""
     listening = run([*site, "ss", "-H", "--listening", "--tcp", "--udp", "--numeric"], "listeners")
     assert [line.split()[4] for line in listening.splitlines()] == ["0.0.0.0:443"]
 
 
 def test_what_a_first_boot_leaves_open_is_closed(ask: Ask, root: Path) -> None:
-    """Nobody installs the site anew, and what is uploaded is not run."""
+    """The site can't be installed again, and an uploaded script is not run."""
     upload = root / "var/lib/wordpress/wp-content/uploads"
     (upload / "x.php").write_text("<?php echo 'run';", encoding="utf-8")
     (upload / "x.txt").write_text("served", encoding="utf-8")
@@ -231,7 +231,7 @@ def test_what_a_first_boot_leaves_open_is_closed(ask: Ask, root: Path) -> None:
 
 
 def test_the_administrator_has_a_password_of_the_guests_own(ask: Ask, root: Path) -> None:
-    """It is root's alone to read, still the first after a second set-up, and the only one taken."""
+    """Only root can read the password; it stays after a second set-up, and no other one is accepted."""
     file = root / "root/wordpress-admin-password"
     password = file.read_text(encoding="utf-8").strip()
     assert (file.stat().st_mode & 0o777, len(password)) == (0o600, 24)

@@ -1,4 +1,4 @@
-"""The pack on Pulumi's real engine, which needs no Docker and no Proxmox to preview."""
+"""The pack on Pulumi's real engine, which previews without Docker and Proxmox."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from topology.config import from_file
 from topology.project import PROJECT
 
 PACKS = ("policies/serve", "policies")
-"""The pack as the engine starts it, and as a language host does."""
+"""The pack as the engine starts it, and as a language host starts it."""
 PACKAGES = ("topology", "rendered", "reachability", "resources", "components", "policies")
 PARTS = ("__main__.py", *PACKAGES, "Pulumi.yaml", "Pulumi.dev.yaml")
 HAND_WRITTEN = """
@@ -45,7 +45,7 @@ class Engine:
     environment: dict[str, str]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `pulumi`; its output with the lines joined and without colours."""
+        """Run `pulumi`; its output has joined lines and no colours."""
         done = subprocess.run(  # noqa: PLW1510  # the exit code is what is asked for
             ["pulumi", *words],
             cwd=self.folder,
@@ -69,7 +69,7 @@ class Engine:
         file.write_text(text.replace(old, new))
 
     def write_by_hand(self, change: Callable[[Stack], None], more: str = "") -> Stack:
-        """Replace the program by bare resources, without any component: the sound ones, changed."""
+        """Replace the program by bare resources without components: the sound ones, changed."""
         stack = sound()
         change(stack)
         resources = [
@@ -84,7 +84,7 @@ class Engine:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    """A fresh project and state."""
+    """Return a new project and state."""
     toolchain.ensure(lambda _: None)
     folder = tmp_path / "project"
     folder.mkdir()
@@ -117,12 +117,12 @@ def engine(tmp_path: Path) -> Engine:
 
 
 def findings(text: str) -> set[str]:
-    """The messages of mandatory violations, each of which follows its rule's obligation."""
+    """Return the messages of mandatory violations, each of which follows its rule's obligation."""
     return set(re.findall(r"\[mandatory\].*\n.*\n +(.*)", text))
 
 
 def test_the_dev_stack_previews_without_a_finding(engine: Engine) -> None:
-    """From empty, with everything still to be created, nothing is unknown that has to be known."""
+    """With every resource still to be created, no property that a rule needs is unknown."""
     done = engine.preview()
     assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
 
@@ -151,7 +151,7 @@ def test_the_dev_stack_previews_without_a_finding(engine: Engine) -> None:
     ],
 )
 def test_one_line_of_yaml_is_refused(engine: Engine, old: str, new: str, path: str) -> None:
-    """A line that opens what no role allows ends the preview with the line's path."""
+    """A line that opens what no role allows fails the preview with the line's path."""
     engine.yaml(old, new)
     done = engine.preview()
     assert done.returncode != 0
@@ -170,7 +170,7 @@ def test_one_line_of_yaml_is_refused(engine: Engine, old: str, new: str, path: s
     ids=lambda change: change.__name__,
 )
 def test_resources_written_by_hand_are_judged_alike(engine: Engine, change: Callable[[Stack], None]) -> None:
-    """A stack without our components ends the preview with the findings that pytest has, word for word."""
+    """A stack without our components fails the preview with the findings that pytest has, word for word."""
     stack = engine.write_by_hand(change)
     done = engine.preview()
     assert done.returncode != 0
@@ -179,7 +179,7 @@ def test_resources_written_by_hand_are_judged_alike(engine: Engine, change: Call
 
 @pytest.mark.parametrize("pack", PACKS)
 def test_a_broken_flow_is_one_line_that_ends_in_its_trace(engine: Engine, pack: str) -> None:
-    """Loki behind a router is told as the way that leads there."""
+    """Loki behind a router is reported with the path that leads there."""
     engine.write_by_hand(rejected.a_router_to_loki)
     found = findings(engine.preview(pack=pack).stdout)
     told = [line for line in found if line.startswith("internet -> loki:3100/tcp: ")]
@@ -187,7 +187,7 @@ def test_a_broken_flow_is_one_line_that_ends_in_its_trace(engine: Engine, pack: 
 
 
 def test_protection_is_told_to_the_pack(engine: Engine) -> None:
-    """Data that the stack says is protected passes, and no longer once the program forgets it."""
+    """Data that the stack declares protected passes, and no longer once the program omits the protection."""
     engine.yaml("protect: false", "protect: true")
     done = engine.preview()
     assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
@@ -199,7 +199,7 @@ def test_protection_is_told_to_the_pack(engine: Engine) -> None:
 
 
 def test_what_nobody_knows_yet_is_a_violation(engine: Engine) -> None:
-    """A network named by an id ends the preview, where stock packs let what they can't know pass."""
+    """A network named by an unknown id fails the preview, where stock packs let unknown values pass."""
     engine.write_by_hand(
         lambda _: None,
         'pulumi.CustomResource("docker:index/container:Container", "late",'
@@ -224,7 +224,7 @@ def test_what_nobody_knows_yet_is_a_violation(engine: Engine) -> None:
     ids=["unknown name", "disabled", "all advisory", "unknown setting"],
 )
 def test_a_configuration_that_changes_a_rule_is_refused(engine: Engine, config: Any, message: str) -> None:
-    """Rules can't be switched off, and a name with a typing error is not taken in silence."""
+    """Rules can't be switched off, and a misspelt name is an error."""
     (engine.folder / "rules.json").write_text(json.dumps(config))
     done = engine.preview("--policy-pack-config", "rules.json")
     assert done.returncode != 0
@@ -232,7 +232,7 @@ def test_a_configuration_that_changes_a_rule_is_refused(engine: Engine, config: 
 
 
 def test_an_exception_in_force_is_told_and_passes(engine: Engine) -> None:
-    """A declared exception lets the stack pass, and the output says that it did."""
+    """A declared exception lets the stack pass, and the output reports the exception."""
     engine.write_by_hand(rejected.a_device_of_the_host)
     with (engine.folder / "Pulumi.dev.yaml").open("a") as file:
         file.write(
@@ -249,7 +249,7 @@ def test_an_exception_in_force_is_told_and_passes(engine: Engine) -> None:
 
 
 def exported(stack: Stack, file: Path) -> None:
-    """Write the state that an `up` of the stack would leave, secrets in clear."""
+    """Write the state that an `up` of the stack would leave, secrets in clear text."""
     providers = sorted({r.type.partition(":")[0] for r in stack.resources if r.provider})
     base = "urn:pulumi:dev::homelab-network::"
     state: list[dict[str, Any]] = [
@@ -292,7 +292,7 @@ def exported(stack: Stack, file: Path) -> None:
 def test_an_exported_state_is_judged_alike(
     engine: Engine, change: Callable[[Stack], None], pack: str
 ) -> None:
-    """`pulumi policy analyze` on a state ends with the findings that pytest has, without login or plugins."""
+    """`pulumi policy analyze` on a state returns the findings that pytest has, without login or plugins."""
     stack = sound()
     change(stack)
     file = engine.folder / "state.json"
@@ -306,12 +306,12 @@ def test_an_exported_state_is_judged_alike(
 SLOTS = {
     slot: f"{CANARY}-{number}"
     for number, slot in enumerate(("grafana:adminPassword", "traefik:users", "ssh:privateKey"))
-} | {"proxmoxve:apiToken": "root@pam!t=ca9a24b1-5d1e-4c5b-9f4e-0d0c0b0a0908"}  # its form is looked at early
+} | {"proxmoxve:apiToken": "root@pam!t=ca9a24b1-5d1e-4c5b-9f4e-0d0c0b0a0908"}  # its form is checked early
 """Every secret of a stack file, each with a canary of its own; the ingress's key is the fixture's."""
 
 
 def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
-    """Planted in each secret slot, it is in no output of a preview, no file that one leaves, no report."""
+    """The secret of no slot is in a preview's output, in the files that it leaves, or in the report."""
     there = "{address: docker-srv.lan, host-key: ssh-ed25519 AAAA}"
     engine.yaml("      trunk: trunk\n", f"      trunk: trunk\n      ssh: {there}\n")
     for slot, secret in SLOTS.items():
@@ -331,14 +331,14 @@ def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
 
 @pytest.mark.parametrize("slot", SLOTS)
 def test_a_canary_in_the_wrong_place_is_found(engine: Engine, slot: str) -> None:
-    """The same search finds one that was set in plain text."""
+    """The same search finds a secret that was set in plain text."""
     assert engine.run("config", "set", "--plaintext", slot, SLOTS[slot], "--stack", "dev").returncode == 0
     shown = {"stack file": (engine.folder / "Pulumi.dev.yaml").read_text()}
     assert sightings(SLOTS, shown) == [("stack file", slot)]
 
 
 def test_no_secret_is_ever_shown(engine: Engine) -> None:
-    """Secrets planted everywhere, also where rules complain about them, are in no output."""
+    """Secrets planted everywhere, also where rules report them, are in no output."""
     engine.write_by_hand(rejected.secrets_in_plain_sight)
     done = engine.preview()
     assert "is a secret in plain sight" in done.stdout

@@ -1,4 +1,4 @@
-"""`make preview` as an ordinary user on a machine where no Docker and no Proxmox can be reached."""
+"""`make preview` as an ordinary user on a machine without access to Docker or Proxmox."""
 
 import re
 import subprocess
@@ -10,8 +10,8 @@ from lab import paths
 from tests.live.site import PROJECT
 
 NOBODY = 65534
-# Its own network without a way out, then a user without rights; reading is all that is left of root's,
-# since the interpreter may lie in root's home.
+# A network without a way out, then a user without privileges, except root's right to read: the interpreter
+# may lie in root's home.
 ORDINARY = (
     f"ip link set lo up && exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "
     "--inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search make preview"
@@ -20,7 +20,7 @@ ORDINARY = (
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home of nobody's with the tool chain in its cache."""
+    """Return a home directory of user nobody with the tool chain in its cache."""
     home = tmp_path / "home"
     (home / "cache").mkdir(parents=True)
     tools = [path for path in paths.CACHE.iterdir() if path.name.startswith("toolchain")]
@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def preview(home: Path, project: Path) -> subprocess.CompletedProcess[str]:
-    """Run it."""
+    """Run `make preview` as that user."""
     return subprocess.run(
         ["unshare", "--net", "sh", "-c", ORDINARY],
         cwd=project,
@@ -52,7 +52,7 @@ def preview(home: Path, project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_ordinary_user_previews(home: Path) -> None:
-    """Without root, Docker or Proxmox the whole stack is judged, and nothing is refused."""
+    """Without root, Docker or Proxmox the whole stack is checked, and nothing is refused."""
     done = preview(home, PROJECT)
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.search(r"Resources:\s+\+ \d+ to create\s*$", done.stdout), done.stdout[-500:]

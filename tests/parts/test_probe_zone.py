@@ -1,4 +1,4 @@
-"""The probe zone on engines from 20.10 to 29, each on a machine of its own: see `probe_zone_inside`."""
+"""The probe zone on engines from 20.10 to 29, each in namespaces of its own: see `probe_zone_inside`."""
 
 import json
 import os

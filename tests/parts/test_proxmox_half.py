@@ -1,4 +1,4 @@
-"""What real hosts need and the lab's stacks do not have, made by the real provider on the lab's API alone."""
+"""What real hosts need and the lab's stacks lack, made by the real provider on the lab's API alone."""
 
 import json
 import subprocess
@@ -30,14 +30,14 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The lab's API with nothing behind it, and the file of its state; the token is the guide's."""
+    """Yield the lab's API without a data plane, and its state file; the token has the guide's privileges."""
     with served(tmp_path / "api.json", [], f"{TOKEN}={SECRET}") as (_, pve):
         yield f"{pve.url}/", tmp_path / "api.json"
 
 
 @pytest.fixture
 def pulumi(tree: Path, tmp_path: Path, api: tuple[str, Path]) -> Run:
-    """Pulumi on the Proxmox half of a changed default stack."""
+    """Return a function that runs Pulumi on the Proxmox half of a changed default stack."""
     toolchain.ensure(print)
     text = (tree / "Pulumi.dev.yaml").read_text(encoding="utf-8").replace("https://127.0.0.1:8006/", api[0])
     for old, new in CHANGES.items():
@@ -74,12 +74,12 @@ def pulumi(tree: Path, tmp_path: Path, api: tuple[str, Path]) -> Run:
 
 
 def held(state: Path) -> dict[str, Any]:
-    """What the API holds."""
+    """Return the content of the API's state."""
     return dict(json.loads(state.read_text(encoding="utf-8")))
 
 
 def test_guests_on_a_bridge_of_the_nodes_own(pulumi: Run, api: tuple[str, Path]) -> None:
-    """They are made with their file, gateway and egress, stay as they are, and go without the bridge."""
+    """Guests get their file, gateway and egress, stay unchanged, and are removed without the bridge."""
     pulumi("up", "--yes", "--skip-preview", *TARGETS)
     made = held(api[1])
     machines = {machine["name"]: machine["config"] for machine in made["vms"]}

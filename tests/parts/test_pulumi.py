@@ -1,4 +1,4 @@
-"""The tool chain at work: plain Pulumi commands in a project of a few lines, nothing of the lab running."""
+"""The tool chain at work: plain Pulumi commands in a project of a few lines, without the lab."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Scratch:
     environment: dict[str, str]
 
     def pulumi(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run Pulumi as a user would, and keep its output together."""
+        """Run Pulumi as a user would; stdout and stderr are one stream."""
         return subprocess.run(
             ["pulumi", *words, "--non-interactive"],
             cwd=self.folder,
@@ -103,7 +103,7 @@ class Scratch:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Scratch]:
-    """An empty project with a stack and a pack; what its stack made is destroyed at the end."""
+    """Yield an empty project with a stack and a pack; destroys its resources at the end."""
     toolchain.ensure()
     (tmp_path / "Pulumi.yaml").write_text(PROJECT)
     (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -125,7 +125,7 @@ def scratch(tmp_path: Path) -> Iterator[Scratch]:
 
 
 def test_preview_of_everything(scratch: Scratch) -> None:
-    """Plain `pulumi preview` takes resources of all four plugins, with no Docker, Proxmox or warning."""
+    """Plain `pulumi preview` accepts resources of all four plugins, without Docker, Proxmox or a warning."""
     scratch.program(EVERYTHING)
     done = scratch.pulumi("preview")
     assert done.returncode == 0, done.stdout
@@ -144,7 +144,7 @@ def test_policy_pack(scratch: Scratch) -> None:
 
 
 def test_the_engine_keeps_no_log(scratch: Scratch) -> None:
-    """Where Pulumi's home is ours, the engine has written nothing of what it handles by itself."""
+    """In the lab's Pulumi home, the engine writes no log of its own."""
     scratch.program(COMMANDS)
     assert scratch.pulumi("preview").returncode == 0
     home = toolchain.environment().get("PULUMI_HOME")
@@ -152,7 +152,7 @@ def test_the_engine_keeps_no_log(scratch: Scratch) -> None:
 
 
 def test_up_and_analyze(scratch: Scratch) -> None:
-    """`pulumi up` runs commands, a second preview is quiet, and `policy analyze` judges what was made."""
+    """`pulumi up` runs commands, a second preview shows no change, and `policy analyze` checks the result."""
     scratch.program(COMMANDS)
     done = scratch.pulumi("up", "--yes", "--policy-pack", "pack")
     assert done.returncode == 0, done.stdout
@@ -181,7 +181,7 @@ def test_up_and_analyze(scratch: Scratch) -> None:
     ],
 )
 def test_program_that_fails(scratch: Scratch, program: str, said: str, traceback: bool) -> None:
-    """A program that fails fails the preview; an operator's mistake is told without a traceback."""
+    """A failing program fails the preview; an operator's mistake is reported without a traceback."""
     scratch.program(program)
     done = scratch.pulumi("preview")
     assert done.returncode != 0
@@ -194,10 +194,11 @@ def test_program_that_fails(scratch: Scratch, program: str, said: str, traceback
     [("docker", {"docker:index/image:Image"}), ("proxmoxve", set[str]()), ("tls", set[str]())],
 )
 def test_names(scratch: Scratch, name: str, lacking: set[str]) -> None:
-    """The plugins know every resource and property of their wheels; only Docker image builds may lack."""
+    """The plugins know every resource and property of their wheels, except Docker image builds."""
     schema = json.loads(scratch.pulumi("package", "get-schema", name).stdout)["resources"]
     walk = "import sys; from tests.parts import test_pulumi; print(test_pulumi.resources(sys.argv[1]))"
-    words = [sys.executable, "-c", walk, f"pulumi_{name}"]  # apart: such an order spoils packages
+    # In a subprocess, because importing modules in this order leaves packages broken.
+    words = [sys.executable, "-c", walk, f"pulumi_{name}"]
     wheel = ast.literal_eval(subprocess.check_output(words, cwd=Path(__file__).parents[2], text=True))
     assert len(wheel) > 3
     assert wheel.keys() - schema.keys() <= lacking
@@ -206,7 +207,7 @@ def test_names(scratch: Scratch, name: str, lacking: set[str]) -> None:
 
 
 def test_published_plugin(scratch: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin that can be downloaded is installed by the engine, whole, and nowhere but in its entry."""
+    """The engine installs a downloadable plugin completely, and only in its cache entry."""
     plugin = PLUGINS[-1]
     shelf = tmp_path / "shelf"
     shelf.mkdir()
@@ -230,12 +231,12 @@ def test_published_plugin(scratch: Scratch, tmp_path: Path, monkeypatch: pytest.
 
 
 def resources(package: str) -> dict[str, set[str]]:
-    """Map each resource's token in a wheel to its properties' names on the wire."""
+    """Map each resource's token in a wheel to its properties' names in the protocol."""
     found = {}
     root = importlib.import_module(package)
     for module in pkgutil.walk_packages(root.__path__, f"{package}."):
         if module.name.endswith(".vars"):
-            continue  # imports itself in a circle when it comes first
+            continue  # fails with a circular import when imported first
         for _, one in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if not issubclass(one, pulumi.CustomResource) or issubclass(one, pulumi.ProviderResource):
                 continue
@@ -246,6 +247,6 @@ def resources(package: str) -> dict[str, set[str]]:
                     getattr(getter, "_pulumi_name", None) or getter.__name__ for getter in getters if getter
                 }
                 name = kind.__name__
-                of_old = f"{package[7:]}:index/{name[0].lower()}{name[1:]}:{name}"  # wheels that don't tell
+                of_old = f"{package[7:]}:index/{name[0].lower()}{name[1:]}:{name}"  # no pulumi_type
                 found[getattr(kind, "pulumi_type", of_old)] = names
     return found

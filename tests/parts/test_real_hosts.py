@@ -1,4 +1,4 @@
-"""The README's steps for real hosts, as far as they go without any: secrets, a key, and a preview."""
+"""The README's steps for real hosts, as far as they work without hosts: secrets, a key, and a preview."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ make preview STACK=home
 
 
 def test_a_second_stack_file_is_set_up_and_previewed(tree: Path, tmp_path: Path) -> None:
-    """A copy of the stack file with its own endpoint takes secrets from the commands, and is judged."""
+    """A copy of the stack file with its own endpoint takes secrets from the commands, and is checked."""
     apt.install("htpasswd", {"htpasswd": "apache2-utils"}, print)
     toolchain.ensure(print)
     for name in ("ingress.crt", "ingress.key", "ca.crt"):

@@ -1,4 +1,4 @@
-"""Prometheus's own tool, and Blackbox exporter itself, on what the program writes for them."""
+"""The files for Prometheus and Blackbox exporter, checked by promtool and the exporter itself."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ PROBES = watch.probes(SITE)
 RULES: Any = watch.rules(SITE)
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
 _ALWAYS = "x40"
-"""Behind a value and a step: the value for 40 intervals more, of five seconds each."""
+"""After a value and a step: repeats the value for 40 more intervals of five seconds."""
 
 
 def promtool(*words: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +34,7 @@ def promtool(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Prometheus's files, their rules named where they are now."""
+    """Return a folder with Prometheus's files, with the rules' path adapted to it."""
     service = SITE.services["prometheus"]
     assert isinstance(service, Container)
     for path, text in runtime(SITE, service).files.items():
@@ -76,7 +76,7 @@ def test_blackbox_exporter_takes_its_modules(tmp_path: Path, monkeypatch: pytest
 
 
 def sound() -> dict[str, str]:
-    """Series of a network that is as declared, with a live probe that was good a moment ago."""
+    """Return the series of a network as declared, with a recent successful live probe."""
     series = {
         f'probe_success{{job="probe",kind="{p.kind}",instance="{p.name}",service="{p.service}"}}': (
             f"{int(p.kind is not Kind.CLOSED)}+0{_ALWAYS}"
@@ -90,12 +90,12 @@ def sound() -> dict[str, str]:
 
 
 def series_of(kind: Kind) -> list[str]:
-    """The series of a kind's probes."""
+    """Return the series of a kind's probes."""
     return [name for name in sound() if f'kind="{kind}"' in name]
 
 
 def told(series: str, alert: str) -> dict[str, str]:
-    """Labels of the alert about a series."""
+    """Return the labels of the alert about a series."""
     pairs = (pair.partition("=") for pair in series.partition("{")[2].rstrip("}").split(","))
     return {key: value.strip('"') for key, _, value in pairs} | dict(ALERTS[alert]["labels"])
 
@@ -133,13 +133,13 @@ CASES: dict[str, tuple[str, dict[str, str | None], list[dict[str, str]]]] = {
     "the live probe ran a day ago": ("VerifyTooOld", {RUN: DAY_BEFORE}, [told(RUN, "VerifyTooOld")]),
     "the live probe never ran": ("VerifyTooOld", {RUN: None}, [{"severity": "critical"}]),
 }  # fmt: skip
-"""What is broken: the alert, the series that change (None: gone), and the labels of what fires."""
+"""Fault -> the alert, the series that change (None: gone), and the labels of the firing alerts."""
 
 
 def outcome(
     folder: Path, change: dict[str, str | None], fires: dict[str, list[dict[str, str]]], at: str
 ) -> str:
-    """Whether exactly these alerts fire at a time; promtool's words where not."""
+    """Return "" if exactly these alerts fire at a time, else promtool's output."""
     series = sound() | change
     test = {
         "interval": "5s",
@@ -175,14 +175,14 @@ def test_a_sound_network_is_quiet(folder: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_alert_fires_alone_and_names_its_cause(folder: Path, case: str) -> None:
-    """What is broken fires its alert and no other, in words that name it, after two probes and not before."""
+    """A fault fires only its alert, with a summary that names it, after two probes and not before."""
     alert, change, fires = CASES[case]
     assert outcome(folder, change, {alert: fires}, "150s") == ""
     assert outcome(folder, change, {}, "5s") == ""
 
 
 def test_every_alert_is_tested() -> None:
-    """A rule without a case is noticed here."""
+    """Every alert rule has a case."""
     assert {alert for alert, _, _ in CASES.values()} == set(ALERTS)
 
 

@@ -1,4 +1,4 @@
-"""An engine of the user's, with a network and a container on it that serves a page."""
+"""A user's engine, with a network and a container on it that serves a page."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
     "29": {"userland-proxy": False},
     "29-nftables": {"bridge": "none", "features": {"containerd-snapshotter": False}},
 }
-"""What the daemon.json of each says; between them the engines differ in all that users set."""
+"""Each engine's daemon.json; together they cover all settings that users change."""
 PORT = 8099
 LAN = "lan"
 """The namespace of a neighbour on the LAN, at 192.0.2.2; Docker's host is 192.0.2.1."""
@@ -37,7 +37,7 @@ def docker(*words: str, given: bytes | None = None) -> str:
 
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Iterator[None]:
-    """Run the engine called `name` as a machine's own: default socket, default data root."""
+    """Run the engine called `name` as the machine's own: default socket, default data root."""
     programs = Programs.chosen(name)
     config = folder / "daemon.json"
     config.write_text(json.dumps({**programs.settings, **SETTINGS[name]}))
@@ -59,7 +59,7 @@ def running(name: str, folder: Path) -> Iterator[None]:
 
 
 def neighbour() -> None:
-    """Make a LAN with one neighbour on it, who sees what the machine publishes."""
+    """Make a LAN with one neighbour, who sees what the machine publishes."""
     for words in (
         f"netns add {LAN}",
         f"link add lan0 type veth peer name eth0 netns {LAN}",
@@ -73,7 +73,7 @@ def neighbour() -> None:
 
 
 def page_image() -> None:
-    """Bring an image of the user's own, which bears no label of the lab's."""
+    """Load an image of the user's own, without the lab's label."""
     program = images.standin_binary().read_bytes()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -84,7 +84,7 @@ def page_image() -> None:
 
 
 def serve(name: str, port: int | None = None) -> None:
-    """Run a container of the user's, with a port published or none."""
+    """Run a container of the user's, with or without a published port."""
     published = (f"--publish={port}:8099",) if port else ()
     words = ("--detach", f"--name={name}", "--network=my-net", *published, "my/page:1")
     docker("run", *words, "/page", "page", "--name", "Mine", "--listen", ":8099")
@@ -98,7 +98,7 @@ def asked_from_the_lan() -> bool:
 
 
 def page() -> bool:
-    """Whether the user's page comes from the machine's own address on the LAN."""
+    """Whether the user's page answers at the machine's own address on the LAN."""
     try:
         with urllib.request.urlopen(f"http://192.0.2.1:{PORT}/", timeout=2) as answer:
             return "stand-in for Mine" in answer.read().decode()
@@ -107,7 +107,7 @@ def page() -> bool:
 
 
 class Watch:
-    """Asks for the user's page ten times a second until it is stopped; `gaps` are the seconds it was away."""
+    """Requests the user's page ten times a second until stopped; `gaps` are the seconds it was away."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -132,7 +132,7 @@ class Watch:
 
 
 def machine() -> dict[str, list[str]]:
-    """What a machine has that the stack could change: rules, addresses, and what the engine holds."""
+    """Return what the stack could change on a machine: rules, addresses, and what the engine holds."""
 
     def lines(*words: str) -> list[str]:
         return [line.partition(" [")[0] for line in command(*words).stdout.splitlines() if line[:1] != "#"]
