@@ -43,7 +43,7 @@ def topology(number: int) -> dict[str, Any]:
         services["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
     if draw.random() < 0.3:  # a share of the sites
         config["zones"]["office"] = {"role": "management", "prefix": "10.10.2.0/24"}
-        # Proxmox itself lets its local network reach both.
+        # Proxmox admits its local network to both ports.
         flows += ["office -> proxmox-srv:8006/tcp", "office -> proxmox-srv:22/tcp"]
     if draw.random() < 0.5:
         config["assertions"] = [

@@ -1,7 +1,7 @@
-"""Misconfigurations of the sound stack: operators over every property that carries traffic.
+"""Misconfigurations of the sound stack: mutations of every property that carries traffic.
 
-A mutation changes one thing: it adds, removes, widens, moves, renames or makes unknown. One whose resource
-reads the same afterwards is no mutation. `python -m tests.policies.mutations [number]` lists them, or
+A mutation adds, removes, widens, moves, renames or makes unknown one thing. A change after which the
+resource reads the same is no mutation. `python -m tests.policies.mutations [number]` lists them, or
 repeats one.
 """
 
@@ -37,10 +37,10 @@ WITHIN_THE_SERVICE = {
 }
 """Properties that decide what runs in a container, not who reaches it; uploads of the ingress are below."""
 SETS = {"adds", "capabilities", "drops", "securityOpts", "networksAdvanced", "ports", "volumes"}
-"""Lists in which a repetition says nothing new."""
+"""Lists in which a repetition has no effect."""
 
 UNTRUSTED = {"key", "certificate", "authority"}
-"""One that is not there opens nothing, and one more is trusted by nobody before a container holds it."""
+"""Resources whose absence opens nothing; an extra one is trusted only once a container holds it."""
 
 ADDED: dict[str, dict[str, Any]] = {
     "container": {
@@ -95,12 +95,12 @@ ADDED: dict[str, dict[str, Any]] = {
     "group": {"vmId": 301.0},
     "command": {"update": "nft flush ruleset", "environment": {"PATH": "/tmp"}, "interpreter": ["/bin/x"]},  # noqa: S108
 }
-"""Properties that the sound stack leaves out, each with a value that opens something or is not understood."""
+"""Properties that the sound stack leaves out, with values that open a flow or are not understood."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutation:
-    """One change; `names` are words of which a finding has to use one, so that it names the cause."""
+    """One change; a finding has to use one of the words in `names`, so that it names the cause."""
 
     operator: str
     kind: str
@@ -114,7 +114,7 @@ class Mutation:
 
 
 def mutations() -> list[Mutation]:
-    """Every mutation, in an order that only the seed decides."""
+    """Return every mutation, in an order that depends on the seed only."""
     stack = sound()
     found = [
         mutation
@@ -143,11 +143,11 @@ def _of_resource(kind: str, resource: Resource, stack: Stack) -> Iterator[Mutati
 
 
 def _is_harmless(operator: str, kind: str, path: Path) -> bool:
-    """Changes that open nothing: repetition in a set, a privilege less, a rule for every card of one.
+    """Whether a change opens nothing: a repetition in a set, one privilege less, a rule for every card.
 
-    What is mounted where inside a container, and which read-only folder of the host, decides who reads, not
-    who reaches; folders that must not be mounted are cases of `rejected`. Another service's user is as good
-    as its own, and scratch space that is gone or elsewhere opens nothing.
+    Mount points in a container and read-only folders of the host decide what is read, not what is reached;
+    `rejected` has cases of forbidden folders. Another service's user is as good as the service's own, and
+    missing or moved scratch space opens nothing.
     """
     return (
         (operator == "repeat" and path[-1] in SETS)
@@ -183,7 +183,7 @@ def _mutation(
 
 
 def _whole(kind: str, resource: Resource) -> Iterator[Mutation]:
-    """Take a resource away, or make it twice."""
+    """Yield the mutations that remove, unprotect or duplicate a resource."""
     names = (resource.name, str(resource.inputs.get("name", resource.name)), "docker-srv", "datacenter")
     yield Mutation(
         operator="remove",
@@ -251,7 +251,7 @@ def _changes(path: Path, value: Any, stack: Stack) -> Iterator[tuple[str, Callab
 
 
 def _others(path: Path, value: Any, stack: Stack) -> list[Any]:
-    """Up to three other values that the stack has for the same property, so that something real is named."""
+    """Return up to three other values of the same property in the stack, so that they name something real."""
     found = {
         inner
         for resource in stack.resources
@@ -276,7 +276,7 @@ def _wider(path: Path, value: str) -> Iterator[str]:
 
 
 def _of_ingress() -> Iterator[Mutation]:
-    """Changes of the ingress's files: routers, services, entrypoints, providers, and what hardens them."""
+    """Yield changes of the ingress's files: routers, services, entrypoints, providers and hardening."""
     for file in (STATIC, ROUTES, MIDDLEWARES, TLS):
         content = yaml.safe_load(upload(sound(), "traefik", file)["content"])
         for path, value in _paths(content, ()):
@@ -297,11 +297,11 @@ _SHOWN = {
     "http_listen_address",
     "deletion_mode",
 }
-"""Settings, with all below them, that decide who shows and checks a certificate, and what he may do."""
+"""Settings that decide, with everything below them, who shows and checks a certificate, and its rights."""
 
 
 def _of_certificates() -> Iterator[Mutation]:
-    """Changes of what makes both ends of a flow show and check certificates."""
+    """Yield changes of the settings by which both ends of a flow show and check certificates."""
     files = [(name, WEB) for name in ("prometheus", "node-exporter", "blackbox-exporter")]
     files += [("prometheus", SCRAPES), ("grafana", SOURCES)]
     files += [("loki", "/etc/loki/config.yaml"), ("promtail", "/etc/promtail/config.yml")]
@@ -316,12 +316,12 @@ def _of_certificates() -> Iterator[Mutation]:
                 )
             if shown and path[0] != "server" * (name == "promtail") and path[-1] != "min_version":
                 for operator, change in _file_changes(path, value):
-                    if (operator, name) != ("add", "grafana"):  # which passes over what it does not know
+                    if (operator, name) != ("add", "grafana"):  # Grafana ignores unknown keys.
                         yield _file_mutation(operator, file, path, change, (name,), resource=name)
 
 
 def _of_proxies() -> Iterator[Mutation]:
-    """Changes of any line of the two nginx.conf: what passes, by whom, and what is checked."""
+    """Yield changes of each line of the two nginx.conf: routes, clients and checks."""
     for name in ("prometheus-ui", "loki-gateway"):
         lines = upload(sound(), name, NGINX)["content"].split("\n")
         for number, line in enumerate(lines):
@@ -343,7 +343,7 @@ def _line_mutation(operator: str, name: str, number: int, changed: list[str]) ->
 
 
 def _of_acme() -> Iterator[Mutation]:
-    """Changes of what the ingress asks an ACME server, by whose names, and where it keeps the answer."""
+    """Yield changes of the ingress's requests to an ACME server, its name servers and its storage."""
     stack = sound()
     turn_to_acme(stack)
     for path, value in _paths(yaml.safe_load(upload(stack, "traefik", STATIC)["content"]), ()):
@@ -367,17 +367,17 @@ def _with_acme(mutation: Mutation) -> Mutation:
 
 
 def _settings(path: Path, value: Any) -> tuple[str, ...]:
-    """Names of the settings at a place of a file: its own, those below it, and the one that is added."""
+    """Return the names of the settings at a path of a file: its own, those below it, and an unknown one."""
     below = [each for inner, _ in _paths(value, ()) for each in inner]
     return tuple({str(each) for each in (*path, *below, "nobodyKnows")} - _ANYWHERE)
 
 
 _ANYWHERE = {"http", "middlewares", "tls", "options"}
-"""Words of nearly every path, which name no cause."""
+"""Words of nearly every path, which don't name a cause."""
 _KEPT = {("ping",), ("ping", "entryPoint"), ("entryPoints", "ping")}
-"""What only the container's own health check misses."""
+"""Settings that only the container's own health check needs."""
 _FEWER = {"cipherSuites", "curvePreferences"}
-"""Lists of which a shorter one is stricter."""
+"""Lists that are stricter when shorter."""
 
 
 def _file_changes(path: Path, value: Any) -> Iterator[tuple[str, Callable[[Any, Any], None]]]:
@@ -453,7 +453,7 @@ def _file_mutation(
 
 
 def reads_the_same(mutation: Mutation, stack: Stack) -> bool:
-    """Whether the resource of an applied mutation means what it meant before."""
+    """Whether the resource of an applied mutation means the same as before."""
     if not mutation.path or mutation.operator == "add twin of":
         return False
     before = sound_view(mutation.kind, mutation.resource)
@@ -463,12 +463,12 @@ def reads_the_same(mutation: Mutation, stack: Stack) -> bool:
 
 @cache
 def sound_view(kind: str, name: str) -> View[Any]:
-    """How a resource of the sound stack reads."""
+    """Return a resource of the sound stack as its view."""
     return view(sound().get(kind, name))
 
 
 def main() -> None:
-    """List all mutations, or show what the pack says about one."""
+    """List all mutations, or show the pack's findings for one."""
     found = mutations()
     if len(sys.argv) == 1:
         print(*(f"{index} {mutation}" for index, mutation in enumerate(found)), sep="\n")

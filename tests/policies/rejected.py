@@ -1,4 +1,4 @@
-"""Stacks that the pack rejects: each breaks the sound one, and names the rule with all that it says."""
+"""Stacks that the pack rejects: each breaks the sound stack and lists the rule with all of its messages."""
 
 # ruff: noqa: D103  # a case's name says what is broken
 
@@ -33,7 +33,7 @@ Change = Callable[[Stack], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A way to break the sound stack, and everything that one rule then says."""
+    """A change that breaks the sound stack, and every message of the one rule that it violates."""
 
     name: str
     rule: str
@@ -45,7 +45,7 @@ CASES: list[Case] = []
 
 
 def rejected(rule: str, *messages: str) -> Callable[[Change], Change]:
-    """Register a change of the sound stack that breaks a rule."""
+    """Register a change that makes the sound stack break a rule."""
 
     def register(change: Change) -> Change:
         CASES.append(Case(name=change.__name__, rule=rule, messages=messages, change=change))
@@ -55,14 +55,14 @@ def rejected(rule: str, *messages: str) -> Callable[[Change], Change]:
 
 
 def upload(stack: Stack, container: str, file: str) -> dict[str, Any]:
-    """A file that a container is given."""
+    """Return a file that is uploaded to a container."""
     (found,) = (u for u in stack.inputs("container", container)["uploads"] if u["file"] == file)
     assert isinstance(found, dict)
     return found
 
 
 def edit(stack: Stack, container: str, file: str, change: Callable[[Any], None]) -> None:
-    """Change a YAML file that a container is given."""
+    """Change a YAML file that is uploaded to a container."""
     given = upload(stack, container, file)
     content = yaml.safe_load(given["content"])
     change(content)
@@ -89,7 +89,7 @@ def container(stack: Stack, name: str, **inputs: Any) -> None:
 
 
 def leg(stack: Stack, name: str, network: str) -> None:
-    """Put a container on one more network."""
+    """Attach a container to one more network."""
     stack.inputs("container", name)["networksAdvanced"].append({"name": network})
 
 
@@ -802,7 +802,7 @@ def a_guest_with_another_address(stack: Stack) -> None:
 
 
 def _with_egress(stack: Stack, until: str = "2027-01-31") -> None:
-    """Declare that site-1 fetches updates until some day, and build the stack anew."""
+    """Declare egress for site-1 with an end date, and build the stack again."""
     egress = {"flow": "site-1 -> internet:443/tcp", "until": until, "reason": "updates of Debian"}
     stack.config["flows"].append(egress)
     stack.resources = run(stack.config)
@@ -844,7 +844,7 @@ def egress_whose_day_has_passed(stack: Stack) -> None:
 
 
 def _with_existing_bridge(stack: Stack) -> None:
-    """Declare that the node has the bridge, and take it out of the stack."""
+    """Declare that the node already has the bridge, and remove the bridge from the stack."""
     stack.config["hosts"]["proxmox-srv"]["existing-bridge"] = True
     stack.remove("bridge", "vmbr1")
 
@@ -864,7 +864,7 @@ def a_bridge_that_exists_and_is_made(stack: Stack) -> None:
 
 
 def _with_snippets(stack: Stack) -> None:
-    """Declare that site-1 sets itself up; its machine does not say so yet."""
+    """Declare cloud-init for site-1 without adding it to the machine yet."""
     stack.config["hosts"]["proxmox-srv"]["snippets"] = "local"
     stack.config["services"]["site-1"]["app"] = "wordpress"
 
@@ -2009,12 +2009,12 @@ def authorities_of_guests_in_the_wrong_place(stack: Stack) -> None:
 
 
 def _asks(stack: Stack, service: str, **balancer: Any) -> None:
-    """Change how the ingress asks a service."""
+    """Change the transport by which the ingress connects to a service."""
     edit(stack, "traefik", ROUTES, lambda c: c["http"]["services"][service]["loadBalancer"].update(balancer))
 
 
 def _transport(stack: Stack, name: str, **settings: Any) -> None:
-    """Change how the ingress checks who answers."""
+    """Change how the ingress verifies a server's certificate."""
     edit(stack, "traefik", ROUTES, lambda c: c["http"]["serversTransports"][name].update(settings))
 
 

@@ -1,4 +1,4 @@
-"""A sound stack to break: what the program registers for the sound site, and the site's keys."""
+"""A sound stack for tests to break: the program's resources for the sound site, and the site's keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from topology.declared import Declared
 from topology.model import Topology
 
 TODAY = date(2026, 11, 23)
-CANARY = "canary-0f3a9c5e71"  # stands wherever the program puts a secret
+CANARY = "canary-0f3a9c5e71"  # in place of every secret
 LOGIN = "HETZNER_API_TOKEN"
 KINDS = {
     "container": "docker:index/container:Container",
@@ -45,7 +45,7 @@ KINDS = {
 
 
 def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """The same site with certificates from an ACME server, which asks the names' own servers."""
+    """Return the site's keys with certificates by ACME and name servers for its challenges."""
     acme = {"email": "you@home.example", "name-servers": ["9.9.9.9"]}
     by_dns = {"challenge": "hetzner", "credentials": [LOGIN], "authority": "$HOMELAB_STATE/tls/ingress.crt"}
     leaving = ["traefik -> internet:443/tcp", "traefik -> internet:53/udp"]
@@ -57,7 +57,7 @@ def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def run(config: Mapping[str, Any], login: Mapping[str, str] | None = None) -> list[Resource]:
-    """The resources of a configuration, with the canary in every secret but a given `login`."""
+    """Return the resources of a configuration, with the canary in every secret except a given `login`."""
     with tempfile.TemporaryDirectory() as folder:
         state(Path(folder), f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
         before, os.environ["HOMELAB_STATE"] = os.environ.get("HOMELAB_STATE"), folder
@@ -85,31 +85,31 @@ def _sound() -> tuple[Resource, ...]:
 
 @dataclass(kw_only=True)
 class Stack:
-    """Resources and configuration, both for tests to change."""
+    """Resources and configuration, which tests may change."""
 
     resources: list[Resource]
     config: dict[str, Any] = field(default_factory=configuration)
     topology: Topology | None = None
 
     def get(self, kind: str, name: str) -> Resource:
-        """The one resource of a kind and name."""
+        """Return the one resource of a kind and name."""
         (found,) = (r for r in self.resources if r.type == KINDS[kind] and r.name == name)
         return found
 
     def inputs(self, kind: str, name: str) -> dict[str, Any]:
-        """Its inputs, to change in place."""
+        """Return a resource's inputs, to change in place."""
         found = self.get(kind, name).inputs
         assert isinstance(found, dict)
         return found
 
     def add(self, kind: str, name: str, inputs: dict[str, Any]) -> None:
-        """Add a resource, of one of our kinds or of any type."""
+        """Add a resource of a known kind or any type."""
         made = KINDS.get(kind, kind)
         urn = f"urn:pulumi:dev::homelab-network::{made}::{name}"
         self.resources.append(Resource(urn=urn, type=made, name=name, inputs=inputs, provider="added"))
 
     def remove(self, kind: str, name: str) -> None:
-        """Take a resource away."""
+        """Remove a resource."""
         self.resources.remove(self.get(kind, name))
 
     def mark_secret(self, kind: str, name: str, *trail: str | int) -> None:
@@ -118,22 +118,22 @@ class Stack:
         self.resources[self.resources.index(old)] = replace(old, secrets=old.secrets | {trail})
 
     def move(self, kind: str, name: str, provider: str) -> None:
-        """Let another provider make a resource."""
+        """Change a resource's provider."""
         old = self.get(kind, name)
         self.resources[self.resources.index(old)] = replace(old, provider=provider)
 
     def protect(self, *but: tuple[str, str]) -> None:
-        """Declare that data is protected, and protect every resource but some, by kind and name."""
+        """Protect all data, and every resource except the given ones, by kind and name."""
         self.topology = load({**self.config, "protect": True})
         bare = {(KINDS[kind], name) for kind, name in but}
         self.resources = [replace(r, protect=(r.type, r.name) not in bare) for r in self.resources]
 
     def judge(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
-        """What the pack says."""
+        """Return the pack's verdict."""
         return judge(self.resources, self.topology or _declared(json.dumps(self.config)), TODAY, rules)
 
     def judge_changes(self) -> Verdict:
-        """The same, quicker: resources that are as in the sound stack were read and judged once for all."""
+        """Return the pack's verdict, with cached results for resources that are as in the sound stack."""
         if self.topology:
             return self.judge()
         config = json.dumps(self.config)
@@ -149,18 +149,18 @@ class Stack:
 
 @lru_cache(maxsize=1)
 def _declared(config: str) -> Declared:
-    """Read a configuration once; most stacks have the same."""
+    """Load a configuration, cached because most stacks have the same one."""
     return Declared.of(load(json.loads(config)))
 
 
 @lru_cache(maxsize=1)
 def _judged(config: str) -> dict[str, Judged]:
-    """Each resource of the sound stack, judged by a configuration; by URN."""
+    """Return the pack's result for each resource of the sound stack, by URN."""
     return {each.urn: judge_resource(each, _declared(config)) for each in sound().resources}
 
 
 def sound() -> Stack:
-    """A fresh copy of the sound stack."""
+    """Return a fresh copy of the sound stack."""
     return Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in _sound()])
 
 
@@ -170,6 +170,6 @@ def _acme() -> tuple[Resource, ...]:
 
 
 def turn_to_acme(stack: Stack) -> None:
-    """Make it the sound stack whose certificates an ACME server issues."""
+    """Replace a stack with the sound stack whose certificates come from an ACME server."""
     stack.config = with_acme(configuration())
     stack.resources = [replace(r, inputs=copy.deepcopy(r.inputs)) for r in _acme()]

@@ -1,4 +1,4 @@
-"""Sound sites of many shapes pass the pack without a finding: the rules are about soundness, not dev."""
+"""Sound sites of many shapes pass the pack without a finding, so the rules are not specific to dev."""
 
 import pytest
 
@@ -11,7 +11,7 @@ SITES, SHARES = 120, 6
 @pytest.mark.timeout(1200)  # the program runs once for each site
 @pytest.mark.parametrize("share", range(SHARES))
 def test_sound_sites_have_no_finding(share: int) -> None:
-    """Whatever the number of zones, services, guests and flows, the program's own resources are accepted."""
+    """For any number of zones, services, guests and flows, the pack accepts the program's resources."""
     wrong = []
     shapes = set()
     for number in range(share, SITES, SHARES):

@@ -1,4 +1,4 @@
-"""Management reaches guests over the site's router, on declared flows and no others."""
+"""Management reaches guests through the site's router, on declared flows only."""
 
 from functools import cache
 
@@ -20,17 +20,17 @@ def _resources() -> Stack:
 
 
 def told(stack: Stack) -> list[str]:
-    """What the pack says of a stack."""
+    """Return the pack's messages about a stack."""
     return [finding.message for finding in stack.judge().findings]
 
 
 def test_a_declared_flow_to_a_guest_is_possible() -> None:
-    """SSH to a guest of a tenant or isolated zone is declared like any other flow, and the pack agrees."""
+    """SSH to a guest of a tenant or isolated zone can be declared like any other flow."""
     assert told(_resources()) == []
 
 
 def test_the_router_opens_nothing_else() -> None:
-    """The router is taken to filter nothing: a guest whose rule lets management in is told, by that way."""
+    """The router is assumed to filter nothing: a guest's rule that admits management is a finding."""
     stack = sound()
     stack.resources, stack.config = _resources().resources, _resources().config
     rule = stack.inputs("group", "site-2")["rules"][0]
@@ -46,7 +46,7 @@ def test_the_router_opens_nothing_else() -> None:
 
 
 def test_a_role_still_keeps_management_from_containers() -> None:
-    """A port that a container publishes is a way round the ingress, from management as well."""
+    """A container's published port bypasses the ingress, so `roles-hold` refuses it for management too."""
     stack = sound()
     stack.inputs("container", "grafana")["ports"] = [{"internal": 3000.0, "external": 3000.0}]
     stack.inputs("container", "grafana")["networksAdvanced"].append({"name": "edge"})
@@ -56,7 +56,7 @@ def test_a_role_still_keeps_management_from_containers() -> None:
 
 
 def test_without_such_a_flow_there_is_no_router() -> None:
-    """A site that declares none is proved as it was: nothing leads from management to a VLAN."""
+    """Without a declared flow nothing leads from management to a VLAN."""
     stack = sound()
     graph = Graph(tuple(map(view, stack.resources)), Declared.of(load(stack.config)))
     assert graph.facts.gateways == ()

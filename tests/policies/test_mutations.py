@@ -1,4 +1,4 @@
-"""No misconfiguration of the sound stack survives, and each is rejected in words that name its cause."""
+"""Every misconfiguration of the sound stack is rejected with a message that names the cause."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from tests.policies.mutations import SEED, Mutation, mutations, reads_the_same
 from tests.policies.sound import sound
 
 SHARES = 6
-"""Tests that judge the mutations between them, so that every core has some."""
+"""Tests that share the mutations, so that every core runs some."""
 
 
 def _names_cause(mutation: Mutation, message: str) -> bool:
@@ -19,7 +19,7 @@ def _names_cause(mutation: Mutation, message: str) -> bool:
 @pytest.mark.timeout(1200)  # some hundred stacks, on a busy machine
 @pytest.mark.parametrize("share", range(SHARES))
 def test_every_mutation_is_rejected_by_a_rule_that_names_its_cause(share: int) -> None:
-    """Adding, removing, widening, moving, renaming or hiding any property that carries traffic is refused."""
+    """Adding, removing, widening, moving, renaming or hiding a property that carries traffic is refused."""
     survivors: list[str] = []
     told: Counter[str] = Counter()
     for place, (number, mutation) in enumerate([*enumerate(mutations())][share::SHARES]):

@@ -1,4 +1,4 @@
-"""Each rule rejects what it is for, in these words, and nothing else does it in its place."""
+"""Each rule rejects its stacks with exact messages, and no other rule does so in its place."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,7 @@ from tests.site import configuration
 
 
 def said(case: Case, rules: set[str]) -> Counter[str]:
-    """What rules say about a case's stack."""
+    """Return a rule's messages about a case's stack when only some rules run."""
     stack = sound()
     case.change(stack)
     chosen = {name: rule for name, rule in RULES.items() if name in rules}
@@ -20,20 +20,20 @@ def said(case: Case, rules: set[str]) -> Counter[str]:
 
 
 def test_the_sound_stack_has_no_finding() -> None:
-    """What every case breaks is whole before."""
+    """The stack that every case breaks has no finding."""
     assert sound().judge().findings == ()
 
 
 @pytest.mark.parametrize("acme", [{}, {"challenge": "http"}], ids=["dns", "http"])
 def test_a_sound_stack_with_acme_has_no_finding(acme: dict[str, Any]) -> None:
-    """Certificates from an ACME server, and the egress that they need, are nothing to find fault with."""
+    """A sound stack with ACME certificates, and the egress that they need, has no finding."""
     config = with_acme(configuration(), **acme)
     assert Stack(resources=run(config), config=config).judge().findings == ()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.name}")
 def test_the_stack_is_rejected(case: Case) -> None:
-    """The rule says exactly this about the broken stack, and without the rule nobody says it."""
+    """The rule gives exactly these messages about the broken stack, and no other rule gives them."""
     assert (said(case, set(RULES)), said(case, set(RULES) - {case.rule})) == (
         Counter(case.messages),
         Counter(),
@@ -41,12 +41,12 @@ def test_the_stack_is_rejected(case: Case) -> None:
 
 
 def test_every_rule_has_a_stack_that_it_rejects() -> None:
-    """A rule that is deleted, or added without a stack, is noticed here."""
+    """Every rule has a stack that it rejects, and every such stack has a rule."""
     assert {case.rule for case in CASES} == set(RULES)
 
 
 def test_no_line_of_an_alloys_certificates_can_change() -> None:
-    """Whichever line of where it sends is gone, or says something else, the pack says so."""
+    """Removing or changing any line of Alloy's endpoint is a finding."""
     stack = sound()
     alloy(stack)
     assert stack.judge().findings == ()
@@ -61,7 +61,7 @@ def test_no_line_of_an_alloys_certificates_can_change() -> None:
 
 
 def test_an_admin_page_is_passed_while_it_is_declared() -> None:
-    """With a day that is still to come the router is as any other's, and the pack takes it."""
+    """Until its end date a declared admin page is not excluded from the routes, and there is no finding."""
     stack = sound()
     page = {"until": "2026-11-23", "reason": "a reason to test"}
     stack.config["services"]["vaultwarden"]["admin-page"] = page
@@ -98,9 +98,9 @@ DEFECTS = {
     "the backup password inside the backed-up folder": "the_backup_password_inside_the_backed_up_folder",
     "certificate checks switched off": "certificate_checks_switched_off",
 }
-"""Defects found in real homelabs, and the case that is each; only "no verification at all" is no resource."""
+"""Defects found in real homelabs, and their cases; "no verification at all" is not a resource."""
 
 
 def test_every_known_defect_is_a_rejected_stack() -> None:
-    """What went wrong elsewhere is refused here."""
+    """Every known defect of real homelabs has a rejected stack."""
     assert set(DEFECTS.values()) - {case.name for case in CASES} == set()

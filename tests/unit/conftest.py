@@ -1,4 +1,4 @@
-"""What more than one file of unit tests needs."""
+"""Fixtures of several unit test modules."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from topology.model import Topology
 
 @pytest.fixture(scope="module")
 def site() -> Topology:
-    """The sound site."""
+    """Return the sound site."""
     return loaded()
 
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that the sound site names below $HOMELAB_STATE; nothing checks with them."""
+    """Write the files that the sound site names below $HOMELAB_STATE; no test verifies with them."""
     monkeypatch.setenv("HOMELAB_STATE", str(state(tmp_path)))
 
 
 @pytest.fixture
 def tree(tree: Path) -> Path:
-    """A clone to change, its dev stack the sound site: what the user does to the dev stack breaks no test."""
+    """Return a clone whose dev stack is the sound site, so that edits of the dev stack break no test."""
     put(tree)
     git(tree, "commit", "--quiet", "--all", "--amend", "--no-edit")
     return tree

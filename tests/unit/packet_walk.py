@@ -1,9 +1,10 @@
-"""A second opinion on reachability: concrete packets, one by one, from switch to switch until they arrive.
+"""A second opinion on reachability: a walk of concrete packets from switch to switch until they arrive.
 
-Owns a walk that shares nothing with the engine but the facts. Where the engine computes with sets of
-addresses and ranges of ports, the walk tries each address and port at which any rule could change its mind;
-where the engine asks which interfaces are near, the walk queues frames on switches. It is slow and simple on
-purpose. What a reader would get wrong: an address that nobody knows is tried as every address.
+The walk shares only the facts with the engine. The engine computes with sets of addresses and ranges of
+ports; the walk tries each address and port at which a rule's verdict could change, and queues frames on
+switches. It is deliberately simple and slow.
+
+Note: a sender without a known address is tried with every address of the pool.
 """
 
 from collections import defaultdict, deque
@@ -74,12 +75,12 @@ class Interface:
 
 
 Route = tuple[list[Interface], Interface, list[Network]]
-"""Interfaces that send, the last one, and the networks on the way that are let out to some ports alone."""
+"""Interfaces that send, the last one, and the networks on the route with egress to some ports only."""
 
 
 @dataclass(slots=True)
 class Gate:
-    """Rules for one port at an interface, in order; `standing` is a node that Proxmox's own rule guards."""
+    """Rules for one port at an interface, in order; `standing` is the direction of Proxmox's own rules."""
 
     rules: list[Rule]
     own: GuestFirewall | None
@@ -88,7 +89,7 @@ class Gate:
     blacklist: tuple[IpsetEntry, ...] = ()
 
     def asks(self, what: str) -> bool:
-        """Whether some rule looks at the `source` or `dest` of a packet."""
+        """Whether a rule depends on the `source` or `dest` of a packet."""
         if what == "source" and (self.standing == "in" or self.blacklist):
             return True
         if what == "dest" and self.standing == "out":
@@ -124,7 +125,7 @@ class Walk:
     # ------------------------------------------------------------------------------------ the answer
 
     def flows(self) -> set[Key]:
-        """Every (source, destination, declared port or None) that some packet or proxy gets through."""
+        """Return every (source, destination, declared port or None) that a packet or proxy gets through."""
         exact = self.packets()
         while True:
             more = {
@@ -147,7 +148,7 @@ class Walk:
         return found
 
     def packets(self) -> set[tuple[str, str, Port]]:
-        """Every (source, destination, port) of single connections, for every port worth a try."""
+        """Return every (source, destination, port) that connects directly, for every port of `ports`."""
         self.direct = {
             (source, name, port)
             for source in self.names
@@ -160,11 +161,11 @@ class Walk:
 
     @property
     def names(self) -> list[str]:
-        """Everything that sends or answers."""
+        """Return the names of everything that sends or answers."""
         return list(self.things)
 
     def declared(self, name: str) -> tuple[Port, ...]:
-        """Ports of a thing's service."""
+        """Return the declared ports of a thing."""
         return self.things[name].ports
 
     def _standing(self, name: str, port: Port) -> bool:
@@ -195,13 +196,13 @@ class Walk:
         return not through and host is not None and host.firewall is None and port not in host.ports
 
     def interfaces_of(self, source: str) -> list[Interface]:
-        """Where packets of a thing start; a host's own programs leave its containers alone."""
+        """Return the interfaces where packets of a source start; for a host, without its bridges."""
         device = self.stacks.get(source, source)
         own = [i for i in self.interfaces if i.device == device]
         return [i for i in own if i.kind != "bridge"] if source in self.hosts else own
 
     def targets(self, name: str, port: Port) -> Iterator[tuple[Interface, Port, bool]]:
-        """Interfaces and ports at which `port` of `name` is to be had; True: by way of a published port."""
+        """Yield the interfaces and ports that lead to `port` of `name`, and whether by a published port."""
         device = self.stacks.get(name, name)
         own = [i for i in self.interfaces if i.device == device]
         yield from ((interface, port, False) for interface in own)
@@ -237,9 +238,9 @@ class Walk:
                 yield published, Port(number=published.external + offset, protocol=port.protocol)
 
     def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool, near: bool) -> bool:
-        """Whether a packet gets from one interface to another along some cables, from and to some address.
+        """Whether a packet passes from one interface to another on some route, for some pair of addresses.
 
-        `near`: no gateway may be the last to send it.
+        `near`: the last sender must not be a gateway.
         """
         way = (start, target, through)
         if way not in self.cables:
@@ -248,7 +249,7 @@ class Walk:
             if near and senders[-1].kind == "gateway":
                 continue
             gates = self._gates(senders, last, port, through)
-            # An address that no rule looks at is as good as any other.
+            # If no rule reads the address, one address stands for all.
             sources = senders[0].addresses[: None if any(gate.asks("source") for gate in gates) else 1]
             every = exits or any(gate.asks("dest") for gate in gates)
             dests = target.answers[: None if every else 1]
@@ -259,9 +260,9 @@ class Walk:
         return False
 
     def _routes(self, start: Interface, target: Interface, through: bool) -> Iterator[Route]:
-        """Every way from switch to switch, to none twice: who sends, who is last, and bounded exits.
+        """Yield each route without a repeated switch: senders, last interface, networks with bounded egress.
 
-        A host that hides who is behind it starts the way anew.
+        Behind a host that masquerades the list of senders starts again with that host.
         """
         first: Route = ([start], start, [])
         queue = deque([(first, frozenset((start.switch,)))] if target.device != start.device else [])
@@ -281,17 +282,17 @@ class Walk:
                             queue.append((new, seen | {leg.switch}))
 
     def _let_out(self, network: Network, dest: IPv4Address, port: Port) -> bool:
-        """Whether a host lets members of a network out to an address and port."""
+        """Whether a host's egress rules let members of a network out to an address and port."""
         internet = Outside(name="internet", origin="o")
         return port in (network.egress or ()) and self._is_in(internet, dest)
 
     @staticmethod
     def _same_host(other: Interface, target: Interface) -> bool:
-        """A host answers at a bridge for all of its addresses."""
+        """Whether both are the same host: a host answers for all of its addresses at a bridge."""
         return other.kind == "bridge" and other.device == target.device
 
     def _forward(self, came: Interface, at: Interface) -> list[Interface]:
-        """Interfaces by which a machine sends on what came in."""
+        """Return the interfaces by which a machine forwards what arrived at an interface."""
         legs = [leg for leg in self.interfaces if leg.device == at.device and leg is not at]
         if at.kind == "gateway" and came.routed:
             return legs
@@ -307,12 +308,12 @@ class Walk:
             if leg.kind == "macvlan" and leg.network and leg.network.host == other.device:
                 return True
         if "bridge" in (one.kind, two.kind):
-            # A closed host does not answer, but its own programs get out to the bridge.
+            # A closed host does not answer, but its own programs reach the bridge.
             bridge, other = (one, two) if one.kind == "bridge" else (two, one)
             network = bridge.network
             closed = network and not network.host_reachable and not (through and network.sees_published)
             return other.kind != "veth" or bool(closed and two is bridge)
-        # Between a gateway and an interface without a way out no packet goes either way.
+        # Between a gateway and an interface without a route no packet passes either way.
         kinds = {one.kind: one, two.kind: two}
         if "gateway" in kinds:
             return not (one if two.kind == "gateway" else two).routed
@@ -321,7 +322,7 @@ class Walk:
     # ---------------------------------------------------------------------------------- the firewall
 
     def _gates(self, senders: list[Interface], last: Interface, port: Port, through: bool) -> list[Gate]:
-        """Every gate on the way; a forwarded packet meets none at the host."""
+        """Return every gate on the route; a packet to a published port meets no input gate of the host."""
         gates = [self._gate(sender, "out", port) for sender in senders]
         if not through or last.guest is not None:
             gates.append(self._gate(last, "in", port))
@@ -411,7 +412,7 @@ class Walk:
     # ----------------------------------------------------------------------------------- the proxies
 
     def proxied(self) -> Iterator[tuple[Proxy, Port, str, tuple[Port, ...]]]:
-        """(proxy, entrypoint, destination, ports) for each server that a router or a label names."""
+        """Yield (proxy, entrypoint, destination, ports) for each server that a router or a label names."""
         for proxy in self.facts.proxies:
             for router in proxy.routers:
                 protocol = Protocol.UDP if router.kind is Kind.UDP else Protocol.TCP
@@ -507,7 +508,7 @@ class Walk:
             self._plug_macvlan(container, network, leg)
             return
         inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
-        # An overlay reaches over hosts; its way out is a switch on each of them.
+        # An overlay spans hosts, but each host has its own switch for egress.
         switch = (network.name, container.host)
         if not any(i.switch == switch and i.device == container.host for i in self.interfaces):
             self._add(container.host, switch, door, "bridge", answers=door, network=network)
@@ -569,11 +570,11 @@ class Walk:
                 found |= {Vlan(bridge=nic.bridge, tag=t) for t in (nic.tag, *nic.trunks)}
         return found | {Vlan(bridge=vlan.bridge) for vlan in found}
 
-    # ------------------------------------------------------------------------- what is worth a try
+    # ------------------------------------------------------------------- addresses and ports to try
 
     @cached_property
     def pool(self) -> list[IPv4Address]:
-        """First addresses of everything that rules and interfaces name, and the first ones behind it."""
+        """Return the first address of each range in rules and interfaces, and the next one after."""
         texts: set[str] = {"10.10.1.7", "1.1.1.1"}
         for rule in self._every_rule():
             texts |= {
@@ -602,7 +603,7 @@ class Walk:
 
     @cached_property
     def ports(self) -> tuple[Port, ...]:
-        """First ports of everything that rules, services and publications name, and those behind it."""
+        """Return the first port of each range in rules, services and publications, and the next one after."""
         numbers = {1, 80}
         for rule in self._every_rule():
             for part in (rule.dport or "").split(",") if rule.dport else ():
@@ -613,7 +614,7 @@ class Walk:
         for container in self.facts.containers:
             for published in container.published:
                 numbers |= {published.internal, published.internal + published.length - 1}
-                # A rule for the port outside splits the ports inside as well.
+                # A rule for the external port also splits the internal range.
                 shift = (published.external or published.internal) - published.internal
                 numbers |= {number - shift for number in tuple(numbers)}
             label = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
@@ -666,7 +667,7 @@ def _network(text: str) -> IPv4Network:
 
 
 def _in_set(entries: Iterable[IpsetEntry], address: IPv4Address) -> bool:
-    """Whether the longest prefix of the set that holds the address is not a `nomatch` one."""
+    """Whether the longest entry of the set that contains the address is not `nomatch`."""
     holding = [e for e in entries if address in _network(e.cidr)]
     longest = max(holding, key=lambda e: _network(e.cidr).prefixlen, default=None)
     return longest is not None and not longest.nomatch

@@ -1,4 +1,4 @@
-"""Configurations of Proxmox's firewall with the verdicts of its own code, read as the pack reads a stack."""
+"""Configurations of Proxmox's firewall with the verdicts of Proxmox's own code, read by the pack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CORPUS = Path(__file__).parent / "pve_firewall"
 
 
 def cases(*files: str) -> Iterator[Case]:
-    """The configurations of some files of the corpus."""
+    """Yield the configurations of some files of the corpus."""
     for name in files:
         path = CORPUS / name
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -37,14 +37,14 @@ def cases(*files: str) -> Iterator[Case]:
 
 @cache
 def _declared() -> Declared:
-    """A site whose Proxmox node is the corpus's."""
+    """Return a site whose Proxmox node is the corpus's."""
     config = configuration()
     config["hosts"]["proxmox-srv"]["node"] = "pve1"
     return Declared.of(load(config))
 
 
 class Case:
-    """One configuration, read from resources to facts by the pack's own code."""
+    """One configuration, converted from resources to facts by the pack's own code."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.id: str = data["id"]
@@ -55,7 +55,7 @@ class Case:
 
     @cached_property
     def resources(self) -> tuple[Resource, ...]:
-        """Resources as the engine would hand them over; names are made unique by their type."""
+        """Return resources in the engine's form; URNs are unique by type and name."""
         return tuple(
             Resource(
                 urn=f"urn:pulumi:dev::homelab-network::{each['type']}::{each['name']}",
@@ -69,14 +69,14 @@ class Case:
 
     @cached_property
     def graph(self) -> Graph:
-        """What the pack makes of the resources."""
+        """Return the pack's graph of the resources."""
         views: list[View[Any]] = [view(resource) for resource in self.resources]
         assert [fault for each in views for fault in each.faults] == []
         return Graph(tuple(views), _declared())
 
     @cached_property
     def facts(self) -> fact.Facts:
-        """The facts that follow, with the network that the node is routed in, which no resource says."""
+        """Return the graph's facts, with the node's local network, which no resource has."""
         found = self.graph.facts
         assert found.datacenter is not None
         local = IPv4Network(self._data["node_network"])
@@ -84,18 +84,18 @@ class Case:
 
     @cached_property
     def firewall(self) -> Firewall:
-        """The engine's firewall of these facts."""
+        """Return the engine's firewall for these facts."""
         return Firewall.of(self.facts)
 
     @cached_property
     def node(self) -> fact.Host:
-        """The Proxmox node."""
+        """Return the Proxmox node."""
         (found,) = (host for host in self.facts.hosts if host.firewall is not None)
         return found
 
     @cached_property
     def cards(self) -> Mapping[tuple[int, int], tuple[fact.Guest, fact.Nic]]:
-        """Guests and their cards by the guest's id and the card's number."""
+        """Return guests and their cards by the guest's id and the card's number."""
         names = {guest.name: guest for guest in self.facts.guests}
         return {
             (each.inputs.vm_id, index): (guest, nic)
@@ -107,7 +107,7 @@ class Case:
         }
 
     def chains(self, packet: Mapping[str, Any]) -> Iterator[Chain | None]:
-        """The chains that a packet meets, sender first."""
+        """Yield the chains that a packet passes, sender first."""
         source, dest = packet["from"], packet["to"]
         marked = False
         if source["kind"] == "guest":
@@ -123,7 +123,7 @@ class Case:
             yield (marked and self.firewall.node_marked(self.node, dest["iface"])) or inbound
 
     def allows(self, packet: Mapping[str, Any]) -> bool:
-        """Whether the engine lets a packet pass, with whatever source port its sender likes."""
+        """Whether the engine lets a packet pass, with any source port."""
         source, dest = (int(IPv4Address(packet[end]["address"])) for end in ("from", "to"))
         protocol, number = numbers(packet)
         if packet["from"]["kind"] == "guest":
@@ -138,7 +138,7 @@ class Case:
 
 
 def numbers(packet: Mapping[str, Any]) -> tuple[Protocol | int, int]:
-    """A packet's protocol and port, or type and code, as the engine counts them."""
+    """Return a packet's protocol and port, or type and code, as the engine numbers them."""
     if packet["proto"] in ("tcp", "udp"):
         return Protocol(packet["proto"]), packet["dport"]
     if packet["proto"] == "icmp":
@@ -154,11 +154,11 @@ LATITUDE = (
     "rule that is left out",
     "container without an address",
 )
-"""Why the engine lets a packet pass that Proxmox stops, by the names in docs/reachability.md."""
+"""Why the engine allows a packet that Proxmox stops, by the names in docs/reachability.md."""
 
 
 def latitude(case: Case, packet: Mapping[str, Any]) -> str | None:
-    """Why the engine lets this packet pass all the same; None where nothing explains it."""
+    """Return why the engine allows a packet that Proxmox stops, or None without an explanation."""
     if "passes_with_sport" in packet:
         return LATITUDE[0]
     if "mac" in packet["from"] or "mac" in packet:

@@ -1,4 +1,4 @@
-"""The bench's own parts: what compose is told, what is measured of a command, where tables are written."""
+"""The bench's own parts: the compose file, the measurements of a command, the tables."""
 
 import sys
 from dataclasses import replace
@@ -31,24 +31,24 @@ def test_compose_is_told_of_every_docker_resource(tmp_path: Path) -> None:
 
 
 def loki(**inputs: object) -> Resource:
-    """Loki's container, changed."""
+    """Return Loki's container with changed inputs."""
     (found,) = (r for r in sound().resources if r.type.endswith("Container") and r.name == "loki")
     return replace(found, inputs={**found.inputs, **inputs})
 
 
 def test_compose_refuses_what_it_can_not_say(tmp_path: Path) -> None:
-    """A property that has no translation ends the comparison instead of weakening it."""
+    """A property without a translation ends the comparison, so that it is not silently weaker."""
     with pytest.raises(KeyError, match="sysctls"):
         compose([loki(sysctls={})], tmp_path)
 
 
 def test_a_variable_is_none_for_compose(tmp_path: Path) -> None:
-    """Dollar signs reach the container as they are."""
+    """Dollar signs reach the container unchanged."""
     assert compose([loki(command=["$HOME"])], tmp_path)["services"]["loki"]["command"] == ["$$HOME"]
 
 
 def test_memory_is_that_of_everything_a_command_starts(tmp_path: Path) -> None:
-    """A child's pages count, and a command that fails ends the bench with its words."""
+    """A child's memory counts, and a command that fails ends the bench with its message."""
     hold = "import time; held = bytearray(100 * 2**20); held[::4096] = b'x' * 25600; time.sleep(1)"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}], check=True)"
     run = measured([sys.executable, "-c", child], tmp_path, {})
@@ -59,7 +59,7 @@ def test_memory_is_that_of_everything_a_command_starts(tmp_path: Path) -> None:
 
 
 def test_a_part_replaces_its_own_lines_alone() -> None:
-    """Measuring one part leaves the others of docs/performance.md as they were."""
+    """Measuring one part leaves the other parts of docs/performance.md unchanged."""
     text = replaced(replaced(HEAD, "one", "1"), "two", "2")
     again = replaced(text, "one", "3")
     assert again == text.replace("\n1\n", "\n3\n")
@@ -67,7 +67,7 @@ def test_a_part_replaces_its_own_lines_alone() -> None:
 
 
 def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong name ends with 2 and says the right ones."""
+    """An unknown name ends with 2 and a message with the valid names."""
     assert main(["nosuch"]) == 2
     assert (
         capsys.readouterr().err == "bench: nosuch can't be measured; name some of up, site, preview, proof\n"

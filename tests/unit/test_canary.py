@@ -1,4 +1,4 @@
-"""The search for secrets finds them however they are written."""
+"""The search for secrets finds them in every encoding."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -13,7 +13,7 @@ SECRET = "canary/0f3a9c5e71 of a slot"
 @pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
 @pytest.mark.parametrize("after", ["", "!", "!!"])
 def test_every_form_is_found(before: str, after: str) -> None:
-    """In plain text, in base64 at any place of it, and in an address."""
+    """A secret is found as plain text, in base64 at any offset, and in a URL."""
     shown = {
         "plain": f"{before}{SECRET}{after}",
         "base64": b64encode(f"{before}{SECRET}{after}".encode()).decode(),
@@ -25,13 +25,13 @@ def test_every_form_is_found(before: str, after: str) -> None:
 
 
 def test_a_place_that_shows_nothing_is_no_proof() -> None:
-    """Where nothing could be read, nothing was searched."""
+    """An empty text is an error, because nothing was searched."""
     with pytest.raises(AssertionError):
         sightings({"slot": SECRET}, {"log": ""})
 
 
 def test_files_are_read_whatever_they_hold(tmp_path: Path) -> None:
-    """Below any folder, and not only text."""
+    """Files are read below any folder, whether or not they are text."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(b"\xff" + SECRET.encode())
     assert sightings({"slot": SECRET}, files([tmp_path])) == [(str(tmp_path / "a" / "b"), "slot")]

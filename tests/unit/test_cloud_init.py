@@ -1,4 +1,4 @@
-"""The files by which guests set themselves up; tests/parts/test_guests_serve.py has them carried out."""
+"""The files by which guests set themselves up; tests/parts/test_guests_serve.py executes them."""
 
 import re
 import subprocess
@@ -23,20 +23,20 @@ DIGEST = f"sha256:{'0' * 64}"
 
 
 def read(topology: Topology, name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """A guest's file, and the files in it by path."""
+    """Return a guest's cloud-config, and the files in it by path."""
     guest = next(guest for guest in topology.guests if guest.name == name)
     config = yaml.safe_load(cloud_init.cloud_config(topology, guest))
     return config, {file["path"]: file["content"] for file in config["write_files"]}
 
 
 def test_the_example_has_every_app() -> None:
-    """So that what is said of its guests is said of all apps."""
+    """The example has a guest of every app, so that the tests of its guests cover every app."""
     assert {guest.app for guest in SITE.guests} == set(GuestApp)
 
 
 @pytest.mark.parametrize("name", [guest.name for guest in SITE.guests])
 def test_nobody_logs_in_by_password_and_updates_come(name: str) -> None:
-    """True of every guest; without 22 among its ports its SSH server does not start at all."""
+    """No guest allows passwords, all get updates; without port 22 a guest's SSH server is masked."""
     config, files = read(SITE, name)
     assert (config["ssh_pwauth"], config["disable_root"]) == (False, True)
     assert config["ssh_authorized_keys"] == list(SITE.proxmox.authorized_keys)
@@ -48,7 +48,7 @@ def test_nobody_logs_in_by_password_and_updates_come(name: str) -> None:
 
 
 def test_ssh_stays_where_it_is_declared() -> None:
-    """22 among the ports leaves the server alone, and the app serves the other port."""
+    """With port 22 declared the SSH server stays, and the app serves the other port."""
     site = load(changed(wordpress("site-1", ports=[22, 8081], keys=["ssh-ed25519 AAAA you"])))
     _, files = read(site, "site-1")
     assert "ssh.service" not in files["/usr/local/sbin/set-up"]
@@ -56,7 +56,7 @@ def test_ssh_stays_where_it_is_declared() -> None:
 
 
 def wordpress(name: str, ports: list[int], keys: list[str]) -> dict[str, Any]:
-    """Changes that make a WordPress of a guest of the dev stack."""
+    """Return changes that make a WordPress of a guest of the dev stack."""
     return {
         "hosts.proxmox-srv.snippets": "local",
         "hosts.proxmox-srv.authorized-keys": keys,
@@ -68,7 +68,7 @@ def wordpress(name: str, ports: list[int], keys: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["jellyfin", "stirling-pdf", "vaultwarden"])
 def test_images_are_pinned_and_publish_the_declared_port_alone(name: str) -> None:
-    """What is run is the image that the digest names, and one port leads to it."""
+    """The image is pinned by digest, and only the declared port is published."""
     _, files = read(SITE, name)
     unit = files[f"/etc/systemd/system/{name}.service"]
     (started,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
@@ -80,7 +80,7 @@ def test_images_are_pinned_and_publish_the_declared_port_alone(name: str) -> Non
 
 
 def test_vaultwarden_takes_nobody_in() -> None:
-    """No sign-up, no invitation; no admin page but by the command for it, and nothing that outlasts it."""
+    """Vaultwarden has no sign-up and no invitations, and only a command enables its admin page for a time."""
     _, files = read(SITE, "vaultwarden")
     variables = files["/etc/vaultwarden.env"].splitlines()
     assert {"SIGNUPS_ALLOWED=false", "INVITATIONS_ALLOWED=false"} <= set(variables)
@@ -92,7 +92,7 @@ def test_vaultwarden_takes_nobody_in() -> None:
 
 @pytest.mark.parametrize("name", ["site-1", "stirling-pdf"])
 def test_passwords_are_made_up_on_the_guest(name: str) -> None:
-    """The file holds where a password will be, and what reads it; never one."""
+    """Passwords are generated on the guest; the file holds none."""
     _, files = read(SITE, name)
     made = [line for line in files["/usr/local/sbin/set-up"].splitlines() if "/dev/urandom" in line]
     assert len(made) == 1
@@ -100,7 +100,7 @@ def test_passwords_are_made_up_on_the_guest(name: str) -> None:
 
 
 def test_files_are_written_for_every_guest_with_an_app(tree: Path) -> None:
-    """`make cloud-init STACK=home` writes them under the names that the machines have in the stack."""
+    """`make cloud-init STACK=home` writes a file for each guest with an app, under the machine's name."""
     (tree / "Pulumi.home.yaml").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     done = subprocess.run(
         ["make", "--silent", "cloud-init", "STACK=home", "READY=", f"VENV={sys.prefix}"],
@@ -133,7 +133,7 @@ def test_files_are_written_for_every_guest_with_an_app(tree: Path) -> None:
 def test_bad_input_writes_nothing(
     file: Path, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stack without such a guest, or no stack file, ends with 2 and leaves no folder."""
+    """A stack without such a guest, or without a stack file, ends with 2 and writes nothing."""
     monkeypatch.chdir(tmp_path)
     assert command.main([str(file)]) == 2
     assert capsys.readouterr() == ("", said)

@@ -1,4 +1,4 @@
-"""What the program registers, seen through Pulumi's own mocks."""
+"""What the program registers, recorded with Pulumi's mocks."""
 
 import asyncio
 import importlib.util
@@ -20,22 +20,22 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Recorder(pulumi.runtime.Mocks):
-    """Answers each registration with its inputs, and keeps them."""
+    """Answer each registration with its inputs, and record them."""
 
     def __init__(self) -> None:
         self.resources: list[tuple[str, str, dict[str, Any]]] = []
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """Keep what a real provider would have been asked for."""
+        """Record the inputs that a provider would receive."""
         self.resources.append((args.typ, args.name, dict(args.inputs)))
         return f"{args.name}-id", {**args.inputs, **made(args.typ, args.name)}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
-        """No function is called by the program."""
+        """Fail, because the program calls no function."""
         raise AssertionError(args.token)
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Inputs by resource name, of the types that end in `kind`; never none."""
+        """Return inputs by resource name, of the types that end in `kind`; at least one."""
         found = {name: inputs for typ, name, inputs in self.resources if typ.endswith(kind)}
         assert found
         return found
@@ -59,7 +59,7 @@ def build(values: Mapping[str, object]) -> Recorder:
 
 
 def recorded(folder: Path, **keys: object) -> Recorder:
-    """Run the program on the sound site with other values below some of its keys."""
+    """Run the program on the sound site with some keys replaced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOMELAB_STATE", str(state(folder)))
         return build(whole() | {f"homelab-network:{key}": value for key, value in keys.items()})
@@ -67,12 +67,12 @@ def recorded(folder: Path, **keys: object) -> Recorder:
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
-    """What the program registers for the sound site."""
+    """Return what the program registers for the sound site."""
     return recorded(tmp_path_factory.mktemp("state"))
 
 
 def test_only_the_ingress_publishes(dev: Recorder) -> None:
-    """One container publishes ports, and they are 80 and 443."""
+    """Only the ingress publishes ports: 80 and 443."""
     published = {
         name: [port["external"] for port in inputs["ports"]]
         for name, inputs in dev.of(":Container").items()
@@ -82,7 +82,7 @@ def test_only_the_ingress_publishes(dev: Recorder) -> None:
 
 
 def test_every_container_is_limited_logged_and_restarted(dev: Recorder) -> None:
-    """Restart policy, memory limit, log rotation and health check are on every container."""
+    """Every container has a restart policy, a memory limit, log rotation and a health check."""
     lacking = {
         name: missing
         for name, inputs in dev.of(":Container").items()
@@ -99,7 +99,7 @@ def test_every_container_is_limited_logged_and_restarted(dev: Recorder) -> None:
 
 
 def test_no_container_holds_a_key_to_the_host(dev: Recorder) -> None:
-    """No socket, no privilege, no namespace of the host, no root folder, no writable host path."""
+    """No container has a socket, privileges, a host namespace, a root folder or a writable host path."""
     for name, inputs in dev.of(":Container").items():
         paths = [volume["hostPath"] for volume in inputs["volumes"] if volume.get("hostPath")]
         assert not [path for path in paths if path in {"/", "/run", "/var/run"} or path.endswith(".sock")], (
@@ -113,7 +113,7 @@ def test_no_container_holds_a_key_to_the_host(dev: Recorder) -> None:
 
 
 def test_who_runs_as_whom(dev: Recorder) -> None:
-    """Nobody but Promtail is root; a root file system is read-only where no file is uploaded."""
+    """Only Promtail runs as root; the root file system is read-only where no file is uploaded."""
     containers = dev.of(":Container")
     assert [name for name, given in containers.items() if given["user"].startswith("0:")] == ["promtail"]
     assert (
@@ -124,7 +124,7 @@ def test_who_runs_as_whom(dev: Recorder) -> None:
 
 
 def test_a_declared_user_wins(tmp_path: Path) -> None:
-    """`user` of a service is the user of its container; without a known app it is nobody."""
+    """A service's `user` is its container's user; without it and without a known app the user is 65534."""
     services = configuration()["services"]
     services["grafana"]["user"] = "1000:1001"
     services["wiki"] = {"zones": ["frontend"], "image": "wiki:1"}
@@ -134,7 +134,7 @@ def test_a_declared_user_wins(tmp_path: Path) -> None:
 
 
 def test_networks_are_as_isolated_as_their_role_says(dev: Recorder) -> None:
-    """Every network is internal but edge and probe; legs are macvlan networks on the VLAN's interface."""
+    """Every network but edge and probe is internal; legs are macvlan networks on the VLAN's interface."""
     networks = dev.of(":Network")
     assert {name: (given["driver"], given["internal"]) for name, given in networks.items()} == {
         "edge": ("bridge", False),
@@ -212,7 +212,7 @@ def test_security_groups_accept_the_ingress_and_nobody_else(dev: Recorder) -> No
 
 
 def test_the_datacenter_drops_all_but_management(dev: Recorder) -> None:
-    """Input policy DROP, with one accept rule a management flow."""
+    """The input policy is DROP, with one accept rule for each management flow."""
     assert dev.of(":FirewallLegacy")["datacenter"]["inputPolicy"] == "DROP"
     assert [(r["source"], r["proto"], r["dport"]) for r in dev.of(":RulesLegacy")["datacenter"]["rules"]] == [
         ("10.10.1.0/24", "tcp", "8006"),
@@ -221,12 +221,12 @@ def test_the_datacenter_drops_all_but_management(dev: Recorder) -> None:
 
 
 def test_the_key_is_a_secret(dev: Recorder) -> None:
-    """The files of the ingress, its key among them, are marked secret, so that the state encrypts them."""
+    """The ingress's files, its key among them, are secrets, so that the state encrypts them."""
     assert "4dabf18193072939515e22adb298388d" in dev.of(":Container")["traefik"]["uploads"]
 
 
 def test_routes_are_the_declared_ones(dev: Recorder) -> None:
-    """Traefik has one router a declared route, each to its service's own address."""
+    """Traefik has one router for each declared route, which leads to the service's address."""
     uploads = {u["file"]: u["content"] for u in dev.of(":Container")["traefik"]["uploads"]["value"]}
     http = yaml.safe_load(uploads["/etc/traefik/dynamic/routes.yml"])["http"]
     assert {
@@ -244,7 +244,7 @@ def test_routes_are_the_declared_ones(dev: Recorder) -> None:
 
 
 def test_guests_with_an_authority_are_asked_by_tls(dev: Recorder) -> None:
-    """By their own name and authority, each of its own; no other guest's is there."""
+    """A guest with an authority is asked by TLS, under its own name and with that authority only."""
     uploads = {u["file"]: u["content"] for u in dev.of(":Container")["traefik"]["uploads"]["value"]}
     http = yaml.safe_load(uploads["/etc/traefik/dynamic/routes.yml"])["http"]
     files = {name: f"/etc/certificates/{name}/authorities.pem" for name in ("site-1", "site-2")}
@@ -261,7 +261,7 @@ def test_guests_with_an_authority_are_asked_by_tls(dev: Recorder) -> None:
 def test_protected_volumes_are_retained(
     dev: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the stack protects its data, volumes outlive their removal from the stack, and no guest does."""
+    """Where the stack protects its data, volumes stay after removal from the stack, and guests do not."""
     assert dev
     seen: dict[bool, set[str]] = {True: set(), False: set()}
     register = pulumi.runtime.mocks.MockMonitor.RegisterResource
@@ -289,7 +289,7 @@ HELD = {
 
 
 def test_certificates_are_where_their_flow_is(dev: Recorder) -> None:
-    """A container holds a key for each service that it asks, and for itself where it asks back; no other."""
+    """A container holds a key for each service that it calls, and its own if it checks clients; no other."""
     held = {}
     for name, inputs in dev.of(":Container").items():
         uploads = inputs.get("uploads") or []
@@ -308,7 +308,7 @@ def test_certificates_are_where_their_flow_is(dev: Recorder) -> None:
 
 
 def test_alloy_takes_promtails_place(dev: Recorder, tmp_path: Path) -> None:
-    """One key changes what runs and its configuration; user, networks, certificates, logs and volume stay."""
+    """With Alloy in Promtail's place program and configuration change; user, networks and volume stay."""
     services = configuration()["services"]
     services["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
     made = recorded(tmp_path, services=services)
@@ -336,7 +336,7 @@ ALLOY = "/etc/alloy/config.alloy"
 
 
 def test_all_generations_are_trusted_and_one_signs(tmp_path: Path) -> None:
-    """While one generation follows another both are in every container; all certificates are the signer's."""
+    """During a CA rotation every container trusts both CAs, and only the new one signs."""
     generations = {"authorities": ["old", "new"], "signer": "new"}
     made = recorded(tmp_path, certificates=generations)
     files = {given["file"]: given["content"] for given in made.of(":Container")["promtail"]["uploads"]}
@@ -348,7 +348,7 @@ def test_all_generations_are_trusted_and_one_signs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("authority", [True, False])
 def test_certificates_from_an_acme_server(authority: bool) -> None:
-    """The login is a file, what is signed is kept, the exporter checks it with whom the stack file names."""
+    """With ACME the login is a file, certificates are kept, and the exporter trusts the named authority."""
     login = {"challenge": "hetzner", "credentials": [LOGIN]}
     trusted = {"authority": "$HOMELAB_STATE/tls/ingress.crt"} if authority else {}
     found = {each.name: each.inputs for each in run(with_acme(configuration(), **login, **trusted))}

@@ -31,7 +31,7 @@ LISTS = {
     "<apps>": ", ".join(App),
     "<apps of guests>": ", ".join(GuestApp),
 }
-"""What messages list, as bad_configurations.yaml writes it, so that a new row changes no message there."""
+"""What messages list, in the notation of bad_configurations.yaml, so that a new row changes no message."""
 
 
 def _bad() -> list[dict[str, Any]]:
@@ -47,14 +47,14 @@ BAD = _bad()
 
 
 def refusal(values: dict[str, Any]) -> str:
-    """Load what must be refused; returns the message."""
+    """Load a bad configuration and return the message."""
     with pytest.raises(ConfigError) as refused:
         load(values)
     return str(refused.value)
 
 
 def flat(values: dict[str, Any]) -> dict[str, str]:
-    """Write the keys as the engine hands them over."""
+    """Return the keys in the engine's form."""
     return {
         f"homelab-network:{key}": value if isinstance(value, str) else json.dumps(value, default=str)
         for key, value in values.items()
@@ -63,7 +63,7 @@ def flat(values: dict[str, Any]) -> dict[str, str]:
 
 @cache
 def read() -> list[tuple[str, Any, Any]]:
-    """Each bad configuration's message, what the reader makes of it, and the faults that it sees itself."""
+    """Return each bad configuration's message, the site that the reader returns, and the reader's faults."""
     found: list[tuple[str, Any, Any]] = []
     for case in BAD:
         reader, values = config._Reader(), changed(case["change"])
@@ -72,14 +72,14 @@ def read() -> list[tuple[str, Any, Any]]:
 
 
 class TestSite:
-    """What a stack file becomes."""
+    """The site that a stack file becomes."""
 
     def test_flows(self, site: Topology) -> None:
-        """The flows are those of the file, in its order, no more and no fewer."""
+        """The flows are those of the file, in its order."""
         assert list(map(str, site.flows)) == configuration()["flows"]
 
     def test_routes(self, site: Topology) -> None:
-        """Each routed service has the host name and the place that the file gives it."""
+        """Each routed service has the host name and zone of the file."""
         assert [(r.service, r.host.removesuffix(".homelab.localhost"), r.url) for r in site.routes] == [
             ("grafana", "grafana", "http://grafana:3000"),
             ("prometheus-ui", "prometheus", "http://prometheus-ui:8080"),
@@ -99,7 +99,7 @@ class TestSite:
         ]
 
     def test_places(self, site: Topology) -> None:
-        """Every service is in the networks that its zones are."""
+        """Every service is in the networks of its zones."""
         assert {name: service.zones for name, service in site.services.items()} == {
             "traefik": ("edge", "frontend"),
             "grafana": ("frontend", "query"),
@@ -133,7 +133,7 @@ class TestSite:
         }
 
     def test_hosts(self, site: Topology) -> None:
-        """Hosts, domain and certificate come from the file, hyphens turned into underscores."""
+        """Hosts, domain and certificate come from the file, with hyphens as underscores."""
         assert (site.domain, site.name_prefix) == ("homelab.localhost", "")
         assert site.docker.data_root == "/var/lib/homelab-network/docker"
         assert site.docker.address == IPv4Address("0.0.0.0")  # noqa: S104  # the documented default
@@ -146,12 +146,12 @@ class TestSite:
         ("written", "read"), [(True, True), (False, False), ("true", True), ("false", False)]
     )
     def test_protection_is_read_as_pulumi_writes_it(self, written: object, read: bool) -> None:
-        """`pulumi config set` quotes every scalar of the file; absent, data is protected."""
+        """The quoted scalar of `pulumi config set` is read; without the key, data is protected."""
         changes = ({"protect": written}, {"protect": "<gone>"})
         assert [load(changed(change)).protect for change in changes] == [read, True]
 
     def test_engine_and_file_agree(self, site: Topology) -> None:
-        """The engine's flat JSON map makes the same site as the file, whatever else is in it."""
+        """The engine's flat JSON map makes the same site as the file, whatever other keys it has."""
         assert (
             from_pulumi_json({**flat(configuration()), "proxmoxve:endpoint": "x", "docker:zones": "[]"})
             == site
@@ -159,10 +159,10 @@ class TestSite:
 
 
 class TestGood:
-    """What may be written."""
+    """Configurations that load."""
 
     def test_host_with_dots(self) -> None:
-        """A host name with dots is taken as it is, one without gets the domain."""
+        """A host name with dots is kept; one without gets the domain."""
         services = load(
             changed({"services.grafana.host": "g.example", "services.jellyfin.host": "films"})
         ).services
@@ -182,7 +182,7 @@ class TestGood:
         ],
     )
     def test_image(self, image: str) -> None:
-        """An image is taken with a version or a digest, with a registry or without."""
+        """An image may have a version or a digest, with or without a registry."""
         assert load(changed({"services.loki.image": image}))
 
     @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ class TestGood:
         ],
     )
     def test_flow(self, flow: str) -> None:
-        """What can work and breaks no hard rule may be declared."""
+        """A flow that is possible and breaks no hard rule may be declared."""
         assert str(load(changed({"flows[+]": flow})).flows[-1]) == flow
 
     def test_exception_and_assertion(self) -> None:
-        """Exceptions and assertions are read; the engine's midnight is a day."""
+        """Exceptions and assertions are read; a timestamp at midnight, as the engine writes it, is a date."""
         exception = {"rule": "r", "resource": "x", "reason": "because of that", "owner": "me"}
         for expires in (
             "2027-01-31",
@@ -224,7 +224,7 @@ class TestGood:
 
 
 class TestBad:
-    """What is refused, and in which words."""
+    """Bad configurations and their messages."""
 
     @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
     def test_message(self, case: dict[str, Any]) -> None:
@@ -235,7 +235,7 @@ class TestBad:
     @pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
     @pytest.mark.slow
     def test_engine_says_the_same(self, case: dict[str, Any]) -> None:
-        """The engine's flat map is refused with the lines of the file, where JSON can say it at all."""
+        """The engine's flat map is refused with the same lines as the file, where JSON can express it."""
         if case["id"] == "not plain":
             assert json.loads(json.dumps(b"10", default=str)) == "b'10'"
             return
@@ -245,7 +245,7 @@ class TestBad:
         assert str(refused.value) == numbered(case["message"], values)
 
     def test_enough(self) -> None:
-        """The table is as long as promised, and no case stands twice."""
+        """The table has at least 45 cases, and no case twice."""
         assert len({case["id"] for case in BAD}) == len(BAD) >= 45
         assert len({json.dumps(case["change"], default=str) for case in BAD}) == len(BAD)
 
@@ -261,7 +261,7 @@ class TestBad:
     def test_every_check_counts(
         self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, table: str, place: int
     ) -> None:
-        """No check and no flow rule can be removed without a bad configuration passing or saying less."""
+        """If a check or a flow rule is removed, a bad configuration loads or has fewer messages."""
         functions = getattr(module, table)
         monkeypatch.setattr(module, table, functions[:place] + functions[place + 1 :])
         told = ("\n".join(map(str, [*faults, *checks.check(site)])) for _, site, faults in read())
@@ -269,9 +269,9 @@ class TestBad:
 
     @pytest.mark.slow
     def test_nothing_is_created(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The program ends with the message before its first resource, for every bad configuration."""
+        """For every bad configuration the program ends with the message before its first resource."""
         created: list[object] = []
-        pulumi.runtime.set_all_config({})  # what another test has set would win over the environment
+        pulumi.runtime.set_all_config({})  # overrides an earlier test's configuration
         monkeypatch.setattr(pulumi.Resource, "__init__", lambda *_args, **_options: created.append(1))
         for case in BAD:
             monkeypatch.setenv("PULUMI_CONFIG", json.dumps(flat(changed(case["change"]))))
@@ -280,7 +280,7 @@ class TestBad:
         assert created == []
 
     def test_all_at_once(self) -> None:
-        """Faults of shape and of meaning, in any number of places, are told in one go."""
+        """Faults of shape and of meaning, in any number of places, are reported together."""
         changes = {
             "nmae-prefix": "x",
             "domain": "Home Lab",
@@ -303,7 +303,7 @@ class TestBad:
         ]
 
     def test_no_secret_in_a_message(self) -> None:
-        """What somebody keeps secret is not repeated, wherever it was put by mistake."""
+        """A secret is not repeated in a message, whichever key it was written to by mistake."""
         key = "-----BEGIN PRIVATE KEY-----\nTOPSECRET"
         for path in ("tls.key", "domain", "services.loki.image", "zones.apps.prefix", "flows"):
             assert "TOPSECRET" not in refusal(changed({path: key}))
@@ -313,7 +313,7 @@ class TestBad:
 
 
 class TestFile:
-    """Stack files that are none."""
+    """Files that are not stack files."""
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -333,27 +333,27 @@ class TestFile:
         ],
     )
     def test_broken(self, tmp_path: Path, text: str, message: str) -> None:
-        """A broken file is refused with the place where it breaks."""
+        """A broken file is refused with the place of the fault."""
         (tmp_path / "Pulumi.x.yaml").write_text(text)
         with pytest.raises(ConfigError) as refused:
             from_file(tmp_path / "Pulumi.x.yaml")
         assert str(refused.value) == message
 
     def test_missing(self, tmp_path: Path) -> None:
-        """A file that is not there is refused by name."""
+        """A missing file is refused by name."""
         with pytest.raises(ConfigError) as refused:
             from_file(tmp_path / "Pulumi.none.yaml")
         message = "Pulumi.none.yaml: cannot be read (No such file or directory); name a stack file."
         assert str(refused.value) == message
 
     def test_recursive(self, tmp_path: Path) -> None:
-        """YAML that contains itself is refused."""
+        """Recursive YAML is refused."""
         (tmp_path / "Pulumi.x.yaml").write_text("config: {'homelab-network:zones': &a [*a]}")
         with pytest.raises(ConfigError, match=r"zones: holds more than text"):
             from_file(tmp_path / "Pulumi.x.yaml")
 
     def test_other_namespaces(self, tmp_path: Path) -> None:
-        """Keys of providers are nobody's business here."""
+        """Keys of other namespaces are ignored."""
         text = FILE.read_text().replace("config:\n", "config:\n  docker:host: {secure: x}\n")
         (tmp_path / "Pulumi.x.yaml").write_text(text)
         assert from_file(tmp_path / "Pulumi.x.yaml") == from_file(FILE)
@@ -385,7 +385,7 @@ JUNK = st.recursive(
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """List every place inside a nested value."""
+    """Return every path inside a nested value."""
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [way, *(place for step, inner in steps for place in places(inner, (*way, step)))]
 
@@ -394,7 +394,7 @@ PLACES = places(configuration())[1:]
 
 
 def judge(values: Any) -> None:
-    """Load; whatever is wrong with it must come as lines in our form."""
+    """Load values, and check the form of the messages if they are refused."""
     try:
         load(values)
     except ConfigError as error:
@@ -411,18 +411,18 @@ QUICK = settings(max_examples=80, deadline=None, derandomize=True, database=None
 
 @pytest.mark.slow
 class TestNoTraceback:
-    """Whatever is put in, only ConfigError comes out."""
+    """Any input loads or raises ConfigError, never another error."""
 
     @QUICK
     @given(st.dictionaries(st.sampled_from(sorted(configuration())) | st.text(max_size=5), JUNK))
     def test_anything(self, values: dict[str, Any]) -> None:
-        """Any nested junk loads or is refused in our words."""
+        """Any nested junk loads or is refused with messages in our form."""
         judge(values)
 
     @QUICK
     @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3))
     def test_the_stack_with_junk_in_it(self, changes: list[tuple[tuple[Any, ...], Any]]) -> None:
-        """The stack with junk anywhere in it loads or is refused in our words."""
+        """The stack with junk anywhere in it loads or is refused with messages in our form."""
         values = configuration()
         for (*way, last), junk in changes:
             place: Any = values
@@ -437,7 +437,7 @@ class TestNoTraceback:
     @QUICK
     @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(PLACES)), min_size=1, max_size=3))
     def test_the_stack_with_itself_mixed(self, swaps: list[tuple[tuple[Any, ...], tuple[Any, ...]]]) -> None:
-        """The stack with its own parts in the wrong places loads or is refused in our words."""
+        """The stack with its own parts in wrong places loads or is refused with messages in our form."""
         values = configuration()
         for (*way, last), source in swaps:
             place: Any = values
@@ -455,13 +455,13 @@ class TestNoTraceback:
     @QUICK
     @given(st.dictionaries(st.sampled_from(sorted(configuration())), st.text(max_size=20)))
     def test_any_text_from_the_engine(self, values: dict[str, str]) -> None:
-        """Any text in place of JSON is refused in our words."""
+        """Any text in place of JSON is refused with ConfigError."""
         with pytest.raises(ConfigError):
             from_pulumi_json({f"homelab-network:{key}": text for key, text in values.items()})
 
 
 class TestDocument:
-    """docs/configuration.md says what is so."""
+    """docs/configuration.md is correct."""
 
     @pytest.mark.parametrize(
         ("heading", "kind"), [("A new guest", Guest), ("A new container service", Container)]
@@ -485,7 +485,7 @@ class TestDocument:
         assert {route.service for route in site.routes} >= names
 
     def test_every_key(self) -> None:
-        """Every key that can be written is explained in a row of its own."""
+        """Every key has a row of its own in the document."""
         rows = set(re.findall(r"^\| `([a-z-]+)`", DOCUMENT.read_text(), re.MULTILINE))
         kinds = (
             model.DockerHost,
@@ -508,7 +508,7 @@ class TestDocument:
 
 
 def test_what_the_lab_serves_goes_with_it() -> None:
-    """`make down` takes the data of each stack that the lab serves away, so none of them protects it."""
+    """No stack of the lab protects its data, since `make down` deletes it."""
     served = [file for file in PROJECT.glob("Pulumi.*.yaml") if serves(file.name.split(".")[1])]
     assert [file.name for file in served if from_file(file).protect] == []
     assert len(served) >= 2

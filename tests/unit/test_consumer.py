@@ -1,4 +1,4 @@
-"""The example of another project: what it refuses to build on, and what it makes of sound outputs."""
+"""The example of another project: which outputs it refuses, and what it makes of sound ones."""
 
 import asyncio
 import importlib.util
@@ -15,30 +15,30 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Site(pulumi.runtime.Mocks):
-    """A stack whose outputs are these; whatever else is registered is kept."""
+    """Mocks of a stack with these outputs; they record other registered resources."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.told = told
         self.made: dict[str, dict[str, Any]] = {}
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """Answer for the reference with the outputs."""
+        """Return the outputs for the stack reference."""
         if args.typ == "pulumi:pulumi:StackReference":
             return args.name, {"name": args.name, "outputs": self.told}
         self.made[args.typ.rpartition(":")[2]] = dict(args.inputs)
         return args.name, dict(args.inputs)
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
-        """No function is called by the program."""
+        """Fail, because the program calls no function."""
         raise AssertionError(args.token)
 
 
 def build(authority: Path, prefix: str = "172.30.99.0/28", **other: Any) -> dict[str, dict[str, Any]]:
-    """Run the program beside dev, with other outputs if need be; what it made, by kind."""
+    """Run the program beside dev, with other outputs if given; return what it made, by kind."""
     told: dict[str, Any] = {**outputs(loaded()), **other}
     authority.write_text("a certificate")
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # each use of refused outputs fails; one is told
+    loop.set_exception_handler(lambda *_: None)  # every use of refused outputs fails; one error is enough
     asyncio.set_event_loop(loop)
     site = Site(told)
     pulumi.runtime.set_mocks(site, project="start-page", preview=False)
@@ -62,7 +62,7 @@ def build(authority: Path, prefix: str = "172.30.99.0/28", **other: Any) -> dict
 
 
 def test_it_makes_a_network_and_a_container_on_it(tmp_path: Path) -> None:
-    """The container is on its own network alone, publishes nothing, and asks the ingress by name."""
+    """The container is only on its own network, publishes nothing, and asks the ingress by name."""
     made = build(tmp_path / "ca.crt")
     assert made.keys() == {"Network", "Container"}
     container = made["Container"]
@@ -75,7 +75,7 @@ def test_it_makes_a_network_and_a_container_on_it(tmp_path: Path) -> None:
 
 
 def test_an_ingress_with_an_address_is_asked_there(tmp_path: Path) -> None:
-    """Where Docker-SRV publishes on one address, that is the one."""
+    """Where Docker-SRV publishes on one address, the container uses that address."""
     ingress = {"address": "192.0.2.10", "ports": [443], "legs": {}}
     nginx = build(tmp_path / "ca.crt", ingress=ingress)["Container"]["uploads"][0]["content"]
     assert "proxy_pass https://192.0.2.10:443/;" in nginx
@@ -90,6 +90,6 @@ def test_an_ingress_with_an_address_is_asked_there(tmp_path: Path) -> None:
     ],
 )
 def test_it_refuses_what_it_can_not_build_on(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
-    """Other outputs than it was written for, no way in, a prefix that is the site's: told, nothing made."""
+    """A wrong schema version, an unreachable ingress or an overlapping prefix is refused; nothing is made."""
     with pytest.raises(pulumi.RunError, match=said.replace(".", r"\.")):
         build(tmp_path / "ca.crt", **wrong)

@@ -1,4 +1,4 @@
-"""The worked examples of CONTRIBUTING.md and the snippets beside them, executed on a copy of this tree."""
+"""The worked examples of CONTRIBUTING.md and other documented snippets, executed on a copy of this tree."""
 
 import re
 import subprocess
@@ -36,24 +36,24 @@ def python(tree: Path, *words: str) -> Answer:
 
 
 def example(heading: str) -> str:
-    """The one diff of a worked example."""
+    """Return the one diff of a worked example."""
     (diff,) = blocks(CONTRIBUTING, "diff", heading)
     return diff
 
 
 def apply(tree: Path, diff: str, *options: str) -> None:
-    """Change the clone as the document says."""
+    """Apply a diff to the clone."""
     done = run(tree, "git", "apply", *options, "-", given=diff)
     assert done.returncode == 0, done.stderr
 
 
 def added(diff: str) -> list[str]:
-    """The lines that a diff adds."""
+    """Return the lines that a diff adds."""
     return [line[1:] for line in diff.splitlines() if re.match(r"\+(?!\+\+ )", line)]
 
 
 def judged(tree: Path) -> tuple[int, str]:
-    """What the pack says about the clone's stack."""
+    """Return the pack's verdict about the clone's stack."""
     done = python(tree, "commands", "judge", STACK)
     return done.returncode, done.stdout + done.stderr
 
@@ -62,7 +62,7 @@ def judged(tree: Path) -> tuple[int, str]:
 
 
 def test_a_service_is_six_lines_or_fewer() -> None:
-    """A new service is at most six lines of one file, and the README says the same lines."""
+    """A new service takes at most six lines of one file, and the README shows the same lines."""
     diff = example("## Add a service")
     assert re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE) == [STACK]
     assert 0 < len(added(diff)) <= 6
@@ -72,7 +72,7 @@ def test_a_service_is_six_lines_or_fewer() -> None:
 
 
 def test_a_service_is_proved(tree: Path) -> None:
-    """With its lines the pack finds nothing, the flow is possible, and the commands below them say so."""
+    """With the example the pack finds nothing, the flow is possible, and the documented commands show it."""
     before = python(tree, "commands", "list", STACK).stdout
     apply(tree, example("## Add a service"))
     assert judged(tree) == (0, "")
@@ -80,14 +80,14 @@ def test_a_service_is_proved(tree: Path) -> None:
     assert {line for line in after.splitlines() if line.startswith("internet =>")} - {
         line for line in before.splitlines() if line.startswith("internet =>")
     } == {"internet => wiki : 3000/tcp"}
-    # READY is empty, so that make takes this environment as it is.
+    # With an empty READY, make uses this environment.
     diff = run(tree, "make", "diff", "BASE=HEAD", "READY=", f"VENV={sys.prefix}")
     assert diff.returncode == 0, diff.stderr
     assert "| `traefik -> wiki:3000/tcp` | `vlan20 -> wiki` | declared |  |" in diff.stdout
 
 
 def test_a_service_is_taken_away_by_its_lines(tree: Path) -> None:
-    """The example taken back leaves the tree as it was."""
+    """Reverting the example restores the tree."""
     apply(tree, example("## Add a service"))
     apply(tree, example("## Add a service"), "--reverse")
     assert run(tree, "git", "status", "--porcelain").stdout == ""
@@ -106,25 +106,25 @@ print(sensitive(from_file(Path("Pulumi.dev.yaml")), "jellyfin"))
 
 
 def touched(diff: str) -> list[str]:
-    """Files that a diff changes or makes."""
+    """Return the files that a diff changes or adds."""
     return re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
 
 
 def told(tree: Path, *words: str) -> str:
-    """What pytest says of tests in the clone."""
+    """Return pytest's output for tests in the clone."""
     done = python(tree, "pytest", "-q", "--tb=short", *words)
     return done.stdout + done.stderr
 
 
 def write_schema(tree: Path, heading: str) -> None:
-    """Write the clone's schema as the document says."""
+    """Write the clone's schema with the documented command."""
     (command,) = blocks(CONTRIBUTING, "sh", heading)
     assert command == ".venv/bin/python -m commands schema\n"
     assert python(tree, "commands", "schema").returncode == 0
 
 
 def test_an_app_is_three_files() -> None:
-    """Besides its test and the documentation a new app touches at most three files."""
+    """Besides its test and documentation, a new app changes at most three files."""
     files = touched(example("## Add an app"))
     assert {file for file in files if file.startswith(("docs/", "tests/"))} == {
         "docs/configuration.md",
@@ -134,7 +134,7 @@ def test_an_app_is_three_files() -> None:
 
 
 def test_an_app_is_complete(tree: Path) -> None:
-    """With its rows the tables are whole and documented, its test passes, and the pack takes a service."""
+    """With the example the tables are complete and documented, the test passes, a service is accepted."""
     apply(tree, example("## Add an app"))
     write_schema(tree, "## Add an app")
     said = told(tree, TABLES, "tests/unit/test_ntfy.py")
@@ -152,14 +152,14 @@ def test_an_app_is_complete(tree: Path) -> None:
     ],
 )
 def test_half_an_app_is_named(tree: Path, forgotten: str, named: str) -> None:
-    """A test names the app and the table that lacks it."""
+    """A test names the app and the table that lacks its row."""
     apply(tree, example("## Add an app"), f"--exclude={forgotten}")
     said = told(tree, f"{TABLES}::test_every_app_is_documented")
     assert named in said, said
 
 
 def test_a_forgotten_column_is_named_by_mypy(tree: Path) -> None:
-    """A row without one of its columns is an error of types."""
+    """Mypy reports a row that lacks a column."""
     apply(tree, example("## Add an app"))
     file = tree / "topology" / "model" / "apps.py"
     before, _, after = file.read_text(encoding="utf-8").rpartition("            watches=False,\n")
@@ -169,12 +169,12 @@ def test_a_forgotten_column_is_named_by_mypy(tree: Path) -> None:
 
 
 def test_a_role_is_one_file() -> None:
-    """Besides the documentation a new role touches one file."""
+    """Besides documentation, a new role changes one file."""
     assert touched(example("## Add a role")) == ["topology/model/roles.py", "docs/configuration.md"]
 
 
 def test_a_role_is_complete(tree: Path) -> None:
-    """With its row the table is whole and documented, the pack takes a zone of it, and a review knows it."""
+    """With the example the table is complete and documented, a zone is accepted, a review knows the role."""
     apply(tree, example("## Add a role"))
     write_schema(tree, "## Add a role")
     said = told(tree, TABLES)
@@ -188,7 +188,7 @@ def test_a_role_is_complete(tree: Path) -> None:
 
 
 def test_half_a_role_is_named(tree: Path) -> None:
-    """A test names the role where the documents lack it, and a member without a row is named at once."""
+    """A test names a role without documentation, and a role without a row."""
     diff = example("## Add a role")
     apply(tree, diff, "--exclude=docs/*")
     said = told(tree, f"{TABLES}::test_every_role_is_documented")
@@ -216,7 +216,7 @@ def _change_stack(tree: Path, services: dict[str, object], flows: list[str]) -> 
 
 
 def test_a_rule_is_complete(tree: Path) -> None:
-    """Rule, rejected stack and table together satisfy the tests that watch over rules, and the style."""
+    """The example's rule, rejected stack and table pass the tests about rules, and the style checks."""
     apply(tree, example("## Add a rule"))
     write_table(tree)
     done = python(
@@ -233,7 +233,7 @@ def test_a_rule_is_complete(tree: Path) -> None:
 
 
 def test_a_rule_refuses(tree: Path) -> None:
-    """The new rule is in force for the stack file at once, in its own words."""
+    """The new rule applies to the stack file at once, with its own message."""
     file = tree / STACK
     greedy = file.read_text(encoding="utf-8").replace("memory: 512", "memory: 2048", 1)
     file.write_text(greedy, encoding="utf-8")
@@ -244,7 +244,7 @@ def test_a_rule_refuses(tree: Path) -> None:
 
 
 def test_half_a_rule_is_noticed(tree: Path) -> None:
-    """Without its rejected stack, or without its row in the table, a rule fails the tests."""
+    """A rule without a rejected stack, or without its row in the table, fails the tests."""
     apply(tree, example("## Add a rule"), "--exclude=tests/*")
     done = python(
         tree,
@@ -257,7 +257,7 @@ def test_half_a_rule_is_noticed(tree: Path) -> None:
 
 
 def write_table(tree: Path) -> None:
-    """Replace the table in docs/policies.md by what the command prints, as the document says."""
+    """Replace the table in docs/policies.md with the output of the documented command."""
     (command,) = blocks(CONTRIBUTING, "sh", "## Add a rule")
     assert command == ".venv/bin/python -m commands rules\n"
     table = python(tree, "commands", "rules").stdout
@@ -284,14 +284,14 @@ print(*stack.judge().findings, sep="\\n")
 
 
 def said_of_a_download(tree: Path, inputs: str) -> str:
-    """What the clone's pack says about a sound stack with a download beside it."""
+    """Return the pack's findings about the sound stack with a download in the clone."""
     done = run(tree, sys.executable, "-c", JUDGE % inputs)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_a_type_is_known_once_it_is_taught(tree: Path) -> None:
-    """What was refused as not understood passes, and its dangerous and unknown properties do not."""
+    """A refused provider type passes once added, and its dangerous and unknown properties are refused."""
     diff = example("## Add a provider type")
     kind = "proxmoxve:download/file:File is not understood"
     assert kind in said_of_a_download(tree, '"overwrite": True')
@@ -314,7 +314,7 @@ def test_a_type_is_known_once_it_is_taught(tree: Path) -> None:
 
 @pytest.mark.parametrize("heading", ["### A new guest", "### A new container service"])
 def test_the_configurations_snippets_hold(tree: Path, heading: str) -> None:
-    """The snippets in docs/configuration.md, put where it says, are a stack without a finding."""
+    """With the snippets of docs/configuration.md the stack has no finding."""
     service, flow, *plain = blocks(PROJECT / "docs" / "configuration.md", "yaml", heading)
     file = tree / STACK
     stack = yaml.safe_load(file.read_text(encoding="utf-8"))

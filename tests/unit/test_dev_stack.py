@@ -1,4 +1,4 @@
-"""The default stack file, whatever services, zones and flows it has: it loads, and the pack accepts it."""
+"""The default stack file, whatever it declares: it loads, and the pack accepts it."""
 
 import re
 
@@ -16,12 +16,12 @@ TEXT = FILE.read_text(encoding="utf-8")
 
 
 def test_the_pack_accepts_it() -> None:
-    """The resources that the program makes of the file are without a finding."""
+    """The program's resources for the file have no finding."""
     config = own(yaml.safe_load(TEXT)["config"])
     assert judge(run(config), from_file(FILE), TODAY).findings == ()
 
 
 def test_the_lab_has_its_images() -> None:
-    """Each image of the lab's that the file names is one that the lab brings."""
+    """Each lab image that the file names is in the lab's catalogue."""
     named = set(re.findall(r"image: (homelab-lab/\S+)", TEXT))
     assert named - {one.tag for one in IMAGES} == set()

@@ -19,14 +19,14 @@ VERSIONS = {
 
 
 def test_programs() -> None:
-    """The five programs are there that a first place on PATH must have for the engine."""
+    """The recipe builds the five programs that the engine needs first on PATH."""
     programs = [program for source in SOURCES for program in source.programs]
     assert sorted(programs) == ["containerd", "containerd-shim-runc-v2", "docker-proxy", "dockerd", "runc"]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_pins(source: docker29.Source) -> None:
-    """Each module has its exact version and each of its requirements a checksum."""
+    """Each module has an exact version, and each of its requirements a checksum."""
     pins = (source.folder / "go.mod").read_text()
     sums = (source.folder / "go.sum").read_text()
     required = re.findall(r"^\s+(\S+ v\S+)", pins, re.MULTILINE)
@@ -36,7 +36,7 @@ def test_pins(source: docker29.Source) -> None:
 
 @pytest.mark.parametrize("file", [f"{name}/go.{end}" for name in VERSIONS for end in ("mod", "sum")])
 def test_changed_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    """A change to any go.mod or go.sum is another entry in the cache."""
+    """A change to any go.mod or go.sum makes another entry in the cache."""
     before = docker29.material()
     shutil.copytree(docker29.HERE / "go", tmp_path / "go")
     monkeypatch.setattr(docker29, "HERE", tmp_path)
@@ -47,7 +47,7 @@ def test_changed_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: s
 
 @pytest.mark.parametrize("change", [{"flags": ()}, {"cgo": True}, {"programs": {}}])
 def test_changed_recipe(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> None:
-    """A change to how a program is built is another entry in the cache."""
+    """A change to a program's build makes another entry in the cache."""
     before = docker29.material()
     first, *rest = SOURCES
     monkeypatch.setattr(docker29, "SOURCES", (replace(first, **change), *rest))  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def test_changed_recipe(monkeypatch: pytest.MonkeyPatch, change: dict[str, objec
 
 @pytest.mark.parametrize("cgo", [True, False])
 def test_c_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgo: bool) -> None:
-    """C code is built only where a module asks for it; runc does."""
+    """C code is built only where a module asks for it, as runc does."""
     own = tmp_path / "go"
     own.write_text('#!/bin/sh\necho "$CGO_ENABLED" >"$3"\n')
     own.chmod(0o755)
@@ -68,7 +68,7 @@ def test_c_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgo: bool) -> N
 
 
 def test_missing_file_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package without a program is asked for by a file of its own."""
+    """A package without a program is installed if a given file of it is missing."""
     asked: list[str] = []
     monkeypatch.setattr("lab.paths.CACHE", tmp_path)
     monkeypatch.setattr(apt, "POLICY", tmp_path / "policy")

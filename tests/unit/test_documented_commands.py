@@ -1,4 +1,4 @@
-"""Every command that the documents tell a reader to run is run: by another test, or here in a clone."""
+"""Every command in the documents is run, either by another test or here in a clone."""
 
 import os
 import re
@@ -30,7 +30,7 @@ HERE = {
     "python -m commands foothold": 0,
     "python -m commands report --mermaid Pulumi.dev.yaml": 0,
 }
-"""Commands that are quick and need nothing -> their exit status; what `explain` is asked is denied."""
+"""Quick commands without requirements -> their exit status; the flow of `explain` is denied."""
 
 ELSEWHERE = {
     "make up": ("tests/live/conftest.py", 'make("up")'),
@@ -134,7 +134,7 @@ NOT_RUN = {
 
 
 def _begins_one(command: str) -> bool:
-    """Whether a command, up to its first placeholder, begins one that is run."""
+    """Whether a command, up to its first placeholder, begins a command that is run."""
     begun = re.split(r"[<\[]", command)[0].rstrip()
     known = any(each.startswith(begun) for each in (*HERE, *ELSEWHERE))
     return known or any(command.startswith(each) for each in NOT_RUN)
@@ -142,12 +142,12 @@ def _begins_one(command: str) -> bool:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_documented_command_is_run(document: Path) -> None:
-    """A command that no test runs is not told to anybody."""
+    """Every documented command is run by a test or listed with a reason."""
     assert [command for command in sorted(commands(document)) if not _begins_one(command)] == []
 
 
 def test_an_unknown_command_would_be_noticed(tmp_path: Path) -> None:
-    """The reader of documents finds commands in fences and in text, and the table has no wildcard."""
+    """Commands are found in fences and in text, and an unknown command matches no row."""
     document = tmp_path / "x.md"
     document.write_text("Run `make nosuch` or\n\n```sh\n.venv/bin/python -m nosuch   # it\n```\n")
     assert commands(document) == {"make nosuch", "python -m nosuch"}
@@ -156,7 +156,7 @@ def test_an_unknown_command_would_be_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ELSEWHERE)
 def test_what_runs_a_command_still_does(command: str) -> None:
-    """The file that the table names holds the words that run the command."""
+    """The file that the table names still contains the words that run the command."""
     file, words = ELSEWHERE[command]
     text = re.sub(r"\s+", " ", (PROJECT / file).read_text(encoding="utf-8"))
     assert words in text
@@ -164,11 +164,11 @@ def test_what_runs_a_command_still_does(command: str) -> None:
 
 @pytest.mark.parametrize("command", HERE)
 def test_the_command_runs(tree: Path, command: str) -> None:
-    """As it is written, in a fresh copy of the tree, it does what it says and ends as it should."""
+    """The command, as written, ends with its exit status in a fresh copy of the tree."""
     for name in ("before.json", "after.json"):
         state(tree, sound()).rename(tree / name)
     path = f"{sys.prefix}/bin:{os.environ['PATH']}"
-    # READY is empty, so that make takes this environment as it is.
+    # With an empty READY, make uses this environment.
     made = {"MAKEFLAGS": f"READY= VENV={sys.prefix}", "MAKELEVEL": "0", "PATH": path}
     done = subprocess.run(
         ["bash", "-euc", command],

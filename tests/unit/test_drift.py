@@ -1,4 +1,4 @@
-"""What `make drift` makes of what it is told: a recorded plan, the engine's containers, the API's guests."""
+"""`make drift` on recorded data: a plan, the engine's containers, the API's guests."""
 
 import io
 import json
@@ -17,16 +17,16 @@ from verify.plan import Drift, drifts, is_empty
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDED = json.loads(Path(__file__).with_name("drift.json").read_text())
-"""`pulumi preview --refresh --json` of dev after seven changes by hand, cut to what differs."""
+"""`pulumi preview --refresh --json` of dev after seven changes by hand, reduced to the differences."""
 
 
 def rows(found: list[Drift]) -> list[tuple[str, str, str, str, str]]:
-    """Each difference as the table has it."""
+    """Return the rows of the table."""
     return [(one.what, one.declared, one.state, one.live, one.remedy) for one in found]
 
 
 def test_what_was_changed_by_hand_is_told_with_all_three_values() -> None:
-    """A rule's source, the order of rules, a container gone, one stopped, a rule put before the others."""
+    """Each change by hand is a row with the declared value, the state's and the live one."""
     found = rows(list(drifts(RECORDED)))
     back = "changes it back"
     wanted = [
@@ -42,7 +42,7 @@ def test_what_was_changed_by_hand_is_told_with_all_three_values() -> None:
 
 
 def test_a_change_in_the_stack_file_is_told_from_one_by_hand() -> None:
-    """Declared stands apart, state and live agree; what nobody sets, and providers, are no news."""
+    """In a row of a changed stack file only the declared value differs; other properties have no row."""
     step = {
         "op": "update",
         "urn": "urn:pulumi:dev::p::docker:index/container:Container::loki",
@@ -66,7 +66,7 @@ def test_a_change_in_the_stack_file_is_told_from_one_by_hand() -> None:
     ],
 )
 def test_what_is_new_and_what_is_gone(op: str, there: tuple[str, str, str], remedy: str) -> None:
-    """A resource that the state or the stack file does not have."""
+    """A resource that the state or the stack file lacks is a row."""
     resource = {"custom": True, "type": "docker:index/volume:Volume"}
     urn = "urn:pulumi:dev::p::docker:index/volume:Volume::x"
     plan: dict[str, Any] = {"op": op, "urn": urn}
@@ -77,7 +77,7 @@ def test_what_is_new_and_what_is_gone(op: str, there: tuple[str, str, str], reme
 
 
 def test_nothing_differs() -> None:
-    """A plan that keeps everything has no rows, and a state with nothing in it is not taken for agreement."""
+    """A plan without changes has no rows, and an empty state does not count as agreement."""
     same = [step for step in RECORDED["steps"] if step["op"] in {"refresh", "same"}]
     assert list(drifts({"steps": same})) == []
     assert not is_empty({"steps": same})
@@ -86,12 +86,12 @@ def test_nothing_differs() -> None:
 
 
 def container(name: str, *networks: str) -> dict[str, Any]:
-    """A container as the engine has it."""
+    """Return a container in the engine's form."""
     return {"Name": f"/{name}", "NetworkSettings": {"Networks": dict.fromkeys(networks)}}
 
 
 def test_who_is_on_a_network_of_the_site(site: Topology) -> None:
-    """An undeclared container counts on a zone's network or a leg, and nowhere else."""
+    """An undeclared container is reported on a zone's network or a leg, and not elsewhere."""
     there = [
         container("loki", "query", "backend"),
         container("newcomer", "backend", "elsewhere"),
@@ -102,13 +102,13 @@ def test_who_is_on_a_network_of_the_site(site: Topology) -> None:
 
 
 def test_a_container_on_other_networks_is_told_with_both(site: Topology) -> None:
-    """Its own networks, and those it is on; one that is gone is the plan's to tell."""
+    """A container on other networks has a row with both; a missing container has its row in the plan."""
     there = [container("loki", "query", "frontend"), container("grafana", "frontend", "query")]
     assert [*host.astray(site, there)] == [("loki", ["backend"], ["frontend", "query"])]
 
 
 class Node:
-    """An API with one guest of each sort."""
+    """An API with one guest of each kind."""
 
     CARDS: Mapping[int, str] = {
         101: "virtio=BC:24:11:00:00:65,bridge=vmbr1,tag=10,firewall=1",
@@ -122,7 +122,7 @@ class Node:
     }
 
     def get(self, path: str) -> Any:
-        """Answer as Proxmox does."""
+        """Answer like Proxmox."""
         if path.endswith("/lxc"):
             return []
         if path.endswith("/qemu"):
@@ -132,7 +132,7 @@ class Node:
 
 
 def test_guests_that_nobody_declared(site: Topology) -> None:
-    """One counts on a declared VLAN or on all of the bridge; other tags and bridges are others' affair."""
+    """An undeclared guest is reported on a declared VLAN or on the whole bridge, and not elsewhere."""
     assert [*inventory.guests(site, Node())] == [
         ("900 g900", "vmbr1 VLAN 20"),
         ("903 g903", "vmbr1, every VLAN"),
@@ -152,7 +152,7 @@ def test_guests_that_nobody_declared(site: Topology) -> None:
 def test_what_can_not_be_looked_at(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str, engine: str, said: str
 ) -> None:
-    """A stack that is not there, an engine that fails, a stack that is down: exit status 2 and the reason."""
+    """A missing stack, a failing engine and a stack that is down end with status 2 and the reason."""
     told, errors = io.StringIO(), io.StringIO()
     (tmp_path / "pulumi").write_text(f"#!/bin/sh\n{engine}\n")
     (tmp_path / "pulumi").chmod(0o755)
@@ -163,7 +163,7 @@ def test_what_can_not_be_looked_at(
 
 
 def test_the_order_of_zones_is_no_drift(site: Topology) -> None:
-    """The engine hands zones over by name, a stack file as written; Docker-SRV's rules are the same text."""
+    """Docker-SRV's rules do not depend on the order of zones, because the engine sorts them by name."""
     by_name = site.model_copy(update={"zones": dict(sorted(site.zones.items()))})
     assert [*by_name.zones] != [*site.zones]
     assert host_rules.rules(by_name) == host_rules.rules(site)

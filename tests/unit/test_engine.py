@@ -1,4 +1,4 @@
-"""The engine's bring-up, as far as it can be judged without starting one."""
+"""Starting and stopping the Docker engine, as far as tests can without an engine."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from lab.errors import LabError
 
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here starts, finds or ends an engine, whatever breaks."""
+    """Make sure that no test starts, finds or ends an engine."""
     monkeypatch.setattr(engine, "_engines", list)
     monkeypatch.setattr(engine, "_launch", lambda _programs: pytest.fail("an engine was started"))
     monkeypatch.setattr(Programs, "install", lambda *_: pytest.fail("a package was installed"))
@@ -37,7 +37,7 @@ ADDED = [
 
 
 def test_firewall_goes_back() -> None:
-    """What the engine added goes, chains last; what was there, and what others added meanwhile, stays."""
+    """What the engine added is removed, chains last; earlier rules and rules of others stay."""
     assert kernel.removal(BEFORE, [*BEFORE[:1], BEFORE[2], *ADDED]).splitlines() == [
         "*filter",
         "-P FORWARD ACCEPT",
@@ -59,20 +59,20 @@ def test_firewall_goes_back() -> None:
 
 
 def test_untouched_firewall_is_left_alone() -> None:
-    """Where the engine added nothing, nothing is run; rules of a Docker that was there before stay too."""
+    """Where the engine added nothing, nothing is removed; rules of an earlier Docker stay."""
     assert kernel.removal([*BEFORE, *ADDED], [*BEFORE, *ADDED]) == ""
     assert kernel.removal(BEFORE, [*BEFORE, "filter\t-A FORWARD -i vpn0 -j ACCEPT"]) == ""
 
 
 def test_a_strict_machine_stays_strict() -> None:
-    """FORWARD that was DROP before the engine is not opened."""
+    """A FORWARD policy that was DROP before the engine stays DROP."""
     before = ["filter\t:FORWARD DROP"]
     assert "-P FORWARD" not in kernel.removal(before, [*before, *ADDED])
 
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place of this test's for the engine's data, its mark and the lab's run time."""
+    """Return a folder of the test for the engine's data, its mark and the lab's run time."""
     monkeypatch.setattr(engine, "ROOT", tmp_path / "lab/docker")
     monkeypatch.setattr(engine, "MARK", tmp_path / "lab/mark.json")
     monkeypatch.setattr(engine, "BEFORE", tmp_path / "before.json")
@@ -81,14 +81,14 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def users_engine(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
-    """Have a Docker of the user's answer, with its data below `root`."""
+    """Simulate a Docker of the user, with its data below `root`."""
     monkeypatch.setattr(engine, "users_endpoint", lambda: None)
     told = {"ServerVersion": "29.0.0", "DockerRootDir": str(root)}
     monkeypatch.setattr(engine, "_info", lambda _host: told)
 
 
 def test_own_docker_is_used(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Docker that answers is taken as it is, and its data are found at the lab's place until `down`."""
+    """A running Docker is used as it is, with a link to its data at the lab's path until `down`."""
     (places / "theirs/containers").mkdir(parents=True)
     users_engine(monkeypatch, places / "theirs")
     assert engine.up(lambda _line: None) == engine.Engine(endpoint=None, version="29.0.0")
@@ -100,14 +100,14 @@ def test_own_docker_is_used(places: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_data_elsewhere_are_told(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine whose data root is not on this machine can't be the lab's."""
+    """An engine whose data root is not on this machine is refused."""
     users_engine(monkeypatch, places / "elsewhere")
     with pytest.raises(LabError, match=r"elsewhere is not on this machine; the lab needs an engine that"):
         engine.up(lambda _line: None)
 
 
 def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data root that the lab did not mark is neither taken for its own nor removed."""
+    """A data root without the lab's mark is neither used nor removed."""
     engine.ROOT.mkdir(parents=True)
     users_engine(monkeypatch, places)
     engine.down(lambda _line: None)
@@ -117,7 +117,7 @@ def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_second_engine_is_started(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the lab's engine died and the user's runs, `down` clears up without an engine and its rules."""
+    """If the lab's engine died and the user's runs, `down` removes the lab's data but no rules."""
     engine.ROOT.mkdir(parents=True)
     engine.MARK.write_text('{"engine": "debian"}')
     engine.BEFORE.write_text("{}")
@@ -131,7 +131,7 @@ def test_no_second_engine_is_started(places: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_context_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pulumi's provider is told the endpoint of Docker's context, which it does not read itself."""
+    """Pulumi's provider gets the endpoint of Docker's context, because it does not read the context."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "run", lambda *_, **__: "unix:///run/user/1000/docker.sock\n")
     assert engine.users_endpoint() == "unix:///run/user/1000/docker.sock"
@@ -142,7 +142,7 @@ def test_the_context_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_root_is_asked_for(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without root and without a Docker, the sentence says both ways out."""
+    """Without root and without a Docker, the message names both remedies."""
     assert places
     monkeypatch.setattr(engine, "users_endpoint", lambda: None)
     monkeypatch.setattr(engine, "_info", lambda _host: None)
@@ -152,7 +152,7 @@ def test_root_is_asked_for(places: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HOMELAB_ENGINE names the engine, the mark wins over it, a wrong name is told with the right ones."""
+    """HOMELAB_ENGINE names the engine, the mark precedes it, a wrong name is refused with the valid ones."""
     monkeypatch.delenv("HOMELAB_ENGINE", raising=False)
     assert Programs.chosen().name == "debian"
     monkeypatch.setenv("HOMELAB_ENGINE", "29")
@@ -165,7 +165,7 @@ def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("theirs", ["", "#!/bin/sh\nexit 104\n"])
 def test_service_policy_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str) -> None:
-    """While packages are installed no service may start; afterwards, even after a kill, all is as before."""
+    """No service may start during package installation; after it, even if killed, the old policy is back."""
     policy = tmp_path / "policy-rc.d"
     monkeypatch.setattr(apt, "POLICY", policy)
     monkeypatch.setattr(apt, "POLICY_KEPT", tmp_path / "kept")

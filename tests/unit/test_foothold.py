@@ -1,4 +1,4 @@
-"""What a shell in a container gains: the docs have the proof's table, and a live run makes the same form."""
+"""What a shell in a container can reach: the table in the docs and the table of a live run."""
 
 import json
 from pathlib import Path
@@ -12,26 +12,26 @@ from verify import foothold
 
 
 def cell(source: str, what: str, got: str = "ALLOWED", where: str = "there") -> dict[str, str]:
-    """A cell of a run, as far as the table reads it."""
+    """Return a cell of a run, with the fields that the table reads."""
     to = what.partition(":")[0]
     return {"source": source, "destination": to, "what": f"{source} -> {what}", "got": got, "where": where}
 
 
 def test_the_table_in_the_docs_is_current() -> None:
-    """docs/hardening.md holds what the command writes."""
+    """docs/hardening.md has the command's output."""
     text = (PROJECT / "docs" / "hardening.md").read_text(encoding="utf-8")
     assert "\n".join(foothold.table(FILE)) in text
 
 
 def test_the_backend_is_behind_no_foothold_in_the_ingress() -> None:
-    """A shell in the ingress reaches its routes and the frontend, and holds its key and the logins."""
+    """A shell in the ingress reaches no backend service, and can read only the ingress's key and logins."""
     (line,) = (line for line in foothold.table(FILE) if line.startswith("| traefik "))
     assert [name for name in ("loki", "prometheus:", "cadvisor", "node-exporter") if name in line] == []
     assert line.endswith("| `/etc/traefik/tls/key.pem`, `/etc/traefik/users` |")
 
 
 def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
-    """Only what opened counts: no denial, no page, no echo; where any port opens, none is told singly."""
+    """Only opened ports count, not denials, pages or echoes; `*` replaces a destination's single ports."""
     cells = [
         cell("traefik", "site-1:443/tcp"),
         cell("traefik", "loki:3100/tcp", "DENIED"),
@@ -64,7 +64,7 @@ def test_bad_input_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A mistake ends with exit code 2 and a line that names it."""
+    """Bad input ends with exit code 2 and one line that names the mistake."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text("[]")
     assert command.main(words) == 2

@@ -1,4 +1,4 @@
-"""The command that writes messages anew: what is current stays, what is not is found and replaced."""
+"""The command that updates expected messages: current ones stay, outdated ones are replaced."""
 
 import ast
 
@@ -8,7 +8,7 @@ from tests import golden
 
 
 def decorators(source: str) -> dict[str, str]:
-    """The decorator of each function, as Python reads it."""
+    """Return the decorator of each function, parsed."""
     return {
         node.name: "".join(map(ast.dump, node.decorator_list))
         for node in ast.parse(source).body
@@ -17,13 +17,13 @@ def decorators(source: str) -> dict[str, str]:
 
 
 def test_current_refusals_stay_as_they_are() -> None:
-    """Every bad configuration has today's message, and the file's own layout is kept."""
+    """Current messages of bad configurations stay, and so does the file's layout."""
     text = golden.CONFIGURATIONS.read_text(encoding="utf-8")
     assert golden.with_refusals(text) == text
 
 
 def test_an_old_refusal_is_replaced() -> None:
-    """A message that the loader does not say any more becomes what it says, positions by name."""
+    """An outdated message becomes the loader's current one, with positions by name."""
     text = golden.CONFIGURATIONS.read_text(encoding="utf-8")
     (refusal,) = (case["message"] for case in yaml.safe_load(text) if case["id"] == "flow from unknown")
     assert "flows[+]: " in refusal
@@ -31,7 +31,7 @@ def test_an_old_refusal_is_replaced() -> None:
 
 
 def test_an_old_message_of_a_rule_is_replaced() -> None:
-    """Only the decorator of its case changes, to any number of messages of any length."""
+    """Only the decorator of an outdated case changes, for any number and length of messages."""
     source = golden.STACKS.read_text(encoding="utf-8")
     long = "loki: " + 'a word "quoted" ' * 20 + "end"
     other = golden.with_messages(source, {"a_swarm_service": ["web: one", long]})

@@ -1,4 +1,4 @@
-"""The checks before a commit: the project's own tools, and those of `make lint`."""
+"""The checks before a commit: the same tools as `make lint`."""
 
 import os
 import re
@@ -17,12 +17,12 @@ from topology.project import PROJECT
 
 
 def read(name: str) -> Any:
-    """A YAML file of the project."""
+    """Return a YAML file of the project."""
     return yaml.safe_load((PROJECT / name).read_text(encoding="utf-8"))
 
 
 def test_hooks_run_what_make_lint_runs() -> None:
-    """Each command of `make lint` and `make actionlint` is a hook's, of a tool of the environment."""
+    """Each command of `make lint` and `make actionlint` is a hook, and each hook is such a command."""
     (repository,) = read(".pre-commit-config.yaml")["repos"]
     entries = [hook["entry"].replace(" --force-exclude", "") for hook in repository["hooks"]]
     recipe = (
@@ -43,7 +43,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("file", FAULTS)
 def test_a_commit_with_a_fault_is_refused(tree: Path, file: str) -> None:
-    """After `make hooks` git refuses a commit with a fault, by the hook for it, and makes one without."""
+    """After `make hooks` git refuses a commit with a fault, by the right hook, and accepts one without."""
     text, hook = FAULTS[file]
     (tree / ".venv").symlink_to(sys.prefix)
     variables = {
@@ -51,7 +51,7 @@ def test_a_commit_with_a_fault_is_refused(tree: Path, file: str) -> None:
         "MAKEFLAGS": "READY=",
         "MAKELEVEL": "0",
         "PRE_COMMIT_HOME": str(tree.parent / "hooks"),
-        "SKIP": "mypy,actionlint",  # the tests of both are elsewhere, and take a minute each
+        "SKIP": "mypy,actionlint",  # both are tested elsewhere, and take a minute each
         "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
     }
     subprocess.run(["make", "hooks"], cwd=tree, env=variables, check=True, capture_output=True)
@@ -70,7 +70,7 @@ def test_a_commit_with_a_fault_is_refused(tree: Path, file: str) -> None:
 
 
 def test_dependabot_knows_every_go_module() -> None:
-    """Each folder with a go.mod is named once, and each name is of such a folder."""
+    """Dependabot's configuration names each folder with a go.mod once, and no other folder."""
     updates = read(".github/dependabot.yml")["updates"]
     named = [
         folder
@@ -92,7 +92,7 @@ def test_dependabot_knows_every_go_module() -> None:
 
 
 def test_the_engine_that_is_required_is_the_one_that_is_tested() -> None:
-    """The range in Pulumi.yaml begins with the library's version, and ends before the next major one."""
+    """The range in Pulumi.yaml begins with the library's version, and ends before the next major version."""
     tested = version("pulumi")
     major = int(tested.partition(".")[0])
     assert read("Pulumi.yaml")["requiredPulumiVersion"] == f">={tested} <{major + 1}.0.0"

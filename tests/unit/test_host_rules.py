@@ -1,4 +1,4 @@
-"""What brings Docker-SRV's own rules back at boot: run for real, below another root."""
+"""Restoring Docker-SRV's own rules at boot, executed below another root folder."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ PLACES = ("/etc/homelab-network", "/etc/systemd/system", "/run/systemd/system")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A machine's folders, and a `systemctl` that writes down what it was asked."""
+    """Return a machine's folders, with a `systemctl` that records its calls."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     systemctl = tmp_path / "bin/systemctl"
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def run(root: Path, *words: str, given: str = "") -> None:
-    """Run a command of ours with its folders below another root."""
+    """Run a command of the project with its folders below another root."""
 
     def moved(text: str) -> str:
         for place in PLACES:
@@ -43,7 +43,7 @@ def run(root: Path, *words: str, given: str = "") -> None:
 
 
 def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
-    """The very rules are kept; Docker needs the table's unit, and starts that of the probe zone's rules."""
+    """The same rules are kept; Docker requires the table's unit, and starts the unit of the probe rules."""
     (root / "run/systemd/system").mkdir(parents=True)
     run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
     folder, units = root / "etc/homelab-network", root / "etc/systemd/system"
@@ -77,7 +77,7 @@ def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
 
 
 def test_kept_files_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kept file that is missing or changed, or a unit that is off, is told; without systemd nothing is."""
+    """A missing or changed file and a disabled unit are reported; without systemd nothing is."""
     monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
     monkeypatch.setattr(host_rules, "SYSTEMD", f"{root}/run/systemd/system")
     monkeypatch.setattr(host_rules, "_FOLDER", f"{root}/etc/homelab-network")
@@ -98,7 +98,7 @@ def test_kept_files_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_egress_is_let_out_to_public_addresses_alone() -> None:
-    """A declared flow from the ingress to the internet opens its port, but not to LAN and site."""
+    """A declared flow from the ingress to the internet opens its port for public addresses only."""
     near = (
         "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, "
         "192.168.0.0/16, 198.18.0.0/15, 198.41.0.0/24, 224.0.0.0/3"
@@ -114,7 +114,7 @@ def test_egress_is_let_out_to_public_addresses_alone() -> None:
 
 
 def test_a_machine_without_systemd_keeps_nothing(root: Path) -> None:
-    """In the lab, where nothing boots, neither file nor unit is made."""
+    """Without systemd neither files nor units are written."""
     run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
     run(root, "sh", "-c", host_rules.forget(SITE))
     assert not (root / "asked").exists()

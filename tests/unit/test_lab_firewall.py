@@ -1,4 +1,4 @@
-"""The lab's translation of what the API holds into rules on the wire, rule by rule."""
+"""The lab's translation of the API's firewall into nftables rules, rule by rule."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ MAC = "bc:24:11:00:00:65"
 
 
 def guest(net: str = "bridge=vmbr1,firewall=1,tag=10") -> Guest:
-    """A machine with one card."""
+    """Return a guest with one card."""
     return Guest(vmid=101, name="site-1", nics=(read_nic(0, f"virtio={MAC},{net}"),))
 
 
 def level(**options: Any) -> dict[str, Any]:
-    """One level of the firewall: on, unless said otherwise, and empty."""
+    """Return one level of the firewall, empty and enabled unless told otherwise."""
     return {"options": {"enable": 1, **options}, "rules": [], "aliases": {}, "ipset": {}, "groups": {}}
 
 
 def chain(text: str, name: str) -> list[str]:
-    """The rules of a chain, its hook left out."""
+    """Return the rules of a chain without its hook."""
     (body,) = [part.partition("}\n")[0] for part in text.split(f"chain {name} {{\n")[1:]]
     lines = [line.strip() for line in text.split(f"chain {name} {{\n")[1].splitlines()]
     assert body
@@ -40,12 +40,12 @@ def chain(text: str, name: str) -> list[str]:
     ],
 )
 def test_a_switch_that_is_off_leaves_the_card_open(datacenter: int, own: int, net: str) -> None:
-    """Datacenter, guest and card: without any one of them nothing is filtered."""
+    """With the datacenter's, the guest's or the card's switch off, nothing is filtered."""
     assert ruleset(guest(net), level(enable=datacenter), level(enable=own)) == "flush ruleset\n"
 
 
 def test_defaults_are_proxmoxs_own() -> None:
-    """Switched on and nothing else: in is dropped, out accepted, DHCP passes, another's MAC does not."""
+    """By default input is dropped, output accepted, DHCP passes, and another MAC address does not."""
     text = ruleset(guest(), level(), level())
     assert chain(text, "in0") == ["udp sport 67 udp dport 68 accept", "drop"]
     assert chain(text, "out0") == ["udp sport 68 udp dport 67 accept", "accept"]
@@ -53,7 +53,7 @@ def test_defaults_are_proxmoxs_own() -> None:
 
 
 def test_the_ip_filter_pins_packets_and_arp() -> None:
-    """With the IP filter on, a guest sends from the addresses of its set; with an empty set, from none."""
+    """With the IP filter a guest sends only from its set's addresses; with an empty set from none."""
     own = level(ipfilter=1, dhcp=0, policy_out="DROP")
     empty = ruleset(guest(), level(), own)
     own["ipset"]["ipfilter-net0"] = [{"cidr": "10.10.10.11"}]
@@ -109,7 +109,7 @@ def test_the_ip_filter_pins_packets_and_arp() -> None:
     ],
 )  # fmt: skip
 def test_a_rule_on_the_wire(rule: dict[str, Any], lines: list[str]) -> None:
-    """Each kind of match is written as Proxmox means it; what can't be resolved is left out."""
+    """Each kind of match is translated as Proxmox means it; a rule that can't be resolved is left out."""
     datacenter, own = level(), level(dhcp=0)
     datacenter["aliases"]["traefik"] = {"cidr": "10.9.9.9"}
     datacenter["ipset"]["some"] = [
@@ -121,7 +121,7 @@ def test_a_rule_on_the_wire(rule: dict[str, Any], lines: list[str]) -> None:
 
 
 def test_rules_keep_their_order_and_groups_their_place() -> None:
-    """The first match decides, so a group's rules stand where the guest includes it."""
+    """The first match decides, so a group's rules are at the place where the guest includes the group."""
     datacenter, own = level(), level(dhcp=0, policy_in="ACCEPT")
     ports = [{"type": "in", "action": "ACCEPT", "enable": 1, "proto": "tcp", "dport": p} for p in "123"]
     datacenter["groups"]["web"] = [ports[1], {**ports[1], "type": "out"}, {**ports[1], "enable": 0}]
@@ -142,7 +142,7 @@ def test_rules_keep_their_order_and_groups_their_place() -> None:
 
 
 def test_the_blacklist_is_the_datacenters_and_stands_before_dhcp() -> None:
-    """A guest's own set of that name is none; with the guest's switch off the datacenter's still drops."""
+    """A guest's own `blacklist` has no effect; the datacenter's drops even with the guest's switch off."""
     datacenter, own = level(), level()
     own["ipset"]["blacklist"] = [{"cidr": "192.0.2.9"}]
     assert "192.0.2.9" not in ruleset(guest(), datacenter, own)
@@ -157,13 +157,13 @@ def test_the_blacklist_is_the_datacenters_and_stands_before_dhcp() -> None:
 
 
 def test_dhcp_comes_before_the_ip_filter() -> None:
-    """A guest asks for an address before it has one that its filter passes."""
+    """DHCP passes before the IP filter, because a guest without an address must ask for one."""
     text = ruleset(guest(), level(), level(ipfilter=1))
     assert chain(text, "out0")[:2] == ["udp sport 68 udp dport 67 accept", "meta nfproto ipv4 drop"]
 
 
 def test_a_set_is_looked_up_from_its_own_level() -> None:
-    """A datacenter's set names the datacenter's aliases, whoever uses it; an alias wins over its address."""
+    """A datacenter's set uses the datacenter's aliases for every guest; an alias precedes its address."""
     datacenter, own = level(), level(dhcp=0)
     datacenter["aliases"]["front"], own["aliases"]["front"] = {"cidr": "10.1.0.1"}, {"cidr": "10.9.0.1"}
     datacenter["ipset"]["peers"] = [
@@ -174,7 +174,7 @@ def test_a_set_is_looked_up_from_its_own_level() -> None:
 
 
 def test_management_in_a_rule_is_the_local_network_too() -> None:
-    """A guest's rule that names the ipset admits the datacenter's alias `local_network`."""
+    """A guest's rule with `+management` also admits the datacenter's alias `local_network`."""
     datacenter, own = level(), level(dhcp=0)
     datacenter["aliases"]["local_network"] = {"cidr": "10.10.1.0/24"}
     datacenter["ipset"]["management"] = [{"cidr": "192.0.2.7"}]
@@ -189,14 +189,14 @@ STANDING = "tcp dport { 8006, 22, 3128, 5900-5999, 60000-60050 } accept"
 
 @pytest.mark.parametrize(("datacenter", "own"), [({"enable": 0}, {}), ({}, {"enable": 0})])
 def test_a_switch_that_is_off_leaves_the_node_open(datacenter: dict[str, Any], own: dict[str, Any]) -> None:
-    """Datacenter and node: without either of them nothing is filtered; the node's is on unless it is off."""
+    """With the datacenter's or the node's switch off nothing is filtered; the node's is on by default."""
     assert node_ruleset(LOCAL, level(**datacenter), level(**own)) == "flush ruleset\n"
     untold = {**level(), "options": {}}
     assert chain(node_ruleset(LOCAL, level(), untold), "input")[-1] == "drop"
 
 
 def test_a_nodes_input_is_proxmoxs() -> None:
-    """Blacklist, the node's rules, the datacenter's, standing ports for the local network, the policy."""
+    """A node's input chain: blacklist, node's rules, datacenter's rules, standing ports, policy."""
     datacenter, own = level(policy_in="DROP"), level()
     accept = {"type": "in", "action": "ACCEPT", "enable": 1, "proto": "tcp"}
     datacenter["ipset"]["blacklist"] = [{"cidr": "192.0.2.1"}]
@@ -223,7 +223,7 @@ def test_a_nodes_input_is_proxmoxs() -> None:
 
 
 def test_who_reaches_a_nodes_standing_ports() -> None:
-    """Its own network or what the alias says it is, and the members of ipset management."""
+    """The local network, or the alias of that name, and ipset `management` reach a node's standing ports."""
     datacenter = level()
     datacenter["aliases"]["local_network"] = {"cidr": "10.9.0.0/16"}
     datacenter["ipset"]["management"] = [{"cidr": "192.0.2.7"}]

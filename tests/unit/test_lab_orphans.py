@@ -1,4 +1,4 @@
-"""What a killed run leaves is removed by its mark alone, asked of the lab's own API."""
+"""Leftovers of a killed run are removed by their mark only, through the lab's own API."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ RULES = {"nodeName": "pve1", "vmId": 101.0, "rules": [{"securityGroup": "site-1"
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ask, dict[str, str]]]:
-    """A caller of the API, and the environment by which `orphans` finds it."""
+    """Yield a caller of the API, and the environment in which `orphans` finds it."""
     monkeypatch.setattr(paths, "STATE", tmp_path / "state")
     with served(tmp_path / "state.json", []) as (ask, pve):
         given = {"PROXMOX_VE_ENDPOINT": f"{pve.url}/", "PROXMOX_VE_API_TOKEN": TOKEN}
@@ -27,17 +27,17 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ask, 
 
 
 def remove(kind: str, inputs: dict[str, Any], environment: dict[str, str]) -> None:
-    """Have the thing behind a half-created resource removed."""
+    """Remove what a half-created resource left."""
     orphans.remove({"type": f"proxmoxve:index/x:{kind}", "inputs": inputs}, environment)
 
 
 def machines(ask: Ask) -> list[int]:
-    """VM ids of the node's guests, the template left out."""
+    """Return the VM ids of the node's guests, without the template."""
     return sorted(int(one["vmid"]) for one in ask("GET", f"{NODE}/qemu") if int(one["vmid"]) != 9000)
 
 
 def test_a_clone_bears_the_mark_from_its_first_moment(api: tuple[Ask, dict[str, str]]) -> None:
-    """A guest whose clone was all that happened has the stack's notes, and goes."""
+    """A guest that was only cloned has the stack's notes, and is removed."""
     ask, environment = api
     ask("POST", f"{NODE}/qemu/9000/clone", newid=101, name="site-1", full=1, description=NOTES)
     remove("VmLegacy", GUEST, environment)
@@ -45,7 +45,7 @@ def test_a_clone_bears_the_mark_from_its_first_moment(api: tuple[Ask, dict[str, 
 
 
 def test_a_guest_of_the_users_stays(api: tuple[Ask, dict[str, str]]) -> None:
-    """A guest with the id and the name of ours, but with other notes or none, stays as it is."""
+    """A guest with our id and name but other notes, or none, stays unchanged."""
     ask, environment = api
     add_machine(ask, 101)
     ask("POST", f"{NODE}/qemu/101/firewall/rules", type="in", action="ACCEPT", comment="mine")
@@ -60,7 +60,7 @@ def test_a_guest_of_the_users_stays(api: tuple[Ask, dict[str, str]]) -> None:
 
 @pytest.mark.parametrize("mark", ["ours", "mine"])
 def test_firewall_objects_go_by_their_comment(api: tuple[Ask, dict[str, str]], mark: str) -> None:
-    """A group, an alias and a guest's ipset go, with what they hold, if they bear the resource's comment."""
+    """A group, an alias and a guest's ipset with the resource's comment are removed with their content."""
     ask, environment = api
     add_machine(ask, 101)
 
@@ -86,7 +86,7 @@ def test_firewall_objects_go_by_their_comment(api: tuple[Ask, dict[str, str]], m
 
 
 def test_what_is_not_there_is_no_fault(api: tuple[Ask, dict[str, str]]) -> None:
-    """A resource that was never begun leaves nothing to remove."""
+    """A resource that was never created is no error."""
     ask, environment = api
     for kind, given in (("VmLegacy", GUEST), ("GroupLegacy", GROUP), ("RulesLegacy", RULES)):
         remove(kind, given, environment)

@@ -1,4 +1,4 @@
-"""An interrupt reaches the program once and is waited for; two commands on one stack take turns."""
+"""An interrupt reaches the program once, and the command waits; commands on one stack take turns."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ except Interrupted:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_is_handed_on(number: signal.Signals, times: int) -> None:
-    """Each Ctrl-C, SIGTERM or hang-up is one SIGINT for the program, which ends before the command does."""
+    """Each Ctrl-C, SIGTERM or hang-up is one SIGINT for the program, which ends before the command."""
     with subprocess.Popen(
         [sys.executable, "-u", "-c", PARENT, PULUMI],
         cwd=PROJECT,
@@ -49,14 +49,14 @@ def test_an_interrupt_is_handed_on(number: signal.Signals, times: int) -> None:
 
 
 def test_a_program_that_ends_by_itself() -> None:
-    """Without an interrupt the status is the program's own, and the handlers are those of before."""
+    """Without an interrupt the exit status is the program's, and the signal handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     assert show(["sh", "-c", "exit 4"]) == 4
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_second_command_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told for which process, gives up in time, and other stacks are free."""
+    """A second command names the process that it waits for, and gives up in time; other stacks are free."""
     monkeypatch.setattr(paths, "STATE", tmp_path)
     said: list[str] = []
     with lock.held("dev", said.append), lock.held("home", said.append):

@@ -1,4 +1,4 @@
-"""The lab's Proxmox side without root: guests from words, the API's gaps, certificates, routes, daemons."""
+"""The lab's Proxmox side without root: guests, the API, certificates, routes, daemons."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestGuests:
-    """Reading what the API holds."""
+    """Reading guests from the API's configuration."""
 
     def test_card_of_one_vlan(self) -> None:
         """A card with a tag is an access port of that VLAN, with cloud-init's address and gateway."""
@@ -66,21 +66,21 @@ class TestGuests:
         ],
     )
     def test_trunks(self, net: str, options: list[str]) -> None:
-        """Trunks are ports as Proxmox makes them; a card with neither tag nor trunks carries every VLAN."""
+        """Trunks become ports as in Proxmox; a card with neither tag nor trunks carries every VLAN."""
         assert read_nic(0, f"virtio={MAC},bridge=vmbr1{net}").switch_options == options
 
     def test_card_that_is_not_there(self) -> None:
-        """`link_down=1` is a card that is down, and no address means none is given."""
+        """A card with `link_down=1` is down, and a card without a static address has none."""
         nic = read_nic(1, f"e1000={MAC},bridge=vmbr1,link_down=1", "ip=dhcp")
         assert (nic.up, nic.address, nic.gateway) == (False, None, None)
 
     def test_card_without_mac(self) -> None:
-        """A card without a MAC is refused: Proxmox always writes one."""
+        """A card without a MAC is refused, since Proxmox always writes one."""
         with pytest.raises(ValueError, match="net3 has no MAC address"):
             read_nic(3, "virtio,bridge=vmbr1")
 
     def test_listeners(self) -> None:
-        """The notes' ports line names what listens, wherever it stands; without one nothing does."""
+        """A guest's listeners are read from the ports line of its notes; without that line it has none."""
         notes = "Jellyfin\nports: 8096/tcp, 7359/udp\nsee docs"
         assert read_listeners(notes) == (
             Listener(number=8096, protocol="tcp"),
@@ -89,7 +89,7 @@ class TestGuests:
         assert read_listeners("reports: 80/tcp") == ()
 
     def test_cards_of_missing_bridges_are_unplugged(self) -> None:
-        """A guest has the cards whose bridge the node has, in the order of their numbers."""
+        """A guest has only the cards whose bridge the node has."""
         config = {
             "net0": f"virtio={MAC},bridge=vmbr1,tag=10",
             "net1": f"virtio={MAC},bridge=vmbr7,tag=10",
@@ -102,7 +102,7 @@ class TestGuests:
         assert (guest.namespace, guest.tap(guest.nics[0])) == ("vm-101", "tap101i0")
 
     def test_changes(self) -> None:
-        """Unchanged guests stay; changed, half-made and unwanted ones go; changed and new ones are built."""
+        """Unchanged guests stay; changed, incomplete and unwanted ones go; changed and new ones are built."""
         same, new = Guest(vmid=101, name="a"), Guest(vmid=102, name="b")
         changed, broken = Guest(vmid=103, name="c"), Guest(vmid=104, name="d")
         present = {101: str(same), 103: str(Guest(vmid=103, name="old")), 104: None, 105: "gone"}
@@ -110,10 +110,10 @@ class TestGuests:
 
 
 class TestServers:
-    """Which server a guest gets."""
+    """The server that a guest gets."""
 
     def test_site_gets_nginx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A site is served by nginx on all its TCP ports, on 443 by TLS with a certificate for its name."""
+        """Nginx serves a site on all its TCP ports, with TLS and a certificate for its name on 443."""
         monkeypatch.setattr(packages, "nginx", lambda: Path("/nginx"))
         guest = Guest(vmid=101, name="site-1", listeners=read_listeners("ports: 80/tcp, 443/tcp"))
         (server,) = servers.of(guest, tmp_path)
@@ -128,7 +128,7 @@ class TestServers:
         assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
 
     def test_others_get_the_labelled_stand_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Every other guest is served by the stand-in that says whose place it takes, once a TCP port."""
+        """Every other guest is served by the stand-in, under the guest's name, on each TCP port."""
         monkeypatch.setattr("lab.images.standin_binary", lambda: Path("/standin"))
         guest = Guest(vmid=102, name="jellyfin", listeners=read_listeners("ports: 8096/tcp, 7359/udp"))
         (server,) = servers.of(guest, tmp_path)
@@ -190,10 +190,10 @@ def add_bridge(ask: Ask) -> None:
 
 
 class TestApi:
-    """The API over TLS, on a free port."""
+    """The API by TLS on a free port."""
 
     def test_token(self, tmp_path: Path) -> None:
-        """Only the lab's token is let in: another secret, another name and fakepve's password are refused."""
+        """Only the lab's token is accepted: no other secret or name, and not fakepve's password."""
         with served(tmp_path / "state.json", []) as (ask, _):
             ask("GET", "/nodes")
             ask("GET", "/nodes", 401, token=TOKEN[:-1] + "1")
@@ -206,7 +206,7 @@ class TestApi:
             assert abs(ask("GET", f"{NODE}/time")["time"] - time.time()) < 60
 
     def test_networks_are_kept(self, tmp_path: Path) -> None:
-        """A bridge is listed as Proxmox does (MTU as text, all VLANs unless said), until it is deleted."""
+        """A bridge is listed as in Proxmox (MTU as text, all VLANs unless set) until it is deleted."""
         with served(tmp_path / "state.json", []) as (ask, _):
             add_bridge(ask)
             ask("POST", f"{NODE}/network", 400, iface="vmbr1", type="bridge")
@@ -217,7 +217,7 @@ class TestApi:
             assert [one["iface"] for one in ask("GET", f"{NODE}/network")] == ["vmbr0"]
 
     def test_configuration_is_typed(self, tmp_path: Path) -> None:
-        """A machine's numbers come back as numbers, its card has a MAC, its drives have volumes."""
+        """A machine's numbers are returned as numbers, its card has a MAC, its drives have volumes."""
         with served(tmp_path / "state.json", []) as (ask, _):
             add_machine(ask, cores="2", ide2="local-lvm:cloudinit", scsi0="local-lvm:5,size=5368709120")
             config = ask("GET", f"{NODE}/qemu/101/config")
@@ -229,7 +229,7 @@ class TestApi:
             assert "size=8G" in ask("GET", f"{NODE}/qemu/101/config")["scsi0"]
 
     def test_start_needs_the_bridge(self, tmp_path: Path) -> None:
-        """A machine whose bridge the node lacks does not start, and the task says which bridge."""
+        """A machine whose bridge the node lacks does not start, and the task names the bridge."""
         with served(tmp_path / "state.json", []) as (ask, pve):
             add_machine(ask)
             task = ask("POST", f"{NODE}/qemu/101/status/start")
@@ -251,20 +251,20 @@ class TestApi:
             assert [guest.nics for guest in pve.guests("vmbr1")] == [()]
 
     def test_delete_with_trailing_slash(self, tmp_path: Path) -> None:
-        """The provider's DELETE, which has a slash at its end, deletes the machine."""
+        """A DELETE with a trailing slash, as the provider sends it, deletes the machine."""
         with served(tmp_path / "state.json", []) as (ask, pve):
             add_machine(ask)
             ask("DELETE", f"{NODE}/qemu/101/?destroy-unreferenced-disks=1&purge=0")
             assert pve.vm(101) is None
 
     def test_rule_position_is_text(self, tmp_path: Path) -> None:
-        """A firewall rule read by its position names it as text, as Proxmox does."""
+        """A firewall rule read by its position has the position as text, as in Proxmox."""
         with served(tmp_path / "state.json", []) as (ask, _):
             ask("POST", "/cluster/firewall/rules", type="in", action="ACCEPT")
             assert ask("GET", "/cluster/firewall/rules/0")["pos"] == "0"
 
     def test_disk_sizes(self, tmp_path: Path) -> None:
-        """A disk's size in bytes is reported as those bytes, for the machine and in the cluster."""
+        """A disk's size in bytes is reported unchanged, for the machine and in the cluster."""
         with served(tmp_path / "state.json", []) as (ask, _):
             add_machine(ask, scsi0=f"local-lvm:vm-101-disk-0,size={8 * 2**30}")
             assert ask("GET", f"{NODE}/qemu/101/status/current")["maxdisk"] == 8 * 2**30
@@ -273,7 +273,7 @@ class TestApi:
             ] == 8 * 2**30
 
     def test_state_survives(self, tmp_path: Path) -> None:
-        """What the API holds is in its file before the answer, 0600, and the next start has all of it."""
+        """The API writes its state to a file of mode 0600 before it answers, and the next start reads it."""
         state, calls = tmp_path / "state.json", list[int]()
         with served(state, calls) as (ask, _):
             add_bridge(ask)
@@ -300,7 +300,7 @@ class TestApi:
             assert [pool["poolid"] for pool in ask("GET", "/pools")] == ["homelab"]
 
     def test_template(self, tmp_path: Path) -> None:
-        """There is a template to clone from, and `local` takes snippets."""
+        """The node has a template to clone, and its storage `local` accepts snippets."""
         with served(tmp_path / "state.json", []) as (ask, _):
             (vm,) = ask("GET", f"{NODE}/qemu")
             assert (vm["vmid"], vm["name"], vm["template"]) == (9000, "debian-12-template", 1)
@@ -308,10 +308,10 @@ class TestApi:
 
 
 class TestTls:
-    """Authority, leaves, bundle."""
+    """Authority, leaf certificates and trust bundle."""
 
     def test_made_once(self) -> None:
-        """Authority, leaf and bundle are the same on every call, and private keys are the owner's alone."""
+        """Authority, leaf and bundle are the same on every call, and only the owner can read private keys."""
         first = [path.read_bytes() for path in (*tls.authority(), *tls.leaf("a", ["localhost", "127.0.0.1"]))]
         again = [path.read_bytes() for path in (*tls.authority(), *tls.leaf("a", ["localhost", "127.0.0.1"]))]
         assert first == again
@@ -320,7 +320,7 @@ class TestTls:
         assert len(keys) == 2
 
     def test_other_names_make_another_leaf(self) -> None:
-        """A leaf is made anew when its names change."""
+        """A leaf is issued anew when its names change."""
         cert, _ = tls.leaf("ingress", ["*.example.test"])
         before = cert.read_bytes()
         tls.leaf("ingress", ["*.example.test", "example.test"])
@@ -333,7 +333,7 @@ class TestTls:
     def test_renewed_a_week_before(
         self, days: int, *, renewed: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A leaf with less than seven days left is renewed, one with more is kept."""
+        """A leaf with less than seven days left is renewed; one with more is kept."""
         monkeypatch.setattr(tls, "_LEAF_LIFE", dt.timedelta(days=days))
         cert, _ = tls.leaf("a", ["localhost"])
         before = cert.read_bytes()
@@ -343,7 +343,7 @@ class TestTls:
         assert (cert.read_bytes() != before) is renewed
 
     def test_new_authority_makes_new_leaves(self) -> None:
-        """A leaf of an authority that is gone is not served on."""
+        """A leaf of a deleted authority is replaced."""
         cert, _ = tls.leaf("a", ["localhost"])
         before = cert.read_bytes()
         for path in tls.authority():
@@ -365,11 +365,11 @@ class TestTls:
 
 
 class TestRoutes:
-    """Against a recorded `ip`."""
+    """Routes, tested with a simulated `ip`."""
 
     @pytest.fixture
     def table(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-        """A routing table, changed by the commands that the code runs."""
+        """Return a routing table that the code's commands change."""
         table: list[dict[str, Any]] = []
 
         def ip(argv: list[str], _what: str) -> str:
@@ -384,7 +384,7 @@ class TestRoutes:
         return table
 
     def test_added_once_and_removed(self, table: list[dict[str, Any]]) -> None:
-        """Prefixes become unreachable once, more can follow, and all that was added is removed."""
+        """Prefixes become unreachable once, more can follow, and `remove` deletes all that were added."""
         first, second = IPv4Network("10.0.10.0/24"), IPv4Network("10.0.20.9/32")
         routes.add([first])
         routes.add([first, second])
@@ -393,7 +393,7 @@ class TestRoutes:
         assert table == []
 
     def test_foreign_routes_stay(self, table: list[dict[str, Any]]) -> None:
-        """An unreachable route that someone else made is neither counted nor removed."""
+        """An unreachable route with another metric is neither counted nor removed."""
         table.append({"dst": "10.0.10.0/24", "metric": 7})
         routes.add([IPv4Network("10.0.10.0/24")])
         assert len(table) == 2
@@ -403,8 +403,8 @@ class TestRoutes:
     def test_recorded_before_added(
         self, table: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A run that is stopped while adding is undone by the next `remove`."""
-        add = routes.run  # type: ignore[attr-defined] # the seam that the table stands in for
+        """The routes of an interrupted `add` are removed by the next `remove`."""
+        add = routes.run  # type: ignore[attr-defined] # replaced by the fixture
 
         def stopped(argv: list[str], what: str) -> str:
             if argv[3:4] == ["10.0.20.0/24"] or "10.0.20.0/24" in argv:
@@ -418,17 +418,17 @@ class TestRoutes:
         assert table == []
 
     def test_broken_record(self) -> None:
-        """A record that can't be read is an error that says what to do."""
+        """An unreadable record is an error that says what to do."""
         write(paths.RUN / "routes.json", "{")
         with pytest.raises(LabError, match="not JSON; remove it"):
             routes.remove()
 
 
 class TestDaemon:
-    """Processes that are told apart."""
+    """Identifying processes."""
 
     def test_ended_by_handle(self) -> None:
-        """A recorded process is found again and ended; afterwards there is none."""
+        """A recorded process is found and ended; afterwards the record names none."""
         child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
         process = Process.of(child.pid)
         assert process is not None
@@ -439,7 +439,7 @@ class TestDaemon:
         assert Process.recorded(paths.RUN / "x.pid") is None
 
     def test_reused_id_is_left_alone(self) -> None:
-        """A process that only has the same id as the recorded one is not touched."""
+        """A process with the recorded id and another start time is not ended."""
         Process(pid=os.getpid(), started=1).end()
         write(paths.RUN / "x.pid", f"{os.getpid()} 1\n")
         assert Process.recorded(paths.RUN / "x.pid") is None

@@ -1,4 +1,4 @@
-"""Imports go one way, from what a site is to what is run by hand; only tests and bench know the lab."""
+"""Imports have one direction, from topology to commands; only tests and bench import the lab."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -37,7 +37,7 @@ OURS = {*ALLOWED, "lab", "tests", "bench"}
 
 
 def imported(file: Path) -> set[str]:
-    """Top-level names of the packages that a file imports."""
+    """Return the top-level names that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def imported(file: Path) -> set[str]:
 
 
 def files(part: str) -> list[Path]:
-    """The Python files of a top-level part, which must not be none."""
+    """Return the Python files of a top-level part; at least one."""
     found = [PROJECT / part] if part.endswith(".py") else sorted((PROJECT / part).rglob("*.py"))
     assert found
     return found
@@ -56,7 +56,7 @@ def files(part: str) -> list[Path]:
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_imports_go_one_way(part: str) -> None:
-    """No file imports a part of the project that its own part may not know."""
+    """No file imports a part of the project that its own part may not import."""
     wrong = {
         str(file.relative_to(PROJECT)): sorted(names)
         for file in files(part)
@@ -67,22 +67,22 @@ def test_imports_go_one_way(part: str) -> None:
 
 @pytest.mark.parametrize("part", PURE)
 def test_what_is_pure_imports_no_provider(part: str) -> None:
-    """The words, the loader, what is rendered from them and the reachability engine are pure Python."""
+    """Topology, rendered and reachability import no provider."""
     wrong = [str(file) for file in files(part) if imported(file) & PROVIDERS]
     assert wrong == []
 
 
 def test_packages_form_no_circle() -> None:
-    """No package imports another that imports it, by whatever detour."""
+    """No package imports itself through other packages."""
     parts = [part for part in ALLOWED if not part.endswith(".py")]
     graph = {
         part: set[str]().union(*(imported(file) for file in files(part))) & OURS - {part} for part in parts
     }
-    assert set(TopologicalSorter(graph).static_order()) >= set(parts)  # a circle raises CycleError
+    assert set(TopologicalSorter(graph).static_order()) >= set(parts)  # raises CycleError
 
 
 def test_policies_know_no_provider_package() -> None:
-    """The pack judges resources as they arrive; it never builds one."""
+    """The pack reads registered resources and never imports a provider's package."""
     wrong = [
         str(file)
         for part in ("policies", "resources")
@@ -93,7 +93,7 @@ def test_policies_know_no_provider_package() -> None:
 
 
 def test_a_wrong_import_is_seen(tmp_path: Path) -> None:
-    """The reader of imports finds both forms, so the tests above can fail."""
+    """Both forms of an import are found, so the tests above can fail."""
     file = tmp_path / "wrong.py"
     file.write_text("import lab.engine\nfrom components.container import ContainerService\n")
     assert imported(file) == {"lab", "components"}

@@ -14,20 +14,20 @@ PROJECT = Path(__file__).resolve().parents[2]
     ("text", "number", "protocol"), [(80, 80, "tcp"), ("443", 443, "tcp"), ("53/udp", 53, "udp")]
 )
 def test_port(text: str | int, number: int, protocol: str) -> None:
-    """A port is a number, TCP unless it says otherwise, and is written with its protocol."""
+    """A port is a number, TCP by default, and is written with its protocol."""
     assert Port.parse(text) == Port(number=number, protocol=Protocol(protocol))
     assert str(Port.parse(text)) == f"{number}/{protocol}"
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "-1", "80/sctp", "80/", "/tcp", " 80", "8_0", "٨٠", True])
 def test_no_port(text: str) -> None:
-    """What is not a port raises ValueError."""
+    """Text that is not a port raises ValueError."""
     with pytest.raises(ValueError, match="Port"):
         Port.parse(text)
 
 
 def test_flow() -> None:
-    """A flow reads back as it is written."""
+    """A flow is written as it was read."""
     assert str(Flow.parse("a -> b:53/udp")) == "a -> b:53/udp"
     assert Flow.parse("a -> b:1") == Flow(source="a", destination="b", port=Port(number=1))
 
@@ -36,13 +36,13 @@ def test_flow() -> None:
     "text", ["", "a -> b", "a->b:1", "A -> b:1", "a -> b:0", "a -> b:1 ", "a -> b -> c:1"]
 )
 def test_no_flow(text: str) -> None:
-    """What is not a flow raises ValueError."""
+    """Text that is not a flow raises ValueError."""
     with pytest.raises(ValueError, match="Flow"):
         Flow.parse(text)
 
 
 def test_frozen(site: Topology) -> None:
-    """A value can't be changed, and refuses what it does not know."""
+    """A value is immutable, and unknown fields are refused."""
     with pytest.raises(ValidationError, match="frozen"):
         site.domain = "x"
     with pytest.raises(ValidationError, match="Extra inputs"):
@@ -50,7 +50,7 @@ def test_frozen(site: Topology) -> None:
 
 
 def test_zone_names(site: Topology) -> None:
-    """A VLAN's Docker network is named after its tag, others after their zone; two of them meet the host."""
+    """A VLAN's network is named after its tag, others after their zone; two networks are not internal."""
     assert [z.network for z in site.zones.values()][-4:] == ["probe", "vlan10", "vlan20", "vlan30"]
     docker = [z.name for z in site.zones.values() if z.is_docker]
     assert docker == ["edge", "frontend", "query", "backend", "probe"]
@@ -59,14 +59,14 @@ def test_zone_names(site: Topology) -> None:
 
 
 def test_legs_follow_flows(site: Topology) -> None:
-    """Where no flow leads, the ingress has no leg, even if an address is set aside for one."""
+    """The ingress has a leg only on zones of its flows, even if another zone has an address for it."""
     fewer = tuple(flow for flow in site.flows if flow.destination != "vaultwarden")
     legs = Topology.model_validate({**dict(site), "flows": fewer}).legs
     assert [leg.name for leg in legs] == ["wordpress", "apps"]
 
 
 def test_name_prefix(site: Topology) -> None:
-    """The prefix is before every physical name and so in every route to a container."""
+    """The prefix is in every physical name, and so in every route to a container."""
     lab = Topology.model_validate({**dict(site), "name_prefix": "lab-"})
     assert lab.physical("loki") == "lab-loki"
     assert lab.routes[0].url == "http://lab-grafana:3000"
@@ -74,7 +74,7 @@ def test_name_prefix(site: Topology) -> None:
 
 
 def test_flows_by_end(site: Topology) -> None:
-    """Flows are found by either end, hosts and management included."""
+    """Flows are found by source or destination, hosts and management included."""
     assert [str(f) for f in site.flows_to("loki-gateway")] == [
         "grafana -> loki-gateway:3100/tcp",
         "promtail -> loki-gateway:3100/tcp",
@@ -85,13 +85,13 @@ def test_flows_by_end(site: Topology) -> None:
 
 
 def test_the_node_has_an_address_where_one_is_given(site: Topology) -> None:
-    """It is the interface in its management zone; a stack may leave it out."""
+    """The node's interface has the address and its management zone's prefix; the address is optional."""
     assert str(site.node_interface) == "10.10.1.5/24"
     assert from_file(PROJECT / "Pulumi.seed.yaml").node_interface is None
 
 
 def test_guest_has_one_zone() -> None:
-    """A guest sits on one VLAN: a second zone is refused where it is made, too."""
+    """A guest has exactly one zone."""
     with pytest.raises(ValidationError):
         Guest.model_validate(
             {"name": "a", "zone": ("b", "c"), "host": "a.b", "vm": 100, "address": "10.0.0.1"}
@@ -99,6 +99,6 @@ def test_guest_has_one_zone() -> None:
 
 
 def test_hyphens() -> None:
-    """Keys are hyphenated in YAML and underscored in Python."""
+    """Keys have hyphens in YAML and underscores in Python."""
     assert [str(field.alias) for field in Zone.model_fields.values()] == [*Zone.model_fields]
     assert Topology.model_fields["name_prefix"].alias == "name-prefix"

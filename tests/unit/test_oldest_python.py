@@ -1,4 +1,4 @@
-"""The oldest Python that is supported, Debian 12's own: 3.11.2."""
+"""The oldest supported Python, Debian 12's 3.11.2."""
 
 import subprocess
 import sysconfig
@@ -22,7 +22,7 @@ def _version() -> str:
 )
 @pytest.mark.skipif(sysconfig.get_python_version() != "3.11", reason="the environment is another Python's")
 def test_a_change_is_compared_by_the_oldest_python(tree: Path) -> None:
-    """`make diff` unpacks the base and compares, as newer ones do."""
+    """The review runs on the oldest Python."""
     made = tree.parent / "venv"
     subprocess.run([str(DEBIANS), "-m", "venv", "--without-pip", made], check=True)
     packages = made / "lib/python3.11/site-packages/packages.pth"

@@ -1,4 +1,4 @@
-"""The pack without an engine: its protocol, its command, its silence about secrets, its words in the docs."""
+"""The pack without an engine: its protocol, its command, no secrets in messages, its table in the docs."""
 
 import json
 import os
@@ -48,7 +48,7 @@ URN = "urn:pulumi:dev::homelab-network::docker:index/container:Container::shell"
 
 @pytest.fixture
 def pack() -> Iterator[Any]:
-    """A client of the pack, as the engine is one."""
+    """Yield a client of the pack, like the engine."""
     server, port = start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield AnalyzerStub(channel)
@@ -56,7 +56,7 @@ def pack() -> Iterator[Any]:
 
 
 def test_the_pack_ends_with_a_killed_engine(tmp_path: Path) -> None:
-    """An engine that is killed ends nothing that it started, so the pack looks whether it still runs."""
+    """The pack ends after its engine was killed, because it checks whether the engine still runs."""
     killed = tmp_path / "pid"
     engine = subprocess.Popen(
         ["sh", "-c", '"$0" & echo $! > "$1"; wait', PROJECT / "policies/serve", killed],
@@ -75,7 +75,7 @@ def test_the_pack_ends_with_a_killed_engine(tmp_path: Path) -> None:
 
 
 def configured(pack: Any) -> Any:
-    """The pack, told the dev stack's configuration as the engine tells it."""
+    """Return the pack, configured with the dev stack as the engine does it."""
     config = {
         f"homelab-network:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in configuration().items()
@@ -87,26 +87,26 @@ def configured(pack: Any) -> Any:
 
 
 def struct(values: dict[str, Any]) -> Any:
-    """Inputs as the engine sends them."""
+    """Return inputs in the engine's form."""
     made = Struct()
     made.update(values)
     return made
 
 
 def shown(pack: Any, inputs: dict[str, Any]) -> list[str]:
-    """What the pack says about one container."""
+    """Return the pack's messages about one container."""
     kind = URN.split("::")[2]
     request = pb.AnalyzeRequest(urn=URN, type=kind, name="shell", properties=struct(inputs))
     return [each.message.partition("\n")[2] for each in pack.Analyze(request).diagnostics]
 
 
 def about(diagnostic: Any) -> tuple[str, str]:
-    """The rule of a diagnostic, and the resource that its message names."""
+    """Return the rule of a diagnostic, and the resource that its message names."""
     return diagnostic.policyName, diagnostic.message.partition("\n")[2].partition(":")[0]
 
 
 def test_a_resource_is_judged_before_it_is_created(pack: Any) -> None:
-    """One resource's inputs are enough for what it shows by itself, and the engine is told to stop."""
+    """A resource's inputs are evaluated before it is created, and violations are mandatory."""
     inputs = {"name": "shell", "image": "busybox:1", "privileged": True}
     kind = URN.split("::")[2]
     request = pb.AnalyzeRequest(urn=URN, type=kind, name="shell", properties=struct(inputs))
@@ -120,20 +120,20 @@ def test_a_resource_is_judged_before_it_is_created(pack: Any) -> None:
     [getattr(proxy, name) for name in dir(proxy) if name.startswith("UNKNOWN_") and name.endswith("_VALUE")],
 )
 def test_every_kind_of_unknown_is_seen(pack: Any, sentinel: str) -> None:
-    """Whatever kind of value is missing, at whatever depth, is a violation that names its place."""
+    """Every kind of unknown value, at any depth, is a violation that names its path."""
     said = shown(configured(pack), {"name": "shell", "ports": [{"internal": 80, "external": sentinel}]})
     assert [line for line in said if line.startswith("shell: ports[0].external ")] != []
 
 
 def test_a_secret_that_is_unknown_is_unknown() -> None:
-    """A mark around a value hides neither that it is secret nor that it is missing."""
+    """A secret that is unknown is decoded as both."""
     inputs = {"envs": {**SECRET, "value": [proxy.UNKNOWN_STRING_VALUE]}}
     resource = decode(urn=URN, type="x", inputs=struct(inputs))
     assert (resource.inputs, resource.secrets) == ({"envs": [UNKNOWN]}, frozenset({("envs",)}))
 
 
 def test_only_certificate_files_may_be_unknown() -> None:
-    """In a preview from nothing no key exists; a configuration that nobody knows is refused all the same."""
+    """In a first preview certificate files may be unknown; any other unknown file is refused."""
     stack = sound()
     uploads = [u for r in stack.resources for u in r.inputs.get("uploads") or ()]
     made = [upload for upload in uploads if upload["file"].startswith(f"{FOLDER}/")]
@@ -145,7 +145,7 @@ def test_only_certificate_files_may_be_unknown() -> None:
 
 
 def test_the_whole_stack_is_judged_by_the_inputs_that_were_shown(pack: Any) -> None:
-    """Outputs that a preview can't know yet change nothing, since inputs came before."""
+    """Unknown outputs of a preview change nothing, because the inputs shown before are evaluated."""
     pack = configured(pack)
     resources = []
     for each in sound().resources:
@@ -161,7 +161,7 @@ def test_the_whole_stack_is_judged_by_the_inputs_that_were_shown(pack: Any) -> N
 
 
 def test_a_resource_that_was_never_shown_is_judged_by_its_outputs(pack: Any) -> None:
-    """A container that is merely read escapes no rule."""
+    """A container that is only read is evaluated by its outputs."""
     resource = pb.AnalyzerResource(
         urn=URN, type=URN.split("::")[2], name="shell", properties=struct({"pidMode": "host"})
     )
@@ -184,21 +184,21 @@ def test_every_rule_is_announced_in_full(pack: Any) -> None:
     [("no-devises", pb.MANDATORY), ("no-devices", pb.ADVISORY), ("no-devices", pb.DISABLED)],
 )
 def test_configuration_can_change_no_rule(pack: Any, name: str, level: Any) -> None:
-    """Unknown names and lower levels end the call with the rule's name."""
+    """A policy configuration with an unknown rule or a lower level ends the call with the rule's name."""
     request = pb.ConfigureAnalyzerRequest(policyConfig={name: pb.PolicyConfig(enforcementLevel=level)})
     with pytest.raises(grpc.RpcError, match=name):
         pack.Configure(request)
 
 
 def test_a_faulty_configuration_ends_the_call_with_its_path(pack: Any) -> None:
-    """Without a readable intent nothing is judged."""
+    """A faulty configuration ends the call with the path of the fault."""
     request = pb.AnalyzerStackConfigureRequest(stack="dev", config={"homelab-network:zonez": "{}"})
     with pytest.raises(grpc.RpcError, match="zonez"):
         pack.ConfigureStack(request)
 
 
 def test_a_state_of_another_project_is_refused(pack: Any) -> None:
-    """Its flows are declared elsewhere, so ours say nothing about it."""
+    """A resource of another project is refused, because its flows are declared elsewhere."""
     urn = URN.replace("homelab-network", "other")
     with pytest.raises(grpc.RpcError, match="other: is another project"):
         pack.Analyze(pb.AnalyzeRequest(urn=urn, type="x:y:z", name="x"))
@@ -206,14 +206,14 @@ def test_a_state_of_another_project_is_refused(pack: Any) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_finding_shows_a_secret(case: Case) -> None:
-    """Secrets planted in every slot are in no message of any rule."""
+    """No message of any rule shows a secret, wherever one is planted."""
     stack = sound()
     case.change(stack)
     assert [finding for finding in stack.judge().findings if CANARY in finding.message] == []
 
 
 def test_a_rule_that_fails_is_a_violation_without_its_words() -> None:
-    """An accident inside a rule proves nothing, and its text, which may hold a secret, is not shown."""
+    """An exception inside a rule is a violation, and its text, which may hold a secret, is not shown."""
 
     def check(*_: object) -> Iterator[str]:
         raise ValueError(CANARY)
@@ -228,7 +228,7 @@ def test_a_rule_that_fails_is_a_violation_without_its_words() -> None:
 
 
 def test_an_exception_may_name_a_flow_to_any_port() -> None:
-    """The star of such a flow is its name, and sets nothing else aside."""
+    """An exception for `a -> b:*` sets aside that flow only; the star is not a wildcard."""
     stack = sound()
     stack.remove("command", "host-rules")
     flows = tuple(
@@ -248,7 +248,7 @@ def test_an_exception_may_name_a_flow_to_any_port() -> None:
 
 
 def test_the_search_for_secrets_finds_one_that_is_shown() -> None:
-    """The canary is where the rules look: in the inputs that they were given."""
+    """The canary is in the inputs that the rules read."""
     assert CANARY in json.dumps([dict(each.inputs) for each in sound().resources])
 
 
@@ -269,7 +269,7 @@ def test_the_table_in_the_docs_is_current() -> None:
     ],
 )
 def test_what_is_read_exists_in_the_provider(model: type[Inputs], name: str) -> None:
-    """A property that the pack reads under a wrong name would be a rule that never speaks."""
+    """Every property that the pack reads exists in the provider under that name."""
     import importlib  # noqa: PLC0415  # the providers' packages are large
     import inspect  # noqa: PLC0415
 
@@ -305,7 +305,7 @@ def test_the_command_answers(
 
 
 def test_a_stack_file_may_have_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An exception whose date is not quoted is read as the engine reads it."""
+    """An exception with an unquoted date is read as the engine reads it."""
     keys = "{rule: no-devices, resource: loki, reason: a test of dates, owner: me, expires: 2999-01-01}"
     text = Path(SITE).read_text(encoding="utf-8")
     file = tmp_path / "Pulumi.dated.yaml"
@@ -315,7 +315,7 @@ def test_a_stack_file_may_have_dates(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def state(folder: Path, *, project: str = "homelab-network", leave_out: str = "") -> Path:
-    """An exported state of the sound stack, perhaps without one resource."""
+    """Return an exported state of the sound stack, without one resource if one is given."""
     resources = [
         {"urn": each.urn.replace("homelab-network", project, 1), "type": each.type, "inputs": each.inputs}
         | {"provider": f"{each.provider}::1" if each.provider else ""}
@@ -330,7 +330,7 @@ def state(folder: Path, *, project: str = "homelab-network", leave_out: str = ""
 def test_a_difference_between_states_is_told_flow_by_flow(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What one state opens and closes against another comes with its way."""
+    """Each flow that one state opens or closes against another is printed with its trace."""
     assert command.main(["diff", str(state(tmp_path)), str(state(tmp_path, leave_out="host-rules"))]) == 1
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "+ blackbox-exporter -> docker-srv:* via probe -> docker-srv",
@@ -340,7 +340,7 @@ def test_a_difference_between_states_is_told_flow_by_flow(
 
 
 def test_a_state_reads_like_the_program(tmp_path: Path) -> None:
-    """Exported and registered resources are the same to every rule."""
+    """Exported and registered resources get the same findings."""
     assert {r.urn: r.inputs for r in from_state(state(tmp_path))} == {
         r.urn: r.inputs for r in sound().resources
     }
@@ -369,7 +369,7 @@ def test_bad_input_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A mistake ends with exit code 2, a line that names it, and nothing written."""
+    """Bad input ends with exit code 2 and one line that names the mistake, and writes nothing."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "other.json").write_text('{"deployment": []}')
@@ -382,7 +382,7 @@ def test_bad_input_is_refused_in_one_line(
 
 
 def test_an_existing_bridge_is_named_and_not_made() -> None:
-    """The stack is sound without a bridge of its own, and each guest is on the node's."""
+    """With an existing bridge the stack is sound without one of its own, and each guest uses the node's."""
     config = configuration()
     config["hosts"]["proxmox-srv"] |= {"bridge": "vmbr0", "existing-bridge": True}
     resources = run(config)
@@ -394,7 +394,7 @@ def test_an_existing_bridge_is_named_and_not_made() -> None:
 
 @pytest.mark.parametrize("existing", [True, False])
 def test_the_node_is_on_its_own_bridge(existing: bool) -> None:
-    """A card that nothing filters or tags reaches the node on a bridge that is the node's own already."""
+    """An unfiltered, untagged card reaches the node only on a bridge that the node already has."""
     stack = sound()
     stack.config["hosts"]["proxmox-srv"]["existing-bridge"] = existing
     if existing:
@@ -410,7 +410,7 @@ EGRESS = {"flow": "site-1 -> internet:443/tcp", "until": "2027-01-31", "reason":
 
 
 def egress(*flows: object) -> tuple[list[Resource], Topology]:
-    """The stack with more flows, and 22 among the ports of site-1."""
+    """Return the stack with more flows, and 22 among the ports of site-1."""
     config = configuration()
     config["services"]["site-1"]["ports"] = [443, 22]
     config["flows"] += flows
@@ -418,7 +418,7 @@ def egress(*flows: object) -> tuple[list[Resource], Topology]:
 
 
 def test_a_guests_flows_beyond_its_vlan_go_by_the_router() -> None:
-    """Declared egress and management are sound and possible; nobody else has a gateway, or gets anywhere."""
+    """Declared egress and management flows pass the router; other guests get no gateway and no new flow."""
     resources, topology = egress(EGRESS, "management -> site-1:22/tcp", "jellyfin -> internet:53/udp")
     assert judge(resources, topology, TODAY).findings == ()
     gateways = {
@@ -449,13 +449,13 @@ def test_a_guests_flows_beyond_its_vlan_go_by_the_router() -> None:
 
 @pytest.mark.parametrize(("day", "findings"), [(date(2027, 1, 31), 0), (date(2027, 2, 1), 1)])
 def test_a_flow_ends_with_its_day(day: date, findings: int) -> None:
-    """The last day is one of it; from the next on the stack is refused."""
+    """A flow is valid on its last day; from the next day the stack is refused."""
     resources, topology = egress(EGRESS)
     assert len(judge(resources, topology, day).findings) == findings
 
 
 def test_a_flow_with_an_end_is_told_with_it() -> None:
-    """In the outputs, in a review, at its line of the stack file, and in the report."""
+    """A flow's end is in the outputs, the review, its line of the stack file, and the report."""
     resources, topology = egress(EGRESS)
     (told,) = [flow for flow in outputs(topology)["flows"] if flow["until"]]
     assert (told["source"], told["until"]) == ("site-1", "2027-01-31")
@@ -473,7 +473,7 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
 
 
 def test_the_documents_ways_out_are_sound() -> None:
-    """The examples of egress and of ACME, as docs/configuration.md has them, pass on the default stack."""
+    """The examples of egress and ACME in docs/configuration.md pass on the default stack."""
     examples = blocks(PROJECT / "docs" / "configuration.md", "yaml", "#### Egress")
     assert len(examples) == 3
     for example in examples:

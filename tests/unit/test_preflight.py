@@ -1,4 +1,4 @@
-"""The pre-flight's readers on real sockets, processes, disks and repositories, and all of it at once."""
+"""The pre-flight's readers on real sockets, processes, disks and repositories, and the command as a whole."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ NAMED = {
 
 @pytest.fixture(scope="module", name="made")
 def _made() -> State:
-    """The state after an update of the dev site; ids are `<name>-id`."""
+    """Return the state after an update of the dev site; ids are `<name>-id`."""
     return State.of(exported())
 
 
@@ -77,13 +77,13 @@ def _made() -> State:
 
 
 def test_every_check_has_a_message_that_is_tested() -> None:
-    """No check is without a test of its exact message; four are tested with what they read."""
+    """Every check has a test of its exact message here or in test_preflight_messages."""
     here = {Check.SPACE, Check.STACK_UNKNOWN, Check.RUN_IN_PROGRESS}
     assert {each["check"] for each in MESSAGES.values()} | here == set(Check)
 
 
 def test_the_documents_table_has_every_check() -> None:
-    """docs/preflight.md explains each check, and no other."""
+    """docs/preflight.md explains every check and no other."""
     text = (PROJECT / "docs/preflight.md").read_text(encoding="utf-8")
     below = text.partition("## What is looked for")[2].partition("\n## ")[0]
     firsts = [line.split("|")[1] for line in below.splitlines() if line.startswith("| `")]
@@ -91,7 +91,7 @@ def test_the_documents_table_has_every_check() -> None:
 
 
 def test_the_plugins_api_is_that_of_the_client_it_is_built_with() -> None:
-    """Another client in the plugin speaks another API; 28.5.2's is 1.51."""
+    """The Docker plugin's API version is that of the client it is built with: 1.51 for client 28.5.2."""
     pins = (PROJECT / "lab/toolchain/go/docker/go.mod").read_text()
     assert re.findall(r"github.com/docker/docker (\S+)", pins) == ["v28.5.2+incompatible"]
     assert engine.PLUGIN_API == "1.51"
@@ -106,19 +106,19 @@ DESCRIBED = {
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_is_shown_in_one_line(name: str) -> None:
-    """Version, firewall, store, data root, API, security and what else its answers say."""
+    """The engine's line shows version, firewall, storage, data root, API, security options and warnings."""
     assert engine.describe(recorded(name)) == DESCRIBED[name]
 
 
 def test_the_line_of_a_newer_engine_says_that_it_is_untested() -> None:
-    """What is newer than 29 is told, not refused."""
+    """An engine newer than 29 is reported as untested, not refused."""
     newer = dataclasses.replace(recorded("engine-29.5.0"), version="30.1.0")
     assert engine.describe(newer).startswith("Docker 30.1.0 (newer than 29: untested) on docker-srv")
     assert list(engine.refusals(newer, topology())) == []
 
 
 def test_the_process_tells_of_the_userland_proxy_where_the_engine_does_not() -> None:
-    """Engines before 29.5 say nothing of it; their command line does."""
+    """For engines before 29.5, which don't report the userland proxy, it is read from the command line."""
     told = daemon.Daemon(userland_proxy=False)
     assert "userland proxy off" in engine.describe(recorded("engine-20.10.24"), told)
     assert "userland proxy on" in engine.describe(recorded("engine-29.5.0"), told)
@@ -126,12 +126,12 @@ def test_the_process_tells_of_the_userland_proxy_where_the_engine_does_not() -> 
 
 @pytest.mark.parametrize("name", ["engine-20.10.24", "engine-29.5.0"])
 def test_a_usual_engine_is_not_refused(name: str) -> None:
-    """With iptables or nftables, graph driver or containerd's store, and its defaults."""
+    """A usual engine passes: iptables or nftables, graph driver or containerd's store, default settings."""
     assert list(engine.refusals(recorded(name), topology(), daemon.Daemon())) == []
 
 
 def test_every_fault_of_an_engine_is_told_at_once() -> None:
-    """Three settings that can't be made safe are three findings, in one look."""
+    """Every unsafe setting of an engine is a finding of one run."""
     told = daemon.Daemon(iptables=False, direct_routing=True, no_raw_rules=True)
     found = [each.check for each in engine.refusals(recorded("engine-27.5.1"), topology(), told)]
     assert found == [
@@ -143,7 +143,7 @@ def test_every_fault_of_an_engine_is_told_at_once() -> None:
 
 
 def test_configured_pools_of_ipv4_are_read() -> None:
-    """An engine lists the address pools of its configuration; IPv6 ones are left out."""
+    """The IPv4 address pools of an engine's configuration are read; IPv6 pools are left out."""
     pools = [{"Base": "10.10.0.0/16", "Size": 24}, {"Base": "fd00::/64", "Size": 80}]
     assert recorded("engine-27.5.1", DefaultAddressPools=pools).pools == (IPv4Network("10.10.0.0/16"),)
 
@@ -162,7 +162,7 @@ def test_configured_pools_of_ipv4_are_read() -> None:
 def test_settings_are_read_as_the_engine_reads_them(
     words: list[str], file: Mapping[str, Any], *, iptables: bool, routing: bool, proxy: bool
 ) -> None:
-    """From the command line in Go's spelling of booleans, or from the configuration file."""
+    """Settings are read from the command line, with Go's spellings of booleans, or the configuration file."""
     found = daemon.settings(words, {}, Path("x.json"), file)
     assert (found.iptables, found.direct_routing, found.userland_proxy) == (iptables, routing, proxy)
 
@@ -179,7 +179,7 @@ sys.stdin.read()
 
 
 def test_the_process_behind_a_socket_is_read(tmp_path: Path) -> None:
-    """A process called dockerd that listens there: its words, its environment and the file that it names."""
+    """For a dockerd that listens on the socket, arguments, environment and configuration file are read."""
     program, listens, config = tmp_path / "dockerd", tmp_path / "docker.sock", tmp_path / "daemon.json"
     program.write_text(LISTEN.format(python=sys.executable))
     program.chmod(0o700)
@@ -201,7 +201,7 @@ def test_the_process_behind_a_socket_is_read(tmp_path: Path) -> None:
 
 
 def test_another_process_is_not_taken_for_the_engine(tmp_path: Path) -> None:
-    """What listens on the socket and is no dockerd has no settings of one."""
+    """A process that listens on the socket but is not dockerd has no engine settings."""
     path = str(tmp_path / "docker.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -211,7 +211,7 @@ def test_another_process_is_not_taken_for_the_engine(tmp_path: Path) -> None:
 
 @contextmanager
 def answering(folder: Path, answers: Mapping[str, Any]) -> Iterator[DockerApi]:
-    """An API on a socket of its own that gives these answers, and 404 otherwise."""
+    """Serve an API with these answers on its own socket; other paths give 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -222,7 +222,7 @@ def answering(folder: Path, answers: Mapping[str, Any]) -> Iterator[DockerApi]:
                 self.wfile.write(json.dumps(answers[self.path]).encode())
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def address_string(self) -> str:
             return "here"
@@ -239,7 +239,7 @@ def answering(folder: Path, answers: Mapping[str, Any]) -> Iterator[DockerApi]:
 
 
 def answers(name: str, containers: Any = (), networks: Any = (), volumes: Any = None) -> dict[str, Any]:
-    """What an engine answers, by its recorded self and what is on it."""
+    """Return the answers of a recorded engine, with the given containers, networks and volumes."""
     told = json.loads((DATA / f"{name}.json").read_text())
     return {
         "/version": told["version"],
@@ -251,7 +251,7 @@ def answers(name: str, containers: Any = (), networks: Any = (), volumes: Any = 
 
 
 def test_an_engine_is_read_over_its_socket(tmp_path: Path) -> None:
-    """Without a version in the path, so that nothing is left out of the answer."""
+    """The engine is read over its socket without a version in the path, so that no field is left out."""
     with answering(tmp_path, answers("engine-29.5.0")) as api:
         assert engine.read(api).firewall_backend == "nftables"
         with pytest.raises(ProbeError, match=r"docker\.sock: answers 404 Not Found$"):
@@ -259,14 +259,14 @@ def test_an_engine_is_read_over_its_socket(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_is_not_there_is_one_fault(tmp_path: Path) -> None:
-    """The socket and the reason, no traceback."""
+    """A missing socket is one fault with its path and reason, without a traceback."""
     with pytest.raises(ProbeError, match=r"^unix:///\S+: No such file or directory$"):
         DockerApi(f"unix://{tmp_path}/none.sock").get("/info")
 
 
 @pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command")
 def test_an_engine_elsewhere_is_read_through_the_docker_command(tmp_path: Path) -> None:
-    """Whatever DOCKER_HOST says, `docker system dial-stdio` passes the question and the whole answer."""
+    """Whatever DOCKER_HOST names, `docker system dial-stdio` passes on the request and the whole answer."""
     with answering(tmp_path, answers("engine-29.5.0")) as api:
         assert DockerApi(api.host)._through_the_client("/info")["FirewallBackend"]["Driver"] == "nftables"
     with pytest.raises(ProbeError, match=r"^tcp://127\.0\.0\.1:1: "):
@@ -279,7 +279,7 @@ def test_an_engine_elsewhere_is_read_through_the_docker_command(tmp_path: Path) 
 @pytest.mark.parametrize("acme", [False, True])
 @pytest.mark.usefixtures("authority")
 def test_wanted_names_are_those_of_the_program(*, acme: bool) -> None:
-    """Every named resource has the URN and the name that the program gives it, and none is forgotten."""
+    """Every named resource has the URN and name that the program gives it, and none is missing."""
     config = with_acme(configuration()) if acme else configuration()
     site = load(config)
     made = {
@@ -303,7 +303,7 @@ def test_an_app_with_data_has_its_volume_in_the_table() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_the_stacks_own_is_not_in_the_way(made: State) -> None:
-    """Containers, networks, volumes, bridges and ports of the last update, beside a default bridge."""
+    """Containers, networks, volumes, bridges and ports of the last update are no conflict, nor is docker0."""
     all_of = {kind: [each for each in made.resources if each.type == kind] for kind in NAMED}
     ports = [{"IP": "0.0.0.0", "PublicPort": port, "Type": "tcp"} for port in (80, 443)]  # noqa: S104
     there = There(
@@ -341,7 +341,7 @@ def test_the_stacks_own_is_not_in_the_way(made: State) -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_a_half_made_thing_is_in_the_way_unless_it_is_cleared_up() -> None:
-    """A killed run's container is told, but not to a caller that removes it itself."""
+    """A container left by a killed run is a conflict, except for a caller that removes it."""
     (urn,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
     pending = [{"type": "creating", "resource": {"urn": urn}}]
     state = State.of({"deployment": {"pending_operations": pending}})
@@ -353,7 +353,7 @@ def test_a_half_made_thing_is_in_the_way_unless_it_is_cleared_up() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_routes_that_are_the_projects_own_do_not_count() -> None:
-    """Neither the unreachable ones of lab and probe, nor the default one, nor those of addresses."""
+    """The lab's and probe's unreachable routes, the default route and routes of own addresses don't count."""
     listed: list[dict[str, Any]] = [
         {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0"},
         {"dst": "172.30.0.0/24", "dev": "br-edge", "protocol": "kernel", "metric": 0},
@@ -366,7 +366,7 @@ def test_routes_that_are_the_projects_own_do_not_count() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_a_route_to_a_vlan_is_how_docker_srv_gets_there() -> None:
-    """A router's route to a VLAN is no second owner of its prefix; one to a Docker network is."""
+    """A route to a VLAN through a router does not conflict with the VLAN's prefix."""
     ways = Machine(routes=[(IPv4Network("10.10.20.0/24"), "via 10.0.0.1 dev eth0")])
     assert list(docker.prefixes(site(), There(), ways)) == []
 
@@ -380,7 +380,7 @@ tcp   LISTEN 0      4096              [::]:80           [::]:*    users:(("six",
 
 
 def test_listening_processes_are_read() -> None:
-    """Address, port and the first process of a line of ss; without root there is no process."""
+    """Address, port and first process are read from each line of ss; without root there is no process."""
     assert list(docker.listeners(SS)) == [
         Listener(address="127.0.0.1", port=Port.parse("80/tcp"), process="nginx", pid=812),
         Listener(address="*", port=Port.parse("443/tcp"), process="caddy", pid=9),
@@ -392,13 +392,13 @@ def test_listening_processes_are_read() -> None:
 @pytest.mark.usefixtures("authority")
 @pytest.mark.parametrize(("address", "number"), [("0.0.0.0", 2), ("192.168.10.5", 1)])  # noqa: S104
 def test_a_port_is_taken_on_the_address_alone(address: str, number: int) -> None:
-    """Loopback's port 80 is free on the network's address, and IPv6's alone is no matter."""
+    """A port conflicts only on the same address: not on loopback, and not on IPv6 alone."""
     ours = site(docker_srv={"address": address})
     assert len(list(docker.ports(ours, There(), docker.listeners(SS)))) == number
 
 
 def test_this_machine_is_read() -> None:
-    """A port that this process listens on is found, with its number, beside the loopback interface."""
+    """A port on which this process listens is found with its process id, and so is the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         here = docker.read_machine()
         port = Port(number=server.getsockname()[1])
@@ -412,7 +412,7 @@ def test_this_machine_is_read() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_a_node_with_what_the_stack_made_is_free(made: State) -> None:
-    """Guests, groups, aliases and the bridge of the last update are not in the way of the next."""
+    """Guests, groups, aliases and the bridge of the last update do not conflict with the next update."""
     full = dataclasses.replace(
         NODE,
         guests=(*NODE.guests, *(guest(number, "ours") for number in (101, 102, 201, 202, 301))),
@@ -425,7 +425,7 @@ def test_a_node_with_what_the_stack_made_is_free(made: State) -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lab's Proxmox API, which refuses what the token may not do, answers all of it."""
+    """The lab's Proxmox API, which refuses what the token may not do, answers every question."""
     monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
     monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
     with served(tmp_path / "proxmox.json", []) as (ask, _):
@@ -445,7 +445,7 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.usefixtures("authority")
 def test_an_id_of_a_guest_that_is_not_listed_is_asked_for() -> None:
-    """Proxmox says of an id that it is taken, though the token may not see by whom."""
+    """A VM id that Proxmox calls taken is a conflict, even if the token can't see the guest."""
     paths = ["storage", "network", "qemu", "lxc"]
     known: dict[str, Any] = {f"nodes/pve1/{path}": [] for path in paths}
     known |= {f"cluster/firewall/{path}": [] for path in ("groups", "aliases", "ipset")}
@@ -460,7 +460,7 @@ def test_an_id_of_a_guest_that_is_not_listed_is_asked_for() -> None:
 
 
 def test_a_full_disk_is_told_with_what_it_is_needed_for(tmp_path: Path) -> None:
-    """Needs of one disk are added up; folders need not be there yet."""
+    """Needs on one disk are summed and listed in the message; the folders need not exist yet."""
     free = shutil.disk_usage(tmp_path).free // 2**20
     needs = [
         machine.Need(folder=tmp_path / "cache/x", mib=free, what="what is built"),
@@ -477,13 +477,13 @@ def test_a_full_disk_is_told_with_what_it_is_needed_for(tmp_path: Path) -> None:
 
 
 def test_root_is_asked_for_where_something_needs_it() -> None:
-    """Root is told nothing, and neither is another user where nothing needs root."""
+    """Root gets no finding, nor does another user where nothing needs root."""
     assert list(machine.root(0, "make up", "it starts an engine")) == []
     assert list(machine.root(1000, "make up", "")) == []
 
 
 def test_clocks_a_minute_apart_are_told() -> None:
-    """A clock after what is known is right, and a minute is no difference."""
+    """A clock earlier than a known time is a finding; a difference of one minute is not."""
     assert list(machine.clock(NOW, {"x": NOW - timedelta(days=400), "y": NOW + timedelta(seconds=50)})) == []
     assert list(machine.clock(NOW, {})) == []
     assert list(machine.clocks_apart("pve", NOW, NOW + timedelta(seconds=59))) == []
@@ -491,7 +491,7 @@ def test_clocks_a_minute_apart_are_told() -> None:
 
 
 def test_certificates_say_when_it_is_at_least(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The beginning of the ingress's certificate and of the guests' authority, and the last update."""
+    """The ingress's certificate, the authority's and the last update each give a time that is past."""
     monkeypatch.setattr("lab.paths.STATE", tmp_path)
     monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
     tls.leaf("ingress", ["homelab.localhost"])
@@ -509,7 +509,7 @@ def test_certificates_say_when_it_is_at_least(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_a_wrong_stack_is_told_the_nearest(tmp_path: Path, name: str, told: str) -> None:
-    """The name that is nearest, else all of them; a right one is not told."""
+    """For an unknown stack name the nearest name is suggested, or all names; a known stack has no finding."""
     for stack in ("dev", "home"):
         (tmp_path / f"Pulumi.{stack}.yaml").touch()
     assert [str(each) for each in machine.stack_unknown(name, tmp_path)] == [told]
@@ -518,7 +518,7 @@ def test_a_wrong_stack_is_told_the_nearest(tmp_path: Path, name: str, told: str)
 
 @pytest.mark.usefixtures("authority")
 def test_a_file_with_all_that_is_protected_is_no_old_one() -> None:
-    """The whole file lacks nothing; without protection Pulumi removes what left the file."""
+    """A complete file has no finding; one without a protected service that the state has is reported."""
     assert list(machine.stack_file_lacks(topology(), State.of(exported(protect=True)), STACK)) == []
     less = topology().model_copy(
         update={"services": {k: v for k, v in topology().services.items() if k != "loki"}}
@@ -529,7 +529,7 @@ def test_a_file_with_all_that_is_protected_is_no_old_one() -> None:
 
 
 def test_a_file_from_before_the_last_update_is_told(tmp_path: Path) -> None:
-    """Git knows the update's commit as a later one with another file; what is committed since is not told."""
+    """A stack file older than the last update's commit is reported, unless it was changed since."""
     file = tmp_path / "Pulumi.dev.yaml"
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
     commits = []
@@ -558,7 +558,7 @@ def test_a_file_from_before_the_last_update_is_told(tmp_path: Path) -> None:
 
 
 def test_another_run_is_told_by_its_lock(tmp_path: Path) -> None:
-    """One that lives here or is elsewhere, as Pulumi's own lock has it; one that was killed here is none."""
+    """A lock of a live process or another machine is reported; the lock of a process killed here is not."""
     locks = machine.locks_of(f"file://{tmp_path}?metadata=skip", "dev")
     locks.mkdir(parents=True)
     lock = {
@@ -591,7 +591,7 @@ esac
 
 @pytest.fixture(name="bench")
 def _bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the sound site as its dev stack, an empty state and a `pulumi` that prints it."""
+    """Make a folder with the sound site as dev stack, an empty state and a `pulumi` that prints it."""
     put(tmp_path)
     (tmp_path / "state.json").write_text('{"version": 3, "deployment": {}}')
     (tmp_path / "pulumi").write_text(PULUMI)
@@ -606,7 +606,7 @@ def _bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_tells_everything_at_once(
     bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The engine's line, findings of the engine and of what is on it, and the file that imports that."""
+    """One run prints the engine's line and all findings of the engine, and writes the import file."""
     there = answers(
         "engine-27.5.1", [container("grafana")], [network("vlan20", "10.10.20.0/24", Driver="macvlan")]
     )
@@ -627,7 +627,7 @@ def test_the_command_tells_everything_at_once(
 def test_the_command_ends_as_it_says(
     bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """0 where nothing is in the way, 1 for a stack that is none, 2 where it can't be looked."""
+    """The exit status is 0 without findings, 1 for an invalid stack, 2 where the hosts can't be read."""
     monkeypatch.setattr(docker, "read_machine", Machine)
     config = yaml.safe_load((bench / "Pulumi.dev.yaml").read_text())
     config["config"]["homelab-network:hosts"]["docker-srv"]["data-root"] = "/var/lib/docker"
@@ -645,7 +645,7 @@ def test_the_command_ends_as_it_says(
 
 @pytest.mark.usefixtures("authority")
 def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
-    """No engine and no Proxmox are two findings, and no traceback."""
+    """An unreachable engine and an unreachable Proxmox are one finding each, without a traceback."""
     report = checks.check_hosts(
         topology(), State(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Answers({})
     )
@@ -654,7 +654,7 @@ def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
-    """The data root of the user's engine, and what a killed run was making, are no findings for the lab."""
+    """For the lab, the data root of the user's engine and leftovers of a killed run are no findings."""
     (loki,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
     state = State(creating=frozenset({loki}))
     there = answers("engine-29.5.0", [container("loki")])
@@ -672,7 +672,7 @@ def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
 def test_a_stack_that_was_never_made_has_an_empty_state(
     bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the first `make up`, with no stack and no engine, the machine alone is looked at."""
+    """Before the first `make up`, without stack and engine, only this machine is checked."""
     monkeypatch.setattr(docker, "read_machine", Machine)
     monkeypatch.setattr("commands.preflight.needs", lambda _: [])
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
@@ -687,7 +687,7 @@ def test_a_stack_that_was_never_made_has_an_empty_state(
 
 @pytest.mark.usefixtures("authority")
 def test_what_an_engine_elsewhere_hides_is_said() -> None:
-    """Of an engine on another machine, neither the process nor the ports' owners can be read."""
+    """For an engine on another machine the report says that its process and the ports' owners are unknown."""
     (line,) = checks._left_out(DockerApi("ssh://you@docker-srv"), None)
     assert line.startswith("ssh://you@docker-srv: its interfaces, routes, processes")
     assert list(checks._left_out(DockerApi(), daemon.Daemon())) == []
@@ -695,7 +695,7 @@ def test_what_an_engine_elsewhere_hides_is_said() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_an_import_has_the_components_once() -> None:
-    """Two containers share the outer component, and each has its own; parents come first."""
+    """In the import file two containers share the outer component once; parents come before children."""
     there = There(containers=[container("loki", identity="1"), container("grafana", identity="2")])
     resources = import_file(list(docker.in_the_way(site(), there)))["resources"]
     assert isinstance(resources, list)

@@ -1,4 +1,4 @@
-"""Each finding of the pre-flight with its exact message, and a site in which nothing is found."""
+"""Each finding of the pre-flight with its exact message."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ MESSAGES: Mapping[str, Mapping[str, str]] = yaml.safe_load((DATA / "messages.yam
 
 
 def recorded(name: str, **info: Any) -> engine.Engine:
-    """An engine by what its API answers, with some of `/info` changed."""
+    """Return a recorded engine, with some fields of `/info` changed."""
     told = json.loads((DATA / f"{name}.json").read_text())
     return engine.parse(told["version"], told["info"] | info, told["networks"])
 
 
 def topology(**hosts: Any) -> Topology:
-    """The dev site with the usual data root, and other keys of its hosts changed by their name."""
+    """Return the dev site with the usual data root, and other keys of its hosts changed by their name."""
     config = configuration()
     config["hosts"]["docker-srv"]["data-root"] = "/var/lib/docker"
     for name, keys in hosts.items():
@@ -55,7 +55,7 @@ def _resources() -> tuple[Resource, ...]:
 
 
 def exported(*, protect: bool = False) -> dict[str, Any]:
-    """What `pulumi stack export` prints after an update of the dev site; an id is its resource's name."""
+    """Return the output of `pulumi stack export` after an update of dev; ids are `<name>-id`."""
     resources = [
         {
             "urn": each.urn,
@@ -72,25 +72,25 @@ def exported(*, protect: bool = False) -> dict[str, Any]:
 
 
 def _parent(urn: str) -> str:
-    """The parent of a container's volume, of which the tests need no other."""
+    """Return the parent of a container's volume; other resources have none here."""
     head, _, name = urn.rpartition("::")
     service = re.sub(r"-(data|positions)$", "", name)
     return f"{head.rpartition('$')[0]}::{service}" if "index/volume:Volume" in urn else ""
 
 
 def site(state: State | None = None, **hosts: Any) -> Site:
-    """The dev site, of which nothing is made unless a state says so."""
+    """Return the dev site; without a state, none of it exists yet."""
     return Site(topology=topology(**hosts), state=state or State(), stack=STACK)
 
 
 def container(name: str, image: str = "nginx:1.27", identity: str = "3f2a9c", **more: Any) -> dict[str, Any]:
-    """A row of `/containers/json`."""
+    """Return a row of `/containers/json`."""
     row = {"Id": identity, "Names": [f"/{name}"], "Image": image, "Created": 1793520000, "Ports": []}
     return row | more
 
 
 def network(name: str, subnet: str = "192.168.99.0/24", bridge: str = "", **more: Any) -> dict[str, Any]:
-    """A row of `/networks`."""
+    """Return a row of `/networks`."""
     options = {"com.docker.network.bridge.name": bridge} if bridge else {}
     return {
         "Name": name,
@@ -103,7 +103,7 @@ def network(name: str, subnet: str = "192.168.99.0/24", bridge: str = "", **more
 
 
 def guest(number: int, name: str = "web", kind: str = "qemu", node: str = "pve1") -> dict[str, Any]:
-    """A row of a node's guests."""
+    """Return a row of a node's guests."""
     return {"vmid": number, "name": name, "kind": kind, "node": node}
 
 
@@ -117,25 +117,25 @@ NODE = proxmox.Node(
 
 
 def node(**more: Any) -> proxmox.Node:
-    """A node that has what the dev site needs, and more."""
+    """Return a node with what the dev site needs, and more rows."""
     rows: dict[str, Any] = {key: (*getattr(NODE, key), *value) for key, value in more.items()}
     return dataclasses.replace(NODE, **rows)
 
 
 def asked(answers: Mapping[str, Any], **hosts: Any) -> Iterable[Finding]:
-    """What is found on a Proxmox that gives these answers."""
+    """Return the findings for a Proxmox API with these answers."""
     found = proxmox.read(site(**hosts), Answers(answers))
     return [found] if isinstance(found, Finding) else proxmox.findings(site(**hosts), found)
 
 
 class Answers:
-    """A Proxmox API that knows these paths; of others it says what a broken connection does."""
+    """A Proxmox API that answers these paths; for others it raises the error of a broken connection."""
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self._answers = answers
 
     def get(self, path: str) -> Any:
-        """The answer's data."""
+        """Return the answer's data."""
         if path not in self._answers:
             url = f"https://pve:8006/api2/json/{path}"
             raise ProbeError(
@@ -145,12 +145,12 @@ class Answers:
 
 
 def refused(name: str, told: Daemon | None = None, host: str = "", **info: Any) -> Iterable[Finding]:
-    """What is said of a recorded engine."""
+    """Return the refusals of a recorded engine."""
     return engine.refusals(recorded(name, **info), topology(), told, host)
 
 
 def version(name: str, **told: Any) -> Iterable[Finding]:
-    """What is said of a recorded engine that calls its version otherwise."""
+    """Return the refusals of a recorded engine with another version."""
     return engine.refusals(dataclasses.replace(recorded(name), **told), topology())
 
 
@@ -243,11 +243,11 @@ CASES: Mapping[str, Callable[[], Iterable[Finding]]] = {
         _without("jellyfin"), State.of(exported(protect=True)), STACK
     ),
 }
-"""What is the matter -> what finds it; preflight/messages.yaml has what it says."""
+"""A fault -> what finds it; preflight/messages.yaml has the message."""
 
 
 def _leaving() -> Site:
-    """The dev site with a guest that reaches the internet, and so with a set of its addresses."""
+    """Return the dev site with a guest's flow to the internet, which needs an ipset."""
     config = configuration()
     config["flows"].append("stirling-pdf -> internet:443/tcp")
     return Site(topology=load(config), state=State(), stack=STACK)
@@ -263,13 +263,13 @@ def _without(name: str) -> Topology:
 
 @pytest.fixture(autouse=True)
 def _in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages have the local time."""
+    """Set the time zone to UTC, because messages have local times."""
     monkeypatch.setenv("TZ", "UTC")
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("authority")
 def test_a_finding_says_what_and_what_to_do(name: str) -> None:
-    """What is wrong is found once, with the message that says who has it and what to do."""
+    """Each fault is found once, with its check and its exact message."""
     found = [(str(each.check), str(each)) for each in CASES[name]()]
     assert found == [(MESSAGES[name]["check"], MESSAGES[name]["says"])]

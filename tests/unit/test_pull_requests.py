@@ -1,4 +1,4 @@
-"""Pull requests, end to end: a small repository with this tree in it, a change, and what the command says."""
+"""Pull requests end to end: a repository with this tree, a change, and the command's output."""
 
 import json
 import re
@@ -35,7 +35,7 @@ Answer = subprocess.CompletedProcess[str]
 
 
 def edit(tree: Path, file: str, *changes: tuple[str, str]) -> None:
-    """Change a file; each old text must be in it once."""
+    """Change a file; each old text must occur once."""
     text = (tree / file).read_text(encoding="utf-8")
     for old, new in changes:
         assert text.count(old) == 1, old
@@ -44,7 +44,7 @@ def edit(tree: Path, file: str, *changes: tuple[str, str]) -> None:
 
 
 def review(tree: Path, base: str = "main", file: str = STACK, *options: str) -> Answer:
-    """What the command says about the tree against a commit; no copy of the commit is left behind."""
+    """Return the command's answer about the tree against a commit; no copy of the commit remains."""
     answer = subprocess.run(
         [sys.executable, "-m", "commands", "review", *options, "--", base, file],
         cwd=tree,
@@ -58,7 +58,7 @@ def review(tree: Path, base: str = "main", file: str = STACK, *options: str) -> 
 
 
 def add_wiki(tree: Path) -> None:
-    """A new guest, and the flow that routes to it."""
+    """Add a guest, and the flow that routes to it."""
     edit(
         tree,
         STACK,
@@ -72,7 +72,7 @@ def add_wiki(tree: Path) -> None:
 
 
 def test_a_change_that_opens_a_declared_flow(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The comment names the declared flow and every one that follows from it; nothing fails."""
+    """The comment names the declared flow and every flow that follows from it; no check fails."""
     add_wiki(tree)
     answer = review(tree)
     with capsys.disabled():
@@ -81,9 +81,9 @@ def test_a_change_that_opens_a_declared_flow(tree: Path, capsys: pytest.CaptureF
 
 
 def test_make_diff_is_that_command(tree: Path) -> None:
-    """`make diff` prints the same and writes it where MARKDOWN says."""
+    """`make diff` prints the same text and writes it to MARKDOWN."""
     add_wiki(tree)
-    # READY is empty, so that make takes this environment as it is.
+    # With an empty READY, make uses this environment.
     words = ["BASE=main", "MARKDOWN=flows.md", "SARIF=flows.sarif", "READY=", f"VENV={sys.prefix}"]
     answer = subprocess.run(
         ["make", "diff", *words],
@@ -99,7 +99,7 @@ def test_make_diff_is_that_command(tree: Path) -> None:
 
 
 def test_nothing_changed(tree: Path) -> None:
-    """A change without effect on the network says so in one line."""
+    """A change without effect on the network gives one line."""
     edit(tree, STACK, ("vm: 201,", "vm: 201, cores: 4,"))
     answer = review(tree)
     assert (answer.stdout, answer.returncode) == (
@@ -109,7 +109,7 @@ def test_nothing_changed(tree: Path) -> None:
 
 
 def test_a_closed_flow_and_a_sensitive_one_that_opens_again(tree: Path) -> None:
-    """What closes is told with its old way, what opens to an isolated zone with the label that it needs."""
+    """A closed flow is shown with its old trace, a flow to an isolated zone with the label that it needs."""
     with_it = (tree / STACK).read_text(encoding="utf-8")
     plain = next(line for line in with_it.splitlines(keepends=True) if "{flow: traefik -> vault" in line)
     edit(tree, STACK, (VAULT, ""), (plain, ""))
@@ -139,7 +139,7 @@ WITH_LOKI = """def _with_loki(routes):
 
 
 def route_loki(tree: Path) -> None:
-    """Loki behind the ingress, by code, as the stack file won't have it."""
+    """Route to Loki in code, against the stack file."""
     edit(
         tree,
         "rendered/apps/traefik.py",
@@ -162,7 +162,7 @@ PUBLISHED = """runtime=runtime(topology, service),
 
 
 def publish_cadvisor(tree: Path) -> None:
-    """CAdvisor on a port of the host, on a network that lets it out."""
+    """Publish cAdvisor on a port of the host in code, on a network with egress."""
     edit(
         tree,
         "components/docker_services.py",
@@ -200,7 +200,7 @@ def test_a_change_that_exposes_a_backend_service_fails(
     findings: set[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Code that exposes what the stack file does not is told as undeclared, with the rules that it breaks."""
+    """Code that exposes a backend service is reported as refused, with the rules that it breaks."""
     change(tree)
     answer = review(tree, "main", STACK, "--markdown", "flows.md", "--sarif", "flows.sarif")
     with capsys.disabled():
@@ -213,7 +213,7 @@ def test_a_change_that_exposes_a_backend_service_fails(
 
 
 def test_a_stack_file_that_routes_to_the_backend_is_refused(tree: Path) -> None:
-    """Declaring the way to Loki is a faulty stack file; nothing is compared, and nothing written."""
+    """A declared route to Loki is a faulty stack file; nothing is compared and nothing is written."""
     edit(tree, STACK, (VAULT, f"{VAULT}    - traefik -> loki:3100/tcp\n"))
     answer = review(tree, "main", STACK, "--markdown", "flows.md")
     assert (answer.stdout, answer.returncode) == ("", 2)
@@ -222,7 +222,7 @@ def test_a_stack_file_that_routes_to_the_backend_is_refused(tree: Path) -> None:
 
 
 def test_an_exception_is_shown_as_one(tree: Path) -> None:
-    """A flow that an exception lets through is no finding, and does not pass for a declared one."""
+    """A flow with an exception is no finding, and is shown as excepted."""
     publish_cadvisor(tree)
     excepted = [
         ("only-the-ingress-publishes", "cadvisor"),
@@ -255,7 +255,7 @@ def test_an_exception_is_shown_as_one(tree: Path) -> None:
 
 
 def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
-    """What the base's code opens is the base's: taking it back closes it, and the stack file is the same."""
+    """Each side's flows come from its own code: reverting the base's change closes flows."""
     publish_cadvisor(tree)
     git(tree, "commit", "--quiet", "--all", "--message=published")
     git(tree, "checkout", "--quiet", "main~1", "--", "components")
@@ -265,7 +265,7 @@ def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
 
 
 def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) -> None:
-    """A commit whose flows are told by `policies.command` is compared all the same."""
+    """A base commit that still has `policies.command` is compared too."""
     edit(tree, "commands/flows.py", ("from commands.base", "from policies.base"))
     git(tree, "mv", "commands/flows.py", "policies/command.py")
     git(tree, "mv", "commands/base.py", "policies/base.py")
@@ -292,7 +292,7 @@ def test_a_stack_that_the_base_does_not_have_is_new(tree: Path) -> None:
 
 
 def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> None:
-    """The base's own complaint is passed on, with the base's name before it."""
+    """The base's error message is printed after the base's name."""
     edit(tree, STACK, ("homelab-network:domain", "homelab-network:domian"))
     git(tree, "commit", "--quiet", "--all", "--message=broken")
     git(tree, "checkout", "--quiet", "main~1", "--", STACK)
@@ -304,7 +304,7 @@ def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> No
 
 
 def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
-    """A commit whose program does not know the question is bad input, without a traceback."""
+    """A base whose program lacks the option is bad input, without a traceback."""
     edit(tree, "commands/flows.py", ('("site", "--json")', '("site",)'))
     git(tree, "commit", "--quiet", "--all", "--message=older")
     git(tree, "checkout", "--quiet", "main~1", "--", "commands")
@@ -332,7 +332,7 @@ def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
 def test_bad_input_writes_nothing(
     tree: Path, base: str, file: str, options: tuple[str, ...], said: str
 ) -> None:
-    """What can't be compared or written ends with 2 and one line."""
+    """Input that can't be compared or written ends with exit code 2 and one line."""
     before = sorted(tree.rglob("*.*"))
     answer = review(tree, base, file, *options)
     assert (answer.stdout, answer.returncode, answer.stderr.count("\n")) == ("", 2, 1)

@@ -1,4 +1,4 @@
-"""Proxmox's own verdicts, packet by packet, against the engine on the facts that the pack reads."""
+"""Proxmox's own verdicts, packet by packet, against the engine with the pack's facts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ assert policies.judge
 
 @cache
 def verdicts() -> Counter[str]:
-    """How many packets agree, and why the others do not."""
+    """Return how many packets agree, and why others do not."""
     found: Counter[str] = Counter()
     for case in cases(*WHOLE):
         found.update(compared(case, packet) for packet in case.packets)
@@ -35,7 +35,7 @@ def verdicts() -> Counter[str]:
 
 
 def compared(case: Case, packet: Mapping[str, Any]) -> str:
-    """What the engine says of a packet, beside what Proxmox did."""
+    """Return whether the engine agrees with Proxmox about a packet, or why not."""
     allowed, accepted = case.allows(packet), packet["verdict"] == "ACCEPT"
     if allowed == accepted:
         return AGREE
@@ -43,13 +43,13 @@ def compared(case: Case, packet: Mapping[str, Any]) -> str:
 
 
 def test_nothing_is_denied_that_proxmox_accepts() -> None:
-    """Of the whole corpus the engine denies no packet that Proxmox lets pass."""
+    """The engine denies no packet of the corpus that Proxmox accepts."""
     assert sum(verdicts().values()) == 8844
     assert verdicts()[NARROWER] == 0
 
 
 def test_what_is_allowed_beyond_proxmox_is_written_down() -> None:
-    """docs/reachability.md has each kind of packet that only the engine allows, with its number."""
+    """docs/reachability.md lists each kind of packet that only the engine allows, with the number."""
     text = (PROJECT / "docs" / "reachability.md").read_text(encoding="utf-8")
     section = text.partition("### Where the engine allows more than Proxmox")[2].partition("\n## ")[0]
     documented = {
@@ -66,7 +66,7 @@ BROKEN = {case.id: case for case in cases("broken.jsonl")}
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_proxmox_cannot_build_is_critical(name: str) -> None:
-    """A configuration that Proxmox refuses, or fails on, breaks the critical rule that says so."""
+    """A configuration that Proxmox refuses, or fails on, violates a critical rule."""
     rule = RULES["firewall-can-be-built"]
     assert rule.severity is Severity.CRITICAL
     found: list[tuple[View[Any] | str, str]] = list(rule.check(BROKEN[name].graph))
@@ -75,13 +75,13 @@ def test_what_proxmox_cannot_build_is_critical(name: str) -> None:
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_proxmox_cannot_build_denies_nothing(name: str) -> None:
-    """With such a configuration the engine denies no packet that Proxmox lets pass."""
+    """For such a configuration the engine denies no packet that Proxmox accepts."""
     case = BROKEN[name]
     assert [p for p in case.packets if p["verdict"] == "ACCEPT" and not case.allows(p)] == []
 
 
 def test_a_guest_without_chains_is_open() -> None:
-    """A card that Proxmox leaves unfiltered is open in the engine, and an update that fails opens all."""
+    """A card that Proxmox leaves unfiltered is open in the engine; an update that fails opens every card."""
     for case in cases(*WHOLE):
         for left in case.unfiltered:
             guest, nic = case.cards[left["id"], left["net"]]
@@ -97,7 +97,7 @@ def test_a_guest_without_chains_is_open() -> None:
 
 
 def test_a_sound_configuration_can_be_built() -> None:
-    """What Proxmox builds without a fault is no finding of the rule."""
+    """A configuration that Proxmox builds without a fault does not violate the rule."""
     rule, quiet = RULES["firewall-can-be-built"], 0
     for case in cases("hand.jsonl"):
         if not case.id.startswith(("hand-fail", "hand-group-missing")):

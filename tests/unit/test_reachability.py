@@ -1,4 +1,4 @@
-"""The engine's meanings, one by one, and its words."""
+"""The engine's semantics, one by one, and its messages."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -55,31 +55,31 @@ PROXMOX = Host(
 
 
 def network(name: str, **fields: Any) -> Network:
-    """An internal bridge that keeps its members from the host, unless told otherwise."""
+    """Return an internal bridge that isolates its members from the host, unless told otherwise."""
     closed: dict[str, Any] = {"host": "docker-srv", "internal": True, "host_reachable": False}
     return Network(**closed | fields, name=name, origin=name)
 
 
 def leg10(name: str = "vlan10", **fields: Any) -> Network:
-    """A macvlan network on VLAN 10."""
+    """Return a macvlan network on VLAN 10."""
     on_vlan: dict[str, Any] = {"driver": Driver.MACVLAN, "vlan": VLAN10}
     return network(name, **on_vlan | fields)
 
 
 def container(name: str, *networks: str | Leg, **fields: Any) -> Container:
-    """A container on networks, with port 80."""
+    """Return a container on these networks, with port 80."""
     legs = tuple(Leg(network=n) if isinstance(n, str) else n for n in networks)
     usual: dict[str, Any] = {"ports": (WEB,)}
     return Container(**usual | fields, name=name, origin=name, host="docker-srv", legs=legs)
 
 
 def on10(host: int, name: str = "vlan10") -> Leg:
-    """A leg on VLAN 10."""
+    """Return a container's leg on VLAN 10."""
     return Leg(network=name, address=IPv4Address(f"10.10.10.{host}"))
 
 
 def guest(name: str, host: int, *rules: Rule, tag: int | None = 10, **fields: Any) -> Guest:
-    """A guest with port 80 and all of its switches on, which sends from any address."""
+    """Return a guest with port 80 and an enabled firewall, which may send from any address."""
     nic = Nic(
         name="net0",
         bridge="vmbr1",
@@ -94,7 +94,7 @@ def guest(name: str, host: int, *rules: Rule, tag: int | None = 10, **fields: An
 
 
 def rule(kind: str = "in", **fields: Any) -> Rule:
-    """An accept rule."""
+    """Return an accept rule."""
     return Rule(origin="rule", type=kind, **fields)
 
 
@@ -102,7 +102,7 @@ DATACENTER = Datacenter(origin="datacenter", enabled=True, local_network=IPv4Net
 
 
 def site(*things: Any, **fields: Any) -> Reachability:
-    """The engine on some networks, containers and guests, between the usual hosts and outsides."""
+    """Return the engine for these networks, containers and guests, with the usual hosts and outsides."""
     pick = {kind: tuple(t for t in things if isinstance(t, kind)) for kind in (Network, Container, Guest)}
     usual: dict[str, Any] = {
         "outsides": OUTSIDES,
@@ -116,13 +116,13 @@ def site(*things: Any, **fields: Any) -> Reachability:
 
 
 def sources(reachability: Reachability, destination: str, port: Port | None = WEB) -> set[str]:
-    """Who reaches a port, hosts left out."""
+    """Return the sources that reach a port, hosts left out."""
     found = {f.source for f in reachability.flows() if (f.destination, f.port) == (destination, port)}
     return found - {"docker-srv", "proxmox-srv"}
 
 
 def destinations(reachability: Reachability, source: str) -> set[str]:
-    """What something reaches, as `name:port`."""
+    """Return what a source reaches, as `name:port`."""
     return {f"{f.destination}:{f.port or '*'}" for f in reachability.flows() if f.source == source}
 
 
@@ -130,7 +130,7 @@ def destinations(reachability: Reachability, source: str) -> set[str]:
 
 
 def test_neighbours_reach_each_other_on_every_port() -> None:
-    """Two containers on one bridge reach each other on declared and on other ports."""
+    """Two containers on one bridge reach each other on declared ports and on other ports."""
     engine = site(network("a"), container("x", "a"), container("y", "a"))
     assert (sources(engine, "y"), sources(engine, "y", None)) == ({"x"}, {"x"})
 
@@ -142,24 +142,24 @@ def test_networks_are_apart() -> None:
 
 
 def test_icc_off_keeps_neighbours_apart() -> None:
-    """With inter-container communication off neighbours do not reach each other, and the reason says so."""
+    """With inter-container communication off, neighbours do not reach each other, and the reason says so."""
     engine = site(network("a", icc=False), container("x", "a"), container("y", "a"))
     assert engine.evaluate("x", "y", WEB).reasons == ("a: network a keeps its members apart",)
 
 
 def test_internal_network_has_no_egress_but_a_gateway() -> None:
-    """A member of an internal network reaches its host, and nothing beyond."""
+    """A member of an internal network with an open gateway reaches its host, and nothing beyond."""
     engine = site(network("a", host_reachable=True), container("x", "a"))
     assert destinations(engine, "x") == {"docker-srv:*"}
 
 
 def test_closed_gateway() -> None:
-    """With the gateway closed a member of an internal network reaches nothing at all."""
+    """With the gateway closed, a member of an internal network reaches nothing."""
     assert destinations(site(network("a"), container("x", "a")), "x") == set()
 
 
 def test_egress_is_behind_the_host() -> None:
-    """A container with a way out reaches outsides and nodes from its host's address."""
+    """A container with egress reaches outsides and nodes, from its host's address."""
     engine = site(network("a", internal=False), container("x", "a"), datacenter=None)
     assert destinations(engine, "x") == {
         "internet:*", "management:*", "proxmox-srv:8006/tcp", "proxmox-srv:22/tcp", "proxmox-srv:*",
@@ -174,14 +174,14 @@ def test_egress_needs_masquerade() -> None:
 
 
 def test_egress_that_the_host_bounds() -> None:
-    """Its own rules let a container out to public addresses alone, on the declared ports alone."""
+    """The host's rules limit a container's egress to public addresses and declared ports."""
     bounded = network("a", internal=False, egress=(TLS,))
     engine = site(bounded, container("x", "a"), outsides=(replace(OUTSIDES[0], ports=(TLS,)), OUTSIDES[1]))
     assert destinations(engine, "x") == {"internet:443/tcp"}
 
 
 def test_egress_is_seen_as_the_host() -> None:
-    """A guest's rule that names the host lets a container behind it in; one that names a leg does not."""
+    """A guest's rule for the host's address admits a container behind it; a rule for a leg does not."""
     host = replace(DOCKER, legs=(HostLeg(place=VLAN10, address=IPv4Address("10.10.10.5")),))
     things = (network("a", internal=False), container("x", "a"))
     by_host = site(*things, guest("g", 11, rule(source="10.10.10.5")), hosts=(host,))
@@ -190,14 +190,14 @@ def test_egress_is_seen_as_the_host() -> None:
 
 
 def test_default_bridge() -> None:
-    """Containers without a network of their own share the default bridge, which has a way out."""
+    """Containers without a network of their own share the default bridge, which has egress."""
     engine = site(container("x"), container("y"))
     assert sources(engine, "y") == {"x"}
     assert "internet:*" in destinations(engine, "x")
 
 
 def test_unknown_network_is_an_ordinary_bridge() -> None:
-    """A network that no fact has is taken for the widest kind."""
+    """A network that the facts lack is taken for the most open kind."""
     engine = site(container("x", "elsewhere"), container("y", "elsewhere"))
     assert sources(engine, "y") == {"x"}
     assert "internet:*" in destinations(engine, "x")
@@ -213,7 +213,7 @@ def test_overlay_spans_hosts() -> None:
 
 
 def test_host_mode_is_reached_as_the_host() -> None:
-    """A container in host mode is open to whoever reaches the host."""
+    """A container in host mode is reachable by every source that reaches the host."""
     exporter = container("exporter", mode=Mode.HOST)
     engine = site(network("a", host_reachable=True), container("x", "a"), exporter)
     assert sources(engine, "exporter") == {"internet", "management", "x"}
@@ -221,25 +221,25 @@ def test_host_mode_is_reached_as_the_host() -> None:
 
 
 def test_host_mode_reaches_every_bridge() -> None:
-    """A container in host mode has a foot on every bridge, internal ones too."""
+    """A container in host mode reaches every bridge, internal ones too."""
     engine = site(network("a"), container("x", "a"), container("agent", mode=Mode.HOST))
     assert sources(engine, "x") == {"agent"}
 
 
 def test_shared_stack() -> None:
-    """A container in another's stack is where that one is, and reaches it on every port."""
+    """A container that shares another's stack is reachable like it, and reaches it on every port."""
     engine = site(network("a"), container("x", "a"), container("y", "a"), container("side", shares="x"))
     assert sources(engine, "side") == {"x", "y"}
     assert "side" in sources(engine, "y")
 
 
 def test_shared_with_a_stranger() -> None:
-    """A stack shared with something that no fact has is taken for the host's."""
+    """A stack shared with a container that the facts lack is taken for the host's."""
     assert sources(site(container("side", shares="stranger")), "side") == {"internet", "management"}
 
 
 def test_mode_none() -> None:
-    """A container without a network reaches nothing and is reached by nothing."""
+    """A container without a network reaches nothing and is not reachable."""
     engine = site(network("a"), container("x", "a"), container("y", "a", mode=Mode.NONE))
     assert (sources(engine, "y"), destinations(engine, "y")) == (set(), set())
 
@@ -248,7 +248,7 @@ def test_mode_none() -> None:
 
 
 def published(**fields: Any) -> Reachability:
-    """The engine on a container that publishes, and another on a network with an open gateway."""
+    """Return the engine for a container that publishes, and another on a network with an open gateway."""
     usual: dict[str, Any] = {"internal": 80, "external": 8081}
     each = Published(**usual | fields)
     open_network = network("b", host_reachable=True)
@@ -261,7 +261,7 @@ def published(**fields: Any) -> Reachability:
 
 
 def test_published_on_every_address() -> None:
-    """A published port is reached from outside and through the gateway of another network."""
+    """A port published on every address is reachable from outside and through another network's gateway."""
     engine = published()
     assert sources(engine, "x") == {"internet", "management", "y"}
     assert str(engine.evaluate("internet", "x", WEB).trace) == "docker-srv:8081/tcp -> x"
@@ -269,12 +269,12 @@ def test_published_on_every_address() -> None:
 
 
 def test_published_on_loopback() -> None:
-    """A port published on 127.0.0.1 is reached by nobody but the host's own stack."""
+    """A port published on 127.0.0.1 is reachable only from the host's own stack."""
     assert sources(published(address=IPv4Address("127.0.0.1")), "x") == set()
 
 
 def test_published_on_one_address() -> None:
-    """A port published on one address is reached from there, or from everywhere if no fact has it."""
+    """A port published on one address is reachable there, or everywhere if the facts lack the address."""
     inside = HostLeg(place="management", address=IPv4Address("10.10.1.5"))
     host = replace(DOCKER, legs=(HostLeg(place="internet", address=IPv4Address("1.2.3.4")), inside))
     things = (
@@ -289,20 +289,20 @@ def test_published_on_one_address() -> None:
 
 
 def test_published_range() -> None:
-    """A range of ports leads to the ports inside, one by one."""
+    """A published range maps to the internal ports one to one."""
     engine = published(internal=79, external=9079, length=2)
     assert engine.evaluate("internet", "x", WEB).allowed
     assert not engine.evaluate("internet", "x", Port(number=81)).allowed
 
 
 def test_published_random_port() -> None:
-    """A port that the engine draws is open all the same."""
+    """A published port whose number the engine chooses is reachable too."""
     engine = published(external=None)
     assert str(engine.evaluate("internet", "x", WEB).trace) == "docker-srv:any/tcp -> x"
 
 
 def test_published_ports_are_all_that_a_probe_sees() -> None:
-    """Who sees published ports reaches those by the closed host, and nothing else of it or behind it."""
+    """A member of a probe zone reaches published ports through the closed host, and nothing else."""
     door = Published(internal=80, external=8080)
     probe = network("probe", internal=False, masquerade=False, sees_published=True)
     edge = network("edge", internal=False, masquerade=False)
@@ -312,19 +312,19 @@ def test_published_ports_are_all_that_a_probe_sees() -> None:
 
 
 def test_published_internal_only() -> None:
-    """A port published by a container with internal networks alone is not open."""
+    """A port published by a container with only internal networks is not reachable."""
     engine = site(network("a"), container("x", "a", published=(Published(internal=80, external=80),)))
     assert sources(engine, "x") == set()
 
 
 def test_publish_all() -> None:
-    """Publishing all opens every port."""
+    """Publishing all ports opens every port."""
     engine = site(network("a", internal=False), container("x", "a", publish_all=True))
     assert {"internet"} <= sources(engine, "x") & sources(engine, "x", None)
 
 
 def test_swarm_ingress() -> None:
-    """A port in Swarm's ingress mode is open on every engine's host."""
+    """A port in Swarm's ingress mode is reachable on the host of every engine."""
     two = Host(name="docker-two", origin="config", legs=(HostLeg(place="management"),))
     one = replace(DOCKER, legs=())
     for everywhere, expected in ((True, {"management"}), (False, set())):
@@ -344,21 +344,21 @@ def test_same_vlan_only() -> None:
 
 
 def test_untagged_card_sees_every_vlan() -> None:
-    """A card without tag and trunks reaches every VLAN of its bridge; one with trunks those alone."""
+    """A card without tag and trunks reaches every VLAN of its bridge; one with trunks only those."""
     quiet = guest("y", 11, card=False), guest("z", 11, tag=20, card=False)
     assert sources(site(*quiet, guest("x", 11, tag=None, card=False)), "z") == {"x"}
     assert sources(site(*quiet, guest("x", 11, tag=None, card=False, trunks=(10,))), "z") == set()
 
 
 def test_rules_do_not_see_tagged_frames() -> None:
-    """A guest's output rules do not hold the frames that it tags itself."""
+    """A guest's output rules do not apply to frames that the guest tags itself."""
     trunk = guest("x", 11, tag=10, trunks=(20,), output_policy="DROP")
     assert sources(site(trunk, guest("y", 12, card=False), guest("z", 11, tag=20, card=False)), "z") == {"x"}
     assert sources(site(trunk, guest("y", 12, card=False), guest("z", 11, tag=20, card=False)), "y") == set()
 
 
 def test_both_ends_must_agree() -> None:
-    """A flow between guests passes the source's output rules and the destination's input rules."""
+    """A flow between guests must pass the source's output rules and the destination's input rules."""
     out, into = rule("out", dest="10.10.10.12"), rule("in", source="10.10.10.11")
     for mine, theirs, expected in (((out,), (into,), {"x"}), ((), (into,), set()), ((out,), (), set())):
         engine = site(guest("x", 11, *mine, output_policy="DROP"), guest("y", 12, *theirs))
@@ -366,11 +366,11 @@ def test_both_ends_must_agree() -> None:
 
 
 def test_spoofing() -> None:
-    """A guest without an IP filter passes a rule that names another's address; a Docker leg cannot."""
+    """A guest without an IP filter passes a rule for another guest's address; a Docker leg cannot."""
     into = guest("y", 12, rule(source="10.10.10.2"))
     engine = site(leg10(), container("other", on10(3)), container("ingress", on10(2)), guest("x", 11), into)
     assert sources(engine, "y") == {"ingress", "x"}
-    # A machine's IP filter without its ipset lets nothing out at all.
+    # With the IP filter on and no ipset, a VM may send from no address.
     filtered = site(guest("x", 11, ipfilter=True), into)
     assert filtered.evaluate("x", "y", WEB).reasons[0] == "the IP filter of x lets no address out"
 
@@ -386,7 +386,7 @@ def test_macvlan_is_apart_from_its_host() -> None:
 
 
 def test_macvlan_private_mode() -> None:
-    """Legs on one parent reach each other, whichever networks they are of, unless one is private."""
+    """Legs on one parent reach each other across networks, unless one network is private."""
     for private, expected in ((False, {"x"}), (True, set())):
         networks = leg10(), leg10("other", icc=not private)
         engine = site(*networks, container("x", on10(2)), container("y", on10(3, "other")))
@@ -394,13 +394,13 @@ def test_macvlan_private_mode() -> None:
 
 
 def test_unknown_parent_is_every_vlan() -> None:
-    """A macvlan network whose parent nobody knows is on every VLAN."""
+    """A macvlan network with an unknown parent is on every VLAN."""
     engine = site(leg10(vlan=None), container("x", on10(2)), guest("z", 11, tag=20, card=False))
     assert sources(engine, "z") == {"x"}
 
 
 def test_gateways_route() -> None:
-    """Places are joined by a gateway, also by two in a row; an internal leg has no way to one."""
+    """Gateways connect places, also two in a row; a leg of an internal network has no route to one."""
     gateways = (
         Gateway(name="router", origin="r", places=(VLAN10, VLAN20)),
         Gateway(name="border", origin="b", places=(VLAN20, "management")),
@@ -416,7 +416,7 @@ def test_gateways_route() -> None:
 
 
 def test_the_internet_has_public_addresses() -> None:
-    """A rule for a private source does not let the internet in, a rule for any source does."""
+    """A rule for a private source does not admit the internet; a rule for any source does."""
     gateway = Gateway(name="router", origin="r", places=(VLAN10, "internet"))
     private, anyone = guest("x", 11, rule(source="10.0.0.0/8")), guest("y", 12, rule())
     engine = site(private, anyone, gateways=(gateway,), hosts=())
@@ -427,14 +427,14 @@ def test_the_internet_has_public_addresses() -> None:
 
 
 def test_a_node_without_a_firewall_is_open() -> None:
-    """With the datacenter's switch off the internet reaches Proxmox's API; with it on management does."""
+    """Without the datacenter firewall the internet reaches Proxmox's API; with it, management still does."""
     assert sources(site(datacenter=None), "proxmox-srv", API) == {"internet", "management"}
     assert sources(site(), "proxmox-srv", API) == {"management"}
     assert sources(site(), "proxmox-srv", None) == set()
 
 
 def test_a_local_network_that_nobody_knows_is_everywhere() -> None:
-    """Without the alias and without the node's own network, its standing ports are open to all."""
+    """Without the alias and the node's own network, the node's standing ports are open to every source."""
     unknown = replace(DATACENTER, local_network=None)
     assert sources(site(datacenter=unknown), "proxmox-srv", API) == {"internet", "management"}
     alias = replace(unknown, aliases={"Local_Network": "10.10.1.0/24"})
@@ -442,7 +442,7 @@ def test_a_local_network_that_nobody_knows_is_everywhere() -> None:
 
 
 def test_a_docker_host_is_judged_by_its_ports() -> None:
-    """Without facts about a host's own firewall the outside is judged by the ports that it declares."""
+    """Without facts about a host's firewall, an outside reaches the ports that the host declares."""
     engine = site(hosts=(replace(DOCKER, ports=(SSH,)),))
     assert (sources(engine, "docker-srv", SSH), sources(engine, "docker-srv", None)) == (
         {"internet", "management"},
@@ -454,7 +454,7 @@ def test_a_docker_host_is_judged_by_its_ports() -> None:
 
 
 def proxied(*routers: tuple[str, str], **fields: Any) -> tuple[Proxy]:
-    """Traefik with a router for each (name, URL)."""
+    """Return Traefik with a router for each (name, URL)."""
     usual: dict[str, Any] = {"container": "traefik", "origin": "traefik"}
     made = (Router(name=n, origin=f"router {n}", service=n, entrypoints=("tls",)) for n, _ in routers)
     return (
@@ -468,7 +468,7 @@ def proxied(*routers: tuple[str, str], **fields: Any) -> tuple[Proxy]:
 
 
 def behind(*routers: tuple[str, str], **fields: Any) -> Reachability:
-    """Traefik on edge and frontend, loki beside it, a guest on VLAN 10, a hidden container on backend."""
+    """Return Traefik on edge and frontend, Loki beside it, a guest on VLAN 10, and a container on backend."""
     return site(
         network("edge", internal=False, masquerade=False),
         network("frontend"),
@@ -490,7 +490,7 @@ def behind(*routers: tuple[str, str], **fields: Any) -> Reachability:
 
 
 def test_a_router_opens_layer_7() -> None:
-    """The owner's own example: the trace of a routed service names the proxy and the network."""
+    """The trace of a routed service names the proxy and the network."""
     engine = behind(("loki", "http://loki:3100"))
     (flow,) = (f for f in engine.flows() if (f.source, f.destination, f.port) == ("internet", "loki", LOKI))
     assert (str(flow), str(flow.trace)) == ("internet -> loki:3100/tcp", "traefik -> frontend -> loki")
@@ -507,17 +507,17 @@ def test_a_router_opens_layer_7() -> None:
     ],
 )
 def test_servers_are_found(url: str, name: str, port: Port | None) -> None:
-    """A server is found by physical name, address, service name or loopback, on whatever port it names."""
+    """A server is found by physical name, address, service name or loopback, on whichever port it names."""
     assert "internet" in sources(behind(("r", url)), name, port)
 
 
 def test_a_router_needs_the_packets() -> None:
-    """A router to what the proxy cannot reach opens nothing."""
+    """A router to a server that the proxy cannot reach opens nothing."""
     assert sources(behind(("r", "http://hidden:80")), "hidden") == set()
 
 
 def test_a_router_without_entrypoint_opens_nothing() -> None:
-    """A router is reached by the entrypoints that it is on, and those need a way in."""
+    """A router needs an entrypoint, and the entrypoint must be reachable."""
     engine = behind(("loki", "http://loki:3100"))
     (proxy,) = engine.facts.proxies
     for entrypoints, reached in ((("web",), False), (("tls",), True), ((), True), (("gone",), False)):
@@ -527,7 +527,7 @@ def test_a_router_without_entrypoint_opens_nothing() -> None:
 
 
 def test_a_router_by_way_of_the_host() -> None:
-    """A server at the host's name is what publishes that port there."""
+    """A server at the host's name leads to the container that publishes that port."""
     engine = site(
         network("edge", internal=False, host_reachable=True),
         container("traefik", "edge", ports=(TLS,), published=(Published(internal=443, external=443),)),
@@ -545,7 +545,7 @@ def test_a_router_by_way_of_the_host() -> None:
 
 
 def test_labels_route_with_the_docker_provider() -> None:
-    """Labels make routers when the proxy's Docker provider is on, and nothing when it is off."""
+    """Labels make routers while the proxy's Docker provider is on, and nothing while it is off."""
     labels = {"traefik.http.routers.loki.rule": "Host(`l`)"}
     engine = behind(labels=labels)
     assert "internet" not in sources(engine, "loki", LOKI)
@@ -554,7 +554,7 @@ def test_labels_route_with_the_docker_provider() -> None:
 
 
 def test_proxies_in_a_row() -> None:
-    """A proxy behind a proxy is seen through."""
+    """Reachability passes through several proxies in a row."""
     outer = behind(("inner", "http://inner:443")).facts
     inner = container("inner", "frontend", "backend", ports=(TLS,))
     (second,) = proxied(("hidden", "http://hidden:80"), container="inner")
@@ -565,7 +565,7 @@ def test_proxies_in_a_row() -> None:
 
 
 def test_unresolved_servers_are_told() -> None:
-    """A server that leads to nothing known is named with its router and a remedy."""
+    """A server that matches no fact is reported with its router and a remedy."""
     remedy = "leads to nothing that is known; name a service, container or address of the stack."
     assert list(behind(("r", "http://nowhere:80"), ("s", "://")).unresolved()) == [
         f"router r: http://nowhere:80 {remedy}",
@@ -577,20 +577,20 @@ def test_unresolved_servers_are_told() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    """A question about a name that no fact has is an error, never a denial."""
+    """A question about a name that the facts lack is an error, never a denial."""
     for pair in (("nobody", "internet"), ("internet", "nobody")):
         with pytest.raises(UnknownNameError, match="nobody: no container, guest, host or outside"):
             site().evaluate(*pair, WEB)
 
 
 def test_explain_allowed() -> None:
-    """An allowed flow is explained by its way and the fact that opens it."""
+    """An allowed flow is explained by its trace and the fact that opens it."""
     engine = site(network("a"), container("x", "a"), container("y", "a"))
     assert engine.explain("x", "y", None) == ("x -> y:*: ALLOWED via a -> y", "  neighbour: a")
 
 
 def test_explain_denied() -> None:
-    """A denied flow is explained by the rule or policy that denies it, or by where the two are."""
+    """A denied flow is explained by the rule or policy that denies it, or by the networks of the two."""
     drop = rule(action="DROP", source="10.10.10.0/24")
     engine = site(guest("x", 11), guest("y", 12, drop, rule()), guest("z", 13), guest("w", 11, tag=20))
     assert engine.explain("x", "z", WEB) == ("x -> z:80/tcp: DENIED", "  input policy of z: DROP")
@@ -600,7 +600,7 @@ def test_explain_denied() -> None:
 
 
 def test_diff_of_two_stacks() -> None:
-    """A difference names what became possible and what no longer is, in one line for each pair."""
+    """A difference lists the flows that opened and closed, one line for each pair."""
     apart = site(network("a"), network("b"), container("x", "a"), container("y", "b"))
     joined = site(network("a"), network("b"), container("x", "a", "b"), container("y", "b"))
     change = diff(apart.flows(), joined.flows())
@@ -613,12 +613,12 @@ def test_diff_of_two_stacks() -> None:
 
 
 def words(flows: Iterable[object]) -> list[str]:
-    """Answers in words."""
+    """Return answers as text."""
     return [str(flow) for flow in flows]
 
 
 def test_surplus_is_what_nobody_declared() -> None:
-    """A possible flow that is not declared is surplus, once, even when two ways lead there."""
+    """A possible flow that is not declared is surplus, and counts once for any number of traces."""
     both = container("x", "a", "b"), container("y", "a", "b", ports=(WEB, TLS))
     engine = site(network("a"), network("b"), *both, hosts=())
     intent = Intent(flows=frozenset({("x", "y", WEB), ("y", "x", WEB)}), trusted=frozenset({"docker-srv"}))
@@ -627,7 +627,7 @@ def test_surplus_is_what_nobody_declared() -> None:
 
 
 def test_a_flow_from_the_internet_covers_everyone() -> None:
-    """What the whole internet may do, every source may."""
+    """A flow declared from the internet is declared from every source."""
     engine = published()
     intent = Intent(
         flows=frozenset({("internet", "x", WEB)}), trusted=frozenset({"docker-srv", "proxmox-srv"})
@@ -636,7 +636,7 @@ def test_a_flow_from_the_internet_covers_everyone() -> None:
 
 
 def test_a_proxied_flow_needs_the_proxys_own() -> None:
-    """A routed service is as declared as the proxy's flow to it, if its role may be routed at all."""
+    """A routed flow counts as declared if the proxy's flow is declared and the role may be routed."""
     engine = behind(("loki", "http://loki:3100"))
     flows = frozenset({("internet", "traefik", TLS), ("traefik", "loki", LOKI)})
     declared = Intent(flows=flows, routable=frozenset({"loki"}))
@@ -651,13 +651,13 @@ def test_a_proxied_flow_needs_the_proxys_own() -> None:
 
 
 def test_missing_is_declared_and_impossible() -> None:
-    """A declared flow that nothing makes possible is missing, with the reason."""
+    """A declared flow that is impossible is missing, with the reason."""
     engine = site(network("a"), network("b"), container("x", "a"), container("y", "b"))
     (denied,) = missing(engine, Intent(flows=frozenset({("x", "y", WEB)})))
     assert (str(denied), denied.reasons) == ("x -> y:80/tcp", ("no way: x is on a; y is on b",))
 
 
 def test_unknown_rule_source_is_any() -> None:
-    """An accept rule whose source nobody can read lets everybody in."""
+    """An accept rule with an unreadable source admits every source."""
     engine = site(leg10(), container("x", on10(2)), guest("y", 12, rule(source=UNKNOWN)))
     assert sources(engine, "y") == {"x"}

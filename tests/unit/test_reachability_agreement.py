@@ -1,4 +1,4 @@
-"""The engine against a packet walk on random networks: two algorithms, one answer."""
+"""The engine against a packet walk on random networks: two algorithms must give the same answer."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -60,7 +60,7 @@ BRIDGE, MANAGEMENT = "vmbr1", IPv4Network("10.10.1.0/24")
 
 
 class Draw:
-    """A small random site; every choice comes from one seed."""
+    """Draw a small random site; every choice follows from one seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311  # reproducible, not secret
@@ -76,7 +76,7 @@ class Draw:
         return IPv4Address(f"10.10.{tag}.{self.random.choice((2, 11, 12))}")
 
     def facts(self) -> Facts:
-        """Facts with every kind of network, mode, rule and router in some of them."""
+        """Return facts; over many seeds they have every kind of network, mode, rule and router."""
         hosts = ["docker-srv", "docker-two"] if self._often(0.15) else ["docker-srv"]
         networks = [self._network(f"net{i}", hosts) for i in range(self.random.randint(1, 4))]
         containers = [self._container(f"c{i}", hosts, networks, i) for i in range(self.random.randint(1, 5))]
@@ -337,12 +337,12 @@ class Draw:
 
 
 def engine(facts: Facts) -> set[Key]:
-    """What the engine finds, without the ways."""
+    """Return the engine's flows without their traces."""
     return {flow.key for flow in Reachability(facts).flows()}
 
 
 def quarrel(seeds: range) -> str | None:
-    """The first network on which the two do not agree, by its seed."""
+    """Return the first network on which the two disagree, by its seed."""
     for seed in seeds:
         facts = Draw(seed).facts()
         ours, walked = engine(facts), Walk(facts).flows()
@@ -395,7 +395,7 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a closed host shows no published port": lambda patch: patch.setattr(Reachability, "_windows", {}),
     "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
 }
-"""What breaks one meaning of the engine: each must start a quarrel."""
+"""Changes that break one part of the engine each; every one must cause a disagreement."""
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -406,13 +406,13 @@ def test_agrees_with_the_walk(share: int) -> None:
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
 def test_a_broken_engine_is_noticed(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each broken meaning makes the engine and the walk disagree within the same networks."""
+    """With each part of the engine broken, the engine and the walk disagree on one of the same networks."""
     BREAKAGES[breakage](monkeypatch)
     assert "seed" in str(quarrel(range(NETWORKS)))
 
 
 def test_networks_are_worth_the_walk() -> None:
-    """The random networks open every kind of edge, each of them on at least one network in fifty."""
+    """The random networks open every kind of edge, each on at least one network in fifty."""
     kinds = Counter(
         how
         for seed in range(NETWORKS // 4)

@@ -1,4 +1,4 @@
-"""What the engine reads out of Traefik's configuration and labels."""
+"""What the engine reads from Traefik's configuration and labels."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ ENTRYPOINTS = (
 
 
 def proxy(content: dict[str, Any], **fields: Any) -> Proxy:
-    """Traefik with a dynamic configuration."""
+    """Return Traefik with a dynamic configuration."""
     routers, services = parse_dynamic(content, "routes.yml")
     fixed: dict[str, Any] = {"container": "traefik", "origin": "traefik", "entrypoints": ENTRYPOINTS}
     return Proxy(**fixed | fields, routers=routers, services=services)
 
 
 def test_dynamic_configuration() -> None:
-    """Routers and services of each section are read, whatever the case of Traefik's keys."""
+    """Routers and services of each section are read, with Traefik's keys in any case."""
     content = {
         "http": {
             "routers": {"a": {"rule": "Host(`a`)", "service": "a", "entrypoints": ["web"]}},
@@ -46,7 +46,7 @@ def test_dynamic_configuration() -> None:
     "content", [{}, {"http": None}, {"http": {"routers": []}}, {"http": {"services": {"a": None}}}]
 )
 def test_other_shapes_open_nothing(content: dict[str, Any]) -> None:
-    """What Traefik would refuse has no server."""
+    """A configuration that Traefik would refuse has no servers."""
     assert list(servers(proxy(content))) == []
 
 
@@ -64,7 +64,7 @@ def test_other_shapes_open_nothing(content: dict[str, Any]) -> None:
     ],
 )
 def test_services_lead_to_servers(service: dict[str, Any], expected: set[tuple[str, int]]) -> None:
-    """Every kind of service leads to all servers behind it; one that leads to itself ends."""
+    """Every kind of service leads to all servers behind it; a service that names itself has none."""
     others = {
         "x": {"loadBalancer": {"servers": [{"url": "http://x"}]}},
         "y": {"loadBalancer": {"servers": [{"url": "http://y:8/"}]}},
@@ -86,7 +86,7 @@ def test_services_lead_to_servers(service: dict[str, Any], expected: set[tuple[s
     ],
 )
 def test_entrypoints_of_a_router(kind: str, names: list[str], expected: tuple[Port, ...]) -> None:
-    """A router is on the entrypoints that it names, or on the default ones, of its own protocol."""
+    """A router uses the named entrypoints of its protocol; without names, the default ones."""
     server = {"url": "http://a:1", "address": "a:1"}
     content = {
         kind: {
@@ -100,7 +100,7 @@ def test_entrypoints_of_a_router(kind: str, names: list[str], expected: tuple[Po
 
 @pytest.mark.parametrize(("kind", "text"), [("tcp", "a"), ("http", "http://a:x"), ("http", "a")])
 def test_servers_that_cannot_be_read(kind: str, text: str) -> None:
-    """A server without a readable host and port is kept, so that it can be told."""
+    """A server without a readable host and port is kept, so that it can be reported."""
     content = {
         kind: {
             "routers": {"r": {"service": "s"}},
@@ -112,7 +112,7 @@ def test_servers_that_cannot_be_read(kind: str, text: str) -> None:
 
 
 def test_services_that_are_not_there() -> None:
-    """A router to a missing service is kept; one to the proxy's own (`@internal`) leads nowhere else."""
+    """A router to a missing service is kept; a router to the proxy's own (`@internal`) has no server."""
     content = {"http": {"routers": {"r": {"service": "gone@file"}, "d": {"service": "api@internal"}}}}
     assert [(s.text, s.host) for s in servers(proxy(content))] == [("gone@file", None)]
 
@@ -130,7 +130,7 @@ def test_services_that_are_not_there() -> None:
     ],
 )
 def test_labels(labels: dict[str, str], exposed: bool, expected: set[tuple[Port, int]]) -> None:
-    """Labels choose entrypoint and port; without a router there is one on the default entrypoints."""
+    """Labels choose entrypoint and port; without a router label the default entrypoints are used."""
     container = Container(name="c", origin="c", host="h", ports=(Port(number=8080),), labels=labels)
     traefik = proxy({}, labels=True, exposed_by_default=exposed)
     found = {
@@ -142,6 +142,6 @@ def test_labels(labels: dict[str, str], exposed: bool, expected: set[tuple[Port,
 
 
 def test_labels_without_the_docker_provider() -> None:
-    """Without the Docker provider labels do nothing."""
+    """Without the Docker provider, labels have no effect."""
     container = Container(name="c", origin="c", host="h", labels={"traefik.enable": "true"})
     assert list(labelled(proxy({}), [container])) == []

@@ -1,4 +1,4 @@
-"""Proxmox's firewall and the sets that it is evaluated with."""
+"""Proxmox's firewall and its sets."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -41,19 +41,19 @@ DATACENTER = Datacenter(
 
 
 def rule(kind: str = "in", **fields: Any) -> Rule:
-    """An accept rule for input."""
+    """Return an accept rule for input."""
     return Rule(origin="rule", type=kind, **fields)
 
 
 def guest(*rules: Rule, nic: Nic = NIC, lxc: bool = False, **fields: Any) -> Guest:
-    """A guest whose switches are on."""
+    """Return a guest with its firewall on."""
     usual: dict[str, Any] = {"enabled": True, "rules": rules}
     firewall = GuestFirewall(**usual | fields, origin="guest")
     return Guest(name="guest", origin="guest", nics=(nic,), lxc=lxc, firewall=firewall)
 
 
 def chain(*rules: Rule, datacenter: Datacenter = DATACENTER, **fields: Any) -> Chain:
-    """A guest's input chain."""
+    """Return a guest's input chain."""
     found = Firewall(datacenter=datacenter).inbound(guest(*rules, **fields), NIC)
     assert found is not None
     return found
@@ -69,7 +69,7 @@ def passes(found: Chain | None, source: IPv4Address = SOURCE, port: Port = WEB) 
 
 @pytest.mark.parametrize("switch", ["datacenter", "guest", "card"])
 def test_three_switches(switch: str) -> None:
-    """With any of the three switches off, everything passes in both directions."""
+    """With any of the three switches off, every packet passes in both directions."""
     nic = replace(NIC, firewall=switch != "card")
     own = guest(nic=nic, enabled=switch != "guest", output_policy="DROP")
     firewall = Firewall(datacenter=replace(DATACENTER, enabled=switch != "datacenter"))
@@ -84,12 +84,12 @@ def test_three_switches(switch: str) -> None:
     ("policy", "expected"), [("DROP", False), ("REJECT", False), ("ACCEPT", True), (UNKNOWN, True)]
 )
 def test_policy_decides_last(policy: str, *, expected: bool) -> None:
-    """What no rule matches meets the policy; an unknown one accepts."""
+    """The policy decides where no rule matches; an unknown policy accepts."""
     assert passes(chain(input_policy=policy)) == expected
 
 
 def test_policies_by_default() -> None:
-    """Proxmox drops input and accepts output, unless told otherwise."""
+    """Proxmox drops input and accepts output by default."""
     assert not passes(chain())
     out = Firewall(datacenter=DATACENTER).outbound(guest(), NIC)
     assert out is not None
@@ -97,7 +97,7 @@ def test_policies_by_default() -> None:
 
 
 def test_first_match_decides() -> None:
-    """The order of rules counts: a drop before an accept drops, and behind it does not."""
+    """The first matching rule decides: a drop before an accept drops; after it, it does not."""
     drop, accept = rule(action="DROP"), rule()
     assert (passes(chain(drop, accept)), passes(chain(accept, drop))) == (False, True)
     assert passes(chain(replace(drop, action="REJECT"), accept)) is False
@@ -156,7 +156,7 @@ def test_first_match_decides() -> None:
     ],
 )
 def test_an_accept_rule_matches(fields: dict[str, Any], *, expected: bool) -> None:
-    """Each field of an accept rule narrows it; what cannot be read does not."""
+    """Each field of an accept rule narrows the rule, unless the field cannot be read."""
     assert passes(chain(replace(rule(), **fields))) == expected
 
 
@@ -174,12 +174,12 @@ def test_an_accept_rule_matches(fields: dict[str, Any], *, expected: bool) -> No
     ],
 )
 def test_a_drop_rule_that_cannot_be_read_drops_nothing(fields: dict[str, Any]) -> None:
-    """A drop rule of which a part is unknown, or up to the sender, does not hold anybody."""
+    """A drop rule with an unknown field, or a field that the sender chooses, drops nothing."""
     assert passes(chain(replace(rule(action="DROP"), **fields), rule()))
 
 
 def test_a_group_stands_in_its_place() -> None:
-    """Rules before the group come before its rules."""
+    """A group's rules are evaluated at the group's position."""
     group = rule("group", group="web")
     assert (passes(chain(rule(action="DROP"), group)), passes(chain(group, rule(action="DROP")))) == (
         False,
@@ -188,7 +188,7 @@ def test_a_group_stands_in_its_place() -> None:
 
 
 def test_a_guests_names_come_first() -> None:
-    """An alias or ipset of the guest hides the datacenter's of the same name, unless `dc/` asks for it."""
+    """A guest's alias or ipset hides the datacenter's of the same name, unless the rule names `dc/`."""
     own: dict[str, Any] = {
         "aliases": {"ingress": "10.10.10.9"},
         "ipsets": {"both": (IpsetEntry(cidr="10.10.10.9"),)},
@@ -200,7 +200,7 @@ def test_a_guests_names_come_first() -> None:
 
 
 def test_the_longest_prefix_of_an_ipset_decides() -> None:
-    """`nomatch` takes a part out of a wider entry, and a longer entry takes its part back."""
+    """`nomatch` excludes a part of a wider entry, and a longer entry includes its part again."""
     entries = (
         IpsetEntry(cidr="10.10.10.0/24"),
         IpsetEntry(cidr="10.10.10.0/28", nomatch=True),
@@ -229,7 +229,7 @@ def test_blacklist_comes_first() -> None:
     ],
 )
 def test_ip_filter(fields: dict[str, Any], expected: Spans) -> None:
-    """The IP filter holds a guest to its ipset's members, a system container's own address among them."""
+    """The IP filter limits a guest to its ipset; a system container's own address is included."""
     assert Firewall(datacenter=DATACENTER).sources(guest(**fields), NIC) == expected
 
 
@@ -237,7 +237,7 @@ def test_ip_filter(fields: dict[str, Any], expected: Spans) -> None:
 
 
 def node(*rules: Rule, own: tuple[Rule, ...] = (), **fields: Any) -> Chain:
-    """The input chain of a node on 10.10.10.0/24."""
+    """Return the input chain of a node on 10.10.10.0/24."""
     local = IPv4Network("10.10.10.0/24")
     datacenter = replace(DATACENTER, rules=rules, local_network=local, **fields)
     host = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", rules=own))
@@ -248,7 +248,7 @@ def node(*rules: Rule, own: tuple[Rule, ...] = (), **fields: Any) -> Chain:
 
 @pytest.mark.parametrize("number", [8006, 22, 3128, 5900, 5999, 60000, 60050])
 def test_proxmox_keeps_its_own_ports_open(number: int) -> None:
-    """The local network and ipset `management` reach a node's own ports without a rule; others do not."""
+    """The local network and ipset `management` reach a node's own ports without a rule; others don't."""
     port, far = Port(number=number), IPv4Address("10.99.0.1")
     assert (passes(node(), SOURCE, port), passes(node(), far, port)) == (True, False)
     named = node(ipsets={"management": (IpsetEntry(cidr="10.99.0.0/16"),)})
@@ -259,20 +259,20 @@ def test_proxmox_keeps_its_own_ports_open(number: int) -> None:
 
 
 def test_a_rule_can_close_them() -> None:
-    """The node's own rules come first, then the datacenter's, then Proxmox's standing ones."""
+    """The node's rules come first, then the datacenter's, then Proxmox's standing rules."""
     ssh = Port(number=22)
     assert not passes(node(rule(action="DROP")), SOURCE, ssh)
     assert passes(node(rule(action="DROP"), own=(rule(),)), SOURCE, ssh)
 
 
 def test_a_nodes_interface_is_not_known() -> None:
-    """A node's rule for one interface may accept and does not drop, because nobody says which it was."""
+    """A node's rule for one interface may accept but never drops, since the interface is unknown."""
     assert passes(node(rule(iface="vmbr0")))
     assert passes(node(rule(iface="vmbr0", action="DROP"), rule()))
 
 
 def test_a_node_can_be_switched_off() -> None:
-    """A node whose own switch is off, or the datacenter's, has no chain."""
+    """A node whose own switch or the datacenter's is off has no chain."""
     off = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", enabled=False))
     on = replace(off, firewall=HostFirewall(origin="node"))
     assert Firewall(datacenter=DATACENTER).node_inbound(off) is None
@@ -304,7 +304,7 @@ def test_a_node_can_be_switched_off() -> None:
     ],
 )
 def test_port_lists(text: str | None, expected: tuple[tuple[int, int], ...] | None) -> None:
-    """Port lists are read as Proxmox writes them; a lone 0 is no restriction."""
+    """Port lists are read as in Proxmox; a lone 0 is no restriction."""
     if expected is None:
         with pytest.raises(WordError):
             service("tcp", text, None)
@@ -314,7 +314,7 @@ def test_port_lists(text: str | None, expected: tuple[tuple[int, int], ...] | No
 
 
 def test_regions_are_where_a_verdict_can_change() -> None:
-    """A range is split at each rule's edges, and its parts cover it."""
+    """A range is split at each rule's bounds, and its parts cover the range."""
     found = chain(rule(proto="tcp", dport="80:443"), rule(proto="tcp", dport="100"))
     assert list(found.regions(Range(Protocol.TCP, 1, 65535))) == [
         Range(Protocol.TCP, 1, 79),
@@ -338,7 +338,7 @@ SMALL = st.sets(st.integers(min_value=0, max_value=12))
 
 @given(SMALL, SMALL)
 def test_spans_are_sets(left: set[int], right: set[int]) -> None:
-    """Join, meet and cut do with spans what union, intersection and difference do with sets."""
+    """Operations on address ranges agree with union, intersection and difference of sets."""
     pairs = [(join, left | right), (meet, left & right), (cut, left - right)]
     for operation, expected in pairs:
         found = operation(_spans(left), _spans(right))
@@ -347,7 +347,7 @@ def test_spans_are_sets(left: set[int], right: set[int]) -> None:
 
 
 def test_public_addresses() -> None:
-    """The internet has neither private addresses nor those of the site."""
+    """The internet has neither private addresses nor the site's."""
     found = public((IPv4Network("198.41.0.0/24"),))
     inside = ("8.8.8.8", "172.15.0.1", "198.41.1.1")
     outside = ("10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "100.64.0.1", "198.41.0.4", "224.0.0.1")

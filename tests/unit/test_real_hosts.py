@@ -1,4 +1,4 @@
-"""The guide to real hosts: its stack file is sound, and its token may do what is needed and nothing else."""
+"""The guide to real hosts: its stack file is sound, and its token has exactly the needed privileges."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PRIVILEGES = [(path, privilege) for path, granted in GRANTS.items() for privileg
 
 
 def refused(folder: Path, grants: Mapping[str, Iterable[str]]) -> list[str]:
-    """The calls that the API refuses to somebody who may do this."""
+    """Return the calls that the API refuses with these grants."""
     token = "somebody@pve!t=" + TOKEN.partition("=")[2]
     found = []
     with served(folder / "state.json", [], token) as (_, pve), requests.Session() as session:
@@ -45,20 +45,20 @@ def refused(folder: Path, grants: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def test_what_is_granted_suffices(tmp_path: Path) -> None:
-    """No call of the provider is refused."""
+    """With the grants no call of the provider is refused."""
     assert len(CALLS) > 50
     assert refused(tmp_path, GRANTS) == []
 
 
 @pytest.mark.parametrize(("path", "privilege"), PRIVILEGES)
 def test_nothing_granted_is_superfluous(tmp_path: Path, path: str, privilege: str) -> None:
-    """Without it a call is refused, or the lab's API does not check it and Proxmox is known to."""
+    """Without a privilege some call is refused, unless the lab's API does not check that privilege."""
     fewer = {**GRANTS, path: GRANTS[path] - {privilege}}
     assert bool(refused(tmp_path, fewer)) is (privilege not in UNSEEN)
 
 
 def test_the_guide_grants_the_same() -> None:
-    """Its commands give these privileges on these paths, and its table explains each."""
+    """The guide's commands grant these privileges on these paths, and its table explains each."""
     roles = dict(re.findall(r'^pveum role add (\w+) --privs "(.+)"$', GUIDE, re.MULTILINE))
     given = re.findall(r"^pveum acl modify (\S+) --users \S+ --roles (\w+)$", GUIDE, re.MULTILINE)
     assert {path: frozenset(roles[role].split()) for path, role in given} == GRANTS
@@ -72,12 +72,12 @@ VANTAGES = {
     "    # - management -> site-1:22/tcp ": "    - management -> site-1:22/tcp #",
     "192.168.20.11\n      ports: [443]": "192.168.20.11\n      ports: [443, 22]",
 }
-"""What the example says to do for vantages."""
+"""The example's instructions for vantages."""
 FIRST = {
     "      authority: $HOME/tls/home.example/site-1.pem\n": "",
     "    - traefik -> site-1:443/tcp\n": "    - management -> site-1:443/tcp\n",
 }
-"""What the guide says to do before a guest's certificate is there."""
+"""The guide's instructions before a guest has a certificate."""
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ FIRST = {
 def test_the_example_is_sound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Mapping[str, str]
 ) -> None:
-    """With its secrets set the stack file for real hosts loads, and the pack finds nothing."""
+    """With its secrets set, the example stack file loads, and the pack finds nothing."""
     text = EXAMPLE.read_text(encoding="utf-8")
     for old, new in changes.items():
         assert old in text
@@ -102,7 +102,7 @@ def test_the_example_is_sound(
 
 
 def test_the_example_names_every_key() -> None:
-    """Of the site and of both hosts: as a key, or commented out; exceptions are for when there is one."""
+    """The example has every key of the site and of both hosts, except `exceptions`."""
     text = EXAMPLE.read_text(encoding="utf-8")
     topology = from_file(EXAMPLE)
     assert [key for key in KEYS if f"homelab-network:{key}:" not in text] == ["exceptions"]
@@ -113,7 +113,7 @@ def test_the_example_names_every_key() -> None:
 
 
 def test_commands_of_the_guide_exist() -> None:
-    """Each make target that the guide names is one of the Makefile's."""
+    """Each make target in the guide exists in the Makefile."""
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     named = set(re.findall(r"(?:^|`|\$\()make (?:-s )?([a-z-]+)", GUIDE, re.MULTILINE))
     assert {"up", "preview", "env", "down"} <= named

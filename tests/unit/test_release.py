@@ -15,7 +15,7 @@ GROUPS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def faults(version: str, changelog: str, tags: list[str]) -> list[str]:
-    """Everything that does not agree. Sections stand newest first; the newest is the version, and its tag."""
+    """Return every disagreement; sections are newest first, and the newest is the version and its tag."""
     headings = re.findall(r"^## (.*)$", changelog, re.MULTILINE)
     first = headings[0]
     headings = [heading for heading in headings if heading != "Unreleased"]
@@ -36,7 +36,7 @@ def faults(version: str, changelog: str, tags: list[str]) -> list[str]:
 
 
 def test_version_changelog_and_tag_agree() -> None:
-    """The version is the newest dated section's, and a release tag on this commit is its."""
+    """The version is that of the newest dated section, and so is a release tag on this commit."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
     words = ["git", "tag", "--points-at", "HEAD", "--list", "v*"]
@@ -57,6 +57,6 @@ def test_version_changelog_and_tag_agree() -> None:
     ],
 )
 def test_what_does_not_agree_is_said(version: str, changelog: str, tags: list[str], said: str) -> None:
-    """Each kind of disagreement is found, and is the only one."""
+    """Each kind of disagreement is found, and no other."""
     (fault,) = faults(version, changelog, tags)
     assert said in fault

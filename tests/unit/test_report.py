@@ -1,4 +1,4 @@
-"""The report without a browser: its content, its picture, its silence about secrets, its flowchart."""
+"""The report without a browser: its content, its picture, its flowchart, and no secrets."""
 
 import json
 import os
@@ -29,13 +29,13 @@ from topology.project import PROJECT
 
 
 def data(file: Path) -> Any:
-    """What a page holds, as its script reads it."""
+    """Return the data that a page holds for its script."""
     _, _, rest = file.read_text().partition('<script type="application/json" id="data">')
     return json.loads(rest.partition("</script>")[0])
 
 
 def of(stack: Stack) -> Report:
-    """The report of a stack of the tests."""
+    """Return the report of a stack."""
     topology = stack.topology or load(stack.config)
     return judged("dev", TODAY, stack.resources, topology)
 
@@ -47,7 +47,7 @@ def of(stack: Stack) -> Report:
 def test_the_matrix_is_what_the_command_lists(
     make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Row, column and ports of the page are those of `commands list`, no more and no less."""
+    """Row, column and ports of the page are those of `commands list`."""
     file = state(tmp_path, make())
     assert command.main(["list", str(file)]) == 0
     listed = {
@@ -70,7 +70,7 @@ def test_the_matrix_is_what_the_command_lists(
 
 
 def test_rows_stand_by_zone() -> None:
-    """Outside first, services by their first zone, hosts last; what nobody declared comes after."""
+    """Outsides come first, services by their first zone, then hosts, then undeclared names."""
     found = of(hostile()).names
     zones = ["edge", "frontend", "query", "backend", "probe", "wordpress", "apps", "vault"]
     assert [group for group, _ in groupby(found.values())] == ["outside", *zones, "hosts", "undeclared"]
@@ -82,7 +82,7 @@ def test_rows_stand_by_zone() -> None:
 
 
 def test_every_port_of_a_pair_is_answered_once() -> None:
-    """A cell speaks about each declared port and about all others, and about none twice."""
+    """A cell has one answer for each declared port and one for all others."""
     report = of(sound())
     (traefik,) = {tuple(p for a in report.answers("internet", "traefik") for p in a.ports)}
     assert sorted(traefik) == ["*", "443/tcp", "80/tcp"]
@@ -104,7 +104,7 @@ def test_every_port_of_a_pair_is_answered_once() -> None:
 def test_a_connection_stands_as_it_is(
     source: str, destination: str, port: str, wanted: State, why: str
 ) -> None:
-    """Declared, a consequence of what is declared, undeclared, missing and denied are told apart."""
+    """Declared, implied, undeclared, missing and denied connections have different states."""
     (answer,) = [a for a in of(broken()).answers(source, destination) if port in a.ports]
     assert (answer.state, answer.why[: len(why)], bool(answer.way)) == (
         wanted, why, wanted not in {State.DENIED, State.MISSING},
@@ -112,13 +112,13 @@ def test_a_connection_stands_as_it_is(
 
 
 def test_a_denial_names_the_rule_that_denies() -> None:
-    """A cell without a way has the reasons of `explain`."""
+    """A denied cell has the reasons of `explain`."""
     (answer,) = of(sound()).answers("site-1", "site-2")
     assert answer.reasons == ("output policy of site-1: DROP", "input policy of site-2: DROP")
 
 
 def test_a_cell_holds_what_the_pack_says_about_it() -> None:
-    """A finding about a flow stands in that flow's cell, and so does the exception that sets one aside."""
+    """A finding about a flow is in that flow's cell, and so is an exception that sets it aside."""
     stack = broken()
     (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
     assert answer.notes == ("undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> traefik",)
@@ -138,7 +138,7 @@ def test_a_cell_holds_what_the_pack_says_about_it() -> None:
 
 
 def test_the_worst_finding_comes_first(tmp_path: Path) -> None:
-    """All findings of the pack are told, by severity."""
+    """All findings of the pack are shown, by severity."""
     file = state(tmp_path, broken())
     told = [one["severity"] for one in data(page(tmp_path, file))["findings"]]
     stack = broken()
@@ -148,7 +148,7 @@ def test_the_worst_finding_comes_first(tmp_path: Path) -> None:
 
 
 def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
-    """A run beside the site's file is found; its cells go to their pairs, routes and newcomers apart."""
+    """A run beside the site's file is found; its cells go to their pairs, routes and newcomers to a list."""
     run(tmp_path)
     told = data(page(tmp_path, state(tmp_path, sound())))
     names = [each["name"] for each in told["names"]]
@@ -170,7 +170,7 @@ def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
 
 
 def wide() -> Topology:
-    """A site with two query zones, a service that passes over a network, and VLANs in several rows."""
+    """Return a site with two query zones, a service across a third network, and VLANs in several rows."""
     config = keys(30, FILE)
     config["zones"]["logs"] = {"role": "query", "prefix": "172.31.9.0/24"}
     config["services"]["far"] = {"zones": ["frontend", "logs"], "image": "x:1", "ports": [1, 2]}
@@ -193,7 +193,7 @@ SITES = {"sound": loaded(), "wide": wide()}
 
 
 def meet(one: Box, other: Box) -> bool:
-    """Whether two boxes have a point in common."""
+    """Whether two boxes overlap."""
     return (
         max(one.x, other.x) < min(one.right, other.right)
         and max(one.y, other.y) < min(one.bottom, other.bottom)
@@ -201,13 +201,13 @@ def meet(one: Box, other: Box) -> bool:
 
 
 def kind(drawing: Drawing, *kinds: str) -> dict[str, Box]:
-    """The boxes of some kinds, by name."""
+    """Return the boxes of some kinds, by name."""
     return {box.title: box for box in drawing.boxes if box.kind in kinds}
 
 
 @pytest.mark.parametrize("name", SITES)
 def test_boxes_keep_apart_and_inside_the_picture(name: str) -> None:
-    """No service covers another, no zone another zone, and nothing leaves the picture."""
+    """No service covers another, no zone another zone, and every box is inside the picture."""
     drawing = draw(SITES[name])
     for kinds in (("service", "outside", "leg"), ("zone",), ("host",)):
         boxes = kind(drawing, *kinds)
@@ -220,14 +220,14 @@ def test_boxes_keep_apart_and_inside_the_picture(name: str) -> None:
 
 @pytest.mark.parametrize("name", SITES)
 def test_boxes_have_room_for_their_texts(name: str) -> None:
-    """A box is as wide as a usual font needs; tests/browser measures a real one."""
+    """A box is as wide as a usual font needs; tests/browser measures a real font."""
     for box in draw(SITES[name]).boxes:
         assert box.width > 12 + max(7.5 * len(box.title) * (box.kind != "leg"), 6 * len(box.detail)), box
 
 
 @pytest.mark.parametrize("name", SITES)
 def test_a_service_stands_on_its_own_networks(name: str) -> None:
-    """A box meets the zones that the service joins; others only where it passes over them and says so."""
+    """A box lies on the zones that its service joins; if it crosses others, its text names its own."""
     topology, drawing = SITES[name], draw(SITES[name])
     zones, services = kind(drawing, "zone"), kind(drawing, "service")
     assert services.keys() == topology.services.keys()
@@ -241,7 +241,7 @@ def test_a_service_stands_on_its_own_networks(name: str) -> None:
 
 @pytest.mark.parametrize("name", SITES)
 def test_every_declared_flow_is_an_arrow(name: str) -> None:
-    """Picture and flowchart hold the declared flows, and no other."""
+    """Picture and flowchart have the declared flows and no other."""
     topology = SITES[name]
     declared = sorted(map(str, topology.flows))
     arrows = [
@@ -269,7 +269,7 @@ def test_the_flowchart_in_the_docs_is_current() -> None:
 
 
 def test_the_same_stack_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Nothing depends on the order in which Python happens to keep names."""
+    """The page does not depend on the hash seed of Python."""
     pages = []
     for seed in ("1", "2"):
         file = tmp_path / f"{seed}.html"
@@ -282,7 +282,7 @@ def test_the_same_stack_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_page_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
-    """The file is never written into, so nobody reads half a page; nothing else is left beside it."""
+    """A page replaces the previous one in one step: a reader never sees half, and no other file remains."""
     (tmp_path / "report.html").write_text("before")
     with (tmp_path / "report.html").open() as reader:
         file = page(tmp_path, FILE)
@@ -291,7 +291,7 @@ def test_a_page_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_markup_stays_text(tmp_path: Path) -> None:
-    """Whatever a state holds, the page has the elements of the template and no other."""
+    """For any name in a state, the page has only the elements of the template."""
     file = page(tmp_path, state(tmp_path, hostile()))
     text = file.read_text()
     assert MARKUP in [each["name"] for each in data(file)["names"]]
@@ -304,7 +304,7 @@ def test_a_name_that_is_markup_stays_text(tmp_path: Path) -> None:
 
 
 def test_a_stack_whose_name_is_markup_stays_text(tmp_path: Path) -> None:
-    """The title is text as well."""
+    """Markup in the stack's name is text in the title."""
     file = state(tmp_path, sound())
     file.write_text(file.read_text().replace("urn:pulumi:dev::", "urn:pulumi:<b>::"))
     text = page(tmp_path, file, "--config", str(FILE)).read_text()
@@ -312,7 +312,7 @@ def test_a_stack_whose_name_is_markup_stays_text(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_in_the_page(tmp_path: Path) -> None:
-    """A state exported with its secrets in clear gives a page without them."""
+    """A state exported with plain-text secrets gives a page without them."""
     stack = sound()
     stack.inputs("container", "loki")["envs"] = [f"PASSWORD={CANARY}"]
     file = state(tmp_path, stack)
@@ -344,7 +344,7 @@ def test_bad_input_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A mistake ends with exit code 2, a line that names it, and nothing written."""
+    """Bad input ends with exit code 2 and one line that names the mistake, and writes nothing."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "folder").mkdir()

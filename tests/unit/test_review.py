@@ -1,4 +1,4 @@
-"""The words of a review, and SARIF as code scanning reads it."""
+"""The text of a review, and its SARIF for code scanning."""
 
 import json
 from typing import Any
@@ -17,12 +17,12 @@ TEXT = FILE.read_text(encoding="utf-8")
 
 
 def finding(rule: str, subject: str, text: str = "is wrong") -> Finding:
-    """A finding, in the pack's form."""
+    """Return a finding."""
     return Finding(rule=rule, subject=subject, message=f"{subject}: {text}")
 
 
 def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
-    """A review that closes nothing."""
+    """Return a review without closed flows."""
     return Review(file=STACK, new=False, opened=opened, closed=(), findings=findings)
 
 
@@ -43,12 +43,12 @@ def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
     ],
 )
 def test_what_is_sensitive_is_a_rule_by_role(name: str, why: str) -> None:
-    """Backend, query, isolated and management are; a frontend service is not, whatever it asks behind it."""
+    """Zones of role backend, query, isolated and management are sensitive; frontend and tenant are not."""
     assert sensitive(load(configuration()), name) == why
 
 
 def test_text_can_not_leave_its_cell() -> None:
-    """A message with Markdown's own signs is shown as it is, in one cell of one line."""
+    """A message with Markdown's characters is shown unchanged, in one cell of one line."""
     (line,) = (
         line for line in markdown(reviewed(finding("no-devices", "a|b", "`x`\n| y |"))) if "a\\|b" in line
     )
@@ -57,7 +57,7 @@ def test_text_can_not_leave_its_cell() -> None:
 
 
 def run(*findings: Finding) -> dict[str, Any]:
-    """The one run of the SARIF for some findings."""
+    """Return the one run of the SARIF for some findings."""
     log = json.loads(sarif(reviewed(*findings), TEXT))
     assert log["version"] == "2.1.0"
     (only,) = log["runs"]
@@ -66,7 +66,7 @@ def run(*findings: Finding) -> dict[str, Any]:
 
 
 def test_every_rule_is_described_for_code_scanning() -> None:
-    """Each rule has what code scanning shows and sorts by: id, texts, level and a score within its bounds."""
+    """Each rule has an id, texts, a level and a score that fits its severity."""
     rules = run()["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == list(RULES)
     bounds = {Severity.MEDIUM: (4.0, 7.0), Severity.HIGH: (7.0, 9.0), Severity.CRITICAL: (9.0, 10.0)}
@@ -90,7 +90,7 @@ def test_every_rule_is_described_for_code_scanning() -> None:
     ],
 )
 def test_a_finding_is_a_result_at_its_place(subject: str, line: str) -> None:
-    """A result names its rule, the stack file and the line of what it is about."""
+    """A result names its rule, the stack file and the line of its subject."""
     (result,) = run(finding("undeclared-flows", subject))["results"]
     assert result["ruleId"] == list(RULES)[result["ruleIndex"]] == "undeclared-flows"
     assert (result["level"], result["message"]) == ("error", {"text": f"{subject}: is wrong"})
@@ -100,7 +100,7 @@ def test_a_finding_is_a_result_at_its_place(subject: str, line: str) -> None:
 
 
 def test_results_at_one_place_are_told_apart() -> None:
-    """Two findings about one service have fingerprints of their own, and each keeps it from run to run."""
+    """Two findings about one service have different fingerprints, which are the same on every run."""
     both = (finding("no-devices", "loki", "one"), finding("no-devices", "loki", "two"))
     prints = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run(*both)["results"]]
     again = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run(*both)["results"]]
@@ -108,12 +108,12 @@ def test_results_at_one_place_are_told_apart() -> None:
 
 
 def test_stacks_do_not_overwrite_each_others_alerts() -> None:
-    """Each stack's results are an analysis of its own."""
+    """Each stack's results are a separate analysis."""
     assert run()["automationDetails"] == {"id": f"{STACK}/"}
 
 
 def test_what_opens_is_told_first() -> None:
-    """The reader meets what opens, what closes and the findings in this order, each with its way."""
+    """A review lists opened flows, closed flows and findings in this order, flows with their traces."""
     flow = Reachable(
         source="a", destination="b", port=Port(number=80), how=How.VLAN, trace=Trace(("x", "b")), origin=""
     )

@@ -1,4 +1,4 @@
-"""The JSON Schemas in docs/: current, true of the stacks that load, and kept to by the outputs."""
+"""The JSON Schemas in docs/: up to date, valid for the stacks that load, and met by the outputs."""
 
 import copy
 import hashlib
@@ -30,14 +30,14 @@ EDITOR = "# yaml-language-server: $schema=docs/configuration.schema.json"
 
 
 def faults(wanted: dict[str, Any], value: object) -> list[str]:
-    """Every place where a value does not fit, with the keyword that it breaks."""
+    """Return every path where a value does not fit, with the keyword that it violates."""
     found = Draft202012Validator(wanted, format_checker=FORMATS).iter_errors(value)
     return [f"{fault.json_path.removeprefix('$')}: {fault.validator}" for fault in found]
 
 
 @pytest.mark.parametrize("name", schema.FILES)
 def test_the_schemas_in_the_docs_are_current(name: str) -> None:
-    """docs/ holds what `make schema` writes."""
+    """docs/ has the output of `make schema`."""
     assert (PROJECT / "docs" / name).read_text(encoding="utf-8") == schema.text(schema.FILES[name]())
 
 
@@ -45,7 +45,7 @@ def test_the_schemas_in_the_docs_are_current(name: str) -> None:
 
 
 def misfits(values: dict[str, Any]) -> list[str]:
-    """What the schema finds in a stack file with these keys."""
+    """Return the schema's faults of a stack file with these keys."""
     plain = json.loads(json.dumps(values, default=str))
     config = {f"homelab-network:{key}": value for key, value in plain.items()}
     return faults(CONFIGURATION, {"config": config | {"proxmoxve:endpoint": "x"}, "encryptionsalt": "x"})
@@ -53,7 +53,7 @@ def misfits(values: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("file", sorted(PROJECT.glob("Pulumi.*.yaml")), ids=lambda file: file.name)
 def test_every_stack_file_fits(file: Path) -> None:
-    """What loads fits, other namespaces and all, and an editor is told where the schema is."""
+    """Every stack file fits, with its other namespaces, and names the schema for editors."""
     from_file(file)
     text = file.read_text(encoding="utf-8")
     assert faults(CONFIGURATION, json.loads(json.dumps(yaml.safe_load(text), default=str))) == []
@@ -95,7 +95,7 @@ def test_every_stack_file_fits(file: Path) -> None:
     ids=", ".join,
 )
 def test_what_loads_fits(change: dict[str, Any]) -> None:
-    """The schema refuses nothing that the loader takes."""
+    """The schema accepts every configuration that the loader accepts."""
     load(changed(change))
     assert misfits(changed(change)) == []
 
@@ -106,7 +106,7 @@ BAD_SHAPES = [case for case in BAD if any(shape in case["message"] for shape in 
 
 @pytest.mark.parametrize("case", BAD_SHAPES, ids=[case["id"] for case in BAD_SHAPES])
 def test_an_unknown_or_missing_key_does_not_fit(case: dict[str, Any]) -> None:
-    """What the loader refuses for its shape, the editor marks."""
+    """The schema refuses a configuration that the loader refuses for its shape."""
     assert misfits(changed(case["change"])) != []
 
 
@@ -134,7 +134,7 @@ def test_an_unknown_or_missing_key_does_not_fit(case: dict[str, Any]) -> None:
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )
 def test_a_misfit_is_marked_at_its_place(change: dict[str, Any], misfit: str) -> None:
-    """The editor's mark is where the mistake is."""
+    """The schema's fault has the path of the mistake."""
     places = [
         re.sub(r"^\.config(\['homelab-network:([a-z-]+)'\])?", r"\2", fault)
         for fault in misfits(changed(change))
@@ -143,7 +143,7 @@ def test_a_misfit_is_marked_at_its_place(change: dict[str, Any], misfit: str) ->
 
 
 def test_every_key_is_described() -> None:
-    """An editor shows for each key what it holds and how to write it."""
+    """Every key has a description for editors."""
     keys = dict(CONFIGURATION["properties"]["config"]["properties"])
     for name in ("DockerHost", "ProxmoxHost", "Ssh", "Zone", "Container", "Guest", "Certificate"):
         keys |= {f"{name}.{key}": told for key, told in CONFIGURATION["$defs"][name]["properties"].items()}
@@ -154,26 +154,26 @@ def test_every_key_is_described() -> None:
 
 
 def told() -> dict[str, Any]:
-    """The dev stack's outputs, as another project reads them."""
+    """Return the dev stack's outputs, as another project reads them."""
     made: dict[str, Any] = json.loads(json.dumps(outputs(load(configuration()))))
     return made
 
 
 def test_the_outputs_fit_their_schema() -> None:
-    """What the dev stack tells is what the schema says, every place filled."""
+    """The dev stack's outputs fit their schema, and none is empty."""
     assert faults(OUTPUTS, told()) == []
     assert all(told().values())
 
 
 def test_the_outputs_keep_to_the_version_that_they_name() -> None:
-    """Who was written against the first schema of this version can read today's outputs."""
+    """A program written against the first schema of this version can read today's outputs."""
     frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
     assert faults(frozen, told()) == []
     assert [*_broken(frozen, OUTPUTS), *_broken(frozen["$defs"], OUTPUTS["$defs"])] == []
 
 
 def _broken(frozen: dict[str, Any], today: dict[str, Any]) -> list[str]:
-    """Promises of a frozen schema, or of its definitions, that today's does not make."""
+    """Return the properties of a frozen schema that today's schema lacks, changes or makes optional."""
     if "properties" not in frozen:
         return [
             f"{name}.{gone}" for name, old in frozen.items() for gone in _broken(old, today.get(name, {}))
@@ -186,7 +186,7 @@ def _broken(frozen: dict[str, Any], today: dict[str, Any]) -> list[str]:
 
 
 def test_the_frozen_schema_is_frozen() -> None:
-    """A version's schema is never edited; a change of meaning is a new version with a file of its own."""
+    """A version's schema is never edited; a change of meaning needs a new version with its own file."""
     assert hashlib.sha256(FROZEN.read_bytes()).hexdigest() == FROZEN_SHA256[SCHEMA_VERSION]
 
 
@@ -202,14 +202,14 @@ def test_the_frozen_schema_is_frozen() -> None:
     ids=["key gone", "list of another type", "inner key gone", "another type", "neither type"],
 )
 def test_a_broken_promise_is_seen(change: Callable[[dict[str, Any]], object]) -> None:
-    """Outputs that a reader could not read do not fit, so the tests above can fail."""
+    """Outputs with a missing or changed property do not fit, so the tests above can fail."""
     made = told()
     change(made)
     assert faults(json.loads(FROZEN.read_text(encoding="utf-8")), made) != []
 
 
 def test_a_new_key_breaks_no_promise() -> None:
-    """Version 1 may grow."""
+    """A new key is compatible with version 1."""
     made = told() | {"more": 1}
     today = copy.deepcopy(OUTPUTS)
     today["properties"]["more"] = {"type": "integer"}

@@ -1,4 +1,4 @@
-"""The tables of roles and apps: whole, and as documented, drawn, rendered and run in the lab."""
+"""The tables of roles and apps: complete, documented, drawn, rendered, and run in the lab."""
 
 import json
 import re
@@ -39,7 +39,7 @@ from topology.project import PROJECT
 
 DOCS = PROJECT / "docs"
 ASKS = ("client_auth_type: RequireAndVerifyClientCert", "ssl_verify_client on;")
-"""How rendered files tell software to ask for certificates."""
+"""Words by which rendered files make software ask for certificates."""
 TABLES: Mapping[str, tuple[type[StrEnum], Mapping[Any, object]]] = {
     "ROLES": (Role, ROLES),
     "APPS": (App, APPS),
@@ -50,19 +50,19 @@ TABLES: Mapping[str, tuple[type[StrEnum], Mapping[Any, object]]] = {
 
 
 def row(*cells: object) -> str:
-    """A line of a Markdown table."""
+    """Return a line of a Markdown table."""
     words = {True: "yes", False: "no", None: "-"}
     return f"| {' | '.join(str(words.get(cell, cell)) for cell in cells)} |"  # type: ignore[call-overload]
 
 
 def missing(document: str, rows: Mapping[Any, str]) -> list[str]:
-    """Rows that a document lacks, each behind the member that it is of."""
+    """Return the rows that a document lacks, each after its member."""
     lines = (DOCS / document).read_text(encoding="utf-8").splitlines()
     return [f"docs/{document}: {member}: no row {line}" for member, line in rows.items() if line not in lines]
 
 
 def titled(document: str, title: str) -> list[str]:
-    """First cells of the rows below a table's head."""
+    """Return the first cells of the rows below a table's head."""
     text = (DOCS / document).read_text(encoding="utf-8")
     _, found, below = text.partition(f"\n{title}\n")
     assert found, f"docs/{document} has no table {title}"
@@ -74,7 +74,7 @@ def titled(document: str, title: str) -> list[str]:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_forgotten_row_is_named(name: str) -> None:
-    """A table without one of its rows stops the program, and says which."""
+    """A table without one of its rows stops the program, and the error names the row."""
     members, rows = TABLES[name]
     assert tuple(rows) == tuple(members)
     for member in members:
@@ -86,7 +86,7 @@ def test_a_forgotten_row_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("traits", [RoleTraits, AppTraits, GuestAppTraits])
 def test_no_column_has_a_default(traits: type) -> None:
-    """A row answers every question, so that none is answered by forgetting it."""
+    """No column has a default, so that every row must set each."""
     columns = fields(traits)
     assert columns
     assert [
@@ -98,7 +98,7 @@ def test_no_column_has_a_default(traits: type) -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_a_roles_traits_agree(role: Role) -> None:
-    """A zone is one kind of network at most, and what the ingress reaches is not inner."""
+    """A role is of at most one kind of network, and what the ingress reaches is not inner."""
     traits = ROLES[role]
     assert not (traits.docker and traits.vlan)
     assert not traits.routable or traits.beside_routable
@@ -112,7 +112,7 @@ def test_a_roles_traits_agree(role: Role) -> None:
 
 
 def test_every_role_is_documented() -> None:
-    """docs/configuration.md has the row of each role, as the table has it, and of no other."""
+    """docs/configuration.md has the row of each role, as in the table, and no other."""
     rows = {
         role: row(role, traits.meaning, traits.routable, traits.sensitive) for role, traits in ROLES.items()
     }
@@ -122,7 +122,7 @@ def test_every_role_is_documented() -> None:
 
 
 def test_every_app_is_documented() -> None:
-    """docs/configuration.md has the row of each app, the lab's image of it included, and of no other."""
+    """docs/configuration.md has the row of each app, with the lab's image of it, and no other."""
     images = lab_images()
     rows = {
         app: row(
@@ -141,7 +141,7 @@ def test_every_app_is_documented() -> None:
 
 
 def test_every_app_of_guests_is_documented() -> None:
-    """docs/configuration.md has the row of each, and docs/real-hosts.md says what is set up."""
+    """docs/configuration.md has the row of each guest app, and docs/real-hosts.md what is set up."""
     rows = {
         app: row(app, traits.meaning, not traits.from_debian, traits.speaks_tls, traits.admin_page)
         for app, traits in GUEST_APPS.items()
@@ -158,7 +158,7 @@ def test_every_app_of_guests_is_documented() -> None:
 
 @pytest.mark.parametrize("made", [False, True], ids=["in docs", "by make schema"])
 def test_the_schema_says_what_each_is(made: bool) -> None:
-    """The schema of stack files knows each role and app, and tells an editor what it is."""
+    """The stack file's schema has each role and app, with its meaning."""
     file = DOCS / "configuration.schema.json"
     entries = (schema.configuration() if made else json.loads(file.read_text(encoding="utf-8")))["$defs"]
     tables: tuple[tuple[type[StrEnum], Mapping[Any, RoleTraits | AppTraits | GuestAppTraits]], ...] = (
@@ -174,7 +174,7 @@ def test_the_schema_says_what_each_is(made: bool) -> None:
 
 
 def test_every_meaning_is_a_sentence_of_a_table() -> None:
-    """What a row says of itself is there, and fits a cell."""
+    """Every row has a meaning that fits a table cell."""
     meanings = {
         member: traits.meaning for rows in (ROLES, APPS, GUEST_APPS) for member, traits in rows.items()
     }
@@ -189,7 +189,7 @@ def test_every_meaning_is_a_sentence_of_a_table() -> None:
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance, as WCAG 2 defines it."""
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
@@ -197,7 +197,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("role", Role)
 def test_every_role_is_drawn(role: Role) -> None:
-    """The page fills a zone of the role with its colours, from which text stands out in both themes."""
+    """The page fills a zone with its role's colours, and text on them has enough contrast in both themes."""
     text, colour = page("site", {}), ROLES[role].colour
     light, dark = re.findall(rf"--zone-{role}: (\S+);", text)
     assert (light, dark) == (colour.light, colour.dark)
@@ -215,12 +215,12 @@ def test_every_role_is_drawn(role: Role) -> None:
 
 @cache
 def sound() -> Topology:
-    """The site of the dev stack."""
+    """Return the site of the dev stack."""
     return load(configuration())
 
 
 def site(app: App) -> tuple[Topology, Container]:
-    """The sound site with a service of the app, whatever else it has, and that service."""
+    """Return a sound site that has a service of the app, and that service."""
     topology = sound()
     services = {service.app: service for service in topology.containers if service.app}
     if (service := services.get(app)) is not None:
@@ -247,13 +247,13 @@ def site(app: App) -> tuple[Topology, Container]:
 
 
 def texts(topology: Topology, service: Container) -> str:
-    """All that the files of a service say."""
+    """Return the text of all files of a service."""
     return "\n".join(text for text in runtime(topology, service).files.values() if isinstance(text, str))
 
 
 @pytest.mark.parametrize("app", App)
 def test_every_app_is_rendered_as_its_row_says(app: App) -> None:
-    """Its files ask for certificates where the row says so, and pass on to its upstream."""
+    """An app's files ask for certificates if its row says so, and contain its upstream."""
     topology, service = site(app)
     text = texts(topology, service)
     assert any(how in text for how in ASKS) == APPS[app].asks_for_certificates, app
@@ -263,7 +263,7 @@ def test_every_app_is_rendered_as_its_row_says(app: App) -> None:
 
 @pytest.mark.parametrize("app", App)
 def test_the_gateway_lets_each_app_do_what_its_row_says(app: App) -> None:
-    """Loki's gateway knows a client by the right of its app, and no other app."""
+    """Loki's gateway gives each client the right of its app, and no other."""
     topology, service = site(app)
     gateway = next(each for each in topology.containers if each.app is App.LOKI_GATEWAY)
     flow = Flow(source=service.name, destination=gateway.name, port=gateway.ports[0])
@@ -274,7 +274,7 @@ def test_the_gateway_lets_each_app_do_what_its_row_says(app: App) -> None:
 
 @pytest.mark.parametrize("app", [app for app, traits in APPS.items() if traits.no_login])
 def test_the_ingress_asks_for_a_login_in_the_place_of_apps_without(app: App) -> None:
-    """A route to an app that knows no users has a login before it."""
+    """A route to an app without logins has a login at the ingress."""
     topology, service = site(app)
     (route,) = (route for route in topology.routes if route.service == service.name)
     assert route.login, app
@@ -284,14 +284,14 @@ def test_the_ingress_asks_for_a_login_in_the_place_of_apps_without(app: App) -> 
 
 
 def lab_stacks() -> Iterator[Sequence[Mapping[str, Any]]]:
-    """Services of the stacks that the lab serves."""
+    """Yield the services of each stack that the lab serves."""
     for file in sorted(PROJECT.glob("Pulumi.*.yaml")):
         config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
         yield list(config["homelab-network:services"].values())
 
 
 def lab_images() -> dict[str, set[str]]:
-    """Names of the images that the lab's stacks run each app from; a reference where the lab has none."""
+    """Return the image names that the lab's stacks use for each app, or the reference if it has none."""
     names = {image.tag: image.name for image in IMAGES}
     found: dict[str, set[str]] = {}
     for services in lab_stacks():
@@ -302,5 +302,5 @@ def lab_images() -> dict[str, set[str]]:
 
 
 def test_no_image_of_the_lab_is_left_over() -> None:
-    """Each image of the lab's catalogue runs an app of a stack that the lab serves."""
+    """Each image of the lab's catalogue is used by an app of a stack that the lab serves."""
     assert {image.name for image in IMAGES} == {name for names in lab_images().values() for name in names}

@@ -1,4 +1,4 @@
-"""The tool chain with nothing built: choice, cache, failures, environment, host and stand-in."""
+"""The tool chain without any build: choice, cache, failures, environment, language host and stand-in."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ URN = "urn:pulumi:dev::p::command:local:Command::c"
 
 
 class Workshop:
-    """Stands in for registries and compilers, notes what they were asked for, and fails when told to."""
+    """Replace registries and compilers, record their calls, and fail on request."""
 
     def __init__(self) -> None:
         self.reachable = False
@@ -55,7 +55,7 @@ class Workshop:
         self._program(recipe, part)
 
     def ensure(self) -> Toolchain:
-        """Make sure of the tool chain, in this workshop."""
+        """Run `ensure` with this workshop's recipes."""
         return chain.ensure(self.reports.append)
 
     @staticmethod
@@ -67,7 +67,7 @@ class Workshop:
 
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    """A machine with an empty cache, no Pulumi, and a workshop in place of the real recipes."""
+    """Return a machine with an empty cache, no Pulumi, and a workshop in place of the real recipes."""
     shop = Workshop()
     for kind in (Engine, *{type(plugin) for plugin in PLUGINS}):
         monkeypatch.setattr(kind, "publish", lambda self, part, *_: shop._publish(self, part))
@@ -84,7 +84,7 @@ def _choices(tools: Toolchain) -> dict[str, Choice]:
 
 
 def _install(folder: Path, *plugins: Plugin, engine: str | None = None) -> None:
-    """Put an engine that tells the given version, and plugins, where a user would have them."""
+    """Install an engine that reports this version, and plugins, where a user has them."""
     bin_folder = folder / "bin"
     bin_folder.mkdir(parents=True, exist_ok=True)
     for name in ("pulumi", "pulumi-language-python") if engine else ():
@@ -98,16 +98,16 @@ def _install(folder: Path, *plugins: Plugin, engine: str | None = None) -> None:
 
 
 class TestChoice:
-    """Where pieces come from."""
+    """The source of each piece."""
 
     def test_published(self, workshop: Workshop) -> None:
-        """Where the published pieces can be had, each is taken and none is made."""
+        """Where published pieces can be downloaded, each is downloaded and none is built."""
         workshop.reachable = True
         assert set(_choices(workshop.ensure()).values()) == {Choice.PUBLISHED}
         assert workshop.built == []
 
     def test_made(self, workshop: Workshop) -> None:
-        """Where the first published piece can't be had, none is asked for again and all are made here."""
+        """If the first published piece can't be downloaded, no other is tried and all are built here."""
         tools = workshop.ensure()
         assert _choices(tools) == {
             "pulumi": Choice.BUILT,
@@ -119,7 +119,7 @@ class TestChoice:
         assert workshop.fetched == ["pulumi"]
 
     def test_each_choice_is_printed(self, workshop: Workshop) -> None:
-        """A run ends with one line a piece that says what was chosen, the stand-in by that word."""
+        """A run ends with one line per piece that names the choice; the stand-in is called one."""
         workshop.ensure()
         lines = [line.split(", ")[0] for line in workshop.reports[-5:]]
         assert lines == [
@@ -131,13 +131,13 @@ class TestChoice:
         ]
 
     def test_installed(self, workshop: Workshop, tmp_path: Path) -> None:
-        """A user who has all of it in the right versions gets nothing made and no variable set."""
+        """For a user who has all pieces in the right versions, nothing is built and no variable is set."""
         _install(tmp_path, *PLUGINS, engine=ENGINE.version)
         assert set(_choices(workshop.ensure()).values()) == {Choice.INSTALLED}
         assert (workshop.fetched, workshop.built, environment()) == ([], [], {})
 
     def test_installed_in_part(self, workshop: Workshop, tmp_path: Path) -> None:
-        """An installed plugin is used beside made ones, from a Pulumi home that is not the user's."""
+        """An installed plugin is used beside built ones, from a Pulumi home that is not the user's."""
         docker = PLUGINS[0]
         _install(tmp_path, docker)
         assert _choices(workshop.ensure())["docker"] == Choice.INSTALLED
@@ -148,18 +148,18 @@ class TestChoice:
 
     @pytest.mark.parametrize("told", ["3.1.0", "nonsense"])
     def test_other_engine(self, workshop: Workshop, tmp_path: Path, told: str) -> None:
-        """An installed engine of another version is left alone."""
+        """An installed engine of another version is not used."""
         _install(tmp_path, engine=told)
         assert _choices(workshop.ensure())["pulumi"] == Choice.BUILT
 
     def test_half_installed_plugin(self, workshop: Workshop, tmp_path: Path) -> None:
-        """A plugin whose installation was broken off does not count as installed."""
+        """A plugin whose installation was interrupted does not count as installed."""
         _install(tmp_path, PLUGINS[0])
         (Path.home() / ".pulumi/plugins" / f"{PLUGINS[0].folder}.partial").touch()
         assert _choices(workshop.ensure())["docker"] == Choice.BUILT
 
     def test_own_environment(self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A shell that has the tool chain's environment does not make its pieces look installed."""
+        """In a shell with the tool chain's environment, its own pieces do not count as installed."""
         first = workshop.ensure()
         for name, value in environment().items():
             monkeypatch.setenv(name, value)
@@ -167,17 +167,17 @@ class TestChoice:
 
 
 class TestCache:
-    """What is kept, and when it counts as whole."""
+    """What the cache keeps, and when an entry counts as complete."""
 
     def test_second_run(self, workshop: Workshop) -> None:
-        """What is whole in the cache is neither fetched nor made again."""
+        """A complete entry of the cache is neither fetched nor built again."""
         workshop.ensure()
         made = list(workshop.built)
         workshop.ensure()
         assert (workshop.fetched, workshop.built) == (["pulumi"], made)
 
     def test_wrong_checksum(self, workshop: Workshop) -> None:
-        """A file that changed in the cache is noticed, told, and made again; the other pieces stay."""
+        """A changed file in the cache is reported and its piece built again; the other pieces stay."""
         docker = workshop.ensure().plugins[0]
         program = docker.folder / "pulumi-resource-docker"
         good = program.read_text()
@@ -199,7 +199,7 @@ class TestCache:
         ],
     )
     def test_broken_off(self, workshop: Workshop, fault: BaseException, said: str) -> None:
-        """A build that breaks off names its piece and leaves no entry; a second run goes on with it."""
+        """An interrupted build names its piece and leaves no entry; the next run continues there."""
         workshop.broken["proxmoxve"] = fault
         with pytest.raises(LabError, match=said):
             workshop.ensure()
@@ -211,7 +211,7 @@ class TestCache:
         assert workshop.built == ["proxmoxve", "tls", "command"]
 
     def test_killed(self, workshop: Workshop) -> None:
-        """What a killed build left beside an entry's place is told of and not used."""
+        """What a killed build left beside an entry's folder is reported and not used."""
         docker = workshop.ensure().plugins[0]
         docker.folder.rename(f"{docker.folder}.part")
         workshop.built.clear()
@@ -220,13 +220,13 @@ class TestCache:
         assert any("docker" in line and "broken or unfinished" in line for line in workshop.reports)
 
     def test_full_disk(self, workshop: Workshop) -> None:
-        """A full disk is named as such, with the piece that was being made and how to go on."""
+        """A full disk is reported as such, with the piece in progress and how to continue."""
         workshop.broken["docker"] = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with pytest.raises(LabError, match=r"docker.*; free some and run it again"):
             workshop.ensure()
 
     def test_other_sources(self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A change of what a piece is made from has it made anew; until then the environment is stale."""
+        """If a piece's sources change, the piece is built again; until then the environment is refused."""
         workshop.ensure()
         workshop.built.clear()
         monkeypatch.setattr(StandIn, "version", "9.9.9")
@@ -237,16 +237,16 @@ class TestCache:
 
 
 class TestEnvironment:
-    """What `make env` prints of the tool chain."""
+    """What `make env` prints for the tool chain."""
 
     @pytest.mark.usefixtures("workshop")
     def test_before(self) -> None:
-        """Without a tool chain the error says which command makes it."""
+        """Without a tool chain the error names the command that builds it."""
         with pytest.raises(LabError, match="not there yet; run `make tools`"):
             environment()
 
     def test_variables(self, workshop: Workshop) -> None:
-        """The engine is first on PATH, then this Python; Pulumi's home is the cache's and fetches nothing."""
+        """The engine is first on PATH, then this Python; Pulumi's home is in the cache, without downloads."""
         tools = workshop.ensure()
         got = environment()
         first, second, *_ = got["PATH"].split(":")
@@ -255,14 +255,14 @@ class TestEnvironment:
         assert got["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
 
     def test_again(self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Applied twice, it is the same."""
+        """Applying the environment twice changes nothing."""
         workshop.ensure()
         got = environment()
         monkeypatch.setenv("PATH", got["PATH"])
         assert environment() == got
 
     def test_plugins_are_where_pulumi_looks(self, workshop: Workshop) -> None:
-        """Each plugin is a program in a real folder of Pulumi's home, because Pulumi skips linked folders."""
+        """Each plugin is in a real folder of Pulumi's home, because Pulumi ignores links to folders."""
         workshop.ensure()
         for plugin in PLUGINS:
             folder = Path(environment()["PULUMI_HOME"]) / "plugins" / plugin.folder
@@ -271,7 +271,7 @@ class TestEnvironment:
             assert os.access(folder / plugin.program, os.X_OK)
 
     def test_no_log(self, workshop: Workshop) -> None:
-        """What an engine has logged is gone, and Pulumi's home has no folder for more."""
+        """An engine's logs are deleted, and Pulumi's home has no folder for new ones."""
         logs = paths.CACHE / "pulumi" / "logs"
         logs.mkdir(parents=True)
         (logs / "an.log").touch()
@@ -280,14 +280,14 @@ class TestEnvironment:
             assert not (Path(environment()["PULUMI_HOME"]) / "logs").is_dir()
 
     def test_gone(self, workshop: Workshop) -> None:
-        """A piece that was deleted from the cache is missed before Pulumi misses it."""
+        """A piece deleted from the cache is reported before Pulumi needs it."""
         tools = workshop.ensure()
         (tools.plugins[1].folder / "pulumi-resource-proxmoxve").unlink()
         with pytest.raises(LabError, match=r"pulumi-resource-proxmoxve is gone; run `make tools`"):
             environment()
 
     def test_quick(self, workshop: Workshop) -> None:
-        """It takes less than 0.3 s of processor time."""
+        """The environment takes less than 0.3 s of processor time."""
         workshop.ensure()
         began = time.process_time()
         environment()
@@ -296,7 +296,7 @@ class TestEnvironment:
 
 @pytest.mark.usefixtures("workshop")
 class TestStep:
-    """What people see of a long command."""
+    """What a user sees of a long command."""
 
     @staticmethod
     def _run(script: str, watched: Path | None = None, patience: float = 60) -> list[str]:
@@ -306,7 +306,7 @@ class TestStep:
         return reports
 
     def test_failure(self) -> None:
-        """A failure names the step, the log, the end of the output, and how to go on."""
+        """A failure names the step, the log, the end of the output, and how to continue."""
         with pytest.raises(LabError) as caught:
             self._run("echo first; echo the reason >&2; exit 3")
         log = paths.CACHE / "logs/building-it.log"
@@ -316,16 +316,16 @@ class TestStep:
         )
 
     def test_full_disk(self) -> None:
-        """A compiler that runs out of disk is told as a full disk, with the room that is left."""
+        """A compiler that fills the disk is reported as a full disk, with the free space."""
         with pytest.raises(
             LabError, match=r"building it: no space left on the disk \(.* \d+ MB.*; free some"
         ):
             self._run("echo 'write /tmp/x: No space left on device'; exit 1")
 
     def test_stalled(self, tmp_path: Path) -> None:
-        """A fetch that brings nothing for as long as its patience is ended with everything it started."""
+        """A fetch without progress is ended after its timeout, with every process that it started."""
         script = f"sleep 600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
-        for patience in (0.5, 5, 60):  # a busy machine may need longer to start it
+        for patience in (0.5, 5, 60):  # a busy machine may take longer to start the process
             with pytest.raises(LabError, match="no end after"):
                 self._run(script, watched=tmp_path / "none", patience=patience)
             if (tmp_path / "pid").exists():
@@ -335,7 +335,7 @@ class TestStep:
             assert select.select([os.pidfd_open(child)], [], [], 60)[0]
 
     def test_killed(self, tmp_path: Path) -> None:
-        """A step does not go on when the process that waits for it is killed."""
+        """A step ends when the process that waits for it is killed."""
         script = (
             "from pathlib import Path; from lab.toolchain.step import Step; "
             f"Step(what='x', report=print).run(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 600'])"
@@ -354,7 +354,7 @@ class TestStep:
         assert select.select([step], [], [], 60)[0]
 
     def test_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A long step says from time to time how long it has been going on."""
+        """A long step reports at intervals how long it has run."""
         monkeypatch.setattr("lab.toolchain.step.TELL_SECONDS", 0)
         said = self._run("sleep 1.2")
         assert said
@@ -362,11 +362,11 @@ class TestStep:
 
 
 class TestFetching:
-    """How published pieces come into the cache."""
+    """How published pieces are downloaded into the cache."""
 
     @pytest.fixture(autouse=True)
     def _library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put a library in Pulumi's place that installs a release of two files, or does what FAULT says."""
+        """Replace Pulumi's library with one that installs a release of two files, or runs FAULT."""
         package = tmp_path / "library/pulumi/automation"
         package.mkdir(parents=True)
         (package.parent / "__init__.py").touch()
@@ -384,7 +384,7 @@ class TestFetching:
         (tmp_path / "part").mkdir()
 
     def test_engine(self, tmp_path: Path) -> None:
-        """The files of the release, and nothing of the download, are the entry."""
+        """The entry holds the files of the release, and nothing else of the download."""
         ENGINE.publish(tmp_path / "part", None, print)
         assert sorted(file.name for file in (tmp_path / "part").iterdir()) == [
             "pulumi",
@@ -398,7 +398,7 @@ class TestFetching:
     def test_no_way_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, patience: int, said: str
     ) -> None:
-        """A download that fails, or brings nothing for as long as its patience, leaves nothing behind."""
+        """A download that fails, or makes no progress within its timeout, leaves nothing behind."""
         monkeypatch.setenv("FAULT", fault)
         monkeypatch.setattr("lab.toolchain.recipes.PATIENCE_SECONDS", patience)
         with pytest.raises(LabError, match=said):
@@ -407,10 +407,10 @@ class TestFetching:
 
 
 class TestPins:
-    """What the sources are held to."""
+    """The pins of the sources."""
 
     def test_engine(self) -> None:
-        """The engine is built from the version that the Python library has."""
+        """The engine is built from the version of the installed Python library."""
         for module in ("pkg", "sdk"):
             pinned = re.search(rf"pulumi/{module}/v3 v(\S+)", (HERE / "go/pulumi/go.mod").read_text())
             assert pinned
@@ -418,7 +418,7 @@ class TestPins:
 
     @pytest.mark.parametrize("module", ["pulumi", "docker", "proxmoxve", "tls"])
     def test_checksums(self, module: str) -> None:
-        """Every module that is built has its checksums committed, and a build may not add to them."""
+        """The checksums of every module are committed, and a build may not add to them."""
         sums = (HERE / "go" / module / "go.sum").read_text()
         pins = (HERE / "go" / module / "go.mod").read_text()
         required = re.findall(r"^\s+(\S+ v\S+)", re.sub(r"\S+ => ", "", pins), re.MULTILINE)
@@ -435,7 +435,7 @@ class TestPins:
 
     @pytest.mark.parametrize(("told", "path"), [("go1.26.8", "go"), ("go1.25.9", "cached/go/bin/go")])
     def test_which_go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, path: str) -> None:
-        """The Go on PATH is used when it is new enough, else the one from PyPI."""
+        """The Go on PATH is used if it is new enough, else the one from PyPI."""
         own = tmp_path / "go"
         own.write_text(f"#!/bin/sh\necho {told}\n")
         own.chmod(0o755)
@@ -445,7 +445,7 @@ class TestPins:
 
 
 class TestLanguageHost:
-    """How programs and packs are started."""
+    """How programs and policy packs are started."""
 
     @staticmethod
     def _info(root: Path, **options: str) -> language_pb2.ProgramInfo:
@@ -460,7 +460,7 @@ class TestLanguageHost:
 
     @pytest.mark.parametrize("option", [".venv", "../project/.venv"])
     def test_virtualenv(self, tmp_path: Path, option: str) -> None:
-        """The `virtualenv` option counts from the folder of its file, and its Python comes first on PATH."""
+        """The `virtualenv` option is relative to its file's folder, and its Python comes first on PATH."""
         python = tmp_path / "project/.venv/bin/python"
         python.parent.mkdir(parents=True)
         python.touch()
@@ -471,19 +471,19 @@ class TestLanguageHost:
         assert variables == {"PATH": f"{python.parent}:/bin", "VIRTUAL_ENV": str(python.parent.parent)}
 
     def test_no_virtualenv(self, tmp_path: Path) -> None:
-        """A folder without a Python is named."""
+        """A virtualenv folder without a Python is refused by its path."""
         with pytest.raises(ValueError, match=rf"virtualenv: {tmp_path}/\.venv holds no Python"):
             language_host.interpreter(self._info(tmp_path, virtualenv=".venv"))
 
     @pytest.mark.parametrize("options", [{"toolchain": "uv"}, {"typechecker": "mypy"}])
     def test_other_options(self, tmp_path: Path, options: dict[str, str]) -> None:
-        """An option of the published host that this one lacks is refused, not passed over."""
+        """An option that only the published language host supports is refused."""
         with pytest.raises(ValueError, match="needs the published language host"):
             language_host.interpreter(self._info(tmp_path, **options))
 
     @pytest.fixture
     def host(self) -> Iterator[language_pb2_grpc.LanguageRuntimeStub]:
-        """The host as the engine would start it, on this project's Python."""
+        """Yield the language host, started like the engine does, on this project's Python."""
         command = [sys.executable, language_host.__file__, "127.0.0.1:1"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
@@ -493,18 +493,18 @@ class TestLanguageHost:
             assert process.wait(timeout=60) == 0
 
     def test_packages(self, host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path) -> None:
-        """The plugins that a program needs are those of its environment's wheels, in their versions."""
+        """The required plugins of a program are those of its environment's wheels, with their versions."""
         request = language_pb2.GetRequiredPackagesRequest(info=self._info(tmp_path, virtualenv=sys.prefix))
         got = {(package.name, package.version) for package in host.GetRequiredPackages(request).packages}
         assert got == {(plugin.name, plugin.version) for plugin in PLUGINS}
 
 
 class TestCommandStandIn:
-    """What the stand-in does, and what it refuses."""
+    """What the stand-in supports, and what it refuses."""
 
     @pytest.fixture
     def plugin(self, monkeypatch: pytest.MonkeyPatch) -> command_plugin.Command:
-        """The stand-in with its log in a list instead of the engine."""
+        """Return the stand-in with its log in a list instead of the engine."""
         plugin = command_plugin.Command("127.0.0.1:1")
         logged: list[str] = []
 
@@ -521,13 +521,13 @@ class TestCommandStandIn:
         return asyncio.run(plugin.create(request)).properties
 
     def test_create(self, plugin: command_plugin.Command) -> None:
-        """A command gets its stdin and environment; what it prints are outputs, less the last newline."""
+        """A command gets its stdin and environment; its output becomes outputs without the last newline."""
         inputs = _values(stdin="given") | {"environment": PropertyValue(_values(WORD="told"))}
         got = self._create(plugin, create="cat; echo; echo $WORD; echo aside >&2", **inputs)
         assert (got["stdout"].value, got["stderr"].value) == ("given\ntold", "aside")
 
     def test_names_itself(self, plugin: command_plugin.Command) -> None:
-        """The first command of a run is preceded by a line that calls this a stand-in."""
+        """The first command of a run is preceded by a log line that calls the plugin a stand-in."""
         self._create(plugin, create="echo one")
         self._create(plugin, create="echo two")
         assert getattr(plugin, "logged") == [  # noqa: B009 - the fixture put it there
@@ -537,7 +537,7 @@ class TestCommandStandIn:
         ]
 
     def test_update_and_delete(self, plugin: command_plugin.Command, tmp_path: Path) -> None:
-        """An update without a command of its own creates again; a delete sees what was printed last."""
+        """An update without an update command runs create; a delete gets the last output."""
         news = _values(
             create="echo second", delete=f"echo gone after $PULUMI_COMMAND_STDOUT > {tmp_path}/told"
         )
@@ -547,18 +547,18 @@ class TestCommandStandIn:
         assert (tmp_path / "told").read_text() == "gone after second\n"
 
     def test_secret(self, plugin: command_plugin.Command) -> None:
-        """What a command prints is as secret as what it was given, and is not logged."""
+        """The output of a command with a secret input is secret, and is not logged."""
         got = self._create(plugin, create="cat", stdin=PropertyValue("word", is_secret=True))
         assert got["stdout"] == PropertyValue("word", is_secret=True)
         assert "word" not in getattr(plugin, "logged")  # noqa: B009 - the fixture put it there
 
     def test_failure(self, plugin: command_plugin.Command) -> None:
-        """A command that fails fails the resource, with its status."""
+        """A command that fails makes its resource fail, with the exit status."""
         with pytest.raises(RuntimeError, match="the command ended with status 3"):
             self._create(plugin, create="exit 3")
 
     def test_parents(self, plugin: command_plugin.Command) -> None:
-        """A command inside a component is a command."""
+        """A command inside a component is supported."""
         urn = URN.replace("command:local", "site:index:Host$command:local")
         request = protocol.CheckRequest(urn, {}, _values(create="true"), b"")
         assert asyncio.run(plugin.check(request)).failures == []
@@ -573,7 +573,7 @@ class TestCommandStandIn:
     def test_refused(
         self, plugin: command_plugin.Command, kind: str, inputs: dict[str, str], refused: str
     ) -> None:
-        """What the stand-in lacks is refused at preview, by name."""
+        """Whatever the stand-in lacks is refused at preview, by name."""
         request = protocol.CheckRequest(
             URN.replace("command:local:Command", kind), {}, _values(**inputs), b""
         )

@@ -1,4 +1,4 @@
-"""Where the probe asks from: the choice of ways, what is believed of a machine, what a missing one costs."""
+"""Where the probe sends from: the choice of transports, checks of machines, results without a vantage."""
 
 import subprocess
 import sys
@@ -34,21 +34,21 @@ pytestmark = pytest.mark.usefixtures("authority")
 
 
 def site(vantage: Mapping[str, object], *flows: str) -> Topology:
-    """The dev stack with vantages, and with SSH to Site-1 as they need it."""
+    """Return the dev stack with vantages, and with the SSH flow that a vantage on site-1 needs."""
     values = changed({"services.site-1.ports": [443, 22], "vantages": vantage})
     values["flows"] += ["management -> site-1:22/tcp", *flows]
     return load(values)
 
 
 def machine(user_at: str, **more: str) -> dict[str, str]:
-    """A vantage over SSH."""
+    """Return a vantage over SSH."""
     return {"ssh": user_at, "host-key": KEY, **more}
 
 
 def surveyed(
     topology: Topology, facts: Mapping[str, Facts], *, inside: bool = False, elsewhere: bool = True
 ) -> tuple[Survey, dict[str, Place]]:
-    """The survey of a workstation, and its places by name, by what the agents tell."""
+    """Return the survey of a workstation, and its places by name, from the agents' facts."""
     survey = Survey(topology, Path("known_hosts"), inside=inside, elsewhere=elsewhere, guests_here=False)
     survey.look([container("traefik", {"edge": "172.30.0.2"}), container("loki", {"backend": "172.30.3.3"})])
     if topology.probe_image:
@@ -57,14 +57,14 @@ def surveyed(
 
 
 def facts(*addresses: str, listeners: Sequence[int] = (OTHER,), pings: bool = True) -> Facts:
-    """What an agent says of its machine."""
+    """Return an agent's facts about its machine."""
     return Facts(
         addresses=frozenset(map(IPv4Address, addresses)), listeners=frozenset(listeners), pings=pings
     )
 
 
 def test_the_named_way_goes_first() -> None:
-    """A machine of the stack file before the image, the image before a namespace, for the place it is for."""
+    """For its place, a machine of the stack file precedes the image, and the image precedes a namespace."""
     vantage = {"containers": {"image": IMAGE}, "site-1": machine("probe@10.10.10.11")}
     survey, _ = surveyed(site(vantage), {})
     begins = {name: way.words[:2] for name, way in survey.ways.items()}
@@ -85,14 +85,14 @@ def test_the_named_way_goes_first() -> None:
 
 
 def test_the_documented_vantages_load() -> None:
-    """What docs/verify.md shows is a configuration."""
+    """The vantages in docs/verify.md load."""
     (block,) = blocks(PROJECT / "docs" / "verify.md", "yaml")
     vantage = yaml.safe_load(block.replace("…", ""))["homelab-network:vantages"]
     assert {*site(vantage).vantages} == {"containers", "internet", "site-1"}
 
 
 def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
-    """It has no capability and gains none, writes nothing, is nobody's, pulls nothing, goes with its end."""
+    """The probe's container has no capabilities, no write access and uid 65534, and is removed at exit."""
     words = ways.docker(IMAGE, "container:loki", "loki").words
     line = " ".join(words[: words.index(IMAGE)])
     for wanted in ("--rm --interactive", "--cap-drop ALL", "--security-opt no-new-privileges", "--read-only",
@@ -101,7 +101,7 @@ def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
 
 
 def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
-    """OpenSSH itself reads the command line: nothing asks, and only the run's own file of keys counts."""
+    """OpenSSH, called with the command line, asks nothing and trusts only the run's known_hosts file."""
     vantage = site({"internet": machine("probe@203.0.113.9", front="203.0.113.1")}).ssh_vantages["internet"]
     way = ways.ssh(vantage, tmp_path / "known_hosts")
     said = subprocess.run((way.words[0], "-G", *way.words[1:]), capture_output=True, text=True, check=True)
@@ -146,7 +146,7 @@ INSIDE = {"site-1": machine("probe@10.10.10.11"), "docker-srv": machine("probe@1
     ],
 )
 def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: Facts, fault: str) -> None:
-    """A machine without the address of its source is a fault of its vantage, and the right one is none."""
+    """A machine without its source's address is a fault of the vantage; the right machine is none."""
     topology = site({**INSIDE, "internet": VPS, "management": machine("probe@10.10.1.4")})
     right = {
         "site-1": facts("10.10.10.11"),
@@ -160,7 +160,7 @@ def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: Facts
 
 
 def test_a_machine_on_the_internet_asks_the_front_alone() -> None:
-    """From a public address only the front is asked: private addresses are other people's there."""
+    """From a public address only the front is probed, because private addresses there are foreign."""
     topology = site(
         {"internet": machine("probe@8.8.8.8", front="1.1.1.1"), "docker-srv": INSIDE["docker-srv"]}
     )
@@ -176,7 +176,7 @@ def test_a_machine_on_the_internet_asks_the_front_alone() -> None:
 
 
 def test_a_workstation_in_management_is_its_vantage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this machine has an address there and is not Docker-SRV, it asks at Docker-SRV's near one."""
+    """A workstation with an address in management is its vantage, and probes Docker-SRV's address there."""
     here = {IPv4Interface("10.10.1.7/24"): "eth0"}
     monkeypatch.setattr(namespaces, "host_addresses", lambda: here)
     topology = site({"containers": {"image": IMAGE}})
@@ -193,7 +193,7 @@ def test_a_workstation_in_management_is_its_vantage(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_only_root_may_is_left_out() -> None:
-    """Without root no echo requests and no low ports: those cells are left out, each with its reason."""
+    """Without root, cells that need echo requests or low ports are left out, each with its reason."""
     topology = site({**INSIDE, "internet": VPS}, "site-1 -> internet:443/tcp", "site-1 -> internet:8443/tcp")
     told = {
         "site-1": facts("10.10.10.11", pings=False),
@@ -210,7 +210,7 @@ def test_what_only_root_may_is_left_out() -> None:
 
 
 def test_a_name_is_no_address_to_send_to() -> None:
-    """Where SSH names no own address of the machine, nobody is asked whether it is reached."""
+    """A machine without the address that SSH names is no destination."""
     topology = site({"internet": VPS, "docker-srv": INSIDE["docker-srv"]}, "traefik -> internet:443/tcp")
     survey, places = surveyed(topology, {"internet": facts("192.0.2.7"), "docker-srv": DOCKER})
     assert places["internet"].addresses == ()
@@ -220,7 +220,7 @@ def test_a_name_is_no_address_to_send_to() -> None:
 
 
 def test_a_listener_is_seen_from_inside() -> None:
-    """What a guest listens on beyond its ports and the probe's own is told by its agent."""
+    """A guest's agent reports listeners beyond the guest's ports and the probe's own."""
     found = {"site-1": facts("10.10.10.11", listeners=(22, 443, 9999, OTHER)), "docker-srv": DOCKER}
     assert [str(port) for port in surveyed(site(INSIDE), found)[1]["site-1"].extra] == ["9999/tcp"]
 
@@ -230,13 +230,13 @@ FAULT = "vantages.site-1: Connection timed out; see that it runs"
 
 @pytest.fixture
 def world() -> World:
-    """A sound network of the dev stack."""
+    """Return a sound network of the dev stack."""
     topology = load(changed({}))
     return World(topology, places_of(topology))
 
 
 def faulty(world: World, name: str) -> World:
-    """The same with a place that could not be asked."""
+    """Return the same network with one place that could not be probed."""
     world.places = [replace(place, fault=FAULT) if place.name == name else place for place in world.places]
     world.change = lambda who, _ask: NOT_ASKED if who == name else None
     return world
@@ -247,7 +247,7 @@ NOT_ASKED = "not there"
 
 @pytest.mark.parametrize("name", ["site-1", "internet", "management", "loki", "stranger@backend"])
 def test_a_vantage_that_fails_is_never_left_out(world: World, name: str) -> None:
-    """All its cells, and the internet's pages, are inconclusive with the fault; none agrees or disagrees."""
+    """All cells of a failed vantage, and the internet's pages, are inconclusive and name the fault."""
     found = faulty(world, name).findings()
     own = [finding for finding in found if finding.source == name]
     assert {(f.verdict, f.cause) for f in own} == {(Verdict.INCONCLUSIVE, FAULT)}
@@ -257,13 +257,13 @@ def test_a_vantage_that_fails_is_never_left_out(world: World, name: str) -> None
 
 
 def test_a_destination_that_was_not_asked_is_not_called_closed(world: World) -> None:
-    """Nobody saw it listen, so silence of its other ports says nothing, and the fault is the reason."""
+    """A destination that was not probed is not called closed; its cells name the fault."""
     causes = {f.cause for f in faulty(world, "site-1").findings() if f.what == "internet -> site-1:*/tcp"}
     assert causes == {FAULT}
 
 
 def test_rules_that_cannot_be_seen_are_not_called_sound(world: World) -> None:
-    """From another machine the cause says that Docker-SRV's own rules have to be looked at."""
+    """From another machine, the cause says that Docker-SRV's own rules must be checked."""
     world.changed_rules = None
     world.change = lambda who, ask: (
         "open" if (who, ask.address, ask.port) == ("loki", IPv4Address("172.30.0.1"), None) else None
@@ -276,7 +276,7 @@ AGENT = (sys.executable, "-I", str(ways._AGENT))
 
 
 def way(*words: str, lasting: bool = False) -> Way:
-    """A way of the test's own."""
+    """Return a transport for a test."""
     return Way(words=words, path="vantages.site-1", lasting=lasting)
 
 
@@ -303,7 +303,7 @@ def way(*words: str, lasting: bool = False) -> Way:
     ],
 )
 def test_what_an_operator_reads(script: str, fault: str) -> None:
-    """Each failure is `path: fault; remedy` on one line, and no other machine's bytes move a cursor."""
+    """Each failure is `path: fault; remedy` on one line, without another machine's control characters."""
     one = Agents(ways={"site-1": way("sh", "-c", script)}, jobs=1)
     try:
         assert one.start(lambda _: []) == {}
@@ -316,7 +316,7 @@ def test_what_an_operator_reads(script: str, fault: str) -> None:
 
 
 def test_an_old_python_says_so() -> None:
-    """A machine whose Python is too old is told in words, not by a failure in the middle."""
+    """A machine whose Python is too old is reported as such."""
     old = "import sys; sys.version_info = (3, 9); sys.argv[0] = ''; exec(open(sys.argv[1]).read())"
     one = Agents(ways={"site-1": way(sys.executable, "-c", old, str(ways._AGENT))}, jobs=1)
     try:
@@ -329,7 +329,7 @@ def test_an_old_python_says_so() -> None:
 
 
 def test_a_login_shell_may_speak_first() -> None:
-    """What is printed before the agent's first line is passed over."""
+    """Lines that a login shell prints before the agent's first line are ignored."""
     one = Agents(ways={"site-1": way("sh", "-c", 'echo Welcome; exec "$@"', "sh", *AGENT)}, jobs=1)
     try:
         assert one.start(lambda _: [])["site-1"].pings in {True, False}
@@ -339,7 +339,7 @@ def test_a_login_shell_may_speak_first() -> None:
 
 
 def test_an_agent_killed_in_the_middle_is_a_fault() -> None:
-    """The others' answers stand; its own place is a fault."""
+    """An agent killed during the run is a fault of its place; the answers of other agents count."""
     both = Agents(ways={name: way(*AGENT) for name in ("site-1", "site-2")}, jobs=2)
     try:
         both.start(lambda _: [])
@@ -352,7 +352,7 @@ def test_an_agent_killed_in_the_middle_is_a_fault() -> None:
 
 
 def test_nobody_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What hangs is ended after its time, those that had not begun as well, and told."""
+    """Agents that hang are ended after the timeout, waiting ones too, and reported."""
     monkeypatch.setattr(agents, "_LONGEST", 0.5)
     names = [f"site-{number}" for number in range(9)]
     began = time.monotonic()
@@ -361,14 +361,14 @@ def test_nobody_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> No
         assert hanging.start(lambda _: []) == {}
     finally:
         hanging.close()
-    assert time.monotonic() - began < 300  # half of what each of them would take
+    assert time.monotonic() - began < 300  # half of one agent's sleep
     assert [*map(hanging.faults.get, names)] == [
         "vantages.site-1: no answer within 0 s; see that it runs and can be reached, and run verify again"
     ] * 9
 
 
 def test_the_neighbours_of_a_lasting_machine_prove_nothing() -> None:
-    """A machine that was there before the run may have heard its neighbours long ago."""
+    """ARP neighbours of a machine that was up before the run prove nothing."""
     said = {"answers": {}, "heard": ["10.10.1.1"]}
     heard = [[*agents._answers(said, lasting=lasting).heard] for lasting in (True, False)]
     assert heard == [[], ["10.10.1.1"]]
@@ -390,7 +390,7 @@ def test_the_neighbours_of_a_lasting_machine_prove_nothing() -> None:
 def test_what_a_run_needs(
     monkeypatch: pytest.MonkeyPatch, engine: str, user: int, image: str, said: str
 ) -> None:
-    """Namespaces need root on Docker-SRV; the image needs neither, but has to be there."""
+    """Namespaces need root on Docker-SRV; the image needs neither, but must be present."""
     monkeypatch.setenv("DOCKER_HOST", engine)
     monkeypatch.setattr("os.geteuid", lambda: user)
     topology = site({"containers": {"image": image}} if image else {})

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("authority")
 
 
 def places_of(site: Topology) -> list[Place]:
-    """The places of a site that is as declared; a newcomer sits on backend and one on VLAN 10."""
+    """Return a site's places as declared, with an undeclared container on backend, probe and wordpress."""
     found = [
         Place(
             name=name,
@@ -71,7 +71,7 @@ def places_of(site: Topology) -> list[Place]:
 
 
 def page(ask: Ask) -> dict[str, object]:
-    """What a sound ingress and a sound service serve."""
+    """Return the page that a sound ingress and a sound service serve."""
     if ask.id == "unknown":
         return {"status": 404, "title": "", "location": ""}
     if ask.id == "redirect":
@@ -83,7 +83,7 @@ def page(ask: Ask) -> dict[str, object]:
 
 @dataclass
 class World:
-    """A driver whose network does what is declared, unless `change` says otherwise for a question."""
+    """A driver whose network does what is declared, except where `change` returns another answer."""
 
     site: Topology
     places: list[Place]
@@ -92,7 +92,7 @@ class World:
     changed_rules: Sequence[str] | None = ()
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
-        """Answer as the flows say; a place asked about itself listens."""
+        """Answer as the flows say; a place that is asked about itself listens."""
         wanted = {str(n): cell for n, cell in enumerate([*self.questions, *alive(self.places)])}
         return {
             source: Answers(
@@ -105,33 +105,33 @@ class World:
 
     @property
     def questions(self) -> list[Cell]:
-        """Every cell."""
+        """Return every cell."""
         return cells(self.site, self.places)
 
     def answer(self, wanted: Mapping[str, Cell], ask: Ask) -> object:
-        """What a sound network answers."""
+        """Return the answer of a sound network."""
         if ask.kind == "page":
             return page(ask)
         return "silent" if wanted[ask.id].expected is Expected.DENIED else OPEN
 
     def findings(self) -> list[Finding]:
-        """One run."""
+        """Return the findings of one run."""
         return probe.run(self.site, self, lambda _line: None)
 
 
 @pytest.fixture
 def world(site: Topology) -> World:
-    """A sound network."""
+    """Return a sound network."""
     return World(site, places_of(site))
 
 
 def of(world: World, expected: Expected) -> set[str]:
-    """The cells of which the flows say so."""
+    """Return the cells with this expectation."""
     return {str(cell) for cell in world.questions if cell.expected is expected}
 
 
 def test_what_is_allowed_is_what_flows_name(world: World, site: Topology) -> None:
-    """The allowed cells are the declared flows; the internet's are asked at Docker-SRV's front, for both."""
+    """The allowed cells are the declared flows; the internet's are probed at Docker-SRV's front address."""
     asked = [f for f in site.flows if f.source != "internet" and f.destination != "proxmox-srv"]
     watchers = ("prometheus", "blackbox-exporter", "stranger@probe")
     assert of(world, Expected.ALLOWED) == {str(flow) for flow in asked} | {
@@ -142,7 +142,7 @@ def test_what_is_allowed_is_what_flows_name(world: World, site: Topology) -> Non
 
 
 def test_a_probe_zone_sees_published_ports_and_nothing_else(world: World, site: Topology) -> None:
-    """From there Docker-SRV answers on 80 and 443 where they are published, on no other port or address."""
+    """From a probe zone, Docker-SRV answers only on published 80 and 443, on no other port or address."""
     here = [c for c in world.questions if (c.source, c.destination) == ("stranger@probe", "docker-srv")]
     assert {(c.port, c.expected) for c in here} == {
         ("80/tcp", Expected.ALLOWED),
@@ -184,7 +184,7 @@ def test_what_is_denied(world: World, cell: str) -> None:
 
 
 def test_only_neighbours_go_unjudged(world: World, site: Topology) -> None:
-    """Unjudged are one Docker network's members, a newcomer and the ingress's leg, the host from outside."""
+    """Without expectation are neighbours on one network, flows on other networks, the host from outside."""
     by_name = {place.name: place for place in world.places}
     for cell in world.questions:
         if cell.expected is Expected.EITHER:
@@ -197,7 +197,7 @@ def test_only_neighbours_go_unjudged(world: World, site: Topology) -> None:
 
 
 def test_a_declared_flow_counts_at_the_shared_network(world: World) -> None:
-    """Grafana must reach the gateway on query; its other address proves nothing either way."""
+    """Grafana must reach the gateway on query; the gateway's address on backend proves nothing either way."""
     flow = "grafana -> loki-gateway:3100/tcp"
     found = {c.address.network: c.expected for c in world.questions if str(c) == flow}
     assert found == {"query": Expected.ALLOWED, "backend": Expected.EITHER}
@@ -216,7 +216,7 @@ def test_declared_egress_is_expected(site: Topology) -> None:
 
 
 def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
-    """A guest's egress, and management's way to a guest, hang on a router that is nobody's resource."""
+    """A guest's egress and management's flows to guests are EITHER: they pass a router outside the stack."""
     declared = (Flow.parse("site-1 -> internet:443/tcp"), Flow.parse("management -> site-1:443/tcp"))
     places = [
         replace(place, ports=(Port(number=443),)) if place.name == "internet" else place
@@ -230,7 +230,7 @@ def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
 
 
 def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
-    """Where Proxmox-SRV has an address, management must reach its ports and nobody else may."""
+    """Where Proxmox-SRV has an address, management must reach its ports and no other source may."""
     where = (Address(network="proxmox", ip=IPv4Address("10.10.1.5")),)
     node = Place(name="proxmox-srv", kind=Kind.NODE, addresses=where, ports=site.proxmox.ports)
     world = World(site, [*places_of(site), node])
@@ -246,7 +246,7 @@ def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
 def test_a_node_that_is_entered_is_asked_whether_it_listens(
     site: Topology, runs: bool, asked: set[str]
 ) -> None:
-    """In the lab the node tells of its own ports; on a real one management's connections do."""
+    """In the lab the node reports its own listeners; on a real node management's connections show them."""
     where = (Address(network="proxmox", ip=IPv4Address("10.10.1.5")),)
     ports = site.proxmox.ports
     node = Place(name="proxmox-srv", kind=Kind.NODE, addresses=where, ports=ports, runs=runs)
@@ -254,7 +254,7 @@ def test_a_node_that_is_entered_is_asked_whether_it_listens(
 
 
 def test_a_sound_network_agrees(world: World) -> None:
-    """Where the network does what is declared, no cell disagrees and none is inconclusive."""
+    """Where the network does what is declared, no cell disagrees and no cell is inconclusive."""
     findings = world.findings()
     assert {finding.verdict for finding in findings} == {Verdict.AGREES, Verdict.FREE}
     assert len(findings) > 800
@@ -262,25 +262,25 @@ def test_a_sound_network_agrees(world: World) -> None:
 
 
 def lines(world: World, verdict: Verdict) -> list[str]:
-    """What a run says of its quarrels."""
+    """Return the findings of a run that have this verdict, as text."""
     return [str(finding) for finding in world.findings() if finding.verdict is verdict]
 
 
 def at(world: World, name: str, network: str) -> IPv4Address:
-    """A place's address on a network."""
+    """Return a place's address on a network."""
     place = next(place for place in world.places if place.name == name)
     return next(a.ip for a in place.addresses if a.network == network and a.ip)
 
 
 def answer(source: str, ip: IPv4Address, said: str, port: int | None = None) -> Callable[[str, Ask], object]:
-    """Change what one source gets from one address and port."""
+    """Return a change of what one source gets from one address and port."""
     return lambda who, ask: (
         said if (who, ask.address, ask.port) == (source, ip, port) and ask.kind != "page" else None
     )
 
 
 def test_an_open_denial_disagrees(world: World) -> None:
-    """A denied connection that opens is named with its cell, address and likely cause."""
+    """A denied connection that opens is reported with its cell, address and likely cause."""
     ip = at(world, "node-exporter", "backend")
     world.change = answer("grafana", ip, OPEN, 9100)
     (line,) = lines(world, Verdict.DISAGREES)
@@ -301,21 +301,21 @@ def test_an_open_denial_disagrees(world: World) -> None:
     ],
 )
 def test_causes(world: World, cell: tuple[str, str], network: str, port: int | None, cause: str) -> None:
-    """The likely cause names the part that ought to have stopped it."""
+    """The likely cause names the part that should have stopped the connection."""
     world.change = answer(cell[0], at(world, cell[1], network), OPEN, port)
     (line,) = [one for one in lines(world, Verdict.DISAGREES) if ":icmp" not in one]
     assert cause in line
 
 
 def test_missing_host_rules_are_named(world: World) -> None:
-    """Where the project's table is gone, that is the cause."""
+    """Where the project's nftables table is missing, the finding names that as the cause."""
     world.changed_rules = ["own rules"]
     world.change = answer("loki", at(world, "docker-srv", "br-edge"), OPEN)
     assert "Docker-SRV's own rules are missing" in lines(world, Verdict.DISAGREES)[0]
 
 
 def test_changed_host_rules_are_told_without_a_cell(world: World) -> None:
-    """Rules that are not as written are a finding, though every cell still agrees."""
+    """Host rules that differ from the written ones are a finding, even when every cell agrees."""
     world.changed_rules = ["rules that let the probe zone see published ports"]
     (line,) = lines(world, Verdict.DISAGREES)
     assert "docker-srv's rules that let the probe zone see published ports" in line
@@ -323,7 +323,7 @@ def test_changed_host_rules_are_told_without_a_cell(world: World) -> None:
 
 
 def test_a_network_joined_by_hand_is_named(world: World) -> None:
-    """A container on a network that it was not declared on is probed there, as source and destination."""
+    """A container attached by hand to an undeclared network is probed there, as source and as destination."""
     stray = Address(network="frontend", ip=IPv4Address("172.30.1.77"))
     world.places = [
         replace(p, addresses=(*p.addresses, stray)) if p.name == "loki" else p for p in world.places
@@ -342,7 +342,7 @@ def test_a_network_joined_by_hand_is_named(world: World) -> None:
 
 
 def test_a_port_published_by_hand_is_named(world: World) -> None:
-    """A published port that no flow names is denied to everybody, the internet first."""
+    """A published port without a flow is denied to every source, the internet first."""
     world.places = [replace(p, extra=(Port(number=8099),)) if p.name == "docker-srv"
                     else p for p in world.places]  # fmt: skip
     world.change = answer("internet", FRONT, OPEN, 8099)
@@ -361,14 +361,14 @@ def test_a_port_published_by_hand_is_named(world: World) -> None:
     ],
 )
 def test_a_closed_flow_disagrees(world: World, said: str, cause: str) -> None:
-    """A declared flow that does not open disagrees, with what came back instead."""
+    """A declared flow that does not open disagrees, and the finding says what came back instead."""
     world.change = answer("promtail", at(world, "loki-gateway", "backend"), said, 3100)
     (line,) = lines(world, Verdict.DISAGREES)
     assert f"expected ALLOWED, got DENIED ({said}) (likely cause: {cause}" in line
 
 
 def test_a_source_that_is_cut_off_is_inconclusive(world: World) -> None:
-    """Where no packet of a source passes, its denials prove nothing."""
+    """Where none of a source's packets pass, its denied cells prove nothing."""
     vm = at(world, "site-1", "wordpress")
     world.change = lambda who, ask: (
         "silent"
@@ -383,7 +383,7 @@ def test_a_source_that_is_cut_off_is_inconclusive(world: World) -> None:
 
 
 def test_silence_of_one_who_does_not_listen_is_inconclusive(world: World) -> None:
-    """A denial counts only where the destination was seen to listen in the same run."""
+    """A denial counts only if the destination was seen to listen in the same run."""
     vault = at(world, "vaultwarden", "vault")
     world.change = lambda _who, ask: "refused" if (ask.address, ask.port) == (vault, 80) else None
     causes = {f.cause for f in world.findings() if f.what == "internet -> vaultwarden:80/tcp"}
@@ -391,7 +391,7 @@ def test_silence_of_one_who_does_not_listen_is_inconclusive(world: World) -> Non
 
 
 def test_an_agent_that_fails_is_inconclusive(world: World) -> None:
-    """Only what a network answers is a denial; an error of the probe's own is none, nor is no answer."""
+    """Only an answer of the network counts as a denial; a probe error or a missing answer does not."""
     ip = at(world, "loki", "backend")
     world.change = answer("internet", ip, "Too many open files", 3100)
     assert [f.verdict for f in world.findings() if f.what == "internet -> loki:3100/tcp"].count(
@@ -403,14 +403,14 @@ def test_an_agent_that_fails_is_inconclusive(world: World) -> None:
 
 
 def test_silence_over_udp_is_inconclusive(site: Topology) -> None:
-    """UDP without an answer can't be told from a listener that says nothing, and is not called denied."""
+    """A silent UDP port is inconclusive, because a listener may not answer."""
     found = [replace(p, ports=(Port.parse("53/udp"),)) if p.name == "loki" else p for p in places_of(site)]
     verdicts = {f.verdict for f in World(site, found).findings() if f.what == "internet -> loki:53/udp"}
     assert verdicts == {Verdict.INCONCLUSIVE}
 
 
 def test_a_stopped_service_is_named(world: World) -> None:
-    """A declared flow to what is not there disagrees, a denial is inconclusive, and both say why."""
+    """For a stopped service a declared flow disagrees and a denial is inconclusive, both with the reason."""
     world.places = [
         replace(p, addresses=tuple(replace(a, ip=None) for a in p.addresses)) if p.name == "loki" else p
         for p in world.places
@@ -444,14 +444,14 @@ def test_a_stopped_service_is_named(world: World) -> None:
     ],
 )
 def test_routes(world: World, mark: str, said: object, words: str) -> None:
-    """Each route serves its service's page or asks for a login; a strange name gets 404; 80 redirects."""
+    """Each route serves its page or asks for a login; an unknown host name gets 404; port 80 redirects."""
     world.change = lambda who, ask: said if (who, ask.id) == ("internet", mark) else None
     (line,) = lines(world, Verdict.DISAGREES)
     assert words in line
 
 
 def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:
-    """A guest that listens on one port more fails the run, though its firewall holds."""
+    """A guest that listens on an undeclared port fails the run, even if its firewall blocks that port."""
     world.places = [
         replace(p, extra=(Port(number=9999),)) if p.name == "jellyfin" else p for p in world.places
     ]
@@ -460,7 +460,7 @@ def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:
 
 
 def test_a_leg_that_nobody_declared_is_seen(world: World) -> None:
-    """A container on one network more fails the run, though nothing opens."""
+    """A container on an undeclared network fails the run, even if no connection opens."""
     leg = Address(network="edge", ip=IPv4Address("172.30.0.99"))
     world.places = [
         replace(p, addresses=(*p.addresses, leg)) if p.name == "prometheus" else p for p in world.places
@@ -471,21 +471,21 @@ def test_a_leg_that_nobody_declared_is_seen(world: World) -> None:
 
 
 def test_a_service_without_a_page_is_seen(world: World) -> None:
-    """A route is not right because both ends fail alike."""
+    """A route does not agree when the ingress and the service fail in the same way."""
     world.change = lambda _who, ask: "refused" if ask.id == "page:site-1.homelab.localhost" else None
     (line,) = lines(world, Verdict.DISAGREES)
     assert "site-1 itself gave the ingress no page" in line
 
 
 def made(world: World) -> report.Report:
-    """A report of one run."""
+    """Return the report of one run."""
     return report.Report(
         stack="dev", seconds=1.5, findings=world.findings(), left_out=["x: reason"], notes=["y"], pairs=7
     )
 
 
 def test_report_of_a_sound_network(world: World) -> None:
-    """The table has a row a source, and ends with what was left out and the counts."""
+    """The table has one row per source, and ends with the cells left out and the counts."""
     found = made(world)
     text = report.text(found)
     assert "✗" not in text.split("\n", 1)[1]
@@ -501,7 +501,7 @@ def test_report_of_a_sound_network(world: World) -> None:
 
 
 def test_report_of_a_quarrel(world: World) -> None:
-    """One disagreement fails the run and stands in every form of the report."""
+    """One disagreement fails the run and appears in every form of the report."""
     world.change = answer("site-1", at(world, "site-2", "wordpress"), OPEN, 443)
     found = made(world)
     text, tree = report.text(found), ET.fromstring(report.as_junit(found))  # noqa: S314  # our own
@@ -520,7 +520,7 @@ def test_report_of_a_quarrel(world: World) -> None:
 
 
 def test_inconclusive_fails_and_is_grouped(world: World) -> None:
-    """A cause that leaves many cells open is told once, with their number, and fails the run."""
+    """A cause that makes many cells inconclusive is reported once, with their number, and fails the run."""
     world.places = [
         replace(p, addresses=tuple(replace(a, ip=None) for a in p.addresses)) if p.name == "cadvisor" else p
         for p in world.places
@@ -533,19 +533,19 @@ def test_inconclusive_fails_and_is_grouped(world: World) -> None:
 
 
 def test_nothing_asked_is_not_good() -> None:
-    """A run without cells proves nothing."""
+    """A run without cells is not successful."""
     empty = report.Report(stack="dev", seconds=0, findings=[])
     assert not empty.good
     assert "nothing was asked" in report.text(empty)
 
 
 def opened(stack: Stack) -> None:
-    """Put Traefik on query, where the gateway is."""
+    """Attach Traefik to query, the gateway's network."""
     stack.inputs("container", "traefik")["networksAdvanced"].append({"name": "query"})
 
 
 def closed(stack: Stack) -> None:
-    """Take away every rule of Site-1's group."""
+    """Remove every rule of Site-1's security group."""
     stack.inputs("group", "site-1")["rules"] = []
 
 
@@ -564,7 +564,7 @@ def closed(stack: Stack) -> None:
 def test_the_odd_one_is_named(
     world: World, cell: str, change: Callable[[Stack], None] | None, live: object, odd: str
 ) -> None:
-    """Of the declared flows, the proof and the live network the one that stands alone is told."""
+    """If one of declared flows, proof and live network differs from the other two, it is named."""
     wanted = {str(n): question for n, question in enumerate(world.questions)}
     world.change = lambda _who, ask: live if str(wanted.get(ask.id)) == cell else None
     stack = sound()
@@ -575,7 +575,7 @@ def test_the_odd_one_is_named(
 
 
 def test_all_three_agree_on_the_sound_site(world: World) -> None:
-    """Nobody is odd where all is as declared; some hundred pairs have all three opinions."""
+    """On the sound site the three agree, and more than 300 pairs have a verdict from each."""
     findings = world.findings()
     found, pairs = proof.compared(findings, reachability(sound(), world.site), world.site)
     assert found == findings
@@ -583,12 +583,12 @@ def test_all_three_agree_on_the_sound_site(world: World) -> None:
 
 
 def reachability(stack: Stack, site: Topology) -> Reachability:
-    """What the resources of a stack make possible."""
+    """Return what the resources of a stack make possible."""
     return Graph(tuple(map(view, stack.resources)), Declared.of(site)).reachability
 
 
 def test_only_the_sites_addresses_are_asked(site: Topology) -> None:
-    """An address outside the site's zones and the run's own is refused before anything is sent."""
+    """An address outside the site's zones and the run's own is refused before any packet is sent."""
     ask = Ask(id="0", kind="tcp", address=IPv4Address("203.0.113.9"), port=80)
     probe.fence(site, {ask.address}, [ask])
     probe.fence(site, set(), [replace(ask, address=IPv4Address("10.10.10.11"))])
@@ -597,7 +597,7 @@ def test_only_the_sites_addresses_are_asked(site: Topology) -> None:
 
 
 def test_positives_are_patient_and_denials_are_not(world: World) -> None:
-    """What should open is tried again within a bound; what should not is asked once."""
+    """A connection that should open is retried within a limit; one that should not is tried once."""
     asked: dict[str, list[Ask]] = {}
 
     def note(source: str, ask: Ask) -> None:
@@ -616,7 +616,7 @@ def test_positives_are_patient_and_denials_are_not(world: World) -> None:
 
 
 def container(name: str, ip: Mapping[str, str], ports: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What `docker inspect` says of a container, in so far as it is read."""
+    """Return the part of a container's `docker inspect` that the survey reads."""
     return {
         "Name": f"/{name}",
         "State": {"Running": bool(ip), "Pid": 4711},
@@ -629,14 +629,14 @@ def container(name: str, ip: Mapping[str, str], ports: Mapping[str, Any] | None 
 
 
 def surveyed(site: Topology, containers: Iterable[Mapping[str, Any]] = (), **how: bool) -> Survey:
-    """A survey of a machine on which no guest of the lab is."""
+    """Return the survey of a machine without guests of the lab."""
     survey = Survey(site, Path("known_hosts"), **{"guests_here": False, **how})
     survey.look(containers)
     return survey
 
 
 def test_survey_reads_what_runs(site: Topology) -> None:
-    """Addresses by zone, none for what is stopped, networks joined by hand, and whom nobody declared."""
+    """Addresses are read by zone, none for stopped containers; extra networks and containers are found."""
     survey = surveyed(
         site,
         [
@@ -664,7 +664,7 @@ def test_survey_reads_what_runs(site: Topology) -> None:
 
 
 def test_survey_finds_published_ports(site: Topology) -> None:
-    """Published by a flow of the internet is only what the ingress publishes; loopback is nobody's."""
+    """Only the ingress's published ports belong to a flow of the internet; a port on loopback is ignored."""
 
     def published(*binding: tuple[str, str]) -> dict[str, Any]:
         return {"80/tcp": [{"HostIp": ip, "HostPort": port} for ip, port in binding], "1/tcp": None}
@@ -680,7 +680,7 @@ def test_survey_finds_published_ports(site: Topology) -> None:
 
 
 def test_other_containers_are_a_note(site: Topology) -> None:
-    """What a container that is not the site's publishes is told, and a finding only on a network of ours."""
+    """A foreign container's published port is noted, and is a finding only on a network of the site."""
     ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8099"}]}  # noqa: S104  # Docker's words
     mine = container("mine", {"my-net": "198.51.100.2"}, ports)
     assert surveyed(site, [mine]).extra == ()
@@ -696,14 +696,14 @@ def test_other_containers_are_a_note(site: Topology) -> None:
 def test_an_engine_that_ignores_a_gateway_mode_is_told(
     monkeypatch: pytest.MonkeyPatch, version: str, told: str
 ) -> None:
-    """Where the engine does not know the strictest mode, the report says what keeps the host apart."""
+    """Where the engine ignores the strictest gateway mode, the report says so."""
     monkeypatch.setattr(host, "run", lambda *_: f"{version}\n")
     assert "".join(host.notes()).startswith(told)
     assert bool(host.notes()) is bool(told)
 
 
 def test_documentation_prefix_is_nobodys() -> None:
-    """The internet side takes a documentation prefix that nothing here overlaps."""
+    """The internet side uses a documentation prefix that overlaps no network of this machine."""
     taken = [IPv4Network("198.51.0.0/16"), IPv4Network("203.0.113.0/25")]
     assert namespaces.documentation([]) == IPv4Network("198.51.100.0/30")
     assert namespaces.documentation(taken) == IPv4Network("192.0.2.0/30")
@@ -731,7 +731,7 @@ def test_where_the_proxmox_side_is(
 
 
 def test_guests_of_another_machine_are_asked_and_ask_nobody(site: Topology, world: World) -> None:
-    """A guest that nobody enters is a destination on its declared ports, no source, and the run says so."""
+    """A guest that can't be entered is probed on its declared ports and is no source, and the run says so."""
     survey = surveyed(site)
     places = survey.places({}, 4711, None)
     assert "site-1 as a source: it is a guest of another machine; add vantages.site-1" in survey.left_out
@@ -746,7 +746,7 @@ def test_guests_of_another_machine_are_asked_and_ask_nobody(site: Topology, worl
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Root, as far as the command can tell, and signals left alone."""
+    """Make the command believe that it runs as root, and leave signal handlers alone."""
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     return monkeypatch
@@ -764,21 +764,21 @@ def root(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_bad_input(
     root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, engine: str, said: str
 ) -> None:
-    """What keeps a run from beginning is told in words, with exit status 2."""
+    """Each reason that prevents a run is printed as a message, with exit status 2."""
     root.setenv("DOCKER_HOST", engine)
     assert command.main(words.split()) == 2
     assert said in capsys.readouterr().err
 
 
 def test_only_root_may(root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without root nothing can be entered, and the command says so first."""
+    """Without root the command ends with a message before anything else."""
     root.setattr("os.geteuid", lambda: 1000)
     assert command.main([]) == 2
     assert "verify: needs root" in capsys.readouterr().err
 
 
 def test_a_stack_that_is_down_says_so(root: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no container of the stack runs, nothing is probed and nothing is made."""
+    """Where no container of the stack runs, nothing is probed and nothing is created."""
     root.setattr(host, "containers", lambda: [container("loki", {})])
     root.setattr(namespaces, "run", lambda *words: pytest.fail(f"ran {words}"))
     assert command.main([]) == 2
@@ -786,10 +786,10 @@ def test_a_stack_that_is_down_says_so(root: pytest.MonkeyPatch, capsys: pytest.C
 
 
 class Web(BaseHTTPRequestHandler):
-    """A page with a title."""
+    """A server of one page with a title."""
 
     def do_GET(self) -> None:
-        """Answer with the host name that was asked for."""
+        """Answer with the requested host name."""
         body = f"<title> {self.headers['Host']} &amp; co </title>".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -797,12 +797,12 @@ class Web(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def web() -> Iterator[int]:
-    """A web server on loopback; returns its port."""
+    """Start a web server on loopback; yields its port."""
     with HTTPServer(("127.0.0.1", 0), Web) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -812,7 +812,7 @@ def web() -> Iterator[int]:
 
 
 def test_the_agent_listens_asks_and_ends(web: int) -> None:
-    """It takes free ports, tells open from refused, tries again within its bound, and ends with its input."""
+    """The agent binds free ports, tells open from refused, retries within its limit, ends with its input."""
     free = next(vantages._free_ports())
 
     def ask(number: str, port: int, **more: object) -> dict[str, object]:
@@ -848,7 +848,7 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
 
 
 def test_the_agent_checks_who_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page by TLS comes from whoever shows the name's certificate of the question's authority, or not."""
+    """A TLS page counts only if the certificate is for the name and from the authority of the question."""
     monkeypatch.setattr(paths, "STATE", tmp_path)
     certificate, key = tls.leaf("site-1", ["site-1"])
     own = tls.authority()[0].read_text()
@@ -885,7 +885,7 @@ def test_the_agent_checks_who_answers(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
-    """By TLS, under their name and with their authority, where they have one; without the file nobody is."""
+    """Guests are asked by TLS under their own name and authority, if declared; a missing file is a fault."""
     asked: dict[str, Ask] = {}
     world.change = lambda who, ask: asked.update({ask.host: ask}) if who == "traefik" and ask.host else None
     world.findings()
@@ -897,7 +897,7 @@ def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
 
 
 def test_the_agent_tries_again() -> None:
-    """What opens within the bound counts as open, though the first attempt was refused."""
+    """A connection that opens within the limit counts as open, even if the first attempt was refused."""
     port = next(vantages._free_ports())
     ask = {"id": "late", "kind": "tcp", "address": "127.0.0.1", "port": port, "within": 60}
     with subprocess.Popen(
@@ -916,7 +916,7 @@ def test_the_agent_tries_again() -> None:
 
 
 def test_an_agent_that_is_told_nothing_ends() -> None:
-    """A probe that was killed leaves no agent behind: the end of input ends it."""
+    """The end of input ends the agent, so a killed probe leaves none behind."""
     done = subprocess.run(
         [sys.executable, "-I", AGENT], input="", capture_output=True, text=True, timeout=120, check=True
     )

@@ -1,4 +1,4 @@
-"""What is watched and told: probes from the flows, host commands, metrics of a run, systemd's units."""
+"""Monitoring: probes from the flows, host commands, metrics of a run, systemd's units."""
 
 import json
 import os
@@ -28,19 +28,19 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def of(probes: tuple[Probe, ...], kind: Kind) -> list[tuple[str, str, str]]:
-    """Service, target and host of the probes of a kind."""
+    """Return service, target and host of the probes of a kind."""
     return [(probe.service, probe.target, probe.host) for probe in probes if probe.kind is kind]
 
 
 def test_every_route_is_asked_by_its_name(site: Topology) -> None:
-    """Each declared route is a probe of Docker-SRV's 443 under the host name of its service."""
+    """Each declared route has a probe of Docker-SRV's port 443 with the service's host name."""
     assert of(watch.probes(site), Kind.ROUTE) == [
         (route.service, "https://172.30.4.1/", route.host) for route in site.routes
     ]
 
 
 def test_every_port_behind_the_ingress_must_not_answer(site: Topology) -> None:
-    """Each port of each container but the ingress is a probe, and a control stands beside them."""
+    """Each port of each container but the ingress has a probe that must fail, beside one control probe."""
     ports = {
         (c.name, f"172.30.4.1:{p.number}", "") for c in site.containers if c.app != "traefik" for p in c.ports
     }
@@ -50,7 +50,7 @@ def test_every_port_behind_the_ingress_must_not_answer(site: Topology) -> None:
 
 
 def test_the_ingresss_own_answers_are_asked(site: Topology) -> None:
-    """Port 80 is asked for a route, 443 for a name that nobody has."""
+    """Port 80 is probed with a route's name, 443 with an unknown name."""
     first = site.routes[0].host
     assert of(watch.probes(site), Kind.REDIRECT) == [("traefik", "http://172.30.4.1/", first)]
     unknown = ("traefik", "https://172.30.4.1/", "nobody.homelab.localhost")
@@ -58,14 +58,14 @@ def test_the_ingresss_own_answers_are_asked(site: Topology) -> None:
 
 
 def test_docker_srv_is_asked_where_it_publishes(site: Topology) -> None:
-    """An address of its own is the target, since nothing is published on the gateway then."""
+    """Where Docker-SRV has an address, it is the target, because ports are not published on the gateway."""
     docker = site.docker.model_copy(update={"address": IPv4Address("10.10.1.5")})
     targets = {probe.target for probe in watch.probes(site.model_copy(update={"docker": docker}))}
     assert all("10.10.1.5" in target for target in targets)
 
 
 def test_a_site_without_a_probe_zone_watches_nothing() -> None:
-    """Without the zone and its exporter there is no probe, no rule about one and no command for one."""
+    """Without the probe zone and its exporter there are no probes, no rules about them, no host command."""
     gone = {
         "zones.probe": "<gone>",
         "services.blackbox-exporter": "<gone>",
@@ -79,7 +79,7 @@ def test_a_site_without_a_probe_zone_watches_nothing() -> None:
 
 
 def test_a_port_that_is_published_by_declaration_may_answer(site: Topology) -> None:
-    """A container that listens on a published number is not asked there: the ingress answers."""
+    """A container port with the number of a published port is not probed: the ingress answers there."""
     service = site.services["loki"].model_copy(update={"ports": (Port(number=443), Port(number=3100))})
     other = site.model_copy(update={"services": {**site.services, "loki": service}})
     closed = [target for name, target, _ in of(watch.probes(other), Kind.CLOSED) if name == "loki"]
@@ -87,7 +87,7 @@ def test_a_port_that_is_published_by_declaration_may_answer(site: Topology) -> N
 
 
 def test_alerts_wait_for_two_probes() -> None:
-    """One key sets how often is probed, how often judged, and how long an alert waits."""
+    """One key sets the interval of probes and of rules, and how long an alert waits."""
     site = load(changed({"hosts.docker-srv.probe-every": "1m", "hosts.docker-srv.verify-every": "1h"}))
     groups: Any = watch.rules(site)["groups"]
     assert {group["interval"] for group in groups} == {"60s"}
@@ -100,7 +100,7 @@ def test_alerts_wait_for_two_probes() -> None:
 
 
 def test_the_dashboard_is_provisioned(dev: Any) -> None:  # noqa: F811
-    """Grafana finds the dashboard where its provider looks; each query names a metric that there is."""
+    """Grafana's provider reads the dashboard's folder, and each query uses a known metric."""
     uploads = {u["file"]: u["content"] for u in dev.of(":Container")["grafana"]["uploads"]["value"]}
     assert "path: /etc/grafana/dashboards" in uploads["/etc/grafana/provisioning/dashboards/site.yaml"]
     board = json.loads(uploads["/etc/grafana/dashboards/isolation.json"])
@@ -115,7 +115,7 @@ def test_the_dashboard_is_provisioned(dev: Any) -> None:  # noqa: F811
 
 
 def shell(text: str, folder: Path, **programs: str) -> list[str]:
-    """Run a command with programs of our own; returns what they were called with."""
+    """Run a command with replaced programs; return their calls."""
     log = folder / "calls"
     log.write_text("")
     for name, body in programs.items():
@@ -135,7 +135,7 @@ TABLE = "nft list table ip docker-bridges"
 
 
 def test_docker_is_asked_once_for_each_rule(site: Topology, tmp_path: Path) -> None:
-    """A rule that is there is not put there again; removing what is not there is content."""
+    """An existing rule is not added again, and removing a missing rule succeeds."""
     there = shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables="exit 0")
     assert there == [TABLE, *(f"iptables --wait -C DOCKER-USER {rule}" for rule in THROUGH)]
     absent = shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables='[ "$2" = -I ]')
@@ -145,20 +145,20 @@ def test_docker_is_asked_once_for_each_rule(site: Topology, tmp_path: Path) -> N
 
 
 def test_the_nftables_backend_needs_no_rule(site: Topology, tmp_path: Path) -> None:
-    """Where Docker keeps its bridges in a table of its own, iptables is not asked."""
+    """Where Docker uses its own nftables table, iptables is not called."""
     for write in (host_rules.open_probes, host_rules.check_probes, host_rules.close_probes):
         assert shell(write(site), tmp_path, nft="exit 0", iptables="exit 1") == [TABLE]
 
 
 def test_a_rule_that_can_not_be_put_there_fails(site: Topology, tmp_path: Path) -> None:
-    """Without DOCKER-USER the command fails, instead of leaving the probes blind."""
+    """Without DOCKER-USER the command fails, because the probes would not work."""
     with pytest.raises(subprocess.CalledProcessError):
         shell(host_rules.open_probes(site), tmp_path, nft="exit 1", iptables="exit 1")
 
 
 @pytest.mark.parametrize("missing", range(3))
 def test_every_rule_is_looked_for(site: Topology, tmp_path: Path, missing: int) -> None:
-    """The check succeeds with both rules alone."""
+    """The check succeeds only if both rules exist."""
     first, second = (f'[ "$*" = "--wait -C DOCKER-USER {rule}" ]' for rule in THROUGH)
     answer = [f"{first} || {second}", second, first][missing]
     if missing:
@@ -170,7 +170,7 @@ def test_every_rule_is_looked_for(site: Topology, tmp_path: Path, missing: int) 
 
 @pytest.fixture
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for unit files that is not this machine's."""
+    """Return a folder for unit files instead of this machine's."""
     folder = tmp_path / "units"
     folder.mkdir()
     monkeypatch.setattr(verify_timer, "UNITS", str(folder))
@@ -181,7 +181,7 @@ TIMED = load(changed({"hosts.docker-srv.verify-every": "1h"}))
 
 
 def test_the_timer_is_installed_and_removed_twice(units: Path, tmp_path: Path) -> None:
-    """Installing again changes no file, removing leaves none, and removing again is content."""
+    """Installing again changes no file, removing leaves none, and removing again succeeds."""
     for _ in range(2):
         calls = shell(verify_timer.script(TIMED, "home"), tmp_path, systemctl="exit 0")
         assert [file.name for file in sorted(units.iterdir())] == [
@@ -198,7 +198,7 @@ def test_the_timer_is_installed_and_removed_twice(units: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd to ask")
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    """Systemd's own check finds no fault in either unit, whose program is there."""
+    """`systemd-analyze verify` accepts both units."""
     project = tmp_path / "project"
     (project / ".venv/bin").mkdir(parents=True)
     shutil.copy("/bin/true", project / ".venv/bin/python")
@@ -212,7 +212,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 
 
 def test_the_timer_is_there_only_where_it_is_asked_for() -> None:
-    """The dev stack registers no timer; a stack with `verify-every` registers ours, word for word."""
+    """The dev stack registers no timer; a stack with `verify-every` registers the rendered one."""
     names = {each.name for each in run(changed({}))}
     assert "verify-timer" not in names
     (made,) = (r for r in run(changed({"hosts.docker-srv.verify-every": "1h"})) if r.name == "verify-timer")
@@ -227,7 +227,7 @@ def test_the_timer_is_there_only_where_it_is_asked_for() -> None:
 
 
 def finding(verdict: Verdict) -> Finding:
-    """A cell with a verdict."""
+    """Return a cell with a verdict."""
     return Finding(
         source="a", destination="b", what="a -> b:1/tcp", where="", expected="DENIED", got="DENIED",
         verdict=verdict, cause="",
@@ -242,7 +242,7 @@ RUN = report.Report(
 
 
 def test_metrics_say_what_the_run_said() -> None:
-    """When it ended, how long it took, whether it was good, and the cells of every verdict, zero included."""
+    """The metrics are time, duration and success of the run, and the number of cells of every verdict."""
     lines = report.as_metrics(RUN, 1_700_000_000.4).splitlines()
     assert [line for line in lines if not line.startswith("#")] == [
         'verify_last_run_timestamp_seconds{stack="dev"} 1700000000',
@@ -257,7 +257,7 @@ def test_metrics_say_what_the_run_said() -> None:
 
 
 def test_metrics_are_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is new or old, readable by Node Exporter, and nothing else ends in .prom meanwhile."""
+    """The metrics file is replaced in one step, readable by Node Exporter, with no other .prom file."""
     seen: list[list[str]] = []
     replace: Callable[..., Path] = Path.replace
 
@@ -278,7 +278,7 @@ def test_metrics_are_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Mo
 def test_metrics_go_where_node_exporter_reads_them(
     site: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a file they go to the folder that the stack's Node Exporter mounts, which is made."""
+    """By default the metrics go to the folder that Node Exporter mounts, which is created."""
     docker = site.docker.model_copy(update={"metrics": str(tmp_path / "metrics")})
     there = site.model_copy(update={"docker": docker})
     exporter = there.services["node-exporter"]
@@ -293,7 +293,7 @@ def test_metrics_go_where_node_exporter_reads_them(
 def test_a_run_that_can_not_begin_leaves_the_metrics_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bad input ends with 2 and writes nothing, so that the alert about an old run still comes."""
+    """Bad input ends with 2 and writes nothing, so that the alert about an old run still fires."""
     assert command.main(["--stack", "nosuch", "--metrics", str(tmp_path / "verify.prom")]) == 2
     assert "nosuch" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The workflows: permissions, commands, scripts; pull-request.yml step by step on a real git history."""
+"""The workflows: permissions, commands, scripts; pull-request.yml is run step by step on a git history."""
 
 import os
 import re
@@ -19,33 +19,33 @@ from topology.project import PROJECT
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").iterdir())
 CI, WORKFLOW = WORKFLOWS
 MAKE = f"READY= VENV={sys.prefix}"
-"""READY is empty, so that make takes this environment as it is."""
+"""READY is empty, so that make uses this environment."""
 
 
 def load(workflow: Path) -> dict[Any, Any]:
-    """The workflow; YAML reads its key `on` as True."""
+    """Return the workflow; YAML reads its key `on` as True."""
     found: dict[Any, Any] = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     return found
 
 
 def jobs(workflow: Path = WORKFLOW) -> dict[str, Any]:
-    """A workflow's jobs by name."""
+    """Return a workflow's jobs by name."""
     found: dict[str, Any] = load(workflow)["jobs"]
     return found
 
 
 def steps(workflow: Path = WORKFLOW) -> list[dict[str, Any]]:
-    """Every step of every job."""
+    """Return every step of every job."""
     return [step for job in jobs(workflow).values() for step in job["steps"]]
 
 
 def test_the_workflows_are_those_that_are_tested() -> None:
-    """A new workflow joins the tests below, which name these two."""
+    """The workflows are the two that the tests below name."""
     assert [file.name for file in WORKFLOWS] == ["ci.yml", "pull-request.yml"]
 
 
 def test_the_workflow_grants_nothing_but_what_a_job_names() -> None:
-    """No job has a permission by default, and the one that runs the change's code may only read."""
+    """No job has a permission by default, and the job that runs the change's code may only read."""
     assert [load(workflow)["permissions"] for workflow in WORKFLOWS] == [{}, {}]
     assert {name: job["permissions"] for name, job in jobs(CI).items()} == {
         "checks": {"contents": "read"},
@@ -60,7 +60,7 @@ def test_the_workflow_grants_nothing_but_what_a_job_names() -> None:
 
 
 def test_only_the_job_that_may_read_runs_the_changes_code() -> None:
-    """Whoever may write checks nothing out and runs no command; what was handed over stays data."""
+    """Only the job `judge` checks out code and runs commands; jobs that may write only read its files."""
     for name, job in jobs().items():
         used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
         ran = [step for step in job["steps"] if "run" in step]
@@ -69,7 +69,7 @@ def test_only_the_job_that_may_read_runs_the_changes_code() -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_what_is_checked_out_holds_no_token(workflow: Path) -> None:
-    """No checkout leaves a credential for the code that runs next, and no event gives that code a secret."""
+    """No checkout keeps a credential for later steps, and no event gives the change's code a secret."""
     kept = [
         step["with"]["persist-credentials"]
         for step in steps(workflow)
@@ -80,14 +80,14 @@ def test_what_is_checked_out_holds_no_token(workflow: Path) -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_no_expression_is_pasted_into_a_script_or_a_command(workflow: Path) -> None:
-    """Names, titles and texts of a pull request never become code."""
+    """No `${{` expression is in a script or command, so names and texts of a pull request are not code."""
     scripts = [step.get("run", "") + step.get("with", {}).get("script", "") for step in steps(workflow)]
     assert [script for script in scripts if "${{" in script] == []
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_action_is_pinned(workflow: Path) -> None:
-    """A tag can be moved; a commit can't. The version stands beside it for people."""
+    """Every action is pinned to a commit, because tags can move, and its version is in a comment."""
     lines = [line for line in workflow.read_text(encoding="utf-8").splitlines() if "uses:" in line]
     assert len(lines) == sum("uses" in step for step in steps(workflow))
     for line in lines:
@@ -95,7 +95,7 @@ def test_every_action_is_pinned(workflow: Path) -> None:
 
 
 def test_the_workflow_runs_make_targets_that_exist() -> None:
-    """Continuous integration does what everyone can do at home, and nothing else."""
+    """The pull-request workflow runs only make targets, and those exist in the Makefile."""
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     ran = [step["run"].partition(" #")[0].split() for step in steps() if "run" in step]
@@ -106,7 +106,7 @@ def test_the_workflow_runs_make_targets_that_exist() -> None:
 
 
 def test_the_label_that_is_asked_for_is_the_one_that_is_looked_for() -> None:
-    """The command's word for the label is the workflow's."""
+    """The workflow and the review command use the same label."""
     (script,) = (
         step["with"]["script"] for step in jobs()["label"]["steps"] if "script" in step.get("with", {})
     )
@@ -117,7 +117,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node runs the workflow's s
 
 
 def scripted(folder: Path, job: str, text: str | None, payload: object, comments: object = ()) -> Any:
-    """What a job's script does, given a review (None: there is none), the event and the comments so far."""
+    """Run a job's script with a review (None: none), the event and the comments so far; return its calls."""
     (folder / "flows").mkdir()
     if text is not None:
         (folder / "flows" / "flows.md").write_text(text, encoding="utf-8")
@@ -125,7 +125,7 @@ def scripted(folder: Path, job: str, text: str | None, payload: object, comments
 
 
 def scripted_in(folder: Path, job: str, payload: object, comments: object = ()) -> Any:
-    """What a job's script does in a folder that holds what the job was handed."""
+    """Run a job's script in a folder that holds the job's input; return its calls."""
     (found,) = (step["with"]["script"] for step in jobs()[job]["steps"] if "script" in step.get("with", {}))
     return script(found, folder, payload, comments)
 
@@ -151,7 +151,7 @@ SENSITIVE = "a reviewer sets the label `flows-reviewed`."
 def test_a_sensitive_flow_waits_for_somebody_elses_label(
     tmp_path: Path, text: str, event: dict[str, object], sender: object, passes: bool
 ) -> None:
-    """Only the event of a reviewer's setting the label passes, and any push after it asks again."""
+    """Only the event of a reviewer setting the label passes, and any later push asks again."""
     payload = {**event, "sender": sender, "pull_request": {"number": 1, "user": AUTHOR}}
     said = scripted(tmp_path, "label", text, payload)
     assert [words[0] for words in said] == ([] if passes else ["failed"])
@@ -159,7 +159,7 @@ def test_a_sensitive_flow_waits_for_somebody_elses_label(
 
 @needs_node
 def test_without_a_review_there_is_no_passing_the_label(tmp_path: Path) -> None:
-    """A stack that could not be judged opens who knows what."""
+    """Without a review the label job fails, because the stack could not be judged."""
     with pytest.raises(subprocess.CalledProcessError):
         scripted(
             tmp_path, "label", None, {"action": "opened", "sender": AUTHOR, "pull_request": {"user": AUTHOR}}
@@ -172,7 +172,7 @@ MARK = "<!-- flows -->\n"
 
 @needs_node
 def test_the_first_comment_is_made_and_later_ones_replace_it(tmp_path: Path) -> None:
-    """A pull request has one comment of ours; what others wrote is left alone."""
+    """A pull request has one comment of ours, which later runs replace; other comments stay."""
     ours = {"id": 7, "user": {"login": "github-actions[bot]"}, "body": f"{MARK}old"}
     other = {"id": 6, "user": {"login": "someone"}, "body": f"{MARK}not ours"}
     for name in ("first", "later"):
@@ -185,7 +185,7 @@ def test_the_first_comment_is_made_and_later_ones_replace_it(tmp_path: Path) -> 
 
 @needs_node
 def test_a_comment_says_when_there_is_no_review(tmp_path: Path) -> None:
-    """The review of an earlier push does not stand where the last one could not be judged."""
+    """Where the last push could not be judged, the comment says so instead of showing an earlier review."""
     assert scripted(tmp_path, "comment", None, PULL) == [
         ["created", f"{MARK}The stack could not be judged; the run says why."]
     ]
@@ -193,7 +193,7 @@ def test_a_comment_says_when_there_is_no_review(tmp_path: Path) -> None:
 
 @needs_node
 def test_what_was_handed_over_can_not_become_more_than_text(tmp_path: Path) -> None:
-    """No tag, mention or link of the change's making is live in the comment, and it fits."""
+    """No tag, mention or link from the change is active in the comment, and the comment fits."""
     text = "<img src=x> @everyone [a](https://x.example) [b]: //x www.x.example ![c](d)" + "x" * 70_000
     ((_, body),) = scripted(tmp_path, "comment", text, PULL)
     sent = body.removeprefix(MARK)
@@ -205,12 +205,12 @@ def test_what_was_handed_over_can_not_become_more_than_text(tmp_path: Path) -> N
 
 
 def test_ci_runs_on_pull_requests_the_main_branch_and_tags() -> None:
-    """A change is checked before it is merged and after, and a release is checked as such."""
+    """CI runs on pull requests, on the main branch and on tags."""
     assert load(CI)[True] == {"pull_request": None, "push": {"branches": ["main"], "tags": ["v*"]}}
 
 
 def test_ci_has_every_supported_python() -> None:
-    """The oldest is the one that the project requires, and none up to the newest is left out."""
+    """CI has every supported Python, from the oldest that the project requires to the newest."""
     pythons = [row["python"] for row in jobs(CI)["checks"]["strategy"]["matrix"]["include"]]
     required = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert pythons == ["3.11", "3.12", "3.13", "3.14"]
@@ -218,7 +218,7 @@ def test_ci_has_every_supported_python() -> None:
 
 
 def planned(*targets: str) -> set[str]:
-    """Each command that `.ci/run` would run, by its program and first words."""
+    """Return each command that `.ci/run` would run."""
     done = subprocess.run(
         [PROJECT / ".ci" / "run", *targets],
         env={**os.environ, "MAKEFLAGS": f"n READY= VENV={sys.prefix}", "MAKELEVEL": "0"},
@@ -230,7 +230,7 @@ def planned(*targets: str) -> set[str]:
 
 
 def test_ci_runs_on_each_python_what_everyone_can_run(hub: Path, tmp_path: Path) -> None:
-    """The job `checks` runs commands of `.ci/run`; coverage is the same tests, counted."""
+    """The job `checks` runs commands of `.ci/run`; the coverage job runs the same tests."""
     all_of_them = planned()
     checks = load(CI) | {"jobs": {"checks": jobs(CI)["checks"]}}
     (tmp_path / "checks.yml").write_text(yaml.safe_dump(checks), encoding="utf-8")
@@ -253,7 +253,7 @@ def test_ci_runs_on_each_python_what_everyone_can_run(hub: Path, tmp_path: Path)
 
 
 def test_ci_runs_everything_as_root() -> None:
-    """One job runs the README's test command, without a word less."""
+    """One job runs the README's whole test command as root."""
     ran = [step["run"] for step in jobs(CI)["everything"]["steps"] if "run" in step]
     assert ran == ['sudo env "PATH=$PATH" .ci/run']
     assert planned() == planned("test")
@@ -272,7 +272,7 @@ SITE = "    - traefik -> site-1:443/tcp\n"
 
 
 def event(action: str = "opened", fork: bool = False, **more: object) -> dict[str, Any]:
-    """The event of a pull request, as far as the workflows read it."""
+    """Return the event of a pull request, with the fields that the workflows read."""
     return {
         "action": action,
         "number": 1,
@@ -288,7 +288,7 @@ def event(action: str = "opened", fork: bool = False, **more: object) -> dict[st
 
 
 def rewrite(tree: Path, *changes: tuple[str, str]) -> None:
-    """Change the stack file and commit; each old text must be in it once."""
+    """Change the stack file and commit; each old text must occur once."""
     text = (tree / STACK).read_text(encoding="utf-8")
     for old, new in changes:
         assert text.count(old) == 1, old
@@ -298,9 +298,9 @@ def rewrite(tree: Path, *changes: tuple[str, str]) -> None:
 
 
 def propose(tree: Path, *changes: tuple[str, str], meanwhile: tuple[str, str] = (SITE, "")) -> Path:
-    """A repository with a pull request of these changes, from a main branch that has moved on since.
+    """Make a pull request of these changes, with later commits on main, and return the repository.
 
-    GitHub checks out the merge of both.
+    Like GitHub, the checked-out commit is the merge of both.
     """
     git(tree, "checkout", "--quiet", "-b", "change")
     rewrite(tree, *changes)
@@ -314,24 +314,24 @@ def propose(tree: Path, *changes: tuple[str, str], meanwhile: tuple[str, str] = 
 
 @pytest.fixture
 def hub(tree: Path) -> Path:
-    """A repository whose pull request closes the flows to Vaultwarden; main closes those to site-1."""
+    """Return a repository whose pull request closes Vaultwarden's flows while main closes site-1's."""
     return propose(tree, (VAULT, ""), (VAULT_PLAIN, ""))
 
 
 def pull_request(hub: Path, folder: Path, about: dict[str, Any], workflow: Path = WORKFLOW) -> dict[str, Job]:
-    """What the workflow's jobs do; `make preview`, which tests/parts runs, is only printed."""
+    """Return the workflow's jobs after a run; `make preview` is only printed, because tests/parts runs it."""
     runner = Runner(hub=hub, ref=PULL_REF, event=about, folder=folder, make=f"{MAKE} LAB=echo")
     return runner.run(workflow)
 
 
 def passed(done: dict[str, Job]) -> dict[str, bool]:
-    """Which jobs ran, and whether they passed."""
+    """Return the jobs that ran, and whether they passed."""
     return {name: job.passed for name, job in done.items()}
 
 
 @needs_node
 def test_a_pull_request_is_told_what_it_changes_and_not_what_main_did(hub: Path, tmp_path: Path) -> None:
-    """Review, label, comment and scan follow from the merge's first parent, and not from older history."""
+    """Review, label, comment and scan compare with the merge's first parent, not with older history."""
     done = pull_request(hub, tmp_path / "run", event())
     assert passed(done) == {"judge": True, "label": True, "comment": True, "scan": True}, done
     assert "preview --stack dev" in done["judge"].log
@@ -346,14 +346,14 @@ def test_a_pull_request_is_told_what_it_changes_and_not_what_main_did(hub: Path,
 
 @needs_node
 def test_a_fork_gets_neither_comment_nor_scan(tree: Path, tmp_path: Path) -> None:
-    """The jobs that write are not run for a fork; those that decide are."""
+    """For a fork the jobs that write do not run; the jobs that decide do."""
     hub = propose(tree, (PDF, FAULTY))
     assert [*pull_request(hub, tmp_path / "run", event(fork=True))] == ["judge", "label"]
 
 
 @needs_node
 def test_a_pull_request_that_opens_a_sensitive_flow_waits(tree: Path, tmp_path: Path) -> None:
-    """The label job fails on the review that the judge wrote, and passes when a reviewer sets the label."""
+    """The label job fails on the review from the judge job, and passes when a reviewer sets the label."""
     rewrite(tree, (VAULT, ""), (VAULT_PLAIN, ""))
     hub = propose(tree, (PDF, PDF + VAULT), (PDF_PLAIN, PDF_PLAIN + VAULT_PLAIN))
     waits = pull_request(hub, tmp_path / "opened", event())
@@ -373,7 +373,7 @@ def test_a_pull_request_that_can_not_be_judged_passes_nowhere(tree: Path, tmp_pa
 
 @needs_node
 def test_the_merges_parent_must_be_fetched(hub: Path, tmp_path: Path) -> None:
-    """With one commit alone there is no base: the steps get the history that the workflow asks for."""
+    """With only one commit fetched the judge job has no base and fails."""
     shallow = tmp_path / "shallow.yml"
     text = WORKFLOW.read_text(encoding="utf-8")
     assert text.count("fetch-depth: 2") == 1
