@@ -18,7 +18,7 @@ import yaml
 
 from tests.policies import rejected
 from tests.policies.sound import sound
-from tests.site import changed, named
+from tests.site import changed, named, unlisted
 from topology.config import ConfigError, load
 from topology.project import PROJECT
 
@@ -33,7 +33,7 @@ def refused(change: Mapping[str, Any]) -> str:
     try:
         load(values)
     except ConfigError as error:
-        return named(str(error), values)
+        return unlisted(named(str(error), values))
     return ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from topology.config import load
-from topology.model import Topology
+from topology.model import ROLES, App, GuestApp, Role, Topology
 from topology.project import PROJECT
 
 FILE = PROJECT / "tests" / "Pulumi.sound.yaml"
@@ -116,3 +116,29 @@ def _key(place: Any, step: str) -> Any:
 
 def _about(entry: Any) -> Any:
     return entry.get("flow") if isinstance(entry, dict) else entry
+
+
+_DOCKER = [role for role, traits in ROLES.items() if traits.docker]
+LISTS = {
+    "<roles>": ", ".join(Role),
+    "<VLAN roles>": " or ".join(role for role, traits in ROLES.items() if traits.vlan),
+    "<Docker roles>": f"{', '.join(_DOCKER[:-1])} or {_DOCKER[-1]}",
+    "<apps>": ", ".join(App),
+    "<apps of guests>": ", ".join(GuestApp),
+}
+"""What messages list, in the notation of bad_configurations.yaml, so that a new row changes no message."""
+
+
+def listed(text: str) -> str:
+    """Return the text with each list in full."""
+    for word, members in LISTS.items():
+        assert word in text
+        text = text.replace(word, members)
+    return text
+
+
+def unlisted(text: str) -> str:
+    """Return the text with each list in the notation of bad_configurations.yaml, the longest list first."""
+    for word, members in sorted(LISTS.items(), key=lambda item: -len(item[1])):
+        text = text.replace(members, word)
+    return text

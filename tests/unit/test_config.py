@@ -15,35 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.__main__ import serves
-from tests.site import FILE, changed, configuration, numbered
+from tests.site import FILE, changed, configuration, listed, numbered
 from topology import checks, config, model
 from topology.checks import flow_rules
 from topology.config import ConfigError, from_file, from_pulumi_json, load
-from topology.model import ROLES, App, Certificate, Container, Guest, GuestApp, Role, Topology
+from topology.model import Certificate, Container, Guest, Topology
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT / "docs" / "configuration.md"
-_DOCKER = [role for role, traits in ROLES.items() if traits.docker]
-LISTS = {
-    "<roles>": ", ".join(Role),
-    "<VLAN roles>": " or ".join(role for role, traits in ROLES.items() if traits.vlan),
-    "<Docker roles>": f"{', '.join(_DOCKER[:-1])} or {_DOCKER[-1]}",
-    "<apps>": ", ".join(App),
-    "<apps of guests>": ", ".join(GuestApp),
-}
-"""What messages list, in the notation of bad_configurations.yaml, so that a new row changes no message."""
-
-
-def _bad() -> list[dict[str, Any]]:
-    text = Path(__file__).with_name("bad_configurations.yaml").read_text()
-    for word, listed in LISTS.items():
-        assert word in text
-        text = text.replace(word, listed)
-    cases: list[dict[str, Any]] = yaml.safe_load(text)
-    return cases
-
-
-BAD = _bad()
+BAD: list[dict[str, Any]] = yaml.safe_load(
+    listed(Path(__file__).with_name("bad_configurations.yaml").read_text(encoding="utf-8"))
+)
 
 
 def refusal(values: dict[str, Any]) -> str:

@@ -93,6 +93,7 @@ ELSEWHERE = {
         '"stack", "rm", "--yes", "--preserve-config", "dev"',
     ),
     "pulumi stack output --json": ("lab/stack.py", '"stack", "output", "--json"'),
+    "python -m commands schema": ("Makefile", "-m commands schema"),
     "python -m commands foothold": ("tests/unit/test_foothold.py", "command.main("),
     "python -m commands drift": ("tests/live/test_site_1_drift.py", '"-m", "commands", "drift"'),
     "python -m commands verify --metrics": (
