@@ -97,10 +97,21 @@ def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks
         state,
         stack=given.stack,
         api=None if given.no_hosts and not api.answers() else api,
-        node=None if given.no_hosts else Api(given.stack),
+        node=_node(given.stack, later=given.no_hosts),
         lab=given.lab,
     )
     return dataclasses.replace(report, findings=(*on_machine, *report.findings))
+
+
+def _node(stack: str, *, later: bool) -> Api | None:
+    """Return the Proxmox API; None where it is started `later` and does not answer yet."""
+    node = Api(stack)
+    if later:
+        try:
+            node.get("version")
+        except ProbeError:
+            return None
+    return node
 
 
 def needs(lab: Topology | None) -> list[machine.Need]:

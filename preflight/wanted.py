@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from preflight.state import State
-from topology.model import INTERNET, App, Container, Guest, Topology
+from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, Topology
 
 PROJECT: Final = "homelab-network"
 CONTAINER: Final = "docker:index/container:Container"
@@ -113,9 +113,11 @@ def groups(topology: Topology) -> list[Wanted]:
 
 
 def aliases(topology: Topology) -> list[Wanted]:
-    """The datacenter's aliases, one a leg of the ingress."""
+    """The datacenter's aliases: one a leg of the ingress, and the node's local network."""
     above = ("DatacenterFirewall", "datacenter")
-    return [_named(topology, ALIAS, f"ingress-{leg.network}", above) for leg in topology.legs]
+    legs = [_named(topology, ALIAS, f"ingress-{leg.network}", above) for leg in topology.legs]
+    local = Wanted(type=ALIAS, name="local-network", physical=LOCAL_NETWORK, parents=(above,))
+    return [*legs, local]
 
 
 def ipsets(topology: Topology) -> list[Wanted]:
