@@ -81,7 +81,7 @@ class _Agent:
             self.process.stdin.close()
 
     def close(self) -> None:
-        """Wait for exit, then kill; close the output and standard error."""
+        """Wait for exit, killing the process after a timeout; close its output and standard error."""
         try:
             self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
