@@ -1,7 +1,7 @@
 """`python -m bench [up] [site] [preview] [proof]`: measure, and write the tables of docs/performance.md.
 
-Owns the document; parts that are not measured stay as they are. What a reader would get wrong: seconds are
-those of one machine on one day. Ratios within one run are what can be compared.
+Parts that are not measured stay as they are.
+Note: seconds are from one machine on one day; only ratios within one run can be compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
 
 
 def main(words: Sequence[str]) -> int:
-    """Measure what is asked for, or everything; returns 2 for what can't be measured."""
+    """Measure the named parts, or all; returns the exit status, 2 for an unknown part."""
     if unknown := [word for word in words if word not in PARTS]:
         print(f"bench: {unknown[0]} can't be measured; name some of {', '.join(PARTS)}", file=sys.stderr)
         return 2
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def replaced(text: str, name: str, body: str) -> str:
-    """Put a part's lines between its marks, at the end where it has none yet."""
+    """Return the text with a part's lines between its marks, appended if it has none yet."""
     part = f"<!-- {name} -->\n{body.strip()}\n<!-- /{name} -->\n"
     marks = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->\n", re.DOTALL)
     return marks.sub(lambda _: part, text) if marks.search(text) else f"{text}\n{part}"

@@ -1,8 +1,8 @@
 """A compose file of a stack's Docker resources, so that both tools make the same things.
 
-Owns the translation of the properties that `components.container` and `components.docker_networks` set; any
-other one is a KeyError, because a comparison of different containers is none. What a reader would get wrong:
-compose has no uploads, so files are mounted, which spares it the copying.
+The translation covers the properties that `components.container` and `components.docker_networks` set; any
+other one raises KeyError, because both tools must make the same containers.
+Note: compose has no uploads, so files are mounted, which saves compose the copying.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _PLAIN = {
     "securityOpts": "security_opt",
     "user": "user",
 }
-"""Properties that compose knows by another name alone."""
+"""Properties that differ in compose only by name."""
 _TRANSLATED = {
     *("capabilities", "envs", "healthcheck", "labels", "logDriver", "logOpts", "memory", "memorySwap"),
     *("networksAdvanced", "ports", "tmpfs", "uploads", "volumes"),
 }
 _DEFAULTS = {"networkMode", "wait", "waitTimeout"}
-"""Properties that say what compose does anyway, or that the bench does for it."""
+"""Properties that are compose's default behaviour, or that the bench handles itself."""
 
 
 def compose(resources: Iterable[Resource], folder: Path) -> dict[str, Any]:
-    """Return the compose file; what containers are given as files is written below the folder."""
+    """Return the compose file; files that containers are given are written below the folder."""
     made: dict[str, dict[str, Any]] = {"services": {}, "networks": {}, "volumes": {}}
     for each in resources:
         match each.type:
@@ -109,7 +109,7 @@ def _network(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    """Double each `$`, which compose would take for a variable."""
+    """Return a value with each `$` doubled, since compose would expand a variable."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, list):

@@ -1,8 +1,7 @@
-"""Seconds and memory of one command, with everything that it starts.
+"""Seconds and memory of one command, including the processes that it starts.
 
-Owns the clock and the sampling. What a reader would get wrong: memory is the proportional set size (pages
-that two processes share count once) of all processes of the command's session, looked at five times a second;
-a peak between two looks is missed.
+Note: memory is the proportional set size (pages that two processes share count once) of all processes of the
+command's session, sampled five times a second; a peak between two samples is missed.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _EVERY = 0.2
-"""Seconds."""
+"""Seconds between two samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """`memory` is in MiB."""
+    """The cost of one command; `memory` is the peak in MiB."""
 
     seconds: float
     memory: float
 
 
 def measured(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Run:
-    """Run a command to its end; raises SystemExit with what it said when it fails."""
+    """Run a command and return its cost; raises SystemExit with its output if it fails."""
     started = time.perf_counter()
     with subprocess.Popen(
         words,
@@ -71,7 +70,7 @@ def _members(session: int) -> Iterator[Path]:
 
 
 def _proportional(process: Path) -> int:
-    """KiB."""
+    """Return a process's proportional set size in KiB."""
     with contextlib.suppress(OSError):
         for line in (process / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

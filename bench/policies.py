@@ -1,7 +1,7 @@
-"""What the policy pack costs: previews with and without it in one run, and the proof alone.
+"""The cost of the policy pack: previews with and without it in one run, and the proof alone.
 
-Each function yields lines of Markdown. What a reader would get wrong: the proof alone is timed without the
-program, whose resources are made before the clock starts.
+Each function yields lines of Markdown.
+Note: the proof alone is timed without the program, whose resources are made before the clock starts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PREVIEW_LIMIT, PROOF_LIMIT = 1.25, 5.0
 
 
 def previews() -> Iterator[str]:
-    """Preview with the pack against preview without it."""
+    """Yield a comparison of previews with and without the pack."""
     yield "## Previews with the policy pack"
     yield ""
     yield (
@@ -56,7 +56,7 @@ def previews() -> Iterator[str]:
 
 
 def proofs() -> Iterator[str]:
-    """The proof alone: facts, reachability and every rule over the whole stack."""
+    """Yield the time of the proof alone: facts, reachability and every rule over the whole stack."""
     yield "## The proof alone"
     yield ""
     yield "Processor time: it is one thread, and a busy machine changes nothing about it."
@@ -90,7 +90,7 @@ def proofs() -> Iterator[str]:
 
 
 def _preview(folder: Path, environment: dict[str, str], *words: str) -> float:
-    """Seconds that one preview takes."""
+    """Return the seconds that one preview takes."""
     started = time.perf_counter()
     done = subprocess.run(
         ["pulumi", "preview", "--stack", "dev", "--suppress-outputs", "--suppress-progress", *words],

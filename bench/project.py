@@ -1,7 +1,4 @@
-"""A copy of the project in a folder of its own, with a program, a stack file and a state for one measurement.
-
-Owns the copy and the environment to run Pulumi in. It measures nothing.
-"""
+"""A copy of the project in its own folder, with a program, a stack file and a state for one measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _PARTS = ("components", "topology", "rendered", "reachability", "resources", "po
 
 
 def project(folder: Path, config: Mapping[str, Any], main: Path = PROJECT / "__main__.py") -> dict[str, str]:
-    """Copy the project with the dev stack's file, changed by `config`, and another program if need be."""
+    """Copy the project, with `config` over the dev stack's file; returns the environment for Pulumi."""
     for part in _PARTS:
         source = PROJECT / part
         if source.is_dir():
@@ -36,7 +33,7 @@ def project(folder: Path, config: Mapping[str, Any], main: Path = PROJECT / "__m
     (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
     (folder / "state").mkdir()
     environment = dict(os.environ) | toolchain.environment()
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second run finds what the first has compiled
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as for a user, whose second run finds compiled files
     environment |= {
         "PULUMI_BACKEND_URL": f"file://{folder}/state",
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,

@@ -1,7 +1,7 @@
-"""Sites of any size: half of the services containers, half guests, every one with a declared flow.
+"""Sites of any size: half of the services are containers, half guests, each with a declared flow.
 
-Owns the stack-file keys of a site. It measures nothing. What a reader would get wrong: the short names.
-Pulumi hands a Python program its configuration in one environment variable, for which Linux has 128 KiB.
+Note: names are short because Pulumi passes a Python program its configuration in one environment variable,
+which Linux limits to 128 KiB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GUESTS_A_ZONE = 50
 
 
 def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, Any]:
-    """Return a stack file's keys, the dev stack's unless given, with so many more services."""
+    """Return a stack file's keys, by default the dev stack's, with the given number of services added."""
     file = yaml.safe_load(stack.read_text(encoding="utf-8"))["config"]
     config = {
         key.partition(":")[2]: value for key, value in file.items() if key.startswith("homelab-network:")

@@ -1,8 +1,8 @@
-"""The whole lab under the clock: `up` against compose, a preview that finds nothing, the probe; and memory.
+"""Time and memory of the whole lab: `up` against compose, a preview without changes, the live probe.
 
-Each function yields lines of Markdown. Owns what is measured on a running lab, which it brings up and takes
-down. What a reader would get wrong: compose returns before its containers are healthy and Pulumi does not, so
-compose's clock runs until they are.
+Each function yields lines of Markdown; it brings the lab up and takes it down.
+Note: compose returns before its containers are healthy and Pulumi does not, so compose is timed until they
+are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from resources.resource import Resource, from_state
 from topology.config import from_file
 
 UP_LIMIT, NO_CHANGE_LIMIT = 1.3, 2.0
-"""Times compose's; seconds."""
+"""Limit of `up` as a multiple of compose's time; limit of a preview without changes in seconds."""
 ROUNDS = PREVIEWS = 3
 _UNATTENDED = ("--stack", "dev", "--non-interactive", "--suppress-outputs")
 _UP = ("pulumi", "up", "--yes", *_UNATTENDED)
@@ -46,7 +46,7 @@ _PROVIDERS = f"{_EMPTY}import pulumi_command, pulumi_docker, pulumi_proxmoxve, p
 
 
 def site() -> Iterator[str]:
-    """Preview and probe of the whole dev stack."""
+    """Yield the cost of preview and probe for the whole dev stack."""
     with _lab():
         if up("dev"):
             raise SystemExit("bench: the lab did not come up")
@@ -55,7 +55,7 @@ def site() -> Iterator[str]:
 
 
 def docker_half() -> Iterator[str]:
-    """`up` of the Docker half, on the lab's hosts with nothing of the stack on them."""
+    """Yield the cost of `up` for the Docker half, on the lab's hosts without any of the stack's resources."""
     with _lab():
         lab_up(from_file(stack_file("dev")))
         yield from _against_compose()
@@ -74,7 +74,7 @@ def _lab() -> Iterator[None]:
 
 
 def _selected() -> Mapping[str, str]:
-    """Return the dev stack's environment; the stack is made in the backend where it is not."""
+    """Return the dev stack's environment; the stack is created in the backend if missing."""
     (paths.STATE / ".pulumi").mkdir(parents=True, exist_ok=True)
     own = environment("dev")
     Stack(name="dev", environment=own).select()
@@ -115,7 +115,7 @@ def _no_change() -> Iterator[str]:
 
 
 def _preview_of(text: str) -> Run:
-    """Preview a program that makes nothing."""
+    """Return the cost of previewing a program that makes no resources."""
     with tempfile.TemporaryDirectory() as name:
         main, folder = Path(name) / "main.py", Path(name) / "project"
         main.write_text(text, encoding="utf-8")
@@ -208,7 +208,7 @@ def _against_compose() -> Iterator[str]:
 
 
 def _as_given(made: list[Resource], folder: Path, its: Mapping[str, str]) -> Iterator[Resource]:
-    """Resources with the files that their containers were given: certificates are none before an `up`."""
+    """Yield resources with their containers' files from the state: certificates exist only after an `up`."""
     state = folder / "state.json"
     measured(
         ["pulumi", "stack", "export", "--show-secrets", "--stack", "dev", "--file", str(state)], folder, its
@@ -220,7 +220,7 @@ def _as_given(made: list[Resource], folder: Path, its: Mapping[str, str]) -> Ite
 
 
 def _config() -> dict[str, Any]:
-    """Return what the Docker half needs of the configuration, without a secret of anyone's."""
+    """Return the configuration that the Docker half needs, without real secrets."""
     certificate, key = tls.leaf("bench", ["localhost"])
     return {
         "homelab-network:tls": {"certificate": str(certificate), "key": str(key)},
@@ -235,7 +235,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _compose() -> tuple[list[str], str]:
-    """Return compose's command and version: the plugin where it is, else Debian's, installed if need be."""
+    """Return compose's command and version: the plugin's if installed, else Debian's, installed if needed."""
     words = ["docker", "compose"]
     if subprocess.run([*words, "version"], check=False, capture_output=True).returncode:
         apt.install("bench", {"docker-compose": "docker-compose"}, print)

@@ -1,1 +1,1 @@
-"""What people run by hand, one module a command: arguments, output and exit codes over the other packages."""
+"""The commands that people run, one module each: arguments, output and exit codes over the other packages."""

@@ -1,7 +1,7 @@
-"""The commands of the project: `python -m commands` lists them, and each explains itself with `--help`.
+"""The project's commands: `python -m commands` lists them, and `--help` explains each.
 
-Owns the list. Exit status: that of the command, 2 for one that does not exist. What a reader would get wrong:
-only the chosen command is loaded, since most need less than all.
+Exit status: that of the command, 2 for an unknown command. Only the chosen command's module is imported,
+since most commands need only some of the packages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What was possible at another commit of this project, told by that commit's own program.
+"""The flows that were possible at another commit of this project, as that commit's own program lists them.
 
-Owns the copy of a commit in a temporary folder and the JSON that flows cross in. It compares nothing. What a
-reader would get wrong: the other commit's modules never meet ours; its own `python -m commands list
---json` answers in a process of its own, with this environment's packages.
+The commit is copied to a temporary folder. Its modules are never imported here: its own
+`python -m commands list --json` runs in a separate process, with this environment's packages.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from topology.project import PROJECT
 
 
 class BaseError(Exception):
-    """A commit whose flows can't be told, as `path: fault; remedy`."""
+    """A commit whose flows can't be listed, as `path: fault; remedy`."""
 
 
 def to_json(flows: Iterable[Reachable]) -> str:
-    """Write flows, a list of objects; `from_json` reads them."""
+    """Return flows as JSON, a list of objects, which `from_json` reads."""
     return json.dumps([asdict(flow) for flow in flows], default=str)
 
 
 def from_json(text: str) -> tuple[Reachable, ...]:
-    """Read what `to_json` wrote; raises ValueError, TypeError or KeyError on anything else."""
+    """Return the flows that `to_json` wrote; raises ValueError, TypeError or KeyError on anything else."""
     return tuple(
         Reachable(
             source=flow["source"],
@@ -46,7 +45,7 @@ def from_json(text: str) -> tuple[Reachable, ...]:
 
 
 def flows_at(base: str, name: str) -> tuple[Reachable, ...] | None:
-    """Every flow that was possible at a commit by the stack file `name`; None where it has no such file.
+    """Return every flow possible at a commit by the stack file `name`; None if it has no such file.
 
     Raises BaseError.
     """
@@ -54,7 +53,7 @@ def flows_at(base: str, name: str) -> tuple[Reachable, ...] | None:
     archive = _git(base, "archive", "--format=tar", commit.decode().strip())
     with TemporaryDirectory(prefix="homelab-network-") as made:
         folder = Path(made)
-        # By `tar` itself: Python's own `extractall` takes a filter only from 3.11.4 on.
+        # tar and not Python's `extractall`, which takes a filter only from 3.11.4 on.
         subprocess.run(["tar", "--extract", f"--directory={folder}"], input=archive, check=True)
         return _ask(base, folder, name) if (folder / name).is_file() else None
 
@@ -78,7 +77,7 @@ def _ask(base: str, folder: Path, name: str) -> tuple[Reachable, ...]:
 
 
 def _program(folder: Path) -> str:
-    """The module that lists flows in a copy of the tree; commits before `commands/` have another."""
+    """Return the module that lists flows in a copy of the tree; commits before `commands/` have another."""
     return "commands" if (folder / "commands").is_dir() else "policies.command"
 
 

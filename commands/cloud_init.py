@@ -1,7 +1,7 @@
-"""The files by which guests with an app set themselves up.
+"""Write the cloud-init files of guests with an app.
 
 `python -m commands cloud-init Pulumi.home.yaml` writes cloud-init-home/<guest>.yaml for each guest with an
-app. Owns output and exit codes: 0 written, 2 bad input, and then nothing is.
+app. Exit status: 0 written, 2 bad input and nothing written.
 """
 
 from __future__ import annotations

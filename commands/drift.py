@@ -1,7 +1,6 @@
 """Drift: where the stack file, the state and the live network differ, and what `up` does about it.
 
-Owns arguments, output and exit status: 0 no drift, 1 drift, 2 it could not be looked. What is compared is
-`verify.drift`'s; `make drift` runs this.
+Exit status: 0 no drift, 1 drift, 2 the comparison failed. `verify.drift` compares; `make drift` runs this.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from verify.plan import Drift
 
 
 def main(words: Sequence[str]) -> int:
-    """Look once and print the table; returns the exit status."""
+    """Compare once and print the table; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m commands drift", description=(__doc__ or "").partition("\n")[0]
     )
@@ -33,7 +32,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def table(found: Sequence[Drift]) -> Iterator[str]:
-    """The differences as a table, and their number."""
+    """Yield the differences as a table, and their number."""
     if found:
         titles = ("what", "declared", "state", "live", "what up does")
         rows = [titles, *((d.what, d.declared, d.state, d.live, d.remedy) for d in found)]

@@ -1,9 +1,8 @@
-"""Command: who can reach whom, why, and what changed; from a stack file or an exported state.
+"""Commands on flows: which are possible, why, and what changed; from a stack file or an exported state.
 
-`python -m commands list Pulumi.dev.yaml`, `… explain state.json internet loki:3100/tcp`. Owns
-arguments, output and exit codes: 0 yes or nothing, 1 no or something, 2 bad input. It writes nothing. What
-a reader would get wrong: a stack file is judged by the resources that the program would register for it,
-not by itself.
+`python -m commands list Pulumi.dev.yaml`, `… explain state.json internet loki:3100/tcp`. Exit status: 0
+allowed or nothing found, 1 denied or something found, 2 bad input.
+Note: a stack file is judged by the resources that the program would register for it.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ Site = tuple[list[Resource], Topology]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is the answer."""
+    """Run one command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    gc.disable()  # one question and out; collecting among the resources costs more than the answer
+    gc.disable()  # a run ends after one answer, and collecting garbage costs more than the answer
     try:
         return int(options.run(options))
     except (BaseError, ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
@@ -111,7 +110,7 @@ def _rules(_: argparse.Namespace) -> int:
 
 
 def rule_table() -> Iterator[str]:
-    """Every rule as a line of Markdown, by group."""
+    """Yield a Markdown table, one row per rule, by group."""
     yield "| rule | obligation | severity | sees | remedy |"
     yield "|---|---|---|---|---|"
     for group in GROUPS:
@@ -122,7 +121,7 @@ def rule_table() -> Iterator[str]:
 
 
 def site(file: Path, config: Path | None) -> Site:
-    """Read resources, and intent from `config` if given; raises ConfigError, StateError or RunError."""
+    """Return resources, and intent from `config` if given; raises ConfigError, StateError or RunError."""
     if file.suffix != ".json":
         return program.of_stack_file(file), from_file(file)
     resources = from_state(file)

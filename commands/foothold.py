@@ -1,6 +1,6 @@
-"""What a shell in a container gains: where it connects to, which secrets its files hold.
+"""What a shell in each container gives an attacker: connections, and secrets in its files.
 
-Owns arguments, output and exit status: 0 told, 2 there is nothing to tell it from.
+Exit status: 0 table printed, 2 no usable input.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from verify.driver import ProbeError
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table; exit status 2 where there is nothing to make it from."""
+    """Print the table; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m commands foothold", description=(__doc__ or "").partition("\n")[0]
     )

@@ -1,6 +1,6 @@
-"""Look, before the first change, for all that would make `make up` fail or do harm.
+"""Check, before the first change, for anything that would make `make up` fail or do harm.
 
-Exit status: 0 nothing was found, 1 findings, 2 it could not be looked.
+Exit status: 0 no findings, 1 findings, 2 the checks could not run.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
 
 
 def tell(report: checks.Report) -> int:
-    """Print a report; returns 1 where something was found, else 0."""
+    """Print a report; returns 1 if it has findings, else 0."""
     lines = [report.engine] if report.engine else []
     lines += [str(each) for each in report.findings]
     lines += [f"not looked at: {each}" for each in report.left_out]
@@ -66,18 +66,18 @@ def tell(report: checks.Report) -> int:
 
 
 def import_file(in_the_way: Sequence[Found]) -> dict[str, object]:
-    """What `pulumi import --file` reads: each resource with the components that it belongs to."""
+    """Return the input of `pulumi import --file`: each resource with the components that it belongs to."""
     entries = [entry for found in in_the_way for entry in found.wanted.import_entries(found.identity)]
     return {"resources": list({str(entry["name"]): entry for entry in entries}.values())}
 
 
 def docker_host(config: Mapping[str, Any]) -> str:
-    """The engine that Pulumi's plugin asks: the stack file's, else DOCKER_HOST's, else this machine's."""
+    """Return the engine that Pulumi's plugin uses: the stack file's, DOCKER_HOST's, or the local one."""
     return str(config.get("docker:host") or os.environ.get("DOCKER_HOST") or DEFAULT)
 
 
 def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.Report:
-    """Look at the machine, and at the hosts as far as they are there."""
+    """Check the machine, and the hosts that are running; returns the report."""
     state = exported_state(given.stack)
     config = yaml.safe_load((folder / f"Pulumi.{given.stack}.yaml").read_text(encoding="utf-8"))["config"]
     on_machine = checks.check_machine(
@@ -115,7 +115,7 @@ def _node(stack: str, *, later: bool) -> Api | None:
 
 
 def needs(lab: Topology | None) -> list[machine.Need]:
-    """Space for state and tool chain, and for the engine's images where the lab brings them."""
+    """Return the space needed for state and tool chain, and for the engine's images if the lab loads them."""
     home = Path.home()
     cache = Path(os.environ.get("HOMELAB_CACHE", home / ".cache/homelab-network"))
     state = Path(os.environ.get("HOMELAB_STATE", home / ".local/state/homelab-network"))
@@ -125,12 +125,12 @@ def needs(lab: Topology | None) -> list[machine.Need]:
 
 
 def exported_state(stack: str) -> State:
-    """The stack's state; an empty one where the stack was never made. Raises ProbeError."""
+    """Return the stack's state, empty if the stack was never made; raises ProbeError."""
     return State.of(_asked("{}", "stack", "export", "--stack", stack, "--non-interactive"))
 
 
 def _asked(absent: str, *words: str) -> Any:
-    """What Pulumi prints as JSON; `absent` where there is no such stack yet."""
+    """Return Pulumi's JSON output, or `absent` if there is no such stack yet."""
     try:
         return json.loads(run("pulumi", *words))
     except ProbeError as fault:
@@ -140,7 +140,7 @@ def _asked(absent: str, *words: str) -> Any:
 
 
 def last_commit(stack: str) -> str | None:
-    """The git commit at which the stack was last updated; None where Pulumi noted none."""
+    """Return the git commit of the stack's last update; None if Pulumi recorded none."""
     words = ("stack", "history", "--json", "--page-size", "20", "--stack", stack, "--non-interactive")
     for update in _asked("[]", *words):
         if update["kind"] == "update":

@@ -1,9 +1,9 @@
-"""Command: a stack as one HTML page, or as a Mermaid flowchart.
+"""Write a stack as one HTML page, or as a Mermaid flowchart.
 
-`python -m commands report Pulumi.dev.yaml` writes report-dev.html; a state that `pulumi stack export` wrote
-does as well. Owns arguments, output and exit codes: 0 written, 2 bad input, and then nothing is. What a
-reader would get wrong: it finds nothing out about a running network; the last verification is whatever file
-it is given, or `verify-<stack>.json` beside the site's file where `make verify` left one.
+`python -m commands report Pulumi.dev.yaml` writes report-dev.html; the input may also be a state that
+`pulumi stack export` wrote. Exit status: 0 written, 2 bad input and nothing written.
+Note: this command does not look at a running network. The last verification comes from the given file, or
+from `verify-<stack>.json` beside the site's file if `make verify` left one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-<stack>.html")
     parser.add_argument("--mermaid", action="store_true", help="print a Mermaid flowchart instead")
     given = parser.parse_args(arguments)
-    gc.disable()  # one page and out, as in commands.flows
+    gc.disable()  # a run ends after one page, as in commands.flows
     try:
         return _report(given)
     except (ConfigError, ReportError, StateError, pulumi.RunError) as error:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def judged(stack: str, day: date, resources: Sequence[Resource], topology: Topology) -> Report:
-    """Return a stack's report with what the policy pack says on a day."""
+    """Return a stack's report with the policy pack's findings on a day."""
     verdict = judge(resources, topology, day)
     return Report(
         stack=stack,

@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas in docs/ from the model."""
+"""Write the JSON Schemas in docs/ from the model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What has to be made anew on Docker-SRV, because it was changed where Pulumi's refresh does not look.
+"""List resources of Docker-SRV that must be replaced, because of changes that Pulumi's refresh does not read.
 
-Prints the ends of the resources' URNs; `make up` hands them to Pulumi. Exit status: 0 looked, 2 it could not
-be.
+The output is the ends of the resources' URNs, which `make up` passes to Pulumi. Exit status: 0 listed, 2 the
+check failed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from verify.driver import ProbeError
 
 
 def main(words: Sequence[str]) -> int:
-    """Print what has to be made anew, a line each; returns the exit status, 2 for what can't be looked at."""
+    """Print the URN end of each resource to replace; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m commands stale", description=(__doc__ or "").partition("\n")[0]
     )

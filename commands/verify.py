@@ -1,8 +1,8 @@
 """The live probe: whether the network does what the declared flows say, and nothing else.
 
-Owns the command line. Run while the stack is up, in the environment of `make env`; `make verify` does so. As
-root, unless the stack file declares vantages for all that would be entered here. Exit status: 0 every cell
-agrees, 1 some do not or nothing can be concluded, 2 the run can't begin.
+Run it while the stack is up, in the environment of `make env`, as `make verify` does. It needs root, unless
+the stack file declares vantages for every place that it would enter here. Exit status: 0 every cell agrees,
+1 some cells disagree or are inconclusive, 2 the run can't begin.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> int:
             given.json.write_text(report.as_json(done), encoding="utf-8")
         if given.junit:
             given.junit.write_text(report.as_junit(done), encoding="utf-8")
-        # `make verify` asks for them wherever it runs, and Node Exporter reads on Docker-SRV.
+        # `make verify` asks for metrics wherever it runs, but Node Exporter reads them on Docker-SRV.
         if given.metrics is not None and (given.metrics != Path() or not host.elsewhere()):
             _replace(_metrics_file(given.metrics, given.stack), report.as_metrics(done, time.time()))
     except (ConfigError, ProbeError) as error:
@@ -76,7 +76,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
     try:
         findings, pairs = proof.compared(findings, proof.of_stack(stack, topology), topology)
     except ProbeError as fault:
-        # Where Pulumi is out of reach, as for the timer on Docker-SRV, two opinions have to do.
+        # Without Pulumi, as in the timer on Docker-SRV, only declaration and live network are compared.
         left_out.append(f"the proof: {fault}")
         pairs = 0
     return report.Report(
@@ -90,7 +90,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
 
 
 def _metrics_file(given: Path, stack: str) -> Path:
-    """The file that was named, else the one in the stack's own folder, which may have to be made."""
+    """Return the given file, else the one in the stack's own folder, which is created if missing."""
     if given != Path():
         return given
     file = Path(metrics_file(from_file(PROJECT / f"Pulumi.{stack}.yaml")))
@@ -99,7 +99,7 @@ def _metrics_file(given: Path, stack: str) -> Path:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Replace a file in one step, so that no scrape sees half of it."""
+    """Replace a file atomically, so that no scrape reads half of it."""
     draft = file.with_name(f"{file.name}.new")
     draft.write_text(text, encoding="utf-8")
     draft.chmod(0o644)
@@ -107,13 +107,13 @@ def _replace(file: Path, text: str) -> None:
 
 
 def proxmox_host(file: Path) -> str:
-    """Host of the stack's Proxmox API, as its address names it."""
+    """Return the host in the URL of the stack's Proxmox API."""
     endpoint = yaml.safe_load(file.read_text(encoding="utf-8"))["config"].get("proxmoxve:endpoint", "")
     return urlsplit(str(endpoint)).hostname or ""
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    """Leave by the way that removes everything, and do not be disturbed on it."""
+    """Exit through the cleanup and ignore further signals."""
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, signal.SIG_IGN)
     raise SystemExit(_SIGNALLED + number)

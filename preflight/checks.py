@@ -1,4 +1,4 @@
-"""All of the pre-flight at once: the machine, the engine and what is on it, the Proxmox node."""
+"""All pre-flight checks together: of the machine, the engine and its objects, the Proxmox node."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from verify.inventory import Reader
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found; `engine` is its one line, `left_out` what could not be looked at, and why."""
+    """All findings; `engine` describes the engine in one line, `left_out` what was not checked, and why."""
 
     findings: tuple[Finding, ...]
     engine: str = ""
     left_out: tuple[str, ...] = ()
     in_the_way: tuple[docker.Found, ...] = ()
-    """What has a wanted name on the engine."""
+    """Objects on the engine that have a wanted name."""
 
 
 def check_machine(
@@ -39,7 +39,7 @@ def check_machine(
     updated_at: str | None = None,
     now: datetime | None = None,
 ) -> list[Finding]:
-    """Findings on this machine, the stack's file and state; no host is asked and nothing is written.
+    """Return findings on this machine, the stack's file and state; asks no host and writes nothing.
 
     `backend` is PULUMI_BACKEND_URL, `updated_at` the git commit of the stack's last update.
     """
@@ -63,11 +63,11 @@ def check_hosts(
     lab: bool = False,
     now: datetime | None = None,
 ) -> Report:
-    """What the hosts have that is in the way; nothing is written.
+    """Return a report on what is in the way on the hosts; writes nothing.
 
-    `api` None: this machine gets its engine later, and only its ports and prefixes are looked at. `node`
+    `api` None: this machine gets its engine later, and only its ports and prefixes are checked. `node`
     None: Proxmox is not asked. `lab`: the caller is the lab, which removes what a killed run was making and
-    leads the declared data root to the engine's own.
+    maps the declared data root to the engine's own.
     """
     site = Site(
         topology=topology,
@@ -84,7 +84,7 @@ def check_hosts(
 
 
 def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
-    """The engine, what is on it, and the machine below it."""
+    """Return the report on the engine, its objects, and its machine."""
     here = docker.read_machine() if api is None or api.is_local else docker.Machine()
     if api is None:
         return Report(findings=tuple(_on_docker_srv(site, docker.There(), here)))
@@ -105,7 +105,7 @@ def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
 
 
 def silent(fault: str) -> Finding:
-    """The finding where no engine answers."""
+    """Return the finding for an engine that does not answer."""
     remedy = "start Docker there, or name its socket with DOCKER_HOST or docker:host"
     if "Permission denied" in fault:
         remedy = "run it as root, or as a user of the group docker"

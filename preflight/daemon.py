@@ -1,4 +1,4 @@
-"""What the engine's own process was told, and its API does not say."""
+"""Settings of the engine's process that its API does not show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAW: Final = "DOCKER_INSECURE_NO_IPTABLES_RAW"
 
 @dataclass(frozen=True, kw_only=True)
 class Daemon:
-    """A dockerd's settings. `config` is the file that it reads, `where` the ones that hold each setting."""
+    """A dockerd's settings; `config` is the file that it reads, `in_file` the keys set there."""
 
     iptables: bool = True
     direct_routing: bool = False
@@ -30,16 +30,16 @@ class Daemon:
     in_file: frozenset[str] = frozenset()
 
     def place(self, key: str) -> str:
-        """Where a setting is written: the file, or the command line."""
+        """Return where a setting is made: the file, or the command line."""
         return str(self.config) if key in self.in_file else "dockerd's command line"
 
 
 def settings(
     words: Sequence[str], environment: Mapping[str, str], config: Path, file: Mapping[str, Any]
 ) -> Daemon:
-    """The settings of a dockerd by its command line, its environment and its configuration file.
+    """Return a dockerd's settings from its command line, environment and configuration file.
 
-    The engine refuses to start where file and command line name the same setting.
+    The engine refuses to start if file and command line name the same setting.
     """
 
     def told(key: str, *, unless: bool) -> bool:
@@ -59,7 +59,7 @@ def settings(
 
 
 def read(path: str, proc: Path = Path("/proc")) -> Daemon | None:
-    """The settings of the dockerd that listens on a socket; None where it is not found or may not be read."""
+    """Return the settings of the dockerd that listens on a socket; None if not found or not readable."""
     for number in _candidates(path, proc):
         folder = proc / str(number)
         try:
@@ -77,8 +77,10 @@ def read(path: str, proc: Path = Path("/proc")) -> Daemon | None:
 
 
 def _candidates(path: str, proc: Path) -> Iterable[int]:
-    """Processes that may be the engine: the one that listens on the socket, and where that is systemd, which
-    opens sockets for others, the recorded process or the only dockerd of this machine.
+    """Yield processes that may be the engine.
+
+    These are the process that listens on the socket and, if that is systemd, which opens sockets for other
+    programs, the recorded process or the only dockerd of this machine.
     """
     listens = _peer(path)
     yield from listens

@@ -1,4 +1,4 @@
-"""What stands in the way on Docker-SRV: names, bridges, prefixes and ports that something else has."""
+"""What is in the way on Docker-SRV: names, bridges, prefixes and ports that are already in use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from verify.namespaces import run
 
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _NEAR_HIGHEST: Final = 4_278_255_360
-"""Routes of this metric and above are the lab's and the probe's own: unreachable, and last to be chosen."""
+"""Routes of this metric and above are the lab's and the probe's own: unreachable, of the last priority."""
 _NAMESPACE: Final = "homelab-network"
 _USER: Final = re.compile(r'\(\("([^"]+)",pid=(\d+)')
 
@@ -28,7 +28,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class There:
-    """What the engine has, each row as its API lists it."""
+    """The engine's objects, each row as its API lists it."""
 
     containers: Rows = ()
     networks: Rows = ()
@@ -38,7 +38,7 @@ class There:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """A port of this machine that a process listens on; `process` is empty where only root may know it."""
+    """A port of this machine that a process listens on; `process` is empty if only root may see it."""
 
     address: str
     port: Port
@@ -59,7 +59,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Found:
-    """Something on the engine that has a wanted name, with the id by which it is imported."""
+    """An object on the engine that has a wanted name, with the id for its import."""
 
     check: Check
     wanted: Wanted
@@ -70,26 +70,26 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What is declared, what the last update left, and under which stack's name."""
+    """The declared topology, the state after the last update, and the stack's name."""
 
     topology: Topology
     state: State
     stack: str
     ignored: frozenset[str] = frozenset()
-    """URNs whose half-made things the caller removes itself."""
+    """URNs of partly made resources that the caller removes itself."""
 
     def is_ours(self, wanted: Wanted, identity: str) -> bool:
-        """Whether what exists under a wanted name is the stack's own."""
+        """Whether the object with a wanted name is the stack's own."""
         urn = wanted.urn(self.stack)
         return (wanted.type, identity) in self.state.ids or urn in self.ignored
 
     def is_made(self, wanted: Wanted) -> bool:
-        """Whether the last update left the wanted resource."""
+        """Whether the state holds the wanted resource."""
         return wanted.urn(self.stack) in self.state.urns
 
 
 def read_there(api: DockerApi, pools: Sequence[IPv4Network]) -> There:
-    """Ask the engine; raises ProbeError where none answers."""
+    """Return the engine's objects; raises ProbeError if no engine answers."""
     return There(
         containers=api.get("/containers/json?all=1"),
         networks=api.get("/networks"),
@@ -99,7 +99,7 @@ def read_there(api: DockerApi, pools: Sequence[IPv4Network]) -> There:
 
 
 def read_machine() -> Machine:
-    """Ask this machine; raises ProbeError where `ip` or `ss` is missing."""
+    """Return this machine's network state; raises ProbeError if `ip` or `ss` is missing."""
     addresses = json.loads(run("ip", "-json", "-4", "address"))
     return Machine(
         addresses={
@@ -114,7 +114,7 @@ def read_machine() -> Machine:
 
 
 def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
-    """Routes beyond this machine's own addresses, but the default one and the project's own."""
+    """Yield routes except the default one, those of this machine's addresses, and the project's own."""
     for each in listed:
         own = each.get("protocol") == "kernel" or int(each.get("metric", 0)) >= _NEAR_HIGHEST
         if each["dst"] != "default" and not own:
@@ -125,7 +125,7 @@ def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
 
 
 def listeners(text: str) -> Iterator[Listener]:
-    """Read `ss -Hltunp`."""
+    """Yield the listeners in the output of `ss -Hltunp`."""
     for line in text.splitlines():
         protocol, _, _, _, local, *_ = line.split()
         address, _, number = local.rpartition(":")
@@ -139,7 +139,7 @@ def listeners(text: str) -> Iterator[Listener]:
 
 
 def in_the_way(site: Site, there: There) -> Iterator[Found]:
-    """Names of the stack that something on the engine has, which is not in the stack's state."""
+    """Yield objects on the engine that have a name of the stack and are not in the stack's state."""
     named = {each["Names"][0].lstrip("/"): each for each in there.containers}
     for wanted, row in _matches(site, containers(site.topology), named, "Id"):
         what = f"a container of image {row['Image']}, made {_day(row['Created'])}"
@@ -156,7 +156,7 @@ def in_the_way(site: Site, there: There) -> Iterator[Found]:
 
 
 def taken(site: Site, there: There) -> Iterator[Finding]:
-    """What is in the way, each with the command that imports it and the one that removes it."""
+    """Yield a finding for each object in the way, with the commands that import and remove it."""
     for found in in_the_way(site, there):
         kind = found.check.value.partition("-")[0]
         command = found.wanted.import_command(site.stack, found.identity, site.state)
@@ -165,7 +165,7 @@ def taken(site: Site, there: There) -> Iterator[Finding]:
 
 
 def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]:
-    """Bridges whose name another network or an interface has: Docker takes over what it finds."""
+    """Yield a finding for each bridge name already in use: Docker takes over an existing bridge."""
     holders = {_bridge(each): each["Name"] for each in there.networks if each["Driver"] == "bridge"}
     for zone, wanted in _docker_zones(site.topology):
         name = site.topology.bridge(zone)
@@ -189,7 +189,7 @@ def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]
 
 
 def prefixes(site: Site, there: There, machine: Machine) -> Iterator[Finding]:
-    """Zones whose prefix another network, an address pool, an interface or a route has, too."""
+    """Yield a finding for each zone whose prefix a network, address pool, interface or route overlaps."""
     for zone, wanted in _zones(site.topology):
         path = f"{_NAMESPACE}:zones.{zone.name}.prefix"
         for holder, theirs, remedy in _holders(site, zone, there, machine):
@@ -206,7 +206,7 @@ def prefixes(site: Site, there: There, machine: Machine) -> Iterator[Finding]:
 
 
 def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[Finding]:
-    """Published ports that another container or a process of Docker-SRV has."""
+    """Yield a finding for each published port that another container or a process of Docker-SRV uses."""
     listening = list(listening)
     ingress = next(each for each in containers(site.topology) if each.name == site.topology.ingress.name)
     for port in site.topology.published:
@@ -261,7 +261,7 @@ def _holders(
 
 
 def _zones(topology: Topology) -> Iterator[tuple[Zone, Wanted | None]]:
-    """Docker zones and VLANs with the Docker network of each, None for a VLAN without a leg."""
+    """Yield Docker zones and VLANs with the Docker network of each, None for a VLAN without a leg."""
     named = {each.name: each for each in networks(topology)}
     for zone in topology.zones.values():
         if zone.is_docker or zone.vlan:
@@ -275,7 +275,7 @@ def _docker_zones(topology: Topology) -> Iterator[tuple[Zone, Wanted]]:
 
 
 def _bridge(network: Mapping[str, Any]) -> str:
-    """The interface of a bridge network; Docker names it by the network's id unless told."""
+    """Return the interface of a bridge network, which Docker names by the network's id unless configured."""
     return str((network.get("Options") or {}).get(_BRIDGE_NAME) or f"br-{network['Id'][:12]}")
 
 
@@ -302,7 +302,7 @@ _ANY: Final = frozenset({"*", "0.0.0.0", ""})  # noqa: S104  # addresses that ot
 
 
 def _meets(theirs: str, ours: IPv4Address) -> bool:
-    """Whether one port can't be had on both addresses; an IPv6 socket shown as `*` takes IPv4, too."""
+    """Whether listeners on both addresses conflict; an IPv6 socket shown as `*` takes IPv4, too."""
     return theirs in _ANY or (":" not in theirs and (ours.is_unspecified or theirs == str(ours)))
 
 

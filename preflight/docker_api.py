@@ -1,4 +1,4 @@
-"""Reading the Docker API, without a client that leaves out what it does not know.
+"""Read access to the Docker API, without a client that omits fields unknown to it.
 
 An unversioned path is answered in the engine's own API version, so neither an old `docker` command nor a high
 minimum version hides a field.
@@ -35,14 +35,14 @@ class DockerApi:
         return self.host.removeprefix("unix://")
 
     def answers(self) -> bool:
-        """Whether an engine answers at all."""
+        """Whether an engine answers."""
         try:
             return bool(self.get("/version"))
         except ProbeError:
             return False
 
     def get(self, path: str) -> Any:
-        """The answer's JSON; raises ProbeError where there is none."""
+        """Return the answer's JSON; raises ProbeError if there is none."""
         try:
             return self._local(path) if self.is_local else self._through_the_client(path)
         except (OSError, ValueError, http.client.HTTPException, subprocess.SubprocessError) as fault:
@@ -57,13 +57,13 @@ class DockerApi:
             return _answer(connection)
 
     def _through_the_client(self, path: str) -> Any:
-        """Ask through `docker system dial-stdio`, which knows SSH, TLS and nothing of the answer."""
+        """Return the answer by `docker system dial-stdio`, which handles SSH and TLS and alters no data."""
         words = ["docker", "--host", self.host, "system", "dial-stdio"]
         with subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as client:
             try:
-                # The input stays open: an engine drops a request whose sender hangs up.
+                # The input stays open: an engine drops a request whose sender closes the connection.
                 _pipe(client.stdin).write(_request(path))
                 _pipe(client.stdin).flush()
                 return _answer(_Pipe(_pipe(client.stdout)))
@@ -75,7 +75,7 @@ class DockerApi:
 
 
 class _Pipe:
-    """A pipe where a socket is read from."""
+    """A pipe in place of the socket that `HTTPResponse` reads from."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe

@@ -1,4 +1,4 @@
-"""The Docker engine: what it is, in one line, and what about it can't be made safe."""
+"""The Docker engine: a description in one line, and the properties that can't be made safe."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NEWEST: Final = 29
 PLUGIN_API: Final = "1.51"
 """The newest API version that the Docker plugin speaks: that of github.com/docker/docker v28.5.2."""
 _ROUTED_ONLY: Final = 27
-"""The major version that refuses the gateway mode `isolated`: older ones ignore it, newer ones know it."""
+"""The major version that refuses the gateway mode `isolated`; older ones ignore it, newer ones have it."""
 _TELLS_PROXY: Final = (29, 5)
 _NAMESPACE: Final = "homelab-network"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What `/version`, `/info` and the list of networks say; None where an engine does not say it.
+    """Facts from `/version`, `/info` and the list of networks; None if an engine does not report one.
 
-    `firewall_backend` is `iptables`, `nftables` or either with `+firewalld`; engines before 28.1 leave it out
-    and have iptables.
+    `firewall_backend` is `iptables`, `nftables` or either with `+firewalld`; engines before 28.1 omit it and
+    use iptables.
     """
 
     version: str
@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def rootless(self) -> bool:
-        """Whether the engine runs without root, in a network of its own."""
+        """Whether the engine runs without root, in its own network namespace."""
         return "rootless" in self.security
 
     @property
@@ -61,12 +61,12 @@ class Engine:
 
 
 def read(api: DockerApi) -> Engine:
-    """Ask an engine once; raises ProbeError where none answers."""
+    """Return an engine's facts; raises ProbeError if no engine answers."""
     return parse(api.get("/version"), api.get("/info"), api.get("/networks"))
 
 
 def parse(version: Mapping[str, Any], info: Mapping[str, Any], networks: list[Mapping[str, Any]]) -> Engine:
-    """The engine that gave these answers."""
+    """Return the engine that gave these answers."""
     components = [str(each.get("Name", "")) for each in version.get("Components") or ()]
     backend = info.get("FirewallBackend") or {}
     status = dict(info.get("DriverStatus") or ())
@@ -91,7 +91,7 @@ def parse(version: Mapping[str, Any], info: Mapping[str, Any], networks: list[Ma
 
 
 def describe(engine: Engine, daemon: Daemon | None = None) -> str:
-    """The engine in one line, for `make up` to show."""
+    """Return the engine in one line, for `make up` to show."""
     proxy = daemon.userland_proxy if daemon and engine.userland_proxy is None else engine.userland_proxy
     facts = [
         f"firewall {engine.firewall_backend}",
@@ -110,7 +110,7 @@ def describe(engine: Engine, daemon: Daemon | None = None) -> str:
 def refusals(
     engine: Engine, topology: Topology, daemon: Daemon | None = None, host: str = ""
 ) -> Iterator[Finding]:
-    """What about the engine can't be made safe, or makes `up` fail."""
+    """Yield a finding for each property of the engine that can't be made safe or makes `up` fail."""
     if engine.podman:
         yield _refuse(
             Check.ENGINE_PODMAN,
@@ -200,20 +200,20 @@ def _numbers(version: str) -> tuple[int, int]:
 
 
 def _option(text: object) -> str:
-    """`seccomp` of `name=seccomp,profile=builtin`."""
+    """Return `seccomp` from `name=seccomp,profile=builtin`."""
     return str(text).partition(",")[0].removeprefix("name=")
 
 
 def _proxy(version: tuple[int, int], told: Mapping[str, str]) -> bool | None:
-    """Whether the userland proxy is on; engines before 29.5 don't say."""
+    """Whether the userland proxy is on; None for engines before 29.5, which don't report it."""
     return "EnableUserlandProxy" in told if version >= _TELLS_PROXY else None
 
 
 def _pools(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The configured address pools of IPv4; an engine does not list its own defaults."""
+    """Return the configured IPv4 address pools; an engine does not list its defaults."""
     return [each for each in info.get("DefaultAddressPools") or () if ":" not in str(each["Base"])]
 
 
 def _clock(text: object) -> datetime | None:
-    """A time with nanoseconds, of which Python keeps microseconds."""
+    """Return a time with nanoseconds, cut to Python's microseconds."""
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))) if text else None

@@ -1,4 +1,4 @@
-"""One thing that would make `make up` fail or do harm, and the names of all checks."""
+"""A reason why `make up` would fail or do harm, and the names of all checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Check(StrEnum):
-    """What the pre-flight looks for; docs/preflight.md explains each."""
+    """The pre-flight's checks; docs/preflight.md explains each."""
 
     ENGINE_SILENT = "engine-silent"
     ENGINE_PODMAN = "engine-podman"
@@ -46,7 +46,7 @@ class Check(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Where, what, and what to do about it."""
+    """A fault, with its path and remedy."""
 
     check: Check
     path: str

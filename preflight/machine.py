@@ -1,4 +1,4 @@
-"""What is wrong with the machine that runs Pulumi, the stack's name or file, before any host is asked."""
+"""Checks of the machine that runs Pulumi and of the stack's name and file, before any host is asked."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from topology.fault import nearest
 from topology.model import Certificate, Topology
 
 APART: Final = timedelta(minutes=1)
-"""How far two clocks may be apart: certificates are valid from the moment at which they are made."""
+"""How far two clocks may differ: certificates are valid from the moment at which they are made."""
 _MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """Space that a folder needs, there yet or not."""
+    """Space that a folder needs, whether or not it exists yet."""
 
     folder: Path
     mib: int
@@ -36,7 +36,7 @@ class Need:
 
 
 def space(needs: Iterable[Need]) -> Iterator[Finding]:
-    """File systems with less space than what lies on them needs together."""
+    """Yield a finding for each file system with less space than its folders need together."""
     on: dict[int, list[Need]] = {}
     for need in needs:
         on.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
@@ -54,13 +54,13 @@ def space(needs: Iterable[Need]) -> Iterator[Finding]:
 
 
 def root(user: int, command: str, why: str) -> Iterator[Finding]:
-    """What needs root and is run by another user; `why` is empty where nothing does."""
+    """Yield a finding if a user other than root runs a command that needs root; empty `why` means none."""
     if user and why:
         yield Finding(Check.ROOT, command, f"needs root: {why}", f"run `sudo {command}`")
 
 
 def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[Finding]:
-    """A clock before a moment that is over: the newest of those that are known."""
+    """Yield a finding if the clock is before the latest known time in the past."""
     if not earlier:
         return
     what, latest = max(earlier.items(), key=lambda item: item[1])
@@ -74,7 +74,7 @@ def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[Finding]:
 
 
 def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[Finding]:
-    """A host whose clock is not this machine's: on one of them new certificates are not valid yet."""
+    """Yield a finding if a host's clock differs: new certificates are not valid yet on one of the two."""
     if theirs is not None and abs(now - theirs) > APART:
         yield Finding(
             Check.CLOCK,
@@ -85,7 +85,7 @@ def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[
 
 
 def known_times(topology: Topology, state: State) -> dict[str, datetime]:
-    """Moments that are over: the state's last update, and the beginning of each certificate of a file."""
+    """Return times known to be past: the state's last update, the start of each certificate's validity."""
     times = {"the last update of the stack": state.time} if state.time else {}
     files = [guest.authority for guest in topology.guests]
     files += [topology.tls.certificate] if isinstance(topology.tls, Certificate) else []
@@ -99,7 +99,7 @@ def known_times(topology: Topology, state: State) -> dict[str, datetime]:
 
 
 def stack_unknown(stack: str, folder: Path) -> Iterator[Finding]:
-    """A stack without a file, with the name that is nearest."""
+    """Yield a finding for a stack without a file, with the nearest known name."""
     if (folder / f"Pulumi.{stack}.yaml").is_file():
         return
     known = sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))
@@ -109,10 +109,10 @@ def stack_unknown(stack: str, folder: Path) -> Iterator[Finding]:
 
 
 def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[Finding]:
-    """Services that the file lacks while the state protects their data: an update ends in the middle there.
+    """Yield a finding for each service missing from the file whose data the state protects.
 
-    Pulumi refuses to delete a protected resource only when it comes to it, so whether the file is an old one
-    or the service was taken out on purpose, the update fails with others made or gone.
+    Pulumi refuses to delete a protected resource only when it reaches it. The update then fails with other
+    resources already made or deleted, whether the file is old or the service was removed on purpose.
     """
     kept = {
         owner: each
@@ -132,10 +132,9 @@ def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[F
 
 
 def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterator[Finding]:
-    """A file from before the commit of the last update: git knows that commit as a later one than HEAD.
+    """Yield a finding if HEAD is an ancestor of the last update's commit and the file differs between them.
 
-    A file that was put back on purpose is committed, and HEAD is then no ancestor any more; a file that is
-    the same in both commits is no older.
+    If an older file was restored on purpose and committed, HEAD is not an ancestor.
     """
     file = f"Pulumi.{stack}.yaml"
     if not updated_at or _git(folder, "rev-parse", "HEAD") == updated_at:
@@ -151,7 +150,7 @@ def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterat
 
 
 def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") -> Iterator[Finding]:
-    """Another run of Pulumi on the stack, by the locks of a file backend; one that was killed is none."""
+    """Yield a finding for each other live run of Pulumi on the stack, by the locks of a file backend."""
     host = host or socket.gethostname()
     for file in sorted(locks.glob("*.json")):
         try:
@@ -170,13 +169,13 @@ def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") ->
 
 
 def locks_of(backend: str, stack: str) -> Path:
-    """The folder with a stack's locks in a file backend, `file:///root/state?metadata=skip`."""
+    """Return the folder with a stack's locks in a file backend, `file:///root/state?metadata=skip`."""
     folder = Path(backend.removeprefix("file://").partition("?")[0])
     return folder / ".pulumi/locks/organization/homelab-network" / stack
 
 
 def _owner(urn: str, parent: str) -> str:
-    """The service that a guest or a volume belongs to: a volume's parent is its container's component."""
+    """Return the service of a guest or a volume; a volume's parent is its container's component."""
     return (parent or urn).rpartition("::")[2]
 
 
@@ -189,7 +188,7 @@ def _minute(moment: datetime) -> str:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git prints; None where it says no, or is not there."""
+    """Return git's output; None if git fails or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False, timeout=20

@@ -1,4 +1,4 @@
-"""What stands in the way on Proxmox-SRV: ids and names that something else has, and what is missing there."""
+"""What is in the way on Proxmox-SRV: ids and names already in use, and what is missing there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What the API has, each row as it lists it; `guests` are those of every node, `clock` is the node's."""
+    """The API's objects, each row as it lists it; `guests` are those of every node, `clock` is the node's."""
 
     guests: Rows = ()
     storages: Rows = ()
@@ -30,12 +30,12 @@ class Node:
     aliases: Rows = ()
     ipsets: Rows = ()
     hidden: frozenset[int] = frozenset()
-    """Ids that guests have which the token may not see."""
+    """Ids of guests that the token may not see."""
     clock: datetime | None = None
 
 
 def read(site: Site, api: Reader) -> Node | Finding:
-    """Ask the API; a finding where it can't be asked about the node."""
+    """Return the API's objects, or a finding if it can't be asked about the node."""
     path = f"{_NAMESPACE}:hosts.{site.topology.proxmox.name}.node"
     node = site.topology.proxmox.node
     try:
@@ -63,7 +63,7 @@ def read(site: Site, api: Reader) -> Node | Finding:
 
 
 def findings(site: Site, node: Node) -> Iterator[Finding]:
-    """Everything that is in the way or missing."""
+    """Yield a finding for everything that is in the way or missing."""
     yield from _guests_taken(site, node)
     yield from _names_taken(site, node)
     yield from _missing(site, node)
@@ -77,7 +77,7 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
-    """Declared ids that Proxmox calls taken by what it does not list."""
+    """Yield declared ids that Proxmox reports as taken by guests that it does not list."""
     for guest, wanted in guests(site.topology):
         if guest.vm not in seen and not _is_made(site, wanted):
             try:
@@ -122,7 +122,7 @@ def _names_taken(site: Site, node: Node) -> Iterator[Finding]:
             said = f" ({row['comment']})" if row.get("comment") else ""
             ways = [f"remove it with `pvesh delete /cluster/firewall/{folder}/{wanted.physical}`"]
             ways += [f"set {_NAMESPACE}:name-prefix"]
-            if folder != "aliases":  # the provider imports no alias
+            if folder != "aliases":  # the provider can't import an alias
                 identity = f"cluster/{wanted.physical}" if folder == "ipset" else wanted.physical
                 imported = wanted.import_command(site.stack, identity, site.state)
                 ways.insert(0, f"import it with `{imported}`")
@@ -149,9 +149,9 @@ def _missing(site: Site, node: Node) -> Iterator[Finding]:
 
 
 def _storages(site: Site, node: Node, path: str) -> Iterator[Finding]:
-    """Storages that can't hold what is to go there; the API lists only those that the token may see.
+    """Yield a finding for each storage unfit for its content; the API lists only those the token may see.
 
-    Files with snippets are copied by hand, so the token need not see where they lie.
+    Snippet files are copied by hand, so the token need not see their storage.
     """
     host = site.topology.proxmox
     content = {str(row["storage"]): str(row.get("content", "")).split(",") for row in node.storages}
@@ -228,7 +228,7 @@ def _is_made(site: Site, wanted: Wanted) -> bool:
 
 
 def _clock(api: Reader, node: str) -> datetime | None:
-    """The node's clock; None where the token may not read it."""
+    """Return the node's clock; None if the token may not read it."""
     try:
         return datetime.fromtimestamp(int(api.get(f"nodes/{node}/time")["time"]), UTC)
     except ProbeError:

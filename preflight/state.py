@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One resource of the state; `inputs` are the program's own words."""
+    """One resource of the state; `inputs` are as the program gave them."""
 
     type: str
     urn: str
@@ -23,7 +23,7 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the last update left. `creating` are the URNs of resources that a killed run was making."""
+    """The state after the last update; `creating` are the URNs of resources that a killed run was making."""
 
     resources: tuple[Resource, ...] = ()
     creating: frozenset[str] = frozenset()
@@ -31,7 +31,7 @@ class State:
 
     @classmethod
     def of(cls, exported: Mapping[str, Any]) -> State:
-        """Read an export, `{"version": 3, "deployment": {...}}`; an empty one is an empty state."""
+        """Return the state in an export, `{"version": 3, "deployment": {...}}`; empty for an empty one."""
         deployment = exported.get("deployment") or {}
         time = (deployment.get("manifest") or {}).get("time")
         pending = deployment.get("pending_operations") or ()

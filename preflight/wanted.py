@@ -1,4 +1,4 @@
-"""The resources that the program makes under chosen names, with the commands that would import them."""
+"""The resources that the program makes under names that may be taken, with the commands that import them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _DATA: Final[Mapping[App, str]] = {
     App.PROMTAIL: "positions",
     App.ALLOY: "positions",
 }
-"""Apps with a volume -> the volume's name behind the service's."""
+"""App with a volume -> what the volume's name adds to the service's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A resource by its logical and its physical name; `parents` are its components, outermost first."""
+    """A resource with its logical and physical name; `parents` are its components, outermost first."""
 
     type: str
     name: str
@@ -41,17 +41,17 @@ class Wanted:
     parents: tuple[tuple[str, str], ...]
 
     def urn(self, stack: str) -> str:
-        """The URN that the program's own resource has."""
+        """Return the URN of the program's resource."""
         return _urn(stack, *(kind for kind, _ in self._parents()), self.type, name=self.name)
 
     def parent(self, stack: str) -> str:
-        """The URN of the component that it belongs to."""
+        """Return the URN of the component that the resource belongs to."""
         return _urn(stack, *(kind for kind, _ in self._parents()), name=self.parents[-1][1])
 
     def import_command(self, stack: str, identity: str, state: State) -> str:
-        """The command that brings what exists into the stack, as the program would have made it.
+        """Return the command that imports the existing object as the program would have made it.
 
-        A parent that the state lacks can only be imported together with the resource, from a file.
+        A parent missing from the state can only be imported together with the resource, from a file.
         """
         if self.parent(stack) in state.urns:
             words = ("pulumi", "import", "--stack", stack, self.type, self.name, identity)
@@ -61,7 +61,7 @@ class Wanted:
         return f"{shlex.join(write)}; pulumi import --stack {stack} --file {file}"
 
     def import_entries(self, identity: str) -> list[dict[str, object]]:
-        """Entries of Pulumi's import file: the components from the outside in, then the resource."""
+        """Return entries of Pulumi's import file: the components, outermost first, then the resource."""
         entries: list[dict[str, object]] = []
         above = ""
         for kind, name in self._parents():
@@ -77,12 +77,12 @@ class Wanted:
 
 
 def containers(topology: Topology) -> list[Wanted]:
-    """The containers of Docker-SRV."""
+    """Return the containers of Docker-SRV."""
     return [_in_container(topology, CONTAINER, service, "") for service in topology.containers]
 
 
 def volumes(topology: Topology) -> list[Wanted]:
-    """The volumes of the containers whose apps keep data."""
+    """Return the volumes of the containers whose apps keep data."""
     return [
         _in_container(topology, VOLUME, service, f"-{suffix}")
         for service in topology.containers
@@ -91,13 +91,13 @@ def volumes(topology: Topology) -> list[Wanted]:
 
 
 def networks(topology: Topology) -> list[Wanted]:
-    """The Docker networks, the ingress's legs among them."""
+    """Return the Docker networks, including the ingress's legs."""
     zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
     return [_named(topology, NETWORK, zone.network, ("DockerNetworks", "networks")) for zone in zones]
 
 
 def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
-    """The guests of Proxmox-SRV, each with its resource."""
+    """Return the guests of Proxmox-SRV, each with its resource."""
     return [
         (guest, _named(topology, GUEST, guest.name, ("Guests", "guests"), ("VirtualMachine", guest.name)))
         for guest in topology.guests
@@ -105,7 +105,7 @@ def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
 
 
 def groups(topology: Topology) -> list[Wanted]:
-    """The security groups, one a guest."""
+    """Return the security groups, one per guest."""
     return [
         _named(topology, GROUP, guest.name, ("Guests", "guests"), ("SecurityGroup", guest.name))
         for guest in topology.guests
@@ -113,7 +113,7 @@ def groups(topology: Topology) -> list[Wanted]:
 
 
 def aliases(topology: Topology) -> list[Wanted]:
-    """The datacenter's aliases: one a leg of the ingress, and the node's local network."""
+    """Return the datacenter's aliases: one per leg of the ingress, and the node's local network."""
     above = ("DatacenterFirewall", "datacenter")
     legs = [_named(topology, ALIAS, f"ingress-{leg.network}", above) for leg in topology.legs]
     local = Wanted(type=ALIAS, name="local-network", physical=LOCAL_NETWORK, parents=(above,))
@@ -121,13 +121,13 @@ def aliases(topology: Topology) -> list[Wanted]:
 
 
 def ipsets(topology: Topology) -> list[Wanted]:
-    """The datacenter's ipset of the internet, where a guest has egress."""
+    """Return the datacenter's ipset of the internet if a guest has egress."""
     leaves = any(isinstance(topology.services.get(f.source), Guest) for f in topology.flows_to(INTERNET))
     return [_named(topology, IPSET, "internet", ("DatacenterFirewall", "datacenter"))] if leaves else []
 
 
 def bridges(topology: Topology) -> list[Wanted]:
-    """The node's bridge, unless it is declared to exist."""
+    """Return the node's bridge, unless it is declared to exist."""
     host = topology.proxmox
     if host.existing_bridge:
         return []
@@ -160,5 +160,5 @@ def _urn(stack: str, *types: str, name: str) -> str:
 
 
 def _key(kind: str, name: str) -> str:
-    """A name for one entry of an import file, unique in it and an identifier."""
+    """Return the name of an entry in an import file, which must be unique there and an identifier."""
     return f"{kind.rpartition(':')[2]}-{name}"

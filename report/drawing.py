@@ -1,8 +1,8 @@
-"""Where everything stands in the picture of a site: boxes, legs and arrows with their coordinates, in pixels.
+"""The layout of a site's picture: boxes, legs and arrows with their coordinates, in pixels.
 
-Owns the layout. It deliberately knows neither HTML nor colours (`report/assets/` does), and draws what is
-declared; what is possible stands in the matrix. What a reader would get wrong: a service that is on two
-networks is one box across the border of both, so an arrow runs inside the network that carries it.
+HTML and colours are in `report/assets/`. The picture shows what is declared; the matrix shows what is
+possible. A service on two networks is one box across their border, so that an arrow runs inside the network
+that carries it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 from topology.model import INTERNET, Container, Guest, Port, Role, Topology, Zone
 
 _PAD, _GAP, _LANE_GAP, _HEAD = 16, 20, 64, 52
-"""Inside a box; between networks, and the rows of services; room for arrows; a box's title."""
+"""Padding of a box; gap between networks and between rows of services; room for arrows; title height."""
 _HEIGHT, _NARROWEST = 44, 104
-"""Of a service's box."""
+"""Height of a service's box, and its least width."""
 _BULGE, _SPREAD, _INSET = 40, 9, 44
 _NAME, _DETAIL = 9.4, 6.8
-"""Width of a letter, wide fonts included."""
+"""Width of a letter in a title and in a detail, wide fonts included."""
 _FIRST: Final = tuple(Role)
 
 
@@ -39,39 +39,39 @@ class Box:
 
     @property
     def right(self) -> float:
-        """Its right edge."""
+        """The x coordinate of the right edge."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
-        """Its lower edge."""
+        """The y coordinate of the lower edge."""
         return self.y + self.height
 
     @property
     def middle(self) -> tuple[float, float]:
-        """Its centre."""
+        """The coordinates of the centre."""
         return self.x + self.width / 2, self.y + self.height / 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrow:
-    """All declared flows of one pair; `label` names ports where they are not all that the box names."""
+    """All declared flows of one pair; `label` names their ports if they differ from the box's ports."""
 
     source: str
     destination: str
     ports: str
     path: str
-    """As SVG writes it."""
+    """An SVG path."""
     label: str
     x: float
     y: float
     anchor: str
-    """Which end of the label is there: start or end."""
+    """Which end of the label is at (x, y): start or end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """The picture; what comes first lies below what follows."""
+    """The picture; later elements cover earlier ones."""
 
     width: float
     height: float
@@ -81,24 +81,24 @@ class Drawing:
 
 
 def draw(topology: Topology) -> Drawing:
-    """Lay a site out; the same site gives the same picture."""
+    """Return a site's picture; the same site gives the same picture."""
     return _Layout(topology).drawing()
 
 
 def listed(ports: Iterable[Port]) -> str:
-    """Ports as the picture writes them."""
+    """Return ports as the picture writes them."""
     return ", ".join(map(str, ports))
 
 
 def described(zone: Zone) -> tuple[str, str]:
-    """A zone's name, and what the picture says below it."""
+    """Return a zone's name, and the text below it in the picture."""
     role = [str(zone.role)] if zone.role != zone.name else []
     tag = [f"VLAN {zone.vlan}"] if zone.vlan else []
     return zone.name, " · ".join([*role, *tag, str(zone.prefix)])
 
 
 class _Layout:
-    """Docker-SRV above Proxmox-SRV, whoever is outside to the left of both."""
+    """Docker-SRV above Proxmox-SRV, outside places to the left of both."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -131,7 +131,7 @@ class _Layout:
     # ----------------------------------------------------------------------------------- Docker-SRV
 
     def _docker(self, x: float, y: float) -> Box:
-        """Networks side by side; a lane for the services inside each, and one across each border."""
+        """Place networks side by side, with a lane of services inside each and across each border."""
         zones = sorted((z for z in self.topology.zones.values() if z.is_docker), key=_role)
         lanes, spanning = self._lanes(zones)
         crossings = {lane // 2 for lane in lanes if lane % 2 == 0}
@@ -170,7 +170,10 @@ class _Layout:
     def _lanes(
         self, zones: Sequence[Zone]
     ) -> tuple[Mapping[int, list[Container]], list[tuple[Container, int, int]]]:
-        """Lane 2n + 1 is inside network n, lane 2n across the border before; who spans more stands apart."""
+        """Return the services by lane, and those that span more than two networks.
+
+        Lane 2n + 1 is inside network n, lane 2n across the border before it.
+        """
         number = {zone.name: index for index, zone in enumerate(zones)}
         lanes: defaultdict[int, list[Container]] = defaultdict(list)
         spanning = []
@@ -188,7 +191,7 @@ class _Layout:
         return lanes, spanning
 
     def _pull(self, name: str, place: Mapping[str, float]) -> float:
-        """Mean row of those to its left that it has flows with, so that fewer arrows cross."""
+        """Return the mean row of the services on the left that it has flows with, so fewer arrows cross."""
         ends = [(flow.source, flow.destination) for flow in self.topology.flows]
         rows = [place[b if a == name else a] for a, b in ends if name in (a, b) and {a, b} & place.keys()]
         return sum(rows) / len(rows) if rows else len(place)
@@ -217,7 +220,7 @@ class _Layout:
     # ---------------------------------------------------------------------------------- Proxmox-SRV
 
     def _proxmox(self, x: float, y: float, width: float) -> Box:
-        """VLANs in rows no wider than Docker-SRV; the ingress's legs come down the gutters between them."""
+        """Place VLANs in rows no wider than Docker-SRV, and the ingress's legs in the gutters between."""
         wide = self.box + _INSET + _PAD + _GAP / 2
         wide = max(wide, _width([described(zone) for zone in self.topology.vlans], least=0))
         each = max(1, int((width - _PAD) / (wide + _GAP + _PAD)))
@@ -274,7 +277,7 @@ class _Layout:
             y += _HEIGHT + _GAP / 2
 
     def _bus(self, gutters: Sequence[tuple[float, float, float]], y: float) -> None:
-        """One line from the ingress down, and from it into each VLAN."""
+        """Draw a line down from the ingress, with a branch into each VLAN."""
         start = self.things[self.topology.ingress.name]
         x = start.middle[0]
         for gutter, down, leg in gutters:
@@ -333,7 +336,7 @@ class _Layout:
             )
 
     def _ends(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[_End, _End]]:
-        """Both ends of each arrow; those at one side of a box stand below each other."""
+        """Return both ends of each arrow; ends on one side of a box are below each other."""
         found = {pair: _sides(self.things[pair[0]], self.things[pair[1]]) for pair in pairs}
         crowd: defaultdict[tuple[str, int], list[tuple[float, tuple[str, str], int]]] = defaultdict(list)
         for pair, sides in found.items():
@@ -365,7 +368,7 @@ _End = tuple[float, float, int]
 
 
 def _sides(source: Box, destination: Box) -> tuple[int, int]:
-    """From which side to which: towards each other, or both on the right where neither is to the right."""
+    """Return the side of each end: facing each other, or both on the right if the boxes overlap in x."""
     if "host" in (source.kind, destination.kind):
         return (1, -1) if destination.kind == "host" else (-1, 1)
     if destination.x >= source.right:
@@ -374,7 +377,7 @@ def _sides(source: Box, destination: Box) -> tuple[int, int]:
 
 
 def _curve(start: _End, end: _End) -> str:
-    """Draw a path from end to end."""
+    """Return an SVG path from end to end."""
     (ax, ay, out), (bx, by, into) = start, end
     pull = _BULGE if out == into else max(_GAP, min(_BULGE, abs(bx - ax) / 2))
     return f"M{ax:g} {ay:g}C{ax + out * pull:g} {ay:g} {bx + into * pull:g} {by:g} {bx:g} {by:g}"
@@ -390,6 +393,6 @@ def _role(zone: Zone) -> int:
 
 
 def _width(texts: Iterable[tuple[str, str]], *, least: float) -> float:
-    """How wide a box must be for a title and the smaller line below it."""
+    """Return how wide a box must be for its title and the smaller line below."""
     longest = [max(len(title) * _NAME, len(detail) * _DETAIL) for title, detail in texts]
     return round(max(least, *(width + 1.5 * _PAD for width in longest)) if longest else least)

@@ -1,4 +1,4 @@
-"""The report's one error for its operator; owns the wording (`path: fault; remedy`) and nothing else."""
+"""The report's error for its operator, worded `path: fault; remedy`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The declared site as a Mermaid flowchart, for Markdown that draws it.
+"""The declared site as a Mermaid flowchart, for Markdown viewers that render it.
 
-Owns that text alone. What a reader would get wrong: Mermaid puts a node into one subgraph, so a service on
-several networks stands in its first and names them all.
+Note: Mermaid puts a node into only one subgraph, so a service on several networks is drawn in its first and
+names them all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from topology.model import INTERNET, Guest, Port, Topology
 
 
 def flowchart(topology: Topology) -> str:
-    """Write the flowchart, without the fence around it."""
+    """Return the flowchart, without a code fence."""
     return "\n".join(_lines(topology)) + "\n"
 
 
@@ -43,5 +43,5 @@ def _lines(topology: Topology) -> Iterator[str]:
 
 
 def _id(name: str) -> str:
-    """Return a node's name that is no word of Mermaid's own, as `end` would be."""
+    """Return a node's name that is not a Mermaid keyword such as `end`."""
     return f"at_{name.replace('-', '_')}"

@@ -1,9 +1,7 @@
-"""What the page says: the matrix of a stack with an answer for every port, findings, the last verification.
+"""The page's content as plain data: the matrix with an answer for every port, findings, last verification.
 
-Owns the content, as plain data. It deliberately decides nothing: what is possible is
-`reachability.engine`'s, what is declared `reachability.intent`'s, what is wrong the policy pack's. What a
-reader would get wrong: the drawing shows the declaration, the matrix the resources; the difference is the
-point.
+This module decides nothing: `reachability.engine` says what is possible, `reachability.intent` what is
+declared, and the policy pack what is wrong. The drawing shows the declaration, the matrix the resources.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ from topology.model import INTERNET, Exemption, Port, Topology
 
 
 class State(StrEnum):
-    """How one connection stands; of a cell's ports the first of this list shows.
+    """The state of one connection; a cell shows the first of this list that one of its ports has.
 
-    PROXIED and FOLLOWS are possible without a flow of their own, as a consequence of what is declared.
+    PROXIED and FOLLOWS are possible without a flow of their own, as a consequence of declared flows.
     """
 
     UNDECLARED = "undeclared"
@@ -43,10 +41,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What is true of some ports of a cell; `*` is any port that the destination does not declare.
+    """The answer for some ports of a cell; `*` is any port that the destination does not declare.
 
-    `way` has its source first and is empty where the connection is denied; `notes` are findings and
-    exceptions about these very flows.
+    `way` starts with the source and is empty if the connection is denied; `notes` are findings and exceptions
+    about exactly these flows.
     """
 
     ports: tuple[str, ...]
@@ -59,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a rule says against the stack."""
+    """A rule's finding on the stack."""
 
     rule: str
     subject: str
@@ -70,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A stack on a day; `findings` are the policy pack's, the worst first, `in_force` its exceptions."""
+    """A stack on a day; `findings` are the policy pack's, worst first, `in_force` its exceptions."""
 
     stack: str
     day: date
@@ -95,7 +93,7 @@ class Report:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Who is in the matrix, each with its group: outside, zone by zone, hosts, what nobody declared."""
+        """The names in the matrix, each with its group: outside, its zone, hosts, undeclared."""
         facts, topology = self.graph.reachability.names, self.topology
         groups = {INTERNET: "outside"} | {zone.name: "outside" for zone in topology.management}
         for zone in topology.zones:
@@ -106,18 +104,18 @@ class Report:
 
     @cached_property
     def flows(self) -> Mapping[tuple[str, str, Port | None], Reachable]:
-        """Everything that is possible."""
+        """All possible connections, by source, destination and port."""
         return {flow.key: flow for flow in self.graph.reachability.flows()}
 
     def answers(self, source: str, destination: str) -> list[Answer]:
-        """One cell; ports of which the same is true stand together."""
+        """Return the answers of one cell; ports with the same answer are combined."""
         found: dict[Answer, list[str]] = {}
         for port in self._ports[destination]:
             found.setdefault(self._answer(source, destination, port), []).append(str(port or "*"))
         return [replace(answer, ports=tuple(ports)) for answer, ports in found.items()]
 
     def data(self, verification: Verification | None) -> dict[str, Any]:
-        """Return all of the page as JSON has it; the shape is this module's and `page.js`'s alone."""
+        """Return the page's data for JSON; only this module and `page.js` know its shape."""
         cells = [
             [[asdict(a) for a in self.answers(source, to)] if source != to else [] for to in self.names]
             for source in self.names
@@ -168,7 +166,7 @@ class Report:
 
     @cached_property
     def _ports(self) -> Mapping[str, tuple[Port | None, ...]]:
-        """Ports asked about, those that a flow names and nothing listens on included; then all others."""
+        """Ports asked about by name: declared ones, others that a flow names, and None for the rest."""
         things = self.graph.reachability.names
         return {
             name: (*dict.fromkeys([*thing.ports, *(f.port for f in self._declared.flows_to(name))]), None)
@@ -185,7 +183,7 @@ class Report:
 
     @cached_property
     def _notes(self) -> Mapping[str, list[str]]:
-        """What findings, exceptions and its own end say about a flow, by the flow."""
+        """Notes on each flow: findings, exceptions and, for a temporary flow, its end."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for finding in self.findings:
             found[finding.subject].append(

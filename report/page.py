@@ -1,8 +1,7 @@
-"""Fills the page: one file with its style, its script and its data inside, that asks nobody for anything.
+"""Fills the page: one file that contains its style, script and data and loads nothing else.
 
-Owns escaping, the content security policy, and writing in one step. It builds no HTML; `assets/` does. What a
-reader would get wrong: the policy names style and script by their checksums, so a page that somebody edits by
-hand does not run.
+This module does the escaping, the content security policy and the atomic write; the HTML is in `assets/`.
+Note: the policy names style and script by checksum, so a page edited by hand does not run.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from topology.model import ROLES
 
 _ASSETS = Path(__file__).with_name("assets")
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
-"""What could end the element that holds the data, or begin a comment in it."""
+"""Characters that could end the data's element or begin a comment in it -> their escapes."""
 
 
 def page(title: str, data: Mapping[str, Any]) -> str:
@@ -41,7 +40,7 @@ def page(title: str, data: Mapping[str, Any]) -> str:
 
 
 def colours() -> str:
-    """Return the style of zones in the drawing: one colour a role in each theme."""
+    """Return the style of zones in the drawing: one colour per role and theme."""
     light = " ".join(f"--zone-{role}: {traits.colour.light};" for role, traits in ROLES.items())
     dark = " ".join(f"--zone-{role}: {traits.colour.dark};" for role, traits in ROLES.items())
     return "\n".join(
@@ -55,7 +54,7 @@ def colours() -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Put `text` into a file, whole or not at all; raises ReportError."""
+    """Write `text` to a file atomically; raises ReportError."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")

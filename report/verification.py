@@ -1,8 +1,7 @@
 """The last run of the live probe, read from the file that `python -m commands verify --json` wrote.
 
-Owns reading and sorting its cells. It probes nothing, and never says whether the run is still true: the file
-does not hold the stack that it was about, so the page shows the day of the file. What a reader would get
-wrong: a cell of the probe is one address of one port, so a cell of the matrix has several.
+The file does not hold the stack's resources, so the page can't say whether the run still applies and shows
+the file's day instead. A cell of the probe is one address and port, so a cell of the matrix has several.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from report.errors import ReportError
 
 
 class Probe(BaseModel):
-    """One question and its answer; the words are those of docs/verify.md."""
+    """One question and its answer, in the terms of docs/verify.md."""
 
     source: str
     destination: str
@@ -43,7 +42,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A run. `cells` belong to pairs of the matrix, `others` (routes, newcomers) to none."""
+    """A run; `cells` belong to pairs of the matrix, `others` (routes, newcomers) to none."""
 
     when: str
     seconds: float
@@ -54,7 +53,7 @@ class Verification:
 
 
 def read(path: Path, stack: str, names: Container[str]) -> Verification:
-    """Read a run of this stack; raises ReportError for a file that holds none."""
+    """Return a run of this stack from a file; raises ReportError if the file holds none."""
     try:
         file = _File.model_validate_json(path.read_bytes())
         written = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)

@@ -1,8 +1,7 @@
-"""The program that runs inside a namespace: it listens, then asks, and says what came back.
+"""The agent that runs in each place: it listens, asks its questions and reports the answers.
 
-Owns the packets; it judges nothing. It talks with the probe in lines of JSON on standard input and output and
-ends when its input does, so nothing outlives the probe. What a reader would get wrong: it imports nothing but
-the standard library and leaves nothing behind, because it is sent to machines that have Python and no more.
+The agent exchanges JSON lines with the probe on standard input and output, and exits when its input ends. It
+imports only the standard library and writes no files, because it is sent to machines that have only Python.
 
 First line in: `{"listen": [tcp ports]}`; out: `{"addresses": [own], "listeners": [ports], "pings": bool}`.
 Second line in: `{"ask": [{"id", "kind", "address", "port", "within"}, ...], "authorities": PEM}`; out:
@@ -27,19 +26,19 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT = 2.0
-"""Seconds for one attempt: time for a lost packet to be sent again."""
+"""Seconds for one attempt; enough to retransmit a lost packet once."""
 _LIFE = 90
-"""Seconds after which it ends, whatever became of the probe."""
+"""Seconds after which the agent exits, whether or not the probe still runs."""
 _PAUSE = 0.3
 _AT_ONCE = 128
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
 _ECHO, _ECHO_REPLY = 8, 0
 _LOOPBACK = re.compile(r"(0{16}FFFF0000)?[0-9A-F]{6}7F|0{24}01000000")
-"""127.0.0.0/8, as IPv6 too, and ::1, as a little-endian kernel writes them."""
+"""127.0.0.0/8, its IPv4-mapped IPv6 form and ::1, as a little-endian kernel writes them."""
 
 
 async def tcp(ask: dict[str, Any]) -> str:
-    """Open a connection and close it."""
+    """Open a TCP connection and close it; return `open`."""
     _, writer = await asyncio.open_connection(ask["address"], ask["port"])
     writer.close()
     with suppress(OSError):
@@ -48,7 +47,7 @@ async def tcp(ask: dict[str, Any]) -> str:
 
 
 async def udp(ask: dict[str, Any]) -> str:
-    """Send a datagram; only an answer or a refusal says anything."""
+    """Send a datagram and wait for an answer or a refusal; silence proves nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         sock.connect((ask["address"], ask["port"]))
@@ -77,14 +76,14 @@ async def icmp(ask: dict[str, Any]) -> str:
 
 
 def echo_socket() -> socket.socket:
-    """A raw one, or where that is root's, the kernel's own kind for `ping`, which not everybody may have."""
+    """Return a raw socket or, without root, the kernel's ICMP socket, which not every user may open."""
     with suppress(PermissionError):
         return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     return socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
 
 
 def pings() -> bool:
-    """Whether echo requests may be sent from here."""
+    """Whether this process may send echo requests."""
     try:
         echo_socket().close()
     except PermissionError:
@@ -93,7 +92,7 @@ def pings() -> bool:
 
 
 async def page(ask: dict[str, Any]) -> dict[str, Any]:
-    """Fetch `/` for a host name; with `sni` by TLS, and the certificate must be that name's."""
+    """Fetch `/` for a host name; with `sni`, use TLS and verify the certificate against that name."""
     return await asyncio.to_thread(_page, ask)
 
 
@@ -121,7 +120,7 @@ _KINDS = {"tcp": tcp, "udp": udp, "icmp": icmp, "page": page}
 
 
 async def attempt(ask: dict[str, Any]) -> Any:
-    """`open`, `refused`, `silent`, `unreachable`, a page, or the error's own words."""
+    """Return `open`, `refused`, `silent`, `unreachable`, a page, or the error's message."""
     try:
         limit = TIMEOUT if ask["kind"] != "page" else 4 * TIMEOUT
         return await asyncio.wait_for(_KINDS[ask["kind"]](ask), limit)
@@ -130,14 +129,14 @@ async def attempt(ask: dict[str, Any]) -> Any:
     except ConnectionRefusedError:
         return "refused"
     except (OSError, http.client.HTTPException) as error:
-        # An SSLError's number is OpenSSL's own.
+        # An SSLError's errno is an OpenSSL code and not the system's.
         if not isinstance(error, ssl.SSLError) and getattr(error, "errno", 0) in _UNREACHABLE:
             return "unreachable"
         return str(error) or type(error).__name__
 
 
 async def answered(ask: dict[str, Any], gate: asyncio.Semaphore) -> Any:
-    """Ask once, or again and again `within` so many seconds until it is open."""
+    """Return the answer of the last attempt; attempts repeat for `within` seconds or until one succeeds."""
     limit = time.monotonic() + ask["within"]
     while True:
         async with gate:
@@ -149,19 +148,19 @@ async def answered(ask: dict[str, Any], gate: asyncio.Semaphore) -> Any:
 
 
 def heard() -> list[str]:
-    """Neighbours whose hardware address is known: proof that frames leave and come back."""
+    """Return neighbours whose hardware address is known, which proves that frames leave and come back."""
     rows = [line.split() for line in Path("/proc/self/net/arp").read_text(encoding="ascii").splitlines()[1:]]
     return [row[0] for row in rows if int(row[2], 16) & 2]
 
 
 def addresses() -> list[str]:
-    """Own addresses but loopback."""
+    """Return the namespace's addresses except loopback."""
     table = Path("/proc/self/net/fib_trie").read_text(encoding="ascii")
     return sorted({ip for ip in re.findall(r"-- (\S+)\s+/32 host LOCAL", table) if not ip.startswith("127.")})
 
 
 def listeners() -> list[int]:
-    """TCP ports that listen to others."""
+    """Return the TCP ports that listen on addresses other than loopback."""
     found = set()
     for table in ("tcp", "tcp6"):
         with suppress(FileNotFoundError):
@@ -175,7 +174,7 @@ def listeners() -> list[int]:
 
 async def main() -> None:
     """Serve one run of the probe."""
-    # In a container it is the first process, which no signal ends that it does not take.
+    # In a container the agent is process 1, which is ended only by signals that it handles.
     signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
     signal.alarm(_LIFE)
     loop = asyncio.get_running_loop()
@@ -196,6 +195,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):  # noqa: UP036  # other machines have what they have
+    if sys.version_info < (3, 11):  # noqa: UP036  # other machines may have an older Python
         sys.exit("python3 is older than 3.11")
     asyncio.run(main())

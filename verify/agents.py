@@ -1,8 +1,7 @@
-"""The agents of a run: one process for each way, what it says of its machine, and its answers.
+"""The agents of a run: one process per place, the facts about its machine, and its answers.
 
-Owns the processes, their time and their end. It knows neither the site nor what an answer means. What a
-reader would get wrong: an agent that fails is never left out. Its place gets a fault, and the judge leaves
-what hangs on it undecided.
+This module knows neither the site nor the meaning of an answer.
+Note: a failed agent is never left out. Its place gets a fault, and cells that depend on it are inconclusive.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from verify import ways
 from verify.driver import Answers
 
 _LONGEST = 45.0
-"""Seconds for one of the two exchanges with all agents; what has not answered by then is ended."""
+"""Seconds for each of the two exchanges with all agents, after which the agents are killed."""
 _AT_ONCE = 3
-"""Agents that are started at a time: sshd takes ten callers who have not logged in, docker makes three."""
+"""Agents started at a time: sshd allows ten unauthenticated connections, and docker opens three each."""
 _END_SECONDS = 3
 _LINE = 2**24
 
@@ -33,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What an agent says of its machine: its addresses, the TCP ports that listen, whether it may ping."""
+    """An agent's facts about its machine: its addresses, its listening TCP ports, whether it may ping."""
 
     addresses: frozenset[IPv4Address] = frozenset()
     listeners: frozenset[int] = frozenset()
@@ -41,7 +40,7 @@ class Facts:
 
 
 class _Agent:
-    """A process that the way leads to; killed, its last answer is the end of its output."""
+    """The process that a way starts; when it is killed, its output ends."""
 
     def __init__(self, way: ways.Way) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by close
@@ -55,13 +54,13 @@ class _Agent:
         )
 
     def tell(self, message: Mapping[str, object]) -> None:
-        """Send a line; a process that has ended says so by its silence."""
+        """Send a line; a process that has ended is detected by `hear`."""
         assert self.process.stdin  # noqa: S101  # it was started with a pipe
         with suppress(BrokenPipeError):
             print(json.dumps(message), file=self.process.stdin, flush=True)
 
     def hear(self) -> dict[str, Any]:
-        """Read the agent's next line, past what a login shell says; empty where the process has ended."""
+        """Return the agent's next line, skipping a login shell's output; empty if the process has ended."""
         assert self.process.stdout  # noqa: S101  # it was started with a pipe
         while line := self.process.stdout.readline(_LINE):
             with suppress(ValueError, TypeError):
@@ -69,20 +68,20 @@ class _Agent:
         return {}
 
     def last_words(self) -> str:
-        """What was said on standard error; the process has closed its output, so it ends."""
+        """Return standard error; the process has closed its output, so it is about to exit."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_END_SECONDS)
         self._errors.seek(0)
         return self._errors.read()
 
     def hang_up(self) -> None:
-        """Close its input, by which it ends, wherever it is."""
+        """Close the agent's input, on which the agent exits, wherever it runs."""
         assert self.process.stdin  # noqa: S101  # it was started with a pipe
         with suppress(BrokenPipeError):
             self.process.stdin.close()
 
     def close(self) -> None:
-        """See it end, or end it by its id."""
+        """Wait for exit, killing the process after a timeout; close its output and standard error."""
         try:
             self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -95,7 +94,7 @@ class _Agent:
 
 @dataclass(kw_only=True)
 class Agents:
-    """One agent for each place's way; `faults` tells why one is missing."""
+    """One agent per place; `faults` holds the reason for each missing one."""
 
     ways: Mapping[str, ways.Way]
     jobs: int
@@ -104,7 +103,7 @@ class Agents:
     _late: bool = False
 
     def start(self, listen: Callable[[str], Iterable[int]]) -> dict[str, Facts]:
-        """Start them all, each listening on the ports that its place is given; returns what they say."""
+        """Start all agents, each listening on the ports given for its place; returns their facts."""
 
         def one(name: str) -> Facts | None:
             agent = self._running[name] = _Agent(self.ways[name])
@@ -116,7 +115,7 @@ class Agents:
         return self._each(one, self.ways, _AT_ONCE)
 
     def ask(self, asks: Mapping[str, Mapping[str, object]]) -> dict[str, Answers]:
-        """Tell each place its questions, `jobs` places at a time; one without an answer gets a fault."""
+        """Return each place's answers, asking `jobs` places at a time; a place without any gets a fault."""
 
         def one(name: str) -> Answers | None:
             self._running[name].tell(asks[name])
@@ -136,7 +135,7 @@ class Agents:
         return None
 
     def _each(self, one: Callable[[str], T | None], names: Iterable[str], jobs: int) -> dict[str, T]:
-        """Do it for every name in threads; what is late is ended, and all of it where this is interrupted."""
+        """Return `one`'s result for each name, from threads; a timeout or an interrupt kills all agents."""
         wanted = [name for name in names if name not in self.faults]
         with self._deadline(), ThreadPoolExecutor(jobs) as pool:
             try:

@@ -1,8 +1,8 @@
 """Drift: where the stack file, the state and the live network differ, and what `up` does about it.
 
-Owns what is compared. It writes nothing, neither state nor hosts. What a reader would get wrong: the engine's
-refresh is half of it. Who joined which network, Docker-SRV's own rules and whoever nobody declared are in no
-resource, so they are looked for apart.
+This module writes neither to the state nor to hosts.
+Note: Pulumi's refresh finds only part of the drift. Network membership, Docker-SRV's own rules and undeclared
+containers and guests belong to no resource, so this module checks them itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BY_HAND = "leaves it: remove it by hand, or declare it"
 
 
 def look(stack: str) -> tuple[list[Drift], list[str]]:
-    """The differences, and a line for each part that was not looked at; raises ConfigError or ProbeError."""
+    """Return the differences, and a line for each part not checked; raises ConfigError or ProbeError."""
     file = PROJECT / f"Pulumi.{stack}.yaml"
     topology = from_file(file)
     found = list(drifts(_preview(stack)))
@@ -39,7 +39,7 @@ def look(stack: str) -> tuple[list[Drift], list[str]]:
 
 
 def _preview(stack: str) -> dict[str, Any]:
-    """What the engine sees, plan and all; raises ProbeError where it can't."""
+    """Return Pulumi's preview with a refresh, as JSON; raises ProbeError if it fails."""
     words = ["pulumi", "preview", "--refresh", "--json", "--non-interactive", "--stack", stack]
     try:
         done = subprocess.run(
@@ -61,7 +61,7 @@ def _preview(stack: str) -> dict[str, Any]:
 
 
 def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
-    """Add what no refresh reads on Docker-SRV; returns what was not looked at, a line each."""
+    """Add what no refresh reads on Docker-SRV to `found`; returns a line for each part not checked."""
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
     if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
         return [f"not looked at: networks and rules of {topology.docker.name}; run `make drift` there"]

@@ -1,7 +1,7 @@
-"""What the probe wants of whoever sends its packets, and the fault that ends a run.
+"""The interface between the probe and the driver that sends its packets, and the error that ends a run.
 
-Owns the contract alone; `verify.vantages` fulfils it. What a reader would get wrong: a driver is asked once,
-for everything, and a place that it could not ask is told by `places` afterwards, as the place's fault.
+`verify.vantages` implements it. A driver is asked once, with all questions; afterwards, `places` holds a
+fault for each place that the driver could not ask.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One question to one place. `port` None is the port on which the probe itself listens everywhere."""
+    """One question to one place; `port` None means the port on which every agent listens."""
 
     id: str
     kind: str
@@ -28,36 +28,36 @@ class Ask:
     address: IPv4Address
     port: int | None = None
     within: float = 0
-    """Seconds during which a failure is tried again."""
+    """Seconds during which a failed attempt is repeated."""
     host: str = ""
     sni: str = ""
-    """With one, TLS, and the certificate must be this name's."""
+    """If set, the question uses TLS, and the certificate must be valid for this name."""
     authorities: str = ""
-    """PEM text of who may have signed it; without one, whomever the machine trusts."""
+    """PEM text of the CAs that may have signed the certificate; empty means those that the machine trusts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What came back: by question's id, and the neighbours that answered ARP."""
+    """A place's answers by question id, and the neighbours that answered ARP."""
 
     by_id: Mapping[str, object]
     heard: Sequence[str] = ()
 
 
 class Driver(Protocol):
-    """Vantages that are ready: they listen, and wait to be asked."""
+    """Vantages whose agents listen and are ready for questions."""
 
     @property
     def places(self) -> Sequence[Place]:
-        """Every place with the addresses that it has now, and its fault, if it could not be asked."""
+        """Every place with its current addresses, and its fault if it could not be asked."""
 
     @property
     def left_out(self) -> Sequence[str]:
-        """Places that could not be made, each with its reason."""
+        """What the run leaves out, each with its reason."""
 
     @property
     def changed_rules(self) -> Sequence[str] | None:
-        """What of Docker-SRV's own rules is missing or changed; None where it can't be seen."""
+        """Which of Docker-SRV's own rules are missing or changed; None if they can't be read."""
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
-        """Ask each place by name; one that gives no answers is absent."""
+        """Return the answers of each place, by name; a place that gives none is absent."""

@@ -1,8 +1,8 @@
-"""What ought to be possible: every cell of the matrix, with the result that the declared flows ask for.
+"""The cells of the matrix, each with the result that the declared flows require.
 
-Owns places, cells and the expectation. It deliberately looks at nothing live but the addresses that a survey
-found. What a reader would get wrong: `either` is no third wish but a confession. Members of one Docker
-network can't be kept apart by any rule, so what passes between them is shown and not judged.
+The only live data used here is what the survey found in each place: addresses and ports.
+Note: EITHER marks what cannot be enforced. No rule can separate the members of one Docker network, so traffic
+between them is shown and not judged.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ipaddress import IPv4Address
 from topology.model import INTERNET, Guest, Port, Protocol, Topology
 
 OTHER = "*"
-"""Any port that no flow names; the probe listens on one itself, so that silence there means something."""
+"""Any port that no flow names; the probe listens on one itself, so that silence there is evidence."""
 ICMP = "icmp"
 
 
 class Kind(StrEnum):
-    """What a place is. OUTSIDE: the internet, management. MEMBER: somebody new on one zone's network."""
+    """The kind of a place. OUTSIDE: the internet, management. MEMBER: a newcomer on one zone's network."""
 
     OUTSIDE = "outside"
     MEMBER = "member"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 class Expected(StrEnum):
-    """What the declared flows say of a cell."""
+    """What the declared flows require of a cell."""
 
     ALLOWED = "ALLOWED"
     DENIED = "DENIED"
@@ -40,19 +40,19 @@ class Expected(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a place is reached: `network` is the zone's name, the Docker network's if it is no zone's."""
+    """An address of a place; `network` is its zone's name, or its Docker network's outside any zone."""
 
     network: str
     ip: IPv4Address | None
-    """None: declared, but not there."""
+    """None if the place is declared on this network and has no address there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A place that packets come from or go to.
+    """A source or destination of packets.
 
-    `zones` are those that it may be on by declaration, `front` is where an outside place finds Docker-SRV,
-    `extra` are ports that Docker-SRV publishes, or a guest listens on, and nobody declared.
+    `zones` are the zones that it is declared in, `front` is the address at which an outside place reaches
+    Docker-SRV, `extra` are undeclared ports that Docker-SRV publishes or a guest listens on.
     """
 
     name: str
@@ -63,19 +63,19 @@ class Place:
     extra: tuple[Port, ...] = ()
     front: IPv4Address | None = None
     runs: bool = False
-    """Known to run, whatever addresses it has; of a node, that it can be asked whether it listens."""
+    """Whether it is known to run, with or without addresses; for a node, whether it has an agent."""
     elsewhere: bool = False
-    """Nobody gets in: it is no source, and only its declared ports can be told from silence."""
+    """Whether no agent can run there: it is no source, and only its declared ports are asked."""
     far: bool = False
-    """On the internet itself, where the site's private addresses are other people's: asks the front alone."""
+    """Whether it is on the real internet, where private addresses are not the site's; asks `front` only."""
     pings: bool = True
-    """Whether it may send echo requests, to itself as well."""
+    """Whether it may send echo requests, including to itself."""
     fault: str = ""
-    """Why it could not be asked, as `path: fault; remedy`: what hangs on it is inconclusive."""
+    """Why it could not be asked, as `path: fault; remedy`; cells that depend on it are inconclusive."""
 
     @property
     def there(self) -> bool:
-        """Whether it has any address now; who is outside has, known or not."""
+        """Whether it has any address now; an outside place always has one, known or not."""
         return self.kind is Kind.OUTSIDE or any(address.ip for address in self.addresses)
 
 
@@ -95,12 +95,12 @@ class Cell:
 
     @property
     def target(self) -> tuple[str, str, IPv4Address | None]:
-        """What must be alive for a denial to mean something."""
+        """The listener that must be seen open before a denial counts."""
         return self.destination, self.port, self.address.ip
 
 
 def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
-    """Ask every place but the hosts about every other, in the order of the places."""
+    """Return the cells from every place except the hosts to every other place, in the order of `places`."""
     everywhere = tuple(places)
     return [
         Cell(
@@ -120,7 +120,7 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
 
 
 def alive(places: Iterable[Place]) -> Iterator[Cell]:
-    """What each place is asked about itself: whether it listens where others are denied."""
+    """Yield each place's cells about itself: whether it listens on the ports that others are denied."""
     for place in places:
         if place.kind is Kind.MEMBER or place.elsewhere or (place.kind is Kind.NODE and not place.runs):
             continue
@@ -140,14 +140,14 @@ def alive(places: Iterable[Place]) -> Iterator[Cell]:
 
 
 def label(port: Port | str) -> str:
-    """Write a port as cells do."""
+    """Return a port as cells write it."""
     return f"{OTHER}/{Protocol.TCP}" if port == OTHER else str(port)
 
 
 def _addresses(source: Place, destination: Place) -> tuple[Address, ...]:
-    """Addresses asked about.
+    """Return the destination's addresses to ask about.
 
-    From outside, Docker-SRV is asked at its front alone: what else listens there is nobody's resource.
+    From outside, Docker-SRV is asked only at its front: no resource describes its other listeners.
     """
     if destination.kind is not Kind.HOST or source.kind is not Kind.OUTSIDE:
         return () if source.far else destination.addresses
@@ -156,7 +156,7 @@ def _addresses(source: Place, destination: Place) -> tuple[Address, ...]:
 
 
 def _ports(source: Place, destination: Place) -> Iterator[Port | str]:
-    """Ports asked about."""
+    """Yield the destination's ports to ask about."""
     outside = source.kind is Kind.OUTSIDE
     if destination.kind is Kind.MEMBER or (
         destination.kind is Kind.OUTSIDE and (outside or destination.name != INTERNET)
@@ -189,7 +189,7 @@ def _expected(
         case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
             return Expected.DENIED
         case _ if declared:
-            # Between a VLAN and what lies outside stands a router that is nobody's resource.
+            # The router between a VLAN and the outside is not a resource of the stack.
             by_router = {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}
             judged = near if destination.kind is Kind.CONTAINER else not by_router
             return Expected.ALLOWED if judged else Expected.EITHER
@@ -200,7 +200,7 @@ def _expected(
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:
-    """Zones on which a service may be found; the ingress has its legs besides."""
+    """Return the zones in which a service may have addresses, including the ingress's legs."""
     service = topology.services[name]
     legs = {zone.name for zone in topology.legs} if service == topology.ingress else set()
     return frozenset(service.zones) | legs
@@ -214,7 +214,7 @@ def guest(
     listening: Iterable[Port] = (),
     elsewhere: bool = False,
 ) -> Place:
-    """A guest as a place; it should listen on its declared ports alone."""
+    """Return a guest as a place; ports that it listens on without declaring them are `extra`."""
     ip = service.address if there or elsewhere else None
     return Place(
         name=service.name,

@@ -1,8 +1,8 @@
-"""What somebody gains who runs a shell in a container: where it connects to, which secrets its files hold.
+"""What a shell in a container gives an attacker: the connections it can open and the secrets in its files.
 
-Owns one table, made from the proof or from a run of the live probe. Secrets are told by their path, never by
-value. What a reader would get wrong: a port that the probe opened for itself counts, since neighbours on one
-Docker network reach each other on every port.
+The table is made from the proof or from a run of the live probe. It shows secrets by path, never by value.
+Note: a port that the probe itself opened counts, since neighbours on one Docker network reach each other on
+every port.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Opened = set[tuple[str, str, str]]
 
 
 def table(file: Path, run: Path | None = None) -> Iterator[str]:
-    """Each container of a stack file as a line of Markdown; raises ConfigError, RunError or ProbeError."""
+    """Yield a Markdown table, one row per container; raises ConfigError, RunError or ProbeError."""
     topology = from_file(file)
     graph = Graph(tuple(map(view, program.of_stack_file(file))), Declared.of(topology))
     opened = of_run(run) if run else of_proof(graph, topology)
@@ -41,7 +41,7 @@ def table(file: Path, run: Path | None = None) -> Iterator[str]:
 
 
 def of_proof(graph: Graph, topology: Topology) -> Opened:
-    """What the proof says that packets can open."""
+    """Return the connections that packets can open according to the proof."""
     return {
         (source, to, str(port or OTHER))
         for source, to, port in ways(graph.reachability, topology)
@@ -50,7 +50,7 @@ def of_proof(graph: Graph, topology: Topology) -> Opened:
 
 
 def of_run(file: Path) -> Opened:
-    """What a live run saw open; raises ProbeError for a file that is none."""
+    """Return the connections that a live run saw open; raises ProbeError if the file holds no run."""
     try:
         cells: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["cells"]
         opened = {
@@ -68,7 +68,7 @@ def of_run(file: Path) -> Opened:
 
 
 def secrets(graph: Graph, physical: str) -> list[str]:
-    """Paths of the files in a container whose content is a Pulumi secret."""
+    """Return the paths of a container's files whose content is a Pulumi secret."""
     return sorted(
         upload.file
         for each in graph.of(Container)
@@ -79,7 +79,7 @@ def secrets(graph: Graph, physical: str) -> list[str]:
 
 
 def _ends(found: set[tuple[str, str]]) -> Iterator[str]:
-    """Destinations with their ports; where any port opens, the single ones say nothing more."""
+    """Yield destinations with their ports; `*` replaces the single ports where any port opens."""
     anywhere = {name for name, port in found if port == OTHER}
     for name, port in sorted(found):
         if port == OTHER or name not in anywhere:

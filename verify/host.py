@@ -1,7 +1,6 @@
-"""What Docker-SRV has that Pulumi's refresh does not read: its own rules, and who is on which network.
+"""Compares Docker-SRV with the topology where Pulumi's refresh does not: its own rules, containers' networks.
 
-Owns these two comparisons with the topology. What a reader would get wrong: a table of rules that says
-something else is as bad as none, since one rule more lets through what nobody declared.
+Note: the rules must be equal to the rendered ones, since one extra rule can let undeclared traffic through.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from verify.expect import declared_zones
 from verify.namespaces import run
 
 _ISOLATING = 28
-"""The first major version of the engine that knows the gateway mode `isolated`; older ones say nothing."""
+"""The first major version of the engine with gateway mode `isolated`; older ones ignore it silently."""
 _REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
 def rules_in_force(topology: Topology) -> bool:
-    """Whether the table on this machine is the written one, rule by rule; needs root.
+    """Whether this machine's table equals the rendered one, rule by rule; needs root.
 
-    nftables lists both; the written one in a namespace made for this.
+    nftables lists both, the rendered one from a temporary network namespace.
     """
     listing = ("nft", "list", "table", *host_rules.table(topology).split())
     apart = ("unshare", "--net", "sh", "-c", 'nft --file - && exec "$@"', "sh")
@@ -37,7 +36,7 @@ def rules_in_force(topology: Topology) -> bool:
 
 
 def probes_let_through(topology: Topology) -> bool:
-    """Whether the rules in Docker's chains that a probe zone needs are there; needs root."""
+    """Whether Docker's chains contain the rules that a probe zone needs; needs root."""
     try:
         run("sh", "-c", host_rules.check_probes(topology))
     except ProbeError:
@@ -46,9 +45,9 @@ def probes_let_through(topology: Topology) -> bool:
 
 
 def comes_back(topology: Topology) -> bool:
-    """Whether the files that bring the rules back at boot are as written, and their units enabled.
+    """Whether the files that restore the rules at boot are unchanged, and their units enabled.
 
-    Always, on a machine without systemd.
+    Always true on a machine without systemd.
     """
     if not Path(host_rules.SYSTEMD).is_dir():
         return True
@@ -64,11 +63,11 @@ OWN: Mapping[str, tuple[str, Callable[[Topology], bool]]] = {
     "probe-rules": ("rules that let the probe zone see published ports", probes_let_through),
     "boot-rules": ("units that bring its rules back at boot", comes_back),
 }
-"""Resource -> what it is for people, and whether this machine has it as written."""
+"""Resource -> its description for operators, and whether this machine has it as rendered."""
 
 
 def changed(topology: Topology) -> Iterator[tuple[str, str]]:
-    """Docker-SRV's own commands whose work is missing or changed here: end of the URN, what it is.
+    """Yield each command of Docker-SRV whose result is missing or changed here: URN's end, description.
 
     Needs root.
     """
@@ -78,12 +77,12 @@ def changed(topology: Topology) -> Iterator[tuple[str, str]]:
 
 
 def elsewhere() -> bool:
-    """Whether Docker-SRV is another machine than this one."""
+    """Whether Docker-SRV is a machine other than this one."""
     return os.environ.get("DOCKER_HOST", "").startswith(_REMOTE)
 
 
 def containers() -> list[dict[str, Any]]:
-    """Every container of the engine, as `docker inspect` has it; raises ProbeError where that fails."""
+    """Return every container of the engine, as `docker inspect` prints it; raises ProbeError on failure."""
     try:
         ids = run("docker", "ps", "--all", "--quiet", "--no-trunc").split()
         return list(json.loads(run("docker", "inspect", *ids))) if ids else []
@@ -92,12 +91,12 @@ def containers() -> list[dict[str, Any]]:
 
 
 def networks() -> list[str]:
-    """Names of the engine's networks."""
+    """Return the names of the engine's networks."""
     return run("docker", "network", "ls", "--format", "{{.Name}}").split()
 
 
 def need_image(image: str) -> None:
-    """Raise ProbeError where the engine does not have an image: a probe pulls none."""
+    """Raise ProbeError if the engine lacks an image: a probe pulls none."""
     try:
         run("docker", "image", "inspect", image)
     except ProbeError as fault:
@@ -106,7 +105,7 @@ def need_image(image: str) -> None:
 
 
 def notes() -> list[str]:
-    """What carries the isolation here that a newer engine would carry itself."""
+    """Return notes on what enforces the isolation here if the engine is too old to do so itself."""
     version = run("docker", "version", "--format", "{{.Server.Version}}").strip()
     if int(version.partition(".")[0]) >= _ISOLATING:
         return []
@@ -119,7 +118,7 @@ def notes() -> list[str]:
 
 
 def others(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Ports that containers which are not the site's publish on Docker-SRV, a note each."""
+    """Yield a note for each container outside the site that publishes ports on Docker-SRV."""
     declared = {topology.physical(service.name) for service in topology.containers}
     zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
     networks = {topology.physical(zone.network) for zone in zones}
@@ -137,7 +136,7 @@ def others(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[s
 def astray(
     topology: Topology, there: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Declared containers that are on other networks than their own: name, own networks, those it is on."""
+    """Yield declared containers on networks other than their own: name, own networks, actual networks."""
     joined = {one["Name"].lstrip("/"): set(one["NetworkSettings"]["Networks"]) for one in there}
     for service in topology.containers:
         zones = declared_zones(topology, service.name)

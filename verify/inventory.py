@@ -1,7 +1,7 @@
-"""Who is on the site's networks and in no stack file: containers of the engine, guests of the node.
+"""Undeclared containers and guests on the site's networks.
 
-Owns the two lists; both are read, nothing is sent to anybody on the list. What a reader would get wrong: a
-guest's card without a tag on a bridge that carries tags is on every VLAN, if it only asks.
+The lists are read from Docker and Proxmox; no packet goes to the listed containers and guests.
+Note: a guest's card without a tag on a VLAN-aware bridge can join every VLAN.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECONDS = 20
 
 
 def containers(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Undeclared containers, running or not, each with the site's networks that it is on."""
+    """Yield undeclared containers, running or not, each with the site's networks that it is on."""
     declared = {topology.physical(service.name) for service in topology.containers}
     zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
     networks = {topology.physical(zone.network) for zone in zones}
@@ -35,7 +35,7 @@ def containers(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterat
 
 
 def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
-    """Undeclared guests, running or not, each with its cards on the bridge that can see a declared VLAN."""
+    """Yield undeclared guests, running or not, each with its cards that can see a declared VLAN."""
     host, tags = topology.proxmox, {zone.vlan for zone in topology.vlans}
     declared = {host.template, *(guest.vm for guest in topology.guests)}
     for kind in ("qemu", "lxc"):
@@ -60,21 +60,21 @@ def _where(card: str, bridge: str, tags: set[int | None]) -> str:
 
 
 class Reader(Protocol):
-    """Whoever answers for the Proxmox API."""
+    """Read access to a Proxmox API."""
 
     def get(self, path: str) -> Any:
-        """The answer's data."""
+        """Return the answer's data."""
 
 
 class Api:
-    """The Proxmox API of a stack, for reading, with the stack's own token."""
+    """Read access to a stack's Proxmox API with the stack's own token."""
 
     def __init__(self, stack: str) -> None:
         self._url = os.environ.get("PROXMOX_VE_ENDPOINT") or _configured(stack, "proxmoxve:endpoint")
         self._token = os.environ.get("PROXMOX_VE_API_TOKEN") or _configured(stack, "proxmoxve:apiToken")
 
     def get(self, path: str) -> Any:
-        """The answer's data; raises ProbeError where there is none."""
+        """Return the answer's data; raises ProbeError if there is none."""
         url = f"{self._url.rstrip('/')}/api2/json/{path}"
         if urlsplit(url).scheme != "https":
             raise ProbeError(f"proxmoxve:endpoint: {self._url} is not https; write it like https://pve:8006/")

@@ -1,8 +1,8 @@
-"""What the answers mean: each cell agrees, disagrees, or is inconclusive, with the likely cause.
+"""The verdict on each cell: it agrees, disagrees or is inconclusive, with the likely cause.
 
-Owns the verdicts and the controls behind every denial. It sends nothing. What a reader would get wrong: a
-connection that fails is no proof of a rule. It counts as denied only where the destination was seen to listen
-in the same run, and the source was seen to get packets through.
+This module sends no packets.
+Note: a failed connection alone proves no rule. It counts as denied only if, in the same run, the destination
+was seen to listen and the source was seen to get packets through.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHUT = {REFUSED, SILENT, UNREACHABLE}
 
 
 class Verdict(StrEnum):
-    """FREE: nothing was expected, see `Expected.EITHER`."""
+    """The verdict on a cell; FREE means that nothing was expected, see `Expected.EITHER`."""
 
     AGREES = "agrees"
     DISAGREES = "disagrees"
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 
 class Page(TypedDict):
-    """What a web server answered; `title` is the HTML page's."""
+    """A web server's answer; `title` is the HTML page's."""
 
     status: int
     title: str
@@ -42,8 +42,8 @@ class Page(TypedDict):
 class Finding:
     """One judged question.
 
-    `control` is what shows that the source's packets pass; `odd` is who stands alone where the live network,
-    the proof and the declared flows do not agree.
+    `control` is the evidence that the source's packets pass; `odd` is the one of live network, proof and
+    declaration that differs from the other two.
     """
 
     source: str
@@ -66,29 +66,29 @@ class Finding:
 
     @property
     def open(self) -> bool:
-        """Whether the connection came about."""
+        """Whether the connection opened."""
         return self.got == Expected.ALLOWED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the run saw: an answer for each cell, and what of Docker-SRV's own rules is missing or changed.
+    """A run's answers to each cell, and which of Docker-SRV's own rules are missing or changed.
 
-    `heard` are neighbours that answered ARP; only a namespace made by the run counts, since older entries
+    `heard` lists neighbours that answered ARP, only for namespaces made by the run, since older entries
     outlive their link.
     """
 
     answers: Mapping[Cell, str]
     heard: Mapping[str, Iterable[str]] = field(default_factory=dict)
     changed_rules: Sequence[str] | None = ()
-    """None: they can't be seen from here."""
+    """None if the rules can't be read from here."""
 
 
 def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
-    """For each source the best evidence that its packets leave and answers return; absent without any.
+    """Return the best evidence that each source's packets leave and answers return; absent without any.
 
-    In this order: a declared connection that it opened; one that passes between neighbours; a declared one
-    to it that it answered; a neighbour that answered its ARP request, which speaks for the link alone.
+    Best first: a declared connection that the source opened; one that it opened to a neighbour; a declared
+    connection that it answered; a neighbour's ARP reply, which is evidence for the link only.
     """
     found = {source: f"ARP reply of {first}" for source, all_ in seen.heard.items() for first in [*all_][:1]}
     opened = [cell for cell in [*cells][::-1] if seen.answers.get(cell) == OPEN]
@@ -99,7 +99,7 @@ def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
 
 
 def judge(cells: Iterable[Cell], own: Iterable[Cell], places: Iterable[Place], seen: Seen) -> list[Finding]:
-    """Judge every cell; `own` are the questions of each place about itself."""
+    """Return a finding for every cell; `own` are the questions of each place about itself."""
     questions = tuple(cells)
     control = controls(questions, seen)
     by_name = {place.name: place for place in places}
@@ -187,7 +187,7 @@ def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
 
 
 def judge_inventory(places: Iterable[Place]) -> list[Finding]:
-    """Judge what is there at all: a leg or a listener that nobody declared is one mistake from being open."""
+    """Return a finding for each undeclared leg or listener, which one more mistake would expose."""
     found = []
     for place in places:
         if place.kind is Kind.CONTAINER:
@@ -201,7 +201,7 @@ def judge_inventory(places: Iterable[Place]) -> list[Finding]:
 
 
 def judge_vantages(places: Iterable[Place]) -> list[Finding]:
-    """Tell each place that could not be asked, so that no run is good without it."""
+    """Return an inconclusive finding for each place that could not be asked, so that the run is not good."""
     return [
         Finding(
             source=place.name,
@@ -219,7 +219,7 @@ def judge_vantages(places: Iterable[Place]) -> list[Finding]:
 
 
 def undecided(findings: Iterable[Finding], fault: str) -> list[Finding]:
-    """Leave findings undecided whose question could not be put, if there is a fault that says why."""
+    """Return the findings as inconclusive if a fault kept their questions from being asked."""
     return [replace(f, verdict=Verdict.INCONCLUSIVE, cause=fault) if fault else f for f in findings]
 
 
@@ -237,7 +237,7 @@ def _strange(place: Place, what: str, cause: str) -> Finding:
 
 
 def judge_host(name: str, seen: Seen) -> list[Finding]:
-    """Tell what of Docker-SRV's own rules is not as written, also where no cell shows it."""
+    """Return a finding for each of Docker-SRV's own rules that differs, even if no cell shows it."""
     return [
         Finding(
             source=name,
@@ -256,10 +256,9 @@ def judge_host(name: str, seen: Seen) -> list[Finding]:
 def judge_routes(
     routes: Iterable[Route], through: Mapping[str, object], direct: Mapping[str, object]
 ) -> list[Finding]:
-    """Judge what the ingress served under each host name against what the service itself serves.
+    """Return findings that compare the ingress's page for each host name with the service's own page.
 
-    Its own page is the one with the service's own status and title; where the ingress asks for a login, the
-    page must not come without one.
+    Pages are the same if status and title are. If the route requires a login, the ingress must answer 401.
     """
     found = []
     for route in routes:
@@ -282,7 +281,7 @@ def judge_routes(
 
 
 def judge_unrouted(unknown: object, redirect: object, host: str) -> list[Finding]:
-    """Judge the two answers that the ingress gives by itself: 404 for a stranger, and the way to HTTPS."""
+    """Return findings on the ingress's own answers: 404 for an unknown host name, and the HTTPS redirect."""
     told = redirect if isinstance(redirect, dict) else {}
     not_found = isinstance(unknown, dict) and unknown["status"] == 404  # noqa: PLR2004
     moved = told.get("location") == f"https://{host}/" and told.get("status") in {301, 308}

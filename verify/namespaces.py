@@ -1,7 +1,7 @@
-"""Network namespaces and routes of the run's own, and the removal of every one of them.
+"""Makes and removes the run's network namespaces and routes.
 
-Owns everything named `verify-*` or `verify<n>` on this machine and routes of its own metric. What a reader
-would get wrong: leftovers of a killed run are removed by the next one before it begins, by those names.
+Namespaces are named `verify-*` and links `verify<n>`; routes have a metric of their own. A run starts by
+removing the leftovers of a killed run, which it finds by these names and this metric.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from verify.driver import ProbeError
 
 METRIC = 4_278_255_361
-"""Near the kernel's highest, so every other route wins; nobody else's."""
+"""Near the kernel's highest, so that every other route wins; only the run's routes have it."""
 PREFIX = "verify"
 _SECONDS = 20
 _DOCUMENTATION = ("198.51.100.0/30", "203.0.113.0/30", "192.0.2.0/30")
 
 
 def run(*words: str, given: str = "") -> str:
-    """What a program prints when `given` is its input; raises ProbeError with what it said."""
+    """Return a program's output for the input `given`; raises ProbeError with the program's message."""
     try:
         done = subprocess.run(
             words, input=given, capture_output=True, text=True, timeout=_SECONDS, check=False
@@ -38,7 +38,7 @@ def run(*words: str, given: str = "") -> str:
 
 
 def host_addresses() -> dict[IPv4Interface, str]:
-    """Addresses of this machine but loopback, each with its interface."""
+    """Return this machine's addresses except loopback, each with its interface."""
     links = json.loads(run("ip", "-json", "-4", "address"))
     return {
         IPv4Interface(f"{info['local']}/{info['prefixlen']}"): str(link["ifname"])
@@ -49,7 +49,7 @@ def host_addresses() -> dict[IPv4Interface, str]:
 
 
 def documentation(taken: Iterable[IPv4Network]) -> IPv4Network:
-    """A prefix for the internet side that nobody here uses (RFC 5737)."""
+    """Return a documentation prefix (RFC 5737) for the internet side that is not in use here."""
     used = list(taken)
     for prefix in map(IPv4Network, _DOCUMENTATION):
         if not any(prefix.overlaps(other) for other in used):
@@ -59,7 +59,7 @@ def documentation(taken: Iterable[IPv4Network]) -> IPv4Network:
 
 @contextmanager
 def unreachable(prefixes: Iterable[IPv4Network]) -> Iterator[None]:
-    """Have packets to a missing network end here and not leave by the default route."""
+    """Reject packets to a missing network here, so that they do not leave by the default route."""
     wanted = [str(prefix) for prefix in prefixes]
     try:
         for prefix in wanted:
@@ -77,23 +77,23 @@ def remove_routes() -> None:
 
 
 def remove_all() -> None:
-    """Remove every namespace of a run, with its links, and its routes."""
+    """Remove a run's namespaces, links and routes."""
     for path in Path("/run/netns").glob(f"{PREFIX}-*"):
         run("ip", "netns", "del", path.name)
     for link in Path("/sys/class/net").glob(f"{PREFIX}[0-9]*"):
-        # The kernel removes a namespace's links a moment later; it may be ahead of us.
+        # The kernel removes a namespace's links asynchronously, so the link may be gone already.
         subprocess.run(("ip", "link", "del", link.name), capture_output=True, timeout=_SECONDS, check=False)
     remove_routes()
 
 
 class Made:
-    """Namespaces made so far; the caller removes them with `remove_all`."""
+    """Makes namespaces; the caller removes them with `remove_all`."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def beside(self, name: str, link: IPv4Network, to: Iterable[IPv4Network]) -> IPv4Address:
-        """A neighbour of this machine on a link of its own; returns this machine's end of it."""
+        """Make a neighbour of this machine on its own link; returns this machine's address there."""
         near, far = link[1], link[2]
         port = self._pair(name)
         run("ip", "address", "add", f"{near}/{link.prefixlen}", "dev", port)
@@ -101,12 +101,12 @@ class Made:
         return near
 
     def on_bridge(self, name: str, bridge: str, own: IPv4Interface, to: Iterable[IPv4Network]) -> None:
-        """A new member of a bridge."""
+        """Make a new member of a bridge."""
         run("ip", "link", "set", self._pair(name), "master", bridge)
         self._up(name, own, own.network[1], to)
 
     def on_leg(self, name: str, leg: str, own: IPv4Interface, to: Iterable[IPv4Network]) -> None:
-        """A new member of the VLAN behind an interface of this machine."""
+        """Make a new member of the VLAN behind an interface of this machine."""
         run("ip", "netns", "add", f"{PREFIX}-{name}")
         inside = ["name", "eth0", "netns", f"{PREFIX}-{name}"]
         run("ip", "link", "add", "link", leg, *inside, "type", "macvlan", "mode", "bridge")

@@ -1,8 +1,8 @@
-"""What the engine says of each resource: as declared, as the state has it, as it is live, and what `up` does.
+"""The drift of each resource, from `pulumi preview --refresh --json`, which writes nothing.
 
-Owns the reading of `pulumi preview --refresh --json`, which writes nothing. What a reader would get wrong: a
-resource that differs has two steps in there. `refresh` holds the state as it is stored; the other leads from
-what was found live to what is declared. Only both together tell a change by hand from one in the stack file.
+Note: the preview has two steps for a resource that differs. `refresh` holds the stored state; the other step
+goes from the live resource to the declared one. Only both together distinguish a change made by hand from a
+change in the stack file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Drift:
 
 
 def drifts(preview: Mapping[str, Any]) -> Iterator[Drift]:
-    """Every difference between any two of the three; components are nowhere, so they can't differ."""
+    """Yield each difference between declaration, state and live network; components exist in none of them."""
     real = [step for step in preview["steps"] if _is_real(step)]
     stored = {step["urn"]: step["oldState"] for step in real if step["op"] == "refresh"}
     for step in real:
@@ -40,7 +40,7 @@ def drifts(preview: Mapping[str, Any]) -> Iterator[Drift]:
 
 
 def is_empty(preview: Mapping[str, Any]) -> bool:
-    """Whether the state holds nothing that could differ."""
+    """Whether the state holds no resource that could differ."""
     return not any(step["op"] == "refresh" and _is_real(step) for step in preview["steps"])
 
 
@@ -60,7 +60,7 @@ def _of(step: Step, stored: Step | None) -> Iterator[Drift]:
         return
     set_by_program = {*declared.get("inputs", {}), *live.get("inputs", {})}
     for path in step.get("detailedDiff") or step.get("diffReasons") or ["somewhere"]:
-        # The engine also names what it will only know afterwards, an address say.
+        # Pulumi also lists properties that are known only after the update, such as an address.
         if path in step.get("detailedDiff", {}) and re.split(r"[.\[]", path)[0] not in set_by_program:
             continue
         yield Drift(
@@ -73,7 +73,7 @@ def _of(step: Step, stored: Step | None) -> Iterator[Drift]:
 
 
 def _value(resource: Step, path: str, part: str) -> str:
-    """The value at a path like `rules[0].source`; secrets arrive as `[secret]`."""
+    """Return the value at a path like `rules[0].source`; secrets arrive as `[secret]`."""
     value: Any = resource.get(part)
     for key in re.findall(r"[^.\[\]\"]+", path):
         if isinstance(value, list):

@@ -1,8 +1,7 @@
-"""One run: from places to questions, from answers to findings.
+"""One run of the probe: from places to questions, from answers to findings.
 
-Owns what is asked of whom and how patiently. It deliberately knows no namespace and no engine; a driver does.
-What a reader would get wrong: what should be possible is tried again until a bound, what should not is asked
-once, so that waiting can only help what is declared.
+Namespaces and the engine are the driver's concern. A connection that should be possible is retried for a
+limited time; one that should not is tried once, so waiting can only help declared flows.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from verify.judge import (
 )
 
 _PATIENCE = 8.0
-"""Seconds for what should be possible."""
+"""Seconds during which a connection that should be possible is retried."""
 _HTTP, _HTTPS = 80, 443
 
 
 def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[Finding]:
-    """Ask everything and judge it."""
+    """Ask all questions and return the findings."""
     questions, own = cells(topology, driver.places), list(alive(driver.places))
     asks: dict[str, list[Ask]] = defaultdict(list)
     for number, cell in enumerate([*questions, *own]):
@@ -68,7 +67,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
 
 
 def fence(topology: Topology, own: set[IPv4Address], asks: list[Ask]) -> None:
-    """Raise ProbeError before a packet goes to an address that is neither the project's nor the run's."""
+    """Raise ProbeError, before packets are sent, for an address that is neither the site's nor the run's."""
     for ask in asks:
         if ask.address in own or any(ask.address in zone.prefix for zone in topology.zones.values()):
             continue
@@ -87,7 +86,10 @@ def _ask(number: str, cell: Cell, ip: IPv4Address) -> Ask:
 
 
 def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dict[str, list[Ask]]:
-    """Each route from the internet by name and from the ingress by address; nothing without 80 and 443."""
+    """Return questions on each route, from the internet by name and from the ingress by address.
+
+    There are none unless the ingress publishes 80 and 443.
+    """
     published = {f.port.number for f in topology.flows_to(topology.ingress.name) if f.source == INTERNET}
     if not topology.routes or not {_HTTP, _HTTPS} <= published:
         return {}
@@ -117,7 +119,7 @@ def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dic
 
 
 def _by_tls(topology: Topology, route: Route) -> dict[str, str]:
-    """How a guest is asked that shows a certificate; raises ProbeError where nobody can say who signed it."""
+    """Return the TLS options for a route with a CA of its own; raises ProbeError if the CA can't be read."""
     if not route.authority:
         return {}
     try:

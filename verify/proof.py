@@ -1,9 +1,9 @@
-"""What the stack's own resources make possible, beside what is declared and what the live network does.
+"""Compares what the stack's resources make possible with the declaration and the live network.
 
-Owns the third opinion: the reachability of the resources that Pulumi holds, asked about the same pairs, and
-who is the odd one where the three disagree. It sends nothing. What a reader would get wrong: the proof knows
-names and no addresses, so all cells of one pair and port stand together; and it is about what Pulumi made, so
-a change behind Pulumi's back shows in the live network and not here.
+The proof is the reachability of the resources in Pulumi's state. Where the three disagree on a pair, this
+module names the one that differs from the other two. It sends no packets.
+Note: the proof knows names and no addresses, so all cells of one pair and port are compared together. A
+change made outside Pulumi shows in the live network and not in the proof.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from verify.judge import Finding, Verdict
 from verify.namespaces import run
 
 Pair = tuple[str, str, Port | None]
-"""Source, destination and port, None for any that nobody declared."""
+"""Source, destination and port; None means any undeclared port."""
 _LIVE, _PROOF, _DECLARATION = "the live network", "the proof", "the declaration"
 
 
 def of_stack(stack: str, topology: Topology) -> Reachability:
-    """Ask Pulumi for the stack's resources, and prove from them; raises ProbeError where that fails."""
+    """Return the reachability of the resources in the stack's state; raises ProbeError if that fails."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.json"
         run("pulumi", "stack", "export", "--stack", stack, "--file", str(file), "--non-interactive")
@@ -46,7 +46,7 @@ def of_stack(stack: str, topology: Topology) -> Reachability:
 def compared(
     findings: Iterable[Finding], proof: Reachability, topology: Topology
 ) -> tuple[list[Finding], int]:
-    """Say who is the odd one in what disagrees, add what only the proof sees, and count the pairs."""
+    """Return the findings with `odd` set, plus those that only the proof shows, and the number of pairs."""
     found, possible = list(findings), ways(proof, topology)
     by_pair: defaultdict[Pair, list[Finding]] = defaultdict(list)
     for finding in found:
@@ -66,8 +66,10 @@ def compared(
 
 
 def ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
-    """Every connection that packets can make. By a published port they reach Docker-SRV; what the ingress
-    passes on is a connection of its own, and is judged by its pages.
+    """Return every connection that packets can open, with its trace.
+
+    A published port leads to Docker-SRV. What the ingress passes on is a connection of its own, and is judged
+    by its pages.
     """
     found: dict[Pair, Trace] = {}
     for reach in proof.reaches():
@@ -78,8 +80,9 @@ def ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
 
 
 def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | None:
-    """The pair that a cell is about; None where the proof has no opinion: pages, ICMP, a stranger, and
-    Docker-SRV's own ports, of which no resource speaks.
+    """Return the pair of a cell, or None if the proof has no opinion on it.
+
+    It has none on pages, ICMP, newcomers, and Docker-SRV's own ports, which no resource describes.
     """
     name, text = finding.destination, finding.what.rpartition(":")[2]
     if not finding.where or text == ICMP or not {finding.source, name} <= proof.names.keys():
@@ -89,7 +92,10 @@ def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | N
 
 
 def _odd(cells: list[Finding], *, proved: bool) -> str:
-    """Who stands alone, empty where all agree; of neighbours only what the proof excludes is judged."""
+    """Return which of the three differs from the other two, empty if none does.
+
+    Between neighbours, only an open connection that the proof excludes counts.
+    """
     live = any(cell.open for cell in cells)
     expected = {cell.expected for cell in cells}
     declared = Expected.ALLOWED in expected

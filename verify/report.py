@@ -1,7 +1,7 @@
-"""What people and machines read of a run: the matrix, a line for each quarrel, JSON, JUnit, metrics.
+"""The output of a run: the matrix, a line for each disagreement, JSON, JUnit and metrics.
 
-Owns form alone. What a reader would get wrong: a square of the matrix is all cells of one pair together, and
-the worst of them is what it shows; the counts below it are of cells.
+Note: a square of the matrix stands for all cells of one pair and shows the worst of them; the counts below it
+are of cells.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? incon
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One finished run; `left_out` was not asked, and why; `pairs` counts those asked of the proof.
+    """One finished run.
 
-    `notes` say what carries the result where something else would be expected to.
+    `left_out` lists what was not asked, and why; `pairs` counts those compared with the proof; `notes` name
+    what enforces a result if it is not the expected mechanism.
     """
 
     stack: str
@@ -35,23 +36,23 @@ class Report:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Cells by verdict."""
+        """The number of cells by verdict."""
         counted = Counter(finding.verdict for finding in self.findings)
         return {str(verdict): counted[verdict] for verdict in Verdict}
 
     @property
     def wrong(self) -> list[Finding]:
-        """What keeps the run from being good."""
+        """Findings that disagree or are inconclusive."""
         return [f for f in self.findings if f.verdict in {Verdict.DISAGREES, Verdict.INCONCLUSIVE}]
 
     @property
     def good(self) -> bool:
-        """Whether something was asked and every cell agrees."""
+        """Whether there are findings and none of them is wrong."""
         return bool(self.findings) and not self.wrong
 
 
 def text(report: Report) -> str:
-    """Matrix, quarrels and counts."""
+    """Return the matrix, the disagreements and the counts as text."""
     pairs: dict[tuple[str, str], list[Finding]] = {}
     for finding in report.findings:
         if finding.where:
@@ -99,7 +100,7 @@ def _square(finding: Finding) -> str:
 
 
 def _inconclusive(findings: Iterable[Finding]) -> list[str]:
-    """A line for each cause: one place that is cut off leaves all its cells open."""
+    """Return a line for each cause, since one unreachable place makes all its cells inconclusive."""
     causes: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.verdict is Verdict.INCONCLUSIVE:
@@ -108,7 +109,7 @@ def _inconclusive(findings: Iterable[Finding]) -> list[str]:
 
 
 def as_json(report: Report) -> str:
-    """The whole run; the shape is described in docs/verify.md."""
+    """Return the whole run as JSON; docs/verify.md describes its shape."""
     return json.dumps(
         {
             "schemaVersion": SCHEMA_VERSION,
@@ -126,7 +127,7 @@ def as_json(report: Report) -> str:
 
 
 def as_metrics(report: Report, now: float) -> str:
-    """The run in figures, as Prometheus's text format; `now` is when it ended, in seconds of Unix time."""
+    """Return the run's figures in Prometheus's text format; `now` is its end in seconds of Unix time."""
     stack = f'stack="{report.stack}"'
     figures: dict[str, tuple[str, dict[str, float]]] = {
         "timestamp_seconds": ("When the last run of the live probe ended.", {stack: round(now)}),
@@ -146,7 +147,7 @@ def as_metrics(report: Report, now: float) -> str:
 
 
 def as_junit(report: Report) -> str:
-    """One test case a cell: disagreements fail, inconclusive ones are errors, free ones are skipped."""
+    """Return one test case per cell: disagreements fail, inconclusive ones are errors, free ones skipped."""
     counts = report.counts
     suite = ET.Element(
         "testsuite",

@@ -1,9 +1,9 @@
-"""The places of the site as they are now, and the best way into each that there is.
+"""The places of the site as they are now, and the best available way into each.
 
-Owns the choice of ways and what an agent's facts say of its place. A machine that the stack file names goes
-before all else; a container is entered in the declared image, else by its namespace on this machine; guest
-<id> of a lab is the namespace `vm-<id>`. What a reader would get wrong: nobody stands for a source who does
-not have its address. An agent that finds another machine than the named one is a fault of its place.
+A machine that the stack file names comes first; a container is entered in the declared image, else by its
+namespace on this machine; guest <id> of a lab is the namespace `vm-<id>`.
+Note: an agent must have the address of the source that it stands for. If it runs on a different machine, its
+place gets a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOBODY = Facts()
 
 
 def address(name: str) -> IPv4Address | None:
-    """The address that a host name is, None for any other."""
+    """Return a host name as an address if it is one, else None."""
     try:
         return IPv4Address(name)
     except ValueError:
@@ -31,9 +31,9 @@ def address(name: str) -> IPv4Address | None:
 
 
 class Survey:
-    """Fills `ways` first, then, by what the agents tell, the places.
+    """Finds the `ways` first and then, from the agents' facts, the places.
 
-    `inside`: namespaces can be entered and made here, on Docker-SRV. `elsewhere`: this is not Docker-SRV.
+    `inside`: this is Docker-SRV, and namespaces can be entered and made. `elsewhere`: this is not Docker-SRV.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Survey:
         self.members: list[Place] = []
         self.extra: tuple[Port, ...] = ()
         self._links: dict[str, tuple[IPv4Address, IPv4Address]] = {}
-        """Of places that the run makes outside: their end of the link, and Docker-SRV's."""
+        """Outside place that the run makes -> its address on the link, and Docker-SRV's."""
         self._networks = {topology.physical(zone.network): zone.name for zone in self._zones}
         leaving = {flow.port for flow in topology.flows_to(INTERNET)}
         self.leaving = sorted((port for port in leaving if port.protocol is Protocol.TCP), key=str)
@@ -68,13 +68,13 @@ class Survey:
 
     @property
     def named(self) -> set[int]:
-        """Numbers of all ports that somebody declared or published."""
+        """Numbers of all declared or published ports."""
         ports = [port for service in self.topology.services.values() for port in service.ports]
         ports += [*self.topology.proxmox.ports, *self.topology.published, *self.extra, *self.leaving]
         return {port.number for port in ports}
 
     def look(self, containers: Iterable[Mapping[str, Any]]) -> None:
-        """Find what is there without this run, and the ways in."""
+        """Find what exists without this run, and the ways into it."""
         topology = self.topology
         by_name = {str(one["Name"]).lstrip("/"): one for one in containers}
         self.extra = self._published_besides(by_name)
@@ -114,7 +114,7 @@ class Survey:
         )
 
     def _strange(self, name: str, one: Mapping[str, Any]) -> Place:
-        """A container on the site's networks that nobody declared."""
+        """Return an undeclared container on the site's networks as a place."""
         self._enter(name, one)
         exposed = {*(one["Config"].get("ExposedPorts") or {}), *(one["NetworkSettings"]["Ports"] or {})}
         return Place(
@@ -134,7 +134,7 @@ class Survey:
         )
 
     def _addresses(self, one: Mapping[str, Any]) -> dict[str, IPv4Address]:
-        """Addresses of a running container on the site's networks, and of a declared one on any."""
+        """Return a running container's addresses on the site's networks, by zone."""
         if not one or not one["State"]["Running"]:
             return {}
         joined = one["NetworkSettings"]["Networks"].items()
@@ -145,9 +145,9 @@ class Survey:
         }
 
     def _published_besides(self, containers: Mapping[str, Mapping[str, Any]]) -> tuple[Port, ...]:
-        """Ports that containers of the site publish and no flow of the internet names.
+        """Return ports that containers of the site publish and no flow of the internet names.
 
-        A container that is neither declared nor on one of the site's networks is not the site's.
+        A container belongs to the site if it is declared or on one of the site's networks.
         """
         ingress = self.topology.physical(self.topology.ingress.name)
         site = {self.topology.physical(service.name) for service in self.topology.containers}
@@ -164,7 +164,7 @@ class Survey:
         return tuple(sorted(found, key=str))
 
     def make(self, outside: IPv4Network) -> None:
-        """Make the places of nobody's on this machine: the internet, management, newcomers."""
+        """Make namespaces on this machine for the internet, management and newcomers."""
         before, made = namespaces.host_addresses(), namespaces.Made()
         everywhere = [
             *(zone.prefix for zone in self.topology.zones.values()),
@@ -192,7 +192,7 @@ class Survey:
             self.ways[_stranger(zone)] = ways.namespace(way, _stranger(zone))
 
     def run(self, image: str, there: Sequence[str]) -> None:
-        """Have the engine put a newcomer on each of its networks that is `there`."""
+        """Add a newcomer, in a container, on each of the site's networks that the engine has (`there`)."""
         for zone in self._zones:
             network = self.topology.physical(zone.network)
             if network in there:
@@ -202,7 +202,7 @@ class Survey:
                 self.left_out.append(f"{_stranger(zone)}: the engine has no network {network}")
 
     def _newcomer(self, zone: Zone) -> IPv4Address:
-        """Note somebody new at the zone's highest free address."""
+        """Add a newcomer at the zone's highest free address; returns the address."""
         taken = {address.ip for place in self.containers for address in place.addresses}
         taken |= {service.address for service in self.topology.guests}
         last = int(zone.prefix.broadcast_address)
@@ -216,7 +216,7 @@ class Survey:
         return free
 
     def places(self, facts: Mapping[str, Facts], other: int, proxmox: IPv4Address | None) -> list[Place]:
-        """Sources and destinations, outside first; on `other` every agent listens."""
+        """Return sources and destinations, outside first; every agent listens on `other`."""
         docker = self._docker(facts.get(self.topology.docker.name, _NOBODY))
         outside = [self._internet(facts), *self._management(facts, docker)]
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
@@ -238,7 +238,7 @@ class Survey:
         )  # fmt: skip
 
     def _internet(self, facts: Mapping[str, Facts]) -> Place | None:
-        """The internet side; a machine that is really there is not let loose on private addresses."""
+        """Return the internet side, None without a way; a machine on the real internet asks `front` only."""
         if INTERNET not in self.ways:
             self.left_out.append(f"{INTERNET} as a source: add vantages.{INTERNET}")
             return None
@@ -283,7 +283,7 @@ class Survey:
             yield Place(name=name, kind=Kind.OUTSIDE, addresses=where, front=front)
 
     def _front(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
-        """Where Docker-SRV is found from outside: as told, where it publishes, or nearby."""
+        """Return Docker-SRV's address from outside: the vantage's, the published one, or a nearby one."""
         published = self.topology.docker.address
         return (vantage and vantage.front) or (near if published.is_unspecified else published)
 
@@ -304,7 +304,7 @@ class Survey:
         )
 
     def _pinging(self, place: Place, facts: Mapping[str, Facts]) -> Place:
-        """The place, without ICMP where its agent may not send any and would have to."""
+        """Return the place, without ICMP if it is on a VLAN and its agent may not send any."""
         if facts.get(place.name, _NOBODY).pings or not place.zones & {z.name for z in self.topology.vlans}:
             return place
         self.left_out.append(
@@ -323,7 +323,7 @@ class Survey:
             )  # fmt: skip
 
     def _zone(self, ip: IPv4Address) -> str:
-        """Name of the zone that an address is in, or nothing."""
+        """Return the name of the zone that contains an address, or an empty string."""
         return next((zone.name for zone in self.topology.zones.values() if ip in zone.prefix), "")
 
     def _refuse(self, name: str, what: str, remedy: str = "name the right one") -> None:

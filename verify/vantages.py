@@ -1,7 +1,7 @@
-"""The driver of a run: the survey, an agent in every place, and the end of all that was made for them.
+"""The driver of a run: it surveys the site, starts an agent in every place and removes what it made.
 
-Owns the order of the steps and one run at a time. What a reader would get wrong: it needs root only where it
-enters namespaces of this machine; with vantages for everything it runs on a workstation as anybody.
+Only one run takes place at a time. Root is needed only to enter namespaces of this machine; with vantages for
+every place, any user can run it on a workstation.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 
 @contextmanager
 def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterator[Vantages]:
-    """Survey the site, make what is missing, start an agent everywhere; undo it at the end.
+    """Survey the site, make missing places and start an agent in each; undo everything at the end.
 
-    `proxmox` is the host of the Proxmox API's address. Where that is loopback, guests and node are
-    namespaces here.
+    `proxmox` is the host in the Proxmox API's URL. If it is loopback, guests and node are namespaces here.
     """
     elsewhere, image = host.elsewhere(), topology.probe_image
     inside = not elsewhere and not os.geteuid()
@@ -81,7 +80,7 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One run at a time on this machine; the others wait."""
+    """Allow one run at a time on this machine; other runs wait."""
     folder = os.open(Path(__file__).parent, os.O_RDONLY)
     limit = time.monotonic() + _LOCK_SECONDS
     try:
@@ -99,14 +98,14 @@ def _alone() -> Iterator[None]:
 
 
 def loopback(name: str) -> bool:
-    """Whether a host name is this machine's own."""
+    """Whether a host name is `localhost` or a loopback address."""
     ip = address(name)
     return name == "localhost" or (ip is not None and ip.is_loopback)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vantages:
-    """Agents in every place; each of them listens on `other`."""
+    """Agents in every place, each listening on port `other`."""
 
     topology: Topology
     survey: Survey
@@ -116,21 +115,21 @@ class Vantages:
 
     @property
     def places(self) -> Sequence[Place]:
-        """Every place with the addresses that it has now, and its fault, if it could not be asked."""
+        """Every place with its current addresses, and its fault if it could not be asked."""
         return [replace(place, fault=self.agents.faults.get(place.name, "")) for place in self.surveyed]
 
     @property
     def left_out(self) -> Sequence[str]:
-        """Places that could not be made, each with its reason."""
+        """What the run leaves out, each with its reason."""
         return self.survey.left_out
 
     @property
     def changed_rules(self) -> Sequence[str] | None:
-        """What of Docker-SRV's own rules is missing or changed; None where it can't be seen."""
+        """Which of Docker-SRV's own rules are missing or changed; None if they can't be read."""
         return [what for _, what in host.changed(self.topology)] if self.survey.inside else None
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
-        """Ask each place by name, several at a time."""
+        """Return the answers of each place, by name; several places are asked at a time."""
         wanted = {name: list(asks) for name, asks in questions.items()}
         own = {address.ip for place in self.surveyed if place.kind not in {Kind.CONTAINER, Kind.NODE}
                for address in place.addresses if address.ip}  # fmt: skip
@@ -153,7 +152,7 @@ class Vantages:
 
 
 def _authorities() -> str:
-    """Whom this machine's environment trusts besides, for pages: other machines have none of its files."""
+    """Return the extra CA certificates (SSL_CERT_FILE) to send to agents, whose machines lack the file."""
     with suppress(KeyError, OSError):
         text = Path(os.environ["SSL_CERT_FILE"]).read_text(encoding="utf-8", errors="replace")
         return "".join(_CERTIFICATE.findall(text))
@@ -161,7 +160,7 @@ def _authorities() -> str:
 
 
 def _free_ports() -> Iterator[int]:
-    """Ports that nobody uses on this machine now."""
+    """Yield ports that are free on this machine now."""
     for _ in range(99):
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))

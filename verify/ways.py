@@ -1,8 +1,8 @@
-"""The ways into places: the command that starts the agent in each, and what is told where it does not come.
+"""The ways into places: nsenter, ssh and docker commands that start agents, and the fault if one fails.
 
-Owns the command lines of nsenter, ssh and docker, and removes the run's containers. What a reader would get
-wrong: over SSH the pinned key alone is believed. The user's known_hosts and shared connections are passed
-over; all else of the user's SSH configuration holds, like keys, ports and jump hosts.
+This module also removes the run's containers.
+Note: SSH accepts only the pinned key and ignores the user's known_hosts and shared connections. The rest of
+the user's SSH configuration applies, such as keys, ports and jump hosts.
 """
 
 from __future__ import annotations
@@ -31,26 +31,29 @@ _ANY_REMEDY = "see that it runs and can be reached, and run verify again"
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """`words` start the agent in a place; `path` is the key or the place that is named where they fail."""
+    """A command (`words`) that starts the agent in a place; `path` names the place or its key in a fault."""
 
     words: tuple[str, ...]
     path: str
     lasting: bool = False
-    """A machine that was there before the run, so that its table of neighbours is no evidence."""
+    """Whether the machine existed before the run, so that its neighbour table is no evidence."""
 
 
 def here(name: str) -> Way:
-    """The machine that the probe runs on, as it is."""
+    """Return the way into the machine that the probe runs on, without a namespace."""
     return Way(words=_local(), path=name, lasting=True)
 
 
 def namespace(path: str | Path, name: str) -> Way:
-    """A network namespace of this machine, and nothing else of whoever lives there; needs root."""
+    """Return the way into a network namespace of this machine, and no other namespace; needs root."""
     return Way(words=("nsenter", f"--net={path}", *_local()), path=name)
 
 
 def ssh(vantage: SshVantage, known_hosts: Path) -> Way:
-    """Another machine, whose key is in `known_hosts` under the vantage's name; nothing is written there."""
+    """Return the way into a machine whose key is in `known_hosts` under the vantage's name.
+
+    ssh writes nothing to `known_hosts`.
+    """
     options = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
@@ -77,12 +80,12 @@ def ssh(vantage: SshVantage, known_hosts: Path) -> Way:
 
 
 def known_hosts(vantages: Iterable[SshVantage]) -> str:
-    """Write the pinned keys as known_hosts has them, each under its vantage's name."""
+    """Return the pinned keys in known_hosts format, each under its vantage's name."""
     return "".join(f"{vantage.name} {vantage.host_key}\n" for vantage in vantages)
 
 
 def docker(image: str, network: str, name: str, *more: str) -> Way:
-    """A container of the run's own on a network, or in another container's; it may do nothing but ask."""
+    """Return the way into a new, unprivileged container on a network or in another container's network."""
     words = (
         *("docker", "run", "--rm", "--interactive", "--pull", "never", "--log-driver", "none"),
         *("--label", _LABEL, "--network", network, *more, "--user", "65534:65534", "--cap-drop", "ALL"),
@@ -92,7 +95,7 @@ def docker(image: str, network: str, name: str, *more: str) -> Way:
 
 
 def remove_containers() -> None:
-    """Remove every container of a run; the engine may be ahead of us."""
+    """Remove every container of a run; the engine may have removed some already."""
     found = run("docker", "ps", "--all", "--quiet", "--filter", f"label={_LABEL}").split()
     if found:
         words = ("docker", "rm", "--force", "--volumes", *found)
@@ -100,7 +103,7 @@ def remove_containers() -> None:
 
 
 def fault(way: Way, said: str) -> str:
-    """Tell an operator why the agent is not there, by what the way into its place `said` last."""
+    """Return the operator's message on a missing agent, from the last output (`said`) of its way."""
     lines = ["".join(filter(str.isprintable, line)).strip() for line in said.splitlines()]
     known = ((line, remedy) for words, remedy in _REMEDIES for line in lines if words in line)
     if lines[:1] == ["Traceback (most recent call last):"]:

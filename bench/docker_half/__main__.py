@@ -1,4 +1,4 @@
-"""The Docker half of the site alone, for the bench: the containers that `docker compose` makes beside it."""
+"""The Docker half of the site, for the bench: the same containers as `docker compose` makes there."""
 
 from components.authorities import Authorities, AuthoritiesArgs
 from components.docker_networks import DockerNetworks, DockerNetworksArgs

@@ -1,10 +1,9 @@
 """A start page for the site: a link to each of its services, and whether it answers now.
 
-Owns one Docker network and one container on it, made from the outputs of a homelab-network stack. It
-deliberately joins no network of the site: who is there is declared in that stack's file, and anybody else
-counts as an intruder. What a reader would get wrong: it needs no flow of its own, since it comes to the
-ingress from outside, as everyone does; that this is permitted it reads from the outputs, and it begins
-nothing where it is not.
+The program makes one Docker network and one container on it, from the outputs of a homelab-network stack. The
+container joins no network of the site, where members that the stack file does not declare count as intruders.
+The page needs no flow of its own, because it reaches the ingress from outside, as any client does. The
+outputs say whether that is allowed; if not, the program makes nothing.
 """
 
 import os
@@ -19,13 +18,13 @@ import pulumi
 import pulumi_docker as docker
 
 SCHEMA_VERSION = 1
-"""Of the outputs that this program was written for; a larger one may mean something else by the same keys."""
+"""The outputs' version that this program was written for; in a larger one, keys may have other meanings."""
 PORT = 8080
 NAME = "start-page"
 
 
 def checked(outputs: Mapping[str, Any], prefix: IPv4Network) -> Mapping[str, Any]:
-    """The outputs, if this program can build on them; raises RunError where it can't."""
+    """Return the outputs if this program can build on them; raises RunError if not."""
     if outputs["schemaVersion"] != SCHEMA_VERSION:
         raise pulumi.RunError(
             f"schemaVersion: {outputs['schemaVersion']:g} is not {SCHEMA_VERSION}; "
@@ -42,7 +41,7 @@ def checked(outputs: Mapping[str, Any], prefix: IPv4Network) -> Mapping[str, Any
 
 
 def page(urls: Mapping[str, str]) -> str:
-    """The page itself."""
+    """Return the page's HTML."""
     rows = "".join(
         f'<li><a href="{escape(url)}">{escape(name)}</a> (<a href="/live/{name}">does it answer?</a>)'
         for name, url in urls.items()
@@ -51,9 +50,9 @@ def page(urls: Mapping[str, str]) -> str:
 
 
 def nginx(outputs: Mapping[str, Any], gateway: IPv4Address) -> str:
-    """nginx.conf: the page, and for each service a question to the ingress with its certificate checked."""
+    """Return nginx.conf: the page, and per service a request to the ingress that checks its certificate."""
     address = outputs["ingress"]["address"]
-    # Every address of Docker-SRV includes the one that it has on this network.
+    # An ingress on every address of Docker-SRV is also on this network's gateway.
     ingress = gateway if IPv4Address(address).is_unspecified else address
     live = "".join(
         f"""

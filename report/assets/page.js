@@ -1,5 +1,5 @@
 "use strict";
-/* Draws the page from the data beside it. Text only ever becomes a text node, so no name can become markup. */
+/* Draws the page from the data beside it. Text is only inserted as text nodes, so no name can become markup. */
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const STATES = {

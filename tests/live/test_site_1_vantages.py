@@ -29,7 +29,7 @@ sys.exit(command.main(sys.argv[2:]))
 """
 """verify, with the stack file in another folder."""
 PREFIX = "homelab-network:"
-AGENT = "The program that runs inside a namespace"
+AGENT = "The agent that runs in each place"
 """Part of an agent's command line, on any host."""
 PINNED = "find out why its key is not host-key before you change that"
 ANY = "see that it runs and can be reached, and run verify again"
@@ -126,9 +126,7 @@ def declared(there: Elsewhere, **keys: str) -> dict[str, dict[str, str]]:
 
 def traces(there: Elsewhere) -> list[str]:
     """Return what a run could leave anywhere: agents and containers."""
-    agents = [
-        line for line in command("ps", "-eo", "args").stdout.splitlines() if "inside a namespace" in line
-    ]
+    agents = [line for line in command("ps", "-eo", "args").stdout.splitlines() if AGENT in line]
     label = ("--filter", "label=org.homelab-network.verify")
     return [*agents, *there.site.docker("ps", "--all", "--quiet", *label).split()]
 
