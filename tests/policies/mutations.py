@@ -153,6 +153,9 @@ def _is_harmless(operator: str, kind: str, path: Path) -> bool:
         (operator == "repeat" and path[-1] in SETS)
         or (operator in {"remove", "empty"} and path[:2] == ("capabilities", "adds"))
         or (operator == "remove" and path[-1] == "iface")
+        # A guest without a clone or a disk has nothing to start from; a disk that stands twice is its own.
+        or (kind == "vm" and path == ("clone",) and operator in {"remove", "empty"})
+        or (kind == "vm" and path[0] == "disks" and operator != "add" and len(path) < 3)
         or (operator == "move" and kind == "datacenter" and path[-1] == "outputPolicy")
         or (kind == "container" and path[-1] in {"containerPath", "hostPath"})
         or (kind == "container" and path[0] == "user" and operator == "move")
