@@ -14,15 +14,25 @@ from lab.process import show
 
 PROJECT = Path(__file__).resolve().parents[2]
 PULUMI = """\
-trap 'echo heard; n=$((n+1)); [ $n -lt ${ENOUGH:-1} ] || { echo ended in order; exit 3; }' INT
-echo working
-i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done
+import os, signal
+heard = []
+def hear(*_):
+    heard.append(1)
+    print("heard", flush=True)
+    if len(heard) == int(os.environ["ENOUGH"]):
+        print("ended in order", flush=True)
+        os._exit(3)
+signal.signal(signal.SIGINT, hear)
+signal.alarm(60)
+print("working", flush=True)
+while True:
+    signal.pause()
 """
 PARENT = """\
 import sys
 from lab.process import Interrupted, show
 try:
-    print("status", show(["bash", "-c", sys.argv[1]]))
+    print("status", show([sys.executable, "-c", sys.argv[1]]))
 except Interrupted:
     print("interrupted")
 """
