@@ -105,12 +105,14 @@ def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks
 
 def _node(stack: str, *, later: bool) -> Api | None:
     """Return the Proxmox API; None where it is started `later` and does not answer yet."""
-    node = Api(stack)
-    if later:
-        try:
+    try:
+        node = Api(stack)
+        if later:
             node.get("version")
-        except ProbeError:
-            return None
+    except ProbeError:
+        if not later:
+            raise
+        return None
     return node
 
 

@@ -23,7 +23,10 @@ from topology.project import PROJECT
 
 STACK = "Pulumi.dev.yaml"
 EXAMPLES = re.findall(r"^## Add .*$", CONTRIBUTING.read_text(encoding="utf-8"), re.MULTILINE)
-WRITES: dict[str, Callable[[Path], None]] = {".venv/bin/python -m commands rules": write_table}
+WRITES: dict[str, Callable[[Path], None]] = {
+    ".venv/bin/python -m commands rules": write_table,
+    ".venv/bin/python -m commands schema": lambda tree: make(tree, "schema"),
+}
 """Command below an example -> its change to the tree."""
 SHOWS = {"make diff BASE=HEAD", "make up"}
 """Commands below an example that change nothing in the tree."""
