@@ -74,6 +74,8 @@ def test_a_strict_machine_stays_strict() -> None:
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of the test for the engine's data, its mark and the lab's run time."""
     monkeypatch.setattr(engine, "ROOT", tmp_path / "lab/docker")
+    for name in ("EXEC", "SOCKET", "CONFIG", "PID", "LOG", "CGROUPS"):
+        monkeypatch.setattr(engine, name, tmp_path / "run" / name.lower())
     monkeypatch.setattr(engine, "MARK", tmp_path / "lab/mark.json")
     monkeypatch.setattr(engine, "BEFORE", tmp_path / "before.json")
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
