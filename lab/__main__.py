@@ -160,7 +160,8 @@ def _down(stack: str, topology: Topology) -> int:
         trunk=topology.docker.trunk or "",
         vlans=[zone.vlan or 0 for zone in topology.vlans],
     )
-    images.remove(engine.endpoint(), report)
+    if engine.answers():
+        images.remove(engine.endpoint(), report)
     engine.down(report)
     _remove_metrics(topology)
     report("down")

@@ -103,6 +103,11 @@ def endpoint() -> str | None:
     return f"unix://{SOCKET}" if _engines() else users_endpoint()
 
 
+def answers() -> bool:
+    """Whether an engine answers: the lab's own, or else the user's."""
+    return _info(endpoint()) is not None
+
+
 def is_abandoned() -> bool:
     """Whether the lab's engine is gone and another one answers in its place."""
     return bool(_marked() and not _engines() and _info(users_endpoint()))
