@@ -42,7 +42,7 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
-test: lint actionlint unit contributing browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
+test: lint actionlint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
 
 quick: $(READY) ## style, and the tests that take a moment: for the loop of editing
 	@$(VENV)/bin/ruff check .

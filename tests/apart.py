@@ -24,10 +24,9 @@ mount --rbind /run/cgroup /sys/fs/cgroup
 umount --lazy /run/cgroup
 rmdir /run/cgroup
 ip link set lo up
-for place in /var/lib/docker /var/lib/containerd {paths.DATA}; do
-  mkdir -p "$folder$place" "$place"
-  mount --bind "$folder$place" "$place"
-done
+# All of /var/lib: a mount on a folder goes when the machine itself removes the folder.
+mkdir -p "$folder/var/lib/docker" "$folder{paths.DATA}"
+mount --bind "$folder/var/lib" /var/lib
 # Not by exec: the first process of these namespaces must collect the others' ends, and a shell does.
 "$@"
 """
