@@ -1,5 +1,6 @@
 """Runs of `make up` that are stopped midway: killed, or interrupted as by Ctrl-C."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,13 +35,30 @@ def read_until(run: Run, sign: str) -> str:
 
 
 def kill_up_at(sign: str) -> None:
-    """Start `make up`, wait until it prints `sign`, and kill its process group."""
+    """Start `make up`, wait until it says `sign`, and kill all of it at once, Pulumi included."""
     with started_up() as run:
         try:
             read_until(run, sign)
         finally:
-            os.killpg(run.pid, signal.SIGKILL)
-    eventually(f"the end of process group {run.pid}", lambda: not processes_of(run.pid))
+            groups = {run.pid, *engines_below(run.pid)}
+            for group in groups:
+                os.killpg(group, signal.SIGKILL)
+    eventually(f"the end of process groups {groups}", lambda: not any(map(processes_of, groups)))
+
+
+def engines_below(root: int) -> list[int]:
+    """Return the process groups of Pulumi's engine among the descendants of a process."""
+    parents, names = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = stat.read_text().rpartition(")")
+            pid = int(stat.parent.name)
+            parents[pid], names[pid] = int(rest.split()[1]), head.partition("(")[2]
+    below, found = {root}, []
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+        found += [pid for pid in more if names[pid] == "pulumi" and os.getpgid(pid) == pid]
+    return found
 
 
 def processes_of(group: int) -> list[int]:
