@@ -99,6 +99,7 @@ def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks
         api=None if given.no_hosts and not api.answers() else api,
         node=_node(given.stack, later=given.no_hosts),
         lab=given.lab,
+        resumes=given.lab and given.no_hosts,
     )
     return dataclasses.replace(report, findings=(*on_machine, *report.findings))
 

@@ -128,6 +128,7 @@ def _up(stack: str, topology: Topology) -> int:
     selected = _selected(stack)
     selected.resume()
     _preflight(stack, *(["--lab"] if serves(stack) else []))
+    selected.forget_interrupted()
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")

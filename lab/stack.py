@@ -55,6 +55,7 @@ class Stack:
     def destroy(self) -> int:
         """Remove every resource, or none if one is protected; Pulumi alone stops midway at that one."""
         self.resume()
+        self.forget_interrupted()
         kept = [each for each in self.deployment().get("resources", []) if each.get("protect")]
         if kept:
             raise LabError(
@@ -106,22 +107,27 @@ class Stack:
             self._write("forget the firewall of a guest that is gone", {**deployment, "resources": kept})
 
     def resume(self) -> None:
-        """Clear the lock and the half-done operations of a killed run.
+        """Clear the lock of a killed run, and in the lab what it was making.
 
         In the lab, a half-created object with this stack's mark is removed, because the state does not know
         it. On real hosts nothing is removed outside Pulumi; the pre-flight reports what is in the way.
         """
         self._wait_for_lock()
         orphans.end_plugins()
-        deployment = self.deployment()
-        pending = deployment.pop("pending_operations", None) or []
-        if not pending:
-            return
-        print(f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on from there")
+        pending = self.deployment().get("pending_operations") or []
+        if pending:
+            print(
+                f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on from there"
+            )
         for operation in pending:
             if operation["type"] == "creating" and self.in_lab:
                 orphans.remove(operation["resource"], self.environment)
-        self._write("forget the interrupted operations", deployment)
+
+    def forget_interrupted(self) -> None:
+        """Drop the operations that a killed run left half-way from the state."""
+        deployment = self.deployment()
+        if deployment.pop("pending_operations", None):
+            self._write("forget the interrupted operations", deployment)
 
     def _write(self, what: str, deployment: Mapping[str, Any]) -> None:
         """Replace the state with a changed one."""

@@ -61,6 +61,7 @@ def check_hosts(
     api: DockerApi | None,
     node: Reader | None,
     lab: bool = False,
+    resumes: bool = False,
     now: datetime | None = None,
 ) -> Report:
     """Return a report on what is in the way on the hosts; writes nothing.
@@ -73,7 +74,7 @@ def check_hosts(
         topology=topology,
         state=state,
         stack=stack,
-        ignored=state.creating if lab else frozenset(),
+        ignored=state.creating if resumes else state.half_made_volumes,
     )
     moment = now or datetime.now(UTC)
     report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment)] if node else [])])

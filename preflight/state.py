@@ -29,6 +29,11 @@ class State:
     creating: frozenset[str] = frozenset()
     time: datetime | None = None
 
+    @property
+    def half_made_volumes(self) -> frozenset[str]:
+        """The volumes that a killed run was making: Docker takes such a volume as it is."""
+        return frozenset(urn for urn in self.creating if "docker:index/volume:Volume::" in urn)
+
     @classmethod
     def of(cls, exported: Mapping[str, Any]) -> State:
         """Return the state in an export, `{"version": 3, "deployment": {...}}`; empty for an empty one."""

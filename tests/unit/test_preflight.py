@@ -663,7 +663,9 @@ def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
         told = [
             {each.check for each in report.findings}
             for lab in (False, True)
-            for report in [checks.check_hosts(topology(), state, stack=STACK, api=api, node=None, lab=lab)]
+            for report in [
+                checks.check_hosts(topology(), state, stack=STACK, api=api, node=None, lab=lab, resumes=lab)
+            ]
         ]
     assert told[0] - told[1] == {Check.ENGINE_DATA_ROOT, Check.CONTAINER_TAKEN}
 
