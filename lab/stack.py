@@ -116,9 +116,7 @@ class Stack:
         orphans.end_plugins()
         pending = self.deployment().get("pending_operations") or []
         if pending:
-            print(
-                f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on from there"
-            )
+            print(f"stack {self.name}: a run was interrupted in {len(pending)} operation(s); going on")
         for operation in pending:
             if operation["type"] == "creating" and self.in_lab:
                 orphans.remove(operation["resource"], self.environment)
