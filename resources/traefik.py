@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from reachability.facts import Entrypoint
+from topology.fast_yaml import Loader
 from topology.model import Port, Protocol
 
 _STATIC_FILES: Final = tuple(f"/etc/traefik/traefik.{kind}" for kind in ("toml", "yaml", "yml"))
@@ -233,8 +234,8 @@ class _Reader:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
-            content = tomllib.loads(text) if path.endswith(".toml") else yaml.load(text, Loader=_Unique)  # noqa: S506  # a SafeLoader
-        except (yaml.YAMLError, tomllib.TOMLDecodeError):
+            content = tomllib.loads(text) if path.endswith(".toml") else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
+        except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError):
             self.faults.append(broken(path, "does not parse, so Traefik drops all of it"))
             return {}
         if content is not None and not isinstance(content, dict):
@@ -242,11 +243,7 @@ class _Reader:
         return content if isinstance(content, dict) else {}
 
 
-LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's C loader if present, else its Python loader; both create plain values only."""
-
-
-class _Unique(LOADER):  # type: ignore[misc,valid-type]
+class _Unique(Loader):
     """YAML loader that rejects duplicate keys, as Go does."""
 
 

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from topology.checks import CONTAINERS, Site, check
+from topology.fast_yaml import Loader
 from topology.fault import ConfigError, Fault, nearest, shown
 from topology.model import (
     Acme,
@@ -176,12 +177,22 @@ T = TypeVar("T")
 
 def from_file(path: Path) -> Topology:
     """Return the topology of `Pulumi.<stack>.yaml`; raises ConfigError, also for a missing or broken file."""
+    return from_keys(keys_of(path))
+
+
+def from_keys(keys: Mapping[str, object]) -> Topology:
+    """Return the topology of a stack file's keys; raises ConfigError."""
+    return load({str(key).partition(":")[2]: value for key, value in keys.items() if _is_ours(key)})
+
+
+def keys_of(path: Path) -> dict[str, Any]:
+    """Return the keys of every namespace in `Pulumi.<stack>.yaml`; raises ConfigError."""
 
     def refuse(fault: str, remedy: str) -> ConfigError:
         return ConfigError([Fault(path.name, fault, remedy)])
 
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a safe loader
     except OSError as error:
         raise refuse(f"cannot be read ({error.strerror})", "name a stack file") from None
     except yaml.MarkedYAMLError as error:
@@ -192,7 +203,7 @@ def from_file(path: Path) -> Topology:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise refuse("has no mapping config", f"put the {NAMESPACE}: keys below one")
-    return load({str(key).partition(":")[2]: value for key, value in config.items() if _is_ours(key)})
+    return config
 
 
 def from_pulumi_json(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> Topology:
@@ -228,8 +239,8 @@ def _parsed(text: str) -> object:
         return text
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that rejects duplicate keys; YAML would silently keep the last one."""
+class _UniqueKeys(Loader):
+    """YAML loader that rejects duplicate keys; YAML would silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

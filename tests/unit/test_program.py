@@ -1,0 +1,31 @@
+"""The program on Pulumi's mocks, and what it does without."""
+
+import threading
+import traceback
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.policies.sound import run
+from tests.site import FILE, configuration
+from topology.fast_yaml import Loader
+
+
+def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No registration starts a thread or looks for its place in the program; a new SDK may need a new way."""
+    traces, extract, before = [], traceback.extract_stack, set(threading.enumerate())
+
+    def counted(*words: Any, **more: Any) -> Any:
+        traces.append(words)
+        return extract(*words, **more)
+
+    monkeypatch.setattr(traceback, "extract_stack", counted)
+    assert run(configuration())
+    assert (traces, set(threading.enumerate()) - before) == ([], set())
+
+
+def test_the_loader_reads_as_pyyamls() -> None:
+    """The loader returns what PyYAML's SafeLoader returns."""
+    text = FILE.read_text(encoding="utf-8")
+    assert yaml.load(text, Loader=Loader) == yaml.safe_load(text)  # noqa: S506  # a safe loader
