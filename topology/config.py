@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -378,9 +378,7 @@ class _Reader:
             return None
         whole = {**cast("dict[str, object]", raw), **implied} if implied else raw
         try:
-            return TypeAdapter(kind).validate_json(
-                json.dumps(whole), strict=True, by_alias=True, by_name=False
-            )
+            return _adapter(kind).validate_json(json.dumps(whole), strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             for detail in error.errors():
                 self.tell(detail, kind, raw, path, word)
@@ -452,6 +450,12 @@ class _Reader:
         """Note a fault unless it is noted already; one value can violate two constraints."""
         if (noted := Fault(path, fault, remedy)) not in self.faults:
             self.faults.append(noted)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the validator of a kind, built once for all entries."""
+    return TypeAdapter(kind)
 
 
 def _at(path: str, key: str) -> str:
