@@ -25,6 +25,14 @@ def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyP
     assert (traces, set(threading.enumerate()) - before) == ([], set())
 
 
+def test_the_dumper_writes_as_pyyamls() -> None:
+    """Files in containers are written as PyYAML's SafeDumper writes them, whether libyaml is there or not."""
+    files = [file for each in run(configuration()) for file in each.inputs.get("uploads", ())]
+    texts = [file["content"] for file in files if file["file"].endswith((".yml", ".yaml"))]
+    assert len(texts) > 8
+    assert [yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=1000) for text in texts] == texts
+
+
 def test_the_loader_reads_as_pyyamls() -> None:
     """The loader returns what PyYAML's SafeLoader returns."""
     text = FILE.read_text(encoding="utf-8")
