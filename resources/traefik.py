@@ -130,7 +130,7 @@ class Configuration:
         services = {name: value for _, name, value in self.items("http", "services")}
         for path, _, router in self.items("http", "routers"):
             if isinstance(router, Mapping):
-                for url in _servers(services, bare(str(router.get("service", ""))), frozenset()):
+                for url in _servers(services, bare(str(router.get("service", ""))), set()):
                     yield path, listed(router.get("middlewares")), urlsplit(url).netloc
 
     @property
@@ -151,7 +151,7 @@ class Configuration:
             services = {name: value for _, name, value in self.items(protocol, "services")}
             for path, _, router in self.items(protocol, "routers"):
                 if isinstance(router, Mapping):
-                    for url in _servers(services, bare(str(router.get("service", ""))), frozenset()):
+                    for url in _servers(services, bare(str(router.get("service", ""))), set()):
                         yield path, str(router.get("rule", "")), url
 
 
@@ -270,15 +270,17 @@ def children(service: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _servers(services: Mapping[str, Any], name: str, seen: frozenset[str]) -> Iterator[str]:
+def _servers(services: Mapping[str, Any], name: str, seen: set[str]) -> Iterator[str]:
+    """Yield the servers that a service leads to, those of a service in `seen` once."""
     service = services.get(name)
     if name in seen or not isinstance(service, Mapping):
         return
+    seen.add(name)
     for server in listed(below(service, "loadBalancer").get("servers")):
         if isinstance(server, Mapping):
             yield str(server.get("url") or server.get("address") or "")
     for child in children(service):
-        yield from _servers(services, bare(str(child)), seen | {name})
+        yield from _servers(services, bare(str(child)), seen)
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -257,8 +257,13 @@ class _Reader:
     """Converts plain data to values and collects the faults of what it can't convert."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self._noted: dict[Fault, None] = {}
         self.unreadable: set[str] = set()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Every fault noted so far, each once: one value can violate two constraints."""
+        return [*self._noted]
 
     def site(self, values: Mapping[str, object]) -> Site:
         """Return everything that can be read, key by key."""
@@ -447,9 +452,8 @@ class _Reader:
         self.note(path, "unknown key", f"write {near}" if near else f"use one of {', '.join(known)}")
 
     def note(self, path: str, fault: str, remedy: str) -> None:
-        """Note a fault unless it is noted already; one value can violate two constraints."""
-        if (noted := Fault(path, fault, remedy)) not in self.faults:
-            self.faults.append(noted)
+        """Note a fault unless it is noted already."""
+        self._noted[Fault(path, fault, remedy)] = None
 
 
 @cache
