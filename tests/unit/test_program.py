@@ -1,5 +1,7 @@
-"""The program on Pulumi's mocks, and what it does without."""
+"""What the program on Pulumi's mocks, YAML files and usage errors do without."""
 
+import subprocess
+import sys
 import threading
 import traceback
 from typing import Any
@@ -10,6 +12,7 @@ import yaml
 from tests.policies.sound import run
 from tests.site import FILE, configuration
 from topology.fast_yaml import Loader
+from topology.project import PROJECT
 
 
 def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +26,20 @@ def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(traceback, "extract_stack", counted)
     assert run(configuration())
     assert (traces, set(threading.enumerate()) - before) == ([], set())
+
+
+@pytest.mark.parametrize("words", [["explain"], ["judge", "--nobody"], ["list", "--help"]])
+def test_usage_is_told_before_the_import(words: list[str]) -> None:
+    """A usage error and help end before what the command needs is imported."""
+    code = f"import sys; from commands.__main__ import main; main({words!r})"
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code],
+        cwd=PROJECT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ("usage:" in ended.stdout + ended.stderr, "policies.judge" in ended.stderr) == (True, False)
 
 
 def test_the_dumper_writes_as_pyyamls() -> None:
