@@ -132,12 +132,13 @@ class Stack:
         """Return the pack's verdict."""
         return judge(self.resources, self.topology or _declared(json.dumps(self.config)), TODAY, rules)
 
-    def judge_changes(self) -> Verdict:
+    def judge_changes(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
         """Return the pack's verdict, with cached results for resources that are as in the sound stack."""
         if self.topology:
-            return self.judge()
+            return self.judge(rules)
         judged, declared = self._changes()
-        return judge_together(judged, declared, TODAY)
+        chosen = [Judged(each.view, [f for f in each.findings if f.rule in rules]) for each in judged]
+        return judge_together(chosen, declared, TODAY, rules)
 
     def judge_alone(self) -> tuple[Finding, ...]:
         """Return the verdict's findings that need one resource only; few mutations need more."""

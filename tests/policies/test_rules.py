@@ -16,7 +16,9 @@ def said(case: Case, rules: set[str]) -> Counter[str]:
     stack = sound()
     case.change(stack)
     chosen = {name: rule for name, rule in RULES.items() if name in rules}
-    return Counter(finding.message for finding in stack.judge(chosen).findings if finding.rule == case.rule)
+    return Counter(
+        finding.message for finding in stack.judge_changes(chosen).findings if finding.rule == case.rule
+    )
 
 
 def test_the_sound_stack_has_no_finding() -> None:
@@ -57,7 +59,7 @@ def test_no_line_of_an_alloys_certificates_can_change() -> None:
     assert len(said) == 5
     for old, new in [(line, other) for line in said for other in ("", line.replace(' = "', ' = "x'))]:
         given["content"] = text.replace(old, new)
-        assert stack.judge().findings, (old, new)
+        assert stack.judge_changes().findings, (old, new)
 
 
 def test_an_admin_page_is_passed_while_it_is_declared() -> None:
