@@ -32,8 +32,9 @@ def test_every_mutation_is_rejected_by_a_rule_that_names_its_cause(share: int) -
             continue
         told[mutation.operator] += 1
         if place % 50 == 0:
-            assert stack.judge_changes() == stack.judge(), mutation
-            assert {*stack.judge_alone()} <= {*stack.judge().findings}, mutation
+            whole = stack.judge()
+            assert stack.judge_changes() == whole, mutation
+            assert {*stack.judge_alone()} <= {*whole.findings}, mutation
         if _is_named(mutation, stack.judge_alone()):
             continue
         if not _is_named(mutation, findings := stack.judge_changes().findings):
