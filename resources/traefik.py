@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from reachability.facts import Entrypoint
+from topology.fast_yaml import Loader
 from topology.model import Port, Protocol
 
 _STATIC_FILES: Final = tuple(f"/etc/traefik/traefik.{kind}" for kind in ("toml", "yaml", "yml"))
@@ -129,7 +130,7 @@ class Configuration:
         services = {name: value for _, name, value in self.items("http", "services")}
         for path, _, router in self.items("http", "routers"):
             if isinstance(router, Mapping):
-                for url in _servers(services, bare(str(router.get("service", ""))), frozenset()):
+                for url in _servers(services, bare(str(router.get("service", ""))), set()):
                     yield path, listed(router.get("middlewares")), urlsplit(url).netloc
 
     @property
@@ -150,7 +151,7 @@ class Configuration:
             services = {name: value for _, name, value in self.items(protocol, "services")}
             for path, _, router in self.items(protocol, "routers"):
                 if isinstance(router, Mapping):
-                    for url in _servers(services, bare(str(router.get("service", ""))), frozenset()):
+                    for url in _servers(services, bare(str(router.get("service", ""))), set()):
                         yield path, str(router.get("rule", "")), url
 
 
@@ -233,8 +234,8 @@ class _Reader:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
-            content = tomllib.loads(text) if path.endswith(".toml") else yaml.load(text, Loader=_Unique)  # noqa: S506  # a SafeLoader
-        except (yaml.YAMLError, tomllib.TOMLDecodeError):
+            content = tomllib.loads(text) if path.endswith(".toml") else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
+        except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError):
             self.faults.append(broken(path, "does not parse, so Traefik drops all of it"))
             return {}
         if content is not None and not isinstance(content, dict):
@@ -242,11 +243,7 @@ class _Reader:
         return content if isinstance(content, dict) else {}
 
 
-LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's C loader if present, else its Python loader; both create plain values only."""
-
-
-class _Unique(LOADER):  # type: ignore[misc,valid-type]
+class _Unique(Loader):
     """YAML loader that rejects duplicate keys, as Go does."""
 
 
@@ -273,15 +270,17 @@ def children(service: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _servers(services: Mapping[str, Any], name: str, seen: frozenset[str]) -> Iterator[str]:
+def _servers(services: Mapping[str, Any], name: str, seen: set[str]) -> Iterator[str]:
+    """Yield the servers that a service leads to, those of a service in `seen` once."""
     service = services.get(name)
     if name in seen or not isinstance(service, Mapping):
         return
+    seen.add(name)
     for server in listed(below(service, "loadBalancer").get("servers")):
         if isinstance(server, Mapping):
             yield str(server.get("url") or server.get("address") or "")
     for child in children(service):
-        yield from _servers(services, bare(str(child)), seen | {name})
+        yield from _servers(services, bare(str(child)), seen)
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
