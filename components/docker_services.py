@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pulumi
 
 from components.container import ContainerService, ContainerServiceArgs
-from rendered.apps import runtime
 from topology.model import Topology
 
 
@@ -36,12 +35,10 @@ class DockerServices(pulumi.ComponentResource):
                 ContainerService(
                     service.name,
                     ContainerServiceArgs(
+                        topology=topology,
                         service=service,
-                        physical=topology.physical(service.name),
                         networks={zone: (args.networks[zone], None) for zone in service.zones},
-                        runtime=runtime(topology, service),
                         certificates=args.certificates.get(service.name, {}),
-                        protect=topology.protect,
                     ),
                     opts=pulumi.ResourceOptions(parent=self),
                 )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pulumi
 
 from components.container import ContainerService, ContainerServiceArgs
-from rendered.apps import runtime
 from topology.model import Topology
 
 
@@ -33,14 +32,10 @@ class Ingress(pulumi.ComponentResource):
         ContainerService(
             service.name,
             ContainerServiceArgs(
+                topology=topology,
                 service=service,
-                physical=topology.physical(service.name),
                 networks={zone: (args.networks[zone], None) for zone in service.zones}
                 | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},
-                runtime=runtime(topology, service),
-                published=topology.published,
-                publish_on=topology.docker.address,
-                protect=topology.protect,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

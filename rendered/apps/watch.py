@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from topology.model import App, Port, Protocol, Topology
 
@@ -89,7 +90,8 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
             target=f"{at}:{port.number}",
             service=container.name,
         )
-        for container in topology.containers
+        # Sorted: the engine passes services sorted by name, a stack file in its own order.
+        for container in sorted(topology.containers, key=attrgetter("name"))
         if container != topology.ingress
         for port in container.ports
         if port.protocol is Protocol.TCP and port not in topology.published

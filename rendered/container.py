@@ -1,0 +1,99 @@
+"""The properties of a service's container, in the docker provider's spelling.
+
+`components.container` makes the resource of them, and `policies.rendered` demands that the resource is them.
+Networks are not among them: `components` joins the networks, and `policies.networks` judges them.
+
+Every container gets a restart policy, a memory limit, log rotation, a small tmpfs, a cgroup named after the
+service, no capabilities, and by default a user other than root. Only the ingress publishes ports.
+
+Note: the root file system is read-only only where no file is uploaded, because the engine can't copy files
+into a read-only one. Values that look redundant (`networkMode`, `memorySwap`) keep the second `up` from
+detecting a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rendered.apps import runtime
+from rendered.runtime import Runtime, Text
+from topology.model import MARK, Container, Topology
+
+_LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
+"""Log rotation, and the container's name in each line, from which Promtail and Alloy set a label."""
+_SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path in the container
+_HEALTHY_WITHIN = 120
+"""Seconds that `up` waits for a new container's first passing health check."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedContainer:
+    """A container as the stack file makes it, without its networks."""
+
+    properties: Mapping[str, Any]
+    """Every other property of the resource but its uploads; a property that is left out has its default."""
+    files: Mapping[str, Text | None]
+    """Path in the container -> content; None: a certificate or key that the stack generates."""
+    volumes: tuple[str, ...]
+    """Names of its volumes, without the container's name before them."""
+
+
+def container(
+    topology: Topology, service: Container, stack: str, certificates: Iterable[str] = ()
+) -> RenderedContainer:
+    """Return a service's container; `certificates` are the paths of the files that the stack generates."""
+    made = runtime(topology, service)
+    files = {**made.files, **dict.fromkeys(certificates)}
+    physical = topology.physical(service.name)
+    properties = {
+        "name": physical,
+        "image": service.image,
+        "labels": [{"label": MARK, "value": stack}],
+        "command": list(made.command) or None,
+        "user": service.user or made.user,
+        "readOnly": not files,
+        "tmpfs": _SCRATCH,
+        "envs": [f"{key}={value}" for key, value in made.environment.items()] or None,
+        "volumes": [
+            *(
+                {"containerPath": path, "volumeName": f"{physical}-{name}"}
+                for path, name in made.data.items()
+            ),
+            *(
+                {"containerPath": path, "hostPath": host_path, "readOnly": True}
+                for path, host_path in made.host_paths.items()
+            ),
+        ],
+        "dns": list(map(str, made.name_servers)) or None,
+        "networkMode": "bridge",
+        "ports": _published(topology) if service == topology.ingress else [],
+        "healthcheck": _healthcheck(made),
+        "wait": bool(made.health),
+        "waitTimeout": _HEALTHY_WITHIN,
+        "restart": "unless-stopped",
+        "memory": service.memory,
+        "memorySwap": service.memory,
+        "cgroupParent": f"homelab-{physical}.slice",
+        "capabilities": {"drops": ["ALL"]},
+        "securityOpts": ["no-new-privileges:true"],
+        "logDriver": "json-file",
+        "logOpts": _LOG_OPTIONS,
+    }
+    return RenderedContainer(properties=properties, files=files, volumes=tuple(made.data.values()))
+
+
+def _healthcheck(made: Runtime) -> dict[str, Any] | None:
+    if not made.health:
+        return None
+    tests = ["CMD", *made.health]
+    return {"tests": tests, "interval": "5s", "timeout": "5s", "retries": 6, "startPeriod": "5s"}
+
+
+def _published(topology: Topology) -> list[dict[str, Any]]:
+    at = str(topology.docker.address)
+    return [
+        {"internal": port.number, "external": port.number, "ip": at, "protocol": str(port.protocol)}
+        for port in topology.published
+    ]
