@@ -57,7 +57,7 @@ def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
     for file in login(acme).values():
         if file not in places:
             yield f"lacks {file}, which the login needs"
-        elif not is_secret(view, ("uploads", places[file])):
+        elif not is_secret(view, ("uploads", places[file], "content")):
             yield f"{file} is no secret"
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import zip_longest
 from typing import Any, Final
 
 from policies.rule import Severity, policy
 from policies.targets import end, groups, mappings, passed_on
-from rendered import nginx
 from resources.docker import Container
 from resources.tls import Authority, Certificate, PrivateKey
 from resources.view import View, is_secret
@@ -62,35 +60,6 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
     for word in view.inputs.command if service.app is App.PROMETHEUS else ():
         if "enable-" in word:
             yield f"{word} lets whoever may query do more than that"
-
-
-@policy(
-    Container,
-    obligation="Prometheus UI and Loki's gateway must pass what each client may ask for, and nothing else.",
-    remedy="Upload nginx.conf as rendered/nginx.py writes it, and no other file, and run nginx with it.",
-    severity=Severity.CRITICAL,
-)
-def proxies_pass_what_is_listed(view: View[Container], topology: Declared) -> Iterator[str]:
-    """Yield differences from the generated nginx.conf: only this proxy restricts what its clients may do."""
-    service = topology.containers_by_name.get(view.inputs.name)
-    conf = nginx.CONF.get(service.app) if service and service.app else None
-    if service is None or conf is None:
-        return
-    if (given := (*view.inputs.entrypoints, *view.inputs.command)) != nginx.COMMAND:
-        yield f"is run by {' '.join(given) or 'nothing'}, not by {' '.join(nginx.COMMAND)}"
-    files = {upload.file: upload.text for upload in view.inputs.uploads}
-    for file in sorted(file for file in files if file != nginx.FILE and not file.startswith(f"{FOLDER}/")):
-        yield f"holds {file}, which may say what passes as well"
-    said = files.get(nginx.FILE) or ""
-    lines = zip_longest(said.split("\n") if said else (), conf(topology, service).split("\n"))
-    for number, (line, wanted) in enumerate(lines, 1):
-        if line != wanted:
-            yield f"{nginx.FILE}: line {number} is {_quoted(line)}, not {_quoted(wanted)}"
-            return
-
-
-def _quoted(line: str | None) -> str:
-    return "left out" if line is None else f"`{line.strip()}`"
 
 
 def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -252,7 +221,7 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
         yield f"holds {file}, which no declared flow needs"
     for file in sorted(given & keys):
         place = uploads[file]
-        if view.inputs.uploads[place].text and not is_secret(view, ("uploads", place)):
+        if view.inputs.uploads[place].text and not is_secret(view, ("uploads", place, "content")):
             yield f"{file} is no secret"
     for file in sorted(given & guests):
         text = view.inputs.uploads[uploads[file]].text

@@ -26,7 +26,6 @@ _ALLOWED_CAPABILITIES: Final = frozenset(
 )
 """Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
 _SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root")
-_PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/cron.d", "/etc/ld.so.preload")
 _USER: Final = re.compile(r"\d+:\d+")
 _SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
@@ -305,20 +304,6 @@ def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator
         yield "does not ask every declared name server"
     for name in sorted(name for name in container.sysctls if name.startswith("net.")):
         yield f"changes the kernel's {name}"
-
-
-@policy(
-    Container,
-    obligation="What is uploaded into a container must be readable configuration.",
-    remedy="Put programs into the image, and text into uploads.content.",
-)
-def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
-    """Yield uploaded programs, which bypass image pinning, and uploads whose content is unknown."""
-    for upload in view.inputs.uploads:
-        if upload.executable or any(_within(upload.file, folder) for folder in _PROGRAMS):
-            yield f"{upload.file} is an uploaded program"
-        elif upload.text is None:
-            yield f"{upload.file} can't be read from the resource"
 
 
 @policy(

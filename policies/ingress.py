@@ -185,7 +185,7 @@ def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterat
     yield from _hardened(view, topology, lambda c: exposure.logins(c, guarded, _files(view.inputs)))
     users = exposure.password_files(view.inputs.traefik) if view.inputs.is_proxy(topology) else frozenset()
     for index, upload in enumerate(view.inputs.uploads):
-        if upload.file in users and not is_secret(view, ("uploads", index)):
+        if upload.file in users and not is_secret(view, ("uploads", index, "content")):
             yield f"uploads[{index}].content holds password hashes in plain text; make it a Pulumi secret"
 
 

@@ -21,8 +21,10 @@ from policies import (
     ingress,
     networks,
     protection,
+    rendered,
     secrecy,
     targets,
+    uploads,
 )
 from policies.exceptions import Ledger
 from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
@@ -34,7 +36,9 @@ from topology.model import Exemption, Topology
 
 GROUPS = (
     closed,
+    rendered,
     containers,
+    uploads,
     networks,
     guests,
     guest_firewall,

@@ -50,7 +50,7 @@ def secrets_are_files(view: View[Container], _: Declared) -> Iterator[str]:
         if _LOGIN.search(value) and not is_secret(view, trail):
             yield f"{path} holds a login in plain sight"
     for index, upload in enumerate(view.inputs.uploads):
-        if not is_secret(view, ("uploads", index)):
+        if not is_secret(view, ("uploads", index, "content")):
             for what in _in_text(upload.text or ""):
                 yield f"uploads[{index}].content {what} in plain text; make it a Pulumi secret"
 

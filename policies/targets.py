@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from policies.rule import Severity, policy
-from resources import alloy
 from resources.docker import Container, Upload
 from resources.view import View
 from topology.declared import Declared
@@ -22,6 +21,15 @@ from topology.model import App, Flow, Port
 
 _URL = re.compile(r"https?://[^\s;\"']+")
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
+_SECTIONS = {
+    "clients": "client",
+    "datasources": "data source",
+    "remote_write": "remote write",
+    "remote_read": "remote read",
+}
+"""Lists whose entries have a `url`, and what an entry is."""
+_ADDRESS = re.compile(r"(?<!external[_.-])(url|endpoint)s?$")
+"""The end of the name of a setting or flag whose value is a peer; `external_url` is the program itself."""
 
 
 @policy(
@@ -37,7 +45,11 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
         return
     flows = {str(flow) for flow in topology.flows_from(source.name)}
     own = {port.number for port in source.ports}
-    for file, path, target in (*_written(container, topology), *_proxied(container, topology)):
+    for file, path, target in (
+        *_written(container, topology),
+        *_proxied(container, topology),
+        *_flagged(container),
+    ):
         host, port = end(target)
         if host in _LOCAL and (path.startswith("promtail") or port in own):
             continue
@@ -49,7 +61,7 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
     for file, content in _configurations(container, topology):
         for path in _discoveries(content):
             yield f"{file}: {path} finds targets that nobody declared"
-    yield from _unread(container)
+    yield from () if container.is_proxy(topology) else _unread(container)
     uploads = {upload.file for upload in container.uploads if upload.file.endswith(".alloy")}
     if source.app is App.ALLOY and not uploads & {*container.command}:
         yield "runs no uploaded file of Alloy's, so where it sends can't be known"
@@ -84,17 +96,21 @@ def _written(container: Container, topology: Declared) -> Iterator[tuple[str, st
 
 
 def _unread(container: Container) -> Iterator[str]:
-    for upload in container.uploads:
-        if upload.file.endswith(".alloy"):
-            try:
-                alloy.documents(upload.text or "")
-            except ValueError as error:
-                yield f"{upload.file}: {error}, so where it sends can't be known"
+    for file, error in container.unread:
+        yield f"{file}: {error}, so where it sends can't be known"
 
 
 def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
     for upload in () if container.is_proxy(topology) else container.uploads:
         yield from ((upload.file, "proxy_pass", url) for url in passed_on(upload))
+
+
+def _flagged(container: Container) -> Iterator[tuple[str, str, str]]:
+    for kind, words in (("entrypoints", container.entrypoints), ("command", container.command)):
+        for place, (word, after) in enumerate(zip(words, (*words[1:], ""), strict=False)):
+            flag, given, value = word.partition("=")
+            if word.startswith("-") and _ADDRESS.search(flag):
+                yield f"{kind}[{place}]", flag, value if given else after
 
 
 def passed_on(upload: Upload) -> Iterable[str]:
@@ -108,14 +124,23 @@ def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for group in groups(content):
         for target in _list(group.get("targets")):
             yield ("promtail " if promtail else "") + "scrape target", str(target)
-    for section, what in (
-        ("clients", "client"),
-        ("datasources", "data source"),
-        ("remote_write", "remote write"),
-        ("remote_read", "remote read"),
-    ):
+    for section, what in _SECTIONS.items():
         for entry in mappings(content.get(section)):
             yield what, str(entry.get("url", ""))
+    for path, value in _settings({key: value for key, value in content.items() if key not in _SECTIONS}):
+        if isinstance(value, str) and _ADDRESS.search(path):
+            yield path, value
+
+
+def _settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of each setting at any depth, but of labels, which are texts."""
+    for key, inner in value.items() if isinstance(value, Mapping) else ():
+        if key != "labels":
+            at = f"{path}.{key}".lstrip(".")
+            yield at, inner
+            yield from _settings(inner, at)
+    for index, inner in enumerate(_list(value)):
+        yield from _settings(inner, f"{path}[{index}]")
 
 
 def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -127,8 +152,10 @@ def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _discoveries(content: Mapping[str, Any]) -> Iterator[str]:
-    for job in mappings(content.get("scrape_configs")):
-        yield from (str(key) for key in sorted(job, key=str) if str(key).endswith("_sd_configs"))
+    for path, _ in _settings(content):
+        key = path.rpartition(".")[2]
+        if key.endswith("_sd_configs") or key == "scrape_config_files":
+            yield key
 
 
 def mappings(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -1,15 +1,14 @@
 """nginx.conf of the two filtering proxies: Prometheus UI, and the gateway in front of Loki.
 
-`components` uploads the text; `policies` compares the upload with it. Paths that are not listed are refused.
+`policies.rendered` compares the uploaded text with it. Paths that are not listed are refused.
 Note: the gateway checks the path as the client sent it, not as nginx normalises it, because Loki gets the
 path as sent.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from topology.certificates import Held
-from topology.model import APPS, App, Container, Topology
+from topology.model import APPS, Container, Topology
 
 COMMAND: Final = ("nginx", "-g", "daemon off;")
 FILE: Final = "/etc/nginx/nginx.conf"
@@ -140,9 +139,3 @@ http {{
   }}
 }}
 """
-
-
-CONF: Final[Mapping[App, Callable[[Topology, Container], str]]] = {
-    App.PROMETHEUS_UI: prometheus_ui,
-    App.LOKI_GATEWAY: loki_gateway,
-}

@@ -1,6 +1,6 @@
 """How the software in a container runs: command, files, data, user and health check.
 
-`rendered.apps` creates the runtimes of known apps; `components.container` turns them into resources. Note: a
+`rendered.apps` creates the runtimes of known apps; `rendered.container` turns them into properties. Note: a
 change of `files` replaces the container, because the engine copies files in once before the start. Persistent
 data belongs in `data`.
 """

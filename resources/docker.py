@@ -6,10 +6,7 @@ Note: the provider takes a container off the default bridge only when `networksA
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,8 +46,8 @@ class PublishedPort(Inputs):
         return f"{where} -> {self.internal}/{self.protocol}"
 
 
-class Upload(Inputs, inert="group owner permissions source_hash"):
-    """A file uploaded into a container. `text` is None if only the file named by `source` has the content.
+class Upload(Inputs, inert="group owner source_hash"):
+    """A file uploaded into a container.
 
     The content of certificate files is unknown until their keys exist; they hold no configuration.
     """
@@ -60,6 +57,7 @@ class Upload(Inputs, inert="group owner permissions source_hash"):
     content_base64: str | None = None
     source: str | None = None
     executable: bool = False
+    permissions: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -71,13 +69,25 @@ class Upload(Inputs, inert="group owner permissions source_hash"):
 
     @property
     def text(self) -> str | None:
-        """Return the file's content as far as the resource contains it."""
-        if self.content is not None or not self.content_base64:
-            return self.content
-        try:
-            return base64.b64decode(self.content_base64, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
+        """The file's content; None where another property has it, or may replace it."""
+        return None if self.content_base64 or self.source else self.content
+
+
+def _document(upload: Upload) -> Any:
+    """Return the content of a YAML or Alloy file, or what is wrong with it; None for any other file."""
+    name, text = upload.file.lower(), upload.text or ""
+    try:
+        if name.endswith(".alloy"):
+            return alloy.documents(text)
+        return yaml.load(text, Loader=Loader) if name.endswith((".yml", ".yaml")) else None  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        return ValueError(
+            f"line {error.problem_mark.line + 1 if error.problem_mark else 1} is not understood"
+        )
+    except (yaml.YAMLError, RecursionError):
+        return ValueError("is not YAML")
+    except ValueError as error:  # PyYAML's own about a date or a number may quote it
+        return error if name.endswith(".alloy") else ValueError("has a value that is not understood")
 
 
 class VolumeMount(Inputs, inert="selinux_relabel"):
@@ -245,15 +255,16 @@ class Container(
 
         Alloy files are included in Promtail's form if they can be translated.
         """
-        loaded: list[tuple[str, Any]] = []
-        for upload in self.uploads:
-            if upload.file.endswith(".alloy"):
-                with suppress(ValueError):
-                    loaded.append((upload.file, alloy.documents(upload.text or "")))
-            if upload.file.endswith((".yml", ".yaml")) and upload.text:
-                with suppress(yaml.YAMLError):
-                    loaded.append((upload.file, yaml.load(upload.text, Loader=Loader)))  # noqa: S506  # a safe loader
-        return tuple((file, content) for file, content in loaded if isinstance(content, Mapping))
+        return tuple((file, content) for file, content in self._loaded if isinstance(content, Mapping))
+
+    @property
+    def unread(self) -> tuple[tuple[str, ValueError], ...]:
+        """The files that `documents` leaves out because they do not parse, each with the reason."""
+        return tuple((file, error) for file, error in self._loaded if isinstance(error, ValueError))
+
+    @cached_property
+    def _loaded(self) -> tuple[tuple[str, Any], ...]:
+        return tuple((upload.file, _document(upload)) for upload in self.uploads)
 
     @cached_property
     def traefik(self) -> traefik.Configuration:

@@ -208,7 +208,7 @@ class _Reader:
             return [
                 path
                 for path in sorted(self._files)
-                if posixpath.normpath(path).startswith(f"{folder}/") and path.endswith(_SUFFIXES)
+                if posixpath.normpath(path).startswith(f"{folder}/") and path.lower().endswith(_SUFFIXES)
             ]
         if filename:
             self._covered(posixpath.normpath(filename))
@@ -234,7 +234,8 @@ class _Reader:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
-            content = tomllib.loads(text) if path.endswith(".toml") else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
+            toml = path.lower().endswith(".toml")
+            content = tomllib.loads(text) if toml else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
         except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError):
             self.faults.append(broken(path, "does not parse, so Traefik drops all of it"))
             return {}

@@ -16,7 +16,7 @@ _RULES = "/etc/prometheus/rules/watch.yml"
 _TIMEOUT = 10
 """Maximum seconds of one scrape."""
 _CONTAINER_NAME = r".*/homelab-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.scope)?"
-"""A container's cgroup under both cgroup drivers; `components.container` sets the name in it."""
+"""A container's cgroup under both cgroup drivers; `rendered.container` sets the name in it."""
 
 
 def prometheus(topology: Topology, service: Container) -> Runtime:

@@ -239,6 +239,8 @@ def test_an_exception_in_force_is_told_and_passes(engine: Engine) -> None:
             "  homelab-network:exceptions:\n"
             "    - {rule: no-devices, resource: cadvisor, reason: reads the kernel's log,\n"
             "       owner: me, expires: 2099-01-01}\n"
+            "    - {rule: containers-as-rendered, resource: cadvisor, reason: has a device of the host,\n"
+            "       owner: me, expires: 2099-01-01}\n"
         )
     text = (engine.folder / "Pulumi.dev.yaml").read_text()
     salt = next(line for line in text.splitlines() if line.startswith("encryptionsalt:"))

@@ -36,7 +36,7 @@ WITHIN_THE_SERVICE = {
     "uploads",
     "logDriver",
 }
-"""Properties that decide what runs in a container, not who reaches it; uploads of the ingress are below."""
+"""Properties that decide what runs in a container; `test_rendered` changes them."""
 SETS = {"adds", "capabilities", "drops", "securityOpts", "networksAdvanced", "ports", "volumes"}
 """Lists in which a repetition has no effect."""
 
@@ -145,12 +145,7 @@ def _of_resource(kind: str, resource: Resource, stack: Stack) -> Iterator[Mutati
 
 
 def _is_harmless(operator: str, kind: str, path: Path) -> bool:
-    """Whether a change opens nothing: a repetition in a set, one privilege less, a rule for every card.
-
-    Mount points in a container and read-only folders of the host decide what is read, not what is reached;
-    `rejected` has cases of forbidden folders. Another service's user is as good as the service's own, and
-    missing or moved scratch space opens nothing.
-    """
+    """Whether a change opens nothing: a repetition in a set, one privilege less, a rule for every card."""
     return (
         (operator == "repeat" and path[-1] in SETS)
         or (operator in {"remove", "empty"} and path[:2] == ("capabilities", "adds"))
@@ -159,12 +154,6 @@ def _is_harmless(operator: str, kind: str, path: Path) -> bool:
         or (kind == "vm" and path == ("clone",) and operator in {"remove", "empty"})
         or (kind == "vm" and path[0] == "disks" and operator != "add" and len(path) < 3)
         or (operator == "move" and kind == "datacenter" and path[-1] == "outputPolicy")
-        or (kind == "container" and path[-1] in {"containerPath", "hostPath"})
-        or (kind == "container" and path[0] == "user" and operator == "move")
-        or (kind == "container" and path[0] == "tmpfs" and operator == "remove")
-        or (
-            kind == "container" and path[0] == "volumes" and operator in {"remove", "empty"} and len(path) < 3
-        )
     )
 
 

@@ -1,0 +1,181 @@
+"""The rule that a known app's container is what `rendered.container` makes of the stack file, to the byte.
+
+It interprets nothing: what is more, less or different is refused, so no setting has to be known. Rules that
+interpret remain for the proof, for services without an app, and for what an exception permits. Networks are
+not compared here; `policies.networks` judges them.
+
+Note: messages print expected values, which follow from the stack file, and never given ones, which may be
+secret. The content of some files does not follow from the stack file: the stack's secrets, PEM files of the
+machine that runs Pulumi, and generated certificates, which `policies.certificates` judges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from typing import Any, Final
+
+from policies.rule import Severity, policy
+from rendered.container import container
+from rendered.runtime import PemFile, StackSecret, Text
+from resources.docker import Container
+from resources.resource import UNKNOWN
+from resources.view import View, is_secret
+from topology.certificates import held_by
+from topology.declared import Declared
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "containerReadRefreshTimeoutMilliseconds": 15000,
+    "interval": "0s",
+    "ip": "0.0.0.0",  # noqa: S104  # the provider's default
+    "mustRun": True,
+    "networkMode": "bridge",
+    "protocol": "tcp",
+    "removeVolumes": True,
+    "restart": "no",
+    "start": True,
+    "startInterval": "0s",
+    "startPeriod": "0s",
+    "timeout": "0s",
+    "waitTimeout": 60,
+}
+"""The provider's defaults, which the engine fills in before it asks the pack; others have none."""
+_ORDERED: Final = frozenset({"command", "entrypoints", "tests"})
+"""Lists whose order counts."""
+_NAMED_BY: Final[Mapping[str, str]] = {"labels": "label", "ports": "internal", "volumes": "containerPath"}
+"""Lists without an order -> the property that names an entry."""
+_MAPS: Final = frozenset({"logOpts", "storageOpts", "sysctls", "tmpfs"})
+"""Properties whose keys are no properties, so that an empty value counts."""
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----")
+_SHOWN: Final = 120
+"""Characters of an expected value in a message."""
+
+
+@policy(
+    Container,
+    obligation="A known app's container must be exactly what the stack file makes of it.",
+    remedy="Declare in the stack file what is to differ, and make the container by rendered/container.py.",
+    severity=Severity.CRITICAL,
+)
+def containers_as_rendered(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Yield the first difference of each property and file of a known app, and another image of any service.
+
+    The stack file determines only the image of a service without an app.
+    """
+    service = topology.containers_by_name.get(view.inputs.name)
+    if service is None:
+        return
+    given = dict(view.resource.inputs)
+    if service.app is None:
+        yield from _differences({"image": given.get("image")}, {"image": service.image})
+        return
+    held = held_by(topology, service.name).values()
+    paths = (path for each in held for path in (each.authorities, each.certificate, each.key))
+    wanted = container(topology, service, view.resource.stack, paths)
+    uploads = given.pop("uploads", None)
+    given.pop("networksAdvanced", None)
+    yield from _differences(given, wanted.properties)
+    yield from _file_differences(view, uploads, wanted.files)
+
+
+def _differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the first difference of each property."""
+    for name in sorted(given.keys() | wanted.keys()):
+        one, other = (dict(_leaves(name, each.get(name), name)) for each in (given, wanted))
+        first = next((at for at in other | one if one.get(at) != other.get(at)), None)
+        if first is not None:
+            yield _expected(first, other.get(first, _DEFAULTS.get(first)))
+
+
+def _leaves(name: str, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield path and value of each leaf, but of properties with the value that they have when left out."""
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            if name in _MAPS:
+                yield f"{path}[{key}]", value[key]
+            else:
+                yield from _leaves(key, value[key], f"{path}.{key}")
+    elif isinstance(value, list):
+        for key, entry in _entries(name, value):
+            if isinstance(entry, Mapping):
+                yield from _leaves("", entry, f"{path}[{key}]")
+            else:
+                yield f"{path}[{key}]", entry
+    elif value is not None and (value != _DEFAULTS[name] if name in _DEFAULTS else value):
+        yield path, value
+
+
+def _entries(name: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a list with what tells them apart; a repeated one gets another key."""
+    seen = Counter[str]()
+    for index, entry in enumerate(values if name in _ORDERED else sorted(values, key=str)):
+        key = str(index)
+        if name == "envs" and isinstance(entry, str):
+            key = entry.partition("=")[0]
+        elif name in _NAMED_BY and isinstance(entry, Mapping):
+            key = f"{entry.get(_NAMED_BY[name])}".removesuffix(".0")
+        seen[key] += 1
+        yield key if seen[key] == 1 else f"{key}, {seen[key]}", entry
+
+
+def _file_differences(
+    view: View[Container], uploads: Any, wanted: Mapping[str, Text | None]
+) -> Iterator[str]:
+    """Yield the first difference of each uploaded file."""
+    missing = dict(wanted)
+    if not isinstance(uploads, list | None):
+        yield "uploads: expected a list"
+    for place, upload in enumerate(uploads if isinstance(uploads, list) else ()):
+        file = upload.get("file") if isinstance(upload, Mapping) else None
+        if not isinstance(file, str):
+            yield f"uploads[{place}].file: expected a path"
+            continue
+        if file not in missing:
+            yield f"{file}: expected {'one upload' if file in wanted else 'nothing'}"
+            continue
+        rest = {f"{file} {key}": value for key, value in upload.items() if key not in {"file", "content"}}
+        yield from _differences(rest, {})
+        secret = is_secret(view, ("uploads", place, "content"))
+        yield from _content(file, upload.get("content"), missing.pop(file), secret=secret)
+    yield from (f"{file}: expected this file" for file in missing)
+
+
+def _content(file: str, given: Any, wanted: Text | None, *, secret: bool) -> Iterator[str]:
+    match wanted:
+        case str():
+            yield from _text(file, given, wanted)
+        case StackSecret(namespace, key):
+            if not (secret and isinstance(given, str) and given):
+                yield f"{file}: expected the secret {namespace}:{key}"
+        case PemFile():
+            if not isinstance(given, str) or (wanted.secret and not secret) or not _is_pem(given, wanted):
+                kind = "a private key, as a secret," if wanted.secret else "certificates alone"
+                yield f"{file}: expected {kind} from the file that {wanted.key} names"
+        case None:
+            if given is not UNKNOWN and not isinstance(given, str):
+                yield f"{file}: expected what components.authorities generates"
+
+
+def _text(file: str, given: Any, wanted: str) -> Iterator[str]:
+    """Yield the first line of a text that differs."""
+    if given != wanted:
+        lines = zip_longest(given.split("\n") if isinstance(given, str) else (), wanted.split("\n"))
+        number, line = next((n, other) for n, (one, other) in enumerate(lines, 1) if one != other)
+        yield _expected(f"{file} line {number}", line)
+
+
+def _is_pem(text: str, file: PemFile) -> bool:
+    """Whether a text is of the file's kind. An empty text is of any: `commands judge` does not read files."""
+    kinds = {*_PEM.findall(text)}
+    if file.secret:
+        return all(kind.endswith("PRIVATE KEY") or kind == "EC PARAMETERS" for kind in kinds)
+    return kinds == {"CERTIFICATE"} or not text
+
+
+def _expected(path: str, wanted: Any) -> str:
+    if wanted is None:
+        return f"{path}: expected nothing"
+    text = str(wanted)
+    return f"{path}: expected `{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}…'}`"

@@ -1,0 +1,147 @@
+"""Rules for what is put into containers: each file has one readable content at one place, and is no program.
+
+They hold for every container; `policies.rendered` also compares known apps with the stack file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator
+from itertools import takewhile
+from typing import Final
+
+from policies.rule import Severity, policy
+from resources.docker import Container, Upload
+from resources.view import View
+from topology.declared import Declared
+
+_PROGRAMS: Final = (
+    *("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/ld.so.preload", "/etc/ld.so.conf.d"),
+    *("/etc/cron.d", "/etc/crontab", "/etc/crontabs", "/var/spool/cron", "/etc/init.d", "/etc/profile.d"),
+    *("/docker-entrypoint.d", "/etc/cont-init.d", "/etc/services.d", "/etc/s6-overlay"),
+)
+"""Folders of programs, and of what images run when they start."""
+_STARTS: Final = ("#!", "\x7fELF")
+"""The beginnings of a program, as the kernel tells it."""
+_SHELL: Final = re.compile(r"(ba|da|a|z|k|c|tc|fi)?sh|busybox|toybox")
+_INTERPRETER: Final = re.compile(
+    r"[gmn]?awk|sed|make|perl|python[\d.]*|ruby|lua(jit)?[\d.]*|node(js)?|deno|bun|php[\d.]*|java|tclsh|expect"
+    r"|ld(-linux)?[\w.-]*\.so[\d.]*"
+)
+"""Programs that run the first file that they are given; a shell runs any."""
+_LOADERS: Final = frozenset(
+    {
+        *("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+        *("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "NODE_OPTIONS", "NODE_PATH", "PERL5LIB", "PERL5OPT"),
+        *("PYTHONPATH", "PYTHONSTARTUP", "RUBYLIB", "RUBYOPT"),
+    }
+)
+"""Environment variables that name what a program runs besides itself."""
+_READABLE: Final = re.compile(r"0{0,2}[0246]{3}")
+"""Permissions in octal that let nobody execute the file."""
+_CONFIGURATION: Final = re.compile(
+    r"-{1,2}(?P<name>([\w-]+\.)*config([.-]?file)?)(=(?P<file>.*))?", re.IGNORECASE
+)
+"""Arguments that name a file with configuration, as in `--config.file=/etc/prometheus/prometheus.yml`."""
+_YAML: Final = (".yml", ".yaml")
+
+
+@policy(
+    Container,
+    obligation="What is uploaded into a container must be readable configuration, each file once.",
+    remedy="Put programs into the image, and text into uploads.content, with an absolute path for each.",
+    severity=Severity.CRITICAL,
+)
+def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
+    """Yield uploaded programs, which bypass image pinning, and uploads with no or more than one meaning."""
+    container, seen = view.inputs, set[str]()
+    for upload in container.uploads:
+        file = upload.file
+        if not file.startswith("/") or file != _path(file):
+            yield f"{file} is not an absolute path without detours, so what it replaces can't be known"
+        if _path(file) in seen:
+            yield f"{file} is uploaded twice, and which one remains is chance"
+        seen.add(_path(file))
+        if _is_program(upload):
+            yield f"{file} is an uploaded program"
+        elif upload.text is None:
+            yield f"{file} can't be read from the resource"
+        for mount in _mounts(container):
+            if _within(_path(file), mount):
+                yield f"{file} is where {mount} is mounted, so what is read there can't be known"
+    for path, file in _run(container, sorted(seen)):
+        yield f"{path} runs {file}, which is uploaded"
+
+
+@policy(
+    Container,
+    obligation="A container's arguments must be in the resource, and name configuration that is in it, too.",
+    remedy="Write out the arguments, and upload the file that they name, as .yml or .yaml if it is YAML.",
+    severity=Severity.CRITICAL,
+)
+def arguments_name_uploads(view: View[Container], _: Declared) -> Iterator[str]:
+    """Yield arguments that are read from a file, and ones that name another file than those uploaded.
+
+    A container without uploads reads the configuration of its image, which the stack file names.
+    """
+    container = view.inputs
+    files = {upload.file for upload in container.uploads}
+    for kind, words in (("entrypoints", container.entrypoints), ("command", container.command)):
+        for place, word in enumerate(words):
+            if word.startswith("@"):
+                yield f"{kind}[{place}] reads further arguments from a file"
+            named = _CONFIGURATION.fullmatch(word)
+            if not named or not files:
+                continue
+            file = named["file"] or "".join(words[place + 1 : place + 2])
+            if file not in files:
+                yield f"{kind}[{place}] names a file that is not uploaded, so what it says can't be known"
+            elif named["name"].lower() == "config.file" and not file.endswith(_YAML):
+                yield f"{kind}[{place}] names {file}, which is read as YAML whatever its suffix says"
+
+
+def _is_program(upload: Upload) -> bool:
+    return (
+        upload.executable
+        or not _READABLE.fullmatch(upload.permissions or "0644")
+        or any(_within(_path(upload.file), folder) for folder in _PROGRAMS)
+        or (upload.text or "").startswith(_STARTS)
+    )
+
+
+def _mounts(container: Container) -> Iterator[str]:
+    """Yield every path in the container at which something else than its image is."""
+    mounted: Iterable[str] = (*(bind.target for bind in container.binds), *container.tmpfs)
+    scratch = (mount.target for mount in container.mounts if mount.type == "tmpfs")
+    yield from (_path(target) for target in (*mounted, *scratch) if target)
+
+
+def _run(container: Container, files: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each place at which an uploaded file is run, and the file."""
+    tests = tuple(map(str, container.healthcheck.get("tests") or ()))
+    health = ("sh", *tests[1:]) if tests[:1] == ("CMD-SHELL",) else tests[1:]
+    for path, words in (
+        ("command", (*container.entrypoints, *container.command)),
+        ("healthcheck.tests", health),
+    ):
+        for place, word in enumerate(words):
+            program, given = posixpath.basename(word), words[place + 1 :]
+            if _INTERPRETER.fullmatch(program):
+                options = [*takewhile(lambda each: each.startswith("-"), given)]
+                given = given[: len(options) + 1]
+            elif not _SHELL.fullmatch(program):
+                continue
+            yield from ((path, file) for file in files if any(file in each for each in given))
+    for name, value in container.environment.items():
+        if name in _LOADERS:
+            parts = re.split(r"[\s:;,=]+", value)
+            yield from ((f"envs.{name}", file) for file in files if any(_within(file, p) for p in parts if p))
+
+
+def _path(text: str) -> str:
+    return posixpath.normpath(f"/{text.lstrip('/')}")
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
