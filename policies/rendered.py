@@ -18,6 +18,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from policies.rule import Severity, policy
+from rendered.apps import taken
 from rendered.container import container
 from rendered.runtime import PemFile, StackSecret, Text
 from resources.docker import Container
@@ -71,6 +72,9 @@ def containers_as_rendered(view: View[Container], topology: Declared) -> Iterato
     if service.app is None:
         yield from _differences({"image": given.get("image")}, {"image": service.image})
         return
+    if service.environment or service.files or service.arguments:
+        for key in taken(topology, service):
+            yield f"services.{service.name}.{key} would replace what {service.app} sets itself; leave it out"
     held = held_by(topology, service.name).values()
     paths = (path for each in held for path in (each.authorities, each.certificate, each.key))
     wanted = container(topology, service, view.resource.stack, paths)
@@ -150,11 +154,11 @@ def _content(file: str, given: Any, wanted: Text | None, *, secret: bool) -> Ite
             if not (secret and isinstance(given, str) and given):
                 yield f"{file}: expected the secret {namespace}:{key}"
         case PemFile():
-            if not isinstance(given, str) or (wanted.secret and not secret) or not _is_pem(given, wanted):
+            if not _is_pem(given, secret, key=wanted.secret):
                 kind = "a private key, as a secret," if wanted.secret else "certificates alone"
                 yield f"{file}: expected {kind} from the file that {wanted.key} names"
         case None:
-            if given is not UNKNOWN and not isinstance(given, str):
+            if given is not UNKNOWN and not _is_pem(given, secret, key=file.endswith("/key.pem")):
                 yield f"{file}: expected what components.authorities generates"
 
 
@@ -166,12 +170,17 @@ def _text(file: str, given: Any, wanted: str) -> Iterator[str]:
         yield _expected(f"{file} line {number}", line)
 
 
-def _is_pem(text: str, file: PemFile) -> bool:
-    """Whether a text is of the file's kind. An empty text is of any: `commands judge` does not read files."""
+def _is_pem(text: Any, secret: bool, *, key: bool) -> bool:
+    """Whether a text holds a key, as a secret, or certificates alone.
+
+    Without their files `commands judge` has empty texts, and an exported state has `[secret]`.
+    """
+    if not isinstance(text, str) or (key and not secret):
+        return False
     kinds = {*_PEM.findall(text)}
-    if file.secret:
+    if key:
         return all(kind.endswith("PRIVATE KEY") or kind == "EC PARAMETERS" for kind in kinds)
-    return kinds == {"CERTIFICATE"} or not text
+    return kinds == {"CERTIFICATE"} or text in {"", "[secret]"}
 
 
 def _expected(path: str, wanted: Any) -> str:

@@ -44,6 +44,8 @@ _CONFIGURATION: Final = re.compile(
     r"-{1,2}(?P<name>([\w-]+\.)*config([.-]?file)?)(=(?P<file>.*))?", re.IGNORECASE
 )
 """Arguments that name a file with configuration, as in `--config.file=/etc/prometheus/prometheus.yml`."""
+_NAMED: Final = re.compile(r"/[\w./+-]+\.(?:ya?ml|toml|conf|ini|cfg|alloy)(?![\w.-])", re.IGNORECASE)
+"""Files with configuration that an argument names in any other way, such as `-c /etc/nginx/nginx.conf`."""
 _YAML: Final = (".yml", ".yaml")
 
 
@@ -92,12 +94,12 @@ def arguments_name_uploads(view: View[Container], _: Declared) -> Iterator[str]:
             if word.startswith("@"):
                 yield f"{kind}[{place}] reads further arguments from a file"
             named = _CONFIGURATION.fullmatch(word)
-            if not named or not files:
-                continue
-            file = named["file"] or "".join(words[place + 1 : place + 2])
-            if file not in files:
+            file = (named["file"] or "".join(words[place + 1 : place + 2])) if named else ""
+            if files and {*_NAMED.findall(word), *([file] if named else [])} - files:
                 yield f"{kind}[{place}] names a file that is not uploaded, so what it says can't be known"
-            elif named["name"].lower() == "config.file" and not file.endswith(_YAML):
+            elif (
+                file and file in files and named["name"].lower() == "config.file" and not file.endswith(_YAML)
+            ):
                 yield f"{kind}[{place}] names {file}, which is read as YAML whatever its suffix says"
 
 

@@ -146,6 +146,12 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
     ".authority": ("a file path", "name the PEM file of whoever signed its certificate"),
     ".user": ("a user and a group by number", "write it like 1000:1000"),
+    ".environment": ("a mapping of variables", 'write each like GF_USERS_DEFAULT_THEME: "light"'),
+    ".environment.{}": ("a text", "write it in quotes"),
+    ".files": ("a mapping of files", "write each like /etc/grafana/ldap.toml: the file's text"),
+    ".files.{}": ("a text", "write the file's text below |"),
+    ".arguments": ("a list of arguments", "write it like [--log.level=warn]"),
+    ".arguments[]": ("an argument", "write it on one line and in quotes, without @ before it"),
     ".vm": ("a VM id", "use 100-999999999"),
     ".admin-page": ("a mapping with until and reason", "write both below it"),
     ".until": ("a date", "write it like 2027-01-31"),
@@ -168,7 +174,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),
     ".deny[]": ("a destination", "write it like loki:3100/tcp"),
 }
-"""Description and remedy of each key; `[]` marks a list item, a leading dot a key of an entry."""
+"""Description and remedy of each key; `[]` marks a list item, `{}` a mapping's item, a leading dot a key of
+an entry.
+"""
 
 _NUMBERS: Final = (".template", ".vlan", ".vm", ".memory", ".cores", ".disk", ".days", ".renew")
 
@@ -394,8 +402,8 @@ class _Reader:
         outer = word
         for step in detail["loc"]:
             if isinstance(raw, dict):
-                outer, nested = word, f"{word}.{step}"
-                word = nested if nested in WORDS else f".{step}"
+                outer, words = word, (f"{word}.{step}", f"{word}.{{}}", f".{step}")
+                word = next((each for each in words if each in WORDS), f".{step}")
                 path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
             elif isinstance(raw, list) and isinstance(step, int):
                 path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]

@@ -1,8 +1,10 @@
 """How each known app runs in a container: one function an app, from the topology to a Runtime."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
+from rendered import nginx
 from rendered.apps.alloy import alloy
 from rendered.apps.blackbox_exporter import blackbox_exporter
 from rendered.apps.exporters import cadvisor, node_exporter
@@ -33,5 +35,34 @@ RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
 
 
 def runtime(topology: Topology, service: Container) -> Runtime:
-    """Return how the service's app runs. A service without an app runs its image unchanged."""
+    """Return how the service's app runs, with what the stack file gives it besides; the app's own wins.
+
+    A service without an app runs its image unchanged.
+    """
+    made = _own(topology, service)
+    return replace(
+        made,
+        command=(*made.command, *service.arguments),
+        environment={**service.environment, **made.environment},
+        files={**service.files, **made.files},
+    )
+
+
+def taken(topology: Topology, service: Container) -> Iterator[str]:
+    """Yield the keys of the stack file that would replace what the service's app sets itself."""
+    made = _own(topology, service)
+    flags = {_flag(word) for word in made.command}
+    yield from (f"environment.{name}" for name in service.environment if name in made.environment)
+    yield from (f'files["{path}"]' for path in service.files if path in made.files)
+    for index, word in enumerate(service.arguments):
+        # The filtering proxies are nginx, which takes any file after -c.
+        if made.command == nginx.COMMAND or _flag(word) in flags:
+            yield f"arguments[{index}]"
+
+
+def _own(topology: Topology, service: Container) -> Runtime:
     return RUNTIMES[service.app](topology, service) if service.app else Runtime()
+
+
+def _flag(word: str) -> str:
+    return word.partition("=")[0].lstrip("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from typing import Any
@@ -13,6 +14,24 @@ from tests.site import configuration
 
 SEED = 20261123
 VAULTWARDEN = {"app": "vaultwarden"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "grafana": {
+        "environment": {"GF_USERS_DEFAULT_THEME": "light", "GF_LOG_LEVEL": "warn"},
+        "files": {"/etc/grafana/provisioning/alerting/mail.yaml": "apiVersion: 1\n"},
+    },
+    "prometheus": {
+        "arguments": ["--log.level=warn"],
+        "files": {"/etc/prometheus/rules/own.yml": "groups: []\n"},
+    },
+    "traefik": {
+        "environment": {"TZ": "Europe/Berlin"},
+        "files": {
+            "/etc/traefik/dynamic/own.yml": "http: {middlewares: {own: {headers: {frameDeny: true}}}}\n"
+        },
+    },
+    "cadvisor": {"files": {"/etc/cadvisor/note.txt": "Übersicht: 5\n\n"}},
+}
+"""What apps are given besides their own."""
 ADMIN_PAGE = {"admin-page": {"until": "2099-01-01", "reason": "to try it out"}}
 
 
@@ -22,11 +41,7 @@ def topology(number: int) -> dict[str, Any]:
     config = configuration()
     services, flows = config["services"], config["flows"]
     config["name-prefix"] = draw.choice(["", "", "lab-", "x-"])
-    for name in [name for name, service in services.items() if "vm" in service]:
-        del services[name]
-    config["zones"] = {name: zone for name, zone in config["zones"].items() if "vlan" not in zone}
-    flows[:] = [flow for flow in flows if not any(flow.startswith(f"traefik -> {n}:") for n in _GUESTS)]
-    config["plain"] = [plain for plain in config["plain"] if plain["flow"] in flows]
+    _without_guests(config)
     _vlans(draw, config)
     for index in range(draw.randint(0, 4)):
         services[f"app-{index}"] = {
@@ -53,6 +68,8 @@ def topology(number: int) -> dict[str, Any]:
         config["hosts"]["docker-srv"]["trusted-proxies"] = ["10.10.1.5/32", "172.64.0.0/13"]
     if draw.random() < 0.3:
         config["certificates"] = {"authorities": ["old", "new"], "signer": "new", "days": 7, "renew": 2}
+    for name in draw.sample(list(SETTINGS), draw.randint(0, len(SETTINGS))):
+        services[name] |= copy.deepcopy(SETTINGS[name])
     config["protect"] = draw.random() < 0.5
     if draw.random() < 0.2:
         config = with_acme(config)
@@ -62,6 +79,15 @@ def topology(number: int) -> dict[str, Any]:
 
 
 _GUESTS = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
+
+
+def _without_guests(config: dict[str, Any]) -> None:
+    services, flows = config["services"], config["flows"]
+    for name in [name for name, service in services.items() if "vm" in service]:
+        del services[name]
+    config["zones"] = {name: zone for name, zone in config["zones"].items() if "vlan" not in zone}
+    flows[:] = [flow for flow in flows if not any(flow.startswith(f"traefik -> {n}:") for n in _GUESTS)]
+    config["plain"] = [plain for plain in config["plain"] if plain["flow"] in flows]
 
 
 def _vlans(draw: random.Random, config: dict[str, Any]) -> None:

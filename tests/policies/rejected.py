@@ -313,6 +313,29 @@ def contents_of_another_kind(stack: Stack) -> None:
     stack.resources[stack.resources.index(config)] = bare
 
 
+@rejected(
+    "containers-as-rendered",
+    "loki: services.loki.arguments[0] would replace what loki sets itself; leave it out",
+    'loki-gateway: services.loki-gateway.files["/etc/nginx/nginx.conf"] would replace what '
+    "loki-gateway sets itself; leave it out",
+    "loki-gateway: services.loki-gateway.arguments[0] would replace what loki-gateway sets "
+    "itself; leave it out",
+    "loki-gateway: services.loki-gateway.arguments[1] would replace what loki-gateway sets "
+    "itself; leave it out",
+    "grafana: services.grafana.environment.GF_SECURITY_ADMIN_PASSWORD__FILE would replace what "
+    "grafana sets itself; leave it out",
+)
+def settings_that_replace_the_apps_own(stack: Stack) -> None:
+    services = stack.config["services"]
+    services["grafana"]["environment"] = {
+        "GF_SECURITY_ADMIN_PASSWORD__FILE": "/etc/x",
+        "GF_LOG_LEVEL": "warn",
+    }
+    services["loki-gateway"] |= {"files": {NGINX: "events {}"}, "arguments": ["-c", "/etc/nginx/own.conf"]}
+    services["loki"]["arguments"] = ["--config.file=/etc/loki/own.yaml", "-log.level=warn"]
+    stack.resources[:] = run(stack.config)
+
+
 @rejected("containers-as-rendered", "wiki: image: expected `wiki:1`")
 def another_image_than_the_declared_one(stack: Stack) -> None:
     beside(stack, image="grafana/loki:3.6.3")

@@ -5,7 +5,7 @@ import pytest
 from tests.policies.generate import topology
 from tests.policies.sound import Stack, run
 
-SITES, SHARES = 120, 6
+SITES, SHARES = 150, 6
 
 
 @pytest.mark.timeout(1200)  # the program runs once for each site

@@ -14,9 +14,10 @@ from policies.rule import RULES
 from rendered.apps import RUNTIMES, runtime
 from resources import docker
 from resources.resource import UNKNOWN, Resource
+from tests.policies.generate import SETTINGS
 from tests.policies.mutations import SEED, Path, _changes, _paths, _setter
 from tests.policies.rejected import MIDDLEWARES, ROUTES, SOURCES, STATIC, TLS, alloy, upload
-from tests.policies.sound import Stack, sound, turn_to_acme
+from tests.policies.sound import Stack, run, sound, turn_to_acme
 from tests.site import configuration
 from topology.config import load
 from topology.declared import Declared
@@ -202,6 +203,29 @@ def test_no_line_of_alloys_or_of_acmes_can_change() -> None:
             if ("uploads", place, "content") not in resource.secrets and "BEGIN" not in each["content"]:
                 other = changed(resource, ("uploads", place, "content"), _setter(f"{each['content']}#"))
                 assert said(other, site) != [], each["file"]
+
+
+def test_what_the_stack_file_gives_an_app_is_rendered() -> None:
+    """An app's environment, files and arguments of the stack file are in its container, after its own."""
+    config = configuration()
+    for name, settings in SETTINGS.items():
+        config["services"][name] |= settings
+    stack = Stack(resources=run(config), config=config)
+    assert stack.judge().findings == ()
+    assert stack.inputs("container", "prometheus")["command"][-1] == "--log.level=warn"
+    assert "TZ=Europe/Berlin" in stack.inputs("container", "traefik")["envs"]
+    (path, content), *_ = SETTINGS["cadvisor"]["files"].items()
+    assert upload(stack, "cadvisor", path)["content"] == content
+    assert not stack.inputs("container", "cadvisor")["readOnly"]
+
+
+def test_what_the_stack_file_does_not_give_an_app_is_refused() -> None:
+    """Without the keys in the stack file the same containers are refused."""
+    config = configuration()
+    for name, settings in SETTINGS.items():
+        config["services"][name] |= settings
+    found = Stack(resources=run(config)).judge(RULE).findings
+    assert {finding.subject for finding in found} == {*SETTINGS}
 
 
 def test_what_is_given_is_not_in_a_message() -> None:

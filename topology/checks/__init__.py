@@ -49,6 +49,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     services.memberships,
     services.probe,
     services.services,
+    services.settings,
     hosts.existing_bridge,
     guests.guest_apps,
     guests.admin_pages,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from topology.model.apps import FROM_DEBIAN, App, GuestApp
 from topology.model.flows import SSH, Port
-from topology.model.values import Day, FilePath, HostName, Name, UserId, Value
+from topology.model.values import Argument, Day, FilePath, HostName, Name, UserId, Value
 
 
 def _alone(zone: object) -> object:
@@ -45,6 +46,12 @@ class Container(Service):
     app: App | None = None
     user: UserId | None = None
     """None: the user that the app needs, or the unprivileged user `nobody` where there is no app."""
+    environment: Mapping[str, str] = Field(default_factory=dict)
+    """Environment variables of a known app, in place of its own of the same name; none of them is secret."""
+    files: Mapping[str, str] = Field(default_factory=dict)
+    """Path in the container -> content, in place of the app's own file there; none of them is secret."""
+    arguments: tuple[Argument, ...] = ()
+    """Arguments of a known app, after its own."""
 
 
 class Guest(Service):

@@ -49,6 +49,9 @@ UserId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}:\d{1,10}$")]
 FilePath = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$")]
 """A file's path on one line, so that the file's content can't be pasted instead."""
 
+Argument = Annotated[str, StringConstraints(pattern=r"^[^@\x00-\x1f][^\x00-\x1f]*$")]
+"""A program's argument on one line; `@file` would have the program read further ones from a file."""
+
 PublicKey = Annotated[
     str, StringConstraints(pattern=r"^(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( [^\r\n]*)?$")
 ]
