@@ -93,14 +93,17 @@ def arguments_name_uploads(view: View[Container], _: Declared) -> Iterator[str]:
         for place, word in enumerate(words):
             if word.startswith("@"):
                 yield f"{kind}[{place}] reads further arguments from a file"
-            named = _CONFIGURATION.fullmatch(word)
-            file = (named["file"] or "".join(words[place + 1 : place + 2])) if named else ""
-            if files and {*_NAMED.findall(word), *([file] if named else [])} - files:
+            flag, file = _named(word, "".join(words[place + 1 : place + 2]))
+            if files and {*_NAMED.findall(word), *([file] if flag else [])} - files:
                 yield f"{kind}[{place}] names a file that is not uploaded, so what it says can't be known"
-            elif (
-                file and file in files and named["name"].lower() == "config.file" and not file.endswith(_YAML)
-            ):
+            elif flag == "config.file" and file in files and not file.endswith(_YAML):
                 yield f"{kind}[{place}] names {file}, which is read as YAML whatever its suffix says"
+
+
+def _named(word: str, following: str) -> tuple[str, str]:
+    """Return the name of a flag for a file with configuration, and the file; empty texts for other words."""
+    named = _CONFIGURATION.fullmatch(word)
+    return (named["name"].lower(), named["file"] or following) if named else ("", "")
 
 
 def _is_program(upload: Upload) -> bool:

@@ -798,6 +798,7 @@ def mounts_over_uploads(stack: Stack) -> None:
 @rejected(
     "arguments-name-uploads",
     "node-exporter: command[0] names a file that is not uploaded, so what it says can't be known",
+    "node-exporter: command[1] names a file that is not uploaded, so what it says can't be known",
     "loki: command[0] names a file that is not uploaded, so what it says can't be known",
     "prometheus: command[0] reads further arguments from a file",
     "wiki: command[0] names /etc/wiki.conf, which is read as YAML whatever its suffix says",
@@ -2318,17 +2319,6 @@ def a_gateway_that_believes_anybody(stack: Stack) -> None:
     conf["content"] = conf["content"].replace("ssl_verify_client on", "ssl_verify_client optional_no_ca")
     more = {"file": "/etc/nginx/conf.d/more.conf", "content": "server { listen 3101; }"}
     stack.inputs("container", "loki-gateway")["uploads"].append(more)
-
-
-@rejected(
-    "containers-as-rendered",
-    "prometheus-ui: command[1]: expected `-g`",
-    "prometheus-ui: /etc/nginx/nginx.conf: expected this file",
-)
-def a_proxy_with_a_file_of_its_own(stack: Stack) -> None:
-    uploads = stack.inputs("container", "prometheus-ui")["uploads"]
-    uploads[:] = [each for each in uploads if each["file"] != NGINX]
-    container(stack, "prometheus-ui", command=["nginx", "-c", "/etc/other.conf"])
 
 
 @rejected(
