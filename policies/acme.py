@@ -30,7 +30,8 @@ def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]
         return
     wanted = {RESOLVER: {"acme": resolver(acme)}} if acme else {}
     unlike = [*_unlike("certificatesresolvers", configuration.resolvers, lower(wanted))]
-    unlike += _unlike("envs", view.inputs.environment, login(acme) if acme else {})
+    environment = {**topology.ingress.environment, **(login(acme) if acme else {})}
+    unlike += _unlike("envs", view.inputs.environment, environment)
     for name, entrypoint in configuration.listening:
         http = entrypoint.get("http")
         if isinstance(http, Mapping) and "tls" in http:

@@ -133,7 +133,7 @@ def _file_differences(
         yield "uploads: expected a list"
     for place, upload in enumerate(uploads if isinstance(uploads, list) else ()):
         file = upload.get("file") if isinstance(upload, Mapping) else None
-        if not isinstance(file, str):
+        if not isinstance(file, str) or not file.isprintable():
             yield f"uploads[{place}].file: expected a path"
             continue
         if file not in missing:
@@ -184,7 +184,8 @@ def _is_pem(text: Any, secret: bool, *, key: bool) -> bool:
 
 
 def _expected(path: str, wanted: Any) -> str:
+    at = path if path.isprintable() else ascii(path)
     if wanted is None:
-        return f"{path}: expected nothing"
+        return f"{at}: expected nothing"
     text = str(wanted)
-    return f"{path}: expected `{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}…'}`"
+    return f"{at}: expected `{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}…'}`"

@@ -58,19 +58,20 @@ _YAML: Final = (".yml", ".yaml")
 def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
     """Yield uploaded programs, which bypass image pinning, and uploads with no or more than one meaning."""
     container, seen = view.inputs, set[str]()
-    for upload in container.uploads:
-        file = upload.file
-        if not file.startswith("/") or file != _path(file):
+    for place, upload in enumerate(container.uploads):
+        file = upload.file if upload.file and upload.file.isprintable() else f"uploads[{place}].file"
+        path = _path(upload.file)
+        if file != path:
             yield f"{file} is not an absolute path without detours, so what it replaces can't be known"
-        if _path(file) in seen:
+        if path in seen:
             yield f"{file} is uploaded twice, and which one remains is chance"
-        seen.add(_path(file))
+        seen.add(path)
         if _is_program(upload):
             yield f"{file} is an uploaded program"
         elif upload.text is None:
             yield f"{file} can't be read from the resource"
         for mount in _mounts(container):
-            if _within(_path(file), mount):
+            if _within(path, mount):
                 yield f"{file} is where {mount} is mounted, so what is read there can't be known"
     for path, file in _run(container, sorted(seen)):
         yield f"{path} runs {file}, which is uploaded"
@@ -124,6 +125,7 @@ def _mounts(container: Container) -> Iterator[str]:
 
 def _run(container: Container, files: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each place at which an uploaded file is run, and the file."""
+    found: list[tuple[str, str]] = []
     tests = tuple(map(str, container.healthcheck.get("tests") or ()))
     health = ("sh", *tests[1:]) if tests[:1] == ("CMD-SHELL",) else tests[1:]
     for path, words in (
@@ -132,16 +134,19 @@ def _run(container: Container, files: Collection[str]) -> Iterator[tuple[str, st
     ):
         for place, word in enumerate(words):
             program, given = posixpath.basename(word), words[place + 1 :]
-            if _INTERPRETER.fullmatch(program):
+            if " " in word:  # a line for the shell that the image starts
+                given = (word,)
+            elif _INTERPRETER.fullmatch(program):
                 options = [*takewhile(lambda each: each.startswith("-"), given)]
                 given = given[: len(options) + 1]
             elif not _SHELL.fullmatch(program):
                 continue
-            yield from ((path, file) for file in files if any(file in each for each in given))
+            found += [(path, file) for file in files if any(file in each for each in given)]
     for name, value in container.environment.items():
         if name in _LOADERS:
             parts = re.split(r"[\s:;,=]+", value)
-            yield from ((f"envs.{name}", file) for file in files if any(_within(file, p) for p in parts if p))
+            found += [(f"envs.{name}", file) for file in files if any(_within(file, p) for p in parts if p)]
+    yield from dict.fromkeys(found)
 
 
 def _path(text: str) -> str:

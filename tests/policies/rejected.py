@@ -699,15 +699,24 @@ def content_that_only_the_provider_reads(stack: Stack) -> None:
 
 @rejected(
     "uploads-are-configuration",
+    "wiki: uploads[0].file is not an absolute path without detours, so what it replaces can't be known",
     "wiki: etc/traefik/a.yml is not an absolute path without detours, so what it replaces can't be known",
     "wiki: /etc/./traefik/b.yml is not an absolute path without detours, so what it replaces can't be known",
     "wiki: /etc//c.yml is not an absolute path without detours, so what it replaces can't be known",
     "wiki: /x/../etc/d.yml is not an absolute path without detours, so what it replaces can't be known",
     "wiki: /etc/e/ is not an absolute path without detours, so what it replaces can't be known",
-    "wiki:  is not an absolute path without detours, so what it replaces can't be known",
+    "wiki: uploads[6].file is not an absolute path without detours, so what it replaces can't be known",
 )
 def paths_with_detours(stack: Stack) -> None:
-    paths = ("etc/traefik/a.yml", "/etc/./traefik/b.yml", "/etc//c.yml", "/x/../etc/d.yml", "/etc/e/", "")
+    paths = (
+        "/etc/a\n",
+        "etc/traefik/a.yml",
+        "/etc/./traefik/b.yml",
+        "/etc//c.yml",
+        "/x/../etc/d.yml",
+        "/etc/e/",
+        "",
+    )
     beside(stack, *map(text, paths))
 
 
@@ -773,6 +782,11 @@ def an_interpreter_of_an_upload(stack: Stack) -> None:
         command=["python3.12", "-I", "/etc/run"],
         healthcheck={"tests": ["CMD", "node", "/srv/health.js", "--config", "/etc/run"]},
     )
+
+
+@rejected("uploads-are-configuration", "wiki: command runs /etc/run, which is uploaded")
+def a_line_for_the_images_shell(stack: Stack) -> None:
+    beside(stack, text("/etc/run"), command=["-c", "set -e; . /etc/run"])
 
 
 @rejected(
