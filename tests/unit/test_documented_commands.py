@@ -38,6 +38,8 @@ ELSEWHERE = {
     "make preview": ("tests/parts/test_preview.py", "make preview"),
     "make verify": ("tests/live/test_site_1_verify.py", 'make("verify")'),
     "make drift": ("tests/live/test_site_1_drift.py", 'make("drift")'),
+    "make survey": ("tests/unit/test_survey.py", '"make", "survey"'),
+    "python -m commands survey": ("tests/unit/test_survey.py", "command.main("),
     "make test": (".ci/run", 'make "${@:-test}"'),
     "make env": ("tests/live/site.py", "make -s env"),
     'eval "$(make -s env)"': ("tests/live/site.py", 'eval "$(make -s env)"'),

@@ -1,0 +1,137 @@
+"""A site that a user made by hand on one engine, and the truth about it: which connections pass."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from tests.parts.users_docker import LAN, docker
+
+Row = dict[str, Any]
+IMAGE = "my/box:1"
+HOST = IPv4Address("192.0.2.1")
+CONNECT = """
+import concurrent.futures, socket, sys
+
+def answers(word):
+    address, port = word.rsplit(":", 1)
+    try:
+        socket.create_connection((address, int(port)), timeout=2).close()
+        return word
+    except OSError:
+        return ""
+
+with concurrent.futures.ThreadPoolExecutor(64) as pool:
+    print(*filter(None, pool.map(answers, sys.argv[1:])))
+"""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A container: the ports that it serves, and the options that it is started with."""
+
+    serves: tuple[int, ...]
+    options: tuple[str, ...]
+    networks: tuple[str, ...] = ()
+    """Further networks that it joins."""
+
+
+NETWORKS: Mapping[str, tuple[str, ...]] = {
+    "app": (),
+    "proxy": (),
+    "inner": ("--internal",),
+    "apart": ("--opt=com.docker.network.bridge.enable_icc=false",),
+    "bare": ("--opt=com.docker.network.bridge.enable_ip_masquerade=false",),
+    "sealed": ("--internal", "--opt=com.docker.network.bridge.inhibit_ipv4=true"),
+}
+BOXES: Mapping[str, Box] = {
+    "web": Box((80,), ("--network=app", "--publish=8080:80"), ("proxy",)),
+    "db": Box((5432,), ("--network=app", "--publish=5432:5432", "--env=PASSWORD=canary-4711")),
+    "cache": Box((6379,), ("--network=app", "--expose=6379")),
+    "inner-db": Box((3306,), ("--network=inner", "--publish=13306:3306")),
+    "client": Box((7000,), ("--network=inner",)),
+    "admin": Box((9000,), ("--network=bridge", "--publish=127.0.0.1:9000:9000", *("--volume", "/run:/run"))),
+    "old": Box((8000,), ("--network=bridge", f"--publish={HOST}:8081:8000")),
+    "hosted": Box((9100,), ("--network=host", "--expose=9100")),
+    "sidecar": Box((9999,), ("--network=container:web",)),
+    "shy-1": Box((7001,), ("--network=apart",)),
+    "shy-2": Box((7002,), ("--network=apart", "--publish=7002:7002")),
+    "masked": Box((7003,), ("--network=bare", "--publish=7003:7003")),
+    "sealed-1": Box((7004,), ("--network=sealed", "--publish=7004:7004")),
+    "alone": Box((7005,), ("--network=none",)),
+}
+
+
+def make() -> None:
+    """Make the networks and start the containers."""
+    program = Path("/usr/bin/busybox").read_bytes()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("busybox")
+        entry.size, entry.mode = len(program), 0o755
+        tar.addfile(entry, io.BytesIO(program))
+    docker("import", "-", IMAGE, given=buffer.getvalue())
+    for name, options in NETWORKS.items():
+        docker("network", "create", *options, name)
+    for name, box in BOXES.items():
+        served = "; ".join(f"/busybox httpd -p {port} -h /" for port in box.serves)
+        words = ("--detach", f"--name={name}", "--stop-signal=KILL", *box.options, IMAGE)
+        docker("run", *words, "/busybox", "sh", "-c", f"{served}; exec /busybox sleep 100000")
+        for network in box.networks:
+            docker("network", "connect", network, name)
+
+
+def inspected() -> dict[str, dict[str, object]]:
+    """Return what the engine says of each container, by name."""
+    rows = json.loads(docker("inspect", *BOXES))
+    return {row["Name"].lstrip("/"): row for row in rows}
+
+
+def passes() -> set[tuple[str, str, int]]:
+    """Return every (source, destination, port) that connects, from each container and from the LAN."""
+    rows = {row["Name"].lstrip("/"): row for row in json.loads(docker("inspect", *BOXES))}
+    networks = json.loads(docker("network", "inspect", *NETWORKS, "bridge"))
+    gateways = {c["Gateway"] for row in networks for c in row["IPAM"]["Config"] if "Gateway" in c}
+    doors = {name: dict(_doors(name, rows, {str(HOST), *gateways})) for name in BOXES}
+    asked = {address for found in doors.values() for address in found}
+    found = set()
+    for source in (*BOXES, LAN):
+        answers = _connect(source, rows, asked)
+        for name, box in BOXES.items():
+            found |= {(source, name, port) for address, port in doors[name].items() if address in answers}
+            if source in BOXES and _owner(source) == _owner(name):
+                own = {f"127.0.0.1:{port}": port for port in box.serves}
+                found |= {(source, name, own[address]) for address in _connect(source, rows, own)}
+    return {each for each in found if each[0] != each[1]}
+
+
+def _owner(name: str) -> str:
+    """Return the name of the container whose network stack this one uses, or `host`."""
+    mode = BOXES[name].options[0].removeprefix("--network=")
+    return "host" if mode == "host" else mode.removeprefix("container:") if ":" in mode else name
+
+
+def _doors(name: str, rows: Mapping[str, Row], hosts: set[str]) -> Iterator[tuple[str, int]]:
+    """Yield each address and port where a container may answer, with the container's own port."""
+    owner = _owner(name)
+    legs = [] if owner == "host" else rows[owner]["NetworkSettings"]["Networks"].values()
+    for port in BOXES[name].serves:
+        for address in hosts if owner == "host" else [leg["IPAddress"] for leg in legs if leg["IPAddress"]]:
+            yield f"{address}:{port}", port
+    for option in BOXES[name].options:
+        if option.startswith("--publish="):
+            *_, external, port = option.removeprefix("--publish=").split(":")
+            yield from ((f"{address}:{external}", int(port)) for address in hosts)
+
+
+def _connect(source: str, rows: Mapping[str, Row], addresses: Iterable[str]) -> set[str]:
+    """Return the addresses that a source connects to."""
+    inside = ["nsenter", f"--net=/proc/{rows[source]['State']['Pid']}/ns/net"] if source in rows else []
+    words = [*(inside or ["ip", "netns", "exec", source]), sys.executable, "-c", CONNECT, *sorted(addresses)]
+    return set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
