@@ -230,7 +230,7 @@ def _legs(row: Row, names: Mapping[str, str]) -> Iterator[Inner]:
         if name not in _BARE_MODES:
             yield {
                 "name": names.get(leg.get("NetworkID", ""), name),
-                "aliases": leg.get("Aliases") or (),
+                "aliases": leg.get("Aliases") or leg.get("DNSNames") or (),
                 "ipv4Address": leg.get("IPAddress") or None,
             }
 

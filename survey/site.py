@@ -182,7 +182,9 @@ class Site:
         return replace(
             known,
             shares=self._called.get(known.shares, known.shares) if known.shares else None,
-            ports=tuple(dict.fromkeys(port for each in self._stack(seen) for port in _named(each))),
+            ports=tuple(
+                sorted({port for each in self._stack(seen) for port in _named(each)}, key=lambda p: p.number)
+            ),
             # Such a network's members are reached at every port by every machine with a route.
             publish_all=any(leg.network in unprotected for leg in known.legs),
         )
