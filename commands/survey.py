@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from survey import docker, machine, words
+from survey import docker, machine, proxmox, words
 from survey.docker_api import DEFAULT, DockerApi
 from survey.errors import SurveyError
 from survey.findings import Findings
+from survey.proxmox_api import ProxmoxApi
 from survey.site import Site
 
 
@@ -27,10 +28,16 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m commands survey", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--docker", metavar="ENDPOINT", help="the engine, as in DOCKER_HOST")
+    parser.add_argument(
+        "--proxmox",
+        metavar="URL",
+        default=os.environ.get("PROXMOX_VE_ENDPOINT"),
+        help="a Proxmox API, too; PROXMOX_VE_API_TOKEN holds its token",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
     try:
-        site = look(given.docker or endpoint())
+        site = look(given.docker or endpoint(), given.proxmox)
     except SurveyError as error:
         print(error, file=sys.stderr)
         return 2
@@ -42,11 +49,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def look(host: str) -> Site:
-    """Return what runs on an engine, with its machine if that is this one; raises SurveyError."""
+def look(host: str, node: str | None = None) -> Site:
+    """Return what runs on an engine and a Proxmox node, and this machine if it has the engine.
+
+    Raises SurveyError.
+    """
     with closing(DockerApi(host)) as api:
         found = docker.read(api)
-        return Site(found, machine.read_if_here(found) if api.is_local else None)
+    here = machine.read_if_here(found) if api.is_local else None
+    return Site(found, here, guests(node) if node else None)
+
+
+def guests(url: str) -> proxmox.ProxmoxHost:
+    """Return what a Proxmox API knows; raises SurveyError."""
+    with closing(ProxmoxApi(url, os.environ.get("PROXMOX_VE_API_TOKEN", ""))) as api:
+        return proxmox.read(api)
 
 
 def endpoint() -> str:

@@ -102,8 +102,8 @@ class _Connection(http.client.HTTPConnection):
         with theirs:
             self._client = subprocess.Popen(
                 ["docker", "--host", self._endpoint, "system", "dial-stdio"],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
             )
 

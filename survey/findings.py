@@ -10,45 +10,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cached_property
 from typing import Final
 
 from reachability.facts import Mode
 from reachability.result import How, Reach
 from resources.docker import Bind, PublishedPort
+from survey import guests
 from survey.change import in_ports, leave_bridge, on_own_network, without
 from survey.docker import Seen
+from survey.finding import Finding, Severity
 from survey.logins import has_login
 from survey.site import Site
 from topology.model import Port, Protocol
-
-
-class Severity(IntEnum):
-    """How urgent a finding is; the highest comes first."""
-
-    LOW = 1
-    MEDIUM = 2
-    HIGH = 3
-    CRITICAL = 4
-
-    def __str__(self) -> str:
-        return self.name.lower()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One finding. `sources` reach `destination` on `port` by `path`; `change` closes it."""
-
-    rule: str
-    severity: Severity
-    sources: tuple[str, ...]
-    destination: str
-    port: str
-    path: str
-    why: str
-    change: str
-
 
 DATABASES: Final[Mapping[int, str]] = {
     1433: "SQL Server",
@@ -122,6 +96,7 @@ class Findings:
             *self._databases(),
             *self._default_bridge(),
             *self._loopback(),
+            *self._guests(),
         )
         return tuple(sorted(found, key=lambda each: (-each.severity, each.rule, each.destination, each.port)))
 
@@ -347,6 +322,10 @@ class Findings:
                         "though the port is published on loopback",
                         change="update Docker to 28 or newer",
                     )
+
+    def _guests(self) -> Iterator[Finding]:
+        if self.site.proxmox:
+            yield from guests.findings(self.site.proxmox, self.site.reachability)
 
     # --------------------------------------------------------------------------------------------- helpers
 

@@ -17,9 +17,10 @@ import reachability.facts as fact
 from reachability.engine import Reachability
 from resources.docker import Network
 from resources.site import container_fact, network_fact, proxy_fact
-from survey import machine
+from survey import guests, machine
 from survey.docker import DockerHost, Seen
 from survey.machine import Machine
+from survey.proxmox import ProxmoxHost
 from topology.model import INTERNET, Port
 
 OUTSIDE: Final = "outside"
@@ -31,10 +32,11 @@ _PASSING: Final = ((28, 0), (28, 2))
 
 @dataclass(frozen=True)
 class Site:
-    """One Docker engine and, if the engine runs here, its machine."""
+    """One Docker engine, its machine if the engine runs here, and a Proxmox API if one was asked."""
 
     docker: DockerHost
     machine: Machine | None = None
+    proxmox: ProxmoxHost | None = None
     names: Mapping[str, Seen] = field(init=False)
     """Containers by their name among the facts."""
 
@@ -65,6 +67,10 @@ class Site:
     @cached_property
     def facts(self) -> fact.Facts:
         """The site's facts, as input for the engine."""
+        return guests.joined(self._docker_facts, self.proxmox) if self.proxmox else self._docker_facts
+
+    @cached_property
+    def _docker_facts(self) -> fact.Facts:
         return fact.Facts(
             outsides=tuple(self._outsides()),
             hosts=(self._docker_srv(),),
@@ -80,7 +86,8 @@ class Site:
     @cached_property
     def unseen(self) -> tuple[str, ...]:
         """What was not read or can't be judged, a sentence each."""
-        return tuple(dict.fromkeys((*self.docker.unseen, *self._unseen())))
+        others = self.proxmox.unseen if self.proxmox else ()
+        return tuple(dict.fromkeys((*self.docker.unseen, *self._unseen(), *others)))
 
     @cached_property
     def listeners(self) -> tuple[Port, ...]:
@@ -119,15 +126,16 @@ class Site:
     def _docker_srv(self) -> fact.Host:
         if self.machine is None:
             return fact.Host(name=self.host, origin=self.host, legs=(fact.HostLeg(place=OUTSIDE),))
-        legs = (
+        legs = [
             fact.HostLeg(place=name, address=each.ip)
             for name, addresses in self._links.items()
             for each in addresses
-        )
+        ]
+        own = next((leg.address for leg in legs), None)
         return fact.Host(
             name=self.host,
             origin=self.host,
-            legs=(*legs, fact.HostLeg(place=INTERNET)),
+            legs=(*legs, fact.HostLeg(place=INTERNET, address=own)),
             ports=self.listeners,
         )
 

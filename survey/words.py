@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from reachability.result import Reachable
-from survey.findings import Finding
+from survey.finding import Finding
 from survey.site import Site
 
 SCHEMA: Final = 1
@@ -18,6 +18,9 @@ def lines(site: Site, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield what was seen, the findings worst first, who reaches whom, and what was not seen."""
     docker = site.docker
     yield f"{docker.engine}, {len(docker.containers)} containers, {len(docker.networks)} networks"
+    if site.proxmox:
+        nodes, guests = len(site.proxmox.nodes), len(site.proxmox.guests)
+        yield f"Proxmox at {site.proxmox.url}, {nodes} nodes, {guests} guests"
     for each in findings:
         yield ""
         yield f"{each.severity!s:<9}{', '.join(each.sources) or '-'} -> {each.destination}:{each.port}"
@@ -44,6 +47,7 @@ def data(site: Site, findings: Sequence[Finding]) -> dict[str, Any]:
             "endpoint": site.docker.engine.endpoint,
             "firewall": site.docker.engine.backend,
         },
+        "proxmox": {"url": site.proxmox.url} if site.proxmox else None,
         "findings": [{**asdict(each), "severity": str(each.severity)} for each in findings],
         "flows": [_flow(flow) for flow in site.reachability.flows()],
         "notSeen": list(site.unseen),

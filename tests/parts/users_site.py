@@ -1,20 +1,16 @@
 """A site that a user made by hand on one engine, and the truth about it: which connections pass."""
 
-import io
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
-from tests.parts.users_docker import LAN, docker
+from tests.parts.users_docker import LAN, docker, page_image
 
 Row = dict[str, Any]
-IMAGE = "my/box:1"
 HOST = IPv4Address("192.0.2.1")
 CONNECT = """
 import concurrent.futures, socket, sys
@@ -34,9 +30,9 @@ with concurrent.futures.ThreadPoolExecutor(64) as pool:
 
 @dataclass(frozen=True)
 class Box:
-    """A container: the ports that it serves, and the options that it is started with."""
+    """A container: the port that it serves, and the options that it is started with."""
 
-    serves: tuple[int, ...]
+    port: int
     options: tuple[str, ...]
     networks: tuple[str, ...] = ()
     """Further networks that it joins."""
@@ -51,46 +47,34 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
     "sealed": ("--internal", "--opt=com.docker.network.bridge.inhibit_ipv4=true"),
 }
 BOXES: Mapping[str, Box] = {
-    "web": Box((80,), ("--network=app", "--publish=8080:80"), ("proxy",)),
-    "db": Box((5432,), ("--network=app", "--publish=5432:5432", "--env=PASSWORD=canary-4711")),
-    "cache": Box((6379,), ("--network=app", "--expose=6379")),
-    "inner-db": Box((3306,), ("--network=inner", "--publish=13306:3306")),
-    "client": Box((7000,), ("--network=inner",)),
-    "admin": Box((9000,), ("--network=bridge", "--publish=127.0.0.1:9000:9000", *("--volume", "/run:/run"))),
-    "old": Box((8000,), ("--network=bridge", f"--publish={HOST}:8081:8000")),
-    "hosted": Box((9100,), ("--network=host", "--expose=9100")),
-    "sidecar": Box((9999,), ("--network=container:web",)),
-    "shy-1": Box((7001,), ("--network=apart",)),
-    "shy-2": Box((7002,), ("--network=apart", "--publish=7002:7002")),
-    "masked": Box((7003,), ("--network=bare", "--publish=7003:7003")),
-    "sealed-1": Box((7004,), ("--network=sealed", "--publish=7004:7004")),
-    "alone": Box((7005,), ("--network=none",)),
+    "web": Box(80, ("--network=app", "--publish=8080:80"), ("proxy",)),
+    "db": Box(5432, ("--network=app", "--publish=5432:5432", "--env=PASSWORD=canary-4711")),
+    "cache": Box(6379, ("--network=app", "--expose=6379")),
+    "inner-db": Box(3306, ("--network=inner", "--publish=13306:3306")),
+    "client": Box(7000, ("--network=inner",)),
+    "admin": Box(9000, ("--network=bridge", "--publish=127.0.0.1:9000:9000", "--volume=/run:/run")),
+    "old": Box(8000, ("--network=bridge", f"--publish={HOST}:8081:8000")),
+    "hosted": Box(9100, ("--network=host", "--expose=9100")),
+    "sidecar": Box(9999, ("--network=container:web",)),
+    "shy-1": Box(7001, ("--network=apart",)),
+    "shy-2": Box(7002, ("--network=apart", "--publish=7002:7002")),
+    "masked": Box(7003, ("--network=bare", "--publish=7003:7003")),
+    "sealed-1": Box(7004, ("--network=sealed", "--publish=7004:7004")),
+    "alone": Box(7005, ("--network=none",)),
 }
 
 
 def make() -> None:
     """Make the networks and start the containers."""
-    program = Path("/usr/bin/busybox").read_bytes()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo("busybox")
-        entry.size, entry.mode = len(program), 0o755
-        tar.addfile(entry, io.BytesIO(program))
-    docker("import", "-", IMAGE, given=buffer.getvalue())
+    page_image()
     for name, options in NETWORKS.items():
         docker("network", "create", *options, name)
     for name, box in BOXES.items():
-        served = "; ".join(f"/busybox httpd -p {port} -h /" for port in box.serves)
-        words = ("--detach", f"--name={name}", "--stop-signal=KILL", *box.options, IMAGE)
-        docker("run", *words, "/busybox", "sh", "-c", f"{served}; exec /busybox sleep 100000")
+        page = ("/page", "page", "--name", name, "--listen", f":{box.port}")
+        words = ("--detach", f"--name={name}", "--stop-signal=KILL", *box.options, "my/page:1")
+        docker("run", *words, *page)
         for network in box.networks:
             docker("network", "connect", network, name)
-
-
-def inspected() -> dict[str, dict[str, object]]:
-    """Return what the engine says of each container, by name."""
-    rows = json.loads(docker("inspect", *BOXES))
-    return {row["Name"].lstrip("/"): row for row in rows}
 
 
 def passes() -> set[tuple[str, str, int]]:
@@ -106,8 +90,8 @@ def passes() -> set[tuple[str, str, int]]:
         for name, box in BOXES.items():
             found |= {(source, name, port) for address, port in doors[name].items() if address in answers}
             if source in BOXES and _owner(source) == _owner(name):
-                own = {f"127.0.0.1:{port}": port for port in box.serves}
-                found |= {(source, name, own[address]) for address in _connect(source, rows, own)}
+                own = _connect(source, rows, [f"127.0.0.1:{box.port}"])
+                found |= {(source, name, box.port) for _ in own}
     return {each for each in found if each[0] != each[1]}
 
 
@@ -121,9 +105,9 @@ def _doors(name: str, rows: Mapping[str, Row], hosts: set[str]) -> Iterator[tupl
     """Yield each address and port where a container may answer, with the container's own port."""
     owner = _owner(name)
     legs = [] if owner == "host" else rows[owner]["NetworkSettings"]["Networks"].values()
-    for port in BOXES[name].serves:
-        for address in hosts if owner == "host" else [leg["IPAddress"] for leg in legs if leg["IPAddress"]]:
-            yield f"{address}:{port}", port
+    port = BOXES[name].port
+    for address in hosts if owner == "host" else [leg["IPAddress"] for leg in legs if leg["IPAddress"]]:
+        yield f"{address}:{port}", port
     for option in BOXES[name].options:
         if option.startswith("--publish="):
             *_, external, port = option.removeprefix("--publish=").split(":")

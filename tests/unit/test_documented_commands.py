@@ -39,6 +39,7 @@ ELSEWHERE = {
     "make verify": ("tests/live/test_site_1_verify.py", 'make("verify")'),
     "make drift": ("tests/live/test_site_1_drift.py", 'make("drift")'),
     "make survey": ("tests/unit/test_survey.py", '"make", "survey"'),
+    "make survey JSON=1": ("tests/unit/test_survey.py", '"JSON=1"'),
     "python -m commands survey": ("tests/unit/test_survey.py", "command.main("),
     "make test": (".ci/run", 'make "${@:-test}"'),
     "make env": ("tests/live/site.py", "make -s env"),

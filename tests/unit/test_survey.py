@@ -176,11 +176,12 @@ def test_the_command_prints_both_forms(tmp_path: Path, capsys: pytest.CaptureFix
     assert any("its addresses" in each for each in data["notSeen"])
 
 
-def test_make_surveys_the_engine_of_the_environment(tmp_path: Path) -> None:
-    """`make survey` asks the engine that DOCKER_HOST names."""
+@pytest.mark.parametrize("form", [(), ("JSON=1",)])
+def test_make_surveys_the_engine_of_the_environment(form: tuple[str, ...], tmp_path: Path) -> None:
+    """`make survey` asks the engine that DOCKER_HOST names, and prints lines or JSON."""
     with served(recorded(RECORDINGS[0]), tmp_path) as (endpoint, _):
         done = subprocess.run(
-            ["make", "survey", "READY=", f"VENV={sys.prefix}"],
+            ["make", "survey", *form, "READY=", f"VENV={sys.prefix}"],
             cwd=PROJECT,
             env={**os.environ, "DOCKER_HOST": endpoint},
             capture_output=True,
@@ -188,7 +189,7 @@ def test_make_surveys_the_engine_of_the_environment(tmp_path: Path) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "redis:6379/tcp" in done.stdout
+    assert ("redis:6379/tcp" in done.stdout, done.stdout.startswith("{")) == (not form, bool(form))
 
 
 def test_200_containers_take_less_than_5_seconds(tmp_path: Path) -> None:
