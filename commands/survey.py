@@ -1,4 +1,4 @@
-"""Say who can reach whom on a running Docker engine today, worst first; read-only.
+"""Say who can reach whom on a running Docker engine and Proxmox node today, worst first; read-only.
 
 The engine is that of DOCKER_HOST, else that of the `docker` command's context. No stack file is needed, and
 nothing is changed or sent elsewhere. Exit status: 0 surveyed, 2 not.

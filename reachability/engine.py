@@ -231,6 +231,8 @@ class Reachability:
             for plug in self._published_on(host, published):
                 yield from self._by_plug(plug, goal, door)
             for network, members in self._windows.get(host, ()):
+                if not network.hairpin and owner.name in members:
+                    continue
                 yield _reach(members, goal, How.PUBLISHED, (network.name, door.hop(host)), door.origin)
 
     def _published_on(self, host: str, published: Published) -> tuple[Plug, ...]:

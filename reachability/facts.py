@@ -89,7 +89,7 @@ class Network:
     `masquerade` off: replies from beyond the host do not reach members. `egress` are the ports on which the
     host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the place of the
     parent interface of a macvlan or ipvlan network; None on such a network means unknown: every VLAN.
-    `icc` off (macvlan: private mode) isolates members from each other.
+    `icc` off (macvlan: private mode) isolates members from each other; `hairpin` off: published ports, too.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Network:
     driver: Driver = Driver.BRIDGE
     internal: bool = False
     icc: bool = True
+    hairpin: bool = True
     masquerade: bool = True
     egress: tuple[Port, ...] | None = None
     host_reachable: bool = True

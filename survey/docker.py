@@ -37,6 +37,7 @@ _LOGIN: Final = re.compile(
 )
 _CHAIN: Final = re.compile(r"traefik\.http\.middlewares\.([^.]+)\.chain\.middlewares", re.IGNORECASE)
 _TRAEFIK_FLAGS: Final = re.compile(r"--?(entrypoints|providers|configfile|api)\b.*", re.IGNORECASE)
+_TELLS_PROXY: Final = (29, 5)
 _BARE_MODES: Final = ("host", "none")
 
 
@@ -49,6 +50,7 @@ class Engine:
     backend: str
     endpoint: str
     is_open: bool = False
+    userland_proxy: bool = True
     rootless: bool = False
     podman: bool = False
     swarm: bool = False
@@ -56,8 +58,7 @@ class Engine:
     @property
     def numbers(self) -> tuple[int, int]:
         """Major and minor version; (0, 0) for a version that is no number."""
-        match = re.match(r"(\d+)\.(\d+)", self.version)
-        return (int(match[1]), int(match[2])) if match else (0, 0)
+        return _numbers(self.version)
 
     def __str__(self) -> str:
         return f"{'Podman' if self.podman else 'Docker'} {self.version} on {self.name}"
@@ -148,7 +149,19 @@ def _engine(version: Row, info: Row, api: DockerApi) -> Engine:
         rootless=any("rootless" in each for each in security),
         podman="Podman Engine" in components,
         swarm=bool(swarm.get("ControlAvailable")),
+        userland_proxy=_has_proxy(str(version.get("Version", "")), info),
     )
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _has_proxy(version: str, info: Row) -> bool:
+    """Whether the userland proxy is on; engines before 29.5 don't report it, and have it on by default."""
+    told = dict((info.get("FirewallBackend") or {}).get("Info") or ())
+    return _numbers(version) < _TELLS_PROXY or "EnableUserlandProxy" in told
 
 
 def _unique(listed: Sequence[Row]) -> dict[str, str]:

@@ -148,6 +148,8 @@ class Site:
                 gateway = known.host_reachable and not self._is_isolated(network)
                 yield replace(
                     known,
+                    # Without the proxy such a packet stays on the bridge, where the engine drops it.
+                    hairpin=known.icc or self.docker.engine.userland_proxy,
                     gateway=gateway,
                     host_reachable=gateway,
                     sees_published=False if gateway and self._hides_published(known, network) else None,

@@ -10,7 +10,7 @@ from survey.docker_api import DEFAULT
 from survey.findings import Findings
 from survey.site import Site
 from tests.parts import users_docker, users_site
-from tests.parts.users_docker import machine
+from tests.parts.users_docker import LAN, machine
 from topology.model import Port
 
 
@@ -25,10 +25,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def test_what_it_says_is_what_connects(site: Site) -> None:
     """Each connection that the survey says is possible connects, and each other one does not."""
+    boxes = users_site.boxes()
     said = {
         (source, name, box.port)
-        for name, box in users_site.BOXES.items()
-        for source in (*users_site.BOXES, "lan")
+        for name, box in boxes.items()
+        for source in (*boxes, LAN)
         if source != name and site.reachability.evaluate(source, name, Port(number=box.port)).allowed
     }
     there = users_site.passes()

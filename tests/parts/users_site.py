@@ -64,12 +64,22 @@ BOXES: Mapping[str, Box] = {
 }
 
 
+def boxes() -> dict[str, Box]:
+    """Return the containers of this engine, which may have no default bridge."""
+    networks = docker("network", "ls", "--format", "{{.Name}}").split()
+    return {
+        name: box
+        for name, box in BOXES.items()
+        if "bridge" in networks or "--network=bridge" not in box.options
+    }
+
+
 def make() -> None:
     """Make the networks and start the containers."""
     page_image()
     for name, options in NETWORKS.items():
         docker("network", "create", *options, name)
-    for name, box in BOXES.items():
+    for name, box in boxes().items():
         page = ("/page", "page", "--name", name, "--listen", f":{box.port}")
         words = ("--detach", f"--name={name}", "--stop-signal=KILL", *box.options, "my/page:1")
         docker("run", *words, *page)
@@ -79,17 +89,18 @@ def make() -> None:
 
 def passes() -> set[tuple[str, str, int]]:
     """Return every (source, destination, port) that connects, from each container and from the LAN."""
-    rows = {row["Name"].lstrip("/"): row for row in json.loads(docker("inspect", *BOXES))}
-    networks = json.loads(docker("network", "inspect", *NETWORKS, "bridge"))
-    gateways = {c["Gateway"] for row in networks for c in row["IPAM"]["Config"] if "Gateway" in c}
-    doors = {name: dict(_doors(name, rows, {str(HOST), *gateways})) for name in BOXES}
+    there = boxes()
+    rows = {row["Name"].lstrip("/"): row for row in json.loads(docker("inspect", *there))}
+    networks = json.loads(docker("network", "inspect", *docker("network", "ls", "--quiet").split()))
+    gateways = {c["Gateway"] for row in networks for c in row["IPAM"]["Config"] or () if "Gateway" in c}
+    doors = {name: dict(_doors(name, rows, {str(HOST), *gateways})) for name in there}
     asked = {address for found in doors.values() for address in found}
     found = set()
-    for source in (*BOXES, LAN):
+    for source in (*there, LAN):
         answers = _connect(source, rows, asked)
-        for name, box in BOXES.items():
+        for name, box in there.items():
             found |= {(source, name, port) for address, port in doors[name].items() if address in answers}
-            if source in BOXES and _owner(source) == _owner(name):
+            if source in there and _owner(source) == _owner(name):
                 own = _connect(source, rows, [f"127.0.0.1:{box.port}"])
                 found |= {(source, name, box.port) for _ in own}
     return {each for each in found if each[0] != each[1]}

@@ -2,11 +2,13 @@
 
 import copy
 import http.server
+import io
 import json
 import os
 import socketserver
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -78,7 +80,8 @@ def served(answers: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, list
 
         def do_GET(self) -> None:
             asked.append(self.requestline)
-            body = json.dumps(answers.get(self.path, {"message": "no such object"})).encode()
+            answer = answers.get(self.path, {"message": "no such object"})
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(200 if self.path in answers else 404)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -171,7 +174,7 @@ def test_the_command_prints_both_forms(tmp_path: Path, capsys: pytest.CaptureFix
         assert command.main(["--docker", endpoint, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert "not seen:\n" in text
-    assert set(data) == {"schema", "docker", "findings", "flows", "notSeen"}
+    assert set(data) == {"schema", "docker", "proxmox", "findings", "flows", "notSeen"}
     assert {"source", "destination", "port", "how", "path"} == set(data["flows"][0])
     assert any("its addresses" in each for each in data["notSeen"])
 
@@ -287,6 +290,18 @@ def test_an_isolated_network_hides_its_host_from_28_on(tmp_path: Path) -> None:
         (tmp_path / "docker.sock").unlink()
 
 
+def test_members_kept_apart_stay_apart_without_the_userland_proxy(tmp_path: Path) -> None:
+    """Where a network keeps its members apart, a published port leads past it by the userland proxy alone."""
+    for told, reached in (([["EnableUserlandProxy", "true"]], True), ([], False)):
+        answers = recorded(RECORDINGS[1])
+        answers["/info"]["FirewallBackend"] = {"Driver": "iptables", "Info": told}
+        (app,) = (row for row in answers["/networks"] if row["Name"] == "app")
+        app["Options"] = {"com.docker.network.bridge.enable_icc": "false"}
+        flows = {(f.source, f.destination) for f in surveyed(answers, tmp_path).reachability.flows()}
+        assert (("pgadmin", "ollama") in flows, ("redis", "ollama") in flows) == (reached, True)
+        (tmp_path / "docker.sock").unlink()
+
+
 def test_an_unprotected_network_opens_every_port(tmp_path: Path) -> None:
     """Members of a `nat-unprotected` network are reached from outside on every port."""
     answers = recorded(RECORDINGS[1])
@@ -380,3 +395,41 @@ def test_an_engine_that_does_not_answer_is_one_line(
     assert command.main(["--docker", endpoint.format(folder=tmp_path)]) == 2
     said = capsys.readouterr().err
     assert (said.count("\n"), said.startswith("unix://"), "; set DOCKER_HOST" in said) == (1, True, True)
+
+
+def test_an_engine_on_tcp_is_the_worst(tmp_path: Path) -> None:
+    """A listener on 2375 is a critical finding on the host."""
+    here = Machine(addresses=HERE.addresses, listeners=((IPv4Address(0), Port(number=2375)),))
+    found = Findings(surveyed(recorded(RECORDINGS[1]), tmp_path, here)).sorted()[0]
+    assert (str(found.severity), found.rule, found.destination) == ("critical", "engine-on-tcp", "home")
+
+
+def test_traefiks_files_are_read_out_of_its_container(tmp_path: Path) -> None:
+    """A router of a dynamic file is a way in, and one with a login in a file is no finding."""
+    text = """
+http:
+  routers:
+    open: {rule: "Host(`a`)", service: db}
+    shut: {rule: "Host(`b`)", service: api, middlewares: [staff]}
+  services:
+    db: {loadBalancer: {servers: [{url: "http://db:5432"}]}}
+    api: {loadBalancer: {servers: [{url: "http://blog:80"}]}}
+  middlewares:
+    staff: {basicAuth: {usersFile: /users}}
+"""
+    answers = recorded(RECORDINGS[1])
+    (row,) = (each for path, each in answers.items() if "/json" in path and _named(each, "traefik"))
+    row["Args"].append("--providers.file.directory=/rules")
+    answers["/containers/traefik/archive?path=/rules"] = _tar("rules/a.yml", text)
+    found = Findings(surveyed(answers, tmp_path)).sorted()
+    routed = {f.destination for f in found if f.rule == "routed-without-login"}
+    assert ("db" in routed, "blog" in routed) == (True, False)
+
+
+def _tar(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
