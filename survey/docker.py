@@ -19,6 +19,7 @@ from reachability.facts import ANY_ADDRESS, Driver
 from resources.docker import Container, Network, Upload
 from resources.traefik import below
 from survey.docker_api import DockerApi
+from survey.errors import SurveyError
 from topology.model import Port
 
 Row = Mapping[str, Any]
@@ -103,12 +104,23 @@ class DockerHost:
 
 
 def read(api: DockerApi) -> DockerHost:
-    """Return what an engine runs; raises SurveyError."""
+    """Return what an engine runs; raises SurveyError, also for answers that are not a Docker engine's."""
+    try:
+        return _read(api)
+    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+        raise SurveyError(
+            f"{api.host}: its answers are not those of a Docker engine ({type(fault).__name__}); "
+            "set DOCKER_HOST to one."
+        ) from None
+
+
+def _read(api: DockerApi) -> DockerHost:
     engine = _engine(api.get("/version"), api.get("/info"), api)
     listed = api.get("/containers/json?all=1")
     running = [each for each in listed if each["State"] in {"running", "paused", "restarting"}]
     networks = api.get("/networks")
-    rows = [api.get(f"/containers/{each['Id']}/json") for each in running]
+    found = (api.find(f"/containers/{each['Id']}/json") for each in running)
+    rows = [row for row in found if row is not None]
     services = api.get("/services") if engine.swarm else []
     host = parse(engine, rows, networks, services)
     stopped = len(listed) - len(running)

@@ -48,21 +48,34 @@ class DockerApi:
 
     def get(self, path: str) -> Any:
         """Return the answer's JSON without the values that are never kept; raises SurveyError."""
-        return json.loads(self._read(path), object_hook=_without_secrets)
+        found = self.find(path)
+        if found is None:
+            raise SurveyError(f"{self.host}: has no {path}; set DOCKER_HOST to a Docker engine.")
+        return found
+
+    def find(self, path: str) -> Any:
+        """Return the answer's JSON, None for an object that is gone by now; raises SurveyError."""
+        body = self._read(path)
+        try:
+            return None if body is None else json.loads(body, object_hook=_without_secrets)
+        except ValueError:
+            raise SurveyError(f"{self.host}: answers no JSON; set DOCKER_HOST to a Docker engine.") from None
 
     def files(self, container: str, folder: str) -> Mapping[str, str]:
         """Return the YAML and TOML files below a container's folder by path; none if there is no folder."""
         found: dict[str, str] = {}
-        with suppress(SurveyError, tarfile.TarError, UnicodeDecodeError):
-            archive = self._read(f"/containers/{container}/archive?path={quote(folder)}")
-            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                for entry in tar:
-                    named = entry.name.endswith((".yml", ".yaml", ".toml"))
-                    if named and entry.size <= _LARGEST and (file := tar.extractfile(entry)):
-                        found[str(Path(folder).parent / entry.name)] = file.read().decode()
+        archive = self._read(f"/containers/{container}/archive?path={quote(folder)}")
+        with (
+            suppress(tarfile.TarError, UnicodeDecodeError),
+            tarfile.open(fileobj=io.BytesIO(archive or b"")) as tar,
+        ):
+            for entry in tar:
+                named = entry.name.endswith((".yml", ".yaml", ".toml"))
+                if named and entry.size <= _LARGEST and (file := tar.extractfile(entry)):
+                    found[str(Path(folder).parent / entry.name)] = file.read().decode()
         return found
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str) -> bytes | None:
         try:
             self._connection.request("GET", path)
             answer = self._connection.getresponse()
@@ -73,8 +86,12 @@ class DockerApi:
             raise SurveyError(
                 f"{self.host}: {reason}; set DOCKER_HOST to an engine that runs and that you may ask."
             ) from None
+        if answer.status == http.HTTPStatus.NOT_FOUND:
+            return None
         if answer.status != http.HTTPStatus.OK:
-            raise SurveyError(f"{self.host}: answers {answer.status} to GET {path}; ask a Docker engine.")
+            raise SurveyError(
+                f"{self.host}: answers {answer.status} to GET {path}; see its log, and ask again."
+            )
         return body
 
     def close(self) -> None:

@@ -21,49 +21,10 @@ from survey.change import in_ports, leave_bridge, on_own_network, without
 from survey.docker import Seen
 from survey.finding import Finding, Severity
 from survey.logins import has_login
+from survey.ports import DATABASES, DOCKER_API, danger_of
 from survey.site import Site
-from topology.model import Port, Protocol
+from topology.model import Port
 
-DATABASES: Final[Mapping[int, str]] = {
-    1433: "SQL Server",
-    1521: "Oracle",
-    2379: "etcd",
-    3306: "MySQL or MariaDB",
-    5432: "PostgreSQL",
-    5984: "CouchDB",
-    6379: "Redis",
-    7687: "Neo4j",
-    8086: "InfluxDB",
-    9042: "Cassandra",
-    9200: "Elasticsearch",
-    11211: "memcached",
-    26257: "CockroachDB",
-    27017: "MongoDB",
-}
-ADMIN: Final[Mapping[int, str]] = {
-    81: "Nginx Proxy Manager's admin page",
-    111: "the port mapper",
-    445: "SMB",
-    873: "rsync",
-    2049: "NFS",
-    2375: "the Docker API without TLS",
-    2376: "the Docker API",
-    3100: "Loki",
-    3389: "remote desktop",
-    5050: "pgAdmin",
-    5601: "Kibana",
-    5900: "VNC",
-    8006: "Proxmox",
-    9000: "Portainer or MinIO",
-    9090: "Prometheus or Cockpit",
-    9093: "Alertmanager",
-    9100: "Node Exporter",
-    9443: "Portainer",
-    10000: "Webmin",
-    15672: "RabbitMQ's admin page",
-}
-"""Well-known TCP ports of programs that should not be open to a whole network."""
-_DOCKER_API: Final = 2375
 _SOCKETS: Final = ("/var/run/docker.sock", "/run/docker.sock")
 _OWN_THE_HOST: Final = frozenset(
     {"/", "/boot", "/dev", "/etc", "/proc", "/root", "/sys", "/var", "/var/lib", "/var/lib/docker"}
@@ -96,6 +57,7 @@ class Findings:
             *self._databases(),
             *self._default_bridge(),
             *self._loopback(),
+            *self._internal(),
             *self._guests(),
         )
         return tuple(sorted(found, key=lambda each: (-each.severity, each.rule, each.destination, each.port)))
@@ -104,7 +66,7 @@ class Findings:
 
     def _open_engine(self) -> Iterator[Finding]:
         """Yield a finding for an engine that answers by TCP without TLS."""
-        engine, number = self.site.docker.engine, _DOCKER_API
+        engine, number = self.site.docker.engine, DOCKER_API
         listens = any(port.number == number for port in self.site.listeners)
         if engine.is_open or listens:
             yield Finding(
@@ -125,7 +87,7 @@ class Findings:
             seen = self._seen(name)
             if seen is None or (seen.is_traefik and self._is_entrypoint(name, port)):
                 continue
-            danger = _danger(port)
+            danger = danger_of(port)
             if port is None:
                 yield Finding(
                     rule="unprotected-network",
@@ -156,7 +118,7 @@ class Findings:
             seen, proxy = self._seen(name), self._seen(reach.trace.hops[0])
             if seen is None or proxy is None or has_login(reach.origin, seen, proxy):
                 continue
-            danger = _danger(port)
+            danger = danger_of(port)
             yield Finding(
                 rule="routed-without-login",
                 severity=Severity.HIGH if danger else Severity.MEDIUM,
@@ -180,7 +142,7 @@ class Findings:
             if (seen := self._seen(name)) is None:
                 continue
             sources, reach = ways[name]
-            danger = next(filter(None, map(_danger, ports)), "")
+            danger = next(filter(None, map(danger_of, ports)), "")
             on_host = seen.container.network_mode == Mode.HOST
             yield Finding(
                 rule="host-network" if on_host else "on-the-lan",
@@ -203,8 +165,8 @@ class Findings:
     def _host_ports(self) -> Iterator[Finding]:
         """Yield a finding for each well-known port of the host's own programs that is open to outside."""
         for port in self.site.listeners:
-            danger = _danger(port)
-            if danger and port.number != _DOCKER_API:
+            danger = danger_of(port)
+            if danger and port.number != DOCKER_API:
                 yield Finding(
                     rule="host-port",
                     severity=Severity.HIGH,
@@ -323,6 +285,28 @@ class Findings:
                         change="update Docker to 28 or newer",
                     )
 
+    def _internal(self) -> Iterator[Finding]:
+        """Yield a finding for each internal network whose members reach programs of the host."""
+        ports = ", ".join(map(str, self.site.listeners))
+        new = self.site.docker.engine.numbers >= (28, 0)
+        option = 'gateway_mode_ipv4: "isolated"' if new else 'inhibit_ipv4: "true"'
+        for network in self.site.facts.networks:
+            legs = {each.name: each.legs for each in self.site.facts.containers}
+            members = tuple(
+                name for name, own in legs.items() if network.name in {leg.network for leg in own}
+            )
+            if network.internal and network.host_reachable and members and ports:
+                yield Finding(
+                    rule="internal-reaches-host",
+                    severity=Severity.LOW,
+                    sources=members,
+                    destination=self.site.host,
+                    port=ports,
+                    path=f"{network.name} -> {self.site.host}",
+                    why=f"{network.name} is internal, and its members reach the host at its gateway address",
+                    change=f"write `com.docker.network.bridge.{option}` below driver_opts of {network.name}",
+                )
+
     def _guests(self) -> Iterator[Finding]:
         if self.site.proxmox:
             yield from guests.findings(self.site.proxmox, self.site.reachability)
@@ -377,18 +361,6 @@ class Findings:
 
 def _is_inner(published: PublishedPort, port: Port) -> bool:
     return (published.internal, published.protocol) == (port.number, port.protocol)
-
-
-def _danger(port: Port | None) -> str:
-    """Return what a well-known port is; empty for any other."""
-    if port is None or port.protocol is not Protocol.TCP:
-        return ""
-    kind = DATABASES.get(port.number)
-    return f"the port of a database ({kind})" if kind else _admin(port.number)
-
-
-def _admin(number: int) -> str:
-    return f"the port of {ADMIN[number]}" if number in ADMIN else ""
 
 
 def _volume(bind: Bind) -> str:

@@ -39,7 +39,7 @@ def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
         outsides=(*facts.outsides, *added.values()),
         hosts=(*facts.hosts, *(replace(each, name=_free(each.name, taken, "node")) for each in found.nodes)),
         guests=tuple(
-            replace(each.fact, name=name)
+            replace(each.guest, name=name)
             for name, each in zip(
                 _names({*taken, *added, *(n.name for n in found.nodes)}, found), found.guests, strict=True
             )
@@ -52,7 +52,7 @@ def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
 def _names(taken: set[str], found: ProxmoxHost) -> Iterator[str]:
     """Yield each guest's name among the facts."""
     for guest in found.guests:
-        name = _free(guest.fact.name, taken, f"{guest.kind} {guest.number}")
+        name = _free(guest.guest.name, taken, f"{guest.kind} {guest.number}")
         taken = {*taken, name}
         yield name
 
@@ -106,7 +106,7 @@ def _way(name: str, outsides: list[str], reachability: Reachability) -> tuple[tu
 
 def _closes(found: ProxmoxHost, guest: SeenGuest) -> tuple[str, str]:
     """Return why a guest is open, and the change that closes it: the first switch that is off."""
-    own, path = guest.fact.firewall, f"{guest.path}/firewall"
+    own, path = guest.guest.firewall, f"{guest.path}/firewall"
     if not found.datacenter.enabled:
         return (
             "the datacenter's firewall is off, so nothing filters guests and nodes",
@@ -114,7 +114,7 @@ def _closes(found: ProxmoxHost, guest: SeenGuest) -> tuple[str, str]:
         )
     if not own.enabled:
         return "its firewall is off", f"pvesh set {path}/options --enable 1 ({_FIRST})"
-    for nic in guest.fact.nics:
+    for nic in guest.guest.nics:
         if not nic.firewall:
             command = "pct" if guest.kind == "lxc" else "qm"
             card = f"{guest.cards[nic.name]},firewall=1"

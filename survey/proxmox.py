@@ -28,7 +28,7 @@ _FIREWALL: Final = "firewall"
 class SeenGuest:
     """A guest that runs. `routed` are its cards' VLANs with a gateway, or whose address a server chooses."""
 
-    fact: fact.Guest
+    guest: fact.Guest
     node: str
     kind: str
     number: int
@@ -140,7 +140,7 @@ def _guest(api: ProxmoxApi, node: str, kind: str, row: Row) -> SeenGuest:
         if words.get("link_down") != "1"
     )
     return SeenGuest(
-        fact=fact.Guest(
+        guest=fact.Guest(
             name=name,
             origin=f"{kind} {number}",
             nics=nics,

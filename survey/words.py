@@ -72,5 +72,5 @@ def _table(site: Site) -> Iterator[str]:
     ports: defaultdict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (destination, port), names in sources.items():
         ports[destination, tuple(names)].append(port)
-    for (destination, names), found in ports.items():
-        yield f"{destination}:{', '.join(found)} <- {', '.join(names)}"
+    for (destination, those), found in ports.items():
+        yield f"{destination}:{', '.join(found)} <- {', '.join(those)}"

@@ -121,8 +121,8 @@ def _doors(name: str, rows: Mapping[str, Row], hosts: set[str]) -> Iterator[tupl
         yield f"{address}:{port}", port
     for option in BOXES[name].options:
         if option.startswith("--publish="):
-            *_, external, port = option.removeprefix("--publish=").split(":")
-            yield from ((f"{address}:{external}", int(port)) for address in hosts)
+            *_, external, _ = option.removeprefix("--publish=").split(":")
+            yield from ((f"{address}:{external}", port) for address in hosts)
 
 
 def _connect(source: str, rows: Mapping[str, Row], addresses: Iterable[str]) -> set[str]:

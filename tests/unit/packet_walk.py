@@ -574,7 +574,7 @@ class Walk:
         self.interfaces.append(Interface(device, switch, addresses, kind, **rest))  # type: ignore[arg-type]
 
     def _vlans(self) -> set[Vlan]:
-        found = {n.vlan for n in self.facts.networks if n.vlan}
+        found = {n.vlan for n in self.facts.networks if isinstance(n.vlan, Vlan)}
         found |= {leg.place for h in self.facts.hosts for leg in h.legs if isinstance(leg.place, Vlan)}
         found |= {p for g in self.facts.gateways for p in g.places if isinstance(p, Vlan)}
         for guest in self.facts.guests:

@@ -165,7 +165,9 @@ class Draw:
             legs=tuple(
                 Leg(
                     network=n.name,
-                    address=self._address(n.vlan.tag or 20) if n.vlan and self._often(0.8) else None,
+                    address=self._address(n.vlan.tag or 20)
+                    if isinstance(n.vlan, Vlan) and self._often(0.8)
+                    else None,
                 )
                 for n in self._some(near, 3) or near[:1]
             ),

@@ -22,6 +22,7 @@ import pytest
 from commands import survey as command
 from survey import docker, machine, words
 from survey.docker_api import DockerApi
+from survey.errors import SurveyError
 from survey.findings import Findings
 from survey.machine import Machine
 from survey.site import Site
@@ -56,6 +57,7 @@ PLANTED = {
     ("medium", "routed-without-login", "grafana", "3000/tcp"),
     ("medium", "routed-without-login", "whoami", "80/tcp"),
     ("medium", "default-bridge", "bridge", "*"),
+    ("low", "internal-reaches-host", "home", "22/tcp, 9090/tcp"),
 }
 """Severity, rule, destination and port of each exposure that the recorded site has, on every engine."""
 
@@ -260,6 +262,25 @@ def test_a_container_may_have_the_name_of_its_host(tmp_path: Path) -> None:
     site = changed(tmp_path, db={"Name": "/home"}, redis={"Name": "/lan"})
     assert {"home", "home (container)", "lan", "lan (container)"} <= set(site.reachability.names)
     assert "published" in rules(site, "lan (container)")
+
+
+def test_a_container_that_goes_meanwhile_is_left_out(tmp_path: Path) -> None:
+    """A container that is removed between the list and its inspection is no error."""
+    answers = recorded(RECORDINGS[1])
+    (path,) = (path for path, each in answers.items() if "/json" in path and _named(each, "db"))
+    del answers[path]
+    assert "db" not in surveyed(answers, tmp_path).names
+
+
+@pytest.mark.parametrize("answer", [[], {"Name": 1}, b"<html>"])
+def test_another_program_on_the_socket_is_one_line(answer: Any, tmp_path: Path) -> None:
+    """A program that answers, and is no Docker engine, is one line and no traceback."""
+    paths = ("/version", "/info", "/containers/json?all=1", "/networks")
+    with (
+        served(dict.fromkeys(paths, answer), tmp_path) as (endpoint, _),
+        pytest.raises(SurveyError, match=r"^unix://.*; set DOCKER_HOST to [^\n]+\.$"),
+    ):
+        docker.read(DockerApi(endpoint))
 
 
 def test_a_lost_network_stack_counts_as_the_hosts(tmp_path: Path) -> None:

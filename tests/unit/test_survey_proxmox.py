@@ -105,17 +105,28 @@ def test_what_is_filtered_is_not_reached(pve: tuple[Ask, Proxmox]) -> None:
 
 def test_a_token_without_rights_sees_nothing_and_says_so(pve: tuple[Ask, Proxmox]) -> None:
     """What a token may not read counts as open and is listed; a wrong token is an error in one line."""
-    _, node = pve
-    api = ProxmoxApi(node.url, TOKEN, trust=str(tls.bundle()))
-    ask = api.get
-    api.get = lambda path, absent: (  # type: ignore[method-assign]
-        (api.refused.append(path), absent)[1] if "firewall" in path else ask(path, absent)
-    )
-    site = Site(DOCKER, HERE, proxmox.read(api))
+    ask, node = pve
+    switched_on(ask, 101, 102)
+    site = surveyed(node, granted(node, "/vms", "VM.Audit"))
     assert [each.rule for each in opened(site)] == ["proxmox-firewall-off"]
     assert any("cluster/firewall/options, which the token may not read" in each for each in site.unseen)
     with pytest.raises(SurveyError, match=r"^https://127\.0\.0\.1:\d+: answers 401 to GET version; check"):
         surveyed(node, token=TOKEN + "1")
+
+
+def test_an_auditors_rights_are_enough(pve: tuple[Ask, Proxmox]) -> None:
+    """The privileges of PVEAuditor alone let everything be read."""
+    node = pve[1]
+    site = surveyed(node, granted(node, "/", "Datastore.Audit", "SDN.Audit", "Sys.Audit", "VM.Audit"))
+    assert {"pve1", "web", "vault"} <= set(site.reachability.names)
+    assert not any("may not read" in each for each in site.unseen)
+
+
+def granted(node: Proxmox, path: str, *privileges: str) -> str:
+    """Return a token with these privileges alone."""
+    node.apitokens["reader@pve!survey"] = "0b6f"
+    node.grant("reader@pve", path, *privileges)
+    return "reader@pve!survey=0b6f"
 
 
 @pytest.mark.parametrize(
