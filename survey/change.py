@@ -19,10 +19,10 @@ def in_ports(seen: Seen, ports: Sequence[PublishedPort]) -> str:
     return f"{_where(seen)} with `{options}`, or without --publish"
 
 
-def without(seen: Seen, what: str, instead: str = "") -> str:
-    """Return the change that takes a line away; `instead` is what does its work."""
-    verb = ", remove" if seen.service else " without"
-    return f"{_where(seen)}{verb} {what}{f' ({instead})' if instead else ''}"
+def without(seen: Seen, line: str, option: str, instead: str = "") -> str:
+    """Return the change that takes away a compose line or docker's option; `instead` does its work."""
+    change = f", remove `{line}`" if seen.service else f" without `{option}`"
+    return f"{_where(seen)}{change}{f' ({instead})' if instead else ''}"
 
 
 def on_own_network(seen: Seen, network: str) -> str:
@@ -37,6 +37,16 @@ def on_own_network(seen: Seen, network: str) -> str:
         f"docker network create --internal {own}; docker network connect {own} {seen.name} and each "
         f"container that needs it; docker network disconnect {network} {seen.name}"
     )
+
+
+def with_login(seen: Seen, origin: str) -> str:
+    """Return the change that gives a Traefik router a login, in labels or in its file."""
+    router, name = origin.rpartition(" ")[2], f"{origin.rpartition(' ')[2]}-login"
+    if not origin.startswith(f"{seen.name}:"):
+        file = origin.partition(":")[0]
+        return f"in {file}, write `middlewares: [{name}]` at router {router}, and declare a basicAuth {name}"
+    label = f"traefik.http.middlewares.{name}.basicauth.users=<user>:<hash of htpasswd -nB>"
+    return f"{_where(seen)}, add the labels `traefik.http.routers.{router}.middlewares={name}` and `{label}`"
 
 
 def leave_bridge(seen: Seen) -> str:

@@ -124,7 +124,9 @@ def _read(api: DockerApi) -> DockerHost:
     services = api.get("/services") if engine.swarm else []
     host = parse(engine, rows, networks, services)
     stopped = len(listed) - len(running)
-    told = (f"{stopped} containers that are not running: what they reach when they start",) if stopped else ()
+    told = (
+        (f"containers that are not running ({stopped}): what they reach when they start",) if stopped else ()
+    )
     return replace(
         host,
         containers=tuple(_with_files(api, each) if each.is_traefik else each for each in host.containers),

@@ -15,9 +15,9 @@ from typing import Final
 
 from reachability.facts import Mode
 from reachability.result import How, Reach
-from resources.docker import Bind, PublishedPort
+from resources.docker import PublishedPort
 from survey import guests
-from survey.change import in_ports, leave_bridge, on_own_network, without
+from survey.change import in_ports, leave_bridge, on_own_network, with_login, without
 from survey.docker import Seen
 from survey.finding import Finding, Severity
 from survey.logins import has_login
@@ -25,7 +25,6 @@ from survey.ports import DATABASES, DOCKER_API, danger_of
 from survey.site import Site
 from topology.model import Port
 
-_SOCKETS: Final = ("/var/run/docker.sock", "/run/docker.sock")
 _OWN_THE_HOST: Final = frozenset(
     {"/", "/boot", "/dev", "/etc", "/proc", "/root", "/sys", "/var", "/var/lib", "/var/lib/docker"}
 )
@@ -100,6 +99,8 @@ class Findings:
                     change="remove com.docker.network.bridge.gateway_mode_ipv4 from the network's options",
                 )
                 continue
+            if not any(_is_inner(each, port) for each in seen.container.ports):
+                continue  # the container whose network this one shares publishes it
             yield Finding(
                 rule="published",
                 severity=Severity.CRITICAL if danger else Severity.HIGH,
@@ -127,8 +128,7 @@ class Findings:
                 port=str(port or "*"),
                 path=str(reach.trace),
                 why=f"{reach.origin} has no login middleware" + (f"; {danger}" if danger else ""),
-                change=f"add a basicauth or forwardauth middleware to the router, "
-                f"or the label traefik.enable=false to {name}",
+                change=with_login(seen, reach.origin),
             )
 
     def _on_the_lan(self) -> Iterator[Finding]:
@@ -157,9 +157,7 @@ class Findings:
                     else "it has its own address there"
                 )
                 + (f"; {danger}" if danger else ""),
-                change=without(seen, "network_mode: host", "name only its needed ports below `ports`")
-                if on_host
-                else without(seen, "the macvlan or ipvlan network", "publish the needed port"),
+                change=_off_the_lan(seen),
             )
 
     def _host_ports(self) -> Iterator[Finding]:
@@ -203,25 +201,27 @@ class Findings:
         """Yield why a container can take over its host, the change, and whether it takes no further fault."""
         container = seen.container
         for bind in container.binds:
-            if bind.host_path in _SOCKETS or (bind.host_path or "").endswith("/docker.sock"):
-                change = without(
-                    seen, f"`{_volume(bind)}`", "`:ro` limits nothing; ask by a proxy that filters"
+            text = f"{bind.host_path}:{bind.target}" + (":ro" if bind.read_only else "")
+            if (bind.host_path or "").endswith("/docker.sock"):
+                proxy = "`:ro` limits nothing; ask by a proxy that filters"
+                yield (
+                    "the engine's socket is mounted",
+                    without(seen, f"- {text}", f"--volume={text}", proxy),
+                    True,
                 )
-                yield "the engine's socket is mounted", change, True
             elif bind.host_path in _OWN_THE_HOST and not bind.read_only:
-                change = without(seen, f"`{_volume(bind)}`", "mount the one folder that it needs, with `:ro`")
+                needed = "mount the one folder that it needs, with `:ro`"
+                change = without(seen, f"- {text}", f"--volume={text}", needed)
                 yield f"{bind.host_path} of the host is mounted for writing", change, True
         if container.privileged:
-            yield (
-                "it is privileged",
-                without(seen, "privileged: true", "give it the one cap_add that it needs"),
-                True,
-            )
+            needed = "give it the one cap_add that it needs"
+            yield "it is privileged", without(seen, "privileged: true", "--privileged", needed), True
         if container.pid_mode == "host":
-            yield "it sees the host's processes", without(seen, "pid: host"), False
+            yield "it sees the host's processes", without(seen, "pid: host", "--pid=host"), False
         names = {each.removeprefix("CAP_").upper() for each in container.capabilities.adds}
         for each in sorted(names & _CAPABILITIES):
-            yield f"it has the capability {each}", without(seen, f"`{each}` below cap_add"), False
+            change = without(seen, f"cap_add: [{each}]", f"--cap-add={each}")
+            yield f"it has the capability {each}", change, False
 
     # ------------------------------------------------------------------------------------------ neighbours
 
@@ -363,5 +363,9 @@ def _is_inner(published: PublishedPort, port: Port) -> bool:
     return (published.internal, published.protocol) == (port.number, port.protocol)
 
 
-def _volume(bind: Bind) -> str:
-    return f"{bind.host_path}:{bind.target}" + (":ro" if bind.read_only else "")
+def _off_the_lan(seen: Seen) -> str:
+    if seen.container.network_mode == Mode.HOST:
+        needed = "publish only its needed ports"
+        return without(seen, "network_mode: host", "--network=host", needed)
+    networks = ", ".join(leg.name for leg in seen.container.legs)
+    return without(seen, f"networks: [{networks}]", f"--network={networks}", "publish the needed port")

@@ -79,9 +79,15 @@ def read(api: ProxmoxApi) -> ProxmoxHost:
         datacenter=_datacenter(api, lans, on=not other),
         lans=lans,
         unseen=(
-            *([f"{stopped} guests that are not running: what they reach when they start"] if stopped else []),
+            *(
+                [f"guests that are not running ({stopped}): what they reach when they start"]
+                if stopped
+                else []
+            ),
             *(f"node {name}: its nftables firewall; it counts as filtering nothing" for name in other),
+            *([] if names else ["Proxmox: every node; give the token the role PVEAuditor on /"]),
             *(f"Proxmox: {path}, which the token may not read" for path in dict.fromkeys(api.refused)),
+            *(f"Proxmox: {path}, which a node does not answer" for path in dict.fromkeys(api.unanswered)),
             "the router between VLANs: its rules; it counts as letting everything through",
             "programs inside guests: every port of a guest counts as open unless its firewall closes it",
         ),

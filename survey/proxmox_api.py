@@ -1,6 +1,7 @@
 """Read access to a Proxmox API: GET requests alone, with an API token, over HTTPS.
 
-A request that the token may not make is answered with nothing, and told in `refused`.
+A request that the token may not make, or that a node does not answer (it is off, or lacks the firewall),
+is answered with nothing, and kept in `refused` or `unanswered`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class ProxmoxApi:
             raise SurveyError("PROXMOX_VE_API_TOKEN: is no token; set it to user@realm!name=secret.")
         self.url = f"https://{parts.hostname}:{parts.port or 8006}"
         self.refused: list[str] = []
+        self.unanswered: list[str] = []
         self._headers = {"Authorization": f"PVEAPIToken={token}"}
         self._connection = http.client.HTTPSConnection(
             parts.hostname,
@@ -44,8 +46,8 @@ class ProxmoxApi:
             self._connection.request("GET", f"/api2/json/{path}", headers=self._headers)
             answer = self._connection.getresponse()
             body = answer.read()
-            if answer.status in _REFUSED and path != "version":
-                self.refused.append(path)
+            if answer.status != http.HTTPStatus.OK and path != "version":
+                (self.refused if answer.status in _REFUSED else self.unanswered).append(path)
                 return absent
             if answer.status == http.HTTPStatus.OK:
                 return json.loads(body, object_hook=_without_secrets)["data"] or absent

@@ -122,6 +122,13 @@ def test_an_auditors_rights_are_enough(pve: tuple[Ask, Proxmox]) -> None:
     assert not any("may not read" in each for each in site.unseen)
 
 
+def test_what_a_node_does_not_answer_is_kept(pve: tuple[Ask, Proxmox]) -> None:
+    """A request that the API does not know gives the absent value, and its path is kept for the list."""
+    api = ProxmoxApi(pve[1].url, TOKEN, trust=str(tls.bundle()))
+    assert api.get("nodes/pve1/nosuch", []) == []
+    assert (api.unanswered, api.refused) == (["nodes/pve1/nosuch"], [])
+
+
 def granted(node: Proxmox, path: str, *privileges: str) -> str:
     """Return a token with these privileges alone."""
     node.apitokens["reader@pve!survey"] = "0b6f"
