@@ -10,7 +10,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 # What a stack file may say, what follows from it and how it is judged: tests that start no program.
 QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
-.PHONY: help up preview diff down verify drift report cloud-init test quick lint actionlint unit coverage \
+.PHONY: help up preview diff down verify drift survey report cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts live bench tools env schema lock hooks
 
 help: ## list the commands
@@ -35,6 +35,9 @@ verify: $(READY) ## probe the running stack: every cell as the declared flows sa
 
 drift: $(READY) ## what differs between stack file, state and live network, and what `make up` does about it
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands drift --stack $(STACK)
+
+survey: $(READY) ## who can reach whom on a running Docker engine today, worst first; reads only, needs no stack
+	@$(VENV)/bin/python -m commands survey $(if $(JSON),--json)
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m commands report Pulumi.$(STACK).yaml

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rules": (_FLOWS, "the table of rules"),
     "report": ("report", "one HTML page, or a Mermaid flowchart"),
     "preflight": ("preflight", "what would make `make up` fail or do harm, before the first change"),
+    "survey": ("survey", "who can reach whom on a running engine today, worst first; no stack file needed"),
     "verify": ("verify", "probe the live network, every source to every destination"),
     "drift": ("drift", "what differs between stack file, state and live network"),
     "stale": ("stale", "resources of Docker-SRV that have to be made anew, as the ends of their URNs"),

@@ -191,7 +191,7 @@ class Reachability:
             if network.icc:
                 members = self._members[_key(network)]
                 yield _reach(members, goal, How.NEIGHBOUR, (network.name,), network.origin)
-        if networks:
+        if any(network.gateway for network in networks):
             yield from self._from_host_mode(owner.host, goal)
         yield from self._to_plugs(stack.owner, goal)
         # Docker records a published port of a container with only internal networks, but does not open it.
@@ -230,7 +230,9 @@ class Reachability:
         for host in self._hosts if published.everywhere else (owner.host,):
             for plug in self._published_on(host, published):
                 yield from self._by_plug(plug, goal, door)
-            for network, members in (*self._gateways.get(host, ()), *self._windows.get(host, ())):
+            for network, members in self._windows.get(host, ()):
+                if not network.hairpin and owner.name in members:
+                    continue
                 yield _reach(members, goal, How.PUBLISHED, (network.name, door.hop(host)), door.origin)
 
     def _published_on(self, host: str, published: Published) -> tuple[Plug, ...]:
@@ -497,8 +499,12 @@ class Reachability:
 
     @cached_property
     def _windows(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
-        """Networks whose members reach only the published ports of their host, by host."""
-        return self._members_of(lambda network: network.sees_published and not network.host_reachable)
+        """Networks whose members reach the published ports of their host, by host."""
+        return self._members_of(
+            lambda network: (
+                network.host_reachable if network.sees_published is None else network.sees_published
+            )
+        )
 
     def _members_of(
         self, wanted: Callable[[Network], bool]
@@ -523,7 +529,9 @@ class Reachability:
     @cached_property
     def _place_names(self) -> Mapping[Place, str]:
         """Names of VLANs in traces: the Docker network on the VLAN."""
-        return {network.vlan: network.name for network in self.facts.networks if network.vlan is not None}
+        return {
+            network.vlan: network.name for network in self.facts.networks if isinstance(network.vlan, Vlan)
+        }
 
 
 def _one(name: str, port: Port) -> _Goal:

@@ -67,12 +67,14 @@ Place = Vlan | str
 class Outside:
     """Machines outside the site: the internet (`prefix` None) or a management network.
 
-    `ports` are the ports that flows to these machines name; all others are evaluated as one.
+    `ports` are the ports that flows to these machines name; all others are evaluated as one. `inbound` off:
+    a router in front of the site lets no connection in from there, and the site's own out.
     """
 
     name: str
     origin: str
     prefix: IPv4Network | None = None
+    inbound: bool = True
     ports: tuple[Port, ...] = ()
 
 
@@ -82,11 +84,12 @@ class Network:
 
     `host` is the engine's host. `host_reachable` is False only when members cannot open connections to the
     host: gateway mode isolated on an engine that honours it, `inhibit_ipv4`, or a drop rule on the bridge.
-    `sees_published`: members reach published ports on the host even then.
+    `sees_published`: members reach published ports on the host; None: as they reach the host. `gateway` off:
+    the host has no address there, so its own programs do not reach members.
     `masquerade` off: replies from beyond the host do not reach members. `egress` are the ports on which the
-    host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the VLAN of the
+    host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the place of the
     parent interface of a macvlan or ipvlan network; None on such a network means unknown: every VLAN.
-    `icc` off (macvlan: private mode) isolates members from each other.
+    `icc` off (macvlan: private mode) isolates members from each other; `hairpin` off: published ports, too.
     """
 
     name: str
@@ -95,11 +98,13 @@ class Network:
     driver: Driver = Driver.BRIDGE
     internal: bool = False
     icc: bool = True
+    hairpin: bool = True
     masquerade: bool = True
     egress: tuple[Port, ...] | None = None
     host_reachable: bool = True
-    sees_published: bool = False
-    vlan: Vlan | None = None
+    sees_published: bool | None = None
+    gateway: bool = True
+    vlan: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ class Plug:
     `sources` are the addresses that its packets may carry, `address` is its own address (None: unknown).
     `routed`: it has a route beyond its place. `parent` is the engine's host of a macvlan leg, from which the
     kernel isolates the leg; `alone` is a leg in private mode, isolated from other legs of that host as well.
+    `silent` opens no connections.
     `marks`: its packets carry the mark of a guest's chain; `marked` is the inbound chain for packets with the
     mark.
     """
@@ -42,6 +43,7 @@ class Plug:
     parent: str | None = None
     alone: bool = False
     outside: bool = False
+    silent: bool = False
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class _Index:
 
 def _index(plugs: Iterable[Plug]) -> _Index:
     index = _Index()
-    for number, plug in enumerate(plugs):
+    for number, plug in enumerate(each for each in plugs if not each.silent):
         low, high = plug.sources[0] if len(plug.sources) == 1 else (0, -1)
         if low == high:
             index.fixed.append((low, number, plug))
@@ -226,7 +228,14 @@ class Underlay:
     def _outside(self, outside: Outside) -> Plug:
         known = tuple(o.prefix for o in self.facts.outsides if o.prefix)
         sources = prefix(outside.prefix) if outside.prefix else public(known)
-        return Plug(owner=outside.name, place=outside.name, sources=sources, address=None, outside=True)
+        return Plug(
+            owner=outside.name,
+            place=outside.name,
+            sources=sources,
+            address=None,
+            outside=True,
+            silent=not outside.inbound,
+        )
 
     def _host(self, host: Host) -> Iterator[Plug]:
         for leg in host.legs:

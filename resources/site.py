@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -205,25 +205,19 @@ class Graph:
         return fact.Vlan(bridge=each.inputs.interface, tag=each.inputs.vlan)
 
     def _networks(self) -> Iterator[fact.Network]:
-        drivers = {driver.value: driver for driver in fact.Driver}
+        probes = set(map(self.topology.bridge, self.topology.probes))
         for each in self.of(Network):
-            network = each.inputs
-            if network.driver not in drivers:
-                continue
-            yield fact.Network(
-                name=self.zones.get(network.name, network.name),
-                origin=each.name,
-                host=self.topology.docker.name,
-                driver=drivers[network.driver],
-                internal=network.internal,
-                icc=network.option("enable_icc") != "false"
-                and network.options.get("macvlan_mode") != "private",
-                masquerade=network.option("enable_ip_masquerade") != "false",
-                egress=self.topology.egress if self._is_guarded(network) else None,
-                host_reachable=not (network.closed_to_host or self._is_guarded(network)),
-                sees_published=network.option("name") in set(map(self.topology.bridge, self.topology.probes)),
-                vlan=self.parent_vlan(network),
-            )
+            network, guarded = each.inputs, self._is_guarded(each.inputs)
+            name = self.zones.get(network.name, network.name)
+            known = network_fact(network, name=name, origin=each.name, host=self.topology.docker.name)
+            if known:
+                yield replace(
+                    known,
+                    egress=self.topology.egress if guarded else None,
+                    host_reachable=known.host_reachable and not guarded,
+                    sees_published=True if network.option("name") in probes else None,
+                    vlan=self.parent_vlan(network),
+                )
 
     @cached_property
     def commands(self) -> frozenset[Own | None]:
@@ -244,39 +238,18 @@ class Graph:
         return None
 
     def _containers(self) -> Iterator[fact.Container]:
-        modes = {mode.value: mode for mode in fact.Mode}
         for each in self.of(Container):
-            container = each.inputs
-            name = self.called(container.name)
+            name = self.called(each.inputs.name)
             service = self.topology.services.get(name)
-            yield fact.Container(
-                name=name,
-                origin=each.name,
-                host=self.topology.docker.name,
-                mode=modes.get(container.network_mode, fact.Mode.BRIDGE),
-                shares=self.called(container.shares) if container.shares else None,
+            known = container_fact(each.inputs, name=name, origin=each.name, host=self.topology.docker.name)
+            yield replace(
+                known,
+                shares=self.called(known.shares) if known.shares else None,
                 legs=tuple(
-                    fact.Leg(
-                        network=self.zones.get(leg.name, leg.name),
-                        address=leg.ipv4_address,
-                        names=leg.aliases,
-                    )
-                    for leg in container.legs
+                    replace(leg, network=self.zones.get(leg.network, leg.network)) for leg in known.legs
                 ),
-                names=(container.name,),
                 ports=service.ports if service else (),
-                published=tuple(
-                    fact.Published(
-                        internal=port.internal,
-                        external=port.external,
-                        protocol=port.protocol,
-                        address=address(port.ip) or fact.ANY_ADDRESS,
-                    )
-                    for port in container.ports
-                ),
-                publish_all=container.publish_all_ports
-                or any(fault.path.startswith("ports") for fault in each.faults),
-                labels={label.label: label.value for label in container.labels},
+                publish_all=known.publish_all or any(f.path.startswith("ports") for f in each.faults),
             )
 
     def _swarm(self) -> Iterator[fact.Container]:
@@ -390,19 +363,66 @@ class Graph:
 
     def _proxies(self) -> Iterator[fact.Proxy]:
         for each in self.of(Container):
-            if not each.inputs.is_proxy(self.topology):
-                continue
-            configuration = each.inputs.traefik
-            parsed = [parse_dynamic(content, path) for path, content in configuration.dynamic]
-            yield fact.Proxy(
-                container=self.called(each.inputs.name),
-                origin=each.name,
-                entrypoints=configuration.entrypoints,
-                routers=tuple(router for routers, _ in parsed for router in routers),
-                services=tuple(service for _, services in parsed for service in services),
-                labels=configuration.reads_labels,
-                exposed_by_default=configuration.exposed_by_default,
+            if each.inputs.is_proxy(self.topology):
+                yield proxy_fact(each.inputs, name=self.called(each.inputs.name), origin=each.name)
+
+
+def network_fact(network: Network, *, name: str, origin: str, host: str) -> fact.Network | None:
+    """Return a network as its own properties describe it; None for a driver that carries no packets."""
+    if network.driver not in set(fact.Driver):
+        return None
+    return fact.Network(
+        name=name,
+        origin=origin,
+        host=host,
+        driver=fact.Driver(network.driver),
+        internal=network.internal,
+        icc=network.option("enable_icc") != "false" and network.options.get("macvlan_mode") != "private",
+        masquerade=network.option("enable_ip_masquerade") != "false",
+        host_reachable=not network.closed_to_host,
+    )
+
+
+def container_fact(container: Container, *, name: str, origin: str, host: str) -> fact.Container:
+    """Return a container as its own properties describe it, without the ports that its service declares."""
+    modes = {mode.value: mode for mode in fact.Mode}
+    return fact.Container(
+        name=name,
+        origin=origin,
+        host=host,
+        mode=modes.get(container.network_mode, fact.Mode.BRIDGE),
+        shares=container.shares or None,
+        legs=tuple(
+            fact.Leg(network=leg.name, address=leg.ipv4_address, names=leg.aliases) for leg in container.legs
+        ),
+        names=(container.name,),
+        published=tuple(
+            fact.Published(
+                internal=port.internal,
+                external=port.external,
+                protocol=port.protocol,
+                address=address(port.ip) or fact.ANY_ADDRESS,
             )
+            for port in container.ports
+        ),
+        publish_all=container.publish_all_ports,
+        labels={label.label: label.value for label in container.labels},
+    )
+
+
+def proxy_fact(container: Container, *, name: str, origin: str) -> fact.Proxy:
+    """Return the Traefik that a container runs."""
+    configuration = container.traefik
+    parsed = [parse_dynamic(content, path) for path, content in configuration.dynamic]
+    return fact.Proxy(
+        container=name,
+        origin=origin,
+        entrypoints=configuration.entrypoints,
+        routers=tuple(router for routers, _ in parsed for router in routers),
+        services=tuple(service for _, services in parsed for service in services),
+        labels=configuration.reads_labels,
+        exposed_by_default=configuration.exposed_by_default,
+    )
 
 
 def rules_of(each: View[Any]) -> Iterator[fact.Rule]:

@@ -203,6 +203,8 @@ class Walk:
 
     def interfaces_of(self, source: str) -> list[Interface]:
         """Return the interfaces where packets of a source start; for a host, without its bridges."""
+        if source in self.outsides and not self.outsides[source].inbound:
+            return []
         own = self.own[self.stacks.get(source, source)]
         return [i for i in own if i.kind != "bridge"] if source in self.hosts else own
 
@@ -316,8 +318,13 @@ class Walk:
             # A closed host does not answer, but its own programs reach the bridge.
             bridge, other = (one, two) if one.kind == "bridge" else (two, one)
             network = bridge.network
-            closed = network and not network.host_reachable and not (through and network.sees_published)
-            return other.kind != "veth" or bool(closed and two is bridge)
+            if network and two is bridge:
+                answers = network.host_reachable
+                if through and network.sees_published is not None:
+                    answers = network.sees_published
+            else:
+                answers = not network or network.gateway
+            return other.kind != "veth" or not answers
         # Between a gateway and an interface without a route no packet passes either way.
         kinds = {one.kind: one, two.kind: two}
         if "gateway" in kinds:
@@ -567,7 +574,7 @@ class Walk:
         self.interfaces.append(Interface(device, switch, addresses, kind, **rest))  # type: ignore[arg-type]
 
     def _vlans(self) -> set[Vlan]:
-        found = {n.vlan for n in self.facts.networks if n.vlan}
+        found = {n.vlan for n in self.facts.networks if isinstance(n.vlan, Vlan)}
         found |= {leg.place for h in self.facts.hosts for leg in h.legs if isinstance(leg.place, Vlan)}
         found |= {p for g in self.facts.gateways for p in g.places if isinstance(p, Vlan)}
         for guest in self.facts.guests:

@@ -16,10 +16,12 @@ ALLOWED: dict[str, set[str]] = {
     "policies": {"policies", "topology", "rendered", "reachability", "resources"},
     "verify": {"verify", "topology", "reachability", "resources", "rendered"},
     "report": {"report", "topology", "reachability", "resources", "rendered"},
+    "survey": {"survey", "topology", "reachability", "resources", "report"},
     "preflight": {"preflight", "verify", "topology"},
     "commands": {
         "commands",
         "preflight",
+        "survey",
         "policies",
         "verify",
         "report",

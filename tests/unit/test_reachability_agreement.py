@@ -49,6 +49,7 @@ from topology.model import Port, Protocol
 
 NETWORKS, SHARES = 1000, 4
 CHAIN, IPSET = rules._chain, names.ipset
+INIT = Reachability.__init__
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -84,7 +85,12 @@ class Draw:
         guests = [self._guest(f"g{i}") for i in range(self.random.randint(0, 4))]
         return Facts(
             outsides=(
-                Outside(name="internet", origin="o", ports=(TLS,) if self._often(0.3) else ()),
+                Outside(
+                    name="internet",
+                    origin="o",
+                    ports=(TLS,) if self._often(0.3) else (),
+                    inbound=self._often(0.8),
+                ),
                 Outside(name="management", origin="o", prefix=MANAGEMENT),
             ),
             hosts=(
@@ -142,7 +148,8 @@ class Draw:
             masquerade=self._often(0.8),
             egress=tuple(self._some([WEB, TLS, SSH, DNS], 2)) if self._often(0.4) else None,
             host_reachable=self._often(0.6),
-            sees_published=self._often(0.3),
+            sees_published=self.random.choice((True, False, None)),
+            gateway=self._often(0.8),
             vlan=vlan if legs and self._often(0.9) else None,
         )
 
@@ -158,7 +165,9 @@ class Draw:
             legs=tuple(
                 Leg(
                     network=n.name,
-                    address=self._address(n.vlan.tag or 20) if n.vlan and self._often(0.8) else None,
+                    address=self._address(n.vlan.tag or 20)
+                    if isinstance(n.vlan, Vlan) and self._often(0.8)
+                    else None,
                 )
                 for n in self._some(near, 3) or near[:1]
             ),
@@ -362,6 +371,10 @@ def _with_fields(function: Callable[..., Any], **changes: Any) -> Callable[..., 
     return lambda *args, **kwargs: replace(function(*args, **kwargs), **changes)
 
 
+def _with_addresses(facts: Facts) -> Facts:
+    return replace(facts, networks=tuple(replace(each, gateway=True) for each in facts.networks))
+
+
 BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a network card's switch does not count": lambda patch: patch.setattr(
         Firewall, "effective", lambda self, guest, _: self.datacenter.enabled and guest.firewall.enabled
@@ -399,6 +412,12 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         ),
     ),
     "a closed host shows no published port": lambda patch: patch.setattr(Reachability, "_windows", {}),
+    "the router lets everything in": lambda patch: patch.setattr(
+        Underlay, "_outside", _with_fields(Underlay._outside, silent=False)
+    ),
+    "a host without an address on a bridge reaches its members": lambda patch: patch.setattr(
+        Reachability, "__init__", lambda self, facts: INIT(self, _with_addresses(facts))
+    ),
     "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
 }
 """Changes that break one part of the engine each; every one must cause a disagreement."""

@@ -1,0 +1,77 @@
+"""Say who can reach whom on a running Docker engine and Proxmox node today, worst first; read-only.
+
+The engine is that of DOCKER_HOST, else that of the `docker` command's context. No stack file is needed, and
+nothing is changed or sent elsewhere. Exit status: 0 surveyed, 2 not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from survey import docker, machine, proxmox, words
+from survey.docker_api import DEFAULT, DockerApi
+from survey.errors import SurveyError
+from survey.findings import Findings
+from survey.proxmox_api import ProxmoxApi
+from survey.site import Site
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Survey once and print the result; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m commands survey", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--docker", metavar="ENDPOINT", help="the engine, as in DOCKER_HOST")
+    parser.add_argument(
+        "--proxmox",
+        metavar="URL",
+        default=os.environ.get("PROXMOX_VE_ENDPOINT"),
+        help="a Proxmox API, too; PROXMOX_VE_API_TOKEN holds its token",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    given = parser.parse_args(arguments)
+    try:
+        site = look(given.docker or endpoint(), given.proxmox)
+    except SurveyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    findings = Findings(site).sorted()
+    if given.json:
+        print(json.dumps(words.data(site, findings), indent=2))
+    else:
+        print(*words.lines(site, findings), sep="\n")
+    return 0
+
+
+def look(host: str, node: str | None = None) -> Site:
+    """Return what runs on an engine and a Proxmox node, and this machine if it has the engine.
+
+    Raises SurveyError.
+    """
+    with closing(DockerApi(host)) as api:
+        found = docker.read(api)
+    here = machine.read_if_here(found) if api.is_local else None
+    return Site(found, here, guests(node) if node else None)
+
+
+def guests(url: str) -> proxmox.ProxmoxHost:
+    """Return what a Proxmox API knows; raises SurveyError."""
+    with closing(ProxmoxApi(url, os.environ.get("PROXMOX_VE_API_TOKEN", ""))) as api:
+        return proxmox.read(api)
+
+
+def endpoint() -> str:
+    """Return the engine's endpoint: DOCKER_HOST, else the `docker` command's context, else the default."""
+    if host := os.environ.get("DOCKER_HOST"):
+        return host
+    words = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() or DEFAULT
+    except (OSError, subprocess.CalledProcessError):
+        return DEFAULT
