@@ -38,7 +38,10 @@ class DockerServices(pulumi.ComponentResource):
                     ContainerServiceArgs(
                         service=service,
                         physical=topology.physical(service.name),
-                        networks={zone: (args.networks[zone], None) for zone in service.zones},
+                        networks={
+                            zone: (args.networks[zone], service.address_on(topology.zones[zone]))
+                            for zone in service.zones
+                        },
                         runtime=runtime(topology, service),
                         certificates=args.certificates.get(service.name, {}),
                         protect=topology.protect,

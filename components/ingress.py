@@ -35,7 +35,10 @@ class Ingress(pulumi.ComponentResource):
             ContainerServiceArgs(
                 service=service,
                 physical=topology.physical(service.name),
-                networks={zone: (args.networks[zone], None) for zone in service.zones}
+                networks={
+                    zone: (args.networks[zone], service.address_on(topology.zones[zone]))
+                    for zone in service.zones
+                }
                 | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},
                 runtime=runtime(topology, service),
                 published=topology.published,

@@ -18,19 +18,17 @@ from topology.model import INTERNET, Port, Topology
 class Intent:
     """The declared `flows`, and what zones and roles permit besides.
 
-    `routable` services may be reached through a proxy that has a declared flow to them. Members of
-    `neighbours` (Docker networks) may talk to each other without a declared flow. `trusted` sources are
-    not checked.
+    `routable` services may be reached through a proxy that has a declared flow to them. `trusted` sources
+    are not checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
     routable: frozenset[str] = frozenset()
-    neighbours: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, topology: Topology, *, strict: bool = False) -> Self:
-        """Return the intent of a site; with `strict`, neighbours need a declared flow too.
+    def of(cls, topology: Topology) -> Self:
+        """Return the intent of a site.
 
         A service is routable when the ingress may reach one of its zones, and a service that the ingress
         reaches may join all of them. Hosts are trusted: they control what runs on them.
@@ -44,7 +42,6 @@ class Intent:
                 if any(zones[name].traits.routable for name in service.zones)
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
-            neighbours=frozenset() if strict else frozenset(z.name for z in zones.values() if z.is_docker),
             trusted=frozenset((topology.docker.name, topology.proxmox.name)),
         )
 
@@ -59,7 +56,7 @@ class Intent:
     def undeclared(self, reach: Reach) -> Iterator[str]:
         """Yield the sources of a bundle that no declaration permits."""
         declared = self.sources.get((reach.destination, reach.port), set())
-        if INTERNET in declared or (reach.how is How.NEIGHBOUR and reach.trace.hops[0] in self.neighbours):
+        if INTERNET in declared:
             return
         if (
             reach.how is How.PROXIED

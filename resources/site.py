@@ -17,6 +17,7 @@ import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
 from reachability.proxy import parse_dynamic
+from resources import host_rules
 from resources.docker import Container, Network, SwarmService, Volume
 from resources.inputs import Inputs, address
 from resources.proxmox import (
@@ -100,6 +101,8 @@ class Graph:
         match inputs:
             case Container() | SwarmService():
                 yield "container", inputs.name
+                legs = inputs.legs if isinstance(inputs, Container) else ()
+                yield from (("address", leg.ipv4_address) for leg in legs if leg.ipv4_address)
             case Network():
                 yield "network", inputs.name
             case Volume():
@@ -221,6 +224,7 @@ class Graph:
                 masquerade=network.option("enable_ip_masquerade") != "false",
                 egress=self.topology.egress if self._is_guarded(network) else None,
                 host_reachable=not (network.closed_to_host or self._is_guarded(network)),
+                passes=self._within.get(network.option("name")),
                 sees_published=network.option("name") in set(map(self.topology.bridge, self.topology.probes)),
                 vlan=self.parent_vlan(network),
             )
@@ -229,6 +233,18 @@ class Graph:
     def commands(self) -> frozenset[Own | None]:
         """The project's own commands that are in the stack."""
         return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
+
+    @cached_property
+    def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
+        """What the host's own rules let pass, by bridge; without the switch they see no frames."""
+        if Own.BRIDGE_SWITCH not in self.commands:
+            return {}
+        texts = (
+            each.inputs.stdin
+            for each in self.of(Command)
+            if each.inputs.ours(self.topology, each.resource.stack) is Own.HOST_RULES
+        )
+        return host_rules.within(next(texts, ""))
 
     def _is_guarded(self, network: Network) -> bool:
         """Whether the host's own rules name the network's bridge."""
@@ -258,7 +274,7 @@ class Graph:
                 legs=tuple(
                     fact.Leg(
                         network=self.zones.get(leg.name, leg.name),
-                        address=leg.ipv4_address,
+                        address=None if container.takes_addresses else leg.ipv4_address,
                         names=leg.aliases,
                     )
                     for leg in container.legs

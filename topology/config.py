@@ -107,6 +107,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
     ".kind": ("a kind of host", "use docker or proxmox"),
     ".address": ("an IPv4 address", "write it like 10.10.10.11"),
+    ".addresses": ("a mapping of zones to addresses", "write it like {backend: 172.30.3.20}"),
+    ".addresses[]": ("an IPv4 address", "write it like 172.30.3.20"),
     ".trunk": ("an interface name", "use at most 10 characters like ens18, which leaves room for a VLAN tag"),
     ".data-root": ("an absolute path", "write it like /var/lib/docker"),
     ".metrics": ("an absolute path", "write it like /var/lib/homelab-network/metrics"),
@@ -381,7 +383,7 @@ class _Reader:
         for step in detail["loc"]:
             if isinstance(raw, dict):
                 outer, nested = word, f"{word}.{step}"
-                word = nested if nested in WORDS else f".{step}"
+                word = next((each for each in (nested, f"{word}[]") if each in WORDS), f".{step}")
                 path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
             elif isinstance(raw, list) and isinstance(step, int):
                 path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]

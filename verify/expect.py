@@ -1,8 +1,8 @@
 """The cells of the matrix, each with the result that the declared flows require.
 
 The only live data used here is what the survey found in each place: addresses and ports.
-Note: EITHER marks what cannot be enforced. No rule can separate the members of one Docker network, so traffic
-between them is shown and not judged.
+Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, an unknown
+machine on a VLAN near the ingress's leg, and other ports of Docker-SRV from outside.
 """
 
 from __future__ import annotations
@@ -188,15 +188,13 @@ def _expected(
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
         case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
             return Expected.DENIED
-        case _ if declared:
-            # The router between a VLAN and the outside is not a resource of the stack.
-            by_router = {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}
-            judged = near if destination.kind is Kind.CONTAINER else not by_router
-            return Expected.ALLOWED if judged else Expected.EITHER
-        case Kind.CONTAINER if near and source.kind is not Kind.GUEST:
+        case _ if declared and {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}:
+            return Expected.EITHER  # the router between them is not a resource of the stack
+        case Kind.CONTAINER if near and source.kind is Kind.MEMBER and topology.zones[address.network].vlan:
             return Expected.EITHER
         case _:
-            return Expected.DENIED
+            there = near or destination.kind is not Kind.CONTAINER
+            return Expected.ALLOWED if declared and there else Expected.DENIED
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:

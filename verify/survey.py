@@ -205,6 +205,8 @@ class Survey:
         """Add a newcomer at the zone's highest free address; returns the address."""
         taken = {address.ip for place in self.containers for address in place.addresses}
         taken |= {service.address for service in self.topology.guests}
+        members = (each for each in self.topology.containers if zone.name in each.zones)
+        taken |= {each.address_on(zone) for each in members if zone.is_docker}
         last = int(zone.prefix.broadcast_address)
         free = next(ip for ip in map(IPv4Address, range(last - 1, last - 99, -1)) if ip not in taken)
         self.members.append(

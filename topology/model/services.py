@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from topology.addresses import chosen
 from topology.model.apps import FROM_DEBIAN, App, GuestApp
 from topology.model.flows import SSH, Port
 from topology.model.values import Day, FilePath, HostName, Name, UserId, Value
+from topology.model.zones import Zone
 
 
 def _alone(zone: object) -> object:
@@ -45,6 +48,12 @@ class Container(Service):
     app: App | None = None
     user: UserId | None = None
     """None: the user that the app needs, or the unprivileged user `nobody` where there is no app."""
+    addresses: Mapping[str, IPv4Address] = Field(default_factory=dict)
+    """Addresses on Docker networks by zone, in place of those that follow from the service's name."""
+
+    def address_on(self, zone: Zone) -> IPv4Address:
+        """Return the container's address on a Docker network."""
+        return self.addresses.get(zone.name) or chosen(self.name, zone.prefix)
 
 
 class Guest(Service):
