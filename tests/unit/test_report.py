@@ -94,7 +94,7 @@ def test_every_port_of_a_pair_is_answered_once() -> None:
         ("internet", "traefik", "443/tcp", State.DECLARED, "declared"),
         ("internet", "grafana", "3000/tcp", State.PROXIED, "by way of traefik"),
         ("management", "traefik", "443/tcp", State.FOLLOWS, "declared for the internet"),
-        ("loki", "cadvisor", "8080/tcp", State.FOLLOWS, "neighbours on one Docker network"),
+        ("loki", "cadvisor", "8080/tcp", State.DENIED, ""),
         ("docker-srv", "proxmox-srv", "22/tcp", State.FOLLOWS, "from a host"),
         ("internet", "loki", "3100/tcp", State.DENIED, ""),
         ("jellyfin", "traefik", "*", State.UNDECLARED, "not declared"),
