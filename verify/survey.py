@@ -17,7 +17,7 @@ from typing import Any
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
 from verify import namespaces, ways
 from verify.agents import Facts
-from verify.expect import Address, Kind, Place, declared_zones, guest
+from verify.expect import Address, Kind, Place, declared_zones, guest, listens
 
 _NOBODY = Facts()
 
@@ -106,7 +106,8 @@ class Survey:
             name=name,
             kind=Kind.CONTAINER,
             addresses=tuple(
-                Address(network=network, ip=found.get(network)) for network in sorted({*zones, *found})
+                Address(network=network, ip=found.get(network), listens=listens(self.topology, name, network))
+                for network in sorted({*zones, *found})
             ),
             zones=zones,
             ports=self.topology.services[name].ports,

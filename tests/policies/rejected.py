@@ -1764,6 +1764,17 @@ def a_router_to_loki(stack: Stack) -> None:
 
 
 @rejected(
+    "ingress-listens-on-edge",
+    "traefik: entry point web listens on every address, not on 172.30.0.75",
+    "traefik: entry point websecure listens on 0.0.0.0, not on 172.30.0.75",
+)
+def an_ingress_that_listens_on_its_legs(stack: Stack) -> None:
+    points = {"web": ":80", "websecure": "0.0.0.0:443"}
+    for name, address in points.items():
+        edit(stack, "traefik", STATIC, lambda c, n=name, a=address: c["entryPoints"][n].update(address=a))
+
+
+@rejected(
     "routes-declared",
     "traefik: /etc/traefik/dynamic/routes.yml: http.routers.nas: "
     "leads to 10.10.1.7:80, which is no declared route",
