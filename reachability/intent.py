@@ -104,9 +104,39 @@ def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
 
 def table(flows: Iterable[Reachable]) -> list[str]:
     """Return lines `source => destination : ports`, one for each pair, in order of first appearance."""
-    lines: dict[tuple[str, str], list[str]] = {}
+    return [*_by_pair(flows).values()]
+
+
+def _by_pair(flows: Iterable[Reachable]) -> dict[tuple[str, str], str]:
+    ports: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for flow in flows:
-        lines.setdefault((flow.source, flow.destination), []).append(str(flow.port or "*"))
-    return [
-        f"{source} => {destination} : {', '.join(ports)}" for (source, destination), ports in lines.items()
-    ]
+        ports[flow.source, flow.destination].append(str(flow.port or "*"))
+    return {
+        (source, destination): f"{source} => {destination} : {', '.join(found)}"
+        for (source, destination), found in ports.items()
+    }
+
+
+def listing(flows: Iterable[Reachable], intent: Intent) -> Iterator[str]:
+    """Yield the lines of `table`, each flow that follows from another one indented below that one.
+
+    What a proxy passes on follows from the proxy's own flow; other sources follow where the internet may
+    connect. Flows that start at a trusted host come last.
+    """
+    under: defaultdict[tuple[str, str], list[Reachable]] = defaultdict(list)
+    own, hosts = [], []
+    for flow in flows:
+        causes = [(flow.trace.hops[0], flow.destination)] if flow.how is How.PROXIED else []
+        if (INTERNET, flow.destination, flow.port) in intent.flows:
+            causes.append((INTERNET, flow.destination))
+        if flow.key in intent.flows or (not causes and flow.source not in intent.trusted):
+            own.append(flow)
+        elif causes:
+            under[causes[0]].append(flow)
+        else:
+            hosts.append(flow)
+    for pair, line in _by_pair(own).items():
+        yield line
+        yield from (f"  {below}" for below in table(under.pop(pair, ())))
+    yield from table(flow for left in under.values() for flow in left)
+    yield from ("# from hosts, which are trusted with what they run", *table(hosts)) if hosts else ()

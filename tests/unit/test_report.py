@@ -51,8 +51,9 @@ def test_the_matrix_is_what_the_command_lists(
     file = state(tmp_path, make())
     assert command.main(["list", str(file)]) == 0
     listed = {
-        (pair, port)
+        (pair.strip(), port)
         for line in capsys.readouterr().out.splitlines()
+        if not line.startswith("#")
         for pair, _, ports in [line.partition(" : ")]
         for port in ports.split(", ")
     }
