@@ -289,9 +289,9 @@ SITE = str(FILE)
     [
         (["explain", SITE, "internet", "grafana:3000"], 0, "ALLOWED via traefik -> frontend -> grafana"),
         (["explain", SITE, "internet", "loki:3100/tcp"], 1, "internet -> loki:3100/tcp: DENIED"),
-        (["eval", SITE, "promtail", "loki:3100"], 0, "promtail -> loki:3100/tcp: ALLOWED"),
+        (["eval", SITE, "promtail", "loki-gateway:3100"], 0, "promtail -> loki-gateway:3100/tcp: ALLOWED"),
         (["eval", SITE, "site-1", "vaultwarden:80"], 1, "site-1 -> vaultwarden:80/tcp: DENIED"),
-        (["list", SITE], 0, "promtail => loki : 3100/tcp"),
+        (["list", SITE], 0, "promtail => loki-gateway : 3100/tcp"),
         (["diff", SITE, SITE], 0, ""),
         (["judge", SITE], 0, ""),
     ],
