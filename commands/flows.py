@@ -23,7 +23,7 @@ from policies.judge import GROUPS, judge
 from policies.review import markdown, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
-from reachability.intent import diff, table
+from reachability.intent import Intent, diff, listing
 from reachability.result import UnknownNameError
 from resources import program
 from resources.resource import Resource, StateError, from_state
@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    flows = _reachability(options.site, options).flows()
-    print(*([to_json(flows)] if options.json else table(flows)), sep="\n")
+    resources, topology = site(options.site, options.config)
+    flows = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability.flows()
+    print(*([to_json(flows)] if options.json else listing(flows, Intent.of(topology))), sep="\n")
     return 0
 
 

@@ -20,7 +20,7 @@ from topology.model import Container, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerServiceArgs:
-    """`networks` maps a network's name to this container's address there; None: the engine chooses it.
+    """`networks` maps a zone's name to its network's name, and this container's address there.
 
     `certificates` maps a path in the container to a certificate or key that the stack generates. The site's
     `protect` protects the volumes from deletion, and retains them when they leave the stack.

@@ -37,7 +37,10 @@ class DockerServices(pulumi.ComponentResource):
                     ContainerServiceArgs(
                         topology=topology,
                         service=service,
-                        networks={zone: (args.networks[zone], None) for zone in service.zones},
+                        networks={
+                            zone: (args.networks[zone], service.address_on(topology.zones[zone]))
+                            for zone in service.zones
+                        },
                         certificates=args.certificates.get(service.name, {}),
                     ),
                     opts=pulumi.ResourceOptions(parent=self),

@@ -29,6 +29,13 @@ class HostFirewall(pulumi.ComponentResource):
         super().__init__("homelab-network:components:HostFirewall", name, None, opts)
         topology = args.topology
         host_command(
+            "bridge-switch",
+            topology,
+            create=host_rules.SWITCH_ON,
+            delete=host_rules.SWITCH_OFF,
+            parent=self,
+        )
+        host_command(
             "host-rules",
             topology,
             create=host_rules.INSTALL,

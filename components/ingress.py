@@ -34,7 +34,10 @@ class Ingress(pulumi.ComponentResource):
             ContainerServiceArgs(
                 topology=topology,
                 service=service,
-                networks={zone: (args.networks[zone], None) for zone in service.zones}
+                networks={
+                    zone: (args.networks[zone], service.address_on(topology.zones[zone]))
+                    for zone in service.zones
+                }
                 | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},
             ),
             opts=pulumi.ResourceOptions(parent=self),

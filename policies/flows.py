@@ -1,8 +1,4 @@
-"""Rules that compare the declared flows with those that the resources make possible, and enforce roles.
-
-Note: members of one Docker network reach each other on every port, because nothing filters between them;
-zones and their roles limit who joins a network.
-"""
+"""Rules that compare the declared flows with those that the resources make possible, and enforce roles."""
 
 from __future__ import annotations
 

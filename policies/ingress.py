@@ -228,6 +228,22 @@ def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[st
 
 @policy(
     Container,
+    obligation="The ingress must listen on its edge address and on loopback, and on no leg.",
+    remedy="Write the address before the port of each entry point.",
+)
+def ingress_listens_on_edge(view: View[Container], topology: Declared) -> Iterator[str]:
+    """Yield entry points with other addresses: a newcomer on a VLAN would reach them on the ingress's leg."""
+    if not view.inputs.is_ingress(topology):
+        return
+    for name, settings in view.inputs.traefik.declared.items():
+        address = str(settings.get("address", "")) if isinstance(settings, Mapping) else ""
+        host = address.rpartition(":")[0]
+        if host != str(topology.edge_address) and not host.startswith("127."):
+            yield f"entry point {name} listens on {host or 'every address'}, not on {topology.edge_address}"
+
+
+@policy(
+    Container,
     obligation="Every declared route must be served, on a port that is published.",
     remedy="Add the router, and publish the entrypoint's port.",
 )

@@ -125,8 +125,8 @@ def containers_have_a_role(view: View[Container], topology: Declared) -> Iterato
 
 @policy(
     Container,
-    obligation="A container must join exactly the networks of its zones.",
-    remedy="Join the networks of the service's zones, the ingress its legs as well, and no others.",
+    obligation="A container must join exactly the networks of its zones, at its declared addresses.",
+    remedy="Join the networks of the service's zones, the ingress its legs as well, and set ipv4Address.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
 )
@@ -146,11 +146,11 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
     for name in sorted(set(wanted) - set(joined)):
         yield f"does not join {name}, though it is in zone {wanted[name].name}"
     for name in sorted(set(wanted) & set(joined)):
-        address, zone = joined[name].ipv4_address, wanted[name]
-        if zone.vlan and address != zone.ingress:
-            yield f"its address on {name} is not the declared {zone.ingress}, which guests' rules name"
-        elif address and address not in zone.prefix:
-            yield f"its address on {name} is outside {zone.prefix}"
+        zone = wanted[name]
+        declared = zone.ingress if zone.vlan else service.address_on(zone)
+        if joined[name].ipv4_address != declared:
+            whose = "guests'" if zone.vlan else "the host's"
+            yield f"its address on {name} is not the declared {declared}, which {whose} rules name"
 
 
 @policy(
@@ -201,6 +201,11 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
     topology = graph.topology
     if graph.of(Network) and Own.HOST_RULES not in graph.commands:
         yield topology.docker.name, "its own rules are not in the stack"
+    if graph.of(Network) and Own.BRIDGE_SWITCH not in graph.commands:
+        yield (
+            topology.docker.name,
+            "the switch that shows its rules frames within a bridge is not in the stack",
+        )
     if graph.of(Network) and Own.BOOT_RULES not in graph.commands:
         yield topology.docker.name, "what brings its own rules back at boot is not in the stack"
     if topology.probes and Own.PROBE_RULES not in graph.commands:

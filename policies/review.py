@@ -31,7 +31,7 @@ class Opened:
     """A flow that was not possible before.
 
     `standing` is what permits or refuses it: `follows` is a flow that needs no declaration of its own
-    (implied by a declared flow, among neighbours, or from a host). `zone` says why its destination is
+    (implied by a declared flow, or from a host). `zone` says why its destination is
     sensitive, if it is.
     """
 

@@ -99,7 +99,12 @@ def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
     refused = list(engine.refusals(its, site.topology, told, api.host))
     apart = machine.clocks_apart(site.topology.docker.name, now, its.clock)
     return Report(
-        findings=(*refused, *apart, *_on_docker_srv(site, there, here)),
+        findings=(
+            *refused,
+            *(machine.bridge_filter() if api.is_local else ()),
+            *apart,
+            *_on_docker_srv(site, there, here),
+        ),
         engine=engine.describe(its, told),
         left_out=tuple(_left_out(api, told)),
         in_the_way=tuple(docker.in_the_way(site, there)),

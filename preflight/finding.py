@@ -20,6 +20,7 @@ class Check(StrEnum):
     ENGINE_RAW_RULES = "engine-raw-rules"
     ENGINE_FORWARDING = "engine-forwarding"
     ENGINE_DATA_ROOT = "engine-data-root"
+    BRIDGE_FILTER = "bridge-filter"
     CONTAINER_TAKEN = "container-taken"
     NETWORK_TAKEN = "network-taken"
     VOLUME_TAKEN = "volume-taken"

@@ -59,6 +59,19 @@ def root(user: int, command: str, why: str) -> Iterator[Finding]:
         yield Finding(Check.ROOT, command, f"needs root: {why}", f"run `sudo {command}`")
 
 
+def bridge_filter(switches: Path = Path("/proc/sys/net/bridge")) -> Iterator[Finding]:
+    """Yield a finding if this machine's kernel can't show the host's rules what passes within a bridge."""
+    ask = ("modprobe", "--dry-run", "--quiet", "br_netfilter")
+    if switches.exists() or (shutil.which(ask[0]) and subprocess.run(ask, check=False).returncode == 0):
+        return
+    yield Finding(
+        Check.BRIDGE_FILTER,
+        "kernel",
+        "has no br_netfilter, so no rule tells members of one Docker network apart",
+        "install the kernel's modules, or boot a kernel that has it",
+    )
+
+
 def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[Finding]:
     """Yield a finding if the clock is before the latest known time in the past."""
     if not earlier:

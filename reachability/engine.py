@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from ipaddress import IPv4Address
 from itertools import chain
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from reachability.facts import (
     Mode,
     Network,
     Outside,
+    Pass,
     Place,
     Proxy,
     Published,
@@ -187,9 +189,8 @@ class Reachability:
             yield from self._to_host(stack.owner, goal)
             return
         networks = [network for network, _ in stack.legs if _bridges(network)]
-        for network in networks:
-            if network.icc:
-                members = self._members[_key(network)]
+        for network, leg in stack.legs:
+            if _bridges(network) and network.icc and (members := self._passing(network, leg, goal)):
                 yield _reach(members, goal, How.NEIGHBOUR, (network.name,), network.origin)
         if any(network.gateway for network in networks):
             yield from self._from_host_mode(owner.host, goal)
@@ -198,6 +199,16 @@ class Reachability:
         if not all(network.internal for network in networks):
             for published in _published(owner):
                 yield from self._to_published(owner, published, goal)
+
+    def _passing(self, network: Network, leg: Leg, goal: _Goal) -> Mapping[str, None]:
+        """Return the members of a network that the host's rules let connect to one member's ports."""
+        key = _key(network)
+        if network.passes is None:
+            return self._members[key]
+        about = self._passes.get((id(network.passes), leg.address), ())
+        passes = [each for each in about if _holds(goal, each.port)]
+        sources = dict.fromkeys((*(each.source for each in passes), None)) if passes else ()
+        return {name: None for address in sources for name in self._at.get((key, address), ())}
 
     def _from_host_mode(self, host: str, goal: _Goal) -> Iterator[Reach]:
         """Yield connections from containers in host mode, which reach every bridge, internal ones too."""
@@ -315,8 +326,11 @@ class Reachability:
         ranges = self._goal(destination, port).ranges
         found: dict[str, None] = {}
         for network, _ in self._networks_of(source):
-            if not network.icc and any(network is other for other, _ in self._networks_of(destination)):
-                found[f"{network.origin}: network {network.name} keeps its members apart"] = None
+            if any(network is other for other, _ in self._networks_of(destination)):
+                if not network.icc:
+                    found[f"{network.origin}: network {network.name} keeps its members apart"] = None
+                elif network.passes is not None:
+                    found[f"{network.host}'s rules let nothing of the kind pass within {network.name}"] = None
         starts = self._plugs_of(source)
         if isinstance(thing := self.names[source], Container) and any(
             source in names for names in self._egress.get(thing.host, {}).values()
@@ -480,6 +494,28 @@ class Reachability:
         for stack in self._stacks.values():
             for network, _ in stack.legs:
                 found[_key(network)] |= stack.names
+        return found
+
+    @cached_property
+    def _at(self) -> Mapping[tuple[tuple[str, str], IPv4Address | None], dict[str, None]]:
+        """Containers by network and address; None: those whose address may be any."""
+        found: defaultdict[tuple[tuple[str, str], IPv4Address | None], dict[str, None]] = defaultdict(dict)
+        for stack in self._stacks.values():
+            for network, leg in stack.legs:
+                found[_key(network), leg.address] |= stack.names
+        return found
+
+    @cached_property
+    def _passes(self) -> Mapping[tuple[int, IPv4Address | None], list[Pass]]:
+        """What the host's rules let pass within bridges, by rules and destination; None: to any.
+
+        All bridges of a host share one tuple of rules, which is indexed once, by its identity.
+        """
+        found: defaultdict[tuple[int, IPv4Address | None], list[Pass]] = defaultdict(list)
+        for passes in {id(network.passes): network.passes or () for network in self.facts.networks}.values():
+            for each in passes:
+                for address in (each.destination, None):
+                    found[id(passes), address].append(each)
         return found
 
     @cached_property

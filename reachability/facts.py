@@ -79,6 +79,15 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """Connections that the host's rules let pass between two members of a bridge."""
+
+    source: IPv4Address
+    destination: IPv4Address
+    port: Port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A Docker network. `name` is the zone's name if the network is a zone, and is what traces print.
 
@@ -90,6 +99,7 @@ class Network:
     host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the place of the
     parent interface of a macvlan or ipvlan network; None on such a network means unknown: every VLAN.
     `icc` off (macvlan: private mode) isolates members from each other; `hairpin` off: published ports, too.
+    `passes` is what the host's rules let pass between members of a bridge; None: everything.
     """
 
     name: str
@@ -99,6 +109,7 @@ class Network:
     internal: bool = False
     icc: bool = True
     hairpin: bool = True
+    passes: tuple[Pass, ...] | None = None
     masquerade: bool = True
     egress: tuple[Port, ...] | None = None
     host_reachable: bool = True
@@ -111,7 +122,7 @@ class Network:
 class Leg:
     """A container's interface on the network called `network`; `names` are its aliases there.
 
-    `address` is None when the engine chooses the address.
+    `address` is None when the engine chooses the address, or when the container can take another one.
     """
 
     network: str

@@ -18,19 +18,17 @@ from topology.model import INTERNET, Port, Topology
 class Intent:
     """The declared `flows`, and what zones and roles permit besides.
 
-    `routable` services may be reached through a proxy that has a declared flow to them. Members of
-    `neighbours` (Docker networks) may talk to each other without a declared flow. `trusted` sources are
-    not checked.
+    `routable` services may be reached through a proxy that has a declared flow to them. `trusted` sources
+    are not checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
     routable: frozenset[str] = frozenset()
-    neighbours: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, topology: Topology, *, strict: bool = False) -> Self:
-        """Return the intent of a site; with `strict`, neighbours need a declared flow too.
+    def of(cls, topology: Topology) -> Self:
+        """Return the intent of a site.
 
         A service is routable when the ingress may reach one of its zones, and a service that the ingress
         reaches may join all of them. Hosts are trusted: they control what runs on them.
@@ -44,7 +42,6 @@ class Intent:
                 if any(zones[name].traits.routable for name in service.zones)
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
-            neighbours=frozenset() if strict else frozenset(z.name for z in zones.values() if z.is_docker),
             trusted=frozenset((topology.docker.name, topology.proxmox.name)),
         )
 
@@ -59,7 +56,7 @@ class Intent:
     def undeclared(self, reach: Reach) -> Iterator[str]:
         """Yield the sources of a bundle that no declaration permits."""
         declared = self.sources.get((reach.destination, reach.port), set())
-        if INTERNET in declared or (reach.how is How.NEIGHBOUR and reach.trace.hops[0] in self.neighbours):
+        if INTERNET in declared:
             return
         if (
             reach.how is How.PROXIED
@@ -107,9 +104,39 @@ def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
 
 def table(flows: Iterable[Reachable]) -> list[str]:
     """Return lines `source => destination : ports`, one for each pair, in order of first appearance."""
-    lines: dict[tuple[str, str], list[str]] = {}
+    return [*_by_pair(flows).values()]
+
+
+def _by_pair(flows: Iterable[Reachable]) -> dict[tuple[str, str], str]:
+    ports: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for flow in flows:
-        lines.setdefault((flow.source, flow.destination), []).append(str(flow.port or "*"))
-    return [
-        f"{source} => {destination} : {', '.join(ports)}" for (source, destination), ports in lines.items()
-    ]
+        ports[flow.source, flow.destination].append(str(flow.port or "*"))
+    return {
+        (source, destination): f"{source} => {destination} : {', '.join(found)}"
+        for (source, destination), found in ports.items()
+    }
+
+
+def listing(flows: Iterable[Reachable], intent: Intent) -> Iterator[str]:
+    """Yield the lines of `table`, each flow that follows from another one indented below that one.
+
+    What a proxy passes on follows from the proxy's own flow; other sources follow where the internet may
+    connect. Flows that start at a trusted host come last.
+    """
+    under: defaultdict[tuple[str, str], list[Reachable]] = defaultdict(list)
+    own, hosts = [], []
+    for flow in flows:
+        causes = [(flow.trace.hops[0], flow.destination)] if flow.how is How.PROXIED else []
+        if (INTERNET, flow.destination, flow.port) in intent.flows:
+            causes.append((INTERNET, flow.destination))
+        if flow.key in intent.flows or (not causes and flow.source not in intent.trusted):
+            own.append(flow)
+        elif causes:
+            under[causes[0]].append(flow)
+        else:
+            hosts.append(flow)
+    for pair, line in _by_pair(own).items():
+        yield line
+        yield from (f"  {below}" for below in table(under.pop(pair, ())))
+    yield from table(flow for left in under.values() for flow in left)
+    yield from ("# from hosts, which are trusted with what they run", *table(hosts)) if hosts else ()

@@ -1,19 +1,33 @@
 """Docker-SRV's own firewall rules, which limit what its bridges reach on the host and in networks beyond it.
 
-They consist of the project's nftables table, two rules in Docker's DOCKER-USER chain for each probe zone, and
-the systemd units that restore both.
+They consist of the project's nftables table, the kernel's switch that shows it frames within a bridge, two
+rules in Docker's DOCKER-USER chain for each probe zone, and the systemd units that restore all three.
 
 Note: `accept` ends only this table's chain. The engine's own rules still evaluate the packet afterwards, and
 a drop on either side is final.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from topology.model import Role, Topology
 from topology.prefixes import DOCUMENTATION
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and replaces the old ones atomically."""
+SWITCHES = tuple(f"/proc/sys/net/bridge/bridge-nf-call-{name}" for name in ("iptables", "ip6tables"))
+"""With 1 in both, the kernel passes frames from one port of a bridge to another to the forward chain."""
+SWITCH_ON = f"""\
+[ -d {SWITCHES[0].rpartition("/")[0]} ] || modprobe br_netfilter || {{
+  echo "br_netfilter: the kernel has no such module, so no rule tells neighbours apart; install it" >&2
+  exit 1
+}}
+for switch in {" ".join(SWITCHES)}; do
+  grep -qx 1 $switch || echo 1 >$switch || exit 1
+done
+"""
+"""Script that sets the switches; engines from 28 on do so only where they need it themselves."""
+SWITCH_OFF = "true"
+"""Leaves the switches on, since an engine or another stack may need them."""
 KEEP = "sh -s"
 """Reads the script of `keep` from standard input."""
 SYSTEMD = "/run/systemd/system"
@@ -37,13 +51,19 @@ def rules(topology: Topology) -> str:
     only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
     container addresses. Documentation prefixes count as public, because the live probe uses them as its
     internet. A probe zone may reach every port published on the host, whichever container publishes it.
+
+    Within a bridge only answers and declared flows pass, addresses included: no ping and no IPv6. ICMP errors
+    are answers (`related`), ARP meets no rule, conntrack puts fragments together first. A new set replaces
+    the old one in one step, and established connections remain.
     """
     name = table(topology)
     # Sorted by bridge: the engine passes zones sorted by name, a stack file in its own order.
     docker = sorted((zone for zone in topology.zones.values() if zone.is_docker), key=topology.bridge)
     each = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker)
     edge = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker if zone.role is Role.EDGE)
-    inside = "\n".join(f'    iifname "{b}" oifname "{b}" accept' for b in map(topology.bridge, docker))
+    inside = "\n".join(f'    iifname "{b}" oifname "{b}" jump within' for b in map(topology.bridge, docker))
+    pairs = "".join(f"      {pair},\n" for pair in sorted({*_pairs(topology)}))
+    elements = f"    elements = {{\n{pairs}    }}\n" if pairs else ""
     probes = "".join(
         f'    iifname "{topology.bridge(zone)}" ct status dnat accept\n'
         for zone in docker
@@ -58,6 +78,14 @@ def rules(topology: Topology) -> str:
 add table {name}
 delete table {name}
 table {name} {{
+  set declared {{
+    type ipv4_addr . ipv4_addr . inet_proto . inet_service
+{elements}  }}
+  chain within {{
+    ct state established,related accept
+    ip saddr . ip daddr . meta l4proto . th dport @declared accept
+    counter drop
+  }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
     iifname {{ {each} }} ct state established,related accept
@@ -75,14 +103,30 @@ table {name} {{
 """
 
 
+def _pairs(topology: Topology) -> Iterator[str]:
+    """Yield `source . destination . protocol . port` of each flow within a bridge."""
+    containers = {container.name: container for container in topology.containers}
+    for flow in topology.flows:
+        source, destination = containers.get(flow.source), containers.get(flow.destination)
+        if source and destination:
+            for zone in (topology.zones[name] for name in {*source.zones} & {*destination.zones}):
+                ends = f"{source.address_on(zone)} . {destination.address_on(zone)}"
+                yield f"{ends} . {flow.port.protocol} . {flow.port.number}"
+
+
 def kept(topology: Topology) -> Mapping[str, str]:
     """Return the files on Docker-SRV, path to text, that restore the rules at boot without a run of Pulumi.
 
-    The table is loaded before Docker starts a container; Docker requires its unit, so Docker does not start
-    without the rules. The probe zone's rules follow each start of Docker, since they are in Docker's chains.
+    The switch is set and the table loaded before Docker starts a container; Docker requires the unit, so it
+    does not start without the rules. The probe zone's rules follow each start of Docker, since they are in
+    Docker's chains.
     """
     name = _unit(topology)
-    files = {f"{_FOLDER}/{name}.nft": rules(topology), f"{_UNITS}/{name}.service": _rules_unit(topology)}
+    files = {
+        f"{_FOLDER}/{name}.nft": rules(topology),
+        f"{_FOLDER}/{name}-switch.sh": SWITCH_ON,
+        f"{_UNITS}/{name}.service": _rules_unit(topology),
+    }
     if topology.probes:
         files |= {
             f"{_FOLDER}/{name}-probes.sh": f"{open_probes(topology)}\n",
@@ -105,6 +149,7 @@ Before=docker.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+ExecStart=/bin/sh {_FOLDER}/{_unit(topology)}-switch.sh
 ExecStart=/usr/sbin/nft --file {_FOLDER}/{_unit(topology)}.nft
 
 [Install]

@@ -155,14 +155,12 @@ class Report:
             return State.DECLARED, "declared"
         if found.how is How.PROXIED:
             return State.PROXIED, f"by way of {found.trace.hops[0]}, which has a declared flow there"
-        return State.FOLLOWS, self._follows(*key)
+        return State.FOLLOWS, self._follows(*key[1:])
 
-    def _follows(self, source: str, destination: str, port: Port | None) -> str:
+    def _follows(self, destination: str, port: Port | None) -> str:
         if (INTERNET, destination, port) in self._intent.flows:
             return "declared for the internet, and so for everybody"
-        if source in self._intent.trusted:
-            return "from a host, which owns what it runs and is not judged"
-        return "neighbours on one Docker network, where no rule can stand between them"
+        return "from a host, which owns what it runs and is not judged"
 
     @cached_property
     def _ports(self) -> Mapping[str, tuple[Port | None, ...]]:

@@ -203,6 +203,16 @@ class Container(
         mode, _, other = self.network_mode.partition(":")
         return other if mode == "container" else None
 
+    @property
+    def takes_addresses(self) -> bool:
+        """Whether it can send from another address than its own, or answer at one."""
+        adds, drops = (
+            {name.upper().removeprefix("CAP_") for name in names}
+            for names in (self.capabilities.adds, self.capabilities.drops)
+        )
+        raw = bool(adds & {"ALL", "NET_ADMIN", "NET_RAW"}) or not drops & {"ALL", "NET_RAW"}
+        return self.privileged or raw
+
     @cached_property
     def legs(self) -> tuple[NetworkLeg, ...]:
         """Networks that the container joins, including one named by `networkMode`."""

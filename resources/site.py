@@ -17,6 +17,7 @@ import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
 from reachability.proxy import parse_dynamic
+from resources import host_rules
 from resources.docker import Container, Network, SwarmService, Volume
 from resources.inputs import Inputs, address
 from resources.proxmox import (
@@ -100,6 +101,8 @@ class Graph:
         match inputs:
             case Container() | SwarmService():
                 yield "container", inputs.name
+                legs = inputs.legs if isinstance(inputs, Container) else ()
+                yield from (("address", leg.ipv4_address) for leg in legs if leg.ipv4_address)
             case Network():
                 yield "network", inputs.name
             case Volume():
@@ -213,6 +216,7 @@ class Graph:
             if known:
                 yield replace(
                     known,
+                    passes=self._within.get(network.option("name")),
                     egress=self.topology.egress if guarded else None,
                     host_reachable=known.host_reachable and not guarded,
                     sees_published=True if network.option("name") in probes else None,
@@ -223,6 +227,18 @@ class Graph:
     def commands(self) -> frozenset[Own | None]:
         """The project's own commands that are in the stack."""
         return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
+
+    @cached_property
+    def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
+        """What the host's own rules let pass, by bridge; without the switch they see no frames."""
+        if Own.BRIDGE_SWITCH not in self.commands:
+            return {}
+        texts = (
+            each.inputs.stdin
+            for each in self.of(Command)
+            if each.inputs.ours(self.topology, each.resource.stack) is Own.HOST_RULES
+        )
+        return host_rules.within(next(texts, ""))
 
     def _is_guarded(self, network: Network) -> bool:
         """Whether the host's own rules name the network's bridge."""
@@ -246,7 +262,12 @@ class Graph:
                 known,
                 shares=self.called(known.shares) if known.shares else None,
                 legs=tuple(
-                    replace(leg, network=self.zones.get(leg.network, leg.network)) for leg in known.legs
+                    replace(
+                        leg,
+                        network=self.zones.get(leg.network, leg.network),
+                        address=None if each.inputs.takes_addresses else leg.address,
+                    )
+                    for leg in known.legs
                 ),
                 ports=service.ports if service else (),
                 publish_all=known.publish_all or any(f.path.startswith("ports") for f in each.faults),

@@ -30,6 +30,7 @@ class Own(Enum):
     """The project's own commands on Docker-SRV."""
 
     HOST_RULES = "host rules"
+    BRIDGE_SWITCH = "bridge switch"
     BOOT_RULES = "boot rules"
     PROBE_RULES = "probe rules"
     VERIFY_TIMER = "verify timer"
@@ -39,6 +40,8 @@ class Own(Enum):
         match self:
             case Own.HOST_RULES:
                 return host_rules.INSTALL, host_rules.remove(topology), host_rules.rules(topology)
+            case Own.BRIDGE_SWITCH:
+                return host_rules.SWITCH_ON, host_rules.SWITCH_OFF, ""
             case Own.BOOT_RULES:
                 return host_rules.KEEP, host_rules.forget(topology), host_rules.keep(topology)
             case Own.PROBE_RULES:

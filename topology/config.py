@@ -108,6 +108,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
     ".kind": ("a kind of host", "use docker or proxmox"),
     ".address": ("an IPv4 address", "write it like 10.10.10.11"),
+    ".addresses": ("a mapping of zones to addresses", "write it like {backend: 172.30.3.20}"),
+    ".addresses.{}": ("an IPv4 address", "write it like 172.30.3.20"),
     ".trunk": ("an interface name", "use at most 10 characters like ens18, which leaves room for a VLAN tag"),
     ".data-root": ("an absolute path", "write it like /var/lib/docker"),
     ".metrics": ("an absolute path", "write it like /var/lib/homelab-network/metrics"),

@@ -1,8 +1,8 @@
 """The cells of the matrix, each with the result that the declared flows require.
 
 The only live data used here is what the survey found in each place: addresses and ports.
-Note: EITHER marks what cannot be enforced. No rule can separate the members of one Docker network, so traffic
-between them is shown and not judged.
+Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, other ports of
+the ingress's leg for an unknown machine on that VLAN, and other ports of Docker-SRV from outside.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from topology.model import INTERNET, Guest, Port, Protocol, Topology
+from topology.model import INTERNET, Guest, Port, Protocol, Role, Topology
 
 OTHER = "*"
 """Any port that no flow names; the probe listens on one itself, so that silence there is evidence."""
@@ -45,6 +45,8 @@ class Address:
     network: str
     ip: IPv4Address | None
     """None if the place is declared on this network and has no address there."""
+    listens: bool = True
+    """Whether the place's software listens there; the ingress does on edge alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,9 @@ class Cell:
 
     @property
     def target(self) -> tuple[str, str, IPv4Address | None]:
-        """The listener that must be seen open before a denial counts."""
-        return self.destination, self.port, self.address.ip
+        """The listener that must be seen open before a denial counts, the probe's own where no other is."""
+        port = self.port if self.address.listens else label(OTHER)
+        return self.destination, port, self.address.ip
 
 
 def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
@@ -188,15 +191,15 @@ def _expected(
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
         case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
             return Expected.DENIED
-        case _ if declared:
-            # The router between a VLAN and the outside is not a resource of the stack.
-            by_router = {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}
-            judged = near if destination.kind is Kind.CONTAINER else not by_router
-            return Expected.ALLOWED if judged else Expected.EITHER
-        case Kind.CONTAINER if near and source.kind is not Kind.GUEST:
+        case _ if declared and {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}:
+            return Expected.EITHER  # the router between them is not a resource of the stack
+        case Kind.CONTAINER if (
+            near and (source.kind, port) == (Kind.MEMBER, OTHER) and topology.zones[address.network].vlan
+        ):
             return Expected.EITHER
         case _:
-            return Expected.DENIED
+            there = near or destination.kind is not Kind.CONTAINER
+            return Expected.ALLOWED if declared and there else Expected.DENIED
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:
@@ -204,6 +207,12 @@ def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     service = topology.services[name]
     legs = {zone.name for zone in topology.legs} if service == topology.ingress else set()
     return frozenset(service.zones) | legs
+
+
+def listens(topology: Topology, name: str, network: str) -> bool:
+    """Whether a container's software listens at its address on a network; the ingress does on edge alone."""
+    zone = topology.zones.get(network)
+    return name != topology.ingress.name or (zone is not None and zone.role is Role.EDGE)
 
 
 def guest(

@@ -1,8 +1,7 @@
 """What a shell in a container gives an attacker: the connections it can open and the secrets in its files.
 
 The table is made from the proof or from a run of the live probe. It shows secrets by path, never by value.
-Note: a port that the probe itself opened counts, since neighbours on one Docker network reach each other on
-every port.
+Note: a port that the probe itself opened counts as well.
 """
 
 from __future__ import annotations

@@ -27,12 +27,18 @@ def rules_in_force(topology: Topology) -> bool:
 
     nftables lists both, the rendered one from a temporary network namespace.
     """
-    listing = ("nft", "list", "table", *host_rules.table(topology).split())
+    listing = ("nft", "--stateless", "list", "table", *host_rules.table(topology).split())
     apart = ("unshare", "--net", "sh", "-c", 'nft --file - && exec "$@"', "sh")
     try:
         return run(*listing) == run(*apart, *listing, given=host_rules.rules(topology))
     except ProbeError:
         return False
+
+
+def bridges_switched(_topology: Topology) -> bool:
+    """Whether the kernel shows this machine's rules what passes within a bridge."""
+    switches = [Path(switch) for switch in host_rules.SWITCHES]
+    return all(switch.is_file() and switch.read_text().strip() == "1" for switch in switches)
 
 
 def probes_let_through(topology: Topology) -> bool:
@@ -60,6 +66,7 @@ def comes_back(topology: Topology) -> bool:
 
 OWN: Mapping[str, tuple[str, Callable[[Topology], bool]]] = {
     "host-rules": ("own rules", rules_in_force),
+    "bridge-switch": ("switch that shows its rules frames within a bridge", bridges_switched),
     "probe-rules": ("rules that let the probe zone see published ports", probes_let_through),
     "boot-rules": ("units that bring its rules back at boot", comes_back),
 }

@@ -87,8 +87,8 @@ class Seen:
 def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
     """Return the best evidence that each source's packets leave and answers return; absent without any.
 
-    Best first: a declared connection that the source opened; one that it opened to a neighbour; a declared
-    connection that it answered; a neighbour's ARP reply, which is evidence for the link only.
+    Best first: a declared connection that the source opened; another that it opened; a declared one that it
+    answered; a neighbour's ARP reply, which is evidence for the link only.
     """
     found = {source: f"ARP reply of {first}" for source, all_ in seen.heard.items() for first in [*all_][:1]}
     opened = [cell for cell in [*cells][::-1] if seen.answers.get(cell) == OPEN]

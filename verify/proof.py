@@ -94,7 +94,7 @@ def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | N
 def _odd(cells: list[Finding], *, proved: bool) -> str:
     """Return which of the three differs from the other two, empty if none does.
 
-    Between neighbours, only an open connection that the proof excludes counts.
+    Where nothing is expected, only an open connection that the proof excludes counts.
     """
     live = any(cell.open for cell in cells)
     expected = {cell.expected for cell in cells}

@@ -17,7 +17,7 @@ from typing import Any
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
 from verify import namespaces, ways
 from verify.agents import Facts
-from verify.expect import Address, Kind, Place, declared_zones, guest
+from verify.expect import Address, Kind, Place, declared_zones, guest, listens
 
 _NOBODY = Facts()
 
@@ -106,7 +106,8 @@ class Survey:
             name=name,
             kind=Kind.CONTAINER,
             addresses=tuple(
-                Address(network=network, ip=found.get(network)) for network in sorted({*zones, *found})
+                Address(network=network, ip=found.get(network), listens=listens(self.topology, name, network))
+                for network in sorted({*zones, *found})
             ),
             zones=zones,
             ports=self.topology.services[name].ports,
@@ -205,6 +206,8 @@ class Survey:
         """Add a newcomer at the zone's highest free address; returns the address."""
         taken = {address.ip for place in self.containers for address in place.addresses}
         taken |= {service.address for service in self.topology.guests}
+        members = (each for each in self.topology.containers if zone.name in each.zones)
+        taken |= {each.address_on(zone) for each in members if zone.is_docker}
         last = int(zone.prefix.broadcast_address)
         free = next(ip for ip in map(IPv4Address, range(last - 1, last - 99, -1)) if ip not in taken)
         self.members.append(

@@ -98,11 +98,11 @@ def _certificates(tls: Certificate | Acme) -> dict[str, Text]:
 
 def _static(topology: Topology) -> dict[str, object]:
     proxies = [str(prefix) for prefix in topology.docker.trusted_proxies]
-    acme = topology.acme
+    acme, edge = topology.acme, topology.edge_address
     return {
         "entryPoints": {
             _WEB: {
-                "address": ":80",
+                "address": f"{edge}:80",
                 "http": {
                     "redirections": {"entryPoint": {"to": _WEBSECURE, "scheme": "https", "permanent": True}},
                     **_CLEAN,
@@ -110,7 +110,7 @@ def _static(topology: Topology) -> dict[str, object]:
                 "transport": _patience(read=10, idle=10),
             },
             _WEBSECURE: {
-                "address": ":443",
+                "address": f"{edge}:443",
                 "http": {
                     "tls": {"certResolver": RESOLVER} if acme else {},
                     "middlewares": _EVERY_REQUEST,

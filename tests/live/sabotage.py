@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -103,7 +104,7 @@ def image(service: str) -> str:
 # ------------------------------------------------------------------------------------------- containers
 
 
-@sabotage("containers", "✗ traefik -> loki:3100/tcp", "loki is on frontend, which nobody declared")
+@sabotage("containers", "✗ loki is on frontend", "joined to that network by hand")
 def loki_joins_frontend(site: Site) -> None:
     site.docker("network", "connect", "frontend", "loki")
 
@@ -138,6 +139,61 @@ def the_host_lets_the_ingress_in(_site: Site) -> None:
     name = host_rules.table(TOPOLOGY)
     done = command("nft", f'insert rule {name} input iifname "br-edge" accept')
     assert done.returncode == 0, done.stdout
+
+
+def nft(*words: str) -> None:
+    """Run nft on a rule or element of the project's table, whose name stands for `{table}`."""
+    done = command("nft", " ".join(words).format(table=host_rules.table(TOPOLOGY)))
+    assert done.returncode == 0, done.stdout
+
+
+def pair(source: str, destination: str, port: str) -> str:
+    """Return the element of the rules' set for a flow on backend."""
+    by_name, backend = {c.name: c for c in TOPOLOGY.containers}, TOPOLOGY.zones["backend"]
+    return " . ".join((*(str(by_name[n].address_on(backend)) for n in (source, destination)), "tcp", port))
+
+
+RULES = ("✗ docker-srv's own rules", "`make up` puts them back")
+SWITCH = ("✗ docker-srv's switch that shows its rules frames within a bridge", "`make up` puts them back")
+
+
+@sabotage("containers", "✗ loki -> loki-gateway:3100/tcp", "own rules are missing or changed", RULES)
+def a_pair_more_passes(_site: Site) -> None:
+    nft("add element {table} declared {{", pair("loki", "loki-gateway", "3100"), "}}")
+
+
+@sabotage("set", "✗ prometheus -> node-exporter:9100/tcp", "a rule is missing or too narrow", RULES)
+def the_set_of_pairs_is_emptied(_site: Site) -> None:
+    nft("flush set {table} declared")
+
+
+@sabotage("order", "✗ prometheus -> node-exporter:9100/tcp", "a rule is missing or too narrow", RULES)
+def what_is_dropped_comes_first(_site: Site) -> None:
+    nft("insert rule {table} within tcp dport 9100 drop")
+
+
+@sabotage("order", "✗ stranger@query -> prometheus:9090/tcp", "own rules are missing or changed", RULES)
+def a_bridge_is_accepted_before_the_set(_site: Site) -> None:
+    nft('insert rule {table} forward iifname "br-query" oifname "br-query" accept')
+
+
+@sabotage("order", "✗ stranger@backend -> loki:3100/tcp", "own rules are missing or changed", RULES)
+def a_port_is_open_for_every_neighbour(_site: Site) -> None:
+    nft("insert rule {table} within tcp dport 3100 accept")
+
+
+def _switch_off(name: str) -> None:
+    Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}").write_text("0")
+
+
+@sabotage("switch", "✗ node-exporter -> cadvisor:8080/tcp", "are missing or changed", SWITCH)
+def frames_within_a_bridge_meet_no_rule(_site: Site) -> None:
+    _switch_off("iptables")
+
+
+@sabotage("identity", *SWITCH)
+def ipv6_frames_within_a_bridge_meet_no_rule(_site: Site) -> None:
+    _switch_off("ip6tables")
 
 
 # ------------------------------------------------------------------------------------------ guests' rules
@@ -176,7 +232,7 @@ def the_rule_of_management_is_widened(_site: Site) -> None:
     api("PUT", f"cluster/firewall/rules/{position}", delete="source")
 
 
-@sabotage("rules", "✗ vaultwarden -> traefik:443/tcp", "is its output policy DROP?")
+@sabotage("rules", "✗ vaultwarden -> traefik:*/tcp", "is its output policy DROP?")
 def what_a_guest_sends_is_accepted(_site: Site) -> None:
     set_options(301, policy_out="ACCEPT")
 
@@ -208,7 +264,7 @@ def a_guest_moves_to_another_vlan(_site: Site) -> None:
     change_card(101, "tag=10", "tag=30")
 
 
-@sabotage("guests", "✗ site-2 -> traefik:443/tcp at 10.10.20.2", "is its output policy DROP?")
+@sabotage("guests", "✗ site-2 -> traefik:*/tcp at 10.10.20.2", "is its output policy DROP?")
 def a_guest_gets_a_second_card(_site: Site) -> None:
     """The guest also gives itself an address on that VLAN."""
     api("PUT", f"{NODE}/102/config", net1="virtio,bridge=vmbr1,tag=20")
@@ -301,8 +357,8 @@ def _remove_newcomer(site: Site) -> None:
 
 @sabotage(
     "strangers",
-    "✗ newcomer -> loki:3100/tcp",
-    "newcomer is on backend, which nobody declared",
+    "✗ newcomer is on backend",
+    "nobody declared it",
     undo=_remove_newcomer,
 )
 def a_stranger_joins_backend(site: Site) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 from cryptography import x509
 
+from rendered import host_rules
 from tests.live.sabotage import TOPOLOGY
 from tests.live.site import Site, command, eventually, updated
 from topology.certificates import FOLDER, Held, held
@@ -32,7 +33,7 @@ NEAR = [
     for source in TOPOLOGY.containers
     if source != service and set(source.zones) & set(service.zones)
 ]
-"""Source and service on a common network, where the source reaches every port of the service."""
+"""Source and service on a common network. Without the host's rules the source reaches every port there."""
 CLIENTS = [each for each in held(TOPOLOGY) if each.holder != each.service]
 DELETE = "/loki/api/v1/delete?query={job=~%22.%2B%22}&start=0"
 LABELS, PUSH = "/loki/api/v1/labels", "/loki/api/v1/push"
@@ -77,6 +78,16 @@ def files(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def without_rules() -> Iterator[None]:
+    """Let neighbours reach each other, so that only certificates keep them apart."""
+    for switch in host_rules.SWITCHES:
+        Path(switch).write_text("0")
+    yield
+    for switch in host_rules.SWITCHES:
+        Path(switch).write_text("1")
+
+
 def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, **how: Any) -> str:
     """Return a service's answer to a shell in a container: a status, or the kind of refusal."""
     inspected = json.loads(site.docker("inspect", source, service))
@@ -105,6 +116,7 @@ def paths(files: Path, each: Held) -> dict[str, Path]:
     return {name: folder / f"{name}.pem" for name in ("certificate", "key", "authorities")}
 
 
+@pytest.mark.usefixtures("without_rules")
 def test_a_certificate_is_refused_or_asked_for(site: Site, files: Path) -> None:
     """A neighbour on a service's network gets nothing without a certificate, over TLS or not."""
     answers = {}
@@ -160,6 +172,7 @@ def test_the_gateway_knows_readers_from_writers(
     assert ask(site, client, "loki-gateway", *pair, authorities=ours["authorities"], **how) == status
 
 
+@pytest.mark.usefixtures("without_rules")
 @pytest.mark.parametrize("client", ["grafana", "promtail"])
 def test_nobody_gets_past_the_gateway(site: Site, files: Path, client: str) -> None:
     """Loki itself refuses a shell beside it that has stolen the certificates of the gateway's clients."""
@@ -175,6 +188,7 @@ def test_loki_deletes_for_nobody(site: Site, files: Path) -> None:
     assert ask(site, "loki-gateway", "loki", ours["certificate"], ours["key"], **how) == "403"
 
 
+@pytest.mark.usefixtures("without_rules")
 def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Path) -> None:
     """A container's certificates open the services that it has a flow to, and no neighbour."""
     answers = {}

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,11 @@ def the_hosts_rules_are_flushed(_site: Site) -> None:
     assert command("sh", "-c", host_rules.remove(TOPOLOGY)).returncode == 0
 
 
+def the_switch_is_off(_site: Site) -> None:
+    """Hide frames within a bridge from the rules."""
+    Path(host_rules.SWITCHES[0]).write_text("0")
+
+
 FOUND: dict[Callable[[Site], None], tuple[str, str]] = {
     a_rule_is_widened: ("jellyfin (Group) rules[0].source  dc/ingress-vlan20  dc/ingress-vlan20  -", "back"),
     rules_change_places: ("datacenter (Rules) rules[0].dport  8006  8006  22", "changes it back"),
@@ -86,6 +92,10 @@ FOUND: dict[Callable[[Site], None], tuple[str, str]] = {
     a_container_is_removed: ("node-exporter (Container)  there  there  -", "creates it"),
     a_guest_is_made: ("guest 999 extra  -  -  on vmbr1 VLAN 20", "leaves it"),
     the_hosts_rules_are_flushed: ("docker-srv's own rules  there  there  missing", "replaces it"),
+    the_switch_is_off: (
+        "docker-srv's switch that shows its rules frames within a bridge  there  there  missing",
+        "replaces it",
+    ),
 }
 """Each change with its row, and how `up` handles it."""
 

@@ -72,6 +72,7 @@ class Scene:
 
     folder: Path
     hosts: list[str]
+    edge: str
     container: Mapping[str, Any]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -122,11 +123,11 @@ class Scene:
         return len(re.findall(ends, self.said("traefik")))
 
     def traefik(self) -> None:
-        """Start Traefik as its container does."""
+        """Start Traefik as its container does, though on every address: there is no edge network."""
         for upload in self.container["uploads"]:
             file = self.folder / "image" / upload["file"].lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(upload["content"], encoding="utf-8")
+            file.write_text(upload["content"].replace(f"{self.edge}:", ":"), encoding="utf-8")
         words = ("chroot", f"--userspec={self.container['user']}", "image", "/usr/local/bin/traefik")
         self.start("traefik", *words, **dict(env.split("=", 1) for env in self.container.get("envs", ())))
 
@@ -146,7 +147,9 @@ def acting(
     authority = {"authority": str(certificates / "pebble.minica.pem")} if trusted else {}
     keys = site(**authority, **acme)
     (container,) = (r.inputs for r in run(keys, LOGIN) if (r.type, r.name) == (KINDS["container"], "traefik"))
-    scene = Scene(folder=folder, hosts=[route.host for route in load(keys).routes], container=container)
+    topology = load(keys)
+    hosts = [route.host for route in topology.routes]
+    scene = Scene(folder=folder, hosts=hosts, edge=str(topology.edge_address), container=container)
     root = folder / "image"
     for place, mode in (("usr/local/bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("var/tmp", 0o1777)):
         (root / place).mkdir(parents=True)

@@ -9,5 +9,5 @@ from tests.parts.users_engine import whole_life
 
 @pytest.mark.timeout(1800)
 def test_whole_life(tmp_path: Path) -> None:
-    """`make up`, every cell, a second `up`, ten sabotages and `make down`, beside things of the user's."""
+    """`make up`, every cell, a second `up`, eleven sabotages and `make down`, beside things of the user's."""
     whole_life("debian", tmp_path)

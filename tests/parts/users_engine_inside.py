@@ -16,7 +16,7 @@ from tests.parts.users_docker import PORT, Watch, machine
 
 ENGINE = os.environ["USERS_ENGINE"]
 STATE = Path(os.environ["HOMELAB_STATE"])
-TEN = (*ROUNDS["containers"], *ROUNDS["rules"][:3])
+ELEVEN = (*ROUNDS["containers"], *ROUNDS["rules"][:3])
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def found(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("✗")]
 
 
-def test_up_twice_ten_sabotages_and_down(theirs: Watch) -> None:
+def test_up_twice_eleven_sabotages_and_down(theirs: Watch) -> None:
     """The stack comes, agrees cell by cell, is broken, put right and gone; the machine is as before."""
     before = machine()
     first = make("up")
@@ -51,11 +51,11 @@ def test_up_twice_ten_sabotages_and_down(theirs: Watch) -> None:
     assert second.returncode == 0, second.stdout[-4000:]
     assert not re.search(r"\b(created|updated|replaced)\b", second.stdout), second.stdout[-4000:]
     site = Site(said=first.stdout, environment=environment())
-    told, again = broken(site, TEN)
+    told, again = broken(site, ELEVEN)
     print(told[-3000:])
     unseen = [
         f"{sabotage}: {start}"
-        for sabotage in TEN
+        for sabotage in ELEVEN
         for start, cause in sabotage.lines
         if not any(line.startswith(start) and cause in line for line in told.splitlines())
     ]
@@ -87,7 +87,7 @@ def seen(info: dict[str, Any], cells: re.Match[str]) -> dict[str, str]:
         "default bridge": "none" if settings.get("bridge") == "none" else "docker0",
         "cells that disagree": str(int(cells[1]) - int(cells[2]) - int(cells[3] or 0)),
         "second up": "nothing to do",
-        "sabotages found and undone": str(len(TEN)),
+        "sabotages found and undone": str(len(ELEVEN)),
         "left by make down": "nothing",
         "the user's page": "always there",
     }

@@ -27,6 +27,7 @@ from reachability.facts import (
     Network,
     Nic,
     Outside,
+    Pass,
     Proxy,
     Published,
     Router,
@@ -257,14 +258,28 @@ class Walk:
                 continue
             gates = self._gates(senders, last, port, through)
             # If no rule reads the address, one address stands for all.
-            sources = senders[0].addresses[: None if any(gate.asks("source") for gate in gates) else 1]
-            every = exits or any(gate.asks("dest") for gate in gates)
+            inside = last.kind == "veth" and last.network is not None and last.network.passes is not None
+            by_source = inside or any(gate.asks("source") for gate in gates)
+            sources = senders[0].addresses[: None if by_source else 1]
+            every = inside or exits or any(gate.asks("dest") for gate in gates)
             dests = target.answers[: None if every else 1]
             dests = [dest for dest in dests if all(self._let_out(each, dest, port) for each in exits)]
             packets = (Packet(src, dst) for src in sources for dst in dests)
-            if any(all(self._lets(gate, packet) for gate in gates) for packet in packets):
+            if any(
+                self._stays(senders[-1], last, packet, port)
+                and all(self._lets(gate, packet) for gate in gates)
+                for packet in packets
+            ):
                 return True
         return False
+
+    @staticmethod
+    def _stays(sender: Interface, last: Interface, packet: Packet, port: Port) -> bool:
+        """Whether the host passes a packet that stays on one bridge; any packet that does not."""
+        network = last.network
+        if network is None or network.passes is None or not sender.kind == last.kind == "veth":
+            return True
+        return Pass(source=packet.src, destination=packet.dst, port=port) in network.passes
 
     def _routes(self, start: Interface, target: Interface, through: bool) -> Iterator[Route]:
         """Yield each route without a repeated switch: senders, last interface, networks with bounded egress.
@@ -520,6 +535,8 @@ class Walk:
             self._plug_macvlan(container, network, leg)
             return
         inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
+        if network.passes is not None:
+            inner = [leg.address] if leg.address else self.pool
         # An overlay spans hosts, but each host has its own switch for egress.
         switch = (network.name, container.host)
         if not any(i.switch == switch and i.device == container.host for i in self.interfaces):
@@ -603,6 +620,8 @@ class Walk:
         texts |= {str(nic.address) for g in self.facts.guests for nic in g.nics}
         texts |= {str(leg.address) for c in self.facts.containers for leg in c.legs}
         texts |= {str(leg.address) for h in self.facts.hosts for leg in h.legs}
+        passes = [each for network in self.facts.networks for each in network.passes or ()]
+        texts |= {str(ip) for each in passes for ip in (each.source, each.destination)}
         edges: set[int] = set()
         for text in texts:
             try:
@@ -632,6 +651,7 @@ class Walk:
             label = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
             numbers |= {int(label)} if label else set()
         numbers |= {port.number for network in self.facts.networks for port in network.egress or ()}
+        numbers |= {each.port.number for network in self.facts.networks for each in network.passes or ()}
         for proxy in self.facts.proxies:
             numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}
         for rule in self._every_rule():

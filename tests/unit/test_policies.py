@@ -34,11 +34,11 @@ from resources.view import view
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
 from tests.policies.sound import CANARY, KINDS, TODAY, run, sound
-from tests.site import FILE, configuration
+from tests.site import FILE, configuration, loaded
 from topology.certificates import FOLDER
 from topology.config import load
 from topology.declared import Declared
-from topology.model import Exemption, Port, Topology
+from topology.model import Exemption, Flow, Port, Topology
 from topology.outputs import outputs
 from topology.project import PROJECT
 
@@ -289,9 +289,9 @@ SITE = str(FILE)
     [
         (["explain", SITE, "internet", "grafana:3000"], 0, "ALLOWED via traefik -> frontend -> grafana"),
         (["explain", SITE, "internet", "loki:3100/tcp"], 1, "internet -> loki:3100/tcp: DENIED"),
-        (["eval", SITE, "promtail", "loki:3100"], 0, "promtail -> loki:3100/tcp: ALLOWED"),
+        (["eval", SITE, "promtail", "loki-gateway:3100"], 0, "promtail -> loki-gateway:3100/tcp: ALLOWED"),
         (["eval", SITE, "site-1", "vaultwarden:80"], 1, "site-1 -> vaultwarden:80/tcp: DENIED"),
-        (["list", SITE], 0, "promtail => loki : 3100/tcp"),
+        (["list", SITE], 0, "promtail => loki-gateway : 3100/tcp"),
         (["diff", SITE, SITE], 0, ""),
         (["judge", SITE], 0, ""),
     ],
@@ -302,6 +302,22 @@ def test_the_command_answers(
     """Questions about a stack file are answered on stdout and by the exit code."""
     assert command.main(words) == code
     assert said in capsys.readouterr().out
+
+
+def test_what_follows_is_listed_below_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line that is not indented is a declared flow, hosts' lines at the end apart."""
+    assert command.main(["list", SITE]) == 0
+    lines = capsys.readouterr().out.partition("# from hosts")[0].splitlines()
+    listed = {
+        Flow.parse(f"{ends.replace('=>', '->')}:{port}")
+        for line in lines
+        if not line.startswith(" ")
+        for ends, _, ports in [line.partition(" : ")]
+        for port in ports.split(", ")
+    }
+    assert listed == set(loaded().flows)
+    proxied = lines.index("traefik => grafana : 3000/tcp")
+    assert lines[proxied + 1] == "  internet => grafana : 3000/tcp"
 
 
 def test_a_stack_file_may_have_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,6 +243,7 @@ CASES: Mapping[str, Callable[[], Iterable[Finding]]] = {
         datetime(1970, 1, 1, tzinfo=UTC), {"the last update of the stack": NOW}
     ),
     "a host's clock": lambda: machine.clocks_apart("proxmox-srv", NOW, NOW - timedelta(hours=2)),
+    "a kernel without the module": lambda: machine.bridge_filter(DATA / "none"),
     "root": lambda: machine.root(1000, "make up", "it starts a Docker engine"),
     "a service less": lambda: machine.stack_file_lacks(
         _without("jellyfin"), State.of(exported(protect=True)), STACK

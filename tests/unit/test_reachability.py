@@ -26,6 +26,7 @@ from reachability.facts import (
     Network,
     Nic,
     Outside,
+    Pass,
     Proxy,
     ProxyService,
     Published,
@@ -34,7 +35,7 @@ from reachability.facts import (
     Vlan,
 )
 from reachability.intent import Intent, diff, missing, surplus, table
-from reachability.result import Trace, UnknownNameError
+from reachability.result import How, Trace, UnknownNameError
 from topology.model import Port
 
 WEB, TLS, SSH, API, LOKI = (Port(number=n) for n in (80, 443, 22, 8006, 3100))
@@ -145,6 +146,39 @@ def test_icc_off_keeps_neighbours_apart() -> None:
     """With inter-container communication off, neighbours do not reach each other, and the reason says so."""
     engine = site(network("a", icc=False), container("x", "a"), container("y", "a"))
     assert engine.evaluate("x", "y", WEB).reasons == ("a: network a keeps its members apart",)
+
+
+def inside(name: str, host: int) -> Leg:
+    """Return a container's leg at an address of a Docker network."""
+    return Leg(network=name, address=IPv4Address(f"172.30.0.{host}"))
+
+
+CLOSED = network(
+    "a", passes=(Pass(source=IPv4Address("172.30.0.2"), destination=IPv4Address("172.30.0.3"), port=WEB),)
+)
+
+
+def test_rules_tell_neighbours_apart() -> None:
+    """Where the host's rules close a bridge, only the source, destination and port that they name pass."""
+    engine = site(CLOSED, *(container(n, inside("a", h)) for n, h in (("x", 2), ("y", 3), ("z", 4))))
+    assert [str(flow) for flow in engine.flows() if flow.how is How.NEIGHBOUR] == ["x -> y:80/tcp"]
+    assert engine.evaluate("z", "y", WEB).reasons == (
+        "docker-srv's rules let nothing of the kind pass within a",
+    )
+
+
+def test_rules_name_ports_that_nobody_declares() -> None:
+    """A rule for a port that the destination does not declare opens any other port."""
+    engine = site(CLOSED, container("x", inside("a", 2)), container("y", inside("a", 3), ports=()))
+    assert (sources(engine, "y", None), sources(engine, "x", None)) == ({"x"}, set())
+
+
+def test_an_unknown_address_may_be_any() -> None:
+    """A member whose address is unknown passes for every source, and for every destination, of the rules."""
+    engine = site(
+        CLOSED, *(container(n, inside("a", h)) for n, h in (("x", 2), ("y", 3))), container("z", "a")
+    )
+    assert (sources(engine, "y"), sources(engine, "z")) == ({"x", "z"}, {"x"})
 
 
 def test_internal_network_has_no_egress_but_a_gateway() -> None:
@@ -623,7 +657,6 @@ def test_surplus_is_what_nobody_declared() -> None:
     engine = site(network("a"), network("b"), *both, hosts=())
     intent = Intent(flows=frozenset({("x", "y", WEB), ("y", "x", WEB)}), trusted=frozenset({"docker-srv"}))
     assert words(surplus(engine, intent)) == ["y -> x:*", "x -> y:443/tcp", "x -> y:*"]
-    assert words(surplus(engine, replace(intent, neighbours=frozenset("ab")))) == []
 
 
 def test_a_flow_from_the_internet_covers_everyone() -> None:

@@ -33,6 +33,7 @@ from reachability.facts import (
     Network,
     Nic,
     Outside,
+    Pass,
     Place,
     Proxy,
     ProxyService,
@@ -136,6 +137,7 @@ class Draw:
 
     def _network(self, name: str, hosts: list[str]) -> Network:
         driver = self.random.choices(list(Driver), (6, 1, 4, 1))[0]
+        closed = driver is Driver.BRIDGE and self._often()
         vlan = Vlan(bridge=BRIDGE, tag=self.random.choice((10, 20, None)))
         legs = driver in (Driver.MACVLAN, Driver.IPVLAN)
         return Network(
@@ -145,6 +147,7 @@ class Draw:
             driver=driver,
             internal=self._often(),
             icc=self._often(0.8),
+            passes=tuple(self._pass() for _ in range(self.random.randrange(5))) if closed else None,
             masquerade=self._often(0.8),
             egress=tuple(self._some([WEB, TLS, SSH, DNS], 2)) if self._often(0.4) else None,
             host_reachable=self._often(0.6),
@@ -152,6 +155,11 @@ class Draw:
             gateway=self._often(0.8),
             vlan=vlan if legs and self._often(0.9) else None,
         )
+
+    def _pass(self) -> Pass:
+        source, destination = (IPv4Address(f"172.30.0.{self.random.choice((2, 3, 4))}") for _ in range(2))
+        port = self.random.choice((WEB, TLS, SSH, DNS, Port(number=9000)))
+        return Pass(source=source, destination=destination, port=port)
 
     def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> Container:
         host = self.random.choice(hosts)
@@ -165,9 +173,7 @@ class Draw:
             legs=tuple(
                 Leg(
                     network=n.name,
-                    address=self._address(n.vlan.tag or 20)
-                    if isinstance(n.vlan, Vlan) and self._often(0.8)
-                    else None,
+                    address=self._leg_address(n),
                 )
                 for n in self._some(near, 3) or near[:1]
             ),
@@ -176,6 +182,13 @@ class Draw:
             publish_all=self._often(0.05),
             labels=self._labels(),
         )
+
+    def _leg_address(self, network: Network) -> IPv4Address | None:
+        if isinstance(network.vlan, Vlan) and self._often(0.8):
+            return self._address(network.vlan.tag or 20)
+        if network.passes is not None and self._often(0.9):
+            return IPv4Address(f"172.30.0.{self.random.choice((2, 3, 4))}")
+        return None
 
     def _published(self) -> Published:
         inner = self.random.choice((22, 80, 80, 443, 443, 9000))
@@ -375,6 +388,18 @@ def _with_addresses(facts: Facts) -> Facts:
     return replace(facts, networks=tuple(replace(each, gateway=True) for each in facts.networks))
 
 
+class _Everywhere(dict[Any, Any]):
+    """Members of a network, whatever the address."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(key[0], default)
+
+
+def _known(self: Reachability) -> dict[Any, Any]:
+    legs = [(network, leg, stack.names) for stack in self._stacks.values() for network, leg in stack.legs]
+    return {(module._key(network), leg.address or 0): names for network, leg, names in legs}
+
+
 BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a network card's switch does not count": lambda patch: patch.setattr(
         Firewall, "effective", lambda self, guest, _: self.datacenter.enabled and guest.firewall.enabled
@@ -418,6 +443,11 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a host without an address on a bridge reaches its members": lambda patch: patch.setattr(
         Reachability, "__init__", lambda self, facts: INIT(self, _with_addresses(facts))
     ),
+    "neighbours pass at any address": lambda patch: patch.setattr(
+        Reachability, "_at", property(lambda self: _Everywhere(self._members))
+    ),
+    "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
+    "an unknown address is none": lambda patch: patch.setattr(Reachability, "_at", property(_known)),
     "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
 }
 """Changes that break one part of the engine each; every one must cause a disagreement."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from itertools import islice
+from itertools import islice, pairwise
 from time import process_time
 from typing import Any
 
@@ -23,6 +23,7 @@ from reachability.facts import (
     Network,
     Nic,
     Outside,
+    Pass,
     Proxy,
     ProxyService,
     Published,
@@ -52,6 +53,7 @@ def site(services: int) -> tuple[Facts, Intent]:
         flows |= {(names[i], names[i + 1], WEB) for i in range(ZONE - 1)}
         routed[names[0]] = f"http://{names[0]}:80"
         if zone % 2:
+            members = [IPv4Address(f"172.30.0.{2 + i}") for i in range(ZONE + 1)]
             networks.append(
                 Network(
                     name=f"zone{zone}",
@@ -59,14 +61,17 @@ def site(services: int) -> tuple[Facts, Intent]:
                     host="docker-srv",
                     internal=True,
                     host_reachable=False,
+                    passes=tuple(
+                        Pass(source=source, destination=destination, port=WEB)
+                        for source, destination in pairwise(members)
+                    ),
                 )
             )
-            legs.append(Leg(network=f"zone{zone}"))
+            own = [Leg(network=f"zone{zone}", address=address) for address in members]
+            legs.append(own[0])
             containers += [
-                Container(
-                    name=n, origin=n, host="docker-srv", legs=(Leg(network=f"zone{zone}"),), ports=(WEB,)
-                )
-                for n in names
+                Container(name=n, origin=n, host="docker-srv", legs=(leg,), ports=(WEB,))
+                for n, leg in zip(names, own[1:], strict=True)
             ]
             continue
         tag, base = zone, int(IPv4Address("10.0.0.0")) + zone * 16
@@ -151,7 +156,6 @@ def site(services: int) -> tuple[Facts, Intent]:
     intent = Intent(
         flows=frozenset(flows | {("management", "proxmox-srv", API)}),
         routable=frozenset(routed),
-        neighbours=frozenset(f"zone{zone}" for zone in range(zones)),
         trusted=frozenset(("docker-srv", "proxmox-srv")),
     )
     return facts, intent

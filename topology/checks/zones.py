@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Final
 
+from topology.addresses import hosts
 from topology.checks.site import DOCKER_ROLES, VLAN_ROLES, Site, twice
 from topology.fault import Fault
 from topology.model import ProxmoxHost, Role, Zone
@@ -114,6 +115,12 @@ def addresses(site: Site) -> Iterator[Fault]:
         for guest in site.guests
         if site.is_placed(guest)
     ]
+    owners += [
+        (f"services.{container.name}.addresses.{name}", address, site.zones[name])
+        for container in site.containers
+        for name, address in container.addresses.items()
+        if name in container.zones and name in site.zones
+    ]
     nodes = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost) and host.address]
     for node in nodes if site.management and not site.unreadable_in("zones") else ():
         path, inside = f"hosts.{node.name}.address", [site.zones[name] for name in site.management]
@@ -134,3 +141,36 @@ def addresses(site: Site) -> Iterator[Fault]:
             continue
         yield Fault(path, fault, f"use one of {zone.prefix[2]}-{zone.prefix[-2]}")
     yield from twice(((path, address) for path, address, _ in owners), "give each its own address")
+
+
+def chosen(site: Site) -> Iterator[Fault]:
+    """Check that addresses that follow from names are unique, and that given ones are in the service's zones.
+
+    If the second of two got another address by itself, it would move when the first goes.
+    """
+    for container in site.containers:
+        for name in container.addresses:
+            if name not in container.zones:
+                yield Fault(
+                    f"services.{container.name}.addresses.{name}",
+                    f"{container.name} is not in zone {name}",
+                    f"name one of {', '.join(container.zones)}",
+                )
+    for zone in site.zones.values():
+        if zone.is_docker and zone.prefix.prefixlen in _LENGTHS:
+            yield from _chosen_on(site, zone)
+
+
+def _chosen_on(site: Site, zone: Zone) -> Iterator[Fault]:
+    members = [each for each in site.containers if site.is_placed(each) and zone.name in each.zones]
+    first = {each.addresses[zone.name]: each.name for each in members if zone.name in each.addresses}
+    derived = [each for each in members if zone.name not in each.addresses]
+    clashes = [each for each in derived if first.setdefault(each.address_on(zone), each.name) != each.name]
+    free = (ip for ip in map(zone.prefix.__getitem__, hosts(zone.prefix)) if ip not in first)
+    for each in clashes:
+        ip = each.address_on(zone)
+        yield Fault(
+            f"services.{each.name}",
+            f"has the address of {first[ip]} on {zone.name}, {ip}",
+            f"write addresses: {{{zone.name}: {next(free, 'one of a larger prefix')}}} below it",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pydantic import Field
 
@@ -48,6 +48,12 @@ class Topology(Value):
     def ingress(self) -> Container:
         """The ingress: the one service whose app is Traefik."""
         return next(c for c in self.containers if c.app is App.TRAEFIK)
+
+    @cached_property
+    def edge_address(self) -> IPv4Address:
+        """The one address that the ingress listens on: its own on edge, to which published ports lead."""
+        (zone,) = (self.zones[z] for z in self.ingress.zones if self.zones[z].role is Role.EDGE)
+        return self.ingress.address_on(zone)
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:

@@ -1,0 +1,179 @@
+"""Docker-SRV's own rules in force: what members of one bridge, and a newcomer there, reach of each other."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from rendered import host_rules
+from tests.parts.test_egress import inside, running
+from tests.site import changed
+from topology.config import load
+from topology.model import Topology
+
+PEERS = {
+    "services.sender": {"zones": ["backend"], "image": "sender:1"},
+    "services.sink": {"zones": ["backend"], "image": "sink:1", "ports": ["5000/udp"]},
+    "flows[+]": "sender -> sink:5000/udp",
+    "plain[+]": {"flow": "sender -> sink:5000/udp", "reason": "it is a test of datagrams"},
+}
+SITE, BEFORE = load(changed(PEERS)), load(changed({}))
+NEWCOMER, OTHER = "newcomer", 444
+NUMBERS = sorted({OTHER, *(port.number for each in SITE.containers for port in each.ports)})
+_LISTEN = f"""
+import socket, threading
+def answer(udp):
+    while True:
+        data, sender = udp.recvfrom(65535)
+        udp.sendto(data, sender)
+for port in {NUMBERS}:
+    socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512).detach()
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("", port))
+    threading.Thread(target=answer, args=(udp,)).start()
+print("ready", flush=True)
+"""
+_ASK = """
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+def opens(ask):
+    what, host, port = ask
+    echo = bytes.fromhex("0800f7fe00010000")
+    try:
+        if what == "tcp":
+            socket.create_connection((host, port), 1).close()
+        elif what == "udp":
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.settimeout(1)
+                udp.sendto(b"x" * 4000, (host, port))
+                udp.recv(4096)
+        else:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+                raw.settimeout(1)
+                raw.sendto(echo, (host, 0))
+                while raw.recvfrom(99)[1][0] != host:
+                    pass
+    except OSError:
+        return False
+    return True
+asks = json.load(sys.stdin)
+with ThreadPoolExecutor(len(asks)) as pool:
+    print(json.dumps([ask for ask, there in zip(asks, pool.map(opens, asks)) if there]))
+"""
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Run a host with the bridge of backend, its members at their addresses, and a newcomer."""
+    zone = SITE.zones["backend"]
+    members = {c.name: c.address_on(zone) for c in SITE.containers if "backend" in c.zones}
+    with ExitStack() as undo:
+        host = undo.enter_context(running("sh", "-c", "echo ready; exec sleep 600"))
+        inside(host, "ip", "link", "add", "br-backend", "type", "bridge")
+        inside(host, "ip", "link", "set", "br-backend", "up")
+        found = {"host": host}
+        for number, (name, ip) in enumerate({**members, NEWCOMER: zone.prefix[250]}.items(), 1):
+            member = found[name] = undo.enter_context(running(sys.executable, "-c", _LISTEN))
+            far = ("peer", "name", "eth0", "netns", str(member.pid))
+            inside(host, "ip", "link", "add", f"veth{number}", "type", "veth", *far)
+            inside(host, "ip", "link", "set", f"veth{number}", "master", "br-backend", "up")
+            inside(member, "ip", "address", "add", f"{ip}/24", "dev", "eth0")
+            inside(member, "ip", "-6", "address", "add", f"fe80::{number}/64", "dev", "eth0", "nodad")
+            inside(member, "ip", "link", "set", "eth0", "up")
+        yield found
+
+
+def install(machines: dict[str, subprocess.Popen[str]], site: Topology) -> None:
+    """Set the switch and install the rules of a site, as the stack's commands do."""
+    inside(machines["host"], "sh", "-c", host_rules.SWITCH_ON)
+    inside(machines["host"], *host_rules.INSTALL.split(), given=host_rules.rules(site))
+
+
+def reached(machines: dict[str, subprocess.Popen[str]]) -> set[tuple[str, str, str]]:
+    """Return every source, destination and port that a packet gets through, `icmp` and IPv6 included."""
+    zone, found = SITE.zones["backend"], set()
+    names = [name for name in machines if name != "host"]
+    ends = {c.name: str(c.address_on(zone)) for c in SITE.containers} | {NEWCOMER: str(zone.prefix[250])}
+    for source in names:
+        asked = {
+            (what, host, port): (source, name, f"{port}/{what}" + " by IPv6" * (":" in host))
+            for number, name in enumerate(names, 1)
+            if name != source
+            for what, host, port in (
+                *(("tcp", ends[name], port) for port in NUMBERS),
+                *(("udp", ends[name], port) for port in NUMBERS),
+                ("icmp", ends[name], 0),
+                ("tcp", f"fe80::{number}%eth0", OTHER),
+            )
+        }
+        said = inside(machines[source], sys.executable, "-c", _ASK, given=json.dumps([*asked]))
+        found |= {asked[what, host, port] for what, host, port in json.loads(said)}
+    return found
+
+
+def declared(site: Topology) -> set[tuple[str, str, str]]:
+    """Return the declared flows between members of backend."""
+    members = {c.name for c in site.containers if "backend" in c.zones}
+    return {
+        (f.source, f.destination, str(f.port)) for f in site.flows if {f.source, f.destination} <= members
+    }
+
+
+def test_exactly_the_declared_flows_pass(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """Without rules all members reach each other; with them, declared flows pass, fragments and all."""
+    count = len(machines) - 1
+    assert len(reached(machines)) == count * (count - 1) * (2 * len(NUMBERS) + 2)
+    install(machines, SITE)
+    assert reached(machines) == declared(SITE)
+    assert ("sender", "sink", "5000/udp") in declared(SITE)
+
+
+def test_without_the_switch_the_rules_see_nothing(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """With either switch off, neighbours reach each other by its protocol: both are needed."""
+    ways = f"{OTHER}/tcp", f"{OTHER}/tcp by IPv6"
+    for switch, way in zip(host_rules.SWITCHES, ways, strict=True):
+        install(machines, SITE)
+        inside(machines["host"], "sh", "-c", f"echo 0 >{switch}")
+        assert {port for _, _, port in reached(machines)} & {*ways} == {way}
+    install(machines, SITE)
+    assert reached(machines) == declared(SITE)
+
+
+_HOLD = """
+import socket, sys
+held = socket.create_connection((sys.argv[1], 9100), 5)
+print("open", flush=True)
+for line in sys.stdin:
+    held.sendall(b"x" * 10_000)
+    print(held.getpeername()[1], flush=True)
+"""
+
+
+def test_a_change_breaks_no_connection(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """A connection lives on while the set changes a hundred times; the newcomer never gets in meanwhile."""
+    ip = next(c for c in SITE.containers if c.name == "node-exporter").address_on(SITE.zones["backend"])
+    way = (
+        "nsenter",
+        f"--net=/proc/{machines['prometheus'].pid}/ns/net",
+        sys.executable,
+        "-c",
+        _HOLD,
+        str(ip),
+    )
+    install(machines, SITE)
+    asks = json.dumps([["tcp", str(ip), 9100]] * 20)
+    with subprocess.Popen(way, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdin
+        assert held.stdout
+        assert held.stdout.readline() == "open\n"
+        for number in range(100):
+            install(machines, (SITE, BEFORE)[number % 2])
+            if number % 20 == 0:
+                assert inside(machines[NEWCOMER], sys.executable, "-c", _ASK, given=asks) == "[]\n"
+        held.stdin.write("more\n")
+        held.stdin.flush()
+        assert held.stdout.readline() == "9100\n"
+        held.stdin.close()
