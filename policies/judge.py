@@ -18,7 +18,9 @@ from policies import (
     flows,
     guest_firewall,
     guests,
+    hosts,
     ingress,
+    issuing,
     networks,
     protection,
     secrecy,
@@ -34,6 +36,7 @@ from topology.model import Exemption, Topology
 
 GROUPS = (
     closed,
+    hosts,
     containers,
     networks,
     guests,
@@ -43,6 +46,7 @@ GROUPS = (
     targets,
     acme,
     certificates,
+    issuing,
     secrecy,
     protection,
     firewall_builds,

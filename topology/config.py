@@ -398,7 +398,8 @@ class _Reader:
             return raw
         if raw is not _ABSENT:
             self.wrong(key, raw, key)
-        self.unreadable.add(key)
+        if raw is not _ABSENT or key in REQUIRED:
+            self.unreadable.add(key)  # another key that is left out holds nothing
         return kind()
 
     def is_mapping(self, raw: object, path: str) -> bool:
