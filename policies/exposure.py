@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from policies.targets import split
-from resources.traefik import Configuration
+from resources.traefik import Configuration, place, split
 from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})
@@ -140,12 +139,12 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
             continue
         if set(declared) - set(trusted):
             yield f"{path}.forwardedheaders.trustedips: lacks a declared trusted proxy"
-        for place, kind, settings in configuration.middlewares(_list(http.get("middlewares"))):
+        for at, kind, settings in configuration.middlewares(_list(http.get("middlewares"))):
             if kind in {"rateLimit", "inFlightReq"}:
                 by = _section(_section(settings, "sourceCriterion"), "ipStrategy")
                 counted = {"excludedIPs": list(declared)} if declared else {"depth": 0}
                 if dict(by) != counted or set(_section(settings, "sourceCriterion")) != {"ipStrategy"}:
-                    yield f"{place}.{kind}.sourceCriterion: does not count by the client's address"
+                    yield f"{at}.{kind}.sourceCriterion: does not count by the client's address"
 
 
 def log(configuration: Configuration) -> Iterator[str]:
@@ -212,10 +211,10 @@ def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str
 def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterator[str]:
     """Yield routers to these `host:port` that pass the admin page, or can rewrite another path to it."""
     for path, rule, url in configuration.targets():
-        parts = split(url)
-        if parts.netloc in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
+        parts, to = split(url), place(url)
+        if to in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
             yield f"{path}: passes an admin page"
-        if parts.netloc in closed and parts.path.strip("/"):
+        if to in closed and parts.path.strip("/"):
             yield f"{path}: puts a path before the one that is asked for"
     entered = [
         name for _, e in configuration.listening for name in _list(_section(e, "http").get("middlewares"))

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from policies.rule import Severity, Violation, policy
 from resources.docker import Container, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.resource import Trail
 from resources.site import Graph
+from resources.traefik import split
 from resources.view import TYPES, View, dotted, is_secret
 from topology.declared import Declared
 from topology.model import Ssh
@@ -70,21 +70,14 @@ def engine_on_the_declared_host(graph: Graph) -> Iterator[Violation]:
 
 def _elsewhere(host: str, ssh: Ssh | None) -> str:
     """Return why an engine is not that of the declared host; empty if it is."""
-    parts = _split(host)
-    local = parts.scheme in {"", "unix"}
+    parts = split(host)
+    local = not host or parts.scheme == "unix"
     if ssh is None:
         return "" if local else f"host is {shown(host)}, and the host's rules are installed on this machine"
     if local:
         return f"host is {shown(host) or 'not set'}, and the host's rules are installed on {ssh.address}"
     same = parts.hostname == ssh.address
     return "" if same else f"host is {shown(host)}, and the host's rules are installed on {ssh.address}"
-
-
-def _split(url: str) -> Any:
-    """Return the parts of a URL; those of an unusable one name no machine."""
-    with suppress(ValueError):
-        return urlsplit(url)
-    return urlsplit("unreadable://")
 
 
 def shown(url: str) -> str:
@@ -99,7 +92,7 @@ def shown(url: str) -> str:
 )
 def engine_socket_not_mounted(graph: Graph) -> Iterator[Violation]:
     """Yield mounts of the socket that a provider names, wherever it is, or of a folder above it."""
-    sockets = {_split(view.inputs.host).path for view in graph.of(DockerProvider) if view.inputs.is_socket}
+    sockets = {split(view.inputs.host).path for view in graph.of(DockerProvider) if view.inputs.is_socket}
     for view in graph.of(Container):
         for bind in view.inputs.binds:
             path = (bind.host_path or "").rstrip("/")

@@ -21,7 +21,7 @@ from resources.tls import Authority, Certificate, PrivateKey, Request
 from resources.view import View
 from topology.declared import Declared
 
-_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----")
+_PEM: Final = re.compile("-----BEGIN ")
 
 
 @policy(
@@ -58,7 +58,7 @@ def certificates_name_their_holder(view: View[Any], topology: Declared) -> Itera
     severity=Severity.CRITICAL,
 )
 def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
-    """Yield authorities of nobody's flow, and certificates of another: both let a stranger be a client."""
+    """Yield undeclared authorities, and certificates of another: a stranger could be a client with either."""
     topology = graph.topology
     signing = defaultdict(set)
     for made in graph.of(Certificate):

@@ -40,7 +40,11 @@ Body = tuple[tuple[str, Any], ...]
 def documents(text: str) -> dict[str, Any]:
     """Return `clients` and `scrape_configs` in Promtail's form; raises ValueError for unsupported syntax."""
     clients, groups = [], []
-    for component, body in _Reader(text).body(_END):
+    try:
+        blocks = _Reader(text).body(_END)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    for component, body in blocks:
         for key, value in _block(component, body, _KNOWN.get(component, frozenset())):
             if key == "endpoint":
                 clients.append(_client(value))

@@ -263,8 +263,8 @@ class Container(
                 with suppress(ValueError):
                     loaded.append((upload.file, alloy.documents(upload.text or "")))
             if upload.file.endswith((".yml", ".yaml")) and upload.text:
-                with suppress(yaml.YAMLError):
-                    loaded.append((upload.file, yaml.load(upload.text, Loader=traefik.LOADER)))  # noqa: S506
+                with suppress(yaml.YAMLError, ValueError, TypeError, RecursionError):
+                    loaded.append((upload.file, traefik.load_yaml(upload.text)))
         return tuple((file, content) for file, content in loaded if isinstance(content, Mapping))
 
     @cached_property

@@ -24,7 +24,7 @@ from pulumi_policy import deserialize
 
 from resources.resource import Resource, decode
 from topology.config import from_file
-from topology.project import NAME, PROJECT
+from topology.project import NAME, PROJECT, stack_name
 
 _FILES = ("authority", "certificate", "key")
 """Keys of `tls` whose value is a file name."""
@@ -123,7 +123,7 @@ def of_stack_file(file: Path) -> list[Resource]:
         for key, value in config.items()
     }
     without = {key: _without_files(plain[key]) for key in (f"{NAME}:tls", f"{NAME}:services")}
-    return resources(plain | without, stack=file.name.split(".")[1])
+    return resources(plain | without, stack=stack_name(file))
 
 
 def _without_files(value: Any) -> Any:
@@ -147,7 +147,9 @@ def resources(config: Mapping[str, object], stack: str = "dev", program: Path = 
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = _Monitor(stack, _providers(config, stack))
     mocks.set_mocks(_Nothing(), project=NAME, stack=stack, preview=False, monitor=monitor)
-    pulumi.runtime.set_all_config({key: _as_text(value) for key, value in config.items()})
+    pulumi.runtime.set_all_config(
+        {key: _as_text(value) for key, value in config.items() if value is not None}
+    )
     collects = gc.isenabled()
     try:
         pulumi.runtime.test(  # type: ignore[no-untyped-call]

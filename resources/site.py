@@ -242,7 +242,7 @@ class Graph:
     def parent_vlan(self, network: Network) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         trunk, _, tag = network.options.get("parent", "").rpartition(".")
-        if trunk == self.topology.docker.trunk and tag.isdigit():
+        if trunk == self.topology.docker.trunk and tag.isascii() and tag.isdigit():
             return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=int(tag))
         return None
 

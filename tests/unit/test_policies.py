@@ -469,7 +469,7 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
     assert (str(opened.flow), opened.standing) == ("site-1 -> internet:443/tcp", "declared until 2027-01-31")
     flow = "site-1 -> internet:443/tcp"
     for text in (f"x:\n  - {flow}\n", f"x:\n  - {{flow: '{flow}', until: x}}\n", f"x:\n  - flow: {flow}\n"):
-        assert review._line(flow, text) == 2
+        assert review.line_of(flow, text) == 2
 
 
 def test_the_documents_ways_out_are_sound() -> None:
