@@ -171,7 +171,7 @@ def _asking(container: Container) -> Iterator[Asked]:
 def _of_grafana(source: Mapping[str, Any]) -> dict[str, Any]:
     """Return a Grafana data source's TLS settings in the words of `Held.client`; tlsSkip* keys are kept."""
     plain, secret = _mapping(source.get("jsonData")), _mapping(source.get("secureJsonData"))
-    told = {key: value for key, value in plain.items() if key.startswith("tlsSkip") and value}
+    told = {key: value for key, value in plain.items() if str(key).startswith("tlsSkip") and value}
     told["server_name"] = plain.get("serverName")
     if plain.get("tlsAuthWithCACert"):
         told["ca_file"] = secret.get("tlsCACert")

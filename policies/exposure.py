@@ -48,7 +48,7 @@ def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterat
         yield "tls.options.default: is missing, so anything that Traefik can speak is spoken"
     for path, option in options.values():
         given = option if isinstance(option, Mapping) else {}
-        if given.get("minVersion") not in _VERSIONS:
+        if str(given.get("minVersion")) not in _VERSIONS:
             yield f"{path}.minVersion: is neither VersionTLS12 nor VersionTLS13"
         if given.get("minVersion") != "VersionTLS13":
             yield from _among(f"{path}.cipherSuites", given.get("cipherSuites"), _CIPHERS)
@@ -59,7 +59,7 @@ def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterat
         yield "tls.certificates: is missing, so no host name has a certificate"
     for path, certificate in configuration.certificates:
         for key in ("certFile", "keyFile"):
-            if certificate.get(key) not in files:
+            if str(certificate.get(key)) not in files:
                 yield f"{path}.{key}: names no uploaded file"
 
 
@@ -79,9 +79,12 @@ def answers(configuration: Configuration) -> Iterator[str]:
             yield f"{path}: no middleware of it sets stsSeconds to a year or more"
         if headers.get("contentTypeNosniff") is not True:
             yield f"{path}: no middleware of it sets contentTypeNosniff"
-        if headers.get("frameDeny") is not True and headers.get("customFrameOptionsValue") not in _FRAMES:
+        if (
+            headers.get("frameDeny") is not True
+            and str(headers.get("customFrameOptionsValue")) not in _FRAMES
+        ):
             yield f"{path}: no middleware of it sets customFrameOptionsValue or frameDeny"
-        if headers.get("referrerPolicy") not in _REFERRERS:
+        if str(headers.get("referrerPolicy")) not in _REFERRERS:
             yield f"{path}: no middleware of it sets a referrerPolicy that keeps paths from other sites"
         removed = _section(headers, "customResponseHeaders")
         for header in ("Server", "X-Powered-By"):
@@ -121,7 +124,7 @@ def requests(configuration: Configuration) -> Iterator[str]:
         for character in _ENCODED:
             if not _is(encoded.get(f"allowencoded{character}"), "false"):
                 yield f"{path}.encodedcharacters.allowencoded{character}: is not false"
-        if http.get("aliasheadersstrategy") not in {"delete", "reject"}:
+        if str(http.get("aliasheadersstrategy")) not in {"delete", "reject"}:
             yield f"{path}.aliasheadersstrategy: is neither delete nor reject; X_Real_Ip passes as X-Real-Ip"
         removed = _section(_merged(configuration, http, "headers"), "customRequestHeaders")
         if "tls" in http and removed.get("Proxy") != "":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from policies import (
     acme,
+    advisories,
     bridges,
     certificates,
     closed,
@@ -38,6 +39,7 @@ GROUPS = (
     closed,
     hosts,
     containers,
+    advisories,
     networks,
     guests,
     guest_firewall,

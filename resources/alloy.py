@@ -56,7 +56,7 @@ def documents(text: str) -> dict[str, Any]:
 def _client(endpoint: Any) -> dict[str, Any]:
     told = dict(_block("endpoint", endpoint, _ENDPOINT))
     tls = dict(_block("tls_config", told.get("tls_config", ()), _TLS))
-    if tls.get("min_version") in _CURRENT:
+    if str(tls.get("min_version")) in _CURRENT:
         del tls["min_version"]
     return {"url": told.get("url"), "tls_config": tls}
 

@@ -162,6 +162,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".owner": ("an owner", "name who answers for it"),
     ".expires": ("a date", "write it like 2027-01-31"),
     ".src": ("a source", "name a service, a management zone or internet"),
+    ".directly": ("true or false", "write true where only the source's own packets count"),
     ".accept": ("a list of destinations", "write it like [grafana:3000/tcp]"),
     ".accept[]": ("a destination", "write it like grafana:3000/tcp"),
     ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),

@@ -616,6 +616,36 @@ def an_image_that_moves(stack: Stack) -> None:
     container(stack, "grafana", image="grafana/grafana:latest")
 
 
+@rejected(
+    "images-not-known-broken",
+    "traefik: image traefik:v3.7.17 has CVE-2026-137481 (sanitizePath leaves /..;x/, so a path can pass a "
+    "router's rule), fixed in 3.7.18; the internet reaches it in 1 hop, via docker-srv:80/tcp -> traefik",
+    "promtail: image grafana/promtail:3.6.3 has its end of life on 2026-03-02: gets no fixes any more; "
+    "the internet does not reach it",
+)
+def images_with_known_faults(stack: Stack) -> None:
+    container(stack, "traefik", image="traefik:v3.7.17")
+    container(stack, "promtail", image="grafana/promtail:3.6.3")
+
+
+@rejected(
+    "images-not-known-broken",
+    *(
+        f"grafana: image my/traefik@sha256:0 names no version, so it may have CVE-2026-{number}; "
+        "the internet reaches it in 2 hops, via traefik -> frontend -> grafana"
+        for number in (137481, 114656, 88879)
+    ),
+    "traefik: image homelab-lab/traefik:3.7.15 has CVE-2026-137481 (sanitizePath leaves /..;x/, so a path "
+    "can pass a router's rule), fixed in 3.7.18; the internet reaches it in 1 hop, "
+    "via docker-srv:80/tcp -> traefik",
+    "promtail: image homelab-lab/promtail:3.6.3 has its end of life on 2026-03-02: gets no fixes any more; "
+    "the internet does not reach it",
+)
+def images_of_the_lab_on_a_real_site(stack: Stack) -> None:
+    stack.config["domain"] = "home.example"
+    container(stack, "grafana", image="my/traefik@sha256:0")
+
+
 @rejected("images-pinned", "grafana: image registry:5000/grafana names no version")
 def an_image_without_a_tag(stack: Stack) -> None:
     container(stack, "grafana", image="registry:5000/grafana")
