@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ import pulumi
 from commands.arguments import parser
 from commands.base import BaseError, flows_at, to_json
 from policies.judge import GROUPS, judge
-from policies.review import markdown, review, sarif
+from policies.review import line_of, markdown, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
 from reachability.intent import Intent, diff, listing
@@ -99,8 +100,12 @@ def _review(options: argparse.Namespace) -> int:
 def _judge(options: argparse.Namespace) -> int:
     resources, topology = site(options.site, options.config)
     verdict = judge(resources, topology, datetime.now(tz=UTC).date())
+    file = options.config or options.site
+    text = file.read_text(encoding="utf-8") if file.suffix != ".json" else ""
     for finding in verdict.findings:
+        at = line_of(finding.subject, text)
         print(f"{finding.rule}: {finding}")
+        print(f"  {f'{file}:{at}: ' if at else ''}{RULES[finding.rule].remediation}")
     for exemption in verdict.in_force:
         print(f"exception in force: {exemption.rule} for {exemption.resource}, until {exemption.expires}")
     return int(bool(verdict.findings))
@@ -125,6 +130,8 @@ def rule_table() -> Iterator[str]:
 def site(file: Path, config: Path | None) -> Site:
     """Return resources, and intent from `config` if given; raises ConfigError, StateError or RunError."""
     if file.suffix != ".json":
+        if config is not None:
+            raise StateError(f"{config}: only an exported state takes --config; leave it out here.")
         return program.of_stack_file(file), from_file(file)
     resources = from_state(file)
     stack, project = _origin(resources, file)
@@ -147,6 +154,10 @@ def _reachability(file: Path, options: argparse.Namespace) -> Reachability:
 
 
 def _flow(options: argparse.Namespace) -> Flow:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", options.source):
+        raise StateError(
+            f"{options.source}: is no source; write a service, a management zone or internet, in lower case."
+        )
     try:
         return Flow.parse(f"{options.source} -> {options.destination}")
     except ValueError:

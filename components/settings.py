@@ -9,12 +9,14 @@ from topology.model import Topology
 
 def topology() -> Topology:
     """Return the declared site; raises RunError with every fault, so an operator sees no traceback."""
+    given = {**config.get_config_env(), **config.CONFIG.get()}
     try:
-        site = from_pulumi_json(
-            {**config.get_config_env(), **config.CONFIG.get()}, config.get_config_secret_keys_env()
-        )
+        site = from_pulumi_json(given, config.get_config_secret_keys_env())
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
+    if missing := [key for key in site.secrets if not given.get(key)]:
+        lines = (f"{key}: is missing; set it with `pulumi config set --secret {key}`." for key in missing)
+        raise pulumi.RunError("\n".join(lines))
     if (pulumi.Config("docker").get("host") or "").startswith("ssh:") and not site.docker.ssh:
         raise pulumi.RunError(
             f"hosts.{site.docker.name}.ssh: is missing, while docker:host is another machine; "

@@ -65,7 +65,7 @@ def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
 def _unlike(path: str, given: Any, wanted: Any) -> Iterator[str]:
     """Yield the paths at which two settings differ."""
     if isinstance(given, Mapping) and isinstance(wanted, Mapping):
-        for key in sorted(given.keys() | wanted.keys()):
+        for key in sorted(given.keys() | wanted.keys(), key=str):
             yield from _unlike(f"{path}.{key}", given.get(key), wanted.get(key))
     elif given != wanted:
         yield path

@@ -15,6 +15,7 @@ from policies.rule import Severity, policy
 from policies.targets import end, groups, mappings, passed_on
 from resources.docker import Container
 from resources.tls import Authority, Certificate, PrivateKey
+from resources.traefik import listed
 from resources.view import View, is_secret
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
 from topology.declared import Declared
@@ -50,7 +51,7 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
     if not found:
         yield "is given no file by which it asks for certificates"
     for file, told in found:
-        for key in sorted((own.keys() | told.keys()) - {"min_version"}):
+        for key in sorted((own.keys() | told.keys()) - {"min_version"}, key=str):
             if told.get(key) != own.get(key):
                 yield f"{file}: {key} is not {own.get(key, 'left out')}"
         if _OLD.search(str(told.get("min_version", ""))):
@@ -112,7 +113,8 @@ def peers_show_certificates(view: View[Container], topology: Declared) -> Iterat
         if not url.startswith("https://"):
             yield f"{where} asks {service.name} without TLS"
         wanted = Held(source.name, service.name).client(topology)
-        for key in sorted(key for key in wanted.keys() | told.keys() if told.get(key) != wanted.get(key)):
+        unlike = (key for key in wanted.keys() | told.keys() if told.get(key) != wanted.get(key))
+        for key in sorted(unlike, key=str):
             yield f"{where} asks {service.name} with {key} not {wanted.get(key, 'left out')}"
 
 
@@ -120,7 +122,9 @@ def _asking(container: Container) -> Iterator[Asked]:
     for file, content in container.documents:
         for job in mappings(content.get("scrape_configs")):
             for target in (
-                str(each) for group in groups({"scrape_configs": [job]}) for each in group["targets"]
+                str(each)
+                for group in groups({"scrape_configs": [job]})
+                for each in listed(group.get("targets"))
             ):
                 url = f"{job.get('scheme', 'http')}://{target}"
                 yield f"{file}: scrape target {target}", url, _mapping(job.get("tls_config"))
@@ -136,7 +140,7 @@ def _asking(container: Container) -> Iterator[Asked]:
 def _of_grafana(source: Mapping[str, Any]) -> dict[str, Any]:
     """Return a Grafana data source's TLS settings in the words of `Held.client`; tlsSkip* keys are kept."""
     plain, secret = _mapping(source.get("jsonData")), _mapping(source.get("secureJsonData"))
-    told = {key: value for key, value in plain.items() if key.startswith("tlsSkip") and value}
+    told = {key: value for key, value in plain.items() if str(key).startswith("tlsSkip") and value}
     told["server_name"] = plain.get("serverName")
     if plain.get("tlsAuthWithCACert"):
         told["ca_file"] = secret.get("tlsCACert")
@@ -190,7 +194,7 @@ def guests_show_certificates(view: View[Container], topology: Declared) -> Itera
             yield f"{where} asks {guest.name} without TLS"
         held = Held(topology.ingress.name, guest.name)
         wanted = {"serverName": topology.physical(guest.name), "rootCAs": [held.authorities]}
-        for key in sorted((wanted.keys() | transport.keys()) - _ALSO):
+        for key in sorted((wanted.keys() | transport.keys()) - _ALSO, key=str):
             if transport.get(key) != wanted.get(key):
                 yield f"{where} asks {guest.name} with {key} not {wanted.get(key, 'left out')}"
 

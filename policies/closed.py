@@ -5,12 +5,11 @@ Note: a violation here does not mean that something is wrong, only that the pack
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from policies.rule import Severity, Violation, policy
-from resources.docker import DockerProvider, SwarmService
+from resources.docker import SwarmService
 from resources.inputs import Foreign, Nothing
 from resources.site import Graph
 from resources.view import TYPES, Command, View
@@ -96,18 +95,3 @@ def one_resource_each(graph: Graph) -> Iterator[Violation]:
             if key in owners:
                 yield view, f"makes {' '.join(map(str, key))}, as {owners[key].name} does"
             owners.setdefault(key, view)
-
-
-@policy(
-    obligation="All Docker resources must be on one engine.",
-    remedy="Use one docker provider; networks of one name on two engines are two networks.",
-)
-def one_engine(graph: Graph) -> Iterator[Violation]:
-    """Yield Docker resources on another engine than most: the site has one Docker-SRV."""
-    engines = {view.resource.urn: view.inputs.host for view in graph.of(DockerProvider)}
-    made = [view for view in graph.views if view.resource.type.startswith("docker:")]
-    hosts = Counter(engines.get(view.resource.provider, "") for view in made)
-    for view in made:
-        host = engines.get(view.resource.provider, "")
-        if host != hosts.most_common(1)[0][0]:
-            yield view, f"is on engine {host or '(default)'}, where the others are not"

@@ -13,19 +13,27 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pydantic.alias_generators import to_camel
+
 from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Bind, Container, PublishedPort, SwarmService, Volume
 from resources.site import Graph
 from resources.view import View
 from topology.declared import Declared
-from topology.model import INTERNET
+from topology.model import INTERNET, WRITES_LOGS, App
+from topology.model import Container as Service
 
-_SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")
 _ALLOWED_CAPABILITIES: Final = frozenset(
     {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
 )
 """Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
-_SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root")
+_SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root", "/tmp")  # noqa: S108  # folders of the host
+_ENGINES: Final = tuple(
+    f"/var/lib/{name}" for name in ("containerd", "containers", "docker", "kubelet", "libvirt", "lxc")
+)
+"""Folders in which engines keep what containers and machines write."""
+_HARMLESS_SYSCTL: Final = re.compile(r"(kernel[./](msg|sem|shm)|fs[./]mqueue[./])")
+"""Limits of shared memory and messages; with either sign between its parts, every other name may route."""
 _USER: Final = re.compile(r"\d+:\d+")
 _SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
@@ -103,10 +111,9 @@ def no_docker_socket(view: View[Container], _: Declared) -> Iterator[str]:
     for bind in view.inputs.binds:
         path = _on_host(bind)
         if path is not None and (
-            path.endswith((".sock", ".socket"))
-            or any(socket.startswith(_folder(path)) for socket in _SOCKETS)
+            path.endswith((".sock", ".socket")) or _within(path, "/run") or _within("/run", path)
         ):
-            yield f"mounts {path}, which holds the engine's socket; read-only limits nothing"
+            yield f"mounts {path}, where the host's sockets are; read-only limits nothing"
     if "DOCKER_HOST" in view.inputs.environment:
         yield "envs.DOCKER_HOST points it at an engine"
 
@@ -127,20 +134,39 @@ def host_folders_read_only(view: View[Container], topology: Declared) -> Iterato
             yield f"mounts {path} of the host writable"
         if bind.shared:
             yield f"mounts {path} of the host with propagation"
-        private = (*_SENSITIVE, *(f"{topology.docker.data_root}/{part}" for part in ("volumes", "overlay2")))
-        if any(_within(path, one) or _within(one, path) for one in private):
+        if ".." in (bind.host_path or "").split("/") or not (bind.host_path or "/").startswith("/"):
+            yield f"mounts {bind.host_path}, which may be another folder than it says"
+        if _is_private(path, topology.containers_by_name.get(view.inputs.name), topology):
             yield f"mounts {path} of the host, where secrets of others are"
     if any(volume.from_container for volume in view.inputs.volumes):
         yield "mounts everything that another container mounts"
 
 
+def _is_private(path: str, service: Service | None, topology: Declared) -> bool:
+    """Whether a folder of the host, or one above or below it, holds what is not for this service."""
+    app, root = service.app if service else None, topology.docker.data_root
+    if _within(path, f"{root}/containers"):
+        return app not in WRITES_LOGS
+    if _within(path, "/proc"):
+        return path != "/proc" or app is not App.NODE_EXPORTER
+    if any(_within(path, one) or _within(one, path) for one in (*_SENSITIVE, *_ENGINES, root)):
+        return True
+    return _within(path, "/var") and not _within(path, "/var/log") and path != topology.docker.metrics
+
+
 @policy(
     Volume,
+    Container,
     obligation="A volume must be a local folder of the engine.",
-    remedy="Remove driver and driverOpts.",
+    remedy="Remove driver and its options.",
 )
-def volumes_are_local(view: View[Volume], _: Declared) -> Iterator[str]:
+def volumes_are_local(view: View[Any], _: Declared) -> Iterator[str]:
     """Yield volumes with driver options, which can mount any host folder or a file server."""
+    if isinstance(view.inputs, Container):
+        for index, mount in enumerate(view.inputs.mounts):
+            if mount.volume_options.driver_name not in {"", "local"} or mount.volume_options.driver_options:
+                yield f"mounts[{index}].volumeOptions may make it any folder, also of another machine"
+        return
     if view.inputs.driver != "local":
         yield f"driver {view.inputs.driver} may send its data anywhere"
     if view.inputs.driver_opts:
@@ -289,10 +315,9 @@ def images_pinned(view: View[Container], _: Declared) -> Iterator[str]:
 def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield aliases, addresses, hosts, name servers and sysctls that could redirect other traffic."""
     container = view.inputs
+    yield from _names_of_others(container, topology)
     for leg in container.legs:
-        for alias in sorted(topology.names & set(leg.aliases)):
-            yield f"answers to {alias} on {leg.name}, which is another service's name"
-        if leg.link_local_ips or leg.ipv6_address or leg.driver_opts:
+        if leg.link_local_ips or leg.ipv6_address or leg.driver_opts or leg.mac_address:
             yield f"has addresses or options on {leg.name} that nobody declared"
     for entry in container.hosts:
         yield f"resolves {entry.host} in its own way"
@@ -302,7 +327,10 @@ def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator
         yield "asks a name server of its own"
     if declared - set(container.dns):
         yield "does not ask every declared name server"
-    for name in sorted(name for name in container.sysctls if name.startswith("net.")):
+    for key in ("dns_opts", "dns_searches", "domainname"):
+        if getattr(container, key):
+            yield f"{to_camel(key)} makes its names lead elsewhere"
+    for name in sorted(name for name in container.sysctls if not _HARMLESS_SYSCTL.match(name)):
         yield f"changes the kernel's {name}"
 
 
@@ -316,6 +344,17 @@ def logs_stay_local(view: View[Container], _: Declared) -> Iterator[str]:
     """Yield log drivers that send over the network: the engine's connections bypass container networks."""
     if view.inputs.log_driver not in _LOCAL_LOGS:
         yield f"logDriver {view.inputs.log_driver} sends logs past the declared flows"
+
+
+def _names_of_others(container: Container, topology: Declared) -> Iterator[str]:
+    """Yield aliases and host names that are not its own; the engine compares them without case."""
+    own = {container.name.lower(), topology.logical.get(container.name, "")}
+    called = [(leg.name, alias) for leg in container.legs for alias in leg.aliases]
+    called += [("every network", container.hostname)] if container.hostname else []
+    for where, alias in called:
+        if alias.lower() not in own:
+            whose = "another service's" if alias.lower().rstrip(".") in topology.names else "not its own"
+            yield f"answers to {alias} on {where}, which is {whose} name"
 
 
 def _on_host(bind: Bind) -> str | None:

@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from policies.targets import split
-from resources.traefik import Configuration
+from resources.traefik import Configuration, place, split
 from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})
@@ -49,7 +48,7 @@ def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterat
         yield "tls.options.default: is missing, so anything that Traefik can speak is spoken"
     for path, option in options.values():
         given = option if isinstance(option, Mapping) else {}
-        if given.get("minVersion") not in _VERSIONS:
+        if str(given.get("minVersion")) not in _VERSIONS:
             yield f"{path}.minVersion: is neither VersionTLS12 nor VersionTLS13"
         if given.get("minVersion") != "VersionTLS13":
             yield from _among(f"{path}.cipherSuites", given.get("cipherSuites"), _CIPHERS)
@@ -60,7 +59,7 @@ def tls(configuration: Configuration, files: Mapping[str, str | None]) -> Iterat
         yield "tls.certificates: is missing, so no host name has a certificate"
     for path, certificate in configuration.certificates:
         for key in ("certFile", "keyFile"):
-            if certificate.get(key) not in files:
+            if str(certificate.get(key)) not in files:
                 yield f"{path}.{key}: names no uploaded file"
 
 
@@ -80,9 +79,12 @@ def answers(configuration: Configuration) -> Iterator[str]:
             yield f"{path}: no middleware of it sets stsSeconds to a year or more"
         if headers.get("contentTypeNosniff") is not True:
             yield f"{path}: no middleware of it sets contentTypeNosniff"
-        if headers.get("frameDeny") is not True and headers.get("customFrameOptionsValue") not in _FRAMES:
+        if (
+            headers.get("frameDeny") is not True
+            and str(headers.get("customFrameOptionsValue")) not in _FRAMES
+        ):
             yield f"{path}: no middleware of it sets customFrameOptionsValue or frameDeny"
-        if headers.get("referrerPolicy") not in _REFERRERS:
+        if str(headers.get("referrerPolicy")) not in _REFERRERS:
             yield f"{path}: no middleware of it sets a referrerPolicy that keeps paths from other sites"
         removed = _section(headers, "customResponseHeaders")
         for header in ("Server", "X-Powered-By"):
@@ -122,7 +124,7 @@ def requests(configuration: Configuration) -> Iterator[str]:
         for character in _ENCODED:
             if not _is(encoded.get(f"allowencoded{character}"), "false"):
                 yield f"{path}.encodedcharacters.allowencoded{character}: is not false"
-        if http.get("aliasheadersstrategy") not in {"delete", "reject"}:
+        if str(http.get("aliasheadersstrategy")) not in {"delete", "reject"}:
             yield f"{path}.aliasheadersstrategy: is neither delete nor reject; X_Real_Ip passes as X-Real-Ip"
         removed = _section(_merged(configuration, http, "headers"), "customRequestHeaders")
         if "tls" in http and removed.get("Proxy") != "":
@@ -140,12 +142,12 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
             continue
         if set(declared) - set(trusted):
             yield f"{path}.forwardedheaders.trustedips: lacks a declared trusted proxy"
-        for place, kind, settings in configuration.middlewares(_list(http.get("middlewares"))):
+        for at, kind, settings in configuration.middlewares(_list(http.get("middlewares"))):
             if kind in {"rateLimit", "inFlightReq"}:
                 by = _section(_section(settings, "sourceCriterion"), "ipStrategy")
                 counted = {"excludedIPs": list(declared)} if declared else {"depth": 0}
                 if dict(by) != counted or set(_section(settings, "sourceCriterion")) != {"ipStrategy"}:
-                    yield f"{place}.{kind}.sourceCriterion: does not count by the client's address"
+                    yield f"{at}.{kind}.sourceCriterion: does not count by the client's address"
 
 
 def log(configuration: Configuration) -> Iterator[str]:
@@ -212,10 +214,10 @@ def bodies(configuration: Configuration, bounded: Iterable[str]) -> Iterator[str
 def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterator[str]:
     """Yield routers to these `host:port` that pass the admin page, or can rewrite another path to it."""
     for path, rule, url in configuration.targets():
-        parts = split(url)
-        if parts.netloc in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
+        parts, to = split(url), place(url)
+        if to in closed and ("||" in rule or not rule.endswith(ADMIN_PAGE_LEFT_OUT)):
             yield f"{path}: passes an admin page"
-        if parts.netloc in closed and parts.path.strip("/"):
+        if to in closed and parts.path.strip("/"):
             yield f"{path}: puts a path before the one that is asked for"
     entered = [
         name for _, e in configuration.listening for name in _list(_section(e, "http").get("middlewares"))

@@ -71,7 +71,9 @@ def assertions_hold(graph: Graph) -> Iterator[Violation]:
             for target in targets:
                 flow = Flow.parse(f"{assertion.src} -> {target}")
                 try:
-                    verdict = graph.reachability.evaluate(flow.source, flow.destination, flow.port)
+                    verdict = graph.reachability.evaluate(
+                        flow.source, flow.destination, flow.port, directly=assertion.directly
+                    )
                 except UnknownNameError:
                     yield str(flow), "is asserted, but one of its ends is not in the stack"
                     continue

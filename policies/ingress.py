@@ -14,15 +14,14 @@ from urllib.parse import urlsplit
 
 from policies import exposure, traefik
 from policies.rule import Severity, policy
-from policies.targets import split
 from resources.docker import Container, DockerProvider
 from resources.proxmox import ProxmoxProvider
-from resources.traefik import Kind
+from resources.traefik import Kind, place, split
 from resources.view import View, is_secret
 from topology.declared import Declared
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 
-_HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)")
+_HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)", re.IGNORECASE)
 
 
 def _faults(view: View[Container], topology: Declared, kind: Kind) -> Iterator[str]:
@@ -200,14 +199,16 @@ def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
     if not view.inputs.is_proxy(topology):
         return
     for path, rule, url in view.inputs.traefik.targets():
-        netloc = split(url).netloc
-        route = topology.routes_by_place.get(netloc)
+        to = place(url)
+        route = topology.routes_by_place.get(to)
+        if split(url).username or split(url).password:
+            yield f"{path}: has a login in the URL of {to}"
         if route is None:
-            yield f"{path}: leads to {netloc or '(nothing)'}, which is no declared route"
+            yield f"{path}: leads to {to or '(nothing)'}, which is no declared route"
             continue
         names = rule.removesuffix(ADMIN_PAGE_LEFT_OUT)
         hosts = _HOST.findall(names)
-        if not hosts or re.sub(r"(Host|HostSNI)\(`[^`]+`\)|\|\||\s", "", names):
+        if not hosts or re.sub(r"\|\||\s", "", _HOST.sub("", names)):
             yield f"{path}: its rule is not made of host names alone, so it answers for others too"
         for host in hosts:
             if host != route.host:
@@ -252,8 +253,8 @@ def routes_served(view: View[Container], topology: Declared) -> Iterator[str]:
     container = view.inputs
     if not container.is_ingress(topology):
         return
-    served = {split(url).netloc for _, _, url in container.traefik.targets()}
-    for route in topology.routes:
+    served = {place(url) for _, _, url in container.traefik.targets()}
+    for route in topology.routes if not container.traefik.unread else ():
         if urlsplit(route.url).netloc not in served:
             yield f"no router leads to {route.service}, which is a declared route"
     listening = {(each.port.number, each.port.protocol) for each in container.traefik.entrypoints}

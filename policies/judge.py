@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from policies import (
     acme,
+    advisories,
     bridges,
     certificates,
     closed,
@@ -18,7 +19,9 @@ from policies import (
     flows,
     guest_firewall,
     guests,
+    hosts,
     ingress,
+    issuing,
     networks,
     protection,
     rendered,
@@ -37,8 +40,10 @@ from topology.model import Exemption, Topology
 GROUPS = (
     closed,
     rendered,
+    hosts,
     containers,
     uploads,
+    advisories,
     networks,
     guests,
     guest_firewall,
@@ -47,6 +52,7 @@ GROUPS = (
     targets,
     acme,
     certificates,
+    issuing,
     secrecy,
     protection,
     firewall_builds,

@@ -19,6 +19,7 @@ from reachability.engine import Reachability
 from reachability.intent import diff
 from reachability.result import Reachable
 from topology.model import INTERNET, ROLES, Topology
+from topology.project import stack_name
 
 LABEL: Final = "flows-reviewed"
 """Label of a pull request that opens a flow to a sensitive zone; the workflow looks for it in the comment."""
@@ -106,7 +107,7 @@ def sensitive(topology: Topology, name: str) -> str:
 
 def markdown(review: Review) -> Iterator[str]:
     """Yield the lines of the review, opened flows first."""
-    stack = review.file.split(".")[1]
+    stack = stack_name(review.file)
     yield (
         f"## Flows of stack {stack}: {len(review.opened)} opened, {len(review.closed)} closed;"
         f" findings: {len(review.findings)}"
@@ -164,7 +165,7 @@ def _result(finding: Finding, file: str, text: str) -> dict[str, Any]:
             {
                 "physicalLocation": {
                     "artifactLocation": {"uri": file},
-                    "region": {"startLine": _line(finding.subject, text)},
+                    "region": {"startLine": line_of(finding.subject, text) or 1},
                 }
             }
         ],
@@ -176,15 +177,15 @@ def _level(rule: Rule) -> str:
     return "warning" if rule.severity is Severity.MEDIUM else "error"
 
 
-def _line(subject: str, text: str) -> int:
-    """Return the line of a flow, else of the service or of the flow's destination; 1 if there is none."""
+def line_of(subject: str, text: str) -> int | None:
+    """Return the line of a flow, else of the service or of the flow's destination; None if there is none."""
     name = re.escape(subject.rpartition(" -> ")[2].partition(":")[0])
     flow = rf"- \{{?(flow: )?[\"']?{re.escape(subject)}[\"']?(,.*)?$"
     for pattern in (flow, rf"\s+{name}:"):
         for number, line in enumerate(text.splitlines(), start=1):
             if re.match(rf"\s*{pattern}", line):
                 return number
-    return 1
+    return None
 
 
 def _code(value: object) -> str:

@@ -11,10 +11,10 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from policies.rule import Severity, policy
 from resources.docker import Container, Upload
+from resources.traefik import split
 from resources.view import View
 from topology.declared import Declared
 from topology.model import App, Flow, Port
@@ -165,11 +165,6 @@ def mappings(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def split(target: str) -> SplitResult:
-    """Return the parts of a URL, or of a target without a scheme."""
-    return urlsplit(target if "://" in target else f"//{target}")
 
 
 def end(target: str) -> tuple[str | None, int | None]:

@@ -14,7 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resources.traefik import Configuration, Fault, Kind, bare, below, broken, children, listed, opaque
+from resources.traefik import (
+    Configuration,
+    Fault,
+    Kind,
+    bare,
+    below,
+    broken,
+    children,
+    is_port,
+    listed,
+    opaque,
+)
 from resources.traefik_catalogue import (
     ACCESS_LOG,
     AUTHENTICATION,
@@ -68,7 +79,7 @@ def _static_faults(configuration: Configuration) -> Iterator[Fault]:
         ("accesslog.", below(configuration.static, "accesslog"), ACCESS_LOG),
         ("accesslog.fields.", fields, LOG_FIELDS),
     ):
-        for name in sorted(set(settings) - known):
+        for name in sorted(set(settings) - known, key=str):
             yield opaque(f"{prefix}{name}", "is not a setting whose traffic is known")
     yield from _texts("accesslog.fields.names", below(fields, "names"))
     yield from _entrypoint_faults(configuration)
@@ -88,7 +99,8 @@ def _entrypoint_faults(configuration: Configuration) -> Iterator[Fault]:
         yield from _unknown(path, settings, ENTRYPOINT)
         if not isinstance(settings, Mapping):
             continue
-        if not re.fullmatch(r"[^/]*:\d+(/(tcp|udp))?", str(settings.get("address", ""))):
+        address = re.fullmatch(r"[^/]*:(\d+)(/(tcp|udp))?", str(settings.get("address", "")))
+        if address is None or not is_port(address[1]):
             yield broken(path, "has no address with a port")
         http = below(settings, "http")
         yield from _unknown(f"{path}.http", http, ENTRYPOINT_HTTP)
@@ -140,8 +152,8 @@ def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Fau
         options={name for _, name, _ in configuration.items("tls", "options")} | {"default"},
         authentication={
             name
-            for _, name, value in configuration.items(protocol, "middlewares")
-            if isinstance(value, Mapping) and AUTHENTICATION & set(value)
+            for _, name, _ in configuration.items(protocol, "middlewares")
+            if any(kind in AUTHENTICATION for _, kind, _ in configuration.middlewares([name]))
         }
         if protocol == "http"
         else set(),
@@ -232,7 +244,7 @@ class _References:
         if not isinstance(middleware, Mapping):
             yield broken(path, "is not a mapping")
             return
-        for kind in sorted(set(middleware) - MIDDLEWARES):
+        for kind in sorted(set(middleware) - MIDDLEWARES, key=str):
             yield opaque(f"{path}.{kind}", "sends requests where nobody can follow")
         for kind in sorted(set(middleware) & set(SETTINGS_OF)):
             yield from _unknown(f"{path}.{kind}", middleware[kind], SETTINGS_OF[kind])
@@ -268,12 +280,12 @@ def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[Fault]:
     if not isinstance(value, Mapping):
         yield broken(path, "is not a mapping")
         return
-    for key in sorted(set(value) - known):
+    for key in sorted(set(value) - known, key=str):
         yield opaque(f"{path}.{key}", "is not a setting whose traffic is known")
 
 
 def _texts(path: str, value: Mapping[str, Any]) -> Iterator[Fault]:
-    for key in sorted(key for key, inner in value.items() if not isinstance(inner, str)):
+    for key in sorted((key for key, inner in value.items() if not isinstance(inner, str)), key=str):
         yield broken(f"{path}.{key}", "is not text")
 
 

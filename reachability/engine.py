@@ -109,12 +109,15 @@ class Reachability:
                     seen.add(source)
                     yield reach.one(source)
 
-    def evaluate(self, source: str, destination: str, port: Port | None) -> Verdict:
+    def evaluate(
+        self, source: str, destination: str, port: Port | None, *, directly: bool = False
+    ) -> Verdict:
         """Evaluate one connection; `port` None asks for any port that the destination does not declare.
 
-        Raises UnknownNameError for a name that no fact has.
+        With `directly` only packets of the source count, not requests that a proxy passes on. Raises
+        UnknownNameError for a name that no fact has.
         """
-        found = self._find(source, destination, port)
+        found = self._find(source, destination, port, directly=directly)
         if found is None:
             return Verdict(allowed=False, trace=None, reasons=self._denials(source, destination, port))
         return Verdict(allowed=True, trace=found.trace, reasons=(f"{found.how}: {found.origin}",))
@@ -294,14 +297,29 @@ class Reachability:
             return (self._place_names.get(source.place, str(source.place)),)
         return () if source.outside or source.place == name else (source.place,)
 
-    def _find(self, source: str, destination: str, port: Port | None) -> Reachable | None:
+    def _find(
+        self, source: str, destination: str, port: Port | None, *, directly: bool = False
+    ) -> Reachable | None:
         for name in (source, destination):
             if name not in self.names:
                 raise UnknownNameError(f"{name}: no container, guest, host or outside has this name.")
         if source == destination:
             return None
-        ways = self._to(self._goal(destination, port))
-        return next((reach.one(source) for reach in ways if source in reach.sources), None)
+        goal = self._goal(destination, port)
+        ways = self._packets(goal) if directly else self._to(goal)
+        found = next((reach.one(source) for reach in ways if source in reach.sources), None)
+        return found and replace(found, trace=self._from_start(found))
+
+    def _from_start(self, found: Reachable) -> Trace:
+        """Return a trace that begins with the way of a container or guest to the proxy in its first hop."""
+        proxy = found.trace.hops[0]
+        if found.how is not How.PROXIED or isinstance(self.names[found.source], Outside | Host):
+            return found.trace
+        for edge in self._edges.get(found.destination, ()):
+            for reach in self._packets(_one(proxy, edge.entrypoint)) if edge.proxy.container == proxy else ():
+                if found.source in reach.sources:
+                    return Trace((*reach.trace.hops, *found.trace.hops[1:]))
+        return found.trace
 
     def _goal(self, name: str, port: Port | None) -> _Goal:
         return _one(name, port) if port else next(g for g in self._goals(name) if g.port is None)

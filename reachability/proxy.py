@@ -19,6 +19,7 @@ INTERNAL = "internal"
 
 _LABEL = re.compile(r"traefik\.(http|tcp|udp)\.(routers|services)\.([^.]+)\.(.+)", re.IGNORECASE)
 _HTTPS = ("https", "wss")
+_LAST_PORT = 65535
 
 
 class Server(NamedTuple):
@@ -139,12 +140,11 @@ def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled
             if what == "routers" and option == "entrypoints":
                 routers[Kind(kind), name] = tuple(part.strip() for part in value.split(","))
         for (kind, name), entrypoints in (routers or {(Kind.HTTP, container.name): ()}).items():
-            numbers = [
-                int(value)
+            ports = [
+                Port(number=int(value), protocol=_protocol(kind))
                 for other, what, _, option, value in found
-                if (what, other, option) == ("services", kind, "loadbalancer.server.port") and value.isdigit()
+                if (what, other, option) == ("services", kind, "loadbalancer.server.port") and _is_port(value)
             ]
-            ports = [Port(number=number, protocol=_protocol(kind)) for number in numbers]
             for port in ports or container.ports or (None,):
                 yield Labelled(
                     _ports(proxy, kind, entrypoints),
@@ -152,6 +152,10 @@ def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled
                     container.name,
                     port,
                 )
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) <= _LAST_PORT
 
 
 def _ports(proxy: Proxy, kind: Kind, names: tuple[str, ...]) -> tuple[Port, ...]:

@@ -40,7 +40,11 @@ Body = tuple[tuple[str, Any], ...]
 def documents(text: str) -> dict[str, Any]:
     """Return `clients` and `scrape_configs` in Promtail's form; raises ValueError for unsupported syntax."""
     clients, groups = [], []
-    for component, body in _Reader(text).body(_END):
+    try:
+        blocks = _Reader(text).body(_END)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    for component, body in blocks:
         for key, value in _block(component, body, _KNOWN.get(component, frozenset())):
             if key == "endpoint":
                 clients.append(_client(value))
@@ -52,7 +56,7 @@ def documents(text: str) -> dict[str, Any]:
 def _client(endpoint: Any) -> dict[str, Any]:
     told = dict(_block("endpoint", endpoint, _ENDPOINT))
     tls = dict(_block("tls_config", told.get("tls_config", ()), _TLS))
-    if tls.get("min_version") in _CURRENT:
+    if str(tls.get("min_version")) in _CURRENT:
         del tls["min_version"]
     return {"url": told.get("url"), "tls_config": tls}
 

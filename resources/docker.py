@@ -6,10 +6,11 @@ Note: the provider takes a container off the default bridge only when `networksA
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import model_validator
@@ -21,8 +22,15 @@ from topology.certificates import FOLDER
 from topology.fast_yaml import Loader
 from topology.model import Protocol, Topology
 
+_UNCHECKED: Final = re.compile(
+    r"(StrictHostKeyChecking|CheckHostIP)[\s=\"',]*(no|off|false|accept-new)|KnownHosts(File|Command)"
+    r"|Proxy(Command|Jump)|HostKeyAlias|HostName|HostKeyAlgorithms|NoHostAuthentication|-[FJ]\b",
+    re.IGNORECASE,
+)
+"""Options of ssh by which another host, or one without its known key, can answer."""
 
-class NetworkLeg(Inputs, inert="gw_priority mac_address"):
+
+class NetworkLeg(Inputs, inert="gw_priority"):
     """A container's attachment to a network."""
 
     name: str = ""
@@ -31,6 +39,7 @@ class NetworkLeg(Inputs, inert="gw_priority mac_address"):
     ipv4_address: Address = None
     ipv6_address: str | None = None
     link_local_ips: tuple[str, ...] = ()
+    mac_address: str = ""
 
 
 class PublishedPort(Inputs):
@@ -155,7 +164,7 @@ class Container(
     Inputs,
     inert="attach cgroup_parent container_read_refresh_timeout_milliseconds cpu_period cpu_quota cpu_set "
     "cpu_shares cpus destroy_grace_seconds device_read_bps device_read_iops device_write_bps "
-    "device_write_iops dns_opts dns_searches domainname group_adds hostname init log_opts logs "
+    "device_write_iops group_adds init log_opts logs "
     "max_retry_count memory_reservation must_run platform remove_volumes restart rm shm_size start "
     "stdin_open stop_signal stop_timeout storage_opts tty ulimits wait wait_timeout working_dir",
 ):
@@ -170,10 +179,14 @@ class Container(
     device_requests: tuple[Mapping[str, Any], ...] = ()
     devices: tuple[Device, ...] = ()
     dns: tuple[str, ...] = ()
+    dns_opts: tuple[str, ...] = ()
+    dns_searches: tuple[str, ...] = ()
+    domainname: str = ""
     entrypoints: tuple[str, ...] = ()
     envs: tuple[str, ...] = ()
     gpus: str = ""
     healthcheck: Mapping[str, Any] = {}
+    hostname: str = ""
     hosts: tuple[HostEntry, ...] = ()
     ipc_mode: str = ""
     labels: tuple[Label, ...] = ()
@@ -387,16 +400,26 @@ class DockerProvider(Settings):
     """The engine's endpoint. The provider's other settings are credentials and carry no site traffic."""
 
     host: str = ""
+    context: str = ""
     ca_material: str = ""
     cert_material: str = ""
     cert_path: str = ""
     ssh_opts: tuple[str, ...] | str = ()
 
     @property
+    def place(self) -> str:
+        """The engine, as far as the provider names it."""
+        return f"{self.context} {self.host}".strip()
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether the engine is reached by a socket on this machine."""
+        return self.host.startswith("unix:")
+
+    @property
     def unverified(self) -> str:
         """Why the engine's identity is not verified; empty if it is."""
-        if self.host.startswith(("tcp://", "http://")) and not (self.cert_path or self.cert_material):
+        if self.host.startswith(("tcp:", "http:")) and not (self.cert_path or self.cert_material):
             return "host is reached without TLS"
-        return (
-            "sshOpts switch host key checking off" if "StrictHostKeyChecking=no" in str(self.ssh_opts) else ""
-        )
+        given = self.ssh_opts if isinstance(self.ssh_opts, str) else " ".join(self.ssh_opts)
+        return "sshOpts switch host key checking off" if _UNCHECKED.search(given) else ""

@@ -11,7 +11,7 @@ import gc
 import json
 import os
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ from pulumi_policy import deserialize
 
 from resources.resource import Resource, decode
 from topology.config import from_keys, keys_of
-from topology.project import NAME, PROJECT
+from topology.project import NAME, PROJECT, stack_name
 
 _FILES = ("authority", "certificate", "key")
 """Keys of `tls` whose value is a file name."""
+_PROVIDERS = ("docker", "proxmoxve")
+_SECRET = {deserialize.SPECIAL_SIG_KEY: deserialize.SPECIAL_SECRET_SIG}
+"""An encrypted value of a stack file, in the form that a state has."""
 _MADE = {
     "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),
     "tls:index/certRequest:CertRequest": ("certRequestPem", "CERTIFICATE REQUEST"),
@@ -68,13 +71,31 @@ class _Loop(asyncio.SelectorEventLoop):
         return answer
 
 
+def _providers(config: Mapping[str, object], stack: str) -> list[Resource]:
+    """Return the default providers that the engine makes of a stack's `docker:` and `proxmoxve:` keys."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in config.items():
+        package, _, name = key.partition(":")
+        if package in _PROVIDERS:
+            found.setdefault(package, {})[name] = value
+    return [
+        decode(
+            urn=f"urn:pulumi:{stack}::{NAME}::pulumi:providers:{package}::default",
+            type=f"pulumi:providers:{package}",
+            inputs=inputs,
+        )
+        for package, inputs in found.items()
+    ]
+
+
 class _Monitor(mocks.MockMonitor):
     """Records each registration and answers it with its inputs as outputs."""
 
-    def __init__(self, stack: str) -> None:
+    def __init__(self, stack: str, providers: Iterable[Resource]) -> None:
         super().__init__(_Nothing())
-        self.kept: list[Resource] = []
+        self.kept: list[Resource] = [*providers]
         self._stack = stack
+        self._providers = {each.type.rpartition(":")[2]: each.urn for each in self.kept}
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
         parents = request.parent.split("::")[2:3] if "pulumi:pulumi:Stack" not in request.parent else []
@@ -85,7 +106,7 @@ class _Monitor(mocks.MockMonitor):
                 urn=urn,
                 type=request.type,
                 inputs=request.object,
-                provider="mocked" if request.custom else "",
+                provider=self._provider(request) if request.custom else "",
                 protect=request.protect,
             )
         )
@@ -96,6 +117,10 @@ class _Monitor(mocks.MockMonitor):
             answer[key] = {**secret, "value": value} if key in request.additionalSecretOutputs else value
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=answer)
 
+    def _provider(self, request: Any) -> str:
+        named: str = request.provider.rpartition("::")[0]
+        return named or self._providers.get(request.type.partition(":")[0], "mocked")
+
 
 def of_stack_file(file: Path) -> list[Resource]:
     """Run the program on a stack file, with placeholders for secrets and certificates; no flow needs them.
@@ -105,11 +130,11 @@ def of_stack_file(file: Path) -> list[Resource]:
     config = keys_of(file)
     from_keys(config)
     plain: dict[str, Any] = {
-        key: "[secret]" if isinstance(value, dict) and set(value) == {"secure"} else value
+        key: _SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
     without = {key: _without_files(plain[key]) for key in (f"{NAME}:tls", f"{NAME}:services")}
-    return resources(plain | without, stack=file.name.split(".")[1])
+    return resources(plain | without, stack=stack_name(file))
 
 
 def _without_files(value: Any) -> Any:
@@ -121,18 +146,22 @@ def _without_files(value: Any) -> Any:
     }
 
 
+def _as_text(value: object) -> str:
+    """Return a configuration value as the engine hands it to the program."""
+    if value is _SECRET:
+        return "[secret]"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
 def resources(config: Mapping[str, object], stack: str = "dev", program: Path = PROJECT) -> list[Resource]:
     """Run the program in a folder with a stack's configuration; raises RunError like the program."""
     asyncio.set_event_loop(_Loop())
     # An engine shows where a resource was made; without one, finding it is a fifth of the run.
     resource._get_stack_trace = source_pb2.StackTrace  # noqa: SLF001  # the SDK has no setting for it
-    monitor = _Monitor(stack)
+    monitor = _Monitor(stack, _providers(config, stack))
     mocks.set_mocks(_Nothing(), project=NAME, stack=stack, preview=False, monitor=monitor)
     pulumi.runtime.set_all_config(
-        {
-            key: value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-            for key, value in config.items()
-        }
+        {key: _as_text(value) for key, value in config.items() if value is not None}
     )
     collects = gc.isenabled()
     try:

@@ -16,13 +16,14 @@ from pydantic.alias_generators import to_camel
 from resources.inputs import Address, Inputs, Settings
 
 
-class NetworkDevice(Inputs, inert="mac_address model mtu queues rate_limit"):
+class NetworkDevice(Inputs, inert="model mtu queues rate_limit"):
     """A network card of a virtual machine."""
 
     bridge: str = "vmbr0"
     disconnected: bool = False
     enabled: bool = True
     firewall: bool = False
+    mac_address: str = ""
     vlan_id: int | None = None
     trunks: str = ""
 
@@ -77,6 +78,7 @@ class Medium(Settings):
     """A disk, CD-ROM or mount point; only the origin of its content matters."""
 
     file_id: str = ""
+    template_file_id: str = ""
     import_from: str = ""
     path_in_datastore: str = ""
     volume: str = ""
@@ -86,6 +88,8 @@ class Medium(Settings):
         """Properties that give the medium existing content or a host path."""
         if self.file_id not in {"", "none"}:
             yield "fileId"
+        if self.template_file_id and ":vztmpl/" not in self.template_file_id:
+            yield "templateFileId"
         for name in ("import_from", "path_in_datastore"):
             if getattr(self, name):
                 yield to_camel(name)
@@ -101,8 +105,7 @@ class SerialDevice(Inputs):
 
 class _Guest(
     Inputs,
-    inert="cpu description memory operating_system pool_id protection startup tags timeout_clone "
-    "timeout_create",
+    inert="cpu description memory pool_id protection startup tags timeout_clone timeout_create",
 ):
     """Inputs that virtual machines and system containers have in common."""
 
@@ -133,8 +136,9 @@ class _Guest(
 
 class VirtualMachine(
     _Guest,
-    inert="acpi agent amd_sev audio_device bios boot_orders delete_unreferenced_disks_on_destroy "
-    "efi_disk hotplug keyboard_layout mac_addresses machine migrate numas on_boot purge_on_destroy "
+    inert="acpi agent amd_sev audio_device bios delete_unreferenced_disks_on_destroy "
+    "efi_disk hotplug keyboard_layout mac_addresses machine migrate numas on_boot operating_system "
+    "purge_on_destroy "
     "reboot reboot_after_update rngs scsi_hardware stop_on_destroy tablet_device "
     "timeout_migrate timeout_move_disk timeout_reboot timeout_shutdown_vm timeout_start_vm "
     "timeout_stop_vm tpm_state vga watchdog",
@@ -143,6 +147,7 @@ class VirtualMachine(
 
     name: str = ""
     network_devices: tuple[NetworkDevice, ...] = ()
+    boot_orders: tuple[str, ...] = ()
     kvm_arguments: str = ""
     hostpcis: tuple[Any, ...] = ()
     usbs: tuple[Any, ...] = ()
@@ -171,6 +176,8 @@ class VirtualMachine(
         for name in ("kvm_arguments", "hostpcis", "usbs", "virtiofs"):
             if getattr(self, name):
                 yield to_camel(name)
+        if any(not re.match(r"(ide|sata|scsi|virtio)\d", device) for device in self.boot_orders):
+            yield "bootOrders"
         for index, port in enumerate(self.serial_devices):
             if port.device not in {"", "socket"}:
                 yield f"serialDevices[{index}].device"
@@ -178,12 +185,14 @@ class VirtualMachine(
 
 class SystemContainer(
     _Guest,
-    inert="console features start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
+    inert="console start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
 ):
     """A proxmoxve.ContainerLegacy resource."""
 
     network_interfaces: tuple[ContainerInterface, ...] = ()
     device_passthroughs: tuple[Any, ...] = ()
+    features: Mapping[str, Any] = {}
+    operating_system: Medium | None = None
     disk: Medium | None = None
     mount_points: tuple[Medium, ...] = ()
     unprivileged: bool = False
@@ -200,7 +209,9 @@ class SystemContainer(
 
     @property
     def media(self) -> Iterator[tuple[str, Medium]]:
-        """The root disk and the mount points."""
+        """The template, the root disk and the mount points."""
+        if self.operating_system:
+            yield "operatingSystem", self.operating_system
         if self.disk:
             yield "disk", self.disk
         yield from ((f"mountPoints[{index}]", point) for index, point in enumerate(self.mount_points))
@@ -211,6 +222,9 @@ class SystemContainer(
         yield from super().doors
         if self.device_passthroughs:
             yield "devicePassthroughs"
+        for name, value in self.features.items():
+            if value and name != "nesting":
+                yield f"features.{name}"
         if not self.unprivileged:
             yield "unprivileged"
         if any(point.volume.startswith("/") for point in self.mount_points):
@@ -360,11 +374,22 @@ class VlanInterface(_Interface):
 class ProxmoxProvider(Settings):
     """Connection settings of Proxmox's API."""
 
+    endpoint: str = ""
     insecure: bool = False
+    min_tls: str = ""
+
+    @property
+    def place(self) -> str:
+        """The API's URL."""
+        return self.endpoint
 
     @property
     def unverified(self) -> str:
         """Why the API's certificate is not verified; empty if it is."""
+        if self.endpoint and not self.endpoint.lower().startswith("https://"):
+            return "endpoint is reached without TLS"
+        if self.min_tls not in {"", "1.2", "1.3"}:
+            return "minTls takes TLS older than 1.2"
         return "insecure switches certificate checks off" if self.insecure else ""
 
 

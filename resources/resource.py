@@ -9,6 +9,7 @@ Note: secrets are in plain text. Compare and parse them, but never print them; m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,9 @@ def decode(
     )
 
 
+_URN: Final = re.compile(r"urn:pulumi:[^:]*::[^:]+::[^:]+(:[^:]+)*::.")
+
+
 class StateError(Exception):
     """A file that is not an exported state, as `path: fault; remedy`."""
 
@@ -150,18 +154,22 @@ def from_state(path: Path) -> list[Resource]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         resources = state["deployment"].get("resources", [])
-        return [
-            decode(
-                urn=resource["urn"],
-                type=resource["type"],
-                inputs=resource.get("inputs", {}),
-                provider=resource.get("provider", "").rpartition("::")[0],
-                protect=resource.get("protect", False),
-            )
-            for resource in resources
-            if not resource.get("delete")
-        ]
+        return [_of_state(each) for each in resources if not each.get("delete")]
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}; name a file that `pulumi stack export` wrote.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise StateError(f"{path}: no exported state; write one with `pulumi stack export`.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
+        raise StateError(f"{path}: {line}no exported state; write one with `pulumi stack export`.") from None
+
+
+def _of_state(resource: Mapping[str, Any]) -> Resource:
+    """Return a resource of an exported state; raises an error of Python's where it is none."""
+    if not _URN.match(resource["urn"]) or not isinstance(resource["type"], str):
+        raise ValueError
+    return decode(
+        urn=resource["urn"],
+        type=resource["type"],
+        inputs=resource.get("inputs", {}),
+        provider=resource.get("provider", "").rpartition("::")[0],
+        protect=resource.get("protect", False) is True,
+    )

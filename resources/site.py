@@ -111,13 +111,16 @@ class Graph:
                 addresses = (config.ipv4.address for config in inputs.initialization.ip_configs)
                 yield from (("guest", name) for name in (inputs.name, inputs.vm_id) if name)
                 yield from (("address", address) for address in addresses if address)
+                macs = (card.mac_address.upper() for card in inputs.cards)
+                yield from (("hardware address", mac) for mac in macs if mac)
             case FirewallOptions() | FirewallRules():
                 what = "options" if isinstance(inputs, FirewallOptions) else "rules"
                 yield f"firewall {what} of", inputs.guest or inputs.node_name or "the datacenter"
             case Ipset() | Alias():
-                yield type(inputs).__name__.lower(), inputs.name, "of", inputs.guest or "the datacenter"
+                what, owner = type(inputs).__name__.lower(), inputs.guest or "the datacenter"
+                yield what, inputs.name.lower(), "of", owner
             case SecurityGroup():
-                yield "security group", inputs.name
+                yield "security group", inputs.name.lower()
             case DatacenterFirewall():
                 yield ("datacenter firewall",)
             case NodeFirewall() | Bridge() | VlanInterface():
@@ -249,7 +252,7 @@ class Graph:
     def parent_vlan(self, network: Network) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         trunk, _, tag = network.options.get("parent", "").rpartition(".")
-        if trunk == self.topology.docker.trunk and tag.isdigit():
+        if trunk == self.topology.docker.trunk and tag.isascii() and tag.isdigit():
             return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=int(tag))
         return None
 

@@ -6,6 +6,9 @@ PEM texts are checked where containers receive them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from resources.inputs import Inputs
 
 
@@ -17,8 +20,13 @@ class PrivateKey(Inputs):
     rsa_bits: int = 2048
 
 
-class Request(Inputs, inert="dns_names ip_addresses private_key_pem subject uris"):
-    """A tls.CertRequest resource; a request has no effect until it is signed."""
+class Request(Inputs, inert="private_key_pem"):
+    """A tls.CertRequest resource: whom a certificate will name."""
+
+    dns_names: tuple[str, ...] = ()
+    ip_addresses: tuple[str, ...] = ()
+    subject: Mapping[str, Any] = {}
+    uris: tuple[str, ...] = ()
 
 
 class Signed(

@@ -7,17 +7,20 @@ watches, and what could not be read. `resources.docker` supplies plain values; `
 from __future__ import annotations
 
 import posixpath
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 
 from reachability.facts import Entrypoint
+from resources.traefik_catalogue import DYNAMIC, FREE
 from topology.fast_yaml import Loader
 from topology.model import Port, Protocol
 
@@ -131,7 +134,7 @@ class Configuration:
         for path, _, router in self.items("http", "routers"):
             if isinstance(router, Mapping):
                 for url in _servers(services, bare(str(router.get("service", ""))), set()):
-                    yield path, listed(router.get("middlewares")), urlsplit(url).netloc
+                    yield path, listed(router.get("middlewares")), place(url)
 
     @property
     def asked(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -165,13 +168,13 @@ def read(
     """Return the assembled configuration; `files` maps paths to text, None where the text is unknown."""
     reader = _Reader(files=files, mounts=mounts)
     flags = dict(_flags(arguments))
-    place = flags.pop("configfile", None) or next((path for path in _STATIC_FILES if path in files), None)
+    file = flags.pop("configfile", None) or next((path for path in _STATIC_FILES if path in files), None)
     variables = {
         key.removeprefix("TRAEFIK_").lower().replace("_", "."): value
         for key, value in environment.items()
         if key.startswith("TRAEFIK_")
     }
-    sources = [lower(reader.load(place)) if place else {}, _nested(flags), _nested(variables)]
+    sources = [lower(reader.load(file)) if file else {}, _nested(flags), _nested(variables)]
     used = [source for source in sources if source]
     if len(used) > 1:
         reader.faults.append(
@@ -186,7 +189,7 @@ def read(
         dynamic=tuple(
             (path, content)
             for path in reader.watched(str(provider.get("directory", "")), str(provider.get("filename", "")))
-            if (content := reader.load(path, template=True))
+            if (content := spelled(reader.load(path, template=True)))
         ),
         unread=tuple(reader.faults),
     )
@@ -234,14 +237,36 @@ class _Reader:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
-            toml = path.lower().endswith(".toml")
-            content = tomllib.loads(text) if toml else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
-        except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError):
-            self.faults.append(broken(path, "does not parse, so Traefik drops all of it"))
+            content = tomllib.loads(text) if path.lower().endswith(".toml") else load_yaml(text, _Unique)
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+            self.faults.append(broken(_at_line(path, error), "does not parse, so Traefik drops all of it"))
             return {}
         if content is not None and not isinstance(content, dict):
             self.faults.append(broken(path, "is not a mapping, so Traefik drops all of it"))
         return content if isinstance(content, dict) else {}
+
+
+def _at_line(path: str, error: Exception) -> str:
+    """Return a path with the line that an error of YAML names."""
+    mark = getattr(error, "problem_mark", None)
+    return f"{path}, line {mark.line + 1}" if mark else path
+
+
+_DEEPEST: Final = 100
+
+
+def load_yaml(text: str, loader: type[Any] = Loader) -> Any:
+    """Return a YAML text's value; raises YAMLError, also where it is nested too deeply.
+
+    Note: the C loader's recursion ends the process on a text that is nested 100,000 times.
+    """
+    depth = 0
+    if sum(map(text.count, "[{-?:")) > _DEEPEST:  # each level takes one of these signs
+        for event in yaml.parse(text, Loader=Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)  # type: ignore[arg-type]  # of the C parser
+    return yaml.load(text, Loader=loader)  # noqa: S506  # a SafeLoader
 
 
 class _Unique(Loader):
@@ -249,6 +274,8 @@ class _Unique(Loader):
 
 
 def _mapping(loader: _Unique, node: yaml.MappingNode) -> dict[Any, Any]:
+    if any(not isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+        raise yaml.constructor.ConstructorError(None, None, "key is no text", node.start_mark)
     keys = Counter(key.value for key, _ in node.value)
     if keys and max(keys.values()) > 1:
         raise yaml.constructor.ConstructorError(None, None, "key twice", node.start_mark)
@@ -292,6 +319,10 @@ def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name.lower(), value if given else "true" if following.startswith("-") else following
 
 
+_LISTS: Final = frozenset({"middlewares", "trustedips"})
+"""Settings that arguments and variables give as a list with commas."""
+
+
 def _nested(flat: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in flat.items():
@@ -301,8 +332,25 @@ def _nested(flat: Mapping[str, str]) -> dict[str, Any]:
             inner = place.get(parent)
             place[parent] = place = inner if isinstance(inner, dict) else {}
         if not isinstance(place.get(last), dict):
-            place[last] = value
+            place[last] = value.split(",") if last in _LISTS else value
     return tree
+
+
+def spelled(value: Any, *, chosen: bool = False) -> Any:
+    """Return dynamic settings with keys as Traefik spells them; `chosen` keys are names, which stay.
+
+    A key that is there in two spellings stays as it is, so that it is an unknown setting.
+    """
+    if isinstance(value, list):
+        return [spelled(inner) for inner in value]
+    if not isinstance(value, Mapping):
+        return value
+    lowered = [str(key).lower() for key in value]
+    once = set() if chosen else {low for low in lowered if lowered.count(low) == 1}
+    return {
+        DYNAMIC.get(low, key) if low in once else key: spelled(inner, chosen=not chosen and low in FREE)
+        for (key, inner), low in zip(value.items(), lowered, strict=True)
+    }
 
 
 def lower(value: Any) -> Any:
@@ -343,9 +391,34 @@ def _listens(address: str) -> Port | None:
     """Return the port of an address such as `:80` or `0.0.0.0:53/udp`; None on loopback or without a port."""
     where, _, protocol = address.partition("/")
     host, _, number = where.rpartition(":")
-    if host.startswith(("127.", "localhost", "[::1]")) or not number.isdigit():
+    if host.startswith(("127.", "localhost", "[::1]")) or not is_port(number):
         return None
     return Port(number=int(number), protocol=Protocol.UDP if protocol == "udp" else Protocol.TCP)
+
+
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port."""
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) <= _LAST_PORT
+
+
+_LAST_PORT: Final = 65535
+
+
+def split(target: str) -> SplitResult:
+    """Return the parts of a URL, or of a target without a scheme; an unusable one has none."""
+    try:
+        return urlsplit(target if "://" in target else f"//{target}")
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+def place(url: str) -> str:
+    """Return the `host:port` of a URL or address, without a login, and with its scheme's port."""
+    parts = split(url)
+    with suppress(ValueError):
+        port = parts.port or {"http": 80, "h2c": 80, "https": 443}.get(parts.scheme)
+        return f"{parts.hostname or ''}:{port or ''}".removesuffix(":")
+    return parts.hostname or ""
 
 
 def opaque(path: str, text: str) -> Fault:

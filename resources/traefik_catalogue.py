@@ -5,7 +5,7 @@ Keys of the static configuration are lower-case, those of dynamic files as Traef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 SETTINGS: Final = frozenset(
@@ -149,11 +149,14 @@ SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
     ),
     "headers": frozenset(
         [
+            "browserXssFilter",
             "contentSecurityPolicy",
+            "contentSecurityPolicyReportOnly",
             "contentTypeNosniff",
             "customFrameOptionsValue",
             "customRequestHeaders",
             "customResponseHeaders",
+            "forceSTSHeader",
             "frameDeny",
             "permissionsPolicy",
             "referrerPolicy",
@@ -167,3 +170,47 @@ SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
 }
 """Settings of the hardening middlewares; an unknown setting makes Traefik drop the whole file."""
 AUTHENTICATION: Final = frozenset({"basicAuth", "digestAuth"})
+
+
+def _names(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from value
+        for inner in value.values():
+            yield from _names(inner)
+    elif isinstance(value, frozenset):
+        yield from value
+
+
+_TABLES: Final = (
+    *(
+        SECTIONS,
+        SERVERS_TRANSPORT,
+        ROUTER,
+        SERVICE,
+        SERVER,
+        MIDDLEWARES,
+        SETTINGS_OF,
+        CERTIFICATE,
+        TLS_OPTION,
+    ),
+    frozenset(
+        {"certResolver", "domains", "excludedIPs", "ipStrategy", "depth", "peerCertURI", "sourceRange"}
+    ),
+)
+DYNAMIC: Final[Mapping[str, str]] = {name.lower(): name for table in _TABLES for name in _names(table)}
+"""Keys of dynamic files as Traefik spells them, by their lower-case form: it reads them in any case."""
+FREE: Final = frozenset(
+    [
+        "customrequestheaders",
+        "customresponseheaders",
+        "middlewares",
+        "options",
+        "routers",
+        "serverstransports",
+        "services",
+        "stores",
+    ]
+)
+"""Keys below which the next keys are names that the user chooses."""

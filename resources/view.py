@@ -51,7 +51,7 @@ class Own(Enum):
                 return verify_timer.INSTALL, verify_timer.remove(topology), script
 
 
-class Command(Inputs, inert="addPreviousOutputInEnv"):
+class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
     """Any resource of the command provider; only the project's own commands are understood."""
 
     model_config = ConfigDict(extra="allow")

@@ -171,6 +171,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".owner": ("an owner", "name who answers for it"),
     ".expires": ("a date", "write it like 2027-01-31"),
     ".src": ("a source", "name a service, a management zone or internet"),
+    ".directly": ("true or false", "write true where only the source's own packets count"),
     ".accept": ("a list of destinations", "write it like [grafana:3000/tcp]"),
     ".accept[]": ("a destination", "write it like grafana:3000/tcp"),
     ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),
@@ -208,7 +209,12 @@ def keys_of(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise refuse(f"{line}{error.problem}", "correct the YAML there") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(10) + 1  # newlines before it
+        raise refuse(f"line {number}: is not UTF-8 text", "correct it there") from None
+    except RecursionError:
+        raise refuse("is nested too deeply", "write it as plain YAML") from None
+    except (yaml.YAMLError, ValueError):
         raise refuse("is not YAML", "correct it") from None
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
@@ -250,17 +256,33 @@ def _parsed(text: str) -> object:
 
 
 class _UniqueKeys(Loader):
-    """YAML loader that rejects duplicate keys; YAML would silently keep the last one."""
+    """YAML loader that rejects duplicate keys, of which YAML would silently keep the last, and keys that are
+    no text, which the engine reads in another way. An unusable value is told with its line.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if key.tag not in _KEYS:
+                what = f"the key {key.value}" if isinstance(key.value, str) else "a key"
+                raise _error(f"{what} is not text", key)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} is written twice", key.start_mark
-                )
+                raise _error(f"the key {key.value} is written twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError, TypeError, AttributeError):
+            raise _error("a value is not what it looks like", node) from None
+
+
+_KEYS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 class _Reader:
@@ -422,7 +444,8 @@ class _Reader:
             return raw
         if raw is not _ABSENT:
             self.wrong(key, raw, key)
-        self.unreadable.add(key)
+        if raw is not _ABSENT or key in REQUIRED:
+            self.unreadable.add(key)  # another key that is left out holds nothing
         return kind()
 
     def is_mapping(self, raw: object, path: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Self
 
+from topology.certificates import Held, held
 from topology.model import Container, Flow, Guest, Route, Topology, Zone
 
 
@@ -67,6 +68,17 @@ class Declared(Topology):
     def names(self) -> frozenset[str]:
         """Every name of a service, both declared and physical."""
         return frozenset(self.services) | frozenset(self.logical)
+
+    @cached_property
+    def leaves(self) -> Mapping[str, Held]:
+        """Name of a certificate's resources -> the certificate, signed by the declared signer."""
+        return {f"{each.name}.{self.certificates.signer}": each for each in held(self)}
+
+    @cached_property
+    def authorities(self) -> frozenset[str]:
+        """Names of the authorities' resources, for each service and generation."""
+        services = {each.service for each in self.leaves.values()}
+        return frozenset(f"{name}.{one}" for name in services for one in self.certificates.authorities)
 
     @cached_property
     def docker_networks(self) -> Mapping[str, Zone]:

@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import yaml
@@ -126,8 +126,188 @@ def mutations() -> tuple[Mutation, ...]:
         for mutation in _of_resource(kind, resource, stack)
     ]
     found += [*_of_ingress(), *_of_certificates(), *_of_proxies(), *_of_acme()]
+    found += [*_of_names(stack), *_of_mounts(), *_of_guests(stack), *_of_providers(), *_of_requests(stack)]
     random.Random(SEED).shuffle(found)  # noqa: S311  # an order, not a secret
     return tuple(found)
+
+
+HOST_PATHS = [
+    "/",
+    "/run",
+    "/var/run",
+    "/var/run/docker.sock",
+    "/run/docker",
+    "/run/podman",
+    "/run/user/1000",
+    "/run/dbus",
+    "/run/containerd",
+    "/run/crio/crio.sock",
+    "/run/k3s/containerd",
+    "/run/systemd/private",
+    "/run/libvirt",
+    "//var//run/./docker.sock",
+    "/var/lock",
+    "/srv/../run",
+    "/srv/x/../../etc",
+    "srv",
+    "loki-data",
+    "/srv/api.sock",
+    "/proc",
+    "/proc/1",
+    "/proc/1/root",
+    "/proc/self/root",
+    "/proc/sys",
+    "/var",
+    "/var/lib",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/containers/storage",
+    "/var/lib/kubelet",
+    "/var/lib/vz",
+    "/var/snap/docker",
+    "/var/lib/homelab-network/docker/volumes",
+    "/var/lib/homelab-network/docker/containers",
+    "/var/spool/cron",
+    "/var/backups",
+    "/dev",
+    "/etc",
+    "/etc/shadow",
+    "/root/.ssh",
+    "/home/you/.docker/run",
+    "/boot",
+    "/tmp/x",  # noqa: S108  # a folder of the host
+]
+"""Folders of the host with sockets, with the data of others, or in a spelling that may mean one of them."""
+SYSCTLS = ("net.ipv4.ip_forward", "net/ipv4/ip_forward", "net/ipv4.conf/all.route_localnet", "kernel/x")
+FOREIGN: dict[str, tuple[Any, ...]] = {
+    "disks": tuple(
+        [{"interface": "scsi0", "datastoreId": "local-lvm", "size": 8.0, key: value}]
+        for key, value in (
+            ("pathInDatastore", "/dev/nvme0n1"),
+            ("pathInDatastore", "vm-301-disk-0"),
+            ("fileId", "local:iso/x.img"),
+            ("importFrom", "local-lvm:vm-301-disk-0"),
+        )
+    ),
+    "cdrom": ({"fileId": "local:iso/seed.iso"},),
+    "clone": ({"vmId": 301.0}, {"vmId": 9000.0, "nodeName": "pve2"}),
+    "bootOrders": (["net0"], ["scsi0", "net0"], ["usb0"]),
+    "smbios": ({"serial": "ds=nocloud;s=http://192.0.2.1/"},),
+    "serialDevices": ([{"device": "/dev/ttyS0"}],),
+}
+"""Settings of a guest that give it foreign content, or another way in."""
+DOCKER: tuple[dict[str, Any], ...] = (
+    *(
+        {"host": host}
+        for host in ("ssh://10.10.1.9", "tcp://10.10.1.9:2376", "http://10.10.1.9", "npipe:////x")
+    ),
+    *({"context": "prod"}, {"host": "unix:///run/docker.sock", "context": "prod"}, {"host": "ssh://[x"}),
+    {"registryAuth": [{"address": "x", "password": "x"}]},
+    {"registryAuth": '[{"address": "x", "password": "x"}]'},
+    *({"keyMaterial": "x"}, {"host": "ssh://me:word@10.10.1.9"}),
+    *(
+        {"host": "ssh://docker-srv", "sshOpts": ["-o", option]}
+        for option in (
+            *("StrictHostKeyChecking=no", "stricthostkeychecking no", "StrictHostKeyChecking=accept-new"),
+            *(
+                "UserKnownHostsFile=/dev/null",
+                "ProxyCommand=nc x 22",
+                "HostName=x",
+                "HostKeyAlias=x",
+                "ProxyJump=x",
+            ),
+        )
+    ),
+)
+PROXMOX: tuple[dict[str, Any], ...] = (
+    *({"insecure": True}, {"insecure": "true"}, {"endpoint": "http://10.10.1.5:8006/"}, {"minTls": "1.0"}),
+    *({"password": "x"}, {"apiToken": "x"}, {"authTicket": "x"}, {"csrfPreventionToken": "x"}, {"otp": "x"}),
+    *(
+        {"ssh": {"password": "x"}},
+        {"ssh": '{"privateKey": "x"}'},
+        {"endpoint": "https://root:x@10.10.1.5:8006/"},
+    ),
+)
+
+
+def _of_names(stack: Stack) -> Iterator[Mutation]:
+    """Yield names of others in several spellings, and settings that decide where a name or packet leads."""
+    made = [r for r in stack.resources if r.type == KINDS["container"]]
+    for resource, other in zip(made, [*made[1:], made[0]], strict=True):
+        name = str(other.inputs["name"])
+        for alias in (name.upper(), name.title(), f"{name}.", f"{name}.{resource.inputs['name']}"):
+            path = ("networksAdvanced", 0, "aliases")
+            yield _mutation(f"call {alias}", "container", resource, path, _setter([alias]))
+        for key, value in (("hostname", name.upper()), ("domainname", "x"), ("dnsSearches", ["x"])):
+            yield _mutation("add", "container", resource, (key,), _setter(value))
+        yield _mutation(
+            "add", "container", resource, ("networksAdvanced", 0, "macAddress"), _setter("02:42:ac:1e:01:02")
+        )
+    for sysctl in SYSCTLS:
+        yield _mutation(f"set {sysctl}", "container", made[0], ("sysctls",), _setter({sysctl: "1"}))
+
+
+def _of_mounts() -> Iterator[Mutation]:
+    """Yield mounts of the host's folders in both syntaxes, and volumes that a mount makes."""
+    resource = sound().get("container", "grafana")
+    for path in HOST_PATHS:
+        volume = {"containerPath": "/x", "hostPath": path, "readOnly": True}
+        yield _mutation(f"mount {path}", "container", resource, ("volumes",), _setter([volume]))
+        mount = {"type": "bind", "source": path, "target": "/x", "readOnly": True}
+        yield _mutation(f"bind {path}", "container", resource, ("mounts",), _setter([mount]))
+    for options in (
+        {"driverOptions": {"type": "nfs", "o": "addr=10.10.1.9", "device": ":/x"}},
+        {"driverOptions": {"type": "tmpfs"}},
+        {"driverName": "vieux/sshfs"},
+    ):
+        mount = {"type": "volume", "source": "loki-data", "target": "/x", "volumeOptions": options}
+        yield _mutation(f"make {options}", "container", resource, ("mounts",), _setter([mount]))
+
+
+def _of_guests(stack: Stack) -> Iterator[Mutation]:
+    """Yield disks, media and ports of guests that lead elsewhere, and their logins in plain text."""
+    for resource in (r for r in stack.resources if r.type == KINDS["vm"]):
+        for key, values in FOREIGN.items():
+            for value in values:
+                yield _mutation(f"set {value}", "vm", resource, (key,), _setter(value))
+        login = {"username": "me", "password": "x"}
+        yield _mutation("add login", "vm", resource, ("initialization", "userAccount"), _setter(login))
+
+
+def _of_providers() -> Iterator[Mutation]:
+    """Yield providers of another machine, without a check of who answers, or with a login in plain text."""
+    for package, settings in (("docker", DOCKER), ("proxmoxve", PROXMOX)):
+        for inputs in settings:
+            yield Mutation(
+                operator=f"provide {package} {inputs}",
+                kind=f"pulumi:providers:{package}",
+                resource="default",
+                path="",
+                names=("default",),
+                apply=partial(_provide, f"pulumi:providers:{package}", inputs),
+            )
+
+
+def _provide(kind: str, inputs: dict[str, Any], stack: Stack) -> None:
+    stack.add(kind, "default", copy.deepcopy(inputs))
+
+
+def _of_requests(stack: Stack) -> Iterator[Mutation]:
+    """Yield certificate requests that name another, and files that trust one more authority or another's."""
+    for resource in (r for r in stack.resources if r.type == KINDS["request"]):
+        other = "grafana" if ".grafana." not in resource.name else "promtail"
+        for key, value in (
+            ("subject", {"commonName": other}),
+            ("dnsNames", [other]),
+            ("uris", ["spiffe://x"]),
+        ):
+            yield _mutation(f"name {other}", "request", resource, (key,), _setter(value))
+    for resource in (r for r in stack.resources if r.type == KINDS["container"]):
+        for index, each in enumerate(resource.inputs.get("uploads") or ()):
+            if each["file"].endswith("/authorities.pem") and "/site-" not in each["file"]:
+                path, pem = ("uploads", index, "content"), "-----BEGIN X509 CERTIFICATE-----\nx\n"
+                for text in (each["content"] + pem, pem):
+                    yield _mutation("trust another in", "container", resource, path, _setter(text))
 
 
 def _of_resource(kind: str, resource: Resource, stack: Stack) -> Iterator[Mutation]:
@@ -448,7 +628,7 @@ def _file_mutation(
 
 def reads_the_same(mutation: Mutation, stack: Stack) -> bool:
     """Whether the resource of an applied mutation means the same as before."""
-    if not mutation.path or mutation.operator == "add twin of":
+    if not mutation.path or mutation.operator in {"add twin of", "add login"}:  # a login carries no traffic
         return False
     before = sound_view(mutation.kind, mutation.resource)
     after = view(stack.get(mutation.kind, mutation.resource))

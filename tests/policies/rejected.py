@@ -7,11 +7,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Network
 from typing import Any
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rendered import verify_timer
 from resources.resource import UNKNOWN
@@ -67,6 +70,17 @@ def edit(stack: Stack, container: str, file: str, change: Callable[[Any], None])
     content = yaml.safe_load(given["content"])
     change(content)
     given["content"] = yaml.safe_dump(content, sort_keys=False)
+
+
+def certificate(common: str, other: str) -> str:
+    """Return a certificate that names one holder as its subject and another beside it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=30))
+    also = x509.SubjectAlternativeName([x509.DNSName(other)])
+    signed = made.add_extension(also, critical=False).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def route(stack: Stack, name: str, host: str, url: str) -> None:
@@ -190,6 +204,72 @@ def a_remote_command_without_a_host_key(stack: Stack) -> None:
 def a_container_on_another_engine(stack: Stack) -> None:
     stack.add("pulumi:providers:docker", "other", {"host": "ssh://root@10.10.1.9"})
     stack.move("container", "loki", stack.resources[-1].urn)
+
+
+@rejected("one-engine", "vaultwarden: is on API https://10.10.1.9:8006/, where the others are not")
+def a_guest_on_another_api(stack: Stack) -> None:
+    stack.add("pulumi:providers:proxmoxve", "other", {"endpoint": "https://10.10.1.9:8006/"})
+    stack.move("options", "vaultwarden", stack.resources[-1].urn)
+
+
+SSH = {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA"}
+
+
+@rejected(
+    "engine-on-the-declared-host",
+    "default: host is ssh://10.10.1.9, and the host's rules are installed on docker-srv.lan",
+    "other: context names an engine that can't be known",
+    "socket: host is unix:///srv/engine, and the host's rules are installed on docker-srv.lan",
+    "tls: host is tcp://docker-srv:2376, and the host's rules are installed on docker-srv.lan",
+)
+def engines_of_other_machines(stack: Stack) -> None:
+    stack.config["hosts"]["docker-srv"]["ssh"] = SSH
+    for name, inputs in {
+        "default": {"host": "ssh://me:word@10.10.1.9"},
+        "other": {"host": "ssh://docker-srv.lan", "context": "prod"},
+        "socket": {"host": "unix:///srv/engine"},
+        "tls": {"host": "tcp://docker-srv:2376"},
+        "same": {"host": "ssh://you@Docker-SRV.lan:2222"},
+    }.items():
+        stack.add("pulumi:providers:docker", name, inputs)
+
+
+@rejected(
+    "engine-on-the-declared-host",
+    "docker-srv: host is not set, and the host's rules are installed on docker-srv.lan",
+)
+def no_engine_where_the_host_is_another(stack: Stack) -> None:
+    stack.config["hosts"]["docker-srv"]["ssh"] = SSH
+
+
+@rejected(
+    "engine-on-the-declared-host",
+    "default: host is tcp://10.10.1.9:2376, and the host's rules are installed on this machine",
+)
+def an_engine_without_the_hosts_rules(stack: Stack) -> None:
+    stack.add("pulumi:providers:docker", "default", {"host": "tcp://10.10.1.9:2376", "certPath": "/x"})
+
+
+@rejected(
+    "logins-are-secrets",
+    "default: password is a login in plain text",
+    "default: ssh.password is a login in plain text",
+    "engine: registryAuth[0].password is a login in plain text",
+    "engine: keyMaterial is a login in plain text",
+    "engine: host holds a login in plain text",
+    "site-1: initialization.userAccount.password is a login in plain text",
+)
+def logins_in_plain_text(stack: Stack) -> None:
+    stack.add(
+        "pulumi:providers:proxmoxve",
+        "default",
+        {"password": CANARY, "apiToken": CANARY, "ssh": f'{{"username": "root", "password": "{CANARY}"}}'},
+    )
+    stack.mark_secret("pulumi:providers:proxmoxve", "default", "apiToken")
+    auth = [{"address": "x", "password": CANARY}]
+    engine = {"host": f"ssh://me:{CANARY}@x", "keyMaterial": CANARY, "registryAuth": auth}
+    stack.add("pulumi:providers:docker", "engine", engine)
+    stack.inputs("vm", "site-1")["initialization"]["userAccount"] = {"username": "me", "password": CANARY}
 
 
 @rejected(
@@ -450,7 +530,7 @@ def _bind(stack: Stack, name: str, path: str, *, read_only: bool = True) -> None
 
 @rejected(
     "no-docker-socket",
-    "traefik: mounts /run/docker.sock, which holds the engine's socket; read-only limits nothing",
+    "traefik: mounts /run/docker.sock, where the host's sockets are; read-only limits nothing",
 )
 def the_docker_socket_read_only(stack: Stack) -> None:
     _bind(stack, "traefik", "/var/run/docker.sock")
@@ -458,7 +538,7 @@ def the_docker_socket_read_only(stack: Stack) -> None:
 
 @rejected(
     "no-docker-socket",
-    "node-exporter: mounts /, which holds the engine's socket; read-only limits nothing",
+    "node-exporter: mounts /, where the host's sockets are; read-only limits nothing",
 )
 def the_root_folder_read_only(stack: Stack) -> None:
     _bind(stack, "node-exporter", "/")
@@ -466,7 +546,7 @@ def the_root_folder_read_only(stack: Stack) -> None:
 
 @rejected(
     "no-docker-socket",
-    "promtail: mounts /run, which holds the engine's socket; read-only limits nothing",
+    "promtail: mounts /run, where the host's sockets are; read-only limits nothing",
 )
 def the_folder_of_the_socket_by_a_mount(stack: Stack) -> None:
     container(stack, "promtail", mounts=[{"type": "bind", "source": "/tmp/../var/run", "target": "/r"}])  # noqa: S108
@@ -475,6 +555,37 @@ def the_folder_of_the_socket_by_a_mount(stack: Stack) -> None:
 @rejected("no-docker-socket", "traefik: envs.DOCKER_HOST points it at an engine")
 def the_engine_over_the_network(stack: Stack) -> None:
     container(stack, "traefik", envs=["DOCKER_HOST=tcp://172.30.0.1:2375"])
+
+
+@rejected(
+    "no-docker-socket",
+    *(
+        f"grafana: mounts {path}, where the host's sockets are; read-only limits nothing"
+        for path in (
+            "/run/docker",
+            "/run/podman",
+            "/run/user/1000",
+            "/run/dbus",
+            "/run/lock",
+            "/srv/x.sock",
+        )
+    ),
+)
+def folders_of_sockets(stack: Stack) -> None:
+    for path in ("docker", "podman", "user/1000/", "dbus", "/lock"):
+        _bind(stack, "grafana", f"/var/run/{path}")
+    _bind(stack, "grafana", "/srv/./x.sock")
+
+
+@rejected(
+    "engine-socket-not-mounted",
+    "grafana: mounts /srv/engine, where the engine's own socket is",
+    "grafana: mounts /srv, where the engine's own socket is",
+)
+def the_folder_of_the_providers_own_socket(stack: Stack) -> None:
+    stack.add("pulumi:providers:docker", "default", {"host": "unix:///srv/engine/api"})
+    for path in ("/srv/engine", "/srv", "/srv/engines"):
+        _bind(stack, "grafana", path)
 
 
 @rejected("host-folders-read-only", "cadvisor: mounts /sys of the host writable")
@@ -493,6 +604,36 @@ def a_sensitive_host_folder(stack: Stack) -> None:
 )
 def the_engines_whole_folder(stack: Stack) -> None:
     _bind(stack, "promtail", "/var/lib/homelab-network/docker")
+
+
+@rejected(
+    "host-folders-read-only",
+    *(
+        f"grafana: mounts {path} of the host, where secrets of others are"
+        for path in (
+            "/proc/1/root",
+            "/proc",
+            "/var/lib/containerd",
+            "/var/lib/docker/volumes",
+            "/var/lib",
+            "/var/snap/docker",
+            "/var/lib/homelab-network/docker/containers",
+            "/var/lib/homelab-network/docker/image",
+            "/home/you/.docker",
+        )
+    ),
+    "grafana: mounts loki-data, which may be another folder than it says",
+    "grafana: mounts /srv/link/../x, which may be another folder than it says",
+)
+def folders_with_the_data_of_others(stack: Stack) -> None:
+    _bind(stack, "grafana", "/proc/1/root")
+    _bind(stack, "grafana", "/proc")
+    for path in ("containerd", "docker/volumes", "", "../snap/docker"):
+        _bind(stack, "grafana", f"/var/lib/{path}".replace("lib/..", "").replace("//", "/"))
+    for path in ("containers", "image"):
+        _bind(stack, "grafana", f"/var/lib/homelab-network/docker/{path}")
+    for path in ("/home/you/.docker", "loki-data", "/srv/link/../x"):
+        _bind(stack, "grafana", path)
 
 
 @rejected("host-folders-read-only", "loki: mounts /srv of the host with propagation")
@@ -514,6 +655,19 @@ def the_volumes_of_another_container(stack: Stack) -> None:
 def a_volume_that_is_a_host_folder(stack: Stack) -> None:
     options = {"type": "none", "o": "bind", "device": "/var/run"}
     stack.inputs("volume", "loki-data")["driverOpts"] = options
+
+
+@rejected(
+    "volumes-are-local",
+    "loki: mounts[0].volumeOptions may make it any folder, also of another machine",
+    "loki: mounts[1].volumeOptions may make it any folder, also of another machine",
+)
+def a_mount_that_makes_its_volume(stack: Stack) -> None:
+    options = [{"driverOptions": {"type": "nfs", "o": "addr=10.10.1.9"}}, {"driverName": "vieux/sshfs"}]
+    mounts = [
+        {"type": "volume", "source": "loki-data", "target": "/x", "volumeOptions": each} for each in options
+    ]
+    container(stack, "loki", mounts=mounts)
 
 
 @rejected("volumes-are-local", "loki-data: driver vieux/sshfs may send its data anywhere")
@@ -620,6 +774,36 @@ def an_image_that_moves(stack: Stack) -> None:
     container(stack, "grafana", image="grafana/grafana:latest")
 
 
+@rejected(
+    "images-not-known-broken",
+    "traefik: image traefik:v3.7.17 has CVE-2026-137481 (sanitizePath leaves /..;x/, so a path can pass a "
+    "router's rule), fixed in 3.7.18; the internet reaches it in 1 hop, via docker-srv:80/tcp -> traefik",
+    "promtail: image grafana/promtail:3.6.3 has its end of life on 2026-03-02: gets no fixes any more; "
+    "the internet does not reach it",
+)
+def images_with_known_faults(stack: Stack) -> None:
+    container(stack, "traefik", image="traefik:v3.7.17")
+    container(stack, "promtail", image="grafana/promtail:3.6.3")
+
+
+@rejected(
+    "images-not-known-broken",
+    *(
+        f"grafana: image my/traefik@sha256:0 names no version, so it may have CVE-2026-{number}; "
+        "the internet reaches it in 2 hops, via traefik -> frontend -> grafana"
+        for number in (137481, 114656, 88879)
+    ),
+    "traefik: image homelab-lab/traefik:3.7.15 has CVE-2026-137481 (sanitizePath leaves /..;x/, so a path "
+    "can pass a router's rule), fixed in 3.7.18; the internet reaches it in 1 hop, "
+    "via docker-srv:80/tcp -> traefik",
+    "promtail: image homelab-lab/promtail:3.6.3 has its end of life on 2026-03-02: gets no fixes any more; "
+    "the internet does not reach it",
+)
+def images_of_the_lab_on_a_real_site(stack: Stack) -> None:
+    stack.config["domain"] = "home.example"
+    container(stack, "grafana", image="my/traefik@sha256:0")
+
+
 @rejected("images-pinned", "grafana: image registry:5000/grafana names no version")
 def an_image_without_a_tag(stack: Stack) -> None:
     container(stack, "grafana", image="registry:5000/grafana")
@@ -640,6 +824,35 @@ def names_taken_from_others(stack: Stack) -> None:
         hosts=[{"host": "loki", "ip": "172.30.2.9"}],
         dns=["192.0.2.53"],
         sysctls={"net.ipv4.ip_forward": "1"},
+    )
+
+
+@rejected(
+    "names-are-the-engines",
+    "prometheus-ui: answers to GRAFANA on frontend, which is another service's name",
+    "prometheus-ui: answers to grafana. on frontend, which is another service's name",
+    "prometheus-ui: answers to acme.example on frontend, which is not its own name",
+    "prometheus-ui: answers to Loki on every network, which is another service's name",
+    "prometheus-ui: domainname makes its names lead elsewhere",
+    "prometheus-ui: dnsSearches makes its names lead elsewhere",
+    "prometheus-ui: dnsOpts makes its names lead elsewhere",
+    "prometheus-ui: changes the kernel's net/ipv4/ip_forward",
+    "prometheus-ui: changes the kernel's net/ipv4.conf/all.route_localnet",
+    "prometheus-ui: has addresses or options on frontend that nobody declared",
+)
+def names_and_settings_in_other_spellings(stack: Stack) -> None:
+    aliases = ["GRAFANA", "grafana.", "acme.example", "Prometheus-UI"]
+    leg = stack.inputs("container", "prometheus-ui")["networksAdvanced"][0]
+    leg |= {"aliases": aliases, "macAddress": "02:42:ac:1e:01:02"}
+    sysctls = {"net/ipv4/ip_forward": "1", "net/ipv4.conf/all.route_localnet": "1", "kernel.shmmax": "1"}
+    container(
+        stack,
+        "prometheus-ui",
+        hostname="Loki",
+        domainname="evil.example",
+        dnsSearches=["evil.example"],
+        dnsOpts=["ndots:9"],
+        sysctls=sysctls,
     )
 
 
@@ -1360,6 +1573,31 @@ def user_data_by_other_ways(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["smbios"] = {"serial": "ds=nocloud;s=http://192.0.2.1/"}
 
 
+@rejected(
+    "guests-have-no-back-door",
+    "site-1: bootOrders leads past its network cards",
+    "box: features.mounts leads past its network cards",
+)
+def a_guest_that_starts_from_the_network(stack: Stack) -> None:
+    stack.inputs("vm", "site-1")["bootOrders"] = ["scsi0", "net0"]
+    features = {"nesting": True, "mounts": ["nfs"]}
+    stack.add(_CONTAINER, "box", {"unprivileged": True, "features": features})
+
+
+_CONTAINER = "proxmoxve:index/containerLegacy:ContainerLegacy"
+
+
+@rejected("one-resource-each", "site-2: makes hardware address BC:24:11:00:00:65, as site-1 does")
+def two_guests_of_one_hardware_address(stack: Stack) -> None:
+    address = stack.inputs("vm", "site-1")["networkDevices"][0]["macAddress"]
+    stack.inputs("vm", "site-2")["networkDevices"][0]["macAddress"] = address.lower()
+
+
+@rejected("one-resource-each", "local-network: makes alias local_network of the datacenter, as LOCAL does")
+def one_alias_in_two_spellings(stack: Stack) -> None:
+    stack.add("alias", "LOCAL", {"name": "Local_Network", "cidr": "10.10.1.0/24"})
+
+
 @rejected("guests-have-no-back-door", "site-1: serialDevices[0].device leads past its network cards")
 def a_serial_port_of_the_host(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["serialDevices"] = [{"device": "/dev/ttyS0"}, {"device": "socket"}]
@@ -1373,6 +1611,7 @@ def a_serial_port_of_the_host(stack: Stack) -> None:
     "site-2: clone.nodeName is pve2, not the declared pve1",
     "jellyfin: disks[1].fileId gives it content that is there already",
     "jellyfin: disks[1].importFrom gives it content that is there already",
+    "box: operatingSystem.templateFileId gives it content that is there already",
 )
 def disks_with_the_data_of_others(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["disks"][0]["pathInDatastore"] = "/dev/nvme0n1"
@@ -1380,6 +1619,7 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     stack.inputs("vm", "site-2")["clone"] |= {"vmId": 301.0, "nodeName": "pve2"}
     image = {"interface": "scsi1", "fileId": "local:iso/x.img", "importFrom": "local-lvm:vm-301-disk-0"}
     stack.inputs("vm", "jellyfin")["disks"].append(image)
+    stack.add(_CONTAINER, "box", {"operatingSystem": {"templateFileId": "local:backup/vzdump-lxc-301.tar"}})
 
 
 @rejected(
@@ -2114,11 +2354,29 @@ def certificate_checks_switched_off(stack: Stack) -> None:
 @rejected(
     "peers-verified",
     "proxmox: insecure switches certificate checks off",
+    "plain: endpoint is reached without TLS",
+    "old: minTls takes TLS older than 1.2",
     "engine: host is reached without TLS",
+    *(f"engine-{index}: sshOpts switch host key checking off" for index in range(4)),
 )
 def providers_that_believe_anybody(stack: Stack) -> None:
-    stack.add("pulumi:providers:proxmoxve", "proxmox", {"insecure": "true"})
+    api = "pulumi:providers:proxmoxve"
+    stack.add(api, "proxmox", {"insecure": "true"})
+    stack.add(api, "plain", {"endpoint": "http://10.10.1.5:8006/"})
+    stack.add(api, "old", {"endpoint": "https://10.10.1.5:8006/", "minTls": "1.0"})
     stack.add("pulumi:providers:docker", "engine", {"host": "tcp://10.10.1.5:2375"})
+    for index, options in enumerate(
+        (
+            ["-o", "StrictHostKeyChecking no"],
+            '["-oUserKnownHostsFile=/dev/null"]',
+            ["-o", "ProxyCommand=nc 192.0.2.1 22"],
+            ["-F", "/srv/other"],
+        )
+    ):
+        inputs = {"host": "ssh://docker-srv", "sshOpts": options}
+        stack.add("pulumi:providers:docker", f"engine-{index}", inputs)
+    known = ["-o", "StrictHostKeyChecking=yes", "-i", "~/.ssh/id"]
+    stack.add("pulumi:providers:docker", "engine-4", {"host": "ssh://docker-srv", "sshOpts": known})
 
 
 @rejected(
@@ -2137,9 +2395,11 @@ def a_router_to_loki(stack: Stack) -> None:
     "traefik: entry point websecure listens on 0.0.0.0, not on 172.30.0.75",
 )
 def an_ingress_that_listens_on_its_legs(stack: Stack) -> None:
-    points = {"web": ":80", "websecure": "0.0.0.0:443"}
-    for name, address in points.items():
-        edit(stack, "traefik", STATIC, lambda c, n=name, a=address: c["entryPoints"][n].update(address=a))
+    def listens(content: Any) -> None:
+        content["entryPoints"]["web"]["address"] = ":80"
+        content["entryPoints"]["websecure"]["address"] = "0.0.0.0:443"
+
+    edit(stack, "traefik", STATIC, listens)
 
 
 @rejected(
@@ -2526,6 +2786,52 @@ def certificates_for_ever(stack: Stack) -> None:
     changed = {"isCaCertificate": False, "validityPeriodHours": 8760.0, "allowedUses": []}
     stack.inputs("authority", "loki.a").update(changed)
     stack.inputs("key", "prometheus.a").update(algorithm="RSA", rsaBits=1024.0)
+
+
+@rejected(
+    "certificates-name-their-holder",
+    "loki-gateway.promtail.a: subject does not name promtail alone",
+    "loki-gateway.promtail.a: dnsNames does not name promtail alone",
+    "loki-gateway.promtail.a: ipAddresses does not name promtail alone",
+    "loki-gateway.promtail.a: uris does not name promtail alone",
+    "loki-gateway.evil.a: is a key or certificate that no declared flow needs",
+    "evil.a: is a key or certificate that no declared flow needs",
+)
+def certificates_in_anothers_name(stack: Stack) -> None:
+    stack.inputs("request", "loki-gateway.promtail.a").update(
+        subject={"commonName": "grafana"},
+        dnsNames=["promtail", "grafana"],
+        ipAddresses=["10.10.1.9"],
+        uris=["spiffe://grafana"],
+    )
+    request = copy.deepcopy(stack.inputs("request", "loki-gateway.grafana.a"))
+    stack.add("request", "loki-gateway.evil.a", request)
+    stack.add("authority", "evil.a", copy.deepcopy(stack.inputs("authority", "loki.a")))
+
+
+@rejected(
+    "authorities-as-declared",
+    "loki-gateway: /etc/certificates/loki-gateway/authorities.pem has 2 certificates, not 1",
+    "promtail: /etc/certificates/loki-gateway/authorities.pem is not what loki-gateway trusts",
+    "grafana: /etc/certificates/loki-gateway/authorities.pem is not what loki-gateway trusts",
+    "grafana: /etc/certificates/prometheus/authorities.pem lacks the authority that signs for prometheus",
+    "promtail: /etc/certificates/loki-gateway/certificate.pem is the certificate of grafana",
+)
+def strangers_among_the_authorities(stack: Stack) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nevil\n"
+    upload(stack, "loki-gateway", "/etc/certificates/loki-gateway/authorities.pem")["content"] += pem
+    upload(stack, "grafana", "/etc/certificates/prometheus/authorities.pem")["content"] = pem
+    own = "/etc/certificates/loki-gateway/certificate.pem"
+    upload(stack, "promtail", own)["content"] = upload(stack, "grafana", own)["content"]
+
+
+@rejected(
+    "authorities-as-declared",
+    "promtail: /etc/certificates/loki-gateway/certificate.pem does not name promtail alone",
+)
+def a_certificate_that_names_another(stack: Stack) -> None:
+    own = "/etc/certificates/loki-gateway/certificate.pem"
+    upload(stack, "promtail", own)["content"] = certificate("grafana", "promtail")
 
 
 @rejected("secrets-not-shared", "loki-gateway: uploads[3].content is a secret of loki.a")

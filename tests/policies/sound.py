@@ -39,6 +39,7 @@ KINDS = {
     "bridge": "proxmoxve:network/linux/bridge:Bridge",
     "key": "tls:index/privateKey:PrivateKey",
     "certificate": "tls:index/locallySignedCert:LocallySignedCert",
+    "request": "tls:index/certRequest:CertRequest",
     "authority": "tls:index/selfSignedCert:SelfSignedCert",
     "command": "command:local:Command",
 }
@@ -93,7 +94,7 @@ class Stack:
 
     def get(self, kind: str, name: str) -> Resource:
         """Return the one resource of a kind and name."""
-        (found,) = (r for r in self.resources if r.type == KINDS[kind] and r.name == name)
+        (found,) = (r for r in self.resources if r.type == KINDS.get(kind, kind) and r.name == name)
         return found
 
     def inputs(self, kind: str, name: str) -> dict[str, Any]:

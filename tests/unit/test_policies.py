@@ -330,6 +330,31 @@ def test_a_stack_file_may_have_dates(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "no-devices for loki: sets nothing aside" in capsys.readouterr().out
 
 
+def test_a_finding_is_told_with_its_remedy_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`judge` prints the rule and the finding, then the line of the stack file and the remedy."""
+    text = Path(SITE).read_text(encoding="utf-8")
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(text.replace("homelab-lab/promtail", "grafana/promtail"))
+    assert command.main(["judge", str(file)]) == 1
+    finding, remedy = capsys.readouterr().out.splitlines()
+    number = text.splitlines().index("    promtail:") + 1
+    assert finding.startswith("images-not-known-broken: promtail: ")
+    assert remedy == f"  {file}:{number}: {RULES['images-not-known-broken'].remediation}"
+
+
+def test_missing_secrets_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All secrets that a site needs are named at once."""
+    text = Path(SITE).read_text(encoding="utf-8")
+    ssh = "      ssh: {address: docker-srv, host-key: ssh-ed25519 AAAA}\n      trunk: trunk\n"
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(text.partition("  grafana:adminPassword:")[0].replace("      trunk: trunk\n", ssh))
+    assert command.main(["judge", str(file)]) == 2
+    keys = [line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert keys == ["grafana:adminPassword", "traefik:users", "ssh:privateKey"]
+
+
 def state(folder: Path, *, project: str = "homelab-network", leave_out: str = "") -> Path:
     """Return an exported state of the sound stack, without one resource if one is given."""
     resources = [
@@ -366,7 +391,7 @@ def test_a_state_reads_like_the_program(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["judge", "missing.json"], "missing.json: No such file or directory"),
-        (["judge", "broken.json"], "broken.json: no exported state"),
+        (["judge", "broken.json"], "broken.json: line 1: no exported state"),
         (["judge", "other.json"], "other.json: no exported state"),
         (["judge", "foreign.json"], "is a state of project other"),
         (["judge", "typo.yaml"], "zonez"),
@@ -376,6 +401,8 @@ def test_a_state_reads_like_the_program(tmp_path: Path) -> None:
             "nobody: no container, guest, host or outside has this name",
         ),
         (["eval", SITE, "internet", "loki"], "loki: is no destination"),
+        (["explain", SITE, "Internet", "loki:3100"], "Internet: is no source; write a service,"),
+        (["judge", SITE, "--config", "nosuch.yaml"], "nosuch.yaml: only an exported state takes --config"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(
@@ -485,7 +512,7 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
     assert (str(opened.flow), opened.standing) == ("site-1 -> internet:443/tcp", "declared until 2027-01-31")
     flow = "site-1 -> internet:443/tcp"
     for text in (f"x:\n  - {flow}\n", f"x:\n  - {{flow: '{flow}', until: x}}\n", f"x:\n  - flow: {flow}\n"):
-        assert review._line(flow, text) == 2
+        assert review.line_of(flow, text) == 2
 
 
 def test_the_documents_ways_out_are_sound() -> None:

@@ -78,10 +78,14 @@ FIRST = {
     "    - traefik -> site-1:443/tcp\n": "    - management -> site-1:443/tcp\n",
 }
 """The guide's instructions before a guest has a certificate."""
+EGRESS = {'    # - {flow: "site-1': '    - {flow: "site-1', "until: 2027-01-31": "until: 2999-01-31"}
+"""The example's instructions for a first boot and updates."""
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, VANTAGES, FIRST], ids=["as it is", "with vantages", "before a certificate"]
+    "changes",
+    [{}, VANTAGES, FIRST, EGRESS],
+    ids=["as it is", "with vantages", "before a certificate", "with egress"],
 )
 def test_the_example_is_sound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Mapping[str, str]

@@ -326,7 +326,7 @@ def test_no_secret_is_in_the_page(tmp_path: Path) -> None:
     [
         (["missing.yaml"], "missing.yaml: cannot be read"),
         (["missing.json"], "missing.json: No such file or directory"),
-        (["broken.json"], "broken.json: no exported state; write one with"),
+        (["broken.json"], "broken.json: line 1: no exported state; write one with"),
         (["typo.yaml"], "zonez"),
         (
             [str(FILE), "--verification", "missing.json"],

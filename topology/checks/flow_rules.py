@@ -39,7 +39,10 @@ def _egress(site: Site, flow: Flow) -> Reason | None:
         return "leaves from management, where nothing is built", "remove it"
     source = site.services.get(flow.source)
     if isinstance(source, Container) and site.ingress and source != site.ingress:
-        return "can never work: the ingress alone has a way out", "remove it, or make the service a guest"
+        return (
+            "can never work: the ingress alone has a way out",
+            "remove it, or make the service a guest, in a zone with a guest that the ingress has a flow to",
+        )
     return None
 
 
@@ -101,9 +104,11 @@ def _off_vlan(site: Site, flow: Flow) -> Reason | None:
             if end != site.ingress:
                 return "can never work: guests reach containers through the ingress alone", "remove it"
             if (zone := source.zones[0]) not in site.leg_zones:
+                near = ", ".join(sorted(site.leg_zones))
+                move = f"move {source.name} to a zone where it has one ({near}), or " if near else ""
                 return (
                     f"can never work: the ingress has no leg on {zone}",
-                    "route to a guest there, or remove it",
+                    f"{move}declare a flow from {end.name} to a guest there, or remove it",
                 )
     return None
 

@@ -37,8 +37,8 @@ def upstreams(site: Site) -> Iterator[Fault]:
         if [getattr(end, "app", None) for end in ends] != [wanted]:
             yield Fault(
                 f"services.{service.name}",
-                f"{service.app} passes on what it gets to one {wanted}, and has {len(own)} flows",
-                f"let its one flow lead to the service of app {wanted}",
+                f"{service.app} needs exactly one outgoing flow, to {wanted}; it has {len(own)}",
+                f"declare one flow from it, to the service of app {wanted}",
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from topology.fault import Fault, shown
+from topology.versions import software, version, written
 
 _PATH = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 
@@ -15,6 +16,21 @@ IMAGE: Final = re.compile(
     re.ASCII,
 )
 """An image reference, after the grammar of the distribution project's `reference` package."""
+
+
+OLDEST_TRAEFIK: Final = (3, 7, 12)
+"""The first version that knows `aliasHeadersStrategy`; an older one refuses the ingress's configuration."""
+
+
+def traefik(path: str, image: str) -> Iterator[Fault]:
+    """Check that Traefik knows the settings that the project writes for it."""
+    given = version(image)
+    if "traefik" in software(image) and given and given < OLDEST_TRAEFIK:
+        yield Fault(
+            path,
+            f"Traefik {written(given)} does not know aliasHeadersStrategy, so it would not start",
+            f"use {written(OLDEST_TRAEFIK)} or newer",
+        )
 
 
 def image(path: str, image: str) -> Iterator[Fault]:

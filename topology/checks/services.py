@@ -9,7 +9,7 @@ from itertools import product
 from typing import Final
 
 from topology.certificates import FOLDER
-from topology.checks.images import image
+from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest, shown
 from topology.model import ROLES, WATCHES, App, Guest, ProxmoxHost, Role
@@ -95,6 +95,8 @@ def services(site: Site) -> Iterator[Fault]:
         )
     for container in site.containers:
         yield from image(f"services.{container.name}.image", container.image)
+        if container.app is App.TRAEFIK:
+            yield from traefik(f"services.{container.name}.image", container.image)
     yield from twice(
         ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
     )

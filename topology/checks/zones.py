@@ -67,7 +67,9 @@ def roles(site: Site) -> Iterator[Fault]:
     edges = [zone.name for zone in site.zones.values() if zone.role is Role.EDGE]
     if len(edges) > 1:
         yield Fault(
-            "zones", f"{' and '.join(edges)} are all of role edge", "keep one: there is a single way in"
+            "zones",
+            f"{' and '.join(edges)} are all of role edge",
+            "keep one: its ports are published there; a tunnel is a guest with a flow to the ingress",
         )
     if not site.unreadable_in("zones"):
         if not edges:

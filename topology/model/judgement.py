@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from topology.model.values import Day, Name, Value
+from topology.model.values import Day, Flag, Name, Value
 
 
 class Exemption(Value):
@@ -18,8 +18,13 @@ class Exemption(Value):
 
 
 class Assertion(Value):
-    """An accept/deny test: what `src` must and must not reach, each written `service:port/protocol`."""
+    """An accept/deny test: what `src` must and must not reach, each written `service:port/protocol`.
+
+    With `directly`, requests that the ingress passes on do not count: a guest with egress reaches the site's
+    public services like everyone on the internet.
+    """
 
     src: Name
     accept: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    directly: Flag = False

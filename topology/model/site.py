@@ -172,6 +172,17 @@ class Topology(Value):
             else None
         )
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Configuration keys of the secrets that the site needs."""
+        needed = {
+            "grafana:adminPassword": any(c.app is App.GRAFANA for c in self.containers),
+            "traefik:users": any(route.login for route in self.routes),
+            "ssh:privateKey": self.docker.ssh is not None,
+        }
+        login = self.acme.credentials if self.acme else ()
+        return (*(key for key, is_needed in needed.items() if is_needed), *(f"acme:{name}" for name in login))
+
     @cached_property
     def node_interface(self) -> IPv4Interface | None:
         """Proxmox-SRV's own address with its management zone's prefix length; None where it has none."""

@@ -1,0 +1,135 @@
+"""Rules for the two hosts: which engine and API the resources are made on, and how their logins are kept.
+
+Note: the engine registers a default provider with the stack file's `docker:` and `proxmoxve:` keys, so these
+rules see both the providers of the program and those of the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from policies.rule import Severity, Violation, policy
+from resources.docker import Container, DockerProvider
+from resources.proxmox import ProxmoxProvider
+from resources.resource import Trail
+from resources.site import Graph
+from resources.traefik import split
+from resources.view import TYPES, View, dotted, is_secret
+from topology.declared import Declared
+from topology.model import Ssh
+
+_CREDENTIAL: Final = re.compile(
+    r"passw|secret|token|api_?key|private_?key|key_?material|credential|ticket|otp$|auth_?key|config_?file_?content",
+    re.IGNORECASE,
+)
+_LOGIN: Final = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
+_OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not Container})
+"""Kinds whose inputs reach the state alone; `policies.secrecy` has the rule for containers."""
+
+
+@policy(
+    obligation="All Docker resources must be on one engine, and all of Proxmox on one API.",
+    remedy="Use one provider of each; networks of one name on two engines are two networks.",
+)
+def one_engine(graph: Graph) -> Iterator[Violation]:
+    """Yield resources on another engine or API than most: a site has one Docker-SRV and one Proxmox-SRV."""
+    providers: list[View[Any]] = [*graph.of(DockerProvider), *graph.of(ProxmoxProvider)]
+    places = {view.resource.urn: view.inputs.place for view in providers}
+    for package, what in (("docker:", "engine"), ("proxmoxve:", "API")):
+        made = [view for view in graph.views if view.resource.type.startswith(package)]
+        often = Counter(places.get(view.resource.provider, "") for view in made)
+        for view in made:
+            place = places.get(view.resource.provider, "")
+            if place != often.most_common(1)[0][0]:
+                yield view, f"is on {what} {shown(place) or '(default)'}, where the others are not"
+
+
+@policy(
+    obligation="The engine must be that of the host whose rules are installed.",
+    remedy="Let docker:host and hosts.<name>.ssh.address name one machine alike, or leave out both.",
+    severity=Severity.CRITICAL,
+)
+def engine_on_the_declared_host(graph: Graph) -> Iterator[Violation]:
+    """Yield engines of another machine than the declared one: its containers lack the host's rules."""
+    ssh, docker = graph.topology.docker.ssh, graph.topology.docker.name
+    providers = graph.of(DockerProvider)
+    for view in providers:
+        if view.inputs.context:
+            yield view, "context names an engine that can't be known"
+        elif fault := _elsewhere(view.inputs.host, ssh):
+            yield view, fault
+    made = [view for view in graph.views if view.resource.type.startswith("docker:")]
+    if made and not providers and ssh:
+        yield docker, _elsewhere("", ssh)
+
+
+def _elsewhere(host: str, ssh: Ssh | None) -> str:
+    """Return why an engine is not that of the declared host; empty if it is."""
+    parts = split(host)
+    local = not host or parts.scheme == "unix"
+    if ssh is None:
+        return "" if local else f"host is {shown(host)}, and the host's rules are installed on this machine"
+    if local:
+        return f"host is {shown(host) or 'not set'}, and the host's rules are installed on {ssh.address}"
+    same = parts.hostname == ssh.address
+    return "" if same else f"host is {shown(host)}, and the host's rules are installed on {ssh.address}"
+
+
+def shown(url: str) -> str:
+    """Return a URL as a message may repeat it: without a login."""
+    return re.sub(r"//[^/@]*@", "//", url) if _LOGIN.search(url) else url
+
+
+@policy(
+    obligation="No container may mount the folder of the engine's own socket.",
+    remedy="Remove the mount, or keep the socket below /run.",
+    severity=Severity.CRITICAL,
+)
+def engine_socket_not_mounted(graph: Graph) -> Iterator[Violation]:
+    """Yield mounts of the socket that a provider names, wherever it is, or of a folder above it."""
+    sockets = {split(view.inputs.host).path for view in graph.of(DockerProvider) if view.inputs.is_socket}
+    for view in graph.of(Container):
+        for bind in view.inputs.binds:
+            path = (bind.host_path or "").rstrip("/")
+            for socket in sorted(sockets):
+                if bind.host_path and f"{socket}/".startswith(f"{path}/"):
+                    yield view, f"mounts {bind.host_path}, where the engine's own socket is"
+
+
+@policy(
+    *_OTHERS,
+    obligation="A login of a host or a guest must be a Pulumi secret.",
+    remedy="Set it with pulumi config set --secret, or wrap it in pulumi.Output.secret.",
+    severity=Severity.CRITICAL,
+)
+def logins_are_secrets(view: View[Any], _: Declared) -> Iterator[str]:
+    """Yield passwords, tokens and keys in plain text, which the state keeps as they are."""
+    for trail, value in _texts(view.resource.inputs, ()):
+        if is_secret(view, trail) or not value:
+            continue
+        if any(_CREDENTIAL.search(step) for step in trail if isinstance(step, str)):
+            yield f"{dotted(trail)} is a login in plain text"
+        elif _LOGIN.search(value):
+            yield f"{dotted(trail)} holds a login in plain text"
+
+
+def _texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
+    """Yield every text with its path, those in JSON as well: providers take nested settings in that form."""
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            inner = json.loads(value) if value.startswith(("{", "[")) else None
+            if inner is not None:
+                yield from _texts(inner, at)
+                return
+        yield at, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, (*at, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*at, index))

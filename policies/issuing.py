@@ -1,0 +1,104 @@
+"""Rules for the private authorities: whom each certificate names, and which authorities a container trusts.
+
+Note: before the first update no certificate exists, so only requests are judged; every later preview judges
+the certificates that containers get as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from policies.rule import Severity, Violation, policy
+from resources.docker import Container
+from resources.site import Graph
+from resources.tls import Authority, Certificate, PrivateKey, Request
+from resources.view import View
+from topology.declared import Declared
+
+_PEM: Final = re.compile("-----BEGIN ")
+
+
+@policy(
+    Authority,
+    Certificate,
+    PrivateKey,
+    Request,
+    obligation="A certificate must be one that a declared flow needs, and name its holder alone.",
+    remedy="Name it <service>.<holder>.<signer>, with the holder as its only common name and DNS name.",
+    severity=Severity.CRITICAL,
+)
+def certificates_name_their_holder(view: View[Any], topology: Declared) -> Iterator[str]:
+    """Yield undeclared keys and certificates, and requests in another's name: servers tell clients by it."""
+    leaves, roots = topology.leaves, topology.authorities
+    wanted = {*(() if isinstance(view.inputs, Authority) else leaves)}
+    wanted |= roots if isinstance(view.inputs, Authority | PrivateKey) else frozenset()
+    if view.name not in wanted:
+        yield "is a key or certificate that no declared flow needs"
+    elif isinstance(view.inputs, Request):
+        holder = topology.physical(leaves[view.name].holder)
+        for path, given, own in (
+            ("subject", dict(view.inputs.subject), {"commonName": holder}),
+            ("dnsNames", view.inputs.dns_names, (holder,)),
+            ("ipAddresses", view.inputs.ip_addresses, ()),
+            ("uris", view.inputs.uris, ()),
+        ):
+            if given != own:
+                yield f"{path} does not name {holder} alone"
+
+
+@policy(
+    obligation="A container must trust the declared authorities alone, and hold certificates of its own.",
+    remedy="Upload the files as components/authorities.py makes them.",
+    severity=Severity.CRITICAL,
+)
+def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
+    """Yield undeclared authorities, and certificates of another: a stranger could be a client with either."""
+    topology = graph.topology
+    signing = defaultdict(set)
+    for made in graph.of(Certificate):
+        if isinstance(text := made.resource.inputs.get("caCertPem"), str):
+            signing[made.name.partition(".")[0]].add(text)
+    files = _files(graph)
+    number, seen = len(topology.certificates.authorities), dict[str, str]()
+    for each in topology.leaves.values():
+        view, given = files.get(each.holder, (None, dict[str, str]()))
+        if view is None:
+            continue
+        trusted, shown = given.get(each.authorities, ""), given.get(each.certificate, "")
+        if trusted and len(_PEM.findall(trusted)) != number:
+            yield view, f"{each.authorities} has {len(_PEM.findall(trusted))} certificates, not {number}"
+        elif trusted and not all(text in trusted for text in signing[each.service]):
+            yield view, f"{each.authorities} lacks the authority that signs for {each.service}"
+        elif trusted and trusted != files.get(each.service, (None, given))[1].get(each.authorities, trusted):
+            yield view, f"{each.authorities} is not what {each.service} trusts"
+        if shown and seen.setdefault(shown, each.holder) != each.holder:
+            yield view, f"{each.certificate} is the certificate of {seen[shown]}"
+        if shown and not _names(shown, topology.physical(each.holder)):
+            yield view, f"{each.certificate} does not name {topology.physical(each.holder)} alone"
+
+
+def _files(graph: Graph) -> dict[str, tuple[View[Container], dict[str, str]]]:
+    """Return each declared container with the texts of its files by path."""
+    return {
+        graph.called(view.inputs.name): (view, {each.file: each.text or "" for each in view.inputs.uploads})
+        for view in graph.of(Container)
+    }
+
+
+def _names(pem: str, holder: str) -> bool:
+    """Whether a certificate names a holder alone; a text that is no certificate opens nothing."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        other = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except ValueError:
+        return True
+    except x509.ExtensionNotFound:
+        return False
+    return [name.value for name in names] == [holder] and [*other] == [x509.DNSName(holder)]

@@ -1,0 +1,262 @@
+"""Broken stack files, files of containers and states: `python -m tests.fuzz [number] [seed]` tries that many.
+
+Each case changes a sound input at random: a value, a key, or the text itself. Findings and refusals are right
+answers; an exception, a rule that fails, and a case that takes long are not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from policies.judge import Judged, judge_resource, judge_together
+from resources.resource import StateError, from_state
+from resources.site import Graph
+from tests.policies.sound import TODAY, sound
+from tests.site import FILE
+from topology.config import ConfigError, from_file, load
+from topology.declared import Declared
+
+SEED = 20261130
+LONGEST = 5.0
+"""Seconds of processor time that a case may take; the usual one takes some milliseconds."""
+_EVERY = 40
+"""Every so many cases the whole stack is judged, which takes a hundred times as long as one resource."""
+
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 65536, 99999, 10**30, 1e308, float("inf"), float("nan")),
+    *("", " ", "yes", "~", "²", "٣", "0b_", "2024-02-30", "a\0b", "x" * 10_000, "{{ x }}", "$X", "\u202e"),
+    *(":0", ":80443", ":²", "[::1]:80", "127.0.0.1:80", ":80/sctp", "0.0.0.0:53/udp"),
+    *("http://[x", "http://x:99999", "http://x:0", "ssh://[", "//", "https://u:p@x", "unix://", "http://²:1"),
+    *("0.0.0.0/0", "10.0.0.1-10.0.0.0", "::/0", "dc/", "+dc/x", "+", "guest/x", "1:99999", "99999:1", "a,²"),
+    *("2-99999999", "2-1", "-", "1;2;²", "trunk.²", "trunk.", "container:", "container:x", "x" * 64),
+    *([], {}, [[]], [None], [{}], {"": ""}, {"a": {"b": []}}, [1, "a", None], {"secure": "x"}, {"x": 5}),
+)
+"""Values of wrong kinds, out of bounds, and of forms that a parser may stumble over."""
+SNIPPETS = (
+    *("{{ x }}", "? [a]: b\n", "? {a: b}\n: c\n", "---\n", "!x y", "!!binary aGk=", "&a [*a]", "*a", "\t"),
+    *(
+        "- ",
+        ": ",
+        "{",
+        "[",
+        "}",
+        "]",
+        "'",
+        '"',
+        "|",
+        ">",
+        "#",
+        "%",
+        "@",
+        "`",
+        "\n",
+        "\r",
+        "\x85",
+        "\u2028",
+        "=",
+    ),
+    *("1: x\n", "~: x\n", "yes: x\n", "2024-02-30", "0b_", "0o9", "1_000", "190:20:30", "1e400", ".nan"),
+    *("\0", "<<: x", "[" * 200, "- " * 200, "{a: " * 200),
+)
+"""Pieces that change what YAML or JSON mean at a place."""
+KEYS = ("", "²", "name", 5, None, True)
+
+
+def changed(draw: random.Random, tree: Any) -> Any:
+    """Return a copy of a tree with one to three changes."""
+    tree = copy.deepcopy(tree)
+    for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        places = [*_places(tree)]
+        if places:
+            _change(draw, *draw.choice(places))
+    return tree
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, inner in [*items]:
+        yield tree, key
+        yield from _places(inner)
+
+
+def _change(draw: random.Random, at: Any, key: Any) -> None:
+    match draw.randrange(6):
+        case 0:
+            del at[key]
+        case 1 if isinstance(at, dict):
+            at[draw.choice((str(key).upper(), f"{key}x", *KEYS))] = at.pop(key)
+        case 2:
+            at[key] = draw.choice(([at[key]], {"x": at[key]}, [at[key], at[key]]))
+        case 3 if isinstance(at[key], str):
+            at[key] = spoiled(draw, at[key])
+        case _:
+            at[key] = copy.deepcopy(draw.choice(VALUES))
+
+
+def spoiled(draw: random.Random, text: str) -> str:
+    """Return a text with a piece put in, cut out, or written twice."""
+    start = draw.randint(0, len(text))
+    end = min(len(text), start + draw.choice((0, 0, 1, 5, 50)))
+    piece = draw.choice((*SNIPPETS, text[start:end] * 2, "", str(draw.choice(VALUES))))
+    return text[:start] + piece + text[end:]
+
+
+def stack(draw: random.Random, folder: Path) -> str:
+    """Read a broken stack file; returns what came of it."""
+    file = folder / draw.choice(("Pulumi.dev.yaml", "stack", "Pulumi.yaml", ".yaml"))
+    text = _stack_text()
+    if draw.random() < 0.5:
+        text = spoiled(draw, text)
+    else:
+        text = yaml.dump(changed(draw, _stack_tree()), Dumper=_DUMPER, allow_unicode=True)
+    file.write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        from_file(file)
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        form = lines and all(": " in line and line.endswith(".") for line in lines)
+        return "refused" if form else f"refused without a path: {lines}"
+    return "accepted"
+
+
+def files(draw: random.Random, _: Path) -> str:
+    """Judge a container with a broken file, or any resource with broken inputs; returns what came of it."""
+    resources = [*sound().resources]
+    place = draw.choice([i for i, each in enumerate(resources) if each.inputs])
+    found = draw.choice(_uploaded()) if draw.random() < 0.6 else None
+    if found is None:
+        inputs = json.loads(json.dumps(changed(draw, dict(resources[place].inputs)), default=str))
+    else:
+        place, index = found
+        inputs = copy.deepcopy(dict(resources[place].inputs))
+        given = inputs["uploads"][index]
+        if draw.random() < 0.5 or not given["file"].endswith((".yml", ".yaml")):
+            given["content"] = spoiled(draw, given["content"])
+        else:
+            tree = yaml.safe_load(given["content"])
+            given["content"] = yaml.dump(changed(draw, tree), Dumper=_DUMPER, allow_unicode=True)
+    old = resources[place]
+    new = type(old)(**{**vars(old), "inputs": inputs})
+    mine = judge_resource(new, _declared())
+    return _verdict(draw, [mine, *(each for each in _judged() if each.view.resource.urn != old.urn)], mine)
+
+
+def state(draw: random.Random, folder: Path) -> str:
+    """Read and judge a broken state; returns what came of it."""
+    file = folder / "state.json"
+    few = draw.sample(_state_resources(), 3)
+    tree = {"version": 3, "deployment": {"resources": few}}
+    text = json.dumps(changed(draw, tree), default=str)
+    file.write_text(spoiled(draw, text) if draw.random() < 0.3 else text, encoding="utf-8", errors="replace")
+    try:
+        resources = from_state(file)
+    except StateError as error:
+        return "refused" if str(error).startswith(f"{file}: ") else f"refused without a path: {error}"
+    judged = [judge_resource(each, _declared()) for each in resources]
+    urns = {each.urn for each in resources}
+    others = [each for each in _judged() if each.view.resource.urn not in urns]
+    return _verdict(draw, [*judged, *others], *judged)
+
+
+def _verdict(draw: random.Random, stack: list[Judged], *mine: Judged) -> str:
+    """Judge the resources alone or, now and then, the whole stack; a rule that fails is an error."""
+    findings = [finding for each in mine for finding in each.findings]
+    if draw.randrange(_EVERY) == 0:
+        findings = [*judge_together(stack, _declared(), TODAY).findings]
+    else:
+        _ = Graph(tuple(each.view for each in stack), _declared()).facts
+    failed = [str(finding) for finding in findings if "can't be judged" in str(finding)]
+    assert not failed, failed
+    return "found" if findings else "accepted"
+
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+KINDS: dict[str, Callable[[random.Random, Path], str]] = {"stack": stack, "file": files, "state": state}
+
+
+@cache
+def _stack_text() -> str:
+    return FILE.read_text(encoding="utf-8")
+
+
+@cache
+def _stack_tree() -> Any:
+    return yaml.safe_load(_stack_text())
+
+
+@cache
+def _declared() -> Declared:
+    return Declared.of(load(sound().config))
+
+
+@cache
+def _judged() -> list[Judged]:
+    return [judge_resource(each, _declared()) for each in sound().resources]
+
+
+@cache
+def _uploaded() -> list[tuple[int, int]]:
+    return [
+        (place, index)
+        for place, each in enumerate(sound().resources)
+        for index, upload in enumerate(each.inputs.get("uploads") or ())
+        if upload["file"].endswith((".yml", ".yaml", ".conf"))
+    ]
+
+
+@cache
+def _state_resources() -> list[dict[str, Any]]:
+    return [
+        {"urn": each.urn, "type": each.type, "inputs": each.inputs, "provider": f"{each.provider}::1"}
+        for each in sound().resources
+    ]
+
+
+def run(number: int, seed: int = SEED) -> tuple[Counter[str], list[str], float]:
+    """Try a number of cases; returns how many ended how, the failures, and the longest case's seconds."""
+    ended: Counter[str] = Counter()
+    _judged()  # is not part of the first case
+    failures, longest = [], 0.0
+    with TemporaryDirectory() as folder:
+        for index in range(number):
+            draw = random.Random(seed * 1_000_000 + index)  # noqa: S311  # an input, not a secret
+            kind = draw.choice([*KINDS])
+            start = time.process_time()
+            try:
+                ended[f"{kind} {KINDS[kind](draw, Path(folder))}"] += 1
+            except Exception as error:  # noqa: BLE001  # any of them is what this looks for
+                failures.append(f"{index} {kind}: {type(error).__name__}: {str(error)[:300]}")
+            seconds = time.process_time() - start
+            longest = max(longest, seconds)
+            if seconds > LONGEST:
+                failures.append(f"{index} {kind}: took {seconds:.1f} s")
+    return ended, failures, longest
+
+
+def main() -> int:
+    """Print the counts and every failure; returns 1 if there are any."""
+    number, seed = (int(word) for word in (*sys.argv[1:], *("1000", str(SEED))[len(sys.argv) - 1 :]))
+    start = time.monotonic()
+    ended, failures, longest = run(number, seed)
+    print(*failures, sep="\n")
+    print(f"seed {seed}: {number} cases in {time.monotonic() - start:.0f} s, the longest {longest:.1f} s")
+    print(
+        *(f"  {how}: {count}" for how, count in sorted(ended.items())), f"  failed: {len(failures)}", sep="\n"
+    )
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

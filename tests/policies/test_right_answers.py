@@ -1,0 +1,162 @@
+"""What Traefik, Docker and Proxmox take in another form is no finding, and one fault is told once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from policies.rule import RULES, Finding
+from resources.traefik_catalogue import FREE
+from tests.policies.rejected import MIDDLEWARES, ROUTES, STATIC, TLS, edit, upload
+from tests.policies.sound import Stack, sound
+
+Change = Callable[[Stack], None]
+
+
+def _lower(value: Any, *, names: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if names else key.lower(): _lower(inner, names=not names and key.lower() in FREE)
+            for key, inner in value.items()
+        }
+    return [_lower(inner) for inner in value] if isinstance(value, list) else value
+
+
+def dynamic_keys_in_lower_case(stack: Stack) -> None:
+    """Traefik compares the keys of dynamic files without case."""
+    for file in (ROUTES, MIDDLEWARES, TLS):
+        given = upload(stack, "traefik", file)
+        given["content"] = yaml.safe_dump(_lower(yaml.safe_load(given["content"])))
+
+
+def headers_that_harm_nobody(stack: Stack) -> None:
+    """Two headers of browsers open nothing."""
+
+    def change(content: Any) -> None:
+        harmless = {"browserXssFilter": True, "forceSTSHeader": True}
+        content["http"]["middlewares"]["headers"]["headers"] |= harmless
+
+    edit(stack, "traefik", MIDDLEWARES, change)
+
+
+def rules_in_lower_case(stack: Stack) -> None:
+    """Traefik compares the functions of a rule without case."""
+    given = upload(stack, "traefik", ROUTES)
+    given["content"] = given["content"].replace("Host(", "host(")
+
+
+def a_url_without_the_port_of_its_scheme(stack: Stack) -> None:
+    """A URL without a port has its scheme's."""
+    given = upload(stack, "traefik", ROUTES)
+    given["content"] = given["content"].replace("http://10.10.30.11:80", "http://10.10.30.11")
+
+
+def _chained(stack: Stack) -> None:
+    def change(content: Any) -> None:
+        http = content["http"]
+        http["middlewares"] = {"both": {"chain": {"middlewares": ["login", "body"]}}}
+        http["routers"]["prometheus-ui"]["middlewares"] = ["both"]
+
+    edit(stack, "traefik", ROUTES, change)
+
+
+def a_login_in_a_chain(stack: Stack) -> None:
+    """A chain asks for what its middlewares ask for: for Prometheus UI as for the dashboard."""
+    _chained(stack)
+    edit(stack, "traefik", ROUTES, lambda content: content["http"]["routers"].update(api=_DASHBOARD))
+
+
+_DASHBOARD = {
+    "rule": "Host(`dashboard.homelab.localhost`)",
+    "service": "api@internal",
+    "entryPoints": ["websecure"],
+    "middlewares": ["both"],
+}
+
+
+def _flags(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flags(inner, f"{path}.{key}" if path else f"--{key}")
+    elif isinstance(value, list):
+        yield f"{path}={','.join(map(str, value))}"
+    else:
+        yield f"{path}={'true' if value == {} else str(value).lower() if isinstance(value, bool) else value}"
+
+
+def lists_with_commas_in_arguments(stack: Stack) -> None:
+    """Arguments give a list with commas."""
+    inputs = stack.inputs("container", "traefik")
+    content = yaml.safe_load(upload(stack, "traefik", STATIC)["content"])
+    inputs["command"] = [*_flags(content)]
+    upload(stack, "traefik", STATIC).update(file="/etc/traefik/readme", content="see the arguments")
+
+
+def triggers_of_an_own_command(stack: Stack) -> None:
+    """A trigger decides when a command runs again, not what it does."""
+    stack.inputs("command", "host-rules")["triggers"] = ["x"]
+
+
+def _interprets(finding: Finding) -> bool:
+    """Whether a finding is of a rule that reads what the file means."""
+    return RULES[finding.rule].check.__module__.rpartition(".")[2] in _INTERPRET
+
+
+_INTERPRET = {"acme", "certificates", "closed", "flows", "ingress", "networks"}
+SOUND = (
+    dynamic_keys_in_lower_case,
+    headers_that_harm_nobody,
+    rules_in_lower_case,
+    a_url_without_the_port_of_its_scheme,
+    a_login_in_a_chain,
+    lists_with_commas_in_arguments,
+    triggers_of_an_own_command,
+)
+
+
+@pytest.mark.parametrize("change", SOUND, ids=lambda change: change.__name__)
+def test_another_form_is_no_finding(change: Change) -> None:
+    """What a program takes in another form means the same to the pack."""
+    stack = sound()
+    change(stack)
+    assert [str(finding) for finding in stack.judge_changes().findings if _interprets(finding)] == []
+
+
+def test_a_key_in_two_spellings_is_refused() -> None:
+    """Of a key in two spellings, Traefik takes one or the other."""
+    stack = sound()
+
+    def change(content: Any) -> None:
+        content["http"]["routers"]["grafana"]["entrypoints"] = ["x"]
+
+    edit(stack, "traefik", ROUTES, change)
+    assert {finding.rule for finding in stack.judge_changes().findings} >= {"ingress-configuration-known"}
+
+
+def test_an_error_in_a_file_is_told_once_with_its_line() -> None:
+    """A file that does not parse is one finding, which names the line, and not one for each of its routes."""
+    stack = sound()
+    upload(stack, "traefik", ROUTES)["content"] = "http:\n  routers: [\n"
+    found = stack.judge_changes().findings
+    messages = [str(each) for each in found if each.subject == "traefik" and _interprets(each)]
+    assert messages == [f"traefik: {ROUTES}, line 3: does not parse, so Traefik drops all of it"]
+
+
+def test_guests_without_an_id_are_not_the_same() -> None:
+    """Two guests without an id are two guests."""
+    stack = sound()
+    for name in ("site-1", "site-2"):
+        del stack.inputs("vm", name)["vmId"]
+    assert "one-resource-each" not in {finding.rule for finding in stack.judge_changes().findings}
+
+
+def test_a_finding_shows_no_login_of_a_url() -> None:
+    """A login in a server's URL is a finding, and no finding repeats it."""
+    stack = sound()
+    given = upload(stack, "traefik", ROUTES)
+    given["content"] = given["content"].replace("http://10.10.30.11:80", "http://me:canary@10.10.9.9")
+    messages = [str(finding) for finding in stack.judge_changes().findings]
+    assert [message for message in messages if "canary" in message] == []
+    where = f"traefik: {ROUTES}: http.routers.vaultwarden"
+    assert {f"{where}: has a login in the URL of 10.10.9.9:80"} < {*messages}

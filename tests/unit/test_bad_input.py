@@ -1,0 +1,172 @@
+"""Input that no sound stack has: an answer or one line with the place of the fault, never a traceback."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands.__main__ import main
+from policies.judge import judge_resource
+from resources.site import Graph
+from resources.traefik import load_yaml
+from resources.view import view
+from tests import fuzz
+from tests.policies.rejected import ROUTES, STATIC, edit, upload
+from tests.policies.sound import Stack, sound
+from tests.site import FILE
+from topology.config import load
+from topology.declared import Declared
+
+NUMBER = 250
+"""Random cases of this run; `python -m tests.fuzz 50000` tries more."""
+DOMAIN = "domain: homelab.localhost"
+SERVICE = "    site-1: {zone"
+
+
+def test_random_input_ends_in_an_answer() -> None:
+    """Broken stack files, files of containers and states are found or refused, in bounded time."""
+    ended, failures, _ = fuzz.run(NUMBER)
+    assert failures == []
+    assert {how for how in ended if "without a path" in how} == set()
+    assert {how.partition(" ")[0] for how in ended} == {"stack", "file", "state"}
+    assert sum(ended.values()) == NUMBER
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (DOMAIN, "domain: {{ domain }}", "line 6: a key is not text"),
+        ("config:\n", "config:\n  ? [a]\n  : b\n", "line 5: a key is not text"),
+        (DOMAIN, "domain: 2024-02-30", "line 6: a value is not what it looks like"),
+        (DOMAIN, "domain: 0b_", "line 6: a value is not what it looks like"),
+        (DOMAIN, 'domain: "\xff"', "domain: "),
+        (SERVICE, "    yes: {}\n    site-1: {zone", "line 81: the key yes is not text"),
+        (SERVICE, "    ~: {}\n    site-1: {zone", "line 81: the key ~ is not text"),
+        (DOMAIN, "domain: " + "[" * 500, "is nested too deeply"),
+    ],
+)
+@pytest.mark.parametrize("command", ["judge", "list", "report", "cloud-init"])
+def test_a_broken_stack_file_is_one_line(
+    command: str, case: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What YAML reads in another way than it looks is refused with file and line, by every command."""
+    old, new, said = case
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(FILE.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    assert main([command, str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_bytes_that_are_no_text_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file in another encoding is refused with its line."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_bytes(FILE.read_bytes() + b"# \xff\n")
+    assert main(["judge", str(file)]) == 2
+    number = FILE.read_bytes().count(b"\n") + 1
+    assert f"Pulumi.x.yaml: line {number}: is not UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_stack_files_name_may_have_no_dot(tmp_path: Path) -> None:
+    """A stack file named `home` is the stack home."""
+    file = tmp_path / "home"
+    file.write_bytes(FILE.read_bytes())
+    assert main(["judge", str(file)]) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"urn": "foo"},
+        {"urn": 5},
+        {"urn": "::"},
+        {"type": 5},
+        {"type": None},
+        {"inputs": []},
+        {"inputs": None},
+        {"provider": 5},
+    ],
+)
+def test_a_broken_state_is_one_line(
+    change: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A resource of a state with a wrong kind of URN, type or inputs is refused in one line."""
+    urn = "urn:pulumi:dev::homelab-network::docker:index/container:Container::x"
+    resource = {"urn": urn, "type": "docker:index/container:Container", "inputs": {}} | change
+    file = tmp_path / "state.json"
+    file.write_text(json.dumps({"deployment": {"resources": [resource]}}))
+    assert main(["judge", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(("text", "said"), [("{\n{", "line 2: "), ("[" * 100_000, "")])
+def test_a_state_that_is_no_json_is_one_line(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A syntax error is told with its line, and no nesting ends in a traceback."""
+    file = tmp_path / "state.json"
+    file.write_text(text)
+    assert main(["judge", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"{file}: {said}no exported state")
+
+
+def _fails(stack: Stack, container: str) -> list[str]:
+    """Return the findings about a container of rules that failed; the facts must be readable, too."""
+    declared = Declared.of(load(stack.config))
+    _ = Graph(tuple(map(view, stack.resources)), declared).reachability.names
+    found = judge_resource(stack.get("container", container), declared).findings
+    return [str(finding) for finding in found if "can't be judged" in str(finding)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ x }}: y",
+        "? [a]: b\n: c",
+        "a: 2024-02-30",
+        "a: 0b_",
+        "- " * 5000 + "x",
+        "[" * 200_000,
+        "http: {services: {x: {loadBalancer: {servers: [{url: 'http://[x'}]}}}}",
+    ],
+)
+@pytest.mark.parametrize("file", [ROUTES, STATIC])
+def test_a_broken_file_of_traefik_is_a_finding(file: str, text: str) -> None:
+    """No file of the ingress stops a rule, and each that cannot be read is a finding."""
+    stack = sound()
+    upload(stack, "traefik", file)["content"] = text
+    assert _fails(stack, "traefik") == []
+
+
+@pytest.mark.parametrize("address", [":0", ":80443", ":²", "x", "[::1]:99999"])
+def test_a_port_out_of_bounds_is_a_finding(address: str) -> None:
+    """An entry point on a port that no machine has is told, and stops no rule."""
+    stack = sound()
+    edit(stack, "traefik", STATIC, lambda content: content["entryPoints"]["web"].update(address=address))
+    assert _fails(stack, "traefik") == []
+    messages = [str(finding) for finding in stack.judge_changes().findings]
+    assert "traefik: entrypoints.web: has no address with a port" in messages
+
+
+def test_labels_ports_and_tags_out_of_bounds_stop_no_rule() -> None:
+    """A label's port, a rule's port, a VLAN range and an interface that nothing has are findings."""
+    stack = sound()
+    edit(stack, "traefik", STATIC, lambda content: content["providers"].update(docker={}))
+    label = {"label": "traefik.http.services.x.loadbalancer.server.port", "value": "99999"}
+    stack.inputs("container", "loki")["labels"].append(label)
+    stack.inputs("group", "site-1")["rules"][0]["dport"] = "²"
+    stack.inputs("bridge", "vmbr1")["vids"] = "2-99999999"
+    stack.inputs("network", "vlan10")["options"]["parent"] = "trunk.²"
+    assert _fails(stack, "loki") == []
+    messages = [str(finding) for finding in stack.judge_changes().findings]
+    assert [message for message in messages if "can't be judged" in message] == []
+    for name in ("loki", "site-1", "vmbr1", "vlan10"):
+        assert [message for message in messages if message.startswith(f"{name}: ")] != []
+
+
+def test_a_file_that_is_nested_deeply_does_not_end_the_process() -> None:
+    """The C loader would overflow the stack on this text."""
+    with pytest.raises(Exception, match="nested too deeply"):
+        load_yaml("[" * 200_000)
