@@ -67,9 +67,15 @@ def recorded(name: str) -> Answers:
     return found
 
 
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """A local socket's server, a thread for each connection."""
+
+    daemon_threads = True
+
+
 @contextmanager
-def served(answers: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve answers as an engine does; yields the endpoint and the requests that came."""
+def served(answers: Mapping[str, Any], folder: Path | None) -> Iterator[tuple[str, list[str]]]:
+    """Serve answers as an engine does, by TCP without a folder; yields the endpoint and the requests."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -91,12 +97,15 @@ def served(answers: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, list
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-        daemon_threads = True
-
-    with Server(str(folder / "docker.sock"), Handler) as server:
+    server: socketserver.BaseServer
+    if folder:
+        endpoint, server = f"unix://{folder / 'docker.sock'}", Server(str(folder / "docker.sock"), Handler)
+    else:
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        endpoint = f"tcp://127.0.0.1:{server.server_address[1]}"
+    with server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"unix://{folder / 'docker.sock'}", asked
+        yield endpoint, asked
         server.shutdown()
 
 
