@@ -407,11 +407,14 @@ def test_listeners_are_read_as_the_kernel_writes_them() -> None:
     tcp = "   0: 0100007F:0CEA 00000000:0000 0A\n   1: 00000000:0016 00000000:0000 0A\n"
     tcp += "   2: 010200C0:0016 020200C0:D431 01\n"
     six = f"   0: {'0' * 32}:0050 {'0' * 32}:0000 0A\n   1: {'0' * 24}01000000:0051 {'0' * 32}:0000 0A\n"
-    found = [*machine.listeners("tcp", head + tcp), *machine.listeners("tcp6", head + six)]
+    udp = "   0: 00000000:0035 00000000:0000 07\n   1: 010200C0:A000 020200C0:0035 01\n"
+    files = {"tcp": tcp, "tcp6": six, "udp": udp}
+    found = [each for name, lines in files.items() for each in machine.listeners(name, head + lines)]
     assert [f"{address}:{port}" for address, port in found] == [
         "127.0.0.1:3306/tcp",
         "0.0.0.0:22/tcp",
         "0.0.0.0:80/tcp",
+        "0.0.0.0:53/udp",
     ]
 
 
