@@ -88,10 +88,10 @@ def listeners(name: str, text: str) -> Iterator[tuple[IPv4Address, Port]]:
     """Yield the IPv4 listeners in a file such as /proc/net/tcp; an IPv6 socket for all counts, too."""
     protocol = name.removesuffix("6")
     for line in text.splitlines()[1:]:
-        _, local, remote, state, *_ = line.split()
+        _, local, _, state, *_ = line.split()
         where, _, number = local.partition(":")
         address = _address(where)
-        if state == _LISTENS[protocol] and remote.endswith(":0000") and address and int(number, 16):
+        if state == _LISTENS[protocol] and address and int(number, 16):
             yield address, Port(number=int(number, 16), protocol=Protocol(protocol))
 
 

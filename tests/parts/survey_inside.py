@@ -42,3 +42,10 @@ def test_nothing_changes(site: Site) -> None:
     before = machine()
     Findings(command.look(site.docker.engine.endpoint)).sorted()
     assert machine() == before
+
+
+def test_the_engines_own_rules_are_not_told_as_others(site: Site) -> None:
+    """As root the rules are read, and on a machine without other rules none is told as not Docker's."""
+    assert site.machine is not None
+    assert site.machine.rules is not None or site.docker.engine.backend == "nftables"
+    assert [each for each in site.unseen if "that Docker did not make" in each] == []

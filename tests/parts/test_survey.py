@@ -4,7 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from survey import docker
+from survey.docker_api import DockerApi
 from tests.parts.users_engine import run
+from tests.unit.test_survey import RECORDINGS, recorded, served
+
+
+def test_the_docker_command_carries_other_endpoints() -> None:
+    """An engine on TCP is asked through the `docker` command, on one connection, and is told as open."""
+    with served(recorded(RECORDINGS[1]), None) as (endpoint, asked):
+        api = DockerApi(endpoint)
+        found = docker.read(api)
+        api.close()
+    assert (len(found.containers), found.engine.is_open) == (22, True)
+    assert {line.partition(" ")[0] for line in asked} == {"GET"}
 
 
 @pytest.mark.timeout(900)

@@ -67,9 +67,15 @@ def recorded(name: str) -> Answers:
     return found
 
 
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """A local socket's server, a thread for each connection."""
+
+    daemon_threads = True
+
+
 @contextmanager
-def served(answers: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve answers as an engine does; yields the endpoint and the requests that came."""
+def served(answers: Mapping[str, Any], folder: Path | None) -> Iterator[tuple[str, list[str]]]:
+    """Serve answers as an engine does, by TCP without a folder; yields the endpoint and the requests."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -91,12 +97,15 @@ def served(answers: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, list
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-        daemon_threads = True
-
-    with Server(str(folder / "docker.sock"), Handler) as server:
+    server: socketserver.BaseServer
+    if folder:
+        endpoint, server = f"unix://{folder / 'docker.sock'}", Server(str(folder / "docker.sock"), Handler)
+    else:
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        endpoint = f"tcp://127.0.0.1:{server.server_address[1]}"
+    with server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"unix://{folder / 'docker.sock'}", asked
+        yield endpoint, asked
         server.shutdown()
 
 
@@ -398,11 +407,14 @@ def test_listeners_are_read_as_the_kernel_writes_them() -> None:
     tcp = "   0: 0100007F:0CEA 00000000:0000 0A\n   1: 00000000:0016 00000000:0000 0A\n"
     tcp += "   2: 010200C0:0016 020200C0:D431 01\n"
     six = f"   0: {'0' * 32}:0050 {'0' * 32}:0000 0A\n   1: {'0' * 24}01000000:0051 {'0' * 32}:0000 0A\n"
-    found = [*machine.listeners("tcp", head + tcp), *machine.listeners("tcp6", head + six)]
+    udp = "   0: 00000000:0035 00000000:0000 07\n   1: 010200C0:A000 020200C0:0035 01\n"
+    files = {"tcp": tcp, "tcp6": six, "udp": udp}
+    found = [each for name, lines in files.items() for each in machine.listeners(name, head + lines)]
     assert [f"{address}:{port}" for address, port in found] == [
         "127.0.0.1:3306/tcp",
         "0.0.0.0:22/tcp",
         "0.0.0.0:80/tcp",
+        "0.0.0.0:53/udp",
     ]
 
 
