@@ -268,7 +268,7 @@ def load_yaml(text: str, loader: type[Any] = LOADER) -> Any:
         for event in yaml.parse(text, Loader=LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
-                raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
+                raise yaml.YAMLError("nested too deeply")
     return yaml.load(text, Loader=loader)  # noqa: S506  # a SafeLoader
 
 

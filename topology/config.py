@@ -189,8 +189,8 @@ def from_file(path: Path) -> Topology:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise refuse(f"{line}{error.problem}", "correct the YAML there") from None
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(10) + 1  # newlines before it
-        raise refuse(f"line {line}: is not UTF-8 text", "correct it there") from None
+        number = error.object[: error.start].count(10) + 1  # newlines before it
+        raise refuse(f"line {number}: is not UTF-8 text", "correct it there") from None
     except RecursionError:
         raise refuse("is nested too deeply", "write it as plain YAML") from None
     except (yaml.YAMLError, ValueError):
@@ -252,7 +252,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except (ValueError, OverflowError, TypeError, AttributeError):
             raise _error("a value is not what it looks like", node) from None
 
