@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
+from commands.arguments import parser
+
 _FLOWS: Final = "flows"
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -43,6 +45,8 @@ def main(words: Sequence[str]) -> int:
         print(f"{name}: is no command; `python -m commands` lists them.", file=sys.stderr)
         return 2
     module, _ = COMMANDS[name]
+    if module == _FLOWS:
+        parser().parse_args(words)  # ends a usage error before the import
     return int(import_module(f"commands.{module}").main(words if module == _FLOWS else rest))
 
 

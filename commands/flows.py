@@ -14,10 +14,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pulumi
 
+from commands.arguments import parser
 from commands.base import BaseError, flows_at, to_json
 from policies.judge import GROUPS, judge
 from policies.review import line_of, markdown, review, sarif
@@ -39,37 +40,39 @@ Site = tuple[list[Resource], Topology]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     gc.disable()  # a run ends after one answer, and collecting garbage costs more than the answer
     try:
-        return int(options.run(options))
+        return _RUN[options.command](options)
     except (BaseError, ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def _list(options: argparse.Namespace) -> int:
-    flows = _reachability(options.site, options).flows()
+    flows = _reachability(options.site, options.config).flows()
     print(*([to_json(flows)] if options.json else table(flows)), sep="\n")
     return 0
 
 
 def _eval(options: argparse.Namespace) -> int:
     flow = _flow(options)
-    verdict = _reachability(options.site, options).evaluate(flow.source, flow.destination, flow.port)
+    verdict = _reachability(options.site, options.config).evaluate(flow.source, flow.destination, flow.port)
     print(f"{flow}: {'ALLOWED' if verdict.allowed else 'DENIED'}")
     return int(not verdict.allowed)
 
 
 def _explain(options: argparse.Namespace) -> int:
     flow = _flow(options)
-    reachability = _reachability(options.site, options)
+    reachability = _reachability(options.site, options.config)
     print(*reachability.explain(flow.source, flow.destination, flow.port), sep="\n")
     return int(not reachability.evaluate(flow.source, flow.destination, flow.port).allowed)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    sites = (_reachability(site, options).flows() for site in (options.before, options.after))
+    files: tuple[Path, ...] = (options.before, options.after)
+    states = {file: options.config if file.suffix == ".json" else None for file in files}
+    sites = (_reachability(file, states[file]).flows() for file in files)
     change = diff(*sites)
     for sign, flows in (("+", change.opened), ("-", change.closed)):
         for flow in flows:
@@ -146,8 +149,8 @@ def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:
     return stack.rpartition(":")[2], project
 
 
-def _reachability(file: Path, options: argparse.Namespace) -> Reachability:
-    resources, topology = site(file, options.config)
+def _reachability(file: Path, config: Path | None) -> Reachability:
+    resources, topology = site(file, config)
     return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
 
 
@@ -162,48 +165,12 @@ def _flow(options: argparse.Namespace) -> Flow:
         raise StateError(f"{options.destination}: is no destination; write it like loki:3100/tcp.") from None
 
 
-_COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]]] = {
-    "list": (_list, "every flow that is possible", ("site", "--json")),
-    "eval": (_eval, "whether one flow is possible", ("site", "source", "destination")),
-    "explain": (_explain, "the way of a flow, or what denies it", ("site", "source", "destination")),
-    "diff": (_diff, "flows that one site opens and closes against another", ("before", "after")),
-    "review": (
-        _review,
-        "a change for its reviewer: flows opened and closed against a commit, findings",
-        ("base", "file", "--markdown", "--sarif"),
-    ),
-    "judge": (_judge, "what the rules say", ("site",)),
-    "rules": (_rules, "the table of rules", ()),
-}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m commands", description="Who can reach whom, and why.")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    for name, (run, text, places) in _COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run, config=None)
-        for place in places:
-            kind: dict[str, Any] = {"type": str if place in {"source", "destination", "base"} else Path}
-            if place == "--json":
-                kind = {"action": "store_true"}
-            command.add_argument(place, help=_HELP[place], **kind)
-        if {"site", "before"} & set(places):
-            command.add_argument(
-                "--config", type=Path, help="stack file with the intent of an exported state"
-            )
-    return parser
-
-
-_HELP: Final = {
-    "site": "Pulumi.<stack>.yaml, or a .json file that `pulumi stack export` wrote",
-    "before": "a site, as a stack file or an exported state",
-    "after": "the site to compare with it",
-    "base": "a branch, a tag or a commit of this project",
-    "file": "Pulumi.<stack>.yaml",
-    "--json": "write JSON instead, each flow with its trace",
-    "--markdown": "write the review there too",
-    "--sarif": "write the findings there, for code scanning",
-    "source": "internet, a management zone, a service or a host",
-    "destination": "what to reach, as service:port/protocol",
+_RUN: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "list": _list,
+    "eval": _eval,
+    "explain": _explain,
+    "diff": _diff,
+    "review": _review,
+    "judge": _judge,
+    "rules": _rules,
 }

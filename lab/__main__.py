@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import engine, images, lock, paths, proxmox, tls, toolchain
+from lab import ending, engine, images, lock, paths, proxmox, tls, toolchain
 from lab.errors import LabError
 from lab.process import Interrupted, run
 from lab.stack import Stack
@@ -106,8 +106,12 @@ def env(stack: str) -> int:
 
 def preview(stack: str) -> int:
     """Preview `up` with the policy pack; needs neither root nor Docker nor Proxmox."""
+    topology = from_file(stack_file(stack))
     toolchain.ensure(report)
-    return _selected(stack).preview()
+    selected = _selected(stack)
+    status = selected.preview()
+    print(*ending.changes(selected.outputs(), topology), sep="\n")
+    return status
 
 
 def up(stack: str) -> int:
@@ -134,7 +138,9 @@ def _up(stack: str, topology: Topology) -> int:
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
     report("up")
     status = _verified(stack)
-    _show(selected)
+    outputs = selected.outputs()
+    shown = ending.addresses(stack, topology, outputs, in_lab=serves(stack))
+    print("", *ending.flows(outputs), "", *shown, sep="\n")
     if status:
         raise LabError("the live network is not as declared, see above; mend it and run `make up` again")
     return 0
@@ -296,18 +302,6 @@ def _need_the_lab(stack: str) -> None:
         latest = json.loads(state.read_text())["checkpoint"]["latest"] or {}
         if latest.get("resources"):
             raise LabError(f"stack {other} is up in the lab; run `make down STACK={other}` first")
-
-
-def _show(selected: Stack) -> None:
-    """Print the flow table and the addresses to open."""
-    outputs = selected.outputs()
-    width = max(len(flow["source"]) for flow in outputs["flows"])
-    print("\nWho may reach whom (nobody else may reach anybody):")
-    for flow in outputs["flows"]:
-        print(f"  {flow['source']:>{width}} -> {flow['destination']}:{flow['port']}/{flow['protocol']}")
-    print("\nOpen:")
-    for service, url in outputs["urls"].items():
-        print(f"  {service:>{width}}    {url}")
 
 
 if __name__ == "__main__":

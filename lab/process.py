@@ -1,6 +1,6 @@
 """Runs one program to its end and reports its failure.
 
-`run` collects the output within a time limit; `show` prints it as it comes and forwards interrupts.
+`run` collects the output within a time limit; `show` prints or logs it as it comes and forwards interrupts.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from lab.errors import LabError
 
@@ -58,9 +59,17 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user wished it
     """The user interrupted a program, which has since ended."""
 
 
-def show(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
-    """Return the exit status of a program whose output the user sees; `env` adds to the environment.
+def show(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: IO[bytes] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> int:
+    """Return the exit status of a program that may be interrupted; `env` adds to the environment.
 
+    Its output goes to `log`, else to the user. `meanwhile` is called five times a second until it ends.
     Ctrl-C, SIGTERM and SIGHUP reach the program as one SIGINT each, so that it can shut down in order. After
     its exit `Interrupted` is raised. A second Ctrl-C is forwarded as well: Pulumi then stops at once.
     """
@@ -77,15 +86,24 @@ def show(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cw
         # A separate process group: otherwise the terminal's Ctrl-C reaches the program a second time.
         child = subprocess.Popen(
             [str(word) for word in argv], stdin=subprocess.DEVNULL, process_group=0,
-            env={**os.environ, **(env or {})}, cwd=cwd,
+            env={**os.environ, **(env or {})}, cwd=cwd, stdout=log, stderr=log,
         )  # fmt: skip
         running.append(child)
         if heard:
             child.send_signal(signal.SIGINT)
-        status = child.wait()
+        while (status := _ended(child)) is None:
+            meanwhile()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if heard:
         raise Interrupted
     return status
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int | None:
+    """Return the exit status of a process, or None if it still runs after a fifth of a second."""
+    try:
+        return child.wait(0.2)
+    except subprocess.TimeoutExpired:
+        return None

@@ -8,12 +8,14 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
 from lab import orphans, paths
 from lab.errors import LabError
-from lab.process import run, show
+from lab.process import run, show, tail
+from lab.progress import Progress
 
 _PACK = ("--policy-pack", "policies/serve")
 _GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
@@ -163,11 +165,26 @@ class Stack:
         )
 
     def _show(self, *words: str) -> int:
-        return show(
-            ["pulumi", *words, "--non-interactive", *self._stack(words)],
-            env=self.environment,
-            cwd=paths.PROJECT,
-        )
+        """Run a long command and show its progress; returns Pulumi's exit status."""
+        log = paths.STATE / f"log/{self.name}-{words[0]}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="homelab-network-") as folder, log.open("wb") as file:
+            progress = Progress(label=f"pulumi {words[0]}", events=Path(folder) / "events.json")
+            events = ("--event-log", progress.events)
+            try:
+                status = show(
+                    ["pulumi", *words, "--non-interactive", *events, *self._stack(words)],
+                    env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true"},
+                    cwd=paths.PROJECT,
+                    log=file,
+                    meanwhile=progress.look,
+                )
+            finally:
+                progress.end()
+        if status and not progress.problems:
+            print(tail(log.read_text(encoding="utf-8", errors="replace")))
+        print(f"  all of it: {log}")
+        return status
 
     def _stack(self, words: tuple[str, ...]) -> tuple[str, ...]:
         return () if words[:2] == ("stack", "select") else ("--stack", self.name)

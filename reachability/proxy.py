@@ -113,7 +113,7 @@ def servers(proxy: Proxy) -> Iterator[Server]:
     services = {(service.kind, service.name): service for service in proxy.services}
     for router in proxy.routers:
         ports = _ports(proxy, router.kind, router.entrypoints)
-        for text in _leaves(services, router.kind, router.service, frozenset()):
+        for text in _leaves(services, router.kind, router.service, set()):
             host, port = _read(text, router.kind)
             yield Server(ports, router.origin, text, host, port)
 
@@ -175,8 +175,9 @@ def _protocol(kind: Kind) -> Protocol:
 
 
 def _leaves(
-    services: Mapping[tuple[Kind, str], ProxyService], kind: Kind, reference: str, seen: frozenset[str]
+    services: Mapping[tuple[Kind, str], ProxyService], kind: Kind, reference: str, seen: set[str]
 ) -> Iterator[str]:
+    """Yield the servers that a reference leads to, those of a service in `seen` once."""
     name, _, provider = reference.partition("@")
     if provider == INTERNAL or name in seen:
         return
@@ -184,9 +185,10 @@ def _leaves(
     if service is None:
         yield reference
         return
+    seen.add(name)
     yield from service.servers
     for child in service.services:
-        yield from _leaves(services, kind, child, seen | {name})
+        yield from _leaves(services, kind, child, seen)
 
 
 def _read(text: str, kind: Kind) -> tuple[str | None, Port | None]:

@@ -22,6 +22,7 @@ from resources import alloy, traefik
 from resources.inputs import Address, Inputs, Settings
 from resources.resource import UNKNOWN
 from topology.certificates import FOLDER
+from topology.fast_yaml import Loader
 from topology.model import Protocol, Topology
 
 _UNCHECKED: Final = re.compile(
@@ -264,7 +265,7 @@ class Container(
                     loaded.append((upload.file, alloy.documents(upload.text or "")))
             if upload.file.endswith((".yml", ".yaml")) and upload.text:
                 with suppress(yaml.YAMLError, ValueError, TypeError, RecursionError):
-                    loaded.append((upload.file, traefik.load_yaml(upload.text)))
+                    loaded.append((upload.file, yaml.load(upload.text, Loader=Loader)))  # noqa: S506  # a safe loader
         return tuple((file, content) for file, content in loaded if isinstance(content, Mapping))
 
     @cached_property

@@ -21,6 +21,7 @@ import yaml
 
 from reachability.facts import Entrypoint
 from resources.traefik_catalogue import DYNAMIC, FREE
+from topology.fast_yaml import Loader
 from topology.model import Port, Protocol
 
 _STATIC_FILES: Final = tuple(f"/etc/traefik/traefik.{kind}" for kind in ("toml", "yaml", "yml"))
@@ -132,7 +133,7 @@ class Configuration:
         services = {name: value for _, name, value in self.items("http", "services")}
         for path, _, router in self.items("http", "routers"):
             if isinstance(router, Mapping):
-                for url in _servers(services, bare(str(router.get("service", ""))), frozenset()):
+                for url in _servers(services, bare(str(router.get("service", ""))), set()):
                     yield path, listed(router.get("middlewares")), place(url)
 
     @property
@@ -153,7 +154,7 @@ class Configuration:
             services = {name: value for _, name, value in self.items(protocol, "services")}
             for path, _, router in self.items(protocol, "routers"):
                 if isinstance(router, Mapping):
-                    for url in _servers(services, bare(str(router.get("service", ""))), frozenset()):
+                    for url in _servers(services, bare(str(router.get("service", ""))), set()):
                         yield path, str(router.get("rule", "")), url
 
 
@@ -236,7 +237,7 @@ class _Reader:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
-            content = tomllib.loads(text) if path.endswith(".toml") else load_yaml(text, _Unique)
+            content = tomllib.loads(text) if path.endswith(".toml") else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             self.faults.append(broken(_at_line(path, error), "does not parse, so Traefik drops all of it"))
             return {}
@@ -251,28 +252,7 @@ def _at_line(path: str, error: Exception) -> str:
     return f"{path}, line {mark.line + 1}" if mark else path
 
 
-LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's C loader if present, else its Python loader; both create plain values only."""
-
-
-_DEEPEST: Final = 100
-
-
-def load_yaml(text: str, loader: type[Any] = LOADER) -> Any:
-    """Return a YAML text's value; raises YAMLError, also where it is nested too deeply.
-
-    Note: the C loader's recursion ends the process on a text that is nested 100,000 times.
-    """
-    depth = 0
-    if sum(map(text.count, "[{-?:")) > _DEEPEST:  # each level takes one of these signs
-        for event in yaml.parse(text, Loader=LOADER):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise yaml.YAMLError("nested too deeply")
-    return yaml.load(text, Loader=loader)  # noqa: S506  # a SafeLoader
-
-
-class _Unique(LOADER):  # type: ignore[misc,valid-type]
+class _Unique(Loader):
     """YAML loader that rejects duplicate keys, as Go does."""
 
 
@@ -301,15 +281,17 @@ def children(service: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _servers(services: Mapping[str, Any], name: str, seen: frozenset[str]) -> Iterator[str]:
+def _servers(services: Mapping[str, Any], name: str, seen: set[str]) -> Iterator[str]:
+    """Yield the servers that a service leads to, those of a service in `seen` once."""
     service = services.get(name)
     if name in seen or not isinstance(service, Mapping):
         return
+    seen.add(name)
     for server in listed(below(service, "loadBalancer").get("servers")):
         if isinstance(server, Mapping):
             yield str(server.get("url") or server.get("address") or "")
     for child in children(service):
-        yield from _servers(services, bare(str(child)), seen | {name})
+        yield from _servers(services, bare(str(child)), seen)
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

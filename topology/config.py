@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from topology.checks import CONTAINERS, Site, check
+from topology.fast_yaml import Loader
 from topology.fault import ConfigError, Fault, nearest, shown
 from topology.model import (
     Acme,
@@ -177,12 +178,22 @@ T = TypeVar("T")
 
 def from_file(path: Path) -> Topology:
     """Return the topology of `Pulumi.<stack>.yaml`; raises ConfigError, also for a missing or broken file."""
+    return from_keys(keys_of(path))
+
+
+def from_keys(keys: Mapping[str, object]) -> Topology:
+    """Return the topology of a stack file's keys; raises ConfigError."""
+    return load({str(key).partition(":")[2]: value for key, value in keys.items() if _is_ours(key)})
+
+
+def keys_of(path: Path) -> dict[str, Any]:
+    """Return the keys of every namespace in `Pulumi.<stack>.yaml`; raises ConfigError."""
 
     def refuse(fault: str, remedy: str) -> ConfigError:
         return ConfigError([Fault(path.name, fault, remedy)])
 
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a safe loader
     except OSError as error:
         raise refuse(f"cannot be read ({error.strerror})", "name a stack file") from None
     except yaml.MarkedYAMLError as error:
@@ -198,7 +209,7 @@ def from_file(path: Path) -> Topology:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise refuse("has no mapping config", f"put the {NAMESPACE}: keys below one")
-    return load({str(key).partition(":")[2]: value for key, value in config.items() if _is_ours(key)})
+    return config
 
 
 def from_pulumi_json(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> Topology:
@@ -234,8 +245,8 @@ def _parsed(text: str) -> object:
         return text
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that rejects duplicate keys, of which YAML would silently keep the last, and keys that are
+class _UniqueKeys(Loader):
+    """YAML loader that rejects duplicate keys, of which YAML would silently keep the last, and keys that are
     no text, which the engine reads in another way. An unusable value is told with its line.
     """
 
@@ -268,8 +279,13 @@ class _Reader:
     """Converts plain data to values and collects the faults of what it can't convert."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self._noted: dict[Fault, None] = {}
         self.unreadable: set[str] = set()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Every fault noted so far, each once: one value can violate two constraints."""
+        return [*self._noted]
 
     def site(self, values: Mapping[str, object]) -> Site:
         """Return everything that can be read, key by key."""
@@ -389,9 +405,7 @@ class _Reader:
             return None
         whole = {**cast("dict[str, object]", raw), **implied} if implied else raw
         try:
-            return TypeAdapter(kind).validate_json(
-                json.dumps(whole), strict=True, by_alias=True, by_name=False
-            )
+            return _adapter(kind).validate_json(json.dumps(whole), strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             for detail in error.errors():
                 self.tell(detail, kind, raw, path, word)
@@ -461,9 +475,14 @@ class _Reader:
         self.note(path, "unknown key", f"write {near}" if near else f"use one of {', '.join(known)}")
 
     def note(self, path: str, fault: str, remedy: str) -> None:
-        """Note a fault unless it is noted already; one value can violate two constraints."""
-        if (noted := Fault(path, fault, remedy)) not in self.faults:
-            self.faults.append(noted)
+        """Note a fault unless it is noted already."""
+        self._noted[Fault(path, fault, remedy)] = None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the validator of a kind, built once for all entries."""
+    return TypeAdapter(kind)
 
 
 def _at(path: str, key: str) -> str:

@@ -50,12 +50,17 @@ class Server:
     arguments: tuple[str, ...]
 
 
+def is_site(guest: str) -> bool:
+    """Whether a guest of this name is real nginx; any other is a stand-in."""
+    return "site-" in guest
+
+
 def of(guest: Guest, folder: Path) -> list[Server]:
     """Return the servers for the guest's ports, with TLS on 443; writes nginx's files to `folder`."""
     tcp = [listener.number for listener in guest.listeners if listener.protocol == "tcp"]
     if not tcp:
         return []
-    if "site-" in guest.name:
+    if is_site(guest.name):
         listens = "\n".join(f"        listen {number}{' ssl' * (number == _TLS)};" for number in tcp)
         certificate, key = tls.leaf(guest.name, [guest.name])
         shutil.copy(certificate, folder / "certificate.pem")

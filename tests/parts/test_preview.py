@@ -55,4 +55,5 @@ def test_an_ordinary_user_previews(home: Path) -> None:
     """Without root, Docker or Proxmox the whole stack is checked, and nothing is refused."""
     done = preview(home, PROJECT)
     assert done.returncode == 0, done.stdout[-4000:]
-    assert re.search(r"Resources:\s+\+ \d+ to create\s*$", done.stdout), done.stdout[-500:]
+    assert re.search(r"^  to create \d+: ", done.stdout, re.MULTILINE), done.stdout[-500:]
+    assert "  opens: traefik -> grafana:3000/tcp; through it internet -> grafana" in done.stdout

@@ -21,6 +21,7 @@ from resources.resource import UNKNOWN, Resource
 from resources.view import View, view
 from tests.policies.rejected import MIDDLEWARES, NGINX, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
 from tests.policies.sound import KINDS, Stack, sound, turn_to_acme
+from topology.fast_yaml import Loader
 
 SEED = 20261123
 Path = tuple[str | int, ...]
@@ -113,7 +114,8 @@ class Mutation:
         return f"{self.operator} {self.kind} {self.resource} {self.path}"
 
 
-def mutations() -> list[Mutation]:
+@cache
+def mutations() -> tuple[Mutation, ...]:
     """Return every mutation, in an order that depends on the seed only."""
     stack = sound()
     found = [
@@ -126,7 +128,7 @@ def mutations() -> list[Mutation]:
     found += [*_of_ingress(), *_of_certificates(), *_of_proxies(), *_of_acme()]
     found += [*_of_names(stack), *_of_mounts(), *_of_guests(stack), *_of_providers(), *_of_requests(stack)]
     random.Random(SEED).shuffle(found)  # noqa: S311  # an order, not a secret
-    return found
+    return tuple(found)
 
 
 HOST_PATHS = [
@@ -620,14 +622,14 @@ def _file_mutation(
 ) -> Mutation:
     def apply(stack: Stack) -> None:
         given = upload(stack, resource, file)
-        content = yaml.safe_load(given["content"])
+        content = yaml.load(given["content"], Loader=Loader)  # noqa: S506  # a safe loader
         at = content
         for step in path[:-1]:
             at = at[step]
         change(at, path[-1])
         if isinstance(at, dict) and "" in at:
             content["http"]["routers"]["extra"] = at.pop("")
-        given["content"] = yaml.safe_dump(content, sort_keys=False)
+        given["content"] = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
 
     text = f"{file}: {'.'.join(map(str, path))}"
     return Mutation(

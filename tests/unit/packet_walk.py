@@ -77,6 +77,9 @@ class Interface:
 Route = tuple[list[Interface], Interface, list[Network]]
 """Interfaces that send, the last one, and the networks on the route with egress to some ports only."""
 
+End = tuple[Interface, Port, bool, bool]
+"""An interface and a port to send to, whether by a published port, and whether no rule judges that port."""
+
 
 @dataclass(slots=True)
 class Gate:
@@ -119,8 +122,10 @@ class Walk:
         self.cables: dict[tuple[Interface, Interface, bool], list[Route]] = {}
         self.gates: dict[tuple[Interface, str, Port], Gate | None] = {}
         self.on: defaultdict[object, list[Interface]] = defaultdict(list)
+        self.own: defaultdict[str, list[Interface]] = defaultdict(list)
         for interface in self.interfaces:
             self.on[interface.switch].append(interface)
+            self.own[interface.device].append(interface)
 
     # ------------------------------------------------------------------------------------ the answer
 
@@ -149,6 +154,8 @@ class Walk:
 
     def packets(self) -> set[tuple[str, str, Port]]:
         """Return every (source, destination, port) that connects directly, for every port of `ports`."""
+        self.starts = {name: self.interfaces_of(name) for name in self.names}
+        self.ends = {(name, port): [*self.targets(name, port)] for name in self.names for port in self.ports}
         self.direct = {
             (source, name, port)
             for source in self.names
@@ -182,30 +189,28 @@ class Walk:
             return True
         if source in self.stacks and self.stacks[source] == name and name in self.hosts:
             return True
-        for interface in self.interfaces_of(source):
-            for target, at, through in self.targets(name, port):
-                unjudged = self._unjudged(name, port, through)
+        for interface in self.starts[source]:
+            for target, at, through, unjudged in self.ends[name, port]:
                 if source in self.outsides and unjudged:
                     continue
                 if self._travels(interface, target, at, through=through, near=unjudged):
                     return True
         return False
 
-    def _unjudged(self, name: str, port: Port, through: bool) -> bool:
+    def _unjudged(self, name: str, port: Port) -> bool:
         host = self.hosts.get(name)
-        return not through and host is not None and host.firewall is None and port not in host.ports
+        return host is not None and host.firewall is None and port not in host.ports
 
     def interfaces_of(self, source: str) -> list[Interface]:
         """Return the interfaces where packets of a source start; for a host, without its bridges."""
-        device = self.stacks.get(source, source)
-        own = [i for i in self.interfaces if i.device == device]
+        own = self.own[self.stacks.get(source, source)]
         return [i for i in own if i.kind != "bridge"] if source in self.hosts else own
 
-    def targets(self, name: str, port: Port) -> Iterator[tuple[Interface, Port, bool]]:
-        """Yield the interfaces and ports that lead to `port` of `name`, and whether by a published port."""
+    def targets(self, name: str, port: Port) -> Iterator[End]:
+        """Yield the ends that lead to `port` of `name`."""
         device = self.stacks.get(name, name)
-        own = [i for i in self.interfaces if i.device == device]
-        yield from ((interface, port, False) for interface in own)
+        own, unjudged = self.own[device], self._unjudged(name, port)
+        yield from ((interface, port, False, unjudged) for interface in own)
         container = self.containers.get(device)
         if container is None or not any(
             i.network and i.kind == "veth" and not i.network.internal for i in own
@@ -213,10 +218,10 @@ class Walk:
             return
         for published, external in self._published(container, port):
             for host in self.hosts if published.everywhere else (container.host,):
-                yield from ((door, external, True) for door in self._doors(host, published))
+                yield from ((door, external, True, False) for door in self._doors(host, published))
 
     def _doors(self, host: str, published: Published) -> list[Interface]:
-        doors = [i for i in self.interfaces if i.device == host]
+        doors = self.own[host]
         if published.address.is_loopback:
             return []
         fits = [
@@ -293,7 +298,7 @@ class Walk:
 
     def _forward(self, came: Interface, at: Interface) -> list[Interface]:
         """Return the interfaces by which a machine forwards what arrived at an interface."""
-        legs = [leg for leg in self.interfaces if leg.device == at.device and leg is not at]
+        legs = [leg for leg in self.own[at.device] if leg is not at]
         if at.kind == "gateway" and came.routed:
             return legs
         return [leg for leg in legs if leg.kind == "cable"] if at.kind == "nat" else []

@@ -10,7 +10,6 @@ from commands.__main__ import main
 from commands.verify import proxmox_host
 from policies.judge import judge_resource
 from resources.site import Graph
-from resources.traefik import load_yaml
 from resources.view import view
 from tests import fuzz
 from tests.policies.rejected import ROUTES, STATIC, edit, upload
@@ -183,9 +182,3 @@ def test_labels_ports_and_tags_out_of_bounds_stop_no_rule() -> None:
     assert [message for message in messages if "can't be judged" in message] == []
     for name in ("loki", "site-1", "vmbr1", "vlan10"):
         assert [message for message in messages if message.startswith(f"{name}: ")] != []
-
-
-def test_a_file_that_is_nested_deeply_does_not_end_the_process() -> None:
-    """The C loader would overflow the stack on this text."""
-    with pytest.raises(Exception, match="nested too deeply"):
-        load_yaml("[" * 200_000)

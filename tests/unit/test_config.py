@@ -312,6 +312,7 @@ class TestFile:
             ("", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
             ("config: 1", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
             ("a: \x07", "Pulumi.x.yaml: is not YAML; correct it."),
+            ("config: " + "[" * 100_000, "Pulumi.x.yaml: is not YAML; correct it."),
         ],
     )
     def test_broken(self, tmp_path: Path, text: str, message: str) -> None:

@@ -266,8 +266,10 @@ def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
 
 def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) -> None:
     """A base commit that still has `policies.command` is compared too."""
-    edit(tree, "commands/flows.py", ("from commands.base", "from policies.base"))
+    for module in ("arguments", "base"):
+        edit(tree, "commands/flows.py", (f"from commands.{module}", f"from policies.{module}"))
     git(tree, "mv", "commands/flows.py", "policies/command.py")
+    git(tree, "mv", "commands/arguments.py", "policies/arguments.py")
     git(tree, "mv", "commands/base.py", "policies/base.py")
     with (tree / "policies" / "command.py").open("a", encoding="utf-8") as file:
         file.write('\n\nif __name__ == "__main__":\n    sys.exit(main())\n')
@@ -305,7 +307,7 @@ def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> No
 
 def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
     """A base whose program lacks the option is bad input, without a traceback."""
-    edit(tree, "commands/flows.py", ('("site", "--json")', '("site",)'))
+    edit(tree, "commands/arguments.py", ('("site", "--json")', '("site",)'))
     git(tree, "commit", "--quiet", "--all", "--message=older")
     git(tree, "checkout", "--quiet", "main~1", "--", "commands")
     answer = review(tree)

@@ -6,19 +6,17 @@ from collections.abc import Collection
 
 from topology.checks.site import Reason, Site
 from topology.fault import nearest
-from topology.model import INTERNET, Container, DockerHost, Flow, Guest
+from topology.model import Container, DockerHost, Flow, Guest
 
 
 def unknown_source(site: Site, name: str) -> Reason | None:
     """Return why a name can't be the source of a flow; None where it can."""
-    known = (INTERNET, *site.management, *site.services)
-    return unknown(site, "source", name, known, "a service, a management zone or internet")
+    return unknown(site, "source", name, site.sources, "a service, a management zone or internet")
 
 
 def unknown_end(site: Site, name: str) -> Reason | None:
     """Return why a name can't be the destination of a flow; None where it can."""
-    known = (INTERNET, *site.hosts, *site.services)
-    return unknown(site, "destination", name, known, "a service, a host or internet")
+    return unknown(site, "destination", name, site.destinations, "a service, a host or internet")
 
 
 def unknown(site: Site, role: str, name: str, known: Collection[str], wanted: str) -> Reason | None:
@@ -39,7 +37,7 @@ def closed_port(site: Site, flow: Flow) -> Reason | None:
     """Return why a flow's port is not a port of its destination; None where it is one."""
     end = site.services.get(flow.destination) or site.hosts.get(flow.destination)
     ports = () if end is None or isinstance(end, DockerHost) else end.ports
-    if end is None or flow.port in ports:
+    if end is None or (flow.destination, flow.port) in site.open_ports:
         return None
     listed = f"has {', '.join(map(str, ports))}" if ports else "has no ports"
     return f"goes to a port that is not there: {end.name} {listed}", "correct the flow or the ports"

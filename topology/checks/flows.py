@@ -30,9 +30,11 @@ def upstreams(site: Site) -> Iterator[Fault]:
         return
     for service in site.containers:
         wanted = APPS[service.app].upstream if service.app else None
+        if wanted is None:
+            continue
         own = [flow for flow in site.flows.values() if flow.source == service.name]
         ends = [site.services.get(flow.destination) for flow in own]
-        if wanted and [getattr(end, "app", None) for end in ends] != [wanted]:
+        if [getattr(end, "app", None) for end in ends] != [wanted]:
             yield Fault(
                 f"services.{service.name}",
                 f"{service.app} needs exactly one outgoing flow, to {wanted}; it has {len(own)}",

@@ -24,6 +24,7 @@ from topology.model import (
     Guest,
     ImageVantage,
     Plain,
+    Port,
     ProxmoxHost,
     Role,
     SshVantage,
@@ -92,6 +93,16 @@ class Site:
                 ends.setdefault(name, []).append(f"{section}.{name}")
         return ends
 
+    @cached_property
+    def sources(self) -> dict[str, None]:
+        """Every name that can be the source of a flow, in declared order."""
+        return dict.fromkeys((INTERNET, *self.management, *self.services))
+
+    @cached_property
+    def destinations(self) -> dict[str, None]:
+        """Every name that can be the destination of a flow, in declared order."""
+        return dict.fromkeys((INTERNET, *self.hosts, *self.services))
+
     def is_placed(self, service: Container | Guest) -> bool:
         """Whether all zones of the service are known and of a fitting kind."""
         zones = [self.zones.get(name) for name in service.zones]
@@ -103,6 +114,12 @@ class Site:
     def routed(self) -> set[str]:
         """Names of the destinations of the ingress's flows."""
         return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
+
+    @cached_property
+    def open_ports(self) -> set[tuple[str, Port]]:
+        """The name of each service or host with each of its ports; a service hides a host of its name."""
+        ends = {**self.hosts, **self.services}
+        return {(n, port) for n, end in ends.items() if not isinstance(end, DockerHost) for port in end.ports}
 
     @cached_property
     def leg_zones(self) -> set[str]:

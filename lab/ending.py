@@ -1,0 +1,68 @@
+"""What `make up` and `make preview` print last: flows, addresses to open, and how to open them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from lab import paths
+from lab.proxmox import servers
+from topology.model import App, GuestApp, Topology
+
+_LOGINS: Final[Mapping[App | GuestApp | None, str]] = {
+    App.GRAFANA: "user admin; password: `pulumi config get grafana:adminPassword` after `make env`",
+    App.PROMETHEUS_UI: "user admin, password homelab-lab",
+}
+"""App -> the login of the lab's own stack files."""
+
+
+def flows(outputs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of declared flows."""
+    width = max(len(flow["source"]) for flow in outputs["flows"])
+    yield "Who may reach whom, as declared:"
+    for flow in outputs["flows"]:
+        yield f"  {flow['source']:>{width}} -> {flow['destination']}:{flow['port']}/{flow['protocol']}"
+
+
+def changes(outputs: Mapping[str, Any], topology: Topology) -> Iterator[str]:
+    """Yield the declared flows that an update opens and closes, against the outputs of the last one."""
+    before = {
+        f"{each['source']} -> {each['destination']}:{each['port']}/{each['protocol']}"
+        for each in outputs.get("flows", ())
+    }
+    after = {str(flow): flow for flow in topology.flows}
+    ingress = topology.ingress.name
+    asking = sorted({flow.source for flow in topology.flows if flow.destination == ingress})
+    for text, flow in after.items():
+        if text not in before:
+            through = f"; through it {', '.join(asking)} -> {flow.destination}" * (flow.source == ingress)
+            yield f"  opens: {text}{through}"
+    yield from (f"  closes: {text}" for text in sorted(before - after.keys()))
+    if before == after.keys():
+        yield "  no declared flow opens or closes"
+
+
+def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_lab: bool) -> Iterator[str]:
+    """Yield the addresses to open, and in the lab what a browser on this or another machine needs for it."""
+    width = max(map(len, outputs["urls"]), default=0)
+    yield "Open:"
+    for service, url in outputs["urls"].items():
+        app = topology.services[service].app
+        login = f"   ({_LOGINS[app]})" if in_lab and app in _LOGINS else ""
+        yield f"  {service:>{width}}    {url}{login}"
+    if in_lab:
+        yield from _lab(topology)
+    yield f"Next: `make report STACK={stack}` draws this network; `make down STACK={stack}` removes it."
+
+
+def _lab(topology: Topology) -> Iterator[str]:
+    """Yield how to trust the lab's authority and open its pages from elsewhere, and what is a stand-in."""
+    first = next(iter(topology.routes), None)
+    if first:
+        authority = f"{paths.STATE}/tls/ca.crt"
+        yield f"Trust:  curl --cacert {authority} https://{first.host}/   (a browser: import that file)"
+    yield f"From another machine:  ssh -L 443:127.0.0.1:443 root@{socket.gethostname()}"
+    images = [each.name for each in topology.containers if "stand-in" in each.image]
+    guests = [each.name for each in topology.guests if not servers.is_site(each.name)]
+    yield f"Stand-ins, which say so on their pages: {', '.join([*images, *guests])}"
