@@ -58,20 +58,22 @@ def _list(options: argparse.Namespace) -> int:
 
 def _eval(options: argparse.Namespace) -> int:
     flow = _flow(options)
-    verdict = _reachability(options.site, options).evaluate(flow.source, flow.destination, flow.port)
+    verdict = _reachability(options.site, options.config).evaluate(flow.source, flow.destination, flow.port)
     print(f"{flow}: {'ALLOWED' if verdict.allowed else 'DENIED'}")
     return int(not verdict.allowed)
 
 
 def _explain(options: argparse.Namespace) -> int:
     flow = _flow(options)
-    reachability = _reachability(options.site, options)
+    reachability = _reachability(options.site, options.config)
     print(*reachability.explain(flow.source, flow.destination, flow.port), sep="\n")
     return int(not reachability.evaluate(flow.source, flow.destination, flow.port).allowed)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    sites = (_reachability(site, options).flows() for site in (options.before, options.after))
+    files: tuple[Path, ...] = (options.before, options.after)
+    states = {file: options.config if file.suffix == ".json" else None for file in files}
+    sites = (_reachability(file, states[file]).flows() for file in files)
     change = diff(*sites)
     for sign, flows in (("+", change.opened), ("-", change.closed)):
         for flow in flows:
@@ -148,8 +150,8 @@ def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:
     return stack.rpartition(":")[2], project
 
 
-def _reachability(file: Path, options: argparse.Namespace) -> Reachability:
-    resources, topology = site(file, options.config)
+def _reachability(file: Path, config: Path | None) -> Reachability:
+    resources, topology = site(file, config)
     return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
 
 

@@ -109,7 +109,12 @@ def _replace(file: Path, text: str) -> None:
 def proxmox_host(file: Path) -> str:
     """Return the host in the URL of the stack's Proxmox API."""
     endpoint = yaml.safe_load(file.read_text(encoding="utf-8"))["config"].get("proxmoxve:endpoint", "")
-    return urlsplit(str(endpoint)).hostname or ""
+    try:
+        return urlsplit(str(endpoint)).hostname or ""
+    except ValueError:
+        raise ProbeError(
+            f"{file.name}: proxmoxve:endpoint is no URL; write it like https://pve.lan:8006/"
+        ) from None
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

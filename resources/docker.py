@@ -93,7 +93,7 @@ def _document(upload: Upload) -> Any:
         return ValueError(
             f"line {error.problem_mark.line + 1 if error.problem_mark else 1} is not understood"
         )
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, TypeError, RecursionError):
         return ValueError("is not YAML")
     except ValueError as error:  # PyYAML's own about a date or a number may quote it
         return error if name.endswith(".alloy") else ValueError("has a value that is not understood")

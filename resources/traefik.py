@@ -237,7 +237,8 @@ class _Reader:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
-            content = tomllib.loads(text) if path.lower().endswith(".toml") else load_yaml(text, _Unique)
+            toml = path.lower().endswith(".toml")
+            content = tomllib.loads(text) if toml else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             self.faults.append(broken(_at_line(path, error), "does not parse, so Traefik drops all of it"))
             return {}
@@ -250,23 +251,6 @@ def _at_line(path: str, error: Exception) -> str:
     """Return a path with the line that an error of YAML names."""
     mark = getattr(error, "problem_mark", None)
     return f"{path}, line {mark.line + 1}" if mark else path
-
-
-_DEEPEST: Final = 100
-
-
-def load_yaml(text: str, loader: type[Any] = Loader) -> Any:
-    """Return a YAML text's value; raises YAMLError, also where it is nested too deeply.
-
-    Note: the C loader's recursion ends the process on a text that is nested 100,000 times.
-    """
-    depth = 0
-    if sum(map(text.count, "[{-?:")) > _DEEPEST:  # each level takes one of these signs
-        for event in yaml.parse(text, Loader=Loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)  # type: ignore[arg-type]  # of the C parser
-    return yaml.load(text, Loader=loader)  # noqa: S506  # a SafeLoader
 
 
 class _Unique(Loader):

@@ -59,7 +59,7 @@ def of_run(file: Path) -> Opened:
         }
     except OSError as error:
         raise ProbeError(f"{file}: {error.strerror}; name a run that `make verify` wrote") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ProbeError(f"{file}: is no run as JSON; name one that `make verify` wrote") from None
     return {
         (source, to, OTHER if port == label(OTHER) else port) for source, to, port in opened if port != ICMP

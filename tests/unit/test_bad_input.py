@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from commands.__main__ import main
+from commands.verify import proxmox_host
 from policies.judge import judge_resource
 from resources.site import Graph
-from resources.traefik import load_yaml
 from resources.view import view
 from tests import fuzz
 from tests.policies.rejected import ROUTES, STATIC, edit, upload
@@ -17,6 +17,8 @@ from tests.policies.sound import Stack, sound
 from tests.site import FILE
 from topology.config import load
 from topology.declared import Declared
+from verify.driver import ProbeError
+from verify.foothold import of_run
 
 NUMBER = 250
 """Random cases of this run; `python -m tests.fuzz 50000` tries more."""
@@ -112,6 +114,22 @@ def test_a_state_that_is_no_json_is_one_line(
     assert capsys.readouterr().err.startswith(f"{file}: {said}no exported state")
 
 
+def test_an_endpoint_that_is_no_url_is_one_line(tmp_path: Path) -> None:
+    """The live probe names the key whose URL it cannot read."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text("config: {'proxmoxve:endpoint': 'https://[x'}")
+    with pytest.raises(ProbeError, match=r"^Pulumi\.x\.yaml: proxmoxve:endpoint is no URL; "):
+        proxmox_host(file)
+
+
+def test_a_run_that_is_nested_deeply_is_one_line(tmp_path: Path) -> None:
+    """A file that is no run of the live probe is refused, however it is nested."""
+    file = tmp_path / "run.json"
+    file.write_text("[" * 100_000)
+    with pytest.raises(ProbeError, match="is no run as JSON"):
+        of_run(file)
+
+
 def _fails(stack: Stack, container: str) -> list[str]:
     """Return the findings about a container of rules that failed; the facts must be readable, too."""
     declared = Declared.of(load(stack.config))
@@ -164,9 +182,3 @@ def test_labels_ports_and_tags_out_of_bounds_stop_no_rule() -> None:
     assert [message for message in messages if "can't be judged" in message] == []
     for name in ("loki", "site-1", "vmbr1", "vlan10"):
         assert [message for message in messages if message.startswith(f"{name}: ")] != []
-
-
-def test_a_file_that_is_nested_deeply_does_not_end_the_process() -> None:
-    """The C loader would overflow the stack on this text."""
-    with pytest.raises(Exception, match="nested too deeply"):
-        load_yaml("[" * 200_000)
