@@ -41,7 +41,7 @@ _PROXMOX: Mapping[str, tuple[Callable[[Inputs], str], str]] = {
     "AliasLegacy": (lambda given: f"cluster/firewall/aliases/{given['name']}", "comment"),
     "IpsetLegacy": (lambda given: f"{_scope(given)}/firewall/ipset/{given['name']}", "comment"),
     "GroupLegacy": (lambda given: f"cluster/firewall/groups/{given['name']}", "comment"),
-    "BridgeLegacy": (lambda given: f"nodes/{given['nodeName']}/network/{given['name']}", "comment"),
+    "Bridge": (lambda given: f"nodes/{given['nodeName']}/network/{given['name']}", "comment"),
     "RulesLegacy": (lambda given: f"{_scope(given)}/firewall/rules", ""),
 }
 """Type -> its path in the API, and the input that marks it; a list of rules is marked rule by rule."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lab import orphans, paths, tls
+from preflight import wanted
 from tests.unit.test_lab_proxmox import NODE, TOKEN, Ask, add_machine, served
 
 NOTES = "site-1\nports: 443/tcp\nhomelab-network.stack: dev"
@@ -15,6 +16,8 @@ GROUP = {"name": "site-1", "comment": "Declared flows of site-1"}
 CARDS = {"nodeName": "pve1", "vmId": 101.0, "name": "ipfilter-net0", "comment": "The only address"}
 ALIAS = {"name": "ingress-vlan10", "cidr": "10.10.10.2", "comment": "The ingress's leg on zone wordpress"}
 RULES = {"nodeName": "pve1", "vmId": 101.0, "rules": [{"securityGroup": "site-1", "comment": "site-1"}]}
+
+BRIDGE = {"nodeName": "pve1", "name": "vmbr1", "comment": "Tagged networks of homelab-network"}
 
 
 @pytest.fixture
@@ -83,6 +86,15 @@ def test_firewall_objects_go_by_their_comment(api: tuple[Ask, dict[str, str]], m
         )
     ]
     assert left == ([0, 0, 0] if mark == "ours" else [1, 1, 1])
+
+
+@pytest.mark.parametrize(("comment", "left"), [(BRIDGE["comment"], []), ("by hand", ["vmbr1"])])
+def test_a_bridge_goes_by_its_comment(api: tuple[Ask, dict[str, str]], comment: str, left: list[str]) -> None:
+    """The node's bridge is removed with the resource's comment, and stays with another one."""
+    ask, environment = api
+    ask("POST", f"{NODE}/network", iface="vmbr1", type="bridge", comments=comment)
+    orphans.remove({"type": wanted.BRIDGE, "inputs": BRIDGE}, environment)
+    assert [row["iface"] for row in ask("GET", f"{NODE}/network") if row["iface"] != "vmbr0"] == left
 
 
 def test_what_is_not_there_is_no_fault(api: tuple[Ask, dict[str, str]]) -> None:
