@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from preflight import checks, machine
-from preflight.docker import Found
 from preflight.docker_api import DEFAULT, DockerApi
+from preflight.found import Found
 from preflight.state import State
 from topology.config import ConfigError, from_file
 from topology.model import Topology
@@ -38,9 +38,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     parser.add_argument(
         "--no-hosts", action="store_true", help="the hosts are started later; look at the rest"
     )
-    parser.add_argument(
-        "--imports", metavar="FILE", help="write what is in the way on Docker, for pulumi import"
-    )
+    parser.add_argument("--imports", metavar="FILE", help="write what is in the way, for pulumi import")
     given = parser.parse_args(words)
     if unknown := list(machine.stack_unknown(given.stack, folder)):
         return tell(checks.Report(findings=tuple(unknown)))

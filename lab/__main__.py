@@ -26,6 +26,7 @@ from lab import ending, engine, images, lock, paths, proxmox, tls, toolchain
 from lab.errors import LabError
 from lab.process import Interrupted, run
 from lab.stack import Stack
+from preflight import machine
 from topology.config import ConfigError, from_file
 from topology.model import Certificate, Topology
 
@@ -40,10 +41,9 @@ def report(line: str) -> None:
 
 def stack_file(stack: str) -> Path:
     """Return the path of the stack's configuration file; raises LabError where there is none."""
-    file = paths.PROJECT / f"Pulumi.{stack}.yaml"
-    if not file.is_file():
-        raise LabError(f"{file.name}: no such stack file; name another with STACK=name, or write it")
-    return file
+    for finding in machine.stack_unknown(stack, paths.PROJECT):
+        raise LabError(str(finding))
+    return paths.PROJECT / f"Pulumi.{stack}.yaml"
 
 
 def serves(stack: str) -> bool:

@@ -11,6 +11,7 @@ from preflight import daemon, docker, engine, machine, proxmox
 from preflight.docker import Site
 from preflight.docker_api import DockerApi
 from preflight.finding import Check, Finding
+from preflight.found import Found
 from preflight.state import State
 from topology.model import Topology
 from verify.driver import ProbeError
@@ -24,8 +25,8 @@ class Report:
     findings: tuple[Finding, ...]
     engine: str = ""
     left_out: tuple[str, ...] = ()
-    in_the_way: tuple[docker.Found, ...] = ()
-    """Objects on the engine that have a wanted name."""
+    in_the_way: tuple[Found, ...] = ()
+    """Objects on the hosts that have a wanted name."""
 
 
 def check_machine(
@@ -77,7 +78,7 @@ def check_hosts(
         ignored=state.creating if resumes else state.half_made_volumes,
     )
     moment = now or datetime.now(UTC)
-    report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment)] if node else [])])
+    report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment, lab=lab)] if node else [])])
     if not lab:
         return report
     kept = (each for each in report.findings if each.check is not Check.ENGINE_DATA_ROOT)
@@ -127,12 +128,17 @@ def _left_out(api: DockerApi, told: daemon.Daemon | None) -> Iterator[str]:
         yield "dockerd's settings: its process is not found, or only root may read it"
 
 
-def _proxmox(site: Site, node: Reader, now: datetime) -> Report:
+def _proxmox(site: Site, node: Reader, now: datetime, *, lab: bool) -> Report:
     answer = proxmox.read(site, node)
     if isinstance(answer, Finding):
         return Report(findings=(answer,))
+    if lab and answer.ours:
+        return Report(findings=(proxmox.state_lost(site, answer),))
     apart = machine.clocks_apart(site.topology.proxmox.name, now, answer.clock)
-    return Report(findings=(*apart, *proxmox.findings(site, answer)))
+    return Report(
+        findings=(*apart, *proxmox.findings(site, answer)),
+        in_the_way=tuple(proxmox.in_the_way(site, answer)),
+    )
 
 
 def _joined(reports: Sequence[Report]) -> Report:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from preflight.docker_api import DockerApi
 from preflight.finding import Check, Finding
+from preflight.found import Found
 from preflight.state import State
 from preflight.wanted import Wanted, containers, networks, volumes
 from topology.model import Port, Topology, Zone
@@ -55,17 +56,6 @@ class Machine:
     routes: Sequence[tuple[IPv4Network, str]] = ()
     """Prefix, and where it leads: `via 10.0.0.1 dev eth0`."""
     listeners: Sequence[Listener] = ()
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object on the engine that has a wanted name, with the id for its import."""
-
-    check: Check
-    wanted: Wanted
-    identity: str
-    what: str
-    removal: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,28 +130,24 @@ def listeners(text: str) -> Iterator[Listener]:
 
 def in_the_way(site: Site, there: There) -> Iterator[Found]:
     """Yield objects on the engine that have a name of the stack and are not in the stack's state."""
-    named = {each["Names"][0].lstrip("/"): each for each in there.containers}
-    for wanted, row in _matches(site, containers(site.topology), named, "Id"):
+    rows = {each["Names"][0].lstrip("/"): each for each in there.containers}
+    for wanted, row in _matches(site, containers(site.topology), rows, "Id"):
         what = f"a container of image {row['Image']}, made {_day(row['Created'])}"
-        removal = f"docker rm --force {wanted.physical}"
-        yield Found(Check.CONTAINER_TAKEN, wanted, row["Id"], what, removal)
-    named = {each["Name"]: each for each in there.networks}
-    for wanted, row in _matches(site, networks(site.topology), named, "Id"):
+        yield _found(Check.CONTAINER_TAKEN, wanted, row["Id"], what, "docker rm --force")
+    rows = {each["Name"]: each for each in there.networks}
+    for wanted, row in _matches(site, networks(site.topology), rows, "Id"):
         what = f"a {row['Driver']} network, made {row['Created'][:10]}"
-        yield Found(Check.NETWORK_TAKEN, wanted, row["Id"], what, f"docker network rm {wanted.physical}")
-    named = {each["Name"]: each for each in there.volumes}
-    for wanted, row in _matches(site, volumes(site.topology), named, "Name"):
+        yield _found(Check.NETWORK_TAKEN, wanted, row["Id"], what, "docker network rm")
+    rows = {each["Name"]: each for each in there.volumes}
+    for wanted, row in _matches(site, volumes(site.topology), rows, "Name"):
         what = f"a volume with data, made {str(row.get('CreatedAt', ''))[:10]}"
-        yield Found(Check.VOLUME_TAKEN, wanted, row["Name"], what, f"docker volume rm {wanted.physical}")
+        yield _found(Check.VOLUME_TAKEN, wanted, row["Name"], what, "docker volume rm")
 
 
 def taken(site: Site, there: There) -> Iterator[Finding]:
     """Yield a finding for each object in the way, with the commands that import and remove it."""
     for found in in_the_way(site, there):
-        kind = found.check.value.partition("-")[0]
-        command = found.wanted.import_command(site.stack, found.identity, site.state)
-        remedy = f"import it with `{command}`, or remove it with `{found.removal}`"
-        yield Finding(found.check, f"{kind} {found.wanted.physical}", f"taken by {found.what}", remedy)
+        yield found.finding(site.stack, site.state)
 
 
 def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]:
@@ -227,6 +213,17 @@ def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[F
                 f"{stop[0]}, or publish on another address with {_NAMESPACE}:hosts."
                 f"{site.topology.docker.name}.address",
             )
+
+
+def _found(check: Check, wanted: Wanted, identity: str, what: str, remove: str) -> Found:
+    return Found(
+        check=check,
+        wanted=wanted,
+        path=f"{check.value.partition('-')[0]} {wanted.physical}",
+        what=what,
+        removal=f"remove it with `{remove} {wanted.physical}`",
+        identity=identity,
+    )
 
 
 def _matches(

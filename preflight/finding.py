@@ -41,6 +41,7 @@ class Check(StrEnum):
     ROOT = "root"
     STACK_UNKNOWN = "stack-unknown"
     STACK_FILE_OLD = "stack-file-old"
+    STATE_LOST = "state-lost"
     RUN_IN_PROGRESS = "run-in-progress"
 
 

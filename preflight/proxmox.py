@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ from typing import Any, Final
 
 from preflight.docker import Site
 from preflight.finding import Check, Finding
+from preflight.found import Found
 from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
 from topology.fault import nearest
+from topology.model import MARK
 from verify.driver import ProbeError
 from verify.inventory import Reader
 
@@ -31,6 +34,8 @@ class Node:
     ipsets: Rows = ()
     hidden: frozenset[int] = frozenset()
     """Ids of guests that the token may not see."""
+    ours: frozenset[int] = frozenset()
+    """Declared ids of guests that the state lacks and whose notes name this stack as their maker."""
     clock: datetime | None = None
 
 
@@ -49,6 +54,7 @@ def read(site: Site, api: Reader) -> Node | Finding:
         return Node(
             guests=listed,
             hidden=frozenset(_hidden(site, api, {int(row["vmid"]) for row in listed})),
+            ours=frozenset(_ours(site, api, listed)),
             storages=api.get(f"nodes/{node}/storage"),
             networks=api.get(f"nodes/{node}/network"),
             groups=api.get("cluster/firewall/groups"),
@@ -64,10 +70,29 @@ def read(site: Site, api: Reader) -> Node | Finding:
 
 def findings(site: Site, node: Node) -> Iterator[Finding]:
     """Yield a finding for everything that is in the way or missing."""
-    yield from _guests_taken(site, node)
-    yield from _names_taken(site, node)
+    yield from _hidden_taken(site, node)
+    for found in in_the_way(site, node):
+        yield found.finding(site.stack, site.state)
     yield from _missing(site, node)
     yield from _bridge(site, node)
+
+
+def in_the_way(site: Site, node: Node) -> Iterator[Found]:
+    """Yield objects of the API that have an id or name of the stack and are not in the stack's state."""
+    yield from _guests_taken(site, node)
+    yield from _names_taken(site, node)
+    yield from _bridge_taken(site, node)
+
+
+def state_lost(site: Site, node: Node) -> Finding:
+    """Return the finding for a lab whose API has guests that the stack made and whose state lacks them."""
+    kept = os.path.expandvars("$HOMELAB_STATE/proxmox.json")
+    return Finding(
+        Check.STATE_LOST,
+        f"stack {site.stack}",
+        f"its state lacks what it made on the lab's Proxmox API: {', '.join(map(str, sorted(node.ours)))}",
+        f"run `make down STACK={site.stack}` and `rm {kept}`, which removes every guest of the lab",
+    )
 
 
 def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
@@ -86,10 +111,18 @@ def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
                 yield guest.vm
 
 
-def _guests_taken(site: Site, node: Node) -> Iterator[Finding]:
-    rows = {int(row["vmid"]): row for row in node.guests}
+def _ours(site: Site, api: Reader, listed: Rows) -> Iterator[int]:
+    """Yield declared ids of VMs that the state lacks and whose notes have the stack's mark."""
+    nodes = {int(row["vmid"]): row["node"] for row in listed if row["kind"] == "qemu"}
     for guest, wanted in guests(site.topology):
-        row = rows.get(guest.vm)
+        if guest.vm in nodes and not _is_made(site, wanted):
+            config = api.get(f"nodes/{nodes[guest.vm]}/qemu/{guest.vm}/config")
+            if f"{MARK}: {site.stack}" in str(config.get("description", "")).splitlines():
+                yield guest.vm
+
+
+def _hidden_taken(site: Site, node: Node) -> Iterator[Finding]:
+    for guest, _ in guests(site.topology):
         if guest.vm in node.hidden:
             yield Finding(
                 Check.VM_TAKEN,
@@ -97,18 +130,28 @@ def _guests_taken(site: Site, node: Node) -> Iterator[Finding]:
                 "taken by a guest that the token may not see",
                 f"give {guest.name} another vm, or see whose it is with `pvesh get /cluster/resources` there",
             )
+
+
+def _guests_taken(site: Site, node: Node) -> Iterator[Found]:
+    rows = {int(row["vmid"]): row for row in node.guests}
+    for guest, wanted in guests(site.topology):
+        row = rows.get(guest.vm)
         if row is None or _is_made(site, wanted):
             continue
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
-        imported = wanted.import_command(site.stack, f"{row['node']}/{guest.vm}", site.state)
-        ways = [f"give {guest.name} another vm"]
-        ways += [f"import it with `{imported}`"] if row["kind"] == "qemu" else []
-        ways += [f"remove it, with its disk, by `{command} {guest.vm}` on {row['node']}"]
-        who = f"{row.get('name', 'a guest without a name')} on node {row['node']}"
-        yield Finding(Check.VM_TAKEN, f"vm {guest.vm}", f"taken by {who}", ", or ".join(ways))
+        by = ", made by this stack according to its notes" if guest.vm in node.ours else ""
+        yield Found(
+            check=Check.VM_TAKEN,
+            wanted=wanted,
+            path=f"vm {guest.vm}",
+            what=f"{row.get('name', 'a guest without a name')} on node {row['node']}{by}",
+            removal=f"remove it, with its disk, by `{command} {guest.vm}` on {row['node']}",
+            identity=f"{row['node']}/{guest.vm}" if row["kind"] == "qemu" else "",
+            instead=f"give {guest.name} another vm",
+        )
 
 
-def _names_taken(site: Site, node: Node) -> Iterator[Finding]:
+def _names_taken(site: Site, node: Node) -> Iterator[Found]:
     kinds = (
         ("security group", groups(site.topology), {row["group"]: row for row in node.groups}, "groups"),
         ("alias", aliases(site.topology), {row["name"]: row for row in node.aliases}, "aliases"),
@@ -116,22 +159,38 @@ def _names_taken(site: Site, node: Node) -> Iterator[Finding]:
     )
     for kind, all_wanted, rows, folder in kinds:
         for wanted in all_wanted:
-            row = rows.get(wanted.physical)
+            name, row = wanted.physical, rows.get(wanted.physical)
             if row is None or _is_made(site, wanted):
                 continue
             said = f" ({row['comment']})" if row.get("comment") else ""
-            ways = [f"remove it with `pvesh delete /cluster/firewall/{folder}/{wanted.physical}`"]
-            ways += [f"set {_NAMESPACE}:name-prefix"]
-            if folder != "aliases":  # the provider can't import an alias
-                identity = f"cluster/{wanted.physical}" if folder == "ipset" else wanted.physical
-                imported = wanted.import_command(site.stack, identity, site.state)
-                ways.insert(0, f"import it with `{imported}`")
-            yield Finding(
-                Check.FIREWALL_NAME_TAKEN,
-                f"{kind} {wanted.physical}",
-                f"taken by one of the datacenter's{said}",
-                ", or ".join(ways),
+            yield Found(
+                check=Check.FIREWALL_NAME_TAKEN,
+                wanted=wanted,
+                path=f"{kind} {name}",
+                what=f"one of the datacenter's{said}",
+                removal=f"remove it with `pvesh delete /cluster/firewall/{folder}/{name}`",
+                # The provider can't import an alias.
+                identity={"groups": name, "ipset": f"cluster/{name}"}.get(folder, ""),
+                instead=f"set {_NAMESPACE}:name-prefix",
             )
+
+
+def _bridge_taken(site: Site, node: Node) -> Iterator[Found]:
+    host = site.topology.proxmox
+    rows = {row["iface"]: row for row in node.networks}
+    for wanted in bridges(site.topology):
+        row = rows.get(host.bridge)
+        if row is None or _is_made(site, wanted):
+            continue
+        yield Found(
+            check=Check.NODE_BRIDGE_TAKEN,
+            wanted=wanted,
+            path=f"bridge {host.bridge} of {host.node}",
+            what=f"a {row.get('type', 'network')}{_said(row)}",
+            removal=f"remove it with `pvesh delete /nodes/{host.node}/network/{host.bridge}`",
+            identity=f"{host.node}:{host.bridge}",
+            instead=f"name another in {_NAMESPACE}:hosts.{host.name}.bridge, or write existing-bridge: true",
+        )
 
 
 def _missing(site: Site, node: Node) -> Iterator[Finding]:
@@ -182,17 +241,6 @@ def _bridge(site: Site, node: Node) -> Iterator[Finding]:
                 "make it there, or write existing-bridge: false",
             )
         return
-    (wanted,) = bridges(site.topology)
-    if host.bridge in interfaces and not _is_made(site, wanted):
-        row = interfaces[host.bridge]
-        imported = wanted.import_command(site.stack, f"{host.node}:{host.bridge}", site.state)
-        yield Finding(
-            Check.NODE_BRIDGE_TAKEN,
-            f"bridge {host.bridge} of {host.node}",
-            f"taken by a {row.get('type', 'network')}{_said(row)}",
-            f"name another in {path}.bridge, or write existing-bridge: true, or import it with `{imported}`, "
-            f"or remove it with `pvesh delete /nodes/{host.node}/network/{host.bridge}`",
-        )
     if host.uplink:
         yield from _uplink(host.uplink, host.bridge, f"{path}.uplink", interfaces)
 

@@ -25,6 +25,7 @@ import yaml
 
 from commands.preflight import import_file, main
 from lab import tls
+from lab.__main__ import main as lab_main
 from preflight import checks, daemon, docker, engine, machine, proxmox, wanted
 from preflight.docker import Listener, Machine, There
 from preflight.docker_api import DockerApi
@@ -51,7 +52,7 @@ from tests.unit.test_preflight_messages import (
     topology,
 )
 from topology.config import load
-from topology.model import Port
+from topology.model import MARK, Port
 from topology.project import PROJECT
 from verify.driver import ProbeError
 
@@ -438,9 +439,16 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
         assert isinstance(found, proxmox.Node)
         assert list(proxmox.findings(site(), found)) == []
         ask("POST", "/nodes/pve1/qemu", vmid="101", name="web")
+        ask("POST", "/nodes/pve1/qemu/9000/clone", newid="102", full="1", description=f"{MARK}: other")
+        ask("POST", "/nodes/pve1/qemu/9000/clone", newid="201", full="1", description=f"x\n{MARK}: {STACK}")
         found = proxmox.read(site(), Lab())
         assert isinstance(found, proxmox.Node)
-        assert [each.path for each in proxmox.findings(site(), found)] == ["vm 101"]
+        assert [each.path for each in proxmox.findings(site(), found)] == ["vm 101", "vm 102", "vm 201"]
+        assert found.ours == {201}
+        (told,) = checks.check_hosts(
+            topology(), State(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Lab(), lab=True
+        ).findings[1:]
+        assert told.check == Check.STATE_LOST
 
 
 @pytest.mark.usefixtures("authority")
@@ -516,6 +524,13 @@ def test_a_wrong_stack_is_told_the_nearest(tmp_path: Path, name: str, told: str)
     assert list(machine.stack_unknown("home", tmp_path)) == []
 
 
+def test_make_names_the_nearest_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make up STACK=dve` ends with the same line, before anything else."""
+    assert lab_main(["up", "--stack", "dve"]) == 1
+    told = "Pulumi.dve.yaml: no such stack file; STACK=dev is meant, or write the file"
+    assert capsys.readouterr().err == f"up: {told}\n"
+
+
 @pytest.mark.usefixtures("authority")
 def test_a_file_with_all_that_is_protected_is_no_old_one() -> None:
     """A complete file has no finding; one without a protected service that the state has is reported."""
@@ -555,6 +570,25 @@ def test_a_file_from_before_the_last_update_is_told(tmp_path: Path) -> None:
     file.write_text("one and more")
     git(tmp_path, "commit", "--quiet", "--all", "--message=back")
     assert told(commits[1]) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_this_machine_is_checked_for_everything(tmp_path: Path) -> None:
+    """Space, clock, stack file and other runs are all in one report."""
+    locks = machine.locks_of(f"file://{tmp_path}", "dev")
+    locks.mkdir(parents=True)
+    (locks / "a.json").write_text('{"pid": 7, "hostname": "laptop"}')
+    found = checks.check_machine(
+        topology().model_copy(update={"services": {}}),
+        State.of(exported(protect=True)),
+        stack="dev",
+        folder=tmp_path,
+        backend=f"file://{tmp_path}",
+        needs=[machine.Need(folder=tmp_path, mib=2**40, what="the state")],
+        now=NOW - timedelta(days=2),
+    )
+    expected = {Check.SPACE, Check.CLOCK, Check.STACK_FILE_OLD, Check.RUN_IN_PROGRESS}
+    assert {each.check for each in found} == expected
 
 
 def test_another_run_is_told_by_its_lock(tmp_path: Path) -> None:

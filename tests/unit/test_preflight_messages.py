@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -221,6 +222,10 @@ CASES: Mapping[str, Callable[[], Iterable[Finding]]] = {
     "no storage": lambda: proxmox.findings(site(proxmox_srv={"storage": "ceph"}), NODE),
     "a storage for other things": lambda: proxmox.findings(site(proxmox_srv={"snippets": "local"}), NODE),
     "a VM": lambda: proxmox.findings(site(), node(guests=[guest(101, node="pve2")])),
+    "a guest whose state is lost": lambda: proxmox.findings(
+        site(), node(guests=[guest(101, "site-1")], ours=[101])
+    ),
+    "the lab's guests whose state is lost": lambda: [proxmox.state_lost(site(), node(ours=[101, 102]))],
     "a system container": lambda: proxmox.findings(site(), node(guests=[guest(301, "dns", "lxc")])),
     "a guest that the token may not see": lambda: proxmox.findings(site(), node(hidden=[102])),
     "a group": lambda: proxmox.findings(site(), node(groups=[{"group": "jellyfin", "comment": "by hand"}])),
@@ -271,5 +276,6 @@ def _in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("authority")
 def test_a_finding_says_what_and_what_to_do(name: str) -> None:
     """Each fault is found once, with its check and its exact message."""
-    found = [(str(each.check), str(each)) for each in CASES[name]()]
+    state = os.environ["HOMELAB_STATE"]
+    found = [(str(each.check), str(each).replace(state, "/srv/state")) for each in CASES[name]()]
     assert found == [(MESSAGES[name]["check"], MESSAGES[name]["says"])]
