@@ -13,7 +13,7 @@ from preflight.wanted import Wanted
 class Found:
     """`what` describes the object; `removal` and `instead` are remedies, `instead` one that keeps it.
 
-    `identity` is the id for its import, empty where Pulumi can't import it.
+    `identity` is the id for its import, empty where no import keeps it.
     """
 
     check: Check

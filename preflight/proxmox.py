@@ -138,16 +138,18 @@ def _guests_taken(site: Site, node: Node) -> Iterator[Found]:
         row = rows.get(guest.vm)
         if row is None or _is_made(site, wanted):
             continue
+        ours = guest.vm in node.ours
+        by = ", made by this stack according to its notes" if ours else ""
+        restore = "restore the stack's state with `pulumi stack import`, or " if ours else ""
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
-        by = ", made by this stack according to its notes" if guest.vm in node.ours else ""
+        # Without an identity: an imported guest lacks its clone, so Pulumi would make it anew, disk included.
         yield Found(
             check=Check.VM_TAKEN,
             wanted=wanted,
             path=f"vm {guest.vm}",
             what=f"{row.get('name', 'a guest without a name')} on node {row['node']}{by}",
             removal=f"remove it, with its disk, by `{command} {guest.vm}` on {row['node']}",
-            identity=f"{row['node']}/{guest.vm}" if row["kind"] == "qemu" else "",
-            instead=f"give {guest.name} another vm",
+            instead=f"{restore}give {guest.name} another vm",
         )
 
 

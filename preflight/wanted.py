@@ -54,11 +54,11 @@ class Wanted:
         A parent missing from the state can only be imported together with the resource, from a file.
         """
         if self.parent(stack) in state.urns:
-            words = ("pulumi", "import", "--stack", stack, self.type, self.name, identity)
+            words = (*_import(stack), self.type, self.name, identity)
             return shlex.join((*words, "--parent", self.parent(stack)))
         file = f"imports-{stack}.json"
-        write = ("python", "-m", "commands", "preflight", "--stack", stack, "--imports", file)
-        return f"{shlex.join(write)}; pulumi import --stack {stack} --file {file}"
+        write = (".venv/bin/python", "-m", "commands", "preflight", "--stack", stack, "--imports", file)
+        return f"{shlex.join(write)}; {shlex.join((*_import(stack), '--file', file))}"
 
     def import_entries(self, identity: str) -> list[dict[str, object]]:
         """Return entries of Pulumi's import file: the components, outermost first, then the resource."""
@@ -157,6 +157,11 @@ def _named(topology: Topology, kind: str, name: str, *parents: tuple[str, str]) 
 
 def _urn(stack: str, *types: str, name: str) -> str:
     return f"urn:pulumi:{stack}::{PROJECT}::{'$'.join(types)}::{name}"
+
+
+def _import(stack: str) -> tuple[str, ...]:
+    """Return the command without what it imports; the program exists, so Pulumi need not write one."""
+    return ("pulumi", "import", "--stack", stack, "--generate-code=false")
 
 
 def _key(kind: str, name: str) -> str:
