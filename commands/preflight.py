@@ -65,7 +65,8 @@ def tell(report: checks.Report) -> int:
 
 def import_file(in_the_way: Sequence[Found]) -> dict[str, object]:
     """Return the input of `pulumi import --file`: each resource with the components that it belongs to."""
-    entries = [entry for found in in_the_way for entry in found.wanted.import_entries(found.identity)]
+    can = [found for found in in_the_way if found.identity]
+    entries = [entry for found in can for entry in found.wanted.import_entries(found.identity)]
     return {"resources": list({str(entry["name"]): entry for entry in entries}.values())}
 
 

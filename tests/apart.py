@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab import paths
+from lab.engine.programs import Programs
+from lab.images import IMAGES
+from lab.proxmox import packages
 
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c")
 PREPARE = f"""
@@ -30,6 +33,15 @@ mount --bind "$folder/var/lib" /var/lib
 # Not by exec: the first process of these namespaces must collect the others' ends, and a shell does.
 "$@"
 """
+
+
+def install(engine: str) -> None:
+    """Install what the lab needs with the engine called `engine`; the new namespaces have no network."""
+    Programs.chosen(engine).install(print)
+    packages.install(print)
+    for image in IMAGES:
+        for part in image.parts:
+            part.get(print)
 
 
 def pytest_apart(

@@ -16,7 +16,7 @@ import pytest
 from tests.live.sabotage import NODE, TOPOLOGY, api
 from tests.live.site import make
 from tests.parts import users_docker
-from tests.parts.runs import kill_up_at, read_until, started_up
+from tests.parts.runs import kill_up_at, said, started_up, wait_until
 from tests.parts.users_docker import Watch, machine
 from tests.parts.users_engine_inside import STATE, theirs
 
@@ -124,11 +124,11 @@ def test_a_killed_up_leaves_the_users_things(moment: str) -> None:
 def test_an_interrupted_up_ends_in_order() -> None:
     """Ctrl-C during an update: Pulumi ends by itself, nothing is pending or locked, a line says what next."""
     with started_up() as run:
-        read_until(run, r"Container \S+ creating")
+        wait_until(run, r"Container \S+ creating")
         os.killpg(run.pid, signal.SIGINT)
-        said = run.communicate(timeout=180)[0]
-    assert "up: interrupted; `make up STACK=dev` goes on from here" in said
-    assert "Traceback" not in said
+        run.wait(180)
+    assert "up: interrupted; `make up STACK=dev` goes on from here" in said()
+    assert "Traceback" not in said()
     assert not state().get("pending_operations")
     assert list((STATE / ".pulumi/locks").rglob("*.json")) == []
 

@@ -5,35 +5,38 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab import paths
 from tests.live.site import PROJECT, eventually
 
-Run = subprocess.Popen[str]
+Run = subprocess.Popen[bytes]
+OUTPUT = paths.STATE / "make-up.out"
+PULUMIS = paths.STATE / "log/dev-up.log"
 
 
 def started_up() -> Run:
-    """Start `make up` in a process group of its own."""
-    return subprocess.Popen(
-        ["make", "up"],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    """Start `make up` in a process group of its own, with its output in a file."""
+    PULUMIS.unlink(missing_ok=True)
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    with OUTPUT.open("wb") as output:
+        return subprocess.Popen(
+            ["make", "up"], cwd=PROJECT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
-def read_until(run: Run, pattern: str) -> str:
-    """Return the run's output up to the first line with the pattern, which must appear."""
-    assert run.stdout
-    said = ""
-    for line in run.stdout:
-        said += line
-        if re.search(pattern, line):
-            return said
-    raise AssertionError(f"{pattern!r} was never said:\n{said[-3000:]}")
+def said() -> str:
+    """Return what the last run has said so far, and what its `pulumi up` has."""
+    return "".join(file.read_text(errors="replace") for file in (OUTPUT, PULUMIS) if file.exists())
+
+
+def wait_until(run: Run, pattern: str) -> None:
+    """Wait until the run or its `pulumi up` says the pattern, which must come before the run's end."""
+    while not re.search(pattern, said()):
+        assert run.poll() is None, f"{pattern!r} was never said:\n{said()[-3000:]}"
+        time.sleep(0.02)
 
 
 def kill_up_at(pattern: str) -> None:
@@ -43,7 +46,7 @@ def kill_up_at(pattern: str) -> None:
     """
     with started_up() as run:
         try:
-            read_until(run, pattern)
+            wait_until(run, pattern)
         finally:
             groups = {run.pid, *(group for name, group in _processes() if name == "pulumi")}
             for group in groups:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine.programs import CHOICES, VARIABLE, Programs
-from lab.images import IMAGES
-from lab.proxmox import packages
-from tests.apart import pytest_apart
+from lab.engine.programs import CHOICES, VARIABLE
+from tests.apart import install, pytest_apart
 
 
 @pytest.mark.timeout(1800)
@@ -22,11 +20,7 @@ from tests.apart import pytest_apart
 )
 def test_the_labs_engine(tmp_path: Path, engine: str, file: str) -> None:
     """Every test of the file passes in new namespaces with only this project."""
-    Programs.chosen(engine).install(print)
-    packages.install(print)
-    for image in IMAGES:
-        for part in image.parts:
-            part.get(print)
+    install(engine)
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     environment = {**theirs, VARIABLE: engine}
     inside = Path(__file__).with_name(file)

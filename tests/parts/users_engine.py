@@ -4,9 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from lab import images
-from lab.engine.programs import Programs
-from tests.apart import pytest_apart
+from tests.apart import install, pytest_apart
 from tests.live.site import PROJECT
 
 COLUMNS = (
@@ -26,8 +24,7 @@ COLUMNS = (
 
 def run(engine: str, file: str, folder: Path) -> Path:
     """Run a file of tests beside the engine called `engine`; returns the folder of the stack's state."""
-    Programs.chosen(engine).install(print)
-    images.standin_binary()  # of the user's page; inside there is no way out
+    install(engine)
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     environment = {**theirs, "USERS_ENGINE": engine, "HOMELAB_STATE": str(folder / "state")}
     inside = Path(__file__).with_name(file)

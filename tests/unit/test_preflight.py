@@ -445,10 +445,13 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
         assert isinstance(found, proxmox.Node)
         assert [each.path for each in proxmox.findings(site(), found)] == ["vm 101", "vm 102", "vm 201"]
         assert found.ours == {201}
-        (told,) = checks.check_hosts(
-            topology(), State(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Lab(), lab=True
-        ).findings[1:]
-        assert told.check == Check.STATE_LOST
+
+        def report(*, lab: bool) -> checks.Report:
+            api = DockerApi("unix:///nowhere.sock")
+            return checks.check_hosts(topology(), State(), stack=STACK, api=api, node=Lab(), lab=lab)
+
+        assert [each.path for each in report(lab=False).in_the_way] == ["vm 101", "vm 102", "vm 201"]
+        assert [each.check for each in report(lab=True).findings[1:]] == [Check.STATE_LOST]
 
 
 @pytest.mark.usefixtures("authority")
@@ -731,10 +734,16 @@ def test_what_an_engine_elsewhere_hides_is_said() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_an_import_has_the_components_once() -> None:
-    """In the import file two containers share the outer component once; parents come before children."""
+    """The import file has shared components once, before what is in them, and no guest and no alias."""
     there = There(containers=[container("loki", identity="1"), container("grafana", identity="2")])
-    resources = import_file(list(docker.in_the_way(site(), there)))["resources"]
+    on_node = dataclasses.replace(
+        NODE, guests=[guest(101)], groups=[{"group": "jellyfin"}], aliases=[{"name": "local_network"}]
+    )
+    in_the_way = [*docker.in_the_way(site(), there), *proxmox.in_the_way(site(), on_node)]
+    resources = import_file(in_the_way)["resources"]
     assert isinstance(resources, list)
+    assert [each["id"] for each in resources if "id" in each] == ["2", "1", "jellyfin"]
     names = [each["name"] for each in resources]
-    assert len(names) == len(set(names)) == 5
-    assert all(each.get("parent", names[0]) in names[: number + 1] for number, each in enumerate(resources))
+    assert len(names) == len(set(names)) == 8
+    for number, each in enumerate(resources):
+        assert each.get("parent", names[0]) in names[: number + 1]
