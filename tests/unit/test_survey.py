@@ -176,6 +176,15 @@ def test_no_secret_leaves_the_decoder(home: Site, capsys: pytest.CaptureFixture[
     assert all(CANARY in json.dumps(recorded(name)) for name in RECORDINGS)
 
 
+def test_environments_are_dropped_while_decoding(tmp_path: Path) -> None:
+    """No environment is in what the client returns, so no code behind it can print one."""
+    answers = recorded(RECORDINGS[1])
+    path = next(path for path, each in answers.items() if "/json" in path and _named(each, "db"))
+    with served(answers, tmp_path) as (endpoint, _):
+        config = DockerApi(endpoint).get(path)["Config"]
+    assert ("Env" in answers[path]["Config"], "Env" in config) == (True, False)
+
+
 def test_the_command_prints_both_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints lines, or JSON with findings, flows and what was not seen."""
     with served(recorded(RECORDINGS[1]), tmp_path) as (endpoint, _):

@@ -157,8 +157,12 @@ def test_an_unknown_certificate_is_refused(pve: tuple[Ask, Proxmox]) -> None:
 
 
 def test_no_guests_password_leaves_the_decoder(pve: tuple[Ask, Proxmox]) -> None:
-    """A guest's cloud-init password is in no value of the survey."""
-    site = surveyed(pve[1])
+    """A guest's cloud-init password is in no decoded answer, so in no value of the survey."""
+    ask, node = pve
+    path = "nodes/pve1/qemu/101/config"
+    assert "cipassword" in ask("GET", f"/{path}")
+    assert "cipassword" not in ProxmoxApi(node.url, TOKEN, trust=str(tls.bundle())).get(path, {})
+    site = surveyed(node)
     assert "canary-4711" not in repr(site) + repr(site.facts)
 
 
