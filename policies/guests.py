@@ -38,6 +38,8 @@ def guests_have_a_role(view: View[Any], topology: Declared) -> Iterator[str]:
         yield f"guest {view.inputs.name or '(unnamed)'} is no declared service"
     elif view.inputs.vm_id != guest.vm:
         yield f"its id is not the declared {guest.vm}, by which the firewall knows it"
+    elif wrong := [card.mac_address for card in view.inputs.cards if card.mac_address.upper() != guest.mac]:
+        yield f"its macAddress is not the declared {guest.mac}, but {wrong[0] or 'any'}"
 
 
 @policy(

@@ -60,6 +60,9 @@ def certificates_name_their_holder(view: View[Any], topology: Declared) -> Itera
 def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
     """Yield undeclared authorities, and certificates of another: a stranger could be a client with either."""
     topology = graph.topology
+    requested = {view.name for view in graph.of(Request)}
+    for name in topology.leaves.keys() - requested:
+        yield name, "has no certificate request, which its flow needs"
     signing = defaultdict(set)
     for made in graph.of(Certificate):
         if isinstance(text := made.resource.inputs.get("caCertPem"), str):

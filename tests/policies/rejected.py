@@ -1998,7 +1998,7 @@ def names_that_nothing_defines(stack: Stack) -> None:
 
 @rejected(
     "ingress-configuration-whole",
-    "traefik: /etc/traefik/dynamic/routes.yml: does not parse, so Traefik drops all of it",
+    "traefik: /etc/traefik/dynamic/routes.yml, line 2: does not parse, so Traefik drops all of it",
 )
 def a_file_that_does_not_parse(stack: Stack) -> None:
     stack.inputs("container", "traefik")["uploads"][1]["content"] = "http: {routers: ["

@@ -143,7 +143,7 @@ HARMFUL = (
     (STATIC, "          permanent: true\n", "          permanent: true\n          priority: 1\n"),
     (STATIC, "log:\n", "api: {insecure: 1}\nlog:\n"),
     (STATIC, "  websecure:\n", "  traefik: {address: ':443'}\n  websecure:\n"),
-    (STATIC, "    address: :443\n", "    address: :443\n    forwardedHeaders: {insecure: 1}\n"),
+    (STATIC, "  websecure:\n", "  websecure:\n    forwardedHeaders: {insecure: 1}\n"),
     (STATIC, "log:\n", "metrics: {prometheus: {entryPoint: websecure}}\nlog:\n"),
     (STATIC, "  format: json\n", "  format: json\n  filters: {minDuration: 1000h}\n"),
     (STATIC, "    watch: false\n", "    watch: no\n"),

@@ -308,11 +308,14 @@ class TestFile:
                 "a: 1\nconfig: {b: 1,\n b: 2}",
                 "Pulumi.x.yaml: line 3: the key b is written twice; correct the YAML there.",
             ),
-            ("config: 2026-13-45", "Pulumi.x.yaml: is not YAML; correct it."),
+            (
+                "config: 2026-13-45",
+                "Pulumi.x.yaml: line 1: a value is not what it looks like; correct the YAML there.",
+            ),
             ("", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
             ("config: 1", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
             ("a: \x07", "Pulumi.x.yaml: is not YAML; correct it."),
-            ("config: " + "[" * 100_000, "Pulumi.x.yaml: is not YAML; correct it."),
+            ("config: " + "[" * 100_000, "Pulumi.x.yaml: is nested too deeply; write it as plain YAML."),
         ],
     )
     def test_broken(self, tmp_path: Path, text: str, message: str) -> None:

@@ -338,7 +338,7 @@ def test_a_pull_request_is_told_what_it_changes_and_not_what_main_did(hub: Path,
     ((what, body),) = done["comment"].said
     assert (what, body.splitlines()[:2]) == (
         "created",
-        [MARK.strip(), "## Flows of stack dev: 0 opened, 8 closed; findings: 0"],
+        [MARK.strip(), "## Flows of stack dev: 0 opened, 6 closed; findings: 0"],
     )
     assert ("vaultwarden:80/tcp" in body, "site-1" in body) == (True, False)
     assert [run["results"] for run in done["scan"].scanned] == [[]]
