@@ -38,7 +38,10 @@ class DockerServices(pulumi.ComponentResource):
                         topology=topology,
                         service=service,
                         networks={
-                            zone: (args.networks[zone], service.address_on(topology.zones[zone]))
+                            zone: (
+                                args.networks[zone],
+                                topology.address_on(service.name, topology.zones[zone]),
+                            )
                             for zone in service.zones
                         },
                         certificates=args.certificates.get(service.name, {}),

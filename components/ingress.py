@@ -35,7 +35,7 @@ class Ingress(pulumi.ComponentResource):
                 topology=topology,
                 service=service,
                 networks={
-                    zone: (args.networks[zone], service.address_on(topology.zones[zone]))
+                    zone: (args.networks[zone], topology.address_on(service.name, topology.zones[zone]))
                     for zone in service.zones
                 }
                 | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},

@@ -60,9 +60,7 @@ def certificates_name_their_holder(view: View[Any], topology: Declared) -> Itera
 def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
     """Yield undeclared authorities, and certificates of another: a stranger could be a client with either."""
     topology = graph.topology
-    requested = {view.name for view in graph.of(Request)}
-    for name in topology.leaves.keys() - requested:
-        yield name, "has no certificate request, which its flow needs"
+    yield from _unrequested(graph)
     signing = defaultdict(set)
     for made in graph.of(Certificate):
         if isinstance(text := made.resource.inputs.get("caCertPem"), str):
@@ -84,6 +82,12 @@ def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
             yield view, f"{each.certificate} is the certificate of {seen[shown]}"
         if shown and not _names(shown, topology.physical(each.holder)):
             yield view, f"{each.certificate} does not name {topology.physical(each.holder)} alone"
+
+
+def _unrequested(graph: Graph) -> Iterator[Violation]:
+    """Yield the certificates of declared flows that are not requested: another key could serve in its place."""
+    for name in sorted(graph.topology.leaves.keys() - {view.name for view in graph.of(Request)}):
+        yield name, "has no certificate request, which its flow needs"
 
 
 def _files(graph: Graph) -> dict[str, tuple[View[Container], dict[str, str]]]:

@@ -147,7 +147,7 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
         yield f"does not join {name}, though it is in zone {wanted[name].name}"
     for name in sorted(set(wanted) & set(joined)):
         zone = wanted[name]
-        declared = zone.ingress if zone.vlan else service.address_on(zone)
+        declared = zone.ingress if zone.vlan else topology.address_on(service.name, zone)
         if joined[name].ipv4_address != declared:
             whose = "guests'" if zone.vlan else "the host's"
             yield f"its address on {name} is not the declared {declared}, which {whose} rules name"

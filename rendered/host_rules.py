@@ -110,8 +110,8 @@ def _pairs(topology: Topology) -> Iterator[str]:
         source, destination = containers.get(flow.source), containers.get(flow.destination)
         if source and destination:
             for zone in (topology.zones[name] for name in {*source.zones} & {*destination.zones}):
-                ends = f"{source.address_on(zone)} . {destination.address_on(zone)}"
-                yield f"{ends} . {flow.port.protocol} . {flow.port.number}"
+                ends = (str(topology.address_on(end, zone)) for end in (flow.source, flow.destination))
+                yield " . ".join((*ends, flow.port.protocol, str(flow.port.number)))
 
 
 def kept(topology: Topology) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 
@@ -15,10 +16,25 @@ def hosts(prefix: IPv4Network) -> range:
     return range(max(2, prefix.num_addresses // 16), prefix.num_addresses - 1)
 
 
-def chosen(name: str, prefix: IPv4Network) -> IPv4Address:
-    """Return a container's address on a network, where the stack file gives none.
+def assigned(
+    names: Iterable[str], prefix: IPv4Network, given: Mapping[str, IPv4Address]
+) -> dict[str, IPv4Address]:
+    """Return the address of each name on a network; there must be enough for all.
 
-    It follows from name and prefix alone, so a service that comes or goes moves no other one's.
+    An address follows from the name, so a service that comes or goes moves no other one's. If two names lead
+    to one address, the first of the two has it, and the other takes the next free one.
     """
-    numbers = hosts(prefix)
-    return prefix[numbers[int.from_bytes(sha256(name.encode()).digest()[:8], "big") % len(numbers)]]
+    numbers, found, late = hosts(prefix), dict(given), []
+    taken = {int(ip) - int(prefix[0]) for ip in given.values()}
+    for name in (name for name in names if name not in given):
+        number = numbers[int.from_bytes(sha256(name.encode()).digest()[:8], "big") % len(numbers)]
+        if number in taken:
+            late.append((name, number))
+        else:
+            taken.add(number)
+            found[name] = prefix[number]
+    for name, own in late:
+        number = next(each for each in (*range(own, numbers.stop), *numbers) if each not in taken)
+        taken.add(number)
+        found[name] = prefix[number]
+    return found

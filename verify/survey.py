@@ -207,7 +207,7 @@ class Survey:
         taken = {address.ip for place in self.containers for address in place.addresses}
         taken |= {service.address for service in self.topology.guests}
         members = (each for each in self.topology.containers if zone.name in each.zones)
-        taken |= {each.address_on(zone) for each in members if zone.is_docker}
+        taken |= {self.topology.address_on(each.name, zone) for each in members if zone.is_docker}
         last = int(zone.prefix.broadcast_address)
         free = next(ip for ip in map(IPv4Address, range(last - 1, last - 99, -1)) if ip not in taken)
         self.members.append(

@@ -149,8 +149,8 @@ def nft(*words: str) -> None:
 
 def pair(source: str, destination: str, port: str) -> str:
     """Return the element of the rules' set for a flow on backend."""
-    by_name, backend = {c.name: c for c in TOPOLOGY.containers}, TOPOLOGY.zones["backend"]
-    return " . ".join((*(str(by_name[n].address_on(backend)) for n in (source, destination)), "tcp", port))
+    ends = (str(TOPOLOGY.address_on(name, TOPOLOGY.zones["backend"])) for name in (source, destination))
+    return " . ".join((*ends, "tcp", port))
 
 
 RULES = ("✗ docker-srv's own rules", "`make up` puts them back")

@@ -69,7 +69,7 @@ with ThreadPoolExecutor(len(asks)) as pool:
 def machines() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """Run a host with the bridge of backend, its members at their addresses, and a newcomer."""
     zone = SITE.zones["backend"]
-    members = {c.name: c.address_on(zone) for c in SITE.containers if "backend" in c.zones}
+    members = {c.name: SITE.address_on(c.name, zone) for c in SITE.containers if "backend" in c.zones}
     with ExitStack() as undo:
         host = undo.enter_context(running("sh", "-c", "echo ready; exec sleep 600"))
         inside(host, "ip", "link", "add", "br-backend", "type", "bridge")
@@ -96,7 +96,8 @@ def reached(machines: dict[str, subprocess.Popen[str]]) -> set[tuple[str, str, s
     """Return every source, destination and port that a packet gets through, `icmp` and IPv6 included."""
     zone, found = SITE.zones["backend"], set()
     names = [name for name in machines if name != "host"]
-    ends = {c.name: str(c.address_on(zone)) for c in SITE.containers} | {NEWCOMER: str(zone.prefix[250])}
+    ends = {name: str(SITE.address_on(name, zone)) for name in names if name != NEWCOMER}
+    ends[NEWCOMER] = str(zone.prefix[250])
     for source in names:
         asked = {
             (what, host, port): (source, name, f"{port}/{what}" + " by IPv6" * (":" in host))
@@ -154,7 +155,7 @@ for line in sys.stdin:
 
 def test_a_change_breaks_no_connection(machines: dict[str, subprocess.Popen[str]]) -> None:
     """A connection lives on while the set changes a hundred times; the newcomer never gets in meanwhile."""
-    ip = next(c for c in SITE.containers if c.name == "node-exporter").address_on(SITE.zones["backend"])
+    ip = SITE.address_on("node-exporter", SITE.zones["backend"])
     way = (
         "nsenter",
         f"--net=/proc/{machines['prometheus'].pid}/ns/net",

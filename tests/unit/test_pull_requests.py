@@ -177,8 +177,8 @@ def publish_cadvisor(tree: Path) -> None:
     [
         (
             route_loki,
-            "| `internet -> loki:3100/tcp` | `traefik -> frontend -> loki` | **refused** | backend |",
-            {"roles-hold", "routes-declared", "containers-on-their-zones"},
+            "## Flows of stack dev: 0 opened, 0 closed; findings: 2",  # the host's rules deny the way to Loki
+            {"routes-declared", "containers-on-their-zones"},
         ),
         (
             publish_cadvisor,
@@ -253,7 +253,7 @@ def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
     """Each side's flows come from its own code: reverting the base's change closes flows."""
     publish_cadvisor(tree)
     git(tree, "commit", "--quiet", "--all", "--message=published")
-    git(tree, "checkout", "--quiet", "main~1", "--", "components")
+    git(tree, "checkout", "--quiet", "main~1", "--", "components", "rendered")
     answer = review(tree)
     assert answer.stdout.startswith("## Flows of stack dev: 0 opened, 4 closed; findings: 0\n")
     assert "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` |\n" in answer.stdout

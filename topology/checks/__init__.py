@@ -45,7 +45,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     zones.roles,
     zones.isolated,
     zones.addresses,
-    zones.chosen,
+    zones.members,
     services.virtual_machines,
     services.memberships,
     services.probe,

@@ -145,11 +145,8 @@ def addresses(site: Site) -> Iterator[Fault]:
     yield from twice(((path, address) for path, address, _ in owners), "give each its own address")
 
 
-def chosen(site: Site) -> Iterator[Fault]:
-    """Check that addresses that follow from names are unique, and that given ones are in the service's zones.
-
-    If the second of two got another address by itself, it would move when the first goes.
-    """
+def members(site: Site) -> Iterator[Fault]:
+    """Check that Docker zones have an address for every container, and that given ones are in its zones."""
     for container in site.containers:
         for name in container.addresses:
             if name not in container.zones:
@@ -158,21 +155,12 @@ def chosen(site: Site) -> Iterator[Fault]:
                     f"{container.name} is not in zone {name}",
                     f"name one of {', '.join(container.zones)}",
                 )
+    counts = Counter(name for container in site.containers for name in container.zones)
     for zone in site.zones.values():
-        if zone.is_docker and zone.prefix.prefixlen in _LENGTHS:
-            yield from _chosen_on(site, zone)
-
-
-def _chosen_on(site: Site, zone: Zone) -> Iterator[Fault]:
-    members = [each for each in site.containers if site.is_placed(each) and zone.name in each.zones]
-    first = {each.addresses[zone.name]: each.name for each in members if zone.name in each.addresses}
-    derived = [each for each in members if zone.name not in each.addresses]
-    clashes = [each for each in derived if first.setdefault(each.address_on(zone), each.name) != each.name]
-    free = (ip for ip in map(zone.prefix.__getitem__, hosts(zone.prefix)) if ip not in first)
-    for each in clashes:
-        ip = each.address_on(zone)
-        yield Fault(
-            f"services.{each.name}",
-            f"has the address of {first[ip]} on {zone.name}, {ip}",
-            f"write addresses: {{{zone.name}: {next(free, 'one of a larger prefix')}}} below it",
-        )
+        room = len(hosts(zone.prefix))
+        if zone.is_docker and zone.prefix.prefixlen in _LENGTHS and counts[zone.name] > room:
+            yield Fault(
+                f"zones.{zone.name}.prefix",
+                f"{zone.prefix} has addresses for {room} containers, and {counts[zone.name]} are in the zone",
+                "use a shorter prefix length",
+            )

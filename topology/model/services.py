@@ -8,11 +8,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from topology.addresses import chosen
 from topology.model.apps import FROM_DEBIAN, App, GuestApp
 from topology.model.flows import SSH, Port
 from topology.model.values import Argument, Day, FilePath, HostName, Name, UserId, Value
-from topology.model.zones import Zone
 
 
 def _alone(zone: object) -> object:
@@ -56,10 +54,6 @@ class Container(Service):
     """Arguments of a known app, after its own."""
     addresses: Mapping[str, IPv4Address] = Field(default_factory=dict)
     """Addresses on Docker networks by zone, in place of those that follow from the service's name."""
-
-    def address_on(self, zone: Zone) -> IPv4Address:
-        """Return the container's address on a Docker network."""
-        return self.addresses.get(zone.name) or chosen(self.name, zone.prefix)
 
 
 class Guest(Service):

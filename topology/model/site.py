@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pydantic import Field
 
+from topology.addresses import assigned
 from topology.model.apps import HAS_ADMIN_PAGE, App
 from topology.model.certificates import Acme, Certificate, Certificates, Plain
 from topology.model.flows import Flow, Port, Temporary
@@ -53,7 +55,27 @@ class Topology(Value):
     def edge_address(self) -> IPv4Address:
         """The one address that the ingress listens on: its own on edge, to which published ports lead."""
         (zone,) = (self.zones[z] for z in self.ingress.zones if self.zones[z].role is Role.EDGE)
-        return self.ingress.address_on(zone)
+        return self.address_on(self.ingress.name, zone)
+
+    def address_on(self, name: str, zone: Zone) -> IPv4Address:
+        """Return a container's address on the Docker network of one of its zones."""
+        return self._addresses[zone.name][name]
+
+    @cached_property
+    def _addresses(self) -> Mapping[str, Mapping[str, IPv4Address]]:
+        """Addresses of containers by zone and name; known apps come first, so no new service moves one."""
+        members: defaultdict[str, list[Container]] = defaultdict(list)
+        for container in sorted(self.containers, key=lambda each: (each.app is None, each.name)):
+            for name in container.zones:
+                members[name].append(container)
+        return {
+            name: assigned(
+                (each.name for each in found),
+                self.zones[name].prefix,
+                {each.name: each.addresses[name] for each in found if name in each.addresses},
+            )
+            for name, found in members.items()
+        }
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
