@@ -85,7 +85,7 @@ def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
 
 
 def _unrequested(graph: Graph) -> Iterator[Violation]:
-    """Yield the certificates of declared flows that are not requested: another key could serve in its place."""
+    """Yield the certificates of declared flows that are not requested; another key could serve instead."""
     for name in sorted(graph.topology.leaves.keys() - {view.name for view in graph.of(Request)}):
         yield name, "has no certificate request, which its flow needs"
 
