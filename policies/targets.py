@@ -51,7 +51,7 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
         *_flagged(container),
     ):
         host, port = end(target)
-        if host in _LOCAL and (path.startswith("promtail") or port in own):
+        if host == source.host or (host in _LOCAL and (path.startswith("promtail") or port in own)):
             continue
         name = topology.by_address.get(host or "")
         if not name or not port:
