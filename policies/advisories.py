@@ -15,9 +15,9 @@ from datetime import date
 from typing import Final
 
 from policies.rule import Severity, Violation, policy
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.site import Graph
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import INTERNET
 from topology.versions import Version, software, version, written
 
@@ -78,7 +78,7 @@ ADVISORIES: Final = (
 )
 def images_not_known_broken(graph: Graph) -> Iterator[Violation]:
     """Yield images with a known fault, and whether the internet reaches the container."""
-    for view in graph.of(Container):
+    for view in graph.of(DockerContainer):
         image = view.inputs.image
         if image.startswith(_LAB) and graph.topology.domain.rpartition(".")[2] == _LOOPBACK:
             continue
@@ -99,7 +99,7 @@ def _fault(advisory: Advisory, image: str) -> str:
     return f"image {image} has {advisory.name} ({advisory.text}), fixed in {written(advisory.fixed)}"
 
 
-def _reached(graph: Graph, name: str, topology: Declared) -> str:
+def _reached(graph: Graph, name: str, topology: TopologyIndex) -> str:
     """Return whether the internet reaches a container, in the fewest hops."""
     service = topology.services.get(name)
     ports = service.ports if service else ()

@@ -14,13 +14,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
-from resources.docker import Container, DockerProvider
+from resources.docker import DockerContainer, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.resource import Trail
 from resources.site import Graph
 from resources.traefik import split
-from resources.view import TYPES, View, dotted, is_secret
-from topology.declared import Declared
+from resources.typed import TYPES, TypedResource, dotted, is_secret
+from topology.index import TopologyIndex
 from topology.model import Ssh
 
 _CREDENTIAL: Final = re.compile(
@@ -28,7 +28,7 @@ _CREDENTIAL: Final = re.compile(
     re.IGNORECASE,
 )
 _LOGIN: Final = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
-_OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not Container})
+_OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not DockerContainer})
 """Kinds whose inputs reach the state alone; `policies.secrecy` has the rule for containers."""
 
 
@@ -38,7 +38,7 @@ _OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not Container
 )
 def one_engine(graph: Graph) -> Iterator[Violation]:
     """Yield resources on another engine or API than most: a site has one Docker-SRV and one Proxmox-SRV."""
-    providers: list[View[Any]] = [*graph.of(DockerProvider), *graph.of(ProxmoxProvider)]
+    providers: list[TypedResource[Any]] = [*graph.of(DockerProvider), *graph.of(ProxmoxProvider)]
     places = {view.resource.urn: view.inputs.place for view in providers}
     for package, what in (("docker:", "engine"), ("proxmoxve:", "API")):
         made = [view for view in graph.views if view.resource.type.startswith(package)]
@@ -93,7 +93,7 @@ def shown(url: str) -> str:
 def engine_socket_not_mounted(graph: Graph) -> Iterator[Violation]:
     """Yield mounts of the socket that a provider names, wherever it is, or of a folder above it."""
     sockets = {split(view.inputs.host).path for view in graph.of(DockerProvider) if view.inputs.is_socket}
-    for view in graph.of(Container):
+    for view in graph.of(DockerContainer):
         for bind in view.inputs.binds:
             path = (bind.host_path or "").rstrip("/")
             for socket in sorted(sockets):
@@ -107,7 +107,7 @@ def engine_socket_not_mounted(graph: Graph) -> Iterator[Violation]:
     remedy="Set it with pulumi config set --secret, or wrap it in pulumi.Output.secret.",
     severity=Severity.CRITICAL,
 )
-def logins_are_secrets(view: View[Any], _: Declared) -> Iterator[str]:
+def logins_are_secrets(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield passwords, tokens and keys in plain text, which the state keeps as they are."""
     for trail, value in _texts(view.resource.inputs, ()):
         if is_secret(view, trail) or not value:

@@ -15,11 +15,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from policies.rule import Severity, Violation, policy
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.site import Graph
 from resources.tls import Authority, Certificate, PrivateKey, Request
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 
 _PEM: Final = re.compile("-----BEGIN ")
 
@@ -33,7 +33,7 @@ _PEM: Final = re.compile("-----BEGIN ")
     remedy="Name it <service>.<holder>.<signer>, with the holder as its only common name and DNS name.",
     severity=Severity.CRITICAL,
 )
-def certificates_name_their_holder(view: View[Any], topology: Declared) -> Iterator[str]:
+def certificates_name_their_holder(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared keys and certificates, and requests in another's name: servers tell clients by it."""
     leaves, roots = topology.leaves, topology.authorities
     wanted = {*(() if isinstance(view.inputs, Authority) else leaves)}
@@ -90,11 +90,11 @@ def _unrequested(graph: Graph) -> Iterator[Violation]:
         yield name, "has no certificate request, which its flow needs"
 
 
-def _files(graph: Graph) -> dict[str, tuple[View[Container], dict[str, str]]]:
+def _files(graph: Graph) -> dict[str, tuple[TypedResource[DockerContainer], dict[str, str]]]:
     """Return each declared container with the texts of its files by path."""
     return {
         graph.called(view.inputs.name): (view, {each.file: each.text or "" for each in view.inputs.uploads})
-        for view in graph.of(Container)
+        for view in graph.of(DockerContainer)
     }
 
 

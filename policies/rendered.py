@@ -21,11 +21,11 @@ from policies.rule import Severity, policy
 from rendered.apps import taken
 from rendered.container import container
 from rendered.runtime import PemFile, StackSecret, Text
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.resource import UNKNOWN
-from resources.view import View, is_secret
+from resources.typed import TypedResource, is_secret
 from topology.certificates import held_by
-from topology.declared import Declared
+from topology.index import TopologyIndex
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "containerReadRefreshTimeoutMilliseconds": 15000,
@@ -55,12 +55,12 @@ _SHOWN: Final = 120
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A known app's container must be exactly what the stack file makes of it.",
     remedy="Declare in the stack file what is to differ, and make the container by rendered/container.py.",
     severity=Severity.CRITICAL,
 )
-def containers_as_rendered(view: View[Container], topology: Declared) -> Iterator[str]:
+def containers_as_rendered(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield the first difference of each property and file of a known app, and another image of any service.
 
     The stack file determines only the image of a service without an app.
@@ -125,7 +125,7 @@ def _entries(name: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _file_differences(
-    view: View[Container], uploads: Any, wanted: Mapping[str, Text | None]
+    view: TypedResource[DockerContainer], uploads: Any, wanted: Mapping[str, Text | None]
 ) -> Iterator[str]:
     """Yield the first difference of each uploaded file."""
     missing = dict(wanted)

@@ -12,9 +12,9 @@ from itertools import takewhile
 from typing import Final
 
 from policies.rule import Severity, policy
-from resources.docker import Container, Upload
-from resources.view import View
-from topology.declared import Declared
+from resources.docker import DockerContainer, Upload
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 
 _PROGRAMS: Final = (
     *("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/ld.so.preload", "/etc/ld.so.conf.d"),
@@ -50,12 +50,12 @@ _YAML: Final = (".yml", ".yaml")
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="What is uploaded into a container must be readable configuration, each file once.",
     remedy="Put programs into the image, and text into uploads.content, with an absolute path for each.",
     severity=Severity.CRITICAL,
 )
-def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
+def uploads_are_configuration(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield uploaded programs, which bypass image pinning, and uploads with no or more than one meaning."""
     container, seen = view.inputs, set[str]()
     for place, upload in enumerate(container.uploads):
@@ -78,12 +78,12 @@ def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[st
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container's arguments must be in the resource, and name configuration that is in it, too.",
     remedy="Write out the arguments, and upload the file that they name, as .yml or .yaml if it is YAML.",
     severity=Severity.CRITICAL,
 )
-def arguments_name_uploads(view: View[Container], _: Declared) -> Iterator[str]:
+def arguments_name_uploads(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield arguments that are read from a file, and ones that name another file than those uploaded.
 
     A container without uploads reads the configuration of its image, which the stack file names.
@@ -116,14 +116,14 @@ def _is_program(upload: Upload) -> bool:
     )
 
 
-def _mounts(container: Container) -> Iterator[str]:
+def _mounts(container: DockerContainer) -> Iterator[str]:
     """Yield every path in the container at which something else than its image is."""
     mounted: Iterable[str] = (*(bind.target for bind in container.binds), *container.tmpfs)
     scratch = (mount.target for mount in container.mounts if mount.type == "tmpfs")
     yield from (_path(target) for target in (*mounted, *scratch) if target)
 
 
-def _run(container: Container, files: Collection[str]) -> Iterator[tuple[str, str]]:
+def _run(container: DockerContainer, files: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each place at which an uploaded file is run, and the file."""
     found: list[tuple[str, str]] = []
     tests = tuple(map(str, container.healthcheck.get("tests") or ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from preflight.state import State
 from preflight.wanted import Wanted
 
@@ -24,9 +24,11 @@ class Found:
     identity: str = ""
     instead: str = ""
 
-    def finding(self, stack: str, state: State) -> Finding:
+    def finding(self, stack: str, state: State) -> PreflightFinding:
         """Return the finding, with the commands that import and remove the object."""
         ways = [self.instead] if self.instead else []
         if self.identity:
             ways.append(f"import it with `{self.wanted.import_command(stack, self.identity, state)}`")
-        return Finding(self.check, self.path, f"taken by {self.what}", ", or ".join([*ways, self.removal]))
+        return PreflightFinding(
+            self.check, self.path, f"taken by {self.what}", ", or ".join([*ways, self.removal])
+        )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from preflight.docker import Site
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
 from topology.fault import nearest
@@ -39,7 +39,7 @@ class Node:
     clock: datetime | None = None
 
 
-def read(site: Site, api: Reader) -> Node | Finding:
+def read(site: Site, api: Reader) -> Node | PreflightFinding:
     """Return the API's objects, or a finding if it can't be asked about the node."""
     path = f"{_NAMESPACE}:hosts.{site.topology.proxmox.name}.node"
     node = site.topology.proxmox.node
@@ -47,7 +47,7 @@ def read(site: Site, api: Reader) -> Node | Finding:
         known = [str(each["node"]) for each in api.get("nodes")]
         if node not in known:
             close = nearest(node, known) or ", ".join(known)
-            return Finding(
+            return PreflightFinding(
                 Check.NODE_UNKNOWN, path, f"{node} is no node of this Proxmox", f"write node: {close}"
             )
         listed = [row for name in known for row in _guests(api, name)]
@@ -65,10 +65,12 @@ def read(site: Site, api: Reader) -> Node | Finding:
     except ProbeError as fault:
         what, _, remedy = str(fault).partition("; ")
         endpoint, _, reason = what.partition(": ")
-        return Finding(Check.PROXMOX_SILENT, "proxmoxve:endpoint", f"{endpoint} fails: {reason}", remedy)
+        return PreflightFinding(
+            Check.PROXMOX_SILENT, "proxmoxve:endpoint", f"{endpoint} fails: {reason}", remedy
+        )
 
 
-def findings(site: Site, node: Node) -> Iterator[Finding]:
+def findings(site: Site, node: Node) -> Iterator[PreflightFinding]:
     """Yield a finding for everything that is in the way or missing."""
     yield from _hidden_taken(site, node)
     for found in in_the_way(site, node):
@@ -84,10 +86,10 @@ def in_the_way(site: Site, node: Node) -> Iterator[Found]:
     yield from _bridge_taken(site, node)
 
 
-def state_lost(site: Site, node: Node) -> Finding:
+def state_lost(site: Site, node: Node) -> PreflightFinding:
     """Return the finding for a lab whose API has guests that the stack made and whose state lacks them."""
     kept = os.path.expandvars("$HOMELAB_STATE/proxmox.json")
-    return Finding(
+    return PreflightFinding(
         Check.STATE_LOST,
         f"stack {site.stack}",
         f"its state lacks what it made on the lab's Proxmox API: {', '.join(map(str, sorted(node.ours)))}",
@@ -104,41 +106,41 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
 def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
     """Yield declared ids that Proxmox reports as taken by guests that it does not list."""
     for guest, wanted in guests(site.topology):
-        if guest.vm not in seen and not _is_made(site, wanted):
+        if guest.vmid not in seen and not _is_made(site, wanted):
             try:
-                api.get(f"cluster/nextid?vmid={guest.vm}")
+                api.get(f"cluster/nextid?vmid={guest.vmid}")
             except ProbeError:
-                yield guest.vm
+                yield guest.vmid
 
 
 def _ours(site: Site, api: Reader, listed: Rows) -> Iterator[int]:
     """Yield declared ids of VMs that the state lacks and whose notes have the stack's mark."""
     nodes = {int(row["vmid"]): row["node"] for row in listed if row["kind"] == "qemu"}
     for guest, wanted in guests(site.topology):
-        if guest.vm in nodes and not _is_made(site, wanted):
-            config = api.get(f"nodes/{nodes[guest.vm]}/qemu/{guest.vm}/config")
+        if guest.vmid in nodes and not _is_made(site, wanted):
+            config = api.get(f"nodes/{nodes[guest.vmid]}/qemu/{guest.vmid}/config")
             if f"{MARK}: {site.stack}" in str(config.get("description", "")).splitlines():
-                yield guest.vm
+                yield guest.vmid
 
 
-def _hidden_taken(site: Site, node: Node) -> Iterator[Finding]:
+def _hidden_taken(site: Site, node: Node) -> Iterator[PreflightFinding]:
     for guest, _ in guests(site.topology):
-        if guest.vm in node.hidden:
-            yield Finding(
+        if guest.vmid in node.hidden:
+            yield PreflightFinding(
                 Check.VM_TAKEN,
-                f"vm {guest.vm}",
+                f"vmid {guest.vmid}",
                 "taken by a guest that the token may not see",
-                f"give {guest.name} another vm, or see whose it is with `pvesh get /cluster/resources` there",
+                f"give {guest.name} another vmid, or see whose with `pvesh get /cluster/resources` there",
             )
 
 
 def _guests_taken(site: Site, node: Node) -> Iterator[Found]:
     rows = {int(row["vmid"]): row for row in node.guests}
     for guest, wanted in guests(site.topology):
-        row = rows.get(guest.vm)
+        row = rows.get(guest.vmid)
         if row is None or _is_made(site, wanted):
             continue
-        ours = guest.vm in node.ours
+        ours = guest.vmid in node.ours
         by = ", made by this stack according to its notes" if ours else ""
         restore = "restore the stack's state with `pulumi stack import`, or " if ours else ""
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
@@ -146,10 +148,10 @@ def _guests_taken(site: Site, node: Node) -> Iterator[Found]:
         yield Found(
             check=Check.VM_TAKEN,
             wanted=wanted,
-            path=f"vm {guest.vm}",
+            path=f"vmid {guest.vmid}",
             what=f"{row.get('name', 'a guest without a name')} on node {row['node']}{by}",
-            removal=f"remove it, with its disk, by `{command} {guest.vm}` on {row['node']}",
-            instead=f"{restore}give {guest.name} another vm",
+            removal=f"remove it, with its disk, by `{command} {guest.vmid}` on {row['node']}",
+            instead=f"{restore}give {guest.name} another vmid",
         )
 
 
@@ -195,12 +197,12 @@ def _bridge_taken(site: Site, node: Node) -> Iterator[Found]:
         )
 
 
-def _missing(site: Site, node: Node) -> Iterator[Finding]:
+def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     machines = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu" and row["node"] == host.node}
     if site.topology.guests and host.template not in machines:
-        yield Finding(
+        yield PreflightFinding(
             Check.TEMPLATE_MISSING,
             f"{path}.template",
             f"{host.template} is no VM of node {host.node}",
@@ -209,7 +211,7 @@ def _missing(site: Site, node: Node) -> Iterator[Finding]:
     yield from _storages(site, node, path)
 
 
-def _storages(site: Site, node: Node, path: str) -> Iterator[Finding]:
+def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
     """Yield a finding for each storage unfit for its content; the API lists only those the token may see.
 
     Snippet files are copied by hand, so the token need not see their storage.
@@ -225,18 +227,18 @@ def _storages(site: Site, node: Node, path: str) -> Iterator[Finding]:
         fault = (
             f"takes no {kind}" if name in content else f"is no storage of {host.node} that the token may see"
         )
-        yield Finding(
+        yield PreflightFinding(
             Check.STORAGE_MISSING, f"{path}.{key}", f"{name} {fault}", f"name one that takes {kind}: {able}"
         )
 
 
-def _bridge(site: Site, node: Node) -> Iterator[Finding]:
+def _bridge(site: Site, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     interfaces = {str(row["iface"]): row for row in node.networks}
     if host.existing_bridge:
         if host.bridge not in interfaces:
-            yield Finding(
+            yield PreflightFinding(
                 Check.NODE_BRIDGE_MISSING,
                 f"{path}.existing-bridge",
                 f"says that {host.bridge} exists, and node {host.node} has no such bridge",
@@ -249,18 +251,18 @@ def _bridge(site: Site, node: Node) -> Iterator[Finding]:
 
 def _uplink(
     uplink: str, bridge: str, path: str, interfaces: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Finding]:
+) -> Iterator[PreflightFinding]:
     holders = [
         name
         for name, row in interfaces.items()
         if name != bridge and uplink in str(row.get("bridge_ports", "")).split()
     ]
     if uplink not in interfaces:
-        yield Finding(
+        yield PreflightFinding(
             Check.UPLINK, path, f"{uplink} is no port of the node", "name one that `ip link` shows there"
         )
     elif holders:
-        yield Finding(
+        yield PreflightFinding(
             Check.UPLINK,
             path,
             f"{uplink} is a port of {holders[0]}, which loses it if it joins {bridge}",

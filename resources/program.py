@@ -25,7 +25,7 @@ from resources.resource import Resource, decode
 from topology.config import from_keys, keys_of
 from topology.project import NAME, PROJECT, stack_name
 
-_FILES = ("authority", "certificate", "key")
+_FILES = ("ca-file", "certificate", "key")
 """Keys of `tls` whose value is a file name."""
 _PROVIDERS = ("docker", "proxmoxve")
 _SECRET = {deserialize.SPECIAL_SIG_KEY: deserialize.SPECIAL_SECRET_SIG}

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from reachability.facts import ANY_ADDRESS, Driver
-from resources.docker import Container, Network, Upload
+from reachability.facts import ANY_ADDRESS, NetworkDriver
+from resources.docker import DockerContainer, DockerNetwork, Upload
 from resources.traefik import below
 from survey.docker_api import DockerApi
 from survey.errors import SurveyError
@@ -72,7 +72,7 @@ class Seen:
     `logins` are the names of Traefik middlewares with a login, and `chains` those that consist of others.
     """
 
-    container: Container
+    container: DockerContainer
     exposed: tuple[Port, ...] = ()
     project: str = ""
     service: str = ""
@@ -96,7 +96,7 @@ class DockerHost:
     """What one engine runs; `unseen` are sentences about what was not read or can't be judged."""
 
     engine: Engine
-    networks: tuple[Network, ...] = ()
+    networks: tuple[DockerNetwork, ...] = ()
     containers: tuple[Seen, ...] = ()
     bridges: frozenset[str] = frozenset()
     """Names of the bridges that the engine made on its host."""
@@ -143,9 +143,11 @@ def parse(
     ingress = {row["ID"]: list(_swarm_ports(row)) for row in services}
     return DockerHost(
         engine=engine,
-        networks=tuple(_network(row, names[row["Id"]]) for row in listed if row["Driver"] in set(Driver)),
+        networks=tuple(
+            _network(row, names[row["Id"]]) for row in listed if row["NetworkDriver"] in set(NetworkDriver)
+        ),
         containers=tuple(_seen(row, names, called, ingress) for row in rows),
-        bridges=frozenset(_bridge(row) for row in listed if row["Driver"] == "bridge"),
+        bridges=frozenset(_bridge(row) for row in listed if row["NetworkDriver"] == "bridge"),
         unseen=tuple(dict.fromkeys(_unseen(engine, rows, listed))),
     )
 
@@ -157,7 +159,7 @@ def _engine(version: Row, info: Row, api: DockerApi) -> Engine:
     return Engine(
         name=str(info.get("Name") or "docker"),
         version=str(version.get("Version", "")),
-        backend=str((info.get("FirewallBackend") or {}).get("Driver") or "iptables"),
+        backend=str((info.get("FirewallBackend") or {}).get("NetworkDriver") or "iptables"),
         endpoint=api.host,
         is_open=api.is_open,
         rootless=any("rootless" in each for each in security),
@@ -187,13 +189,13 @@ def _unique(listed: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def _network(row: Row, name: str) -> Network:
+def _network(row: Row, name: str) -> DockerNetwork:
     configs = (row.get("IPAM") or {}).get("Config") or ()
-    return Network.model_validate(
+    return DockerNetwork.model_validate(
         {
             "name": name,
             "attachable": bool(row.get("Attachable")),
-            "driver": row["Driver"],
+            "driver": row["NetworkDriver"],
             "ingress": bool(row.get("Ingress")),
             "internal": bool(row.get("Internal")),
             "ipv6": bool(row.get("EnableIPv6")),
@@ -217,7 +219,7 @@ def _seen(
     labels: Mapping[str, str] = config.get("Labels") or {}
     logins, chains = _middlewares(labels)
     return Seen(
-        container=Container.model_validate(
+        container=DockerContainer.model_validate(
             {
                 "name": row["Name"].lstrip("/"),
                 "image": str(config.get("Image", "")),
@@ -332,7 +334,7 @@ def _with_files(api: DockerApi, seen: Seen) -> Seen:
     return replace(seen, container=container)
 
 
-def _with_uploads(container: Container, texts: Mapping[str, str]) -> Container:
+def _with_uploads(container: DockerContainer, texts: Mapping[str, str]) -> DockerContainer:
     uploads = tuple(Upload.model_validate({"file": path, "content": text}) for path, text in texts.items())
     return container.model_copy(update={"uploads": uploads})
 
@@ -352,8 +354,8 @@ def _unseen_of_network(row: Row) -> Iterator[str]:
     options = row.get("Options") or {}
     if row.get("EnableIPv6"):
         yield f"IPv6 of network {row['Name']}: only IPv4 is followed"
-    if row["Driver"] not in {*Driver, "host", "null"}:
-        yield f"network {row['Name']}: its driver {row['Driver']} is not known"
+    if row["NetworkDriver"] not in {*NetworkDriver, "host", "null"}:
+        yield f"network {row['Name']}: its driver {row['NetworkDriver']} is not known"
     if options.get("com.docker.network.bridge.gateway_mode_ipv4") == "routed":
         yield f"network {row['Name']}: it is routed, so machines with a route reach published ports there"
 

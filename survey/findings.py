@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from reachability.facts import Mode
-from reachability.result import How, Reach
+from reachability.result import ConnectionSet, EdgeKind
 from resources.docker import PublishedPort
 from survey import guests
 from survey.change import in_ports, leave_bridge, on_own_network, with_login, without
@@ -38,7 +38,7 @@ class Findings:
     """The findings on one site."""
 
     site: Site
-    reaches: Sequence[Reach] = field(init=False)
+    reaches: Sequence[ConnectionSet] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute every possible connection once."""
@@ -82,7 +82,7 @@ class Findings:
 
     def _published(self) -> Iterator[Finding]:
         """Yield a finding for each published port that machines outside reach."""
-        for name, port, sources, reach in self._from_outside(How.PUBLISHED):
+        for name, port, sources, reach in self._from_outside(EdgeKind.PUBLISHED):
             seen = self._seen(name)
             if seen is None or (seen.is_traefik and self._is_entrypoint(name, port)):
                 continue
@@ -115,7 +115,7 @@ class Findings:
 
     def _routed(self) -> Iterator[Finding]:
         """Yield a finding for each route from outside that has no login."""
-        for name, port, sources, reach in self._from_outside(How.PROXIED):
+        for name, port, sources, reach in self._from_outside(EdgeKind.PROXIED):
             seen, proxy = self._seen(name), self._seen(reach.trace.hops[0])
             if seen is None or proxy is None or has_login(reach.origin, seen, proxy):
                 continue
@@ -134,8 +134,8 @@ class Findings:
     def _on_the_lan(self) -> Iterator[Finding]:
         """Yield a finding for each container that has an address outside, or the host's own network."""
         found: defaultdict[str, list[Port | None]] = defaultdict(list)
-        ways: dict[str, tuple[tuple[str, ...], Reach]] = {}
-        for name, port, sources, reach in self._from_outside(How.VLAN):
+        ways: dict[str, tuple[tuple[str, ...], ConnectionSet]] = {}
+        for name, port, sources, reach in self._from_outside(EdgeKind.VLAN):
             found[name].append(port)
             ways.setdefault(name, (sources, reach))
         for name, ports in found.items():
@@ -230,7 +230,7 @@ class Findings:
         for reach in self.reaches:
             kind = DATABASES.get(reach.port.number) if reach.port else None
             seen = self._seen(reach.destination)
-            if reach.how is not How.NEIGHBOUR or seen is None or kind is None:
+            if reach.how is not EdgeKind.NEIGHBOUR or seen is None or kind is None:
                 continue
             sources = tuple(name for name in reach.sources if name != reach.destination)
             if len(sources) > 1:
@@ -314,20 +314,22 @@ class Findings:
     # --------------------------------------------------------------------------------------------- helpers
 
     @cached_property
-    def _arrivals(self) -> Mapping[str, list[Reach]]:
-        found: defaultdict[str, list[Reach]] = defaultdict(list)
+    def _arrivals(self) -> Mapping[str, list[ConnectionSet]]:
+        found: defaultdict[str, list[ConnectionSet]] = defaultdict(list)
         for reach in self.reaches:
             found[reach.destination].append(reach)
         return found
 
-    def _from_outside(self, how: How) -> Iterator[tuple[str, Port | None, tuple[str, ...], Reach]]:
+    def _from_outside(
+        self, how: EdgeKind
+    ) -> Iterator[tuple[str, Port | None, tuple[str, ...], ConnectionSet]]:
         """Yield what machines outside reach in one way: name, port, all sources and the first way."""
-        found: defaultdict[tuple[str, Port | None, str], dict[str, Reach]] = defaultdict(dict)
+        found: defaultdict[tuple[str, Port | None, str], dict[str, ConnectionSet]] = defaultdict(dict)
         for reach in self.reaches:
             for source in self.site.outsides if reach.how is how else ():
                 if source in reach.sources:
                     # Each of a host's interfaces is an origin of its own; each of a proxy's routers, too.
-                    origin = reach.origin if how is How.PROXIED else ""
+                    origin = reach.origin if how is EdgeKind.PROXIED else ""
                     found[reach.destination, reach.port, origin].setdefault(source, reach)
         for (name, port, _), ways in found.items():
             yield name, port, tuple(ways), next(iter(ways.values()))

@@ -33,7 +33,7 @@ def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
     if INTERNET not in known:
         added[INTERNET] = fact.Outside(name=INTERNET, origin=found.url, inbound=False)
     vlans = dict.fromkeys((*lans, *(vlan for guest in found.guests for vlan in guest.routed)))
-    places: tuple[fact.Place, ...] = (*vlans, *known, *added)
+    places: tuple[fact.Segment, ...] = (*vlans, *known, *added)
     return replace(
         facts,
         outsides=(*facts.outsides, *added.values()),

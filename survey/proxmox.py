@@ -28,7 +28,7 @@ _FIREWALL: Final = "firewall"
 class SeenGuest:
     """A guest that runs. `routed` are its cards' VLANs with a gateway, or whose address a server chooses."""
 
-    guest: fact.Guest
+    guest: fact.GuestFact
     node: str
     kind: str
     number: int
@@ -146,7 +146,7 @@ def _guest(api: ProxmoxApi, node: str, kind: str, row: Row) -> SeenGuest:
         if words.get("link_down") != "1"
     )
     return SeenGuest(
-        guest=fact.Guest(
+        guest=fact.GuestFact(
             name=name,
             origin=f"{kind} {number}",
             nics=nics,
@@ -166,7 +166,7 @@ def _guest(api: ProxmoxApi, node: str, kind: str, row: Row) -> SeenGuest:
     )
 
 
-def _named(rules: Iterable[fact.Rule]) -> Iterator[Port]:
+def _named(rules: Iterable[fact.ProxmoxRule]) -> Iterator[Port]:
     """Yield the single ports that inbound rules name: what a guest is said to serve."""
     for rule in rules:
         for number in (rule.dport or "").split(","):
@@ -219,9 +219,9 @@ def _datacenter(api: ProxmoxApi, lans: Mapping[fact.Vlan, IPv4Network], *, on: b
     )
 
 
-def _rules(api: ProxmoxApi, path: str, owner: str) -> tuple[fact.Rule, ...]:
+def _rules(api: ProxmoxApi, path: str, owner: str) -> tuple[fact.ProxmoxRule, ...]:
     return tuple(
-        fact.Rule(
+        fact.ProxmoxRule(
             origin=f"{owner} rule {row.get('pos', index)}",
             type=str(row["type"]),
             action=str(row["action"]),

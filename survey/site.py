@@ -15,7 +15,7 @@ from typing import Final
 
 import reachability.facts as fact
 from reachability.engine import Reachability
-from resources.docker import Network
+from resources.docker import DockerNetwork
 from resources.site import container_fact, network_fact, proxy_fact
 from survey import guests, machine
 from survey.docker import DockerHost, Seen
@@ -156,12 +156,12 @@ class Site:
                     vlan=self._parent(network),
                 )
 
-    def _is_isolated(self, network: Network) -> bool:
+    def _is_isolated(self, network: DockerNetwork) -> bool:
         """Whether the engine gives its host no address on the network; engines before 28 ignore the mode."""
         isolated = network.option("gateway_mode_ipv4") == "isolated" and network.internal
         return isolated and self.docker.engine.numbers >= _ISOLATED
 
-    def _hides_published(self, known: fact.Network, network: Network) -> bool:
+    def _hides_published(self, known: fact.Network, network: DockerNetwork) -> bool:
         """Whether published ports do not answer members, although their host does: docs/adr/engines.md."""
         if known.internal:
             return not self.docker.engine.backend.startswith("nftables")
@@ -170,9 +170,9 @@ class Site:
         passing = _PASSING[0] <= numbers < _PASSING[1]
         return not (known.masquerade or unprotected or passing)
 
-    def _parent(self, network: Network) -> str | None:
+    def _parent(self, network: DockerNetwork) -> str | None:
         """Return the machines behind the parent interface of a macvlan or ipvlan network."""
-        if network.driver not in {fact.Driver.MACVLAN, fact.Driver.IPVLAN}:
+        if network.driver not in {fact.NetworkDriver.MACVLAN, fact.NetworkDriver.IPVLAN}:
             return None
         if self.machine is None:
             return OUTSIDE
@@ -180,7 +180,7 @@ class Site:
         known = {f"lan-{parent}", "lan"} if parent in self.machine.addresses.values() else set()
         return next((name for name in self._links if name in known), f"lan-{parent}")
 
-    def _container(self, name: str) -> fact.Container:
+    def _container(self, name: str) -> fact.ContainerFact:
         seen = self.names[name]
         known = container_fact(seen.container, name=name, origin=name, host=self.host)
         unprotected = {
@@ -249,7 +249,7 @@ def _named(seen: Seen) -> Iterator[Port]:
         yield Port(number=each.internal, protocol=each.protocol)
 
 
-def _prefix(network: Network) -> IPv4Network | None:
+def _prefix(network: DockerNetwork) -> IPv4Network | None:
     """Return the network's first IPv4 prefix."""
     return next(
         (IPv4Network(c.subnet) for c in network.ipam_configs if c.subnet and ":" not in c.subnet), None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from reachability.result import Reachable
+from reachability.result import Connection
 from survey.finding import Finding
 from survey.site import Site
 
@@ -54,7 +54,7 @@ def data(site: Site, findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _flow(flow: Reachable) -> dict[str, Any]:
+def _flow(flow: Connection) -> dict[str, Any]:
     return {
         "source": flow.source,
         "destination": flow.destination,

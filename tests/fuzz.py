@@ -20,13 +20,13 @@ from typing import Any
 
 import yaml
 
-from policies.judge import Judged, judge_resource, judge_together
+from policies.evaluate import EvaluatedResource, evaluate_resource, evaluate_together
 from resources.resource import StateError, from_state
 from resources.site import Graph
 from tests.policies.sound import TODAY, sound
 from tests.site import FILE
 from topology.config import ConfigError, from_file, load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 
 SEED = 20261130
 LONGEST = 5.0
@@ -149,7 +149,7 @@ def files(draw: random.Random, _: Path) -> str:
             given["content"] = yaml.dump(changed(draw, tree), Dumper=_DUMPER, allow_unicode=True)
     old = resources[place]
     new = type(old)(**{**vars(old), "inputs": inputs})
-    mine = judge_resource(new, _declared())
+    mine = evaluate_resource(new, _declared())
     return _verdict(draw, [mine, *(each for each in _judged() if each.view.resource.urn != old.urn)], mine)
 
 
@@ -164,17 +164,17 @@ def state(draw: random.Random, folder: Path) -> str:
         resources = from_state(file)
     except StateError as error:
         return "refused" if str(error).startswith(f"{file}: ") else f"refused without a path: {error}"
-    judged = [judge_resource(each, _declared()) for each in resources]
+    judged = [evaluate_resource(each, _declared()) for each in resources]
     urns = {each.urn for each in resources}
     others = [each for each in _judged() if each.view.resource.urn not in urns]
     return _verdict(draw, [*judged, *others], *judged)
 
 
-def _verdict(draw: random.Random, stack: list[Judged], *mine: Judged) -> str:
+def _verdict(draw: random.Random, stack: list[EvaluatedResource], *mine: EvaluatedResource) -> str:
     """Judge the resources alone or, now and then, the whole stack; a rule that fails is an error."""
     findings = [finding for each in mine for finding in each.findings]
     if draw.randrange(_EVERY) == 0:
-        findings = [*judge_together(stack, _declared(), TODAY).findings]
+        findings = [*evaluate_together(stack, _declared(), TODAY).findings]
     else:
         _ = Graph(tuple(each.view for each in stack), _declared()).facts
     failed = [str(finding) for finding in findings if "can't be judged" in str(finding)]
@@ -197,13 +197,13 @@ def _stack_tree() -> Any:
 
 
 @cache
-def _declared() -> Declared:
-    return Declared.of(load(sound().config))
+def _declared() -> TopologyIndex:
+    return TopologyIndex.of(load(sound().config))
 
 
 @cache
-def _judged() -> list[Judged]:
-    return [judge_resource(each, _declared()) for each in sound().resources]
+def _judged() -> list[EvaluatedResource]:
+    return [evaluate_resource(each, _declared()) for each in sound().resources]
 
 
 @cache

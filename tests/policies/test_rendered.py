@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from policies.judge import judge_resource
+from policies.evaluate import evaluate_resource
 from policies.rule import RULES
 from rendered.apps import RUNTIMES, runtime
 from resources import docker
@@ -20,7 +20,7 @@ from tests.policies.rejected import MIDDLEWARES, ROUTES, SOURCES, STATIC, TLS, a
 from tests.policies.sound import Stack, run, sound, turn_to_acme
 from tests.site import configuration
 from topology.config import load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import App
 
 RULE = {"containers-as-rendered": RULES["containers-as-rendered"]}
@@ -33,9 +33,9 @@ LINES = 12
 
 
 @cache
-def declared() -> Declared:
+def declared() -> TopologyIndex:
     """Return the sound site."""
-    return Declared.of(load(configuration()))
+    return TopologyIndex.of(load(configuration()))
 
 
 NAMES = [name for name, each in configuration()["services"].items() if each.get("app") in {*App}]
@@ -47,9 +47,9 @@ def container(name: str) -> Resource:
     return sound().get("container", name)
 
 
-def said(resource: Resource, site: Declared | None = None) -> list[str]:
+def said(resource: Resource, site: TopologyIndex | None = None) -> list[str]:
     """Return the rule's messages about one container."""
-    return [each.message for each in judge_resource(resource, site or declared(), RULE).findings]
+    return [each.message for each in evaluate_resource(resource, site or declared(), RULE).findings]
 
 
 def changed(resource: Resource, path: Path, change: Callable[[Any, Any], None]) -> Resource:
@@ -101,7 +101,7 @@ def test_no_property_can_change(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_property_can_be_added(name: str) -> None:
     """Each property that the provider knows and the stack file does not render is refused."""
-    resource, model = container(name), docker.Container
+    resource, model = container(name), docker.DockerContainer
     names = {str(field.alias) for field in model.model_fields.values()} | model._inert
     more = names - LEFT_OUT - {key for key, value in resource.inputs.items() if value not in ([], False)}
     assert len(more) > 40
@@ -197,7 +197,7 @@ def test_no_line_of_alloys_or_of_acmes_can_change() -> None:
     for name, turn in (("promtail", alloy), ("traefik", turn_to_acme)):
         stack = sound()
         turn(stack)
-        site, resource = Declared.of(load(stack.config)), stack.get("container", name)
+        site, resource = TopologyIndex.of(load(stack.config)), stack.get("container", name)
         assert said(resource, site) == []
         for place, each in enumerate(resource.inputs["uploads"]):
             if ("uploads", place, "content") not in resource.secrets and "BEGIN" not in each["content"]:

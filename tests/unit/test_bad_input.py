@@ -8,15 +8,15 @@ import pytest
 
 from commands.__main__ import main
 from commands.verify import proxmox_host
-from policies.judge import judge_resource
+from policies.evaluate import evaluate_resource
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests import fuzz
 from tests.policies.rejected import ROUTES, STATIC, edit, upload
 from tests.policies.sound import Stack, sound
 from tests.site import FILE
 from topology.config import load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from verify.driver import ProbeError
 from verify.foothold import of_run
 
@@ -132,9 +132,9 @@ def test_a_run_that_is_nested_deeply_is_one_line(tmp_path: Path) -> None:
 
 def _fails(stack: Stack, container: str) -> list[str]:
     """Return the findings about a container of rules that failed; the facts must be readable, too."""
-    declared = Declared.of(load(stack.config))
+    declared = TopologyIndex.of(load(stack.config))
     _ = Graph(tuple(map(view, stack.resources)), declared).reachability.names
-    found = judge_resource(stack.get("container", container), declared).findings
+    found = evaluate_resource(stack.get("container", container), declared).findings
     return [str(finding) for finding in found if "can't be judged" in str(finding)]
 
 

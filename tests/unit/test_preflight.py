@@ -443,14 +443,14 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
         ask("POST", "/nodes/pve1/qemu/9000/clone", newid="201", full="1", description=f"x\n{MARK}: {STACK}")
         found = proxmox.read(site(), Lab())
         assert isinstance(found, proxmox.Node)
-        assert [each.path for each in proxmox.findings(site(), found)] == ["vm 101", "vm 102", "vm 201"]
+        assert [each.path for each in proxmox.findings(site(), found)] == ["vmid 101", "vmid 102", "vmid 201"]
         assert found.ours == {201}
 
         def report(*, lab: bool) -> checks.Report:
             api = DockerApi("unix:///nowhere.sock")
             return checks.check_hosts(topology(), State(), stack=STACK, api=api, node=Lab(), lab=lab)
 
-        assert [each.path for each in report(lab=False).in_the_way] == ["vm 101", "vm 102", "vm 201"]
+        assert [each.path for each in report(lab=False).in_the_way] == ["vmid 101", "vmid 102", "vmid 201"]
         assert [each.check for each in report(lab=True).findings[1:]] == [Check.STATE_LOST]
 
 

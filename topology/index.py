@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Self
 
-from topology.certificates import Held, held
+from topology.certificates import IssuedCertificate, held
 from topology.model import Container, Flow, Guest, Route, Topology, Zone
 
 
-class Declared(Topology):
+class TopologyIndex(Topology):
     """A topology whose lookups take constant time."""
 
     @classmethod
@@ -70,7 +70,7 @@ class Declared(Topology):
         return frozenset(self.services) | frozenset(self.logical)
 
     @cached_property
-    def leaves(self) -> Mapping[str, Held]:
+    def leaves(self) -> Mapping[str, IssuedCertificate]:
         """Name of a certificate's resources -> the certificate, signed by the declared signer."""
         return {f"{each.name}.{self.certificates.signer}": each for each in held(self)}
 
