@@ -198,24 +198,24 @@ def _of_nginx(text: str) -> dict[str, Any]:
 
 @policy(
     Container,
-    obligation="The ingress must ask guests by TLS and check who they are, but in declared plain flows.",
-    remedy="Use https, a serversTransport with the guest's name and its authorities.pem, or declare plain.",
+    obligation="The ingress must ask guests by TLS and check who they are, but in unencrypted flows.",
+    remedy="Use https, a serversTransport with the guest's name and its authorities.pem, or unencrypted.",
     severity=Severity.CRITICAL,
 )
 def guests_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield guests asked without TLS or a name check: neighbours on a VLAN could impersonate them."""
     if not view.inputs.is_proxy(topology):
         return
-    plain = {each.flow for each in topology.plain}
+    unencrypted = {each.flow for each in topology.unencrypted}
     for where, url, transport in view.inputs.traefik.asked:
         host, port = end(url)
         guest = topology.services.get(topology.by_address.get(host or "", ""))
         if not isinstance(guest, Guest):
             continue
-        if guest.authority is None:
+        if guest.ca_file is None:
             flows = {flow for flow in topology.flows_to(guest.name) if flow.port.number == port}
-            if not flows & plain:
-                yield f"{where} asks {guest.name} without TLS, which no plain flow declares"
+            if not flows & unencrypted:
+                yield f"{where} asks {guest.name} without TLS, which unencrypted does not list"
             continue
         if not url.startswith("https://"):
             yield f"{where} asks {guest.name} without TLS"
@@ -242,7 +242,7 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
     held = held_by(topology, name).values()
     keys = {each.key for each in held}
     routes = topology.routes if name == topology.ingress.name else ()
-    guests = {Held(name, route.service).authorities for route in routes if route.authority}
+    guests = {Held(name, route.service).authorities for route in routes if route.ca_file}
     wanted = keys | guests | {path for each in held for path in (each.certificate, each.authorities)}
     uploads = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}
     given = {file for file in uploads if file.startswith(f"{FOLDER}/")}

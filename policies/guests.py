@@ -36,8 +36,8 @@ def guests_have_a_role(view: View[Any], topology: Declared) -> Iterator[str]:
     guest = declared(view, topology)
     if guest is None:
         yield f"guest {view.inputs.name or '(unnamed)'} is no declared service"
-    elif view.inputs.vm_id != guest.vm:
-        yield f"its id is not the declared {guest.vm}, by which the firewall knows it"
+    elif view.inputs.vm_id != guest.vmid:
+        yield f"its id is not the declared {guest.vmid}, by which the firewall knows it"
 
 
 @policy(

@@ -87,7 +87,7 @@ def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[
 def known_times(topology: Topology, state: State) -> dict[str, datetime]:
     """Return times known to be past: the state's last update, the start of each certificate's validity."""
     times = {"the last update of the stack": state.time} if state.time else {}
-    files = [guest.authority for guest in topology.guests]
+    files = [guest.ca_file for guest in topology.guests]
     files += [topology.tls.certificate] if isinstance(topology.tls, Certificate) else []
     for file in filter(None, files):
         path = Path(os.path.expandvars(file))

@@ -79,33 +79,33 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
 def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
     """Yield declared ids that Proxmox reports as taken by guests that it does not list."""
     for guest, wanted in guests(site.topology):
-        if guest.vm not in seen and not _is_made(site, wanted):
+        if guest.vmid not in seen and not _is_made(site, wanted):
             try:
-                api.get(f"cluster/nextid?vmid={guest.vm}")
+                api.get(f"cluster/nextid?vmid={guest.vmid}")
             except ProbeError:
-                yield guest.vm
+                yield guest.vmid
 
 
 def _guests_taken(site: Site, node: Node) -> Iterator[Finding]:
     rows = {int(row["vmid"]): row for row in node.guests}
     for guest, wanted in guests(site.topology):
-        row = rows.get(guest.vm)
-        if guest.vm in node.hidden:
+        row = rows.get(guest.vmid)
+        if guest.vmid in node.hidden:
             yield Finding(
                 Check.VM_TAKEN,
-                f"vm {guest.vm}",
+                f"vmid {guest.vmid}",
                 "taken by a guest that the token may not see",
-                f"give {guest.name} another vm, or see whose it is with `pvesh get /cluster/resources` there",
+                f"give {guest.name} another vmid, or see whose with `pvesh get /cluster/resources` there",
             )
         if row is None or _is_made(site, wanted):
             continue
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
-        imported = wanted.import_command(site.stack, f"{row['node']}/{guest.vm}", site.state)
-        ways = [f"give {guest.name} another vm"]
+        imported = wanted.import_command(site.stack, f"{row['node']}/{guest.vmid}", site.state)
+        ways = [f"give {guest.name} another vmid"]
         ways += [f"import it with `{imported}`"] if row["kind"] == "qemu" else []
-        ways += [f"remove it, with its disk, by `{command} {guest.vm}` on {row['node']}"]
+        ways += [f"remove it, with its disk, by `{command} {guest.vmid}` on {row['node']}"]
         who = f"{row.get('name', 'a guest without a name')} on node {row['node']}"
-        yield Finding(Check.VM_TAKEN, f"vm {guest.vm}", f"taken by {who}", ", or ".join(ways))
+        yield Finding(Check.VM_TAKEN, f"vmid {guest.vmid}", f"taken by {who}", ", or ".join(ways))
 
 
 def _names_taken(site: Site, node: Node) -> Iterator[Finding]:

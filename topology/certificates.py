@@ -35,7 +35,7 @@ def resolver(acme: Acme) -> dict[str, object]:
     return {
         "email": acme.email,
         "caServer": acme.server,
-        **({"caCertificates": [ACME_AUTHORITY]} if acme.authority else {}),
+        **({"caCertificates": [ACME_AUTHORITY]} if acme.ca_file else {}),
         "storage": f"{ACME_VOLUME}/acme.json",
         "keyType": "EC256",
         **challenge,

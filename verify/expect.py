@@ -51,8 +51,8 @@ class Address:
 class Place:
     """A source or destination of packets.
 
-    `zones` are the zones that it is declared in, `front` is the address at which an outside place reaches
-    Docker-SRV, `extra` are undeclared ports that Docker-SRV publishes or a guest listens on.
+    `zones` are the zones that it is declared in, `docker_host_address` is the address at which an outside
+    place reaches Docker-SRV, `extra` are undeclared ports that Docker-SRV publishes or a guest listens on.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Place:
     zones: frozenset[str] = frozenset()
     ports: tuple[Port, ...] = ()
     extra: tuple[Port, ...] = ()
-    front: IPv4Address | None = None
+    docker_host_address: IPv4Address | None = None
     runs: bool = False
     """Whether it is known to run, with or without addresses; for a node, whether it has an agent."""
     elsewhere: bool = False
     """Whether no agent can run there: it is no source, and only its declared ports are asked."""
     far: bool = False
-    """Whether it is on the real internet, where private addresses are not the site's; asks `front` only."""
+    """Whether it is on the real internet, where private addresses are not the site's."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""
@@ -147,12 +147,12 @@ def label(port: Port | str) -> str:
 def _addresses(source: Place, destination: Place) -> tuple[Address, ...]:
     """Return the destination's addresses to ask about.
 
-    From outside, Docker-SRV is asked only at its front: no resource describes its other listeners.
+    From outside, Docker-SRV is asked at one address only: no resource describes its other listeners.
     """
     if destination.kind is not Kind.HOST or source.kind is not Kind.OUTSIDE:
         return () if source.far else destination.addresses
-    known = (address for address in destination.addresses if address.ip == source.front)
-    return (next(known, Address(network=source.name, ip=source.front)),)
+    known = (address for address in destination.addresses if address.ip == source.docker_host_address)
+    return (next(known, Address(network=source.name, ip=source.docker_host_address)),)
 
 
 def _ports(source: Place, destination: Place) -> Iterator[Port | str]:

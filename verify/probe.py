@@ -39,8 +39,8 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     for number, cell in enumerate([*questions, *own]):
         if cell.address.ip:
             asks[cell.source].append(_ask(str(number), cell, cell.address.ip))
-    front = next((p.front for p in driver.places if p.name == INTERNET), None)
-    pages = _pages(topology, questions, front) if front else {}
+    docker_host = next((p.docker_host_address for p in driver.places if p.name == INTERNET), None)
+    pages = _pages(topology, questions, docker_host) if docker_host else {}
     for source, more in pages.items():
         asks[source] += more
     report(f"verify: {len(driver.places)} places, {len(questions)} cells")
@@ -85,7 +85,7 @@ def _ask(number: str, cell: Cell, ip: IPv4Address) -> Ask:
     )
 
 
-def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dict[str, list[Ask]]:
+def _pages(topology: Topology, questions: list[Cell], docker_host: IPv4Address) -> dict[str, list[Ask]]:
     """Return questions on each route, from the internet by name and from the ingress by address.
 
     There are none unless the ingress publishes 80 and 443.
@@ -95,15 +95,15 @@ def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dic
         return {}
     first = topology.routes[0].host
     outside = [
-        Ask(id="unknown", kind="page", address=front, port=_HTTPS, host=f"nobody.{topology.domain}",
+        Ask(id="unknown", kind="page", address=docker_host, port=_HTTPS, host=f"nobody.{topology.domain}",
             sni=first),
-        Ask(id="redirect", kind="page", address=front, port=_HTTP, host=first, within=_PATIENCE),
+        Ask(id="redirect", kind="page", address=docker_host, port=_HTTP, host=first, within=_PATIENCE),
     ]  # fmt: skip
     inside = []
     for route in topology.routes:
         mark = f"page:{route.host}"
         outside.append(
-            Ask(id=mark, kind="page", address=front, port=_HTTPS, host=route.host, sni=route.host,
+            Ask(id=mark, kind="page", address=docker_host, port=_HTTPS, host=route.host, sni=route.host,
                 within=_PATIENCE)
         )  # fmt: skip
         tls = _by_tls(topology, route)
@@ -120,10 +120,10 @@ def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dic
 
 def _by_tls(topology: Topology, route: Route) -> dict[str, str]:
     """Return the TLS options for a route with a CA of its own; raises ProbeError if the CA can't be read."""
-    if not route.authority:
+    if not route.ca_file:
         return {}
     try:
-        authorities = read_pem(f"services.{route.service}.authority", route.authority)
+        authorities = read_pem(f"services.{route.service}.ca-file", route.ca_file)
     except PemError as error:
         raise ProbeError(str(error)) from None
     return {"sni": topology.physical(route.service), "authorities": authorities}

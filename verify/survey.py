@@ -84,7 +84,7 @@ class Survey:
         ]
         self.containers += [self._strange(name, one) for name, one in by_name.items() if self._addresses(one)]
         for service in topology.guests:
-            way = Path(f"/run/netns/vm-{service.vm}")
+            way = Path(f"/run/netns/vm-{service.vmid}")
             if self.guests_here and way.exists():
                 self.ways.setdefault(service.name, ways.namespace(way, service.name))
         way = Path("/run/netns", topology.proxmox.node)
@@ -238,7 +238,7 @@ class Survey:
         )  # fmt: skip
 
     def _internet(self, facts: Mapping[str, Facts]) -> Place | None:
-        """Return the internet side, None without a way; a machine on the real internet asks `front` only."""
+        """Return the internet side, None without a way; on the real internet only Docker-SRV is asked."""
         if INTERNET not in self.ways:
             self.left_out.append(f"{INTERNET} as a source: add vantages.{INTERNET}")
             return None
@@ -260,7 +260,8 @@ class Survey:
             unknown = f"{INTERNET} as a destination: its machine does not have the address that ssh names"
             self.left_out += shut if ip else [unknown]
         return Place(
-            name=INTERNET, kind=Kind.OUTSIDE, ports=ports, far=far, front=self._front(vantage, near),
+            name=INTERNET, kind=Kind.OUTSIDE, ports=ports, far=far,
+            docker_host_address=self._docker_host(vantage, near),
             addresses=(Address(network=INTERNET, ip=ip),) if ip else (),
         )  # fmt: skip
 
@@ -274,18 +275,20 @@ class Survey:
             ip, near = self._links.get(name, (None, None))
             ip = ip or next((own for own in sorted(found.addresses) if own in zone.prefix), None)
             near = near or next((a.ip for a in docker.addresses if a.ip and a.ip in zone.prefix), None)
-            front = self._front(self.topology.ssh_vantages.get(name), near)
+            docker_host = self._docker_host(self.topology.ssh_vantages.get(name), near)
             if name in facts and ip is None:
                 self._refuse(name, f"the machine there has no address in {zone.prefix}")
-            elif name in facts and front is None:
-                self._refuse(name, "nothing says where Docker-SRV is found from there", "give it a front")
+            elif name in facts and docker_host is None:
+                self._refuse(
+                    name, "nothing says where Docker-SRV is found from there", "give it docker-host-address"
+                )
             where = (Address(network=name, ip=ip),) if ip else ()
-            yield Place(name=name, kind=Kind.OUTSIDE, addresses=where, front=front)
+            yield Place(name=name, kind=Kind.OUTSIDE, addresses=where, docker_host_address=docker_host)
 
-    def _front(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
+    def _docker_host(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
         """Return Docker-SRV's address from outside: the vantage's, the published one, or a nearby one."""
         published = self.topology.docker.address
-        return (vantage and vantage.front) or (near if published.is_unspecified else published)
+        return (vantage and vantage.docker_host_address) or (near if published.is_unspecified else published)
 
     def _guest(self, service: Guest, facts: Mapping[str, Facts], other: int) -> Place:
         name, found = service.name, facts.get(service.name, _NOBODY)

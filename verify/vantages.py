@@ -133,7 +133,7 @@ class Vantages:
         wanted = {name: list(asks) for name, asks in questions.items()}
         own = {address.ip for place in self.surveyed if place.kind not in {Kind.CONTAINER, Kind.NODE}
                for address in place.addresses if address.ip}  # fmt: skip
-        own |= {place.front for place in self.surveyed if place.front}
+        own |= {place.docker_host_address for place in self.surveyed if place.docker_host_address}
         for asks in wanted.values():
             fence(self.topology, own, asks)
         trusted = _authorities()

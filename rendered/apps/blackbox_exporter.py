@@ -1,7 +1,7 @@
 """Blackbox exporter, which probes Docker-SRV from outside for `rendered.apps.watch`.
 
 It trusts only the certificate chain that the stack file names, so any other certificate on 443 is a failed
-route. With an ACME server it trusts the stack file's `authority`, else the authorities of the image.
+route. With an ACME server it trusts the stack file's `ca-file`, else the authorities of the image.
 """
 
 from rendered.apps.mutual import WEB_CONFIG, web_config
@@ -38,8 +38,8 @@ def _trusted(topology: Topology) -> PemFile | None:
     """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's."""
     if isinstance(topology.tls, Certificate):
         return PemFile(key="tls.certificate", path=topology.tls.certificate)
-    authority = topology.tls.authority
-    return PemFile(key="tls.acme.authority", path=authority) if authority else None
+    authority = topology.tls.ca_file
+    return PemFile(key="tls.acme.ca-file", path=authority) if authority else None
 
 
 def _modules(topology: Topology) -> dict[str, object]:

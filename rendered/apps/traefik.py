@@ -59,10 +59,10 @@ def traefik(topology: Topology, service: Container) -> Runtime:
         users[_USERS] = StackSecret("traefik", "users")
     guests = {
         Held(service.name, route.service).authorities: PemFile(
-            key=f"services.{route.service}.authority", path=route.authority
+            key=f"services.{route.service}.ca-file", path=route.ca_file
         )
         for route in topology.routes
-        if route.authority
+        if route.ca_file
     }
     acme = topology.acme
     return Runtime(
@@ -89,9 +89,7 @@ def _certificates(tls: Certificate | Acme) -> dict[str, Text]:
             f"{_FOLDER}/tls/certificate.pem": PemFile(key="tls.certificate", path=tls.certificate),
             f"{_FOLDER}/tls/key.pem": PemFile(key="tls.key", path=tls.key, secret=True),
         }
-    authority = (
-        {ACME_AUTHORITY: PemFile(key="tls.acme.authority", path=tls.authority)} if tls.authority else {}
-    )
+    authority = {ACME_AUTHORITY: PemFile(key="tls.acme.ca-file", path=tls.ca_file)} if tls.ca_file else {}
     secrets = zip(login(tls).values(), tls.credentials, strict=True)
     return {**authority, **{file: StackSecret("acme", name) for file, name in secrets}}
 
@@ -151,7 +149,7 @@ def _routes(topology: Topology) -> dict[str, object]:
             "rootCAs": [Held(topology.ingress.name, route.service).authorities],
         }
         for route in topology.routes
-        if route.authority
+        if route.ca_file
     }
     return {
         "http": {
@@ -168,7 +166,7 @@ def _routes(topology: Topology) -> dict[str, object]:
                 route.service: {
                     "loadBalancer": {
                         "servers": [{"url": route.url}],
-                        **({"serversTransport": route.service} if route.authority else {}),
+                        **({"serversTransport": route.service} if route.ca_file else {}),
                     }
                 }
                 for route in topology.routes

@@ -293,8 +293,8 @@ def test_a_generation_of_authorities_follows_another(site: Site, tmp_path: Path)
     leaves, others, since = [shown(site, leaf)], [shown(site, other)], time.time()
     nears_its_end(site, leaf, tmp_path / "state.json")
     for given in ("[a, b], signer: a", "[a, b], signer: b", "[b], signer: b"):
-        key = f"  homelab-network:certificates: {{authorities: {given}}}\n  homelab-network:plain:\n"
-        updated(site, tmp_path, ("  homelab-network:plain:\n", key))
+        key = f"  homelab-network:certificates: {{authorities: {given}}}\n  homelab-network:unencrypted:\n"
+        updated(site, tmp_path, ("  homelab-network:unencrypted:\n", key))
         leaves.append(shown(site, leaf))
         others.append(shown(site, other))
         eventually("a scrape after it", partial(scraped, site, time.time()))

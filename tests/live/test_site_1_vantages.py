@@ -39,7 +39,7 @@ def configuration(vantages: Mapping[str, object]) -> dict[str, Any]:
     """Return the dev stack's file with SSH to every guest declared, and the given vantages."""
     file: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())
     for name, service in file["config"][f"{PREFIX}services"].items():
-        if "vm" in service:
+        if "vmid" in service:
             service["ports"].append(22)
             file["config"][f"{PREFIX}flows"].append(f"management -> {name}:22/tcp")
     file["config"][f"{PREFIX}vantages"] = vantages
@@ -120,7 +120,7 @@ def declared(there: Elsewhere, **keys: str) -> dict[str, dict[str, str]]:
         name: {"ssh": f"root@{host}", "host-key": keys.get(name.replace("-", "_"), there.key)}
         for name, host in hosts.items()
     }
-    found["internet"]["front"] = elsewhere.FRONT
+    found["internet"]["docker-host-address"] = elsewhere.FRONT
     return found
 
 

@@ -2065,12 +2065,12 @@ def a_guest_checked_as_another(stack: Stack) -> None:
 
 @rejected(
     "guests-show-certificates",
-    f"traefik: {ROUTES}: http.services.jellyfin asks jellyfin without TLS, which no plain flow declares",
+    f"traefik: {ROUTES}: http.services.jellyfin asks jellyfin without TLS, which unencrypted does not list",
 )
 def a_guest_without_tls_that_nobody_declared(stack: Stack) -> None:
     topology = load(stack.config)
-    plain = tuple(each for each in topology.plain if each.flow.destination != "jellyfin")
-    stack.topology = topology.model_copy(update={"plain": plain})
+    unencrypted = tuple(each for each in topology.unencrypted if each.flow.destination != "jellyfin")
+    stack.topology = topology.model_copy(update={"unencrypted": unencrypted})
 
 
 @rejected(

@@ -47,7 +47,7 @@ KINDS = {
 def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Return the site's keys with certificates by ACME and name servers for its challenges."""
     acme = {"email": "you@home.example", "name-servers": ["9.9.9.9"]}
-    by_dns = {"challenge": "hetzner", "credentials": [LOGIN], "authority": "$HOMELAB_STATE/tls/ingress.crt"}
+    by_dns = {"challenge": "hetzner", "credentials": [LOGIN], "ca-file": "$HOMELAB_STATE/tls/ingress.crt"}
     leaving = ["traefik -> internet:443/tcp", "traefik -> internet:53/udp"]
     return {
         **config,

@@ -256,7 +256,7 @@ def _leaving() -> Site:
 def _without(name: str) -> Topology:
     config = configuration()
     del config["services"][name]
-    for key in ("flows", "plain"):
+    for key in ("flows", "unencrypted"):
         config[key] = [each for each in config[key] if name not in str(each)]
     return load(config)
 

@@ -13,7 +13,7 @@ from tests.clone import environment, git
 
 STACK = "Pulumi.dev.yaml"
 VAULT = "    - traefik -> vaultwarden:80/tcp\n"
-WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
+WIKI = "    wiki: {zone: apps, vmid: 203, address: 10.10.20.13, ports: [3000]}\n"
 OPENS_A_FLOW = """\
 ## Flows of stack dev: 8 opened, 0 closed; findings: 0
 
@@ -100,7 +100,7 @@ def test_make_diff_is_that_command(tree: Path) -> None:
 
 def test_nothing_changed(tree: Path) -> None:
     """A change without effect on the network gives one line."""
-    edit(tree, STACK, ("vm: 201,", "vm: 201, cores: 4,"))
+    edit(tree, STACK, ("vmid: 201,", "vmid: 201, cores: 4,"))
     answer = review(tree)
     assert (answer.stdout, answer.returncode) == (
         "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n",

@@ -177,13 +177,13 @@ def wide() -> Topology:
     config["services"]["near"] = {"zones": ["logs"], "image": "x:1", "ports": [1, 2]}
     config["services"]["a" * 30] = {"zones": ["frontend"], "image": "x:1", "ports": [1]}
     config["flows"] += ["far -> near:1/tcp", "g0 -> internet:53/udp", "grafana -> prometheus-ui:8080"]
-    config["plain"].append({"flow": "far -> near:1/tcp", "reason": "has no TLS"})
+    config["unencrypted"].append({"flow": "far -> near:1/tcp", "reason": "has no TLS"})
     for tag in range(400, 409):
         prefix = f"10.{tag - 200}.0"
         config["zones"]["v" * 60 + f"{tag}"] = {"role": "tenant", "vlan": tag, "prefix": f"{prefix}.0/24"}
         config["services"][f"w{tag}"] = {
             "zone": "v" * 60 + f"{tag}",
-            "vm": tag * 10,
+            "vmid": tag * 10,
             "address": f"{prefix}.9",
         }
     return load(config)

@@ -42,7 +42,7 @@ def site(vantage: Mapping[str, object], *flows: str) -> Topology:
 
 def machine(user_at: str, **more: str) -> dict[str, str]:
     """Return a vantage over SSH."""
-    return {"ssh": user_at, "host-key": KEY, **more}
+    return {"ssh": user_at, "host-key": KEY} | {key.replace("_", "-"): value for key, value in more.items()}
 
 
 def surveyed(
@@ -102,7 +102,9 @@ def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
 
 def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
     """OpenSSH, called with the command line, asks nothing and trusts only the run's known_hosts file."""
-    vantage = site({"internet": machine("probe@203.0.113.9", front="203.0.113.1")}).ssh_vantages["internet"]
+    vantage = site(
+        {"internet": machine("probe@203.0.113.9", docker_host_address="203.0.113.1")}
+    ).ssh_vantages["internet"]
     way = ways.ssh(vantage, tmp_path / "known_hosts")
     said = subprocess.run((way.words[0], "-G", *way.words[1:]), capture_output=True, text=True, check=True)
     options = dict(line.split(" ", 1) for line in said.stdout.splitlines() if " " in line)
@@ -124,7 +126,7 @@ def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
 
 
 DOCKER = facts("172.30.0.1", "10.10.1.5")
-VPS = machine("probe@203.0.113.9", front="203.0.113.1")
+VPS = machine("probe@203.0.113.9", docker_host_address="203.0.113.1")
 INSIDE = {"site-1": machine("probe@10.10.10.11"), "docker-srv": machine("probe@10.10.1.5")}
 
 
@@ -159,10 +161,13 @@ def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: Facts
     assert told.startswith(f"vantages.{name}: {fault}")
 
 
-def test_a_machine_on_the_internet_asks_the_front_alone() -> None:
-    """From a public address only the front is probed, because private addresses there are foreign."""
+def test_a_machine_on_the_internet_asks_docker_srv_alone() -> None:
+    """From a public address only Docker-SRV is probed, because private addresses there are foreign."""
     topology = site(
-        {"internet": machine("probe@8.8.8.8", front="1.1.1.1"), "docker-srv": INSIDE["docker-srv"]}
+        {
+            "internet": machine("probe@8.8.8.8", docker_host_address="1.1.1.1"),
+            "docker-srv": INSIDE["docker-srv"],
+        }
     )
     survey, places = surveyed(topology, {"internet": facts("8.8.8.8"), "docker-srv": DOCKER})
     asked = [cell for cell in cells(topology, places.values()) if cell.source == "internet"]
@@ -182,10 +187,10 @@ def test_a_workstation_in_management_is_its_vantage(monkeypatch: pytest.MonkeyPa
     topology = site({"containers": {"image": IMAGE}})
     survey, places = surveyed(topology, {"management": facts("10.10.1.7"), "docker-srv": DOCKER})
     assert survey.ways["management"].words[0] == sys.executable
-    assert (str(places["management"].front), survey.faults) == ("10.10.1.5", {})
+    assert (str(places["management"].docker_host_address), survey.faults) == ("10.10.1.5", {})
     survey, places = surveyed(topology, {"management": facts("10.10.1.7")})
     assert survey.faults["management"].endswith(
-        "nothing says where Docker-SRV is found from there; give it a front"
+        "nothing says where Docker-SRV is found from there; give it docker-host-address"
     )
     survey, places = surveyed(topology, {}, elsewhere=False)
     assert "management" not in survey.ways

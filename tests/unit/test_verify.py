@@ -44,7 +44,7 @@ def places_of(site: Topology) -> list[Place]:
             name=name,
             kind=Kind.OUTSIDE,
             addresses=(Address(network=name, ip=IPv4Address(f"198.51.100.{last}")),),
-            front=FRONT,
+            docker_host_address=FRONT,
         )
         for name, last in (("internet", 2), ("management", 6))
     ]
@@ -131,7 +131,7 @@ def of(world: World, expected: Expected) -> set[str]:
 
 
 def test_what_is_allowed_is_what_flows_name(world: World, site: Topology) -> None:
-    """The allowed cells are the declared flows; the internet's are probed at Docker-SRV's front address."""
+    """The allowed cells are the declared flows; the internet's are probed at Docker-SRV's address."""
     asked = [f for f in site.flows if f.source != "internet" and f.destination != "proxmox-srv"]
     watchers = ("prometheus", "blackbox-exporter", "stranger@probe")
     assert of(world, Expected.ALLOWED) == {str(flow) for flow in asked} | {
@@ -892,7 +892,7 @@ def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
     told = {host.partition(".")[0]: (ask.sni, ask.authorities) for host, ask in asked.items()}
     assert (told["site-1"], told["jellyfin"]) == (("site-1", CERTIFICATE), ("", ""))
     Path(os.environ["HOMELAB_STATE"], "tls/ca.crt").unlink()
-    with pytest.raises(ProbeError, match=r"^services\.site-1\.authority: .*/ca\.crt: No such file"):
+    with pytest.raises(ProbeError, match=r"^services\.site-1\.ca-file: .*/ca\.crt: No such file"):
         world.findings()
 
 

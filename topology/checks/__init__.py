@@ -59,7 +59,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     flows.routes,
     certificates.acme,
     certificates.certificates,
-    certificates.plain,
+    certificates.unencrypted,
     hosts.lock_out,
     assertions.assertions,
     vantages.vantages,

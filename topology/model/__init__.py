@@ -24,7 +24,7 @@ from topology.model.certificates import (
     Acme,
     Certificate,
     Certificates,
-    Plain,
+    Unencrypted,
     Variable,
 )
 from topology.model.flows import (
@@ -136,7 +136,6 @@ __all__ = [
     "Interface",
     "LogRight",
     "Name",
-    "Plain",
     "Port",
     "Prefix",
     "Protocol",
@@ -150,6 +149,7 @@ __all__ = [
     "SshVantage",
     "Temporary",
     "Topology",
+    "Unencrypted",
     "UserId",
     "Value",
     "Variable",

@@ -9,7 +9,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pydantic import Field
 
 from topology.model.apps import HAS_ADMIN_PAGE, App
-from topology.model.certificates import Acme, Certificate, Certificates, Plain
+from topology.model.certificates import Acme, Certificate, Certificates, Unencrypted
 from topology.model.flows import Flow, Port, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, Exemption
@@ -39,7 +39,7 @@ class Topology(Value):
     """The subset of `flows` that has an end date."""
     tls: Certificate | Acme
     certificates: Certificates = Certificates()
-    plain: tuple[Plain, ...] = ()
+    unencrypted: tuple[Unencrypted, ...] = ()
     exceptions: tuple[Exemption, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
@@ -115,13 +115,13 @@ class Topology(Value):
         )
 
     def _route(self, service: Container | Guest, flow: Flow) -> Route:
-        authority = service.authority if isinstance(service, Guest) else None
+        ca_file = service.ca_file if isinstance(service, Guest) else None
         return Route(
             service=service.name,
             host=service.host,
-            url=f"{'https' if authority else 'http'}://{self.target(flow)}",
+            url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
-            authority=authority,
+            ca_file=ca_file,
             admin_page=not (
                 isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
             ),
