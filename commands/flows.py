@@ -18,8 +18,8 @@ from typing import Final
 import pulumi
 
 from commands.arguments import parser
-from commands.base import BaseError, flows_at, to_json
-from policies.judge import GROUPS, judge
+from commands.baseline import BaseError, flows_at, to_json
+from policies.evaluate import GROUPS, judge
 from policies.review import markdown, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
@@ -28,9 +28,9 @@ from reachability.result import UnknownNameError
 from resources import program
 from resources.resource import Resource, StateError, from_state
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from topology.config import ConfigError, from_file
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Flow, Topology
 from topology.project import NAME, PROJECT
 

@@ -20,7 +20,7 @@ import pulumi
 
 from commands.flows import site
 from policies import rule as rules
-from policies.judge import judge
+from policies.evaluate import judge
 from policies.rule import RULES, Severity
 from report import verification
 from report.errors import ReportError

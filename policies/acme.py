@@ -12,9 +12,9 @@ from typing import Any
 from policies.rule import Severity, policy
 from resources.docker import Container
 from resources.traefik import lower
-from resources.view import View, is_secret
+from resources.typed import View, is_secret
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
-from topology.declared import Declared
+from topology.index import Declared
 
 
 @policy(

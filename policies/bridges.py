@@ -11,8 +11,8 @@ from resources.proxmox import (
     VlanInterface,
 )
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import View
+from topology.index import Declared
 from topology.model import ProxmoxHost
 
 

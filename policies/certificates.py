@@ -17,9 +17,9 @@ from policies.targets import end, groups, mappings, passed_on
 from rendered import nginx
 from resources.docker import Container
 from resources.tls import Authority, Certificate, PrivateKey
-from resources.view import View, is_secret
+from resources.typed import View, is_secret
 from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
 _LOOPBACK: Final = "127.0.0.1"

@@ -16,8 +16,8 @@ from typing import Any, Final
 from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Bind, Container, PublishedPort, SwarmService, Volume
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import View
+from topology.index import Declared
 from topology.model import INTERNET
 
 _SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")

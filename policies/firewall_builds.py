@@ -29,7 +29,7 @@ from resources.proxmox import (
     SecurityGroup,
 )
 from resources.site import Graph, rules_of
-from resources.view import View
+from resources.typed import View
 from topology.model import LOCAL_NETWORK
 
 

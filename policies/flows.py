@@ -12,7 +12,7 @@ from policies.rule import Severity, Violation, policy
 from reachability.intent import Intent, missing, surplus
 from reachability.result import How, Reach, UnknownNameError
 from resources.site import Graph
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import INTERNET, Container, Flow, Guest
 
 

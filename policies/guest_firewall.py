@@ -29,8 +29,8 @@ from resources.proxmox import (
     bare_name,
 )
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import View
+from topology.index import Declared
 from topology.model import INTERNET, LOCAL_NETWORK, Flow, Guest
 
 _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, its protocol and its port."

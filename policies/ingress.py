@@ -1,6 +1,6 @@
 """Rules for the ingress: it serves exactly the declared routes, is fully understood, and is hardened.
 
-`policies.exposure` has the bounds for hardening; `policies.flows` evaluates the resulting flows.
+`policies.ingress_hardening` has the bounds for hardening; `policies.flows` evaluates the resulting flows.
 
 Note: a router makes a service reachable just as a published port does.
 """
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from policies import exposure, traefik
+from policies import ingress_hardening, traefik
 from policies.rule import Severity, policy
 from policies.targets import split
 from resources.docker import Container, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.traefik import Kind
-from resources.view import View, is_secret
-from topology.declared import Declared
+from resources.typed import View, is_secret
+from topology.index import Declared
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)")
@@ -109,7 +109,7 @@ def _files(container: Container) -> dict[str, str | None]:
 )
 def ingress_tls_current(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield weak TLS settings: clients could choose the weakest protocol, or probe for host names."""
-    yield from _hardened(view, topology, lambda c: exposure.tls(c, _files(view.inputs)))
+    yield from _hardened(view, topology, lambda c: ingress_hardening.tls(c, _files(view.inputs)))
 
 
 @policy(
@@ -119,7 +119,7 @@ def ingress_tls_current(view: View[Container], topology: Declared) -> Iterator[s
 )
 def ingress_answers_guarded(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield entry points without encryption and security headers; no router can bypass its entry point."""
-    yield from _hardened(view, topology, exposure.answers)
+    yield from _hardened(view, topology, ingress_hardening.answers)
 
 
 @policy(
@@ -134,7 +134,9 @@ def ingress_requests_bounded(view: View[Container], topology: Declared) -> Itera
     Bodies are buffered only for the site's own pages, because buffering would block a guest's streams.
     """
     pages = [urlsplit(route.url).netloc for route in topology.routes if route.app]
-    yield from _hardened(view, topology, exposure.limits, lambda c: exposure.bodies(c, pages))
+    yield from _hardened(
+        view, topology, ingress_hardening.limits, lambda c: ingress_hardening.bodies(c, pages)
+    )
 
 
 @policy(
@@ -148,7 +150,7 @@ def ingress_requests_cleaned(view: View[Container], topology: Declared) -> Itera
 
     PHP reads X_Real_Ip as X-Real-Ip and Proxy as a setting; many servers decode a path twice.
     """
-    yield from _hardened(view, topology, exposure.requests)
+    yield from _hardened(view, topology, ingress_hardening.requests)
 
 
 @policy(
@@ -159,7 +161,7 @@ def ingress_requests_cleaned(view: View[Container], topology: Declared) -> Itera
 def ingress_trusts_declared_proxies(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield undeclared trusted proxies, and limits that count all clients of a proxy as one."""
     declared = [str(prefix) for prefix in topology.docker.trusted_proxies]
-    yield from _hardened(view, topology, lambda c: exposure.proxies(c, declared))
+    yield from _hardened(view, topology, lambda c: ingress_hardening.proxies(c, declared))
 
 
 @policy(
@@ -170,7 +172,7 @@ def ingress_trusts_declared_proxies(view: View[Container], topology: Declared) -
 )
 def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield logged cookies, tokens and credentials."""
-    yield from _hardened(view, topology, exposure.log)
+    yield from _hardened(view, topology, ingress_hardening.log)
 
 
 @policy(
@@ -182,8 +184,12 @@ def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> It
 def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield routes without the required login: Prometheus has no users but shows the whole site."""
     guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login]
-    yield from _hardened(view, topology, lambda c: exposure.logins(c, guarded, _files(view.inputs)))
-    users = exposure.password_files(view.inputs.traefik) if view.inputs.is_proxy(topology) else frozenset()
+    yield from _hardened(view, topology, lambda c: ingress_hardening.logins(c, guarded, _files(view.inputs)))
+    users = (
+        ingress_hardening.password_files(view.inputs.traefik)
+        if view.inputs.is_proxy(topology)
+        else frozenset()
+    )
     for index, upload in enumerate(view.inputs.uploads):
         if upload.file in users and not is_secret(view, ("uploads", index)):
             yield f"uploads[{index}].content holds password hashes in plain text; make it a Pulumi secret"
@@ -223,7 +229,7 @@ def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
 def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[str]:
     """Yield routers that pass Vaultwarden's admin page: one token lists accounts and invites users."""
     closed = {place for place, route in topology.routes_by_place.items() if not route.admin_page}
-    yield from _hardened(view, topology, lambda c: exposure.admin_pages(c, closed))
+    yield from _hardened(view, topology, lambda c: ingress_hardening.admin_pages(c, closed))
 
 
 @policy(

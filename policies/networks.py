@@ -12,8 +12,8 @@ from typing import Final
 from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Container, Network
 from resources.site import Graph
-from resources.view import Own, View
-from topology.declared import Declared
+from resources.typed import Own, View
+from topology.index import Declared
 from topology.model import WATCHES, App, Role, Zone
 
 _BRIDGE: Final = "com.docker.network.bridge."

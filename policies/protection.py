@@ -22,8 +22,8 @@ from resources.proxmox import (
     SystemContainer,
     VirtualMachine,
 )
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import View
+from topology.index import Declared
 
 
 @policy(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from policies.judge import Verdict
+from policies.evaluate import Verdict
 from policies.rule import RULES, Finding, Rule, Severity
 from reachability.engine import Reachability
 from reachability.intent import diff

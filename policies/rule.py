@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from resources.inputs import Inputs
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import View
+from topology.index import Declared
 
 
 class Scope(StrEnum):

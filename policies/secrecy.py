@@ -14,8 +14,8 @@ from resources import tls
 from resources.docker import Container
 from resources.resource import Trail
 from resources.site import Graph
-from resources.view import View, dotted, is_secret
-from topology.declared import Declared
+from resources.typed import View, dotted, is_secret
+from topology.index import Declared
 
 _SECRET = re.compile(
     r"passw|secret|token|api_?key|private_?key|credential|passphrase|encryption_?key", re.IGNORECASE

@@ -25,11 +25,11 @@ from google.protobuf.message_factory import GetMessageClass  # type: ignore[impo
 from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto import plugin_pb2
 
-from policies.judge import Judged, conclude, judge_resource, judge_together
+from policies.evaluate import Judged, conclude, judge_resource, judge_together
 from policies.rule import RULES, Finding, Rule, Scope
 from resources.resource import Resource, decode
 from topology.config import ConfigError, from_file, from_pulumi_json
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Topology
 from topology.project import NAME, PROJECT
 

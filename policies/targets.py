@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from policies.rule import Severity, policy
 from resources import alloy
 from resources.docker import Container, Upload
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import View
+from topology.index import Declared
 from topology.model import App, Flow, Port
 
 _URL = re.compile(r"https?://[^\s;\"']+")

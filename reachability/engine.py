@@ -1,7 +1,7 @@
 """Computes which connections are possible, on which port and by which path, as a pure function of the facts.
 
 Covers Docker networks, network stacks, published ports, the host behind its networks, egress behind the
-host's address, VLANs and gateways (`reachability.underlay`), Proxmox's rules (`reachability.rules`) and
+host's address, VLANs and gateways (`reachability.links`), Proxmox's rules (`reachability.rules`) and
 Traefik's routers (`reachability.proxy`). Model and limits: docs/reachability.md.
 
 Note: a flow is one connection. Connections that a compromised service could open in turn are not part of
@@ -33,10 +33,10 @@ from reachability.facts import (
     Published,
     Vlan,
 )
+from reachability.links import Plug, Underlay
 from reachability.proxy import Server, labelled, servers
 from reachability.result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
 from reachability.rules import EVERY_PORT, STANDING
-from reachability.underlay import Plug, Underlay
 from reachability.words import Range
 from topology.model import Port, Protocol
 

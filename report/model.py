@@ -20,8 +20,8 @@ from report.drawing import Drawing, draw
 from report.verification import Verification
 from resources.resource import Resource
 from resources.site import Graph
-from resources.view import view
-from topology.declared import Declared
+from resources.typed import view
+from topology.index import Declared
 from topology.model import INTERNET, Exemption, Port, Topology
 
 

@@ -34,8 +34,8 @@ from resources.proxmox import (
     bare_name,
     tag,
 )
-from resources.view import Command, Own, View
-from topology.declared import Declared
+from resources.typed import Command, Own, View
+from topology.index import Declared
 from topology.model import INTERNET
 
 _T = TypeVar("_T", bound=Inputs)

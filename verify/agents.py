@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
-from verify import ways
+from verify import transports
 from verify.driver import Answers
 
 _LONGEST = 45.0
@@ -42,7 +42,7 @@ class Facts:
 class _Agent:
     """The process that a way starts; when it is killed, its output ends."""
 
-    def __init__(self, way: ways.Way) -> None:
+    def __init__(self, way: transports.Way) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by close
         self.process = subprocess.Popen(
             way.words,
@@ -96,7 +96,7 @@ class _Agent:
 class Agents:
     """One agent per place; `faults` holds the reason for each missing one."""
 
-    ways: Mapping[str, ways.Way]
+    transports: Mapping[str, transports.Way]
     jobs: int
     faults: dict[str, str] = field(default_factory=dict)
     _running: dict[str, _Agent] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Agents:
         words = agent.last_words()
         if said or self._late:
             words = "what answers there is no agent" if said else f"no answer within {_LONGEST:.0f} s"
-        self.faults.setdefault(name, ways.fault(self.ways[name], words))
+        self.faults.setdefault(name, transports.fault(self.ways[name], words))
         return None
 
     def _each(self, one: Callable[[str], T | None], names: Iterable[str], jobs: int) -> dict[str, T]:

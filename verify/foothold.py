@@ -15,9 +15,9 @@ from typing import Any
 from resources import program
 from resources.docker import Container
 from resources.site import Graph
-from resources.view import is_secret, view
+from resources.typed import is_secret, view
 from topology.config import from_file
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Topology
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label

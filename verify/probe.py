@@ -14,7 +14,7 @@ from topology.certificates import PemError, read_pem
 from topology.model import INTERNET, Route, Topology
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
-from verify.judge import (
+from verify.verdicts import (
     NOT_THERE,
     Finding,
     Seen,

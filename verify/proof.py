@@ -18,13 +18,13 @@ from reachability.engine import Reachability
 from reachability.result import How, Trace
 from resources.resource import StateError, from_state
 from resources.site import Graph
-from resources.view import view
-from topology.declared import Declared
+from resources.typed import view
+from topology.index import Declared
 from topology.model import Port, Topology
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
-from verify.judge import Finding, Verdict
 from verify.namespaces import run
+from verify.verdicts import Finding, Verdict
 
 Pair = tuple[str, str, Port | None]
 """Source, destination and port; None means any undeclared port."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from xml.etree import ElementTree as ET
 
 from verify.expect import Expected
-from verify.judge import Finding, Verdict
+from verify.verdicts import Finding, Verdict
 
 SCHEMA_VERSION = 1
 _LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? inconclusive"

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from topology.model import INTERNET, Topology
-from verify import host, namespaces, ways
+from verify import host, namespaces, transports
 from verify.agents import Agents
+from verify.discovery import Survey, address
 from verify.driver import Answers, Ask, ProbeError
 from verify.expect import Kind, Place
 from verify.probe import fence
-from verify.survey import Survey, address
 
 _LOCK_SECONDS = 90
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -47,14 +47,14 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         undo.enter_context(_alone())
         if image:
             host.need_image(image)
-            ways.remove_containers()
-            undo.callback(ways.remove_containers)
+            transports.remove_containers()
+            undo.callback(transports.remove_containers)
         containers = host.containers()
         declared = {f"/{topology.physical(service.name)}" for service in topology.containers}
         if not any(one["State"]["Running"] for one in containers if one["Name"] in declared):
             raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up`")
         known_hosts = Path(undo.enter_context(tempfile.TemporaryDirectory()), "known_hosts")
-        known_hosts.write_text(ways.known_hosts(topology.ssh_vantages.values()), encoding="utf-8")
+        known_hosts.write_text(transports.known_hosts(topology.ssh_vantages.values()), encoding="utf-8")
         guests_here = inside and loopback(proxmox)
         survey = Survey(topology, known_hosts, inside=inside, elsewhere=elsewhere, guests_here=guests_here)
         survey.look(containers)

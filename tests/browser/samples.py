@@ -6,8 +6,8 @@ from pathlib import Path
 
 from commands.report import main
 from tests.policies.sound import Stack, sound
-from verify.judge import Finding, Verdict
 from verify.report import Report, as_json
+from verify.verdicts import Finding, Verdict
 
 MARKUP = "</script><img src=https://example.invalid/x onerror=window.broken=1><!--"
 

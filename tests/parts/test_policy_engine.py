@@ -15,7 +15,7 @@ import pytest
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
-from policies.judge import judge
+from policies.evaluate import judge
 from resources.resource import from_state
 from tests.live.canary import files, sightings
 from tests.policies import rejected

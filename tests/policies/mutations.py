@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from resources.resource import UNKNOWN, Resource
-from resources.view import View, view
+from resources.typed import View, view
 from tests.policies.rejected import MIDDLEWARES, NGINX, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
 from tests.policies.sound import KINDS, Stack, sound, turn_to_acme
 from topology.fast_yaml import Loader

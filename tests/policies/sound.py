@@ -13,13 +13,13 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from policies.judge import Judged, Verdict, conclude, judge, judge_resource, judge_together
+from policies.evaluate import Judged, Verdict, conclude, judge, judge_resource, judge_together
 from policies.rule import RULES, Finding, Rule
 from resources import program
 from resources.resource import Resource
 from tests.site import configuration, state
 from topology.config import load
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Topology
 
 TODAY = date(2026, 11, 23)

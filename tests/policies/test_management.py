@@ -3,11 +3,11 @@
 from functools import cache
 
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.policies.sound import Stack, run, sound
 from tests.site import configuration
 from topology.config import load
-from topology.declared import Declared
+from topology.index import Declared
 
 
 @cache

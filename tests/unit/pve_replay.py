@@ -17,10 +17,10 @@ from reachability.faults import Owner, group_faults, rule_faults
 from reachability.rules import Chain, Firewall
 from resources.resource import Resource
 from resources.site import Graph
-from resources.view import View, view
+from resources.typed import View, view
 from tests.site import configuration
 from topology.config import load
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Protocol
 
 CORPUS = Path(__file__).parent / "pve_firewall"

@@ -5,7 +5,7 @@ import re
 import yaml
 
 from lab.images.catalogue import IMAGES
-from policies.judge import judge
+from policies.evaluate import judge
 from tests.policies.sound import TODAY, run
 from tests.site import own
 from topology.config import from_file

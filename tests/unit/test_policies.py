@@ -23,21 +23,21 @@ from pulumi_policy import proxy
 from commands import flows as command
 from commands.report import judged
 from policies import review
-from policies.judge import judge
+from policies.evaluate import judge
 from policies.rule import RULES
 from policies.server import start
 from resources import docker, proxmox
 from resources.inputs import Inputs
 from resources.resource import UNKNOWN, Resource, decode, from_state
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
 from tests.policies.sound import CANARY, KINDS, TODAY, run, sound
 from tests.site import FILE, configuration
 from topology.certificates import FOLDER
 from topology.config import load
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Exemption, Port, Topology
 from topology.outputs import outputs
 from topology.project import PROJECT

@@ -270,7 +270,7 @@ def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) ->
         edit(tree, "commands/flows.py", (f"from commands.{module}", f"from policies.{module}"))
     git(tree, "mv", "commands/flows.py", "policies/command.py")
     git(tree, "mv", "commands/arguments.py", "policies/arguments.py")
-    git(tree, "mv", "commands/base.py", "policies/base.py")
+    git(tree, "mv", "commands/baseline.py", "policies/base.py")
     with (tree / "policies" / "command.py").open("a", encoding="utf-8") as file:
         file.write('\n\nif __name__ == "__main__":\n    sys.exit(main())\n')
     git(tree, "rm", "--quiet", "-r", "commands")

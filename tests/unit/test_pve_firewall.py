@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-import policies.judge  # registers every rule
+import policies.evaluate  # registers every rule
 from policies.rule import RULES, Severity
-from resources.view import View
+from resources.typed import View
 from tests.unit.pve_replay import LATITUDE, Case, cases, latitude
 from topology.project import PROJECT
 
@@ -22,7 +22,7 @@ AGREE, NARROWER, WIDER = (
     "denied, though Proxmox accepts",
     "allowed for no written reason",
 )
-assert policies.judge
+assert policies.evaluate
 
 
 @cache

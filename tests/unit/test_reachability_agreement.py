@@ -41,9 +41,9 @@ from reachability.facts import (
     Rule,
     Vlan,
 )
+from reachability.links import Underlay
 from reachability.result import How
 from reachability.rules import Firewall
-from reachability.underlay import Underlay
 from tests.unit.packet_walk import Key, Walk
 from topology.model import Port, Protocol
 

@@ -17,14 +17,14 @@ from tests.unit.test_verify import World, container, places_of
 from topology.config import load
 from topology.model import Topology
 from topology.project import PROJECT
-from verify import agents, namespaces, vantages, ways
+from verify import agents, namespaces, transports, vantages
 from verify.agents import Agents, Facts
+from verify.discovery import Survey
 from verify.driver import ProbeError
 from verify.expect import Place, cells
-from verify.judge import Verdict
 from verify.report import Report
-from verify.survey import Survey
-from verify.ways import Way
+from verify.transports import Way
+from verify.verdicts import Verdict
 
 KEY = "ssh-ed25519 AAAA"
 IMAGE = "python:3.13-slim"
@@ -93,7 +93,7 @@ def test_the_documented_vantages_load() -> None:
 
 def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
     """The probe's container has no capabilities, no write access and uid 65534, and is removed at exit."""
-    words = ways.docker(IMAGE, "container:loki", "loki").words
+    words = transports.docker(IMAGE, "container:loki", "loki").words
     line = " ".join(words[: words.index(IMAGE)])
     for wanted in ("--rm --interactive", "--cap-drop ALL", "--security-opt no-new-privileges", "--read-only",
                    "--user 65534:65534", "--pull never", "--log-driver none"):  # fmt: skip
@@ -105,7 +105,7 @@ def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
     vantage = site(
         {"internet": machine("probe@203.0.113.9", docker_host_address="203.0.113.1")}
     ).ssh_vantages["internet"]
-    way = ways.ssh(vantage, tmp_path / "known_hosts")
+    way = transports.ssh(vantage, tmp_path / "known_hosts")
     said = subprocess.run((way.words[0], "-G", *way.words[1:]), capture_output=True, text=True, check=True)
     options = dict(line.split(" ", 1) for line in said.stdout.splitlines() if " " in line)
     wanted = {
@@ -122,7 +122,7 @@ def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
         "updatehostkeys": "false",
     }
     assert {key: options.get(key) for key in wanted} == wanted
-    assert ways.known_hosts([vantage]) == f"internet {KEY}\n"
+    assert transports.known_hosts([vantage]) == f"internet {KEY}\n"
 
 
 DOCKER = facts("172.30.0.1", "10.10.1.5")
@@ -277,7 +277,7 @@ def test_rules_that_cannot_be_seen_are_not_called_sound(world: World) -> None:
     assert "Docker-SRV's own rules can't be seen from here; look whether they are missing or changed" in line
 
 
-AGENT = (sys.executable, "-I", str(ways._AGENT))
+AGENT = (sys.executable, "-I", str(transports._AGENT))
 
 
 def way(*words: str, lasting: bool = False) -> Way:
@@ -323,7 +323,7 @@ def test_what_an_operator_reads(script: str, fault: str) -> None:
 def test_an_old_python_says_so() -> None:
     """A machine whose Python is too old is reported as such."""
     old = "import sys; sys.version_info = (3, 9); sys.argv[0] = ''; exec(open(sys.argv[1]).read())"
-    one = Agents(ways={"site-1": way(sys.executable, "-c", old, str(ways._AGENT))}, jobs=1)
+    one = Agents(ways={"site-1": way(sys.executable, "-c", old, str(transports._AGENT))}, jobs=1)
     try:
         one.start(lambda _: [])
     finally:

@@ -18,17 +18,17 @@ from commands import verify as command
 from lab import paths, tls
 from reachability.engine import Reachability
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.policies.sound import Stack, sound
 from tests.site import CERTIFICATE
-from topology.declared import Declared
+from topology.index import Declared
 from topology.model import Flow, Port, Topology
 from verify import host, namespaces, probe, proof, report, vantages
+from verify.discovery import Survey
+from verify.discovery import address as survey_address
 from verify.driver import Answers, Ask, ProbeError
 from verify.expect import Address, Cell, Expected, Kind, Place, alive, cells, declared_zones, guest
-from verify.judge import NOT_THERE, OPEN, Finding, Seen, Verdict, judge
-from verify.survey import Survey
-from verify.survey import address as survey_address
+from verify.verdicts import NOT_THERE, OPEN, Finding, Seen, Verdict, judge
 
 PROJECT = Path(__file__).resolve().parents[2]
 AGENT = PROJECT / "verify" / "agent.py"

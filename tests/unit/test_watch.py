@@ -22,7 +22,7 @@ from tests.unit.test_components import dev  # noqa: F401  # a fixture
 from topology.config import load
 from topology.model import Container, Port, Topology
 from verify import report
-from verify.judge import Finding, Verdict
+from verify.verdicts import Finding, Verdict
 
 PROJECT = Path(__file__).resolve().parents[2]
 

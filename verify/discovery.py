@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
-from verify import namespaces, ways
+from verify import namespaces, transports
 from verify.agents import Facts
 from verify.expect import Address, Kind, Place, declared_zones, guest
 
@@ -31,7 +31,7 @@ def address(name: str) -> IPv4Address | None:
 
 
 class Survey:
-    """Finds the `ways` first and then, from the agents' facts, the places.
+    """Finds the `transports` first and then, from the agents' facts, the places.
 
     `inside`: this is Docker-SRV, and namespaces can be entered and made. `elsewhere`: this is not Docker-SRV.
     """
@@ -47,7 +47,7 @@ class Survey:
     ) -> None:
         self.topology, self.inside = topology, inside
         self.elsewhere, self.guests_here = elsewhere, guests_here
-        self.ways = {name: ways.ssh(one, known_hosts) for name, one in topology.ssh_vantages.items()}
+        self.ways = {name: transports.ssh(one, known_hosts) for name, one in topology.ssh_vantages.items()}
         self.left_out: list[str] = []
         self.faults: dict[str, str] = {}
         self.containers: list[Place] = []
@@ -86,18 +86,18 @@ class Survey:
         for service in topology.guests:
             way = Path(f"/run/netns/vm-{service.vmid}")
             if self.guests_here and way.exists():
-                self.ways.setdefault(service.name, ways.namespace(way, service.name))
+                self.ways.setdefault(service.name, transports.namespace(way, service.name))
         way = Path("/run/netns", topology.proxmox.node)
         if self.guests_here and way.exists():
-            self.ways[topology.proxmox.name] = ways.namespace(way, topology.proxmox.name)
+            self.ways[topology.proxmox.name] = transports.namespace(way, topology.proxmox.name)
         name = topology.docker.name
         if self.inside:
-            self.ways.setdefault(name, ways.here(name))
+            self.ways.setdefault(name, transports.here(name))
         elif topology.probe_image:
-            self.ways.setdefault(name, ways.docker(topology.probe_image, "host", name))
+            self.ways.setdefault(name, transports.docker(topology.probe_image, "host", name))
         for zone in topology.management if self.elsewhere else ():
             if any(interface.ip in zone.prefix for interface in namespaces.host_addresses()):
-                self.ways.setdefault(zone.name, ways.here(zone.name))
+                self.ways.setdefault(zone.name, transports.here(zone.name))
 
     def _declared(self, name: str, one: Mapping[str, Any]) -> Place:
         zones, found = declared_zones(self.topology, name), self._addresses(one)
@@ -128,9 +128,9 @@ class Survey:
         if not one or not one["State"]["Running"]:
             return
         self.ways[name] = (
-            ways.docker(image, f"container:{one['Name'].lstrip('/')}", name)
+            transports.docker(image, f"container:{one['Name'].lstrip('/')}", name)
             if (image := self.topology.probe_image)
-            else ways.namespace(f"/proc/{one['State']['Pid']}/ns/net", name)
+            else transports.namespace(f"/proc/{one['State']['Pid']}/ns/net", name)
         )
 
     def _addresses(self, one: Mapping[str, Any]) -> dict[str, IPv4Address]:
@@ -179,7 +179,7 @@ class Survey:
         for name, link in links.items():
             if name not in self.ways:
                 self._links[name] = link[2], made.beside(name, link, everywhere)
-                self.ways[name] = ways.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
+                self.ways[name] = transports.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
         for zone in self._zones if not self.topology.probe_image else ():
             card = f"{self.topology.docker.trunk}.{zone.vlan}" if zone.vlan else self.topology.bridge(zone)
             if not Path("/sys/class/net", card).exists():
@@ -189,7 +189,7 @@ class Survey:
             own = IPv4Interface(f"{ip}/{zone.prefix.prefixlen}")
             (made.on_leg if zone.vlan else made.on_bridge)(zone.name, card, own, [*everywhere, outside])
             way = f"/run/netns/{namespaces.PREFIX}-{zone.name}"
-            self.ways[_stranger(zone)] = ways.namespace(way, _stranger(zone))
+            self.ways[_stranger(zone)] = transports.namespace(way, _stranger(zone))
 
     def run(self, image: str, there: Sequence[str]) -> None:
         """Add a newcomer, in a container, on each of the site's networks that the engine has (`there`)."""
@@ -197,7 +197,7 @@ class Survey:
             network = self.topology.physical(zone.network)
             if network in there:
                 where = "--ip", str(self._newcomer(zone))
-                self.ways[_stranger(zone)] = ways.docker(image, network, _stranger(zone), *where)
+                self.ways[_stranger(zone)] = transports.docker(image, network, _stranger(zone), *where)
             else:
                 self.left_out.append(f"{_stranger(zone)}: the engine has no network {network}")
 

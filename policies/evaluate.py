@@ -11,9 +11,9 @@ from policies import (
     acme,
     bridges,
     certificates,
-    closed,
     containers,
     exceptions,
+    fail_closed,
     firewall_builds,
     flows,
     guest_firewall,
@@ -28,12 +28,12 @@ from policies.exceptions import Ledger
 from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
 from resources.resource import Resource
 from resources.site import Graph
-from resources.view import View, view
-from topology.declared import Declared
+from resources.typed import View, view
+from topology.index import Declared
 from topology.model import Exemption, Topology
 
 GROUPS = (
-    closed,
+    fail_closed,
     containers,
     networks,
     guests,

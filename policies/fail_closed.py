@@ -13,8 +13,8 @@ from policies.rule import Severity, Violation, policy
 from resources.docker import DockerProvider, SwarmService
 from resources.inputs import Foreign, Nothing
 from resources.site import Graph
-from resources.view import TYPES, Command, View
-from topology.declared import Declared
+from resources.typed import TYPES, Command, View
+from topology.index import Declared
 
 _READ = tuple({kind for kind in TYPES.values() if kind is not Nothing})
 
