@@ -9,7 +9,7 @@ without content are omitted. A middleware that limits bodies also buffers respon
 
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
-from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, Held, login, resolver
+from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
 from topology.model import Acme, Certificate, Container, Topology
 
 _FOLDER = "/etc/traefik"
@@ -58,7 +58,7 @@ def traefik(topology: Topology, service: Container) -> Runtime:
     if any(route.login for route in topology.routes):
         users[_USERS] = StackSecret("traefik", "users")
     guests = {
-        Held(service.name, route.service).authorities: PemFile(
+        IssuedCertificate(service.name, route.service).authorities: PemFile(
             key=f"services.{route.service}.ca-file", path=route.ca_file
         )
         for route in topology.routes
@@ -146,7 +146,7 @@ def _routes(topology: Topology) -> dict[str, object]:
     transports = {
         route.service: {
             "serverName": topology.physical(route.service),
-            "rootCAs": [Held(topology.ingress.name, route.service).authorities],
+            "rootCAs": [IssuedCertificate(topology.ingress.name, route.service).authorities],
         }
         for route in topology.routes
         if route.ca_file

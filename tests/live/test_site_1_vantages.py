@@ -29,7 +29,7 @@ sys.exit(command.main(sys.argv[2:]))
 """
 """verify, with the stack file in another folder."""
 PREFIX = "homelab-network:"
-AGENT = "The agent that runs in each place"
+AGENT = "The agent that runs at each endpoint"
 """Part of an agent's command line, on any host."""
 PINNED = "find out why its key is not host-key before you change that"
 ANY = "see that it runs and can be reached, and run verify again"
@@ -160,7 +160,7 @@ def test_each_vantage_that_fails_says_so(there: Elsewhere) -> None:
     there.lead("10.10.10.12", "/run/netns/vm-102", "sshd_bare")
     wrong = " ".join((there.folder / "other.pub").read_text().split()[:2])
     run = Run(there, "faults", declared(there, site_1=wrong))
-    run.until("places,")
+    run.until("endpoints,")
     killed = [pid for pid in pids("vm-201") if is_agent(pid)]
     os.kill(killed[-1], signal.SIGKILL)
     run.end()

@@ -17,7 +17,7 @@ from rendered import verify_timer
 from resources.resource import UNKNOWN
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from topology.config import load
-from topology.model import Assertion, Exemption, Flow
+from topology.model import Assertion, Flow, PolicyException
 
 ROUTES = "/etc/traefik/dynamic/routes.yml"
 STATIC = "/etc/traefik/traefik.yml"
@@ -2289,7 +2289,7 @@ def assertions_that_do_not_hold(stack: Stack) -> None:
 
 
 def _exempt(stack: Stack, rule: str, resource: str, expires: date = date(2027, 1, 1)) -> None:
-    exemption = Exemption(
+    exemption = PolicyException(
         rule=rule, resource=resource, reason="a reason to test", owner="me", expires=expires
     )
     stack.topology = load(stack.config).model_copy(update={"exceptions": (exemption,)})

@@ -494,7 +494,7 @@ class TestDocument:
             model.Temporary,
             model.Certificates,
             model.Unencrypted,
-            model.Exemption,
+            model.PolicyException,
             model.Assertion,
             model.SshVantage,
             model.ImageVantage,

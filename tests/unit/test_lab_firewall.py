@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from lab.proxmox.firewall import node_ruleset, ruleset
-from lab.proxmox.guests import Guest, read_nic
+from lab.proxmox.guests import LabGuest, read_nic
 
 MAC = "bc:24:11:00:00:65"
 
 
-def guest(net: str = "bridge=vmbr1,firewall=1,tag=10") -> Guest:
+def guest(net: str = "bridge=vmbr1,firewall=1,tag=10") -> LabGuest:
     """Return a guest with one card."""
-    return Guest(vmid=101, name="site-1", nics=(read_nic(0, f"virtio={MAC},{net}"),))
+    return LabGuest(vmid=101, name="site-1", nics=(read_nic(0, f"virtio={MAC},{net}"),))
 
 
 def level(**options: Any) -> dict[str, Any]:

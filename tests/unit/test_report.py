@@ -24,7 +24,7 @@ from tests.browser.samples import MARKUP, broken, hostile, page, run, state
 from tests.policies.sound import CANARY, TODAY, Stack, sound
 from tests.site import FILE, loaded
 from topology.config import load
-from topology.model import Exemption, Topology
+from topology.model import PolicyException, Topology
 from topology.project import PROJECT
 
 
@@ -122,7 +122,7 @@ def test_a_cell_holds_what_the_pack_says_about_it() -> None:
     stack = broken()
     (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
     assert answer.notes == ("undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> traefik",)
-    exemption = Exemption(
+    exemption = PolicyException(
         rule="undeclared-flows",
         resource="jellyfin -> traefik:*",
         reason="until its card is on",

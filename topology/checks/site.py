@@ -19,10 +19,10 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
-    Exemption,
     Flow,
     Guest,
     ImageVantage,
+    PolicyException,
     Port,
     ProxmoxHost,
     Role,
@@ -59,7 +59,7 @@ class Site:
     tls: Certificate | Acme | None
     certificates: Certificates
     unencrypted: Mapping[str, Unencrypted]
-    exceptions: Mapping[str, Exemption]
+    exceptions: Mapping[str, PolicyException]
     assertions: Mapping[str, Assertion]
     vantages: Mapping[str, SshVantage | ImageVantage]
     unreadable: frozenset[str]

@@ -12,7 +12,7 @@ from topology.model.apps import HAS_ADMIN_PAGE, App
 from topology.model.certificates import Acme, Certificate, Certificates, Unencrypted
 from topology.model.flows import Flow, Port, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
-from topology.model.judgement import Assertion, Exemption
+from topology.model.judgement import Assertion, PolicyException
 from topology.model.roles import Role
 from topology.model.routes import Route
 from topology.model.services import Container, Guest
@@ -40,7 +40,7 @@ class Topology(Value):
     tls: Certificate | Acme
     certificates: Certificates = Certificates()
     unencrypted: tuple[Unencrypted, ...] = ()
-    exceptions: tuple[Exemption, ...] = ()
+    exceptions: tuple[PolicyException, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
 
