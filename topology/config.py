@@ -62,6 +62,13 @@ KEYS: Final = (
     "assertions",
     "vantages",
 )
+RENAMED: Final[dict[str, dict[str, str]]] = {
+    "": {"plain": "unencrypted"},
+    "services": {"vm": "vmid", "authority": "ca-file"},
+    "tls.acme": {"authority": "ca-file"},
+    "vantages": {"front": "docker-host-address"},
+}
+"""Former keys and their present names, by section; an entry under its former key is still checked."""
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _ABSENT: Final = object()
@@ -299,7 +306,7 @@ class _Reader:
 
     def site(self, values: Mapping[str, object]) -> Site:
         """Return everything that can be read, key by key."""
-        plain = {str(key): self.plain(str(key), value) for key, value in values.items()}
+        plain = self.renamed({str(key): self.plain(str(key), value) for key, value in values.items()}, "", "")
         for key in plain:
             if key not in KEYS:
                 self.unknown(_at("", key), key, KEYS)
@@ -334,8 +341,9 @@ class _Reader:
     ) -> dict[str, T]:
         """Return a section's entries by name; `read` gets each entry's raw mapping, path and name."""
         found = {}
-        for name, raw in self.container(plain, section, dict).items():
+        for name, written in self.container(plain, section, dict).items():
             path = _at(section, name)
+            raw = self.renamed(written, section, path)
             named = self.value(Name, name, path, "name")
             entry = read(raw, path, named or "unreadable") if self.is_mapping(raw, path) else None
             if named and entry:
@@ -375,7 +383,8 @@ class _Reader:
         for key in raw:
             if key != "acme":
                 self.note(_at("tls", key), "stands beside acme", "keep one of them")
-        acme: Acme | None = self.value(Acme, raw["acme"], "tls.acme", "acme")
+        given = self.renamed(raw["acme"], "tls.acme", "tls.acme")
+        acme: Acme | None = self.value(Acme, given, "tls.acme", "acme")
         return acme
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
@@ -447,6 +456,16 @@ class _Reader:
         if raw is not _ABSENT or key in REQUIRED:
             self.unreadable.add(key)  # another key that is left out holds nothing
         return kind()
+
+    def renamed(self, raw: Any, section: str, path: str) -> Any:
+        """Return a mapping with each former key under its present name, after noting it."""
+        present = RENAMED.get(section, {})
+        if not isinstance(raw, dict):
+            return raw
+        for key in raw:
+            if key in present:
+                self.note(_at(path, key), "unknown key", f"it is called {present[key]} now")
+        return {present.get(key, key): value for key, value in raw.items()}
 
     def is_mapping(self, raw: object, path: str) -> bool:
         """Whether `raw` is a mapping; notes a fault where it is not."""
