@@ -21,7 +21,7 @@ from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
 from topology.model import INTERNET, WRITES_LOGS, App
-from topology.model import DockerContainer as Service
+from topology.model import Container as Service
 
 _ALLOWED_CAPABILITIES: Final = frozenset(
     {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}

@@ -1,7 +1,7 @@
 """Reads what the host's own rules let pass within its bridges, from the text that installs them.
 
 The pack has compared the text with the rendered one by then (`resources.typed.ProjectCommand`). Here it is
-read again as nftables reads it, so that the proof has addresses and ports of resources, not of the stack file.
+read again as nftables reads it, so the proof has addresses and ports of resources, not of the stack file.
 """
 
 from __future__ import annotations

@@ -38,11 +38,11 @@ class Findings:
     """The findings on one site."""
 
     site: Site
-    reaches: Sequence[ConnectionSet] = field(init=False)
+    connection_sets: Sequence[ConnectionSet] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute every possible connection once."""
-        object.__setattr__(self, "reaches", tuple(self.site.reachability.reaches()))
+        object.__setattr__(self, "connection_sets", tuple(self.site.reachability.connection_sets()))
 
     def sorted(self) -> tuple[Finding, ...]:
         """Return all findings, worst first."""
@@ -227,7 +227,7 @@ class Findings:
 
     def _databases(self) -> Iterator[Finding]:
         """Yield a finding for each database that more than one neighbour reaches."""
-        for reach in self.reaches:
+        for reach in self.connection_sets:
             kind = DATABASES.get(reach.port.number) if reach.port else None
             seen = self._seen(reach.destination)
             if reach.how is not EdgeKind.NEIGHBOUR or seen is None or kind is None:
@@ -316,7 +316,7 @@ class Findings:
     @cached_property
     def _arrivals(self) -> Mapping[str, list[ConnectionSet]]:
         found: defaultdict[str, list[ConnectionSet]] = defaultdict(list)
-        for reach in self.reaches:
+        for reach in self.connection_sets:
             found[reach.destination].append(reach)
         return found
 
@@ -325,7 +325,7 @@ class Findings:
     ) -> Iterator[tuple[str, Port | None, tuple[str, ...], ConnectionSet]]:
         """Yield what machines outside reach in one way: name, port, all sources and the first way."""
         found: defaultdict[tuple[str, Port | None, str], dict[str, ConnectionSet]] = defaultdict(dict)
-        for reach in self.reaches:
+        for reach in self.connection_sets:
             for source in self.site.outsides if reach.how is how else ():
                 if source in reach.sources:
                     # Each of a host's interfaces is an origin of its own; each of a proxy's routers, too.

@@ -33,7 +33,7 @@ def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
     if INTERNET not in known:
         added[INTERNET] = fact.Outside(name=INTERNET, origin=found.url, inbound=False)
     vlans = dict.fromkeys((*lans, *(vlan for guest in found.guests for vlan in guest.routed)))
-    places: tuple[fact.Segment, ...] = (*vlans, *known, *added)
+    segments: tuple[fact.Segment, ...] = (*vlans, *known, *added)
     return replace(
         facts,
         outsides=(*facts.outsides, *added.values()),
@@ -44,7 +44,7 @@ def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
                 _names({*taken, *added, *(n.name for n in found.nodes)}, found), found.guests, strict=True
             )
         ),
-        gateways=(fact.Gateway(name="router", origin=found.url, places=places),),
+        gateways=(fact.Gateway(name="router", origin=found.url, segments=segments),),
         datacenter=found.datacenter,
     )
 

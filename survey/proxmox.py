@@ -102,7 +102,7 @@ def _listed(api: ProxmoxApi, node: str, kind: str) -> Iterator[Row]:
 
 def _node(api: ProxmoxApi, name: str, rows: Iterable[Row], options: Row) -> fact.Host:
     legs = tuple(
-        fact.HostLeg(place=_place(row), address=IPv4Interface(row["cidr"]).ip, name=str(row["iface"]))
+        fact.HostLeg(segment=_segment(row), address=IPv4Interface(row["cidr"]).ip, name=str(row["iface"]))
         for row in rows
         if row.get("cidr")
     )
@@ -114,7 +114,7 @@ def _node(api: ProxmoxApi, name: str, rows: Iterable[Row], options: Row) -> fact
     return fact.Host(name=name, origin=name, legs=legs, ports=_NODE_PORTS, firewall=firewall)
 
 
-def _place(row: Row) -> fact.Vlan:
+def _segment(row: Row) -> fact.Vlan:
     """Return where an interface of a node is: its bridge, or a VLAN of one."""
     name, raw = str(row["iface"]), row.get("vlan-raw-device")
     trunk, _, number = name.rpartition(".")

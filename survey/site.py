@@ -125,9 +125,9 @@ class Site:
 
     def _docker_srv(self) -> fact.Host:
         if self.machine is None:
-            return fact.Host(name=self.host, origin=self.host, legs=(fact.HostLeg(place=OUTSIDE),))
+            return fact.Host(name=self.host, origin=self.host, legs=(fact.HostLeg(segment=OUTSIDE),))
         legs = [
-            fact.HostLeg(place=name, address=each.ip)
+            fact.HostLeg(segment=name, address=each.ip)
             for name, addresses in self._links.items()
             for each in addresses
         ]
@@ -135,7 +135,7 @@ class Site:
         return fact.Host(
             name=self.host,
             origin=self.host,
-            legs=(*legs, fact.HostLeg(place=INTERNET, address=own)),
+            legs=(*legs, fact.HostLeg(segment=INTERNET, address=own)),
             ports=self.listeners,
         )
 

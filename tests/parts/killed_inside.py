@@ -53,10 +53,10 @@ def serve() -> None:
 
 def clone() -> None:
     """Make a guest of the user's, in place of what a killed run left."""
-    if any(int(row["vmid"]) == GUEST.vm for row in api("GET", NODE)):
-        api("POST", f"{NODE}/{GUEST.vm}/status/stop")
-        api("DELETE", f"{NODE}/{GUEST.vm}")
-    api("POST", f"{NODE}/9000/clone", newid=GUEST.vm, name="mine", full=1, description="my own")
+    if any(int(row["vmid"]) == GUEST.vmid for row in api("GET", NODE)):
+        api("POST", f"{NODE}/{GUEST.vmid}/status/stop")
+        api("DELETE", f"{NODE}/{GUEST.vmid}")
+    api("POST", f"{NODE}/9000/clone", newid=GUEST.vmid, name="mine", full=1, description="my own")
 
 
 CONTAINER = Thing(
@@ -66,10 +66,10 @@ CONTAINER = Thing(
     remove=lambda: users_docker.docker("rm", "--force", "grafana"),
 )
 MACHINE = Thing(
-    f"vm {GUEST.vm}",
+    f"vm {GUEST.vmid}",
     make=clone,
-    shown=lambda: json.dumps(api("GET", f"{NODE}/{GUEST.vm}/config"), sort_keys=True),
-    remove=lambda: api("DELETE", f"{NODE}/{GUEST.vm}"),
+    shown=lambda: json.dumps(api("GET", f"{NODE}/{GUEST.vmid}/config"), sort_keys=True),
+    remove=lambda: api("DELETE", f"{NODE}/{GUEST.vmid}"),
 )
 
 

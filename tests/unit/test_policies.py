@@ -343,7 +343,7 @@ def test_a_finding_is_told_with_its_remedy_and_line(
     finding, remedy = capsys.readouterr().out.splitlines()
     number = text.splitlines().index("    promtail:") + 1
     assert finding.startswith("images-not-known-broken: promtail: ")
-    assert remedy == f"  {file}:{number}: {RULES['images-not-known-broken'].remediation}"
+    assert remedy == f"  {file}:{number}: {RULES['images-not-known-broken'].remedy}"
 
 
 def test_missing_secrets_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
