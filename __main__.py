@@ -1,4 +1,4 @@
-"""Composes the site: first what runs on Docker-SRV, then what runs on Proxmox-SRV."""
+"""Composes the site: first what runs on Docker-SRV, then what runs on Proxmox-SRV; a site may have one."""
 
 import gc
 
@@ -19,20 +19,24 @@ from topology.outputs import outputs
 gc.disable()  # the process lives for one deployment; garbage collection would take a third of its time
 site = topology()
 
-host = HostFirewall("host", HostFirewallArgs(topology=site))
-after_host = pulumi.ResourceOptions(depends_on=[host])
-kept = pulumi.ResourceOptions(protect=site.protect)  # children inherit it
-networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
-certificates = Authorities("authorities", AuthoritiesArgs(topology=site)).files
-services = DockerServicesArgs(topology=site, networks=networks.names, certificates=certificates)
-DockerServices("services", services)
-Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
-VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))
+if site.docker_host:
+    host = HostFirewall("host", HostFirewallArgs(topology=site))
+    after_host = pulumi.ResourceOptions(depends_on=[host])
+    networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
+    certificates = Authorities("authorities", AuthoritiesArgs(topology=site)).files
+    services = DockerServicesArgs(topology=site, networks=networks.names, certificates=certificates)
+    DockerServices("services", services)
+    Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
+    VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))
 
-firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site), kept)
-bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))
-vlans = GuestsArgs(topology=site, bridge=bridge.name, aliases=firewall.aliases, internet=firewall.internet)
-Guests("guests", vlans, kept)
+if site.proxmox_host:
+    kept = pulumi.ResourceOptions(protect=site.protect)  # children inherit it
+    firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site), kept)
+    bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))
+    vlans = GuestsArgs(
+        topology=site, bridge=bridge.name, aliases=firewall.aliases, internet=firewall.internet
+    )
+    Guests("guests", vlans, kept)
 
 for name, value in outputs(site).items():
     pulumi.export(name, value)

@@ -293,7 +293,9 @@ def _need_root(command: str, why: str) -> None:
 
 
 def _need_the_lab(stack: str) -> None:
-    """Raise where another of the lab's stacks is up: the lab serves one stack at a time."""
+    """Raise where another of the lab's stacks is up, or the stack has one host: the lab has two, once."""
+    if len(from_file(stack_file(stack)).hosts) == 1:
+        raise LabError(f"stack {stack} has one host, and the lab is two; name the host's own API or engine")
     for file in sorted(paths.PROJECT.glob("Pulumi.*.yaml")):
         other = file.name.split(".")[1]
         state = paths.STATE / f".pulumi/stacks/homelab-network/{other}.json"

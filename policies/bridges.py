@@ -73,9 +73,9 @@ def _ranges(tags: Iterable[int]) -> Iterator[str]:
 )
 def bridges_exist(graph: Graph) -> Iterator[Violation]:
     """Yield guests on a bridge that is not in the stack: a bridge unknown to the pack may mix VLANs."""
-    made = {view.inputs.name for view in graph.of(Bridge)}
-    if graph.topology.proxmox.existing_bridge:
-        made.add(graph.topology.proxmox.bridge)
+    made, host = {view.inputs.name for view in graph.of(Bridge)}, graph.topology.proxmox_host
+    if host and host.existing_bridge:
+        made.add(host.bridge)
     for view in graph.guests:
         for name in sorted({card.bridge for card in view.inputs.cards} - made):
             yield view, f"is on bridge {name}, which is not in the stack"

@@ -241,7 +241,7 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
     name = topology.logical.get(view.inputs.name, "")
     held = held_by(topology, name).values()
     keys = {each.key for each in held}
-    routes = topology.routes if name == topology.ingress.name else ()
+    routes = topology.routes if name == topology.ingress_name else ()
     guests = {Held(name, route.service).authorities for route in routes if route.authority}
     wanted = keys | guests | {path for each in held for path in (each.certificate, each.authorities)}
     uploads = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}

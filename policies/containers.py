@@ -18,7 +18,6 @@ from resources.docker import Bind, Container, PublishedPort, SwarmService, Volum
 from resources.site import Graph
 from resources.view import View
 from topology.declared import Declared
-from topology.model import INTERNET
 
 _SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")
 _ALLOWED_CAPABILITIES: Final = frozenset(
@@ -52,9 +51,7 @@ def only_the_ingress_publishes(view: View[Any], topology: Declared) -> Iterator[
     container: Container = view.inputs
     if container.publish_all_ports:
         yield "publishes all its ports on random ports"
-    ingress = topology.ingress.name
-    is_ingress = container.name == topology.physical(ingress)
-    allowed = {f.port for f in topology.flows_to(ingress) if f.source == INTERNET} if is_ingress else set()
+    allowed = {*topology.published} if container.is_ingress(topology) else set()
     for port in container.ports:
         if not _is_declared(port, allowed, topology):
             yield f"publishes {port}, which no declared flow from the internet uses"

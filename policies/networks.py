@@ -137,7 +137,7 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
     if service is None:
         return
     zones = [topology.zones[name] for name in service.zones]
-    if service == topology.ingress:
+    if service.name == topology.ingress_name:
         zones += topology.legs
     wanted = {topology.physical(zone.network): zone for zone in zones}
     joined = {leg.name: leg for leg in container.legs}
@@ -198,15 +198,15 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
 
     Without these rules containers reach the host's services, and machines on the LAN reach containers.
     """
-    topology = graph.topology
-    if graph.of(Network) and Own.HOST_RULES not in graph.commands:
-        yield topology.docker.name, "its own rules are not in the stack"
-    if graph.of(Network) and Own.BOOT_RULES not in graph.commands:
-        yield topology.docker.name, "what brings its own rules back at boot is not in the stack"
-    if topology.probes and Own.PROBE_RULES not in graph.commands:
-        yield topology.docker.name, "what lets a probe zone see published ports is not in the stack"
-    if topology.docker.verify_every and Own.VERIFY_TIMER not in graph.commands:
-        yield topology.docker.name, "the timer of the live probe is not in the stack"
+    topology, host = graph.topology, graph.topology.docker_host
+    if host and Own.HOST_RULES not in graph.commands:
+        yield host.name, "its own rules are not in the stack"
+    if host and Own.BOOT_RULES not in graph.commands:
+        yield host.name, "what brings its own rules back at boot is not in the stack"
+    if host and topology.probes and Own.PROBE_RULES not in graph.commands:
+        yield host.name, "what lets a probe zone see published ports is not in the stack"
+    if host and host.verify_every and Own.VERIFY_TIMER not in graph.commands:
+        yield host.name, "the timer of the live probe is not in the stack"
     for view in graph.of(Network):
         zone = topology.docker_networks.get(view.inputs.name)
         if zone and zone.is_docker and view.inputs.option("name") != topology.bridge(zone):

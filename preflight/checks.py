@@ -77,7 +77,8 @@ def check_hosts(
         ignored=state.creating if resumes else state.half_made_volumes,
     )
     moment = now or datetime.now(UTC)
-    report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment)] if node else [])])
+    there = [_docker(site, api, moment)] if topology.docker_host else []
+    report = _joined([*there, *([_proxmox(site, node, moment)] if node else [])])
     if not lab:
         return report
     kept = (each for each in report.findings if each.check is not Check.ENGINE_DATA_ROOT)

@@ -45,7 +45,7 @@ class Intent:
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
             neighbours=frozenset() if strict else frozenset(z.name for z in zones.values() if z.is_docker),
-            trusted=frozenset((topology.docker.name, topology.proxmox.name)),
+            trusted=frozenset(host.name for host in topology.hosts),
         )
 
     @cached_property

@@ -98,7 +98,7 @@ class Report:
         groups = {INTERNET: "outside"} | {zone.name: "outside" for zone in topology.management}
         for zone in topology.zones:
             groups |= {s.name: zone for s in topology.services.values() if s.zones[0] == zone}
-        groups |= {host.name: "hosts" for host in (topology.docker, topology.proxmox)}
+        groups |= {host.name: "hosts" for host in topology.hosts}
         found = {name: group for name, group in groups.items() if name in facts}
         return found | {name: "undeclared" for name in facts if name not in found}
 

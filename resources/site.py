@@ -149,12 +149,14 @@ class Graph:
             yield fact.Outside(name=name, origin="config", prefix=prefix, ports=ports)
 
     def _hosts(self) -> Iterator[fact.Host]:
-        docker, proxmox = self.topology.docker, self.topology.proxmox
         management = self.topology.management
-        everywhere = tuple(fact.HostLeg(place=name) for name in (INTERNET, *(z.name for z in management)))
+        if docker := self.topology.docker_host:
+            everywhere = (fact.HostLeg(place=name) for name in (INTERNET, *(z.name for z in management)))
+            yield fact.Host(name=docker.name, origin="config", legs=tuple(everywhere))
+        if (proxmox := self.topology.proxmox_host) is None:
+            return
         near = [zone.name for zone in management if self.topology.near_node(zone)]
         outside = tuple(fact.HostLeg(place=name) for name in (INTERNET, *near))
-        yield fact.Host(name=docker.name, origin="config", legs=everywhere)
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
@@ -213,7 +215,7 @@ class Graph:
             yield fact.Network(
                 name=self.zones.get(network.name, network.name),
                 origin=each.name,
-                host=self.topology.docker.name,
+                host=self._engine,
                 driver=drivers[network.driver],
                 internal=network.internal,
                 icc=network.option("enable_icc") != "false"
@@ -238,10 +240,16 @@ class Graph:
 
     def parent_vlan(self, network: Network) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
+        docker, proxmox = self.topology.docker_host, self.topology.proxmox_host
         trunk, _, tag = network.options.get("parent", "").rpartition(".")
-        if trunk == self.topology.docker.trunk and tag.isdigit():
-            return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=int(tag))
+        if docker and proxmox and trunk == docker.trunk and tag.isdigit():
+            return fact.Vlan(bridge=proxmox.bridge, tag=int(tag))
         return None
+
+    @cached_property
+    def _engine(self) -> str:
+        """Name of the host of Docker's resources, also of those that no declared host should have."""
+        return self.topology.docker_host.name if self.topology.docker_host else "undeclared Docker host"
 
     def _containers(self) -> Iterator[fact.Container]:
         modes = {mode.value: mode for mode in fact.Mode}
@@ -252,7 +260,7 @@ class Graph:
             yield fact.Container(
                 name=name,
                 origin=each.name,
-                host=self.topology.docker.name,
+                host=self._engine,
                 mode=modes.get(container.network_mode, fact.Mode.BRIDGE),
                 shares=self.called(container.shares) if container.shares else None,
                 legs=tuple(
@@ -284,7 +292,7 @@ class Graph:
             yield fact.Container(
                 name=self.called(each.inputs.name),
                 origin=each.name,
-                host=self.topology.docker.name,
+                host=self._engine,
                 legs=tuple(
                     fact.Leg(network=self.zones.get(network.name, network.name), names=network.aliases)
                     for network in each.inputs.task_spec.networks_advanceds

@@ -202,7 +202,7 @@ def _expected(
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     """Return the zones in which a service may have addresses, including the ingress's legs."""
     service = topology.services[name]
-    legs = {zone.name for zone in topology.legs} if service == topology.ingress else set()
+    legs = {zone.name for zone in topology.legs} if name == topology.ingress_name else set()
     return frozenset(service.zones) | legs
 
 

@@ -54,7 +54,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     seen = Seen(answers=by_cell, heard=heard, changed_rules=driver.changed_rules)
     places = driver.places
     found = [*judge(questions, own, places, seen), *judge_inventory(places), *judge_vantages(places)]
-    found += judge_host(topology.docker.name, seen)
+    found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})

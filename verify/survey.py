@@ -70,7 +70,8 @@ class Survey:
     def named(self) -> set[int]:
         """Numbers of all declared or published ports."""
         ports = [port for service in self.topology.services.values() for port in service.ports]
-        ports += [*self.topology.proxmox.ports, *self.topology.published, *self.extra, *self.leaving]
+        ports += self.topology.proxmox.ports if self.topology.proxmox_host else ()
+        ports += [*self.topology.published, *self.extra, *self.leaving]
         return {port.number for port in ports}
 
     def look(self, containers: Iterable[Mapping[str, Any]]) -> None:
@@ -87,14 +88,15 @@ class Survey:
             way = Path(f"/run/netns/vm-{service.vm}")
             if self.guests_here and way.exists():
                 self.ways.setdefault(service.name, ways.namespace(way, service.name))
-        way = Path("/run/netns", topology.proxmox.node)
-        if self.guests_here and way.exists():
-            self.ways[topology.proxmox.name] = ways.namespace(way, topology.proxmox.name)
-        name = topology.docker.name
-        if self.inside:
-            self.ways.setdefault(name, ways.here(name))
-        elif topology.probe_image:
-            self.ways.setdefault(name, ways.docker(topology.probe_image, "host", name))
+        if (node := topology.proxmox_host) and self.guests_here:
+            way = Path("/run/netns", node.node)
+            self.ways |= {node.name: ways.namespace(way, node.name)} if way.exists() else {}
+        if docker := topology.docker_host:
+            name = docker.name
+            if self.inside:
+                self.ways.setdefault(name, ways.here(name))
+            elif topology.probe_image:
+                self.ways.setdefault(name, ways.docker(topology.probe_image, "host", name))
         for zone in topology.management if self.elsewhere else ():
             if any(interface.ip in zone.prefix for interface in namespaces.host_addresses()):
                 self.ways.setdefault(zone.name, ways.here(zone.name))
@@ -149,7 +151,7 @@ class Survey:
 
         A container belongs to the site if it is declared or on one of the site's networks.
         """
-        ingress = self.topology.physical(self.topology.ingress.name)
+        ingress = self.topology.physical(self.topology.ingress_name or "")
         site = {self.topology.physical(service.name) for service in self.topology.containers}
         declared = {port.number for port in self.topology.published}
         found = {
@@ -217,14 +219,16 @@ class Survey:
 
     def places(self, facts: Mapping[str, Facts], other: int, proxmox: IPv4Address | None) -> list[Place]:
         """Return sources and destinations, outside first; every agent listens on `other`."""
-        docker = self._docker(facts.get(self.topology.docker.name, _NOBODY))
+        docker = [self._docker(facts)] if self.topology.docker_host else []
         outside = [self._internet(facts), *self._management(facts, docker)]
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
         inside = [self._pinging(place, facts) for place in (*self.containers, *guests, *self.members)]
-        return [*filter(None, outside), *inside, docker, *self._node(proxmox)]
+        node = self._node(proxmox) if self.topology.proxmox_host else ()
+        return [*filter(None, outside), *inside, *docker, *node]
 
-    def _docker(self, found: Facts) -> Place:
+    def _docker(self, facts: Mapping[str, Facts]) -> Place:
         topology, name = self.topology, self.topology.docker.name
+        found = facts.get(name, _NOBODY)
         edge = next(zone for zone in topology.zones.values() if zone.role is Role.EDGE)
         cards = {ip: self._zone(ip) or name for ip in sorted(found.addresses)}
         if self.inside:
@@ -264,7 +268,7 @@ class Survey:
             addresses=(Address(network=INTERNET, ip=ip),) if ip else (),
         )  # fmt: skip
 
-    def _management(self, facts: Mapping[str, Facts], docker: Place) -> Iterator[Place]:
+    def _management(self, facts: Mapping[str, Facts], docker: Sequence[Place]) -> Iterator[Place]:
         for zone in self.topology.management:
             name, found = zone.name, facts.get(zone.name, _NOBODY)
             if name not in self.ways:
@@ -273,18 +277,21 @@ class Survey:
                 continue
             ip, near = self._links.get(name, (None, None))
             ip = ip or next((own for own in sorted(found.addresses) if own in zone.prefix), None)
-            near = near or next((a.ip for a in docker.addresses if a.ip and a.ip in zone.prefix), None)
+            theirs = (address.ip for place in docker for address in place.addresses)
+            near = near or next((ip for ip in theirs if ip and ip in zone.prefix), None)
             front = self._front(self.topology.ssh_vantages.get(name), near)
             if name in facts and ip is None:
                 self._refuse(name, f"the machine there has no address in {zone.prefix}")
-            elif name in facts and front is None:
+            elif docker and name in facts and front is None:
                 self._refuse(name, "nothing says where Docker-SRV is found from there", "give it a front")
             where = (Address(network=name, ip=ip),) if ip else ()
             yield Place(name=name, kind=Kind.OUTSIDE, addresses=where, front=front)
 
     def _front(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
         """Return Docker-SRV's address from outside: the vantage's, the published one, or a nearby one."""
-        published = self.topology.docker.address
+        if self.topology.docker_host is None:
+            return None
+        published = self.topology.docker_host.address
         return (vantage and vantage.front) or (near if published.is_unspecified else published)
 
     def _guest(self, service: Guest, facts: Mapping[str, Facts], other: int) -> Place:

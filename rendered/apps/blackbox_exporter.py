@@ -38,7 +38,7 @@ def _trusted(topology: Topology) -> PemFile | None:
     """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's."""
     if isinstance(topology.tls, Certificate):
         return PemFile(key="tls.certificate", path=topology.tls.certificate)
-    authority = topology.tls.authority
+    authority = topology.acme and topology.acme.authority
     return PemFile(key="tls.acme.authority", path=authority) if authority else None
 
 

@@ -1,4 +1,4 @@
-"""Checks of the hosts: one of each kind, and management access to Proxmox."""
+"""Checks of the hosts: at most one of each kind, and management access to Proxmox."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ _PROXY_LENGTH: Final = 8
 
 
 def hosts(site: Site) -> Iterator[Fault]:
-    """Check that there is one Docker host and one Proxmox host."""
+    """Check that there is a host, one of a kind at most, and the one that each zone and service needs."""
+    if not site.halves:
+        yield Fault("hosts", "there is no host", "declare one of kind docker, one of kind proxmox, or both")
+        return
     for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
         if len(found) > 1:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
-        if not found and not site.unreadable_in("hosts"):
-            yield Fault("hosts", f"no host is of kind {what}", "declare one")
+        if not found and kind in site.needing and not site.unreadable_in("hosts"):
+            yield Fault(
+                "hosts",
+                f"no host is of kind {what}, and {site.needing[kind]} needs one",
+                "declare one, or remove all that needs it",
+            )
 
 
 def proxies(site: Site) -> Iterator[Fault]:

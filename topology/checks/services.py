@@ -9,7 +9,7 @@ from typing import Final
 from topology.checks.images import image
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import ROLES, WATCHES, App, Guest, ProxmoxHost, Role
+from topology.model import ROLES, WATCHES, App, DockerHost, Guest, ProxmoxHost, Role
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
 """Roles of inner Docker networks that a service reached by the ingress must not join."""
@@ -98,7 +98,7 @@ def ingress(site: Site) -> Iterator[Fault]:
     """Check that there is one ingress, alone on edge, and that it joins no inner network."""
     ingress = site.ingress
     if ingress is None:
-        if not site.unreadable_in("services"):
+        if DockerHost in site.halves and not site.unreadable_in("services"):
             yield Fault("services", "no service is the ingress", "give one app: traefik")
         return
     path = f"services.{ingress.name}.zones"

@@ -103,6 +103,25 @@ class Site:
         """Every name that can be the destination of a flow, in declared order."""
         return dict.fromkeys((INTERNET, *self.hosts, *self.services))
 
+    @cached_property
+    def halves(self) -> tuple[type[DockerHost | ProxmoxHost], ...]:
+        """The kinds of host that are there or needed; both where a host could not be read."""
+        kinds = (DockerHost, ProxmoxHost)
+        there = {type(host) for host in self.hosts.values()} | {*self.needing}
+        return kinds if self.unreadable_in("hosts") else tuple(kind for kind in kinds if kind in there)
+
+    @cached_property
+    def needing(self) -> Mapping[type[DockerHost | ProxmoxHost], str]:
+        """Path of the first zone or service of each half that has one."""
+        found: dict[type[DockerHost | ProxmoxHost], str] = {}
+        for zone in self.zones.values():
+            if zone.traits.docker or zone.traits.vlan:
+                found.setdefault(DockerHost if zone.traits.docker else ProxmoxHost, f"zones.{zone.name}")
+        for service in self.services.values():
+            kind = ProxmoxHost if isinstance(service, Guest) else DockerHost
+            found.setdefault(kind, f"services.{service.name}")
+        return found
+
     def is_placed(self, service: Container | Guest) -> bool:
         """Whether all zones of the service are known and of a fitting kind."""
         zones = [self.zones.get(name) for name in service.zones]
@@ -150,8 +169,8 @@ class Site:
                 "domain": self.domain,
                 "name_prefix": self.name_prefix,
                 "protect": self.protect,
-                "docker": next(h for h in self.hosts.values() if isinstance(h, DockerHost)),
-                "proxmox": next(h for h in self.hosts.values() if isinstance(h, ProxmoxHost)),
+                "docker_host": next((h for h in self.hosts.values() if isinstance(h, DockerHost)), None),
+                "proxmox_host": next((h for h in self.hosts.values() if isinstance(h, ProxmoxHost)), None),
                 "zones": self.zones,
                 "services": self.services,
                 "flows": tuple(self.flows.values()),

@@ -10,7 +10,7 @@ from typing import Final
 
 from topology.checks.site import DOCKER_ROLES, VLAN_ROLES, Site, twice
 from topology.fault import Fault
-from topology.model import ProxmoxHost, Role, Zone
+from topology.model import DockerHost, ProxmoxHost, Role, Zone
 
 _LENGTHS: Final = range(16, 31)
 """Prefix lengths of a zone: /30 has room for a gateway and one host; /16 is more than a homelab needs."""
@@ -62,18 +62,18 @@ def vlans(site: Site) -> Iterator[Fault]:
 
 
 def roles(site: Site) -> Iterator[Fault]:
-    """Check that there is exactly one edge zone, at least one management zone, and no empty zone."""
+    """Check that Docker-SRV has one edge zone, Proxmox-SRV a management zone, and that no zone is empty."""
     edges = [zone.name for zone in site.zones.values() if zone.role is Role.EDGE]
     if len(edges) > 1:
         yield Fault(
             "zones", f"{' and '.join(edges)} are all of role edge", "keep one: there is a single way in"
         )
     if not site.unreadable_in("zones"):
-        if not edges:
+        if not edges and DockerHost in site.halves:
             yield Fault(
                 "zones", "no zone is of role edge", "add the one that the ingress publishes its ports on"
             )
-        if not site.management:
+        if not site.management and ProxmoxHost in site.halves:
             yield Fault(
                 "zones",
                 "no zone is of role management, and the datacenter firewall drops all but management",

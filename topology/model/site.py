@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -21,6 +22,8 @@ from topology.model.vantages import ImageVantage, SshVantage
 from topology.model.zones import Zone
 from topology.prefixes import SPECIAL
 
+_T = TypeVar("_T")
+
 
 class Topology(Value):
     """The whole declared site. Only `topology.config.load` creates it, after all checks."""
@@ -30,24 +33,47 @@ class Topology(Value):
     """Prefix of the physical names of containers, networks, volumes and VMs."""
     protect: Flag = True
     """Whether volumes and guests are protected from deletion."""
-    docker: DockerHost
-    proxmox: ProxmoxHost
+    docker_host: DockerHost | None = None
+    """None: a site of guests alone, which has no ingress either."""
+    proxmox_host: ProxmoxHost | None = None
+    """None: a site of containers alone."""
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     flows: tuple[Flow, ...]
     temporary: tuple[Temporary, ...] = ()
     """The subset of `flows` that has an end date."""
-    tls: Certificate | Acme
+    tls: Certificate | Acme | None = None
+    """The ingress's certificates; None: there is no ingress."""
     certificates: Certificates = Certificates()
     plain: tuple[Plain, ...] = ()
     exceptions: tuple[Exemption, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
 
+    @property
+    def docker(self) -> DockerHost:
+        """Docker-SRV, for code about its half; raises LookupError for a site without it."""
+        return _there(self.docker_host, "Docker host")
+
+    @property
+    def proxmox(self) -> ProxmoxHost:
+        """Proxmox-SRV, for code about its half; raises LookupError for a site without it."""
+        return _there(self.proxmox_host, "Proxmox host")
+
+    @cached_property
+    def hosts(self) -> tuple[DockerHost | ProxmoxHost, ...]:
+        """The hosts that the site has: Docker-SRV, Proxmox-SRV or both, in this order."""
+        return tuple(filter(None, (self.docker_host, self.proxmox_host)))
+
+    @cached_property
+    def ingress_name(self) -> str | None:
+        """Name of the one service whose app is Traefik; None for a site without Docker-SRV."""
+        return next((c.name for c in self.containers if c.app is App.TRAEFIK), None)
+
     @cached_property
     def ingress(self) -> Container:
-        """The ingress: the one service whose app is Traefik."""
-        return next(c for c in self.containers if c.app is App.TRAEFIK)
+        """The ingress, for code about Docker-SRV; raises LookupError for a site without it."""
+        return _there(next((c for c in self.containers if c.name == self.ingress_name), None), "ingress")
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
@@ -82,14 +108,15 @@ class Topology(Value):
 
     def near_node(self, zone: Zone) -> bool:
         """Whether the Proxmox node's address is in a management zone; true where none is declared."""
-        return self.proxmox.address is None or self.proxmox.address in zone.prefix
+        address = self.proxmox_host and self.proxmox_host.address
+        return address is None or address in zone.prefix
 
-    def flows_from(self, name: str) -> tuple[Flow, ...]:
-        """Return the declared flows whose source is `name`."""
+    def flows_from(self, name: str | None) -> tuple[Flow, ...]:
+        """Return the declared flows whose source is `name`; none for None."""
         return tuple(f for f in self.flows if f.source == name)
 
-    def flows_to(self, name: str) -> tuple[Flow, ...]:
-        """Return the declared flows whose destination is `name`."""
+    def flows_to(self, name: str | None) -> tuple[Flow, ...]:
+        """Return the declared flows whose destination is `name`; none for None."""
         return tuple(f for f in self.flows if f.destination == name)
 
     @cached_property
@@ -101,7 +128,7 @@ class Topology(Value):
     @cached_property
     def legs(self) -> tuple[Zone, ...]:
         """VLANs that need a leg of the ingress: those of guests that it has a flow to, ordered by tag."""
-        wanted = {f.destination for f in self.flows_from(self.ingress.name)}
+        wanted = {f.destination for f in self.flows_from(self.ingress_name)}
         zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
         return tuple(z for z in self.vlans if z.name in zones)
 
@@ -110,7 +137,7 @@ class Topology(Value):
         """One route for each declared flow from the ingress to a service."""
         return tuple(
             self._route(service, flow)
-            for flow in self.flows_from(self.ingress.name)
+            for flow in self.flows_from(self.ingress_name)
             if (service := self.services.get(flow.destination)) is not None
         )
 
@@ -143,7 +170,7 @@ class Topology(Value):
     @cached_property
     def published(self) -> tuple[Port, ...]:
         """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
-        return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
+        return tuple(f.port for f in self.flows_to(self.ingress_name) if f.source == INTERNET)
 
     @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
@@ -169,7 +196,7 @@ class Topology(Value):
     @cached_property
     def node_interface(self) -> IPv4Interface | None:
         """Proxmox-SRV's own address with its management zone's prefix length; None where it has none."""
-        ip = self.proxmox.address
+        ip = self.proxmox_host and self.proxmox_host.address
         prefixes = (zone.prefix for zone in self.management if ip and ip in zone.prefix)
         return next((IPv4Interface(f"{ip}/{prefix.prefixlen}") for prefix in prefixes), None)
 
@@ -190,3 +217,9 @@ class Topology(Value):
     def physical(self, name: str) -> str:
         """Return the name of a resource in the engine or in Proxmox."""
         return f"{self.name_prefix}{name}"
+
+
+def _there(part: _T | None, what: str) -> _T:
+    if part is None:
+        raise LookupError(f"the site has no {what}")
+    return part
