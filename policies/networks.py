@@ -69,13 +69,14 @@ def networks_sealed(view: View[Network], topology: Declared) -> Iterator[str]:
         yield f"its subnet is not the declared {zone.prefix}"
     if [config.gateway for config in network.ipam_configs] != [str(zone.gateway)]:
         yield f"its gateway is not the zone's {zone.gateway}"
-    yield from _leg(network, zone, topology) if zone.vlan else _bridge(network, zone, topology)
+    yield from _leg(network, zone, topology) if zone.has_guests else _bridge(network, zone, topology)
 
 
 def _leg(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
     if network.driver != "macvlan":
-        yield f"driver {network.driver or '(none)'} is not macvlan, so it is no leg on VLAN {zone.vlan}"
-    wanted = f"{topology.docker.trunk}.{zone.vlan}"
+        where = f"VLAN {zone.vlan}" if zone.vlan else zone.name
+        yield f"driver {network.driver or '(none)'} is not macvlan, so it is no leg on {where}"
+    wanted = topology.parent(zone)
     parent = network.options.get("parent", "")
     if parent != wanted:
         yield f"parent {parent or '(none)'} is not {wanted}, so it leads to another VLAN"
@@ -147,7 +148,7 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
         yield f"does not join {name}, though it is in zone {wanted[name].name}"
     for name in sorted(set(wanted) & set(joined)):
         address, zone = joined[name].ipv4_address, wanted[name]
-        if zone.vlan and address != zone.ingress:
+        if zone.has_guests and address != zone.ingress:
             yield f"its address on {name} is not the declared {zone.ingress}, which guests' rules name"
         elif address and address not in zone.prefix:
             yield f"its address on {name} is outside {zone.prefix}"
@@ -229,10 +230,10 @@ def no_empty_zones(graph: Graph) -> Iterator[Violation]:
     for name, zone in topology.docker_networks.items():
         if name not in made:
             yield f"zone {zone.name}", f"network {name} is not in the stack"
-    tags = {card.vlan_id for view in graph.guests for card in view.inputs.cards}
+    tags = {card.vlan_id or None for view in graph.guests for card in view.inputs.cards}
     for zone in topology.vlans:
         if zone.vlan not in tags:
-            yield f"zone {zone.name}", f"no guest is on VLAN {zone.vlan}"
+            yield f"zone {zone.name}", f"no guest is on {f'VLAN {zone.vlan}' if zone.vlan else 'it'}"
 
 
 @policy(

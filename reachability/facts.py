@@ -65,8 +65,10 @@ Place = Vlan | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """Machines outside the site: the internet (`prefix` None) or a management network.
+    """Machines outside the site: the internet (`prefix` None), a management network, or a flat site's LAN.
 
+    `without` are addresses in `prefix` that others have. `place` is the machines' network; None: one of
+    their own, which has their name, and on which only hosts and gateways have interfaces.
     `ports` are the ports that flows to these machines name; all others are evaluated as one.
     """
 
@@ -74,6 +76,8 @@ class Outside:
     origin: str
     prefix: IPv4Network | None = None
     ports: tuple[Port, ...] = ()
+    without: tuple[IPv4Network, ...] = ()
+    place: Vlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,13 +19,14 @@ class Intent:
     """The declared `flows`, and what zones and roles permit besides.
 
     `routable` services may be reached through a proxy that has a declared flow to them. Members of
-    `neighbours` (Docker networks) may talk to each other without a declared flow. `trusted` sources are
-    not checked.
+    `neighbours` (Docker networks) may talk to each other without a declared flow, and so may the names of
+    `segment`, an untagged network. `trusted` sources are not checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
     routable: frozenset[str] = frozenset()
     neighbours: frozenset[str] = frozenset()
+    segment: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
 
     @classmethod
@@ -45,6 +46,7 @@ class Intent:
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
             neighbours=frozenset() if strict else frozenset(z.name for z in zones.values() if z.is_docker),
+            segment=topology.segment,
             trusted=frozenset(host.name for host in topology.hosts),
         )
 
@@ -69,6 +71,8 @@ class Intent:
             return
         for source in reach.sources:
             if source == reach.destination or source in self.trusted:
+                continue
+            if reach.how is How.VLAN and {source, reach.destination} <= self.segment:
                 continue
             if source not in declared or reach.how is How.PROXIED:
                 yield source

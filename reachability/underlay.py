@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
 
-from reachability.address_sets import ALL, Spans, meet, prefix, public
+from reachability.address_sets import ALL, Spans, cut, gather, meet, prefix, public
 from reachability.facts import Driver, Facts, Guest, Host, Leg, Network, Outside, Place, Vlan
 from reachability.rules import Chain, Firewall
 from reachability.words import Range
@@ -226,7 +226,9 @@ class Underlay:
     def _outside(self, outside: Outside) -> Plug:
         known = tuple(o.prefix for o in self.facts.outsides if o.prefix)
         sources = prefix(outside.prefix) if outside.prefix else public(known)
-        return Plug(owner=outside.name, place=outside.name, sources=sources, address=None, outside=True)
+        sources = cut(sources, gather(map(prefix, outside.without)))
+        place = outside.place or outside.name
+        return Plug(owner=outside.name, place=place, sources=sources, address=None, outside=True)
 
     def _host(self, host: Host) -> Iterator[Plug]:
         for leg in host.legs:

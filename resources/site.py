@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
 import reachability.facts as fact
@@ -146,7 +147,33 @@ class Graph:
     def _outsides(self) -> Iterator[fact.Outside]:
         for name, prefix in [(INTERNET, None), *((z.name, z.prefix) for z in self.topology.management)]:
             ports = tuple(dict.fromkeys(flow.port for flow in self.topology.flows_to(name)))
-            yield fact.Outside(name=name, origin="config", prefix=prefix, ports=ports)
+            near = name in self.topology.segment
+            yield fact.Outside(
+                name=name,
+                origin="config",
+                prefix=prefix,
+                ports=ports,
+                without=self._known if near else (),
+                place=self._wire if near else None,
+            )
+        if flat := self.topology.flat:
+            others = (*self._known, *(zone.prefix for zone in self.topology.management))
+            yield fact.Outside(
+                name=flat.name, origin="config", prefix=flat.prefix, without=others, place=self._wire
+            )
+
+    @property
+    def _known(self) -> tuple[IPv4Network, ...]:
+        """Addresses of the site's own machines on a flat network."""
+        topology, flat = self.topology, self.topology.flat
+        node = topology.proxmox_host and topology.proxmox_host.address
+        own = [*(guest.address for guest in topology.guests), flat and flat.ingress, node]
+        return tuple(IPv4Network(ip) for ip in own if ip)
+
+    @property
+    def _wire(self) -> fact.Vlan:
+        """The untagged network of the guests' bridge."""
+        return fact.Vlan(bridge=self.topology.proxmox.bridge)
 
     def _hosts(self) -> Iterator[fact.Host]:
         management = self.topology.management
@@ -186,6 +213,8 @@ class Graph:
     def _gateways(self) -> Iterator[fact.Gateway]:
         """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.
 
+        On a flat network it is the LAN's.
+
         A management zone in which the node has no interface reaches the node through the router, too.
         """
         vlans = {
@@ -194,6 +223,8 @@ class Graph:
             for card, config in zip(each.inputs.cards, each.inputs.initialization.ip_configs, strict=False)
             if config.ipv4.gateway
         }
+        if self.topology.flat:
+            vlans.setdefault(self._wire, self.topology.flat.name)
         far = [zone.name for zone in self.topology.management if not self.topology.near_node(zone)]
         if vlans or far:
             outsides = (each.name for each in self._outsides())
@@ -241,7 +272,10 @@ class Graph:
     def parent_vlan(self, network: Network) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         docker, proxmox = self.topology.docker_host, self.topology.proxmox_host
-        trunk, _, tag = network.options.get("parent", "").rpartition(".")
+        parent = network.options.get("parent", "")
+        if docker and self.topology.flat and parent == docker.trunk:
+            return self._wire
+        trunk, _, tag = parent.rpartition(".")
         if docker and proxmox and trunk == docker.trunk and tag.isdigit():
             return fact.Vlan(bridge=proxmox.bridge, tag=int(tag))
         return None

@@ -56,3 +56,28 @@ def _half(host: str, keeps: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     config["flows"] = [flow for flow in config["flows"] if is_there(flow)]
     config["plain"] = [plain for plain in config["plain"] if is_there(plain["flow"])]
     return config
+
+
+def flat(*, docker: bool = True) -> dict[str, Any]:
+    """Return the keys of the sound site with its two WordPress sites on a LAN without VLANs.
+
+    Without `docker` the site is Proxmox-SRV alone, and management is all of the LAN.
+    """
+    config = configuration() if docker else proxmox_alone()
+    for name in ("jellyfin", "stirling-pdf", "vaultwarden"):
+        del config["services"][name]
+    for name in ("apps", "vault"):
+        del config["zones"][name]
+    gone = ("jellyfin", "stirling-pdf", "vaultwarden")
+    config["flows"] = [flow for flow in config["flows"] if not any(name in flow for name in gone)]
+    if docker:
+        config["plain"] = [plain for plain in config["plain"] if plain["flow"] in config["flows"]]
+    lan = config["zones"].pop("wordpress")
+    del lan["vlan"]
+    config["zones"]["lan"] = lan
+    for name in ("site-1", "site-2"):
+        config["services"][name]["zone"] = "lan"
+    node = "10.10.10.5" if not docker else "10.10.10.250"
+    config["zones"]["management"]["prefix"] = "10.10.10.0/24" if not docker else "10.10.10.248/29"
+    config["hosts"]["proxmox-srv"] |= {"address": node, "bridge": "vmbr0", "existing-bridge": True}
+    return config

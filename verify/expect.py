@@ -187,7 +187,8 @@ def _expected(
         case Kind.HOST if source.kind is Kind.OUTSIDE and port not in destination.extra:
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
         case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
-            return Expected.DENIED
+            near = topology.flat is not None and address.network == topology.flat.name
+            return Expected.EITHER if near and source.name in topology.segment else Expected.DENIED
         case _ if declared:
             # The router between a VLAN and the outside is not a resource of the stack.
             by_router = {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}

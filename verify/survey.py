@@ -64,7 +64,15 @@ class Survey:
 
     @property
     def _zones(self) -> list[Zone]:
-        return [zone for zone in self.topology.zones.values() if zone.is_docker or zone.vlan]
+        return [zone for zone in self.topology.zones.values() if zone.is_docker or zone.has_guests]
+
+    def _tried(self) -> Iterator[Zone]:
+        """Yield the zones that get a newcomer; on a LAN its address might be another machine's."""
+        for zone in self._zones:
+            if zone.is_flat:
+                self.left_out.append(f"{_stranger(zone)}: an address there may be another machine's")
+            else:
+                yield zone
 
     @property
     def named(self) -> set[int]:
@@ -182,8 +190,8 @@ class Survey:
             if name not in self.ways:
                 self._links[name] = link[2], made.beside(name, link, everywhere)
                 self.ways[name] = ways.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
-        for zone in self._zones if not self.topology.probe_image else ():
-            card = f"{self.topology.docker.trunk}.{zone.vlan}" if zone.vlan else self.topology.bridge(zone)
+        for zone in self._tried() if not self.topology.probe_image else ():
+            card = self.topology.parent(zone) if zone.vlan else self.topology.bridge(zone)
             if not Path("/sys/class/net", card).exists():
                 self.left_out.append(f"{_stranger(zone)}: this machine has no {card}")
                 continue
@@ -195,7 +203,7 @@ class Survey:
 
     def run(self, image: str, there: Sequence[str]) -> None:
         """Add a newcomer, in a container, on each of the site's networks that the engine has (`there`)."""
-        for zone in self._zones:
+        for zone in self._tried():
             network = self.topology.physical(zone.network)
             if network in there:
                 where = "--ip", str(self._newcomer(zone))

@@ -46,13 +46,14 @@ def proxies(site: Site) -> Iterator[Fault]:
 
 
 def trunk(site: Site) -> Iterator[Fault]:
-    """Check that Docker-SRV has a trunk interface where the site has VLANs. No default is safe."""
-    vlans = [zone.name for zone in site.zones.values() if zone.vlan]
+    """Check that Docker-SRV has a trunk interface where the site has VLANs or legs. No default is safe."""
+    zones = [zone for zone in site.zones.values() if zone.vlan or zone.name in site.leg_zones]
     for host in site.hosts.values():
-        if vlans and isinstance(host, DockerHost) and host.trunk is None:
+        if zones and isinstance(host, DockerHost) and host.trunk is None:
+            why = "is a VLAN" if zones[0].vlan else "has guests that the ingress reaches"
             yield Fault(
                 f"hosts.{host.name}.trunk",
-                f"missing, and zone {vlans[0]} is a VLAN",
+                f"missing, and zone {zones[0].name} {why}",
                 "name the interface whose VLAN interfaces carry the ingress's legs, like ens18",
             )
 

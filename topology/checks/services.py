@@ -98,7 +98,7 @@ def ingress(site: Site) -> Iterator[Fault]:
     """Check that there is one ingress, alone on edge, and that it joins no inner network."""
     ingress = site.ingress
     if ingress is None:
-        if DockerHost in site.halves and not site.unreadable_in("services"):
+        if site.has(DockerHost) and not site.unreadable_in("services"):
             yield Fault("services", "no service is the ingress", "give one app: traefik")
         return
     path = f"services.{ingress.name}.zones"

@@ -84,9 +84,10 @@ class Site:
     def ends(self) -> dict[str, list[str]]:
         """Every name that can be an end of a flow, with the paths that declare it."""
         ends = {INTERNET: ["everything outside"]}
+        flat = [zone.name for zone in self.zones.values() if zone.is_flat]
         for section, names in (
             ("hosts", self.hosts),
-            ("zones", self.management),
+            ("zones", [*self.management, *flat]),
             ("services", self.services),
         ):
             for name in names:
@@ -107,8 +108,11 @@ class Site:
     def halves(self) -> tuple[type[DockerHost | ProxmoxHost], ...]:
         """The kinds of host that are there or needed; both where a host could not be read."""
         kinds = (DockerHost, ProxmoxHost)
-        there = {type(host) for host in self.hosts.values()} | {*self.needing}
-        return kinds if self.unreadable_in("hosts") else tuple(kind for kind in kinds if kind in there)
+        return tuple(kind for kind in kinds if kind in self.needing or self.has(kind))
+
+    def has(self, kind: type[DockerHost | ProxmoxHost]) -> bool:
+        """Whether a host of a kind is declared, or may be where one could not be read."""
+        return self.unreadable_in("hosts") or any(isinstance(host, kind) for host in self.hosts.values())
 
     @cached_property
     def needing(self) -> Mapping[type[DockerHost | ProxmoxHost], str]:

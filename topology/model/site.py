@@ -87,8 +87,24 @@ class Topology(Value):
 
     @cached_property
     def vlans(self) -> tuple[Zone, ...]:
-        """VLAN zones, ordered by tag."""
-        return tuple(sorted((z for z in self.zones.values() if z.vlan), key=lambda z: z.vlan or 0))
+        """Zones of guests, ordered by tag; a flat one is the only one."""
+        return tuple(sorted((z for z in self.zones.values() if z.has_guests), key=lambda z: z.vlan or 0))
+
+    @cached_property
+    def flat(self) -> Zone | None:
+        """The zone of guests without a VLAN tag; None where guests are on VLANs, or there are none."""
+        return next((zone for zone in self.vlans if zone.is_flat), None)
+
+    @cached_property
+    def segment(self) -> frozenset[str]:
+        """Names on a flat network's wire that no rule of the site keeps apart; guests have their firewalls.
+
+        The zone's own name stands for the machines of the LAN.
+        """
+        if (flat := self.flat) is None:
+            return frozenset()
+        near = {zone.name for zone in self.management if zone.prefix.overlaps(flat.prefix)}
+        return frozenset({flat.name, *near, *({self.ingress_name or ""} if flat in self.legs else ())})
 
     @property
     def acme(self) -> Acme | None:
@@ -127,7 +143,7 @@ class Topology(Value):
 
     @cached_property
     def legs(self) -> tuple[Zone, ...]:
-        """VLANs that need a leg of the ingress: those of guests that it has a flow to, ordered by tag."""
+        """Zones of guests that need a leg of the ingress, which has flows to guests there, ordered by tag."""
         wanted = {f.destination for f in self.flows_from(self.ingress_name)}
         zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
         return tuple(z for z in self.vlans if z.name in zones)
@@ -213,6 +229,10 @@ class Topology(Value):
     def bridge(self, zone: Zone) -> str:
         """Return the name of a Docker zone's bridge, cut to the maximum length of a Linux interface name."""
         return f"br-{self.physical(zone.network)}"[:15]
+
+    def parent(self, zone: Zone) -> str:
+        """Return the interface of Docker-SRV that carries the ingress's leg on a zone of guests."""
+        return f"{self.docker.trunk}.{zone.vlan}" if zone.vlan else str(self.docker.trunk)
 
     def physical(self, name: str) -> str:
         """Return the name of a resource in the engine or in Proxmox."""
