@@ -50,7 +50,8 @@ def loaded() -> Topology:
 def changed(changes: dict[str, Any], values: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the site's keys, or others, after changes.
 
-    A change is a path to a new value; `[+]` appends, `<gone>` removes. A list entry is named by its position, or by the flow that it is or refers to.
+    A change is a path to a new value; `[+]` appends, `<gone>` removes. A list entry is named by its position,
+    or by the flow that it is or refers to.
     """
     values = configuration() if values is None else values
     for path, value in copy.deepcopy(changes).items():

@@ -59,8 +59,8 @@ def test_a_sound_half_site_has_no_finding(half: str) -> None:
 def test_what_breaks_the_whole_site_breaks_a_half(half: str) -> None:
     """What the pack rejects on the whole site is rejected on a half, if it fits.
 
-    Nearly always the rule gives the same messages. Where other services, ports or flows are named in them, its
-    own or another rule rejects the change.
+    Nearly always the rule gives the same messages. Where these name other services, ports or flows, this or
+    another rule rejects the change.
     """
     same, accepted = [], []
     for case in CASES:
