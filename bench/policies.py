@@ -17,12 +17,12 @@ from pathlib import Path
 from bench.project import project
 from bench.sites import keys
 from lab import toolchain
-from policies.judge import judge_stack
+from policies.evaluate import evaluate_stack
 from resources import program
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from topology.config import load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 
 PREVIEWS = {10: 9, 100: 6, 1000: 2}
 """Services -> runs of each kind, of which the fastest counts."""
@@ -74,11 +74,11 @@ def proofs() -> Iterator[str]:
                 "traefik:users": "[secret]",
             }
         )
-        topology = Declared.of(load(config))
+        topology = TopologyIndex.of(load(config))
         gc.collect()
         gc.disable()
         started = time.process_time()
-        findings = judge_stack(Graph(tuple(map(view, resources)), topology))
+        findings = evaluate_stack(Graph(tuple(map(view, resources)), topology))
         took = time.process_time() - started
         gc.enable()
         if findings:

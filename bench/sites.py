@@ -26,7 +26,7 @@ def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, 
     }
     config["zones"]["frontend"]["prefix"] = "172.16.0.0/16"
     for name in ("site-1", "site-2"):
-        config["services"][name]["authority"] = os.devnull
+        config["services"][name]["ca-file"] = os.devnull
     for index in range(services // 2):
         config["services"][f"e{index}"] = {"zones": ["frontend"], "image": "e:1", "ports": [9]}
         config["flows"].append(f"grafana -> e{index}:9")
@@ -38,10 +38,10 @@ def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, 
         )
         config["services"][f"g{index}"] = {
             "zone": zone,
-            "vm": 1000 + index,
+            "vmid": 1000 + index,
             "address": str(prefix[10 + place]),
             "ports": [80],
-            "authority": os.devnull,
+            "ca-file": os.devnull,
         }
         config["flows"].append(f"traefik -> g{index}:80")
     return config

@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     stack = parser.parse_args(words).stack
     try:
-        found, left_out = drift.look(stack)
+        found, left_out = drift.discover(stack)
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -18,8 +18,8 @@ from typing import Final
 import pulumi
 
 from commands.arguments import parser
-from commands.base import BaseError, flows_at, to_json
-from policies.judge import GROUPS, judge
+from commands.baseline import BaselineError, flows_at, to_json
+from policies.evaluate import GROUPS, evaluate
 from policies.review import markdown, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
@@ -28,9 +28,9 @@ from reachability.result import UnknownNameError
 from resources import program
 from resources.resource import Resource, StateError, from_state
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from topology.config import ConfigError, from_file
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import Flow, Topology
 from topology.project import NAME, PROJECT
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # a run ends after one answer, and collecting garbage costs more than the answer
     try:
         return _RUN[options.command](options)
-    except (BaseError, ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
+    except (BaselineError, ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -83,8 +83,8 @@ def _review(options: argparse.Namespace) -> int:
         if target.is_dir() or not target.parent.is_dir():
             raise StateError(f"{target}: can't be written; name a file in a folder that is there.")
     resources, topology = program.of_stack_file(file), from_file(file)
-    reachability = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
-    verdict = judge(resources, topology, datetime.now(tz=UTC).date())
+    reachability = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
+    verdict = evaluate(resources, topology, datetime.now(tz=UTC).date())
     made = review(file.name, flows_at(options.base, file.name), reachability, topology, verdict)
     text = "\n".join(markdown(made))
     print(text)
@@ -97,7 +97,7 @@ def _review(options: argparse.Namespace) -> int:
 
 def _judge(options: argparse.Namespace) -> int:
     resources, topology = site(options.site, options.config)
-    verdict = judge(resources, topology, datetime.now(tz=UTC).date())
+    verdict = evaluate(resources, topology, datetime.now(tz=UTC).date())
     for finding in verdict.findings:
         print(f"{finding.rule}: {finding}")
     for exemption in verdict.in_force:
@@ -117,7 +117,7 @@ def rule_table() -> Iterator[str]:
     for group in GROUPS:
         for rule in RULES.values():
             if rule.check.__module__ == group.__name__:
-                cells = (rule.name, rule.description, rule.severity, rule.scope, rule.remediation)
+                cells = (rule.name, rule.obligation, rule.severity, rule.scope, rule.remedy)
                 yield f"| `{cells[0]}` | {' | '.join(cells[1:])} |"
 
 
@@ -142,7 +142,7 @@ def _origin(resources: list[Resource], file: Path) -> tuple[str, str]:
 
 def _reachability(file: Path, options: argparse.Namespace) -> Reachability:
     resources, topology = site(file, options.config)
-    return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    return Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
 
 
 def _flow(options: argparse.Namespace) -> Flow:

@@ -20,12 +20,12 @@ import pulumi
 
 from commands.flows import site
 from policies import rule as rules
-from policies.judge import judge
+from policies.evaluate import evaluate
 from policies.rule import RULES, Severity
 from report import verification
 from report.errors import ReportError
 from report.mermaid import flowchart
-from report.model import Finding, Report
+from report.model import Report, ReportFinding
 from report.page import page, write
 from resources.resource import Resource, StateError
 from topology.config import ConfigError
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def judged(stack: str, day: date, resources: Sequence[Resource], topology: Topology) -> Report:
     """Return a stack's report with the policy pack's findings on a day."""
-    verdict = judge(resources, topology, day)
+    verdict = evaluate(resources, topology, day)
     return Report(
         stack=stack,
         day=day,
@@ -70,14 +70,14 @@ def _rank(finding: rules.Finding) -> int:
     return _WORST.index(RULES[finding.rule].severity)
 
 
-def _finding(finding: rules.Finding) -> Finding:
+def _finding(finding: rules.Finding) -> ReportFinding:
     rule = RULES[finding.rule]
-    return Finding(
+    return ReportFinding(
         rule=rule.name,
         subject=finding.subject,
         severity=str(rule.severity),
         message=finding.message,
-        remedy=rule.remediation,
+        remedy=rule.remedy,
     )
 
 

@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
         topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml")
         for urn, _ in host.changed(topology):
             print(urn)
-        for name, _, _ in host.astray(topology, host.containers()):
+        for name, _, _ in host.misattached(topology, host.containers()):
             print(host.container(name))
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)

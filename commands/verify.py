@@ -1,7 +1,7 @@
 """The live probe: whether the network does what the declared flows say, and nothing else.
 
 Run it while the stack is up, in the environment of `make env`, as `make verify` does. It needs root, unless
-the stack file declares vantages for every place that it would enter here. Exit status: 0 every cell agrees,
+the file declares vantages for every endpoint that it would enter here. Exit status: 0 every cell agrees,
 1 some cells disagree or are inconclusive, 2 the run can't begin.
 """
 
@@ -39,7 +39,9 @@ def main(words: Sequence[str]) -> int:
         "--metrics", nargs="?", const=Path(), type=Path, metavar="FILE",
         help="write what Prometheus reads; without FILE where the stack's Node Exporter looks",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=16, help="places that are asked at a time (default: 16)")
+    parser.add_argument(
+        "--jobs", type=int, default=16, help="endpoints that are asked at a time (default: 16)"
+    )
     given = parser.parse_args(words)
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, _terminate)
@@ -67,7 +69,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
     if not file.is_file():
         raise ProbeError(f"{file.name}: no such stack file; name another with --stack, or write it")
     if jobs < 1:
-        raise ProbeError(f"--jobs: {jobs} is not a number of places; use 1 or more")
+        raise ProbeError(f"--jobs: {jobs} is not a number of endpoints; use 1 or more")
     topology = from_file(file)
     started = time.monotonic()
     with vantages.vantages(topology, stack, proxmox_host(file), jobs) as driver:

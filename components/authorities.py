@@ -15,7 +15,7 @@ from operator import attrgetter
 import pulumi
 import pulumi_tls as tls
 
-from topology.certificates import AUTHORITY_DAYS, Held, held
+from topology.certificates import AUTHORITY_DAYS, IssuedCertificate, held
 from topology.model import Topology
 
 _DAY = 24
@@ -65,7 +65,7 @@ class Authorities(pulumi.ComponentResource):
         )
 
     def _signed(
-        self, topology: Topology, each: Held, authority: tls.SelfSignedCert
+        self, topology: Topology, each: IssuedCertificate, authority: tls.SelfSignedCert
     ) -> tuple[tls.PrivateKey, tls.LocallySignedCert]:
         """Return a new key and its signed certificate, for the service itself or for a client."""
         given, name = topology.certificates, f"{each.name}.{topology.certificates.signer}"

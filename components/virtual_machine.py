@@ -38,7 +38,7 @@ class VirtualMachine(pulumi.ComponentResource):
         machine = proxmox.VmLegacy(
             name,
             node_name=host.node,
-            vm_id=guest.vm,
+            vm_id=guest.vmid,
             name=topology.physical(guest.name),
             description=_notes(guest),
             clone=proxmox.VmLegacyCloneArgs(vm_id=host.template, full=True, datastore_id=host.storage),

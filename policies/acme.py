@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.rule import Severity, policy
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.traefik import lower
-from resources.view import View, is_secret
+from resources.typed import TypedResource, is_secret
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
-from topology.declared import Declared
+from topology.index import TopologyIndex
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="The ingress must ask the declared ACME server alone for certificates, and check who answers.",
     remedy="Declare tls.acme, and leave resolver, entrypoint and environment as the program writes them.",
     severity=Severity.CRITICAL,
 )
-def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+def acme_as_declared(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared ACME settings: another server could obtain or issue the site's certificates."""
     configuration, acme = view.inputs.traefik, topology.acme
     if not view.inputs.is_proxy(topology) or not (acme or configuration.resolvers):
@@ -42,11 +42,11 @@ def acme_as_declared(view: View[Container], topology: Declared) -> Iterator[str]
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="What the ACME server signs must outlive the ingress's container, and its login be a secret.",
     remedy="Mount a volume of the ingress's own there, and upload the login's files as Pulumi secrets.",
 )
-def acme_keys_kept(view: View[Container], topology: Declared) -> Iterator[str]:
+def acme_keys_kept(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield missing volumes and login files: repeated requests hit the ACME server's weekly rate limit."""
     acme = topology.acme
     if acme is None or not view.inputs.is_ingress(topology):

@@ -11,8 +11,8 @@ from resources.proxmox import (
     VlanInterface,
 )
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 from topology.model import ProxmoxHost
 
 
@@ -22,7 +22,7 @@ from topology.model import ProxmoxHost
     obligation="The bridge must carry the declared VLANs alone, and the node be on none of them.",
     remedy="Set vlanAware and vids to the declared VLANs; no address, gateway or port that nobody declared.",
 )
-def bridge_carries_declared_vlans(view: View[Any], topology: Declared) -> Iterator[str]:
+def bridge_carries_declared_vlans(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared VLANs, addresses and ports of a bridge or VLAN interface.
 
     An unused VLAN on a trunk connects the next machine plugged in; a node with an address on a VLAN is a

@@ -15,11 +15,11 @@ from typing import Any, Final
 from policies.rule import Severity, policy
 from policies.targets import end, groups, mappings, passed_on
 from rendered import nginx
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.tls import Authority, Certificate, PrivateKey
-from resources.view import View, is_secret
-from topology.certificates import AUTHORITY_DAYS, FOLDER, Held, held_by
-from topology.declared import Declared
+from resources.typed import TypedResource, is_secret
+from topology.certificates import AUTHORITY_DAYS, FOLDER, IssuedCertificate, held_by
+from topology.index import TopologyIndex
 from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -34,12 +34,14 @@ Asked = tuple[str, str, Mapping[str, Any]]
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Prometheus, Loki and the exporters must refuse whoever shows no certificate of theirs.",
     remedy="Set client_auth_type RequireAndVerifyClientCert and client_ca_file; keep all else on loopback.",
     severity=Severity.CRITICAL,
 )
-def backend_asks_for_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
+def backend_asks_for_certificates(
+    view: TypedResource[DockerContainer], topology: TopologyIndex
+) -> Iterator[str]:
     """Yield servers that do not require client certificates.
 
     Prometheus, Loki and the exporters have no users: any client could read their data and write logs.
@@ -47,7 +49,10 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
     service = topology.containers_by_name.get(view.inputs.name)
     if service is None or service.app not in ASKS_FOR_CERTIFICATES - {App.LOKI_GATEWAY}:
         return
-    own = {**Held(service.name, service.name).server, "client_auth_type": "RequireAndVerifyClientCert"}
+    own = {
+        **IssuedCertificate(service.name, service.name).server,
+        "client_auth_type": "RequireAndVerifyClientCert",
+    }
     found = list(_listening(view.inputs, service.app))
     if not found:
         yield "is given no file by which it asks for certificates"
@@ -65,12 +70,14 @@ def backend_asks_for_certificates(view: View[Container], topology: Declared) -> 
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Prometheus UI and Loki's gateway must pass what each client may ask for, and nothing else.",
     remedy="Upload nginx.conf as rendered/nginx.py writes it, and no other file, and run nginx with it.",
     severity=Severity.CRITICAL,
 )
-def proxies_pass_what_is_listed(view: View[Container], topology: Declared) -> Iterator[str]:
+def proxies_pass_what_is_listed(
+    view: TypedResource[DockerContainer], topology: TopologyIndex
+) -> Iterator[str]:
     """Yield differences from the generated nginx.conf: only this proxy restricts what its clients may do."""
     service = topology.containers_by_name.get(view.inputs.name)
     conf = nginx.CONF.get(service.app) if service and service.app else None
@@ -93,7 +100,7 @@ def _quoted(line: str | None) -> str:
     return "left out" if line is None else f"`{line.strip()}`"
 
 
-def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _listening(container: DockerContainer, app: App) -> Iterator[tuple[str, Mapping[str, Any]]]:
     documents = dict(container.documents)
     if app is App.LOKI:
         for file, content in documents.items():
@@ -107,7 +114,7 @@ def _listening(container: Container, app: App) -> Iterator[tuple[str, Mapping[st
             yield file, _mapping(documents.get(file, {}).get("tls_server_config"))
 
 
-def _loki_beside(container: Container) -> Iterator[str]:
+def _loki_beside(container: DockerContainer) -> Iterator[str]:
     """Yield Loki listeners outside loopback, flags that override its file, and enabled deletion."""
     for file, content in container.documents:
         server, internal = _mapping(content.get("server")), _mapping(content.get("internal_server"))
@@ -126,12 +133,12 @@ _INTERNAL: Final = ("http_listen_address", "grpc_listen_address")
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Whoever asks such a service must show the flow's own certificate, and check the service's.",
     remedy="Use https, the files below /etc/certificates/<service> and its name; switch no check off.",
     severity=Severity.CRITICAL,
 )
-def peers_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
+def peers_show_certificates(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield connections without TLS, the flow's certificate, or a check of the server's name."""
     source = topology.containers_by_name.get(view.inputs.name)
     if source is None or source == topology.ingress:
@@ -142,12 +149,12 @@ def peers_show_certificates(view: View[Container], topology: Declared) -> Iterat
             continue
         if not url.startswith("https://"):
             yield f"{where} asks {service.name} without TLS"
-        wanted = Held(source.name, service.name).client(topology)
+        wanted = IssuedCertificate(source.name, service.name).client(topology)
         for key in sorted(key for key in wanted.keys() | told.keys() if told.get(key) != wanted.get(key)):
             yield f"{where} asks {service.name} with {key} not {wanted.get(key, 'left out')}"
 
 
-def _asking(container: Container) -> Iterator[Asked]:
+def _asking(container: DockerContainer) -> Iterator[Asked]:
     for file, content in container.documents:
         for job in mappings(content.get("scrape_configs")):
             for target in (
@@ -197,29 +204,29 @@ def _of_nginx(text: str) -> dict[str, Any]:
 
 
 @policy(
-    Container,
-    obligation="The ingress must ask guests by TLS and check who they are, but in declared plain flows.",
-    remedy="Use https, a serversTransport with the guest's name and its authorities.pem, or declare plain.",
+    DockerContainer,
+    obligation="The ingress must ask guests by TLS and check who they are, but in unencrypted flows.",
+    remedy="Use https, a serversTransport with the guest's name and its authorities.pem, or unencrypted.",
     severity=Severity.CRITICAL,
 )
-def guests_show_certificates(view: View[Container], topology: Declared) -> Iterator[str]:
+def guests_show_certificates(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield guests asked without TLS or a name check: neighbours on a VLAN could impersonate them."""
     if not view.inputs.is_proxy(topology):
         return
-    plain = {each.flow for each in topology.plain}
+    unencrypted = {each.flow for each in topology.unencrypted}
     for where, url, transport in view.inputs.traefik.asked:
         host, port = end(url)
         guest = topology.services.get(topology.by_address.get(host or "", ""))
         if not isinstance(guest, Guest):
             continue
-        if guest.authority is None:
+        if guest.ca_file is None:
             flows = {flow for flow in topology.flows_to(guest.name) if flow.port.number == port}
-            if not flows & plain:
-                yield f"{where} asks {guest.name} without TLS, which no plain flow declares"
+            if not flows & unencrypted:
+                yield f"{where} asks {guest.name} without TLS, which unencrypted does not list"
             continue
         if not url.startswith("https://"):
             yield f"{where} asks {guest.name} without TLS"
-        held = Held(topology.ingress.name, guest.name)
+        held = IssuedCertificate(topology.ingress.name, guest.name)
         wanted = {"serverName": topology.physical(guest.name), "rootCAs": [held.authorities]}
         for key in sorted((wanted.keys() | transport.keys()) - _ALSO):
             if transport.get(key) != wanted.get(key):
@@ -231,18 +238,18 @@ _ALSO: Final = {"disableHTTP2", "forwardingTimeouts", "maxIdleConnsPerHost"}
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must hold the certificates of its declared flows, keys as secrets, and no other.",
     remedy="Declare the flow; its certificate comes with it. Upload keys as they are made, as secrets.",
     severity=Severity.CRITICAL,
 )
-def certificates_as_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+def certificates_as_declared(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield missing and surplus certificate files, and keys that are no secrets."""
     name = topology.logical.get(view.inputs.name, "")
     held = held_by(topology, name).values()
     keys = {each.key for each in held}
     routes = topology.routes if name == topology.ingress_name else ()
-    guests = {Held(name, route.service).authorities for route in routes if route.authority}
+    guests = {IssuedCertificate(name, route.service).authorities for route in routes if route.ca_file}
     wanted = keys | guests | {path for each in held for path in (each.certificate, each.authorities)}
     uploads = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}
     given = {file for file in uploads if file.startswith(f"{FOLDER}/")}
@@ -267,7 +274,7 @@ def certificates_as_declared(view: View[Container], topology: Declared) -> Itera
     obligation="A certificate must be as short-lived as declared, sign nothing, and have a strong key.",
     remedy="Take lifetimes from homelab-network:certificates, and make ECDSA keys on P256 or P384.",
 )
-def certificates_short_lived(view: View[Any], topology: Declared) -> Iterator[str]:
+def certificates_short_lived(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield certificates with another lifetime or use than declared, and weak keys."""
     made, given = view.inputs, topology.certificates
     if isinstance(made, PrivateKey):

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, cis_docker, policy
-from resources.docker import Bind, Container, PublishedPort, SwarmService, Volume
+from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 
 _SOCKETS: Final = ("/run/docker.sock", "/run/containerd/containerd.sock")
 _ALLOWED_CAPABILITIES: Final = frozenset(
@@ -32,14 +32,14 @@ _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
 
 
 @policy(
-    Container,
+    DockerContainer,
     SwarmService,
     obligation="Only the ingress publishes ports, and only those of declared flows from the internet.",
     remedy="Remove the port; let the ingress route to the service, or declare the flow.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.8", "Ensure that only needed ports are open on the container"),
 )
-def only_the_ingress_publishes(view: View[Any], topology: Declared) -> Iterator[str]:
+def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield published ports that no declared flow from the internet uses.
 
     A published port bypasses Docker networks and the host's input rules.
@@ -48,7 +48,7 @@ def only_the_ingress_publishes(view: View[Any], topology: Declared) -> Iterator[
         for swarm in view.inputs.endpoint_spec.ports:
             yield f"publishes {swarm}, which no declared flow from the internet uses"
         return
-    container: Container = view.inputs
+    container: DockerContainer = view.inputs
     if container.publish_all_ports:
         yield "publishes all its ports on random ports"
     allowed = {*topology.published} if container.is_ingress(topology) else set()
@@ -57,7 +57,7 @@ def only_the_ingress_publishes(view: View[Any], topology: Declared) -> Iterator[
             yield f"publishes {port}, which no declared flow from the internet uses"
 
 
-def _is_declared(port: PublishedPort, allowed: set[Any], topology: Declared) -> bool:
+def _is_declared(port: PublishedPort, allowed: set[Any], topology: TopologyIndex) -> bool:
     return (
         port.internal == port.external
         and any((port.internal, port.protocol) == (each.number, each.protocol) for each in allowed)
@@ -66,13 +66,13 @@ def _is_declared(port: PublishedPort, allowed: set[Any], topology: Declared) -> 
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must have its own network, process, IPC, user and cgroup namespaces.",
     remedy="Remove the mode, or set networkMode to bridge.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.10, 5.16, 5.17, 5.31", "Ensure that the host's namespaces are not shared"),
 )
-def own_namespaces(view: View[Container], _: Declared) -> Iterator[str]:
+def own_namespaces(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield namespaces shared with the host or another container."""
     container = view.inputs
     if container.network_mode == "host":
@@ -90,13 +90,13 @@ def own_namespaces(view: View[Container], _: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="No container may reach the Docker engine.",
     remedy="Configure the service by files; a container with the engine's socket is root on the host.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.32", "Ensure that the Docker socket is not mounted inside any containers"),
 )
-def no_docker_socket(view: View[Container], _: Declared) -> Iterator[str]:
+def no_docker_socket(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield access to the engine's socket: its clients can start a privileged container on any network."""
     for bind in view.inputs.binds:
         path = _on_host(bind)
@@ -110,12 +110,12 @@ def no_docker_socket(view: View[Container], _: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Host folders are mounted read-only, not passed on, and never those with the host's secrets.",
     remedy="Use a volume, mount a narrower folder read-only, or declare an exception.",
     framework=cis_docker("5.5", "Ensure sensitive host system directories are not mounted on containers"),
 )
-def host_folders_read_only(view: View[Container], topology: Declared) -> Iterator[str]:
+def host_folders_read_only(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield writable, propagated and sensitive host mounts: they are ways out of the container."""
     for bind in view.inputs.binds:
         path = _on_host(bind)
@@ -137,7 +137,7 @@ def host_folders_read_only(view: View[Container], topology: Declared) -> Iterato
     obligation="A volume must be a local folder of the engine.",
     remedy="Remove driver and driverOpts.",
 )
-def volumes_are_local(view: View[Volume], _: Declared) -> Iterator[str]:
+def volumes_are_local(view: TypedResource[Volume], _: TopologyIndex) -> Iterator[str]:
     """Yield volumes with driver options, which can mount any host folder or a file server."""
     if view.inputs.driver != "local":
         yield f"driver {view.inputs.driver} may send its data anywhere"
@@ -154,8 +154,8 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
 
     Containers that share a volume can communicate past every network.
     """
-    owners: defaultdict[str, list[View[Container]]] = defaultdict(list)
-    for view in graph.of(Container):
+    owners: defaultdict[str, list[TypedResource[DockerContainer]]] = defaultdict(list)
+    for view in graph.of(DockerContainer):
         volumes = [bind.volume or "" for bind in view.inputs.binds if _on_host(bind) is None]
         for name in dict.fromkeys(volumes):
             owners[name].append(view)
@@ -170,13 +170,13 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must hold no privilege that reaches beyond it.",
     remedy="Drop all capabilities, add back only what the service needs, and leave the security profiles on.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.3, 5.4, 5.21", "Ensure that containers hold no privileges"),
 )
-def no_privileges(view: View[Container], _: Declared) -> Iterator[str]:
+def no_privileges(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield privileges and missing restrictions: NET_RAW allows spoofing, NET_ADMIN changes the network."""
     container = view.inputs
     if container.privileged:
@@ -196,12 +196,12 @@ def no_privileges(view: View[Container], _: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must run as a user by number that is not root.",
     remedy="Set user to uid:gid; only what reads the engine's own log files may be root.",
     framework=cis_docker("4.1", "Ensure that a user for the container has been created"),
 )
-def containers_not_root(view: View[Container], topology: Declared) -> Iterator[str]:
+def containers_not_root(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield containers that may run as root: root in a container is root on the host after a breakout."""
     container = view.inputs
     if not _USER.fullmatch(container.user):
@@ -215,12 +215,12 @@ def containers_not_root(view: View[Container], topology: Declared) -> Iterator[s
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container without uploads must have a read-only root, and scratch space a bound.",
     remedy="Set readOnly, and tmpfs with rw, noexec, nosuid, nodev, size and mode for what it writes.",
     framework=cis_docker("5.13", "Ensure that the container's root filesystem is mounted as read only"),
 )
-def root_read_only(view: View[Container], _: Declared) -> Iterator[str]:
+def root_read_only(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield writable roots and unbounded tmpfs.
 
     The engine cannot upload files into a read-only root; in a container with uploads, the non-root user
@@ -237,25 +237,25 @@ def root_read_only(view: View[Container], _: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must have a limit of memory, swap included.",
     remedy="Set memory and memorySwap to the same number of MiB.",
     severity=Severity.MEDIUM,
     framework=cis_docker("5.11", "Ensure that the memory usage for containers is limited"),
 )
-def memory_limited(view: View[Container], _: Declared) -> Iterator[str]:
+def memory_limited(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield containers without one limit for memory and swap, which also bounds tmpfs and processes."""
     if view.inputs.memory <= 0 or view.inputs.memory_swap != view.inputs.memory:
         yield "memory and memorySwap are not one limit"
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must hold no device of the host.",
     remedy="Remove the device, or declare an exception that names it.",
     framework=cis_docker("5.18", "Ensure that host devices are not directly exposed to containers"),
 )
-def no_devices(view: View[Container], _: Declared) -> Iterator[str]:
+def no_devices(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield host devices: a disk or TUN device bypasses every network."""
     container = view.inputs
     for device in container.devices:
@@ -265,13 +265,13 @@ def no_devices(view: View[Container], _: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="An image must be named by a version or a digest.",
     remedy="Name a tag other than latest, or a digest.",
     severity=Severity.MEDIUM,
     framework=cis_docker("4.2", "Ensure that containers use only trusted base images"),
 )
-def images_pinned(view: View[Container], _: Declared) -> Iterator[str]:
+def images_pinned(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield images without a version or digest: another image could run later than the one evaluated."""
     image = view.inputs.image
     tag = image.rpartition("/")[2].partition(":")[2]
@@ -280,11 +280,11 @@ def images_pinned(view: View[Container], _: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Names and routes inside a container must be the engine's own.",
     remedy="Remove the setting; the networks that a container joins give it its names and routes.",
 )
-def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator[str]:
+def names_are_the_engines(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield aliases, addresses, hosts, name servers and sysctls that could redirect other traffic."""
     container = view.inputs
     for leg in container.legs:
@@ -305,11 +305,11 @@ def names_are_the_engines(view: View[Container], topology: Declared) -> Iterator
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="What is uploaded into a container must be readable configuration.",
     remedy="Put programs into the image, and text into uploads.content.",
 )
-def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[str]:
+def uploads_are_configuration(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield uploaded programs, which bypass image pinning, and uploads whose content is unknown."""
     for upload in view.inputs.uploads:
         if upload.executable or any(_within(upload.file, folder) for folder in _PROGRAMS):
@@ -319,12 +319,12 @@ def uploads_are_configuration(view: View[Container], _: Declared) -> Iterator[st
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container's logs must stay on the host.",
     remedy="Use the json-file, local or journald driver; Promtail and Alloy collect from there.",
     severity=Severity.MEDIUM,
 )
-def logs_stay_local(view: View[Container], _: Declared) -> Iterator[str]:
+def logs_stay_local(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield log drivers that send over the network: the engine's connections bypass container networks."""
     if view.inputs.log_driver not in _LOCAL_LOGS:
         yield f"logDriver {view.inputs.log_driver} sends logs past the declared flows"

@@ -12,7 +12,7 @@ from datetime import date
 from functools import cached_property
 
 from policies.rule import RULES, Finding, Scope, Violation, policy
-from topology.model import Exemption, Topology
+from topology.model import PolicyException, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Ledger:
     today: date
 
     @cached_property
-    def in_force(self) -> tuple[Exemption, ...]:
+    def in_force(self) -> tuple[PolicyException, ...]:
         """Valid exceptions that match a finding."""
         found = {(finding.rule, finding.subject) for finding in self.findings}
         return tuple(e for e in self._valid if (e.rule, e.resource) in found)
@@ -36,7 +36,7 @@ class Ledger:
         return [finding for finding in self.findings if (finding.rule, finding.subject) not in aside]
 
     @cached_property
-    def _valid(self) -> tuple[Exemption, ...]:
+    def _valid(self) -> tuple[PolicyException, ...]:
         return tuple(
             e
             for e in self.topology.exceptions
@@ -107,5 +107,5 @@ def admin_pages_current(ledger: Ledger) -> Iterator[Violation]:
             yield guest.name, f"its admin page ended on {guest.admin_page.until}"
 
 
-def _name(exemption: Exemption) -> str:
+def _name(exemption: PolicyException) -> str:
     return f"exception {exemption.rule} for {exemption.resource}"

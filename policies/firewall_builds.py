@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from policies.rule import Severity, Violation, policy
-from reachability.address_sets import cut, gather, prefix
+from reachability.address_sets import difference, prefix, union_all
 from reachability.facts import IpsetEntry
 from reachability.faults import Owner, name_faults, rule_faults
 from reachability.names import (
@@ -29,7 +29,7 @@ from resources.proxmox import (
     SecurityGroup,
 )
 from resources.site import Graph, rules_of
-from resources.view import View
+from resources.typed import TypedResource
 from topology.model import LOCAL_NETWORK
 
 
@@ -59,13 +59,15 @@ def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
         yield from _told(alias, "", alias_faults(alias.inputs.name, alias.inputs.cidr), Owner.NODE)
 
 
-def _of_rules(view: View[Any], owner: Owner, graph: Graph) -> Iterator[Violation]:
+def _of_rules(view: TypedResource[Any], owner: Owner, graph: Graph) -> Iterator[Violation]:
     scope = graph.scope(view.inputs.guest if owner is Owner.GUEST else None)
     for index, rule in enumerate(rules_of(view)):
         yield from _told(view, f"rules[{index}] ", rule_faults(rule, scope, owner), owner)
 
 
-def _told(view: View[Any], path: str, faults: Iterable[WordError], owner: Owner) -> Iterator[Violation]:
+def _told(
+    view: TypedResource[Any], path: str, faults: Iterable[WordError], owner: Owner
+) -> Iterator[Violation]:
     for fault in faults:
         match fault:
             case KernelError():
@@ -112,12 +114,12 @@ def standing_ports_for_management(graph: Graph) -> Iterator[Violation]:
             view,
             f"has no alias {LOCAL_NETWORK}, so ports {ports} of the node are open to its routed network",
         )
-    inside = gather(prefix(zone.prefix) for zone in graph.topology.management)
+    inside = union_all(prefix(zone.prefix) for zone in graph.topology.management)
     for found in graph.of(Ipset):
         if found.inputs.guest or found.inputs.name.lower() != MANAGEMENT:
             continue
         try:
-            beyond = cut(ipset(entries_of(found.inputs), graph.scope(None)), inside)
+            beyond = difference(ipset(entries_of(found.inputs), graph.scope(None)), inside)
         except (UnknownError, WordError):
             continue
         if beyond:

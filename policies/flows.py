@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from policies.rule import Severity, Violation, policy
 from reachability.intent import Intent, missing, surplus
-from reachability.result import How, Reach, UnknownNameError
+from reachability.result import ConnectionSet, EdgeKind, UnknownNameError
 from resources.site import Graph
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import INTERNET, Container, Flow, Guest
 
 
@@ -56,11 +56,11 @@ def roles_hold(graph: Graph) -> Iterator[Violation]:
     """Yield flows that a role forbids even if declared, for example from the ingress to the backend."""
     forbidden = _Roles(graph.topology)
     seen: set[tuple[str, str]] = set()
-    for reach in graph.reachability.reaches():
-        for source in forbidden.sources(reach):
-            flow = reach.one(source)
-            if (str(flow), reach.destination) not in seen:
-                seen.add((str(flow), reach.destination))
+    for bundle in graph.reachability.connection_sets():
+        for source in forbidden.sources(bundle):
+            flow = bundle.one(source)
+            if (str(flow), bundle.destination) not in seen:
+                seen.add((str(flow), bundle.destination))
                 yield str(flow), f"expected DENIED, got ALLOWED via {flow.trace}"
 
 
@@ -88,32 +88,32 @@ def assertions_hold(graph: Graph) -> Iterator[Violation]:
 class _Roles:
     """Flows that the roles of the destination's zones forbid."""
 
-    def __init__(self, topology: Declared) -> None:
+    def __init__(self, topology: TopologyIndex) -> None:
         self._topology = topology
         self._management = {zone.name for zone in topology.management}
         self._hosts = {host.name for host in topology.hosts}
         self._ingress = topology.ingress_name or ""
 
-    def sources(self, reach: Reach) -> Iterator[str]:
+    def sources(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the forbidden sources of a bundle; among neighbours only the ingress can be forbidden."""
-        candidates: Iterable[str] = reach.sources
-        if reach.how is How.NEIGHBOUR:
-            candidates = [self._ingress] if self._ingress in reach.sources else []
-        hop = reach.trace.hops[0]
-        yield from (source for source in candidates if self.by(source, reach.destination, reach.how, hop))
+        candidates: Iterable[str] = bundle.sources
+        if bundle.how is EdgeKind.NEIGHBOUR:
+            candidates = [self._ingress] if self._ingress in bundle.sources else []
+        hop = bundle.trace.hops[0]
+        yield from (source for source in candidates if self.by(source, bundle.destination, bundle.how, hop))
 
-    def by(self, source: str, destination: str, how: How, hop: str) -> bool:
+    def by(self, source: str, destination: str, how: EdgeKind, hop: str) -> bool:
         """Whether a role forbids the flow; `hop` is the first hop of its trace."""
         topology = self._topology
         service = topology.services.get(destination)
         if service is None or destination in {source, self._ingress}:
             return False
         traits = [topology.zones[name].traits for name in service.zones]
-        through_ingress = how is How.PROXIED and hop == self._ingress
+        through_ingress = how is EdgeKind.PROXIED and hop == self._ingress
         if source in self._hosts:
             return False
         if any(each.inner for each in traits) and not any(each.routable for each in traits):
-            return source == self._ingress or how is How.PROXIED or not self._is_container(source)
+            return source == self._ingress or how is EdgeKind.PROXIED or not self._is_container(source)
         if through_ingress or source == self._ingress:
             return False
         guest = isinstance(service, Guest)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from policies.guests import declared
 from policies.rule import Severity, Violation, policy
-from reachability.address_sets import ALL, Spans, cut, gather, prefix
+from reachability.address_sets import ALL, IPSet, difference, prefix, union_all
 from reachability.names import MANAGEMENT, Scope, UnknownError, addresses_of
 from reachability.words import WordError
 from resources.proxmox import (
@@ -29,8 +29,8 @@ from resources.proxmox import (
     bare_name,
 )
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 from topology.model import INTERNET, LOCAL_NETWORK, Flow, Guest
 
 _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, its protocol and its port."
@@ -43,7 +43,7 @@ _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, 
     remedy="Set firewall on the network card; without it the guest's rules do nothing.",
     severity=Severity.CRITICAL,
 )
-def cards_firewalled(view: View[Any], _: Declared) -> Iterator[str]:
+def cards_firewalled(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield connected cards without the firewall, which is off by default."""
     for index, card in enumerate(view.inputs.cards):
         if card.connected and not card.firewall:
@@ -56,7 +56,7 @@ def cards_firewalled(view: View[Any], _: Declared) -> Iterator[str]:
     remedy="Set enabled, inputPolicy and outputPolicy DROP, ipfilter and macfilter on, dhcp and radv off.",
     severity=Severity.CRITICAL,
 )
-def guest_options_closed(view: View[FirewallOptions], _: Declared) -> Iterator[str]:
+def guest_options_closed(view: TypedResource[FirewallOptions], _: TopologyIndex) -> Iterator[str]:
     """Yield guest options that are not closed; Proxmox's default accepts everything that a guest sends."""
     options = view.inputs
     if not options.enabled:
@@ -134,7 +134,7 @@ def guests_pinned(graph: Graph) -> Iterator[Violation]:
     remedy="Set enabled, inputPolicy DROP and ebtables; a node's firewall stays enabled, nftables off.",
     severity=Severity.CRITICAL,
 )
-def datacenter_closed(view: View[Any], _: Declared) -> Iterator[str]:
+def datacenter_closed(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield open datacenter and node firewalls; without the datacenter's switch no other one has effect."""
     firewall = view.inputs
     if not firewall.enabled:
@@ -187,7 +187,7 @@ def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
     obligation="An accept rule must state direction, peer, protocol and port.",
     remedy=_REMEDY_RULES,
 )
-def accept_rules_narrow(view: View[Any], _: Declared) -> Iterator[str]:
+def accept_rules_narrow(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield accept rules without direction, peer, protocol or port, or with a macro."""
     for index, rule in enumerate(view.inputs.rules):
         if rule.security_group or rule.action != "ACCEPT":
@@ -227,8 +227,8 @@ def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
 
 
 def _expanded(
-    view: View[FirewallRules], groups: Mapping[str, View[SecurityGroup]]
-) -> Iterator[tuple[View[Any], int, FirewallRule]]:
+    view: TypedResource[FirewallRules], groups: Mapping[str, TypedResource[SecurityGroup]]
+) -> Iterator[tuple[TypedResource[Any], int, FirewallRule]]:
     for index, rule in enumerate(view.inputs.rules):
         group = groups.get(rule.security_group or "")
         if group:
@@ -238,7 +238,7 @@ def _expanded(
 
 
 def _is_flow(
-    rule: FirewallRule, name: str, scope: Scope, topology: Declared, only: Flow | None = None
+    rule: FirewallRule, name: str, scope: Scope, topology: TopologyIndex, only: Flow | None = None
 ) -> bool:
     """Whether a rule accepts exactly one declared flow of `name` (or `only`), and nothing more."""
     inward = rule.type == "in"
@@ -254,7 +254,7 @@ def _is_flow(
     )
 
 
-def _peer(name: str, guest: str, topology: Declared) -> Spans | None:
+def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     service = topology.services.get(name)
     if name == topology.ingress_name and guest in topology.services:
         leg = topology.zones[topology.services[guest].zones[0]].ingress
@@ -262,11 +262,11 @@ def _peer(name: str, guest: str, topology: Declared) -> Spans | None:
     if isinstance(service, Guest):
         return prefix(IPv4Network(service.address))
     if name == INTERNET:
-        return cut(ALL, gather(map(prefix, topology.nearby)))
+        return difference(ALL, union_all(map(prefix, topology.nearby)))
     return prefix(topology.zones[name].prefix) if name in topology.zones else None
 
 
-def _addresses(text: str | None, scope: Scope) -> Spans | None:
+def _addresses(text: str | None, scope: Scope) -> IPSet | None:
     """Return the addresses of a rule's source or dest; None if missing or unreadable."""
     try:
         return addresses_of(text, scope) if text else None
@@ -288,7 +288,7 @@ def _network(text: str) -> list[IPv4Network] | None:
 )
 def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
     """Yield rules, groups, sets and aliases that never match or are never used."""
-    lists: list[View[FirewallRules] | View[SecurityGroup]] = [
+    lists: list[TypedResource[FirewallRules] | TypedResource[SecurityGroup]] = [
         *graph.of(FirewallRules),
         *graph.of(SecurityGroup),
     ]
@@ -306,7 +306,7 @@ def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
         if group.inputs.name not in included:
             yield group, f"no guest includes group {group.inputs.name}"
     named = {bare_name(part) for rule in rules for part in _parts(rule)} | {MANAGEMENT, LOCAL_NETWORK}
-    names: list[View[Ipset] | View[Alias]] = [*graph.of(Ipset), *graph.of(Alias)]
+    names: list[TypedResource[Ipset] | TypedResource[Alias]] = [*graph.of(Ipset), *graph.of(Alias)]
     for each in names:
         if bare_name(each.inputs.name) not in named and not each.inputs.name.startswith("ipfilter-"):
             yield each, f"no rule names {each.inputs.name}"

@@ -15,12 +15,12 @@ from resources.proxmox import (
     VirtualMachine,
 )
 from resources.site import Graph
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 from topology.model import Guest
 
 
-def declared(view: View[Any], topology: Declared) -> Guest | None:
+def declared(view: TypedResource[Any], topology: TopologyIndex) -> Guest | None:
     """Return the declared guest of a machine, None if it is not declared."""
     return topology.guests_by_name.get(view.inputs.name)
 
@@ -31,13 +31,13 @@ def declared(view: View[Any], topology: Declared) -> Guest | None:
     obligation="A guest must be a declared service, with the id that is declared.",
     remedy="Declare the service in the stack file, or remove the guest.",
 )
-def guests_have_a_role(view: View[Any], topology: Declared) -> Iterator[str]:
+def guests_have_a_role(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield guests that are not declared: no zone, flow or rule says what they may do."""
     guest = declared(view, topology)
     if guest is None:
         yield f"guest {view.inputs.name or '(unnamed)'} is no declared service"
-    elif view.inputs.vm_id != guest.vm:
-        yield f"its id is not the declared {guest.vm}, by which the firewall knows it"
+    elif view.inputs.vm_id != guest.vmid:
+        yield f"its id is not the declared {guest.vmid}, by which the firewall knows it"
 
 
 @policy(
@@ -47,7 +47,7 @@ def guests_have_a_role(view: View[Any], topology: Declared) -> Iterator[str]:
     remedy="Give it one card on the declared bridge with vlanId of its zone and without trunks.",
     severity=Severity.CRITICAL,
 )
-def guests_on_their_vlan(view: View[Any], topology: Declared) -> Iterator[str]:
+def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield wrong cards and VLANs: a card without a tag sees every VLAN, a second card joins two zones."""
     guest = declared(view, topology)
     tag = topology.zones[guest.zones[0]].vlan if guest else None
@@ -74,7 +74,7 @@ def guests_on_their_vlan(view: View[Any], topology: Declared) -> Iterator[str]:
     obligation="A guest must have its declared address and no other.",
     remedy="State the zone's address for the first card, the zone's gateway or none, and no IPv6.",
 )
-def guests_keep_their_address(view: View[Any], topology: Declared) -> Iterator[str]:
+def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared addresses: rules name guests by address, so another address has other rights."""
     guest = declared(view, topology)
     if guest is None:
@@ -96,7 +96,7 @@ def guests_keep_their_address(view: View[Any], topology: Declared) -> Iterator[s
     obligation="A guest must set itself up by its own declared cloud-init file, or by none.",
     remedy="Name the file that make cloud-init writes for it; no vendor, network or meta data, no SMBIOS.",
 )
-def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[str]:
+def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared cloud-init files: user data decides what a guest runs, network data its address."""
     guest, given = declared(view, topology), view.inputs.initialization
     own = topology.user_data(guest) if guest else None
@@ -120,7 +120,7 @@ def guests_set_up_by_their_own(view: View[Any], topology: Declared) -> Iterator[
     remedy="Clone the template of the Proxmox host; no file, path or volume that is there already.",
     severity=Severity.CRITICAL,
 )
-def guests_have_their_own_disks(view: View[Any], topology: Declared) -> Iterator[str]:
+def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield disks with foreign content.
 
     Another guest's disk contains that guest's data, the node's disks contain all data, and a seed image
@@ -142,7 +142,7 @@ def guests_have_their_own_disks(view: View[Any], topology: Declared) -> Iterator
     obligation="A guest's network cards must be its only way to the host.",
     remedy="Remove the property, or declare an exception that says what it is for.",
 )
-def guests_have_no_back_door(view: View[Any], _: Declared) -> Iterator[str]:
+def guests_have_no_back_door(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield devices, hook scripts and emulator arguments that bypass the firewall."""
     for name in view.inputs.doors:
         yield f"{name} leads past its network cards"

@@ -1,6 +1,6 @@
 """Rules for the ingress: it serves exactly the declared routes, is fully understood, and is hardened.
 
-`policies.exposure` has the bounds for hardening; `policies.flows` evaluates the resulting flows.
+`policies.ingress_hardening` has the bounds for hardening; `policies.flows` evaluates the resulting flows.
 
 Note: a router makes a service reachable just as a published port does.
 """
@@ -12,70 +12,74 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from policies import exposure, traefik
+from policies import ingress_hardening, traefik
 from policies.rule import Severity, policy
 from policies.targets import split
-from resources.docker import Container, DockerProvider
+from resources.docker import DockerContainer, DockerProvider
 from resources.proxmox import ProxmoxProvider
-from resources.traefik import Kind
-from resources.view import View, is_secret
-from topology.declared import Declared
+from resources.traefik import FaultKind
+from resources.typed import TypedResource, is_secret
+from topology.index import TopologyIndex
 from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)")
 
 
-def _faults(view: View[Container], topology: Declared, kind: Kind) -> Iterator[str]:
+def _faults(view: TypedResource[DockerContainer], topology: TopologyIndex, kind: FaultKind) -> Iterator[str]:
     if view.inputs.is_proxy(topology):
         yield from (str(fault) for fault in traefik.faults(view.inputs.traefik) if fault.kind is kind)
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="All of the ingress's configuration must be readable and understood.",
     remedy="Keep the file provider, with uploaded files of known settings and without templates.",
     severity=Severity.CRITICAL,
 )
-def ingress_configuration_known(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_configuration_known(
+    view: TypedResource[DockerContainer], topology: TopologyIndex
+) -> Iterator[str]:
     """Yield configuration whose effect cannot be determined: it may route anywhere."""
-    yield from _faults(view, topology, Kind.OPAQUE)
+    yield from _faults(view, topology, FaultKind.OPAQUE)
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="What the ingress's configuration names must be defined; nothing is empty or twice.",
     remedy="Define the name, or remove what names it; leave empty sections out.",
 )
-def ingress_configuration_whole(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_configuration_whole(
+    view: TypedResource[DockerContainer], topology: TopologyIndex
+) -> Iterator[str]:
     """Yield configuration that Traefik skips, or for which it drops the whole file."""
-    yield from _faults(view, topology, Kind.BROKEN)
+    yield from _faults(view, topology, FaultKind.BROKEN)
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="The ingress must not serve its dashboard without authentication, nor trust strangers.",
     remedy="Remove the router or the setting, or put an authentication middleware in front.",
     severity=Severity.CRITICAL,
 )
-def ingress_keeps_to_itself(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_keeps_to_itself(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield an open dashboard, which shows every route, and trust in headers that any client can set."""
-    yield from _faults(view, topology, Kind.EXPOSED)
+    yield from _faults(view, topology, FaultKind.EXPOSED)
 
 
 @policy(
-    Container,
+    DockerContainer,
     DockerProvider,
     ProxmoxProvider,
     obligation="Certificates and host keys must be checked.",
     remedy="Name the authority that signed the certificate instead of switching the check off.",
 )
-def peers_verified(view: View[Any], topology: Declared) -> Iterator[str]:
+def peers_verified(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield disabled checks of certificates and host keys: any machine could impersonate the peer."""
     if isinstance(view.inputs, DockerProvider | ProxmoxProvider):
         if view.inputs.unverified:
             yield view.inputs.unverified
-    elif isinstance(view.inputs, Container):
-        yield from _faults(view, topology, Kind.UNVERIFIED)
+    elif isinstance(view.inputs, DockerContainer):
+        yield from _faults(view, topology, FaultKind.UNVERIFIED)
         for file, content in view.inputs.documents:
             yield from (f"{file}: {key} switches a check off" for key in _switches(content))
 
@@ -90,112 +94,122 @@ def _switches(content: Any) -> Iterator[str]:
 
 
 def _hardened(
-    view: View[Container], topology: Declared, *checks: Callable[..., Iterator[str]]
+    view: TypedResource[DockerContainer], topology: TopologyIndex, *checks: Callable[..., Iterator[str]]
 ) -> Iterator[str]:
     if view.inputs.is_proxy(topology):
         for check in checks:
             yield from check(view.inputs.traefik)
 
 
-def _files(container: Container) -> dict[str, str | None]:
+def _files(container: DockerContainer) -> dict[str, str | None]:
     return {upload.file: upload.text for upload in container.uploads}
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="The ingress must speak current TLS alone, and only for names that it has a certificate for.",
     remedy="Set minVersion, cipherSuites, curvePreferences and sniStrict, and list the certificates.",
     severity=Severity.CRITICAL,
 )
-def ingress_tls_current(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_tls_current(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield weak TLS settings: clients could choose the weakest protocol, or probe for host names."""
-    yield from _hardened(view, topology, lambda c: exposure.tls(c, _files(view.inputs)))
+    yield from _hardened(view, topology, lambda c: ingress_hardening.tls(c, _files(view.inputs)))
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Every answer of the ingress must be encrypted and tell browsers what they must not do.",
     remedy="Name a headers middleware at each entry point that serves, and let the others redirect to it.",
 )
-def ingress_answers_guarded(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_answers_guarded(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield entry points without encryption and security headers; no router can bypass its entry point."""
-    yield from _hardened(view, topology, exposure.answers)
+    yield from _hardened(view, topology, ingress_hardening.answers)
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Requests to the ingress must be bounded in size, number and time.",
     remedy="Set maxHeaderBytes and respondingTimeouts, rateLimit and inFlightReq at the entry point, "
     "and buffering at the routers of the site's own pages.",
 )
-def ingress_requests_bounded(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_requests_bounded(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield missing bounds, so that one client cannot exhaust shared resources.
 
     Bodies are buffered only for the site's own pages, because buffering would block a guest's streams.
     """
     pages = [urlsplit(route.url).netloc for route in topology.routes if route.app]
-    yield from _hardened(view, topology, exposure.limits, lambda c: exposure.bodies(c, pages))
+    yield from _hardened(
+        view, topology, ingress_hardening.limits, lambda c: ingress_hardening.bodies(c, pages)
+    )
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A request must mean the same to the ingress and to the service behind it.",
     remedy="Set sanitizePath, encodedCharacters and aliasHeadersStrategy at each entry point, "
     "and remove the request header Proxy.",
 )
-def ingress_requests_cleaned(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_requests_cleaned(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield missing normalisation of requests.
 
     PHP reads X_Real_Ip as X-Real-Ip and Proxy as a setting; many servers decode a path twice.
     """
-    yield from _hardened(view, topology, exposure.requests)
+    yield from _hardened(view, topology, ingress_hardening.requests)
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Only declared proxies may say who a client is, and each client must be counted by itself.",
     remedy="Declare trusted-proxies at the docker host; trustedIPs and excludedIPs must be exactly these.",
 )
-def ingress_trusts_declared_proxies(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_trusts_declared_proxies(
+    view: TypedResource[DockerContainer], topology: TopologyIndex
+) -> Iterator[str]:
     """Yield undeclared trusted proxies, and limits that count all clients of a proxy as one."""
     declared = [str(prefix) for prefix in topology.docker.trusted_proxies]
-    yield from _hardened(view, topology, lambda c: exposure.proxies(c, declared))
+    yield from _hardened(view, topology, lambda c: ingress_hardening.proxies(c, declared))
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="The ingress must log every access as JSON, and no secret with it.",
     remedy="Set accessLog.format json; drop headers, query parameters and ClientUsername.",
     severity=Severity.MEDIUM,
 )
-def ingress_log_keeps_no_secret(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_log_keeps_no_secret(
+    view: TypedResource[DockerContainer], topology: TopologyIndex
+) -> Iterator[str]:
     """Yield logged cookies, tokens and credentials."""
-    yield from _hardened(view, topology, exposure.log)
+    yield from _hardened(view, topology, ingress_hardening.log)
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="The ingress must ask for a login where the service itself does not.",
     remedy="Put basicAuth with usersFile and removeHeader before the service; upload the file as a secret.",
     severity=Severity.CRITICAL,
 )
-def ingress_asks_for_logins(view: View[Container], topology: Declared) -> Iterator[str]:
+def ingress_asks_for_logins(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield routes without the required login: Prometheus has no users but shows the whole site."""
     guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login]
-    yield from _hardened(view, topology, lambda c: exposure.logins(c, guarded, _files(view.inputs)))
-    users = exposure.password_files(view.inputs.traefik) if view.inputs.is_proxy(topology) else frozenset()
+    yield from _hardened(view, topology, lambda c: ingress_hardening.logins(c, guarded, _files(view.inputs)))
+    users = (
+        ingress_hardening.password_files(view.inputs.traefik)
+        if view.inputs.is_proxy(topology)
+        else frozenset()
+    )
     for index, upload in enumerate(view.inputs.uploads):
         if upload.file in users and not is_secret(view, ("uploads", index)):
             yield f"uploads[{index}].content holds password hashes in plain text; make it a Pulumi secret"
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Every router of the ingress must be a declared route, with its host name and address.",
     remedy="Declare the flow from the ingress to the service, or remove the router.",
     severity=Severity.CRITICAL,
 )
-def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+def routes_declared(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield routers to undeclared services or under undeclared host names."""
     if not view.inputs.is_proxy(topology):
         return
@@ -215,23 +229,23 @@ def routes_declared(view: View[Container], topology: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="No router must pass Vaultwarden's admin page, but where its guest declares until when.",
     remedy=f"End the rule in{ADMIN_PAGE_LEFT_OUT}, and change no path on the way; or declare admin-page.",
     severity=Severity.CRITICAL,
 )
-def admin_pages_closed(view: View[Container], topology: Declared) -> Iterator[str]:
+def admin_pages_closed(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield routers that pass Vaultwarden's admin page: one token lists accounts and invites users."""
     closed = {place for place, route in topology.routes_by_place.items() if not route.admin_page}
-    yield from _hardened(view, topology, lambda c: exposure.admin_pages(c, closed))
+    yield from _hardened(view, topology, lambda c: ingress_hardening.admin_pages(c, closed))
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Every declared route must be served, on a port that is published.",
     remedy="Add the router, and publish the entrypoint's port.",
 )
-def routes_served(view: View[Container], topology: Declared) -> Iterator[str]:
+def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield declared routes that no router serves, and ports without a listener."""
     container = view.inputs
     if not container.is_ingress(topology):
@@ -251,11 +265,11 @@ def routes_served(view: View[Container], topology: Declared) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Routes must come from the ingress's files, never from labels.",
     remedy="Remove the traefik labels and declare the flow.",
 )
-def no_routes_from_labels(view: View[Container], _: Declared) -> Iterator[str]:
+def no_routes_from_labels(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield Traefik labels.
 
     Labels would publish a container; on several networks Traefik would pick one arbitrarily.

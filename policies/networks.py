@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from policies.rule import Severity, Violation, cis_docker, policy
-from resources.docker import Container, Network
+from resources.docker import DockerContainer, DockerNetwork
 from resources.site import Graph
-from resources.view import Own, View
-from topology.declared import Declared
+from resources.typed import ProjectCommand, TypedResource
+from topology.index import TopologyIndex
 from topology.model import WATCHES, App, Role, Zone
 
 _BRIDGE: Final = "com.docker.network.bridge."
@@ -30,24 +30,24 @@ _OPEN: Final = {
 
 
 @policy(
-    Network,
+    DockerNetwork,
     obligation="A Docker network must be a declared zone, or the ingress's leg on a VLAN.",
     remedy="Declare the zone or the flow that needs the leg, or remove the network.",
 )
-def networks_are_zones(view: View[Network], topology: Declared) -> Iterator[str]:
+def networks_are_zones(view: TypedResource[DockerNetwork], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared networks: without a role, no rule limits their members."""
     if topology.docker_networks.get(view.inputs.name) is None:
         yield f"network {view.inputs.name or '(unnamed)'} is no declared zone and no leg of the ingress"
 
 
 @policy(
-    Network,
+    DockerNetwork,
     obligation="A zone's network must be sealed as its role says.",
     remedy="Make it internal with its gateway closed; a leg is an internal macvlan on its VLAN's interface.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
 )
-def networks_sealed(view: View[Network], topology: Declared) -> Iterator[str]:
+def networks_sealed(view: TypedResource[DockerNetwork], topology: TopologyIndex) -> Iterator[str]:
     """Yield networks with a way out, to the host or to another VLAN than their own."""
     network = view.inputs
     zone = topology.docker_networks.get(network.name)
@@ -72,7 +72,7 @@ def networks_sealed(view: View[Network], topology: Declared) -> Iterator[str]:
     yield from _leg(network, zone, topology) if zone.has_guests else _bridge(network, zone, topology)
 
 
-def _leg(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
+def _leg(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iterator[str]:
     if network.driver != "macvlan":
         where = f"VLAN {zone.vlan}" if zone.vlan else zone.name
         yield f"driver {network.driver or '(none)'} is not macvlan, so it is no leg on {where}"
@@ -84,7 +84,7 @@ def _leg(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
         yield f"option {option} is not understood"
 
 
-def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
+def _bridge(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iterator[str]:
     if network.driver != "bridge":
         yield f"driver {network.driver or '(none)'} is not bridge"
     if zone.internal and not network.closed_to_host:
@@ -106,7 +106,7 @@ def _bridge(network: Network, zone: Zone, topology: Declared) -> Iterator[str]:
             yield f"option {option} is not understood with this value"
 
 
-def _watching(network: Network) -> Iterator[str]:
+def _watching(network: DockerNetwork) -> Iterator[str]:
     if network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so what watches leaves behind the host's address"
     if network.option("gateway_mode_ipv4") != "nat-unprotected":
@@ -114,24 +114,24 @@ def _watching(network: Network) -> Iterator[str]:
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must be a declared service.",
     remedy="Declare the service in the stack file, or remove the container.",
 )
-def containers_have_a_role(view: View[Container], topology: Declared) -> Iterator[str]:
+def containers_have_a_role(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield containers that are not declared: no zone, flow or rule says what they may do."""
     if view.inputs.name not in topology.containers_by_name:
         yield f"container {view.inputs.name or '(unnamed)'} is no declared service"
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A container must join exactly the networks of its zones.",
     remedy="Join the networks of the service's zones, the ingress its legs as well, and no others.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
 )
-def containers_on_their_zones(view: View[Container], topology: Declared) -> Iterator[str]:
+def containers_on_their_zones(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared and missing networks; a container without networks is on the shared default bridge."""
     container = view.inputs
     service = topology.containers_by_name.get(container.name)
@@ -155,12 +155,12 @@ def containers_on_their_zones(view: View[Container], topology: Declared) -> Iter
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Only blackbox exporter and Prometheus may be on a probe zone, and the former nowhere else.",
     remedy="Leave the network; a declaration does not help.",
     severity=Severity.CRITICAL,
 )
-def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[str]:
+def probes_are_strangers(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield other members of probe zones, and other networks of the Blackbox exporter.
 
     Another member would reach the ingress from within; an exporter elsewhere would see more than an outsider.
@@ -182,8 +182,8 @@ def probes_are_strangers(view: View[Container], topology: Declared) -> Iterator[
 )
 def joined_networks_exist(graph: Graph) -> Iterator[Violation]:
     """Yield networks that are not in the stack: a network unknown to the pack may have any members."""
-    made = {view.inputs.name for view in graph.of(Network)}
-    for view in graph.of(Container):
+    made = {view.inputs.name for view in graph.of(DockerNetwork)}
+    for view in graph.of(DockerContainer):
         for leg in view.inputs.legs:
             if leg.name not in made:
                 yield view, f"joins network {leg.name or '(unnamed)'}, which is not in the stack"
@@ -200,15 +200,15 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
     Without these rules containers reach the host's services, and machines on the LAN reach containers.
     """
     topology, host = graph.topology, graph.topology.docker_host
-    if host and Own.HOST_RULES not in graph.commands:
+    if host and ProjectCommand.HOST_RULES not in graph.commands:
         yield host.name, "its own rules are not in the stack"
-    if host and Own.BOOT_RULES not in graph.commands:
+    if host and ProjectCommand.BOOT_RULES not in graph.commands:
         yield host.name, "what brings its own rules back at boot is not in the stack"
-    if host and topology.probes and Own.PROBE_RULES not in graph.commands:
+    if host and topology.probes and ProjectCommand.PROBE_RULES not in graph.commands:
         yield host.name, "what lets a probe zone see published ports is not in the stack"
-    if host and host.verify_every and Own.VERIFY_TIMER not in graph.commands:
+    if host and host.verify_every and ProjectCommand.VERIFY_TIMER not in graph.commands:
         yield host.name, "the timer of the live probe is not in the stack"
-    for view in graph.of(Network):
+    for view in graph.of(DockerNetwork):
         zone = topology.docker_networks.get(view.inputs.name)
         if zone and zone.is_docker and view.inputs.option("name") != topology.bridge(zone):
             yield view, f"its bridge is not named {topology.bridge(zone)}, so the host's rules miss it"
@@ -221,8 +221,8 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
 )
 def no_empty_zones(graph: Graph) -> Iterator[Violation]:
     """Yield zones without members or without a network: a proof about an empty zone proves nothing."""
-    made = {view.inputs.name: view for view in graph.of(Network)}
-    joined = {leg.name for view in graph.of(Container) for leg in view.inputs.legs}
+    made = {view.inputs.name: view for view in graph.of(DockerNetwork)}
+    joined = {leg.name for view in graph.of(DockerContainer) for leg in view.inputs.legs}
     for name, view in made.items():
         if name not in joined:
             yield view, f"nobody joins network {name or '(unnamed)'}"
@@ -242,7 +242,7 @@ def no_empty_zones(graph: Graph) -> Iterator[Violation]:
 )
 def declared_services_exist(graph: Graph) -> Iterator[Violation]:
     """Yield declared services that are missing or switched off: flows about them could not be verified."""
-    containers = {view.inputs.name for view in graph.of(Container)}
+    containers = {view.inputs.name for view in graph.of(DockerContainer)}
     guests = {view.inputs.name for view in graph.guests}
     topology = graph.topology
     for services, made, what in (

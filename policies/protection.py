@@ -22,8 +22,8 @@ from resources.proxmox import (
     SystemContainer,
     VirtualMachine,
 )
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 
 
 @policy(
@@ -38,7 +38,7 @@ from topology.declared import Declared
     obligation="Volumes, guests and their firewall must be protected from deletion where the stack says so.",
     remedy="Set the option protect, or protect: false in the stack file where its data may go.",
 )
-def data_is_protected(view: View[Any], topology: Declared) -> Iterator[str]:
+def data_is_protected(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield unprotected resources: a rename or omission would delete them with their data."""
     if topology.protect and not view.resource.protect:
         yield "can be deleted by any update"

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from policies.judge import Verdict
+from policies.evaluate import Evaluation
 from policies.rule import RULES, Finding, Rule, Severity
 from reachability.engine import Reachability
 from reachability.intent import diff
-from reachability.result import Reachable
+from reachability.result import Connection
 from topology.model import INTERNET, ROLES, Topology
 
 LABEL: Final = "flows-reviewed"
@@ -35,7 +35,7 @@ class Opened:
     sensitive, if it is.
     """
 
-    flow: Reachable
+    flow: Connection
     standing: str
     zone: str
 
@@ -47,16 +47,16 @@ class Review:
     file: str
     new: bool
     opened: tuple[Opened, ...]
-    closed: tuple[Reachable, ...]
+    closed: tuple[Connection, ...]
     findings: tuple[Finding, ...]
 
 
 def review(
     file: str,
-    before: Iterable[Reachable] | None,
+    before: Iterable[Connection] | None,
     after: Reachability,
     topology: Topology,
-    verdict: Verdict,
+    verdict: Evaluation,
 ) -> Review:
     """Return the difference between a stack file's possible flows before, if it existed, and after."""
     change = diff(before or (), after.flows())
@@ -127,7 +127,7 @@ def markdown(review: Review) -> Iterator[str]:
         yield from ("", "### Findings", "", "| rule | severity | finding | remedy |", "|---|---|---|---|")
     for finding in review.findings:
         rule = RULES[finding.rule]
-        yield f"| {rule.name} | {rule.severity} | {_code(finding)} | {rule.remediation} |"
+        yield f"| {rule.name} | {rule.severity} | {_code(finding)} | {rule.remedy} |"
 
 
 def sarif(review: Review, text: str) -> str:
@@ -144,9 +144,9 @@ def sarif(review: Review, text: str) -> str:
 def _rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.name,
-        "shortDescription": {"text": rule.description},
-        "fullDescription": {"text": rule.description},
-        "help": {"text": rule.remediation},
+        "shortDescription": {"text": rule.obligation},
+        "fullDescription": {"text": rule.obligation},
+        "help": {"text": rule.remedy},
         "defaultConfiguration": {"level": _level(rule)},
         "properties": {"tags": ["security"], "security-severity": _SCORE[rule.severity]},
     }

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from resources.inputs import Inputs
-from resources.view import View
-from topology.declared import Declared
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 
 
 class Scope(StrEnum):
@@ -70,8 +70,8 @@ class Rule:
     """A rule and its check. `on` holds the kinds of inputs that a rule of scope RESOURCE applies to."""
 
     name: str
-    description: str
-    remediation: str
+    obligation: str
+    remedy: str
     severity: Severity
     framework: Framework
     scope: Scope
@@ -83,7 +83,7 @@ RULES: Final[dict[str, Rule]] = {}
 """Every rule by name, filled by the modules of `policies`."""
 
 Message = str
-Violation = tuple[View[Any] | str, Message]
+Violation = tuple[TypedResource[Any] | str, Message]
 """A stack rule's result: the resource or flow, and its fault."""
 
 _FAILED: Final = "can't be judged ({}), so nothing about it can be proved"
@@ -110,8 +110,8 @@ def policy(
         name = check.__name__.replace("_", "-")
         RULES[name] = Rule(
             name=name,
-            description=obligation,
-            remediation=remedy,
+            obligation=obligation,
+            remedy=remedy,
             severity=severity,
             framework=framework,
             scope=scope or (Scope.RESOURCE if on else Scope.STACK),
@@ -123,7 +123,7 @@ def policy(
     return register
 
 
-def of_resource(one: Rule, view: View[Any], topology: Declared) -> Iterator[Finding]:
+def of_resource(one: Rule, view: TypedResource[Any], topology: TopologyIndex) -> Iterator[Finding]:
     """Yield a rule's findings about one resource; a check that raises is a finding, too."""
     try:
         for text in one.check(view, topology):
@@ -141,6 +141,6 @@ def of_stack(one: Rule, graph: object) -> Iterator[Finding]:
         yield _finding(one, "stack", _FAILED.format(type(error).__name__))
 
 
-def _finding(one: Rule, subject: View[Any] | str, text: Message) -> Finding:
+def _finding(one: Rule, subject: TypedResource[Any] | str, text: Message) -> Finding:
     name, urn = (subject, "") if isinstance(subject, str) else (subject.name, subject.resource.urn)
     return Finding(rule=one.name, subject=name, message=f"{name}: {text}", urn=urn)

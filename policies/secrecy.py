@@ -11,11 +11,11 @@ from typing import Any
 
 from policies.rule import Severity, Violation, cis_docker, policy
 from resources import tls
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.resource import Trail
 from resources.site import Graph
-from resources.view import View, dotted, is_secret
-from topology.declared import Declared
+from resources.typed import TypedResource, dotted, is_secret
+from topology.index import TopologyIndex
 
 _SECRET = re.compile(
     r"passw|secret|token|api_?key|private_?key|credential|passphrase|encryption_?key", re.IGNORECASE
@@ -34,12 +34,12 @@ _LONG = 8
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="A secret must reach a container as a file, and the program as a Pulumi secret.",
     remedy="Upload it with pulumi.Output.secret, and name the file in a variable that ends in _FILE.",
     framework=cis_docker("5.30", "Ensure that secrets are not stored in the environment"),
 )
-def secrets_are_files(view: View[Container], _: Declared) -> Iterator[str]:
+def secrets_are_files(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield secrets in environment, labels and arguments, which every inspection shows, and in uploads."""
     for trail in sorted(view.resource.secrets, key=str):
         if trail[0] not in {"uploads", "image"}:
@@ -65,7 +65,7 @@ def _in_text(text: str) -> Iterator[str]:
             yield f"holds {name}"
 
 
-def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]:
+def _named_values(container: DockerContainer) -> Iterator[tuple[str, Trail, str, str]]:
     """Yield each named value in plain sight: its path for messages, its trail, name and value."""
     for index, env in enumerate(container.envs):
         name, _, value = env.partition("=")
@@ -88,12 +88,12 @@ def _named_values(container: Container) -> Iterator[tuple[str, Trail, str, str]]
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Backup keys must not be where the public reaches, nor inside what they encrypt.",
     remedy="Keep the key on a service that the ingress does not route to, outside every backed-up folder.",
     severity=Severity.CRITICAL,
 )
-def backup_keys_apart(view: View[Container], topology: Declared) -> Iterator[str]:
+def backup_keys_apart(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield backup keys on services that the public reaches, and keys inside the data that they encrypt.
 
     An attacker of such a service would get its backups too; a key inside a backup cannot decrypt it.
@@ -113,7 +113,7 @@ def backup_keys_apart(view: View[Container], topology: Declared) -> Iterator[str
                 yield f"{upload.file} is a secret inside {bind.target}, so backups hold their own key"
 
 
-def _backup_files(container: Container) -> Iterator[str]:
+def _backup_files(container: DockerContainer) -> Iterator[str]:
     yield from (upload.file for upload in container.uploads if _BACKUP.search(upload.file))
     yield from (bind.target for bind in container.binds if _BACKUP.search(bind.target))
 
@@ -128,7 +128,7 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
     Certificate requests contain their key, and signed certificates their authority's key; these are no
     copies.
     """
-    owners: dict[str, View[Any]] = {}
+    owners: dict[str, TypedResource[Any]] = {}
     others = [view for view in graph.views if not isinstance(view.inputs, tls.Request | tls.Signed)]
     for view in (*graph.of(tls.Authority), *others):
         for trail in view.resource.secrets:

@@ -25,11 +25,11 @@ from google.protobuf.message_factory import GetMessageClass  # type: ignore[impo
 from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto import plugin_pb2
 
-from policies.judge import Judged, conclude, judge_resource, judge_together
+from policies.evaluate import EvaluatedResource, conclude, evaluate_resource, evaluate_together
 from policies.rule import RULES, Finding, Rule, Scope
 from resources.resource import Resource, decode
 from topology.config import ConfigError, from_file, from_pulumi_json
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import Topology
 from topology.project import NAME, PROJECT
 
@@ -54,8 +54,8 @@ class Analyzer:
     """
 
     def __init__(self) -> None:
-        self._topology: Declared | None = None
-        self._seen: dict[str, Judged] = {}
+        self._topology: TopologyIndex | None = None
+        self._seen: dict[str, EvaluatedResource] = {}
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
         """Read the declared topology from the stack's configuration; an unnamed stack has none."""
@@ -81,7 +81,7 @@ class Analyzer:
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Evaluate one resource by its inputs, before it is created."""
         topology = self._site(request.urn, context)
-        judged = self._seen[request.urn] = judge_resource(_resource(request), topology)
+        judged = self._seen[request.urn] = evaluate_resource(_resource(request), topology)
         kept = conclude(judged.findings, topology, _today(), rules={}).findings
         return pb.AnalyzeResponse(diagnostics=map(_diagnostic, kept))
 
@@ -92,10 +92,10 @@ class Analyzer:
         topology = self._site(request.resources[0].urn, context)
         told = {id(finding) for judged in self._seen.values() for finding in judged.findings}
         stack = [
-            self._seen.get(shown.urn) or judge_resource(_resource(shown), topology)
+            self._seen.get(shown.urn) or evaluate_resource(_resource(shown), topology)
             for shown in request.resources
         ]
-        verdict = judge_together(stack, topology, _today())
+        verdict = evaluate_together(stack, topology, _today())
         return pb.AnalyzeResponse(
             diagnostics=[
                 *(_diagnostic(finding) for finding in verdict.findings if id(finding) not in told),
@@ -130,7 +130,7 @@ class Analyzer:
         """Return at once; no call runs long enough to be cancelled."""
         return Empty()
 
-    def _site(self, urn: str, context: Any) -> Declared:
+    def _site(self, urn: str, context: Any) -> TopologyIndex:
         """Return the declared topology; `pulumi policy analyze` sends none, so read the stack's file then."""
         if self._topology is None:
             stack, project = urn.split("::", maxsplit=1)[0].rpartition(":")[2], urn.split("::")[1]
@@ -141,10 +141,10 @@ class Analyzer:
         return self._topology
 
 
-def _read(source: Callable[[], Topology], context: Any) -> Declared:
+def _read(source: Callable[[], Topology], context: Any) -> TopologyIndex:
     """Read the declared topology; on errors abort the call with all of them."""
     try:
-        return Declared.of(source())
+        return TopologyIndex.of(source())
     except ConfigError as error:
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"\n{error}")  # hosts print their own text before it
         raise
@@ -171,8 +171,8 @@ def _diagnostic(finding: Finding) -> Any:
         policyName=rule.name,
         policyPackName=PACK,
         policyPackVersion=VERSION,
-        description=rule.description,
-        message=f"{rule.description}\n{finding.message}",
+        description=rule.obligation,
+        message=f"{rule.obligation}\n{finding.message}",
         enforcementLevel=pb.MANDATORY,
         severity=_SEVERITY[rule.severity],
         urn=finding.urn,
@@ -194,7 +194,7 @@ def _info(rule: Rule) -> Any:
     return pb.PolicyInfo(
         name=rule.name,
         displayName=rule.name,
-        description=rule.description,
+        description=rule.obligation,
         enforcementLevel=pb.MANDATORY,
         policy_type=pb.POLICY_TYPE_RESOURCE if rule.scope is Scope.RESOURCE else pb.POLICY_TYPE_STACK,
         severity=_SEVERITY[rule.severity],
@@ -204,7 +204,7 @@ def _info(rule: Rule) -> Any:
             reference=rule.framework.reference,
             specification=rule.framework.specification,
         ),
-        remediation_steps=rule.remediation,
+        remediation_steps=rule.remedy,
     )
 
 

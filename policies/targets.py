@@ -15,9 +15,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from policies.rule import Severity, policy
 from resources import alloy
-from resources.docker import Container, Upload
-from resources.view import View
-from topology.declared import Declared
+from resources.docker import DockerContainer, Upload
+from resources.typed import TypedResource
+from topology.index import TopologyIndex
 from topology.model import App, Flow, Port
 
 _URL = re.compile(r"https?://[^\s;\"']+")
@@ -25,11 +25,11 @@ _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="What a service is configured to reach must be a declared flow of it.",
     remedy="Declare the flow, or correct the name and port; list targets instead of discovering them.",
 )
-def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]:
+def targets_declared(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield configured peers that are no declared flow: they cannot work, or bypass the declaration."""
     container = view.inputs
     source = topology.containers_by_name.get(container.name)
@@ -56,12 +56,12 @@ def targets_declared(view: View[Container], topology: Declared) -> Iterator[str]
 
 
 @policy(
-    Container,
+    DockerContainer,
     obligation="Log paths must lie in folders that are mounted.",
     remedy="Mount the folder read-only, or correct the path.",
     severity=Severity.MEDIUM,
 )
-def log_paths_mounted(view: View[Container], topology: Declared) -> Iterator[str]:
+def log_paths_mounted(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield log paths outside every mount: they match nothing, without an error."""
     for file, content in _configurations(view.inputs, topology):
         for labels in (group.get("labels") for group in groups(content)):
@@ -74,16 +74,18 @@ def log_paths_mounted(view: View[Container], topology: Declared) -> Iterator[str
                 yield f"{file}: no mount holds the log path {path}"
 
 
-def _configurations(container: Container, topology: Declared) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+def _configurations(
+    container: DockerContainer, topology: TopologyIndex
+) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     return () if container.is_proxy(topology) else container.documents
 
 
-def _written(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
+def _written(container: DockerContainer, topology: TopologyIndex) -> Iterator[tuple[str, str, str]]:
     for file, content in _configurations(container, topology):
         yield from ((file, path, target) for path, target in _targets(content))
 
 
-def _unread(container: Container) -> Iterator[str]:
+def _unread(container: DockerContainer) -> Iterator[str]:
     for upload in container.uploads:
         if upload.file.endswith(".alloy"):
             try:
@@ -92,7 +94,7 @@ def _unread(container: Container) -> Iterator[str]:
                 yield f"{upload.file}: {error}, so where it sends can't be known"
 
 
-def _proxied(container: Container, topology: Declared) -> Iterator[tuple[str, str, str]]:
+def _proxied(container: DockerContainer, topology: TopologyIndex) -> Iterator[tuple[str, str, str]]:
     for upload in () if container.is_proxy(topology) else container.uploads:
         yield from ((upload.file, "proxy_pass", url) for url in passed_on(upload))
 

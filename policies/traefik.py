@@ -14,7 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resources.traefik import Configuration, Fault, Kind, bare, below, broken, children, listed, opaque
+from resources.traefik import (
+    Configuration,
+    FaultKind,
+    TraefikFault,
+    bare,
+    below,
+    broken,
+    children,
+    listed,
+    opaque,
+)
 from resources.traefik_catalogue import (
     ACCESS_LOG,
     AUTHENTICATION,
@@ -41,7 +51,7 @@ from resources.traefik_catalogue import (
 )
 
 
-def faults(configuration: Configuration) -> Iterator[Fault]:
+def faults(configuration: Configuration) -> Iterator[TraefikFault]:
     """Yield every fault of a configuration."""
     yield from configuration.unread
     yield from _static_faults(configuration)
@@ -56,7 +66,7 @@ def faults(configuration: Configuration) -> Iterator[Fault]:
         yield from _unknown(path, certificate, CERTIFICATE)
 
 
-def _static_faults(configuration: Configuration) -> Iterator[Fault]:
+def _static_faults(configuration: Configuration) -> Iterator[TraefikFault]:
     providers, metrics = (below(configuration.static, name) for name in ("providers", "metrics"))
     fields = below(below(configuration.static, "accesslog"), "fields")
     for prefix, settings, known in (
@@ -73,16 +83,16 @@ def _static_faults(configuration: Configuration) -> Iterator[Fault]:
     yield from _texts("accesslog.fields.names", below(fields, "names"))
     yield from _entrypoint_faults(configuration)
     if _true(below(configuration.static, "api").get("insecure")):
-        yield Fault(
-            kind=Kind.EXPOSED, path="api.insecure", text="serves the dashboard without authentication"
+        yield TraefikFault(
+            kind=FaultKind.EXPOSED, path="api.insecure", text="serves the dashboard without authentication"
         )
     for name in ("serverstransport", "tcpserverstransport"):
         transport = below(configuration.static, name)
         if _true(transport.get("insecureskipverify", below(transport, "tls").get("insecureskipverify"))):
-            yield Fault(kind=Kind.UNVERIFIED, path=name, text="switches certificate checks off")
+            yield TraefikFault(kind=FaultKind.UNVERIFIED, path=name, text="switches certificate checks off")
 
 
-def _entrypoint_faults(configuration: Configuration) -> Iterator[Fault]:
+def _entrypoint_faults(configuration: Configuration) -> Iterator[TraefikFault]:
     for name, settings in configuration.declared.items():
         path = f"entrypoints.{name}"
         yield from _unknown(path, settings, ENTRYPOINT)
@@ -109,14 +119,16 @@ def _entrypoint_faults(configuration: Configuration) -> Iterator[Fault]:
             if bare(str(middleware)) not in defined:
                 yield broken(path, f"names middleware {middleware}, which is not defined")
         if _true(headers.get("insecure")):
-            yield Fault(kind=Kind.EXPOSED, path=path, text="trusts everybody's X-Forwarded headers")
+            yield TraefikFault(
+                kind=FaultKind.EXPOSED, path=path, text="trusts everybody's X-Forwarded headers"
+            )
     ping = configuration.static.get("ping")
     name = str(below(configuration.static, "ping").get("entrypoint", "traefik")).lower()
     if ping is not None and name not in configuration.declared:
         yield broken("ping", f"names entrypoint {name}, which is not defined, so Traefik opens port 8080")
 
 
-def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Fault]:
+def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[TraefikFault]:
     names = {
         section: {n for _, n, _ in configuration.items(protocol, section)} for section in SECTIONS[protocol]
     }
@@ -162,13 +174,15 @@ def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Fau
         yield from references.middleware(path, middleware)
 
 
-def _transports(configuration: Configuration) -> Iterator[Fault]:
+def _transports(configuration: Configuration) -> Iterator[TraefikFault]:
     for protocol in ("http", "tcp"):
         for path, _, transport in configuration.items(protocol, "serversTransports"):
             yield from _unknown(path, transport, SERVERS_TRANSPORT[protocol])
             settings = transport if isinstance(transport, Mapping) else {}
             if _true(settings.get("insecureSkipVerify", below(settings, "tls").get("insecureSkipVerify"))):
-                yield Fault(kind=Kind.UNVERIFIED, path=path, text="switches certificate checks off")
+                yield TraefikFault(
+                    kind=FaultKind.UNVERIFIED, path=path, text="switches certificate checks off"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +199,14 @@ class _References:
     options: set[str]
     authentication: set[str]
 
-    def router(self, path: str, router: Mapping[str, Any]) -> Iterator[Fault]:
+    def router(self, path: str, router: Mapping[str, Any]) -> Iterator[TraefikFault]:
         yield from _unknown(path, router, ROUTER)
         service = str(router.get("service", ""))
         if service.endswith("@internal"):
             if not self.authentication & {bare(str(m)) for m in listed(router.get("middlewares"))}:
-                yield Fault(kind=Kind.EXPOSED, path=path, text=f"serves {service} without authentication")
+                yield TraefikFault(
+                    kind=FaultKind.EXPOSED, path=path, text=f"serves {service} without authentication"
+                )
         else:
             yield from self._missing(path, "service", self.services, [service])
         yield from self._missing(path, "middleware", self.middlewares, listed(router.get("middlewares")))
@@ -200,18 +216,20 @@ class _References:
                 yield broken(path, f"names entrypoint {name}, which is not defined")
         tls = router.get("tls")
         if not listed(router.get("entryPoints")):
-            yield Fault(
-                kind=Kind.EXPOSED, path=path, text="names no entrypoint, so it answers on all of them"
+            yield TraefikFault(
+                kind=FaultKind.EXPOSED, path=path, text="names no entrypoint, so it answers on all of them"
             )
         for name in listed(router.get("entryPoints")):
             if self.protocol == "http" and tls is None and str(name).lower() in known - self.secured:
-                yield Fault(kind=Kind.EXPOSED, path=path, text=f"serves in clear on entrypoint {name}")
+                yield TraefikFault(
+                    kind=FaultKind.EXPOSED, path=path, text=f"serves in clear on entrypoint {name}"
+                )
         if isinstance(tls, Mapping):
             if (resolver := tls.get("certResolver")) and str(resolver).lower() not in self.resolvers:
                 yield broken(path, f"names certificate resolver {resolver}, which is not defined")
             yield from self._missing(path, "TLS option", self.options, listed(tls.get("options")))
 
-    def service(self, path: str, service: Any) -> Iterator[Fault]:
+    def service(self, path: str, service: Any) -> Iterator[TraefikFault]:
         if not isinstance(service, Mapping):
             yield broken(path, "is not a mapping")
             return
@@ -228,7 +246,7 @@ class _References:
             if kind == "loadBalancer" and not listed(body.get("servers")):
                 yield broken(path, "has no server")
 
-    def middleware(self, path: str, middleware: Any) -> Iterator[Fault]:
+    def middleware(self, path: str, middleware: Any) -> Iterator[TraefikFault]:
         if not isinstance(middleware, Mapping):
             yield broken(path, "is not a mapping")
             return
@@ -244,13 +262,13 @@ class _References:
         yield from self._missing(path, "service", self.services, listed(errors.get("service")))
 
     @staticmethod
-    def _missing(path: str, what: str, known: set[str], names: Iterable[Any]) -> Iterator[Fault]:
+    def _missing(path: str, what: str, known: set[str], names: Iterable[Any]) -> Iterator[TraefikFault]:
         for name in names:
             if bare(str(name)) not in known:
                 yield broken(path, f"names {what} {name or '(none)'}, which is not defined")
 
 
-def _shape(file: str, content: Mapping[str, Any]) -> Iterator[Fault]:
+def _shape(file: str, content: Mapping[str, Any]) -> Iterator[TraefikFault]:
     for top, body in content.items():
         if top not in SECTIONS:
             yield opaque(f"{file}: {top}", "is not a section that Traefik's file provider is known to have")
@@ -264,7 +282,7 @@ def _shape(file: str, content: Mapping[str, Any]) -> Iterator[Fault]:
                     yield broken(f"{file}: {top}.{section}", "is empty, so Traefik drops the whole file")
 
 
-def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[Fault]:
+def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[TraefikFault]:
     if not isinstance(value, Mapping):
         yield broken(path, "is not a mapping")
         return
@@ -272,7 +290,7 @@ def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[Fault]:
         yield opaque(f"{path}.{key}", "is not a setting whose traffic is known")
 
 
-def _texts(path: str, value: Mapping[str, Any]) -> Iterator[Fault]:
+def _texts(path: str, value: Mapping[str, Any]) -> Iterator[TraefikFault]:
     for key in sorted(key for key, inner in value.items() if not isinstance(inner, str)):
         yield broken(f"{path}.{key}", "is not text")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from preflight import daemon, docker, engine, machine, proxmox
 from preflight.docker import Site
 from preflight.docker_api import DockerApi
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from preflight.state import State
 from topology.model import Topology
 from verify.driver import ProbeError
@@ -21,7 +21,7 @@ from verify.inventory import Reader
 class Report:
     """All findings; `engine` describes the engine in one line, `left_out` what was not checked, and why."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[PreflightFinding, ...]
     engine: str = ""
     left_out: tuple[str, ...] = ()
     in_the_way: tuple[docker.Found, ...] = ()
@@ -38,7 +38,7 @@ def check_machine(
     needs: Sequence[machine.Need] = (),
     updated_at: str | None = None,
     now: datetime | None = None,
-) -> list[Finding]:
+) -> list[PreflightFinding]:
     """Return findings on this machine, the stack's file and state; asks no host and writes nothing.
 
     `backend` is PULUMI_BACKEND_URL, `updated_at` the git commit of the stack's last update.
@@ -107,15 +107,15 @@ def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
     )
 
 
-def silent(fault: str) -> Finding:
+def silent(fault: str) -> PreflightFinding:
     """Return the finding for an engine that does not answer."""
     remedy = "start Docker there, or name its socket with DOCKER_HOST or docker:host"
     if "Permission denied" in fault:
         remedy = "run it as root, or as a user of the group docker"
-    return Finding(Check.ENGINE_SILENT, "docker", f"no engine answers ({fault})", remedy)
+    return PreflightFinding(Check.ENGINE_SILENT, "docker", f"no engine answers ({fault})", remedy)
 
 
-def _on_docker_srv(site: Site, there: docker.There, here: docker.Machine) -> Iterator[Finding]:
+def _on_docker_srv(site: Site, there: docker.There, here: docker.Machine) -> Iterator[PreflightFinding]:
     yield from docker.taken(site, there)
     yield from docker.bridges(site, there, here.links)
     yield from docker.prefixes(site, there, here)
@@ -131,7 +131,7 @@ def _left_out(api: DockerApi, told: daemon.Daemon | None) -> Iterator[str]:
 
 def _proxmox(site: Site, node: Reader, now: datetime) -> Report:
     answer = proxmox.read(site, node)
-    if isinstance(answer, Finding):
+    if isinstance(answer, PreflightFinding):
         return Report(findings=(answer,))
     apart = machine.clocks_apart(site.topology.proxmox.name, now, answer.clock)
     return Report(findings=(*apart, *proxmox.findings(site, answer)))

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Final
 
 from preflight.docker_api import DockerApi
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from preflight.state import State
 from preflight.wanted import Wanted, containers, networks, volumes
 from topology.model import Port, Topology, Zone
@@ -155,16 +155,18 @@ def in_the_way(site: Site, there: There) -> Iterator[Found]:
         yield Found(Check.VOLUME_TAKEN, wanted, row["Name"], what, f"docker volume rm {wanted.physical}")
 
 
-def taken(site: Site, there: There) -> Iterator[Finding]:
+def taken(site: Site, there: There) -> Iterator[PreflightFinding]:
     """Yield a finding for each object in the way, with the commands that import and remove it."""
     for found in in_the_way(site, there):
         kind = found.check.value.partition("-")[0]
         command = found.wanted.import_command(site.stack, found.identity, site.state)
         remedy = f"import it with `{command}`, or remove it with `{found.removal}`"
-        yield Finding(found.check, f"{kind} {found.wanted.physical}", f"taken by {found.what}", remedy)
+        yield PreflightFinding(
+            found.check, f"{kind} {found.wanted.physical}", f"taken by {found.what}", remedy
+        )
 
 
-def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]:
+def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[PreflightFinding]:
     """Yield a finding for each bridge name already in use: Docker takes over an existing bridge."""
     holders = {_bridge(each): each["Name"] for each in there.networks if each["Driver"] == "bridge"}
     for zone, wanted in _docker_zones(site.topology):
@@ -173,14 +175,14 @@ def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]
         if site.is_made(wanted) or wanted.urn(site.stack) in site.ignored or holder == wanted.physical:
             continue
         if holder is not None:
-            yield Finding(
+            yield PreflightFinding(
                 Check.BRIDGE_TAKEN,
                 f"bridge {name}",
                 f"taken by Docker network {holder}",
                 f"remove it with `docker network rm {holder}`, or set {_NAMESPACE}:name-prefix",
             )
         elif name in links:
-            yield Finding(
+            yield PreflightFinding(
                 Check.BRIDGE_TAKEN,
                 f"bridge {name}",
                 "taken by an interface of this machine that no Docker network has",
@@ -188,16 +190,18 @@ def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Finding]
             )
 
 
-def prefixes(site: Site, there: There, machine: Machine) -> Iterator[Finding]:
+def prefixes(site: Site, there: There, machine: Machine) -> Iterator[PreflightFinding]:
     """Yield a finding for each zone whose prefix a network, address pool, interface or route overlaps."""
     for zone, wanted in _zones(site.topology):
         path = f"{_NAMESPACE}:zones.{zone.name}.prefix"
         for holder, theirs, remedy in _holders(site, zone, there, machine):
             fault = f"{zone.prefix} overlaps {holder} ({theirs})"
-            yield Finding(Check.PREFIX_TAKEN, path, fault, f"{remedy}, or give the zone another prefix")
+            yield PreflightFinding(
+                Check.PREFIX_TAKEN, path, fault, f"{remedy}, or give the zone another prefix"
+            )
         for pool in there.pools if wanted is None or not site.is_made(wanted) else ():
             if pool.overlaps(zone.prefix):
-                yield Finding(
+                yield PreflightFinding(
                     Check.PREFIX_IN_POOL,
                     path,
                     f"{zone.prefix} overlaps {pool}, from which the engine gives networks their prefixes",
@@ -205,7 +209,7 @@ def prefixes(site: Site, there: There, machine: Machine) -> Iterator[Finding]:
                 )
 
 
-def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[Finding]:
+def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[PreflightFinding]:
     """Yield a finding for each published port that another container or a process of Docker-SRV uses."""
     listening = list(listening)
     ingress = next(each for each in containers(site.topology) if each.name == site.topology.ingress.name)
@@ -220,7 +224,7 @@ def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[F
             names = [_process(each) for each in others[:1]]
             stop = ["stop it"] if names else []
         if names:
-            yield Finding(
+            yield PreflightFinding(
                 Check.PORT_TAKEN,
                 f"port {port}",
                 f"taken by {names[0]}",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from preflight.daemon import RAW, Daemon
 from preflight.docker_api import DockerApi
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from topology.model import WRITES_LOGS, Topology
 
 OLDEST: Final = (20, 10)
@@ -109,7 +109,7 @@ def describe(engine: Engine, daemon: Daemon | None = None) -> str:
 
 def refusals(
     engine: Engine, topology: Topology, daemon: Daemon | None = None, host: str = ""
-) -> Iterator[Finding]:
+) -> Iterator[PreflightFinding]:
     """Yield a finding for each property of the engine that can't be made safe or makes `up` fail."""
     if engine.podman:
         yield _refuse(
@@ -123,7 +123,7 @@ def refusals(
     yield from _of_machine(engine, topology)
 
 
-def _of_version(engine: Engine) -> Iterator[Finding]:
+def _of_version(engine: Engine) -> Iterator[PreflightFinding]:
     if engine.numbers < OLDEST:
         yield _refuse(
             Check.ENGINE_OLD,
@@ -145,7 +145,7 @@ def _of_version(engine: Engine) -> Iterator[Finding]:
         )
 
 
-def _of_rules(engine: Engine, daemon: Daemon) -> Iterator[Finding]:
+def _of_rules(engine: Engine, daemon: Daemon) -> Iterator[PreflightFinding]:
     if engine.rootless:
         yield _refuse(
             Check.ENGINE_ROOTLESS,
@@ -173,7 +173,7 @@ def _of_rules(engine: Engine, daemon: Daemon) -> Iterator[Finding]:
         )
 
 
-def _of_machine(engine: Engine, topology: Topology) -> Iterator[Finding]:
+def _of_machine(engine: Engine, topology: Topology) -> Iterator[PreflightFinding]:
     if engine.firewall_backend.startswith("nftables") and not engine.forwarding:
         yield _refuse(
             Check.ENGINE_FORWARDING,
@@ -182,7 +182,7 @@ def _of_machine(engine: Engine, topology: Topology) -> Iterator[Finding]:
         )
     reads = any(each.app in WRITES_LOGS for each in topology.containers)
     if reads and engine.data_root != topology.docker.data_root:
-        yield Finding(
+        yield PreflightFinding(
             Check.ENGINE_DATA_ROOT,
             f"{_NAMESPACE}:hosts.{topology.docker.name}.data-root",
             f"is {topology.docker.data_root}, and the engine keeps containers' logs in {engine.data_root}",
@@ -190,8 +190,8 @@ def _of_machine(engine: Engine, topology: Topology) -> Iterator[Finding]:
         )
 
 
-def _refuse(check: Check, fault: str, remedy: str) -> Finding:
-    return Finding(check, "docker", fault, remedy)
+def _refuse(check: Check, fault: str, remedy: str) -> PreflightFinding:
+    return PreflightFinding(check, "docker", fault, remedy)
 
 
 def _numbers(version: str) -> tuple[int, int]:

@@ -45,7 +45,7 @@ class Check(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class PreflightFinding:
     """A fault, with its path and remedy."""
 
     check: Check

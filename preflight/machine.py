@@ -15,7 +15,7 @@ from typing import Final
 
 from cryptography import x509
 
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from preflight.state import State
 from preflight.wanted import GUEST, VOLUME
 from topology.fault import nearest
@@ -35,7 +35,7 @@ class Need:
     what: str
 
 
-def space(needs: Iterable[Need]) -> Iterator[Finding]:
+def space(needs: Iterable[Need]) -> Iterator[PreflightFinding]:
     """Yield a finding for each file system with less space than its folders need together."""
     on: dict[int, list[Need]] = {}
     for need in needs:
@@ -45,7 +45,7 @@ def space(needs: Iterable[Need]) -> Iterator[Finding]:
         free = shutil.disk_usage(_existing(first)).free // _MIB
         if free < wanted:
             parts = ", ".join(f"{need.mib} for {need.what} in {need.folder}" for need in together)
-            yield Finding(
+            yield PreflightFinding(
                 Check.SPACE,
                 f"disk of {_existing(first)}",
                 f"{free} MiB free, {wanted} needed ({parts})",
@@ -53,19 +53,19 @@ def space(needs: Iterable[Need]) -> Iterator[Finding]:
             )
 
 
-def root(user: int, command: str, why: str) -> Iterator[Finding]:
+def root(user: int, command: str, why: str) -> Iterator[PreflightFinding]:
     """Yield a finding if a user other than root runs a command that needs root; empty `why` means none."""
     if user and why:
-        yield Finding(Check.ROOT, command, f"needs root: {why}", f"run `sudo {command}`")
+        yield PreflightFinding(Check.ROOT, command, f"needs root: {why}", f"run `sudo {command}`")
 
 
-def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[Finding]:
+def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[PreflightFinding]:
     """Yield a finding if the clock is before the latest known time in the past."""
     if not earlier:
         return
     what, latest = max(earlier.items(), key=lambda item: item[1])
     if now + APART < latest:
-        yield Finding(
+        yield PreflightFinding(
             Check.CLOCK,
             "clock",
             f"is {_minute(now)}, and {what} is of {_minute(latest)}",
@@ -73,10 +73,10 @@ def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[Finding]:
         )
 
 
-def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[Finding]:
+def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[PreflightFinding]:
     """Yield a finding if a host's clock differs: new certificates are not valid yet on one of the two."""
     if theirs is not None and abs(now - theirs) > APART:
-        yield Finding(
+        yield PreflightFinding(
             Check.CLOCK,
             f"clock of {host}",
             f"is {_minute(theirs)}, and this machine's is {_minute(now)}",
@@ -87,7 +87,7 @@ def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[
 def known_times(topology: Topology, state: State) -> dict[str, datetime]:
     """Return times known to be past: the state's last update, the start of each certificate's validity."""
     times = {"the last update of the stack": state.time} if state.time else {}
-    files = [guest.authority for guest in topology.guests]
+    files = [guest.ca_file for guest in topology.guests]
     files += [topology.tls.certificate] if isinstance(topology.tls, Certificate) else []
     for file in filter(None, files):
         path = Path(os.path.expandvars(file))
@@ -98,17 +98,17 @@ def known_times(topology: Topology, state: State) -> dict[str, datetime]:
     return times
 
 
-def stack_unknown(stack: str, folder: Path) -> Iterator[Finding]:
+def stack_unknown(stack: str, folder: Path) -> Iterator[PreflightFinding]:
     """Yield a finding for a stack without a file, with the nearest known name."""
     if (folder / f"Pulumi.{stack}.yaml").is_file():
         return
     known = sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))
     close = nearest(stack, known)
     remedy = f"STACK={close} is meant, or write the file" if close else f"name one of {', '.join(known)}"
-    yield Finding(Check.STACK_UNKNOWN, f"Pulumi.{stack}.yaml", "no such stack file", remedy)
+    yield PreflightFinding(Check.STACK_UNKNOWN, f"Pulumi.{stack}.yaml", "no such stack file", remedy)
 
 
-def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[Finding]:
+def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[PreflightFinding]:
     """Yield a finding for each service missing from the file whose data the state protects.
 
     Pulumi refuses to delete a protected resource only when it reaches it. The update then fails with other
@@ -122,7 +122,7 @@ def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[F
     }
     for service, each in kept.items():
         what = "guest" if each.type == GUEST else "volume"
-        yield Finding(
+        yield PreflightFinding(
             Check.STACK_FILE_OLD,
             f"Pulumi.{stack}.yaml",
             f"lacks service {service}, whose {what} the stack has and protects",
@@ -131,7 +131,7 @@ def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[F
         )
 
 
-def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterator[Finding]:
+def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterator[PreflightFinding]:
     """Yield a finding if HEAD is an ancestor of the last update's commit and the file differs between them.
 
     If an older file was restored on purpose and committed, HEAD is not an ancestor.
@@ -141,7 +141,7 @@ def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterat
         return
     earlier = _git(folder, "merge-base", "--is-ancestor", "HEAD", updated_at) is not None
     if earlier and _git(folder, "diff", "--quiet", updated_at, "--", file) is None:
-        yield Finding(
+        yield PreflightFinding(
             Check.STACK_FILE_OLD,
             file,
             f"is older than the last update, which was made at commit {updated_at[:10]}",
@@ -149,7 +149,7 @@ def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterat
         )
 
 
-def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") -> Iterator[Finding]:
+def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") -> Iterator[PreflightFinding]:
     """Yield a finding for each other live run of Pulumi on the stack, by the locks of a file backend."""
     host = host or socket.gethostname()
     for file in sorted(locks.glob("*.json")):
@@ -160,7 +160,7 @@ def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") ->
             continue
         if there != host or (proc / str(pid)).exists():
             since = str(lock.get("timestamp", ""))[:19].replace("T", " ")
-            yield Finding(
+            yield PreflightFinding(
                 Check.RUN_IN_PROGRESS,
                 f"stack {stack}",
                 f"process {pid} of {lock.get('username', 'a user')} on {there} works on it since {since}",

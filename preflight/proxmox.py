@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from preflight.docker import Site
-from preflight.finding import Check, Finding
+from preflight.finding import Check, PreflightFinding
 from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
 from topology.fault import nearest
 from verify.driver import ProbeError
@@ -34,7 +34,7 @@ class Node:
     clock: datetime | None = None
 
 
-def read(site: Site, api: Reader) -> Node | Finding:
+def read(site: Site, api: Reader) -> Node | PreflightFinding:
     """Return the API's objects, or a finding if it can't be asked about the node."""
     path = f"{_NAMESPACE}:hosts.{site.topology.proxmox.name}.node"
     node = site.topology.proxmox.node
@@ -42,7 +42,7 @@ def read(site: Site, api: Reader) -> Node | Finding:
         known = [str(each["node"]) for each in api.get("nodes")]
         if node not in known:
             close = nearest(node, known) or ", ".join(known)
-            return Finding(
+            return PreflightFinding(
                 Check.NODE_UNKNOWN, path, f"{node} is no node of this Proxmox", f"write node: {close}"
             )
         listed = [row for name in known for row in _guests(api, name)]
@@ -59,10 +59,12 @@ def read(site: Site, api: Reader) -> Node | Finding:
     except ProbeError as fault:
         what, _, remedy = str(fault).partition("; ")
         endpoint, _, reason = what.partition(": ")
-        return Finding(Check.PROXMOX_SILENT, "proxmoxve:endpoint", f"{endpoint} fails: {reason}", remedy)
+        return PreflightFinding(
+            Check.PROXMOX_SILENT, "proxmoxve:endpoint", f"{endpoint} fails: {reason}", remedy
+        )
 
 
-def findings(site: Site, node: Node) -> Iterator[Finding]:
+def findings(site: Site, node: Node) -> Iterator[PreflightFinding]:
     """Yield a finding for everything that is in the way or missing."""
     yield from _guests_taken(site, node)
     yield from _names_taken(site, node)
@@ -79,36 +81,36 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
 def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
     """Yield declared ids that Proxmox reports as taken by guests that it does not list."""
     for guest, wanted in guests(site.topology):
-        if guest.vm not in seen and not _is_made(site, wanted):
+        if guest.vmid not in seen and not _is_made(site, wanted):
             try:
-                api.get(f"cluster/nextid?vmid={guest.vm}")
+                api.get(f"cluster/nextid?vmid={guest.vmid}")
             except ProbeError:
-                yield guest.vm
+                yield guest.vmid
 
 
-def _guests_taken(site: Site, node: Node) -> Iterator[Finding]:
+def _guests_taken(site: Site, node: Node) -> Iterator[PreflightFinding]:
     rows = {int(row["vmid"]): row for row in node.guests}
     for guest, wanted in guests(site.topology):
-        row = rows.get(guest.vm)
-        if guest.vm in node.hidden:
-            yield Finding(
+        row = rows.get(guest.vmid)
+        if guest.vmid in node.hidden:
+            yield PreflightFinding(
                 Check.VM_TAKEN,
-                f"vm {guest.vm}",
+                f"vmid {guest.vmid}",
                 "taken by a guest that the token may not see",
-                f"give {guest.name} another vm, or see whose it is with `pvesh get /cluster/resources` there",
+                f"give {guest.name} another vmid, or see whose with `pvesh get /cluster/resources` there",
             )
         if row is None or _is_made(site, wanted):
             continue
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
-        imported = wanted.import_command(site.stack, f"{row['node']}/{guest.vm}", site.state)
-        ways = [f"give {guest.name} another vm"]
+        imported = wanted.import_command(site.stack, f"{row['node']}/{guest.vmid}", site.state)
+        ways = [f"give {guest.name} another vmid"]
         ways += [f"import it with `{imported}`"] if row["kind"] == "qemu" else []
-        ways += [f"remove it, with its disk, by `{command} {guest.vm}` on {row['node']}"]
+        ways += [f"remove it, with its disk, by `{command} {guest.vmid}` on {row['node']}"]
         who = f"{row.get('name', 'a guest without a name')} on node {row['node']}"
-        yield Finding(Check.VM_TAKEN, f"vm {guest.vm}", f"taken by {who}", ", or ".join(ways))
+        yield PreflightFinding(Check.VM_TAKEN, f"vmid {guest.vmid}", f"taken by {who}", ", or ".join(ways))
 
 
-def _names_taken(site: Site, node: Node) -> Iterator[Finding]:
+def _names_taken(site: Site, node: Node) -> Iterator[PreflightFinding]:
     kinds = (
         ("security group", groups(site.topology), {row["group"]: row for row in node.groups}, "groups"),
         ("alias", aliases(site.topology), {row["name"]: row for row in node.aliases}, "aliases"),
@@ -126,7 +128,7 @@ def _names_taken(site: Site, node: Node) -> Iterator[Finding]:
                 identity = f"cluster/{wanted.physical}" if folder == "ipset" else wanted.physical
                 imported = wanted.import_command(site.stack, identity, site.state)
                 ways.insert(0, f"import it with `{imported}`")
-            yield Finding(
+            yield PreflightFinding(
                 Check.FIREWALL_NAME_TAKEN,
                 f"{kind} {wanted.physical}",
                 f"taken by one of the datacenter's{said}",
@@ -134,12 +136,12 @@ def _names_taken(site: Site, node: Node) -> Iterator[Finding]:
             )
 
 
-def _missing(site: Site, node: Node) -> Iterator[Finding]:
+def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     machines = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu" and row["node"] == host.node}
     if site.topology.guests and host.template not in machines:
-        yield Finding(
+        yield PreflightFinding(
             Check.TEMPLATE_MISSING,
             f"{path}.template",
             f"{host.template} is no VM of node {host.node}",
@@ -148,7 +150,7 @@ def _missing(site: Site, node: Node) -> Iterator[Finding]:
     yield from _storages(site, node, path)
 
 
-def _storages(site: Site, node: Node, path: str) -> Iterator[Finding]:
+def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
     """Yield a finding for each storage unfit for its content; the API lists only those the token may see.
 
     Snippet files are copied by hand, so the token need not see their storage.
@@ -164,18 +166,18 @@ def _storages(site: Site, node: Node, path: str) -> Iterator[Finding]:
         fault = (
             f"takes no {kind}" if name in content else f"is no storage of {host.node} that the token may see"
         )
-        yield Finding(
+        yield PreflightFinding(
             Check.STORAGE_MISSING, f"{path}.{key}", f"{name} {fault}", f"name one that takes {kind}: {able}"
         )
 
 
-def _bridge(site: Site, node: Node) -> Iterator[Finding]:
+def _bridge(site: Site, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     interfaces = {str(row["iface"]): row for row in node.networks}
     if host.existing_bridge:
         if host.bridge not in interfaces:
-            yield Finding(
+            yield PreflightFinding(
                 Check.NODE_BRIDGE_MISSING,
                 f"{path}.existing-bridge",
                 f"says that {host.bridge} exists, and node {host.node} has no such bridge",
@@ -186,7 +188,7 @@ def _bridge(site: Site, node: Node) -> Iterator[Finding]:
     if host.bridge in interfaces and not _is_made(site, wanted):
         row = interfaces[host.bridge]
         imported = wanted.import_command(site.stack, f"{host.node}:{host.bridge}", site.state)
-        yield Finding(
+        yield PreflightFinding(
             Check.NODE_BRIDGE_TAKEN,
             f"bridge {host.bridge} of {host.node}",
             f"taken by a {row.get('type', 'network')}{_said(row)}",
@@ -199,18 +201,18 @@ def _bridge(site: Site, node: Node) -> Iterator[Finding]:
 
 def _uplink(
     uplink: str, bridge: str, path: str, interfaces: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Finding]:
+) -> Iterator[PreflightFinding]:
     holders = [
         name
         for name, row in interfaces.items()
         if name != bridge and uplink in str(row.get("bridge_ports", "")).split()
     ]
     if uplink not in interfaces:
-        yield Finding(
+        yield PreflightFinding(
             Check.UPLINK, path, f"{uplink} is no port of the node", "name one that `ip link` shows there"
         )
     elif holders:
-        yield Finding(
+        yield PreflightFinding(
             Check.UPLINK,
             path,
             f"{uplink} is a port of {holders[0]}, which loses it if it joins {bridge}",

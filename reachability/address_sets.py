@@ -9,31 +9,31 @@ from ipaddress import IPv4Network
 
 from topology.prefixes import SPECIAL
 
-Spans = tuple[tuple[int, int], ...]
+IPSet = tuple[tuple[int, int], ...]
 
-ALL: Spans = ((0, 2**32 - 1),)
-NONE: Spans = ()
+ALL: IPSet = ((0, 2**32 - 1),)
+NONE: IPSet = ()
 
 
-def prefix(network: IPv4Network) -> Spans:
+def prefix(network: IPv4Network) -> IPSet:
     """Return the addresses of a prefix."""
     return ((int(network.network_address), int(network.broadcast_address)),)
 
 
-def join(left: Spans, right: Spans) -> Spans:
+def union(left: IPSet, right: IPSet) -> IPSet:
     """Return the union of two sets."""
     if not left or not right or ALL in (left, right):
         return ALL if ALL in (left, right) else left or right
     return _merge(sorted((*left, *right)))
 
 
-def gather(sets: Iterable[Spans]) -> Spans:
+def union_all(sets: Iterable[IPSet]) -> IPSet:
     """Return the union of any number of sets; all spans are sorted once."""
     found = [spans for spans in sets if spans]
     return found[0] if len(found) == 1 else _merge(sorted(span for spans in found for span in spans))
 
 
-def nested(entries: Iterable[tuple[int, int, bool]]) -> Spans:
+def nested(entries: Iterable[tuple[int, int, bool]]) -> IPSet:
     """Return the addresses whose narrowest containing entry is True.
 
     An entry is its first and last address, both included, and its mark. Entries are disjoint or nested.
@@ -61,7 +61,7 @@ def _close(around: list[tuple[int, bool]], found: list[tuple[int, int]], at: int
     return at
 
 
-def meet(left: Spans, right: Spans) -> Spans:
+def intersection(left: IPSet, right: IPSet) -> IPSet:
     """Return the intersection of two sets."""
     if ALL in (left, right):
         return right if left == ALL else left
@@ -79,25 +79,25 @@ def meet(left: Spans, right: Spans) -> Spans:
     return tuple(found)
 
 
-def cut(left: Spans, right: Spans) -> Spans:
+def difference(left: IPSet, right: IPSet) -> IPSet:
     """Return the addresses of `left` that are not in `right`."""
-    return meet(left, _without(right)) if right else left
+    return intersection(left, _without(right)) if right else left
 
 
-def holds(spans: Spans, address: int) -> bool:
+def contains(spans: IPSet, address: int) -> bool:
     """Whether the address is in the set."""
     at = bisect_right(spans, address, key=_start)
     return at > 0 and address <= spans[at - 1][1]
 
 
-def _without(spans: Spans) -> Spans:
+def _without(spans: IPSet) -> IPSet:
     """Return the complement of the set."""
     starts = (0, *(high + 1 for _, high in spans))
     ends = (*(low - 1 for low, _ in spans), ALL[0][1])
     return tuple((low, high) for low, high in zip(starts, ends, strict=True) if low <= high)
 
 
-def _merge(spans: Iterable[tuple[int, int]]) -> Spans:
+def _merge(spans: Iterable[tuple[int, int]]) -> IPSet:
     """Return sorted spans, with overlapping and adjacent ones merged."""
     merged: list[tuple[int, int]] = []
     for low, high in spans:
@@ -117,6 +117,6 @@ def _end(span: tuple[int, int]) -> int:
     return span[1]
 
 
-def public(networks: tuple[IPv4Network, ...]) -> Spans:
+def public(networks: tuple[IPv4Network, ...]) -> IPSet:
     """Return the internet's addresses: all but the special ones (RFC 6890) and the site's own `networks`."""
-    return cut(ALL, gather(map(prefix, (*SPECIAL, *networks))))
+    return difference(ALL, union_all(map(prefix, (*SPECIAL, *networks))))

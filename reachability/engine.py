@@ -1,7 +1,7 @@
 """Computes which connections are possible, on which port and by which path, as a pure function of the facts.
 
 Covers Docker networks, network stacks, published ports, the host behind its networks, egress behind the
-host's address, VLANs and gateways (`reachability.underlay`), Proxmox's rules (`reachability.rules`) and
+host's address, VLANs and gateways (`reachability.links`), Proxmox's rules (`reachability.rules`) and
 Traefik's routers (`reachability.proxy`). Model and limits: docs/reachability.md.
 
 Note: a flow is one connection. Connections that a compromised service could open in turn are not part of
@@ -15,36 +15,36 @@ from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
-from reachability.address_sets import ALL, Spans, cut, gather, meet, public
+from reachability.address_sets import ALL, IPSet, difference, intersection, public, union_all
 from reachability.facts import (
     ANY_ADDRESS,
-    Container,
-    Driver,
+    ContainerFact,
     Facts,
-    Guest,
+    GuestFact,
     Host,
     HostLeg,
     Leg,
     Mode,
     Network,
+    NetworkDriver,
     Outside,
-    Place,
     Proxy,
     Published,
+    Segment,
     Vlan,
 )
+from reachability.links import Interface, Links
 from reachability.proxy import Server, labelled, servers
-from reachability.result import How, Reach, Reachable, Trace, UnknownNameError, Verdict
+from reachability.result import Connection, ConnectionSet, Decision, EdgeKind, Trace, UnknownNameError
 from reachability.rules import EVERY_PORT, STANDING
-from reachability.underlay import Plug, Underlay
 from reachability.words import Range
 from topology.model import Port, Protocol
 
 _LAST_PORT = 65535
-_EVERY: Spans = ((1, _LAST_PORT),)
+_EVERY: IPSet = ((1, _LAST_PORT),)
 
 
-class _Goal(NamedTuple):
+class _PortGroup(NamedTuple):
     """Ports of a destination that are evaluated as one: a declared port, or all others (`port` None)."""
 
     name: str
@@ -61,7 +61,7 @@ class _Edge(NamedTuple):
     port: Port | None
 
 
-class _Door(NamedTuple):
+class _PublishedPort(NamedTuple):
     """A published port: the host's `ranges` that lead to the ports in question."""
 
     published: Published
@@ -91,31 +91,31 @@ class Reachability:
 
     # ---------------------------------------------------------------------------------------- questions
 
-    def reaches(self) -> Iterator[Reach]:
+    def connection_sets(self) -> Iterator[ConnectionSet]:
         """Return every possible connection in bundles; their number is linear in the number of facts."""
-        return iter(self._reaches)
+        return iter(self._connection_sets)
 
-    def flows(self) -> Iterator[Reachable]:
+    def flows(self) -> Iterator[Connection]:
         """Yield each possible connection of a source, destination and port once, with the first way found."""
         seen: set[str] = set()
         last: tuple[str, Port | None] | None = None
-        for reach in self.reaches():
-            if last != (reach.destination, reach.port):
-                last, seen = (reach.destination, reach.port), {reach.destination}
-            for source in reach.sources:
+        for bundle in self.connection_sets():
+            if last != (bundle.destination, bundle.port):
+                last, seen = (bundle.destination, bundle.port), {bundle.destination}
+            for source in bundle.sources:
                 if source not in seen:
                     seen.add(source)
-                    yield reach.one(source)
+                    yield bundle.one(source)
 
-    def evaluate(self, source: str, destination: str, port: Port | None) -> Verdict:
+    def evaluate(self, source: str, destination: str, port: Port | None) -> Decision:
         """Evaluate one connection; `port` None asks for any port that the destination does not declare.
 
         Raises UnknownNameError for a name that no fact has.
         """
         found = self._find(source, destination, port)
         if found is None:
-            return Verdict(allowed=False, trace=None, reasons=self._denials(source, destination, port))
-        return Verdict(allowed=True, trace=found.trace, reasons=(f"{found.how}: {found.origin}",))
+            return Decision(allowed=False, trace=None, reasons=self._denials(source, destination, port))
+        return Decision(allowed=True, trace=found.trace, reasons=(f"{found.how}: {found.origin}",))
 
     def explain(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
         """Return lines that tell how a connection is possible, or what denies it; raises UnknownNameError."""
@@ -135,10 +135,10 @@ class Reachability:
                     )
 
     @cached_property
-    def names(self) -> Mapping[str, Container | Guest | Host | Outside]:
+    def names(self) -> Mapping[str, ContainerFact | GuestFact | Host | Outside]:
         """All possible sources and destinations by name."""
         facts = self.facts
-        things: Iterable[Container | Guest | Host | Outside] = chain(
+        things: Iterable[ContainerFact | GuestFact | Host | Outside] = chain(
             facts.containers, facts.guests, self._hosts.values(), facts.outsides
         )
         return {each.name: each for each in things}
@@ -146,155 +146,184 @@ class Reachability:
     # --------------------------------------------------------------------------------- ways to one thing
 
     @cached_property
-    def _reaches(self) -> tuple[Reach, ...]:
-        return tuple(reach for name in self.names for goal in self._goals(name) for reach in self._to(goal))
+    def _connection_sets(self) -> tuple[ConnectionSet, ...]:
+        return tuple(
+            bundle for name in self.names for group in self._groups(name) for bundle in self._to(group)
+        )
 
-    def _to(self, goal: _Goal) -> Iterator[Reach]:
-        """Yield every way to the goal's ports: packets first, then proxies that reach them."""
-        packets = list(self._packets(goal))
+    def _to(self, group: _PortGroup) -> Iterator[ConnectionSet]:
+        """Yield every way to the group's ports: packets first, then proxies that reach them."""
+        packets = list(self._packets(group))
         yield from packets
-        for edge in self._edges.get(goal.name, ()):
+        for edge in self._edges.get(group.name, ()):
             wanted = packets
-            if edge.port is not None and edge.port != goal.port:
-                if not _holds(goal, edge.port):
+            if edge.port is not None and edge.port != group.port:
+                if not _holds(group, edge.port):
                     continue
-                wanted = list(self._packets(_one(goal.name, edge.port)))
+                wanted = list(self._packets(_one(group.name, edge.port)))
             proxy = edge.proxy.container
-            way = next((reach.trace.hops[:-1] for reach in wanted if proxy in reach.sources), None)
-            if proxy == goal.name:
+            way = next((bundle.trace.hops[:-1] for bundle in wanted if proxy in bundle.sources), None)
+            if proxy == group.name:
                 way = ()
             if way is not None:
                 entry = (proxy, edge.entrypoint)
                 if entry not in self._entered:
                     self._entered[entry] = self._callers(*entry, frozenset())
-                yield _reach(self._entered[entry], goal, How.PROXIED, (proxy, *way), edge.origin)
+                yield _connection_set(
+                    self._entered[entry], group, EdgeKind.PROXIED, (proxy, *way), edge.origin
+                )
 
-    def _packets(self, goal: _Goal) -> Iterator[Reach]:
-        thing = self.names[goal.name]
-        if isinstance(thing, Container):
-            return self._to_container(thing, goal)
+    def _packets(self, group: _PortGroup) -> Iterator[ConnectionSet]:
+        thing = self.names[group.name]
+        if isinstance(thing, ContainerFact):
+            return self._to_container(thing, group)
         if isinstance(thing, Host):
-            return self._to_host(thing.name, goal)
-        return self._to_plugs(thing.name, goal)
+            return self._to_host(thing.name, group)
+        return self._to_interfaces(thing.name, group)
 
-    def _to_container(self, container: Container, goal: _Goal) -> Iterator[Reach]:
+    def _to_container(self, container: ContainerFact, group: _PortGroup) -> Iterator[ConnectionSet]:
         """Yield ways by shared stack, networks, host mode, VLAN legs and published ports, in this order."""
         stack = self._stacks[self._stack_of[container.name]]
         if len(stack.names) > 1:
-            yield _reach(stack.names, goal, How.SHARED, (stack.owner,), container.origin)
+            yield _connection_set(stack.names, group, EdgeKind.SHARED, (stack.owner,), container.origin)
         owner = self.names[stack.owner]
-        if not isinstance(owner, Container):
-            yield from self._to_host(stack.owner, goal)
+        if not isinstance(owner, ContainerFact):
+            yield from self._to_host(stack.owner, group)
             return
         networks = [network for network, _ in stack.legs if _bridges(network)]
         for network in networks:
             if network.icc:
                 members = self._members[_key(network)]
-                yield _reach(members, goal, How.NEIGHBOUR, (network.name,), network.origin)
+                yield _connection_set(members, group, EdgeKind.NEIGHBOUR, (network.name,), network.origin)
         if networks:
-            yield from self._from_host_mode(owner.host, goal)
-        yield from self._to_plugs(stack.owner, goal)
+            yield from self._from_host_mode(owner.host, group)
+        yield from self._to_interfaces(stack.owner, group)
         # Docker records a published port of a container with only internal networks, but does not open it.
         if not all(network.internal for network in networks):
             for published in _published(owner):
-                yield from self._to_published(owner, published, goal)
+                yield from self._to_published(owner, published, group)
 
-    def _from_host_mode(self, host: str, goal: _Goal) -> Iterator[Reach]:
+    def _from_host_mode(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
         """Yield connections from containers in host mode, which reach every bridge, internal ones too."""
         if names := self._stacks[host].names:
-            yield _reach(names, goal, How.HOST, (host,), "host network mode")
+            yield _connection_set(names, group, EdgeKind.HOST, (host,), "host network mode")
 
-    def _to_host(self, host: str, goal: _Goal) -> Iterator[Reach]:
+    def _to_host(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
         """Yield ways to the host's own stack: through its interfaces, a network's gateway, or host mode.
 
         For a host without a firewall among the facts, sources outside or behind a gateway are evaluated only
         for the ports that the host declares: no resource describes its other listeners or its own firewall.
         """
         known = self._hosts[host]
-        judged = goal.name != host or goal.port in known.ports or known.firewall is not None
-        for plug in self._underlay.plugs.get(host, ()):
-            yield from self._by_plug(plug, goal, outsides=judged)
+        judged = group.name != host or group.port in known.ports or known.firewall is not None
+        for interface in self._links.interfaces.get(host, ()):
+            yield from self._by_interface(interface, group, outsides=judged)
         for network, members in self._gateways.get(host, ()):
-            yield _reach(members, goal, How.HOST, (network.name,), network.origin)
-        yield from self._from_host_mode(host, goal)
+            yield _connection_set(members, group, EdgeKind.HOST, (network.name,), network.origin)
+        yield from self._from_host_mode(host, group)
 
-    def _to_plugs(self, owner: str, goal: _Goal) -> Iterator[Reach]:
-        for plug in self._underlay.plugs.get(owner, ()):
-            yield from self._by_plug(plug, goal)
+    def _to_interfaces(self, owner: str, group: _PortGroup) -> Iterator[ConnectionSet]:
+        for interface in self._links.interfaces.get(owner, ()):
+            yield from self._by_interface(interface, group)
 
-    def _to_published(self, owner: Container, published: Published, goal: _Goal) -> Iterator[Reach]:
+    def _to_published(
+        self, owner: ContainerFact, published: Published, group: _PortGroup
+    ) -> Iterator[ConnectionSet]:
         """Yield ways by a published port, from the host's neighbours and from its own networks."""
-        door = _Door(published, tuple(_external(published, goal.ranges)), owner.origin)
-        if not door.ranges or published.address.is_loopback:
+        host_port = _PublishedPort(published, tuple(_external(published, group.ranges)), owner.origin)
+        if not host_port.ranges or published.address.is_loopback:
             return
         for host in self._hosts if published.everywhere else (owner.host,):
-            for plug in self._published_on(host, published):
-                yield from self._by_plug(plug, goal, door)
+            for interface in self._published_on(host, published):
+                yield from self._by_interface(interface, group, host_port)
             for network, members in (*self._gateways.get(host, ()), *self._windows.get(host, ())):
-                yield _reach(members, goal, How.PUBLISHED, (network.name, door.hop(host)), door.origin)
+                yield _connection_set(
+                    members, group, EdgeKind.PUBLISHED, (network.name, host_port.hop(host)), host_port.origin
+                )
 
-    def _published_on(self, host: str, published: Published) -> tuple[Plug, ...]:
+    def _published_on(self, host: str, published: Published) -> tuple[Interface, ...]:
         """Return the host interfaces that a port is published on; all for an address that no fact has."""
-        plugs = self._underlay.plugs.get(host, ())
-        named = tuple(plug for plug in plugs if plug.address in (int(published.address), None))
-        return plugs if published.address == ANY_ADDRESS or not named else named
+        interfaces = self._links.interfaces.get(host, ())
+        named = tuple(
+            interface for interface in interfaces if interface.address in (int(published.address), None)
+        )
+        return interfaces if published.address == ANY_ADDRESS or not named else named
 
-    def _by_plug(
-        self, plug: Plug, goal: _Goal, door: _Door | None = None, *, outsides: bool = True
-    ) -> Iterator[Reach]:
+    def _by_interface(
+        self,
+        interface: Interface,
+        group: _PortGroup,
+        host_port: _PublishedPort | None = None,
+        *,
+        outsides: bool = True,
+    ) -> Iterator[ConnectionSet]:
         """Yield connections from neighbouring interfaces to an interface, or through a published port."""
-        ranges = door.ranges if door else goal.ranges
-        tail = (door.hop(plug.owner),) if door else ()
-        origin = door.origin if door else str(plug.place)
-        for source, gateway in self._underlay.arrivals(plug, ranges, filtered=door is None):
-            if (source.outside and plug.outside) or (not outsides and (source.outside or gateway)):
+        ranges = host_port.ranges if host_port else group.ranges
+        tail = (host_port.hop(interface.owner),) if host_port else ()
+        origin = host_port.origin if host_port else str(interface.segment)
+        for source, gateway in self._links.arrivals(interface, ranges, filtered=host_port is None):
+            if (source.outside and interface.outside) or (not outsides and (source.outside or gateway)):
                 continue
-            way = (*((gateway,) if gateway else self._hops(source, goal.name)), *tail)
-            how = How.PUBLISHED if door else How.ROUTED if gateway else How.VLAN
+            way = (*((gateway,) if gateway else self._hops(source, group.name)), *tail)
+            how = EdgeKind.PUBLISHED if host_port else EdgeKind.ROUTED if gateway else EdgeKind.VLAN
             stack = self._stacks.get(source.owner)
             names = stack.names if stack else {}
             if source.owner not in names:
                 names = {source.owner: None, **names}
-            yield _reach(names, goal, how, way, origin)
+            yield _connection_set(names, group, how, way, origin)
             for ports, behind in self._egress.get(source.owner, {}).items():
-                if ports is None or self._lets_out(ports, source, plug, ranges, filtered=door is None):
-                    how = How.PUBLISHED if door else How.EGRESS
-                    yield _reach(behind, goal, how, (source.owner, *way), origin)
+                if ports is None or self._lets_out(
+                    ports, source, interface, ranges, filtered=host_port is None
+                ):
+                    how = EdgeKind.PUBLISHED if host_port else EdgeKind.EGRESS
+                    yield _connection_set(behind, group, how, (source.owner, *way), origin)
 
     def _lets_out(
-        self, ports: Iterable[Port], source: Plug, plug: Plug, ranges: Iterable[Range], *, filtered: bool
+        self,
+        ports: Iterable[Port],
+        source: Interface,
+        interface: Interface,
+        ranges: Iterable[Range],
+        *,
+        filtered: bool,
     ) -> bool:
-        """Whether the host lets packets out to a public address of `plug`, on a port of both sets."""
+        """Whether the host lets packets out to a public address of `interface`, on a port of both sets."""
         found = [
             Range(port.protocol, port.number, port.number)
             for port in ports
             if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
         ]
-        where = plug.sources if plug.outside else ALL if plug.address is None else ((plug.address,) * 2,)
+        where = (
+            interface.sources
+            if interface.outside
+            else ALL
+            if interface.address is None
+            else ((interface.address,) * 2,)
+        )
         near = tuple(outside.prefix for outside in self.facts.outsides if outside.prefix)
-        arrivals = (start for start, _ in self._underlay.arrivals(plug, found, filtered=filtered))
-        return bool(meet(public(near), where)) and source in arrivals
+        arrivals = (start for start, _ in self._links.arrivals(interface, found, filtered=filtered))
+        return bool(intersection(public(near), where)) and source in arrivals
 
-    def _hops(self, source: Plug, name: str) -> tuple[str, ...]:
-        """Return the trace's hop for the place of two neighbours, none if the place is one of them."""
-        if isinstance(source.place, Vlan):
-            return (self._place_names.get(source.place, str(source.place)),)
-        return () if source.outside or source.place == name else (source.place,)
+    def _hops(self, source: Interface, name: str) -> tuple[str, ...]:
+        """Return the trace's hop for the segment of two neighbours, none if the segment is one of them."""
+        if isinstance(source.segment, Vlan):
+            return (self._segment_names.get(source.segment, str(source.segment)),)
+        return () if source.outside or source.segment == name else (source.segment,)
 
-    def _find(self, source: str, destination: str, port: Port | None) -> Reachable | None:
+    def _find(self, source: str, destination: str, port: Port | None) -> Connection | None:
         for name in (source, destination):
             if name not in self.names:
                 raise UnknownNameError(f"{name}: no container, guest, host or outside has this name.")
         if source == destination:
             return None
-        ways = self._to(self._goal(destination, port))
-        return next((reach.one(source) for reach in ways if source in reach.sources), None)
+        ways = self._to(self._group(destination, port))
+        return next((bundle.one(source) for bundle in ways if source in bundle.sources), None)
 
-    def _goal(self, name: str, port: Port | None) -> _Goal:
-        return _one(name, port) if port else next(g for g in self._goals(name) if g.port is None)
+    def _group(self, name: str, port: Port | None) -> _PortGroup:
+        return _one(name, port) if port else next(g for g in self._groups(name) if g.port is None)
 
-    def _goals(self, name: str) -> Iterator[_Goal]:
-        """Yield each declared port of a destination, then all other ports as one goal.
+    def _groups(self, name: str) -> Iterator[_PortGroup]:
+        """Yield each declared port of a destination, then all other ports as one group.
 
         The other ports exclude those that Proxmox itself opens on every node: no rule of a stack opens them.
         """
@@ -304,40 +333,43 @@ class Reachability:
         ranges = []
         for protocol in Protocol:
             declared = [((port.number, port.number),) for port in thing.ports if port.protocol is protocol]
-            known = gather((*declared, STANDING if standing and protocol is Protocol.TCP else ()))
-            ranges += [Range(protocol, low, high) for low, high in cut(_EVERY, known)]
-        yield _Goal(name, None, tuple(ranges))
+            known = union_all((*declared, STANDING if standing and protocol is Protocol.TCP else ()))
+            ranges += [Range(protocol, low, high) for low, high in difference(_EVERY, known)]
+        yield _PortGroup(name, None, tuple(ranges))
 
     def _denials(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
-        """Return what blocks otherwise connected interfaces; failing that, the places of both names."""
-        ranges = self._goal(destination, port).ranges
+        """Return what blocks otherwise connected interfaces; failing that, the segments of both names."""
+        ranges = self._group(destination, port).ranges
         found: dict[str, None] = {}
         for network, _ in self._networks_of(source):
             if not network.icc and any(network is other for other, _ in self._networks_of(destination)):
                 found[f"{network.origin}: network {network.name} keeps its members apart"] = None
-        starts = self._plugs_of(source)
-        if isinstance(thing := self.names[source], Container) and any(
+        starts = self._interfaces_of(source)
+        if isinstance(thing := self.names[source], ContainerFact) and any(
             source in names for names in self._egress.get(thing.host, {}).values()
         ):
-            starts += self._underlay.plugs.get(thing.host, ())
+            starts += self._links.interfaces.get(thing.host, ())
         for start in starts:
-            for plug in self._plugs_of(destination):
-                found |= dict.fromkeys(self._underlay.obstacles(start, plug, ranges[0]))
+            for interface in self._interfaces_of(destination):
+                found |= dict.fromkeys(self._links.obstacles(start, interface, ranges[0]))
         where = "; ".join(
-            f"{name} is on {', '.join(dict.fromkeys(self._places_of(name))) or 'no network'}"
+            f"{name} is on {', '.join(dict.fromkeys(self._segments_of(name))) or 'no network'}"
             for name in (source, destination)
         )
         return tuple(found) or (f"no way: {where}",)
 
-    def _plugs_of(self, name: str) -> tuple[Plug, ...]:
-        return self._underlay.plugs.get(self._stack_of.get(name, name), ())
+    def _interfaces_of(self, name: str) -> tuple[Interface, ...]:
+        return self._links.interfaces.get(self._stack_of.get(name, name), ())
 
     def _networks_of(self, name: str) -> list[tuple[Network, Leg]]:
         return self._stacks[self._stack_of[name]].legs if name in self._stack_of else []
 
-    def _places_of(self, name: str) -> Iterator[str]:
+    def _segments_of(self, name: str) -> Iterator[str]:
         yield from (network.name for network, _ in self._networks_of(name))
-        yield from (self._place_names.get(plug.place, str(plug.place)) for plug in self._plugs_of(name))
+        yield from (
+            self._segment_names.get(interface.segment, str(interface.segment))
+            for interface in self._interfaces_of(name)
+        )
 
     # ------------------------------------------------------------------------------------------- proxies
 
@@ -374,7 +406,7 @@ class Reachability:
     def _resolve(self, proxy: Proxy, host: str) -> tuple[str, ...]:
         """Return every destination that a proxy may resolve a name or address to."""
         owner = self.names.get(proxy.container)
-        if host == "host.docker.internal" and isinstance(owner, Container):
+        if host == "host.docker.internal" and isinstance(owner, ContainerFact):
             return (owner.host,)
         if (host == "localhost" or host.startswith("127.")) and proxy.container in self._stack_of:
             return tuple(self._stacks[self._stack_of[proxy.container]].names)
@@ -402,8 +434,8 @@ class Reachability:
         found: dict[str, None] = {}
         if proxy in seen or proxy not in self.names:
             return found
-        for reach in self._packets(_one(proxy, entrypoint)):
-            found |= dict.fromkeys(reach.sources)
+        for bundle in self._packets(_one(proxy, entrypoint)):
+            found |= dict.fromkeys(bundle.sources)
         direct = dict(found)
         for edge in self._edges.get(proxy, ()):
             if edge.port in (None, entrypoint) and edge.proxy.container in direct:
@@ -414,19 +446,19 @@ class Reachability:
     # ------------------------------------------------------------------------------------------- indexes
 
     @cached_property
-    def _underlay(self) -> Underlay:
+    def _links(self) -> Links:
         legs = tuple(
             (stack.owner, network, leg)
             for stack in self._stacks.values()
             for network, leg in stack.legs
             if not _bridges(network)
         )
-        return Underlay(facts=replace(self.facts, hosts=tuple(self._hosts.values())), legs=legs)
+        return Links(facts=replace(self.facts, hosts=tuple(self._hosts.values())), legs=legs)
 
     @cached_property
     def _hosts(self) -> Mapping[str, Host]:
         """Hosts by name. A host that containers name but no fact has is reachable from every outside."""
-        everywhere = tuple(HostLeg(place=outside.name) for outside in self.facts.outsides)
+        everywhere = tuple(HostLeg(segment=outside.name) for outside in self.facts.outsides)
         implied = {
             container.host: Host(name=container.host, origin=container.origin, legs=everywhere)
             for container in self.facts.containers
@@ -515,46 +547,48 @@ class Reachability:
         return [
             (owner.host, network, stack.names)
             for stack in self._stacks.values()
-            if isinstance(owner := self.names[stack.owner], Container)
+            if isinstance(owner := self.names[stack.owner], ContainerFact)
             for network, _ in stack.legs
             if _bridges(network)
         ]
 
     @cached_property
-    def _place_names(self) -> Mapping[Place, str]:
+    def _segment_names(self) -> Mapping[Segment, str]:
         """Names of VLANs in traces: the Docker network on the VLAN."""
         return {network.vlan: network.name for network in self.facts.networks if network.vlan is not None}
 
 
-def _one(name: str, port: Port) -> _Goal:
-    return _Goal(name, port, (Range(port.protocol, port.number, port.number),))
+def _one(name: str, port: Port) -> _PortGroup:
+    return _PortGroup(name, port, (Range(port.protocol, port.number, port.number),))
 
 
-def _holds(goal: _Goal, port: Port) -> bool:
-    return any(p is port.protocol and low <= port.number <= high for p, low, high in goal.ranges)
+def _holds(group: _PortGroup, port: Port) -> bool:
+    return any(p is port.protocol and low <= port.number <= high for p, low, high in group.ranges)
 
 
-def _reach(sources: Collection[str], goal: _Goal, how: How, way: tuple[str, ...], origin: str) -> Reach:
-    return Reach(
+def _connection_set(
+    sources: Collection[str], group: _PortGroup, how: EdgeKind, way: tuple[str, ...], origin: str
+) -> ConnectionSet:
+    return ConnectionSet(
         sources=sources,
-        destination=goal.name,
-        port=goal.port,
+        destination=group.name,
+        port=group.port,
         how=how,
-        trace=Trace((*way, goal.name)),
+        trace=Trace((*way, group.name)),
         origin=origin,
     )
 
 
 def _bridges(network: Network) -> bool:
-    return network.driver in (Driver.BRIDGE, Driver.OVERLAY)
+    return network.driver in (NetworkDriver.BRIDGE, NetworkDriver.OVERLAY)
 
 
 def _key(network: Network) -> tuple[str, str]:
     """Return a network's key: its host and name. Overlay networks span hosts, so their host is empty."""
-    return "" if network.driver is Driver.OVERLAY else network.host, network.name
+    return "" if network.driver is NetworkDriver.OVERLAY else network.host, network.name
 
 
-def _published(container: Container) -> Iterator[Published]:
+def _published(container: ContainerFact) -> Iterator[Published]:
     yield from container.published
     if container.publish_all:
         for protocol in Protocol:

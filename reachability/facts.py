@@ -20,7 +20,7 @@ UNKNOWN = "<unknown>"
 ANY_ADDRESS = IPv4Address("0.0.0.0")  # noqa: S104  # Docker's notation for every address of the host
 
 
-class Driver(StrEnum):
+class NetworkDriver(StrEnum):
     """Drivers of Docker networks that carry packets."""
 
     BRIDGE = "bridge"
@@ -37,7 +37,7 @@ class Mode(StrEnum):
     NONE = "none"
 
 
-class Kind(StrEnum):
+class RouterProtocol(StrEnum):
     """The protocol that a proxy's router handles."""
 
     HTTP = "http"
@@ -59,7 +59,7 @@ class Vlan:
         return self.bridge if self.tag is None else f"{self.bridge}.{self.tag}"
 
 
-Place = Vlan | str
+Segment = Vlan | str
 """What an interface is attached to: a VLAN, or the name of an `Outside`."""
 
 
@@ -67,7 +67,7 @@ Place = Vlan | str
 class Outside:
     """Machines outside the site: the internet (`prefix` None), a management network, or a flat site's LAN.
 
-    `without` are addresses in `prefix` that others have. `place` is the machines' network; None: one of
+    `without` are addresses in `prefix` that others have. `segment` is the machines' network; None: one of
     their own, which has their name, and on which only hosts and gateways have interfaces.
     `ports` are the ports that flows to these machines name; all others are evaluated as one.
     """
@@ -77,7 +77,7 @@ class Outside:
     prefix: IPv4Network | None = None
     ports: tuple[Port, ...] = ()
     without: tuple[IPv4Network, ...] = ()
-    place: Vlan | None = None
+    segment: Vlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Network:
     name: str
     origin: str
     host: str
-    driver: Driver = Driver.BRIDGE
+    driver: NetworkDriver = NetworkDriver.BRIDGE
     internal: bool = False
     icc: bool = True
     masquerade: bool = True
@@ -135,7 +135,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class ContainerFact:
     """A container or Swarm service. `name` is the service's name as flows use it.
 
     `names` are further names that other containers resolve (its physical name, a Swarm service's name).
@@ -158,7 +158,7 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class ProxmoxRule:
     """A Proxmox firewall rule with its fields as Proxmox writes them; None is a field that is not set.
 
     `type` is `in`, `out` or `group`; a group rule has only `group`, `enabled` and `iface`. Rules are kept in
@@ -197,7 +197,7 @@ class GuestFirewall:
     output_policy: str = "ACCEPT"
     dhcp: bool = False
     ipfilter: bool = False
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ProxmoxRule, ...] = ()
     ipsets: Mapping[str, tuple[IpsetEntry, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -208,7 +208,7 @@ class HostFirewall:
 
     origin: str
     enabled: bool = True
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ProxmoxRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +223,8 @@ class Datacenter:
     enabled: bool = False
     input_policy: str = "DROP"
     output_policy: str = "ACCEPT"
-    rules: tuple[Rule, ...] = ()
-    groups: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    rules: tuple[ProxmoxRule, ...] = ()
+    groups: Mapping[str, tuple[ProxmoxRule, ...]] = field(default_factory=dict)
     ipsets: Mapping[str, tuple[IpsetEntry, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     local_network: IPv4Network | None = None
@@ -246,7 +246,7 @@ class Nic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class GuestFact:
     """A virtual machine, or a system container (`lxc`). Guests never route; only a `Gateway` does."""
 
     name: str
@@ -264,7 +264,7 @@ class HostLeg:
     `name` is the interface's name in the host's rules, None if unknown.
     """
 
-    place: Place
+    segment: Segment
     address: IPv4Address | None = None
     name: str | None = None
 
@@ -285,11 +285,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """A router that forwards packets between `places`, in every direction and without a filter."""
+    """A router that forwards packets between `segments`, in every direction and without a filter."""
 
     name: str
     origin: str
-    places: tuple[Place, ...]
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +308,7 @@ class Router:
     name: str
     origin: str
     service: str
-    kind: Kind = Kind.HTTP
+    kind: RouterProtocol = RouterProtocol.HTTP
     entrypoints: tuple[str, ...] = ()
     rule: str = ""
 
@@ -319,7 +319,7 @@ class ProxyService:
 
     name: str
     origin: str
-    kind: Kind = Kind.HTTP
+    kind: RouterProtocol = RouterProtocol.HTTP
     servers: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
 
@@ -349,7 +349,7 @@ class Facts:
     hosts: tuple[Host, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     networks: tuple[Network, ...] = ()
-    containers: tuple[Container, ...] = ()
-    guests: tuple[Guest, ...] = ()
+    containers: tuple[ContainerFact, ...] = ()
+    guests: tuple[GuestFact, ...] = ()
     datacenter: Datacenter | None = None
     proxies: tuple[Proxy, ...] = ()

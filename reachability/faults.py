@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
-from reachability.facts import Datacenter, Facts, Rule
+from reachability.facts import Datacenter, Facts, ProxmoxRule
 from reachability.names import (
     NAME,
     Scope,
@@ -45,14 +45,14 @@ _LONGEST_INTERFACE: Final = 15
 _IPV6: Final = 6
 
 
-def services_of(rule: Rule) -> tuple[Service, ...]:
+def services_of(rule: ProxmoxRule) -> tuple[Service, ...]:
     """Return what a rule matches besides addresses, one service per line of its macro; raises WordError."""
     if rule.macro is not None:
         return macro_services(rule.macro, rule.proto, rule.dport, rule.sport)
     return (service(rule.proto, rule.dport, rule.sport),)
 
 
-def rule_faults(rule: Rule, scope: Scope, owner: Owner) -> Iterator[WordError]:
+def rule_faults(rule: ProxmoxRule, scope: Scope, owner: Owner) -> Iterator[WordError]:
     """Yield the reasons why Proxmox refuses or cannot build a rule of this owner."""
     yield from _interface_faults(rule.iface, owner)
     if rule.type == "group":
@@ -80,7 +80,7 @@ def rule_faults(rule: Rule, scope: Scope, owner: Owner) -> Iterator[WordError]:
         yield WordError("source, dest and proto mix IPv4 and IPv6")
 
 
-def group_faults(name: str, rules: Iterable[Rule], datacenter: Scope) -> Iterator[WordError]:
+def group_faults(name: str, rules: Iterable[ProxmoxRule], datacenter: Scope) -> Iterator[WordError]:
     """Yield the reasons why Proxmox refuses a security group or an enabled rule in it."""
     yield from name_faults(name)
     for rule in rules:
@@ -119,7 +119,9 @@ def _every_fault(facts: Facts) -> Iterator[WordError]:
                 yield from _compiled_faults(rule, scope, Owner.GUEST, datacenter)
 
 
-def _compiled_faults(rule: Rule, scope: Scope, owner: Owner, datacenter: Datacenter) -> Iterator[WordError]:
+def _compiled_faults(
+    rule: ProxmoxRule, scope: Scope, owner: Owner, datacenter: Datacenter
+) -> Iterator[WordError]:
     if not rule.enabled:
         return
     if rule.type == "group":
@@ -128,7 +130,7 @@ def _compiled_faults(rule: Rule, scope: Scope, owner: Owner, datacenter: Datacen
         yield from rule_faults(rule, scope, owner)
 
 
-def _compiled_group(rules: Iterable[Rule], shared: Scope) -> Iterator[WordError]:
+def _compiled_group(rules: Iterable[ProxmoxRule], shared: Scope) -> Iterator[WordError]:
     """Yield the faults of a group's rules, inbound first, up to the first rule that cannot be built."""
     for rule in sorted(rules, key=lambda rule: rule.type):
         if not rule.enabled or rule.type not in ("in", "out") or _versions(rule, shared) == {_IPV6}:
@@ -159,7 +161,7 @@ def _interface_faults(iface: str | None, owner: Owner) -> Iterator[WordError]:
         )
 
 
-def _versions(rule: Rule, scope: Scope) -> set[int | None]:
+def _versions(rule: ProxmoxRule, scope: Scope) -> set[int | None]:
     """Return the IP versions of a rule's addresses and protocol."""
     proto = {"icmp": 4, "icmpv6": _IPV6, "ipv6-icmp": _IPV6}.get(rule.proto or "")
     return {version_of(rule.source, scope), version_of(rule.dest, scope), proto} - {None}

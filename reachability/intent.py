@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Self
 
 from reachability.engine import Reachability
-from reachability.result import Denied, Diff, How, Reach, Reachable
+from reachability.result import Connection, ConnectionSet, Denied, Diff, EdgeKind
 from topology.model import INTERNET, Port, Topology
 
 
@@ -58,37 +58,39 @@ class Intent:
             found[destination, port].add(source)
         return dict(found)
 
-    def undeclared(self, reach: Reach) -> Iterator[str]:
+    def undeclared(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the sources of a bundle that no declaration permits."""
-        declared = self.sources.get((reach.destination, reach.port), set())
-        if INTERNET in declared or (reach.how is How.NEIGHBOUR and reach.trace.hops[0] in self.neighbours):
-            return
-        if (
-            reach.how is How.PROXIED
-            and reach.trace.hops[0] in declared
-            and reach.destination in self.routable
+        declared = self.sources.get((bundle.destination, bundle.port), set())
+        if INTERNET in declared or (
+            bundle.how is EdgeKind.NEIGHBOUR and bundle.trace.hops[0] in self.neighbours
         ):
             return
-        for source in reach.sources:
-            if source == reach.destination or source in self.trusted:
+        if (
+            bundle.how is EdgeKind.PROXIED
+            and bundle.trace.hops[0] in declared
+            and bundle.destination in self.routable
+        ):
+            return
+        for source in bundle.sources:
+            if source == bundle.destination or source in self.trusted:
                 continue
-            if reach.how is How.VLAN and {source, reach.destination} <= self.segment:
+            if bundle.how is EdgeKind.VLAN and {source, bundle.destination} <= self.segment:
                 continue
-            if source not in declared or reach.how is How.PROXIED:
+            if source not in declared or bundle.how is EdgeKind.PROXIED:
                 yield source
 
 
-def surplus(reachability: Reachability, intent: Intent) -> Iterator[Reachable]:
+def surplus(reachability: Reachability, intent: Intent) -> Iterator[Connection]:
     """Yield every connection that is possible but not declared, once, with the first way found."""
     seen: set[str] = set()
     last: tuple[str, Port | None] | None = None
-    for reach in reachability.reaches():
-        if last != (reach.destination, reach.port):
-            last, seen = (reach.destination, reach.port), set()
-        for source in intent.undeclared(reach):
+    for bundle in reachability.connection_sets():
+        if last != (bundle.destination, bundle.port):
+            last, seen = (bundle.destination, bundle.port), set()
+        for source in intent.undeclared(bundle):
             if source not in seen:
                 seen.add(source)
-                yield reach.one(source)
+                yield bundle.one(source)
 
 
 def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
@@ -99,7 +101,7 @@ def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
             yield Denied(source=source, destination=destination, port=port, reasons=verdict.reasons)
 
 
-def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
+def diff(before: Iterable[Connection], after: Iterable[Connection]) -> Diff:
     """Return the connections that are possible only after, and those that were possible only before."""
     old = {flow.key: flow for flow in before}
     new = {flow.key: flow for flow in after}
@@ -109,7 +111,7 @@ def diff(before: Iterable[Reachable], after: Iterable[Reachable]) -> Diff:
     )
 
 
-def table(flows: Iterable[Reachable]) -> list[str]:
+def table(flows: Iterable[Connection]) -> list[str]:
     """Return lines `source => destination : ports`, one for each pair, in order of first appearance."""
     lines: dict[tuple[str, str], list[str]] = {}
     for flow in flows:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from reachability.address_sets import ALL, NONE, Spans, gather, nested, prefix
+from reachability.address_sets import ALL, NONE, IPSet, nested, prefix, union_all
 from reachability.facts import UNKNOWN, Datacenter, GuestFirewall, IpsetEntry
 from reachability.words import CompileError, KernelError, WordError
 from topology.model import LOCAL_NETWORK
@@ -44,7 +44,7 @@ class Scope:
     ipsets: Mapping[str, tuple[IpsetEntry, ...]]
     outer: Scope | None = None
     local: IPv4Network | None = None
-    _read: dict[str, Spans] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[str, IPSet] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, firewall: Datacenter | GuestFirewall, outer: Scope | None = None) -> Scope:
@@ -79,7 +79,7 @@ class Scope:
             raise CompileError(f"alias {text} is not in this scope")
         raise WordError(f"alias {text} is not in the stack")
 
-    def ipset(self, text: str) -> Spans:
+    def ipset(self, text: str) -> IPSet:
         """Return the members of the ipset that `+name` refers to; raises WordError or UnknownError."""
         found = _SET.fullmatch(text)
         scope, name = (found[1] or "", found[2]) if found else ("", "")
@@ -90,7 +90,7 @@ class Scope:
             raise CompileError(f"ipset {text} is not in this scope")
         raise WordError(f"ipset {text} is not in the stack")
 
-    def members(self, name: str) -> Spans:
+    def members(self, name: str) -> IPSet:
         """Return the members of an ipset of this level; raises UnknownError.
 
         The longest prefix that contains an address decides whether the address is a member.
@@ -103,7 +103,7 @@ class Scope:
         """Return the entries that Proxmox adds to an ipset itself: its local network to `management`."""
         return (self.local_network,) if name == MANAGEMENT and self.outer is None else ()
 
-    def local_addresses(self) -> Spans:
+    def local_addresses(self) -> IPSet:
         """Return the addresses of the node's local network; raises WordError or UnknownError."""
         return _spans(network_of(_known(self.local_network)))
 
@@ -113,7 +113,7 @@ class Scope:
         return self.aliases.get(LOCAL_NETWORK) or (str(self.local) if self.local else UNKNOWN)
 
 
-def addresses_of(text: str | None, scope: Scope) -> Spans:
+def addresses_of(text: str | None, scope: Scope) -> IPSet:
     """Return the IPv4 addresses of a rule's source or destination; raises WordError or UnknownError.
 
     `text` is an ipset `+name`, an alias, an address, a prefix, a range `a-b`, or a list of addresses and
@@ -132,7 +132,7 @@ def addresses_of(text: str | None, scope: Scope) -> Spans:
         raise WordError(f"{text} mixes IPv4 and IPv6")
     if len(parts) > 1 and "-" in text:
         raise WordError(f"{text} has a range in a list")
-    return gather(spans for _, spans in parts)
+    return union_all(spans for _, spans in parts)
 
 
 def version_of(text: str | None, scope: Scope) -> int | None:
@@ -147,7 +147,7 @@ def version_of(text: str | None, scope: Scope) -> int | None:
         return None
 
 
-def ipset(entries: Iterable[IpsetEntry], scope: Scope, added: Iterable[str] = ()) -> Spans:
+def ipset(entries: Iterable[IpsetEntry], scope: Scope, added: Iterable[str] = ()) -> IPSet:
     """Return the members of an ipset; `added` are the entries that Proxmox adds itself. Raises UnknownError.
 
     Entries that Proxmox skips are skipped.
@@ -257,7 +257,7 @@ def network_of(text: str) -> Prefix:
 
 
 @lru_cache(maxsize=65536)
-def _literal(text: str) -> tuple[int, Spans]:
+def _literal(text: str) -> tuple[int, IPSet]:
     """Return the IP version and the addresses of one list item; raises WordError."""
     first, dash, last = text.partition("-")
     try:
@@ -272,5 +272,5 @@ def _literal(text: str) -> tuple[int, Spans]:
     return low.version, ((int(low), int(high)),) if isinstance(low, IPv4Address) else NONE
 
 
-def _spans(network: Prefix) -> Spans:
+def _spans(network: Prefix) -> IPSet:
     return prefix(network) if isinstance(network, IPv4Network) else NONE

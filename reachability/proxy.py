@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from reachability.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
+from reachability.facts import ContainerFact, Entrypoint, Proxy, ProxyService, Router, RouterProtocol
 from topology.model import Port, Protocol
 
 INTERNAL = "internal"
@@ -50,7 +50,7 @@ def parse_dynamic(
     """
     routers: list[Router] = []
     services: list[ProxyService] = []
-    for kind in Kind:
+    for kind in RouterProtocol:
         section = _mapping(_get(content, kind))
         for name, router in _mapping(_get(section, "routers")).items():
             routers.append(
@@ -117,7 +117,7 @@ def servers(proxy: Proxy) -> Iterator[Server]:
             yield Server(ports, router.origin, text, host, port)
 
 
-def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled]:
+def labelled(proxy: Proxy, containers: Iterable[ContainerFact]) -> Iterator[Labelled]:
     """Yield the containers that a proxy's Docker provider routes to; none if the provider ignores labels.
 
     A container is routed when `traefik.enable` is true, or is absent while the provider exposes by default.
@@ -132,13 +132,13 @@ def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled
         found = [
             (*match.groups(), value) for key, value in labels.items() if (match := _LABEL.fullmatch(key))
         ]
-        routers: dict[tuple[Kind, str], tuple[str, ...]] = {
-            (Kind(kind), name): () for kind, what, name, _, _ in found if what == "routers"
+        routers: dict[tuple[RouterProtocol, str], tuple[str, ...]] = {
+            (RouterProtocol(kind), name): () for kind, what, name, _, _ in found if what == "routers"
         }
         for kind, what, name, option, value in found:
             if what == "routers" and option == "entrypoints":
-                routers[Kind(kind), name] = tuple(part.strip() for part in value.split(","))
-        for (kind, name), entrypoints in (routers or {(Kind.HTTP, container.name): ()}).items():
+                routers[RouterProtocol(kind), name] = tuple(part.strip() for part in value.split(","))
+        for (kind, name), entrypoints in (routers or {(RouterProtocol.HTTP, container.name): ()}).items():
             numbers = [
                 int(value)
                 for other, what, _, option, value in found
@@ -154,7 +154,7 @@ def labelled(proxy: Proxy, containers: Iterable[Container]) -> Iterator[Labelled
                 )
 
 
-def _ports(proxy: Proxy, kind: Kind, names: tuple[str, ...]) -> tuple[Port, ...]:
+def _ports(proxy: Proxy, kind: RouterProtocol, names: tuple[str, ...]) -> tuple[Port, ...]:
     return tuple(
         entrypoint.port
         for entrypoint in proxy.entrypoints
@@ -166,12 +166,15 @@ def _chosen(entrypoint: Entrypoint, names: tuple[str, ...]) -> bool:
     return entrypoint.name in names if names else entrypoint.default
 
 
-def _protocol(kind: Kind) -> Protocol:
-    return Protocol.UDP if kind is Kind.UDP else Protocol.TCP
+def _protocol(kind: RouterProtocol) -> Protocol:
+    return Protocol.UDP if kind is RouterProtocol.UDP else Protocol.TCP
 
 
 def _leaves(
-    services: Mapping[tuple[Kind, str], ProxyService], kind: Kind, reference: str, seen: set[str]
+    services: Mapping[tuple[RouterProtocol, str], ProxyService],
+    kind: RouterProtocol,
+    reference: str,
+    seen: set[str],
 ) -> Iterator[str]:
     """Yield the servers that a reference leads to, those of a service in `seen` once."""
     name, _, provider = reference.partition("@")
@@ -187,12 +190,12 @@ def _leaves(
         yield from _leaves(services, kind, child, seen)
 
 
-def _read(text: str, kind: Kind) -> tuple[str | None, Port | None]:
+def _read(text: str, kind: RouterProtocol) -> tuple[str | None, Port | None]:
     try:
-        parts = urlsplit(text if kind is Kind.HTTP else f"//{text}")
+        parts = urlsplit(text if kind is RouterProtocol.HTTP else f"//{text}")
         number = parts.port or (443 if parts.scheme in _HTTPS else 80)
     except ValueError:
         return None, None
-    if not parts.hostname or (kind is not Kind.HTTP and parts.port is None):
+    if not parts.hostname or (kind is not RouterProtocol.HTTP and parts.port is None):
         return None, None
     return parts.hostname, Port(number=number, protocol=_protocol(kind))

@@ -14,7 +14,7 @@ class UnknownNameError(LookupError):
     """A question about a name that no fact has."""
 
 
-class How(StrEnum):
+class EdgeKind(StrEnum):
     """The kind of edge that leads to a destination."""
 
     NEIGHBOUR = "neighbour"  # members of one Docker network
@@ -38,13 +38,13 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reachable:
+class Connection:
     """One possible connection. `port` None is any port that the destination's service does not declare."""
 
     source: str
     destination: str
     port: Port | None
-    how: How
+    how: EdgeKind
     trace: Trace
     origin: str
     """Name of the fact that makes the connection possible."""
@@ -59,19 +59,19 @@ class Reachable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class ConnectionSet:
     """One connection for many sources, which may include the destination; `in sources` is a fast lookup."""
 
     sources: Collection[str]
     destination: str
     port: Port | None
-    how: How
+    how: EdgeKind
     trace: Trace
     origin: str
 
-    def one(self, source: str) -> Reachable:
+    def one(self, source: str) -> Connection:
         """Return the connection of one of the sources."""
-        return Reachable(
+        return Connection(
             source=source,
             destination=self.destination,
             port=self.port,
@@ -82,7 +82,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Decision:
     """The answer about one connection: its trace, or the reasons why it is denied."""
 
     allowed: bool
@@ -107,5 +107,5 @@ class Denied:
 class Diff:
     """Connections possible in only one of two stacks, each in the order of `flows`."""
 
-    opened: tuple[Reachable, ...]
-    closed: tuple[Reachable, ...]
+    opened: tuple[Connection, ...]
+    closed: tuple[Connection, ...]

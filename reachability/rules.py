@@ -15,8 +15,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
-from reachability.address_sets import ALL, Spans, cut, gather, holds, meet
-from reachability.facts import UNKNOWN, Datacenter, Facts, Guest, Host, Nic, Rule
+from reachability.address_sets import ALL, IPSet, contains, difference, intersection, union_all
+from reachability.facts import UNKNOWN, Datacenter, Facts, GuestFact, Host, Nic, ProxmoxRule
 from reachability.faults import blocks_updates, group_faults, services_of
 from reachability.names import MANAGEMENT, Scope, UnknownError, addresses_of, ipset
 from reachability.words import (
@@ -47,8 +47,8 @@ class Match(NamedTuple):
 
     accept: bool
     ports: tuple[Range, ...]
-    source: Spans
-    dest: Spans
+    source: IPSet
+    dest: IPSet
     why: str
     sports: Bounds | None = None
 
@@ -56,8 +56,8 @@ class Match(NamedTuple):
 class Passage(NamedTuple):
     """The sources that pass a chain, and what stops the others."""
 
-    accepted: Spans
-    denied: tuple[tuple[Spans, str], ...]
+    accepted: IPSet
+    denied: tuple[tuple[IPSet, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +89,14 @@ class Chain:
         for low, after in zip((first, *inner), (*inner, last + 1), strict=True):
             yield Range(protocol, low, after - 1)
 
-    def destinations(self, within: Spans) -> tuple[int, ...]:
+    def destinations(self, within: IPSet) -> tuple[int, ...]:
         """Return one address of each part of `within` whose addresses no rule tells apart."""
         edges = {low for low, _ in within}
         for match in self.matches:
             if match.dest != ALL:
-                edges |= {edge for low, high in match.dest for edge in (low, high + 1) if holds(within, edge)}
+                edges |= {
+                    edge for low, high in match.dest for edge in (low, high + 1) if contains(within, edge)
+                }
         return tuple(sorted(edges))
 
     def walk(self, protocol: Protocol | int, port: int, dest: int | None) -> Passage:
@@ -104,35 +106,35 @@ class Chain:
             about = [match for match in self._about(protocol, port) if _leads(match, dest)]
             found, *others = [self._try(about, sport) for sport in _source_ports(about)]
             if others:
-                accepted = gather(passage.accepted for passage in (found, *others))
-                denied = ((cut(hit, accepted), why) for hit, why in found.denied)
+                accepted = union_all(passage.accepted for passage in (found, *others))
+                denied = ((difference(hit, accepted), why) for hit, why in found.denied)
                 found = Passage(accepted, tuple((hit, why) for hit, why in denied if hit))
             self._walked[key] = found
         return self._walked[key]
 
     def _try(self, matches: Iterable[Match], sport: int) -> Passage:
         """Evaluate packets from one source port; consecutive accept rules are merged into one address set."""
-        left: Spans = ALL
-        accepted: list[Spans] = []
-        denied: list[tuple[Spans, str]] = []
+        left: IPSet = ALL
+        accepted: list[IPSet] = []
+        denied: list[tuple[IPSet, str]] = []
         hit = (match for match in matches if match.sports is None or _among(match.sports, sport))
         for accept, run in groupby(hit, key=lambda match: match.accept):
             if accept:
-                sources = gather(match.source for match in run)
-                accepted.append(meet(left, sources))
-                left = cut(left, sources)
+                sources = union_all(match.source for match in run)
+                accepted.append(intersection(left, sources))
+                left = difference(left, sources)
             else:
                 for match in run:
-                    if found := meet(left, match.source):
+                    if found := intersection(left, match.source):
                         denied.append((found, match.why))
-                        left = cut(left, match.source)
+                        left = difference(left, match.source)
             if not left:
                 break
         if self.accept:
             accepted.append(left)
         elif left:
             denied.append((left, self.policy))
-        return Passage(gather(accepted), tuple(denied))
+        return Passage(union_all(accepted), tuple(denied))
 
     def _about(self, protocol: Protocol | int, port: int) -> list[Match]:
         """Return the rules that apply to a port, in their order."""
@@ -176,7 +178,7 @@ class Firewall:
         datacenter = facts.datacenter or Datacenter(origin="Proxmox's default")
         return cls(datacenter=datacenter, blocked=blocks_updates(facts))
 
-    def inbound(self, guest: Guest, nic: Nic) -> Chain | None:
+    def inbound(self, guest: GuestFact, nic: Nic) -> Chain | None:
         """Return the chain of packets to a guest; None when a switch is off, so that all packets pass.
 
         The blacklist precedes the guest's own chain and does not need the guest's switch.
@@ -193,7 +195,7 @@ class Firewall:
         matches = (*self._blacklist, *_dhcp(own.dhcp, 68, 67), *rules)
         return _chain(matches, own.input_policy, f"input policy of {own.origin}")
 
-    def outbound(self, guest: Guest, nic: Nic) -> Chain | None:
+    def outbound(self, guest: GuestFact, nic: Nic) -> Chain | None:
         """Return the chain of packets from a guest; None when a switch is off."""
         if not self.effective(guest, nic):
             return None
@@ -202,13 +204,13 @@ class Firewall:
         first = self._dhcp_and_filter(guest, nic) if own.dhcp else ()
         return _chain((*first, *rules), own.output_policy, f"output policy of {own.origin}")
 
-    def _dhcp_and_filter(self, guest: Guest, nic: Nic) -> tuple[Match, ...]:
+    def _dhcp_and_filter(self, guest: GuestFact, nic: Nic) -> tuple[Match, ...]:
         """Return the DHCP rule, then the IP filter. Without DHCP, `sources` alone models the IP filter."""
-        foreign = cut(ALL, self._pinned(guest, nic))
+        foreign = difference(ALL, self._pinned(guest, nic))
         why = f"the IP filter of {guest.firewall.origin}"
         return (*_dhcp(True, 67, 68), Match(False, EVERY_PACKET, foreign, ALL, why))
 
-    def effective(self, guest: Guest, nic: Nic) -> bool:
+    def effective(self, guest: GuestFact, nic: Nic) -> bool:
         """Whether a guest's rules are applied: all three switches are on, and its groups can be built.
 
         A group that cannot be built ends `compile_iptables_filter` for the guest before its chains are used.
@@ -218,7 +220,7 @@ class Firewall:
     def _acts(self, nic: Nic) -> bool:
         return self.datacenter.enabled and not self.blocked and nic.firewall
 
-    def _unbuilt(self, guest: Guest) -> bool:
+    def _unbuilt(self, guest: GuestFact) -> bool:
         rules = (rule for rule in guest.firewall.rules if rule.enabled and rule.type == "group")
         return any(self._is_broken(rule.group or "") for rule in rules)
 
@@ -229,17 +231,17 @@ class Firewall:
             self._broken[group] = next(faults, None) is not None
         return self._broken[group]
 
-    def marks(self, guest: Guest, nic: Nic) -> bool:
+    def marks(self, guest: GuestFact, nic: Nic) -> bool:
         """Whether a guest's packets carry the mark of its accepting chain, which a node's rules match."""
         return self._acts(nic) and guest.firewall.enabled
 
-    def sources(self, guest: Guest, nic: Nic) -> Spans:
+    def sources(self, guest: GuestFact, nic: Nic) -> IPSet:
         """Return the source addresses that a guest's packets may carry; a DHCP request may carry any."""
         if not self.effective(guest, nic) or guest.firewall.dhcp:
             return ALL
         return self._pinned(guest, nic)
 
-    def _pinned(self, guest: Guest, nic: Nic) -> Spans:
+    def _pinned(self, guest: GuestFact, nic: Nic) -> IPSet:
         """Return the addresses that the IP filter passes.
 
         Every address passes unless the filter is on, by option or by the presence of ipset `ipfilter-<card>`.
@@ -303,12 +305,14 @@ class Firewall:
     def _scope(self) -> Scope:
         return Scope.of(self.datacenter)
 
-    def _guest_scope(self, guest: Guest) -> Scope:
+    def _guest_scope(self, guest: GuestFact) -> Scope:
         if guest.name not in self._scopes:
             self._scopes[guest.name] = Scope.of(guest.firewall, self._scope)
         return self._scopes[guest.name]
 
-    def _matches(self, rules: Iterable[Rule], direction: str, card: str, scope: Scope) -> Iterator[Match]:
+    def _matches(
+        self, rules: Iterable[ProxmoxRule], direction: str, card: str, scope: Scope
+    ) -> Iterator[Match]:
         """Yield a guest's rules, with each group's rules in place of the reference to the group.
 
         Disabled rules and rules whose `iface` is another card are skipped.
@@ -349,7 +353,7 @@ class Firewall:
         """Return a security group's rules in one direction; a group that no fact has accepts everything."""
         key = (name, direction)
         if key not in self._groups:
-            unknown = (Rule(origin=f"unknown security group {name}", type=direction),)
+            unknown = (ProxmoxRule(origin=f"unknown security group {name}", type=direction),)
             self._groups[key] = tuple(
                 match
                 for rule in self.datacenter.groups.get(name, unknown)
@@ -359,7 +363,7 @@ class Firewall:
         return self._groups[key]
 
 
-def _or_all(read: Callable[[], Spans]) -> Spans:
+def _or_all(read: Callable[[], IPSet]) -> IPSet:
     """Return the result of `read`, or every address if it cannot be read."""
     try:
         return read()
@@ -387,7 +391,7 @@ def _leads(match: Match, dest: int | None) -> bool:
     """Whether a match applies to `dest` (None: unknown); with `dest` unknown, a drop rule must cover all."""
     if match.dest == ALL:
         return True
-    return match.accept if dest is None else holds(match.dest, dest)
+    return match.accept if dest is None else contains(match.dest, dest)
 
 
 def _source_ports(matches: Iterable[Match]) -> list[int]:
@@ -400,7 +404,7 @@ def _among(bounds: Bounds, number: int) -> bool:
     return any(low <= number <= high for low, high in bounds)
 
 
-def compile_rule(rule: Rule, scope: Scope) -> Iterator[Match]:
+def compile_rule(rule: ProxmoxRule, scope: Scope) -> Iterator[Match]:
     """Yield a rule's matches; REJECT counts as DROP. An unreadable drop rule drops nothing."""
     accept = rule.action not in _DENY
     source, dest = (

@@ -8,7 +8,7 @@ path as sent.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from topology.certificates import Held
+from topology.certificates import IssuedCertificate
 from topology.model import APPS, App, Container, Topology
 
 COMMAND: Final = ("nginx", "-g", "daemon off;")
@@ -50,7 +50,7 @@ def prometheus_ui(topology: Topology, service: Container) -> str:
 
 def loki_gateway(topology: Topology, service: Container) -> str:
     """Return the configuration by which readers read and writers push; others get 403 or no response."""
-    own = Held(service.name, service.name)
+    own = IssuedCertificate(service.name, service.name)
     sources = {flow.source for flow in topology.flows_to(service.name)}
     # Sorted: the engine passes services sorted by name, a stack file in its own order.
     rights = "".join(
@@ -109,7 +109,7 @@ def _proxy(topology: Topology, service: Container, before: str, inside: str) -> 
     nginx resolves the upstream's name at each request, so the upstream may start later or move.
     """
     flow = topology.flows_from(service.name)[0]
-    shown = Held(service.name, flow.destination).client(topology)
+    shown = IssuedCertificate(service.name, flow.destination).client(topology)
     return f"""\
 worker_processes 1;
 pid /tmp/nginx.pid;

@@ -15,14 +15,14 @@ from functools import cached_property
 from typing import Any
 
 from reachability.intent import Intent, surplus
-from reachability.result import How, Reachable
+from reachability.result import Connection, EdgeKind
 from report.drawing import Drawing, draw
 from report.verification import Verification
 from resources.resource import Resource
 from resources.site import Graph
-from resources.view import view
-from topology.declared import Declared
-from topology.model import INTERNET, Exemption, Port, Topology
+from resources.typed import view
+from topology.index import TopologyIndex
+from topology.model import INTERNET, PolicyException, Port, Topology
 
 
 class State(StrEnum):
@@ -56,7 +56,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class ReportFinding:
     """A rule's finding on the stack."""
 
     rule: str
@@ -74,12 +74,12 @@ class Report:
     day: date
     resources: Sequence[Resource]
     topology: Topology
-    findings: tuple[Finding, ...] = ()
-    in_force: tuple[Exemption, ...] = ()
+    findings: tuple[ReportFinding, ...] = ()
+    in_force: tuple[PolicyException, ...] = ()
 
     @cached_property
-    def _declared(self) -> Declared:
-        return Declared.of(self.topology)
+    def _declared(self) -> TopologyIndex:
+        return TopologyIndex.of(self.topology)
 
     @cached_property
     def graph(self) -> Graph:
@@ -104,7 +104,7 @@ class Report:
         return found | {name: "undeclared" for name in facts if name not in found}
 
     @cached_property
-    def flows(self) -> Mapping[tuple[str, str, Port | None], Reachable]:
+    def flows(self) -> Mapping[tuple[str, str, Port | None], Connection]:
         """All possible connections, by source, destination and port."""
         return {flow.key: flow for flow in self.graph.reachability.flows()}
 
@@ -146,7 +146,7 @@ class Report:
             notes=tuple(self._notes.get(f"{source} -> {destination}:{port or '*'}", ())),
         )
 
-    def _state(self, key: tuple[str, str, Port | None], found: Reachable | None) -> tuple[State, str]:
+    def _state(self, key: tuple[str, str, Port | None], found: Connection | None) -> tuple[State, str]:
         declared = key in self._intent.flows
         if found is None:
             return (State.MISSING, "declared, but not possible") if declared else (State.DENIED, "")
@@ -154,7 +154,7 @@ class Report:
             return State.UNDECLARED, "not declared"
         if declared:
             return State.DECLARED, "declared"
-        if found.how is How.PROXIED:
+        if found.how is EdgeKind.PROXIED:
             return State.PROXIED, f"by way of {found.trace.hops[0]}, which has a declared flow there"
         return State.FOLLOWS, self._follows(*key)
 
@@ -179,7 +179,7 @@ class Report:
         return Intent.of(self.topology)
 
     @cached_property
-    def _surplus(self) -> Mapping[tuple[str, str, Port | None], Reachable]:
+    def _surplus(self) -> Mapping[tuple[str, str, Port | None], Connection]:
         return {flow.key: flow for flow in surplus(self.graph.reachability, self._intent)}
 
     @cached_property

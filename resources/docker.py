@@ -141,7 +141,7 @@ class Label(Inputs):
     value: str = ""
 
 
-class Container(
+class DockerContainer(
     Inputs,
     inert="attach cgroup_parent container_read_refresh_timeout_milliseconds cpu_period cpu_quota cpu_set "
     "cpu_shares cpus destroy_grace_seconds device_read_bps device_read_iops device_write_bps "
@@ -285,7 +285,7 @@ class IpamConfig(Inputs, inert="aux_address ip_range"):
     gateway: str = ""
 
 
-class Network(Inputs, inert="labels"):
+class DockerNetwork(Inputs, inert="labels"):
     """A docker.Network resource."""
 
     name: str = ""

@@ -44,11 +44,11 @@ class Settings(Inputs):
     model_config = ConfigDict(extra="ignore")
 
 
-class Nothing(Settings):
+class Ignored(Settings):
     """Inputs of a type that carries no traffic of its own."""
 
 
-class Foreign(Settings):
+class Unsupported(Settings):
     """Inputs of an unsupported type."""
 
 

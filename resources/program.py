@@ -25,7 +25,7 @@ from resources.resource import Resource, decode
 from topology.config import from_keys, keys_of
 from topology.project import NAME, PROJECT
 
-_FILES = ("authority", "certificate", "key")
+_FILES = ("ca-file", "certificate", "key")
 """Keys of `tls` whose value is a file name."""
 _MADE = {
     "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),

@@ -1,7 +1,7 @@
 """A decoded resource, from the engine, a state file or a test.
 
 Inputs are plain Python values, with `UNKNOWN` for values that are not known yet, and the paths of secrets.
-`resources.view` interprets them by provider.
+`resources.typed` interprets them by provider.
 
 Note: secrets are in plain text. Compare and parse them, but never print them; messages name paths.
 """

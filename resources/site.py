@@ -18,7 +18,7 @@ import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
 from reachability.proxy import parse_dynamic
-from resources.docker import Container, Network, SwarmService, Volume
+from resources.docker import DockerContainer, DockerNetwork, SwarmService, Volume
 from resources.inputs import Inputs, address
 from resources.proxmox import (
     Alias,
@@ -35,8 +35,8 @@ from resources.proxmox import (
     bare_name,
     tag,
 )
-from resources.view import Command, Own, View
-from topology.declared import Declared
+from resources.typed import Command, ProjectCommand, TypedResource
+from topology.index import TopologyIndex
 from topology.model import INTERNET
 
 _T = TypeVar("_T", bound=Inputs)
@@ -46,8 +46,8 @@ _T = TypeVar("_T", bound=Inputs)
 class Graph:
     """All resources that the pack understands, indexed by kind, and the facts derived from them."""
 
-    views: tuple[View[Any], ...]
-    topology: Declared
+    views: tuple[TypedResource[Any], ...]
+    topology: TopologyIndex
 
     def __post_init__(self) -> None:
         """Sort the resources, which the engine sends in any order."""
@@ -56,18 +56,18 @@ class Graph:
         )
 
     @cached_property
-    def _by_kind(self) -> Mapping[type[Inputs], list[View[Any]]]:
+    def _by_kind(self) -> Mapping[type[Inputs], list[TypedResource[Any]]]:
         kinds = defaultdict(list)
         for each in self.views:
             kinds[type(each.inputs)].append(each)
         return kinds
 
-    def of(self, kind: type[_T]) -> list[View[_T]]:
+    def of(self, kind: type[_T]) -> list[TypedResource[_T]]:
         """Return all resources of one kind."""
         return self._by_kind.get(kind, [])
 
     @cached_property
-    def guests(self) -> list[View[Any]]:
+    def guests(self) -> list[TypedResource[Any]]:
         """Virtual machines and system containers."""
         return [*self.of(VirtualMachine), *self.of(SystemContainer)]
 
@@ -78,14 +78,14 @@ class Graph:
         return own | {self.topology.physical(z.network): z.network for z in self.topology.vlans}
 
     @cached_property
-    def groups(self) -> Mapping[str, View[SecurityGroup]]:
+    def groups(self) -> Mapping[str, TypedResource[SecurityGroup]]:
         """Security groups by name."""
         return {each.inputs.name: each for each in self.of(SecurityGroup)}
 
     @cached_property
     def named(self) -> Mapping[tuple[type[Inputs], int | None, str], Ipset | Alias]:
         """Ipsets and aliases by kind, owning guest (None: the datacenter) and name."""
-        found: list[View[Any]] = [*self.of(Ipset), *self.of(Alias)]
+        found: list[TypedResource[Any]] = [*self.of(Ipset), *self.of(Alias)]
         return {
             (type(each.inputs), each.inputs.guest, bare_name(each.inputs.name)): each.inputs for each in found
         }
@@ -95,13 +95,13 @@ class Graph:
         """Volumes by name."""
         return {each.inputs.name: each.inputs for each in self.of(Volume)}
 
-    def keys(self, view: View[Any]) -> Iterator[tuple[object, ...]]:
+    def keys(self, view: TypedResource[Any]) -> Iterator[tuple[object, ...]]:
         """Yield keys of the things that a resource creates; equal keys mean the same thing."""
         inputs = view.inputs
         match inputs:
-            case Container() | SwarmService():
+            case DockerContainer() | SwarmService():
                 yield "container", inputs.name
-            case Network():
+            case DockerNetwork():
                 yield "network", inputs.name
             case Volume():
                 yield "volume", inputs.name
@@ -154,12 +154,12 @@ class Graph:
                 prefix=prefix,
                 ports=ports,
                 without=self._known if near else (),
-                place=self._wire if near else None,
+                segment=self._wire if near else None,
             )
         if flat := self.topology.flat:
             others = (*self._known, *(zone.prefix for zone in self.topology.management))
             yield fact.Outside(
-                name=flat.name, origin="config", prefix=flat.prefix, without=others, place=self._wire
+                name=flat.name, origin="config", prefix=flat.prefix, without=others, segment=self._wire
             )
 
     @property
@@ -178,26 +178,28 @@ class Graph:
     def _hosts(self) -> Iterator[fact.Host]:
         management = self.topology.management
         if docker := self.topology.docker_host:
-            everywhere = (fact.HostLeg(place=name) for name in (INTERNET, *(z.name for z in management)))
+            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *(z.name for z in management)))
             yield fact.Host(name=docker.name, origin="config", legs=tuple(everywhere))
         if (proxmox := self.topology.proxmox_host) is None:
             return
         near = [zone.name for zone in management if self.topology.near_node(zone)]
-        outside = tuple(fact.HostLeg(place=name) for name in (INTERNET, *near))
+        outside = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *near))
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
             for each in self.of(FirewallRules)
             if not each.inputs.guest and each.inputs.node_name == proxmox.node
         ]
-        interfaces: list[View[Any]] = [*self.of(Bridge), *self.of(VlanInterface)]
+        interfaces: list[TypedResource[Any]] = [*self.of(Bridge), *self.of(VlanInterface)]
         inside = (
-            fact.HostLeg(place=self._place(each), address=each.inputs.address, name=each.inputs.name)
+            fact.HostLeg(segment=self._segment(each), address=each.inputs.address, name=each.inputs.name)
             for each in interfaces
             if each.inputs.address or each.inputs.address6
         )
         # The node's addresses on an existing bridge are unknown, so the node may be on it, untagged.
-        own_bridge = [fact.HostLeg(place=fact.Vlan(bridge=proxmox.bridge))] if proxmox.existing_bridge else []
+        own_bridge = (
+            [fact.HostLeg(segment=fact.Vlan(bridge=proxmox.bridge))] if proxmox.existing_bridge else []
+        )
         yield fact.Host(
             name=proxmox.name,
             origin="config",
@@ -229,17 +231,17 @@ class Graph:
         if vlans or far:
             outsides = (each.name for each in self._outsides())
             origin = ", ".join((*vlans.values(), *far))
-            yield fact.Gateway(name="router", origin=origin, places=(*vlans, *outsides))
+            yield fact.Gateway(name="router", origin=origin, segments=(*vlans, *outsides))
 
     @staticmethod
-    def _place(each: View[Any]) -> fact.Vlan:
+    def _segment(each: TypedResource[Any]) -> fact.Vlan:
         if isinstance(each.inputs, Bridge):
             return fact.Vlan(bridge=each.inputs.name)
         return fact.Vlan(bridge=each.inputs.interface, tag=each.inputs.vlan)
 
     def _networks(self) -> Iterator[fact.Network]:
-        drivers = {driver.value: driver for driver in fact.Driver}
-        for each in self.of(Network):
+        drivers = {driver.value: driver for driver in fact.NetworkDriver}
+        for each in self.of(DockerNetwork):
             network = each.inputs
             if network.driver not in drivers:
                 continue
@@ -259,17 +261,17 @@ class Graph:
             )
 
     @cached_property
-    def commands(self) -> frozenset[Own | None]:
+    def commands(self) -> frozenset[ProjectCommand | None]:
         """The project's own commands that are in the stack."""
         return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
 
-    def _is_guarded(self, network: Network) -> bool:
+    def _is_guarded(self, network: DockerNetwork) -> bool:
         """Whether the host's own rules name the network's bridge."""
         zones = [zone for zone in self.topology.zones.values() if zone.is_docker]
         names = {self.topology.bridge(zone) for zone in zones}
-        return Own.HOST_RULES in self.commands and network.option("name") in names
+        return ProjectCommand.HOST_RULES in self.commands and network.option("name") in names
 
-    def parent_vlan(self, network: Network) -> fact.Vlan | None:
+    def parent_vlan(self, network: DockerNetwork) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         docker, proxmox = self.topology.docker_host, self.topology.proxmox_host
         parent = network.options.get("parent", "")
@@ -285,13 +287,13 @@ class Graph:
         """Name of the host of Docker's resources, also of those that no declared host should have."""
         return self.topology.docker_host.name if self.topology.docker_host else "undeclared Docker host"
 
-    def _containers(self) -> Iterator[fact.Container]:
+    def _containers(self) -> Iterator[fact.ContainerFact]:
         modes = {mode.value: mode for mode in fact.Mode}
-        for each in self.of(Container):
+        for each in self.of(DockerContainer):
             container = each.inputs
             name = self.called(container.name)
             service = self.topology.services.get(name)
-            yield fact.Container(
+            yield fact.ContainerFact(
                 name=name,
                 origin=each.name,
                 host=self._engine,
@@ -321,9 +323,9 @@ class Graph:
                 labels={label.label: label.value for label in container.labels},
             )
 
-    def _swarm(self) -> Iterator[fact.Container]:
+    def _swarm(self) -> Iterator[fact.ContainerFact]:
         for each in self.of(SwarmService):
-            yield fact.Container(
+            yield fact.ContainerFact(
                 name=self.called(each.inputs.name),
                 origin=each.name,
                 host=self._engine,
@@ -343,13 +345,13 @@ class Graph:
                 ),
             )
 
-    def _guests(self) -> Iterator[fact.Guest]:
+    def _guests(self) -> Iterator[fact.GuestFact]:
         for each in self.guests:
             guest = each.inputs
             name = self.called(guest.name)
             service = self.topology.services.get(name)
             addresses = [config.ipv4.address for config in guest.initialization.ip_configs]
-            yield fact.Guest(
+            yield fact.GuestFact(
                 name=name,
                 origin=each.name,
                 nics=tuple(
@@ -370,7 +372,7 @@ class Graph:
             )
 
     @cached_property
-    def scoped(self) -> Mapping[int | None, list[View[Any]]]:
+    def scoped(self) -> Mapping[int | None, list[TypedResource[Any]]]:
         """Firewall resources by guest id; None: those of no guest."""
         found = defaultdict(list)
         for kind in (FirewallOptions, FirewallRules, Ipset, Alias):
@@ -378,7 +380,7 @@ class Graph:
                 found[each.inputs.guest].append(each)
         return found
 
-    def owned(self, guest: int | None) -> list[View[Any]]:
+    def owned(self, guest: int | None) -> list[TypedResource[Any]]:
         """Return a guest's firewall resources; none for a guest without an id."""
         return self.scoped.get(guest, []) if guest else []
 
@@ -431,7 +433,7 @@ class Graph:
         )
 
     def _proxies(self) -> Iterator[fact.Proxy]:
-        for each in self.of(Container):
+        for each in self.of(DockerContainer):
             if not each.inputs.is_proxy(self.topology):
                 continue
             configuration = each.inputs.traefik
@@ -447,10 +449,10 @@ class Graph:
             )
 
 
-def rules_of(each: View[Any]) -> Iterator[fact.Rule]:
+def rules_of(each: TypedResource[Any]) -> Iterator[fact.ProxmoxRule]:
     """Yield the rules of a list or group, in their order."""
     for index, rule in enumerate(each.inputs.rules):
-        yield fact.Rule(
+        yield fact.ProxmoxRule(
             origin=f"{each.name} rule {index}",
             type="group" if rule.security_group else rule.type,
             action=rule.action,
@@ -467,10 +469,10 @@ def rules_of(each: View[Any]) -> Iterator[fact.Rule]:
 
 
 def _firewall(
-    own: Iterable[View[Any]],
-) -> tuple[tuple[fact.Rule, ...], dict[str, tuple[fact.IpsetEntry, ...]], dict[str, str]]:
+    own: Iterable[TypedResource[Any]],
+) -> tuple[tuple[fact.ProxmoxRule, ...], dict[str, tuple[fact.IpsetEntry, ...]], dict[str, str]]:
     """Return the rules, ipsets and aliases among the firewall resources of a guest or the datacenter."""
-    rules: list[fact.Rule] = []
+    rules: list[fact.ProxmoxRule] = []
     ipsets: dict[str, tuple[fact.IpsetEntry, ...]] = {}
     aliases: dict[str, str] = {}
     for each in own:

@@ -25,7 +25,7 @@ _STATIC_FILES: Final = tuple(f"/etc/traefik/traefik.{kind}" for kind in ("toml",
 _SUFFIXES: Final = (".yml", ".yaml", ".toml")
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """The effect of a fault on the proof."""
 
     OPAQUE = "opaque"
@@ -35,10 +35,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class TraefikFault:
     """A fault at a path of the configuration."""
 
-    kind: Kind
+    kind: FaultKind
     path: str
     text: str
 
@@ -52,7 +52,7 @@ class Configuration:
 
     static: Mapping[str, Any]
     dynamic: tuple[tuple[str, Mapping[str, Any]], ...]
-    unread: tuple[Fault, ...]
+    unread: tuple[TraefikFault, ...]
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -196,7 +196,7 @@ class _Reader:
     """Loads configuration files and records what could not be read."""
 
     def __init__(self, *, files: Mapping[str, str | None], mounts: Sequence[str]) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[TraefikFault] = []
         self._files = files
         self._mounts = [posixpath.normpath(mount) for mount in mounts if mount]
 
@@ -347,11 +347,11 @@ def _listens(address: str) -> Port | None:
     return Port(number=int(number), protocol=Protocol.UDP if protocol == "udp" else Protocol.TCP)
 
 
-def opaque(path: str, text: str) -> Fault:
+def opaque(path: str, text: str) -> TraefikFault:
     """Return a fault for configuration whose effect cannot be determined."""
-    return Fault(kind=Kind.OPAQUE, path=path, text=text)
+    return TraefikFault(kind=FaultKind.OPAQUE, path=path, text=text)
 
 
-def broken(path: str, text: str) -> Fault:
+def broken(path: str, text: str) -> TraefikFault:
     """Return a fault for configuration that Traefik ignores."""
-    return Fault(kind=Kind.BROKEN, path=path, text=text)
+    return TraefikFault(kind=FaultKind.BROKEN, path=path, text=text)

@@ -19,7 +19,7 @@ def proxmox_alone() -> dict[str, Any]:
     Management reaches every guest's SSH, one guest its neighbour, and one the internet.
     """
     config = _half("proxmox-srv", lambda zone: "vlan" in zone or zone["role"] == "management")
-    del config["tls"], config["plain"]
+    del config["tls"], config["unencrypted"]
     config["hosts"]["proxmox-srv"]["authorized-keys"] = ["ssh-ed25519 AAAA you"]
     for zone in config["zones"].values():
         zone.pop("ingress", None)
@@ -54,7 +54,7 @@ def _half(host: str, keeps: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         return {source, destination.partition(":")[0]} <= ends
 
     config["flows"] = [flow for flow in config["flows"] if is_there(flow)]
-    config["plain"] = [plain for plain in config["plain"] if is_there(plain["flow"])]
+    config["unencrypted"] = [plain for plain in config["unencrypted"] if is_there(plain["flow"])]
     return config
 
 
@@ -71,7 +71,7 @@ def flat(*, docker: bool = True) -> dict[str, Any]:
     gone = ("jellyfin", "stirling-pdf", "vaultwarden")
     config["flows"] = [flow for flow in config["flows"] if not any(name in flow for name in gone)]
     if docker:
-        config["plain"] = [plain for plain in config["plain"] if plain["flow"] in config["flows"]]
+        config["unencrypted"] = [plain for plain in config["unencrypted"] if plain["flow"] in config["flows"]]
     lan = config["zones"].pop("wordpress")
     del lan["vlan"]
     config["zones"]["lan"] = lan

@@ -18,7 +18,7 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\n"
 """Content of every certificate file below $HOMELAB_STATE; no test verifies with it."""
 PREFIX = "homelab-network:"
 _STEP = re.compile(r"\[([^\]]+)\]|([^.\[\]]+)")
-_NAMED = re.compile(r"\b(flows|plain)\[(\+|[^\]\d][^\]]*)\]")
+_NAMED = re.compile(r"\b(flows|unencrypted)\[(\+|[^\]\d][^\]]*)\]")
 
 
 @cache
@@ -88,7 +88,7 @@ def named(message: str, values: dict[str, Any]) -> str:
         appended = position >= len(configuration()[key])
         return f"{key}[{'+' if appended else entry}]"
 
-    return re.sub(r"\b(flows|plain)\[(\d+)\]", name, message)
+    return re.sub(r"\b(flows|unencrypted)\[(\d+)\]", name, message)
 
 
 def put(tree: Path) -> None:

@@ -35,7 +35,7 @@ def resolver(acme: Acme) -> dict[str, object]:
     return {
         "email": acme.email,
         "caServer": acme.server,
-        **({"caCertificates": [ACME_AUTHORITY]} if acme.authority else {}),
+        **({"caCertificates": [ACME_AUTHORITY]} if acme.ca_file else {}),
         "storage": f"{ACME_VOLUME}/acme.json",
         "keyType": "EC256",
         **challenge,
@@ -48,7 +48,7 @@ def login(acme: Acme) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Held:
+class IssuedCertificate:
     """A certificate that `holder` has for `service`: as a client, or as the service itself."""
 
     holder: str
@@ -111,14 +111,16 @@ def read_pem(key: str, path: str) -> str:
         raise PemError(f"{key}: {file}: {reason}; name a readable PEM file") from None
 
 
-def held(topology: Topology) -> Iterator[Held]:
+def held(topology: Topology) -> Iterator[IssuedCertificate]:
     """Yield every certificate, grouped by service, the service's own first."""
     for service in topology.containers:
         if service.app in ASKS_FOR_CERTIFICATES:
             clients = (flow.source for flow in topology.flows_to(service.name))
-            yield from (Held(holder, service.name) for holder in dict.fromkeys([service.name, *clients]))
+            yield from (
+                IssuedCertificate(holder, service.name) for holder in dict.fromkeys([service.name, *clients])
+            )
 
 
-def held_by(topology: Topology, name: str) -> dict[str, Held]:
+def held_by(topology: Topology, name: str) -> dict[str, IssuedCertificate]:
     """Return the certificates that one container holds, by service."""
     return {each.service: each for each in held(topology) if each.holder == name}

@@ -30,7 +30,6 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
-    Exemption,
     Flag,
     Flow,
     Guest,
@@ -38,13 +37,14 @@ from topology.model import (
     HostName,
     ImageVantage,
     Name,
-    Plain,
+    PolicyException,
     Prefix,
     ProxmoxHost,
     Role,
     SshVantage,
     Temporary,
     Topology,
+    Unencrypted,
     Zone,
 )
 
@@ -58,7 +58,7 @@ KEYS: Final = (
     "name-prefix",
     "protect",
     "certificates",
-    "plain",
+    "unencrypted",
     "exceptions",
     "assertions",
     "vantages",
@@ -91,18 +91,18 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "acme.challenge": ("a challenge", "write http, or the DNS provider as lego calls it, like hetzner"),
     "acme.credentials": ("a list of variables", "write it like [HETZNER_API_TOKEN]"),
     "acme.credentials[]": ("a variable", "write it as lego does, like HETZNER_API_TOKEN"),
-    "acme.authority": ("a file path", "name the PEM file that the server's certificate is checked with"),
+    "acme.ca-file": ("a file path", "name the PEM file that the server's certificate is checked with"),
     "acme.name-servers": ("a list of addresses", "write it like [9.9.9.9]"),
     "acme.name-servers[]": ("an IPv4 address", "write it like 9.9.9.9"),
     "vantages": ("a mapping of vantages", "write one below it like internet: {ssh: probe@203.0.113.9, …}"),
     "vantage": ("a vantage", "give it ssh and host-key"),
     "vantage.ssh": ("a user and a host", "write it like probe@203.0.113.9"),
     "vantage.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
-    "vantage.front": ("an IPv4 address", "write the one at which it finds Docker-SRV"),
+    "vantage.docker-host-address": ("an IPv4 address", "write the one at which it finds Docker-SRV"),
     "containers": ("a vantage", "give it an image"),
     "containers.image": ("an image reference", "name one with Python 3.11 or newer, like python:3.13-slim"),
     "certificates": ("a mapping", "write authorities, signer, days or renew below it"),
-    "plain": ("a list of flows without TLS", "write each with flow and reason"),
+    "unencrypted": ("a list of flows without TLS", "write each with flow and reason"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
     "flows[].until": ("a date", "write it like 2027-01-31"),
@@ -145,9 +145,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),
     ".image": ("an image reference", "write it like grafana/grafana:12.1.0"),
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
-    ".authority": ("a file path", "name the PEM file of whoever signed its certificate"),
+    ".ca-file": ("a file path", "name the PEM file of whoever signed its certificate"),
     ".user": ("a user and a group by number", "write it like 1000:1000"),
-    ".vm": ("a VM id", "use 100-999999999"),
+    ".vmid": ("a VM id", "use 100-999999999"),
     ".admin-page": ("a mapping with until and reason", "write both below it"),
     ".until": ("a date", "write it like 2027-01-31"),
     ".cores": ("a number of cores", "use 1-512"),
@@ -171,7 +171,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Description and remedy of each key; `[]` marks a list item, a leading dot a key of an entry."""
 
-_NUMBERS: Final = (".template", ".vlan", ".vm", ".memory", ".cores", ".disk", ".days", ".renew")
+_NUMBERS: Final = (".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew")
 
 T = TypeVar("T")
 
@@ -291,8 +291,8 @@ class _Reader:
             temporary=tuple(each for each in flows.values() if isinstance(each, Temporary)),
             tls=self.tls(plain),
             certificates=self.key(Certificates, plain, "certificates") or Certificates(),
-            plain=self.items(plain, "plain", Plain),
-            exceptions=self.items(plain, "exceptions", Exemption),
+            unencrypted=self.items(plain, "unencrypted", Unencrypted),
+            exceptions=self.items(plain, "exceptions", PolicyException),
             assertions=self.items(plain, "assertions", Assertion),
             vantages=self.entries(plain, "vantages", self.vantage) if "vantages" in plain else {},
             unreadable=frozenset(self.unreadable),
@@ -355,7 +355,7 @@ class _Reader:
         host = raw.get("host", name)
         if isinstance(host, str) and "." not in host:
             host = f"{host}.{domain}"
-        if "vm" in raw or ("zone" in raw and "image" not in raw):
+        if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)
 

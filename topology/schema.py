@@ -27,7 +27,6 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
-    Exemption,
     Flag,
     Flow,
     Guest,
@@ -35,7 +34,7 @@ from topology.model import (
     HostName,
     ImageVantage,
     Name,
-    Plain,
+    PolicyException,
     Port,
     Prefix,
     ProxmoxHost,
@@ -43,6 +42,7 @@ from topology.model import (
     Ssh,
     SshVantage,
     Temporary,
+    Unencrypted,
     Value,
     Zone,
 )
@@ -69,9 +69,9 @@ _ENTRIES: Final = (
     Certificate,
     Acme,
     Certificates,
-    Plain,
+    Unencrypted,
     Temporary,
-    Exemption,
+    PolicyException,
     Assertion,
     SshVantage,
     ImageVantage,
@@ -84,7 +84,7 @@ _BELOW: Final = {
     SshVantage: "vantage.",
     ImageVantage: f"{CONTAINERS}.",
 }
-_IS_GUEST: Final = {"anyOf": [{"required": ["vm"]}, {"required": ["zone"], "not": {"required": ["image"]}}]}
+_IS_GUEST: Final = {"anyOf": [{"required": ["vmid"]}, {"required": ["zone"], "not": {"required": ["image"]}}]}
 _IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "proxmox"}}}
 
 
@@ -136,8 +136,8 @@ def configuration() -> Schema:
         },
         "tls": {"if": {"required": ["acme"]}, "then": _alone("acme", Acme), "else": _ref(Certificate)},
         "certificates": _ref(Certificates),
-        "plain": {"type": "array", "items": _ref(Plain)},
-        "exceptions": {"type": "array", "items": _ref(Exemption)},
+        "unencrypted": {"type": "array", "items": _ref(Unencrypted)},
+        "exceptions": {"type": "array", "items": _ref(PolicyException)},
         "assertions": {"type": "array", "items": _ref(Assertion)},
         "vantages": {**_mapping(_ref(SshVantage)), "properties": {CONTAINERS: _ref(ImageVantage)}},
     }

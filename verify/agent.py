@@ -1,4 +1,4 @@
-"""The agent that runs in each place: it listens, asks its questions and reports the answers.
+"""The agent that runs at each endpoint: it listens, asks its questions and reports the answers.
 
 The agent exchanges JSON lines with the probe on standard input and output, and exits when its input ends. It
 imports only the standard library and writes no files, because it is sent to machines that have only Python.
@@ -147,7 +147,7 @@ async def answered(ask: dict[str, Any], gate: asyncio.Semaphore) -> Any:
         await asyncio.sleep(_PAUSE)
 
 
-def heard() -> list[str]:
+def arp_neighbours() -> list[str]:
     """Return neighbours whose hardware address is known, which proves that frames leave and come back."""
     rows = [line.split() for line in Path("/proc/self/net/arp").read_text(encoding="ascii").splitlines()[1:]]
     return [row[0] for row in rows if int(row[2], 16) & 2]
@@ -190,7 +190,7 @@ async def main() -> None:
         asks = [{**ask, "authorities": ask.get("authorities") or said["authorities"]} for ask in said["ask"]]
         answers = await asyncio.gather(*(answered(ask, gate) for ask in asks))
         by_id = {ask["id"]: answer for ask, answer in zip(asks, answers, strict=True)}
-        print(json.dumps({"answers": by_id, "heard": heard()}), flush=True)
+        print(json.dumps({"answers": by_id, "heard": arp_neighbours()}), flush=True)
         await lines.read()
 
 

@@ -1,7 +1,7 @@
-"""The agents of a run: one process per place, the facts about its machine, and its answers.
+"""The agents of a run: one process per endpoint, the facts about its machine, and its answers.
 
 This module knows neither the site nor the meaning of an answer.
-Note: a failed agent is never left out. Its place gets a fault, and cells that depend on it are inconclusive.
+Note: a failed agent is never left out. Its endpoint gets a fault, and cells that need it are inconclusive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
-from verify import ways
+from verify import transports
 from verify.driver import Answers
 
 _LONGEST = 45.0
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class MachineFacts:
     """An agent's facts about its machine: its addresses, its listening TCP ports, whether it may ping."""
 
     addresses: frozenset[IPv4Address] = frozenset()
@@ -40,12 +40,12 @@ class Facts:
 
 
 class _Agent:
-    """The process that a way starts; when it is killed, its output ends."""
+    """The process that a transport starts; when it is killed, its output ends."""
 
-    def __init__(self, way: ways.Way) -> None:
+    def __init__(self, transport: transports.Transport) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by close
         self.process = subprocess.Popen(
-            way.words,
+            transport.words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -94,32 +94,32 @@ class _Agent:
 
 @dataclass(kw_only=True)
 class Agents:
-    """One agent per place; `faults` holds the reason for each missing one."""
+    """One agent per endpoint; `faults` holds the reason for each missing one."""
 
-    ways: Mapping[str, ways.Way]
+    transports: Mapping[str, transports.Transport]
     jobs: int
     faults: dict[str, str] = field(default_factory=dict)
     _running: dict[str, _Agent] = field(default_factory=dict)
     _late: bool = False
 
-    def start(self, listen: Callable[[str], Iterable[int]]) -> dict[str, Facts]:
-        """Start all agents, each listening on the ports given for its place; returns their facts."""
+    def start(self, listen: Callable[[str], Iterable[int]]) -> dict[str, MachineFacts]:
+        """Start all agents, each listening on the ports given for its endpoint; returns their facts."""
 
-        def one(name: str) -> Facts | None:
-            agent = self._running[name] = _Agent(self.ways[name])
+        def one(name: str) -> MachineFacts | None:
+            agent = self._running[name] = _Agent(self.transports[name])
             if self._late:
                 agent.process.kill()
             agent.tell({"listen": [*listen(name)]})
             return self._heard(name, _facts)
 
-        return self._each(one, self.ways, _AT_ONCE)
+        return self._each(one, self.transports, _AT_ONCE)
 
     def ask(self, asks: Mapping[str, Mapping[str, object]]) -> dict[str, Answers]:
-        """Return each place's answers, asking `jobs` places at a time; a place without any gets a fault."""
+        """Return each endpoint's answers, asking `jobs` at a time; an endpoint without any gets a fault."""
 
         def one(name: str) -> Answers | None:
             self._running[name].tell(asks[name])
-            return self._heard(name, lambda said: _answers(said, lasting=self.ways[name].lasting))
+            return self._heard(name, lambda said: _answers(said, lasting=self.transports[name].lasting))
 
         return self._each(one, [name for name in asks if name in self._running], self.jobs)
 
@@ -131,7 +131,7 @@ class Agents:
         words = agent.last_words()
         if said or self._late:
             words = "what answers there is no agent" if said else f"no answer within {_LONGEST:.0f} s"
-        self.faults.setdefault(name, ways.fault(self.ways[name], words))
+        self.faults.setdefault(name, transports.fault(self.transports[name], words))
         return None
 
     def _each(self, one: Callable[[str], T | None], names: Iterable[str], jobs: int) -> dict[str, T]:
@@ -169,8 +169,8 @@ class Agents:
             agent.close()
 
 
-def _facts(said: Mapping[str, Any]) -> Facts:
-    return Facts(
+def _facts(said: Mapping[str, Any]) -> MachineFacts:
+    return MachineFacts(
         addresses=frozenset(map(IPv4Address, said["addresses"])),
         listeners=frozenset(map(int, said["listeners"])),
         pings=bool(said["pings"]),
@@ -178,4 +178,4 @@ def _facts(said: Mapping[str, Any]) -> Facts:
 
 
 def _answers(said: Mapping[str, Any], *, lasting: bool) -> Answers:
-    return Answers(by_id=dict(said["answers"]), heard=() if lasting else [*said["heard"]])
+    return Answers(by_id=dict(said["answers"]), arp_neighbours=() if lasting else [*said["heard"]])

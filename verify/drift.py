@@ -26,7 +26,7 @@ _SECONDS = 300
 _BY_HAND = "leaves it: remove it by hand, or declare it"
 
 
-def look(stack: str) -> tuple[list[Drift], list[str]]:
+def discover(stack: str) -> tuple[list[Drift], list[str]]:
     """Return the differences, and a line for each part not checked; raises ConfigError or ProbeError."""
     file = PROJECT / f"Pulumi.{stack}.yaml"
     topology = from_file(file)
@@ -67,7 +67,7 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
     if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
         return [f"not looked at: networks and rules of {topology.docker.name}; run `make drift` there"]
     there = host.containers()
-    for name, own, joined in host.astray(topology, there):
+    for name, own, joined in host.misattached(topology, there):
         found.append(
             Drift(
                 what=f"{name} (Container) on networks",

@@ -1,7 +1,7 @@
 """The interface between the probe and the driver that sends its packets, and the error that ends a run.
 
-`verify.vantages` implements it. A driver is asked once, with all questions; afterwards, `places` holds a
-fault for each place that the driver could not ask.
+`verify.vantages` implements it. A driver is asked once, with all questions; afterwards, `endpoints` holds a
+fault for each endpoint that the driver could not ask.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from verify.expect import Place
+from verify.expect import Endpoint
 
 
 class ProbeError(Exception):
@@ -20,7 +20,7 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One question to one place; `port` None means the port on which every agent listens."""
+    """One question to one endpoint; `port` None means the port on which every agent listens."""
 
     id: str
     kind: str
@@ -38,18 +38,18 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """A place's answers by question id, and the neighbours that answered ARP."""
+    """An endpoint's answers by question id, and the neighbours that answered ARP."""
 
     by_id: Mapping[str, object]
-    heard: Sequence[str] = ()
+    arp_neighbours: Sequence[str] = ()
 
 
 class Driver(Protocol):
     """Vantages whose agents listen and are ready for questions."""
 
     @property
-    def places(self) -> Sequence[Place]:
-        """Every place with its current addresses, and its fault if it could not be asked."""
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Every endpoint with its current addresses, and its fault if it could not be asked."""
 
     @property
     def left_out(self) -> Sequence[str]:
@@ -60,4 +60,4 @@ class Driver(Protocol):
         """Which of Docker-SRV's own rules are missing or changed; None if they can't be read."""
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
-        """Return the answers of each place, by name; a place that gives none is absent."""
+        """Return the answers of each endpoint, by name; an endpoint that gives none is absent."""

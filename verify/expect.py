@@ -1,6 +1,6 @@
 """The cells of the matrix, each with the result that the declared flows require.
 
-The only live data used here is what the survey found in each place: addresses and ports.
+The only live data used here is what the discovery found at each endpoint: addresses and ports.
 Note: EITHER marks what cannot be enforced. No rule can separate the members of one Docker network, so traffic
 between them is shown and not judged.
 """
@@ -19,8 +19,8 @@ OTHER = "*"
 ICMP = "icmp"
 
 
-class Kind(StrEnum):
-    """The kind of a place. OUTSIDE: the internet, management. MEMBER: a newcomer on one zone's network."""
+class EndpointKind(StrEnum):
+    """An endpoint's kind. OUTSIDE: the internet, management. MEMBER: a newcomer on one zone's network."""
 
     OUTSIDE = "outside"
     MEMBER = "member"
@@ -40,34 +40,34 @@ class Expected(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """An address of a place; `network` is its zone's name, or its Docker network's outside any zone."""
+    """An address of an endpoint; `network` is its zone's name, or its Docker network's outside any zone."""
 
     network: str
     ip: IPv4Address | None
-    """None if the place is declared on this network and has no address there."""
+    """None if the endpoint is declared on this network and has no address there."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Endpoint:
     """A source or destination of packets.
 
-    `zones` are the zones that it is declared in, `front` is the address at which an outside place reaches
-    Docker-SRV, `extra` are undeclared ports that Docker-SRV publishes or a guest listens on.
+    `zones` are the zones that it is declared in, `docker_host_address` is the address at which an outside
+    endpoint reaches Docker-SRV, `extra` are undeclared ports that Docker-SRV publishes or a guest listens on.
     """
 
     name: str
-    kind: Kind
+    kind: EndpointKind
     addresses: tuple[Address, ...] = ()
     zones: frozenset[str] = frozenset()
     ports: tuple[Port, ...] = ()
     extra: tuple[Port, ...] = ()
-    front: IPv4Address | None = None
+    docker_host_address: IPv4Address | None = None
     runs: bool = False
     """Whether it is known to run, with or without addresses; for a node, whether it has an agent."""
     elsewhere: bool = False
     """Whether no agent can run there: it is no source, and only its declared ports are asked."""
     far: bool = False
-    """Whether it is on the real internet, where private addresses are not the site's; asks `front` only."""
+    """Whether it is on the real internet, where private addresses are not the site's."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""
@@ -75,8 +75,8 @@ class Place:
 
     @property
     def there(self) -> bool:
-        """Whether it has any address now; an outside place always has one, known or not."""
-        return self.kind is Kind.OUTSIDE or any(address.ip for address in self.addresses)
+        """Whether it has any address now; an outside endpoint always has one, known or not."""
+        return self.kind is EndpointKind.OUTSIDE or any(address.ip for address in self.addresses)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +99,9 @@ class Cell:
         return self.destination, self.port, self.address.ip
 
 
-def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
-    """Return the cells from every place except the hosts to every other place, in the order of `places`."""
-    everywhere = tuple(places)
+def cells(topology: Topology, endpoints: Iterable[Endpoint]) -> list[Cell]:
+    """Return the cells from every endpoint except the hosts to every other one, in the endpoints' order."""
+    everywhere = tuple(endpoints)
     return [
         Cell(
             source=source.name,
@@ -111,7 +111,7 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
             expected=_expected(topology, source, destination, address, port),
         )
         for source in everywhere
-        if source.kind not in {Kind.HOST, Kind.NODE} and not source.elsewhere
+        if source.kind not in {EndpointKind.HOST, EndpointKind.NODE} and not source.elsewhere
         for destination in everywhere
         if source.name != destination.name
         for address in _addresses(source, destination)
@@ -119,20 +119,24 @@ def cells(topology: Topology, places: Iterable[Place]) -> list[Cell]:
     ]
 
 
-def alive(places: Iterable[Place]) -> Iterator[Cell]:
-    """Yield each place's cells about itself: whether it listens on the ports that others are denied."""
-    for place in places:
-        if place.kind is Kind.MEMBER or place.elsewhere or (place.kind is Kind.NODE and not place.runs):
+def alive(endpoints: Iterable[Endpoint]) -> Iterator[Cell]:
+    """Yield each endpoint's cells about itself: whether it listens on the ports that others are denied."""
+    for endpoint in endpoints:
+        if (
+            endpoint.kind is EndpointKind.MEMBER
+            or endpoint.elsewhere
+            or (endpoint.kind is EndpointKind.NODE and not endpoint.runs)
+        ):
             continue
-        if place.kind is Kind.OUTSIDE and place.name != INTERNET:
+        if endpoint.kind is EndpointKind.OUTSIDE and endpoint.name != INTERNET:
             continue
-        for address in place.addresses:
-            ports: list[Port | str] = [*place.ports, *place.extra]
-            ports += [OTHER] if place.kind is not Kind.NODE else []
-            for port in [*ports, ICMP] if place.kind is Kind.GUEST and place.pings else ports:
+        for address in endpoint.addresses:
+            ports: list[Port | str] = [*endpoint.ports, *endpoint.extra]
+            ports += [OTHER] if endpoint.kind is not EndpointKind.NODE else []
+            for port in [*ports, ICMP] if endpoint.kind is EndpointKind.GUEST and endpoint.pings else ports:
                 yield Cell(
-                    source=place.name,
-                    destination=place.name,
+                    source=endpoint.name,
+                    destination=endpoint.name,
                     port=label(port),
                     address=address,
                     expected=Expected.ALLOWED,
@@ -144,57 +148,57 @@ def label(port: Port | str) -> str:
     return f"{OTHER}/{Protocol.TCP}" if port == OTHER else str(port)
 
 
-def _addresses(source: Place, destination: Place) -> tuple[Address, ...]:
+def _addresses(source: Endpoint, destination: Endpoint) -> tuple[Address, ...]:
     """Return the destination's addresses to ask about.
 
-    From outside, Docker-SRV is asked only at its front: no resource describes its other listeners.
+    From outside, Docker-SRV is asked at one address only: no resource describes its other listeners.
     """
-    if destination.kind is not Kind.HOST or source.kind is not Kind.OUTSIDE:
+    if destination.kind is not EndpointKind.HOST or source.kind is not EndpointKind.OUTSIDE:
         return () if source.far else destination.addresses
-    known = (address for address in destination.addresses if address.ip == source.front)
-    return (next(known, Address(network=source.name, ip=source.front)),)
+    known = (address for address in destination.addresses if address.ip == source.docker_host_address)
+    return (next(known, Address(network=source.name, ip=source.docker_host_address)),)
 
 
-def _ports(source: Place, destination: Place) -> Iterator[Port | str]:
+def _ports(source: Endpoint, destination: Endpoint) -> Iterator[Port | str]:
     """Yield the destination's ports to ask about."""
-    outside = source.kind is Kind.OUTSIDE
-    if destination.kind is Kind.MEMBER or (
-        destination.kind is Kind.OUTSIDE and (outside or destination.name != INTERNET)
+    outside = source.kind is EndpointKind.OUTSIDE
+    if destination.kind is EndpointKind.MEMBER or (
+        destination.kind is EndpointKind.OUTSIDE and (outside or destination.name != INTERNET)
     ):
         return
     yield from destination.ports
     yield from destination.extra
     if destination.elsewhere:
         return
-    if destination.kind is not Kind.NODE:
+    if destination.kind is not EndpointKind.NODE:
         yield OTHER
     near = source.zones & destination.zones
-    if destination.kind is Kind.GUEST and near and source.pings and destination.pings:
+    if destination.kind is EndpointKind.GUEST and near and source.pings and destination.pings:
         yield ICMP
 
 
 def _expected(
-    topology: Topology, source: Place, destination: Place, address: Address, port: Port | str
+    topology: Topology, source: Endpoint, destination: Endpoint, address: Address, port: Port | str
 ) -> Expected:
     declared = (source.name, destination.name, port) in {
         (flow.source, flow.destination, flow.port) for flow in topology.flows
     }
     near = address.network in source.zones & destination.zones
     match destination.kind:
-        case Kind.HOST if source.zones & {zone.name for zone in topology.probes}:
+        case EndpointKind.HOST if source.zones & {zone.name for zone in topology.probes}:
             there = topology.docker.address.is_unspecified or address.ip == topology.docker.address
             return Expected.ALLOWED if port in destination.ports and there else Expected.DENIED
-        case Kind.HOST if source.kind is Kind.OUTSIDE and port not in destination.extra:
+        case EndpointKind.HOST if source.kind is EndpointKind.OUTSIDE and port not in destination.extra:
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
-        case Kind.CONTAINER if source.kind is Kind.OUTSIDE:
+        case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
             near = topology.flat is not None and address.network == topology.flat.name
             return Expected.EITHER if near and source.name in topology.segment else Expected.DENIED
         case _ if declared:
             # The router between a VLAN and the outside is not a resource of the stack.
-            by_router = {source.kind, destination.kind} == {Kind.GUEST, Kind.OUTSIDE}
-            judged = near if destination.kind is Kind.CONTAINER else not by_router
+            by_router = {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}
+            judged = near if destination.kind is EndpointKind.CONTAINER else not by_router
             return Expected.ALLOWED if judged else Expected.EITHER
-        case Kind.CONTAINER if near and source.kind is not Kind.GUEST:
+        case EndpointKind.CONTAINER if near and source.kind is not EndpointKind.GUEST:
             return Expected.EITHER
         case _:
             return Expected.DENIED
@@ -214,12 +218,12 @@ def guest(
     there: bool,
     listening: Iterable[Port] = (),
     elsewhere: bool = False,
-) -> Place:
-    """Return a guest as a place; ports that it listens on without declaring them are `extra`."""
+) -> Endpoint:
+    """Return a guest as an endpoint; ports that it listens on without declaring them are `extra`."""
     ip = service.address if there or elsewhere else None
-    return Place(
+    return Endpoint(
         name=service.name,
-        kind=Kind.GUEST,
+        kind=EndpointKind.GUEST,
         addresses=(Address(network=service.zones[0], ip=ip),),
         zones=declared_zones(topology, service.name),
         ports=service.ports,

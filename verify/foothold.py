@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from resources import program
-from resources.docker import Container
+from resources.docker import DockerContainer
 from resources.site import Graph
-from resources.view import is_secret, view
+from resources.typed import is_secret, view
 from topology.config import from_file
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import Topology
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
@@ -30,7 +30,7 @@ Opened = set[tuple[str, str, str]]
 def table(file: Path, run: Path | None = None) -> Iterator[str]:
     """Yield a Markdown table, one row per container; raises ConfigError, RunError or ProbeError."""
     topology = from_file(file)
-    graph = Graph(tuple(map(view, program.of_stack_file(file))), Declared.of(topology))
+    graph = Graph(tuple(map(view, program.of_stack_file(file))), TopologyIndex.of(topology))
     opened = of_run(run) if run else of_proof(graph, topology)
     yield "| a shell in | connects to | its files hold |"
     yield "|---|---|---|"
@@ -71,7 +71,7 @@ def secrets(graph: Graph, physical: str) -> list[str]:
     """Return the paths of a container's files whose content is a Pulumi secret."""
     return sorted(
         upload.file
-        for each in graph.of(Container)
+        for each in graph.of(DockerContainer)
         if each.inputs.name == physical
         for index, upload in enumerate(each.inputs.uploads)
         if is_secret(each, ("uploads", index))

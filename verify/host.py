@@ -133,7 +133,7 @@ def others(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[s
             yield f"container {name}, not of this site, publishes {', '.join(sorted(ports))}"
 
 
-def astray(
+def misattached(
     topology: Topology, there: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield declared containers on networks other than their own: name, own networks, actual networks."""

@@ -39,7 +39,7 @@ def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
     host, tags = topology.proxmox, {zone.vlan for zone in topology.vlans}
     if topology.flat and host.existing_bridge:  # others on the LAN are no drift
         return
-    declared = {host.template, *(guest.vm for guest in topology.guests)}
+    declared = {host.template, *(guest.vmid for guest in topology.guests)}
     for kind in ("qemu", "lxc"):
         for one in api.get(f"nodes/{host.node}/{kind}"):
             number = int(one["vmid"])

@@ -1,4 +1,4 @@
-"""One run of the probe: from places to questions, from answers to findings.
+"""One run of the probe: from endpoints to questions, from answers to findings.
 
 Namespaces and the engine are the driver's concern. A connection that should be possible is retried for a
 limited time; one that should not is tried once, so waiting can only help declared flows.
@@ -13,10 +13,10 @@ from ipaddress import IPv4Address
 from topology.certificates import PemError, read_pem
 from topology.model import INTERNET, Route, Topology
 from verify.driver import Ask, Driver, ProbeError
-from verify.expect import ICMP, OTHER, Cell, Expected, Kind, alive, cells
-from verify.judge import (
+from verify.expect import ICMP, OTHER, Cell, EndpointKind, Expected, alive, cells
+from verify.verdicts import (
     NOT_THERE,
-    Finding,
+    ProbeFinding,
     Seen,
     judge,
     judge_host,
@@ -32,28 +32,32 @@ _PATIENCE = 8.0
 _HTTP, _HTTPS = 80, 443
 
 
-def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[Finding]:
+def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[ProbeFinding]:
     """Ask all questions and return the findings."""
-    questions, own = cells(topology, driver.places), list(alive(driver.places))
+    questions, own = cells(topology, driver.endpoints), list(alive(driver.endpoints))
     asks: dict[str, list[Ask]] = defaultdict(list)
     for number, cell in enumerate([*questions, *own]):
         if cell.address.ip:
             asks[cell.source].append(_ask(str(number), cell, cell.address.ip))
-    front = next((p.front for p in driver.places if p.name == INTERNET), None)
-    pages = _pages(topology, questions, front) if front else {}
+    docker_host = next((p.docker_host_address for p in driver.endpoints if p.name == INTERNET), None)
+    pages = _pages(topology, questions, docker_host) if docker_host else {}
     for source, more in pages.items():
         asks[source] += more
-    report(f"verify: {len(driver.places)} places, {len(questions)} cells")
+    report(f"verify: {len(driver.endpoints)} endpoints, {len(questions)} cells")
     answers = driver.ask(asks)
     by_cell = {}
     for number, cell in enumerate([*questions, *own]):
         given = answers.get(cell.source)
         by_cell[cell] = str(given.by_id.get(str(number), NOT_THERE)) if given else NOT_THERE
-    made = {place.name for place in driver.places if place.kind in {Kind.MEMBER, Kind.OUTSIDE}}
-    heard = {name: given.heard for name, given in answers.items() if name in made}
-    seen = Seen(answers=by_cell, heard=heard, changed_rules=driver.changed_rules)
-    places = driver.places
-    found = [*judge(questions, own, places, seen), *judge_inventory(places), *judge_vantages(places)]
+    made = {
+        endpoint.name
+        for endpoint in driver.endpoints
+        if endpoint.kind in {EndpointKind.MEMBER, EndpointKind.OUTSIDE}
+    }
+    arp_neighbours = {name: given.arp_neighbours for name, given in answers.items() if name in made}
+    seen = Seen(answers=by_cell, arp_neighbours=arp_neighbours, changed_rules=driver.changed_rules)
+    endpoints = driver.endpoints
+    found = [*judge(questions, own, endpoints, seen), *judge_inventory(endpoints), *judge_vantages(endpoints)]
     found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
@@ -62,7 +66,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
         served = {route.host: outside.get(f"page:{route.host}") for route in topology.routes}
         routes = judge_routes(topology.routes, served, direct)
         routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), topology.routes[0].host)
-        found += undecided(routes, next((p.fault for p in places if p.name in pages and p.fault), ""))
+        found += undecided(routes, next((p.fault for p in endpoints if p.name in pages and p.fault), ""))
     return found
 
 
@@ -85,7 +89,7 @@ def _ask(number: str, cell: Cell, ip: IPv4Address) -> Ask:
     )
 
 
-def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dict[str, list[Ask]]:
+def _pages(topology: Topology, questions: list[Cell], docker_host: IPv4Address) -> dict[str, list[Ask]]:
     """Return questions on each route, from the internet by name and from the ingress by address.
 
     There are none unless the ingress publishes 80 and 443.
@@ -95,15 +99,15 @@ def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dic
         return {}
     first = topology.routes[0].host
     outside = [
-        Ask(id="unknown", kind="page", address=front, port=_HTTPS, host=f"nobody.{topology.domain}",
+        Ask(id="unknown", kind="page", address=docker_host, port=_HTTPS, host=f"nobody.{topology.domain}",
             sni=first),
-        Ask(id="redirect", kind="page", address=front, port=_HTTP, host=first, within=_PATIENCE),
+        Ask(id="redirect", kind="page", address=docker_host, port=_HTTP, host=first, within=_PATIENCE),
     ]  # fmt: skip
     inside = []
     for route in topology.routes:
         mark = f"page:{route.host}"
         outside.append(
-            Ask(id=mark, kind="page", address=front, port=_HTTPS, host=route.host, sni=route.host,
+            Ask(id=mark, kind="page", address=docker_host, port=_HTTPS, host=route.host, sni=route.host,
                 within=_PATIENCE)
         )  # fmt: skip
         tls = _by_tls(topology, route)
@@ -120,10 +124,10 @@ def _pages(topology: Topology, questions: list[Cell], front: IPv4Address) -> dic
 
 def _by_tls(topology: Topology, route: Route) -> dict[str, str]:
     """Return the TLS options for a route with a CA of its own; raises ProbeError if the CA can't be read."""
-    if not route.authority:
+    if not route.ca_file:
         return {}
     try:
-        authorities = read_pem(f"services.{route.service}.authority", route.authority)
+        authorities = read_pem(f"services.{route.service}.ca-file", route.ca_file)
     except PemError as error:
         raise ProbeError(str(error)) from None
     return {"sni": topology.physical(route.service), "authorities": authorities}

@@ -15,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from reachability.engine import Reachability
-from reachability.result import How, Trace
+from reachability.result import EdgeKind, Trace
 from resources.resource import StateError, from_state
 from resources.site import Graph
-from resources.view import view
-from topology.declared import Declared
+from resources.typed import view
+from topology.index import TopologyIndex
 from topology.model import Port, Topology
 from verify.driver import ProbeError
 from verify.expect import ICMP, OTHER, Expected, label
-from verify.judge import Finding, Verdict
 from verify.namespaces import run
+from verify.verdicts import ProbeFinding, Verdict
 
 Pair = tuple[str, str, Port | None]
 """Source, destination and port; None means any undeclared port."""
@@ -40,20 +40,20 @@ def of_stack(stack: str, topology: Topology) -> Reachability:
             resources = from_state(file)
         except StateError as error:
             raise ProbeError(str(error)) from None
-    return Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    return Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
 
 
 def compared(
-    findings: Iterable[Finding], proof: Reachability, topology: Topology
-) -> tuple[list[Finding], int]:
+    findings: Iterable[ProbeFinding], proof: Reachability, topology: Topology
+) -> tuple[list[ProbeFinding], int]:
     """Return the findings with `odd` set, plus those that only the proof shows, and the number of pairs."""
     found, possible = list(findings), ways(proof, topology)
-    by_pair: defaultdict[Pair, list[Finding]] = defaultdict(list)
+    by_pair: defaultdict[Pair, list[ProbeFinding]] = defaultdict(list)
     for finding in found:
         if pair := _pair(finding, proof, topology):
             by_pair[pair].append(finding)
-    strange: dict[int, Finding] = {}
-    added: list[Finding] = []
+    strange: dict[int, ProbeFinding] = {}
+    added: list[ProbeFinding] = []
     for pair, cells in by_pair.items():
         way = possible.get(pair)
         who = _odd(cells, proved=way is not None)
@@ -72,14 +72,14 @@ def ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
     by its pages.
     """
     found: dict[Pair, Trace] = {}
-    for reach in proof.reaches():
-        name = topology.docker.name if reach.how is How.PUBLISHED else reach.destination
-        if reach.how is not How.PROXIED:
-            found |= {(source, name, reach.port): reach.trace for source in reach.sources}
+    for bundle in proof.connection_sets():
+        name = topology.docker.name if bundle.how is EdgeKind.PUBLISHED else bundle.destination
+        if bundle.how is not EdgeKind.PROXIED:
+            found |= {(source, name, bundle.port): bundle.trace for source in bundle.sources}
     return found
 
 
-def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | None:
+def _pair(finding: ProbeFinding, proof: Reachability, topology: Topology) -> Pair | None:
     """Return the pair of a cell, or None if the proof has no opinion on it.
 
     It has none on pages, ICMP, newcomers, and Docker-SRV's own ports, which no resource describes.
@@ -92,7 +92,7 @@ def _pair(finding: Finding, proof: Reachability, topology: Topology) -> Pair | N
     return None if docker and name == docker.name and port is None else (finding.source, name, port)
 
 
-def _odd(cells: list[Finding], *, proved: bool) -> str:
+def _odd(cells: list[ProbeFinding], *, proved: bool) -> str:
     """Return which of the three differs from the other two, empty if none does.
 
     Between neighbours, only an open connection that the proof excludes counts.

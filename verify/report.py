@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from xml.etree import ElementTree as ET
 
 from verify.expect import Expected
-from verify.judge import Finding, Verdict
+from verify.verdicts import ProbeFinding, Verdict
 
 SCHEMA_VERSION = 1
 _LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? inconclusive"
@@ -29,7 +29,7 @@ class Report:
 
     stack: str
     seconds: float
-    findings: Sequence[Finding]
+    findings: Sequence[ProbeFinding]
     left_out: Sequence[str] = ()
     notes: Sequence[str] = ()
     pairs: int = 0
@@ -41,7 +41,7 @@ class Report:
         return {str(verdict): counted[verdict] for verdict in Verdict}
 
     @property
-    def wrong(self) -> list[Finding]:
+    def wrong(self) -> list[ProbeFinding]:
         """Findings that disagree or are inconclusive."""
         return [f for f in self.findings if f.verdict in {Verdict.DISAGREES, Verdict.INCONCLUSIVE}]
 
@@ -53,7 +53,7 @@ class Report:
 
 def text(report: Report) -> str:
     """Return the matrix, the disagreements and the counts as text."""
-    pairs: dict[tuple[str, str], list[Finding]] = {}
+    pairs: dict[tuple[str, str], list[ProbeFinding]] = {}
     for finding in report.findings:
         if finding.where:
             pairs.setdefault((finding.source, finding.destination), []).append(finding)
@@ -75,19 +75,19 @@ def text(report: Report) -> str:
     counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items() if number)
     lines.append(f"{len(report.findings)} cells in {report.seconds:.1f} s: {counts or 'nothing was asked'}")
     odd = Counter(finding.odd for finding in report.wrong if finding.odd)
-    quarrel = ", ".join(f"the odd one is {who} in {number}" for who, number in odd.items())
+    disagreement = ", ".join(f"the odd one is {who} in {number}" for who, number in odd.items())
     if report.pairs:
-        agreed = quarrel or "declared, proved and live agree"
+        agreed = disagreement or "declared, proved and live agree"
         lines.append(f"{report.pairs} pairs asked of the proof as well: {agreed}")
     return "\n".join(lines)
 
 
-def _mark(findings: Iterable[Finding]) -> str:
+def _mark(findings: Iterable[ProbeFinding]) -> str:
     marks = {_square(finding) for finding in findings}
     return next((mark for mark in "✗?✓○·" if mark in marks), " ")
 
 
-def _square(finding: Finding) -> str:
+def _square(finding: ProbeFinding) -> str:
     match finding.verdict:
         case Verdict.DISAGREES:
             return "✗"
@@ -99,9 +99,9 @@ def _square(finding: Finding) -> str:
             return "·" if finding.expected == Expected.DENIED else "✓"
 
 
-def _inconclusive(findings: Iterable[Finding]) -> list[str]:
-    """Return a line for each cause, since one unreachable place makes all its cells inconclusive."""
-    causes: dict[str, list[Finding]] = {}
+def _inconclusive(findings: Iterable[ProbeFinding]) -> list[str]:
+    """Return a line for each cause, since one unreachable endpoint makes all its cells inconclusive."""
+    causes: dict[str, list[ProbeFinding]] = {}
     for finding in findings:
         if finding.verdict is Verdict.INCONCLUSIVE:
             causes.setdefault(finding.cause, []).append(finding)

@@ -1,7 +1,7 @@
-"""The driver of a run: it surveys the site, starts an agent in every place and removes what it made.
+"""The driver of a run: it finds the endpoints, starts an agent at each and removes what it made.
 
 Only one run takes place at a time. Root is needed only to enter namespaces of this machine; with vantages for
-every place, any user can run it on a workstation.
+every endpoint, any user can run it on a workstation.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from topology.model import INTERNET, Topology
-from verify import host, namespaces, ways
+from verify import host, namespaces, transports
 from verify.agents import Agents
+from verify.discovery import Discovery, address
 from verify.driver import Answers, Ask, ProbeError
-from verify.expect import Kind, Place
+from verify.expect import Endpoint, EndpointKind
 from verify.probe import fence
-from verify.survey import Survey, address
 
 _LOCK_SECONDS = 90
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -31,7 +31,7 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 
 @contextmanager
 def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterator[Vantages]:
-    """Survey the site, make missing places and start an agent in each; undo everything at the end.
+    """Discover the endpoints, make missing ones and start an agent in each; undo everything at the end.
 
     `proxmox` is the host in the Proxmox API's URL. If it is loopback, guests and node are namespaces here.
     """
@@ -47,20 +47,22 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         undo.enter_context(_alone())
         if image:
             host.need_image(image)
-            ways.remove_containers()
-            undo.callback(ways.remove_containers)
+            transports.remove_containers()
+            undo.callback(transports.remove_containers)
         containers = host.containers() if topology.docker_host else []
         declared = {f"/{topology.physical(service.name)}" for service in topology.containers}
         running = [one for one in containers if one["Name"] in declared and one["State"]["Running"]]
         if declared and not running:
             raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up`")
         known_hosts = Path(undo.enter_context(tempfile.TemporaryDirectory()), "known_hosts")
-        known_hosts.write_text(ways.known_hosts(topology.ssh_vantages.values()), encoding="utf-8")
+        known_hosts.write_text(transports.known_hosts(topology.ssh_vantages.values()), encoding="utf-8")
         guests_here = not host.elsewhere() and not os.geteuid() and loopback(proxmox)
-        survey = Survey(topology, known_hosts, inside=inside, elsewhere=elsewhere, guests_here=guests_here)
-        survey.look(containers)
-        if not inside and not survey.ways:
-            raise ProbeError("verify: no place to ask from; declare vantages, or run it in management")
+        discovery = Discovery(
+            topology, known_hosts, inside=inside, elsewhere=elsewhere, guests_here=guests_here
+        )
+        discovery.discover(containers)
+        if not inside and not discovery.transports:
+            raise ProbeError("verify: no endpoint to ask from; declare vantages, or run it in management")
         if inside:
             namespaces.remove_all()
             undo.callback(namespaces.remove_all)
@@ -68,18 +70,20 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
             hosts = [interface.network for interface in namespaces.host_addresses()]
             outside = namespaces.documentation([*taken, *hosts])
             undo.enter_context(namespaces.unreachable([*taken, outside.supernet(new_prefix=24)]))
-            survey.make(outside)
+            discovery.make(outside)
         if image:
-            survey.run(image, host.networks())
-        agents = Agents(ways=survey.ways, jobs=jobs)
+            discovery.run(image, host.networks())
+        agents = Agents(transports=discovery.transports, jobs=jobs)
         undo.callback(agents.close)
-        other = next(port for port in _free_ports() if port not in survey.named)
-        leaving = [port.number for port in survey.leaving]
+        other = next(port for port in _free_ports() if port not in discovery.named)
+        leaving = [port.number for port in discovery.leaving]
         facts = agents.start(lambda name: [other, *(leaving if name == INTERNET else ())])
         node = topology.proxmox_host
-        places = survey.places(facts, other, (node.address or address(proxmox)) if node else None)
-        agents.faults |= survey.faults
-        yield Vantages(topology=topology, survey=survey, agents=agents, surveyed=places, other=other)
+        endpoints = discovery.endpoints(facts, other, (node.address or address(proxmox)) if node else None)
+        agents.faults |= discovery.faults
+        yield Vantages(
+            topology=topology, discovery=discovery, agents=agents, discovered=endpoints, other=other
+        )
 
 
 @contextmanager
@@ -109,35 +113,42 @@ def loopback(name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Vantages:
-    """Agents in every place, each listening on port `other`."""
+    """Agents at every endpoint, each listening on port `other`."""
 
     topology: Topology
-    survey: Survey
+    discovery: Discovery
     agents: Agents
-    surveyed: Sequence[Place]
+    discovered: Sequence[Endpoint]
     other: int
 
     @property
-    def places(self) -> Sequence[Place]:
-        """Every place with its current addresses, and its fault if it could not be asked."""
-        return [replace(place, fault=self.agents.faults.get(place.name, "")) for place in self.surveyed]
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Every endpoint with its current addresses, and its fault if it could not be asked."""
+        return [
+            replace(endpoint, fault=self.agents.faults.get(endpoint.name, "")) for endpoint in self.discovered
+        ]
 
     @property
     def left_out(self) -> Sequence[str]:
         """What the run leaves out, each with its reason."""
-        return self.survey.left_out
+        return self.discovery.left_out
 
     @property
     def changed_rules(self) -> Sequence[str] | None:
         """Which of Docker-SRV's own rules are missing or changed; None if they can't be read."""
-        return [what for _, what in host.changed(self.topology)] if self.survey.inside else None
+        return [what for _, what in host.changed(self.topology)] if self.discovery.inside else None
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
-        """Return the answers of each place, by name; several places are asked at a time."""
+        """Return the answers of each endpoint, by name; several endpoints are asked at a time."""
         wanted = {name: list(asks) for name, asks in questions.items()}
-        own = {address.ip for place in self.surveyed if place.kind not in {Kind.CONTAINER, Kind.NODE}
-               for address in place.addresses if address.ip}  # fmt: skip
-        own |= {place.front for place in self.surveyed if place.front}
+        own = {
+            address.ip
+            for endpoint in self.discovered
+            if endpoint.kind not in {EndpointKind.CONTAINER, EndpointKind.NODE}
+            for address in endpoint.addresses
+            if address.ip
+        }
+        own |= {endpoint.docker_host_address for endpoint in self.discovered if endpoint.docker_host_address}
         for asks in wanted.values():
             fence(self.topology, own, asks)
         trusted = _authorities()

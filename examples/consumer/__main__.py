@@ -90,7 +90,7 @@ http {{
 
 config = pulumi.Config()
 own = IPv4Network(config.require("prefix"))
-authority = Path(os.path.expandvars(config.require("authority"))).read_text(encoding="utf-8")
+authority = Path(os.path.expandvars(config.require("ca-file"))).read_text(encoding="utf-8")
 reference = pulumi.StackReference(config.require("site"))
 names = ("schemaVersion", "ingress", "urls", "zones", "flows")
 site = pulumi.Output.all(**{name: reference.require_output(name) for name in names}).apply(

@@ -26,7 +26,7 @@ from fakepve.routing import param_error
 
 from lab.daemon import write
 from lab.proxmox.firewall import node_ruleset, ruleset
-from lab.proxmox.guests import Guest, read_guest
+from lab.proxmox.guests import LabGuest, read_guest
 from lab.proxmox.privileges import GRANTS
 
 NODE = "pve1"
@@ -64,7 +64,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         else:
             self._add_template()
 
-    def guests(self, bridge: str) -> dict[Guest, str]:
+    def guests(self, bridge: str) -> dict[LabGuest, str]:
         """Return the started machines with their rules; a card is plugged in if the node has its bridge."""
         bridges = {bridge} & set(self.networks)
         running = [vm for vm in self.vms if vm.status == "running"]

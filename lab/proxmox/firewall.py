@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any
 
-from lab.proxmox.guests import Guest, Nic
+from lab.proxmox.guests import LabGuest, Nic
 from reachability.words import MACROS
 
 Held = Mapping[str, Any]
@@ -30,7 +30,7 @@ _STANDING = "8006, 22, 3128, 5900-5999, 60000-60050"
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop"}
 
 
-def ruleset(guest: Guest, datacenter: Held, own: Held) -> str:
+def ruleset(guest: LabGuest, datacenter: Held, own: Held) -> str:
     """Return the rules that filter the guest's cards; a card with a switch off is unfiltered."""
     on = bool(datacenter["options"].get("enable"))
     listed = bool(own["options"].get("enable")) or "blacklist" in datacenter["ipset"]

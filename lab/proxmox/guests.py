@@ -48,7 +48,7 @@ class Listener:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guest:
+class LabGuest:
     """A started virtual machine."""
 
     vmid: int
@@ -103,7 +103,7 @@ def read_listeners(description: str) -> tuple[Listener, ...]:
     return tuple(Listener(number=int(port["number"]), protocol=port["protocol"]) for port in ports)
 
 
-def read_guest(vmid: int, name: str, config: Mapping[str, object], bridges: Collection[str]) -> Guest:
+def read_guest(vmid: int, name: str, config: Mapping[str, object], bridges: Collection[str]) -> LabGuest:
     """Return the guest of a machine's configuration; a card on a bridge that the node lacks is unplugged."""
     nics = []
     for key in sorted(key for key in config if re.fullmatch(r"net\d+", key)):
@@ -112,10 +112,12 @@ def read_guest(vmid: int, name: str, config: Mapping[str, object], bridges: Coll
         if nic.bridge in bridges:
             nics.append(nic)
     listeners = read_listeners(str(config.get("description", "")))
-    return Guest(vmid=vmid, name=name, nics=tuple(nics), listeners=listeners)
+    return LabGuest(vmid=vmid, name=name, nics=tuple(nics), listeners=listeners)
 
 
-def changes(wanted: Iterable[Guest], present: Mapping[int, str | None]) -> tuple[list[int], list[Guest]]:
+def changes(
+    wanted: Iterable[LabGuest], present: Mapping[int, str | None]
+) -> tuple[list[int], list[LabGuest]]:
     """Return the ids to take down, and the guests to build afterwards.
 
     `present` maps an id to the text of the guest that was built for it, None when the build never finished. A

@@ -24,13 +24,13 @@ from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.process import run
 from lab.proxmox import servers, switch
-from lab.proxmox.guests import Guest, Nic, changes
+from lab.proxmox.guests import LabGuest, Nic, changes
 
 _NOBODY = 65534
 _log = logging.getLogger("plane")
 
 
-def follow(bridge: str, wanted: Mapping[Guest, str]) -> None:
+def follow(bridge: str, wanted: Mapping[LabGuest, str]) -> None:
     """Build the wanted guests with their rules; one guest's fault is logged and leaves the others alone."""
     present = {vmid: _built(vmid) for vmid in _recorded()}
     stale, build = changes(wanted, present)
@@ -61,7 +61,7 @@ def status() -> dict[int, str | None]:
     return {vmid: _built(vmid) for vmid in _recorded()}
 
 
-def _build(bridge: str, guest: Guest, rules: str) -> None:
+def _build(bridge: str, guest: LabGuest, rules: str) -> None:
     ns, record = guest.namespace, _record(guest.vmid)
     for name in (ns, guest.filter):
         if Path("/run/netns", name).exists():
@@ -95,7 +95,7 @@ def put_in_force(namespace: str, rules: str) -> None:
     run(["ip", "netns", "exec", namespace, "nft", "--file", "-"], f"rules of {namespace}", stdin=rules)
 
 
-def _plug(bridge: str, guest: Guest, nic: Nic) -> None:
+def _plug(bridge: str, guest: LabGuest, nic: Nic) -> None:
     """Join switch, filter and guest: tap<id>i<n> - net<n>, bridged to card<n> - eth<n>."""
     ns, tap, card = guest.namespace, guest.tap(nic), f"eth{nic.index}"
     inside = ["ip", "-n", guest.filter, "link"]

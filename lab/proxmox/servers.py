@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import images, tls
 from lab.proxmox import packages
-from lab.proxmox.guests import Guest
+from lab.proxmox.guests import LabGuest
 
 _NGINX = """\
 daemon off;
@@ -55,7 +55,7 @@ def is_site(guest: str) -> bool:
     return "site-" in guest
 
 
-def of(guest: Guest, folder: Path) -> list[Server]:
+def of(guest: LabGuest, folder: Path) -> list[Server]:
     """Return the servers for the guest's ports, with TLS on 443; writes nginx's files to `folder`."""
     tcp = [listener.number for listener in guest.listeners if listener.protocol == "tcp"]
     if not tcp:

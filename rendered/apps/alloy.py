@@ -7,7 +7,7 @@ capabilities can't enter it. The data is in Promtail's volume, so Alloy continue
 import json
 
 from rendered.runtime import Runtime, bash_health
-from topology.certificates import Held
+from topology.certificates import IssuedCertificate
 from topology.model import Container, Topology
 
 _PORT = 12345
@@ -69,7 +69,7 @@ def alloy(topology: Topology, service: Container) -> Runtime:
         "files": f"{_LOGS}/*/*-json.log",
         "positions": f"{_DATA}/positions.yaml",
         "url": f"https://{topology.target(flow)}/loki/api/v1/push",
-        **Held(service.name, flow.destination).client(topology),
+        **IssuedCertificate(service.name, flow.destination).client(topology),
     }
     return Runtime(
         command=(

@@ -1,12 +1,12 @@
 """Blackbox exporter, which probes Docker-SRV from outside for `rendered.apps.watch`.
 
 It trusts only the certificate chain that the stack file names, so any other certificate on 443 is a failed
-route. With an ACME server it trusts the stack file's `authority`, else the authorities of the image.
+route. With an ACME server it trusts the stack file's `ca-file`, else the authorities of the image.
 """
 
 from rendered.apps.mutual import WEB_CONFIG, web_config
 from rendered.apps.text import as_yaml
-from rendered.apps.watch import Kind, probes
+from rendered.apps.watch import ProbeKind, probes
 from rendered.runtime import PemFile, Runtime, tcp_health
 from topology.model import Certificate, Container, Topology
 
@@ -38,21 +38,21 @@ def _trusted(topology: Topology) -> PemFile | None:
     """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's."""
     if isinstance(topology.tls, Certificate):
         return PemFile(key="tls.certificate", path=topology.tls.certificate)
-    authority = topology.acme and topology.acme.authority
-    return PemFile(key="tls.acme.authority", path=authority) if authority else None
+    authority = topology.acme and topology.acme.ca_file
+    return PemFile(key="tls.acme.ca-file", path=authority) if authority else None
 
 
 def _modules(topology: Topology) -> dict[str, object]:
     tls = {"ca_file": _CHAIN} if _trusted(topology) else {}
     kinds = dict.fromkeys(probe.kind for probe in probes(topology))
     made = {
-        Kind.ROUTE: _http(_SERVED, fail_if_not_ssl=True, tls_config=tls),
-        Kind.REDIRECT: _http(
+        ProbeKind.ROUTE: _http(_SERVED, fail_if_not_ssl=True, tls_config=tls),
+        ProbeKind.REDIRECT: _http(
             [301, 308], fail_if_header_not_matches=[{"header": "Location", "regexp": "^https://"}]
         ),
-        Kind.UNKNOWN_HOST: _http([404], tls_config={**tls, "server_name": _first(topology)}),
-        Kind.CONTROL: {"prober": "tcp", "timeout": "2s"},
-        Kind.CLOSED: {"prober": "tcp", "timeout": "2s"},
+        ProbeKind.UNKNOWN_HOST: _http([404], tls_config={**tls, "server_name": _first(topology)}),
+        ProbeKind.CONTROL: {"prober": "tcp", "timeout": "2s"},
+        ProbeKind.CLOSED: {"prober": "tcp", "timeout": "2s"},
     }
     return {str(kind): made[kind] for kind in kinds}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rendered.apps.text import as_yaml
 from rendered.runtime import Runtime, StackSecret, http_health
-from topology.certificates import Held
+from topology.certificates import IssuedCertificate
 from topology.model import App, Container, Topology
 
 _PASSWORD = "/etc/grafana/admin-password"  # noqa: S105  # where the password is, not what it is
@@ -37,7 +37,7 @@ def grafana(topology: Topology, service: Container) -> Runtime:
             "url": f"https://{topology.target(flow)}",
             "isDefault": target.app is App.PROMETHEUS,
             "editable": False,
-            **_shown(topology, Held(service.name, target.name)),
+            **_shown(topology, IssuedCertificate(service.name, target.name)),
         }
         for flow in topology.flows_from(service.name)
         if isinstance(target := topology.services.get(flow.destination), Container) and target.app in _KINDS
@@ -73,7 +73,7 @@ def _keeper(topology: Topology, target: Container) -> str:
     return topology.flows_from(target.name)[0].destination if through else target.name
 
 
-def _shown(topology: Topology, held: Held) -> dict[str, object]:
+def _shown(topology: Topology, held: IssuedCertificate) -> dict[str, object]:
     """Return the settings of mutual TLS for a data source. Grafana reads the files when it starts."""
     return {
         "jsonData": {

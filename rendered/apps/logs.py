@@ -3,7 +3,7 @@
 from rendered import nginx
 from rendered.apps.text import as_yaml
 from rendered.runtime import Runtime, bash_health, tcp_health
-from topology.certificates import Held
+from topology.certificates import IssuedCertificate
 from topology.model import Container, Topology
 
 _RETENTION = "744h"
@@ -24,7 +24,7 @@ def loki(_topology: Topology, service: Container) -> Runtime:
                     "auth_enabled": False,
                     "server": {
                         "http_listen_port": service.ports[0].number,
-                        "http_tls_config": Held(service.name, service.name).server,
+                        "http_tls_config": IssuedCertificate(service.name, service.name).server,
                         "tls_min_version": "VersionTLS13",
                         "grpc_listen_address": "127.0.0.1",
                     },
@@ -102,7 +102,7 @@ def promtail(topology: Topology, service: Container) -> Runtime:
                     "clients": [
                         {
                             "url": f"https://{topology.target(flow)}/loki/api/v1/push",
-                            "tls_config": Held(service.name, flow.destination).client(topology),
+                            "tls_config": IssuedCertificate(service.name, flow.destination).client(topology),
                         }
                     ],
                     "scrape_configs": [

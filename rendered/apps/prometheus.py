@@ -9,7 +9,7 @@ from rendered.apps.mutual import WEB_CONFIG, web_config
 from rendered.apps.text import as_yaml
 from rendered.apps.watch import JOB, probes, rules
 from rendered.runtime import Runtime, http_health, tcp_health
-from topology.certificates import Held
+from topology.certificates import IssuedCertificate
 from topology.model import ASKS_FOR_CERTIFICATES, App, Container, Flow, Topology
 
 _RULES = "/etc/prometheus/rules/watch.yml"
@@ -50,7 +50,7 @@ def _job(topology: Topology, flow: Flow) -> dict[str, object]:
     app = target.app if isinstance(target, Container) else None
     how: dict[str, object] = {}
     if app in ASKS_FOR_CERTIFICATES:
-        shown = Held(flow.source, flow.destination).client(topology)
+        shown = IssuedCertificate(flow.source, flow.destination).client(topology)
         how = {"scheme": "https", "tls_config": shown}
     if app is App.BLACKBOX_EXPORTER:
         return _probe_job(topology, at) | how

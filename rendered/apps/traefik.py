@@ -9,7 +9,7 @@ without content are omitted. A middleware that limits bodies also buffers respon
 
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
-from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, Held, login, resolver
+from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
 from topology.model import Acme, Certificate, Container, Topology
 
 _FOLDER = "/etc/traefik"
@@ -58,11 +58,11 @@ def traefik(topology: Topology, service: Container) -> Runtime:
     if any(route.login for route in topology.routes):
         users[_USERS] = StackSecret("traefik", "users")
     guests = {
-        Held(service.name, route.service).authorities: PemFile(
-            key=f"services.{route.service}.authority", path=route.authority
+        IssuedCertificate(service.name, route.service).authorities: PemFile(
+            key=f"services.{route.service}.ca-file", path=route.ca_file
         )
         for route in topology.routes
-        if route.authority
+        if route.ca_file
     }
     acme = topology.acme
     return Runtime(
@@ -91,9 +91,7 @@ def _certificates(tls: Certificate | Acme | None) -> dict[str, Text]:
         }
     if tls is None:
         return {}
-    authority = (
-        {ACME_AUTHORITY: PemFile(key="tls.acme.authority", path=tls.authority)} if tls.authority else {}
-    )
+    authority = {ACME_AUTHORITY: PemFile(key="tls.acme.ca-file", path=tls.ca_file)} if tls.ca_file else {}
     secrets = zip(login(tls).values(), tls.credentials, strict=True)
     return {**authority, **{file: StackSecret("acme", name) for file, name in secrets}}
 
@@ -150,10 +148,10 @@ def _routes(topology: Topology) -> dict[str, object]:
     transports = {
         route.service: {
             "serverName": topology.physical(route.service),
-            "rootCAs": [Held(topology.ingress.name, route.service).authorities],
+            "rootCAs": [IssuedCertificate(topology.ingress.name, route.service).authorities],
         }
         for route in topology.routes
-        if route.authority
+        if route.ca_file
     }
     return {
         "http": {
@@ -170,7 +168,7 @@ def _routes(topology: Topology) -> dict[str, object]:
                 route.service: {
                     "loadBalancer": {
                         "servers": [{"url": route.url}],
-                        **({"serversTransport": route.service} if route.authority else {}),
+                        **({"serversTransport": route.service} if route.ca_file else {}),
                     }
                 }
                 for route in topology.routes

@@ -20,7 +20,7 @@ JOB = "probe"
 _DAY = 86_400
 
 
-class Kind(StrEnum):
+class ProbeKind(StrEnum):
     """Purpose of a probe, and the name of its module in Blackbox exporter."""
 
     ROUTE = "route"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
 class Probe:
     """One probe of Docker-SRV. `name` identifies it in alerts, `host` is the HTTP request's host name."""
 
-    kind: Kind
+    kind: ProbeKind
     name: str
     target: str
     service: str
@@ -53,10 +53,10 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
         return ()
     at, ingress, found = address(topology), topology.ingress.name, list[Probe]()
     if HTTPS in topology.published:
-        found.append(Probe(kind=Kind.CONTROL, name=f"{at}:443", target=f"{at}:443", service=ingress))
+        found.append(Probe(kind=ProbeKind.CONTROL, name=f"{at}:443", target=f"{at}:443", service=ingress))
         found += [
             Probe(
-                kind=Kind.ROUTE,
+                kind=ProbeKind.ROUTE,
                 name=f"https://{route.host}/",
                 target=f"https://{at}/",
                 service=route.service,
@@ -68,14 +68,14 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
         first, unknown = topology.routes[0].host, f"nobody.{topology.domain}"
         found += [
             Probe(
-                kind=Kind.REDIRECT,
+                kind=ProbeKind.REDIRECT,
                 name=f"http://{first}/",
                 target=f"http://{at}/",
                 service=ingress,
                 host=first,
             ),
             Probe(
-                kind=Kind.UNKNOWN_HOST,
+                kind=ProbeKind.UNKNOWN_HOST,
                 name=f"https://{unknown}/",
                 target=f"https://{at}/",
                 service=ingress,
@@ -84,7 +84,7 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
         ]
     found += [
         Probe(
-            kind=Kind.CLOSED,
+            kind=ProbeKind.CLOSED,
             name=f"{at}:{port.number}",
             target=f"{at}:{port.number}",
             service=container.name,
@@ -105,22 +105,22 @@ def rules(topology: Topology) -> dict[str, object]:
     probe = [
         _alert(
             "BackendPortAnswers",
-            f'probe_success{{job="{JOB}", kind="{Kind.CLOSED}"}} == 1',
+            f'probe_success{{job="{JOB}", kind="{ProbeKind.CLOSED}"}} == 1',
             "{{ $labels.service }} answers on {{ $labels.instance }}, where the ingress alone may",
         ),
         _alert(
             "RouteFails",
-            f'probe_success{{job="{JOB}", kind="{Kind.ROUTE}"}} == 0',
+            f'probe_success{{job="{JOB}", kind="{ProbeKind.ROUTE}"}} == 0',
             "{{ $labels.instance }} does not serve {{ $labels.service }}",
         ),
         _alert(
             "IngressAnswersWrongly",
-            f'probe_success{{job="{JOB}", kind=~"{Kind.REDIRECT}|{Kind.UNKNOWN_HOST}"}} == 0',
+            f'probe_success{{job="{JOB}", kind=~"{ProbeKind.REDIRECT}|{ProbeKind.UNKNOWN_HOST}"}} == 0',
             "{{ $labels.instance }} gets another answer than the {{ $labels.kind }} one",
         ),
         _alert(
             "ControlFails",
-            f'probe_success{{job="{JOB}", kind="{Kind.CONTROL}"}} == 0',
+            f'probe_success{{job="{JOB}", kind="{ProbeKind.CONTROL}"}} == 0',
             "{{ $labels.instance }} does not answer, so the silence of other ports proves nothing",
         ),
         _alert(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from commands.report import main
 from tests.policies.sound import Stack, sound
-from verify.judge import Finding, Verdict
 from verify.report import Report, as_json
+from verify.verdicts import ProbeFinding, Verdict
 
 MARKUP = "</script><img src=https://example.invalid/x onerror=window.broken=1><!--"
 
@@ -55,7 +55,7 @@ def page(folder: Path, site: Path, *words: str) -> Path:
     return file
 
 
-def _findings() -> Iterable[Finding]:
+def _findings() -> Iterable[ProbeFinding]:
     for source, destination, port, expected, got, verdict in (
         ("traefik", "grafana", "3000/tcp", "ALLOWED", "ALLOWED", Verdict.AGREES),
         ("traefik", "grafana", "*/tcp", "EITHER", "ALLOWED", Verdict.FREE),
@@ -64,7 +64,7 @@ def _findings() -> Iterable[Finding]:
         ("promtail", "loki-gateway", "3100/tcp", "ALLOWED", "DENIED (silent)", Verdict.INCONCLUSIVE),
         ("stranger@frontend", "grafana", "3000/tcp", "EITHER", "ALLOWED", Verdict.FREE),
     ):
-        yield Finding(
+        yield ProbeFinding(
             source=source,
             destination=destination,
             what=f"{source} -> {destination}:{port}",
@@ -75,7 +75,7 @@ def _findings() -> Iterable[Finding]:
             cause="" if verdict in {Verdict.AGREES, Verdict.FREE} else f"{destination} lets in too much",
             control=f"opened {source} -> grafana:3000/tcp",
         )
-    yield Finding(
+    yield ProbeFinding(
         source="internet",
         destination="grafana",
         what="https://grafana.homelab.localhost/",

@@ -120,8 +120,8 @@ def guests(site: Site, topology: Topology, folder: Path) -> Iterator[Elsewhere]:
             undo.callback(separated.rmdir)
         elsewhere = _keys(site, folder)
         for guest in topology.guests:
-            elsewhere.lead(str(guest.address), f"/run/netns/vm-{guest.vm}")
-            undo.enter_context(_sshd(elsewhere, f"vm-{guest.vm}", str(guest.address)))
+            elsewhere.lead(str(guest.address), f"/run/netns/vm-{guest.vmid}")
+            undo.enter_context(_sshd(elsewhere, f"vm-{guest.vmid}", str(guest.address)))
         yield elsewhere
 
 

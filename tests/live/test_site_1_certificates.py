@@ -17,7 +17,7 @@ from cryptography import x509
 
 from tests.live.sabotage import TOPOLOGY
 from tests.live.site import Site, command, eventually, updated
-from topology.certificates import FOLDER, Held, held
+from topology.certificates import FOLDER, IssuedCertificate, held
 from topology.model import ASKS_FOR_CERTIFICATES
 
 INTERVAL = 15
@@ -99,7 +99,7 @@ def ask(site: Site, source: str, service: str, *pair: Path, authorities: Path, *
     return done.stdout.strip()
 
 
-def paths(files: Path, each: Held) -> dict[str, Path]:
+def paths(files: Path, each: IssuedCertificate) -> dict[str, Path]:
     """Return the paths of the copies of a certificate's files."""
     folder = files / each.holder / each.service
     return {name: folder / f"{name}.pem" for name in ("certificate", "key", "authorities")}
@@ -109,14 +109,14 @@ def test_a_certificate_is_refused_or_asked_for(site: Site, files: Path) -> None:
     """A neighbour on a service's network gets nothing without a certificate, over TLS or not."""
     answers = {}
     for source, service in NEAR:
-        own = paths(files, Held(service, service))
+        own = paths(files, IssuedCertificate(service, service))
         answers[source, service] = ask(site, source, service, authorities=own["authorities"])
     assert {pair: answer for pair, answer in answers.items() if not answer.startswith("refused")} == {}
     assert len(answers) > len(ASKING)
 
 
 @pytest.mark.parametrize("each", CLIENTS, ids=lambda each: each.name)
-def test_a_declared_client_is_answered(site: Site, files: Path, each: Held) -> None:
+def test_a_declared_client_is_answered(site: Site, files: Path, each: IssuedCertificate) -> None:
     """Each declared source is answered with the certificate of its flow, so the refusals are not silence."""
     ours = paths(files, each)
     pair = (ours["certificate"], ours["key"])
@@ -153,7 +153,7 @@ def test_the_gateway_knows_readers_from_writers(
     site: Site, files: Path, client: str, status: str, asked: tuple[str, str]
 ) -> None:
     """Grafana's certificate only reads logs, Promtail's only sends them, and neither allows anything else."""
-    ours = paths(files, Held(client, "loki-gateway"))
+    ours = paths(files, IssuedCertificate(client, "loki-gateway"))
     how: dict[str, Any] = dict(zip(("method", "path"), asked, strict=True))
     how["headers"] = _TAIL if "/tail" in asked[1] else {}
     pair = (ours["certificate"], ours["key"])
@@ -163,14 +163,17 @@ def test_the_gateway_knows_readers_from_writers(
 @pytest.mark.parametrize("client", ["grafana", "promtail"])
 def test_nobody_gets_past_the_gateway(site: Site, files: Path, client: str) -> None:
     """Loki itself refuses a shell beside it that has stolen the certificates of the gateway's clients."""
-    stolen, own = paths(files, Held(client, "loki-gateway")), paths(files, Held("loki", "loki"))
+    stolen, own = (
+        paths(files, IssuedCertificate(client, "loki-gateway")),
+        paths(files, IssuedCertificate("loki", "loki")),
+    )
     pair = (stolen["certificate"], stolen["key"])
     assert ask(site, "promtail", "loki", *pair, authorities=own["authorities"]).startswith("refused")
 
 
 def test_loki_deletes_for_nobody(site: Site, files: Path) -> None:
     """Not even the gateway's certificate, valid for all of Loki's paths, deletes a line."""
-    ours = paths(files, Held("loki-gateway", "loki"))
+    ours = paths(files, IssuedCertificate("loki-gateway", "loki"))
     how: dict[str, Any] = {"method": "POST", "path": DELETE, "authorities": ours["authorities"]}
     assert ask(site, "loki-gateway", "loki", ours["certificate"], ours["key"], **how) == "403"
 
@@ -181,7 +184,7 @@ def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Pat
     for source, service in NEAR:
         for each in held(TOPOLOGY):
             if each.holder == source and each.service != service:
-                ours, own = paths(files, each), paths(files, Held(service, service))
+                ours, own = paths(files, each), paths(files, IssuedCertificate(service, service))
                 pair = (ours["certificate"], ours["key"])
                 answers[source, each.service, service] = ask(
                     site, source, service, *pair, authorities=own["authorities"]
@@ -203,7 +206,7 @@ def test_the_certificate_of_another_service_opens_nothing(site: Site, files: Pat
 )
 def test_grafana_does_not_administer(site: Site, files: Path, method: str, path: str) -> None:
     """With Grafana's certificate a shell queries Prometheus and changes nothing in it."""
-    ours = paths(files, Held("grafana", "prometheus"))
+    ours = paths(files, IssuedCertificate("grafana", "prometheus"))
     how = {"method": method, "path": path, "authorities": ours["authorities"]}
     pair = (ours["certificate"], ours["key"])
     assert int(ask(site, "grafana", "prometheus", *pair, **how)) >= 400  # type: ignore[arg-type]
@@ -212,9 +215,9 @@ def test_grafana_does_not_administer(site: Site, files: Path, method: str, path:
 
 def test_another_name_is_refused_by_the_client(site: Site, files: Path) -> None:
     """A client rejects a service that answers with another service's certificate."""
-    ours = paths(files, Held("grafana", "loki-gateway"))
+    ours = paths(files, IssuedCertificate("grafana", "loki-gateway"))
     pair = (ours["certificate"], ours["key"])
-    wrong = paths(files, Held("grafana", "prometheus"))["authorities"]
+    wrong = paths(files, IssuedCertificate("grafana", "prometheus"))["authorities"]
     assert "certificate verify failed" in ask(site, "grafana", "loki-gateway", *pair, authorities=wrong)
 
 
@@ -237,7 +240,7 @@ def longest(site: Site, since: float) -> dict[str, float]:
     return found
 
 
-def shown(site: Site, each: Held) -> x509.Certificate:
+def shown(site: Site, each: IssuedCertificate) -> x509.Certificate:
     """Return the certificate that a container holds now."""
     return x509.load_pem_x509_certificate(site.docker("exec", each.holder, "cat", each.certificate).encode())
 
@@ -262,7 +265,7 @@ def log_line_arrives(site: Site) -> None:
     eventually("the line in Loki", found)
 
 
-def nears_its_end(site: Site, each: Held, file: Path) -> None:
+def nears_its_end(site: Site, each: IssuedCertificate, file: Path) -> None:
     """Change the state so that a certificate has nine days left; `file` is for the state's text."""
     state = json.loads(site.pulumi("stack", "export").stdout)
     (leaf,) = (
@@ -289,12 +292,15 @@ def test_a_generation_of_authorities_follows_another(site: Site, tmp_path: Path)
 
     The first update also renews a certificate in its last ten days, and only that one.
     """
-    leaf, other = Held("prometheus", "node-exporter"), Held("prometheus", "blackbox-exporter")
+    leaf, other = (
+        IssuedCertificate("prometheus", "node-exporter"),
+        IssuedCertificate("prometheus", "blackbox-exporter"),
+    )
     leaves, others, since = [shown(site, leaf)], [shown(site, other)], time.time()
     nears_its_end(site, leaf, tmp_path / "state.json")
     for given in ("[a, b], signer: a", "[a, b], signer: b", "[b], signer: b"):
-        key = f"  homelab-network:certificates: {{authorities: {given}}}\n  homelab-network:plain:\n"
-        updated(site, tmp_path, ("  homelab-network:plain:\n", key))
+        key = f"  homelab-network:certificates: {{authorities: {given}}}\n  homelab-network:unencrypted:\n"
+        updated(site, tmp_path, ("  homelab-network:unencrypted:\n", key))
         leaves.append(shown(site, leaf))
         others.append(shown(site, other))
         eventually("a scrape after it", partial(scraped, site, time.time()))

@@ -11,7 +11,7 @@ from lab import paths, proxmox
 from tests.live.canary import files, sightings
 from tests.live.sabotage import TOPOLOGY
 from tests.live.site import PROJECT, Site, command, eventually
-from topology.certificates import Held
+from topology.certificates import IssuedCertificate
 
 CONTAINERS = [
     "traefik",
@@ -25,7 +25,7 @@ CONTAINERS = [
     "promtail",
 ]
 READ_ONLY = {"cadvisor"}
-LEAF = Held("grafana", "loki-gateway").key
+LEAF = IssuedCertificate("grafana", "loki-gateway").key
 SHELLS = [name for name in CONTAINERS if name not in {"loki", "promtail"}]
 """Loki's image has no shell; Promtail is root, because the engine's log files are root's."""
 

@@ -14,9 +14,9 @@ from lab import paths, tls
 from tests.live.sabotage import TOPOLOGY
 from tests.live.site import Site, command, eventually
 
-GUESTS = {guest.name: guest for guest in TOPOLOGY.guests if guest.authority}
+GUESTS = {guest.name: guest for guest in TOPOLOGY.guests if guest.ca_file}
 SITE_1 = GUESTS["site-1"]
-INSIDE = ("ip", "netns", "exec", f"vm-{SITE_1.vm}")
+INSIDE = ("ip", "netns", "exec", f"vm-{SITE_1.vmid}")
 SHOWN = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 443)))"
 Leaf = tuple[Path, Path]
 
@@ -26,7 +26,7 @@ def test_a_guest_is_asked_by_tls(site: Site, name: str) -> None:
     """A guest serves its own page through the ingress, and no page without TLS."""
     answer, guest = site.get(name), GUESTS[name]
     assert (answer.status, name.capitalize() in answer.text) == (200, True)
-    inside = ("ip", "netns", "exec", f"vm-{guest.vm}", "curl", "--silent", "--write-out", "%{http_code}")
+    inside = ("ip", "netns", "exec", f"vm-{guest.vmid}", "curl", "--silent", "--write-out", "%{http_code}")
     said = command(*inside, f"http://{guest.address}:{guest.ports[0].number}/").stdout
     assert (said[-3:], name.capitalize() in said) == ("400", False)
 
@@ -34,7 +34,7 @@ def test_a_guest_is_asked_by_tls(site: Site, name: str) -> None:
 @pytest.fixture
 def show(site: Site) -> Iterator[Callable[[Leaf], None]]:
     """Yield a function that makes Site-1's nginx serve another certificate; restores its own afterwards."""
-    folder = paths.RUN / "guests" / f"vm-{SITE_1.vm}"
+    folder = paths.RUN / "guests" / f"vm-{SITE_1.vmid}"
     files = folder / "certificate.pem", folder / "key.pem"
     own = [file.read_bytes() for file in files]
     nginx = int((folder / "nginx.pid").read_text())

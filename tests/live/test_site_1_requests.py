@@ -25,9 +25,9 @@ AT_ONCE = 16
 OUTAGE_SECONDS = 5
 """The README says one or two; the ingress is replaced, because its routes are files."""
 UNTOUCHED = ["grafana", "site-1", "site-2", "jellyfin", "vaultwarden"]
-WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
+WIKI = "    wiki: {zone: apps, vmid: 203, address: 10.10.20.13, ports: [3000]}\n"
 CHANGES = (
-    ("    stirling-pdf: {zone: apps, vm: 202, address: 10.10.20.12, ports: [8080]}\n", WIKI),
+    ("    stirling-pdf: {zone: apps, vmid: 202, address: 10.10.20.12, ports: [8080]}\n", WIKI),
     ("    - traefik -> stirling-pdf:8080/tcp\n", "    - traefik -> wiki:3000/tcp\n"),
     ("{flow: traefik -> stirling-pdf:8080/tcp,", "{flow: traefik -> wiki:3000/tcp,"),
 )

@@ -29,7 +29,7 @@ sys.exit(command.main(sys.argv[2:]))
 """
 """verify, with the stack file in another folder."""
 PREFIX = "homelab-network:"
-AGENT = "The agent that runs in each place"
+AGENT = "The agent that runs at each endpoint"
 """Part of an agent's command line, on any host."""
 PINNED = "find out why its key is not host-key before you change that"
 ANY = "see that it runs and can be reached, and run verify again"
@@ -39,7 +39,7 @@ def configuration(vantages: Mapping[str, object]) -> dict[str, Any]:
     """Return the dev stack's file with SSH to every guest declared, and the given vantages."""
     file: dict[str, Any] = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text())
     for name, service in file["config"][f"{PREFIX}services"].items():
-        if "vm" in service:
+        if "vmid" in service:
             service["ports"].append(22)
             file["config"][f"{PREFIX}flows"].append(f"management -> {name}:22/tcp")
     file["config"][f"{PREFIX}vantages"] = vantages
@@ -120,7 +120,7 @@ def declared(there: Elsewhere, **keys: str) -> dict[str, dict[str, str]]:
         name: {"ssh": f"root@{host}", "host-key": keys.get(name.replace("-", "_"), there.key)}
         for name, host in hosts.items()
     }
-    found["internet"]["front"] = elsewhere.FRONT
+    found["internet"]["docker-host-address"] = elsewhere.FRONT
     return found
 
 
@@ -160,7 +160,7 @@ def test_each_vantage_that_fails_says_so(there: Elsewhere) -> None:
     there.lead("10.10.10.12", "/run/netns/vm-102", "sshd_bare")
     wrong = " ".join((there.folder / "other.pub").read_text().split()[:2])
     run = Run(there, "faults", declared(there, site_1=wrong))
-    run.until("places,")
+    run.until("endpoints,")
     killed = [pid for pid in pids("vm-201") if is_agent(pid)]
     os.kill(killed[-1], signal.SIGKILL)
     run.end()

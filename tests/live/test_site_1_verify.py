@@ -153,7 +153,7 @@ def test_an_ended_run_leaves_nothing(site: Site, number: signal.Signals) -> None
         text=True,
     ) as run:
         assert run.stderr
-        assert "places" in run.stderr.readline()
+        assert "endpoints" in run.stderr.readline()
         assert traces()
         run.send_signal(number)
         run.wait(timeout=30)
@@ -171,7 +171,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(site: Site, tmp_path: Path) -> N
         text=True,
     ) as run:
         assert run.stderr
-        assert "places" in run.stderr.readline()
+        assert "endpoints" in run.stderr.readline()
         run.kill()
     assert traces()
     assert verify(site, tmp_path)["counts"]["inconclusive"] == 0

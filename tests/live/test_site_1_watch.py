@@ -15,7 +15,7 @@ from lab import paths
 from lab.daemon import Process
 from rendered import host_rules
 from rendered.apps import watch
-from rendered.apps.watch import Kind
+from rendered.apps.watch import ProbeKind
 from tests.live.site import PROJECT, Site, command, eventually, make
 from topology.config import from_file
 
@@ -56,7 +56,7 @@ def answers(site: Site) -> dict[str, str]:
 
 def sound(site: Site) -> bool:
     """Whether every probe gives the expected answer and no alert fires."""
-    wanted = {f"{p.kind} {p.service}": "0" if p.kind is Kind.CLOSED else "1" for p in PROBES}
+    wanted = {f"{p.kind} {p.service}": "0" if p.kind is ProbeKind.CLOSED else "1" for p in PROBES}
     return answers(site) == wanted and firing(site) == set()
 
 

@@ -143,7 +143,7 @@ def acting(
     folder: Path, certificates: Path, *, trusted: bool = True, days: int = 90, **acme: Any
 ) -> Iterator[Scene]:
     """Run the whole scene; certificates last `days` days."""
-    authority = {"authority": str(certificates / "pebble.minica.pem")} if trusted else {}
+    authority = {"ca-file": str(certificates / "pebble.minica.pem")} if trusted else {}
     keys = site(**authority, **acme)
     (container,) = (r.inputs for r in run(keys, LOGIN) if (r.type, r.name) == (KINDS["container"], "traefik"))
     scene = Scene(folder=folder, hosts=[route.host for route in load(keys).routes], container=container)
@@ -185,8 +185,8 @@ def site(**more: Any) -> dict[str, Any]:
     # Two routes are enough.
     flows = [flow for flow in configuration()["flows"] if not re.match(r"traefik -> (?!site-)", flow)]
     flows += [f"traefik -> internet:{port}" for port in (f"{PORT}/tcp", "443/tcp", "53/udp")]
-    plain = [each for each in configuration()["plain"] if each["flow"] in flows]
-    changed = {"domain": DOMAIN, "tls": {"acme": {**acme, **more}}, "flows": flows, "plain": plain}
+    plain = [each for each in configuration()["unencrypted"] if each["flow"] in flows]
+    changed = {"domain": DOMAIN, "tls": {"acme": {**acme, **more}}, "flows": flows, "unencrypted": plain}
     return {**configuration(), **changed}
 
 

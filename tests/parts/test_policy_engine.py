@@ -15,7 +15,7 @@ import pytest
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
-from policies.judge import judge
+from policies.evaluate import evaluate
 from resources.resource import from_state
 from tests.live.canary import files, sightings
 from tests.policies import rejected
@@ -298,7 +298,7 @@ def test_an_exported_state_is_judged_alike(
     file = engine.folder / "state.json"
     exported(stack, file)
     done = engine.run("policy", "analyze", "--file", str(file), "--policy-pack", pack)
-    expected = judge(from_state(file), from_file(engine.folder / "Pulumi.dev.yaml"), TODAY)
+    expected = evaluate(from_state(file), from_file(engine.folder / "Pulumi.dev.yaml"), TODAY)
     assert done.returncode != 0
     assert findings(done.stdout) == {finding.message for finding in expected.findings}, done.stdout
 

@@ -12,7 +12,7 @@ import yaml
 from lab.images.catalogue import BLACKBOX_EXPORTER, PROMETHEUS
 from rendered.apps import runtime, watch
 from rendered.apps.blackbox_exporter import blackbox_exporter
-from rendered.apps.watch import Kind
+from rendered.apps.watch import ProbeKind
 from tests.live.site import PROJECT
 from topology.certificates import FOLDER
 from topology.config import from_file
@@ -67,7 +67,7 @@ def test_blackbox_exporter_takes_its_modules(tmp_path: Path, monkeypatch: pytest
     service = SITE.services["blackbox-exporter"]
     assert isinstance(service, Container)
     text = str(blackbox_exporter(SITE, service).files["/etc/blackbox_exporter/config.yml"])
-    assert set(yaml.safe_load(text)["modules"]) == set(Kind)
+    assert set(yaml.safe_load(text)["modules"]) == set(ProbeKind)
     (tmp_path / "config.yml").write_text(text, encoding="utf-8")
     program = BLACKBOX_EXPORTER.get(lambda _line: None) / "usr/bin/prometheus-blackbox-exporter"
     words = (program, "--config.check", f"--config.file={tmp_path}/config.yml")
@@ -79,7 +79,7 @@ def sound() -> dict[str, str]:
     """Return the series of a network as declared, with a recent successful live probe."""
     series = {
         f'probe_success{{job="probe",kind="{p.kind}",instance="{p.name}",service="{p.service}"}}': (
-            f"{int(p.kind is not Kind.CLOSED)}+0{_ALWAYS}"
+            f"{int(p.kind is not ProbeKind.CLOSED)}+0{_ALWAYS}"
         )
         for p in PROBES
     }
@@ -89,7 +89,7 @@ def sound() -> dict[str, str]:
     return series
 
 
-def series_of(kind: Kind) -> list[str]:
+def series_of(kind: ProbeKind) -> list[str]:
     """Return the series of a kind's probes."""
     return [name for name in sound() if f'kind="{kind}"' in name]
 
@@ -100,8 +100,10 @@ def told(series: str, alert: str) -> dict[str, str]:
     return {key: value.strip('"') for key, _, value in pairs} | dict(ALERTS[alert]["labels"])
 
 
-CLOSED, ROUTE, CONTROL = (series_of(kind)[0] for kind in (Kind.CLOSED, Kind.ROUTE, Kind.CONTROL))
-REDIRECT, UNKNOWN = series_of(Kind.REDIRECT)[0], series_of(Kind.UNKNOWN_HOST)[0]
+CLOSED, ROUTE, CONTROL = (
+    series_of(kind)[0] for kind in (ProbeKind.CLOSED, ProbeKind.ROUTE, ProbeKind.CONTROL)
+)
+REDIRECT, UNKNOWN = series_of(ProbeKind.REDIRECT)[0], series_of(ProbeKind.UNKNOWN_HOST)[0]
 DISAGREES = 'verify_last_run_cells{stack="dev",verdict="disagrees"}'
 INCONCLUSIVE = 'verify_last_run_cells{stack="dev",verdict="inconclusive"}'
 RUN = 'verify_last_run_timestamp_seconds{stack="dev"}'

@@ -22,11 +22,11 @@ def topology(number: int) -> dict[str, Any]:
     config = configuration()
     services, flows = config["services"], config["flows"]
     config["name-prefix"] = draw.choice(["", "", "lab-", "x-"])
-    for name in [name for name, service in services.items() if "vm" in service]:
+    for name in [name for name, service in services.items() if "vmid" in service]:
         del services[name]
     config["zones"] = {name: zone for name, zone in config["zones"].items() if "vlan" not in zone}
     flows[:] = [flow for flow in flows if not any(flow.startswith(f"traefik -> {n}:") for n in _GUESTS)]
-    config["plain"] = [plain for plain in config["plain"] if plain["flow"] in flows]
+    config["unencrypted"] = [plain for plain in config["unencrypted"] if plain["flow"] in flows]
     _vlans(draw, config)
     for index in range(draw.randint(0, 4)):
         services[f"app-{index}"] = {
@@ -38,7 +38,7 @@ def topology(number: int) -> dict[str, Any]:
     for index in range(draw.randint(0, 3)):
         services[f"exporter-{index}"] = {"zones": ["backend"], "image": "exporter:1", "ports": [9200 + index]}
         flows.append(f"prometheus -> exporter-{index}:{9200 + index}/tcp")
-        config["plain"].append({"flow": flows[-1], "reason": "has no TLS of its own"})
+        config["unencrypted"].append({"flow": flows[-1], "reason": "has no TLS of its own"})
     if draw.random() < 0.5:
         services["promtail"] |= {"app": "alloy", "image": "grafana/alloy:v1.18.1"}
     if draw.random() < 0.3:  # a share of the sites
@@ -80,7 +80,7 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
             name, port = f"guest-{tag}-{index}", draw.choice([80, 443, 3000, 8080, 8096])
             config["services"][name] = {
                 "zone": zone,
-                "vm": 1000 + place * 50 + index,
+                "vmid": 1000 + place * 50 + index,
                 "address": f"10.{20 + place}.0.{11 + index}",
                 "ports": [port],
             }
@@ -88,9 +88,9 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
                 config["services"][name] |= draw.choice([VAULTWARDEN, VAULTWARDEN | ADMIN_PAGE])
             config["flows"].append(f"traefik -> {name}:{port}/tcp")
             if draw.random() < 0.5:
-                config["services"][name]["authority"] = "$HOMELAB_STATE/tls/ca.crt"
+                config["services"][name]["ca-file"] = "$HOMELAB_STATE/tls/ca.crt"
             else:
-                config["plain"].append({"flow": config["flows"][-1], "reason": "has no TLS of its own"})
+                config["unencrypted"].append({"flow": config["flows"][-1], "reason": "has no TLS of its own"})
             if guests and draw.random() < 0.3:
                 config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")
             guests.append(name)

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from resources.resource import UNKNOWN, Resource
-from resources.view import View, view
+from resources.typed import TypedResource, view
 from tests.policies.rejected import MIDDLEWARES, NGINX, ROUTES, SCRAPES, SOURCES, STATIC, TLS, WEB, upload
 from tests.policies.sound import KINDS, Stack, sound, turn_to_acme
 from topology.fast_yaml import Loader
@@ -467,7 +467,7 @@ def reads_the_same(mutation: Mutation, stack: Stack) -> bool:
 
 
 @cache
-def sound_view(kind: str, name: str) -> View[Any]:
+def sound_view(kind: str, name: str) -> TypedResource[Any]:
     """Return a resource of the sound stack as its view."""
     return view(sound().get(kind, name))
 

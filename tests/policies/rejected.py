@@ -18,7 +18,7 @@ from resources.resource import UNKNOWN
 from tests.half import docker_alone
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from topology.config import load
-from topology.model import Assertion, Exemption, Flow
+from topology.model import Assertion, Flow, PolicyException
 
 ROUTES = "/etc/traefik/dynamic/routes.yml"
 STATIC = "/etc/traefik/traefik.yml"
@@ -2073,12 +2073,12 @@ def a_guest_checked_as_another(stack: Stack) -> None:
 
 @rejected(
     "guests-show-certificates",
-    f"traefik: {ROUTES}: http.services.jellyfin asks jellyfin without TLS, which no plain flow declares",
+    f"traefik: {ROUTES}: http.services.jellyfin asks jellyfin without TLS, which unencrypted does not list",
 )
 def a_guest_without_tls_that_nobody_declared(stack: Stack) -> None:
     topology = load(stack.config)
-    plain = tuple(each for each in topology.plain if each.flow.destination != "jellyfin")
-    stack.topology = topology.model_copy(update={"plain": plain})
+    unencrypted = tuple(each for each in topology.unencrypted if each.flow.destination != "jellyfin")
+    stack.topology = topology.model_copy(update={"unencrypted": unencrypted})
 
 
 @rejected(
@@ -2297,7 +2297,7 @@ def assertions_that_do_not_hold(stack: Stack) -> None:
 
 
 def _exempt(stack: Stack, rule: str, resource: str, expires: date = date(2027, 1, 1)) -> None:
-    exemption = Exemption(
+    exemption = PolicyException(
         rule=rule, resource=resource, reason="a reason to test", owner="me", expires=expires
     )
     stack.topology = load(stack.config).model_copy(update={"exceptions": (exemption,)})

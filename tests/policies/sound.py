@@ -13,13 +13,20 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from policies.judge import Judged, Verdict, conclude, judge, judge_resource, judge_together
+from policies.evaluate import (
+    EvaluatedResource,
+    Evaluation,
+    conclude,
+    evaluate,
+    evaluate_resource,
+    evaluate_together,
+)
 from policies.rule import RULES, Finding, Rule
 from resources import program
 from resources.resource import Resource
 from tests.site import configuration, state
 from topology.config import load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import Topology
 
 TODAY = date(2026, 11, 23)
@@ -47,7 +54,7 @@ KINDS = {
 def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Return the site's keys with certificates by ACME and name servers for its challenges."""
     acme = {"email": "you@home.example", "name-servers": ["9.9.9.9"]}
-    by_dns = {"challenge": "hetzner", "credentials": [LOGIN], "authority": "$HOMELAB_STATE/tls/ingress.crt"}
+    by_dns = {"challenge": "hetzner", "credentials": [LOGIN], "ca-file": "$HOMELAB_STATE/tls/ingress.crt"}
     leaving = ["traefik -> internet:443/tcp", "traefik -> internet:53/udp"]
     return {
         **config,
@@ -128,17 +135,19 @@ class Stack:
         bare = {(KINDS[kind], name) for kind, name in but}
         self.resources = [replace(r, protect=(r.type, r.name) not in bare) for r in self.resources]
 
-    def judge(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
+    def judge(self, rules: Mapping[str, Rule] = RULES) -> Evaluation:
         """Return the pack's verdict."""
-        return judge(self.resources, self.topology or _declared(json.dumps(self.config)), TODAY, rules)
+        return evaluate(self.resources, self.topology or _declared(json.dumps(self.config)), TODAY, rules)
 
-    def judge_changes(self, rules: Mapping[str, Rule] = RULES) -> Verdict:
+    def judge_changes(self, rules: Mapping[str, Rule] = RULES) -> Evaluation:
         """Return the pack's verdict, with cached results for resources that are as in the sound stack."""
         if self.topology:
             return self.judge(rules)
         judged, declared = self._changes()
-        chosen = [Judged(each.view, [f for f in each.findings if f.rule in rules]) for each in judged]
-        return judge_together(chosen, declared, TODAY, rules)
+        chosen = [
+            EvaluatedResource(each.view, [f for f in each.findings if f.rule in rules]) for each in judged
+        ]
+        return evaluate_together(chosen, declared, TODAY, rules)
 
     def judge_alone(self) -> tuple[Finding, ...]:
         """Return the verdict's findings that need one resource only; few mutations need more."""
@@ -147,28 +156,28 @@ class Stack:
         judged, declared = self._changes()
         return conclude([f for each in judged for f in each.findings], declared, TODAY).findings
 
-    def _changes(self) -> tuple[list[Judged], Declared]:
+    def _changes(self) -> tuple[list[EvaluatedResource], TopologyIndex]:
         config = json.dumps(self.config)
         declared, sound = _declared(config), _judged(config)
         judged = [
             known
             if (known := sound.get(resource.urn)) and known.view.resource == resource
-            else judge_resource(resource, declared)
+            else evaluate_resource(resource, declared)
             for resource in self.resources
         ]
         return judged, declared
 
 
 @lru_cache(maxsize=2)  # the sound stack's, and with ACME
-def _declared(config: str) -> Declared:
+def _declared(config: str) -> TopologyIndex:
     """Load a configuration, cached because most stacks have the same one."""
-    return Declared.of(load(json.loads(config)))
+    return TopologyIndex.of(load(json.loads(config)))
 
 
 @lru_cache(maxsize=2)
-def _judged(config: str) -> dict[str, Judged]:
+def _judged(config: str) -> dict[str, EvaluatedResource]:
     """Return the pack's result for each resource of the sound stack, by URN."""
-    return {each.urn: judge_resource(each, _declared(config)) for each in sound().resources}
+    return {each.urn: evaluate_resource(each, _declared(config)) for each in sound().resources}
 
 
 def sound() -> Stack:

@@ -3,11 +3,11 @@
 from functools import cache
 
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.policies.sound import Stack, run, sound
 from tests.site import configuration
 from topology.config import load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 
 
 @cache
@@ -58,5 +58,5 @@ def test_a_role_still_keeps_management_from_containers() -> None:
 def test_without_such_a_flow_there_is_no_router() -> None:
     """Without a declared flow nothing leads from management to a VLAN."""
     stack = sound()
-    graph = Graph(tuple(map(view, stack.resources)), Declared.of(load(stack.config)))
+    graph = Graph(tuple(map(view, stack.resources)), TopologyIndex.of(load(stack.config)))
     assert graph.facts.gateways == ()

@@ -14,23 +14,23 @@ from functools import cached_property, lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
 from reachability.facts import (
-    Container,
-    Driver,
+    ContainerFact,
     Facts,
-    Guest,
+    GuestFact,
     GuestFirewall,
     Host,
     IpsetEntry,
-    Kind,
     Leg,
     Mode,
     Network,
+    NetworkDriver,
     Nic,
     Outside,
+    ProxmoxRule,
     Proxy,
     Published,
     Router,
-    Rule,
+    RouterProtocol,
     Vlan,
 )
 from topology.model import Port, Protocol
@@ -67,7 +67,7 @@ class Interface:
     addresses: list[IPv4Address]
     kind: str
     answers: list[IPv4Address] = field(default_factory=list)
-    guest: Guest | None = None
+    guest: GuestFact | None = None
     nic: Nic | None = None
     network: Network | None = None
     filtered: bool = False
@@ -85,7 +85,7 @@ End = tuple[Interface, Port, bool, bool]
 class Gate:
     """Rules for one port at an interface, in order; `standing` is the direction of Proxmox's own rules."""
 
-    rules: list[Rule]
+    rules: list[ProxmoxRule]
     own: GuestFirewall | None
     policy: str
     standing: str | None = None
@@ -113,7 +113,7 @@ class Walk:
         self.guests = {g.name: g for g in self.facts.guests}
         self.hosts = {h.name: h for h in self.facts.hosts}
         self.outsides = {o.name: o for o in self.facts.outsides}
-        self.things: dict[str, Container | Guest | Host | Outside] = {}
+        self.things: dict[str, ContainerFact | GuestFact | Host | Outside] = {}
         for things in (self.containers, self.guests, self.hosts, self.outsides):
             self.things.update(things)
         for container in self.facts.containers:
@@ -231,7 +231,7 @@ class Walk:
             return doors
         return fits + [i for i in doors if i.kind == "bridge"]
 
-    def _published(self, container: Container, port: Port) -> Iterator[tuple[Published, Port]]:
+    def _published(self, container: ContainerFact, port: Port) -> Iterator[tuple[Published, Port]]:
         every = Published(internal=1, external=None, length=65535, protocol=port.protocol)
         for published in (*container.published, *((every,) if container.publish_all else ())):
             offset = port.number - published.internal
@@ -307,7 +307,7 @@ class Walk:
         if one.kind == two.kind == "veth":
             return one.network is not None and not one.network.icc
         if one.kind == two.kind == "macvlan" and one.network and two.network:
-            private = any(n.driver is Driver.MACVLAN and not n.icc for n in (one.network, two.network))
+            private = any(n.driver is NetworkDriver.MACVLAN and not n.icc for n in (one.network, two.network))
             return one.network.host == two.network.host and private
         for leg, other in ((one, two), (two, one)):
             if leg.kind == "macvlan" and leg.network and leg.network.host == other.device:
@@ -386,9 +386,9 @@ class Walk:
         local = datacenter.local_network
         return local is None or address in local
 
-    def _flat(self, rules: Iterable[Rule], direction: str, card: str | None) -> list[Rule]:
+    def _flat(self, rules: Iterable[ProxmoxRule], direction: str, card: str | None) -> list[ProxmoxRule]:
         assert self.facts.datacenter is not None
-        flat: list[Rule] = []
+        flat: list[ProxmoxRule] = []
         for rule in rules:
             if not rule.enabled or (card and rule.iface and rule.iface != card):
                 continue
@@ -420,7 +420,7 @@ class Walk:
         """Yield (proxy, entrypoint, destination, ports) for each server that a router or a label names."""
         for proxy in self.facts.proxies:
             for router in proxy.routers:
-                protocol = Protocol.UDP if router.kind is Kind.UDP else Protocol.TCP
+                protocol = Protocol.UDP if router.kind is RouterProtocol.UDP else Protocol.TCP
                 entries = [e.port for e in proxy.entrypoints if e.port.protocol is protocol]
                 entries = [p for p in entries if _on(proxy, p, router.entrypoints)]
                 for host, number in self._servers(proxy, router):
@@ -437,12 +437,12 @@ class Walk:
             service = services[router.kind, todo.pop()]
             todo += service.services
             for url in service.servers:
-                scheme, _, place = url.rpartition("://")
-                host, _, number = place.partition(":")
+                scheme, _, segment = url.rpartition("://")
+                host, _, number = segment.partition(":")
                 yield host, int(number or (443 if scheme == "https" else 80))
 
     def _labelled(
-        self, proxy: Proxy, container: Container
+        self, proxy: Proxy, container: ContainerFact
     ) -> Iterator[tuple[Proxy, Port, str, tuple[Port, ...]]]:
         enable = container.labels.get("traefik.enable", "true" if proxy.exposed_by_default else "false")
         if enable == "false" or container.name == proxy.container:
@@ -480,7 +480,7 @@ class Walk:
 
     # -------------------------------------------------------------------------------- the machines
 
-    def _stack(self, container: Container) -> str:
+    def _stack(self, container: ContainerFact) -> str:
         seen = []
         while container.shares is not None:
             if container.shares in seen or container.shares not in self.containers:
@@ -492,14 +492,14 @@ class Walk:
     def _plug_in(self) -> None:
         for outside in self.facts.outsides:
             inside = [a for a in self.pool if self._is_in(outside, a)]
-            self._add(outside.name, outside.place or outside.name, inside, "cable", answers=inside)
+            self._add(outside.name, outside.segment or outside.name, inside, "cable", answers=inside)
         for host in self.facts.hosts:
             for cable in host.legs:
                 known = [cable.address] if cable.address else self.pool
-                self._add(host.name, cable.place, known, "cable", answers=known)
+                self._add(host.name, cable.segment, known, "cable", answers=known)
         for gateway in self.facts.gateways:
-            for place in gateway.places:
-                self._add(f"gateway {gateway.name}", place, [], "gateway")
+            for segment in gateway.segments:
+                self._add(f"gateway {gateway.name}", segment, [], "gateway")
         for guest in self.facts.guests:
             for nic in guest.nics:
                 self._plug_guest(guest, nic)
@@ -508,9 +508,9 @@ class Walk:
             for leg in container.legs or (Leg(network="bridge"),):
                 self._plug_container(container, leg)
 
-    def _plug_container(self, container: Container, leg: Leg) -> None:
+    def _plug_container(self, container: ContainerFact, leg: Leg) -> None:
         network = self._network(container, leg)
-        if network.driver in (Driver.MACVLAN, Driver.IPVLAN):
+        if network.driver in (NetworkDriver.MACVLAN, NetworkDriver.IPVLAN):
             self._plug_macvlan(container, network, leg)
             return
         inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
@@ -520,17 +520,17 @@ class Walk:
             self._add(container.host, switch, door, "bridge", answers=door, network=network)
             if not network.internal and network.masquerade:
                 self._add(container.host, switch, [], "nat", network=network)
-        for each in (switch, network.name) if network.driver is Driver.OVERLAY else (switch,):
+        for each in (switch, network.name) if network.driver is NetworkDriver.OVERLAY else (switch,):
             self._add(container.name, each, inner, "veth", answers=inner, network=network)
 
-    def _network(self, container: Container, leg: Leg) -> Network:
+    def _network(self, container: ContainerFact, leg: Leg) -> Network:
         for network in self.facts.networks:
-            near = network.driver is Driver.OVERLAY or network.host == container.host
+            near = network.driver is NetworkDriver.OVERLAY or network.host == container.host
             if network.name == leg.network and near:
                 return network
         return Network(name=leg.network, origin="implied", host=container.host)
 
-    def _plug_guest(self, guest: Guest, nic: Nic) -> None:
+    def _plug_guest(self, guest: GuestFact, nic: Nic) -> None:
         datacenter = self.facts.datacenter
         own = guest.firewall
         on = bool(datacenter and datacenter.enabled and own.enabled and nic.firewall)
@@ -540,21 +540,21 @@ class Walk:
             lxc = [nic.address] if guest.lxc and nic.address else []
             sources = [a for a in self.pool if _in_set(own.ipsets.get(name, ()), a)] + lxc
         answers = [nic.address] if nic.address else self.pool
-        place = Vlan(bridge=nic.bridge, tag=nic.tag)
-        self._add(guest.name, place, sources, "cable", answers=answers, guest=guest, nic=nic, filtered=on)
+        segment = Vlan(bridge=nic.bridge, tag=nic.tag)
+        self._add(guest.name, segment, sources, "cable", answers=answers, guest=guest, nic=nic, filtered=on)
         tags: set[int | None] = set(nic.trunks)
         if nic.tag is None and not nic.trunks:
             tags = {vlan.tag for vlan in self._vlans() if vlan.bridge == nic.bridge}
         for tag in tags - {nic.tag}:
-            place = Vlan(bridge=nic.bridge, tag=tag)
-            self._add(guest.name, place, self.pool, "cable", answers=self.pool)
+            segment = Vlan(bridge=nic.bridge, tag=tag)
+            self._add(guest.name, segment, self.pool, "cable", answers=self.pool)
 
-    def _plug_macvlan(self, container: Container, network: Network, leg: Leg) -> None:
+    def _plug_macvlan(self, container: ContainerFact, network: Network, leg: Leg) -> None:
         known = [leg.address] if leg.address else self.pool
-        for place in [network.vlan] if network.vlan else self._vlans():
+        for segment in [network.vlan] if network.vlan else self._vlans():
             self._add(
                 container.name,
-                place,
+                segment,
                 known,
                 "macvlan",
                 answers=known,
@@ -569,8 +569,8 @@ class Walk:
 
     def _vlans(self) -> set[Vlan]:
         found = {n.vlan for n in self.facts.networks if n.vlan}
-        found |= {leg.place for h in self.facts.hosts for leg in h.legs if isinstance(leg.place, Vlan)}
-        found |= {p for g in self.facts.gateways for p in g.places if isinstance(p, Vlan)}
+        found |= {leg.segment for h in self.facts.hosts for leg in h.legs if isinstance(leg.segment, Vlan)}
+        found |= {p for g in self.facts.gateways for p in g.segments if isinstance(p, Vlan)}
         for guest in self.facts.guests:
             for nic in guest.nics:
                 found |= {Vlan(bridge=nic.bridge, tag=t) for t in (nic.tag, *nic.trunks)}
@@ -633,7 +633,7 @@ class Walk:
                 numbers |= {low, high + 1}
         return tuple(Port(number=n, protocol=p) for p in Protocol for n in sorted(numbers) if 1 <= n <= 65535)
 
-    def _every_rule(self) -> list[Rule]:
+    def _every_rule(self) -> list[ProxmoxRule]:
         rules = [rule for guest in self.facts.guests for rule in guest.firewall.rules]
         rules += [rule for host in self.facts.hosts if host.firewall for rule in host.firewall.rules]
         if datacenter := self.facts.datacenter:
@@ -652,7 +652,7 @@ def _on(proxy: Proxy, port: Port, names: tuple[str, ...]) -> bool:
     return any(e.port == port and (e.name in names if names else e.default) for e in proxy.entrypoints)
 
 
-def _about(rule: Rule, port: Port) -> bool:
+def _about(rule: ProxmoxRule, port: Port) -> bool:
     number, protocol = port.number, port.protocol.value
     if rule.macro:
         return any(p == protocol and low <= number <= high for p, low, high in MACROS[rule.macro])

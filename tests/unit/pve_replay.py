@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import reachability.facts as fact
-from reachability.address_sets import holds
+from reachability.address_sets import contains
 from reachability.faults import Owner, group_faults, rule_faults
 from reachability.rules import Chain, Firewall
 from resources.resource import Resource
 from resources.site import Graph
-from resources.view import View, view
+from resources.typed import TypedResource, view
 from tests.site import configuration
 from topology.config import load
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import Protocol
 
 CORPUS = Path(__file__).parent / "pve_firewall"
@@ -36,11 +36,11 @@ def cases(*files: str) -> Iterator[Case]:
 
 
 @cache
-def _declared() -> Declared:
+def _declared() -> TopologyIndex:
     """Return a site whose Proxmox node is the corpus's."""
     config = configuration()
     config["hosts"]["proxmox-srv"]["node"] = "pve1"
-    return Declared.of(load(config))
+    return TopologyIndex.of(load(config))
 
 
 class Case:
@@ -70,7 +70,7 @@ class Case:
     @cached_property
     def graph(self) -> Graph:
         """Return the pack's graph of the resources."""
-        views: list[View[Any]] = [view(resource) for resource in self.resources]
+        views: list[TypedResource[Any]] = [view(resource) for resource in self.resources]
         assert [fault for each in views for fault in each.faults] == []
         return Graph(tuple(views), _declared())
 
@@ -94,7 +94,7 @@ class Case:
         return found
 
     @cached_property
-    def cards(self) -> Mapping[tuple[int, int], tuple[fact.Guest, fact.Nic]]:
+    def cards(self) -> Mapping[tuple[int, int], tuple[fact.GuestFact, fact.Nic]]:
         """Return guests and their cards by the guest's id and the card's number."""
         names = {guest.name: guest for guest in self.facts.guests}
         return {
@@ -128,10 +128,10 @@ class Case:
         protocol, number = numbers(packet)
         if packet["from"]["kind"] == "guest":
             card = self.cards[packet["from"]["id"], packet["from"]["net"]]
-            if not holds(self.firewall.sources(*card), source):
+            if not contains(self.firewall.sources(*card), source):
                 return False
         return all(
-            holds(chain.walk(protocol, number, dest).accepted, source)
+            contains(chain.walk(protocol, number, dest).accepted, source)
             for chain in self.chains(packet)
             if chain is not None
         )

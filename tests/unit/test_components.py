@@ -350,7 +350,7 @@ def test_all_generations_are_trusted_and_one_signs(tmp_path: Path) -> None:
 def test_certificates_from_an_acme_server(authority: bool) -> None:
     """With ACME the login is a file, certificates are kept, and the exporter trusts the named authority."""
     login = {"challenge": "hetzner", "credentials": [LOGIN]}
-    trusted = {"authority": "$HOMELAB_STATE/tls/ingress.crt"} if authority else {}
+    trusted = {"ca-file": "$HOMELAB_STATE/tls/ingress.crt"} if authority else {}
     found = {each.name: each.inputs for each in run(with_acme(configuration(), **login, **trusted))}
     ingress, exporter = found["traefik"], found["blackbox-exporter"]
     files = {upload["file"] for upload in ingress["uploads"]}

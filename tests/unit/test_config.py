@@ -269,7 +269,7 @@ class TestBad:
             "zones.apps.vlan": 5000,
             "zones.wordpress.vlan": 30,
             "services.loki.image": "grafana/loki",
-            "services.site-1.vm": 102,
+            "services.site-1.vmid": 102,
             "flows[+]": "grafana -> nosuch:1/tcp",
         }
         values = changed(changes)
@@ -279,7 +279,7 @@ class TestBad:
             "domain",
             "zones.apps.vlan",
             "zones.vault.vlan",
-            "services.site-2.vm",
+            "services.site-2.vmid",
             "services.loki.image",
             f"flows[{last}]",
         ]
@@ -355,7 +355,19 @@ JUNK = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["apps", "edge", "traefik", "name", "role", "vlan", "prefix", "zone", "vm", "kind", "secure"]
+                [
+                    "apps",
+                    "edge",
+                    "traefik",
+                    "name",
+                    "role",
+                    "vlan",
+                    "prefix",
+                    "zone",
+                    "vmid",
+                    "kind",
+                    "secure",
+                ]
             )
             | st.text(max_size=6)
             | st.integers(),
@@ -461,7 +473,7 @@ class TestDocument:
                 values["services"] |= part
             else:
                 values["flows"] += [each for each in part if isinstance(each, str)]
-                values["plain"] += [each for each in part if isinstance(each, dict)]
+                values["unencrypted"] += [each for each in part if isinstance(each, dict)]
         assert 0 < lines <= 6
         site = load(values)
         assert [type(site.services[name]) for name in names] == [kind]
@@ -481,8 +493,8 @@ class TestDocument:
             model.Acme,
             model.Temporary,
             model.Certificates,
-            model.Plain,
-            model.Exemption,
+            model.Unencrypted,
+            model.PolicyException,
             model.Assertion,
             model.SshVantage,
             model.ImageVantage,

@@ -49,7 +49,7 @@ def build(authority: Path, prefix: str = "172.30.99.0/28", **other: Any) -> dict
         "authority": "",
     }
     values = {f"start-page:{key}": value for key, value in names.items()}
-    pulumi.runtime.set_all_config(values | {"start-page:authority": str(authority)})
+    pulumi.runtime.set_all_config(values | {"start-page:ca-file": str(authority)})
 
     def program() -> None:
         spec = importlib.util.spec_from_file_location("consumer", PROJECT / "examples/consumer/__main__.py")

@@ -320,6 +320,8 @@ def test_the_configurations_snippets_hold(tree: Path, heading: str) -> None:
     stack = yaml.safe_load(file.read_text(encoding="utf-8"))
     stack["config"]["homelab-network:services"] |= yaml.safe_load(service)
     stack["config"]["homelab-network:flows"] += yaml.safe_load(flow)
-    stack["config"]["homelab-network:plain"] += [each for text in plain for each in yaml.safe_load(text)]
+    stack["config"]["homelab-network:unencrypted"] += [
+        each for text in plain for each in yaml.safe_load(text)
+    ]
     file.write_text(yaml.safe_dump(stack, sort_keys=False), encoding="utf-8")
     assert judged(tree) == (0, "")

@@ -5,7 +5,7 @@ import re
 import yaml
 
 from lab.images.catalogue import IMAGES
-from policies.judge import judge
+from policies.evaluate import evaluate
 from tests.policies.sound import TODAY, run
 from tests.site import own
 from topology.config import from_file
@@ -18,7 +18,7 @@ TEXT = FILE.read_text(encoding="utf-8")
 def test_the_pack_accepts_it() -> None:
     """The program's resources for the file have no finding."""
     config = own(yaml.safe_load(TEXT)["config"])
-    assert judge(run(config), from_file(FILE), TODAY).findings == ()
+    assert evaluate(run(config), from_file(FILE), TODAY).findings == ()
 
 
 def test_the_lab_has_its_images() -> None:

@@ -104,7 +104,7 @@ def test_who_is_on_a_network_of_the_site(site: Topology) -> None:
 def test_a_container_on_other_networks_is_told_with_both(site: Topology) -> None:
     """A container on other networks has a row with both; a missing container has its row in the plan."""
     there = [container("loki", "query", "frontend"), container("grafana", "frontend", "query")]
-    assert [*host.astray(site, there)] == [("loki", ["backend"], ["frontend", "query"])]
+    assert [*host.misattached(site, there)] == [("loki", ["backend"], ["frontend", "query"])]
 
 
 class Node:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reachability.facts import Kind, Proxy, ProxyService, Router
+from reachability.facts import Proxy, ProxyService, Router, RouterProtocol
 from reachability.proxy import servers
 from resources.traefik import Configuration
 from tests.site import configuration
@@ -78,6 +78,6 @@ def test_each_server_of_nested_services_is_read_once() -> None:
     assert [target for _, _, target in found.targets()] == [url]
     last = ProxyService(name="s16", origin="o", servers=(url,))
     nested = [ProxyService(name=name, origin="o", services=inner) for name, inner in CHAIN.items()]
-    router = Router(name="r", origin="r", kind=Kind.HTTP, service="s0")
+    router = Router(name="r", origin="r", kind=RouterProtocol.HTTP, service="s0")
     proxy = Proxy(container="traefik", origin="o", routers=(router,), services=(*nested, last))
     assert [server.host for server in servers(proxy)] == ["loki"]

@@ -14,17 +14,17 @@ from commands import flows, report
 from preflight import checks
 from preflight.state import State
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.half import docker_alone, flat, proxmox_alone
 from tests.policies.sound import run
 from tests.site import changed, listed, numbered
 from tests.unit.packet_walk import Walk
 from topology import schema
 from topology.config import ConfigError, load
-from topology.declared import Declared
+from topology.index import TopologyIndex
+from verify.discovery import Discovery
 from verify.expect import Expected
 from verify.expect import cells as probe_cells
-from verify.survey import Survey
 
 Config = dict[str, Any]
 SITES: dict[str, Callable[[], Config]] = {
@@ -54,7 +54,7 @@ def test_a_sound_half_site_is_read(site: str) -> None:
 def test_engine_and_walk_agree_on_half_sites(site: str) -> None:
     """On the facts of the program's resources the engine and the packet walk find the same flows."""
     config = SITES[site]()
-    graph = Graph(tuple(map(view, run(config))), Declared.of(load(config)))
+    graph = Graph(tuple(map(view, run(config))), TopologyIndex.of(load(config)))
     found = {flow.key for flow in graph.reachability.flows()}
     assert found
     assert found == Walk(graph.facts).flows()
@@ -121,7 +121,7 @@ def test_only_the_declared_host_is_asked_before_an_update(monkeypatch: pytest.Mo
 def test_the_probe_asks_the_machines_that_are_there(site: str) -> None:
     """The survey finds the places of the declared hosts, and only declared flows are allowed between them."""
     topology = load(SITES[site]())
-    survey = Survey(topology, Path("known_hosts"), inside=False, elsewhere=True)
+    survey = Discovery(topology, Path("known_hosts"), inside=False, elsewhere=True)
     running = [
         {
             "Name": f"/{service.name}",

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from lab.proxmox.firewall import node_ruleset, ruleset
-from lab.proxmox.guests import Guest, read_nic
+from lab.proxmox.guests import LabGuest, read_nic
 
 MAC = "bc:24:11:00:00:65"
 
 
-def guest(net: str = "bridge=vmbr1,firewall=1,tag=10") -> Guest:
+def guest(net: str = "bridge=vmbr1,firewall=1,tag=10") -> LabGuest:
     """Return a guest with one card."""
-    return Guest(vmid=101, name="site-1", nics=(read_nic(0, f"virtio={MAC},{net}"),))
+    return LabGuest(vmid=101, name="site-1", nics=(read_nic(0, f"virtio={MAC},{net}"),))
 
 
 def level(**options: Any) -> dict[str, Any]:
@@ -165,7 +165,10 @@ def test_dhcp_comes_before_the_ip_filter() -> None:
 def test_a_set_is_looked_up_from_its_own_level() -> None:
     """A datacenter's set uses the datacenter's aliases for every guest; an alias precedes its address."""
     datacenter, own = level(), level(dhcp=0)
-    datacenter["aliases"]["front"], own["aliases"]["front"] = {"cidr": "10.1.0.1"}, {"cidr": "10.9.0.1"}
+    datacenter["aliases"]["docker-host-address"], own["aliases"]["docker-host-address"] = (
+        {"cidr": "10.1.0.1"},
+        {"cidr": "10.9.0.1"},
+    )
     datacenter["ipset"]["peers"] = [
         {"cidr": "front", "nomatch": 1}, {"cidr": "10.1.0.1"}, {"cidr": "10.1.0.2"}
     ]  # fmt: skip

@@ -27,7 +27,7 @@ from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.proxmox import packages, servers
 from lab.proxmox.api import Proxmox
-from lab.proxmox.guests import Guest, Listener, Nic, changes, read_guest, read_listeners, read_nic
+from lab.proxmox.guests import LabGuest, Listener, Nic, changes, read_guest, read_listeners, read_nic
 
 MAC = "BC:24:11:00:00:65"
 TOKEN = "root@pam!homelab=0b6f2a0e-0000-4000-8000-000000000000"
@@ -103,9 +103,9 @@ class TestGuests:
 
     def test_changes(self) -> None:
         """Unchanged guests stay; changed, incomplete and unwanted ones go; changed and new ones are built."""
-        same, new = Guest(vmid=101, name="a"), Guest(vmid=102, name="b")
-        changed, broken = Guest(vmid=103, name="c"), Guest(vmid=104, name="d")
-        present = {101: str(same), 103: str(Guest(vmid=103, name="old")), 104: None, 105: "gone"}
+        same, new = LabGuest(vmid=101, name="a"), LabGuest(vmid=102, name="b")
+        changed, broken = LabGuest(vmid=103, name="c"), LabGuest(vmid=104, name="d")
+        present = {101: str(same), 103: str(LabGuest(vmid=103, name="old")), 104: None, 105: "gone"}
         assert changes([same, new, changed, broken], present) == ([103, 104, 105], [new, changed, broken])
 
 
@@ -115,7 +115,7 @@ class TestServers:
     def test_site_gets_nginx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nginx serves a site on all its TCP ports, with TLS and a certificate for its name on 443."""
         monkeypatch.setattr(packages, "nginx", lambda: Path("/nginx"))
-        guest = Guest(vmid=101, name="site-1", listeners=read_listeners("ports: 80/tcp, 443/tcp"))
+        guest = LabGuest(vmid=101, name="site-1", listeners=read_listeners("ports: 80/tcp, 443/tcp"))
         (server,) = servers.of(guest, tmp_path)
         assert server.program == Path("/nginx")
         conf = (tmp_path / "nginx.conf").read_text()
@@ -130,14 +130,14 @@ class TestServers:
     def test_others_get_the_labelled_stand_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every other guest is served by the stand-in, under the guest's name, on each TCP port."""
         monkeypatch.setattr("lab.images.standin_binary", lambda: Path("/standin"))
-        guest = Guest(vmid=102, name="jellyfin", listeners=read_listeners("ports: 8096/tcp, 7359/udp"))
+        guest = LabGuest(vmid=102, name="jellyfin", listeners=read_listeners("ports: 8096/tcp, 7359/udp"))
         (server,) = servers.of(guest, tmp_path)
         assert server.program == Path("/standin")
         assert server.arguments == ("page", "--name", "jellyfin", "--listen", "0.0.0.0:8096")
 
     def test_no_port_no_server(self, tmp_path: Path) -> None:
         """A guest whose notes name no port has no server."""
-        assert servers.of(Guest(vmid=103, name="site-3"), tmp_path) == []
+        assert servers.of(LabGuest(vmid=103, name="site-3"), tmp_path) == []
 
 
 Ask = Callable[..., Any]

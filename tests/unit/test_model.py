@@ -94,7 +94,7 @@ def test_guest_has_one_zone() -> None:
     """A guest has exactly one zone."""
     with pytest.raises(ValidationError):
         Guest.model_validate(
-            {"name": "a", "zone": ("b", "c"), "host": "a.b", "vm": 100, "address": "10.0.0.1"}
+            {"name": "a", "zone": ("b", "c"), "host": "a.b", "vmid": 100, "address": "10.0.0.1"}
         )
 
 

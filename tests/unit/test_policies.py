@@ -23,22 +23,22 @@ from pulumi_policy import proxy
 from commands import flows as command
 from commands.report import judged
 from policies import review
-from policies.judge import judge
+from policies.evaluate import evaluate
 from policies.rule import RULES
 from policies.server import start
 from resources import docker, proxmox
 from resources.inputs import Inputs
 from resources.resource import UNKNOWN, Resource, decode, from_state
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.documents import blocks
 from tests.policies.rejected import CASES, Case
 from tests.policies.sound import CANARY, KINDS, TODAY, run, sound
 from tests.site import FILE, configuration
 from topology.certificates import FOLDER
 from topology.config import load
-from topology.declared import Declared
-from topology.model import Exemption, Port, Topology
+from topology.index import TopologyIndex
+from topology.model import PolicyException, Port, Topology
 from topology.outputs import outputs
 from topology.project import PROJECT
 
@@ -232,7 +232,7 @@ def test_an_exception_may_name_a_flow_to_any_port() -> None:
     stack = sound()
     stack.remove("command", "host-rules")
     flows = tuple(
-        Exemption(
+        PolicyException(
             rule="undeclared-flows",
             resource=f"{source} -> docker-srv:*",
             reason="until rules are there",
@@ -261,8 +261,8 @@ def test_the_table_in_the_docs_is_current() -> None:
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        (docker.Container, "pulumi_docker.Container"),
-        (docker.Network, "pulumi_docker.Network"),
+        (docker.DockerContainer, "pulumi_docker.Container"),
+        (docker.DockerNetwork, "pulumi_docker.Network"),
         (proxmox.VirtualMachine, "pulumi_proxmoxve.VmLegacy"),
         (proxmox.FirewallOptions, "pulumi_proxmoxve.firewall.OptionsLegacy"),
         (proxmox.FirewallRules, "pulumi_proxmoxve.firewall.RulesLegacy"),
@@ -387,7 +387,7 @@ def test_an_existing_bridge_is_named_and_not_made() -> None:
     config["hosts"]["proxmox-srv"] |= {"bridge": "vmbr0", "existing-bridge": True}
     resources = run(config)
     assert [each.name for each in resources if each.type == KINDS["bridge"]] == []
-    assert judge(resources, load(config), TODAY).findings == ()
+    assert evaluate(resources, load(config), TODAY).findings == ()
     machines = [each.inputs for each in resources if each.type == KINDS["vm"]]
     assert {card["bridge"] for machine in machines for card in machine["networkDevices"]} == {"vmbr0"}
 
@@ -420,7 +420,7 @@ def egress(*flows: object) -> tuple[list[Resource], Topology]:
 def test_a_guests_flows_beyond_its_vlan_go_by_the_router() -> None:
     """Declared egress and management flows pass the router; other guests get no gateway and no new flow."""
     resources, topology = egress(EGRESS, "management -> site-1:22/tcp", "jellyfin -> internet:53/udp")
-    assert judge(resources, topology, TODAY).findings == ()
+    assert evaluate(resources, topology, TODAY).findings == ()
     gateways = {
         each.name: each.inputs["initialization"]["ipConfigs"][0]["ipv4"].get("gateway")
         for each in resources
@@ -428,7 +428,7 @@ def test_a_guests_flows_beyond_its_vlan_go_by_the_router() -> None:
     }
     routed = {"site-1": "10.10.10.1", "jellyfin": "10.10.20.1"}
     assert {name: gateway for name, gateway in gateways.items() if gateway} == routed
-    reachability = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    reachability = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
     for source, destination, port in (
         ("site-1", "internet", "443"),
         ("management", "site-1", "22"),
@@ -451,7 +451,7 @@ def test_a_guests_flows_beyond_its_vlan_go_by_the_router() -> None:
 def test_a_flow_ends_with_its_day(day: date, findings: int) -> None:
     """A flow is valid on its last day; from the next day the stack is refused."""
     resources, topology = egress(EGRESS)
-    assert len(judge(resources, topology, day).findings) == findings
+    assert len(evaluate(resources, topology, day).findings) == findings
 
 
 def test_a_flow_with_an_end_is_told_with_it() -> None:
@@ -461,8 +461,8 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
     assert (told["source"], told["until"]) == ("site-1", "2027-01-31")
     report = judged("dev", TODAY, resources, topology)
     assert report._notes["site-1 -> internet:443/tcp"] == ["until 2027-01-31: updates of Debian"]
-    verdict = judge(resources, topology, TODAY)
-    after = Graph(tuple(map(view, resources)), Declared.of(topology)).reachability
+    verdict = evaluate(resources, topology, TODAY)
+    after = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
     (opened,) = [
         each for each in review.review("f", (), after, topology, verdict).opened if "until" in each.standing
     ]
@@ -481,4 +481,4 @@ def test_the_documents_ways_out_are_sound() -> None:
         config["services"] |= change.get("services", {})
         config["flows"] += change["flows"]
         config["tls"] = change.get("tls", config["tls"])
-        assert judge(run(config), load(config), TODAY).findings == ()
+        assert evaluate(run(config), load(config), TODAY).findings == ()

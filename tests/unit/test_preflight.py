@@ -440,7 +440,7 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
         ask("POST", "/nodes/pve1/qemu", vmid="101", name="web")
         found = proxmox.read(site(), Lab())
         assert isinstance(found, proxmox.Node)
-        assert [each.path for each in proxmox.findings(site(), found)] == ["vm 101"]
+        assert [each.path for each in proxmox.findings(site(), found)] == ["vmid 101"]
 
 
 @pytest.mark.usefixtures("authority")

@@ -18,7 +18,7 @@ import yaml
 from preflight import checks, docker, engine, machine, proxmox
 from preflight.daemon import Daemon
 from preflight.docker import Listener, Machine, Site, There
-from preflight.finding import Finding
+from preflight.finding import PreflightFinding
 from preflight.state import State
 from resources.resource import Resource
 from tests.policies.sound import run
@@ -122,10 +122,10 @@ def node(**more: Any) -> proxmox.Node:
     return dataclasses.replace(NODE, **rows)
 
 
-def asked(answers: Mapping[str, Any], **hosts: Any) -> Iterable[Finding]:
+def asked(answers: Mapping[str, Any], **hosts: Any) -> Iterable[PreflightFinding]:
     """Return the findings for a Proxmox API with these answers."""
     found = proxmox.read(site(**hosts), Answers(answers))
-    return [found] if isinstance(found, Finding) else proxmox.findings(site(**hosts), found)
+    return [found] if isinstance(found, PreflightFinding) else proxmox.findings(site(**hosts), found)
 
 
 class Answers:
@@ -144,17 +144,17 @@ class Answers:
         return self._answers[path]
 
 
-def refused(name: str, told: Daemon | None = None, host: str = "", **info: Any) -> Iterable[Finding]:
+def refused(name: str, told: Daemon | None = None, host: str = "", **info: Any) -> Iterable[PreflightFinding]:
     """Return the refusals of a recorded engine."""
     return engine.refusals(recorded(name, **info), topology(), told, host)
 
 
-def version(name: str, **told: Any) -> Iterable[Finding]:
+def version(name: str, **told: Any) -> Iterable[PreflightFinding]:
     """Return the refusals of a recorded engine with another version."""
     return engine.refusals(dataclasses.replace(recorded(name), **told), topology())
 
 
-CASES: Mapping[str, Callable[[], Iterable[Finding]]] = {
+CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no engine": lambda: [checks.silent("unix:///var/run/docker.sock: No such file or directory")],
     "a socket of others": lambda: [checks.silent("unix:///var/run/docker.sock: Permission denied")],
     "podman": lambda: refused("podman-5.4.2", host="unix:///run/podman/podman.sock"),
@@ -256,7 +256,7 @@ def _leaving() -> Site:
 def _without(name: str) -> Topology:
     config = configuration()
     del config["services"][name]
-    for key in ("flows", "plain"):
+    for key in ("flows", "unencrypted"):
         config[key] = [each for each in config[key] if name not in str(each)]
     return load(config)
 

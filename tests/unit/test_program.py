@@ -39,7 +39,7 @@ def test_usage_is_told_before_the_import(words: list[str]) -> None:
         capture_output=True,
         text=True,
     )
-    assert ("usage:" in ended.stdout + ended.stderr, "policies.judge" in ended.stderr) == (True, False)
+    assert ("usage:" in ended.stdout + ended.stderr, "policies.evaluate" in ended.stderr) == (True, False)
 
 
 def test_the_dumper_writes_as_pyyamls() -> None:

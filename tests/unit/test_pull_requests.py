@@ -13,7 +13,7 @@ from tests.clone import environment, git
 
 STACK = "Pulumi.dev.yaml"
 VAULT = "    - traefik -> vaultwarden:80/tcp\n"
-WIKI = "    wiki: {zone: apps, vm: 203, address: 10.10.20.13, ports: [3000]}\n"
+WIKI = "    wiki: {zone: apps, vmid: 203, address: 10.10.20.13, ports: [3000]}\n"
 OPENS_A_FLOW = """\
 ## Flows of stack dev: 8 opened, 0 closed; findings: 0
 
@@ -100,7 +100,7 @@ def test_make_diff_is_that_command(tree: Path) -> None:
 
 def test_nothing_changed(tree: Path) -> None:
     """A change without effect on the network gives one line."""
-    edit(tree, STACK, ("vm: 201,", "vm: 201, cores: 4,"))
+    edit(tree, STACK, ("vmid: 201,", "vmid: 201, cores: 4,"))
     answer = review(tree)
     assert (answer.stdout, answer.returncode) == (
         "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n",
@@ -270,7 +270,7 @@ def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) ->
         edit(tree, "commands/flows.py", (f"from commands.{module}", f"from policies.{module}"))
     git(tree, "mv", "commands/flows.py", "policies/command.py")
     git(tree, "mv", "commands/arguments.py", "policies/arguments.py")
-    git(tree, "mv", "commands/base.py", "policies/base.py")
+    git(tree, "mv", "commands/baseline.py", "policies/base.py")
     with (tree / "policies" / "command.py").open("a", encoding="utf-8") as file:
         file.write('\n\nif __name__ == "__main__":\n    sys.exit(main())\n')
     git(tree, "rm", "--quiet", "-r", "commands")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-import policies.judge  # registers every rule
+import policies.evaluate  # registers every rule
 from policies.rule import RULES, Severity
-from resources.view import View
+from resources.typed import TypedResource
 from tests.unit.pve_replay import LATITUDE, Case, cases, latitude
 from topology.project import PROJECT
 
@@ -22,7 +22,7 @@ AGREE, NARROWER, WIDER = (
     "denied, though Proxmox accepts",
     "allowed for no written reason",
 )
-assert policies.judge
+assert policies.evaluate
 
 
 @cache
@@ -69,7 +69,7 @@ def test_what_proxmox_cannot_build_is_critical(name: str) -> None:
     """A configuration that Proxmox refuses, or fails on, violates a critical rule."""
     rule = RULES["firewall-can-be-built"]
     assert rule.severity is Severity.CRITICAL
-    found: list[tuple[View[Any] | str, str]] = list(rule.check(BROKEN[name].graph))
+    found: list[tuple[TypedResource[Any] | str, str]] = list(rule.check(BROKEN[name].graph))
     assert found
 
 

@@ -10,13 +10,12 @@ import pytest
 from reachability.engine import Reachability
 from reachability.facts import (
     UNKNOWN,
-    Container,
+    ContainerFact,
     Datacenter,
-    Driver,
     Entrypoint,
     Facts,
     Gateway,
-    Guest,
+    GuestFact,
     GuestFirewall,
     Host,
     HostFirewall,
@@ -24,13 +23,14 @@ from reachability.facts import (
     Leg,
     Mode,
     Network,
+    NetworkDriver,
     Nic,
     Outside,
+    ProxmoxRule,
     Proxy,
     ProxyService,
     Published,
     Router,
-    Rule,
     Vlan,
 )
 from reachability.intent import Intent, diff, missing, surplus, table
@@ -43,7 +43,7 @@ OUTSIDES = (
     Outside(name="internet", origin="config"),
     Outside(name="management", origin="config", prefix=IPv4Network("10.10.1.0/24")),
 )
-EVERYWHERE = (HostLeg(place="internet"), HostLeg(place="management"))
+EVERYWHERE = (HostLeg(segment="internet"), HostLeg(segment="management"))
 DOCKER = Host(name="docker-srv", origin="config", legs=EVERYWHERE)
 PROXMOX = Host(
     name="proxmox-srv",
@@ -62,15 +62,15 @@ def network(name: str, **fields: Any) -> Network:
 
 def leg10(name: str = "vlan10", **fields: Any) -> Network:
     """Return a macvlan network on VLAN 10."""
-    on_vlan: dict[str, Any] = {"driver": Driver.MACVLAN, "vlan": VLAN10}
+    on_vlan: dict[str, Any] = {"driver": NetworkDriver.MACVLAN, "vlan": VLAN10}
     return network(name, **on_vlan | fields)
 
 
-def container(name: str, *networks: str | Leg, **fields: Any) -> Container:
+def container(name: str, *networks: str | Leg, **fields: Any) -> ContainerFact:
     """Return a container on these networks, with port 80."""
     legs = tuple(Leg(network=n) if isinstance(n, str) else n for n in networks)
     usual: dict[str, Any] = {"ports": (WEB,)}
-    return Container(**usual | fields, name=name, origin=name, host="docker-srv", legs=legs)
+    return ContainerFact(**usual | fields, name=name, origin=name, host="docker-srv", legs=legs)
 
 
 def on10(host: int, name: str = "vlan10") -> Leg:
@@ -78,7 +78,7 @@ def on10(host: int, name: str = "vlan10") -> Leg:
     return Leg(network=name, address=IPv4Address(f"10.10.10.{host}"))
 
 
-def guest(name: str, host: int, *rules: Rule, tag: int | None = 10, **fields: Any) -> Guest:
+def guest(name: str, host: int, *rules: ProxmoxRule, tag: int | None = 10, **fields: Any) -> GuestFact:
     """Return a guest with port 80 and an enabled firewall, which may send from any address."""
     nic = Nic(
         name="net0",
@@ -90,12 +90,12 @@ def guest(name: str, host: int, *rules: Rule, tag: int | None = 10, **fields: An
     )
     usual: dict[str, Any] = {"enabled": True, "rules": rules}
     firewall = GuestFirewall(**usual | fields, origin=name)
-    return Guest(name=name, origin=name, nics=(nic,), ports=(WEB,), firewall=firewall)
+    return GuestFact(name=name, origin=name, nics=(nic,), ports=(WEB,), firewall=firewall)
 
 
-def rule(kind: str = "in", **fields: Any) -> Rule:
+def rule(kind: str = "in", **fields: Any) -> ProxmoxRule:
     """Return an accept rule."""
-    return Rule(origin="rule", type=kind, **fields)
+    return ProxmoxRule(origin="rule", type=kind, **fields)
 
 
 DATACENTER = Datacenter(origin="datacenter", enabled=True, local_network=IPv4Network("10.10.1.0/24"))
@@ -103,13 +103,15 @@ DATACENTER = Datacenter(origin="datacenter", enabled=True, local_network=IPv4Net
 
 def site(*things: Any, **fields: Any) -> Reachability:
     """Return the engine for these networks, containers and guests, with the usual hosts and outsides."""
-    pick = {kind: tuple(t for t in things if isinstance(t, kind)) for kind in (Network, Container, Guest)}
+    pick = {
+        kind: tuple(t for t in things if isinstance(t, kind)) for kind in (Network, ContainerFact, GuestFact)
+    }
     usual: dict[str, Any] = {
         "outsides": OUTSIDES,
         "hosts": (DOCKER, PROXMOX),
         "networks": pick[Network],
-        "containers": pick[Container],
-        "guests": pick[Guest],
+        "containers": pick[ContainerFact],
+        "guests": pick[GuestFact],
         "datacenter": DATACENTER,
     }
     return Reachability(Facts(**usual | fields))
@@ -182,7 +184,7 @@ def test_egress_that_the_host_bounds() -> None:
 
 def test_egress_is_seen_as_the_host() -> None:
     """A guest's rule for the host's address admits a container behind it; a rule for a leg does not."""
-    host = replace(DOCKER, legs=(HostLeg(place=VLAN10, address=IPv4Address("10.10.10.5")),))
+    host = replace(DOCKER, legs=(HostLeg(segment=VLAN10, address=IPv4Address("10.10.10.5")),))
     things = (network("a", internal=False), container("x", "a"))
     by_host = site(*things, guest("g", 11, rule(source="10.10.10.5")), hosts=(host,))
     by_leg = site(*things, guest("g", 11, rule(source="10.10.10.2")), hosts=(host,))
@@ -206,7 +208,7 @@ def test_unknown_network_is_an_ordinary_bridge() -> None:
 def test_overlay_spans_hosts() -> None:
     """Members of an overlay network are neighbours across hosts."""
     far = replace(container("y", "a"), host="docker-two")
-    assert sources(site(network("a", driver=Driver.OVERLAY), container("x", "a"), far), "y") == {"x"}
+    assert sources(site(network("a", driver=NetworkDriver.OVERLAY), container("x", "a"), far), "y") == {"x"}
 
 
 # ---------------------------------------------------------------------------------------- stacks
@@ -275,8 +277,8 @@ def test_published_on_loopback() -> None:
 
 def test_published_on_one_address() -> None:
     """A port published on one address is reachable there, or everywhere if the facts lack the address."""
-    inside = HostLeg(place="management", address=IPv4Address("10.10.1.5"))
-    host = replace(DOCKER, legs=(HostLeg(place="internet", address=IPv4Address("1.2.3.4")), inside))
+    inside = HostLeg(segment="management", address=IPv4Address("10.10.1.5"))
+    host = replace(DOCKER, legs=(HostLeg(segment="internet", address=IPv4Address("1.2.3.4")), inside))
     things = (
         network("a", internal=False),
         container(
@@ -325,7 +327,7 @@ def test_publish_all() -> None:
 
 def test_swarm_ingress() -> None:
     """A port in Swarm's ingress mode is reachable on the host of every engine."""
-    two = Host(name="docker-two", origin="config", legs=(HostLeg(place="management"),))
+    two = Host(name="docker-two", origin="config", legs=(HostLeg(segment="management"),))
     one = replace(DOCKER, legs=())
     for everywhere, expected in ((True, {"management"}), (False, set())):
         each = Published(internal=80, external=80, everywhere=everywhere)
@@ -377,7 +379,7 @@ def test_spoofing() -> None:
 
 def test_macvlan_is_apart_from_its_host() -> None:
     """A macvlan leg and its own host do not reach each other on the VLAN that they share."""
-    host = replace(DOCKER, legs=(HostLeg(place=VLAN10, address=IPv4Address("10.10.10.5")),))
+    host = replace(DOCKER, legs=(HostLeg(segment=VLAN10, address=IPv4Address("10.10.10.5")),))
     engine = site(
         leg10(), network("a", internal=False), container("x", on10(2)), container("y", "a"), hosts=(host,)
     )
@@ -402,8 +404,8 @@ def test_unknown_parent_is_every_vlan() -> None:
 def test_gateways_route() -> None:
     """Gateways connect places, also two in a row; a leg of an internal network has no route to one."""
     gateways = (
-        Gateway(name="router", origin="r", places=(VLAN10, VLAN20)),
-        Gateway(name="border", origin="b", places=(VLAN20, "management")),
+        Gateway(name="router", origin="r", segments=(VLAN10, VLAN20)),
+        Gateway(name="border", origin="b", segments=(VLAN20, "management")),
     )
     guests = guest("x", 11, card=False), guest("z", 11, tag=20, card=False)
     legs = leg10("inner"), leg10("outer", internal=False)
@@ -417,7 +419,7 @@ def test_gateways_route() -> None:
 
 def test_the_internet_has_public_addresses() -> None:
     """A rule for a private source does not admit the internet; a rule for any source does."""
-    gateway = Gateway(name="router", origin="r", places=(VLAN10, "internet"))
+    gateway = Gateway(name="router", origin="r", segments=(VLAN10, "internet"))
     private, anyone = guest("x", 11, rule(source="10.0.0.0/8")), guest("y", 12, rule())
     engine = site(private, anyone, gateways=(gateway,), hosts=())
     assert ("internet" in sources(engine, "x"), "internet" in sources(engine, "y")) == (False, True)
@@ -537,9 +539,9 @@ def test_a_router_by_way_of_the_host() -> None:
     )
     how = {
         f.how.value
-        for reach in engine.reaches()
-        for f in (reach.one("internet"),)
-        if reach.destination == "x"
+        for bundle in engine.connection_sets()
+        for f in (bundle.one("internet"),)
+        if bundle.destination == "x"
     }
     assert "proxied" in how
 

@@ -15,35 +15,35 @@ from reachability import names, rules
 from reachability.address_sets import ALL
 from reachability.engine import Reachability
 from reachability.facts import (
-    Container,
+    ContainerFact,
     Datacenter,
-    Driver,
     Entrypoint,
     Facts,
     Gateway,
-    Guest,
+    GuestFact,
     GuestFirewall,
     Host,
     HostFirewall,
     HostLeg,
     IpsetEntry,
-    Kind,
     Leg,
     Mode,
     Network,
+    NetworkDriver,
     Nic,
     Outside,
-    Place,
+    ProxmoxRule,
     Proxy,
     ProxyService,
     Published,
     Router,
-    Rule,
+    RouterProtocol,
+    Segment,
     Vlan,
 )
-from reachability.result import How
+from reachability.links import Links
+from reachability.result import EdgeKind
 from reachability.rules import Firewall
-from reachability.underlay import Underlay
 from tests.unit.packet_walk import Key, Walk
 from topology.model import Port, Protocol
 
@@ -100,7 +100,7 @@ class Draw:
                 ),
             ),
             gateways=tuple(
-                Gateway(name=f"gateway{i}", origin="g", places=tuple(self._some(self._places(), 3)))
+                Gateway(name=f"gateway{i}", origin="g", segments=tuple(self._some(self._segments(), 3)))
                 for i in range(self.random.choice((0, 0, 0, 1, 2)))
             ),
             networks=tuple(networks),
@@ -110,28 +110,28 @@ class Draw:
             proxies=tuple(self._proxies(containers, guests)),
         )
 
-    def _places(self) -> list[Place]:
+    def _segments(self) -> list[Segment]:
         vlans = [Vlan(bridge=BRIDGE, tag=tag) for tag in (10, 20, None)]
         return ["internet", "management", *vlans]
 
     def _legs(self) -> tuple[HostLeg, ...]:
         legs = []
-        for place in self._some(self._places(), 3):
+        for segment in self._some(self._segments(), 3):
             address = None
-            if isinstance(place, Vlan) and self._often(0.8):
-                address = self._address(place.tag or 20)
-            elif place == "management" and self._often():
+            if isinstance(segment, Vlan) and self._often(0.8):
+                address = self._address(segment.tag or 20)
+            elif segment == "management" and self._often():
                 address = IPv4Address("10.10.1.5")
-            legs.append(HostLeg(place=place, address=address))
+            legs.append(HostLeg(segment=segment, address=address))
         return tuple(legs)
 
     def _ports(self) -> tuple[Port, ...]:
         return tuple(self._some([WEB, TLS, SSH, DNS], 2))
 
     def _network(self, name: str, hosts: list[str]) -> Network:
-        driver = self.random.choices(list(Driver), (6, 1, 4, 1))[0]
+        driver = self.random.choices(list(NetworkDriver), (6, 1, 4, 1))[0]
         vlan = Vlan(bridge=BRIDGE, tag=self.random.choice((10, 20, None)))
-        legs = driver in (Driver.MACVLAN, Driver.IPVLAN)
+        legs = driver in (NetworkDriver.MACVLAN, NetworkDriver.IPVLAN)
         return Network(
             name=name,
             origin=name,
@@ -146,10 +146,10 @@ class Draw:
             vlan=vlan if legs and self._often(0.9) else None,
         )
 
-    def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> Container:
+    def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> ContainerFact:
         host = self.random.choice(hosts)
-        near = [n for n in networks if n.host == host or n.driver is Driver.OVERLAY]
-        return Container(
+        near = [n for n in networks if n.host == host or n.driver is NetworkDriver.OVERLAY]
+        return ContainerFact(
             name=name,
             origin=name,
             host=host,
@@ -190,7 +190,7 @@ class Draw:
             labels["traefik.http.services.x.loadbalancer.server.port"] = self.random.choice(("80", "9000"))
         return labels
 
-    def _guest(self, name: str) -> Guest:
+    def _guest(self, name: str) -> GuestFact:
         nics = []
         for index in range(self.random.choice((1, 1, 1, 2))):
             tag = self.random.choice((10, 10, 20, 20, None))
@@ -207,7 +207,7 @@ class Draw:
         sets = {"own": self._ipset()}
         if self._often(0.3):
             sets["ipfilter-net0"] = (IpsetEntry(cidr=f"{nics[0].address}/32"),)
-        return Guest(
+        return GuestFact(
             name=name,
             origin=name,
             nics=tuple(nics),
@@ -236,15 +236,19 @@ class Draw:
         prefixes = {self._prefix() for _ in range(3)}
         return tuple(IpsetEntry(cidr=str(p), nomatch=self._often(0.3)) for p in sorted(prefixes))
 
-    def _rules(self, origin: str, most: int, *, node: bool = False, group: bool = False) -> tuple[Rule, ...]:
+    def _rules(
+        self, origin: str, most: int, *, node: bool = False, group: bool = False
+    ) -> tuple[ProxmoxRule, ...]:
         return tuple(
             self._rule(f"{origin} {i}", node=node, group=group) for i in range(self.random.randint(0, most))
         )
 
-    def _rule(self, origin: str, *, node: bool, group: bool) -> Rule:
+    def _rule(self, origin: str, *, node: bool, group: bool) -> ProxmoxRule:
         iface = self.random.choice(("net0", "net1")) if not (node or group) and self._often(0.2) else None
         if not group and self._often(0.25):
-            return Rule(origin=origin, type="group", group="shared", iface=iface, enabled=self._often(0.9))
+            return ProxmoxRule(
+                origin=origin, type="group", group="shared", iface=iface, enabled=self._often(0.9)
+            )
         names = [
             str(self._prefix()),
             "10.10.10.2-10.10.10.11",
@@ -256,7 +260,7 @@ class Draw:
         macro = self.random.choice(("SSH", "HTTP", "Web", "DNS", "Ping")) if self._often(0.2) else None
         proto = self.random.choice(("tcp", "tcp", "udp", "icmp", None)) if macro is None else None
         ports = ("80", "22,443", "80:443", "1:1024", "8006", "53", None)
-        return Rule(
+        return ProxmoxRule(
             origin=origin,
             type=self.random.choice(("in", "in", "out")),
             action=self.random.choices(("ACCEPT", "DROP", "REJECT"), (7, 2, 1))[0],
@@ -292,7 +296,7 @@ class Draw:
             local_network=MANAGEMENT if self._often(0.9) else None,
         )
 
-    def _proxies(self, containers: list[Container], guests: list[Guest]) -> list[Proxy]:
+    def _proxies(self, containers: list[ContainerFact], guests: list[GuestFact]) -> list[Proxy]:
         hosts = [c.name for c in containers] + [str(n.address) for g in guests for n in g.nics]
         hosts += ["docker-srv", "10.10.1.5"]
         entrypoints = (
@@ -318,7 +322,7 @@ class Draw:
                     name=f"r{i}",
                     origin=f"r{i}",
                     service=f"s{i}",
-                    kind=Kind.HTTP,
+                    kind=RouterProtocol.HTTP,
                     entrypoints=self.random.choice(((), ("web",), ("tls", "web"), ("none",))),
                 )
                 for i in range(count)
@@ -348,7 +352,7 @@ def walked(seed: int) -> set[Key]:
     return Walk(Draw(seed).facts()).flows()
 
 
-def quarrel(seeds: range) -> str | None:
+def disagreement(seeds: range) -> str | None:
     """Return the first network on which the two disagree, by its seed."""
     for seed in seeds:
         ours, theirs = engine(Draw(seed).facts()), walked(seed)
@@ -381,7 +385,7 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the guest's own output is not filtered": lambda patch: patch.setattr(
         Firewall, "outbound", lambda *_: None
     ),
-    "a macvlan leg reaches its host": lambda patch: patch.setattr(Underlay, "apart", lambda *_: False),
+    "a macvlan leg reaches its host": lambda patch: patch.setattr(Links, "apart", lambda *_: False),
     "a published port keeps its number": lambda patch: patch.setattr(
         module, "_external", lambda _, ranges: iter(ranges)
     ),
@@ -407,14 +411,14 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 @pytest.mark.parametrize("share", range(SHARES))
 def test_agrees_with_the_walk(share: int) -> None:
     """On 1,000 random networks the engine and the packet walk find the same connections."""
-    assert quarrel(range(share, NETWORKS, SHARES)) is None
+    assert disagreement(range(share, NETWORKS, SHARES)) is None
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
 def test_a_broken_engine_is_noticed(breakage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With each part of the engine broken, the engine and the walk disagree on one of the same networks."""
     BREAKAGES[breakage](monkeypatch)
-    assert "seed" in str(quarrel(range(NETWORKS)))
+    assert "seed" in str(disagreement(range(NETWORKS)))
 
 
 def test_networks_are_worth_the_walk() -> None:
@@ -424,4 +428,4 @@ def test_networks_are_worth_the_walk() -> None:
         for seed in range(NETWORKS // 4)
         for how in {flow.how for flow in Reachability(Draw(seed).facts()).flows()}
     )
-    assert min(kinds[how] for how in How) >= NETWORKS // 4 // 50
+    assert min(kinds[how] for how in EdgeKind) >= NETWORKS // 4 // 50

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reachability.facts import Container, Entrypoint, Kind, Proxy, ProxyService, Router
+from reachability.facts import ContainerFact, Entrypoint, Proxy, ProxyService, Router, RouterProtocol
 from reachability.proxy import labelled, parse_dynamic, servers
 from topology.model import Port, Protocol
 
@@ -37,7 +37,7 @@ def test_dynamic_configuration() -> None:
         (Router(name="a", origin="f: http router a", service="a", entrypoints=("web",), rule="Host(`a`)"),),
         (
             ProxyService(name="a", origin="f: http service a", servers=("http://a:1",)),
-            ProxyService(name="t", origin="f: tcp service t", kind=Kind.TCP, servers=("t:2",)),
+            ProxyService(name="t", origin="f: tcp service t", kind=RouterProtocol.TCP, servers=("t:2",)),
         ),
     )
 
@@ -131,7 +131,7 @@ def test_services_that_are_not_there() -> None:
 )
 def test_labels(labels: dict[str, str], exposed: bool, expected: set[tuple[Port, int]]) -> None:
     """Labels choose entrypoint and port; without a router label the default entrypoints are used."""
-    container = Container(name="c", origin="c", host="h", ports=(Port(number=8080),), labels=labels)
+    container = ContainerFact(name="c", origin="c", host="h", ports=(Port(number=8080),), labels=labels)
     traefik = proxy({}, labels=True, exposed_by_default=exposed)
     found = {
         (e, label.port.number if label.port else None)
@@ -143,5 +143,5 @@ def test_labels(labels: dict[str, str], exposed: bool, expected: set[tuple[Port,
 
 def test_labels_without_the_docker_provider() -> None:
     """Without the Docker provider, labels have no effect."""
-    container = Container(name="c", origin="c", host="h", labels={"traefik.enable": "true"})
+    container = ContainerFact(name="c", origin="c", host="h", labels={"traefik.enable": "true"})
     assert list(labelled(proxy({}), [container])) == []

@@ -8,17 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reachability.address_sets import ALL, NONE, Spans, cut, holds, join, meet, prefix, public
+from reachability.address_sets import (
+    ALL,
+    NONE,
+    IPSet,
+    contains,
+    difference,
+    intersection,
+    prefix,
+    public,
+    union,
+)
 from reachability.facts import (
     UNKNOWN,
     Datacenter,
-    Guest,
+    GuestFact,
     GuestFirewall,
     Host,
     HostFirewall,
     IpsetEntry,
     Nic,
-    Rule,
+    ProxmoxRule,
 )
 from reachability.rules import EVERY_PORT, Chain, Firewall
 from reachability.words import MAX_PORT, Range, WordError, service
@@ -31,28 +41,28 @@ DATACENTER = Datacenter(
     origin="datacenter",
     enabled=True,
     groups={
-        "web": (Rule(origin="group", type="in", dport="80", proto="tcp"),),
-        "off": (Rule(origin="group", type="in", enabled=False),),
-        "drop": (Rule(origin="group", type="in", action="DROP"),),
+        "web": (ProxmoxRule(origin="group", type="in", dport="80", proto="tcp"),),
+        "off": (ProxmoxRule(origin="group", type="in", enabled=False),),
+        "drop": (ProxmoxRule(origin="group", type="in", action="DROP"),),
     },
     ipsets={"both": (IpsetEntry(cidr="10.10.10.0/24"), IpsetEntry(cidr="10.10.10.9", nomatch=True))},
     aliases={"Ingress": "10.10.10.2/32"},
 )
 
 
-def rule(kind: str = "in", **fields: Any) -> Rule:
+def rule(kind: str = "in", **fields: Any) -> ProxmoxRule:
     """Return an accept rule for input."""
-    return Rule(origin="rule", type=kind, **fields)
+    return ProxmoxRule(origin="rule", type=kind, **fields)
 
 
-def guest(*rules: Rule, nic: Nic = NIC, lxc: bool = False, **fields: Any) -> Guest:
+def guest(*rules: ProxmoxRule, nic: Nic = NIC, lxc: bool = False, **fields: Any) -> GuestFact:
     """Return a guest with its firewall on."""
     usual: dict[str, Any] = {"enabled": True, "rules": rules}
     firewall = GuestFirewall(**usual | fields, origin="guest")
-    return Guest(name="guest", origin="guest", nics=(nic,), lxc=lxc, firewall=firewall)
+    return GuestFact(name="guest", origin="guest", nics=(nic,), lxc=lxc, firewall=firewall)
 
 
-def chain(*rules: Rule, datacenter: Datacenter = DATACENTER, **fields: Any) -> Chain:
+def chain(*rules: ProxmoxRule, datacenter: Datacenter = DATACENTER, **fields: Any) -> Chain:
     """Return a guest's input chain."""
     found = Firewall(datacenter=datacenter).inbound(guest(*rules, **fields), NIC)
     assert found is not None
@@ -64,7 +74,7 @@ def passes(found: Chain | None, source: IPv4Address = SOURCE, port: Port = WEB) 
     if found is None:
         return True
     address = None if NIC.address is None else int(NIC.address)
-    return holds(found.walk(port.protocol, port.number, address).accepted, int(source))
+    return contains(found.walk(port.protocol, port.number, address).accepted, int(source))
 
 
 @pytest.mark.parametrize("switch", ["datacenter", "guest", "card"])
@@ -228,7 +238,7 @@ def test_blacklist_comes_first() -> None:
         ({"ipfilter": True, "ipsets": {"ipfilter-net0": (IpsetEntry(cidr=UNKNOWN),)}}, ALL),
     ],
 )
-def test_ip_filter(fields: dict[str, Any], expected: Spans) -> None:
+def test_ip_filter(fields: dict[str, Any], expected: IPSet) -> None:
     """The IP filter limits a guest to its ipset; a system container's own address is included."""
     assert Firewall(datacenter=DATACENTER).sources(guest(**fields), NIC) == expected
 
@@ -236,7 +246,7 @@ def test_ip_filter(fields: dict[str, Any], expected: Spans) -> None:
 # --------------------------------------------------------------------------------------------- nodes
 
 
-def node(*rules: Rule, own: tuple[Rule, ...] = (), **fields: Any) -> Chain:
+def node(*rules: ProxmoxRule, own: tuple[ProxmoxRule, ...] = (), **fields: Any) -> Chain:
     """Return the input chain of a node on 10.10.10.0/24."""
     local = IPv4Network("10.10.10.0/24")
     datacenter = replace(DATACENTER, rules=rules, local_network=local, **fields)
@@ -326,10 +336,10 @@ def test_regions_are_where_a_verdict_can_change() -> None:
     assert list(found.regions(EVERY_PORT[1])) == [EVERY_PORT[1]]
 
 
-def _spans(members: set[int]) -> Spans:
+def _spans(members: set[int]) -> IPSet:
     spans = NONE
     for member in members:
-        spans = join(spans, ((member, member),))
+        spans = union(spans, ((member, member),))
     return spans
 
 
@@ -339,11 +349,11 @@ SMALL = st.sets(st.integers(min_value=0, max_value=12))
 @given(SMALL, SMALL)
 def test_spans_are_sets(left: set[int], right: set[int]) -> None:
     """Operations on address ranges agree with union, intersection and difference of sets."""
-    pairs = [(join, left | right), (meet, left & right), (cut, left - right)]
+    pairs = [(union, left | right), (intersection, left & right), (difference, left - right)]
     for operation, expected in pairs:
         found = operation(_spans(left), _spans(right))
         assert {n for low, high in found for n in range(low, high + 1)} == expected
-        assert all(holds(found, n) == (n in expected) for n in range(14))
+        assert all(contains(found, n) == (n in expected) for n in range(14))
 
 
 def test_public_addresses() -> None:
@@ -351,4 +361,6 @@ def test_public_addresses() -> None:
     found = public((IPv4Network("198.41.0.0/24"),))
     inside = ("8.8.8.8", "172.15.0.1", "198.41.1.1")
     outside = ("10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "100.64.0.1", "198.41.0.4", "224.0.0.1")
-    assert [holds(found, int(IPv4Address(text))) for text in (*inside, *outside)] == [True] * 3 + [False] * 7
+    assert [contains(found, int(IPv4Address(text))) for text in (*inside, *outside)] == [True] * 3 + [
+        False
+    ] * 7

@@ -8,12 +8,11 @@ from typing import Any
 
 from reachability.engine import Reachability
 from reachability.facts import (
-    Container,
+    ContainerFact,
     Datacenter,
-    Driver,
     Entrypoint,
     Facts,
-    Guest,
+    GuestFact,
     GuestFirewall,
     Host,
     HostFirewall,
@@ -21,13 +20,14 @@ from reachability.facts import (
     IpsetEntry,
     Leg,
     Network,
+    NetworkDriver,
     Nic,
     Outside,
+    ProxmoxRule,
     Proxy,
     ProxyService,
     Published,
     Router,
-    Rule,
     Vlan,
 )
 from reachability.intent import Intent, missing, surplus
@@ -63,7 +63,7 @@ def site(services: int) -> tuple[Facts, Intent]:
             )
             legs.append(Leg(network=f"zone{zone}"))
             containers += [
-                Container(
+                ContainerFact(
                     name=n, origin=n, host="docker-srv", legs=(Leg(network=f"zone{zone}"),), ports=(WEB,)
                 )
                 for n in names
@@ -77,7 +77,7 @@ def site(services: int) -> tuple[Facts, Intent]:
                 name=f"vlan{tag}",
                 origin=f"vlan{tag}",
                 host="docker-srv",
-                driver=Driver.MACVLAN,
+                driver=NetworkDriver.MACVLAN,
                 internal=True,
                 vlan=vlan,
             )
@@ -87,13 +87,13 @@ def site(services: int) -> tuple[Facts, Intent]:
         for i, name in enumerate(names):
             address = IPv4Address(base + 3 + i)
             source = f"dc/ingress-{tag}" if i == 0 else str(IPv4Address(base + 2 + i))
-            rules = [Rule(origin=name, type="in", source=source, proto="tcp", dport="80")]
+            rules = [ProxmoxRule(origin=name, type="in", source=source, proto="tcp", dport="80")]
             if i + 1 < ZONE:
                 dest = str(IPv4Address(base + 4 + i))
-                rules.append(Rule(origin=name, type="out", dest=dest, proto="tcp", dport="80"))
+                rules.append(ProxmoxRule(origin=name, type="out", dest=dest, proto="tcp", dport="80"))
             groups[name] = tuple(rules)
             guests.append(
-                Guest(
+                GuestFact(
                     name=name,
                     origin=name,
                     nics=(Nic(name="net0", bridge="vmbr1", tag=tag, firewall=True, address=address),),
@@ -103,12 +103,12 @@ def site(services: int) -> tuple[Facts, Intent]:
                         enabled=True,
                         output_policy="DROP",
                         ipfilter=True,
-                        rules=(Rule(origin=name, type="group", group=name),),
+                        rules=(ProxmoxRule(origin=name, type="group", group=name),),
                         ipsets={"ipfilter-net0": (IpsetEntry(cidr=f"{address}/32"),)},
                     ),
                 )
             )
-    ingress = Container(
+    ingress = ContainerFact(
         name="traefik",
         origin="traefik",
         host="docker-srv",
@@ -116,7 +116,7 @@ def site(services: int) -> tuple[Facts, Intent]:
         ports=(TLS,),
         published=(Published(internal=443, external=443),),
     )
-    outside = (HostLeg(place="internet"), HostLeg(place="management"))
+    outside = (HostLeg(segment="internet"), HostLeg(segment="management"))
     facts = Facts(
         outsides=(
             Outside(name="internet", origin="config"),
@@ -183,7 +183,7 @@ def _large(**datacenter: Any) -> Facts:
     """Return a site of five guests with a large firewall; the first guest has the group `web`."""
     facts, _ = site(10)
     first, *others = facts.guests
-    group = Rule(origin="first", type="group", group="web")
+    group = ProxmoxRule(origin="first", type="group", group="web")
     large = replace(first, firewall=replace(first.firewall, rules=(group,)))
     assert facts.datacenter is not None
     held = replace(
@@ -221,7 +221,7 @@ def test_large_ipsets_in_two_seconds() -> None:
         for number in range(10)
     }
     rules = tuple(
-        Rule(origin=name, type="in", source=f"+dc/{name}", proto="tcp", dport=str(80 + number))
+        ProxmoxRule(origin=name, type="in", source=f"+dc/{name}", proto="tcp", dport=str(80 + number))
         for number, name in enumerate(sets)
     )
     facts = _large(groups={"web": rules}, ipsets=sets)
@@ -232,7 +232,7 @@ def test_a_large_group_in_two_seconds() -> None:
     """A proof with a group of 2,000 rules with their own sources and ports takes less than 2 s."""
     base = int(IPv4Address("172.16.0.0"))
     rules = tuple(
-        Rule(
+        ProxmoxRule(
             origin=f"rule {number}",
             type="in",
             action="ACCEPT" if number % 4 else "DROP",
@@ -242,6 +242,6 @@ def test_a_large_group_in_two_seconds() -> None:
         )
         for number in range(1999)
     )
-    web = Rule(origin="web", type="in", source="10.0.0.2", proto="tcp", dport="80")
+    web = ProxmoxRule(origin="web", type="in", source="10.0.0.2", proto="tcp", dport="80")
     facts = _large(groups={"web": (*rules, web)})
     assert _seconds(facts, facts.guests[0].name) < 2

@@ -76,7 +76,7 @@ VANTAGES = {
 }
 """The example's instructions for vantages."""
 FIRST = {
-    "      authority: $HOME/tls/home.example/site-1.pem\n": "",
+    "      ca-file: $HOME/tls/home.example/site-1.pem\n": "",
     "    - traefik -> site-1:443/tcp\n": "    - management -> site-1:443/tcp\n",
 }
 """The guide's instructions before a guest has a certificate."""

@@ -25,7 +25,7 @@ from tests.half import docker_alone, flat, proxmox_alone
 from tests.policies.sound import CANARY, TODAY, Stack, sound
 from tests.site import FILE, loaded
 from topology.config import load
-from topology.model import Exemption, Topology
+from topology.model import PolicyException, Topology
 from topology.project import PROJECT
 
 
@@ -123,7 +123,7 @@ def test_a_cell_holds_what_the_pack_says_about_it() -> None:
     stack = broken()
     (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
     assert answer.notes == ("undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> traefik",)
-    exemption = Exemption(
+    exemption = PolicyException(
         rule="undeclared-flows",
         resource="jellyfin -> traefik:*",
         reason="until its card is on",
@@ -178,13 +178,13 @@ def wide() -> Topology:
     config["services"]["near"] = {"zones": ["logs"], "image": "x:1", "ports": [1, 2]}
     config["services"]["a" * 30] = {"zones": ["frontend"], "image": "x:1", "ports": [1]}
     config["flows"] += ["far -> near:1/tcp", "g0 -> internet:53/udp", "grafana -> prometheus-ui:8080"]
-    config["plain"].append({"flow": "far -> near:1/tcp", "reason": "has no TLS"})
+    config["unencrypted"].append({"flow": "far -> near:1/tcp", "reason": "has no TLS"})
     for tag in range(400, 409):
         prefix = f"10.{tag - 200}.0"
         config["zones"]["v" * 60 + f"{tag}"] = {"role": "tenant", "vlan": tag, "prefix": f"{prefix}.0/24"}
         config["services"][f"w{tag}"] = {
             "zone": "v" * 60 + f"{tag}",
-            "vm": tag * 10,
+            "vmid": tag * 10,
             "address": f"{prefix}.9",
         }
     return load(config)

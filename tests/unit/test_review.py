@@ -7,7 +7,7 @@ import pytest
 
 from policies.review import Opened, Review, markdown, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
-from reachability.result import How, Reachable, Trace
+from reachability.result import Connection, EdgeKind, Trace
 from tests.site import FILE, configuration
 from topology.config import load
 from topology.model import Port
@@ -72,8 +72,8 @@ def test_every_rule_is_described_for_code_scanning() -> None:
     bounds = {Severity.MEDIUM: (4.0, 7.0), Severity.HIGH: (7.0, 9.0), Severity.CRITICAL: (9.0, 10.0)}
     for rule in rules:
         ours = RULES[rule["id"]]
-        assert rule["shortDescription"]["text"] == rule["fullDescription"]["text"] == ours.description
-        assert rule["help"]["text"] == ours.remediation
+        assert rule["shortDescription"]["text"] == rule["fullDescription"]["text"] == ours.obligation
+        assert rule["help"]["text"] == ours.remedy
         assert rule["defaultConfiguration"]["level"] in {"warning", "error"}
         low, high = bounds[ours.severity]
         assert low <= float(rule["properties"]["security-severity"]) < high
@@ -114,8 +114,13 @@ def test_stacks_do_not_overwrite_each_others_alerts() -> None:
 
 def test_what_opens_is_told_first() -> None:
     """A review lists opened flows, closed flows and findings in this order, flows with their traces."""
-    flow = Reachable(
-        source="a", destination="b", port=Port(number=80), how=How.VLAN, trace=Trace(("x", "b")), origin=""
+    flow = Connection(
+        source="a",
+        destination="b",
+        port=Port(number=80),
+        how=EdgeKind.VLAN,
+        trace=Trace(("x", "b")),
+        origin="",
     )
     review = Review(
         file=STACK,

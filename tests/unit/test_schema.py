@@ -122,7 +122,7 @@ def test_an_unknown_or_missing_key_does_not_fit(case: dict[str, Any]) -> None:
         ({"services.jellyfin.zones": ["apps"]}, "services.jellyfin: additionalProperties"),
         ({"services.jellyfin.address": GONE}, "services.jellyfin: required"),
         ({"services.jellyfin.address": "10.10.20.256"}, "services.jellyfin.address: format"),
-        ({"services.jellyfin.vm": "201"}, "services.jellyfin.vm: type"),
+        ({"services.jellyfin.vmid": "201"}, "services.jellyfin.vmid: type"),
         ({"hosts.docker-srv.node": "pve1"}, "hosts['docker-srv']: additionalProperties"),
         ({"hosts.proxmox-srv.kind": "vmware"}, "hosts['proxmox-srv'].kind: const"),
         ({"flows[0]": "internet to traefik"}, "flows[0]: pattern"),

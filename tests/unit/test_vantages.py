@@ -13,18 +13,18 @@ import yaml
 
 from tests.documents import blocks
 from tests.site import changed
-from tests.unit.test_verify import World, container, places_of
+from tests.unit.test_verify import World, container, endpoints_of
 from topology.config import load
 from topology.model import Topology
 from topology.project import PROJECT
-from verify import agents, namespaces, vantages, ways
-from verify.agents import Agents, Facts
+from verify import agents, namespaces, transports, vantages
+from verify.agents import Agents, MachineFacts
+from verify.discovery import Discovery
 from verify.driver import ProbeError
-from verify.expect import Place, cells
-from verify.judge import Verdict
+from verify.expect import Endpoint, cells
 from verify.report import Report
-from verify.survey import Survey
-from verify.ways import Way
+from verify.transports import Transport
+from verify.verdicts import Verdict
 
 KEY = "ssh-ed25519 AAAA"
 IMAGE = "python:3.13-slim"
@@ -42,38 +42,45 @@ def site(vantage: Mapping[str, object], *flows: str) -> Topology:
 
 def machine(user_at: str, **more: str) -> dict[str, str]:
     """Return a vantage over SSH."""
-    return {"ssh": user_at, "host-key": KEY, **more}
+    return {"ssh": user_at, "host-key": KEY} | {key.replace("_", "-"): value for key, value in more.items()}
 
 
-def surveyed(
-    topology: Topology, facts: Mapping[str, Facts], *, inside: bool = False, elsewhere: bool = True
-) -> tuple[Survey, dict[str, Place]]:
-    """Return the survey of a workstation, and its places by name, from the agents' facts."""
-    survey = Survey(topology, Path("known_hosts"), inside=inside, elsewhere=elsewhere, guests_here=False)
-    survey.look([container("traefik", {"edge": "172.30.0.2"}), container("loki", {"backend": "172.30.3.3"})])
+def discovered(
+    topology: Topology, facts: Mapping[str, MachineFacts], *, inside: bool = False, elsewhere: bool = True
+) -> tuple[Discovery, dict[str, Endpoint]]:
+    """Return the discovery of a workstation, and its endpoints by name, from the agents' facts."""
+    discovery = Discovery(
+        topology, Path("known_hosts"), inside=inside, elsewhere=elsewhere, guests_here=False
+    )
+    discovery.discover(
+        [container("traefik", {"edge": "172.30.0.2"}), container("loki", {"backend": "172.30.3.3"})]
+    )
     if topology.probe_image:
-        survey.run(topology.probe_image, ["backend", "vlan10"])
-    return survey, {place.name: place for place in survey.places(facts, OTHER, None)}
+        discovery.run(topology.probe_image, ["backend", "vlan10"])
+    return discovery, {endpoint.name: endpoint for endpoint in discovery.endpoints(facts, OTHER, None)}
 
 
-def facts(*addresses: str, listeners: Sequence[int] = (OTHER,), pings: bool = True) -> Facts:
+def facts(*addresses: str, listeners: Sequence[int] = (OTHER,), pings: bool = True) -> MachineFacts:
     """Return an agent's facts about its machine."""
-    return Facts(
+    return MachineFacts(
         addresses=frozenset(map(IPv4Address, addresses)), listeners=frozenset(listeners), pings=pings
     )
 
 
 def test_the_named_way_goes_first() -> None:
-    """For its place, a machine of the stack file precedes the image, and the image precedes a namespace."""
+    """For its endpoint, a machine of the stack file precedes the image, and the image a namespace."""
     vantage = {"containers": {"image": IMAGE}, "site-1": machine("probe@10.10.10.11")}
-    survey, _ = surveyed(site(vantage), {})
-    begins = {name: way.words[:2] for name, way in survey.ways.items()}
+    discovery, _ = discovered(site(vantage), {})
+    begins = {name: transport.words[:2] for name, transport in discovery.transports.items()}
     assert begins["site-1"] == ("ssh", "-T")
     assert {begins[name] for name in ("traefik", "loki", "docker-srv", "stranger@backend")} == {
         ("docker", "run")
     }
-    networks = {name: way.words[way.words.index("--network") + 1] for name, way in survey.ways.items()
-                if way.words[0] == "docker"}  # fmt: skip
+    networks = {
+        name: transport.words[transport.words.index("--network") + 1]
+        for name, transport in discovery.transports.items()
+        if transport.words[0] == "docker"
+    }
     assert networks == {
         "traefik": "container:traefik",
         "loki": "container:loki",
@@ -81,7 +88,7 @@ def test_the_named_way_goes_first() -> None:
         "stranger@backend": "backend",
         "stranger@wordpress": "vlan10",
     }
-    assert "stranger@frontend: the engine has no network frontend" in survey.left_out
+    assert "stranger@frontend: the engine has no network frontend" in discovery.left_out
 
 
 def test_the_documented_vantages_load() -> None:
@@ -93,7 +100,7 @@ def test_the_documented_vantages_load() -> None:
 
 def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
     """The probe's container has no capabilities, no write access and uid 65534, and is removed at exit."""
-    words = ways.docker(IMAGE, "container:loki", "loki").words
+    words = transports.docker(IMAGE, "container:loki", "loki").words
     line = " ".join(words[: words.index(IMAGE)])
     for wanted in ("--rm --interactive", "--cap-drop ALL", "--security-opt no-new-privileges", "--read-only",
                    "--user 65534:65534", "--pull never", "--log-driver none"):  # fmt: skip
@@ -102,9 +109,13 @@ def test_a_container_of_the_probe_may_do_nothing_but_ask() -> None:
 
 def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
     """OpenSSH, called with the command line, asks nothing and trusts only the run's known_hosts file."""
-    vantage = site({"internet": machine("probe@203.0.113.9", front="203.0.113.1")}).ssh_vantages["internet"]
-    way = ways.ssh(vantage, tmp_path / "known_hosts")
-    said = subprocess.run((way.words[0], "-G", *way.words[1:]), capture_output=True, text=True, check=True)
+    vantage = site(
+        {"internet": machine("probe@203.0.113.9", docker_host_address="203.0.113.1")}
+    ).ssh_vantages["internet"]
+    transport = transports.ssh(vantage, tmp_path / "known_hosts")
+    said = subprocess.run(
+        (transport.words[0], "-G", *transport.words[1:]), capture_output=True, text=True, check=True
+    )
     options = dict(line.split(" ", 1) for line in said.stdout.splitlines() if " " in line)
     wanted = {
         "user": "probe",
@@ -120,11 +131,11 @@ def test_over_ssh_the_pinned_key_alone_is_believed(tmp_path: Path) -> None:
         "updatehostkeys": "false",
     }
     assert {key: options.get(key) for key in wanted} == wanted
-    assert ways.known_hosts([vantage]) == f"internet {KEY}\n"
+    assert transports.known_hosts([vantage]) == f"internet {KEY}\n"
 
 
 DOCKER = facts("172.30.0.1", "10.10.1.5")
-VPS = machine("probe@203.0.113.9", front="203.0.113.1")
+VPS = machine("probe@203.0.113.9", docker_host_address="203.0.113.1")
 INSIDE = {"site-1": machine("probe@10.10.10.11"), "docker-srv": machine("probe@10.10.1.5")}
 
 
@@ -145,7 +156,7 @@ INSIDE = {"site-1": machine("probe@10.10.10.11"), "docker-srv": machine("probe@1
         ("docker-srv", facts("10.10.1.5"), "the machine there does not have 172.30.0.1, the gateway of edge"),
     ],
 )
-def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: Facts, fault: str) -> None:
+def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: MachineFacts, fault: str) -> None:
     """A machine without its source's address is a fault of the vantage; the right machine is none."""
     topology = site({**INSIDE, "internet": VPS, "management": machine("probe@10.10.1.4")})
     right = {
@@ -154,25 +165,28 @@ def test_nobody_stands_for_a_source_who_is_somebody_else(name: str, found: Facts
         "management": facts("10.10.1.4"),
         "docker-srv": DOCKER,
     }
-    assert surveyed(topology, right)[0].faults == {}
-    told = surveyed(topology, {**right, name: found})[0].faults[name]
+    assert discovered(topology, right)[0].faults == {}
+    told = discovered(topology, {**right, name: found})[0].faults[name]
     assert told.startswith(f"vantages.{name}: {fault}")
 
 
-def test_a_machine_on_the_internet_asks_the_front_alone() -> None:
-    """From a public address only the front is probed, because private addresses there are foreign."""
+def test_a_machine_on_the_internet_asks_docker_srv_alone() -> None:
+    """From a public address only Docker-SRV is probed, because private addresses there are foreign."""
     topology = site(
-        {"internet": machine("probe@8.8.8.8", front="1.1.1.1"), "docker-srv": INSIDE["docker-srv"]}
+        {
+            "internet": machine("probe@8.8.8.8", docker_host_address="1.1.1.1"),
+            "docker-srv": INSIDE["docker-srv"],
+        }
     )
-    survey, places = surveyed(topology, {"internet": facts("8.8.8.8"), "docker-srv": DOCKER})
-    asked = [cell for cell in cells(topology, places.values()) if cell.source == "internet"]
+    discovery, endpoints = discovered(topology, {"internet": facts("8.8.8.8"), "docker-srv": DOCKER})
+    asked = [cell for cell in cells(topology, endpoints.values()) if cell.source == "internet"]
     assert {(str(cell.address.ip), cell.port) for cell in asked} == {
         ("1.1.1.1", "80/tcp"), ("1.1.1.1", "443/tcp"), ("1.1.1.1", "*/tcp")
     }  # fmt: skip
-    assert "internet to private addresses: out there they are other people's" in survey.left_out
+    assert "internet to private addresses: out there they are other people's" in discovery.left_out
     near = site({"internet": VPS, "docker-srv": INSIDE["docker-srv"]})
-    places = surveyed(near, {"internet": facts("203.0.113.9"), "docker-srv": DOCKER})[1]
-    assert "internet -> loki:*/tcp" in map(str, cells(near, places.values()))
+    endpoints = discovered(near, {"internet": facts("203.0.113.9"), "docker-srv": DOCKER})[1]
+    assert "internet -> loki:*/tcp" in map(str, cells(near, endpoints.values()))
 
 
 def test_a_workstation_in_management_is_its_vantage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,16 +194,16 @@ def test_a_workstation_in_management_is_its_vantage(monkeypatch: pytest.MonkeyPa
     here = {IPv4Interface("10.10.1.7/24"): "eth0"}
     monkeypatch.setattr(namespaces, "host_addresses", lambda: here)
     topology = site({"containers": {"image": IMAGE}})
-    survey, places = surveyed(topology, {"management": facts("10.10.1.7"), "docker-srv": DOCKER})
-    assert survey.ways["management"].words[0] == sys.executable
-    assert (str(places["management"].front), survey.faults) == ("10.10.1.5", {})
-    survey, places = surveyed(topology, {"management": facts("10.10.1.7")})
-    assert survey.faults["management"].endswith(
-        "nothing says where Docker-SRV is found from there; give it a front"
+    discovery, endpoints = discovered(topology, {"management": facts("10.10.1.7"), "docker-srv": DOCKER})
+    assert discovery.transports["management"].words[0] == sys.executable
+    assert (str(endpoints["management"].docker_host_address), discovery.faults) == ("10.10.1.5", {})
+    discovery, endpoints = discovered(topology, {"management": facts("10.10.1.7")})
+    assert discovery.faults["management"].endswith(
+        "nothing says where Docker-SRV is found from there; give it docker-host-address"
     )
-    survey, places = surveyed(topology, {}, elsewhere=False)
-    assert "management" not in survey.ways
-    assert "management as a source: add vantages.management" in survey.left_out
+    discovery, endpoints = discovered(topology, {}, elsewhere=False)
+    assert "management" not in discovery.transports
+    assert "management as a source: add vantages.management" in discovery.left_out
 
 
 def test_what_only_root_may_is_left_out() -> None:
@@ -200,10 +214,10 @@ def test_what_only_root_may_is_left_out() -> None:
         "internet": facts("203.0.113.9", listeners=(OTHER, 8443)),
         "docker-srv": DOCKER,
     }
-    survey, places = surveyed(topology, told)
-    assert "egress to 443/tcp: only root may listen there" in survey.left_out
-    assert any(line.startswith("ICMP of site-1: only root") for line in survey.left_out)
-    asked = {*map(str, cells(topology, places.values()))}
+    discovery, endpoints = discovered(topology, told)
+    assert "egress to 443/tcp: only root may listen there" in discovery.left_out
+    assert any(line.startswith("ICMP of site-1: only root") for line in discovery.left_out)
+    asked = {*map(str, cells(topology, endpoints.values()))}
     assert {"site-1 -> internet:8443/tcp", "site-1 -> internet:*/tcp"} <= asked
     assert {cell for cell in asked if cell.endswith(":icmp") and "site-1" in cell} == set()
     assert "site-1 -> internet:443/tcp" not in asked
@@ -212,17 +226,18 @@ def test_what_only_root_may_is_left_out() -> None:
 def test_a_name_is_no_address_to_send_to() -> None:
     """A machine without the address that SSH names is no destination."""
     topology = site({"internet": VPS, "docker-srv": INSIDE["docker-srv"]}, "traefik -> internet:443/tcp")
-    survey, places = surveyed(topology, {"internet": facts("192.0.2.7"), "docker-srv": DOCKER})
-    assert places["internet"].addresses == ()
+    discovery, endpoints = discovered(topology, {"internet": facts("192.0.2.7"), "docker-srv": DOCKER})
+    assert endpoints["internet"].addresses == ()
     assert (
-        "internet as a destination: its machine does not have the address that ssh names" in survey.left_out
+        "internet as a destination: its machine does not have the address that ssh names"
+        in discovery.left_out
     )
 
 
 def test_a_listener_is_seen_from_inside() -> None:
     """A guest's agent reports listeners beyond the guest's ports and the probe's own."""
     found = {"site-1": facts("10.10.10.11", listeners=(22, 443, 9999, OTHER)), "docker-srv": DOCKER}
-    assert [str(port) for port in surveyed(site(INSIDE), found)[1]["site-1"].extra] == ["9999/tcp"]
+    assert [str(port) for port in discovered(site(INSIDE), found)[1]["site-1"].extra] == ["9999/tcp"]
 
 
 FAULT = "vantages.site-1: Connection timed out; see that it runs"
@@ -232,12 +247,14 @@ FAULT = "vantages.site-1: Connection timed out; see that it runs"
 def world() -> World:
     """Return a sound network of the dev stack."""
     topology = load(changed({}))
-    return World(topology, places_of(topology))
+    return World(topology, endpoints_of(topology))
 
 
 def faulty(world: World, name: str) -> World:
-    """Return the same network with one place that could not be probed."""
-    world.places = [replace(place, fault=FAULT) if place.name == name else place for place in world.places]
+    """Return the same network with one endpoint that could not be probed."""
+    world.endpoints = [
+        replace(endpoint, fault=FAULT) if endpoint.name == name else endpoint for endpoint in world.endpoints
+    ]
     world.change = lambda who, _ask: NOT_ASKED if who == name else None
     return world
 
@@ -272,12 +289,12 @@ def test_rules_that_cannot_be_seen_are_not_called_sound(world: World) -> None:
     assert "Docker-SRV's own rules can't be seen from here; look whether they are missing or changed" in line
 
 
-AGENT = (sys.executable, "-I", str(ways._AGENT))
+AGENT = (sys.executable, "-I", str(transports._AGENT))
 
 
-def way(*words: str, lasting: bool = False) -> Way:
+def transport(*words: str, lasting: bool = False) -> Transport:
     """Return a transport for a test."""
-    return Way(words=words, path="vantages.site-1", lasting=lasting)
+    return Transport(words=words, path="vantages.site-1", lasting=lasting)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +321,7 @@ def way(*words: str, lasting: bool = False) -> Way:
 )
 def test_what_an_operator_reads(script: str, fault: str) -> None:
     """Each failure is `path: fault; remedy` on one line, without another machine's control characters."""
-    one = Agents(ways={"site-1": way("sh", "-c", script)}, jobs=1)
+    one = Agents(transports={"site-1": transport("sh", "-c", script)}, jobs=1)
     try:
         assert one.start(lambda _: []) == {}
     finally:
@@ -318,7 +335,7 @@ def test_what_an_operator_reads(script: str, fault: str) -> None:
 def test_an_old_python_says_so() -> None:
     """A machine whose Python is too old is reported as such."""
     old = "import sys; sys.version_info = (3, 9); sys.argv[0] = ''; exec(open(sys.argv[1]).read())"
-    one = Agents(ways={"site-1": way(sys.executable, "-c", old, str(ways._AGENT))}, jobs=1)
+    one = Agents(transports={"site-1": transport(sys.executable, "-c", old, str(transports._AGENT))}, jobs=1)
     try:
         one.start(lambda _: [])
     finally:
@@ -330,7 +347,9 @@ def test_an_old_python_says_so() -> None:
 
 def test_a_login_shell_may_speak_first() -> None:
     """Lines that a login shell prints before the agent's first line are ignored."""
-    one = Agents(ways={"site-1": way("sh", "-c", 'echo Welcome; exec "$@"', "sh", *AGENT)}, jobs=1)
+    one = Agents(
+        transports={"site-1": transport("sh", "-c", 'echo Welcome; exec "$@"', "sh", *AGENT)}, jobs=1
+    )
     try:
         assert one.start(lambda _: [])["site-1"].pings in {True, False}
     finally:
@@ -339,8 +358,8 @@ def test_a_login_shell_may_speak_first() -> None:
 
 
 def test_an_agent_killed_in_the_middle_is_a_fault() -> None:
-    """An agent killed during the run is a fault of its place; the answers of other agents count."""
-    both = Agents(ways={name: way(*AGENT) for name in ("site-1", "site-2")}, jobs=2)
+    """An agent killed during the run is a fault of its endpoint; the answers of other agents count."""
+    both = Agents(transports={name: transport(*AGENT) for name in ("site-1", "site-2")}, jobs=2)
     try:
         both.start(lambda _: [])
         both._running["site-1"].process.kill()
@@ -356,7 +375,7 @@ def test_nobody_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(agents, "_LONGEST", 0.5)
     names = [f"site-{number}" for number in range(9)]
     began = time.monotonic()
-    hanging = Agents(ways={name: way("sleep", "600") for name in names}, jobs=1)
+    hanging = Agents(transports={name: transport("sleep", "600") for name in names}, jobs=1)
     try:
         assert hanging.start(lambda _: []) == {}
     finally:
@@ -370,8 +389,8 @@ def test_nobody_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_neighbours_of_a_lasting_machine_prove_nothing() -> None:
     """ARP neighbours of a machine that was up before the run prove nothing."""
     said = {"answers": {}, "heard": ["10.10.1.1"]}
-    heard = [[*agents._answers(said, lasting=lasting).heard] for lasting in (True, False)]
-    assert heard == [[], ["10.10.1.1"]]
+    arp_neighbours = [[*agents._answers(said, lasting=lasting).arp_neighbours] for lasting in (True, False)]
+    assert arp_neighbours == [[], ["10.10.1.1"]]
 
 
 @pytest.mark.parametrize(

@@ -18,17 +18,17 @@ from commands import verify as command
 from lab import paths, tls
 from reachability.engine import Reachability
 from resources.site import Graph
-from resources.view import view
+from resources.typed import view
 from tests.policies.sound import Stack, sound
 from tests.site import CERTIFICATE
-from topology.declared import Declared
+from topology.index import TopologyIndex
 from topology.model import Flow, Port, Topology
 from verify import host, namespaces, probe, proof, report, vantages
+from verify.discovery import Discovery
+from verify.discovery import address as discovery_address
 from verify.driver import Answers, Ask, ProbeError
-from verify.expect import Address, Cell, Expected, Kind, Place, alive, cells, declared_zones, guest
-from verify.judge import NOT_THERE, OPEN, Finding, Seen, Verdict, judge
-from verify.survey import Survey
-from verify.survey import address as survey_address
+from verify.expect import Address, Cell, Endpoint, EndpointKind, Expected, alive, cells, declared_zones, guest
+from verify.verdicts import NOT_THERE, OPEN, ProbeFinding, Seen, Verdict, judge
 
 PROJECT = Path(__file__).resolve().parents[2]
 AGENT = PROJECT / "verify" / "agent.py"
@@ -37,14 +37,14 @@ FRONT = IPv4Address("198.51.100.1")
 pytestmark = pytest.mark.usefixtures("authority")
 
 
-def places_of(site: Topology) -> list[Place]:
-    """Return a site's places as declared, with an undeclared container on backend, probe and wordpress."""
+def endpoints_of(site: Topology) -> list[Endpoint]:
+    """Return a site's endpoints as declared, with an undeclared container on backend, probe and wordpress."""
     found = [
-        Place(
+        Endpoint(
             name=name,
-            kind=Kind.OUTSIDE,
+            kind=EndpointKind.OUTSIDE,
             addresses=(Address(network=name, ip=IPv4Address(f"198.51.100.{last}")),),
-            front=FRONT,
+            docker_host_address=FRONT,
         )
         for name, last in (("internet", 2), ("management", 6))
     ]
@@ -52,13 +52,19 @@ def places_of(site: Topology) -> list[Place]:
         zones = declared_zones(site, service.name)
         where = tuple(Address(network=z, ip=site.zones[z].prefix[number]) for z in sorted(zones))
         found.append(
-            Place(name=service.name, kind=Kind.CONTAINER, addresses=where, zones=zones, ports=service.ports)
+            Endpoint(
+                name=service.name,
+                kind=EndpointKind.CONTAINER,
+                addresses=where,
+                zones=zones,
+                ports=service.ports,
+            )
         )
     found += [guest(site, service, there=True) for service in site.guests]
     found += [
-        Place(
+        Endpoint(
             name=f"stranger@{zone}",
-            kind=Kind.MEMBER,
+            kind=EndpointKind.MEMBER,
             addresses=(Address(network=zone, ip=site.zones[zone].prefix[254]),),
             zones=frozenset({zone}),
         )
@@ -67,7 +73,7 @@ def places_of(site: Topology) -> list[Place]:
     gateway = Address(network="br-edge", ip=IPv4Address("172.30.0.1"))
     host = (Address(network="verify0", ip=FRONT), gateway)
     ports = (Port(number=80), Port(number=443))
-    return [*found, Place(name="docker-srv", kind=Kind.HOST, addresses=host, ports=ports)]
+    return [*found, Endpoint(name="docker-srv", kind=EndpointKind.HOST, addresses=host, ports=ports)]
 
 
 def page(ask: Ask) -> dict[str, object]:
@@ -86,27 +92,27 @@ class World:
     """A driver whose network does what is declared, except where `change` returns another answer."""
 
     site: Topology
-    places: list[Place]
+    endpoints: list[Endpoint]
     change: Callable[[str, Ask], object] = lambda _source, _ask: None
     left_out: list[str] = field(default_factory=list)
     changed_rules: Sequence[str] | None = ()
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
-        """Answer as the flows say; a place that is asked about itself listens."""
-        wanted = {str(n): cell for n, cell in enumerate([*self.questions, *alive(self.places)])}
+        """Answer as the flows say; an endpoint that is asked about itself listens."""
+        wanted = {str(n): cell for n, cell in enumerate([*self.questions, *alive(self.endpoints)])}
         return {
             source: Answers(
                 by_id={ask.id: self.change(source, ask) or self.answer(wanted, ask) for ask in asks},
-                heard=["172.30.3.1"],
+                arp_neighbours=["172.30.3.1"],
             )
             for source, asks in questions.items()
-            if next(place for place in self.places if place.name == source).there
+            if next(endpoint for endpoint in self.endpoints if endpoint.name == source).there
         }
 
     @property
     def questions(self) -> list[Cell]:
         """Return every cell."""
-        return cells(self.site, self.places)
+        return cells(self.site, self.endpoints)
 
     def answer(self, wanted: Mapping[str, Cell], ask: Ask) -> object:
         """Return the answer of a sound network."""
@@ -114,7 +120,7 @@ class World:
             return page(ask)
         return "silent" if wanted[ask.id].expected is Expected.DENIED else OPEN
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[ProbeFinding]:
         """Return the findings of one run."""
         return probe.run(self.site, self, lambda _line: None)
 
@@ -122,7 +128,7 @@ class World:
 @pytest.fixture
 def world(site: Topology) -> World:
     """Return a sound network."""
-    return World(site, places_of(site))
+    return World(site, endpoints_of(site))
 
 
 def of(world: World, expected: Expected) -> set[str]:
@@ -131,7 +137,7 @@ def of(world: World, expected: Expected) -> set[str]:
 
 
 def test_what_is_allowed_is_what_flows_name(world: World, site: Topology) -> None:
-    """The allowed cells are the declared flows; the internet's are probed at Docker-SRV's front address."""
+    """The allowed cells are the declared flows; the internet's are probed at Docker-SRV's address."""
     asked = [f for f in site.flows if f.source != "internet" and f.destination != "proxmox-srv"]
     watchers = ("prometheus", "blackbox-exporter", "stranger@probe")
     assert of(world, Expected.ALLOWED) == {str(flow) for flow in asked} | {
@@ -150,7 +156,7 @@ def test_a_probe_zone_sees_published_ports_and_nothing_else(world: World, site: 
         ("*/tcp", Expected.DENIED),
     }
     docker = site.docker.model_copy(update={"address": FRONT})
-    there = cells(site.model_copy(update={"docker_host": docker}), world.places)
+    there = cells(site.model_copy(update={"docker_host": docker}), world.endpoints)
     open_at = {c.address.ip for c in there if (c.source, c.expected) == ("stranger@probe", Expected.ALLOWED)}
     assert open_at == {FRONT}
 
@@ -185,15 +191,15 @@ def test_what_is_denied(world: World, cell: str) -> None:
 
 def test_only_neighbours_go_unjudged(world: World, site: Topology) -> None:
     """Without expectation are neighbours on one network, flows on other networks, the host from outside."""
-    by_name = {place.name: place for place in world.places}
+    by_name = {endpoint.name: endpoint for endpoint in world.endpoints}
     for cell in world.questions:
         if cell.expected is Expected.EITHER:
             source, destination = by_name[cell.source], by_name[cell.destination]
             near = cell.address.network in source.zones & destination.zones
             declared = any(str(cell) == str(flow) for flow in site.flows)
-            host = destination.kind is Kind.HOST and source.kind is Kind.OUTSIDE
+            host = destination.kind is EndpointKind.HOST and source.kind is EndpointKind.OUTSIDE
             assert near or declared or host, cell
-            assert Kind.GUEST not in {source.kind, destination.kind}, cell
+            assert EndpointKind.GUEST not in {source.kind, destination.kind}, cell
 
 
 def test_a_declared_flow_counts_at_the_shared_network(world: World) -> None:
@@ -209,7 +215,9 @@ def test_declared_egress_is_expected(site: Topology) -> None:
         update={"source": "traefik", "destination": "internet", "port": Port(number=8443)}
     )
     site = site.model_copy(update={"flows": (*site.flows, flow)})
-    found = [replace(p, ports=(Port(number=8443),)) if p.name == "internet" else p for p in places_of(site)]
+    found = [
+        replace(p, ports=(Port(number=8443),)) if p.name == "internet" else p for p in endpoints_of(site)
+    ]
     world = World(site, found)
     assert "traefik -> internet:8443/tcp" in of(world, Expected.ALLOWED)
     assert {"traefik -> internet:*/tcp", "loki -> internet:8443/tcp"} <= of(world, Expected.DENIED)
@@ -218,11 +226,11 @@ def test_declared_egress_is_expected(site: Topology) -> None:
 def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
     """A guest's egress and management's flows to guests are EITHER: they pass a router outside the stack."""
     declared = (Flow.parse("site-1 -> internet:443/tcp"), Flow.parse("management -> site-1:443/tcp"))
-    places = [
-        replace(place, ports=(Port(number=443),)) if place.name == "internet" else place
-        for place in places_of(site)
+    endpoints = [
+        replace(endpoint, ports=(Port(number=443),)) if endpoint.name == "internet" else endpoint
+        for endpoint in endpoints_of(site)
     ]
-    routed = cells(site.model_copy(update={"flows": (*site.flows, *declared)}), places)
+    routed = cells(site.model_copy(update={"flows": (*site.flows, *declared)}), endpoints)
     found = {str(cell): cell.expected for cell in routed}
     assert [found[str(flow)] for flow in declared] == [Expected.EITHER] * 2
     assert found["site-2 -> internet:443/tcp"] is Expected.DENIED
@@ -232,8 +240,8 @@ def test_what_a_router_passes_is_not_judged(site: Topology) -> None:
 def test_an_address_of_proxmox_is_asked(site: Topology) -> None:
     """Where Proxmox-SRV has an address, management must reach its ports and no other source may."""
     where = (Address(network="proxmox", ip=IPv4Address("10.10.1.5")),)
-    node = Place(name="proxmox-srv", kind=Kind.NODE, addresses=where, ports=site.proxmox.ports)
-    world = World(site, [*places_of(site), node])
+    node = Endpoint(name="proxmox-srv", kind=EndpointKind.NODE, addresses=where, ports=site.proxmox.ports)
+    world = World(site, [*endpoints_of(site), node])
     assert "management -> proxmox-srv:8006/tcp" in of(world, Expected.ALLOWED)
     assert {"internet -> proxmox-srv:8006/tcp", "site-1 -> proxmox-srv:22/tcp"} <= of(world, Expected.DENIED)
     assert {finding.verdict for finding in world.findings()} == {Verdict.AGREES, Verdict.FREE}
@@ -249,7 +257,7 @@ def test_a_node_that_is_entered_is_asked_whether_it_listens(
     """In the lab the node reports its own listeners; on a real node management's connections show them."""
     where = (Address(network="proxmox", ip=IPv4Address("10.10.1.5")),)
     ports = site.proxmox.ports
-    node = Place(name="proxmox-srv", kind=Kind.NODE, addresses=where, ports=ports, runs=runs)
+    node = Endpoint(name="proxmox-srv", kind=EndpointKind.NODE, addresses=where, ports=ports, runs=runs)
     assert {cell.port for cell in alive([node])} == asked
 
 
@@ -267,9 +275,9 @@ def lines(world: World, verdict: Verdict) -> list[str]:
 
 
 def at(world: World, name: str, network: str) -> IPv4Address:
-    """Return a place's address on a network."""
-    place = next(place for place in world.places if place.name == name)
-    return next(a.ip for a in place.addresses if a.network == network and a.ip)
+    """Return an endpoint's address on a network."""
+    endpoint = next(endpoint for endpoint in world.endpoints if endpoint.name == name)
+    return next(a.ip for a in endpoint.addresses if a.network == network and a.ip)
 
 
 def answer(source: str, ip: IPv4Address, said: str, port: int | None = None) -> Callable[[str, Ask], object]:
@@ -325,8 +333,8 @@ def test_changed_host_rules_are_told_without_a_cell(world: World) -> None:
 def test_a_network_joined_by_hand_is_named(world: World) -> None:
     """A container attached by hand to an undeclared network is probed there, as source and as destination."""
     stray = Address(network="frontend", ip=IPv4Address("172.30.1.77"))
-    world.places = [
-        replace(p, addresses=(*p.addresses, stray)) if p.name == "loki" else p for p in world.places
+    world.endpoints = [
+        replace(p, addresses=(*p.addresses, stray)) if p.name == "loki" else p for p in world.endpoints
     ]
     world.change = answer("traefik", IPv4Address("172.30.1.77"), OPEN, 3100)
     assert lines(world, Verdict.DISAGREES) == [
@@ -343,8 +351,8 @@ def test_a_network_joined_by_hand_is_named(world: World) -> None:
 
 def test_a_port_published_by_hand_is_named(world: World) -> None:
     """A published port without a flow is denied to every source, the internet first."""
-    world.places = [replace(p, extra=(Port(number=8099),)) if p.name == "docker-srv"
-                    else p for p in world.places]  # fmt: skip
+    world.endpoints = [replace(p, extra=(Port(number=8099),)) if p.name == "docker-srv"
+                    else p for p in world.endpoints]  # fmt: skip
     world.change = answer("internet", FRONT, OPEN, 8099)
     (line,) = lines(world, Verdict.DISAGREES)
     assert line.startswith("internet -> docker-srv:8099/tcp")
@@ -398,22 +406,22 @@ def test_an_agent_that_fails_is_inconclusive(world: World) -> None:
         Verdict.INCONCLUSIVE
     ) == 1
     seen = Seen(answers=dict.fromkeys(world.questions, NOT_THERE))
-    judged = judge(world.questions, [], world.places, seen)
+    judged = judge(world.questions, [], world.endpoints, seen)
     assert not [finding for finding in judged if finding.verdict is Verdict.AGREES]
 
 
 def test_silence_over_udp_is_inconclusive(site: Topology) -> None:
     """A silent UDP port is inconclusive, because a listener may not answer."""
-    found = [replace(p, ports=(Port.parse("53/udp"),)) if p.name == "loki" else p for p in places_of(site)]
+    found = [replace(p, ports=(Port.parse("53/udp"),)) if p.name == "loki" else p for p in endpoints_of(site)]
     verdicts = {f.verdict for f in World(site, found).findings() if f.what == "internet -> loki:53/udp"}
     assert verdicts == {Verdict.INCONCLUSIVE}
 
 
 def test_a_stopped_service_is_named(world: World) -> None:
     """For a stopped service a declared flow disagrees and a denial is inconclusive, both with the reason."""
-    world.places = [
+    world.endpoints = [
         replace(p, addresses=tuple(replace(a, ip=None) for a in p.addresses)) if p.name == "loki" else p
-        for p in world.places
+        for p in world.endpoints
     ]
     assert {line.rpartition("cause: ")[2] for line in lines(world, Verdict.DISAGREES)} == {
         "loki does not run)"
@@ -452,8 +460,8 @@ def test_routes(world: World, mark: str, said: object, words: str) -> None:
 
 def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:
     """A guest that listens on an undeclared port fails the run, even if its firewall blocks that port."""
-    world.places = [
-        replace(p, extra=(Port(number=9999),)) if p.name == "jellyfin" else p for p in world.places
+    world.endpoints = [
+        replace(p, extra=(Port(number=9999),)) if p.name == "jellyfin" else p for p in world.endpoints
     ]
     (line,) = lines(world, Verdict.DISAGREES)
     assert line.startswith("jellyfin listens on 9999/tcp: expected no such thing, got one")
@@ -462,8 +470,8 @@ def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:
 def test_a_leg_that_nobody_declared_is_seen(world: World) -> None:
     """A container on an undeclared network fails the run, even if no connection opens."""
     leg = Address(network="edge", ip=IPv4Address("172.30.0.99"))
-    world.places = [
-        replace(p, addresses=(*p.addresses, leg)) if p.name == "prometheus" else p for p in world.places
+    world.endpoints = [
+        replace(p, addresses=(*p.addresses, leg)) if p.name == "prometheus" else p for p in world.endpoints
     ]
     told = [line for line in lines(world, Verdict.DISAGREES) if line.startswith("prometheus is on edge:")]
     assert len(told) == 1
@@ -521,9 +529,9 @@ def test_report_of_a_quarrel(world: World) -> None:
 
 def test_inconclusive_fails_and_is_grouped(world: World) -> None:
     """A cause that makes many cells inconclusive is reported once, with their number, and fails the run."""
-    world.places = [
+    world.endpoints = [
         replace(p, addresses=tuple(replace(a, ip=None) for a in p.addresses)) if p.name == "cadvisor" else p
-        for p in world.places
+        for p in world.endpoints
     ]
     found = made(world)
     told = [line for line in report.text(found).splitlines() if line.startswith("? ")]
@@ -584,7 +592,7 @@ def test_all_three_agree_on_the_sound_site(world: World) -> None:
 
 def reachability(stack: Stack, site: Topology) -> Reachability:
     """Return what the resources of a stack make possible."""
-    return Graph(tuple(map(view, stack.resources)), Declared.of(site)).reachability
+    return Graph(tuple(map(view, stack.resources)), TopologyIndex.of(site)).reachability
 
 
 def test_only_the_sites_addresses_are_asked(site: Topology) -> None:
@@ -605,7 +613,7 @@ def test_positives_are_patient_and_denials_are_not(world: World) -> None:
 
     world.change = note
     world.findings()
-    wanted = {str(n): cell for n, cell in enumerate([*world.questions, *alive(world.places)])}
+    wanted = {str(n): cell for n, cell in enumerate([*world.questions, *alive(world.endpoints)])}
     patient = {
         wanted[a.id].expected for asks in asked.values() for a in asks if a.within and a.kind != "page"
     }
@@ -616,7 +624,7 @@ def test_positives_are_patient_and_denials_are_not(world: World) -> None:
 
 
 def container(name: str, ip: Mapping[str, str], ports: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the part of a container's `docker inspect` that the survey reads."""
+    """Return the part of a container's `docker inspect` that the discovery reads."""
     return {
         "Name": f"/{name}",
         "State": {"Running": bool(ip), "Pid": 4711},
@@ -628,16 +636,16 @@ def container(name: str, ip: Mapping[str, str], ports: Mapping[str, Any] | None 
     }
 
 
-def surveyed(site: Topology, containers: Iterable[Mapping[str, Any]] = (), **how: bool) -> Survey:
-    """Return the survey of a machine without guests of the lab."""
-    survey = Survey(site, Path("known_hosts"), **{"guests_here": False, **how})
-    survey.look(containers)
-    return survey
+def discovered(site: Topology, containers: Iterable[Mapping[str, Any]] = (), **how: bool) -> Discovery:
+    """Return the discovery of a machine without guests of the lab."""
+    discovery = Discovery(site, Path("known_hosts"), **{"guests_here": False, **how})
+    discovery.discover(containers)
+    return discovery
 
 
 def test_survey_reads_what_runs(site: Topology) -> None:
     """Addresses are read by zone, none for stopped containers; extra networks and containers are found."""
-    survey = surveyed(
+    discovery = discovered(
         site,
         [
             container("traefik", {"edge": "172.30.0.2", "frontend": "172.30.1.2", "vlan10": "10.10.10.2"}),
@@ -647,7 +655,7 @@ def test_survey_reads_what_runs(site: Topology) -> None:
             container("elsewhere", {"bridge": "172.17.0.2"}),
         ],
     )
-    by_name = {place.name: place for place in survey.containers}
+    by_name = {endpoint.name: endpoint for endpoint in discovery.containers}
     assert {a.network: str(a.ip) for a in by_name["traefik"].addresses} == {
         "apps": "None",
         "edge": "172.30.0.2",
@@ -659,8 +667,8 @@ def test_survey_reads_what_runs(site: Topology) -> None:
     assert (by_name["grafana"].there, by_name["loki"].there) == (False, True)
     assert (by_name["rogue"].zones, by_name["rogue"].ports) == (frozenset(), (Port(number=9999),))
     assert "elsewhere" not in by_name
-    assert survey.ways["loki"].words[:2] == ("nsenter", "--net=/proc/4711/ns/net")
-    assert "grafana" not in survey.ways
+    assert discovery.transports["loki"].words[:2] == ("nsenter", "--net=/proc/4711/ns/net")
+    assert "grafana" not in discovery.transports
 
 
 def test_survey_finds_published_ports(site: Topology) -> None:
@@ -669,24 +677,24 @@ def test_survey_finds_published_ports(site: Topology) -> None:
     def published(*binding: tuple[str, str]) -> dict[str, Any]:
         return {"80/tcp": [{"HostIp": ip, "HostPort": port} for ip, port in binding], "1/tcp": None}
 
-    survey = surveyed(
+    discovery = discovered(
         site,
         [
             container("traefik", {}, published(("0.0.0.0", "80"), ("0.0.0.0", "8080"))),  # noqa: S104  # Docker's words
             container("loki", {}, published(("127.0.0.1", "3100"), ("192.0.2.2", "443"))),
         ],
     )
-    assert survey.extra == (Port(number=443), Port(number=8080))
+    assert discovery.extra == (Port(number=443), Port(number=8080))
 
 
 def test_other_containers_are_a_note(site: Topology) -> None:
     """A foreign container's published port is noted, and is a finding only on a network of the site."""
     ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8099"}]}  # noqa: S104  # Docker's words
     mine = container("mine", {"my-net": "198.51.100.2"}, ports)
-    assert surveyed(site, [mine]).extra == ()
+    assert discovered(site, [mine]).extra == ()
     assert [*host.others(site, [mine])] == ["container mine, not of this site, publishes 8099/tcp"]
     joined = container("mine", {"edge": "172.30.0.9"}, ports)
-    assert surveyed(site, [joined]).extra == (Port(number=8099),)
+    assert discovered(site, [joined]).extra == (Port(number=8099),)
     assert [*host.others(site, [joined])] == []
 
 
@@ -727,17 +735,17 @@ def test_where_the_proxmox_side_is(
     file = tmp_path / "Pulumi.x.yaml"
     file.write_text(f"config: {{'proxmoxve:endpoint': '{endpoint}'}}")
     host_name = command.proxmox_host(file)
-    assert (survey_address(host_name), vantages.loopback(host_name)) == (address, here)
+    assert (discovery_address(host_name), vantages.loopback(host_name)) == (address, here)
 
 
 def test_guests_of_another_machine_are_asked_and_ask_nobody(site: Topology, world: World) -> None:
     """A guest that can't be entered is probed on its declared ports and is no source, and the run says so."""
-    survey = surveyed(site)
-    places = survey.places({}, 4711, None)
-    assert "site-1 as a source: it is a guest of another machine; add vantages.site-1" in survey.left_out
-    strangers = [place for place in places if place.kind is Kind.GUEST]
-    world.places = [p for p in world.places if p.kind is not Kind.GUEST] + strangers
-    guests = {place.name for place in strangers}
+    discovery = discovered(site)
+    endpoints = discovery.endpoints({}, 4711, None)
+    assert "site-1 as a source: it is a guest of another machine; add vantages.site-1" in discovery.left_out
+    strangers = [endpoint for endpoint in endpoints if endpoint.kind is EndpointKind.GUEST]
+    world.endpoints = [p for p in world.endpoints if p.kind is not EndpointKind.GUEST] + strangers
+    guests = {endpoint.name for endpoint in strangers}
     asked = [cell for cell in world.questions if cell.destination in guests]
     assert {cell.source for cell in world.questions} & guests == set()
     assert {cell.port for cell in asked if cell.destination == "site-1"} == {"443/tcp"}
@@ -756,7 +764,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     ("words", "engine", "said"),
     [
         ("--stack nope", "", "Pulumi.nope.yaml: no such stack file"),
-        ("--jobs 0", "", "--jobs: 0 is not a number of places"),
+        ("--jobs 0", "", "--jobs: 0 is not a number of endpoints"),
         ("", "ssh://docker-srv", "DOCKER_HOST: Docker-SRV is another machine"),
         ("", "unix:///nowhere/docker.sock", "Is the stack up (`make up`)"),
     ],
@@ -892,7 +900,7 @@ def test_guests_are_asked_as_the_ingress_asks_them(world: World) -> None:
     told = {host.partition(".")[0]: (ask.sni, ask.authorities) for host, ask in asked.items()}
     assert (told["site-1"], told["jellyfin"]) == (("site-1", CERTIFICATE), ("", ""))
     Path(os.environ["HOMELAB_STATE"], "tls/ca.crt").unlink()
-    with pytest.raises(ProbeError, match=r"^services\.site-1\.authority: .*/ca\.crt: No such file"):
+    with pytest.raises(ProbeError, match=r"^services\.site-1\.ca-file: .*/ca\.crt: No such file"):
         world.findings()
 
 

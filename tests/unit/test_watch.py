@@ -15,26 +15,26 @@ import pytest
 from commands import verify as command
 from rendered import host_rules, verify_timer
 from rendered.apps import runtime, watch
-from rendered.apps.watch import Kind, Probe
+from rendered.apps.watch import Probe, ProbeKind
 from tests.policies.sound import run
 from tests.site import changed
 from tests.unit.test_components import dev  # noqa: F401  # a fixture
 from topology.config import load
 from topology.model import Container, Port, Topology
 from verify import report
-from verify.judge import Finding, Verdict
+from verify.verdicts import ProbeFinding, Verdict
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def of(probes: tuple[Probe, ...], kind: Kind) -> list[tuple[str, str, str]]:
+def of(probes: tuple[Probe, ...], kind: ProbeKind) -> list[tuple[str, str, str]]:
     """Return service, target and host of the probes of a kind."""
     return [(probe.service, probe.target, probe.host) for probe in probes if probe.kind is kind]
 
 
 def test_every_route_is_asked_by_its_name(site: Topology) -> None:
     """Each declared route has a probe of Docker-SRV's port 443 with the service's host name."""
-    assert of(watch.probes(site), Kind.ROUTE) == [
+    assert of(watch.probes(site), ProbeKind.ROUTE) == [
         (route.service, "https://172.30.4.1/", route.host) for route in site.routes
     ]
 
@@ -44,17 +44,17 @@ def test_every_port_behind_the_ingress_must_not_answer(site: Topology) -> None:
     ports = {
         (c.name, f"172.30.4.1:{p.number}", "") for c in site.containers if c.app != "traefik" for p in c.ports
     }
-    assert set(of(watch.probes(site), Kind.CLOSED)) == ports
+    assert set(of(watch.probes(site), ProbeKind.CLOSED)) == ports
     assert len(ports) == 8
-    assert of(watch.probes(site), Kind.CONTROL) == [("traefik", "172.30.4.1:443", "")]
+    assert of(watch.probes(site), ProbeKind.CONTROL) == [("traefik", "172.30.4.1:443", "")]
 
 
 def test_the_ingresss_own_answers_are_asked(site: Topology) -> None:
     """Port 80 is probed with a route's name, 443 with an unknown name."""
     first = site.routes[0].host
-    assert of(watch.probes(site), Kind.REDIRECT) == [("traefik", "http://172.30.4.1/", first)]
+    assert of(watch.probes(site), ProbeKind.REDIRECT) == [("traefik", "http://172.30.4.1/", first)]
     unknown = ("traefik", "https://172.30.4.1/", "nobody.homelab.localhost")
-    assert of(watch.probes(site), Kind.UNKNOWN_HOST) == [unknown]
+    assert of(watch.probes(site), ProbeKind.UNKNOWN_HOST) == [unknown]
 
 
 def test_docker_srv_is_asked_where_it_publishes(site: Topology) -> None:
@@ -82,7 +82,7 @@ def test_a_port_that_is_published_by_declaration_may_answer(site: Topology) -> N
     """A container port with the number of a published port is not probed: the ingress answers there."""
     service = site.services["loki"].model_copy(update={"ports": (Port(number=443), Port(number=3100))})
     other = site.model_copy(update={"services": {**site.services, "loki": service}})
-    closed = [target for name, target, _ in of(watch.probes(other), Kind.CLOSED) if name == "loki"]
+    closed = [target for name, target, _ in of(watch.probes(other), ProbeKind.CLOSED) if name == "loki"]
     assert closed == ["172.30.4.1:3100"]
 
 
@@ -226,9 +226,9 @@ def test_the_timer_is_there_only_where_it_is_asked_for() -> None:
 # ------------------------------------------------------------------------------- metrics of the last run
 
 
-def finding(verdict: Verdict) -> Finding:
+def finding(verdict: Verdict) -> ProbeFinding:
     """Return a cell with a verdict."""
-    return Finding(
+    return ProbeFinding(
         source="a", destination="b", what="a -> b:1/tcp", where="", expected="DENIED", got="DENIED",
         verdict=verdict, cause="",
     )  # fmt: skip

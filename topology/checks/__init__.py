@@ -60,7 +60,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     certificates.served,
     certificates.acme,
     certificates.certificates,
-    certificates.plain,
+    certificates.unencrypted,
     hosts.lock_out,
     assertions.assertions,
     vantages.vantages,

@@ -83,42 +83,49 @@ def certificates(site: Site) -> Iterator[Fault]:
         )
 
 
-def plain(site: Site) -> Iterator[Fault]:
-    """Check that flows to guests and backend services use certificates, or are declared under `plain`."""
-    bare = {flow: path for path, flow in site.flows.items() if _may_be_plain(site, flow)}
-    for path, plain in site.plain.items():
-        if plain.flow not in bare and not site.unreadable_in("flows") and not site.unreadable_in("services"):
+def unencrypted(site: Site) -> Iterator[Fault]:
+    """Check that flows to guests and backend services use certificates, or stand under `unencrypted`."""
+    bare = {flow: path for path, flow in site.flows.items() if _may_be_unencrypted(site, flow)}
+    for path, unencrypted in site.unencrypted.items():
+        if (
+            unencrypted.flow not in bare
+            and not site.unreadable_in("flows")
+            and not site.unreadable_in("services")
+        ):
             yield Fault(
                 f"{path}.flow",
-                f"{plain.flow} is no declared flow that lacks certificates",
+                f"{unencrypted.flow} is no declared flow that lacks certificates",
                 "remove it, or correct the flow",
             )
-    yield from twice(((f"{path}.flow", plain.flow) for path, plain in site.plain.items()), "declare it once")
-    declared = {plain.flow for plain in site.plain.values()}
+    yield from twice(
+        ((f"{path}.flow", unencrypted.flow) for path, unencrypted in site.unencrypted.items()),
+        "declare it once",
+    )
+    declared = {unencrypted.flow for unencrypted in site.unencrypted.values()}
     for flow, path in bare.items():
-        if flow in declared or site.unreadable_in("plain") or closed_port(site, flow):
+        if flow in declared or site.unreadable_in("unencrypted") or closed_port(site, flow):
             continue
         match ends(site, flow):
             case Container(), Guest():
                 yield Fault(
                     path,
                     f"{flow} is not encrypted: nothing says who signed a certificate of {flow.destination}",
-                    "give it authority, or declare the flow under plain, with the reason",
+                    "give it ca-file, or declare the flow under unencrypted, with the reason",
                 )
             case Container(), Container() as end if not site.roles(end) & {Role.EDGE, *FRONTENDS}:
                 yield Fault(
                     path,
                     f"{flow} is not encrypted: {flow.destination} can't ask for a certificate",
-                    "declare it under plain, with the reason",
+                    "declare it under unencrypted, with the reason",
                 )
 
 
-def _may_be_plain(site: Site, flow: Flow) -> bool:
+def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
     match site.services.get(flow.destination):
         case Container() as end:
             return end.app not in ASKS_FOR_CERTIFICATES
         case Guest() as end if _may_be_ingress(site, flow.source):
-            return not end.authority and end.app not in SPEAKS_TLS
+            return not end.ca_file and end.app not in SPEAKS_TLS
     return False
 
 

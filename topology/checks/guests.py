@@ -63,14 +63,16 @@ def admin_pages(site: Site) -> Iterator[Fault]:
 
 
 def guest_authorities(site: Site) -> Iterator[Fault]:
-    """Check that `authority` fits the app of a guest that sets itself up: none without TLS, one with it."""
+    """Check that `ca-file` fits the app of a guest that sets itself up: none without TLS, one with it."""
     for guest in (guest for guest in site.guests if guest.app and guest.sets_itself_up):
-        path = f"services.{guest.name}.authority"
-        if guest.authority and guest.app not in SPEAKS_TLS:
+        path = f"services.{guest.name}.ca-file"
+        if guest.ca_file and guest.app not in SPEAKS_TLS:
             yield Fault(
-                path, f"{guest.app} is set up without TLS", "leave it out, and declare the flow plain"
+                path,
+                f"{guest.app} is set up without TLS",
+                "leave it out, and declare the flow under unencrypted",
             )
-        if not guest.authority and guest.app in SPEAKS_TLS and guest.name in site.routed:
+        if not guest.ca_file and guest.app in SPEAKS_TLS and guest.name in site.routed:
             yield Fault(
                 path,
                 f"{guest.app} answers by TLS alone, and nothing says who signed its certificate",

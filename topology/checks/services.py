@@ -20,7 +20,7 @@ def virtual_machines(site: Site) -> Iterator[Fault]:
     ids = [
         (f"hosts.{h.name}.template", h.template) for h in site.hosts.values() if isinstance(h, ProxmoxHost)
     ]
-    ids += [(f"services.{guest.name}.vm", guest.vm) for guest in site.guests]
+    ids += [(f"services.{guest.name}.vmid", guest.vmid) for guest in site.guests]
     yield from twice(ids, "give each VM its own id")
 
 

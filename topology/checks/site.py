@@ -19,17 +19,17 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
-    Exemption,
     Flow,
     Guest,
     ImageVantage,
-    Plain,
+    PolicyException,
     Port,
     ProxmoxHost,
     Role,
     SshVantage,
     Temporary,
     Topology,
+    Unencrypted,
     Zone,
 )
 
@@ -46,7 +46,7 @@ Reason = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """The readable parts of a stack file. Flows, plain flows, exceptions and assertions are keyed by path."""
+    """The readable parts of a stack file. Flows, unencrypted, exceptions and assertions are keyed by path."""
 
     domain: str
     name_prefix: str
@@ -58,8 +58,8 @@ class Site:
     temporary: tuple[Temporary, ...]
     tls: Certificate | Acme | None
     certificates: Certificates
-    plain: Mapping[str, Plain]
-    exceptions: Mapping[str, Exemption]
+    unencrypted: Mapping[str, Unencrypted]
+    exceptions: Mapping[str, PolicyException]
     assertions: Mapping[str, Assertion]
     vantages: Mapping[str, SshVantage | ImageVantage]
     unreadable: frozenset[str]
@@ -181,7 +181,7 @@ class Site:
                 "temporary": self.temporary,
                 "tls": self.tls,
                 "certificates": self.certificates,
-                "plain": tuple(self.plain.values()),
+                "unencrypted": tuple(self.unencrypted.values()),
                 "exceptions": tuple(self.exceptions.values()),
                 "assertions": tuple(self.assertions.values()),
                 "vantages": self.vantages,

@@ -25,8 +25,8 @@ def vantages(site: Site) -> Iterator[Fault]:
             yield from image(f"{path}.image", vantage.image)
         elif reason := _no_vantage(site, name):
             yield Fault(path, *reason)
-        elif reason := _front(site, vantage):
-            yield Fault(f"{path}.front", *reason)
+        elif reason := _docker_host_address(site, vantage):
+            yield Fault(f"{path}.docker-host-address", *reason)
 
 
 def _no_vantage(site: Site, name: str) -> Reason | None:
@@ -47,11 +47,15 @@ def _no_vantage(site: Site, name: str) -> Reason | None:
     )
 
 
-def _front(site: Site, vantage: SshVantage) -> Reason | None:
-    """Return why `front` must not be set, or why it is missing; None where it is right."""
-    if vantage.front and vantage.name not in (INTERNET, *site.management):
+def _docker_host_address(site: Site, vantage: SshVantage) -> Reason | None:
+    """Return why `docker-host-address` must not be set, or why it is missing; None where it is right."""
+    if vantage.docker_host_address and vantage.name not in (INTERNET, *site.management):
         return f"{vantage.name} is inside", "remove it"
     docker = [host for host in site.hosts.values() if isinstance(host, DockerHost)]
-    if vantage.name == INTERNET and not vantage.front and any(host.address.is_unspecified for host in docker):
+    if (
+        vantage.name == INTERNET
+        and not vantage.docker_host_address
+        and any(host.address.is_unspecified for host in docker)
+    ):
         return "nothing says where it finds Docker-SRV", "write the public address"
     return None

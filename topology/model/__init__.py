@@ -24,7 +24,7 @@ from topology.model.certificates import (
     Acme,
     Certificate,
     Certificates,
-    Plain,
+    Unencrypted,
     Variable,
 )
 from topology.model.flows import (
@@ -43,7 +43,7 @@ from topology.model.hosts import (
 )
 from topology.model.judgement import (
     Assertion,
-    Exemption,
+    PolicyException,
 )
 from topology.model.roles import (
     ROLES,
@@ -78,7 +78,7 @@ from topology.model.values import (
     Flag,
     HostKey,
     HostName,
-    Interface,
+    InterfaceName,
     Name,
     Prefix,
     PublicKey,
@@ -123,7 +123,6 @@ __all__ = [
     "Day",
     "DockerHost",
     "Every",
-    "Exemption",
     "FilePath",
     "Flag",
     "Flow",
@@ -133,10 +132,10 @@ __all__ = [
     "HostName",
     "ImageVantage",
     "IncompleteTableError",
-    "Interface",
+    "InterfaceName",
     "LogRight",
     "Name",
-    "Plain",
+    "PolicyException",
     "Port",
     "Prefix",
     "Protocol",
@@ -150,6 +149,7 @@ __all__ = [
     "SshVantage",
     "Temporary",
     "Topology",
+    "Unencrypted",
     "UserId",
     "Value",
     "Variable",

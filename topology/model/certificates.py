@@ -37,7 +37,7 @@ class Acme(Value):
     """The ACME server that issues the ingress's certificates, one for each host name of a route.
 
     `challenge` is `http`, or lego's name of the DNS provider for the DNS challenge; `credentials` are then
-    the provider's variables, each the stack's secret `acme:<variable>`. `authority` is the PEM file that
+    the provider's variables, each the stack's secret `acme:<variable>`. `ca-file` is the PEM file that
     verifies the server's own certificate; None: the authorities that the image trusts. `name_servers` are
     the ingress's resolvers.
     """
@@ -50,7 +50,7 @@ class Acme(Value):
     ] = "https://acme-v02.api.letsencrypt.org/directory"
     challenge: str = Field(default="http", pattern=r"^[a-z0-9]+$")
     credentials: tuple[Variable, ...] = ()
-    authority: FilePath | None = None
+    ca_file: FilePath | None = None
     name_servers: tuple[IPv4Address, ...]
 
     @property
@@ -83,7 +83,7 @@ class Certificates(Value):
     renew: int = Field(default=10, ge=1, le=89)
 
 
-class Plain(Value):
+class Unencrypted(Value):
     """A flow without TLS: to a service that can't ask for certificates, or to a guest without one."""
 
     flow: Flow

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pydantic import Field
 
 from topology.model.flows import Port
-from topology.model.values import Every, Flag, HostKey, Interface, Name, PublicKey, Value
+from topology.model.values import Every, Flag, HostKey, InterfaceName, Name, PublicKey, Value
 
 
 class Ssh(Value):
@@ -28,7 +28,7 @@ class DockerHost(Value):
 
     name: Name
     address: IPv4Address = IPv4Address("0.0.0.0")  # noqa: S104  # the ingress listens on every address
-    trunk: Interface | None = None
+    trunk: InterfaceName | None = None
     data_root: str = Field(default="/var/lib/docker", pattern=r"^/[^\r\n]*$")
     metrics: str = Field(default="/var/lib/homelab-network/metrics", pattern=r"^/[\w./-]*$")
     """Folder for the metrics of the live probe's last run. Node Exporter reads them there."""
@@ -51,7 +51,7 @@ class ProxmoxHost(Value):
 
     name: Name
     node: str = Field(min_length=1)
-    bridge: Interface = "vmbr1"
+    bridge: InterfaceName = "vmbr1"
     existing_bridge: Flag = False
     """Whether the node already has the bridge. The stack then neither creates, changes nor deletes it."""
     uplink: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=15)

@@ -7,7 +7,7 @@ from pydantic import Field
 from topology.model.values import Day, Name, Value
 
 
-class Exemption(Value):
+class PolicyException(Value):
     """A declared exception: `rule` does not apply to `resource` until `expires`, for the given `reason`."""
 
     rule: Name

@@ -19,7 +19,7 @@ class Route(Value):
     url: str
     """URL of the service: with its container name on a Docker network, with its address on a VLAN."""
     app: App | None = None
-    authority: FilePath | None = None
+    ca_file: FilePath | None = None
     """PEM file of the service's certificate authority; None: the ingress connects without TLS."""
     admin_page: bool = True
     """Whether the ingress forwards requests to the service's admin page, if there is one."""

@@ -51,7 +51,7 @@ class Guest(Service):
     """A service in a virtual machine on Proxmox-SRV; `zones` holds its one VLAN, which is `zone` in YAML."""
 
     zones: Annotated[tuple[Name], BeforeValidator(_alone)] = Field(validation_alias="zone")
-    vm: int = Field(ge=100, le=999_999_999)
+    vmid: int = Field(ge=100, le=999_999_999)
     """VM id within Proxmox's bounds."""
     address: IPv4Address
     cores: int = Field(default=1, ge=1, le=512)
@@ -60,7 +60,7 @@ class Guest(Service):
     app: GuestApp | None = None
     image: str | None = None
     """Image, pinned by digest, of an app that upstream publishes only as a container image."""
-    authority: FilePath | None = None
+    ca_file: FilePath | None = None
     """PEM file of the authority that signed the guest's certificate; None: the guest does not serve TLS."""
     admin_page: AdminPage | None = None
     """None: the ingress blocks requests to Vaultwarden's admin page."""
@@ -78,4 +78,4 @@ class Guest(Service):
     @property
     def mac(self) -> str:
         """The network card's MAC address, from Proxmox's OUI and the VM id; known before the guest exists."""
-        return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (self.vm & 0xFFFFFF).to_bytes(3, "big"))
+        return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (self.vmid & 0xFFFFFF).to_bytes(3, "big"))

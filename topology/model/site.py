@@ -10,10 +10,10 @@ from typing import TypeVar
 from pydantic import Field
 
 from topology.model.apps import HAS_ADMIN_PAGE, App
-from topology.model.certificates import Acme, Certificate, Certificates, Plain
+from topology.model.certificates import Acme, Certificate, Certificates, Unencrypted
 from topology.model.flows import Flow, Port, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
-from topology.model.judgement import Assertion, Exemption
+from topology.model.judgement import Assertion, PolicyException
 from topology.model.roles import Role
 from topology.model.routes import Route
 from topology.model.services import Container, Guest
@@ -45,8 +45,8 @@ class Topology(Value):
     tls: Certificate | Acme | None = None
     """The ingress's certificates; None: there is no ingress."""
     certificates: Certificates = Certificates()
-    plain: tuple[Plain, ...] = ()
-    exceptions: tuple[Exemption, ...] = ()
+    unencrypted: tuple[Unencrypted, ...] = ()
+    exceptions: tuple[PolicyException, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
 
@@ -158,13 +158,13 @@ class Topology(Value):
         )
 
     def _route(self, service: Container | Guest, flow: Flow) -> Route:
-        authority = service.authority if isinstance(service, Guest) else None
+        ca_file = service.ca_file if isinstance(service, Guest) else None
         return Route(
             service=service.name,
             host=service.host,
-            url=f"{'https' if authority else 'http'}://{self.target(flow)}",
+            url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
-            authority=authority,
+            ca_file=ca_file,
             admin_page=not (
                 isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
             ),

@@ -11,22 +11,22 @@ from typing import Any
 
 from policies.rule import Severity, Violation, policy
 from resources.docker import DockerProvider, SwarmService
-from resources.inputs import Foreign, Nothing
+from resources.inputs import Ignored, Unsupported
 from resources.site import Graph
-from resources.view import TYPES, Command, View
-from topology.declared import Declared
+from resources.typed import TYPES, Command, TypedResource
+from topology.index import TopologyIndex
 
-_READ = tuple({kind for kind in TYPES.values() if kind is not Nothing})
+_READ = tuple({kind for kind in TYPES.values() if kind is not Ignored})
 
 
 @policy(
-    Foreign,
+    Unsupported,
     SwarmService,
     obligation="Every resource must be of a type whose traffic the pack can follow.",
     remedy="Use a type that resources/ reads, teach it the new one, or declare an exception.",
     severity=Severity.CRITICAL,
 )
-def known_types(view: View[Any], _: Declared) -> Iterator[str]:
+def known_types(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield a violation for each unsupported type: it may carry any traffic."""
     yield f"{view.resource.type} is not understood, so nothing about its traffic can be proved"
 
@@ -41,7 +41,7 @@ _HALVES = {"docker": ("docker_host", "a Docker host"), "proxmoxve": ("proxmox_ho
     remedy="Declare the host, or remove the resource.",
     severity=Severity.CRITICAL,
 )
-def hosts_declared(view: View[Any], topology: Declared) -> Iterator[str]:
+def hosts_declared(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield resources of a half that the site does not have: no zone, flow or rule is about them."""
     host, kind = _HALVES.get(view.resource.type.partition(":")[0], ("", ""))
     if host and getattr(topology, host) is None:
@@ -54,7 +54,7 @@ def hosts_declared(view: View[Any], topology: Declared) -> Iterator[str]:
     remedy="Leave the property out, or teach resources/ what it means.",
     severity=Severity.CRITICAL,
 )
-def known_properties(view: View[Any], _: Declared) -> Iterator[str]:
+def known_properties(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield unrecognised and malformed properties: they may carry any traffic."""
     for fault in view.faults:
         if fault.why == "unrecognised":
@@ -69,7 +69,7 @@ def known_properties(view: View[Any], _: Declared) -> Iterator[str]:
     remedy="Link resources by chosen names and numbers instead of by outputs such as ids.",
     severity=Severity.CRITICAL,
 )
-def known_values(view: View[Any], _: Declared) -> Iterator[str]:
+def known_values(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     """Yield properties that are unknown before creation; stock policies skip them."""
     for fault in view.faults:
         if fault.why == "unknown":
@@ -82,7 +82,7 @@ def known_values(view: View[Any], _: Declared) -> Iterator[str]:
     remedy="Express it as resources, or declare an exception that says what the command does.",
     severity=Severity.CRITICAL,
 )
-def commands_are_our_own(view: View[Command], topology: Declared) -> Iterator[str]:
+def commands_are_our_own(view: TypedResource[Command], topology: TopologyIndex) -> Iterator[str]:
     """Yield commands other than the project's own: a command can change the network in any way."""
     if not view.inputs.ours(topology, view.resource.stack):
         yield f"{view.resource.type} runs what nobody can judge"
@@ -94,7 +94,7 @@ def commands_are_our_own(view: View[Command], topology: Declared) -> Iterator[st
     remedy="Set connection.hostKey to the host's public key.",
     severity=Severity.CRITICAL,
 )
-def remote_commands_know_their_host(view: View[Command], _: Declared) -> Iterator[str]:
+def remote_commands_know_their_host(view: TypedResource[Command], _: TopologyIndex) -> Iterator[str]:
     """Yield remote commands without a host key: any machine could receive the command's secrets."""
     connection = view.inputs.connection
     if view.resource.type.startswith("command:remote:") and not (connection and connection.host_key):
@@ -107,7 +107,7 @@ def remote_commands_know_their_host(view: View[Command], _: Declared) -> Iterato
 )
 def one_resource_each(graph: Graph) -> Iterator[Violation]:
     """Yield resources that create the same thing as another: which one is in force is undefined."""
-    owners: dict[tuple[object, ...], View[Any]] = {}
+    owners: dict[tuple[object, ...], TypedResource[Any]] = {}
     for view in graph.views:
         for key in graph.keys(view):
             if key in owners:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import TypedDict
 
 from topology.model import Route
-from verify.expect import ICMP, OTHER, Cell, Expected, Kind, Place
+from verify.expect import ICMP, OTHER, Cell, Endpoint, EndpointKind, Expected
 
 OPEN, REFUSED, SILENT, UNREACHABLE, NOT_THERE = "open", "refused", "silent", "unreachable", "not there"
 _SHUT = {REFUSED, SILENT, UNREACHABLE}
@@ -39,7 +39,7 @@ class Page(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class ProbeFinding:
     """One judged question.
 
     `control` is the evidence that the source's packets pass; `odd` is the one of live network, proof and
@@ -74,12 +74,12 @@ class Finding:
 class Seen:
     """A run's answers to each cell, and which of Docker-SRV's own rules are missing or changed.
 
-    `heard` lists neighbours that answered ARP, only for namespaces made by the run, since older entries
+    `arp_neighbours` are those that answered ARP, only for namespaces made by the run, since older entries
     outlive their link.
     """
 
     answers: Mapping[Cell, str]
-    heard: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    arp_neighbours: Mapping[str, Iterable[str]] = field(default_factory=dict)
     changed_rules: Sequence[str] | None = ()
     """None if the rules can't be read from here."""
 
@@ -90,7 +90,11 @@ def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
     Best first: a declared connection that the source opened; one that it opened to a neighbour; a declared
     connection that it answered; a neighbour's ARP reply, which is evidence for the link only.
     """
-    found = {source: f"ARP reply of {first}" for source, all_ in seen.heard.items() for first in [*all_][:1]}
+    found = {
+        source: f"ARP reply of {first}"
+        for source, all_ in seen.arp_neighbours.items()
+        for first in [*all_][:1]
+    }
     opened = [cell for cell in [*cells][::-1] if seen.answers.get(cell) == OPEN]
     found |= {cell.destination: f"answered {cell}" for cell in opened if cell.expected is Expected.ALLOWED}
     for kind in (Expected.EITHER, Expected.ALLOWED):
@@ -98,11 +102,13 @@ def controls(cells: Iterable[Cell], seen: Seen) -> dict[str, str]:
     return found
 
 
-def judge(cells: Iterable[Cell], own: Iterable[Cell], places: Iterable[Place], seen: Seen) -> list[Finding]:
-    """Return a finding for every cell; `own` are the questions of each place about itself."""
+def judge(
+    cells: Iterable[Cell], own: Iterable[Cell], endpoints: Iterable[Endpoint], seen: Seen
+) -> list[ProbeFinding]:
+    """Return a finding for every cell; `own` are the questions of each endpoint about itself."""
     questions = tuple(cells)
     control = controls(questions, seen)
-    by_name = {place.name: place for place in places}
+    by_name = {endpoint.name: endpoint for endpoint in endpoints}
     listening = {cell.target for cell in (*own, *questions) if seen.answers.get(cell) == OPEN}
     return [_one(cell, control.get(cell.source, ""), by_name, listening, seen) for cell in questions]
 
@@ -110,10 +116,10 @@ def judge(cells: Iterable[Cell], own: Iterable[Cell], places: Iterable[Place], s
 def _one(
     cell: Cell,
     control: str,
-    by_name: Mapping[str, Place],
+    by_name: Mapping[str, Endpoint],
     listening: set[tuple[str, str, IPv4Address | None]],
     seen: Seen,
-) -> Finding:
+) -> ProbeFinding:
     answer = seen.answers.get(cell, NOT_THERE)
     got = "ALLOWED" if answer == OPEN else f"DENIED ({answer})"
     ends, cause = (by_name[cell.source], by_name[cell.destination]), ""
@@ -136,7 +142,7 @@ def _one(
         elif cell.port.endswith("/udp") and answer != UNREACHABLE:
             cause = "UDP without an answer can't be told from a listener that says nothing"
         verdict = Verdict.INCONCLUSIVE if cause else verdict
-    return Finding(
+    return ProbeFinding(
         source=cell.source,
         destination=cell.destination,
         what=str(cell),
@@ -149,10 +155,12 @@ def _one(
     )
 
 
-def _why_shut(answer: str, source: Place, destination: Place) -> str:
-    for place in (source, destination):
-        if not place.there:
-            return f"{place.name} {'runs, but on none of its networks' if place.runs else 'does not run'}"
+def _why_shut(answer: str, source: Endpoint, destination: Endpoint) -> str:
+    for endpoint in (source, destination):
+        if not endpoint.there:
+            return (
+                f"{endpoint.name} {'runs, but on none of its networks' if endpoint.runs else 'does not run'}"
+            )
     return {
         REFUSED: f"nothing listens on {destination.name}'s port: the service is stopped, or a rule rejects",
         UNREACHABLE: "no way there: a network, leg or route is missing",
@@ -161,18 +169,22 @@ def _why_shut(answer: str, source: Place, destination: Place) -> str:
     }.get(answer, "the question itself failed")
 
 
-def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
+def _why_open(cell: Cell, source: Endpoint, destination: Endpoint, seen: Seen) -> str:
     network = cell.address.network
-    for place in (source, destination):
-        strange = {address.network for address in place.addresses} - place.zones
-        if place.kind is Kind.CONTAINER and strange & ({network} | source.zones | destination.zones):
-            return f"{place.name} is on {', '.join(sorted(strange))}, which nobody declared"
-    if destination.kind in {Kind.GUEST, Kind.NODE}:
-        where = "datacenter, guest and card" if destination.kind is Kind.GUEST else "datacenter and node"
+    for endpoint in (source, destination):
+        strange = {address.network for address in endpoint.addresses} - endpoint.zones
+        if endpoint.kind is EndpointKind.CONTAINER and strange & (
+            {network} | source.zones | destination.zones
+        ):
+            return f"{endpoint.name} is on {', '.join(sorted(strange))}, which nobody declared"
+    if destination.kind in {EndpointKind.GUEST, EndpointKind.NODE}:
+        where = (
+            "datacenter, guest and card" if destination.kind is EndpointKind.GUEST else "datacenter and node"
+        )
         what = "answers pings" if cell.port == ICMP else "lets in more than its flows name"
         port = "" if not cell.port.startswith(OTHER) else ", on any port"
         return f"{destination.name}'s firewall {what}{port}: is it on at {where}?"
-    if source.kind is Kind.GUEST:
+    if source.kind is EndpointKind.GUEST:
         return f"{source.name}'s firewall lets out what no flow names: is its output policy DROP?"
     if any(cell.port == str(port) for port in destination.extra):
         return "a container publishes this port, and no flow of the internet names it"
@@ -181,53 +193,53 @@ def _why_open(cell: Cell, source: Place, destination: Place, seen: Seen) -> str:
         return f"Docker-SRV's own rules {state} missing or changed; `make up` installs them"
     return (
         "Docker-SRV's input rules do not cover this bridge"
-        if destination.kind is Kind.HOST
+        if destination.kind is EndpointKind.HOST
         else "Docker-SRV forwards it: look for a rule, a masquerade or a published port"
     )
 
 
-def judge_inventory(places: Iterable[Place]) -> list[Finding]:
+def judge_inventory(endpoints: Iterable[Endpoint]) -> list[ProbeFinding]:
     """Return a finding for each undeclared leg or listener, which one more mistake would expose."""
     found = []
-    for place in places:
-        if place.kind is Kind.CONTAINER:
-            strange = sorted({address.network for address in place.addresses} - place.zones)
-            cause = "it was joined to that network by hand" if place.zones else "nobody declared it"
-            found += [_strange(place, f"is on {network}", cause) for network in strange]
-        if place.kind is Kind.GUEST:
+    for endpoint in endpoints:
+        if endpoint.kind is EndpointKind.CONTAINER:
+            strange = sorted({address.network for address in endpoint.addresses} - endpoint.zones)
+            cause = "it was joined to that network by hand" if endpoint.zones else "nobody declared it"
+            found += [_strange(endpoint, f"is on {network}", cause) for network in strange]
+        if endpoint.kind is EndpointKind.GUEST:
             cause = "a program in the guest that no port of the service declares"
-            found += [_strange(place, f"listens on {port}", cause) for port in place.extra]
+            found += [_strange(endpoint, f"listens on {port}", cause) for port in endpoint.extra]
     return found
 
 
-def judge_vantages(places: Iterable[Place]) -> list[Finding]:
-    """Return an inconclusive finding for each place that could not be asked, so that the run is not good."""
+def judge_vantages(endpoints: Iterable[Endpoint]) -> list[ProbeFinding]:
+    """Return an inconclusive finding for each endpoint that could not be asked: the run is not good."""
     return [
-        Finding(
-            source=place.name,
-            destination=place.name,
-            what=f"{place.name} as a vantage",
+        ProbeFinding(
+            source=endpoint.name,
+            destination=endpoint.name,
+            what=f"{endpoint.name} as a vantage",
             where="",
             expected="answers",
             got="none",
             verdict=Verdict.INCONCLUSIVE,
-            cause=place.fault,
+            cause=endpoint.fault,
         )
-        for place in places
-        if place.fault
+        for endpoint in endpoints
+        if endpoint.fault
     ]
 
 
-def undecided(findings: Iterable[Finding], fault: str) -> list[Finding]:
+def undecided(findings: Iterable[ProbeFinding], fault: str) -> list[ProbeFinding]:
     """Return the findings as inconclusive if a fault kept their questions from being asked."""
     return [replace(f, verdict=Verdict.INCONCLUSIVE, cause=fault) if fault else f for f in findings]
 
 
-def _strange(place: Place, what: str, cause: str) -> Finding:
-    return Finding(
-        source=place.name,
-        destination=place.name,
-        what=f"{place.name} {what}",
+def _strange(endpoint: Endpoint, what: str, cause: str) -> ProbeFinding:
+    return ProbeFinding(
+        source=endpoint.name,
+        destination=endpoint.name,
+        what=f"{endpoint.name} {what}",
         where="",
         expected="no such thing",
         got="one",
@@ -236,10 +248,10 @@ def _strange(place: Place, what: str, cause: str) -> Finding:
     )
 
 
-def judge_host(name: str, seen: Seen) -> list[Finding]:
+def judge_host(name: str, seen: Seen) -> list[ProbeFinding]:
     """Return a finding for each of Docker-SRV's own rules that differs, even if no cell shows it."""
     return [
-        Finding(
+        ProbeFinding(
             source=name,
             destination=name,
             what=f"{name}'s {what}",
@@ -255,7 +267,7 @@ def judge_host(name: str, seen: Seen) -> list[Finding]:
 
 def judge_routes(
     routes: Iterable[Route], through: Mapping[str, object], direct: Mapping[str, object]
-) -> list[Finding]:
+) -> list[ProbeFinding]:
     """Return findings that compare the ingress's page for each host name with the service's own page.
 
     Pages are the same if status and title are. If the route requires a login, the ingress must answer 401.
@@ -280,7 +292,7 @@ def judge_routes(
     return found
 
 
-def judge_unrouted(unknown: object, redirect: object, host: str) -> list[Finding]:
+def judge_unrouted(unknown: object, redirect: object, host: str) -> list[ProbeFinding]:
     """Return findings on the ingress's own answers: 404 for an unknown host name, and the HTTPS redirect."""
     told = redirect if isinstance(redirect, dict) else {}
     not_found = isinstance(unknown, dict) and unknown["status"] == 404  # noqa: PLR2004
@@ -303,8 +315,8 @@ def judge_unrouted(unknown: object, redirect: object, host: str) -> list[Finding
     ]
 
 
-def _route(what: str, service: str, expected: str, got: str, cause: str) -> Finding:
-    return Finding(
+def _route(what: str, service: str, expected: str, got: str, cause: str) -> ProbeFinding:
+    return ProbeFinding(
         source="internet",
         destination=service,
         what=what,

@@ -1,9 +1,9 @@
-"""The places of the site as they are now, and the best available way into each.
+"""The endpoints of the site as they are now, and the best available transport to each.
 
 A machine that the stack file names comes first; a container is entered in the declared image, else by its
 namespace on this machine; guest <id> of a lab is the namespace `vm-<id>`.
 Note: an agent must have the address of the source that it stands for. If it runs on a different machine, its
-place gets a fault.
+endpoint gets a fault.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
-from verify import namespaces, ways
-from verify.agents import Facts
-from verify.expect import Address, Kind, Place, declared_zones, guest
+from verify import namespaces, transports
+from verify.agents import MachineFacts
+from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest
 
-_NOBODY = Facts()
+_NOBODY = MachineFacts()
 
 
 def address(name: str) -> IPv4Address | None:
@@ -30,8 +30,8 @@ def address(name: str) -> IPv4Address | None:
         return None
 
 
-class Survey:
-    """Finds the `ways` first and then, from the agents' facts, the places.
+class Discovery:
+    """Finds the `transports` first and then, from the agents' facts, the endpoints.
 
     `inside`: this is Docker-SRV, and namespaces can be entered and made. `elsewhere`: this is not Docker-SRV.
     """
@@ -47,14 +47,16 @@ class Survey:
     ) -> None:
         self.topology, self.inside = topology, inside
         self.elsewhere, self.guests_here = elsewhere, guests_here
-        self.ways = {name: ways.ssh(one, known_hosts) for name, one in topology.ssh_vantages.items()}
+        self.transports = {
+            name: transports.ssh(one, known_hosts) for name, one in topology.ssh_vantages.items()
+        }
         self.left_out: list[str] = []
         self.faults: dict[str, str] = {}
-        self.containers: list[Place] = []
-        self.members: list[Place] = []
+        self.containers: list[Endpoint] = []
+        self.members: list[Endpoint] = []
         self.extra: tuple[Port, ...] = ()
         self._links: dict[str, tuple[IPv4Address, IPv4Address]] = {}
-        """Outside place that the run makes -> its address on the link, and Docker-SRV's."""
+        """Outside endpoint that the run makes -> its address on the link, and Docker-SRV's."""
         self._networks = {topology.physical(zone.network): zone.name for zone in self._zones}
         leaving = {flow.port for flow in topology.flows_to(INTERNET)}
         self.leaving = sorted((port for port in leaving if port.protocol is Protocol.TCP), key=str)
@@ -82,8 +84,8 @@ class Survey:
         ports += [*self.topology.published, *self.extra, *self.leaving]
         return {port.number for port in ports}
 
-    def look(self, containers: Iterable[Mapping[str, Any]]) -> None:
-        """Find what exists without this run, and the ways into it."""
+    def discover(self, containers: Iterable[Mapping[str, Any]]) -> None:
+        """Find what exists without this run, and the transports to it."""
         topology = self.topology
         by_name = {str(one["Name"]).lstrip("/"): one for one in containers}
         self.extra = self._published_besides(by_name)
@@ -93,43 +95,43 @@ class Survey:
         ]
         self.containers += [self._strange(name, one) for name, one in by_name.items() if self._addresses(one)]
         for service in topology.guests:
-            way = Path(f"/run/netns/vm-{service.vm}")
-            if self.guests_here and way.exists():
-                self.ways.setdefault(service.name, ways.namespace(way, service.name))
+            path = Path(f"/run/netns/vm-{service.vmid}")
+            if self.guests_here and path.exists():
+                self.transports.setdefault(service.name, transports.namespace(path, service.name))
         if (node := topology.proxmox_host) and self.guests_here:
-            way = Path("/run/netns", node.node)
-            self.ways |= {node.name: ways.namespace(way, node.name)} if way.exists() else {}
+            path = Path("/run/netns", node.node)
+            self.transports |= {node.name: transports.namespace(path, node.name)} if path.exists() else {}
         if docker := topology.docker_host:
             name = docker.name
             if self.inside:
-                self.ways.setdefault(name, ways.here(name))
+                self.transports.setdefault(name, transports.here(name))
             elif topology.probe_image:
-                self.ways.setdefault(name, ways.docker(topology.probe_image, "host", name))
+                self.transports.setdefault(name, transports.docker(topology.probe_image, "host", name))
         for zone in topology.management if self.elsewhere else ():
             if any(interface.ip in zone.prefix for interface in namespaces.host_addresses()):
-                self.ways.setdefault(zone.name, ways.here(zone.name))
+                self.transports.setdefault(zone.name, transports.here(zone.name))
 
-    def _declared(self, name: str, one: Mapping[str, Any]) -> Place:
+    def _declared(self, name: str, one: Mapping[str, Any]) -> Endpoint:
         zones, found = declared_zones(self.topology, name), self._addresses(one)
         self._enter(name, one)
-        return Place(
+        return Endpoint(
             name=name,
-            kind=Kind.CONTAINER,
+            kind=EndpointKind.CONTAINER,
             addresses=tuple(
                 Address(network=network, ip=found.get(network)) for network in sorted({*zones, *found})
             ),
             zones=zones,
             ports=self.topology.services[name].ports,
-            runs=name in self.ways,
+            runs=name in self.transports,
         )
 
-    def _strange(self, name: str, one: Mapping[str, Any]) -> Place:
-        """Return an undeclared container on the site's networks as a place."""
+    def _strange(self, name: str, one: Mapping[str, Any]) -> Endpoint:
+        """Return an undeclared container on the site's networks as an endpoint."""
         self._enter(name, one)
         exposed = {*(one["Config"].get("ExposedPorts") or {}), *(one["NetworkSettings"]["Ports"] or {})}
-        return Place(
+        return Endpoint(
             name=name,
-            kind=Kind.CONTAINER,
+            kind=EndpointKind.CONTAINER,
             addresses=tuple(Address(network=n, ip=ip) for n, ip in self._addresses(one).items()),
             ports=tuple(Port.parse(port) for port in sorted(exposed) if port.endswith(("/tcp", "/udp"))),
         )
@@ -137,10 +139,10 @@ class Survey:
     def _enter(self, name: str, one: Mapping[str, Any]) -> None:
         if not one or not one["State"]["Running"]:
             return
-        self.ways[name] = (
-            ways.docker(image, f"container:{one['Name'].lstrip('/')}", name)
+        self.transports[name] = (
+            transports.docker(image, f"container:{one['Name'].lstrip('/')}", name)
             if (image := self.topology.probe_image)
-            else ways.namespace(f"/proc/{one['State']['Pid']}/ns/net", name)
+            else transports.namespace(f"/proc/{one['State']['Pid']}/ns/net", name)
         )
 
     def _addresses(self, one: Mapping[str, Any]) -> dict[str, IPv4Address]:
@@ -184,12 +186,12 @@ class Survey:
         for zone in self.topology.management:
             if not any(interface.ip in zone.prefix for interface in before):
                 links[zone.name] = [*zone.prefix.subnets(new_prefix=30)][-1]
-            elif zone.name not in self.ways:
+            elif zone.name not in self.transports:
                 self.left_out.append(f"{zone.name} as a source: this machine is on {zone.prefix} itself")
         for name, link in links.items():
-            if name not in self.ways:
+            if name not in self.transports:
                 self._links[name] = link[2], made.beside(name, link, everywhere)
-                self.ways[name] = ways.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
+                self.transports[name] = transports.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
         for zone in self._tried() if not self.topology.probe_image else ():
             card = self.topology.parent(zone) if zone.vlan else self.topology.bridge(zone)
             if not Path("/sys/class/net", card).exists():
@@ -198,8 +200,8 @@ class Survey:
             ip = self._newcomer(zone)
             own = IPv4Interface(f"{ip}/{zone.prefix.prefixlen}")
             (made.on_leg if zone.vlan else made.on_bridge)(zone.name, card, own, [*everywhere, outside])
-            way = f"/run/netns/{namespaces.PREFIX}-{zone.name}"
-            self.ways[_stranger(zone)] = ways.namespace(way, _stranger(zone))
+            path = f"/run/netns/{namespaces.PREFIX}-{zone.name}"
+            self.transports[_stranger(zone)] = transports.namespace(path, _stranger(zone))
 
     def run(self, image: str, there: Sequence[str]) -> None:
         """Add a newcomer, in a container, on each of the site's networks that the engine has (`there`)."""
@@ -207,34 +209,36 @@ class Survey:
             network = self.topology.physical(zone.network)
             if network in there:
                 where = "--ip", str(self._newcomer(zone))
-                self.ways[_stranger(zone)] = ways.docker(image, network, _stranger(zone), *where)
+                self.transports[_stranger(zone)] = transports.docker(image, network, _stranger(zone), *where)
             else:
                 self.left_out.append(f"{_stranger(zone)}: the engine has no network {network}")
 
     def _newcomer(self, zone: Zone) -> IPv4Address:
         """Add a newcomer at the zone's highest free address; returns the address."""
-        taken = {address.ip for place in self.containers for address in place.addresses}
+        taken = {address.ip for endpoint in self.containers for address in endpoint.addresses}
         taken |= {service.address for service in self.topology.guests}
         last = int(zone.prefix.broadcast_address)
         free = next(ip for ip in map(IPv4Address, range(last - 1, last - 99, -1)) if ip not in taken)
         self.members.append(
-            Place(
-                name=_stranger(zone), kind=Kind.MEMBER, addresses=(Address(network=zone.name, ip=free),),
-                zones=frozenset({zone.name}),
+            Endpoint(
+                name=_stranger(zone), kind=EndpointKind.MEMBER,
+                addresses=(Address(network=zone.name, ip=free),), zones=frozenset({zone.name}),
             )
         )  # fmt: skip
         return free
 
-    def places(self, facts: Mapping[str, Facts], other: int, proxmox: IPv4Address | None) -> list[Place]:
+    def endpoints(
+        self, facts: Mapping[str, MachineFacts], other: int, proxmox: IPv4Address | None
+    ) -> list[Endpoint]:
         """Return sources and destinations, outside first; every agent listens on `other`."""
         docker = [self._docker(facts)] if self.topology.docker_host else []
         outside = [self._internet(facts), *self._management(facts, docker)]
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
-        inside = [self._pinging(place, facts) for place in (*self.containers, *guests, *self.members)]
+        inside = [self._pinging(endpoint, facts) for endpoint in (*self.containers, *guests, *self.members)]
         node = self._node(proxmox) if self.topology.proxmox_host else ()
         return [*filter(None, outside), *inside, *docker, *node]
 
-    def _docker(self, facts: Mapping[str, Facts]) -> Place:
+    def _docker(self, facts: Mapping[str, MachineFacts]) -> Endpoint:
         topology, name = self.topology, self.topology.docker.name
         found = facts.get(name, _NOBODY)
         edge = next(zone for zone in topology.zones.values() if zone.role is Role.EDGE)
@@ -244,14 +248,14 @@ class Survey:
         if found.addresses and edge.gateway not in found.addresses:
             cards = {}
             self._refuse(name, f"the machine there does not have {edge.gateway}, the gateway of {edge.name}")
-        return Place(
-            name=name, kind=Kind.HOST, ports=topology.published, extra=self.extra,
+        return Endpoint(
+            name=name, kind=EndpointKind.HOST, ports=topology.published, extra=self.extra,
             addresses=tuple(Address(network=card, ip=ip) for ip, card in cards.items()),
         )  # fmt: skip
 
-    def _internet(self, facts: Mapping[str, Facts]) -> Place | None:
-        """Return the internet side, None without a way; a machine on the real internet asks `front` only."""
-        if INTERNET not in self.ways:
+    def _internet(self, facts: Mapping[str, MachineFacts]) -> Endpoint | None:
+        """Return the internet side, None without a transport; the real internet asks only Docker-SRV."""
+        if INTERNET not in self.transports:
             self.left_out.append(f"{INTERNET} as a source: add vantages.{INTERNET}")
             return None
         found, vantage = facts.get(INTERNET, _NOBODY), self.topology.ssh_vantages.get(INTERNET)
@@ -271,40 +275,47 @@ class Survey:
             ]
             unknown = f"{INTERNET} as a destination: its machine does not have the address that ssh names"
             self.left_out += shut if ip else [unknown]
-        return Place(
-            name=INTERNET, kind=Kind.OUTSIDE, ports=ports, far=far, front=self._front(vantage, near),
+        return Endpoint(
+            name=INTERNET, kind=EndpointKind.OUTSIDE, ports=ports, far=far,
+            docker_host_address=self._docker_host(vantage, near),
             addresses=(Address(network=INTERNET, ip=ip),) if ip else (),
         )  # fmt: skip
 
-    def _management(self, facts: Mapping[str, Facts], docker: Sequence[Place]) -> Iterator[Place]:
+    def _management(
+        self, facts: Mapping[str, MachineFacts], docker: Sequence[Endpoint]
+    ) -> Iterator[Endpoint]:
         for zone in self.topology.management:
             name, found = zone.name, facts.get(zone.name, _NOBODY)
-            if name not in self.ways:
+            if name not in self.transports:
                 if self.elsewhere or not self.inside:
                     self.left_out.append(f"{name} as a source: add vantages.{name}")
                 continue
             ip, near = self._links.get(name, (None, None))
             ip = ip or next((own for own in sorted(found.addresses) if own in zone.prefix), None)
-            theirs = (address.ip for place in docker for address in place.addresses)
+            theirs = (address.ip for endpoint in docker for address in endpoint.addresses)
             near = near or next((ip for ip in theirs if ip and ip in zone.prefix), None)
-            front = self._front(self.topology.ssh_vantages.get(name), near)
+            docker_host = self._docker_host(self.topology.ssh_vantages.get(name), near)
             if name in facts and ip is None:
                 self._refuse(name, f"the machine there has no address in {zone.prefix}")
-            elif docker and name in facts and front is None:
-                self._refuse(name, "nothing says where Docker-SRV is found from there", "give it a front")
+            elif docker and name in facts and docker_host is None:
+                self._refuse(
+                    name, "nothing says where Docker-SRV is found from there", "give it docker-host-address"
+                )
             where = (Address(network=name, ip=ip),) if ip else ()
-            yield Place(name=name, kind=Kind.OUTSIDE, addresses=where, front=front)
+            yield Endpoint(
+                name=name, kind=EndpointKind.OUTSIDE, addresses=where, docker_host_address=docker_host
+            )
 
-    def _front(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
+    def _docker_host(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
         """Return Docker-SRV's address from outside: the vantage's, the published one, or a nearby one."""
         if self.topology.docker_host is None:
             return None
         published = self.topology.docker_host.address
-        return (vantage and vantage.front) or (near if published.is_unspecified else published)
+        return (vantage and vantage.docker_host_address) or (near if published.is_unspecified else published)
 
-    def _guest(self, service: Guest, facts: Mapping[str, Facts], other: int) -> Place:
+    def _guest(self, service: Guest, facts: Mapping[str, MachineFacts], other: int) -> Endpoint:
         name, found = service.name, facts.get(service.name, _NOBODY)
-        here = name in self.ways
+        here = name in self.transports
         remote = name in self.topology.ssh_vantages and name in facts
         if remote and service.address not in found.addresses:
             self._refuse(name, f"the machine there does not have {service.address}")
@@ -318,23 +329,25 @@ class Survey:
             elsewhere=not here and not self.guests_here,
         )
 
-    def _pinging(self, place: Place, facts: Mapping[str, Facts]) -> Place:
-        """Return the place, without ICMP if it is on a VLAN and its agent may not send any."""
-        if facts.get(place.name, _NOBODY).pings or not place.zones & {z.name for z in self.topology.vlans}:
-            return place
+    def _pinging(self, endpoint: Endpoint, facts: Mapping[str, MachineFacts]) -> Endpoint:
+        """Return the endpoint, without ICMP if it is on a VLAN and its agent may not send any."""
+        if facts.get(endpoint.name, _NOBODY).pings or not endpoint.zones & {
+            z.name for z in self.topology.vlans
+        }:
+            return endpoint
         self.left_out.append(
-            f"ICMP of {place.name}: only root, or net.ipv4.ping_group_range, may send it there"
+            f"ICMP of {endpoint.name}: only root, or net.ipv4.ping_group_range, may send it there"
         )
-        return replace(place, pings=False)
+        return replace(endpoint, pings=False)
 
-    def _node(self, ip: IPv4Address | None) -> Iterator[Place]:
+    def _node(self, ip: IPv4Address | None) -> Iterator[Endpoint]:
         name = self.topology.proxmox.name
         if ip is None or not self._zone(ip):
             self.left_out.append(f"{name}: neither it nor its API has an address inside the site's zones")
         else:
-            yield Place(
-                name=name, kind=Kind.NODE, addresses=(Address(network="proxmox", ip=ip),),
-                ports=self.topology.proxmox.ports, runs=name in self.ways,
+            yield Endpoint(
+                name=name, kind=EndpointKind.NODE, addresses=(Address(network="proxmox", ip=ip),),
+                ports=self.topology.proxmox.ports, runs=name in self.transports,
             )  # fmt: skip
 
     def _zone(self, ip: IPv4Address) -> str:
@@ -342,7 +355,7 @@ class Survey:
         return next((zone.name for zone in self.topology.zones.values() if ip in zone.prefix), "")
 
     def _refuse(self, name: str, what: str, remedy: str = "name the right one") -> None:
-        self.faults[name] = f"{self.ways[name].path}: {what}; {remedy}"
+        self.faults[name] = f"{self.transports[name].path}: {what}; {remedy}"
 
 
 def _stranger(zone: Zone) -> str:

@@ -1,4 +1,4 @@
-"""The ways into places: nsenter, ssh and docker commands that start agents, and the fault if one fails.
+"""The transports to endpoints: nsenter, ssh and docker commands that start agents, and their faults.
 
 This module also removes the run's containers.
 Note: SSH accepts only the pinned key and ignores the user's known_hosts and shared connections. The rest of
@@ -30,8 +30,8 @@ _ANY_REMEDY = "see that it runs and can be reached, and run verify again"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """A command (`words`) that starts the agent in a place; `path` names the place or its key in a fault."""
+class Transport:
+    """A command (`words`) that starts an endpoint's agent; `path` names it, or its key, in a fault."""
 
     words: tuple[str, ...]
     path: str
@@ -39,18 +39,18 @@ class Way:
     """Whether the machine existed before the run, so that its neighbour table is no evidence."""
 
 
-def here(name: str) -> Way:
-    """Return the way into the machine that the probe runs on, without a namespace."""
-    return Way(words=_local(), path=name, lasting=True)
+def here(name: str) -> Transport:
+    """Return the transport to the machine that the probe runs on, without a namespace."""
+    return Transport(words=_local(), path=name, lasting=True)
 
 
-def namespace(path: str | Path, name: str) -> Way:
-    """Return the way into a network namespace of this machine, and no other namespace; needs root."""
-    return Way(words=("nsenter", f"--net={path}", *_local()), path=name)
+def namespace(path: str | Path, name: str) -> Transport:
+    """Return the transport to a network namespace of this machine, and no other namespace; needs root."""
+    return Transport(words=("nsenter", f"--net={path}", *_local()), path=name)
 
 
-def ssh(vantage: SshVantage, known_hosts: Path) -> Way:
-    """Return the way into a machine whose key is in `known_hosts` under the vantage's name.
+def ssh(vantage: SshVantage, known_hosts: Path) -> Transport:
+    """Return the transport to a machine whose key is in `known_hosts` under the vantage's name.
 
     ssh writes nothing to `known_hosts`.
     """
@@ -76,7 +76,7 @@ def ssh(vantage: SshVantage, known_hosts: Path) -> Way:
     given = (word for key, value in options.items() for word in ("-o", f"{key}={value}"))
     command = shlex.join(("python3", *_source()))
     words = ("ssh", "-T", *given, "--", vantage.ssh, command)
-    return Way(words=words, path=f"vantages.{vantage.name}", lasting=True)
+    return Transport(words=words, path=f"vantages.{vantage.name}", lasting=True)
 
 
 def known_hosts(vantages: Iterable[SshVantage]) -> str:
@@ -84,14 +84,14 @@ def known_hosts(vantages: Iterable[SshVantage]) -> str:
     return "".join(f"{vantage.name} {vantage.host_key}\n" for vantage in vantages)
 
 
-def docker(image: str, network: str, name: str, *more: str) -> Way:
-    """Return the way into a new, unprivileged container on a network or in another container's network."""
+def docker(image: str, network: str, name: str, *more: str) -> Transport:
+    """Return the transport to a new, unprivileged container on a network, or in another's network."""
     words = (
         *("docker", "run", "--rm", "--interactive", "--pull", "never", "--log-driver", "none"),
         *("--label", _LABEL, "--network", network, *more, "--user", "65534:65534", "--cap-drop", "ALL"),
         *("--security-opt", "no-new-privileges", "--read-only", "--entrypoint", "python3", image, *_source()),
     )
-    return Way(words=words, path=f"vantages.containers: {name}")
+    return Transport(words=words, path=f"vantages.containers: {name}")
 
 
 def remove_containers() -> None:
@@ -102,15 +102,15 @@ def remove_containers() -> None:
         subprocess.run(words, capture_output=True, timeout=_SECONDS, check=False)
 
 
-def fault(way: Way, said: str) -> str:
-    """Return the operator's message on a missing agent, from the last output (`said`) of its way."""
+def fault(transport: Transport, said: str) -> str:
+    """Return the operator's message on a missing agent, from the last output (`said`) of its transport."""
     lines = ["".join(filter(str.isprintable, line)).strip() for line in said.splitlines()]
     known = ((line, remedy) for words, remedy in _REMEDIES for line in lines if words in line)
     if lines[:1] == ["Traceback (most recent call last):"]:
         lines.reverse()
     first = next(filter(None, lines), "ended without a word")
     what, remedy = next(known, (first, _ANY_REMEDY))
-    return f"{way.path}: {what[:_SHOWN].rstrip('.')}; {remedy}"
+    return f"{transport.path}: {what[:_SHOWN].rstrip('.')}; {remedy}"
 
 
 def _local() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Self
 from topology.model import Container, Flow, Guest, Route, Topology, Zone
 
 
-class Declared(Topology):
+class TopologyIndex(Topology):
     """A topology whose lookups take constant time."""
 
     @classmethod

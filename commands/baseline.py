@@ -15,28 +15,28 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reachability.result import How, Reachable, Trace
+from reachability.result import Connection, EdgeKind, Trace
 from topology.model import Port
 from topology.project import PROJECT
 
 
-class BaseError(Exception):
+class BaselineError(Exception):
     """A commit whose flows can't be listed, as `path: fault; remedy`."""
 
 
-def to_json(flows: Iterable[Reachable]) -> str:
+def to_json(flows: Iterable[Connection]) -> str:
     """Return flows as JSON, a list of objects, which `from_json` reads."""
     return json.dumps([asdict(flow) for flow in flows], default=str)
 
 
-def from_json(text: str) -> tuple[Reachable, ...]:
+def from_json(text: str) -> tuple[Connection, ...]:
     """Return the flows that `to_json` wrote; raises ValueError, TypeError or KeyError on anything else."""
     return tuple(
-        Reachable(
+        Connection(
             source=flow["source"],
             destination=flow["destination"],
             port=flow["port"] and Port.parse(flow["port"]),
-            how=How(flow["how"]),
+            how=EdgeKind(flow["how"]),
             trace=Trace(tuple(flow["trace"]["hops"])),
             origin=flow["origin"],
         )
@@ -44,10 +44,10 @@ def from_json(text: str) -> tuple[Reachable, ...]:
     )
 
 
-def flows_at(base: str, name: str) -> tuple[Reachable, ...] | None:
+def flows_at(base: str, name: str) -> tuple[Connection, ...] | None:
     """Return every flow possible at a commit by the stack file `name`; None if it has no such file.
 
-    Raises BaseError.
+    Raises BaselineError.
     """
     commit = _git(base, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
     archive = _git(base, "archive", "--format=tar", commit.decode().strip())
@@ -58,7 +58,7 @@ def flows_at(base: str, name: str) -> tuple[Reachable, ...] | None:
         return _ask(base, folder, name) if (folder / name).is_file() else None
 
 
-def _ask(base: str, folder: Path, name: str) -> tuple[Reachable, ...]:
+def _ask(base: str, folder: Path, name: str) -> tuple[Connection, ...]:
     asked = subprocess.run(
         [sys.executable, "-m", _program(folder), "list", "--json", name],
         cwd=folder,
@@ -73,7 +73,7 @@ def _ask(base: str, folder: Path, name: str) -> tuple[Reachable, ...]:
     except (ValueError, TypeError, KeyError):
         pass
     said = asked.stderr.strip().rpartition("\n")[2].rstrip(".") or "it answers in another form"
-    raise BaseError(f"{base}: its program can't tell its flows ({said}); name a commit that can.")
+    raise BaselineError(f"{base}: its program can't tell its flows ({said}); name a commit that can.")
 
 
 def _program(folder: Path) -> str:
@@ -85,9 +85,9 @@ def _git(base: str, *words: str) -> bytes:
     try:
         return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, check=True).stdout
     except FileNotFoundError:
-        raise BaseError("git: is not installed; install it.") from None
+        raise BaselineError("git: is not installed; install it.") from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise BaseError(
+        raise BaselineError(
             f"{base or 'BASE'}: {said or 'is no commit here'}; name a branch, tag or commit that is fetched."
         ) from None

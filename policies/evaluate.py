@@ -11,9 +11,9 @@ from policies import (
     acme,
     bridges,
     certificates,
-    closed,
     containers,
     exceptions,
+    fail_closed,
     firewall_builds,
     flows,
     guest_firewall,
@@ -28,12 +28,12 @@ from policies.exceptions import Ledger
 from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
 from resources.resource import Resource
 from resources.site import Graph
-from resources.view import View, view
-from topology.declared import Declared
-from topology.model import Exemption, Topology
+from resources.typed import TypedResource, view
+from topology.index import TopologyIndex
+from topology.model import PolicyException, Topology
 
 GROUPS = (
-    closed,
+    fail_closed,
     containers,
     networks,
     guests,
@@ -53,50 +53,55 @@ GROUPS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Evaluation:
     """The findings that remain, and the exceptions that set others aside."""
 
     findings: tuple[Finding, ...]
-    in_force: tuple[Exemption, ...]
+    in_force: tuple[PolicyException, ...]
 
 
-class Judged(NamedTuple):
+class EvaluatedResource(NamedTuple):
     """A parsed resource, and the findings about it alone."""
 
-    view: View[Any]
+    view: TypedResource[Any]
     findings: list[Finding]
 
 
-def judge(
+def evaluate(
     resources: Iterable[Resource], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
-) -> Verdict:
+) -> Evaluation:
     """Return the verdict on a whole stack."""
-    declared = Declared.of(topology)
-    return judge_together(
-        [judge_resource(each, declared, rules) for each in resources], declared, today, rules
+    declared = TopologyIndex.of(topology)
+    return evaluate_together(
+        [evaluate_resource(each, declared, rules) for each in resources], declared, today, rules
     )
 
 
-def judge_resource(resource: Resource, topology: Declared, rules: Mapping[str, Rule] = RULES) -> Judged:
+def evaluate_resource(
+    resource: Resource, topology: TopologyIndex, rules: Mapping[str, Rule] = RULES
+) -> EvaluatedResource:
     """Parse one resource and evaluate the rules for single resources."""
     read = view(resource)
     kind = type(read.inputs)
-    return Judged(
+    return EvaluatedResource(
         read,
         [f for rule in rules.values() if kind in rule.on for f in of_resource(rule, read, topology)],
     )
 
 
-def judge_together(
-    judged: Sequence[Judged], topology: Declared, today: date, rules: Mapping[str, Rule] = RULES
-) -> Verdict:
+def evaluate_together(
+    judged: Sequence[EvaluatedResource],
+    topology: TopologyIndex,
+    today: date,
+    rules: Mapping[str, Rule] = RULES,
+) -> Evaluation:
     """Return the verdict on a stack of resources that are already evaluated one by one."""
     alone = [finding for each in judged for finding in each.findings]
     graph = Graph(tuple(each.view for each in judged), topology)
-    return conclude([*alone, *judge_stack(graph, rules)], topology, today, rules)
+    return conclude([*alone, *evaluate_stack(graph, rules)], topology, today, rules)
 
 
-def judge_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
+def evaluate_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
     """Return the findings of the rules that need the whole stack."""
     return [
         finding for rule in rules.values() if rule.scope is Scope.STACK for finding in of_stack(rule, graph)
@@ -105,7 +110,7 @@ def judge_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding
 
 def conclude(
     findings: list[Finding], topology: Topology, today: date, rules: Mapping[str, Rule] = RULES
-) -> Verdict:
+) -> Evaluation:
     """Apply the exceptions to the findings, and evaluate the rules for exceptions."""
     ledger = Ledger(findings=findings, topology=topology, today=today)
     own = [
@@ -114,4 +119,4 @@ def conclude(
         if rule.scope is Scope.EXCEPTIONS
         for finding in of_stack(rule, ledger)
     ]
-    return Verdict(findings=(*ledger.kept, *own), in_force=ledger.in_force)
+    return Evaluation(findings=(*ledger.kept, *own), in_force=ledger.in_force)

@@ -1,6 +1,6 @@
 """Parses the inputs of each supported resource type.
 
-Note: a type that is not in `TYPES` is parsed as `Foreign`, which is a violation.
+Note: a type that is not in `TYPES` is parsed as `Unsupported`, which is a violation.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pydantic import ConfigDict, ValidationError
 
 from rendered import host_rules, verify_timer
 from resources import docker, proxmox, tls
-from resources.inputs import Foreign, Inputs, Nothing, Settings
+from resources.inputs import Ignored, Inputs, Settings, Unsupported
 from resources.resource import UNKNOWN, Resource, Trail
 from topology.model import Topology
 
 
-class Connection(Settings):
+class SshConnection(Settings):
     """A remote command's connection to its host."""
 
     host: str = ""
     host_key: str = ""
 
 
-class Own(Enum):
+class ProjectCommand(Enum):
     """The project's own commands on Docker-SRV."""
 
     HOST_RULES = "host rules"
@@ -37,13 +37,13 @@ class Own(Enum):
     def text(self, topology: Topology, stack: str) -> tuple[str, str, str]:
         """Return create command, delete command and standard input, as the program writes them."""
         match self:
-            case Own.HOST_RULES:
+            case ProjectCommand.HOST_RULES:
                 return host_rules.INSTALL, host_rules.remove(topology), host_rules.rules(topology)
-            case Own.BOOT_RULES:
+            case ProjectCommand.BOOT_RULES:
                 return host_rules.KEEP, host_rules.forget(topology), host_rules.keep(topology)
-            case Own.PROBE_RULES:
+            case ProjectCommand.PROBE_RULES:
                 return host_rules.open_probes(topology), host_rules.close_probes(topology), ""
-            case Own.VERIFY_TIMER:
+            case ProjectCommand.VERIFY_TIMER:
                 script = verify_timer.script(topology, stack)
                 return verify_timer.INSTALL, verify_timer.remove(topology), script
 
@@ -55,9 +55,9 @@ class Command(Inputs, inert="addPreviousOutputInEnv"):
     create: str = ""
     delete: str = ""
     stdin: str = ""
-    connection: Connection | None = None
+    connection: SshConnection | None = None
 
-    def ours(self, topology: Topology, stack: str) -> Own | None:
+    def ours(self, topology: Topology, stack: str) -> ProjectCommand | None:
         """Return which of the project's own commands this is, if text and host match exactly."""
         if topology.docker_host is None:
             return None
@@ -67,20 +67,20 @@ class Command(Inputs, inert="addPreviousOutputInEnv"):
         ):
             return None
         said = (self.create, self.delete, self.stdin)
-        return next((own for own in Own if said == own.text(topology, stack)), None)
+        return next((own for own in ProjectCommand if said == own.text(topology, stack)), None)
 
 
 _FIREWALL: Final = "proxmoxve:firewall/"
 _LINUX: Final = "proxmoxve:network/linux/"
 TYPES: Final[Mapping[str, type[Inputs]]] = {
-    "pulumi:pulumi:Stack": Nothing,
-    "pulumi:pulumi:StackReference": Nothing,
-    "pulumi:providers:pulumi": Nothing,
-    "pulumi:providers:command": Nothing,
+    "pulumi:pulumi:Stack": Ignored,
+    "pulumi:pulumi:StackReference": Ignored,
+    "pulumi:providers:pulumi": Ignored,
+    "pulumi:providers:command": Ignored,
     "pulumi:providers:docker": docker.DockerProvider,
     "pulumi:providers:proxmoxve": proxmox.ProxmoxProvider,
-    "docker:index/container:Container": docker.Container,
-    "docker:index/network:Network": docker.Network,
+    "docker:index/container:Container": docker.DockerContainer,
+    "docker:index/network:Network": docker.DockerNetwork,
     "docker:index/volume:Volume": docker.Volume,
     "docker:index/remoteImage:RemoteImage": docker.RemoteImage,
     "docker:index/service:Service": docker.SwarmService,
@@ -110,7 +110,7 @@ TYPES: Final[Mapping[str, type[Inputs]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class InputFault:
     """An input that cannot be read: `why` is `unknown`, `unrecognised` or `malformed`, never the value."""
 
     path: str
@@ -121,12 +121,12 @@ _T = TypeVar("_T", bound=Inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class View(Generic[_T]):
+class TypedResource(Generic[_T]):
     """A resource with its parsed inputs; `inputs` leave out the faulty properties."""
 
     resource: Resource
     inputs: _T
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[InputFault, ...] = ()
 
     @property
     def name(self) -> str:
@@ -134,30 +134,30 @@ class View(Generic[_T]):
         return self.resource.name
 
 
-def view(resource: Resource) -> View[Any]:
-    """Return the view of a resource; its inputs are `Foreign` if the type is not supported."""
-    kind = TYPES.get(resource.type) or (Nothing if _is_bare(resource) else Foreign)
+def view(resource: Resource) -> TypedResource[Any]:
+    """Return the view of a resource; its inputs are `Unsupported` if the type is not supported."""
+    kind = TYPES.get(resource.type) or (Ignored if _is_bare(resource) else Unsupported)
     try:
-        return View(resource=resource, inputs=kind.model_validate(resource.inputs))
+        return TypedResource(resource=resource, inputs=kind.model_validate(resource.inputs))
     except ValidationError as error:
         faults = [
             (item["loc"], item["type"]) for item in error.errors(include_input=False, include_url=False)
         ]
         bad = {where[0] for where, _ in faults}
         rest = {key: value for key, value in resource.inputs.items() if key not in bad}
-        return View(
+        return TypedResource(
             resource=resource,
             inputs=kind.model_validate(rest),
             faults=tuple(
                 dict.fromkeys(
-                    Fault(path=dotted(where), why=_why(resource.inputs, where, kind))
+                    InputFault(path=dotted(where), why=_why(resource.inputs, where, kind))
                     for where, kind in faults
                 )
             ),
         )
 
 
-def is_secret(view: View[Any], trail: Trail) -> bool:
+def is_secret(view: TypedResource[Any], trail: Trail) -> bool:
     """Whether a value, or part of it, is a Pulumi secret."""
     return any(
         secret[: len(trail)] == trail or trail[: len(secret)] == secret for secret in view.resource.secrets
