@@ -96,7 +96,7 @@ def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks
         state,
         stack=given.stack,
         api=None if given.no_hosts and not api.answers() else api,
-        node=_node(given.stack, later=given.no_hosts),
+        node=_node(given.stack, later=given.no_hosts) if topology.proxmox_host else None,
         lab=given.lab,
         resumes=given.lab and given.no_hosts,
     )

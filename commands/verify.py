@@ -53,7 +53,7 @@ def main(words: Sequence[str]) -> int:
         if given.junit:
             given.junit.write_text(report.as_junit(done), encoding="utf-8")
         # `make verify` asks for metrics wherever it runs, but Node Exporter reads them on Docker-SRV.
-        if given.metrics is not None and (given.metrics != Path() or not host.elsewhere()):
+        if given.metrics is not None and (given.metrics != Path() or _is_docker_srv(given.stack)):
             _replace(_metrics_file(given.metrics, given.stack), report.as_metrics(done, time.time()))
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
@@ -86,9 +86,14 @@ def _probed(stack: str, jobs: int) -> report.Report:
         seconds=time.monotonic() - started,
         findings=findings,
         left_out=left_out,
-        notes=[*host.notes(), *host.others(topology, host.containers())],
+        notes=[*host.notes(), *host.others(topology, host.containers())] if topology.docker_host else [],
         pairs=pairs,
     )
+
+
+def _is_docker_srv(stack: str) -> bool:
+    """Whether this machine is the stack's Docker-SRV."""
+    return bool(from_file(PROJECT / f"Pulumi.{stack}.yaml").docker_host) and not host.elsewhere()
 
 
 def _metrics_file(given: Path, stack: str) -> Path:

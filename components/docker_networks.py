@@ -45,7 +45,7 @@ class DockerNetworks(pulumi.ComponentResource):
                 ],
                 options=bridge_options(topology, zone)
                 if zone.is_docker
-                else {"parent": f"{topology.docker.trunk}.{zone.vlan}"},
+                else {"parent": topology.parent(zone)},
                 opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
             ).name
             for zone in [*own, *topology.legs]

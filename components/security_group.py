@@ -54,7 +54,7 @@ def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
     topology = args.topology
     if name == INTERNET and args.internet is not None:
         return pulumi.Output.concat("+dc/", args.internet)
-    if name == topology.ingress.name:
+    if name == topology.ingress_name:
         return pulumi.Output.concat("dc/", args.aliases[args.guest.zones[0]])
     peer = topology.services.get(name)
     return str(peer.address) if isinstance(peer, Guest) else str(topology.zones[name].prefix)

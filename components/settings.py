@@ -17,9 +17,10 @@ def topology() -> Topology:
     if missing := [key for key in site.secrets if not given.get(key)]:
         lines = (f"{key}: is missing; set it with `pulumi config set --secret {key}`." for key in missing)
         raise pulumi.RunError("\n".join(lines))
-    if (pulumi.Config("docker").get("host") or "").startswith("ssh:") and not site.docker.ssh:
+    docker, engine = site.docker_host, pulumi.Config("docker").get("host") or ""
+    if docker and engine.startswith("ssh:") and not docker.ssh:
         raise pulumi.RunError(
-            f"hosts.{site.docker.name}.ssh: is missing, while docker:host is another machine; "
+            f"hosts.{docker.name}.ssh: is missing, while docker:host is another machine; "
             "its firewall rules would land on this one: name its address and host-key."
         )
     return site

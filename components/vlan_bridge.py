@@ -1,4 +1,4 @@
-"""The VLAN-aware bridge of Proxmox-SRV, which carries only the tags of the declared zones.
+"""The bridge of Proxmox-SRV: VLAN-aware with the tags of the declared zones, or for a flat network without.
 
 Note: a bridge declared as existing is not a resource. The stack refers to it by name and never reads it, so
 it can't change or delete the bridge; its owner is responsible for the VLANs that it carries.
@@ -27,16 +27,17 @@ class VlanBridge(pulumi.ComponentResource):
     def __init__(self, name: str, args: VlanBridgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:VlanBridge", name, None, opts)
         host = args.topology.proxmox
+        tags = [str(zone.vlan) for zone in args.topology.vlans if zone.vlan]
         self.name = pulumi.Output.from_input(host.bridge)
         if not host.existing_bridge:
             self.name = proxmox.network.linux.Bridge(
                 host.bridge,
                 node_name=host.node,
                 name=host.bridge,
-                vlan_aware=True,
-                vids=" ".join(str(zone.vlan) for zone in args.topology.vlans),
+                vlan_aware=bool(tags),
+                vids=" ".join(tags) or None,
                 ports=[host.uplink] if host.uplink else None,
-                comment="Tagged networks of homelab-network",
+                comment="Tagged networks of homelab-network" if tags else "Network of homelab-network",
                 opts=pulumi.ResourceOptions(parent=self),
             ).name
         self.register_outputs({"name": self.name})

@@ -32,7 +32,7 @@ def changes(outputs: Mapping[str, Any], topology: Topology) -> Iterator[str]:
         for each in outputs.get("flows", ())
     }
     after = {str(flow): flow for flow in topology.flows}
-    ingress = topology.ingress.name
+    ingress = topology.ingress_name
     asking = sorted({flow.source for flow in topology.flows if flow.destination == ingress})
     for text, flow in after.items():
         if text not in before:
@@ -45,9 +45,11 @@ def changes(outputs: Mapping[str, Any], topology: Topology) -> Iterator[str]:
 
 def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_lab: bool) -> Iterator[str]:
     """Yield the addresses to open, and in the lab what a browser on this or another machine needs for it."""
-    width = max(map(len, outputs["urls"]), default=0)
-    yield "Open:"
-    for service, url in outputs["urls"].items():
+    urls = outputs.get("urls", {})  # none without an ingress
+    width = max(map(len, urls), default=0)
+    if urls:
+        yield "Open:"
+    for service, url in urls.items():
         app = topology.services[service].app
         login = f"   ({_LOGINS[app]})" if in_lab and app in _LOGINS else ""
         yield f"  {service:>{width}}    {url}{login}"

@@ -46,11 +46,14 @@ def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int]) -> Iterator[st
         yield f"makes a bridge, where {host.bridge} is declared to be there already"
     if bridge.name != host.bridge:
         yield f"bridge {bridge.name or '(unnamed)'} is not the declared {host.bridge}"
-    if not bridge.vlan_aware:
+    if declared and not bridge.vlan_aware:
         yield "vlanAware is off, so all guests share one network"
-    for tag in _ranges(bridge.tags - declared):
+    if not declared and bridge.vlan_aware:
+        yield "vlanAware is on, so guests without a tag see every VLAN of it"
+    carried = bridge.tags if declared or bridge.vlan_aware else set()
+    for tag in _ranges(carried - declared):
         yield f"vids carries VLAN {tag}, which is no declared zone"
-    for tag in _ranges(declared - bridge.tags):
+    for tag in _ranges(declared - carried):
         yield f"vids does not carry VLAN {tag}"
     for port in sorted({*bridge.ports} - {host.uplink}):
         yield f"port {port} leads to machines that nobody declared"
@@ -73,9 +76,9 @@ def _ranges(tags: Iterable[int]) -> Iterator[str]:
 )
 def bridges_exist(graph: Graph) -> Iterator[Violation]:
     """Yield guests on a bridge that is not in the stack: a bridge unknown to the pack may mix VLANs."""
-    made = {view.inputs.name for view in graph.of(Bridge)}
-    if graph.topology.proxmox.existing_bridge:
-        made.add(graph.topology.proxmox.bridge)
+    made, host = {view.inputs.name for view in graph.of(Bridge)}, graph.topology.proxmox_host
+    if host and host.existing_bridge:
+        made.add(host.bridge)
     for view in graph.guests:
         for name in sorted({card.bridge for card in view.inputs.cards} - made):
             yield view, f"is on bridge {name}, which is not in the stack"

@@ -219,7 +219,7 @@ def certificates_as_declared(view: TypedResource[DockerContainer], topology: Top
     name = topology.logical.get(view.inputs.name, "")
     held = held_by(topology, name).values()
     keys = {each.key for each in held}
-    routes = topology.routes if name == topology.ingress.name else ()
+    routes = topology.routes if name == topology.ingress_name else ()
     guests = {IssuedCertificate(name, route.service).authorities for route in routes if route.ca_file}
     wanted = keys | guests | {path for each in held for path in (each.certificate, each.authorities)}
     uploads = {upload.file: place for place, upload in enumerate(view.inputs.uploads)}

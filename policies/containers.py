@@ -20,7 +20,7 @@ from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService,
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET, WRITES_LOGS, App
+from topology.model import WRITES_LOGS, App
 from topology.model import Container as Service
 
 _ALLOWED_CAPABILITIES: Final = frozenset(
@@ -59,9 +59,7 @@ def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex
     container: DockerContainer = view.inputs
     if container.publish_all_ports:
         yield "publishes all its ports on random ports"
-    ingress = topology.ingress.name
-    is_ingress = container.name == topology.physical(ingress)
-    allowed = {f.port for f in topology.flows_to(ingress) if f.source == INTERNET} if is_ingress else set()
+    allowed = {*topology.published} if container.is_ingress(topology) else set()
     for port in container.ports:
         if not _is_declared(port, allowed, topology):
             yield f"publishes {port}, which no declared flow from the internet uses"

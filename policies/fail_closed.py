@@ -30,6 +30,23 @@ def known_types(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
     yield f"{view.resource.type} is not understood, so nothing about its traffic can be proved"
 
 
+_HALVES = {"docker": ("docker_host", "a Docker host"), "proxmoxve": ("proxmox_host", "a Proxmox host")}
+"""For each provider that acts on a host: the host in the stack file, and its kind."""
+
+
+@policy(
+    *_READ,
+    obligation="Every resource must be on a host that the stack file declares.",
+    remedy="Declare the host, or remove the resource.",
+    severity=Severity.CRITICAL,
+)
+def hosts_declared(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
+    """Yield resources of a half that the site does not have: no zone, flow or rule is about them."""
+    host, kind = _HALVES.get(view.resource.type.partition(":")[0], ("", ""))
+    if host and getattr(topology, host) is None:
+        yield f"is on {kind}, and none is declared"
+
+
 @policy(
     *_READ,
     obligation="Every property that is set must be one whose traffic the pack can follow.",

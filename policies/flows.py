@@ -89,12 +89,14 @@ class _Roles:
     def __init__(self, topology: TopologyIndex) -> None:
         self._topology = topology
         self._management = {zone.name for zone in topology.management}
+        self._hosts = {host.name for host in topology.hosts}
+        self._ingress = topology.ingress_name or ""
 
     def sources(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the forbidden sources of a bundle; among neighbours only the ingress can be forbidden."""
         candidates: Iterable[str] = bundle.sources
         if bundle.how is EdgeKind.NEIGHBOUR:
-            candidates = [name for name in (self._topology.ingress.name,) if name in bundle.sources]
+            candidates = [self._ingress] if self._ingress in bundle.sources else []
         hop = bundle.trace.hops[0]
         yield from (source for source in candidates if self.by(source, bundle.destination, bundle.how, hop))
 
@@ -102,17 +104,15 @@ class _Roles:
         """Whether a role forbids the flow; `hop` is the first hop of its trace."""
         topology = self._topology
         service = topology.services.get(destination)
-        if service is None or source == destination or service == topology.ingress:
+        if service is None or destination in {source, self._ingress}:
             return False
         traits = [topology.zones[name].traits for name in service.zones]
-        through_ingress = how is EdgeKind.PROXIED and hop == topology.ingress.name
-        if source in {topology.docker.name, topology.proxmox.name}:
+        through_ingress = how is EdgeKind.PROXIED and hop == self._ingress
+        if source in self._hosts:
             return False
         if any(each.inner for each in traits) and not any(each.routable for each in traits):
-            return (
-                source == topology.ingress.name or how is EdgeKind.PROXIED or not self._is_container(source)
-            )
-        if through_ingress or source == topology.ingress.name:
+            return source == self._ingress or how is EdgeKind.PROXIED or not self._is_container(source)
+        if through_ingress or source == self._ingress:
             return False
         guest = isinstance(service, Guest)
         if source in self._management:

@@ -149,13 +149,13 @@ def datacenter_closed(view: TypedResource[Any], _: TopologyIndex) -> Iterator[st
 
 
 @policy(
-    obligation="Where there are guests, the datacenter's firewall must be on.",
+    obligation="Where there is a Proxmox host, the datacenter's firewall must be on.",
     remedy="Add the cluster firewall, with a rule for management first.",
     severity=Severity.CRITICAL,
 )
 def datacenter_firewalled(graph: Graph) -> Iterator[Violation]:
-    """Yield a violation if there are guests but no datacenter firewall in the stack."""
-    if graph.guests and not graph.of(DatacenterFirewall):
+    """Yield a violation if a host or a guest is there, but no datacenter firewall in the stack."""
+    if (graph.guests or graph.topology.proxmox_host) and not graph.of(DatacenterFirewall):
         yield "datacenter", "its firewall is not in the stack, so no rule of any guest does anything"
 
 
@@ -166,7 +166,9 @@ def datacenter_firewalled(graph: Graph) -> Iterator[Violation]:
 )
 def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
     """Yield management flows that the datacenter drops, which would lock out the program too."""
-    topology = graph.topology
+    topology, host = graph.topology, graph.topology.proxmox_host
+    if host is None:
+        return
     rules = [
         rule
         for view in graph.of(FirewallRules)
@@ -174,10 +176,8 @@ def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
         for _, _, rule in _expanded(view, graph.groups)
     ]
     for view in graph.of(DatacenterFirewall):
-        for flow in topology.flows_to(topology.proxmox.name) if view.inputs.enabled else ():
-            if not any(
-                _is_flow(rule, topology.proxmox.name, graph.scope(None), topology, flow) for rule in rules
-            ):
+        for flow in topology.flows_to(host.name) if view.inputs.enabled else ():
+            if not any(_is_flow(rule, host.name, graph.scope(None), topology, flow) for rule in rules):
                 yield view, f"drops what comes in, and no rule accepts {flow}"
 
 
@@ -214,11 +214,11 @@ def accept_rules_narrow(view: TypedResource[Any], _: TopologyIndex) -> Iterator[
 )
 def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
     """Yield accept rules that no declared flow needs, even if no guest uses the address today."""
-    topology = graph.topology
+    topology, host = graph.topology, graph.topology.proxmox_host
     guests = {view.inputs.vm_id: guest for view in graph.guests if (guest := declared(view, topology))}
     for view in graph.of(FirewallRules):
         guest = guests.get(view.inputs.guest)
-        name = guest.name if guest else topology.proxmox.name
+        name = guest.name if guest else host.name if host else "Proxmox-SRV"
         for owner, index, rule in _expanded(view, graph.groups):
             # A group's rules use the datacenter's names, whichever guest includes the group.
             scope = graph.scope(view.inputs.guest if owner is view else None)
@@ -256,7 +256,7 @@ def _is_flow(
 
 def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     service = topology.services.get(name)
-    if name == topology.ingress.name and guest in topology.services:
+    if name == topology.ingress_name and guest in topology.services:
         leg = topology.zones[topology.services[guest].zones[0]].ingress
         return prefix(IPv4Network(leg)) if leg else None
     if isinstance(service, Guest):

@@ -52,6 +52,7 @@ def guests_have_a_role(view: TypedResource[Any], topology: TopologyIndex) -> Ite
 def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield wrong cards and VLANs: a card without a tag sees every VLAN, a second card joins two zones."""
     guest = declared(view, topology)
+    tag = topology.zones[guest.zones[0]].vlan if guest else None
     cards = [(index, card) for index, card in enumerate(view.inputs.cards) if card.connected]
     if len(cards) != 1:
         yield f"has {len(cards)} connected network cards instead of one"
@@ -59,9 +60,9 @@ def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> I
         path = f"net{index}"
         if card.trunks:
             yield f"{path}: trunks {card.trunks} puts it on every VLAN of the trunk"
-        if not card.vlan_id:
+        if not card.vlan_id and (tag or not guest):
             yield f"{path}: vlanId is not set, so it sees every VLAN of {card.bridge}"
-        elif guest and card.vlan_id != topology.zones[guest.zones[0]].vlan:
+        elif guest and (card.vlan_id or None) != tag:
             yield f"{path}: VLAN {card.vlan_id} is not that of its zone {guest.zones[0]}"
         if card.bridge != topology.proxmox.bridge:
             yield f"{path}: bridge {card.bridge} is not the declared {topology.proxmox.bridge}"

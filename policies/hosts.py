@@ -56,16 +56,18 @@ def one_engine(graph: Graph) -> Iterator[Violation]:
 )
 def engine_on_the_declared_host(graph: Graph) -> Iterator[Violation]:
     """Yield engines of another machine than the declared one: its containers lack the host's rules."""
-    ssh, docker = graph.topology.docker.ssh, graph.topology.docker.name
+    docker = graph.topology.docker_host
+    if docker is None:
+        return  # `hosts-declared` refuses every Docker resource of such a site
     providers = graph.of(DockerProvider)
     for view in providers:
         if view.inputs.context:
             yield view, "context names an engine that can't be known"
-        elif fault := _elsewhere(view.inputs.host, ssh):
+        elif fault := _elsewhere(view.inputs.host, docker.ssh):
             yield view, fault
     made = [view for view in graph.views if view.resource.type.startswith("docker:")]
-    if made and not providers and ssh:
-        yield docker, _elsewhere("", ssh)
+    if made and not providers and docker.ssh:
+        yield docker.name, _elsewhere("", docker.ssh)
 
 
 def _elsewhere(host: str, ssh: Ssh | None) -> str:

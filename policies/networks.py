@@ -69,13 +69,14 @@ def networks_sealed(view: TypedResource[DockerNetwork], topology: TopologyIndex)
         yield f"its subnet is not the declared {zone.prefix}"
     if [config.gateway for config in network.ipam_configs] != [str(zone.gateway)]:
         yield f"its gateway is not the zone's {zone.gateway}"
-    yield from _leg(network, zone, topology) if zone.vlan else _bridge(network, zone, topology)
+    yield from _leg(network, zone, topology) if zone.has_guests else _bridge(network, zone, topology)
 
 
 def _leg(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iterator[str]:
     if network.driver != "macvlan":
-        yield f"driver {network.driver or '(none)'} is not macvlan, so it is no leg on VLAN {zone.vlan}"
-    wanted = f"{topology.docker.trunk}.{zone.vlan}"
+        where = f"VLAN {zone.vlan}" if zone.vlan else zone.name
+        yield f"driver {network.driver or '(none)'} is not macvlan, so it is no leg on {where}"
+    wanted = topology.parent(zone)
     parent = network.options.get("parent", "")
     if parent != wanted:
         yield f"parent {parent or '(none)'} is not {wanted}, so it leads to another VLAN"
@@ -137,7 +138,7 @@ def containers_on_their_zones(view: TypedResource[DockerContainer], topology: To
     if service is None:
         return
     zones = [topology.zones[name] for name in service.zones]
-    if service == topology.ingress:
+    if service.name == topology.ingress_name:
         zones += topology.legs
     wanted = {topology.physical(zone.network): zone for zone in zones}
     joined = {leg.name: leg for leg in container.legs}
@@ -147,9 +148,9 @@ def containers_on_their_zones(view: TypedResource[DockerContainer], topology: To
         yield f"does not join {name}, though it is in zone {wanted[name].name}"
     for name in sorted(set(wanted) & set(joined)):
         zone = wanted[name]
-        declared = zone.ingress if zone.vlan else topology.address_on(service.name, zone)
+        declared = zone.ingress if zone.has_guests else topology.address_on(service.name, zone)
         if joined[name].ipv4_address != declared:
-            whose = "guests'" if zone.vlan else "the host's"
+            whose = "guests'" if zone.has_guests else "the host's"
             yield f"its address on {name} is not the declared {declared}, which {whose} rules name"
 
 
@@ -198,20 +199,17 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
 
     Without these rules containers reach the host's services, and machines on the LAN reach containers.
     """
-    topology = graph.topology
-    if graph.of(DockerNetwork) and ProjectCommand.HOST_RULES not in graph.commands:
-        yield topology.docker.name, "its own rules are not in the stack"
-    if graph.of(DockerNetwork) and ProjectCommand.BRIDGE_SWITCH not in graph.commands:
-        yield (
-            topology.docker.name,
-            "the switch that shows its rules frames within a bridge is not in the stack",
-        )
-    if graph.of(DockerNetwork) and ProjectCommand.BOOT_RULES not in graph.commands:
-        yield topology.docker.name, "what brings its own rules back at boot is not in the stack"
-    if topology.probes and ProjectCommand.PROBE_RULES not in graph.commands:
-        yield topology.docker.name, "what lets a probe zone see published ports is not in the stack"
-    if topology.docker.verify_every and ProjectCommand.VERIFY_TIMER not in graph.commands:
-        yield topology.docker.name, "the timer of the live probe is not in the stack"
+    topology, host = graph.topology, graph.topology.docker_host
+    if host and ProjectCommand.HOST_RULES not in graph.commands:
+        yield host.name, "its own rules are not in the stack"
+    if host and ProjectCommand.BRIDGE_SWITCH not in graph.commands:
+        yield host.name, "the switch that shows its rules frames within a bridge is not in the stack"
+    if host and ProjectCommand.BOOT_RULES not in graph.commands:
+        yield host.name, "what brings its own rules back at boot is not in the stack"
+    if host and topology.probes and ProjectCommand.PROBE_RULES not in graph.commands:
+        yield host.name, "what lets a probe zone see published ports is not in the stack"
+    if host and host.verify_every and ProjectCommand.VERIFY_TIMER not in graph.commands:
+        yield host.name, "the timer of the live probe is not in the stack"
     for view in graph.of(DockerNetwork):
         zone = topology.docker_networks.get(view.inputs.name)
         if zone and zone.is_docker and view.inputs.option("name") != topology.bridge(zone):
@@ -234,10 +232,10 @@ def no_empty_zones(graph: Graph) -> Iterator[Violation]:
     for name, zone in topology.docker_networks.items():
         if name not in made:
             yield f"zone {zone.name}", f"network {name} is not in the stack"
-    tags = {card.vlan_id for view in graph.guests for card in view.inputs.cards}
+    tags = {card.vlan_id or None for view in graph.guests for card in view.inputs.cards}
     for zone in topology.vlans:
         if zone.vlan not in tags:
-            yield f"zone {zone.name}", f"no guest is on VLAN {zone.vlan}"
+            yield f"zone {zone.name}", f"no guest is on {f'VLAN {zone.vlan}' if zone.vlan else 'it'}"
 
 
 @policy(

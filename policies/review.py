@@ -89,7 +89,7 @@ def sensitive(topology: Topology, name: str) -> str:
     A service on a frontend zone is meant for the ingress, so it is not sensitive, whatever it connects to. An
     undeclared destination is sensitive.
     """
-    if name in {topology.docker.name, topology.proxmox.name}:
+    if name in {host.name for host in topology.hosts}:
         return "management host"
     if name == INTERNET:
         return ""

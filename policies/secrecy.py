@@ -100,9 +100,8 @@ def backup_keys_apart(view: TypedResource[DockerContainer], topology: TopologyIn
     """
     container = view.inputs
     name = topology.logical.get(container.name)
-    reached = name == topology.ingress.name or any(
-        flow.source == topology.ingress.name for flow in topology.flows_to(name or "")
-    )
+    routed = {route.service for route in topology.routes}
+    reached = name is not None and name in {topology.ingress_name, *routed}
     for name in [*(e for e in container.environment if _BACKUP.search(e)), *_backup_files(container)]:
         if reached:
             yield f"{name} is a backup key on a service that the public reaches"

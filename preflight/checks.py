@@ -78,7 +78,9 @@ def check_hosts(
         ignored=state.creating if resumes else state.half_made_volumes,
     )
     moment = now or datetime.now(UTC)
-    report = _joined([_docker(site, api, moment), *([_proxmox(site, node, moment, lab=lab)] if node else [])])
+    reports = [_docker(site, api, moment)] if topology.docker_host else []
+    reports += [_proxmox(site, node, moment, lab=lab)] if node and topology.proxmox_host else []
+    report = _joined(reports)
     if not lab:
         return report
     kept = (each for each in report.findings if each.check is not Check.ENGINE_DATA_ROOT)

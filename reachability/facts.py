@@ -65,8 +65,10 @@ Segment = Vlan | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """Machines outside the site: the internet (`prefix` None) or a management network.
+    """Machines outside the site: the internet (`prefix` None), a management network, or a flat site's LAN.
 
+    `without` are addresses in `prefix` that others have. `segment` is the machines' network; None: one of
+    their own, which has their name, and on which only hosts and gateways have interfaces.
     `ports` are the ports that flows to these machines name; all others are evaluated as one. `inbound` off:
     a router in front of the site lets no connection in from there, and the site's own out.
     """
@@ -76,6 +78,8 @@ class Outside:
     prefix: IPv4Network | None = None
     inbound: bool = True
     ports: tuple[Port, ...] = ()
+    without: tuple[IPv4Network, ...] = ()
+    segment: Vlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,14 @@ from topology.model import INTERNET, Port, Topology
 class Intent:
     """The declared `flows`, and what zones and roles permit besides.
 
-    `routable` services may be reached through a proxy that has a declared flow to them. `trusted` sources
-    are not checked.
+    `routable` services may be reached through a proxy that has a declared flow to them. The names of
+    `segment`, an untagged network, may talk to each other without a declared flow. `trusted` sources are not
+    checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
     routable: frozenset[str] = frozenset()
+    segment: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
 
     @classmethod
@@ -42,7 +44,8 @@ class Intent:
                 if any(zones[name].traits.routable for name in service.zones)
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
-            trusted=frozenset((topology.docker.name, topology.proxmox.name)),
+            segment=topology.segment,
+            trusted=frozenset(host.name for host in topology.hosts),
         )
 
     @cached_property
@@ -66,6 +69,8 @@ class Intent:
             return
         for source in bundle.sources:
             if source == bundle.destination or source in self.trusted:
+                continue
+            if bundle.how is EdgeKind.VLAN and {source, bundle.destination} <= self.segment:
                 continue
             if source not in declared or bundle.how is EdgeKind.PROXIED:
                 yield source

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
 
-from reachability.address_sets import ALL, IPSet, intersection, prefix, public
+from reachability.address_sets import ALL, IPSet, difference, intersection, prefix, public, union_all
 from reachability.facts import Facts, GuestFact, Host, Leg, Network, NetworkDriver, Outside, Segment, Vlan
 from reachability.rules import Chain, Firewall
 from reachability.words import Range
@@ -232,8 +232,8 @@ class Links:
         sources = prefix(outside.prefix) if outside.prefix else public(known)
         return Interface(
             owner=outside.name,
-            segment=outside.name,
-            sources=sources,
+            segment=outside.segment or outside.name,
+            sources=difference(sources, union_all(map(prefix, outside.without))),
             address=None,
             outside=True,
             silent=not outside.inbound,

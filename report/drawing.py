@@ -18,6 +18,8 @@ _PAD, _GAP, _LANE_GAP, _HEAD = 16, 20, 64, 52
 """Padding of a box; gap between networks and between rows of services; room for arrows; title height."""
 _HEIGHT, _NARROWEST = 44, 104
 """Height of a service's box, and its least width."""
+_ALONE = 720
+"""Width of Proxmox-SRV in a picture without Docker-SRV."""
 _BULGE, _SPREAD, _INSET = 40, 9, 44
 _NAME, _DETAIL = 9.4, 6.8
 """Width of a letter in a title and in a detail, wide fonts included."""
@@ -112,12 +114,14 @@ class _Layout:
 
     def drawing(self) -> Drawing:
         at = self.left + _LANE_GAP
-        docker = self._docker(at, 0)
-        proxmox = self._proxmox(at, docker.bottom + 2 * _GAP, docker.width)
-        right = max(docker.right, proxmox.right)
-        hosts = [replace(host, width=right - host.x) for host in (docker, proxmox)]
+        hosts = [self._docker(at, 0)] if self.topology.docker_host else []
+        if self.topology.proxmox_host:
+            y, width = (hosts[0].bottom + 2 * _GAP, hosts[0].width) if hosts else (0, _ALONE)
+            hosts.append(self._proxmox(at, y, width))
+        right = max(host.right for host in hosts)
+        hosts = [replace(host, width=right - host.x) for host in hosts]
         self.things |= {host.title: host for host in hosts}
-        self._stand_outside(proxmox)
+        self._stand_outside(hosts[-1])
         arrows = tuple(self._arrows())
         boxes = (*hosts, *self.zones, *(b for b in self.things.values() if b.kind != "host"))
         return Drawing(
@@ -262,7 +266,7 @@ class _Layout:
     def _vlan(self, zone: Zone, room: Box) -> None:
         self.zones.append(_zone_box(zone, room.x, room.y, room.width, room.height))
         y, rail = room.y + _HEAD, room.x + _PAD + 10
-        ingress = self.topology.ingress.name
+        ingress = self.topology.ingress_name or ""
         if leg := zone in self.topology.legs:
             title = f"{ingress} {zone.ingress}"
             width = _width([("", title)], least=0)
@@ -278,9 +282,9 @@ class _Layout:
 
     def _bus(self, gutters: Sequence[tuple[float, float, float]], y: float) -> None:
         """Draw a line down from the ingress, with a branch into each VLAN."""
-        start = self.things[self.topology.ingress.name]
-        x = start.middle[0]
         for gutter, down, leg in gutters:
+            start = self.things[self.topology.ingress.name]
+            x = start.middle[0]
             side = 8 if gutter > x else -8
             turn = f"H{gutter - side:g}q{side} 0 {side} 8" if abs(gutter - x) > abs(side) else f"H{gutter:g}"
             self.legs.append(f"M{x:g} {start.bottom:g}V{y:g}{turn}V{down - 8:g}q0 8 8 8H{leg:g}")
@@ -293,8 +297,10 @@ class _Layout:
     def _outside(self, name: str) -> str:
         return "everyone else" if name == INTERNET else str(self.topology.zones[name].prefix)
 
-    def _stand_outside(self, proxmox: Box) -> None:
-        level = self.things[self.topology.ingress.name].y
+    def _stand_outside(self, last: Box) -> None:
+        """Place the outside beside the ingress, the second one and those after it beside the last host."""
+        ingress = self.topology.ingress_name
+        level = self.things[ingress].y if ingress else last.y + _HEAD
         for name in self._outsides():
             self.things[name] = Box(
                 kind="outside",
@@ -306,7 +312,7 @@ class _Layout:
                 width=self.left,
                 height=_HEIGHT,
             )
-            level = max(level + _HEIGHT + _GAP, proxmox.y + 4)
+            level = max(level + _HEIGHT + _GAP, last.y + 4)
 
     # -------------------------------------------------------------------------------------- arrows
 
@@ -354,8 +360,9 @@ class _Layout:
         return {pair: (ends[pair, 0], ends[pair, 1]) for pair in found}
 
     def _ports(self, name: str) -> Sequence[Port]:
-        if name == self.topology.proxmox.name:
-            return self.topology.proxmox.ports
+        host = self.topology.proxmox_host
+        if host and name == host.name:
+            return host.ports
         return self.topology.services[name].ports if name in self.topology.services else ()
 
     def _detail(self, service: Container | Guest) -> str:

@@ -35,7 +35,7 @@ def _lines(topology: Topology) -> Iterator[str]:
     ports: defaultdict[tuple[str, str], list[Port]] = defaultdict(list)
     for flow in topology.flows:
         ports[flow.source, flow.destination].append(flow.port)
-    for host in (topology.docker, topology.proxmox):
+    for host in topology.hosts:
         if any(host.name in pair for pair in ports):
             yield f'  {_id(host.name)}[["{host.name}"]]'
     for (source, destination), opened in ports.items():

@@ -96,9 +96,10 @@ class Report:
         """The names in the matrix, each with its group: outside, its zone, hosts, undeclared."""
         facts, topology = self.graph.reachability.names, self.topology
         groups = {INTERNET: "outside"} | {zone.name: "outside" for zone in topology.management}
+        groups |= {topology.flat.name: "outside"} if topology.flat else {}
         for zone in topology.zones:
             groups |= {s.name: zone for s in topology.services.values() if s.zones[0] == zone}
-        groups |= {host.name: "hosts" for host in (topology.docker, topology.proxmox)}
+        groups |= {host.name: "hosts" for host in topology.hosts}
         found = {name: group for name, group in groups.items() if name in facts}
         return found | {name: "undeclared" for name in facts if name not in found}
 

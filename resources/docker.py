@@ -266,7 +266,8 @@ class DockerContainer(
 
     def is_ingress(self, topology: Topology) -> bool:
         """Whether the container has the name of the declared ingress."""
-        return self.name == topology.physical(topology.ingress.name)
+        ingress = topology.ingress_name
+        return ingress is not None and self.name == topology.physical(ingress)
 
     def is_proxy(self, topology: Topology) -> bool:
         """Whether the container runs Traefik."""

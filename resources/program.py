@@ -133,7 +133,8 @@ def of_stack_file(file: Path) -> list[Resource]:
         key: _SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
-    without = {key: _without_files(plain[key]) for key in (f"{NAME}:tls", f"{NAME}:services")}
+    named = {f"{NAME}:tls", f"{NAME}:services"} & plain.keys()
+    without = {key: _without_files(plain[key]) for key in named}
     return resources(plain | without, stack=stack_name(file))
 
 

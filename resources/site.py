@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
 import reachability.facts as fact
@@ -152,15 +153,43 @@ class Graph:
     def _outsides(self) -> Iterator[fact.Outside]:
         for name, prefix in [(INTERNET, None), *((z.name, z.prefix) for z in self.topology.management)]:
             ports = tuple(dict.fromkeys(flow.port for flow in self.topology.flows_to(name)))
-            yield fact.Outside(name=name, origin="config", prefix=prefix, ports=ports)
+            near = name in self.topology.segment
+            yield fact.Outside(
+                name=name,
+                origin="config",
+                prefix=prefix,
+                ports=ports,
+                without=self._known if near else (),
+                segment=self._wire if near else None,
+            )
+        if flat := self.topology.flat:
+            others = (*self._known, *(zone.prefix for zone in self.topology.management))
+            yield fact.Outside(
+                name=flat.name, origin="config", prefix=flat.prefix, without=others, segment=self._wire
+            )
+
+    @property
+    def _known(self) -> tuple[IPv4Network, ...]:
+        """Addresses of the site's own machines on a flat network."""
+        topology, flat = self.topology, self.topology.flat
+        node = topology.proxmox_host and topology.proxmox_host.address
+        own = [*(guest.address for guest in topology.guests), flat and flat.ingress, node]
+        return tuple(IPv4Network(ip) for ip in own if ip)
+
+    @property
+    def _wire(self) -> fact.Vlan:
+        """The untagged network of the guests' bridge."""
+        return fact.Vlan(bridge=self.topology.proxmox.bridge)
 
     def _hosts(self) -> Iterator[fact.Host]:
-        docker, proxmox = self.topology.docker, self.topology.proxmox
         management = self.topology.management
-        everywhere = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *(z.name for z in management)))
+        if docker := self.topology.docker_host:
+            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *(z.name for z in management)))
+            yield fact.Host(name=docker.name, origin="config", legs=tuple(everywhere))
+        if (proxmox := self.topology.proxmox_host) is None:
+            return
         near = [zone.name for zone in management if self.topology.near_node(zone)]
         outside = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *near))
-        yield fact.Host(name=docker.name, origin="config", legs=everywhere)
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
@@ -192,6 +221,8 @@ class Graph:
     def _gateways(self) -> Iterator[fact.Gateway]:
         """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.
 
+        On a flat network it is the LAN's.
+
         A management zone in which the node has no interface reaches the node through the router, too.
         """
         vlans = {
@@ -200,6 +231,8 @@ class Graph:
             for card, config in zip(each.inputs.cards, each.inputs.initialization.ip_configs, strict=False)
             if config.ipv4.gateway
         }
+        if self.topology.flat:
+            vlans.setdefault(self._wire, self.topology.flat.name)
         far = [zone.name for zone in self.topology.management if not self.topology.near_node(zone)]
         if vlans or far:
             outsides = (each.name for each in self._outsides())
@@ -217,7 +250,7 @@ class Graph:
         for each in self.of(DockerNetwork):
             network, guarded = each.inputs, self._is_guarded(each.inputs)
             name = self.zones.get(network.name, network.name)
-            known = network_fact(network, name=name, origin=each.name, host=self.topology.docker.name)
+            known = network_fact(network, name=name, origin=each.name, host=self._engine)
             if known:
                 yield replace(
                     known,
@@ -253,16 +286,25 @@ class Graph:
 
     def parent_vlan(self, network: DockerNetwork) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
-        trunk, _, tag = network.options.get("parent", "").rpartition(".")
-        if trunk == self.topology.docker.trunk and tag.isascii() and tag.isdigit():
-            return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=int(tag))
+        docker, proxmox = self.topology.docker_host, self.topology.proxmox_host
+        parent = network.options.get("parent", "")
+        if docker and self.topology.flat and parent == docker.trunk:
+            return self._wire
+        trunk, _, tag = parent.rpartition(".")
+        if docker and proxmox and trunk == docker.trunk and tag.isascii() and tag.isdigit():
+            return fact.Vlan(bridge=proxmox.bridge, tag=int(tag))
         return None
+
+    @cached_property
+    def _engine(self) -> str:
+        """Name of the host of Docker's resources, also of those that no declared host should have."""
+        return self.topology.docker_host.name if self.topology.docker_host else "undeclared Docker host"
 
     def _containers(self) -> Iterator[fact.ContainerFact]:
         for each in self.of(DockerContainer):
             name = self.called(each.inputs.name)
             service = self.topology.services.get(name)
-            known = container_fact(each.inputs, name=name, origin=each.name, host=self.topology.docker.name)
+            known = container_fact(each.inputs, name=name, origin=each.name, host=self._engine)
             yield replace(
                 known,
                 shares=self.called(known.shares) if known.shares else None,
@@ -283,7 +325,7 @@ class Graph:
             yield fact.ContainerFact(
                 name=self.called(each.inputs.name),
                 origin=each.name,
-                host=self.topology.docker.name,
+                host=self._engine,
                 legs=tuple(
                     fact.Leg(network=self.zones.get(network.name, network.name), names=network.aliases)
                     for network in each.inputs.task_spec.networks_advanceds

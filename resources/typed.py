@@ -62,7 +62,9 @@ class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
 
     def ours(self, topology: Topology, stack: str) -> ProjectCommand | None:
         """Return which of the project's own commands this is, if text and host match exactly."""
-        ssh, there = topology.docker.ssh, self.connection
+        if topology.docker_host is None:
+            return None
+        ssh, there = topology.docker_host.ssh, self.connection
         if self.model_extra or (there and (there.host, there.host_key)) != (
             ssh and (ssh.address, ssh.host_key)
         ):

@@ -47,12 +47,13 @@ def loaded() -> Topology:
     return load(configuration())
 
 
-def changed(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys after changes: a path to a new value, `[+]` to append, `<gone>` to remove.
+def changed(changes: dict[str, Any], values: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the site's keys, or others, after changes.
 
-    A list entry is named by its position, or by the flow that it is or refers to.
+    A change is a path to a new value; `[+]` appends, `<gone>` removes. A list entry is named by its position,
+    or by the flow that it is or refers to.
     """
-    values = configuration()
+    values = configuration() if values is None else values
     for path, value in copy.deepcopy(changes).items():
         *way, last = (bracketed or plain for bracketed, plain in _STEP.findall(path))
         place: Any = values

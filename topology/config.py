@@ -51,9 +51,10 @@ from topology.model import (
 __all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
 
 NAMESPACE: Final = "homelab-network"
-REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows", "tls")
+REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows")
 KEYS: Final = (
     *REQUIRED,
+    "tls",
     "name-prefix",
     "protect",
     "certificates",
@@ -81,7 +82,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "protect": ("true or false", "write true, or false for a stack whose data may go with it"),
     "name": ("a name", "use at most 63 lower-case letters, digits and single hyphens, a letter first"),
-    "hosts": ("a mapping of hosts", "name one of kind docker and one of kind proxmox below it"),
+    "hosts": ("a mapping of hosts", "name one of kind docker, one of kind proxmox, or both below it"),
     "zones": ("a mapping of zones", "write one below it like edge: {role: edge, prefix: 172.30.0.0/24}"),
     "services": ("a mapping of services", "write one below it, with its zones, ports and image"),
     "flows": ("a list of flows", "write one below it like - internet -> traefik:443/tcp"),
@@ -313,13 +314,16 @@ class _Reader:
         for key in REQUIRED:
             if key not in plain:
                 self.wrong(key, _ABSENT, key)
+        hosts: dict[str, DockerHost | ProxmoxHost] = self.entries(plain, "hosts", self.host)
+        if "tls" not in plain and (not hosts or any(isinstance(h, DockerHost) for h in hosts.values())):
+            self.wrong("tls", _ABSENT, "tls")
         domain = self.key(HostName, plain, "domain") or "invalid"
         flows: dict[str, Flow | Temporary] = self.items(plain, "flows", Flow, Temporary)
         return Site(
             domain=domain,
             name_prefix=self.key(Prefix, plain, "name-prefix") or "",
             protect=self.key(Flag, plain, "protect") is not False,
-            hosts=self.entries(plain, "hosts", self.host),
+            hosts=hosts,
             zones=self.entries(plain, "zones", partial(self.entry, Zone)),
             services=self.entries(plain, "services", partial(self.service, domain)),
             flows={path: each.flow if isinstance(each, Temporary) else each for path, each in flows.items()},

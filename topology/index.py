@@ -22,13 +22,13 @@ class TopologyIndex(Topology):
         """Return an indexed topology; the given one must already be checked."""
         return topology if isinstance(topology, cls) else cls.model_construct(**dict(topology))
 
-    def flows_from(self, name: str) -> tuple[Flow, ...]:
-        """Return the declared flows whose source is `name`."""
-        return self._from.get(name, ())
+    def flows_from(self, name: str | None) -> tuple[Flow, ...]:
+        """Return the declared flows whose source is `name`; none for None."""
+        return self._from.get(name or "", ())
 
-    def flows_to(self, name: str) -> tuple[Flow, ...]:
-        """Return the declared flows whose destination is `name`."""
-        return self._to.get(name, ())
+    def flows_to(self, name: str | None) -> tuple[Flow, ...]:
+        """Return the declared flows whose destination is `name`; none for None."""
+        return self._to.get(name or "", ())
 
     @cached_property
     def _from(self) -> Mapping[str, tuple[Flow, ...]]:

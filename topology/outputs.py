@@ -4,6 +4,8 @@ Note: the outputs are declared intent, derived from the same topology as the res
 reads them.
 """
 
+from typing import NotRequired
+
 from typing_extensions import TypedDict
 
 from topology.model import Topology
@@ -40,11 +42,11 @@ class IngressOutput(TypedDict):
 
 
 class Outputs(TypedDict):
-    """Everything that `pulumi stack output` prints."""
+    """Everything that `pulumi stack output` prints; without Docker-SRV neither `ingress` nor `urls`."""
 
     schemaVersion: int
-    ingress: IngressOutput
-    urls: dict[str, str]
+    ingress: NotRequired[IngressOutput]
+    urls: NotRequired[dict[str, str]]
     zones: dict[str, ZoneOutput]
     flows: list[FlowOutput]
 
@@ -52,15 +54,8 @@ class Outputs(TypedDict):
 def outputs(topology: Topology) -> Outputs:
     """Return the outputs of a declared site."""
     ends = {each.flow: str(each.until) for each in topology.temporary}
-    published = [port.number for port in topology.published]
-    return {
+    found: Outputs = {
         "schemaVersion": SCHEMA_VERSION,
-        "ingress": {
-            "address": str(topology.docker.address),
-            "ports": published,
-            "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
-        },
-        "urls": {route.service: f"https://{route.host}/" for route in topology.routes},
         "zones": {
             zone.name: {
                 "role": str(zone.role),
@@ -83,3 +78,11 @@ def outputs(topology: Topology) -> Outputs:
             for flow in topology.flows
         ],
     }
+    if topology.docker_host:
+        found["ingress"] = {
+            "address": str(topology.docker_host.address),
+            "ports": [port.number for port in topology.published],
+            "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
+        }
+        found["urls"] = {route.service: f"https://{route.host}/" for route in topology.routes}
+    return found

@@ -146,6 +146,8 @@ def configuration() -> Schema:
         "type": "object",
         "properties": {f"{NAMESPACE}:{key}": {**keys[key], **_description(key, "")} for key in KEYS},
         "required": full[: len(REQUIRED)],
+        "if": {"properties": {f"{NAMESPACE}:hosts": {"additionalProperties": _IS_PROXMOX}}},
+        "else": {"required": [f"{NAMESPACE}:tls"]},
         "propertyNames": {"anyOf": [{"enum": full}, {"not": {"pattern": f"^{NAMESPACE}:"}}]},
     }
     return {

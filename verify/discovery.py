@@ -66,13 +66,22 @@ class Discovery:
 
     @property
     def _zones(self) -> list[Zone]:
-        return [zone for zone in self.topology.zones.values() if zone.is_docker or zone.vlan]
+        return [zone for zone in self.topology.zones.values() if zone.is_docker or zone.has_guests]
+
+    def _tried(self) -> Iterator[Zone]:
+        """Yield the zones that get a newcomer; on a LAN its address might be another machine's."""
+        for zone in self._zones:
+            if zone.is_flat:
+                self.left_out.append(f"{_stranger(zone)}: an address there may be another machine's")
+            else:
+                yield zone
 
     @property
     def named(self) -> set[int]:
         """Numbers of all declared or published ports."""
         ports = [port for service in self.topology.services.values() for port in service.ports]
-        ports += [*self.topology.proxmox.ports, *self.topology.published, *self.extra, *self.leaving]
+        ports += self.topology.proxmox.ports if self.topology.proxmox_host else ()
+        ports += [*self.topology.published, *self.extra, *self.leaving]
         return {port.number for port in ports}
 
     def discover(self, containers: Iterable[Mapping[str, Any]]) -> None:
@@ -89,14 +98,15 @@ class Discovery:
             path = Path(f"/run/netns/vm-{service.vmid}")
             if self.guests_here and path.exists():
                 self.transports.setdefault(service.name, transports.namespace(path, service.name))
-        path = Path("/run/netns", topology.proxmox.node)
-        if self.guests_here and path.exists():
-            self.transports[topology.proxmox.name] = transports.namespace(path, topology.proxmox.name)
-        name = topology.docker.name
-        if self.inside:
-            self.transports.setdefault(name, transports.here(name))
-        elif topology.probe_image:
-            self.transports.setdefault(name, transports.docker(topology.probe_image, "host", name))
+        if (node := topology.proxmox_host) and self.guests_here:
+            path = Path("/run/netns", node.node)
+            self.transports |= {node.name: transports.namespace(path, node.name)} if path.exists() else {}
+        if docker := topology.docker_host:
+            name = docker.name
+            if self.inside:
+                self.transports.setdefault(name, transports.here(name))
+            elif topology.probe_image:
+                self.transports.setdefault(name, transports.docker(topology.probe_image, "host", name))
         for zone in topology.management if self.elsewhere else ():
             if any(interface.ip in zone.prefix for interface in namespaces.host_addresses()):
                 self.transports.setdefault(zone.name, transports.here(zone.name))
@@ -152,7 +162,7 @@ class Discovery:
 
         A container belongs to the site if it is declared or on one of the site's networks.
         """
-        ingress = self.topology.physical(self.topology.ingress.name)
+        ingress = self.topology.physical(self.topology.ingress_name or "")
         site = {self.topology.physical(service.name) for service in self.topology.containers}
         declared = {port.number for port in self.topology.published}
         found = {
@@ -183,8 +193,8 @@ class Discovery:
             if name not in self.transports:
                 self._links[name] = link[2], made.beside(name, link, everywhere)
                 self.transports[name] = transports.namespace(f"/run/netns/{namespaces.PREFIX}-{name}", name)
-        for zone in self._zones if not self.topology.probe_image else ():
-            card = f"{self.topology.docker.trunk}.{zone.vlan}" if zone.vlan else self.topology.bridge(zone)
+        for zone in self._tried() if not self.topology.probe_image else ():
+            card = self.topology.parent(zone) if zone.vlan else self.topology.bridge(zone)
             if not Path("/sys/class/net", card).exists():
                 self.left_out.append(f"{_stranger(zone)}: this machine has no {card}")
                 continue
@@ -196,7 +206,7 @@ class Discovery:
 
     def run(self, image: str, there: Sequence[str]) -> None:
         """Add a newcomer, in a container, on each of the site's networks that the engine has (`there`)."""
-        for zone in self._zones:
+        for zone in self._tried():
             network = self.topology.physical(zone.network)
             if network in there:
                 where = "--ip", str(self._newcomer(zone))
@@ -224,14 +234,16 @@ class Discovery:
         self, facts: Mapping[str, MachineFacts], other: int, proxmox: IPv4Address | None
     ) -> list[Endpoint]:
         """Return sources and destinations, outside first; every agent listens on `other`."""
-        docker = self._docker(facts.get(self.topology.docker.name, _NOBODY))
+        docker = [self._docker(facts)] if self.topology.docker_host else []
         outside = [self._internet(facts), *self._management(facts, docker)]
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
         inside = [self._pinging(endpoint, facts) for endpoint in (*self.containers, *guests, *self.members)]
-        return [*filter(None, outside), *inside, docker, *self._node(proxmox)]
+        node = self._node(proxmox) if self.topology.proxmox_host else ()
+        return [*filter(None, outside), *inside, *docker, *node]
 
-    def _docker(self, found: MachineFacts) -> Endpoint:
+    def _docker(self, facts: Mapping[str, MachineFacts]) -> Endpoint:
         topology, name = self.topology, self.topology.docker.name
+        found = facts.get(name, _NOBODY)
         edge = next(zone for zone in topology.zones.values() if zone.role is Role.EDGE)
         cards = {ip: self._zone(ip) or name for ip in sorted(found.addresses)}
         if self.inside:
@@ -272,7 +284,9 @@ class Discovery:
             addresses=(Address(network=INTERNET, ip=ip),) if ip else (),
         )  # fmt: skip
 
-    def _management(self, facts: Mapping[str, MachineFacts], docker: Endpoint) -> Iterator[Endpoint]:
+    def _management(
+        self, facts: Mapping[str, MachineFacts], docker: Sequence[Endpoint]
+    ) -> Iterator[Endpoint]:
         for zone in self.topology.management:
             name, found = zone.name, facts.get(zone.name, _NOBODY)
             if name not in self.transports:
@@ -281,11 +295,12 @@ class Discovery:
                 continue
             ip, near = self._links.get(name, (None, None))
             ip = ip or next((own for own in sorted(found.addresses) if own in zone.prefix), None)
-            near = near or next((a.ip for a in docker.addresses if a.ip and a.ip in zone.prefix), None)
+            theirs = (address.ip for endpoint in docker for address in endpoint.addresses)
+            near = near or next((ip for ip in theirs if ip and ip in zone.prefix), None)
             docker_host = self._docker_host(self.topology.ssh_vantages.get(name), near)
             if name in facts and ip is None:
                 self._refuse(name, f"the machine there has no address in {zone.prefix}")
-            elif name in facts and docker_host is None:
+            elif docker and name in facts and docker_host is None:
                 self._refuse(
                     name, "nothing says where Docker-SRV is found from there", "give it docker-host-address"
                 )
@@ -296,7 +311,9 @@ class Discovery:
 
     def _docker_host(self, vantage: SshVantage | None, near: IPv4Address | None) -> IPv4Address | None:
         """Return Docker-SRV's address from outside: the vantage's, the published one, or a nearby one."""
-        published = self.topology.docker.address
+        if self.topology.docker_host is None:
+            return None
+        published = self.topology.docker_host.address
         return (vantage and vantage.docker_host_address) or (near if published.is_unspecified else published)
 
     def _guest(self, service: Guest, facts: Mapping[str, MachineFacts], other: int) -> Endpoint:

@@ -32,9 +32,8 @@ def discover(stack: str) -> tuple[list[Drift], list[str]]:
     topology = from_file(file)
     found = list(drifts(_preview(stack)))
     left_out = _apart(topology, file, found)
-    found += [
-        _stranger(f"guest {name}", where) for name, where in inventory.guests(topology, inventory.Api(stack))
-    ]
+    there = inventory.guests(topology, inventory.Api(stack)) if topology.proxmox_host else ()
+    found += [_stranger(f"guest {name}", where) for name, where in there]
     return found, left_out
 
 
@@ -62,6 +61,8 @@ def _preview(stack: str) -> dict[str, Any]:
 
 def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
     """Add what no refresh reads on Docker-SRV to `found`; returns a line for each part not checked."""
+    if topology.docker_host is None:
+        return []
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
     if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
         return [f"not looked at: networks and rules of {topology.docker.name}; run `make drift` there"]

@@ -194,7 +194,8 @@ def _expected(
         case EndpointKind.HOST if source.kind is EndpointKind.OUTSIDE and port not in destination.extra:
             return Expected.EITHER if port == OTHER else Expected.ALLOWED
         case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
-            return Expected.DENIED
+            near = topology.flat is not None and address.network == topology.flat.name
+            return Expected.EITHER if near and source.name in topology.segment else Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # the router between them is not a resource of the stack
         case EndpointKind.CONTAINER if (
@@ -211,14 +212,14 @@ def _expected(
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     """Return the zones in which a service may have addresses, including the ingress's legs."""
     service = topology.services[name]
-    legs = {zone.name for zone in topology.legs} if service == topology.ingress else set()
+    legs = {zone.name for zone in topology.legs} if name == topology.ingress_name else set()
     return frozenset(service.zones) | legs
 
 
 def listens(topology: Topology, name: str, network: str) -> bool:
     """Whether a container's software listens at its address on a network; the ingress does on edge alone."""
     zone = topology.zones.get(network)
-    return name != topology.ingress.name or (zone is not None and zone.role is Role.EDGE)
+    return name != topology.ingress_name or (zone is not None and zone.role is Role.EDGE)
 
 
 def guest(

@@ -37,6 +37,8 @@ def containers(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterat
 def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
     """Yield undeclared guests, running or not, each with its cards that can see a declared VLAN."""
     host, tags = topology.proxmox, {zone.vlan for zone in topology.vlans}
+    if topology.flat and host.existing_bridge:  # others on the LAN are no drift
+        return
     declared = {host.template, *(guest.vmid for guest in topology.guests)}
     for kind in ("qemu", "lxc"):
         for one in api.get(f"nodes/{host.node}/{kind}"):

@@ -58,7 +58,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     seen = Seen(answers=by_cell, arp_neighbours=arp_neighbours, changed_rules=driver.changed_rules)
     endpoints = driver.endpoints
     found = [*judge(questions, own, endpoints, seen), *judge_inventory(endpoints), *judge_vantages(endpoints)]
-    found += judge_host(topology.docker.name, seen)
+    found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})

@@ -88,7 +88,8 @@ def _pair(finding: ProbeFinding, proof: Reachability, topology: Topology) -> Pai
     if not finding.where or text == ICMP or not {finding.source, name} <= proof.names.keys():
         return None
     port = None if text == label(OTHER) else Port.parse(text)
-    return None if name == topology.docker.name and port is None else (finding.source, name, port)
+    docker = topology.docker_host
+    return None if docker and name == docker.name and port is None else (finding.source, name, port)
 
 
 def _odd(cells: list[ProbeFinding], *, proved: bool) -> str:

@@ -35,9 +35,9 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
 
     `proxmox` is the host in the Proxmox API's URL. If it is loopback, guests and node are namespaces here.
     """
-    elsewhere, image = host.elsewhere(), topology.probe_image
+    elsewhere, image = host.elsewhere() or topology.docker_host is None, topology.probe_image
     inside = not elsewhere and not os.geteuid()
-    if not inside and not image:
+    if topology.docker_host and not inside and not image:
         raise ProbeError(
             "DOCKER_HOST: Docker-SRV is another machine; declare vantages.containers, or run verify there"
             if elsewhere
@@ -49,17 +49,20 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
             host.need_image(image)
             transports.remove_containers()
             undo.callback(transports.remove_containers)
-        containers = host.containers()
+        containers = host.containers() if topology.docker_host else []
         declared = {f"/{topology.physical(service.name)}" for service in topology.containers}
-        if not any(one["State"]["Running"] for one in containers if one["Name"] in declared):
+        running = [one for one in containers if one["Name"] in declared and one["State"]["Running"]]
+        if declared and not running:
             raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up`")
         known_hosts = Path(undo.enter_context(tempfile.TemporaryDirectory()), "known_hosts")
         known_hosts.write_text(transports.known_hosts(topology.ssh_vantages.values()), encoding="utf-8")
-        guests_here = inside and loopback(proxmox)
+        guests_here = not host.elsewhere() and not os.geteuid() and loopback(proxmox)
         discovery = Discovery(
             topology, known_hosts, inside=inside, elsewhere=elsewhere, guests_here=guests_here
         )
         discovery.discover(containers)
+        if not inside and not discovery.transports:
+            raise ProbeError("verify: no endpoint to ask from; declare vantages, or run it in management")
         if inside:
             namespaces.remove_all()
             undo.callback(namespaces.remove_all)
@@ -75,7 +78,8 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         other = next(port for port in _free_ports() if port not in discovery.named)
         leaving = [port.number for port in discovery.leaving]
         facts = agents.start(lambda name: [other, *(leaving if name == INTERNET else ())])
-        endpoints = discovery.endpoints(facts, other, topology.proxmox.address or address(proxmox))
+        node = topology.proxmox_host
+        endpoints = discovery.endpoints(facts, other, (node.address or address(proxmox)) if node else None)
         agents.faults |= discovery.faults
         yield Vantages(
             topology=topology, discovery=discovery, agents=agents, discovered=endpoints, other=other

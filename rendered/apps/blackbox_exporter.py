@@ -38,7 +38,7 @@ def _trusted(topology: Topology) -> PemFile | None:
     """Return the PEM file that verifies the ingress's certificate, with its key; None: the image's."""
     if isinstance(topology.tls, Certificate):
         return PemFile(key="tls.certificate", path=topology.tls.certificate)
-    authority = topology.tls.ca_file
+    authority = topology.acme and topology.acme.ca_file
     return PemFile(key="tls.acme.ca-file", path=authority) if authority else None
 
 

@@ -82,13 +82,15 @@ def traefik(topology: Topology, service: Container) -> Runtime:
     )
 
 
-def _certificates(tls: Certificate | Acme) -> dict[str, Text]:
+def _certificates(tls: Certificate | Acme | None) -> dict[str, Text]:
     """Return the certificate and key, or the files that the ACME client needs to request certificates."""
     if isinstance(tls, Certificate):
         return {
             f"{_FOLDER}/tls/certificate.pem": PemFile(key="tls.certificate", path=tls.certificate),
             f"{_FOLDER}/tls/key.pem": PemFile(key="tls.key", path=tls.key, secret=True),
         }
+    if tls is None:
+        return {}
     authority = {ACME_AUTHORITY: PemFile(key="tls.acme.ca-file", path=tls.ca_file)} if tls.ca_file else {}
     secrets = zip(login(tls).values(), tls.credentials, strict=True)
     return {**authority, **{file: StackSecret("acme", name) for file, name in secrets}}

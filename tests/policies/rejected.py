@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rendered import verify_timer
 from resources.resource import UNKNOWN
+from tests.half import docker_alone
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from topology.config import load
 from topology.model import Assertion, Flow, PolicyException
@@ -113,6 +114,13 @@ def open_bridges(stack: Stack) -> None:
 
 
 # ---------------------------------------------------------------------------------------- fail closed
+
+
+@rejected("hosts-declared", "datacenter: is on a Proxmox host, and none is declared")
+def a_firewall_of_a_host_that_nobody_declared(stack: Stack) -> None:
+    firewall = stack.get("datacenter", "datacenter")
+    stack.config = docker_alone()
+    stack.resources = [*run(stack.config), firewall]
 
 
 @rejected(
@@ -2288,7 +2296,7 @@ def strangers_trusted_as_proxies(stack: Stack) -> None:
 def a_declared_proxy_that_counts_as_one_client(stack: Stack) -> None:
     declared = load(stack.config)
     docker = declared.docker.model_copy(update={"trusted_proxies": (IPv4Network("10.10.1.5/32"),)})
-    stack.topology = declared.model_copy(update={"docker": docker})
+    stack.topology = declared.model_copy(update={"docker_host": docker})
 
 
 @rejected(

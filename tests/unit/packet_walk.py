@@ -459,8 +459,9 @@ class Walk:
             service = services[router.kind, todo.pop()]
             todo += service.services
             for url in service.servers:
-                host, _, number = url.removeprefix("http://").partition(":")
-                yield host, int(number or 80)
+                scheme, _, segment = url.rpartition("://")
+                host, _, number = segment.partition(":")
+                yield host, int(number or (443 if scheme == "https" else 80))
 
     def _labelled(
         self, proxy: Proxy, container: ContainerFact
@@ -513,7 +514,7 @@ class Walk:
     def _plug_in(self) -> None:
         for outside in self.facts.outsides:
             inside = [a for a in self.pool if self._is_in(outside, a)]
-            self._add(outside.name, outside.name, inside, "cable", answers=inside)
+            self._add(outside.name, outside.segment or outside.name, inside, "cable", answers=inside)
         for host in self.facts.hosts:
             for cable in host.legs:
                 known = [cable.address] if cable.address else self.pool
@@ -669,7 +670,7 @@ class Walk:
 
     def _is_in(self, outside: Outside, address: IPv4Address) -> bool:
         if outside.prefix is not None:
-            return address in outside.prefix
+            return address in outside.prefix and not any(address in other for other in outside.without)
         known = [o.prefix for o in self.facts.outsides if o.prefix]
         return not any(address in network for network in (*map(_network, _NOT_PUBLIC.split()), *known))
 

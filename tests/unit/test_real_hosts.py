@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import jsonschema
 import pytest
 import requests
 import yaml
@@ -13,6 +14,7 @@ from commands import flows as command
 from lab import tls
 from lab.proxmox.privileges import GRANTS, UNSEEN
 from tests.unit.test_lab_proxmox import TOKEN, served
+from topology import schema
 from topology.config import KEYS, from_file
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -103,6 +105,25 @@ def test_the_example_is_sound(
     file = tmp_path / "Pulumi.home.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     assert (command.main(["judge", str(file)]), capsys.readouterr().out) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("half", "secrets"), [("docker", {"grafana:adminPassword", "ssh:privateKey"}), ("proxmox", set())]
+)
+def test_the_examples_of_one_host_are_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], half: str, secrets: set[str]
+) -> None:
+    """Each half's example fits the schema, loads, and the pack finds nothing; no key is the other host's."""
+    text = (PROJECT / "docs" / f"Pulumi.{half}-only.example.yaml").read_text(encoding="utf-8")
+    document = yaml.safe_load(text)
+    jsonschema.validate(json.loads(json.dumps(document, default=str)), schema.configuration())
+    document["config"] |= {key: {"secure": ""} for key in secrets}
+    file = tmp_path / "Pulumi.half.yaml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    assert (command.main(["judge", str(file)]), capsys.readouterr().out) == (0, "")
+    other = {"docker": "proxmox", "proxmox": "docker:"}[half]
+    assert not [key for key in document["config"] if key.startswith(other)]
+    assert [host.name for host in from_file(file).hosts] == [f"{half}-srv"]
 
 
 def test_the_example_names_every_key() -> None:

@@ -21,6 +21,7 @@ from report.mermaid import flowchart
 from report.model import Report, State
 from resources.resource import from_state
 from tests.browser.samples import MARKUP, broken, hostile, page, run, state
+from tests.half import docker_alone, flat, proxmox_alone
 from tests.policies.sound import CANARY, TODAY, Stack, sound
 from tests.site import FILE, loaded
 from topology.config import load
@@ -190,7 +191,13 @@ def wide() -> Topology:
     return load(config)
 
 
-SITES = {"sound": loaded(), "wide": wide()}
+SITES = {
+    "sound": loaded(),
+    "wide": wide(),
+    "docker alone": load(docker_alone()),
+    "proxmox alone": load(proxmox_alone()),
+    "flat": load(flat()),
+}
 
 
 def meet(one: Box, other: Box) -> bool:

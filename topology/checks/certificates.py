@@ -7,8 +7,25 @@ from collections.abc import Iterator
 from topology.checks.ends import closed_port, ends
 from topology.checks.site import FRONTENDS, Site, twice
 from topology.fault import Fault
-from topology.model import ASKS_FOR_CERTIFICATES, SPEAKS_TLS, Acme, Container, Flow, Guest, Role
+from topology.model import (
+    ASKS_FOR_CERTIFICATES,
+    SPEAKS_TLS,
+    Acme,
+    Certificates,
+    Container,
+    DockerHost,
+    Flow,
+    Guest,
+    Role,
+)
 from topology.prefixes import SPECIAL
+
+
+def served(site: Site) -> Iterator[Fault]:
+    """Check that keys about certificates are there only where Docker-SRV serves and asks for them."""
+    given = {"tls": site.tls is not None, "certificates": site.certificates != Certificates()}
+    for key in (key for key, is_given in given.items() if is_given and DockerHost not in site.halves):
+        yield Fault(key, "no host is of kind docker, where alone certificates are used", "remove it")
 
 
 def acme(site: Site) -> Iterator[Fault]:
@@ -107,6 +124,10 @@ def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
     match site.services.get(flow.destination):
         case Container() as end:
             return end.app not in ASKS_FOR_CERTIFICATES
-        case Guest() as end if site.ingress is None or flow.source == site.ingress.name:
+        case Guest() as end if _may_be_ingress(site, flow.source):
             return not end.ca_file and end.app not in SPEAKS_TLS
     return False
+
+
+def _may_be_ingress(site: Site, name: str) -> bool:
+    return name == site.ingress.name if site.ingress else DockerHost in site.halves

@@ -46,5 +46,6 @@ def closed_port(site: Site, flow: Flow) -> Reason | None:
 def ends(site: Site, flow: Flow) -> tuple[Container | Guest | None, Container | Guest | None]:
     """Return the source and destination services of a flow; None for both unless both are validly placed."""
     source, end = site.services.get(flow.source), site.services.get(flow.destination)
-    sound = site.ingress and source and end and site.is_placed(source) and site.is_placed(end)
+    known = site.ingress or DockerHost not in site.halves
+    sound = known and source and end and site.is_placed(source) and site.is_placed(end)
     return (source, end) if sound else (None, None)

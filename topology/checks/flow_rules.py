@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.ends import ends
 from topology.checks.site import FRONTENDS, Reason, Site
-from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, Flow, Guest
+from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, DockerHost, Flow, Guest
 
 
 def obstacle(site: Site, flow: Flow) -> Reason | None:
@@ -20,6 +20,8 @@ def _to_itself(_: Site, flow: Flow) -> Reason | None:
 
 
 def _second_way_in(site: Site, flow: Flow) -> Reason | None:
+    if flow.source == INTERNET and DockerHost not in site.halves:
+        return "opens a way in, and without a host of kind docker there is no ingress", "remove it"
     if flow.source != INTERNET or site.ingress is None or flow.destination == site.ingress.name:
         return None
     remedy = f"write {site.ingress.name} as its source" if flow.destination in site.services else "remove it"

@@ -1,4 +1,4 @@
-"""Checks of the hosts: one of each kind, and management access to Proxmox."""
+"""Checks of the hosts: at most one of each kind, and management access to Proxmox."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ _PROXY_LENGTH: Final = 8
 
 
 def hosts(site: Site) -> Iterator[Fault]:
-    """Check that there is one Docker host and one Proxmox host."""
+    """Check that there is a host, one of a kind at most, and the one that each zone and service needs."""
+    if not site.halves:
+        yield Fault("hosts", "there is no host", "declare one of kind docker, one of kind proxmox, or both")
+        return
     for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
         if len(found) > 1:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
-        if not found and not site.unreadable_in("hosts"):
-            yield Fault("hosts", f"no host is of kind {what}", "declare one")
+        if not found and kind in site.needing and not site.unreadable_in("hosts"):
+            yield Fault(
+                "hosts",
+                f"no host is of kind {what}, and {site.needing[kind]} needs one",
+                "declare one, or remove all that needs it",
+            )
 
 
 def proxies(site: Site) -> Iterator[Fault]:
@@ -39,13 +46,14 @@ def proxies(site: Site) -> Iterator[Fault]:
 
 
 def trunk(site: Site) -> Iterator[Fault]:
-    """Check that Docker-SRV has a trunk interface where the site has VLANs. No default is safe."""
-    vlans = [zone.name for zone in site.zones.values() if zone.vlan]
+    """Check that Docker-SRV has a trunk interface where the site has VLANs or legs. No default is safe."""
+    zones = [zone for zone in site.zones.values() if zone.vlan or zone.name in site.leg_zones]
     for host in site.hosts.values():
-        if vlans and isinstance(host, DockerHost) and host.trunk is None:
+        if zones and isinstance(host, DockerHost) and host.trunk is None:
+            why = "is a VLAN" if zones[0].vlan else "has guests that the ingress reaches"
             yield Fault(
                 f"hosts.{host.name}.trunk",
-                f"missing, and zone {vlans[0]} is a VLAN",
+                f"missing, and zone {zones[0].name} {why}",
                 "name the interface whose VLAN interfaces carry the ingress's legs, like ens18",
             )
 

@@ -43,12 +43,14 @@ def physical_names(site: Site) -> Iterator[Fault]:
             )
     bridges: dict[str, str] = {}
     legs = {z.network for z in site.zones.values() if z.vlan}
-    for zone in (z for z in site.zones.values() if z.is_docker):
+    for zone in (z for z in site.zones.values() if z.is_docker or z.is_flat):
         physical = f"{site.name_prefix}{zone.name}"
         if physical in _PREDEFINED or zone.name in legs:
             yield Fault(
                 f"zones.{zone.name}", f"a Docker network {physical} is there already", "rename the zone"
             )
+        if zone.is_flat:
+            continue
         first = bridges.setdefault(physical[:_BRIDGE], zone.name)
         if first != zone.name:
             yield Fault(

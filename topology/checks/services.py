@@ -12,7 +12,7 @@ from topology.certificates import FOLDER
 from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest, shown
-from topology.model import ROLES, WATCHES, App, Guest, ProxmoxHost, Role
+from topology.model import ROLES, WATCHES, App, DockerHost, Guest, ProxmoxHost, Role
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
 """Roles of inner Docker networks that a service reached by the ingress must not join."""
@@ -128,7 +128,7 @@ def ingress(site: Site) -> Iterator[Fault]:
     """Check that there is one ingress, alone on edge, and that it joins no inner network."""
     ingress = site.ingress
     if ingress is None:
-        if not site.unreadable_in("services"):
+        if site.has(DockerHost) and not site.unreadable_in("services"):
             yield Fault("services", "no service is the ingress", "give one app: traefik")
         return
     path = f"services.{ingress.name}.zones"

@@ -84,9 +84,10 @@ class Site:
     def ends(self) -> dict[str, list[str]]:
         """Every name that can be an end of a flow, with the paths that declare it."""
         ends = {INTERNET: ["everything outside"]}
+        flat = [zone.name for zone in self.zones.values() if zone.is_flat]
         for section, names in (
             ("hosts", self.hosts),
-            ("zones", self.management),
+            ("zones", [*self.management, *flat]),
             ("services", self.services),
         ):
             for name in names:
@@ -102,6 +103,28 @@ class Site:
     def destinations(self) -> dict[str, None]:
         """Every name that can be the destination of a flow, in declared order."""
         return dict.fromkeys((INTERNET, *self.hosts, *self.services))
+
+    @cached_property
+    def halves(self) -> tuple[type[DockerHost | ProxmoxHost], ...]:
+        """The kinds of host that are there or needed; both where a host could not be read."""
+        kinds = (DockerHost, ProxmoxHost)
+        return tuple(kind for kind in kinds if kind in self.needing or self.has(kind))
+
+    def has(self, kind: type[DockerHost | ProxmoxHost]) -> bool:
+        """Whether a host of a kind is declared, or may be where one could not be read."""
+        return self.unreadable_in("hosts") or any(isinstance(host, kind) for host in self.hosts.values())
+
+    @cached_property
+    def needing(self) -> Mapping[type[DockerHost | ProxmoxHost], str]:
+        """Path of the first zone or service of each half that has one."""
+        found: dict[type[DockerHost | ProxmoxHost], str] = {}
+        for zone in self.zones.values():
+            if zone.traits.docker or zone.traits.vlan:
+                found.setdefault(DockerHost if zone.traits.docker else ProxmoxHost, f"zones.{zone.name}")
+        for service in self.services.values():
+            kind = ProxmoxHost if isinstance(service, Guest) else DockerHost
+            found.setdefault(kind, f"services.{service.name}")
+        return found
 
     def is_placed(self, service: Container | Guest) -> bool:
         """Whether all zones of the service are known and of a fitting kind."""
@@ -150,8 +173,8 @@ class Site:
                 "domain": self.domain,
                 "name_prefix": self.name_prefix,
                 "protect": self.protect,
-                "docker": next(h for h in self.hosts.values() if isinstance(h, DockerHost)),
-                "proxmox": next(h for h in self.hosts.values() if isinstance(h, ProxmoxHost)),
+                "docker_host": next((h for h in self.hosts.values() if isinstance(h, DockerHost)), None),
+                "proxmox_host": next((h for h in self.hosts.values() if isinstance(h, ProxmoxHost)), None),
                 "zones": self.zones,
                 "services": self.services,
                 "flows": tuple(self.flows.values()),

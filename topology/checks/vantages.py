@@ -19,7 +19,9 @@ def vantages(site: Site) -> Iterator[Fault]:
     """Check that each vantage is an image for containers, or a machine that represents one source."""
     for name, vantage in site.vantages.items():
         path = f"vantages.{name}"
-        if isinstance(vantage, ImageVantage):
+        if isinstance(vantage, ImageVantage) and DockerHost not in site.halves:
+            yield Fault(path, "no host is of kind docker, so there are no containers", "remove it")
+        elif isinstance(vantage, ImageVantage):
             yield from image(f"{path}.image", vantage.image)
         elif reason := _no_vantage(site, name):
             yield Fault(path, *reason)

@@ -11,7 +11,7 @@ from typing import Final
 from topology.addresses import hosts
 from topology.checks.site import DOCKER_ROLES, VLAN_ROLES, Site, twice
 from topology.fault import Fault
-from topology.model import ProxmoxHost, Role, Zone
+from topology.model import DockerHost, ProxmoxHost, Role, Zone
 
 _LENGTHS: Final = range(16, 31)
 """Prefix lengths of a zone: /30 has room for a gateway and one host; /16 is more than a homelab needs."""
@@ -21,7 +21,7 @@ _SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254
 
 
 def prefixes(site: Site) -> Iterator[Fault]:
-    """Check that each zone has a usable prefix that overlaps no other zone's."""
+    """Check that each zone has a usable prefix of its own; a flat network's may hold management's."""
     for zone in site.zones.values():
         path, prefix = f"zones.{zone.name}.prefix", zone.prefix
         if prefix.prefixlen not in _LENGTHS:
@@ -33,7 +33,8 @@ def prefixes(site: Site) -> Iterator[Fault]:
                 path, f"{prefix} is set aside and never routed", "use a private prefix like 10.10.10.0/24"
             )
     for one, other in combinations(site.zones.values(), 2):
-        if one.prefix.overlaps(other.prefix):
+        is_lan = {one.role, other.role} > {Role.MANAGEMENT} and (one.is_flat or other.is_flat)
+        if one.prefix.overlaps(other.prefix) and not is_lan:
             yield Fault(
                 f"zones.{other.name}.prefix",
                 f"{other.prefix} overlaps {one.prefix} of zones.{one.name}",
@@ -42,11 +43,12 @@ def prefixes(site: Site) -> Iterator[Fault]:
 
 
 def vlans(site: Site) -> Iterator[Fault]:
-    """Check that every zone with a VLAN role has a unique tag, and no other zone has one."""
+    """Check that each of several zones of guests has its own tag, and no zone of another kind has one."""
+    alone = sum(zone.has_guests for zone in site.zones.values()) == 1 and not site.unreadable_in("zones")
     for zone in site.zones.values():
         path = f"zones.{zone.name}"
         if zone.role in VLAN_ROLES:
-            if zone.vlan is None:
+            if zone.is_flat and (zone.traits.alone or not alone):
                 yield Fault(f"{path}.vlan", f"a zone of role {zone.role} needs a VLAN tag", "add one, 1-4094")
             continue
         for key in ("vlan", "ingress"):
@@ -63,7 +65,7 @@ def vlans(site: Site) -> Iterator[Fault]:
 
 
 def roles(site: Site) -> Iterator[Fault]:
-    """Check that there is exactly one edge zone, at least one management zone, and no empty zone."""
+    """Check that Docker-SRV has one edge zone, Proxmox-SRV a management zone, and that no zone is empty."""
     edges = [zone.name for zone in site.zones.values() if zone.role is Role.EDGE]
     if len(edges) > 1:
         yield Fault(
@@ -72,11 +74,11 @@ def roles(site: Site) -> Iterator[Fault]:
             "keep one: its ports are published there; a tunnel is a guest with a flow to the ingress",
         )
     if not site.unreadable_in("zones"):
-        if not edges:
+        if not edges and site.has(DockerHost):
             yield Fault(
                 "zones", "no zone is of role edge", "add the one that the ingress publishes its ports on"
             )
-        if not site.management:
+        if not site.management and site.has(ProxmoxHost):
             yield Fault(
                 "zones",
                 "no zone is of role management, and the datacenter firewall drops all but management",
@@ -110,7 +112,7 @@ def addresses(site: Site) -> Iterator[Fault]:
     owners: list[tuple[str, IPv4Address, Zone]] = [
         (f"zones.{zone.name}.ingress", zone.ingress, zone)
         for zone in site.zones.values()
-        if zone.ingress and zone.vlan
+        if zone.ingress and zone.has_guests
     ]
     owners += [
         (f"services.{guest.name}.address", guest.address, site.zones[guest.zones[0]])

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -23,6 +24,8 @@ from topology.model.vantages import ImageVantage, SshVantage
 from topology.model.zones import Zone
 from topology.prefixes import SPECIAL
 
+_T = TypeVar("_T")
+
 
 class Topology(Value):
     """The whole declared site. Only `topology.config.load` creates it, after all checks."""
@@ -32,24 +35,47 @@ class Topology(Value):
     """Prefix of the physical names of containers, networks, volumes and VMs."""
     protect: Flag = True
     """Whether volumes and guests are protected from deletion."""
-    docker: DockerHost
-    proxmox: ProxmoxHost
+    docker_host: DockerHost | None = None
+    """None: a site of guests alone, which has no ingress either."""
+    proxmox_host: ProxmoxHost | None = None
+    """None: a site of containers alone."""
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     flows: tuple[Flow, ...]
     temporary: tuple[Temporary, ...] = ()
     """The subset of `flows` that has an end date."""
-    tls: Certificate | Acme
+    tls: Certificate | Acme | None = None
+    """The ingress's certificates; None: there is no ingress."""
     certificates: Certificates = Certificates()
     unencrypted: tuple[Unencrypted, ...] = ()
     exceptions: tuple[PolicyException, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
 
+    @property
+    def docker(self) -> DockerHost:
+        """Docker-SRV, for code about its half; raises LookupError for a site without it."""
+        return _there(self.docker_host, "Docker host")
+
+    @property
+    def proxmox(self) -> ProxmoxHost:
+        """Proxmox-SRV, for code about its half; raises LookupError for a site without it."""
+        return _there(self.proxmox_host, "Proxmox host")
+
+    @cached_property
+    def hosts(self) -> tuple[DockerHost | ProxmoxHost, ...]:
+        """The hosts that the site has: Docker-SRV, Proxmox-SRV or both, in this order."""
+        return tuple(filter(None, (self.docker_host, self.proxmox_host)))
+
+    @cached_property
+    def ingress_name(self) -> str | None:
+        """Name of the one service whose app is Traefik; None for a site without Docker-SRV."""
+        return next((c.name for c in self.containers if c.app is App.TRAEFIK), None)
+
     @cached_property
     def ingress(self) -> Container:
-        """The ingress: the one service whose app is Traefik."""
-        return next(c for c in self.containers if c.app is App.TRAEFIK)
+        """The ingress, for code about Docker-SRV; raises LookupError for a site without it."""
+        return _there(next((c for c in self.containers if c.name == self.ingress_name), None), "ingress")
 
     @cached_property
     def edge_address(self) -> IPv4Address:
@@ -89,8 +115,24 @@ class Topology(Value):
 
     @cached_property
     def vlans(self) -> tuple[Zone, ...]:
-        """VLAN zones, ordered by tag."""
-        return tuple(sorted((z for z in self.zones.values() if z.vlan), key=lambda z: z.vlan or 0))
+        """Zones of guests, ordered by tag; a flat one is the only one."""
+        return tuple(sorted((z for z in self.zones.values() if z.has_guests), key=lambda z: z.vlan or 0))
+
+    @cached_property
+    def flat(self) -> Zone | None:
+        """The zone of guests without a VLAN tag; None where guests are on VLANs, or there are none."""
+        return next((zone for zone in self.vlans if zone.is_flat), None)
+
+    @cached_property
+    def segment(self) -> frozenset[str]:
+        """Names on a flat network's wire that no rule of the site keeps apart; guests have their firewalls.
+
+        The zone's own name stands for the machines of the LAN.
+        """
+        if (flat := self.flat) is None:
+            return frozenset()
+        near = {zone.name for zone in self.management if zone.prefix.overlaps(flat.prefix)}
+        return frozenset({flat.name, *near, *({self.ingress_name or ""} if flat in self.legs else ())})
 
     @property
     def acme(self) -> Acme | None:
@@ -110,14 +152,15 @@ class Topology(Value):
 
     def near_node(self, zone: Zone) -> bool:
         """Whether the Proxmox node's address is in a management zone; true where none is declared."""
-        return self.proxmox.address is None or self.proxmox.address in zone.prefix
+        address = self.proxmox_host and self.proxmox_host.address
+        return address is None or address in zone.prefix
 
-    def flows_from(self, name: str) -> tuple[Flow, ...]:
-        """Return the declared flows whose source is `name`."""
+    def flows_from(self, name: str | None) -> tuple[Flow, ...]:
+        """Return the declared flows whose source is `name`; none for None."""
         return tuple(f for f in self.flows if f.source == name)
 
-    def flows_to(self, name: str) -> tuple[Flow, ...]:
-        """Return the declared flows whose destination is `name`."""
+    def flows_to(self, name: str | None) -> tuple[Flow, ...]:
+        """Return the declared flows whose destination is `name`; none for None."""
         return tuple(f for f in self.flows if f.destination == name)
 
     @cached_property
@@ -128,8 +171,8 @@ class Topology(Value):
 
     @cached_property
     def legs(self) -> tuple[Zone, ...]:
-        """VLANs that need a leg of the ingress: those of guests that it has a flow to, ordered by tag."""
-        wanted = {f.destination for f in self.flows_from(self.ingress.name)}
+        """Zones of guests that need a leg of the ingress, which has flows to guests there, ordered by tag."""
+        wanted = {f.destination for f in self.flows_from(self.ingress_name)}
         zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
         return tuple(z for z in self.vlans if z.name in zones)
 
@@ -138,7 +181,7 @@ class Topology(Value):
         """One route for each declared flow from the ingress to a service."""
         return tuple(
             self._route(service, flow)
-            for flow in self.flows_from(self.ingress.name)
+            for flow in self.flows_from(self.ingress_name)
             if (service := self.services.get(flow.destination)) is not None
         )
 
@@ -171,7 +214,7 @@ class Topology(Value):
     @cached_property
     def published(self) -> tuple[Port, ...]:
         """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
-        return tuple(f.port for f in self.flows_to(self.ingress.name) if f.source == INTERNET)
+        return tuple(f.port for f in self.flows_to(self.ingress_name) if f.source == INTERNET)
 
     @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
@@ -200,7 +243,7 @@ class Topology(Value):
         needed = {
             "grafana:adminPassword": any(c.app is App.GRAFANA for c in self.containers),
             "traefik:users": any(route.login for route in self.routes),
-            "ssh:privateKey": self.docker.ssh is not None,
+            "ssh:privateKey": bool(self.docker_host and self.docker_host.ssh),
         }
         login = self.acme.credentials if self.acme else ()
         return (*(key for key, is_needed in needed.items() if is_needed), *(f"acme:{name}" for name in login))
@@ -208,7 +251,7 @@ class Topology(Value):
     @cached_property
     def node_interface(self) -> IPv4Interface | None:
         """Proxmox-SRV's own address with its management zone's prefix length; None where it has none."""
-        ip = self.proxmox.address
+        ip = self.proxmox_host and self.proxmox_host.address
         prefixes = (zone.prefix for zone in self.management if ip and ip in zone.prefix)
         return next((IPv4Interface(f"{ip}/{prefix.prefixlen}") for prefix in prefixes), None)
 
@@ -226,6 +269,16 @@ class Topology(Value):
         """Return the name of a Docker zone's bridge, cut to the maximum length of a Linux interface name."""
         return f"br-{self.physical(zone.network)}"[:15]
 
+    def parent(self, zone: Zone) -> str:
+        """Return the interface of Docker-SRV that carries the ingress's leg on a zone of guests."""
+        return f"{self.docker.trunk}.{zone.vlan}" if zone.vlan else str(self.docker.trunk)
+
     def physical(self, name: str) -> str:
         """Return the name of a resource in the engine or in Proxmox."""
         return f"{self.name_prefix}{name}"
+
+
+def _there(part: _T | None, what: str) -> _T:
+    if part is None:
+        raise LookupError(f"the site has no {what}")
+    return part

@@ -11,9 +11,10 @@ from topology.model.values import Name, Value
 
 
 class Zone(Value):
-    """One network: a Docker network, a VLAN of the Proxmox bridge (`vlan` is set), or a management network.
+    """One network: a Docker network, a network of guests, or a management network.
 
-    `ingress` is the address of the ingress's leg on a VLAN; without it the ingress has no leg there.
+    Guests are on a VLAN of the Proxmox bridge, or, without `vlan`, on the bridge's untagged network.
+    `ingress` is the address of the ingress's leg there; without it the ingress has none.
     """
 
     name: Name
@@ -33,6 +34,16 @@ class Zone(Value):
         return self.vlan is None and self.traits.docker
 
     @property
+    def has_guests(self) -> bool:
+        """Whether the zone is a network of guests."""
+        return self.traits.vlan
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the zone is a network of guests without a VLAN tag, which they share with the LAN."""
+        return self.traits.vlan and self.vlan is None
+
+    @property
     def internal(self) -> bool:
         """Whether the Docker network has no connection to its host."""
         return self.traits.internal
@@ -44,5 +55,5 @@ class Zone(Value):
 
     @property
     def network(self) -> str:
-        """Name of the Docker network: the zone's own, or `vlan10` for the ingress's leg on VLAN 10."""
+        """Name of the Docker network: the zone's, but `vlan10` for the ingress's leg on VLAN 10."""
         return self.name if self.vlan is None else f"vlan{self.vlan}"
