@@ -50,6 +50,7 @@ class Progress:
     problems: list[str] = field(default_factory=list)
     _at_work: dict[str, float] = field(default_factory=dict)
     _output: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _head: bytes = b""
     _read: int = 0
     _told: float = field(default_factory=time.monotonic)
 
@@ -71,7 +72,8 @@ class Progress:
             self._take(event)
         if self.screen.isatty():
             self.screen.write("\r\033[K")
-        print(*self.summary(), *self.problems, sep="\n", file=self.screen, flush=True)
+        for line in (*self.summary(), *self.problems):
+            print(line, file=self.screen, flush=True)
 
     def summary(self) -> Iterator[str]:
         """Yield a line for each kind of change, and one for what stayed."""
@@ -87,6 +89,9 @@ class Progress:
         if not self.events.exists():
             return
         with self.events.open("rb") as file:
+            if (head := file.readline()) != self._head:
+                # `up` writes the file anew when it has previewed.
+                self._head, self._read = head, 0
             file.seek(self._read)
             for line in file:
                 if not line.endswith(b"\n"):

@@ -144,10 +144,10 @@ def parse(
     return DockerHost(
         engine=engine,
         networks=tuple(
-            _network(row, names[row["Id"]]) for row in listed if row["NetworkDriver"] in set(NetworkDriver)
+            _network(row, names[row["Id"]]) for row in listed if row["Driver"] in set(NetworkDriver)
         ),
         containers=tuple(_seen(row, names, called, ingress) for row in rows),
-        bridges=frozenset(_bridge(row) for row in listed if row["NetworkDriver"] == "bridge"),
+        bridges=frozenset(_bridge(row) for row in listed if row["Driver"] == "bridge"),
         unseen=tuple(dict.fromkeys(_unseen(engine, rows, listed))),
     )
 
@@ -159,7 +159,7 @@ def _engine(version: Row, info: Row, api: DockerApi) -> Engine:
     return Engine(
         name=str(info.get("Name") or "docker"),
         version=str(version.get("Version", "")),
-        backend=str((info.get("FirewallBackend") or {}).get("NetworkDriver") or "iptables"),
+        backend=str((info.get("FirewallBackend") or {}).get("Driver") or "iptables"),
         endpoint=api.host,
         is_open=api.is_open,
         rootless=any("rootless" in each for each in security),
@@ -195,7 +195,7 @@ def _network(row: Row, name: str) -> DockerNetwork:
         {
             "name": name,
             "attachable": bool(row.get("Attachable")),
-            "driver": row["NetworkDriver"],
+            "driver": row["Driver"],
             "ingress": bool(row.get("Ingress")),
             "internal": bool(row.get("Internal")),
             "ipv6": bool(row.get("EnableIPv6")),
@@ -354,8 +354,8 @@ def _unseen_of_network(row: Row) -> Iterator[str]:
     options = row.get("Options") or {}
     if row.get("EnableIPv6"):
         yield f"IPv6 of network {row['Name']}: only IPv4 is followed"
-    if row["NetworkDriver"] not in {*NetworkDriver, "host", "null"}:
-        yield f"network {row['Name']}: its driver {row['NetworkDriver']} is not known"
+    if row["Driver"] not in {*NetworkDriver, "host", "null"}:
+        yield f"network {row['Name']}: its driver {row['Driver']} is not known"
     if options.get("com.docker.network.bridge.gateway_mode_ipv4") == "routed":
         yield f"network {row['Name']}: it is routed, so machines with a route reach published ports there"
 

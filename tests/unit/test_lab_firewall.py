@@ -165,7 +165,7 @@ def test_dhcp_comes_before_the_ip_filter() -> None:
 def test_a_set_is_looked_up_from_its_own_level() -> None:
     """A datacenter's set uses the datacenter's aliases for every guest; an alias precedes its address."""
     datacenter, own = level(), level(dhcp=0)
-    datacenter["aliases"]["docker-host-address"], own["aliases"]["docker-host-address"] = (
+    datacenter["aliases"]["front"], own["aliases"]["front"] = (
         {"cidr": "10.1.0.1"},
         {"cidr": "10.9.0.1"},
     )

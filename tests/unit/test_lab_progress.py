@@ -66,3 +66,17 @@ def test_a_preview_says_what_an_update_would_do(tmp_path: Path) -> None:
         "  to update 1: container loki",
         "  unchanged 1",
     ]
+
+
+def test_an_update_after_its_preview_is_read_from_its_beginning(tmp_path: Path) -> None:
+    """Pulumi writes the file of events anew after the preview of an `up`, shorter or longer than it was."""
+    prelude = '{"timestamp":%d,"preludeEvent":{"config":{}}}\n'
+    step = '{"resOutputsEvent":{"planning":%s,"metadata":{"op":"create","urn":"urn:pulumi:t::p::%s::x"}}}\n'
+    planned, done = (step % (planning, "docker:index/network:Network") for planning in ("true", "false"))
+    events, screen = tmp_path / "events", io.StringIO()
+    progress = Progress(label="pulumi up", events=events, screen=screen)
+    events.write_text(prelude % 1 + planned * 5)
+    progress.look()
+    events.write_text(prelude % 2 + "\n".join(["{}"] * 200) + "\n" + done)
+    progress.end()
+    assert screen.getvalue() == "  created 1: network x\n"

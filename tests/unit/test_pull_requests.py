@@ -136,6 +136,13 @@ WITH_LOKI = """def _with_loki(routes):
 """
 
 
+def joining(service: str, network: str) -> tuple[str, str]:
+    """Return the edit of components/docker_services.py by which a service joins another network."""
+    added = f"| {{n: (args.networks[n], None) for n in ['{network}'][: service.name == '{service}']}},"
+    before = "for zone in service.zones\n                        }"
+    return f"{before},", f"{before}\n                        {added}"
+
+
 def route_loki(tree: Path) -> None:
     """Route to Loki in code, against the stack file."""
     edit(
@@ -147,10 +154,7 @@ def route_loki(tree: Path) -> None:
     edit(
         tree,
         "components/docker_services.py",
-        (
-            "for zone in service.zones\n",
-            "for zone in (*service.zones, *['frontend'][: service.name == 'loki'])\n",
-        ),
+        joining("loki", "frontend"),
     )
 
 
@@ -165,10 +169,7 @@ def publish_cadvisor(tree: Path) -> None:
     edit(
         tree,
         "components/docker_services.py",
-        (
-            "for zone in service.zones\n",
-            "for zone in (*service.zones, *['edge'][: service.name == 'cadvisor'])\n",
-        ),
+        joining("cadvisor", "edge"),
     )
 
 
@@ -177,8 +178,8 @@ def publish_cadvisor(tree: Path) -> None:
     [
         (
             route_loki,
-            "## Flows of stack dev: 0 opened, 0 closed; findings: 2",  # the host's rules deny the way to Loki
-            {"routes-declared", "containers-on-their-zones"},
+            "| `traefik -> loki:*` | `frontend -> loki` | **refused** | backend |",
+            {"undeclared-flows", "routes-declared", "containers-on-their-zones"},
         ),
         (
             publish_cadvisor,
@@ -261,11 +262,11 @@ def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
 
 def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) -> None:
     """A base commit that still has `policies.command` is compared too."""
-    for module in ("arguments", "base"):
+    for module in ("arguments", "baseline"):
         edit(tree, "commands/flows.py", (f"from commands.{module}", f"from policies.{module}"))
     git(tree, "mv", "commands/flows.py", "policies/command.py")
     git(tree, "mv", "commands/arguments.py", "policies/arguments.py")
-    git(tree, "mv", "commands/baseline.py", "policies/base.py")
+    git(tree, "mv", "commands/baseline.py", "policies/baseline.py")
     with (tree / "policies" / "command.py").open("a", encoding="utf-8") as file:
         file.write('\n\nif __name__ == "__main__":\n    sys.exit(main())\n')
     git(tree, "rm", "--quiet", "-r", "commands")
