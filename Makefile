@@ -11,7 +11,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
 .PHONY: help up preview diff down verify drift survey report cloud-init test quick lint actionlint unit coverage \
-	contributing browser parts live bench tools env schema lock hooks
+	contributing browser parts matrix live bench tools env schema lock hooks
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -45,7 +45,7 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
-test: lint actionlint unit browser parts live ## every check and every test (as root: it brings the lab up and takes it down)
+test: lint actionlint unit browser parts live ## every check, and every test but `make matrix` and `make contributing` (as root: it brings the lab up and takes it down)
 
 quick: $(READY) ## style, and the tests that take a moment: for the loop of editing
 	@$(VENV)/bin/ruff check .
@@ -76,7 +76,10 @@ browser: $(READY) ## the report in a headless Chromium (as root where Debian's m
 	@$(PYTEST) tests/browser
 
 parts: $(READY) tools ## the tests on single real parts, with nothing running: engine, images, guests (as root)
-	@$(PYTEST) --numprocesses auto --dist loadfile --no-loadscope-reorder tests/parts
+	@$(PYTEST) --numprocesses auto --dist loadfile --no-loadscope-reorder -m 'not matrix' tests/parts
+
+matrix: $(READY) tools ## the tests on every other engine, of killed runs and of imports (as root; many minutes)
+	@$(PYTEST) -m matrix tests/parts
 
 live: $(READY) tools ## the tests on the running lab (as root)
 	@$(PYTEST) tests/live

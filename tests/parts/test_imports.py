@@ -8,6 +8,7 @@ from lab import toolchain
 from tests.parts.users_engine import run
 
 
+@pytest.mark.matrix
 @pytest.mark.timeout(1800)
 def test_imports(tmp_path: Path) -> None:
     """Every test of `imports_inside` passes: what is in the way is imported as told."""

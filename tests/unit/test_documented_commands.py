@@ -114,6 +114,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "cp docs/Pulumi.home.example.yaml": "tests/unit/test_real_hosts.py reads the example where it lies",
     "export PULUMI_CONFIG_PASSPHRASE": "it is the reader's own",
+    "make matrix": "it takes many minutes; .github/workflows/ci.yml runs it",
     "make contributing": "it takes minutes; it runs the examples of CONTRIBUTING.md, on a copy",
     "make quick": "it is a part of `make lint unit`",
     "make down STACK=home": "it needs two real hosts",
