@@ -18,7 +18,7 @@ PEERS = {
     "services.sender": {"zones": ["backend"], "image": "sender:1"},
     "services.sink": {"zones": ["backend"], "image": "sink:1", "ports": ["5000/udp"]},
     "flows[+]": "sender -> sink:5000/udp",
-    "plain[+]": {"flow": "sender -> sink:5000/udp", "reason": "it is a test of datagrams"},
+    "unencrypted[+]": {"flow": "sender -> sink:5000/udp", "reason": "it is a test of datagrams"},
 }
 SITE, BEFORE = load(changed(PEERS)), load(changed({}))
 NEWCOMER, OTHER = "newcomer", 444
