@@ -180,7 +180,7 @@ def test_resources_written_by_hand_are_judged_alike(engine: Engine, change: Call
 @pytest.mark.parametrize("pack", PACKS)
 def test_a_broken_flow_is_one_line_that_ends_in_its_trace(engine: Engine, pack: str) -> None:
     """Loki behind a router is reported with the path that leads there."""
-    engine.write_by_hand(rejected.a_router_to_loki)
+    engine.write_by_hand(rejected.loki_with_a_router_and_no_authentication)
     found = findings(engine.preview(pack=pack).stdout)
     told = [line for line in found if line.startswith("internet -> loki:3100/tcp: ")]
     assert [line.partition(" via ")[2] for line in told] == ["traefik -> frontend -> loki"]
@@ -191,7 +191,7 @@ def test_protection_is_told_to_the_pack(engine: Engine) -> None:
     engine.yaml("protect: false", "protect: true")
     done = engine.preview()
     assert (done.returncode, findings(done.stdout)) == (0, set()), done.stdout
-    program = engine.folder / "__main__.py"
+    program = engine.folder / "components/proxmox_srv.py"
     said = program.read_text()
     assert "vlans, kept)" in said
     program.write_text(said.replace("vlans, kept)", "vlans)"))
