@@ -11,7 +11,7 @@ STEPS = """
 echo root@pam!home=00000000-0000-0000-0000-000000000000 | pulumi config set --secret proxmoxve:apiToken
 echo a-long-one | pulumi config set --secret grafana:adminPassword
 htpasswd -nB admin | pulumi config set --secret traefik:users
-pulumi config set --path 'homelab-network:domain' home.example
+pulumi config set --path 'homelab-network:domain' home.localhost
 make preview STACK=home
 """
 
@@ -20,8 +20,12 @@ def test_a_second_stack_file_is_set_up_and_previewed(tree: Path, tmp_path: Path)
     """A copy of the stack file with its own endpoint takes secrets from the commands, and is checked."""
     apt.install("htpasswd", {"htpasswd": "apache2-utils"}, print)
     toolchain.ensure(print)
-    for name in ("ingress.crt", "ingress.key", "ca.crt"):
-        (tmp_path / name).write_text("-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
+    for name, kind in (
+        ("ingress.crt", "CERTIFICATE"),
+        ("ingress.key", "PRIVATE KEY"),
+        ("ca.crt", "CERTIFICATE"),
+    ):
+        (tmp_path / name).write_text(f"-----BEGIN {kind}-----\n", encoding="utf-8")
     text = (tree / "Pulumi.dev.yaml").read_text(encoding="utf-8")
     home = text.replace("https://127.0.0.1:8006/", "https://192.0.2.1:8006/")
     secrets = home.index("  grafana:adminPassword:")
@@ -52,5 +56,5 @@ def test_a_second_stack_file_is_set_up_and_previewed(tree: Path, tmp_path: Path)
     assert done.returncode == 0, done.stdout
     assert " to create" in done.stdout
     written = (tree / "Pulumi.home.yaml").read_text(encoding="utf-8")
-    assert "homelab-network:domain: home.example" in written
+    assert "homelab-network:domain: home.localhost" in written
     assert [clear for clear in ("a-long-one", "root@pam!home", "$2y$") if clear in written] == []
