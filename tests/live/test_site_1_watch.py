@@ -125,14 +125,13 @@ def three(site: Site) -> Iterator[None]:
 
 @contextmanager
 def hidden(_site: Site) -> Iterator[None]:
-    """Delete the rule that lets a probe zone see published ports."""
-    rule = next(line for line in user_rules() if "DNAT" in line)
-    words = rule.replace("-A", "-D", 1).split()
-    subprocess.run(("iptables", "--wait", *words), check=True)
+    """Drop what leaves the probe zone's bridge: the probe sees no published port any more."""
+    rule = ("DOCKER-USER", "--in-interface", "br-probe", "!", "--out-interface", "br-probe", "--jump", "DROP")
+    subprocess.run(("iptables", "--wait", "--insert", *rule), check=True)
     try:
         yield
     finally:
-        subprocess.run(("iptables", "--wait", *rule.replace("-A", "-I", 1).split()), check=True)
+        subprocess.run(("iptables", "--wait", "--delete", *rule), check=True)
 
 
 def user_rules() -> list[str]:
