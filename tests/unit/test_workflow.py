@@ -50,6 +50,7 @@ def test_the_workflow_grants_nothing_but_what_a_job_names() -> None:
     assert {name: job["permissions"] for name, job in jobs(CI).items()} == {
         "checks": {"contents": "read"},
         "everything": {"contents": "read"},
+        "matrix": {"contents": "read"},
     }
     assert {name: job["permissions"] for name, job in jobs().items()} == {
         "judge": {"contents": "read"},
