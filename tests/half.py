@@ -24,7 +24,7 @@ def proxmox_alone() -> dict[str, Any]:
     for zone in config["zones"].values():
         zone.pop("ingress", None)
     for name, guest in config["services"].items():
-        guest.pop("authority", None)
+        guest.pop("ca-file", None)
         guest["ports"] = [*guest["ports"], 22]
         config["flows"].append(f"management -> {name}:22/tcp")
     config["flows"] += [
