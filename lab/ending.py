@@ -22,15 +22,12 @@ def flows(outputs: Mapping[str, Any]) -> Iterator[str]:
     width = max(len(flow["source"]) for flow in outputs["flows"])
     yield "Who may reach whom, as declared:"
     for flow in outputs["flows"]:
-        yield f"  {flow['source']:>{width}} -> {flow['destination']}:{flow['port']}/{flow['protocol']}"
+        yield f"  {' ' * (width - len(flow['source']))}{_written(flow)}"
 
 
 def changes(outputs: Mapping[str, Any], topology: Topology) -> Iterator[str]:
     """Yield the declared flows that an update opens and closes, against the outputs of the last one."""
-    before = {
-        f"{each['source']} -> {each['destination']}:{each['port']}/{each['protocol']}"
-        for each in outputs.get("flows", ())
-    }
+    before = set(map(_written, outputs.get("flows", ())))
     after = {str(flow): flow for flow in topology.flows}
     ingress = topology.ingress_name
     asking = sorted({flow.source for flow in topology.flows if flow.destination == ingress})
@@ -56,6 +53,11 @@ def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_
     if in_lab:
         yield from _lab(topology)
     yield f"Next: `make report STACK={stack}` draws this network; `make down STACK={stack}` removes it."
+
+
+def _written(flow: Mapping[str, Any]) -> str:
+    """Return a flow of the outputs as a stack file has it."""
+    return f"{flow['source']} -> {flow['destination']}:{flow['port']}/{flow['protocol']}"
 
 
 def _lab(topology: Topology) -> Iterator[str]:

@@ -17,7 +17,7 @@ from resources.docker import DockerContainer
 from resources.tls import Authority, Certificate, PrivateKey
 from resources.traefik import listed
 from resources.typed import TypedResource, is_secret
-from topology.certificates import AUTHORITY_DAYS, FOLDER, IssuedCertificate, held_by
+from topology.certificates import AUTHORITY_DAYS, FOLDER, IssuedCertificate
 from topology.index import TopologyIndex
 from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
@@ -217,7 +217,7 @@ _ALSO: Final = {"disableHTTP2", "forwardingTimeouts", "maxIdleConnsPerHost"}
 def certificates_as_declared(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield missing and surplus certificate files, and keys that are no secrets."""
     name = topology.logical.get(view.inputs.name, "")
-    held = held_by(topology, name).values()
+    held = topology.held_by(name)
     keys = {each.key for each in held}
     routes = topology.routes if name == topology.ingress_name else ()
     guests = {IssuedCertificate(name, route.service).authorities for route in routes if route.ca_file}

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from policies.rule import Severity, Violation, cis_docker, policy
-from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
+from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume, within
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
@@ -109,7 +109,7 @@ def no_docker_socket(view: TypedResource[DockerContainer], _: TopologyIndex) -> 
     for bind in view.inputs.binds:
         path = _on_host(bind)
         if path is not None and (
-            path.endswith((".sock", ".socket")) or _within(path, "/run") or _within("/run", path)
+            path.endswith((".sock", ".socket")) or within(path, "/run") or within("/run", path)
         ):
             yield f"mounts {path}, where the host's sockets are; read-only limits nothing"
     if "DOCKER_HOST" in view.inputs.environment:
@@ -143,13 +143,13 @@ def host_folders_read_only(view: TypedResource[DockerContainer], topology: Topol
 def _is_private(path: str, service: Service | None, topology: TopologyIndex) -> bool:
     """Whether a folder of the host, or one above or below it, holds what is not for this service."""
     app, root = service.app if service else None, topology.docker.data_root
-    if _within(path, f"{root}/containers"):
+    if within(path, f"{root}/containers"):
         return app not in WRITES_LOGS
-    if _within(path, "/proc"):
+    if within(path, "/proc"):
         return path != "/proc" or app is not App.NODE_EXPORTER
-    if any(_within(path, one) or _within(one, path) for one in (*_SENSITIVE, *_ENGINES, root)):
+    if any(within(path, one) or within(one, path) for one in (*_SENSITIVE, *_ENGINES, root)):
         return True
-    return _within(path, "/var") and not _within(path, "/var/log") and path != topology.docker.metrics
+    return within(path, "/var") and not within(path, "/var/log") and path != topology.docker.metrics
 
 
 @policy(
@@ -234,7 +234,7 @@ def containers_not_root(view: TypedResource[DockerContainer], topology: Topology
         yield f"user {container.user or '(not set)'} is not uid:gid, so it may be root"
         return
     reads_logs = any(
-        _within(_on_host(bind) or "", f"{topology.docker.data_root}/containers") for bind in container.binds
+        within(_on_host(bind) or "", f"{topology.docker.data_root}/containers") for bind in container.binds
     )
     if int(container.user.partition(":")[0]) == 0 and not reads_logs:
         yield "runs as root"
@@ -359,15 +359,7 @@ def _on_host(bind: Bind) -> str | None:
     if bind.host_path is None:
         return bind.volume if bind.volume and bind.volume.startswith("/") else None
     path = posixpath.normpath("/" + bind.host_path.lstrip("/"))
-    return path.replace("/var/run", "/run", 1) if _within(path, "/var/run") else path
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(_folder(folder))
-
-
-def _folder(path: str) -> str:
-    return path.rstrip("/") + "/"
+    return path.replace("/var/run", "/run", 1) if within(path, "/var/run") else path
 
 
 def _names(capabilities: tuple[str, ...]) -> set[str]:

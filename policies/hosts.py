@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
+from policies.secrecy import LOGIN, texts
 from resources.docker import DockerContainer, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.resource import Trail
@@ -27,7 +28,6 @@ _CREDENTIAL: Final = re.compile(
     r"passw|secret|token|api_?key|private_?key|key_?material|credential|ticket|otp$|auth_?key|config_?file_?content",
     re.IGNORECASE,
 )
-_LOGIN: Final = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 _OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not DockerContainer})
 """Kinds whose inputs reach the state alone; `policies.secrecy` has the rule for containers."""
 
@@ -84,7 +84,7 @@ def _elsewhere(host: str, ssh: Ssh | None) -> str:
 
 def shown(url: str) -> str:
     """Return a URL as a message may repeat it: without a login."""
-    return re.sub(r"//[^/@]*@", "//", url) if _LOGIN.search(url) else url
+    return re.sub(r"//[^/@]*@", "//", url) if LOGIN.search(url) else url
 
 
 @policy(
@@ -116,22 +116,15 @@ def logins_are_secrets(view: TypedResource[Any], _: TopologyIndex) -> Iterator[s
             continue
         if any(_CREDENTIAL.search(step) for step in trail if isinstance(step, str)):
             yield f"{dotted(trail)} is a login in plain text"
-        elif _LOGIN.search(value):
+        elif LOGIN.search(value):
             yield f"{dotted(trail)} holds a login in plain text"
 
 
 def _texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
     """Yield every text with its path, those in JSON as well: providers take nested settings in that form."""
-    if isinstance(value, str):
-        with suppress(ValueError, RecursionError):
-            inner = json.loads(value) if value.startswith(("{", "[")) else None
-            if inner is not None:
-                yield from _texts(inner, at)
-                return
-        yield at, value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _texts(inner, (*at, str(key)))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, (*at, index))
+    for trail, text in texts(value, at):
+        found = [(trail, text)]
+        if text.startswith(("{", "[")):
+            with suppress(ValueError, RecursionError):
+                found = [*_texts(json.loads(text), trail)]
+        yield from found

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from resources.traefik import Configuration, place, split
+from resources.traefik import Configuration, listed, place, split
 from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})
@@ -135,14 +135,14 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
     """Yield trusted addresses that are not declared, and limits that do not count per client."""
     for name, entrypoint in configuration.listening:
         path, http = f"entrypoints.{name}", _section(entrypoint, "http")
-        trusted = _list(_section(entrypoint, "forwardedheaders").get("trustedips"))
+        trusted = listed(_section(entrypoint, "forwardedheaders").get("trustedips"))
         if set(trusted) - set(declared):
             yield f"{path}.forwardedheaders.trustedips: names who is no declared trusted proxy"
         if "tls" not in http:
             continue
         if set(declared) - set(trusted):
             yield f"{path}.forwardedheaders.trustedips: lacks a declared trusted proxy"
-        for at, kind, settings in configuration.middlewares(_list(http.get("middlewares"))):
+        for at, kind, settings in configuration.middlewares(listed(http.get("middlewares"))):
             if kind in {"rateLimit", "inFlightReq"}:
                 by = _section(_section(settings, "sourceCriterion"), "ipStrategy")
                 counted = {"excludedIPs": list(declared)} if declared else {"depth": 0}
@@ -220,7 +220,7 @@ def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterat
         if to in closed and parts.path.strip("/"):
             yield f"{path}: puts a path before the one that is asked for"
     entered = [
-        name for _, e in configuration.listening for name in _list(_section(e, "http").get("middlewares"))
+        name for _, e in configuration.listening for name in listed(_section(e, "http").get("middlewares"))
     ]
     for path, names, netloc in configuration.routed:
         for at, kind, _ in configuration.middlewares([*entered, *names] if netloc in closed else ()):
@@ -229,7 +229,7 @@ def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterat
 
 
 def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:
-    names = set(map(str, _list(given)))
+    names = set(map(str, listed(given)))
     if not names:
         yield f"{path}: is not set, so old ones are accepted"
     for name in sorted(names - known):
@@ -239,7 +239,7 @@ def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:
 def _merged(configuration: Configuration, http: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """Return the merged settings of one kind of middleware of an entry point; the first value wins."""
     found: dict[str, Any] = {}
-    for _, name, settings in configuration.middlewares(_list(http.get("middlewares"))):
+    for _, name, settings in configuration.middlewares(listed(http.get("middlewares"))):
         if name == kind:
             found = dict(settings) | found
     return found
@@ -261,9 +261,3 @@ def _is(value: Any, word: str) -> bool:
 def _section(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     inner = value.get(name)
     return inner if isinstance(inner, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    if value is None or value == "":
-        return []
-    return value if isinstance(value, list) else [value]

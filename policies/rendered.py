@@ -24,7 +24,6 @@ from rendered.runtime import PemFile, StackSecret, Text
 from resources.docker import DockerContainer
 from resources.resource import UNKNOWN
 from resources.typed import TypedResource, is_secret
-from topology.certificates import held_by
 from topology.index import TopologyIndex
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -75,7 +74,7 @@ def containers_as_rendered(view: TypedResource[DockerContainer], topology: Topol
     if service.environment or service.files or service.arguments:
         for key in taken(topology, service):
             yield f"services.{service.name}.{key} would replace what {service.app} sets itself; leave it out"
-    held = held_by(topology, service.name).values()
+    held = topology.held_by(service.name)
     paths = (path for each in held for path in (each.authorities, each.certificate, each.key))
     wanted = container(topology, service, view.resource.stack, paths)
     uploads = given.pop("uploads", None)

@@ -27,7 +27,8 @@ _BACKUP = re.compile(
 _PEM = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 _WRITTEN = re.compile(r"^[ \t-]*[\"']?([\w.-]+)[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _WORD = re.compile(r"[\w.-]+")
-_LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
+LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
+"""A URL with a user's name and password."""
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
 _LONG = 8
 """Minimum length at which equal texts count as the same secret."""
@@ -47,7 +48,7 @@ def secrets_are_files(view: TypedResource[DockerContainer], _: TopologyIndex) ->
     for path, trail, name, value in _named_values(view.inputs):
         if _names_secret(name) and value and not _POINTS.match(value) and not is_secret(view, trail):
             yield f"{path} holds a secret in plain sight"
-        if _LOGIN.search(value) and not is_secret(view, trail):
+        if LOGIN.search(value) and not is_secret(view, trail):
             yield f"{path} holds a login in plain sight"
     for index, upload in enumerate(view.inputs.uploads):
         if not is_secret(view, ("uploads", index, "content")):
@@ -58,7 +59,7 @@ def secrets_are_files(view: TypedResource[DockerContainer], _: TopologyIndex) ->
 def _in_text(text: str) -> Iterator[str]:
     if _PEM.search(text):
         yield "is a private key"
-    if _LOGIN.search(text):
+    if LOGIN.search(text):
         yield "holds a login"
     for name, value in _WRITTEN.findall(text):
         if _names_secret(name) and not _POINTS.match(value):
@@ -136,7 +137,7 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
             if isinstance(value, str) and len(value) >= _LONG and value != "[secret]":
                 owners.setdefault(value, view)
     for view in others if owners else ():
-        for trail, text in _texts(view.resource.inputs, ()):
+        for trail, text in texts(view.resource.inputs, ()):
             owner = owners.get(text) or owners.get(text.partition("=")[2])
             if owner is not None and owner.resource.urn != view.resource.urn:
                 yield view, f"{dotted(trail)} is a secret of {owner.name}"
@@ -152,12 +153,13 @@ def _at(inputs: Any, trail: Trail) -> Any:
     return inputs
 
 
-def _texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
+def texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
+    """Yield every text in a value, with its path below `at`."""
     if isinstance(value, str):
         yield at, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _texts(inner, (*at, key))
+            yield from texts(inner, (*at, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _texts(inner, (*at, index))
+            yield from texts(inner, (*at, index))

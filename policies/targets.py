@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from policies.rule import Severity, policy
-from resources.docker import DockerContainer, Upload
+from resources.docker import DockerContainer, Upload, within
 from resources.traefik import split
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
@@ -79,10 +79,7 @@ def log_paths_mounted(view: TypedResource[DockerContainer], topology: TopologyIn
         for labels in (group.get("labels") for group in groups(content)):
             path = str(labels.get("__path__", "")) if isinstance(labels, Mapping) else ""
             fixed = posixpath.dirname(path.partition("*")[0])
-            if path and not any(
-                fixed == bind.target or fixed.startswith(bind.target.rstrip("/") + "/")
-                for bind in view.inputs.binds
-            ):
+            if path and not any(within(fixed, bind.target) for bind in view.inputs.binds):
                 yield f"{file}: no mount holds the log path {path}"
 
 

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Final
 
 from policies.rule import Severity, policy
-from resources.docker import DockerContainer, Upload
+from resources.docker import DockerContainer, Upload, within
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
 
@@ -37,9 +37,9 @@ _LOADERS: Final = frozenset(
         *("PYTHONPATH", "PYTHONSTARTUP", "RUBYLIB", "RUBYOPT"),
     }
 )
-"""Environment variables that name what a program runs besides itself."""
+"""Environment variables that name other code for a program to run."""
 _READABLE: Final = re.compile(r"0{0,2}[0246]{3}")
-"""Permissions in octal that let nobody execute the file."""
+"""Permissions in octal by which no user may execute the file."""
 _CONFIGURATION: Final = re.compile(
     r"-{1,2}(?P<name>([\w-]+\.)*config([.-]?file)?)(=(?P<file>.*))?", re.IGNORECASE
 )
@@ -71,7 +71,7 @@ def uploads_are_configuration(view: TypedResource[DockerContainer], _: TopologyI
         elif upload.text is None:
             yield f"{file} can't be read from the resource"
         for mount in _mounts(container):
-            if _within(path, mount):
+            if within(path, mount):
                 yield f"{file} is where {mount} is mounted, so what is read there can't be known"
     for path, file in _run(container, sorted(seen)):
         yield f"{path} runs {file}, which is uploaded"
@@ -111,7 +111,7 @@ def _is_program(upload: Upload) -> bool:
     return (
         upload.executable
         or not _READABLE.fullmatch(upload.permissions or "0644")
-        or any(_within(_path(upload.file), folder) for folder in _PROGRAMS)
+        or any(within(_path(upload.file), folder) for folder in _PROGRAMS)
         or (upload.text or "").startswith(_STARTS)
     )
 
@@ -145,13 +145,9 @@ def _run(container: DockerContainer, files: Collection[str]) -> Iterator[tuple[s
     for name, value in container.environment.items():
         if name in _LOADERS:
             parts = re.split(r"[\s:;,=]+", value)
-            found += [(f"envs.{name}", file) for file in files if any(_within(file, p) for p in parts if p)]
+            found += [(f"envs.{name}", file) for file in files if any(within(file, p) for p in parts if p)]
     yield from dict.fromkeys(found)
 
 
 def _path(text: str) -> str:
     return posixpath.normpath(f"/{text.lstrip('/')}")
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")

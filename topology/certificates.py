@@ -119,8 +119,3 @@ def held(topology: Topology) -> Iterator[IssuedCertificate]:
             yield from (
                 IssuedCertificate(holder, service.name) for holder in dict.fromkeys([service.name, *clients])
             )
-
-
-def held_by(topology: Topology, name: str) -> dict[str, IssuedCertificate]:
-    """Return the certificates that one container holds, by service."""
-    return {each.service: each for each in held(topology) if each.holder == name}

@@ -44,6 +44,17 @@ class TopologyIndex(Topology):
             found[flow.destination].append(flow)
         return {name: tuple(flows) for name, flows in found.items()}
 
+    def held_by(self, name: str) -> tuple[IssuedCertificate, ...]:
+        """Return the certificates that a service's container holds."""
+        return self._held.get(name, ())
+
+    @cached_property
+    def _held(self) -> Mapping[str, tuple[IssuedCertificate, ...]]:
+        found = defaultdict(list)
+        for certificate in self.leaves.values():
+            found[certificate.holder].append(certificate)
+        return {name: tuple(certificates) for name, certificates in found.items()}
+
     @cached_property
     def logical(self) -> Mapping[str, str]:
         """Physical name -> name of the declared service."""
