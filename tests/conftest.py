@@ -1,5 +1,6 @@
 """A repository with the project as its one commit, and a clone of it for each test to change."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,11 @@ import pytest
 
 from tests.clone import git
 from topology.project import PROJECT
+
+# A `make` that a test starts is one of its own, as a user starts it, although `make unit` started the test:
+# as a part of that one it would say which folder it enters, and take its flags.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
