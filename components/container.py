@@ -14,7 +14,8 @@ import pulumi_docker as docker
 from pydantic.alias_generators import to_snake
 
 from components.contents import content
-from rendered.container import container
+from rendered.container import RenderedContainer, container
+from topology import env_files
 from topology.model import Container, Topology
 
 
@@ -45,6 +46,8 @@ class ContainerService(pulumi.ComponentResource):
             path: args.certificates[path] if text is None else content(text)
             for path, text in rendered.files.items()
         }
+        properties = {to_snake(key): value for key, value in rendered.properties.items()}
+        properties["envs"] = _variables(service, rendered) or None
         volumes = [
             docker.Volume(
                 f"{name}-{volume}",
@@ -60,7 +63,7 @@ class ContainerService(pulumi.ComponentResource):
         ]
         self.container = docker.Container(
             name,
-            **{to_snake(key): value for key, value in rendered.properties.items()},
+            **properties,
             uploads=[docker.ContainerUploadArgs(file=path, content=text) for path, text in files.items()],
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(
@@ -71,3 +74,18 @@ class ContainerService(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=volumes),
         )
         self.register_outputs({"name": self.container.name})
+
+
+def _variables(service: Container, rendered: RenderedContainer) -> list[pulumi.Input[str]]:
+    """Return all variables of a container; each that holds a secret is one as a whole."""
+    plain: list[str] = rendered.properties["envs"] or []
+    taken = {each.partition("=")[0] for each in plain} | rendered.secrets.keys()
+    try:
+        given = {name: text for name, text in env_files.variables(service).items() if name not in taken}
+    except env_files.EnvFileError as error:
+        raise pulumi.RunError(f"{error}.") from None
+    return [
+        *plain,
+        *(pulumi.Output.concat(name, "=", content(secret)) for name, secret in rendered.secrets.items()),
+        *(pulumi.Output.secret(f"{name}={text}") for name, text in given.items()),
+    ]

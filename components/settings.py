@@ -3,6 +3,7 @@
 import pulumi
 from pulumi.runtime import config
 
+from topology import env_files
 from topology.config import ConfigError, from_pulumi_json
 from topology.model import Topology
 
@@ -14,8 +15,9 @@ def topology() -> Topology:
         site = from_pulumi_json(given, config.get_config_secret_keys_env())
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
-    if missing := [key for key in site.secrets if not given.get(key)]:
-        lines = (f"{key}: is missing; set it with `pulumi config set --secret {key}`." for key in missing)
+    missing = [key for key in site.secrets if not given.get(key)]
+    lines = [f"{key}: is missing; set it with `pulumi config set --secret {key}`." for key in missing]
+    if lines := [*lines, *env_files.faults(site.services)]:
         raise pulumi.RunError("\n".join(lines))
     docker, engine = site.docker_host, pulumi.Config("docker").get("host") or ""
     if docker and engine.startswith("ssh:") and not docker.ssh:

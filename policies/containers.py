@@ -16,9 +16,10 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from policies.rule import Severity, Violation, cis_docker, policy
-from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume, within
+from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
 from resources.site import Graph
 from resources.typed import TypedResource
+from topology.host_folders import ENGINES, SENSITIVE, within
 from topology.index import TopologyIndex
 from topology.model import WRITES_LOGS, App
 from topology.model import Container as Service
@@ -27,11 +28,6 @@ _ALLOWED_CAPABILITIES: Final = frozenset(
     {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
 )
 """Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
-_SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root", "/tmp")  # noqa: S108  # folders of the host
-_ENGINES: Final = tuple(
-    f"/var/lib/{name}" for name in ("containerd", "containers", "docker", "kubelet", "libvirt", "lxc")
-)
-"""Folders in which engines keep what containers and machines write."""
 _HARMLESS_SYSCTL: Final = re.compile(r"(kernel[./](msg|sem|shm)|fs[./]mqueue[./])")
 """Limits of shared memory and messages; with either sign between its parts, every other name may route."""
 _USER: Final = re.compile(r"\d+:\d+")
@@ -147,7 +143,7 @@ def _is_private(path: str, service: Service | None, topology: TopologyIndex) -> 
         return app not in WRITES_LOGS
     if within(path, "/proc"):
         return path != "/proc" or app is not App.NODE_EXPORTER
-    if any(within(path, one) or within(one, path) for one in (*_SENSITIVE, *_ENGINES, root)):
+    if any(within(path, one) or within(one, path) for one in (*SENSITIVE, *ENGINES, root)):
         return True
     return within(path, "/var") and not within(path, "/var/log") and path != topology.docker.metrics
 

@@ -1,8 +1,8 @@
-"""The rule that a known app's container is what `rendered.container` makes of the stack file, to the byte.
+"""The rule that a declared container is what `rendered.container` makes of the stack file, to the byte.
 
 It interprets nothing: what is more, less or different is refused, so no setting has to be known. Rules that
-interpret remain for the proof, for services without an app, and for what an exception permits. Networks are
-not compared here; `policies.networks` judges them.
+interpret remain for the proof, for containers that nobody declared, and for what an exception permits.
+Networks are not compared here; `policies.networks` judges them.
 
 Note: messages print expected values, which follow from the stack file, and never given ones, which may be
 secret. The content of some files does not follow from the stack file: the stack's secrets, PEM files of the
@@ -22,8 +22,9 @@ from rendered.apps import taken
 from rendered.container import container
 from rendered.runtime import PemFile, StackSecret, Text
 from resources.docker import DockerContainer
-from resources.resource import UNKNOWN
+from resources.resource import HIDDEN, UNKNOWN
 from resources.typed import TypedResource, is_secret
+from topology import env_files
 from topology.index import TopologyIndex
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -55,32 +56,60 @@ _SHOWN: Final = 120
 
 @policy(
     DockerContainer,
-    obligation="A known app's container must be exactly what the stack file makes of it.",
+    obligation="A declared container must be exactly what the stack file makes of it.",
     remedy="Declare in the stack file what is to differ, and make the container by rendered/container.py.",
     severity=Severity.CRITICAL,
 )
 def containers_as_rendered(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
-    """Yield the first difference of each property and file of a known app, and another image of any service.
-
-    The stack file determines only the image of a service without an app.
-    """
+    """Yield the first difference of each property and file of a declared container."""
     service = topology.containers_by_name.get(view.inputs.name)
     if service is None:
         return
     given = dict(view.resource.inputs)
-    if service.app is None:
-        yield from _differences({"image": given.get("image")}, {"image": service.image})
-        return
-    if service.environment or service.files or service.arguments:
-        for key in taken(topology, service):
-            yield f"services.{service.name}.{key} would replace what {service.app} sets itself; leave it out"
     held = topology.held_by(service.name)
     paths = (path for each in held for path in (each.authorities, each.certificate, each.key))
     wanted = container(topology, service, view.resource.stack, paths)
+    try:
+        of_files = env_files.variables(service)
+    except env_files.EnvFileError:
+        of_files = {}  # `commands judge` works without them; the program does not
+    if service.app:
+        for key in dict.fromkeys(taken(topology, service, of_files)):
+            yield f"services.{service.name}.{key} would replace what {service.app} sets itself; leave it out"
     uploads = given.pop("uploads", None)
     given.pop("networksAdvanced", None)
+    yield from _secret_variables(view, given, wanted.secrets, of_files)
     yield from _differences(given, wanted.properties)
     yield from _file_differences(view, uploads, wanted.files)
+
+
+def _secret_variables(
+    view: TypedResource[DockerContainer],
+    given: dict[str, Any],
+    secrets: Mapping[str, StackSecret],
+    of_files: Mapping[str, str],
+) -> Iterator[str]:
+    """Take the declared secret variables out of `given`, and yield each that is none, or is not there.
+
+    An exported state has `[secret]` in place of a whole variable, its name included.
+    """
+    envs, kept, missing = given.get("envs"), [], {**dict.fromkeys(of_files), **secrets}
+    for index, env in enumerate(envs if isinstance(envs, list) else ()):
+        name, _, value = env.partition("=") if isinstance(env, str) else ("", "", "")
+        secret = is_secret(view, ("envs", index))
+        if env == HIDDEN and secret and missing:
+            missing.popitem()
+        elif name in missing and secret and (value == of_files[name] if name in of_files else value):
+            del missing[name]
+        else:
+            kept.append(env)
+    given["envs"] = kept if isinstance(envs, list) else envs
+    for name, source in missing.items():
+        yield f"envs[{name}]: expected the secret {_source(source)}"
+
+
+def _source(secret: StackSecret | None) -> str:
+    return f"{secret.namespace}:{secret.key}" if secret else "of env_file"
 
 
 def _differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -179,7 +208,7 @@ def _is_pem(text: Any, secret: bool, *, key: bool) -> bool:
     kinds = {*_PEM.findall(text)}
     if key:
         return all(kind.endswith("PRIVATE KEY") or kind == "EC PARAMETERS" for kind in kinds)
-    return kinds == {"CERTIFICATE"} or text in {"", "[secret]"}
+    return kinds == {"CERTIFICATE"} or text in {"", HIDDEN}
 
 
 def _expected(path: str, wanted: Any) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 from policies.rule import Severity, Violation, cis_docker, policy
 from resources import tls
 from resources.docker import DockerContainer
-from resources.resource import Trail
+from resources.resource import HIDDEN, Trail
 from resources.site import Graph
 from resources.typed import TypedResource, dotted, is_secret
 from topology.index import TopologyIndex
 
 _SECRET = re.compile(
-    r"passw|secret|token|api_?key|private_?key|credential|passphrase|encryption_?key", re.IGNORECASE
+    r"passw|(?<![a-z])pass(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
+    re.IGNORECASE,
 )
 _BACKUP = re.compile(
     r"(backup|restic|borg|kopia).*(key|pass|secret)|(key|pass|secret).*(backup|restic|borg|kopia)",
@@ -36,14 +37,20 @@ _LONG = 8
 
 @policy(
     DockerContainer,
-    obligation="A secret must reach a container as a file, and the program as a Pulumi secret.",
-    remedy="Upload it with pulumi.Output.secret, and name the file in a variable that ends in _FILE.",
+    obligation="A secret must reach a container as a file or declared variable, and be a Pulumi secret.",
+    remedy="Declare it under secrets, and name the file in a variable that ends in _FILE; "
+    "where the program insists on a variable, declare that as {secret: <key>}.",
     framework=cis_docker("5.30", "Ensure that secrets are not stored in the environment"),
 )
-def secrets_are_files(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
-    """Yield secrets in environment, labels and arguments, which every inspection shows, and in uploads."""
+def secrets_are_files(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
+    """Yield secrets in environment, labels and arguments, which every inspection shows, and in uploads.
+
+    Variables that the stack file declares as secrets are permitted; their exposure is documented.
+    """
     for trail in sorted(view.resource.secrets, key=str):
-        if trail[0] not in {"uploads", "image"}:
+        if trail[0] not in {"uploads", "image"} and not (
+            trail[0] == "envs" and _sources(view, trail, topology)
+        ):
             yield f"{dotted(trail)} is a secret in plain sight"
     for path, trail, name, value in _named_values(view.inputs):
         if _names_secret(name) and value and not _POINTS.match(value) and not is_secret(view, trail):
@@ -127,20 +134,55 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
     """Yield copies of another resource's secret: one breach would reveal it to both.
 
     Certificate requests contain their key, and signed certificates their authority's key; these are no
-    copies.
+    copies. Two containers may hold one declared secret if one of them has a flow to the other.
     """
-    owners: dict[str, TypedResource[Any]] = {}
+    owners: dict[str, tuple[TypedResource[Any], Trail]] = {}
     others = [view for view in graph.views if not isinstance(view.inputs, tls.Request | tls.Signed)]
     for view in (*graph.of(tls.Authority), *others):
-        for trail in view.resource.secrets:
+        for trail in sorted(view.resource.secrets, key=str):
             value = _at(view.resource.inputs, trail)
-            if isinstance(value, str) and len(value) >= _LONG and value != "[secret]":
-                owners.setdefault(value, view)
+            for text in (value, value.partition("=")[2]) if _is_variable(view, trail, value) else (value,):
+                if isinstance(text, str) and len(text) >= _LONG and text != HIDDEN:
+                    owners.setdefault(text, (view, trail))
     for view in others if owners else ():
         for trail, text in texts(view.resource.inputs, ()):
-            owner = owners.get(text) or owners.get(text.partition("=")[2])
-            if owner is not None and owner.resource.urn != view.resource.urn:
+            owner, place = owners.get(text) or owners.get(text.partition("=")[2]) or (view, trail)
+            if owner.resource.urn != view.resource.urn and not (
+                _linked(owner, view, graph.topology)
+                and _sources(owner, place, graph.topology) & _sources(view, trail, graph.topology)
+            ):
                 yield view, f"{dotted(trail)} is a secret of {owner.name}"
+
+
+def _is_variable(view: TypedResource[Any], trail: Trail, value: Any) -> bool:
+    return isinstance(view.inputs, DockerContainer) and trail[0] == "envs" and isinstance(value, str)
+
+
+def _linked(one: TypedResource[Any], other: TypedResource[Any], topology: TopologyIndex) -> bool:
+    """Whether one of two containers has a declared flow to the other."""
+    names = {topology.logical.get(each.resource.inputs.get("name") or "") for each in (one, other)}
+    return any({flow.source, flow.destination} == names for flow in topology.flows)
+
+
+def _sources(view: TypedResource[Any], trail: Trail, topology: TopologyIndex) -> frozenset[str]:
+    """Return the declared sources of a secret in a container: configuration keys, or files with variables.
+
+    A variable that the engine encrypts with its name may have each of them.
+    """
+    service = isinstance(view.inputs, DockerContainer) and topology.containers_by_name.get(view.inputs.name)
+    at = _at(view.resource.inputs, trail[:2])
+    if not service or trail[0] not in {"envs", "uploads"}:
+        return frozenset()
+    if trail[0] == "uploads":
+        keys = {service.secrets.get(str(at.get("file")))} if isinstance(at, Mapping) else set()
+        return frozenset(filter(None, keys))
+    variables = {name: each.secret for name, each in service.environment.items() if not isinstance(each, str)}
+    if not isinstance(at, str) or at == HIDDEN:
+        return frozenset({*service.env_file, *variables.values()})
+    name = at.partition("=")[0]
+    return frozenset(
+        service.env_file if name not in service.environment else filter(None, [variables.get(name)])
+    )
 
 
 def _names_secret(name: str) -> bool:

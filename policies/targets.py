@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from policies.rule import Severity, policy
-from resources.docker import DockerContainer, Upload, within
+from resources.docker import DockerContainer, Upload
 from resources.traefik import split
 from resources.typed import TypedResource
+from topology.host_folders import within
 from topology.index import TopologyIndex
 from topology.model import App, Flow, Port
 

@@ -12,8 +12,9 @@ from itertools import takewhile
 from typing import Final
 
 from policies.rule import Severity, policy
-from resources.docker import DockerContainer, Upload, within
+from resources.docker import DockerContainer, Upload
 from resources.typed import TypedResource
+from topology.host_folders import within
 from topology.index import TopologyIndex
 
 _PROGRAMS: Final = (

@@ -17,15 +17,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rendered import compose
 from rendered.apps import runtime
-from rendered.runtime import Runtime, Text
-from topology.model import MARK, Container, Topology
+from rendered.runtime import Runtime, StackSecret, Text, stack_secret
+from topology.model import MARK, Container, SecretVariable, Topology
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
 """Log rotation, and the container's name in each line, from which Promtail and Alloy set a label."""
 _SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path in the container
-_HEALTHY_WITHIN = 120
-"""Seconds that `up` waits for a new container's first passing health check."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,12 @@ class RenderedContainer:
     """A container as the stack file makes it, without its networks."""
 
     properties: Mapping[str, Any]
-    """Every other property of the resource but its uploads; a property that is left out has its default."""
+    """Every other property of the resource but its uploads; a property that is left out has its default.
+
+    `envs` lacks the secret variables, and those of the service's files.
+    """
+    secrets: Mapping[str, StackSecret]
+    """Name of a variable -> the secret that it holds."""
     files: Mapping[str, Text | None]
     """Path in the container -> content; None: a certificate or key that the stack generates."""
     volumes: tuple[str, ...]
@@ -47,14 +51,16 @@ def container(
     made = runtime(topology, service)
     files = {**made.files, **dict.fromkeys(certificates)}
     physical = topology.physical(service.name)
+    declared, over = service.healthcheck, {each.target for each in service.volumes}
     properties = {
         "name": physical,
         "image": service.image,
         "labels": [{"label": MARK, "value": stack}],
-        "command": list(made.command) or None,
+        "command": list(service.command or made.command) or None,
         "user": service.user or made.user,
         "readOnly": not files,
-        "tmpfs": _SCRATCH,
+        "entrypoints": list(service.entrypoint) if service.entrypoint else None,
+        "tmpfs": {path: options for path, options in _SCRATCH.items() if path not in over},
         "envs": [f"{key}={value}" for key, value in made.environment.items()] or None,
         "volumes": [
             *(
@@ -65,13 +71,14 @@ def container(
                 {"containerPath": path, "hostPath": host_path, "readOnly": True}
                 for path, host_path in made.host_paths.items()
             ),
+            *(compose.mount(each, physical) for each in service.volumes),
         ],
         "dns": list(map(str, made.name_servers)) or None,
         "networkMode": "bridge",
         "ports": _published(topology) if service == topology.ingress else [],
-        "healthcheck": _healthcheck(made),
-        "wait": bool(made.health),
-        "waitTimeout": _HEALTHY_WITHIN,
+        "healthcheck": compose.healthcheck(declared) if declared else _healthcheck(made),
+        "wait": not declared.is_off if declared else bool(made.health),
+        "waitTimeout": compose.healthy_within(declared),
         "restart": "unless-stopped",
         "memory": service.memory,
         "memorySwap": service.memory,
@@ -81,7 +88,13 @@ def container(
         "logDriver": "json-file",
         "logOpts": _LOG_OPTIONS,
     }
-    return RenderedContainer(properties=properties, files=files, volumes=tuple(made.data.values()))
+    secrets = {
+        name: stack_secret(value.secret)
+        for name, value in service.environment.items()
+        if isinstance(value, SecretVariable) and name not in made.environment
+    }
+    volumes = (*made.data.values(), *compose.volumes(service))
+    return RenderedContainer(properties=properties, files=files, secrets=secrets, volumes=volumes)
 
 
 def _healthcheck(made: Runtime) -> dict[str, Any] | None:

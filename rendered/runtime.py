@@ -16,10 +16,16 @@ NOBODY = "65534:65534"
 
 @dataclass(frozen=True)
 class StackSecret:
-    """A file whose text is a secret of the stack, such as `grafana:adminPassword`."""
+    """A file or variable whose text is a secret of the stack, such as `grafana:adminPassword`."""
 
     namespace: str
     key: str
+
+
+def stack_secret(key: str) -> StackSecret:
+    """Return the secret of a configuration key such as `wiki:db-password`."""
+    namespace, _, name = key.partition(":")
+    return StackSecret(namespace, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,7 @@ class Runtime:
     files: Mapping[str, Text] = field(default_factory=dict)
     """Path in the container -> content."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables. Secrets belong in `files`."""
+    """Environment variables that are no secrets."""
     data: Mapping[str, str] = field(default_factory=dict)
     """Path in the container -> name of the volume, which outlives the container."""
     host_paths: Mapping[str, str] = field(default_factory=dict)

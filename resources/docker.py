@@ -82,11 +82,6 @@ class Upload(Inputs, inert="group owner source_hash"):
         return None if self.content_base64 or self.source else self.content
 
 
-def within(path: str, folder: str) -> bool:
-    """Whether a normalised absolute path is a folder or lies below it."""
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
-
-
 def _document(upload: Upload) -> Any:
     """Return the content of a YAML or Alloy file, or what is wrong with it; None for any other file."""
     name, text = upload.file.lower(), upload.text or ""

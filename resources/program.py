@@ -21,7 +21,7 @@ from pulumi.runtime import mocks, resource
 from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi_policy import deserialize
 
-from resources.resource import Resource, decode
+from resources.resource import HIDDEN, Resource, decode
 from topology.config import from_keys, keys_of
 from topology.project import NAME, PROJECT, stack_name
 
@@ -142,15 +142,27 @@ def _without_files(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {
-        key: os.devnull if key in _FILES and isinstance(each, str) else _without_files(each)
+        key: os.devnull
+        if key in _FILES and isinstance(each, str)
+        else _found(each)
+        if key == "env_file"
+        else _without_files(each)
         for key, each in value.items()
     }
+
+
+def _found(files: Any) -> Any:
+    """Return those files with variables that are on this machine; they are secrets, so often they are not."""
+    listed = files if isinstance(files, list) else [files]
+    return [
+        each for each in listed if (PROJECT / (each["path"] if isinstance(each, dict) else each)).exists()
+    ]
 
 
 def _as_text(value: object) -> str:
     """Return a configuration value as the engine hands it to the program."""
     if value is _SECRET:
-        return "[secret]"
+        return HIDDEN
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 

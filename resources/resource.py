@@ -45,6 +45,9 @@ class Unknown:
 
 UNKNOWN: Final = Unknown()
 
+HIDDEN: Final = "[secret]"
+"""What stands in place of a secret that is encrypted."""
+
 Trail = tuple[str | int, ...]
 """Path of a value in a resource's inputs."""
 
@@ -101,7 +104,7 @@ class _Decoder:
             return self.value(value["value"], at)
         if "plaintext" in value:
             return self.value(json.loads(value["plaintext"]), at)
-        return "[secret]"
+        return HIDDEN
 
 
 def _unwrapped(value: Value) -> Any:

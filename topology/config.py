@@ -19,6 +19,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
+from topology import compose_words
 from topology.checks import CONTAINERS, Site, check
 from topology.fast_yaml import Loader
 from topology.fault import ConfigError, Fault, nearest, shown
@@ -156,8 +157,6 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
     ".ca-file": ("a file path", "name the PEM file of whoever signed its certificate"),
     ".user": ("a user and a group by number", "write it like 1000:1000"),
-    ".environment": ("a mapping of variables", 'write each like GF_USERS_DEFAULT_THEME: "light"'),
-    ".environment.{}": ("a text", "write it in quotes"),
     ".files": ("a mapping of files", "write each like /etc/grafana/ldap.toml: the file's text"),
     ".files.{}": ("a text", "write the file's text below |"),
     ".arguments": ("a list of arguments", "write it like [--log.level=warn]"),
@@ -184,6 +183,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".accept[]": ("a destination", "write it like grafana:3000/tcp"),
     ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),
     ".deny[]": ("a destination", "write it like loki:3100/tcp"),
+    **compose_words.WORDS,
 }
 """Description and remedy of each key; `[]` marks a list item, `{}` a mapping's item, a leading dot a key of
 an entry.
@@ -444,9 +444,16 @@ class _Reader:
                 path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
             elif isinstance(raw, list) and isinstance(step, int):
                 path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]
+            elif isinstance(raw, list):  # of name=text, which is read as a mapping
+                place = next((i for i, each in enumerate(raw) if f"{each}".partition("=")[0] == step), 0)
+                path, word, raw = f"{path}[{place}]", f"{word}.{{}}", raw[place]
         if detail["type"] == "extra_forbidden":
-            inner = [key.removeprefix(f"{outer}.") for key in WORDS if outer and key.startswith(f"{outer}.")]
-            self.unknown(path, str(detail["loc"][-1]), inner or _keys(kind))
+            key, below = str(detail["loc"][-1]), f"{outer}."
+            inner = [each.removeprefix(below) for each in WORDS if outer and each.startswith(below)]
+            if kind is Container and len(detail["loc"]) == 1 and key in compose_words.REFUSED:
+                self.note(path, *compose_words.REFUSED[key])
+            else:
+                self.unknown(path, key, inner or _keys(kind))
         else:
             self.wrong(path, raw, word)
 
@@ -499,8 +506,11 @@ class _Reader:
             self.note(path, "is encrypted", f"nothing in {NAMESPACE} is a secret: name a file that holds it")
         elif raw is _ABSENT:
             self.note(path, f"{noun} is missing", remedy)
+        elif other := compose_words.hint(word, raw):
+            self.note(path, *other)
         else:
-            self.note(path, f"{shown(raw)} is not {noun}", remedy)
+            hidden = isinstance(raw, str | float) and word.startswith(compose_words.HIDDEN)
+            self.note(path, f"{'this text' if hidden else shown(raw)} is not {noun}", remedy)
 
     def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
         """Note an unknown key, and suggest the nearest known one."""

@@ -31,8 +31,10 @@ from topology.model import (
     Flow,
     Guest,
     GuestApp,
+    Healthcheck,
     HostName,
     ImageVantage,
+    Mount,
     Name,
     PolicyException,
     Port,
@@ -58,12 +60,15 @@ _PORT: Final = {
     ]
 }
 _FLOW: Final = {"type": "string", "pattern": "^\\S+ -> \\S+:[0-9]{1,5}(/(tcp|udp))?$"}
+_MOUNT: Final = {"type": "string", "pattern": "^[^:]+:/[^:]*(:(ro|rw))?$"}
 _WRITTEN: Final[Mapping[type, Schema]] = {Port: _PORT, Flow: _FLOW}
 _ENTRIES: Final = (
     DockerHost,
     ProxmoxHost,
     Zone,
     Container,
+    Mount,
+    Healthcheck,
     Guest,
     Ssh,
     Certificate,
@@ -81,6 +86,8 @@ _BELOW: Final = {
     Certificate: "tls.",
     Acme: "acme.",
     Temporary: "flows[].",
+    Healthcheck: ".healthcheck.",
+    Mount: ".volumes[].",
     SshVantage: "vantage.",
     ImageVantage: f"{CONTAINERS}.",
 }
@@ -122,6 +129,8 @@ def configuration() -> Schema:
         _named(entries[named.__name__])
     for service in (Container, Guest):
         _named(entries[service.__name__], "host")
+    mounts = entries["Container"]["properties"]["volumes"]
+    mounts["items"] = {"if": {"type": "object"}, "then": _ref(Mount), "else": _MOUNT}
     entries["Guest"]["properties"]["zone"] = {**_type(Name), **_description("zone")}
     keys: dict[str, Schema] = {
         "domain": _type(HostName),

@@ -1,6 +1,6 @@
 """How each known app runs in a container: one function an app, from the topology to a Runtime."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,8 @@ from rendered.apps.grafana import grafana
 from rendered.apps.logs import loki, loki_gateway, promtail
 from rendered.apps.prometheus import prometheus, prometheus_ui
 from rendered.apps.traefik import traefik
-from rendered.runtime import Runtime
+from rendered.runtime import Runtime, stack_secret
+from topology.host_folders import within
 from topology.model import App, Container, Topology, table
 
 RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
@@ -37,23 +38,34 @@ RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
 def runtime(topology: Topology, service: Container) -> Runtime:
     """Return how the service's app runs, with what the stack file gives it besides; the app's own wins.
 
-    A service without an app runs its image unchanged.
+    A service without an app runs its image with what the stack file gives it alone.
     """
     made = _own(topology, service)
+    plain = {name: value for name, value in service.environment.items() if isinstance(value, str)}
+    secrets = {path: stack_secret(key) for path, key in service.secrets.items()}
     return replace(
         made,
         command=(*made.command, *service.arguments),
-        environment={**service.environment, **made.environment},
-        files={**service.files, **made.files},
+        environment={**plain, **made.environment},
+        files={**service.files, **secrets, **made.files},
     )
 
 
-def taken(topology: Topology, service: Container) -> Iterator[str]:
-    """Yield the keys of the stack file that would replace what the service's app sets itself."""
+def taken(topology: Topology, service: Container, variables: Iterable[str] = ()) -> Iterator[str]:
+    """Yield the keys of the stack file that would replace what the service's app sets itself.
+
+    `variables` are the names of the variables that the service's files set.
+    """
     made = _own(topology, service)
     flags = {_flag(word) for word in made.command}
     yield from (f"environment.{name}" for name in service.environment if name in made.environment)
-    yield from (f'files["{path}"]' for path in service.files if path in made.files)
+    yield from ("env_file" for name in variables if name in made.environment)
+    for key, paths in (("files", service.files), ("secrets", service.secrets)):
+        yield from (f'{key}["{path}"]' for path in paths if path in made.files)
+    mounted, named = {*made.data, *made.host_paths, *made.files}, {*made.data.values()}
+    for index, each in enumerate(service.volumes):
+        if any(within(path, each.target) for path in mounted) or each.source in named:
+            yield f"volumes[{index}]"
     for index, word in enumerate(service.arguments):
         # The filtering proxies are nginx, which takes any file after -c.
         if made.command == nginx.COMMAND or _flag(word) in flags:

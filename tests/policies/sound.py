@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache, lru_cache
@@ -78,12 +78,22 @@ def run(config: Mapping[str, Any], login: Mapping[str, str] | None = None) -> li
                     "traefik:users": f"{CANARY}:$2b$10${'x' * 53}",
                 }
                 | {f"acme:{name}": value for name, value in (login or {LOGIN: f"{CANARY}-acme"}).items()}
+                | {key: f"{CANARY}-{key}" for key in _held(config)}
             )
         finally:
             if before is None:
                 del os.environ["HOMELAB_STATE"]
             else:
                 os.environ["HOMELAB_STATE"] = before
+
+
+def _held(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the configuration keys of the secrets that containers are given."""
+    for service in config["services"].values():
+        variables = service.get("environment", {})
+        given = variables.values() if isinstance(variables, Mapping) else ()
+        yield from (value["secret"] for value in given if isinstance(value, Mapping))
+        yield from service.get("secrets", {}).values()
 
 
 @cache

@@ -485,13 +485,15 @@ class TestDocument:
 
     def test_every_key(self) -> None:
         """Every key has a row of its own in the document."""
-        rows = set(re.findall(r"^\| `([a-z-]+)`", DOCUMENT.read_text(), re.MULTILINE))
+        rows = set(re.findall(r"^\| `([a-z_-]+)`", DOCUMENT.read_text(), re.MULTILINE))
         kinds = (
             model.DockerHost,
             model.Ssh,
             model.ProxmoxHost,
             model.Zone,
             model.Container,
+            model.Mount,
+            model.Healthcheck,
             model.Guest,
             model.Certificate,
             model.Acme,

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
-from topology.certificates import FOLDER
 from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
-from topology.fault import Fault, nearest, shown
+from topology.fault import Fault, nearest
 from topology.model import ROLES, WATCHES, App, DockerHost, Guest, ProxmoxHost, Role
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
 """Roles of inner Docker networks that a service reached by the ingress must not join."""
-
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 
 def virtual_machines(site: Site) -> Iterator[Fault]:
@@ -100,28 +94,6 @@ def services(site: Site) -> Iterator[Fault]:
     yield from twice(
         ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
     )
-
-
-def settings(site: Site) -> Iterator[Fault]:
-    """Check what a known app is given besides its own: names of variables, and paths of files."""
-    for container in site.containers:
-        path = f"services.{container.name}"
-        for key in ("environment", "files", "arguments"):
-            if getattr(container, key) and container.app is None:
-                yield Fault(f"{path}.{key}", f"{container.name} has no app", "give it one, or leave it out")
-        for name, value in container.environment.items():
-            if not _VARIABLE.fullmatch(name):
-                remedy = "use letters, digits and underscores, no digit first"
-                yield Fault(f"{path}.environment", f"{shown(name)} is no name of a variable", remedy)
-            elif "\0" in value:
-                yield Fault(f"{path}.environment.{name}", "holds a NUL character", "leave it out")
-        for file in container.files:
-            if not file.startswith("/") or file != posixpath.normpath(file) or _CONTROL.search(file):
-                remedy = "write an absolute path without . and .., like /etc/grafana/ldap.toml"
-                yield Fault(f"{path}.files", f"{shown(file)} is no path of a file", remedy)
-            elif file.startswith(f"{FOLDER}/"):
-                remedy = "declare a flow to the service; its certificate comes with it"
-                yield Fault(f"{path}.files", f"{file} is a certificate's place", remedy)
 
 
 def ingress(site: Site) -> Iterator[Fault]:

@@ -27,6 +27,11 @@ from topology.model.certificates import (
     Unencrypted,
     Variable,
 )
+from topology.model.compose import (
+    Healthcheck,
+    Mount,
+    SecretVariable,
+)
 from topology.model.flows import (
     DNS,
     HTTP,
@@ -128,12 +133,14 @@ __all__ = [
     "Flow",
     "Guest",
     "GuestApp",
+    "Healthcheck",
     "HostKey",
     "HostName",
     "ImageVantage",
     "IncompleteTableError",
     "InterfaceName",
     "LogRight",
+    "Mount",
     "Name",
     "PolicyException",
     "Port",
@@ -144,6 +151,7 @@ __all__ = [
     "Role",
     "RoleTraits",
     "Route",
+    "SecretVariable",
     "Service",
     "Ssh",
     "SshVantage",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from topology.model.apps import FROM_DEBIAN, App, GuestApp
+from topology.model.compose import EnvFiles, Healthcheck, Mount, SecretKey, SecretVariable, Variables, Words
 from topology.model.flows import SSH, Port
 from topology.model.values import Argument, Day, FilePath, HostName, Name, UserId, Value
 
@@ -40,20 +41,42 @@ class Service(Value):
 
 
 class Container(Service):
-    """A service in a container on Docker-SRV; `zones` are the Docker networks that it joins."""
+    """A service in a container on Docker-SRV; `zones` are the Docker networks that it joins.
+
+    Keys of the Compose specification keep its names and forms, underscores included.
+    """
+
+    model_config = ConfigDict(alias_generator=str)
 
     image: str
     app: App | None = None
     user: UserId | None = None
     """None: the user that the app needs, or the unprivileged user `nobody` where there is no app."""
-    environment: Mapping[str, str] = Field(default_factory=dict)
-    """Environment variables of a known app, in place of its own of the same name; none of them is secret."""
+    environment: Variables = Field(default_factory=dict)
+    """Environment variables; those of a known app stand beside its own."""
+    env_file: EnvFiles = ()
+    """Files with further variables, a later file's first; every value of theirs is a secret."""
+    secrets: Mapping[str, SecretKey] = Field(default_factory=dict)
+    """Path in the container -> configuration key of the secret that the file holds."""
     files: Mapping[str, str] = Field(default_factory=dict)
-    """Path in the container -> content, in place of the app's own file there; none of them is secret."""
+    """Path in the container -> content; none of them is secret. Those of a known app stand beside its own."""
+    volumes: tuple[Mount, ...] = ()
+    """Named volumes and folders of Docker-SRV; those of a known app stand beside its own."""
+    command: Words | None = None
+    """None: the image's default. A known app takes `arguments`."""
+    entrypoint: Words | None = None
+    healthcheck: Healthcheck | None = None
+    """None: the image's own."""
     arguments: tuple[Argument, ...] = ()
     """Arguments of a known app, after its own."""
     addresses: Mapping[str, IPv4Address] = Field(default_factory=dict)
     """Addresses on Docker networks by zone, in place of those that follow from the service's name."""
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """Configuration keys of the secrets that the container holds."""
+        variables = (each.secret for each in self.environment.values() if isinstance(each, SecretVariable))
+        return tuple(dict.fromkeys((*variables, *self.secrets.values())))
 
 
 class Guest(Service):

@@ -246,7 +246,9 @@ class Topology(Value):
             "ssh:privateKey": bool(self.docker_host and self.docker_host.ssh),
         }
         login = self.acme.credentials if self.acme else ()
-        return (*(key for key, is_needed in needed.items() if is_needed), *(f"acme:{name}" for name in login))
+        own = (key for key, is_needed in needed.items() if is_needed)
+        held = dict.fromkeys(key for container in self.containers for key in container.secret_keys)
+        return (*own, *(f"acme:{name}" for name in login), *held)
 
     @cached_property
     def node_interface(self) -> IPv4Interface | None:

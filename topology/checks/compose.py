@@ -1,0 +1,156 @@
+"""Checks of what a container takes in the Compose specification's words."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Final
+
+from topology.certificates import FOLDER
+from topology.checks.site import Site
+from topology.fault import Fault, shown
+from topology.host_folders import is_private, within
+from topology.model import App, Container, DockerHost, SecretVariable
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_RESERVED: Final = frozenset(
+    {
+        *("homelab-network", "pulumi", "docker", "proxmoxve", "command", "tls"),
+        *("acme", "grafana", "ssh", "traefik"),
+    }
+)
+"""Namespaces of secrets that are for providers, for the program, and for what it configures."""
+_OF_THE_APP: Final = ("command", "entrypoint", "healthcheck")
+SCRATCH: Final = "/tmp"  # noqa: S108  # a path in the container
+
+
+def variables(site: Site) -> Iterator[Fault]:
+    """Check names of variables, and that the ingress, whose settings all are compared, has no secret ones."""
+    for container in site.containers:
+        path = f"services.{container.name}"
+        for name, value in container.environment.items():
+            if not _VARIABLE.fullmatch(name):
+                remedy = "use letters, digits and underscores, no digit first"
+                yield Fault(f"{path}.environment", f"{shown(name)} is no name of a variable", remedy)
+            elif container.app is App.TRAEFIK and isinstance(value, SecretVariable):
+                yield Fault(
+                    f"{path}.environment.{name}", "the ingress has no secret of its own", "leave it out"
+                )
+        if container.app is App.TRAEFIK and container.env_file:
+            yield Fault(f"{path}.env_file", "the ingress has no secret of its own", "write environment")
+
+
+def own_and_given(site: Site) -> Iterator[Fault]:
+    """Check that a known app keeps its program, and that arguments are for one."""
+    for container in site.containers:
+        path = f"services.{container.name}"
+        if container.app is None and container.arguments:
+            yield Fault(f"{path}.arguments", f"{container.name} has no app", "write command")
+        for key in _OF_THE_APP if container.app else ():
+            if getattr(container, key) is not None:
+                remedy = "write arguments, or leave it out" if key == "command" else "leave it out"
+                yield Fault(f"{path}.{key}", f"{container.app} sets its own", remedy)
+        for key in ("command", "entrypoint"):
+            for place, word in enumerate(getattr(container, key) or ()):
+                if word.startswith("@"):
+                    remedy = "write the arguments out"
+                    yield Fault(f"{path}.{key}[{place}]", "would read arguments from a file", remedy)
+        health = container.healthcheck
+        if health and not health.test and not health.disable:
+            yield Fault(f"{path}.healthcheck", "has no test", "write test below it, or disable: true")
+
+
+def files(site: Site) -> Iterator[Fault]:
+    """Check the paths of files and secrets, and that nothing else is mounted over them."""
+    for container in site.containers:
+        path = f"services.{container.name}"
+        over = {SCRATCH: "a scratch folder", **{mount.target: "a volume" for mount in container.volumes}}
+        for key in ("files", "secrets"):
+            for file in getattr(container, key):
+                if not _is_path(file):
+                    remedy = "write an absolute path without . and .., like /etc/grafana/ldap.toml"
+                    yield Fault(f"{path}.{key}", f"{shown(file)} is no path of a file", remedy)
+                elif file.startswith(f"{FOLDER}/"):
+                    remedy = "declare a flow to the service; its certificate comes with it"
+                    yield Fault(f"{path}.{key}", f"{file} is a certificate's place", remedy)
+                elif hiding := next((at for at in over if within(file, at)), None):
+                    remedy = "put it elsewhere"
+                    yield Fault(f"{path}.{key}", f"{file} is below {hiding}, {over[hiding]}", remedy)
+        for file in container.files.keys() & container.secrets.keys():
+            yield Fault(f"{path}.files", f"{file} is a secret, too", "name each file once")
+
+
+def secrets(site: Site) -> Iterator[Fault]:
+    """Check that a secret is a service's own, or shared by two of which one has a flow to the other."""
+    linked = {frozenset((flow.source, flow.destination)) for flow in site.flows.values()}
+    holders: dict[str, list[tuple[str, str]]] = {}
+    for container in site.containers:
+        path = f"services.{container.name}"
+        for place, key in _secret_keys(container):
+            if key.partition(":")[0] in _RESERVED:
+                remedy = f"use a namespace of the service's own, like {container.name}:password"
+                yield Fault(f"{path}.{place}", f"{key} is a secret of the program's own", remedy)
+            holders.setdefault(key, []).append((container.name, f"{path}.{place}"))
+    for key, found in holders.items():
+        for (one, _), (other, at) in combinations(found, 2):
+            if one != other and frozenset((one, other)) not in linked and not site.unreadable_in("flows"):
+                remedy = "give each its own, or declare a flow between them"
+                yield Fault(at, f"{key} is also a secret of {one}", remedy)
+
+
+def _secret_keys(container: Container) -> Iterator[tuple[str, str]]:
+    """Yield each secret of a container: its place below the service, and its key."""
+    for name, value in container.environment.items():
+        if isinstance(value, SecretVariable):
+            yield f"environment.{name}", value.secret
+    for file, key in container.secrets.items():
+        yield f'secrets["{file}"]', key
+
+
+def mounts(site: Site) -> Iterator[Fault]:
+    """Check sources and targets of mounts, and that no two services share one that is written."""
+    root = next((h.data_root for h in site.hosts.values() if isinstance(h, DockerHost)), "/var/lib/docker")
+    owners: dict[str, str] = {}
+    binds: list[tuple[str, str, bool, str]] = []
+    for container in site.containers:
+        seen = set[str]()
+        for place, mount in enumerate(container.volumes):
+            path = f"services.{container.name}.volumes[{place}]"
+            yield from _target(path, mount.target, seen)
+            if not mount.is_bind:
+                if not _VOLUME.fullmatch(mount.source):
+                    yield Fault(path, f"{shown(mount.source)} is no volume's name", "write it like data")
+                owner = owners.setdefault(mount.source, container.name)
+                if owner != container.name:
+                    remedy = "name it apart, and declare a flow between them"
+                    yield Fault(path, f"{mount.source} is a volume of {owner}", remedy)
+            elif not _is_path(mount.source):
+                remedy = "use a named volume like data, or write the folder's path from / on"
+                yield Fault(path, f"{shown(mount.source)} is no folder of the host", remedy)
+            elif is_private(mount.source, root):
+                remedy = "use a named volume, or a folder of its own, such as below /srv"
+                yield Fault(path, f"{mount.source} holds what is not for a container", remedy)
+            else:
+                for source, name, read_only, _ in binds:
+                    near = within(source, mount.source) or within(mount.source, source)
+                    if near and name != container.name and not (read_only and mount.read_only):
+                        remedy = "mount it read-only in both, or declare a flow between them"
+                        yield Fault(path, f"{mount.source} is also mounted by {name}", remedy)
+                binds.append((mount.source, container.name, mount.read_only, path))
+
+
+def _target(path: str, target: str, seen: set[str]) -> Iterator[Fault]:
+    if not _is_path(target) or any(within(target, own) for own in ("/proc", "/sys", "/dev", FOLDER)):
+        remedy = "write an absolute path without . and .., like /var/lib/wiki"
+        yield Fault(path, f"{shown(target)} is no place for a volume", remedy)
+    elif target in seen:
+        yield Fault(path, f"{target} is mounted twice", "mount one volume there")
+    seen.add(target)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and text == posixpath.normpath(text) != "/" and not _CONTROL.search(text)
