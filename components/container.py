@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -24,13 +24,15 @@ class ContainerServiceArgs:
     """`networks` maps a zone's name to its network's name, and this container's address there.
 
     `certificates` maps a path in the container to a certificate or key that the stack generates. The site's
-    `protect` protects the volumes from deletion, and retains them when they leave the stack.
+    `protect` protects the volumes from deletion, and retains them when they leave the stack. The container is
+    made after the resources of `after`.
     """
 
     topology: Topology
     service: Container
     networks: Mapping[str, tuple[pulumi.Input[str], IPv4Address | None]]
     certificates: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    after: Sequence[pulumi.Resource] = ()
 
 
 class ContainerService(pulumi.ComponentResource):
@@ -52,6 +54,7 @@ class ContainerService(pulumi.ComponentResource):
             docker.Volume(
                 f"{name}-{volume}",
                 name=f"{topology.physical(service.name)}-{volume}",
+                driver_opts=options,
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     delete_before_replace=True,
@@ -59,7 +62,7 @@ class ContainerService(pulumi.ComponentResource):
                     retain_on_delete=topology.protect,
                 ),
             )
-            for volume in rendered.volumes
+            for volume, options in rendered.volumes.items()
         ]
         self.container = docker.Container(
             name,
@@ -71,7 +74,9 @@ class ContainerService(pulumi.ComponentResource):
                 )
                 for network, address in args.networks.values()
             ],
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=volumes),
+            opts=pulumi.ResourceOptions(
+                parent=self, delete_before_replace=True, depends_on=[*volumes, *args.after]
+            ),
         )
         self.register_outputs({"name": self.container.name})
 

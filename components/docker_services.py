@@ -30,9 +30,10 @@ class DockerServices(pulumi.ComponentResource):
     ) -> None:
         super().__init__("homelab-network:components:DockerServices", name, None, opts)
         topology = args.topology
-        for service in topology.containers:
+        made: dict[str, pulumi.Resource] = {}
+        for service in topology.containers_in_order:
             if service != topology.ingress:
-                ContainerService(
+                made[service.name] = ContainerService(
                     service.name,
                     ContainerServiceArgs(
                         topology=topology,
@@ -45,7 +46,8 @@ class DockerServices(pulumi.ComponentResource):
                             for zone in service.zones
                         },
                         certificates=args.certificates.get(service.name, {}),
+                        after=[made[name] for name in service.depends_on],
                     ),
                     opts=pulumi.ResourceOptions(parent=self),
-                )
+                ).container
         self.register_outputs({})

@@ -21,6 +21,7 @@ from resources.site import Graph
 from resources.typed import TypedResource
 from topology.host_folders import ENGINES, SENSITIVE, within
 from topology.index import TopologyIndex
+from topology.limits import HARMLESS_SYSCTL
 from topology.model import WRITES_LOGS, App
 from topology.model import Container as Service
 
@@ -28,8 +29,6 @@ _ALLOWED_CAPABILITIES: Final = frozenset(
     {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
 )
 """Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
-_HARMLESS_SYSCTL: Final = re.compile(r"(kernel[./](msg|sem|shm)|fs[./]mqueue[./])")
-"""Limits of shared memory and messages; with either sign between its parts, every other name may route."""
 _USER: Final = re.compile(r"\d+:\d+")
 _SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
@@ -181,7 +180,7 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
         volumes = [bind.volume or "" for bind in view.inputs.binds if _on_host(bind) is None]
         for name in dict.fromkeys(volumes):
             owners[name].append(view)
-            if name not in graph.volumes:
+            if name not in graph.volumes and name not in graph.topology.external_volumes:
                 yield view, f"mounts volume {name or '(unnamed)'}, which is not in the stack"
     for name, views in owners.items():
         for view in views[1:]:
@@ -313,10 +312,13 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     for leg in container.legs:
         if leg.link_local_ips or leg.ipv6_address or leg.driver_opts or leg.mac_address:
             yield f"has addresses or options on {leg.name} that nobody declared"
+    service = topology.containers_by_name.get(container.name)
+    hosts = {(name, str(ip)) for name, ip in service.extra_hosts.items()} if service else set()
     for entry in container.hosts:
-        yield f"resolves {entry.host} in its own way"
+        if (entry.host, entry.ip) not in hosts:
+            yield f"resolves {entry.host} in its own way"
     acme = topology.acme if container.is_ingress(topology) else None
-    declared = {str(ip) for ip in acme.name_servers} if acme else set()
+    declared = {str(ip) for ip in (*(acme.name_servers if acme else ()), *(service.dns if service else ()))}
     if set(container.dns) - declared:
         yield "asks a name server of its own"
     if declared - set(container.dns):
@@ -324,7 +326,7 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     for key in ("dns_opts", "dns_searches", "domainname"):
         if getattr(container, key):
             yield f"{to_camel(key)} makes its names lead elsewhere"
-    for name in sorted(name for name in container.sysctls if not _HARMLESS_SYSCTL.match(name)):
+    for name in sorted(name for name in container.sysctls if not HARMLESS_SYSCTL.fullmatch(name)):
         yield f"changes the kernel's {name}"
 
 

@@ -21,7 +21,7 @@ from policies.rule import Severity, policy
 from rendered.apps import taken
 from rendered.container import container
 from rendered.runtime import PemFile, StackSecret, Text
-from resources.docker import DockerContainer
+from resources.docker import DockerContainer, Volume
 from resources.resource import HIDDEN, UNKNOWN
 from resources.typed import TypedResource, is_secret
 from topology import env_files
@@ -29,6 +29,7 @@ from topology.index import TopologyIndex
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "containerReadRefreshTimeoutMilliseconds": 15000,
+    "driver": "local",
     "interval": "0s",
     "ip": "0.0.0.0",  # noqa: S104  # the provider's default
     "mustRun": True,
@@ -45,9 +46,16 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 """The provider's defaults, which the engine fills in before it asks the pack; others have none."""
 _ORDERED: Final = frozenset({"command", "entrypoints", "tests"})
 """Lists whose order counts."""
-_NAMED_BY: Final[Mapping[str, str]] = {"labels": "label", "ports": "internal", "volumes": "containerPath"}
+_NAMED_BY: Final[Mapping[str, str]] = {
+    "devices": "hostPath",
+    "hosts": "host",
+    "labels": "label",
+    "ports": "internal",
+    "ulimits": "name",
+    "volumes": "containerPath",
+}
 """Lists without an order -> the property that names an entry."""
-_MAPS: Final = frozenset({"logOpts", "storageOpts", "sysctls", "tmpfs"})
+_MAPS: Final = frozenset({"driverOpts", "logOpts", "storageOpts", "sysctls", "tmpfs"})
 """Properties whose keys are no properties, so that an empty value counts."""
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----")
 _SHOWN: Final = 120
@@ -81,6 +89,23 @@ def containers_as_rendered(view: TypedResource[DockerContainer], topology: Topol
     yield from _secret_variables(view, given, wanted.secrets, of_files)
     yield from _differences(given, wanted.properties)
     yield from _file_differences(view, uploads, wanted.files)
+
+
+@policy(
+    Volume,
+    obligation="A declared service's volume must be exactly what the stack file makes of it.",
+    remedy="Declare the file server in the stack file's volumes, and make the volume of it.",
+    severity=Severity.CRITICAL,
+)
+def volumes_as_rendered(view: TypedResource[Volume], topology: TopologyIndex) -> Iterator[str]:
+    """Yield the first difference of each property of a volume that a declared service mounts."""
+    if (options := topology.volume_options.get(view.inputs.name, _FOREIGN)) is not _FOREIGN:
+        given = {key: value for key, value in view.resource.inputs.items() if key != "name"}
+        yield from _differences(given, {"driverOpts": options})
+
+
+_FOREIGN: Final = object()
+"""Stands for the options of a volume that no service declares."""
 
 
 def _secret_variables(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from topology.model import Container, Healthcheck, Mount
+from topology.model import Container, Healthcheck, Mount, Scratch, Topology
 
 _EVERY: Final = 30_000
 """Milliseconds that the engine waits between two checks, and for one, where nothing is declared."""
@@ -49,14 +49,66 @@ def healthy_within(declared: Healthcheck | None) -> int:
     return max(_LEAST, ((declared.start_period or 0) + tries) // 1000)
 
 
-def mount(declared: Mount, physical: str) -> dict[str, Any]:
-    """Return a mount of a service's container; `physical` is the container's name."""
+def mount(topology: Topology, service: Container, declared: Mount) -> dict[str, Any]:
+    """Return a mount of a service's container."""
     place = (
-        {"hostPath": declared.source} if declared.is_bind else {"volumeName": f"{physical}-{declared.source}"}
+        {"hostPath": declared.source}
+        if declared.is_bind
+        else {"volumeName": topology.volume(service, declared.source)}
     )
     return {"containerPath": declared.target, **place, **({"readOnly": True} if declared.read_only else {})}
 
 
-def volumes(service: Container) -> tuple[str, ...]:
-    """Return the names of a service's declared volumes, without the container's name before them."""
-    return tuple(dict.fromkeys(each.source for each in service.volumes if not each.is_bind))
+def volumes(topology: Topology, service: Container) -> dict[str, dict[str, str] | None]:
+    """Return the volumes that the stack makes for a service: name in the service -> options of its driver."""
+    found: dict[str, dict[str, str] | None] = {}
+    for each in service.volumes:
+        named = topology.volumes.get(each.source)
+        if not each.is_bind and not (named and named.external):
+            found[each.source] = dict(named.driver_opts) if named and named.driver_opts else None
+    return found
+
+
+def scratch(service: Container) -> dict[str, str]:
+    """Return the folders in memory: /tmp, unless something else is there, and the declared ones."""
+    mounted = {each.target for each in service.volumes}
+    folders = (*(Scratch.model_validate(_TMP),), *service.tmpfs)
+    return {
+        each.target: f"rw,noexec,nosuid,nodev,size={_size(each.size)},mode={each.mode}"
+        for each in folders
+        if each.target not in mounted
+    }
+
+
+_TMP: Final = "/tmp:size=64m,mode=1777"  # noqa: S108  # a path in the container
+
+
+def _size(count: int) -> str:
+    return f"{count // 1024**2}m" if count % 1024**2 == 0 else f"{-(-count // 1024)}k"
+
+
+def limits(service: Container) -> dict[str, Any]:
+    """Return limits, names and privileges; None for what is left out."""
+    grace = service.stop_grace_period and -(-service.stop_grace_period // 1000)
+    return {
+        "workingDir": service.working_dir,
+        "init": True if service.init else None,
+        "tmpfs": scratch(service),
+        "shmSize": service.shm_size,
+        "ulimits": [
+            {"name": name, "soft": limit.soft, "hard": limit.hard} for name, limit in service.ulimits.items()
+        ]
+        or None,
+        "sysctls": dict(service.sysctls) or None,
+        "hosts": [{"host": name, "ip": str(ip)} for name, ip in service.extra_hosts.items()] or None,
+        "stopSignal": service.stop_signal,
+        "stopTimeout": grace,
+        "destroyGraceSeconds": grace,
+        "capabilities": {"drops": ["ALL"], **({"adds": list(service.cap_add)} if service.cap_add else {})},
+        "devices": [
+            {"hostPath": each.source, "containerPath": each.target, "permissions": each.permissions}
+            for each in service.devices
+        ]
+        or None,
+        "cpus": service.cpus,
+    }

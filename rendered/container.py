@@ -24,7 +24,6 @@ from topology.model import MARK, Container, SecretVariable, Topology
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3", "tag": "{{.Name}}"}
 """Log rotation, and the container's name in each line, from which Promtail and Alloy set a label."""
-_SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path in the container
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,8 @@ class RenderedContainer:
     """Name of a variable -> the secret that it holds."""
     files: Mapping[str, Text | None]
     """Path in the container -> content; None: a certificate or key that the stack generates."""
-    volumes: tuple[str, ...]
-    """Names of its volumes, without the container's name before them."""
+    volumes: Mapping[str, Mapping[str, str] | None]
+    """Name of a volume, without the container's name before it -> options of its driver, if it has any."""
 
 
 def container(
@@ -51,16 +50,18 @@ def container(
     made = runtime(topology, service)
     files = {**made.files, **dict.fromkeys(certificates)}
     physical = topology.physical(service.name)
-    declared, over = service.healthcheck, {each.target for each in service.volumes}
+    declared = service.healthcheck
     properties = {
         "name": physical,
         "image": service.image,
-        "labels": [{"label": MARK, "value": stack}],
+        "labels": [
+            {"label": MARK, "value": stack},
+            *({"label": name, "value": text} for name, text in service.labels.items()),
+        ],
         "command": list(service.command or made.command) or None,
         "user": service.user or made.user,
-        "readOnly": not files,
+        "readOnly": not files if service.read_only is None else service.read_only,
         "entrypoints": list(service.entrypoint) if service.entrypoint else None,
-        "tmpfs": {path: options for path, options in _SCRATCH.items() if path not in over},
         "envs": [f"{key}={value}" for key, value in made.environment.items()] or None,
         "volumes": [
             *(
@@ -71,9 +72,9 @@ def container(
                 {"containerPath": path, "hostPath": host_path, "readOnly": True}
                 for path, host_path in made.host_paths.items()
             ),
-            *(compose.mount(each, physical) for each in service.volumes),
+            *(compose.mount(topology, service, each) for each in service.volumes),
         ],
-        "dns": list(map(str, made.name_servers)) or None,
+        "dns": list(map(str, (*made.name_servers, *service.dns))) or None,
         "networkMode": "bridge",
         "ports": _published(topology) if service == topology.ingress else [],
         "healthcheck": compose.healthcheck(declared) if declared else _healthcheck(made),
@@ -83,7 +84,7 @@ def container(
         "memory": service.memory,
         "memorySwap": service.memory,
         "cgroupParent": f"homelab-{physical}.slice",
-        "capabilities": {"drops": ["ALL"]},
+        **compose.limits(service),
         "securityOpts": ["no-new-privileges:true"],
         "logDriver": "json-file",
         "logOpts": _LOG_OPTIONS,
@@ -93,7 +94,7 @@ def container(
         for name, value in service.environment.items()
         if isinstance(value, SecretVariable) and name not in made.environment
     }
-    volumes = (*made.data.values(), *compose.volumes(service))
+    volumes = {**dict.fromkeys(made.data.values()), **compose.volumes(topology, service)}
     return RenderedContainer(properties=properties, files=files, secrets=secrets, volumes=volumes)
 
 

@@ -38,6 +38,7 @@ from topology.model import (
     HostName,
     ImageVantage,
     Name,
+    NamedVolume,
     PolicyException,
     Prefix,
     ProxmoxHost,
@@ -46,6 +47,7 @@ from topology.model import (
     Temporary,
     Topology,
     Unencrypted,
+    VolumeName,
     Zone,
 )
 
@@ -58,6 +60,7 @@ KEYS: Final = (
     "tls",
     "name-prefix",
     "protect",
+    "volumes",
     "certificates",
     "unencrypted",
     "exceptions",
@@ -326,6 +329,7 @@ class _Reader:
             hosts=hosts,
             zones=self.entries(plain, "zones", partial(self.entry, Zone)),
             services=self.entries(plain, "services", partial(self.service, domain)),
+            volumes=self.key(dict[VolumeName, NamedVolume], plain, "volumes") or {},
             flows={path: each.flow if isinstance(each, Temporary) else each for path, each in flows.items()},
             temporary=tuple(each for each in flows.values() if isinstance(each, Temporary)),
             tls=self.tls(plain),
@@ -436,16 +440,21 @@ class _Reader:
 
     def tell(self, detail: ErrorDetails, kind: Any, raw: object, path: str, word: str) -> None:
         """Note one of pydantic's errors in the project's words, at the deepest path in the file."""
-        outer = word
+        outer, above = word, (path, word)
         for step in detail["loc"]:
-            if isinstance(raw, dict):
-                outer, words = word, (f"{word}.{step}", f"{word}.{{}}", f".{step}")
+            if step == "[key]":  # a name in a mapping, which stands for the mapping's item before
+                (path, word), raw = above, detail["loc"][-2]
+                word = f"{word}.[key]"
+            elif isinstance(raw, dict):
+                above = path, word
+                near = "volume" if word == "volumes.{}" else word
+                outer, words = near, (f"{near}.{step}", f"{near}.{{}}", f".{step}")
                 word = next((each for each in words if each in WORDS), f".{step}")
                 path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
             elif isinstance(raw, list) and isinstance(step, int):
                 path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]
             elif isinstance(raw, list):  # of name=text, which is read as a mapping
-                place = next((i for i, each in enumerate(raw) if f"{each}".partition("=")[0] == step), 0)
+                place = next((i for i, each in enumerate(raw) if re.split("[=:]", f"{each}")[0] == step), 0)
                 path, word, raw = f"{path}[{place}]", f"{word}.{{}}", raw[place]
         if detail["type"] == "extra_forbidden":
             key, below = str(detail["loc"][-1]), f"{outer}."

@@ -66,6 +66,19 @@ class TopologyIndex(Topology):
         return {self.physical(service.name): service for service in self.containers}
 
     @cached_property
+    def volume_options(self) -> Mapping[str, Mapping[str, str] | None]:
+        """The engine's name of each volume that a container declares -> its driver's options, if any."""
+        return {
+            self.volume(container, each.source): dict(named.driver_opts)
+            if named and named.driver_opts
+            else None
+            for container in self.containers
+            for each in container.volumes
+            if not each.is_bind
+            for named in [self.volumes.get(each.source)]
+        }
+
+    @cached_property
     def guests_by_name(self) -> Mapping[str, Guest]:
         """Physical name -> declared guest."""
         return {self.physical(service.name): service for service in self.guests}

@@ -27,6 +27,7 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
+    FileServer,
     Flag,
     Flow,
     Guest,
@@ -36,6 +37,7 @@ from topology.model import (
     ImageVantage,
     Mount,
     Name,
+    NamedVolume,
     PolicyException,
     Port,
     Prefix,
@@ -46,6 +48,7 @@ from topology.model import (
     Temporary,
     Unencrypted,
     Value,
+    VolumeName,
     Zone,
 )
 from topology.outputs import Outputs
@@ -69,6 +72,8 @@ _ENTRIES: Final = (
     Container,
     Mount,
     Healthcheck,
+    NamedVolume,
+    FileServer,
     Guest,
     Ssh,
     Certificate,
@@ -88,6 +93,8 @@ _BELOW: Final = {
     Temporary: "flows[].",
     Healthcheck: ".healthcheck.",
     Mount: ".volumes[].",
+    NamedVolume: "volume.",
+    FileServer: "volume.driver_opts.",
     SshVantage: "vantage.",
     ImageVantage: f"{CONTAINERS}.",
 }
@@ -144,6 +151,11 @@ def configuration() -> Schema:
             "items": {"if": {"type": "object"}, "then": _ref(Temporary), "else": _FLOW},
         },
         "tls": {"if": {"required": ["acme"]}, "then": _alone("acme", Acme), "else": _ref(Certificate)},
+        "volumes": {
+            "type": "object",
+            "propertyNames": _type(VolumeName),
+            "additionalProperties": {"anyOf": [_ref(NamedVolume), {"type": "null"}]},
+        },
         "certificates": _ref(Certificates),
         "unencrypted": {"type": "array", "items": _ref(Unencrypted)},
         "exceptions": {"type": "array", "items": _ref(PolicyException)},

@@ -33,6 +33,20 @@ WIKI: dict[str, Any] = {
         "retries": 4,
         "start_period": "1h",
     },
+    "depends_on": {"wiki-db": {"condition": "service_healthy"}},
+    "working_dir": "/wiki",
+    "init": True,
+    "tmpfs": ["/run/wiki:size=16m,mode=755", "/var/cache"],
+    "shm_size": "128m",
+    "ulimits": {"nofile": 4096, "nproc": {"soft": 100, "hard": 200}},
+    "sysctls": {"net.core.somaxconn": 1024},
+    "extra_hosts": ["mail.lan:192.168.20.25"],
+    "dns": "172.30.2.53",
+    "stop_signal": "SIGINT",
+    "stop_grace_period": "1m30s",
+    "labels": {"org.example.team": "home"},
+    "cap_add": ["NET_BIND_SERVICE"],
+    "cpus": 1.50,
 }
 DATABASE: dict[str, Any] = {
     "zones": ["query"],
@@ -45,12 +59,22 @@ DATABASE: dict[str, Any] = {
     "volumes": ["db:/var/lib/postgresql/data"],
     "healthcheck": {"test": "pg_isready -U wiki", "interval": "10s"},
 }
-FLOWS = ("traefik -> wiki:3000/tcp", "wiki -> wiki-db:5432/tcp")
+NAMES: dict[str, Any] = {
+    "zones": ["query"],
+    "image": "example/names:1.0",
+    "ports": ["53/udp"],
+    "addresses": {"query": "172.30.2.53"},
+    "volumes": ["zones_of_old:/zones"],
+    "depends_on": ["wiki-db"],
+}
+FLOWS = ("traefik -> wiki:3000/tcp", "wiki -> names:53/udp", "wiki -> wiki-db:5432/tcp")
 
 
 def site(**services: Any) -> dict[str, Any]:
-    """Return the sound site's keys with a wiki and its database, and with further changes of services."""
-    values = changed({"services.wiki": WIKI, "services.wiki-db": DATABASE, **services})
+    """Return the sound site's keys with a wiki, its database and name server, and with further changes."""
+    added = {"services.wiki": WIKI, "services.wiki-db": DATABASE, "services.names": NAMES}
+    values = changed({**added, "volumes": {"zones_of_old": {"external": True}}, **services})
     values["flows"] += FLOWS
-    values["unencrypted"].append({"flow": FLOWS[1], "reason": "the wiki asks its database without TLS"})
+    for flow in FLOWS[1:]:
+        values["unencrypted"].append({"flow": flow, "reason": "the wiki asks it without TLS"})
     return values

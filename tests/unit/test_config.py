@@ -494,6 +494,8 @@ class TestDocument:
             model.Container,
             model.Mount,
             model.Healthcheck,
+            model.NamedVolume,
+            model.FileServer,
             model.Guest,
             model.Certificate,
             model.Acme,

@@ -24,7 +24,11 @@ _RESERVED: Final = frozenset(
     }
 )
 """Namespaces of secrets that are for providers, for the program, and for what it configures."""
-_OF_THE_APP: Final = ("command", "entrypoint", "healthcheck")
+_OF_THE_APP: Final = (
+    *("command", "entrypoint", "healthcheck", "working_dir", "init", "read_only", "tmpfs", "shm_size"),
+    *("sysctls", "dns", "stop_signal", "cap_add", "devices"),
+)
+"""Keys that a known app's container does not take, since the app or its safety would differ."""
 SCRATCH: Final = "/tmp"  # noqa: S108  # a path in the container
 
 
@@ -51,7 +55,7 @@ def own_and_given(site: Site) -> Iterator[Fault]:
         if container.app is None and container.arguments:
             yield Fault(f"{path}.arguments", f"{container.name} has no app", "write command")
         for key in _OF_THE_APP if container.app else ():
-            if getattr(container, key) is not None:
+            if getattr(container, key):
                 remedy = "write arguments, or leave it out" if key == "command" else "leave it out"
                 yield Fault(f"{path}.{key}", f"{container.app} sets its own", remedy)
         for key in ("command", "entrypoint"):
@@ -68,10 +72,12 @@ def files(site: Site) -> Iterator[Fault]:
     """Check the paths of files and secrets, and that nothing else is mounted over them."""
     for container in site.containers:
         path = f"services.{container.name}"
-        over = {SCRATCH: "a scratch folder", **{mount.target: "a volume" for mount in container.volumes}}
+        scratch = (SCRATCH, *(each.target for each in container.tmpfs))
+        over = dict.fromkeys(scratch, "a scratch folder")
+        over |= {mount.target: "a volume" for mount in container.volumes}
         for key in ("files", "secrets"):
             for file in getattr(container, key):
-                if not _is_path(file):
+                if not is_path(file):
                     remedy = "write an absolute path without . and .., like /etc/grafana/ldap.toml"
                     yield Fault(f"{path}.{key}", f"{shown(file)} is no path of a file", remedy)
                 elif file.startswith(f"{FOLDER}/"):
@@ -128,7 +134,7 @@ def mounts(site: Site) -> Iterator[Fault]:
                 if owner != container.name:
                     remedy = "name it apart, and declare a flow between them"
                     yield Fault(path, f"{mount.source} is a volume of {owner}", remedy)
-            elif not _is_path(mount.source):
+            elif not is_path(mount.source):
                 remedy = "use a named volume like data, or write the folder's path from / on"
                 yield Fault(path, f"{shown(mount.source)} is no folder of the host", remedy)
             elif is_private(mount.source, root):
@@ -144,7 +150,7 @@ def mounts(site: Site) -> Iterator[Fault]:
 
 
 def _target(path: str, target: str, seen: set[str]) -> Iterator[Fault]:
-    if not _is_path(target) or any(within(target, own) for own in ("/proc", "/sys", "/dev", FOLDER)):
+    if not is_path(target) or any(within(target, own) for own in ("/proc", "/sys", "/dev", FOLDER)):
         remedy = "write an absolute path without . and .., like /var/lib/wiki"
         yield Fault(path, f"{shown(target)} is no place for a volume", remedy)
     elif target in seen:
@@ -152,5 +158,6 @@ def _target(path: str, target: str, seen: set[str]) -> Iterator[Fault]:
     seen.add(target)
 
 
-def _is_path(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """Whether a text is an absolute path below / without detours and control characters."""
     return text.startswith("/") and text == posixpath.normpath(text) != "/" and not _CONTROL.search(text)

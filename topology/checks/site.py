@@ -22,6 +22,7 @@ from topology.model import (
     Flow,
     Guest,
     ImageVantage,
+    NamedVolume,
     PolicyException,
     Port,
     ProxmoxHost,
@@ -54,6 +55,7 @@ class Site:
     hosts: Mapping[str, DockerHost | ProxmoxHost]
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
+    volumes: Mapping[str, NamedVolume]
     flows: Mapping[str, Flow]
     temporary: tuple[Temporary, ...]
     tls: Certificate | Acme | None
@@ -177,6 +179,7 @@ class Site:
                 "proxmox_host": next((h for h in self.hosts.values() if isinstance(h, ProxmoxHost)), None),
                 "zones": self.zones,
                 "services": self.services,
+                "volumes": self.volumes,
                 "flows": tuple(self.flows.values()),
                 "temporary": self.temporary,
                 "tls": self.tls,

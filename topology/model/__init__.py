@@ -50,6 +50,13 @@ from topology.model.judgement import (
     Assertion,
     PolicyException,
 )
+from topology.model.limits import (
+    Device,
+    FileServer,
+    NamedVolume,
+    Scratch,
+    VolumeName,
+)
 from topology.model.roles import (
     ROLES,
     Colour,
@@ -126,9 +133,11 @@ __all__ = [
     "Colour",
     "Container",
     "Day",
+    "Device",
     "DockerHost",
     "Every",
     "FilePath",
+    "FileServer",
     "Flag",
     "Flow",
     "Guest",
@@ -142,6 +151,7 @@ __all__ = [
     "LogRight",
     "Mount",
     "Name",
+    "NamedVolume",
     "PolicyException",
     "Port",
     "Prefix",
@@ -151,6 +161,7 @@ __all__ = [
     "Role",
     "RoleTraits",
     "Route",
+    "Scratch",
     "SecretVariable",
     "Service",
     "Ssh",
@@ -161,6 +172,7 @@ __all__ = [
     "UserId",
     "Value",
     "Variable",
+    "VolumeName",
     "Zone",
     "table",
 ]

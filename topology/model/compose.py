@@ -45,7 +45,7 @@ class SecretVariable(ComposeValue):
     secret: SecretKey
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a text with `$$` as `$`; an integer is a text, too. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -66,10 +66,10 @@ def _variable(value: object) -> str | SecretVariable:
         ):
             raise ValueError("not a secret")
         return SecretVariable(secret=key)
-    return _text(value)
+    return as_text(value)
 
 
-def _pairs(value: object) -> object:
+def pairs(value: object) -> object:
     """Return a list of `name=text` as a mapping; a name without text is None, which is refused."""
     if not isinstance(value, list):
         return value
@@ -82,8 +82,8 @@ def _pairs(value: object) -> object:
     return found
 
 
-_TEXT: Final[dict[str, Any]] = {"type": ["string", "integer"]}
-_PAIRS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}}
+TEXT: Final[dict[str, Any]] = {"type": ["string", "integer"]}
+PAIRS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}}
 _KEY: Final[dict[str, Any]] = {"type": "string", "pattern": _CONFIGURATION_KEY}
 _SECRET_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -92,17 +92,17 @@ _SECRET_SCHEMA: Final[dict[str, Any]] = {
     "additionalProperties": False,
 }
 
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT)]
+Text = Annotated[str, BeforeValidator(as_text), WithJsonSchema(TEXT)]
 """A text, or an integer as one."""
 
 Variables = Annotated[
     Mapping[str, Annotated[str | SecretVariable, PlainValidator(_variable)]],
-    BeforeValidator(_pairs),
+    BeforeValidator(pairs),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "object", "additionalProperties": {"anyOf": [_TEXT, _SECRET_SCHEMA]}},
-                _PAIRS,
+                {"type": "object", "additionalProperties": {"anyOf": [TEXT, _SECRET_SCHEMA]}},
+                PAIRS,
             ]
         }
     ),
@@ -126,7 +126,7 @@ Words = Annotated[
     Field(min_length=1),
     BeforeValidator(_words),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": _TEXT, "minItems": 1}]}
+        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": TEXT, "minItems": 1}]}
     ),
 ]
 """A program and its arguments; written as a list, or as one text."""
@@ -165,7 +165,7 @@ Test = Annotated[
     tuple[Text, ...],
     BeforeValidator(_test),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": _TEXT, "minItems": 1}]}
+        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": TEXT, "minItems": 1}]}
     ),
 ]
 """`CMD` and a program, `CMD-SHELL` and a line, or `NONE`; a text is a line for the shell."""

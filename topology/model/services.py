@@ -9,9 +9,31 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from topology.model.apps import FROM_DEBIAN, App, GuestApp
-from topology.model.compose import EnvFiles, Healthcheck, Mount, SecretKey, SecretVariable, Variables, Words
+from topology.model.compose import (
+    EnvFiles,
+    Healthcheck,
+    Mount,
+    SecretKey,
+    SecretVariable,
+    Span,
+    Variables,
+    Words,
+)
 from topology.model.flows import SSH, Port
-from topology.model.values import Argument, Day, FilePath, HostName, Name, UserId, Value
+from topology.model.limits import (
+    Capability,
+    Cpus,
+    DependsOn,
+    Devices,
+    ExtraHosts,
+    Mebibytes,
+    NameServers,
+    Scratches,
+    Signal,
+    Texts,
+    Ulimits,
+)
+from topology.model.values import Argument, Day, FilePath, Flag, HostName, Name, UserId, Value
 
 
 def _alone(zone: object) -> object:
@@ -67,6 +89,29 @@ class Container(Service):
     entrypoint: Words | None = None
     healthcheck: Healthcheck | None = None
     """None: the image's own."""
+    depends_on: DependsOn = Field(default_factory=dict)
+    """Services that run, or are healthy, before this one is made."""
+    working_dir: FilePath | None = None
+    init: Flag = False
+    """Whether a small init process of the engine's forwards signals and reaps processes."""
+    read_only: Flag | None = None
+    """None: the root file system is read-only where the container holds no files."""
+    tmpfs: Scratches = ()
+    shm_size: Mebibytes | None = None
+    """MiB of /dev/shm; None: the engine's 64."""
+    ulimits: Ulimits = Field(default_factory=dict)
+    sysctls: Texts = Field(default_factory=dict)
+    extra_hosts: ExtraHosts = Field(default_factory=dict)
+    dns: NameServers = ()
+    """Name servers; empty: the engine's own."""
+    stop_signal: Signal | None = None
+    stop_grace_period: Span | None = Field(default=None, ge=1000)
+    """Milliseconds until a container that does not stop is killed; None: the engine's 10 s."""
+    labels: Texts = Field(default_factory=dict)
+    cap_add: tuple[Capability, ...] = ()
+    devices: Devices = ()
+    cpus: Cpus | None = None
+    """None: no limit."""
     arguments: tuple[Argument, ...] = ()
     """Arguments of a known app, after its own."""
     addresses: Mapping[str, IPv4Address] = Field(default_factory=dict)

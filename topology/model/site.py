@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
+from graphlib import TopologicalSorter
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from topology.model.certificates import Acme, Certificate, Certificates, Unencry
 from topology.model.flows import Flow, Port, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
+from topology.model.limits import NamedVolume
 from topology.model.roles import Role
 from topology.model.routes import Route
 from topology.model.services import Container, Guest
@@ -41,6 +43,8 @@ class Topology(Value):
     """None: a site of containers alone."""
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
+    volumes: Mapping[str, NamedVolume] = Field(default_factory=dict)
+    """Named volumes of containers that this stack does not simply make."""
     flows: tuple[Flow, ...]
     temporary: tuple[Temporary, ...] = ()
     """The subset of `flows` that has an end date."""
@@ -107,6 +111,13 @@ class Topology(Value):
     def containers(self) -> tuple[Container, ...]:
         """Every container service, in declared order."""
         return tuple(s for s in self.services.values() if isinstance(s, Container))
+
+    @property
+    def containers_in_order(self) -> tuple[Container, ...]:
+        """Every container service after those that it depends on, else in declared order."""
+        named = {container.name: container for container in self.containers}
+        order = TopologicalSorter({name: each.depends_on for name, each in named.items()}).static_order()
+        return tuple(named[name] for name in order)
 
     @cached_property
     def guests(self) -> tuple[Guest, ...]:
@@ -249,6 +260,16 @@ class Topology(Value):
         own = (key for key, is_needed in needed.items() if is_needed)
         held = dict.fromkeys(key for container in self.containers for key in container.secret_keys)
         return (*own, *(f"acme:{name}" for name in login), *held)
+
+    def volume(self, service: Container, source: str) -> str:
+        """Return the engine's name of a service's declared volume."""
+        named = self.volumes.get(source)
+        return named.name or source if named and named.external else f"{self.physical(service.name)}-{source}"
+
+    @cached_property
+    def external_volumes(self) -> frozenset[str]:
+        """The engine's names of the declared volumes that are there already."""
+        return frozenset(each.name or source for source, each in self.volumes.items() if each.external)
 
     @cached_property
     def node_interface(self) -> IPv4Interface | None:

@@ -1,0 +1,22 @@
+"""Names of limits, kernel settings and capabilities that a container may have without reaching beyond it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+ULIMITS: Final = (
+    *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
+    *("rtprio", "rttime", "sigpending", "stack"),
+)
+
+HARMLESS_SYSCTL: Final = re.compile(
+    r"(?:kernel[./](?:msg|sem|shm)|fs[./]mqueue[./]).*"
+    r"|net\.core\.somaxconn|net\.unix\.max_dgram_qlen"
+    r"|net\.ipv4\.(?:ip_local_port_range|ip_unprivileged_port_start|ping_group_range)"
+    r"|net\.ipv4\.tcp_(?:fin_timeout|keepalive_(?:intvl|probes|time)|max_syn_backlog|max_tw_buckets|rmem"
+    r"|syncookies|tw_reuse|wmem)"
+)
+"""Limits of shared memory and messages, and settings of a container's own sockets. Any other name may route,
+with either sign between its parts.
+"""
