@@ -1,4 +1,4 @@
-"""What a shell in a container gives an attacker: the connections it can open and the secrets in its files.
+"""What a shell in a container gives an attacker: the connections it can open and the secrets that it holds.
 
 The table is made from the proof or from a run of the live probe. It shows secrets by path, never by value.
 Note: a port that the probe itself opened counts as well.
@@ -67,14 +67,17 @@ def of_run(file: Path) -> Opened:
 
 
 def secrets(graph: Graph, physical: str) -> list[str]:
-    """Return the paths of a container's files whose content is a Pulumi secret."""
-    return sorted(
-        upload.file
-        for each in graph.of(DockerContainer)
-        if each.inputs.name == physical
-        for index, upload in enumerate(each.inputs.uploads)
-        if is_secret(each, ("uploads", index))
+    """Return the paths of a container's files, and the names of its variables, that are Pulumi secrets."""
+    (each,) = (each for each in graph.of(DockerContainer) if each.inputs.name == physical)
+    variables = (
+        f"${env.partition('=')[0]}"
+        for index, env in enumerate(each.inputs.envs)
+        if is_secret(each, ("envs", index))
     )
+    files = (
+        upload.file for index, upload in enumerate(each.inputs.uploads) if is_secret(each, ("uploads", index))
+    )
+    return [*sorted(files), *sorted(variables)]
 
 
 def _ends(found: set[tuple[str, str]]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import sys
 from typing import Any
@@ -32,6 +33,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cadvisor": {"files": {"/etc/cadvisor/note.txt": "Übersicht: 5\n\n"}},
 }
 """What apps are given besides their own."""
+WORDS: tuple[dict[str, Any], ...] = (
+    {"environment": ["LOG_LEVEL=info", "PRICE=5$$"]},
+    {"environment": {"PORT": 7000, "APP_PASSWORD": {"secret": "{name}:password"}}},
+    {"secrets": {"/run/secrets/token": "{name}:token"}, "files": {"/etc/app.conf": "a: 1\n"}},
+    {"volumes": ["data-{name}:/var/lib/app", "/srv/{name}:/srv/media:ro"]},
+    {"volumes": [{"type": "volume", "source": "old_{name}", "target": "/old", "read_only": True}]},
+    {"command": "serve --title 'an app'", "working_dir": "/srv"},
+    {"entrypoint": ["/bin/app"], "init": True, "stop_signal": "SIGINT", "stop_grace_period": "1m"},
+    {"healthcheck": {"test": "wget -q -O /dev/null http://127.0.0.1/", "interval": "90s", "retries": 2}},
+    {"healthcheck": {"disable": True}, "user": "1000:1000"},
+    {"tmpfs": "/run/app", "shm_size": "64mb", "ulimits": {"nofile": {"soft": 1024, "hard": 4096}}},
+    {"sysctls": {"net.ipv4.tcp_keepalive_time": "60"}, "extra_hosts": {"mail.lan": "192.168.20.25"}},
+    {"labels": ["org.example.team=home"], "cap_add": ["chown", "CAP_SETUID"], "cpus": "0.25"},
+)
+"""What containers without an app are given, in the Compose specification's words; `{name}` is its name."""
 ADMIN_PAGE = {"admin-page": {"until": "2099-01-01", "reason": "to try it out"}}
 
 
@@ -48,8 +64,10 @@ def topology(number: int) -> dict[str, Any]:
             "zones": ["frontend"],
             "image": f"app:{index + 1}",
             "ports": [7000 + index],
+            **_words(draw, f"app-{index}"),
         }
         flows.append(f"traefik -> app-{index}:{7000 + index}/tcp")
+    _wait(draw, config)
     for index in range(draw.randint(0, 3)):
         services[f"exporter-{index}"] = {"zones": ["backend"], "image": "exporter:1", "ports": [9200 + index]}
         flows.append(f"prometheus -> exporter-{index}:{9200 + index}/tcp")
@@ -76,6 +94,26 @@ def topology(number: int) -> dict[str, Any]:
     draw.shuffle(config["flows"])
     config["services"] = dict(draw.sample(list(services.items()), len(services)))
     return config
+
+
+def _words(draw: random.Random, name: str) -> dict[str, Any]:
+    """Return a share of the words; the later one of two counts for a key that both have."""
+    found: dict[str, Any] = {}
+    for words in draw.sample(WORDS, draw.randint(0, len(WORDS) // 2)):
+        found |= json.loads(json.dumps(words).replace("{name}", name))
+    return found
+
+
+def _wait(draw: random.Random, config: dict[str, Any]) -> None:
+    """Have some containers wait for earlier ones, and make their old volumes external."""
+    names = [name for name in config["services"] if name.startswith("app-")]
+    for place, name in enumerate(names):
+        service = config["services"][name]
+        if place and draw.random() < 0.5:
+            service["depends_on"] = draw.sample(names[:place], 1)
+        if any("old_" in str(volume) for volume in service.get("volumes", ())):
+            external = {"external": True, "name": f"x_{name}"} if draw.random() < 0.5 else {"external": True}
+            config.setdefault("volumes", {})[f"old_{name}"] = external
 
 
 _GUESTS = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")

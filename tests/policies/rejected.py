@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rendered import verify_timer
 from resources.resource import UNKNOWN
 from tests.half import docker_alone
+from tests.policies import words
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from topology.config import load
 from topology.model import Assertion, Flow, PolicyException
@@ -101,6 +102,12 @@ def route(stack: Stack, name: str, host: str, url: str) -> None:
 def container(stack: Stack, name: str, **inputs: Any) -> None:
     """Change properties of a container."""
     stack.inputs("container", name).update(inputs)
+
+
+def with_words(stack: Stack) -> None:
+    """Replace a stack with the sound site and a wiki with its database, in Compose's words."""
+    stack.config = words.site()
+    stack.resources = run(stack.config)
 
 
 def leg(stack: Stack, name: str, network: str) -> None:
@@ -438,9 +445,10 @@ def settings_that_replace_the_apps_own(stack: Stack) -> None:
     stack.resources[:] = run(stack.config)
 
 
-@rejected("containers-as-rendered", "wiki: image: expected `wiki:1`")
+@rejected("containers-as-rendered", "names: image: expected `example/names:1.0`")
 def another_image_than_the_declared_one(stack: Stack) -> None:
-    beside(stack, image="grafana/loki:3.6.3")
+    with_words(stack)
+    container(stack, "names", image="grafana/loki:3.6.3")
 
 
 # ----------------------------------------------------------------------------------------- containers
@@ -3214,3 +3222,42 @@ def the_keys_of_the_ingress_within_anothers_reach(stack: Stack) -> None:
 def a_name_server_that_is_not_asked(stack: Stack) -> None:
     turn_to_acme(stack)
     container(stack, "traefik", dns=[])
+
+
+@rejected("volumes-as-rendered", "wiki-db-db: driverOpts[device]: expected nothing")
+def a_volume_that_is_a_folder_of_the_host(stack: Stack) -> None:
+    with_words(stack)
+    stack.inputs("volume", "wiki-db-db")["driverOpts"] = {"device": "/etc"}
+
+
+@rejected("volumes-as-rendered", "wiki-db-db: driver: expected `local`")
+def a_volume_of_another_driver(stack: Stack) -> None:
+    with_words(stack)
+    stack.inputs("volume", "wiki-db-db")["driver"] = "sshfs"
+
+
+@rejected("containers-as-rendered", "wiki: envs[DB_PASS]: expected the secret wiki:db-password")
+def a_secret_variable_that_is_left_out(stack: Stack) -> None:
+    with_words(stack)
+    stack.inputs("container", "wiki")["envs"].pop()
+
+
+@rejected(
+    "names-are-the-engines", "wiki: resolves loki in its own way", "wiki: asks a name server of its own"
+)
+def names_that_the_stack_file_does_not_declare(stack: Stack) -> None:
+    with_words(stack)
+    container(stack, "wiki", hosts=[{"host": "loki", "ip": "192.168.20.25"}], dns=["172.30.2.53", "9.9.9.9"])
+
+
+@rejected("secrets-are-files", "wiki-db: envs[2] is a secret in plain sight")
+def a_secret_variable_that_nobody_declared(stack: Stack) -> None:
+    with_words(stack)
+    stack.inputs("container", "wiki-db")["envs"].append("OTHER=x")
+    stack.mark_secret("container", "wiki-db", "envs", 2)
+
+
+@rejected("volumes-not-shared", "names: mounts volume others_zones, which is not in the stack")
+def an_external_volume_that_is_not_declared(stack: Stack) -> None:
+    with_words(stack)
+    stack.inputs("container", "names")["volumes"][0]["volumeName"] = "others_zones"

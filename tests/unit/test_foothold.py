@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from commands import foothold as command
+from tests.policies.words import site
 from tests.site import FILE
 from topology.project import PROJECT
 from verify import foothold
@@ -28,6 +29,17 @@ def test_the_backend_is_behind_no_foothold_in_the_ingress() -> None:
     (line,) = (line for line in foothold.table(FILE) if line.startswith("| traefik "))
     assert [name for name in ("loki", "prometheus:", "cadvisor", "node-exporter") if name in line] == []
     assert line.endswith("| `/etc/traefik/tls/key.pem`, `/etc/traefik/users` |")
+
+
+def test_a_secret_variable_is_told_by_its_name(tmp_path: Path) -> None:
+    """A container's secrets are the paths of files and the names of variables, never a value."""
+    config = site()
+    keys = {f"homelab-network:{key}": value for key, value in config.items()}
+    secrets = ("grafana:adminPassword", "traefik:users", "wiki:db-password", "wiki:session")
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(json.dumps({"config": {**keys, **{key: {"secure": "x"} for key in secrets}}}))
+    (line,) = (line for line in foothold.table(file) if line.startswith("| wiki "))
+    assert line.endswith("| `/run/secrets/session`, `$DB_PASS` |")
 
 
 def test_a_run_is_told_in_the_same_form(tmp_path: Path) -> None:
