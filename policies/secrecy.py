@@ -139,11 +139,9 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
     owners: dict[str, tuple[TypedResource[Any], Trail]] = {}
     others = [view for view in graph.views if not isinstance(view.inputs, tls.Request | tls.Signed)]
     for view in (*graph.of(tls.Authority), *others):
-        for trail in sorted(view.resource.secrets, key=str):
-            value = _at(view.resource.inputs, trail)
-            for text in (value, value.partition("=")[2]) if _is_variable(view, trail, value) else (value,):
-                if isinstance(text, str) and len(text) >= _LONG and text != HIDDEN:
-                    owners.setdefault(text, (view, trail))
+        for trail, text in _held(view, graph.topology):
+            if len(text) >= _LONG and text != HIDDEN:
+                owners.setdefault(text, (view, trail))
     for view in others if owners else ():
         for trail, text in texts(view.resource.inputs, ()):
             owner, place = owners.get(text) or owners.get(text.partition("=")[2]) or (view, trail)
@@ -154,8 +152,23 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
                 yield view, f"{dotted(trail)} is a secret of {owner.name}"
 
 
-def _is_variable(view: TypedResource[Any], trail: Trail, value: Any) -> bool:
-    return isinstance(view.inputs, DockerContainer) and trail[0] == "envs" and isinstance(value, str)
+def _held(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[tuple[Trail, str]]:
+    """Yield the secrets of a resource, a variable's without its name, too.
+
+    Of a list that the engine hides as a whole, only what the stack file declares counts as a secret.
+    """
+    for trail in sorted(view.resource.secrets, key=str):
+        value = _at(view.resource.inputs, trail)
+        inner = [(trail, value)] if isinstance(value, str) else []
+        if isinstance(view.inputs, DockerContainer) and isinstance(value, list):
+            found = (
+                (at, text) for at, text in texts(value, trail) if at[0] != "uploads" or at[-1] == "content"
+            )
+            inner = [each for each in found if _sources(view, each[0], topology)]
+        for at, text in inner:
+            yield at, text
+            if at[0] == "envs" and isinstance(view.inputs, DockerContainer):
+                yield at, text.partition("=")[2]
 
 
 def _linked(one: TypedResource[Any], other: TypedResource[Any], topology: TopologyIndex) -> bool:

@@ -307,15 +307,30 @@ def test_an_exported_state_is_judged_alike(
 
 SLOTS = {
     slot: f"{CANARY}-{number}"
-    for number, slot in enumerate(("grafana:adminPassword", "traefik:users", "ssh:privateKey"))
+    for number, slot in enumerate(
+        ("grafana:adminPassword", "traefik:users", "ssh:privateKey", "wiki:variable", "wiki:file")
+    )
 } | {"proxmoxve:apiToken": "root@pam!t=ca9a24b1-5d1e-4c5b-9f4e-0d0c0b0a0908"}  # its form is checked early
 """Every secret of a stack file, each with a canary of its own; the ingress's key is the fixture's."""
+LOKI = "    loki:\n      app: loki\n"
+WIKI = """\
+    wiki:
+      zones: [frontend]
+      image: example/wiki:2.5.1
+      ports: [3000]
+      environment: {DB_PASS: {secret: "wiki:variable"}}
+      secrets: {/run/secrets/session: "wiki:file"}
+      env_file: wiki.env
+"""
+"""A container with a secret in each place that one can have."""
 
 
 def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
     """The secret of no slot is in a preview's output, in the files that it leaves, or in the report."""
     there = "{address: docker-srv.lan, host-key: ssh-ed25519 AAAA}"
     engine.yaml("      trunk: trunk\n", f"      trunk: trunk\n      ssh: {there}\n")
+    engine.yaml(LOKI, WIKI + LOKI)
+    (engine.folder / "wiki.env").write_text(f"MAIL={CANARY}-mail\n")
     for slot, secret in SLOTS.items():
         assert engine.run("config", "set", "--secret", slot, secret, "--stack", "dev").returncode == 0
     shown = {" ".join(words): engine.preview(*words).stdout for words in ((), ("--diff",), ("--json",))}
@@ -328,7 +343,7 @@ def test_a_canary_in_every_slot_is_seen_nowhere(engine: Engine) -> None:
         *(engine.folder / part for part in ("topology", "rendered", "components")),
     ]
     shown |= files(left) | {each.name: each.read_text() for each in (engine.folder / "Pulumi.dev.yaml", html)}
-    assert sightings(SLOTS | {"key": CANARY}, shown) == []
+    assert sightings(SLOTS | {"key": CANARY, "variables": f"{CANARY}-mail"}, shown) == []
 
 
 @pytest.mark.parametrize("slot", SLOTS)

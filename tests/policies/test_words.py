@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from commands.__main__ import main
+from policies.rule import RULES
 from resources.resource import HIDDEN, Resource
 from tests.policies.mutations import _changes, _paths, _setter
 from tests.policies.sound import CANARY, Stack, run
@@ -21,6 +23,7 @@ from topology.config import load
 from topology.index import TopologyIndex
 from topology.project import PROJECT
 
+RULE = "secrets-not-shared"
 NAMES = ("wiki", "wiki-db", "names")
 
 
@@ -196,17 +199,30 @@ def test_a_secret_in_clear_is_refused() -> None:
     for trail, name in ((("envs", 3), "envs[DB_PASS]"), (("uploads", 1, "content"), "/run/secrets/session")):
         stack = Stack(resources=[*resources()], config=site())
         old = stack.get("container", "wiki")
-        stack.resources[stack.resources.index(old)] = Resource(
-            urn=old.urn,
-            type=old.type,
-            name=old.name,
-            inputs=old.inputs,
-            secrets=old.secrets - {trail},
-            provider=old.provider,
-        )
+        stack.resources[stack.resources.index(old)] = replace(old, secrets=old.secrets - {trail})
         found = "\n".join(finding.message for finding in stack.judge().findings)
         assert f"wiki: {name}: expected the secret wiki:" in found
         assert CANARY not in found
+
+
+def test_the_engine_may_hide_a_list_as_a_whole() -> None:
+    """An engine marks a whole list for one secret in it; variables and files are judged all the same."""
+
+    def whole(resource: Resource) -> Resource:
+        return replace(resource, secrets=frozenset(trail[:1] for trail in resource.secrets))
+
+    config = site(**{"services.names.secrets": {"/run/secrets/session": "names:session"}})
+    assert findings(config, [whole(resource) for resource in run(config)]) == []
+    made = [whole(resource) for resource in resources()]
+    stack = Stack(resources=made, config=site())
+    for name, index in (("wiki", 0), ("wiki-db", 1)):
+        given = stack.get("container", name)
+        envs = [*given.inputs["envs"]]
+        envs[index] += "x"
+        other = whole(replace(changed(given, ("envs",), _setter(envs)), secrets=frozenset({("envs",)})))
+        messages = said(other, declared())
+        assert messages
+        assert CANARY not in "\n".join(messages)
 
 
 def test_a_secret_is_in_the_state_as_a_secret_only() -> None:
@@ -247,6 +263,26 @@ def test_a_shared_secret_needs_a_flow() -> None:
         Stack(resources=[*resources()], config=config, topology=TopologyIndex.of(topology)).judge().findings
     )
     assert "secrets-not-shared" in {finding.rule for finding in found}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["alone", "with its list"])
+def test_a_copy_of_a_secret_is_found(whole: bool) -> None:
+    """A secret of the wiki in another container is refused, under any name, also where a list is hidden."""
+    made = [
+        replace(each, secrets=frozenset(trail[:1] for trail in each.secrets)) if whole else each
+        for each in resources()
+    ]
+    for key, place in (("wiki:db-password", "envs[3]"), ("wiki:session", "uploads[1].content")):
+        stack = Stack(resources=[*made], config=site())
+        old = stack.get("container", "names")
+        other = changed(old, ("envs",), _setter([f"X={CANARY}-{key}"]))
+        stack.resources[stack.resources.index(old)] = other
+        found = [each.message for each in stack.judge({RULE: RULES[RULE]}).findings]
+        assert found in (
+            [f"wiki: {place} is a secret of names"],
+            ["names: envs[0] is a secret of wiki"],
+            ["names: envs[0] is a secret of wiki-db"],
+        ), found
 
 
 def test_an_exported_state_passes() -> None:
