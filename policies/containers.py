@@ -42,19 +42,19 @@ _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
 @policy(
     DockerContainer,
     SwarmService,
-    obligation="Only the ingress publishes ports, and only those of declared flows from the internet.",
+    obligation="Only the ingress publishes ports, and only those of declared flows from outside.",
     remedy="Remove the port; let the ingress route to the service, or declare the flow.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.8", "Ensure that only needed ports are open on the container"),
 )
 def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
-    """Yield published ports that no declared flow from the internet uses.
+    """Yield published ports that no declared flow from outside uses.
 
     A published port bypasses Docker networks and the host's input rules.
     """
     if isinstance(view.inputs, SwarmService):
         for swarm in view.inputs.endpoint_spec.ports:
-            yield f"publishes {swarm}, which no declared flow from the internet uses"
+            yield f"publishes {swarm}, which no declared flow from outside uses"
         return
     container: DockerContainer = view.inputs
     if container.publish_all_ports:
@@ -62,7 +62,7 @@ def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex
     allowed = {*topology.published} if container.is_ingress(topology) else set()
     for port in container.ports:
         if not _is_declared(port, allowed, topology):
-            yield f"publishes {port}, which no declared flow from the internet uses"
+            yield f"publishes {port}, which no declared flow from outside uses"
 
 
 def _is_declared(port: PublishedPort, allowed: set[Any], topology: TopologyIndex) -> bool:

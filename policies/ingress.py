@@ -19,7 +19,7 @@ from resources.proxmox import ProxmoxProvider
 from resources.traefik import FaultKind, place, split
 from resources.typed import TypedResource, is_secret
 from topology.index import TopologyIndex
-from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
+from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)", re.IGNORECASE)
 
@@ -276,9 +276,9 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
         if (port.internal, port.protocol) not in listening:
             yield f"publishes {port}, where no entrypoint listens"
     published = {(port.external, port.protocol) for port in container.ports}
-    for flow in topology.flows_to(topology.ingress.name):
-        if flow.source == INTERNET and (flow.port.number, flow.port.protocol) not in published:
-            yield f"does not publish {flow.port}, which {flow.source} is declared to reach"
+    for entry, sources in topology.entries.items():
+        if (entry.number, entry.protocol) not in published:
+            yield f"does not publish {entry}, which {', '.join(sorted(sources))} is declared to reach"
 
 
 @policy(

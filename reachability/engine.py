@@ -16,7 +16,16 @@ from ipaddress import IPv4Address
 from itertools import chain
 from typing import NamedTuple
 
-from reachability.address_sets import ALL, IPSet, difference, intersection, public, union_all
+from reachability.address_sets import (
+    ALL,
+    IPSet,
+    contains,
+    difference,
+    intersection,
+    prefix,
+    public,
+    union_all,
+)
 from reachability.facts import (
     ANY_ADDRESS,
     ContainerFact,
@@ -69,6 +78,12 @@ class _PublishedPort(NamedTuple):
     published: Published
     ranges: tuple[Range, ...]
     origin: str
+
+    @property
+    def admitted(self) -> IPSet:
+        """Addresses from which the host lets packets through."""
+        prefixes = self.published.admitted
+        return ALL if prefixes is None else union_all(map(prefix, prefixes))
 
     def hop(self, host: str) -> str:
         """Return the port's name in a trace."""
@@ -254,8 +269,26 @@ class Reachability:
                 if not network.hairpin and owner.name in members:
                     continue
                 yield _connection_set(
-                    members, group, EdgeKind.PUBLISHED, (network.name, host_port.hop(host)), host_port.origin
+                    self._admitted(members, network, host_port),
+                    group,
+                    EdgeKind.PUBLISHED,
+                    (network.name, host_port.hop(host)),
+                    host_port.origin,
                 )
+
+    def _admitted(
+        self, members: Mapping[str, None], network: Network, host_port: _PublishedPort
+    ) -> Mapping[str, None]:
+        """Return the members of a network that the host lets through to a published port."""
+        if host_port.published.admitted is None:
+            return members
+        return {
+            name: None
+            for (key, address), names in self._at.items()
+            if key == _key(network) and (address is None or contains(host_port.admitted, int(address)))
+            for name in names
+            if name in members
+        }
 
     def _published_on(self, host: str, published: Published) -> tuple[Interface, ...]:
         """Return the host interfaces that a port is published on; all for an address that no fact has."""
@@ -277,7 +310,8 @@ class Reachability:
         ranges = host_port.ranges if host_port else group.ranges
         tail = (host_port.hop(interface.owner),) if host_port else ()
         origin = host_port.origin if host_port else str(interface.segment)
-        for source, gateway in self._links.arrivals(interface, ranges, filtered=host_port is None):
+        forwarded = host_port.admitted if host_port else None
+        for source, gateway in self._links.arrivals(interface, ranges, forwarded=forwarded):
             if (source.outside and interface.outside) or (not outsides and (source.outside or gateway)):
                 continue
             way = (*((gateway,) if gateway else self._hops(source, group.name)), *tail)
@@ -288,9 +322,7 @@ class Reachability:
                 names = {source.owner: None, **names}
             yield _connection_set(names, group, how, way, origin)
             for ports, behind in self._egress.get(source.owner, {}).items():
-                if ports is None or self._lets_out(
-                    ports, source, interface, ranges, filtered=host_port is None
-                ):
+                if ports is None or self._lets_out(ports, source, interface, ranges, forwarded=forwarded):
                     how = EdgeKind.PUBLISHED if host_port else EdgeKind.EGRESS
                     yield _connection_set(behind, group, how, (source.owner, *way), origin)
 
@@ -301,7 +333,7 @@ class Reachability:
         interface: Interface,
         ranges: Iterable[Range],
         *,
-        filtered: bool,
+        forwarded: IPSet | None,
     ) -> bool:
         """Whether the host lets packets out to a public address of `interface`, on a port of both sets."""
         found = [
@@ -317,7 +349,7 @@ class Reachability:
             else ((interface.address,) * 2,)
         )
         near = tuple(outside.prefix for outside in self.facts.outsides if outside.prefix)
-        arrivals = (start for start, _ in self._links.arrivals(interface, found, filtered=filtered))
+        arrivals = (start for start, _ in self._links.arrivals(interface, found, forwarded=forwarded))
         return bool(intersection(public(near), where)) and source in arrivals
 
     def _hops(self, source: Interface, name: str) -> tuple[str, ...]:

@@ -139,7 +139,8 @@ class Published:
     """`length` host ports from `external` on, forwarded to the container's ports from `internal` on.
 
     `external` is None when the engine picks the port. `everywhere` is Swarm's ingress mode: published on
-    every engine's host.
+    every engine's host. `admitted` are the prefixes from which alone the host's rules let packets through;
+    None: from everywhere.
     """
 
     internal: int
@@ -148,6 +149,7 @@ class Published:
     length: int = 1
     address: IPv4Address = ANY_ADDRESS
     everywhere: bool = False
+    admitted: tuple[IPv4Network, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,8 @@ def rules(topology: Topology) -> str:
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
     only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
     container addresses. Documentation prefixes count as public, because the live probe uses them as its
-    internet. A probe zone may reach every port published on the host, whichever container publishes it.
+    internet. A probe zone may reach every port published on the host, whichever container publishes it, but
+    those of the ingress that only certain prefixes may use.
 
     Within a bridge only answers and declared flows pass, addresses included: no ping and no IPv6. ICMP errors
     are answers (`related`), ARP meets no rule, conntrack puts fragments together first. A new set replaces
@@ -74,6 +75,11 @@ def rules(topology: Topology) -> str:
         f"    iifname {{ {edge} }} ip daddr != {{ {near} }} {port.protocol} dport {port.number} accept\n"
         for port in topology.egress
     )
+    limits = "".join(
+        f"    oifname {{ {edge} }} ip saddr != {{ {', '.join(map(str, prefixes))} }} "
+        f"{port.protocol} dport {port.number} drop\n"
+        for port, prefixes in topology.admitted.items()
+    )
     return f"""\
 add table {name}
 delete table {name}
@@ -95,7 +101,7 @@ table {name} {{
     type filter hook forward priority filter - 10; policy accept;
 {inside}
     ct state established,related accept
-    oifname {{ {edge} }} ct status dnat accept
+{limits}    oifname {{ {edge} }} ct status dnat accept
 {probes}{egress}    iifname {{ {each} }} drop
     oifname {{ {each} }} drop
   }}

@@ -38,7 +38,7 @@ from resources.proxmox import (
 )
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET
+from topology.model import INTERNET, Port
 
 _T = TypeVar("_T", bound=Inputs)
 
@@ -267,16 +267,43 @@ class Graph:
         return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
 
     @cached_property
-    def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
-        """What the host's own rules let pass, by bridge; without the switch they see no frames."""
-        if ProjectCommand.BRIDGE_SWITCH not in self.commands:
-            return {}
+    def _host_rules(self) -> str:
+        """Text of the host's own rules; empty where the stack does not install them."""
         texts = (
             each.inputs.stdin
             for each in self.of(Command)
             if each.inputs.ours(self.topology, each.resource.stack) is ProjectCommand.HOST_RULES
         )
-        return host_rules.within(next(texts, ""))
+        return next(texts, "")
+
+    @cached_property
+    def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
+        """What the host's own rules let pass, by bridge; without the switch they see no frames."""
+        if ProjectCommand.BRIDGE_SWITCH not in self.commands:
+            return {}
+        return host_rules.within(self._host_rules)
+
+    def _limited(self, published: fact.Published, legs: Iterable[fact.Leg]) -> fact.Published:
+        """Return a published port with the prefixes from which the host's rules let packets through.
+
+        The engine forwards it to a network that is not internal, and it is not known which; so all must be
+        limited.
+        """
+        port = Port(number=published.internal, protocol=published.protocol)
+        networks = [self._bridges.get(leg.network) for leg in legs]
+        opened = [each for each in networks if each is None or not each.internal]
+        limits = [each and self._limits.get(each.option("name"), {}).get(port) for each in opened]
+        if not limits or None in limits:
+            return published
+        return replace(published, admitted=tuple({p for each in limits for p in each or ()}))
+
+    @cached_property
+    def _limits(self) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:
+        return host_rules.admitted(self._host_rules)
+
+    @cached_property
+    def _bridges(self) -> Mapping[str, DockerNetwork]:
+        return {each.inputs.name: each.inputs for each in self.of(DockerNetwork)}
 
     def _is_guarded(self, network: DockerNetwork) -> bool:
         """Whether the host's own rules name the network's bridge."""
@@ -317,6 +344,7 @@ class Graph:
                     for leg in known.legs
                 ),
                 ports=service.ports if service else (),
+                published=tuple(self._limited(port, known.legs) for port in known.published),
                 publish_all=known.publish_all or any(f.path.startswith("ports") for f in each.faults),
             )
 

@@ -151,6 +151,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".zones": ("a list of zones", "write it like [frontend, query]"),
     ".zones[]": ("a zone", "write its name"),
     ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
+    ".audience": ("a list of who may use the route", "write it like [internet] or [management]"),
+    ".audience[]": ("a name", "write internet or the name of a management zone"),
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),
     ".image": ("an image reference", "write it like grafana/grafana:12.1.0"),
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),

@@ -78,8 +78,12 @@ class Interface:
 Route = tuple[list[Interface], Interface, list[Network]]
 """Interfaces that send, the last one, and the networks on the route with egress to some ports only."""
 
-End = tuple[Interface, Port, bool, bool]
-"""An interface and a port to send to, whether by a published port, and whether no rule judges that port."""
+Prefixes = tuple[IPv4Network, ...]
+End = tuple[Interface, Port, Prefixes | None, bool]
+"""An interface and a port to send to, for a published port from where (None: it is none), and whether no rule
+judges that port.
+"""
+_EVERYWHERE = (IPv4Network("0.0.0.0/0"),)
 
 
 @dataclass(slots=True)
@@ -194,7 +198,7 @@ class Walk:
             for target, at, through, unjudged in self.ends[name, port]:
                 if source in self.outsides and unjudged:
                     continue
-                if self._travels(interface, target, at, through=through, near=unjudged):
+                if self._travels(interface, target, at, admitted=through, near=unjudged):
                     return True
         return False
 
@@ -213,7 +217,7 @@ class Walk:
         """Yield the ends that lead to `port` of `name`."""
         device = self.stacks.get(name, name)
         own, unjudged = self.own[device], self._unjudged(name, port)
-        yield from ((interface, port, False, unjudged) for interface in own)
+        yield from ((interface, port, None, unjudged) for interface in own)
         container = self.containers.get(device)
         if container is None or not any(
             i.network and i.kind == "veth" and not i.network.internal for i in own
@@ -221,7 +225,8 @@ class Walk:
             return
         for published, external in self._published(container, port):
             for host in self.hosts if published.everywhere else (container.host,):
-                yield from ((door, external, True, False) for door in self._doors(host, published))
+                admitted = _EVERYWHERE if published.admitted is None else published.admitted
+                yield from ((door, external, admitted, False) for door in self._doors(host, published))
 
     def _doors(self, host: str, published: Published) -> list[Interface]:
         doors = self.own[host]
@@ -245,12 +250,14 @@ class Walk:
             else:
                 yield published, Port(number=published.external + offset, protocol=port.protocol)
 
-    def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool, near: bool) -> bool:
+    def _travels(
+        self, start: Interface, target: Interface, port: Port, *, admitted: Prefixes | None, near: bool
+    ) -> bool:
         """Whether a packet passes from one interface to another on some route, for some pair of addresses.
 
         `near`: the last sender must not be a gateway.
         """
-        way = (start, target, through)
+        way = (start, target, through := admitted is not None)
         if way not in self.cables:
             self.cables[way] = list(self._routes(*way))
         for senders, last, exits in self.cables[way]:
@@ -259,7 +266,7 @@ class Walk:
             gates = self._gates(senders, last, port, through)
             # If no rule reads the address, one address stands for all.
             inside = last.kind == "veth" and last.network is not None and last.network.passes is not None
-            by_source = inside or any(gate.asks("source") for gate in gates)
+            by_source = inside or through or any(gate.asks("source") for gate in gates)
             sources = senders[0].addresses[: None if by_source else 1]
             every = inside or exits or any(gate.asks("dest") for gate in gates)
             dests = target.answers[: None if every else 1]
@@ -267,6 +274,7 @@ class Walk:
             packets = (Packet(src, dst) for src in sources for dst in dests)
             if any(
                 self._stays(senders[-1], last, packet, port)
+                and (admitted is None or any(packet.src in prefix for prefix in admitted))
                 and all(self._lets(gate, packet) for gate in gates)
                 for packet in packets
             ):
@@ -536,7 +544,7 @@ class Walk:
             self._plug_macvlan(container, network, leg)
             return
         inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
-        if network.passes is not None:
+        if network.passes is not None or self._limited:
             inner = [leg.address] if leg.address else self.pool
         # An overlay spans hosts, but each host has its own switch for egress.
         switch = (network.name, container.host)
@@ -546,6 +554,11 @@ class Walk:
                 self._add(container.host, switch, [], "nat", network=network)
         for each in (switch, network.name) if network.driver is NetworkDriver.OVERLAY else (switch,):
             self._add(container.name, each, inner, "veth", answers=inner, network=network)
+
+    @cached_property
+    def _limited(self) -> bool:
+        """Whether a member's address on a bridge matters to some published port."""
+        return any(each.admitted is not None for c in self.facts.containers for each in c.published)
 
     def _network(self, container: ContainerFact, leg: Leg) -> Network:
         for network in self.facts.networks:
@@ -623,6 +636,8 @@ class Walk:
         texts |= {str(leg.address) for h in self.facts.hosts for leg in h.legs}
         passes = [each for network in self.facts.networks for each in network.passes or ()]
         texts |= {str(ip) for each in passes for ip in (each.source, each.destination)}
+        published = [each for container in self.facts.containers for each in container.published]
+        texts |= {str(prefix) for each in published for prefix in each.admitted or ()}
         edges: set[int] = set()
         for text in texts:
             try:

@@ -60,6 +60,8 @@ WEB, TLS, SSH, API, DNS = (
     Port(number=53, protocol=Protocol.UDP),
 )
 BRIDGE, MANAGEMENT = "vmbr1", IPv4Network("10.10.1.0/24")
+_ADMITTED = ((MANAGEMENT,), (MANAGEMENT, IPv4Network("172.30.0.2/31")), (IPv4Network("10.10.10.8/29"),))
+"""From where alone a published port may be used: a network outside, members of bridges, guests."""
 
 
 class Draw:
@@ -200,6 +202,7 @@ class Draw:
             protocol=self.random.choices(list(Protocol), (5, 1))[0],
             address=IPv4Address(self.random.choice(addresses)),
             everywhere=self._often(0.1),
+            admitted=self.random.choice((None, None, *_ADMITTED)),
         )
 
     def _labels(self) -> dict[str, str]:
@@ -449,6 +452,10 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "neighbours pass at any address": lambda patch: patch.setattr(
         Reachability, "_at", property(lambda self: _Everywhere(self._members))
+    ),
+    "everyone uses a limited port": lambda patch: patch.setattr(module._PublishedPort, "admitted", ALL),
+    "everyone in a watching network uses a limited port": lambda patch: patch.setattr(
+        Reachability, "_admitted", lambda _, members, *__: members
     ),
     "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
     "an unknown address is none": lambda patch: patch.setattr(Reachability, "_at", property(_known)),

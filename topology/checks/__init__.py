@@ -59,6 +59,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     flows.flows,
     flows.upstreams,
     flows.routes,
+    flows.audiences,
     certificates.served,
     certificates.acme,
     certificates.certificates,

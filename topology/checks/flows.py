@@ -6,9 +6,20 @@ from collections.abc import Iterator
 
 from topology.checks.ends import closed_port, unknown_end, unknown_source
 from topology.checks.flow_rules import obstacle
-from topology.checks.site import Site, twice
+from topology.checks.site import Reason, Site, twice
 from topology.fault import Fault
-from topology.model import APPS, Flow, Protocol
+from topology.model import (
+    APPS,
+    INTERNET,
+    Container,
+    Entries,
+    Flow,
+    Guest,
+    Protocol,
+    audience,
+    entries,
+    served_on,
+)
 
 
 def flows(site: Site) -> Iterator[Fault]:
@@ -64,3 +75,39 @@ def routes(site: Site) -> Iterator[Fault]:
         ((f"services.{name}.host", site.services[name].host) for name in first),
         "give each routed service its own host name",
     )
+
+
+def audiences(site: Site) -> Iterator[Fault]:
+    """Check that a port of the ingress is for each route's audience alone, and that none is left to guess."""
+    ingress = site.ingress
+    if ingress is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
+        return
+    known = entries(site.flows.values(), ingress.name, site.management)
+    for service in site.services.values():
+        path = f"services.{service.name}.audience"
+        if service.name in site.routed:
+            yield from (Fault(path, *reason) for reason in _audience(site, ingress.name, service, known))
+        elif service.audience:
+            yield Fault(path, f"{service.name} has no route", f"declare a flow from {ingress.name} to it")
+
+
+def _audience(site: Site, ingress: str, service: Container | Guest, known: Entries) -> Iterator[Reason]:
+    """Yield why nobody, or not the stated audience, can use a route."""
+    outside = (INTERNET, *site.management)
+    strangers = [name for name in service.audience if name not in outside]
+    for name in strangers:
+        yield f"{name} is outside no flow to {ingress}", f"name one of {', '.join(outside)}"
+    if strangers or not (known or service.audience):
+        return
+    if not service.audience and len({*known.values()}) > 1:
+        told = ", ".join(f"{port} for {' and '.join(sorted(names))}" for port, names in known.items())
+        yield (
+            f"is missing, and the ports of {ingress} are not for the same ones ({told})",
+            "name who may use it",
+        )
+    elif not served_on(audience(service.audience, known), known):
+        who = service.audience or (*sorted({name for names in known.values() for name in names}),)
+        yield (
+            f"{ingress} has no port, besides that of redirects, for {' and '.join(who)} alone",
+            f"declare {who[0]} -> {ingress}:8443/tcp, or another port",
+        )

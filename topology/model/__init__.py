@@ -30,6 +30,7 @@ from topology.model.certificates import (
 from topology.model.flows import (
     DNS,
     HTTP,
+    HTTPS,
     SSH,
     Flow,
     Port,
@@ -53,7 +54,11 @@ from topology.model.roles import (
 )
 from topology.model.routes import (
     ADMIN_PAGE_LEFT_OUT,
+    Entries,
     Route,
+    audience,
+    entries,
+    served_on,
 )
 from topology.model.services import (
     AdminPage,
@@ -102,6 +107,7 @@ __all__ = [
     "GUEST_APPS",
     "HAS_ADMIN_PAGE",
     "HTTP",
+    "HTTPS",
     "INTERNET",
     "LOCAL_NETWORK",
     "MARK",
@@ -122,6 +128,7 @@ __all__ = [
     "Container",
     "Day",
     "DockerHost",
+    "Entries",
     "Every",
     "FilePath",
     "Flag",
@@ -154,5 +161,8 @@ __all__ = [
     "Value",
     "Variable",
     "Zone",
+    "audience",
+    "entries",
+    "served_on",
     "table",
 ]

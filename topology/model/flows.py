@@ -88,4 +88,7 @@ SSH = Port(number=22)
 HTTP = Port(number=80)
 """Port on which an ACME server requests the HTTP challenge (RFC 8555)."""
 
+HTTPS = Port(number=443)
+"""Port on which the ingress serves its routes, if no flow names another."""
+
 DNS = Port(number=53, protocol=Protocol.UDP)

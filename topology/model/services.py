@@ -35,6 +35,10 @@ class Service(Value):
     zones: tuple[Name, ...] = Field(min_length=1)
     ports: tuple[Port, ...] = ()
     host: HostName
+    audience: tuple[Name, ...] = ()
+    """Who may use its route: `internet`, which means everyone, or management zones. None: whoever may use the
+    ingress, if that is the same for all of its ports.
+    """
     memory: int = Field(default=256, ge=16, le=1_048_576)
     """MiB."""
 

@@ -17,7 +17,7 @@ from topology.model.flows import Flow, Port, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.roles import Role
-from topology.model.routes import Route
+from topology.model.routes import Entries, Route, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
@@ -196,6 +196,8 @@ class Topology(Value):
             admin_page=not (
                 isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
             ),
+            audience=(who := audience(service.audience, self.entries)),
+            ports=served_on(who, self.entries),
         )
 
     def address(self, service: Container | Guest) -> str:
@@ -212,9 +214,30 @@ class Topology(Value):
         return tuple(z for z in self.zones.values() if z.role is Role.PROBE)
 
     @cached_property
+    def entries(self) -> Entries:
+        """The ingress's published ports, with who may use each: `internet`, or management zones alone."""
+        return entries(
+            self.flows_to(self.ingress_name), self.ingress_name, {zone.name for zone in self.management}
+        )
+
+    @property
     def published(self) -> tuple[Port, ...]:
-        """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
-        return tuple(f.port for f in self.flows_to(self.ingress_name) if f.source == INTERNET)
+        """Ports that the ingress publishes on Docker-SRV."""
+        return tuple(self.entries)
+
+    @cached_property
+    def public(self) -> tuple[Port, ...]:
+        """Published ports that the internet may use."""
+        return tuple(port for port, sources in self.entries.items() if INTERNET in sources)
+
+    @cached_property
+    def admitted(self) -> Mapping[Port, tuple[IPv4Network, ...]]:
+        """Published ports that are not for the internet, with the prefixes that may use each."""
+        return {
+            port: tuple(sorted(self.zones[name].prefix for name in sources))
+            for port, sources in self.entries.items()
+            if INTERNET not in sources
+        }
 
     @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
