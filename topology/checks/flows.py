@@ -93,21 +93,17 @@ def audiences(site: Site) -> Iterator[Fault]:
 
 def _audience(site: Site, ingress: str, service: Container | Guest, known: Entries) -> Iterator[Reason]:
     """Yield why nobody, or not the stated audience, can use a route."""
-    outside = (INTERNET, *site.management)
-    strangers = [name for name in service.audience if name not in outside]
+    strangers = [name for name in service.audience if name not in {INTERNET, *site.management}]
     for name in strangers:
-        yield f"{name} is outside no flow to {ingress}", f"name one of {', '.join(outside)}"
+        yield f"{name} is neither internet nor a management zone", "write one, or leave it out"
     if strangers or not (known or service.audience):
         return
     if not service.audience and len({*known.values()}) > 1:
         told = ", ".join(f"{port} for {' and '.join(sorted(names))}" for port, names in known.items())
-        yield (
-            f"is missing, and the ports of {ingress} are not for the same ones ({told})",
-            "name who may use it",
-        )
+        yield f"is missing, though {ingress} serves {told}", "write who may use the route"
     elif not served_on(audience(service.audience, known), known):
         who = service.audience or (*sorted({name for names in known.values() for name in names}),)
         yield (
-            f"{ingress} has no port, besides that of redirects, for {' and '.join(who)} alone",
+            f"no port of {ingress} serves pages for {' and '.join(who)} alone",
             f"declare {who[0]} -> {ingress}:8443/tcp, or another port",
         )
