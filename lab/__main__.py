@@ -190,7 +190,11 @@ def _selected(stack: str) -> Stack:
 
 def _certificates(topology: Topology) -> None:
     """Make the ingress's certificate files in STATE/tls, where the lab's stack files expect them."""
-    names = [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)]
+    names = [
+        topology.domain,
+        f"*.{topology.domain}",
+        *(host for route in topology.routes for host in route.hosts),
+    ]
     if isinstance(topology.tls, Certificate):
         tls.leaf(Path(topology.tls.certificate).stem, names)
 

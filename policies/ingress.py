@@ -8,6 +8,7 @@ Note: a router makes a service reachable just as a published port does.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -225,8 +226,9 @@ def routes_declared(view: TypedResource[DockerContainer], topology: TopologyInde
         if not hosts or re.sub(r"\|\||\s", "", _HOST.sub("", names)):
             yield f"{path}: its rule is not made of host names alone, so it answers for others too"
         for host in hosts:
-            if host != route.host:
-                yield f"{path}: serves {route.service} under {host}, which is not its declared {route.host}"
+            if host not in route.hosts:
+                named = " or ".join(route.hosts)
+                yield f"{path}: serves {route.service} under {host}, which is not its declared {named}"
 
 
 @policy(
@@ -267,10 +269,18 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
     container = view.inputs
     if not container.is_ingress(topology):
         return
-    served = {place(url) for _, _, url in container.traefik.targets()}
+    served = defaultdict[str, set[str]](set)
+    for _, rule, url in container.traefik.targets():
+        served[place(url)] |= {*_HOST.findall(rule)}
     for route in topology.routes if not container.traefik.unread else ():
-        if urlsplit(route.url).netloc not in served:
+        hosts = served.get(urlsplit(route.url).netloc)
+        if hosts is None:
             yield f"no router leads to {route.service}, which is a declared route"
+        yield from (
+            f"no router serves {route.service} as {host}, which is declared"
+            for host in route.other_hosts
+            if hosts and host not in hosts
+        )
     listening = {(each.port.number, each.port.protocol) for each in container.traefik.entrypoints}
     for port in container.ports:
         if (port.internal, port.protocol) not in listening:

@@ -36,6 +36,7 @@ from topology.model import (
     GuestApp,
     HostName,
     ImageVantage,
+    Login,
     Name,
     PolicyException,
     Prefix,
@@ -151,6 +152,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".zones": ("a list of zones", "write it like [frontend, query]"),
     ".zones[]": ("a zone", "write its name"),
     ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
+    ".other-hosts": ("a list of host names", "write it in lower case like [www.site-1.homelab.example]"),
+    ".other-hosts[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
+    ".login": ("a kind of login", f"use {', '.join(Login)}, or leave it out"),
     ".audience": ("a list of who may use the route", "write it like [internet] or [management]"),
     ".audience[]": ("a name", "write internet or the name of a management zone"),
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),
@@ -395,9 +399,10 @@ class _Reader:
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
         """Return a guest where the entry has a VM id, or a zone without an image; else a container."""
-        host = raw.get("host", name)
-        if isinstance(host, str) and "." not in host:
-            host = f"{host}.{domain}"
+        host = _full(raw.get("host", name), domain)
+        others = raw.get("other-hosts")
+        if isinstance(others, list):
+            raw = {**raw, "other-hosts": [_full(each, domain) for each in others]}
         if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)
@@ -524,6 +529,11 @@ def _at(path: str, key: str) -> str:
     if not re.fullmatch(r"[\w-]+", key):
         return f"{path}[{json.dumps(key)}]"
     return f"{path}.{key}" if path else key
+
+
+def _full(host: object, domain: str) -> object:
+    """Return a host name with the domain appended where it has no dot; anything else as it is."""
+    return f"{host}.{domain}" if isinstance(host, str) and "." not in host else host
 
 
 def _keys(kind: Any) -> list[str]:

@@ -10,7 +10,7 @@ without content are omitted. A middleware that limits bodies also buffers respon
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
-from topology.model import HTTP, HTTPS, Acme, Certificate, Container, Protocol, Topology
+from topology.model import HTTP, HTTPS, Acme, Certificate, Container, Protocol, Route, Topology
 
 _FOLDER = "/etc/traefik"
 _DYNAMIC = f"{_FOLDER}/dynamic"
@@ -50,7 +50,7 @@ _GUARD = {
 
 
 def traefik(topology: Topology, service: Container) -> Runtime:
-    """Return a runtime with one router a declared route, on the ports of its audience.
+    """Return a runtime with one router a host name of each route, on the ports of its audience.
 
     It serves port 80 (redirects only), 443 and every other port of a declared flow (TLS). Requests that match
     no route get a 404.
@@ -165,13 +165,14 @@ def _routes(topology: Topology) -> dict[str, object]:
     return {
         "http": {
             "routers": {
-                route.service: {
-                    "rule": route.rule,
+                route.service if host == route.host else host: {
+                    "rule": rule,
                     "entryPoints": [*map(_entry_point, route.ports)],
                     "service": route.service,
-                    **({"middlewares": [*([_LOGIN] if route.login else []), _BODY]} if route.app else {}),
+                    **({"middlewares": names} if (names := _before(route)) else {}),
                 }
                 for route in topology.routes
+                for host, rule in route.rules.items()
             },
             "services": {
                 route.service: {
@@ -185,6 +186,11 @@ def _routes(topology: Topology) -> dict[str, object]:
             **({"serversTransports": transports} if transports else {}),
         }
     }
+
+
+def _before(route: Route) -> list[str]:
+    """Return the middlewares of a route; bodies are buffered for the site's own pages, not for streams."""
+    return [*([_LOGIN] if route.login else []), *([_BODY] if route.app else [])]
 
 
 def _middlewares(topology: Topology) -> dict[str, object]:

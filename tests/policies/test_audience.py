@@ -1,4 +1,4 @@
-"""Who may use the ingress: everyone, or management alone, by port; and who may use each route."""
+"""Who may use the ingress and each route, under which names, and after which login."""
 
 import copy
 from collections import defaultdict
@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
 from resources.host_rules import admitted
 from resources.resource import Resource
@@ -46,7 +47,18 @@ def two_audiences() -> dict[str, Any]:
     )
 
 
-SITES = {"lan": lan_alone, "two": two_audiences}
+def names_and_logins() -> dict[str, Any]:
+    """Return the sound site with a guest that has three host names, and one behind a login."""
+    return changed(
+        {
+            "services.site-1.other-hosts": ["www", "blog.example.org"],
+            "services.jellyfin.login": "basic",
+            "services.vaultwarden.other-hosts": ["passwords"],
+        }
+    )
+
+
+SITES = {"lan": lan_alone, "two": two_audiences, "names": names_and_logins}
 
 
 @cache
@@ -74,7 +86,7 @@ def callers(site: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("site", SITES)
 def test_a_sound_site_has_no_finding(site: str) -> None:
-    """The pack accepts what the program makes for management alone, and with a port for it."""
+    """The pack accepts what the program makes for each of the sites."""
     assert stack(site).judge().findings == ()
 
 
@@ -143,6 +155,25 @@ def ports(**values: object) -> Callable[[Stack], None]:
     return change
 
 
+def router(name: str, key: str, value: object) -> Callable[[Stack], None]:
+    """Return a change of one router; None removes the key, and a router without a key."""
+
+    def change(broken: Stack) -> None:
+        uploads = broken.inputs("container", "traefik")["uploads"]
+        (upload,) = (each for each in uploads if each["file"].endswith("routes.yml"))
+        content = yaml.safe_load(upload["content"])
+        routers = content["http"]["routers"]
+        if not key:
+            del routers[name]
+        elif value is None:
+            del routers[name][key]
+        else:
+            routers[name][key] = value
+        upload["content"] = yaml.safe_dump(content)
+
+    return change
+
+
 MUTANTS: dict[str, tuple[str, Callable[[Stack], None]]] = {
     "no limit": ("undeclared-flows", rules(LIMIT, "counter")),
     "limit for a wider prefix": ("undeclared-flows", rules("!= { 10.10.1.0/24 }", "!= { 0.0.0.0/0 }")),
@@ -163,6 +194,28 @@ MUTANTS: dict[str, tuple[str, Callable[[Stack], None]]] = {
     "on every address": ("only-the-ingress-publishes", ports(ip="192.0.2.1")),
     "another port": ("routes-served", ports(external=9443)),
 }
+
+
+OTHERS: dict[str, tuple[str, Callable[[Stack], None]]] = {
+    "route without its login": ("ingress-asks-for-logins", router("jellyfin", "middlewares", None)),
+    "another name": ("routes-declared", router("blog.example.org", "rule", "Host(`evil.example.org`)")),
+    "a name of another's": ("routes-declared", router("www.homelab.localhost", "service", "site-2")),
+    "a name that is not served": ("routes-served", router("blog.example.org", "", None)),
+    "an admin page by the other name": (
+        "admin-pages-closed",
+        router("passwords.homelab.localhost", "rule", "Host(`passwords.homelab.localhost`)"),
+    ),
+    "any name": ("routes-declared", router("www.homelab.localhost", "rule", "PathPrefix(`/`)")),
+}
+
+
+@pytest.mark.parametrize("mutant", OTHERS)
+def test_other_names_and_logins_are_as_declared(mutant: str) -> None:
+    """A router under another name, a missing one, or one without the login is rejected by its own rule."""
+    rule, change = OTHERS[mutant]
+    broken = stack("names")
+    change(broken)
+    assert rule in {finding.rule for finding in broken.judge().findings}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

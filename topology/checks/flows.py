@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from topology.checks.ends import closed_port, unknown_end, unknown_source
 from topology.checks.flow_rules import obstacle
@@ -71,10 +71,24 @@ def routes(site: Site) -> Iterator[Fault]:
                 f"{flow} is a second route under one host name, after {first[flow.destination].port}",
                 "declare the other port as a service of its own",
             )
-    yield from twice(
-        ((f"services.{name}.host", site.services[name].host) for name in first),
-        "give each routed service its own host name",
-    )
+    hosts = [(f"services.{name}.host", site.services[name].host) for name in first]
+    hosts += [
+        (f"services.{name}.other-hosts[{index}]", host)
+        for name in first
+        for index, host in enumerate(site.services[name].other_hosts)
+    ]
+    yield from twice(hosts, "give each routed service its own host name")
+    if ingress and not site.unreadable_in("flows"):
+        yield from _unrouted(site, ingress.name, first)
+
+
+def _unrouted(site: Site, ingress: str, routed: Collection[str]) -> Iterator[Fault]:
+    """Yield what says something about the route of a service that has none."""
+    for service in site.services.values():
+        for key in ("audience", "other_hosts", "login"):
+            if getattr(service, key) and service.name not in routed:
+                path = f"services.{service.name}.{key.replace('_', '-')}"
+                yield Fault(path, f"{service.name} has no route", f"declare a flow from {ingress} to it")
 
 
 def audiences(site: Site) -> Iterator[Fault]:
@@ -84,11 +98,9 @@ def audiences(site: Site) -> Iterator[Fault]:
         return
     known = entries(site.flows.values(), ingress.name, site.management)
     for service in site.services.values():
-        path = f"services.{service.name}.audience"
         if service.name in site.routed:
-            yield from (Fault(path, *reason) for reason in _audience(site, ingress.name, service, known))
-        elif service.audience:
-            yield Fault(path, f"{service.name} has no route", f"declare a flow from {ingress.name} to it")
+            for reason in _audience(site, ingress.name, service, known):
+                yield Fault(f"services.{service.name}.audience", *reason)
 
 
 def _audience(site: Site, ingress: str, service: Container | Guest, known: Entries) -> Iterator[Reason]:

@@ -55,6 +55,7 @@ from topology.model.roles import (
 from topology.model.routes import (
     ADMIN_PAGE_LEFT_OUT,
     Entries,
+    Login,
     Route,
     audience,
     entries,
@@ -141,6 +142,7 @@ __all__ = [
     "IncompleteTableError",
     "InterfaceName",
     "LogRight",
+    "Login",
     "Name",
     "PolicyException",
     "Port",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
 
 from topology.model.apps import NO_LOGIN, App
 from topology.model.flows import HTTP, HTTPS, Flow, Port
@@ -23,14 +24,24 @@ decodes percent signs and merges slashes; the entry point does both before it se
 """
 
 
+class Login(StrEnum):
+    """How the ingress asks who a client is before it passes a request on."""
+
+    BASIC = "basic"
+    """A name and a password of the secret `traefik:users`."""
+
+
 class Route(Value):
-    """A flow from the ingress to a service, served under its own host name."""
+    """A flow from the ingress to a service, served under the service's own host names."""
 
     service: Name
     host: str
     url: str
     """URL of the service: with its container name on a Docker network, with its address on a VLAN."""
+    other_hosts: tuple[str, ...] = ()
+    """Further host names of the service."""
     app: App | None = None
+    stated_login: Login | None = None
     ca_file: FilePath | None = None
     """PEM file of the service's certificate authority; None: the ingress connects without TLS."""
     admin_page: bool = True
@@ -41,9 +52,15 @@ class Route(Value):
     """The ingress's ports that serve the route, by TLS."""
 
     @property
-    def rule(self) -> str:
-        """Traefik rule that matches the route's requests."""
-        return f"Host(`{self.host}`){'' if self.admin_page else ADMIN_PAGE_LEFT_OUT}"
+    def hosts(self) -> tuple[str, ...]:
+        """Every host name of the service; the first is the one that pages name."""
+        return (self.host, *self.other_hosts)
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Traefik's rule for each host name."""
+        end = "" if self.admin_page else ADMIN_PAGE_LEFT_OUT
+        return {host: f"Host(`{host}`){end}" for host in self.hosts}
 
     @property
     def page(self) -> str:
@@ -54,7 +71,7 @@ class Route(Value):
     @property
     def login(self) -> bool:
         """Whether the ingress asks for a name and a password."""
-        return self.app in NO_LOGIN
+        return self.app in NO_LOGIN or self.stated_login is Login.BASIC
 
 
 def entries(flows: Iterable[Flow], ingress: str | None, management: Collection[str]) -> Entries:

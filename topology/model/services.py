@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from topology.model.apps import FROM_DEBIAN, App, GuestApp
 from topology.model.flows import SSH, Port
+from topology.model.routes import Login
 from topology.model.values import Argument, Day, FilePath, HostName, Name, UserId, Value
 
 
@@ -35,6 +36,10 @@ class Service(Value):
     zones: tuple[Name, ...] = Field(min_length=1)
     ports: tuple[Port, ...] = ()
     host: HostName
+    other_hosts: tuple[HostName, ...] = ()
+    """Further full host names of its route."""
+    login: Login | None = None
+    """What the ingress asks for before its route, besides what an app without users of its own needs."""
     audience: tuple[Name, ...] = ()
     """Who may use its route: `internet`, which means everyone, or management zones. None: whoever may use the
     ingress, if that is the same for all of its ports.

@@ -190,6 +190,8 @@ class Topology(Value):
         return Route(
             service=service.name,
             host=service.host,
+            other_hosts=service.other_hosts,
+            stated_login=service.login,
             url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
             ca_file=ca_file,
@@ -199,6 +201,10 @@ class Topology(Value):
             audience=(who := audience(service.audience, self.entries)),
             ports=served_on(who, self.entries),
         )
+
+    def page(self, service: Container | Guest) -> str:
+        """Return the URL of a service's page, which its flow from the ingress serves."""
+        return next((r.page for r in self.routes if r.service == service.name), f"https://{service.host}/")
 
     def address(self, service: Container | Guest) -> str:
         """Return the service's address on its network: a guest's IP address, a container's physical name."""
