@@ -136,6 +136,8 @@ def _up(stack: str, topology: Topology) -> int:
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
+    if serves(stack):
+        proxmox.wait_for({guest.vmid for guest in topology.guests}, report)
     report("up")
     status = _verified(stack)
     outputs = selected.outputs()
