@@ -20,7 +20,7 @@ class Intent:
 
     `routable` services may be reached through a proxy that has a declared flow to them: by their `audience`
     of names `outside` the site, of which the internet is everyone, and by the site's own with a declared flow
-    to the proxy. The names of `segment`, an untagged network, may talk to each other without a declared flow.
+    to the proxy. The names of one of the `wires` may talk to each other on it without a declared flow.
     `trusted` sources are not checked.
     """
 
@@ -28,7 +28,7 @@ class Intent:
     routable: frozenset[str] = frozenset()
     audience: Mapping[str, frozenset[str]] = field(default_factory=dict)
     outside: frozenset[str] = frozenset({INTERNET})
-    segment: frozenset[str] = frozenset()
+    wires: tuple[frozenset[str], ...] = ()
     trusted: frozenset[str] = frozenset()
 
     @classmethod
@@ -48,8 +48,8 @@ class Intent:
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
             audience={route.service: route.audience for route in topology.routes},
-            outside=frozenset({INTERNET, *(zone.name for zone in topology.management)}),
-            segment=topology.segment,
+            outside=frozenset({INTERNET, *(zone.name for zone in topology.outsides)}),
+            wires=topology.wires,
             trusted=frozenset(host.name for host in topology.hosts),
         )
 
@@ -85,7 +85,9 @@ class Intent:
                 continue
             if source in audience:
                 continue
-            if bundle.how is EdgeKind.VLAN and {source, bundle.destination} <= self.segment:
+            if bundle.how is EdgeKind.VLAN and any(
+                {source, bundle.destination} <= wire for wire in self.wires
+            ):
                 continue
             if source not in declared or bundle.how is EdgeKind.PROXIED:
                 yield source

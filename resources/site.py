@@ -38,7 +38,7 @@ from resources.proxmox import (
 )
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET, Port
+from topology.model import INTERNET, Port, Zone
 
 _T = TypeVar("_T", bound=Inputs)
 
@@ -151,19 +151,21 @@ class Graph:
         return Reachability(self.facts)
 
     def _outsides(self) -> Iterator[fact.Outside]:
-        for name, prefix in [(INTERNET, None), *((z.name, z.prefix) for z in self.topology.management)]:
-            ports = tuple(dict.fromkeys(flow.port for flow in self.topology.flows_to(name)))
+        for zone in (None, *self.topology.outsides):
+            name = zone.name if zone else INTERNET
+            flows = tuple(flow.port for flow in self.topology.flows_to(name))
             near = name in self.topology.segment
+            around = self.topology.around(zone) if zone else None
             yield fact.Outside(
                 name=name,
                 origin="config",
-                prefix=prefix,
-                ports=ports,
+                prefix=zone.prefix if zone else None,
+                ports=tuple(dict.fromkeys((*flows, *(zone.ports if zone else ())))),
                 without=self._known if near else (),
-                segment=self._wire if near else None,
+                segment=self._vlan(around) if around else self._wire if near else None,
             )
         if flat := self.topology.flat:
-            others = (*self._known, *(zone.prefix for zone in self.topology.management))
+            others = (*self._known, *(zone.prefix for zone in self.topology.outsides))
             yield fact.Outside(
                 name=flat.name, origin="config", prefix=flat.prefix, without=others, segment=self._wire
             )
@@ -176,6 +178,9 @@ class Graph:
         own = [*(guest.address for guest in topology.guests), flat and flat.ingress, node]
         return tuple(IPv4Network(ip) for ip in own if ip)
 
+    def _vlan(self, zone: Zone) -> fact.Vlan:
+        return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=zone.vlan)
+
     @property
     def _wire(self) -> fact.Vlan:
         """The untagged network of the guests' bridge."""
@@ -184,7 +189,8 @@ class Graph:
     def _hosts(self) -> Iterator[fact.Host]:
         management = self.topology.management
         if docker := self.topology.docker_host:
-            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *(z.name for z in management)))
+            apart = (zone.name for zone in self.topology.outsides if not self.topology.around(zone))
+            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *apart))
             yield fact.Host(name=docker.name, origin="config", legs=tuple(everywhere))
         if (proxmox := self.topology.proxmox_host) is None:
             return

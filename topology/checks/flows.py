@@ -96,7 +96,7 @@ def audiences(site: Site) -> Iterator[Fault]:
     ingress = site.ingress
     if ingress is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
         return
-    known = entries(site.flows.values(), ingress.name, site.management)
+    known = entries(site.flows.values(), ingress.name, site.outsides)
     for service in site.services.values():
         if service.name in site.routed:
             for reason in _audience(site, ingress.name, service, known):
@@ -105,9 +105,9 @@ def audiences(site: Site) -> Iterator[Fault]:
 
 def _audience(site: Site, ingress: str, service: Container | Guest, known: Entries) -> Iterator[Reason]:
     """Yield why nobody, or not the stated audience, can use a route."""
-    strangers = [name for name in service.audience if name not in {INTERNET, *site.management}]
+    strangers = [name for name in service.audience if name not in {INTERNET, *site.outsides}]
     for name in strangers:
-        yield f"{name} is neither internet nor a management zone", "write one, or leave it out"
+        yield f"{name} is neither internet nor a management or external zone", "write one, or leave it out"
     if strangers or not (known or service.audience):
         return
     if not service.audience and len({*known.values()}) > 1:

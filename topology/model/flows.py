@@ -49,7 +49,8 @@ class Port(Value):
 class Flow(Value):
     """Permission for `source` to open connections to `port` of `destination`, written `a -> b:443/tcp`.
 
-    `source` is `internet`, a management zone or a service; `destination` is a service, a host or `internet`.
+    `source` is `internet`, a management or external zone, or a service; `destination` is a service, a host,
+    an external zone or `internet`.
     """
 
     source: Name

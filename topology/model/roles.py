@@ -21,6 +21,7 @@ class Role(StrEnum):
     TENANT = "tenant"
     ISOLATED = "isolated"
     MANAGEMENT = "management"
+    EXTERNAL = "external"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class RoleTraits:
     docker: bool
     """The zone is a Docker network."""
     vlan: bool
-    """The zone is a VLAN with guests. The project builds nothing in a zone of neither kind."""
+    """The zone is a VLAN with guests. In a zone of neither kind the project builds nothing."""
     internal: bool
     """The Docker network, or the ingress's leg on the VLAN, has no connection to its host."""
     routable: bool
@@ -161,6 +162,21 @@ ROLES: Final[Mapping[Role, RoleTraits]] = table(
             meaning=(
                 "where administrators sit; nothing is built there, "
                 "and at least one must reach the Proxmox API"
+            ),
+        ),
+        Role.EXTERNAL: RoleTraits(
+            docker=False,
+            vlan=False,
+            internal=True,
+            routable=False,
+            beside_routable=False,
+            inner=False,
+            alone=False,
+            sensitive=False,
+            colour=Colour(light="#f3ead9", dark="#37301f"),
+            meaning=(
+                "machines that are there already, such as a NAS, the household's own or another site's; "
+                "nothing is built there, beyond a router or on a VLAN among guests"
             ),
         ),
     },

@@ -1,8 +1,8 @@
 """Routes: the services that the ingress serves, each under its host name, and who may use them.
 
 An entry is a published port of the ingress. Who may use it follows from the flows to the ingress: `internet`,
-which means everyone, or management zones alone. A route is served on the entries that nobody outside its
-audience may use.
+which means everyone, or zones of management and external machines alone. A route is served on the entries
+that nobody outside its audience may use.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Route(Value):
     admin_page: bool = True
     """Whether the ingress forwards requests to the service's admin page, if there is one."""
     audience: frozenset[str] = frozenset()
-    """Who may use the route: `internet`, which means everyone, or management zones."""
+    """Who may use the route: `internet`, which means everyone, or management and external zones."""
     ports: tuple[int, ...] = ()
     """The ingress's ports that serve the route, by TLS."""
 
@@ -74,11 +74,11 @@ class Route(Value):
         return self.app in NO_LOGIN or self.stated_login is Login.BASIC
 
 
-def entries(flows: Iterable[Flow], ingress: str | None, management: Collection[str]) -> Entries:
+def entries(flows: Iterable[Flow], ingress: str | None, outsides: Collection[str]) -> Entries:
     """Return the entries that follow from the flows to the ingress, in declared order."""
     found: defaultdict[Port, set[str]] = defaultdict(set)
     for flow in flows:
-        if flow.destination == ingress and (flow.source == INTERNET or flow.source in management):
+        if flow.destination == ingress and (flow.source == INTERNET or flow.source in outsides):
             found[flow.port].add(flow.source)
     everyone = frozenset({INTERNET})
     return {port: everyone if INTERNET in names else frozenset(names) for port, names in found.items()}

@@ -131,7 +131,7 @@ class Topology(Value):
         """
         if (flat := self.flat) is None:
             return frozenset()
-        near = {zone.name for zone in self.management if zone.prefix.overlaps(flat.prefix)}
+        near = {zone.name for zone in self.outsides if zone.prefix.overlaps(flat.prefix)}
         return frozenset({flat.name, *near, *({self.ingress_name or ""} if flat in self.legs else ())})
 
     @property
@@ -143,6 +143,27 @@ class Topology(Value):
     def management(self) -> tuple[Zone, ...]:
         """Management zones."""
         return tuple(z for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    @cached_property
+    def outsides(self) -> tuple[Zone, ...]:
+        """Zones in which nothing is built, and which flows may name: management and external machines."""
+        return tuple(z for z in self.zones.values() if z.is_outside)
+
+    def around(self, zone: Zone) -> Zone | None:
+        """Return the zone of guests on whose network external machines are; None: they are elsewhere."""
+        inside = (z for z in self.vlans if zone.prefix.subnet_of(z.prefix))
+        return next(inside, None) if zone.role is Role.EXTERNAL else None
+
+    @cached_property
+    def wires(self) -> tuple[frozenset[str], ...]:
+        """Groups of names on one network that no rule of the site keeps apart, although they are no guests.
+
+        They are `segment`, and on each VLAN the external machines and the ingress's leg, on which it does not
+        listen.
+        """
+        ingress = {self.ingress_name or ""}
+        near = ({each.name for each in self.outsides if self.around(each) == zone} for zone in self.legs)
+        return (self.segment, *(frozenset(names | ingress) for names in near if names))
 
     @property
     def local_network(self) -> IPv4Network | None:
@@ -223,7 +244,7 @@ class Topology(Value):
     def entries(self) -> Entries:
         """The ingress's published ports, with who may use each: `internet`, or management zones alone."""
         return entries(
-            self.flows_to(self.ingress_name), self.ingress_name, {zone.name for zone in self.management}
+            self.flows_to(self.ingress_name), self.ingress_name, {zone.name for zone in self.outsides}
         )
 
     @property
@@ -253,7 +274,8 @@ class Topology(Value):
 
     def is_routed(self, guest: Guest) -> bool:
         """Whether a guest has flows beyond its VLAN and so needs the router at its zone's gateway address."""
-        outside = {INTERNET, *(zone.name for zone in self.management)}
+        near = self.zones[guest.zones[0]]
+        outside = {INTERNET, *(zone.name for zone in self.outsides if self.around(zone) != near)}
         flows = (*self.flows_from(guest.name), *self.flows_to(guest.name))
         return any(outside & {flow.source, flow.destination} for flow in flows)
 
