@@ -465,17 +465,17 @@ class Reachability:
                 found[name][host.name] = None
         return found
 
-    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[str]) -> Mapping[str, None]:
-        """Return the sources that reach a proxy's entrypoint, by packets or through another proxy."""
+    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[tuple[str, Port]]) -> Mapping[str, None]:
+        """Return the sources that reach a proxy's entrypoint, by packets or through an entrypoint."""
         found: dict[str, None] = {}
-        if proxy in seen or proxy not in self.names:
+        if (proxy, entrypoint) in seen or proxy not in self.names:
             return found
         for bundle in self._packets(_one(proxy, entrypoint)):
             found |= dict.fromkeys(bundle.sources)
-        direct = dict(found)
+        direct = {**found, proxy: None}
         for edge in self._edges.get(proxy, ()):
             if edge.port in (None, entrypoint) and edge.proxy.container in direct:
-                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {proxy})
+                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {(proxy, entrypoint)})
         found.pop(proxy, None)
         return found
 
