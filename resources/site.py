@@ -255,7 +255,7 @@ class Graph:
                 yield replace(
                     known,
                     passes=self._within.get(network.option("name")),
-                    egress=self.topology.egress if guarded else None,
+                    egress=self._leaving.get(network.option("name")),
                     host_reachable=known.host_reachable and not guarded,
                     sees_published=True if network.option("name") in probes else None,
                     vlan=self.parent_vlan(network),
@@ -271,12 +271,22 @@ class Graph:
         """What the host's own rules let pass, by bridge; without the switch they see no frames."""
         if ProjectCommand.BRIDGE_SWITCH not in self.commands:
             return {}
+        return host_rules.within(self._host_rules)
+
+    @cached_property
+    def _leaving(self) -> Mapping[str, tuple[fact.Exit, ...]]:
+        """What the host's own rules let out, by bridge."""
+        return host_rules.leaving(self._host_rules)
+
+    @cached_property
+    def _host_rules(self) -> str:
+        """Text of the host's own rules; empty where they are not in the stack."""
         texts = (
             each.inputs.stdin
             for each in self.of(Command)
             if each.inputs.ours(self.topology, each.resource.stack) is ProjectCommand.HOST_RULES
         )
-        return host_rules.within(next(texts, ""))
+        return next(texts, "")
 
     def _is_guarded(self, network: DockerNetwork) -> bool:
         """Whether the host's own rules name the network's bridge."""

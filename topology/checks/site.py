@@ -6,6 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address
 from typing import Final
 
 from topology.fault import Fault
@@ -32,6 +33,7 @@ from topology.model import (
     Unencrypted,
     Zone,
 )
+from topology.prefixes import SPECIAL
 
 VLAN_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.vlan)
 DOCKER_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.docker)
@@ -153,6 +155,10 @@ class Site:
     def management(self) -> tuple[str, ...]:
         """Names of the management zones."""
         return tuple(z.name for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    def is_public(self, ip: IPv4Address) -> bool:
+        """Whether an address is on the internet: neither special-purpose nor in a zone of the site."""
+        return not any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in self.zones.values())))
 
     def roles(self, service: Container | Guest) -> set[Role]:
         """Return the roles of the service's zones, as far as they could be read."""
