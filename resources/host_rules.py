@@ -28,9 +28,9 @@ _TO = r"ip daddr != \{ (?P<near>[^{}]+) \} "
 _BY_MEMBER = re.compile(rf"{_FROM}ip saddr \. meta l4proto \. th dport @leaving {_TO}accept")
 _BY_BRIDGE = re.compile(rf"{_FROM}{_TO}(?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
 _DROP = re.compile(rf"{_FROM}drop")
+_HOOK = "type filter hook forward priority filter - 10; policy accept;"
 _OTHERS = re.compile(
-    r"type filter hook forward priority filter - 10; policy accept;"
-    r'|iifname "(\S+)" oifname "\1" jump within'
+    r'iifname "(\S+)" oifname "\1" jump within'
     r"|ct state established,related accept"
     r'|(iifname "\S+" |oifname \{ [^{}]+ \} )ct status dnat accept'
     r"|oifname \{ [^{}]+ \} drop"
@@ -61,7 +61,10 @@ def leaving(text: str) -> dict[str, tuple[Exit, ...]]:
     open_: dict[str, list[Exit]] = {}
     closed: dict[str, tuple[Exit, ...]] = {}
     sets = dict(_SET.findall(text))
-    for line in _lines(text, "forward"):
+    first, *lines = *_lines(text, "forward"), ""
+    if first != _HOOK:
+        return {}
+    for line in filter(None, lines):
         if found := _DROP.fullmatch(line):
             for bridge in _names(found):
                 closed.setdefault(bridge, tuple(open_.get(bridge, ())))

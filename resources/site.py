@@ -189,7 +189,7 @@ class Graph:
         if (proxmox := self.topology.proxmox_host) is None:
             return
         near = [zone.name for zone in management if self.topology.near_node(zone)]
-        outside = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *near))
+        outside = tuple(fact.HostLeg(segment=name, address=proxmox.address) for name in (INTERNET, *near))
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
