@@ -319,8 +319,8 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
             yield f"has addresses or options on {leg.name} that nobody declared"
     for entry in container.hosts:
         yield f"resolves {entry.host} in its own way"
-    acme = topology.acme if container.is_ingress(topology) else None
-    declared = {str(ip) for ip in acme.name_servers} if acme else set()
+    service = topology.containers_by_name.get(container.name)
+    declared = {str(ip) for ip in topology.name_servers(service)} if service else set()
     if set(container.dns) - declared:
         yield "asks a name server of its own"
     if declared - set(container.dns):

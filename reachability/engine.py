@@ -21,14 +21,13 @@ from reachability.address_sets import (
     IPSet,
     contains,
     difference,
-    intersection,
     prefix,
-    public,
     union_all,
 )
 from reachability.facts import (
     ANY_ADDRESS,
     ContainerFact,
+    Exit,
     Facts,
     GuestFact,
     Host,
@@ -321,26 +320,21 @@ class Reachability:
             if source.owner not in names:
                 names = {source.owner: None, **names}
             yield _connection_set(names, group, how, way, origin)
-            for ports, behind in self._egress.get(source.owner, {}).items():
-                if ports is None or self._lets_out(ports, source, interface, ranges, forwarded=forwarded):
+            for exits, behind in self._egress.get(source.owner, {}).items():
+                if exits is None or self._lets_out(exits, source, interface, ranges, forwarded=forwarded):
                     how = EdgeKind.PUBLISHED if host_port else EdgeKind.EGRESS
                     yield _connection_set(behind, group, how, (source.owner, *way), origin)
 
     def _lets_out(
         self,
-        ports: Iterable[Port],
+        exits: Iterable[Exit],
         source: Interface,
         interface: Interface,
         ranges: Iterable[Range],
         *,
         forwarded: IPSet | None,
     ) -> bool:
-        """Whether the host lets packets out to a public address of `interface`, on a port of both sets."""
-        found = [
-            Range(port.protocol, port.number, port.number)
-            for port in ports
-            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
-        ]
+        """Whether the host lets packets out to an address of `interface`, on a port of both sets."""
         where = (
             interface.sources
             if interface.outside
@@ -348,9 +342,14 @@ class Reachability:
             if interface.address is None
             else ((interface.address,) * 2,)
         )
-        near = tuple(outside.prefix for outside in self.facts.outsides if outside.prefix)
+        found = [
+            Range(port.protocol, port.number, port.number)
+            for port, without in ((each.port, each.without) for each in exits)
+            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
+            if difference(where, union_all(map(prefix, without)))
+        ]
         arrivals = (start for start, _ in self._links.arrivals(interface, found, forwarded=forwarded))
-        return bool(intersection(public(near), where)) and source in arrivals
+        return bool(found) and source in arrivals
 
     def _hops(self, source: Interface, name: str) -> tuple[str, ...]:
         """Return the trace's hop for the segment of two neighbours, none if the segment is one of them."""
@@ -497,17 +496,17 @@ class Reachability:
                 found[name][host.name] = None
         return found
 
-    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[str]) -> Mapping[str, None]:
-        """Return the sources that reach a proxy's entrypoint, by packets or through another proxy."""
+    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[tuple[str, Port]]) -> Mapping[str, None]:
+        """Return the sources that reach a proxy's entrypoint, by packets or through an entrypoint."""
         found: dict[str, None] = {}
-        if proxy in seen or proxy not in self.names:
+        if (proxy, entrypoint) in seen or proxy not in self.names:
             return found
         for bundle in self._packets(_one(proxy, entrypoint)):
             found |= dict.fromkeys(bundle.sources)
-        direct = dict(found)
+        direct = {**found, proxy: None}
         for edge in self._edges.get(proxy, ()):
             if edge.port in (None, entrypoint) and edge.proxy.container in direct:
-                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {proxy})
+                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {(proxy, entrypoint)})
         found.pop(proxy, None)
         return found
 
@@ -603,13 +602,34 @@ class Reachability:
         return found
 
     @cached_property
-    def _egress(self) -> Mapping[str, Mapping[tuple[Port, ...] | None, dict[str, None]]]:
-        """Containers that leave behind their host's address, by host and by permitted ports (None: all)."""
-        found: defaultdict[str, defaultdict[tuple[Port, ...] | None, dict[str, None]]]
+    def _egress(self) -> Mapping[str, Mapping[tuple[Exit, ...] | None, dict[str, None]]]:
+        """Containers that leave behind their host's address, by host and by what is let out (None: all)."""
+        found: defaultdict[str, defaultdict[tuple[Exit, ...] | None, dict[str, None]]]
         found = defaultdict(lambda: defaultdict(dict))
-        for host, network, names in self._bridged:
+        for host, network, leg, names in self._bridged:
             if not network.internal and network.masquerade:
-                found[host][network.egress] |= names
+                found[host][self._let_out(network, leg)] |= names
+        return found
+
+    def _let_out(self, network: Network, leg: Leg) -> tuple[Exit, ...] | None:
+        """Return what the host's rules let out of a leg, without its source; None: everything."""
+        if network.egress is None:
+            return None
+        by_source = self._exits[id(network.egress)]
+        sources = by_source if leg.address is None else (None, leg.address)
+        return tuple(dict.fromkeys(each for source in sources for each in by_source.get(source, ())))
+
+    @cached_property
+    def _exits(self) -> Mapping[int, Mapping[IPv4Address | None, list[Exit]]]:
+        """What the host's rules let out of bridges, by rules and source (None: of every member).
+
+        Bridges may share one tuple of rules, which is indexed once, by its identity.
+        """
+        found: defaultdict[int, defaultdict[IPv4Address | None, list[Exit]]]
+        found = defaultdict(lambda: defaultdict(list))
+        for exits in {id(network.egress): network.egress or () for network in self.facts.networks}.values():
+            for each in exits:
+                found[id(exits)][each.source].append(replace(each, source=None))
         return found
 
     @cached_property
@@ -630,19 +650,19 @@ class Reachability:
         self, wanted: Callable[[Network], bool]
     ) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
         found: defaultdict[str, dict[str, tuple[Network, dict[str, None]]]] = defaultdict(dict)
-        for host, network, names in self._bridged:
+        for host, network, _, names in self._bridged:
             if wanted(network):
                 found[host].setdefault(network.name, (network, {}))[1].update(names)
         return {host: list(networks.values()) for host, networks in found.items()}
 
     @cached_property
-    def _bridged(self) -> list[tuple[str, Network, dict[str, None]]]:
-        """Stacks on bridge and overlay networks: the stack's host, the network, the stack's containers."""
+    def _bridged(self) -> list[tuple[str, Network, Leg, dict[str, None]]]:
+        """Stacks on bridge and overlay networks: their host, the network, their leg, their containers."""
         return [
-            (owner.host, network, stack.names)
+            (owner.host, network, leg, stack.names)
             for stack in self._stacks.values()
             if isinstance(owner := self.names[stack.owner], ContainerFact)
-            for network, _ in stack.legs
+            for network, leg in stack.legs
             if _bridges(network)
         ]
 

@@ -92,6 +92,18 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """Connections that the host's rules let out of a bridge: to `port`, at every address not in `without`.
+
+    `source` is the member whose connections they are; None: every member's.
+    """
+
+    port: Port
+    source: IPv4Address | None = None
+    without: tuple[IPv4Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A Docker network. `name` is the zone's name if the network is a zone, and is what traces print.
 
@@ -99,8 +111,8 @@ class Network:
     host: gateway mode isolated on an engine that honours it, `inhibit_ipv4`, or a drop rule on the bridge.
     `sees_published`: members reach published ports on the host; None: as they reach the host. `gateway` off:
     the host has no address there, so its own programs do not reach members.
-    `masquerade` off: replies from beyond the host do not reach members. `egress` are the ports on which the
-    host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the place of the
+    `masquerade` off: replies from beyond the host do not reach members. `egress` is what the host's rules let
+    out; None: every port, everywhere. `vlan` is the place of the
     parent interface of a macvlan or ipvlan network; None on such a network means unknown: every VLAN.
     `icc` off (macvlan: private mode) isolates members from each other; `hairpin` off: published ports, too.
     `passes` is what the host's rules let pass between members of a bridge; None: everything.
@@ -115,7 +127,7 @@ class Network:
     hairpin: bool = True
     passes: tuple[Pass, ...] | None = None
     masquerade: bool = True
-    egress: tuple[Port, ...] | None = None
+    egress: tuple[Exit, ...] | None = None
     host_reachable: bool = True
     sees_published: bool | None = None
     gateway: bool = True

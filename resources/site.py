@@ -195,7 +195,7 @@ class Graph:
         if (proxmox := self.topology.proxmox_host) is None:
             return
         near = [zone.name for zone in management if self.topology.near_node(zone)]
-        outside = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *near))
+        outside = tuple(fact.HostLeg(segment=name, address=proxmox.address) for name in (INTERNET, *near))
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
@@ -261,7 +261,7 @@ class Graph:
                 yield replace(
                     known,
                     passes=self._within.get(network.option("name")),
-                    egress=self.topology.egress if guarded else None,
+                    egress=self._leaving.get(network.option("name")),
                     host_reachable=known.host_reachable and not guarded,
                     sees_published=True if network.option("name") in probes else None,
                     vlan=self.parent_vlan(network),
@@ -273,21 +273,26 @@ class Graph:
         return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
 
     @cached_property
+    def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
+        """What the host's own rules let pass, by bridge; without the switch they see no frames."""
+        if ProjectCommand.BRIDGE_SWITCH not in self.commands:
+            return {}
+        return host_rules.within(self._host_rules)
+
+    @cached_property
+    def _leaving(self) -> Mapping[str, tuple[fact.Exit, ...]]:
+        """What the host's own rules let out, by bridge."""
+        return host_rules.forward(self._host_rules).leaving
+
+    @cached_property
     def _host_rules(self) -> str:
-        """Text of the host's own rules; empty where the stack does not install them."""
+        """Text of the host's own rules; empty where they are not in the stack."""
         texts = (
             each.inputs.stdin
             for each in self.of(Command)
             if each.inputs.ours(self.topology, each.resource.stack) is ProjectCommand.HOST_RULES
         )
         return next(texts, "")
-
-    @cached_property
-    def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
-        """What the host's own rules let pass, by bridge; without the switch they see no frames."""
-        if ProjectCommand.BRIDGE_SWITCH not in self.commands:
-            return {}
-        return host_rules.within(self._host_rules)
 
     def _limited(self, published: fact.Published, legs: Iterable[fact.Leg]) -> fact.Published:
         """Return a published port with the prefixes from which the host's rules let packets through.
@@ -305,7 +310,8 @@ class Graph:
 
     @cached_property
     def _limits(self) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:
-        return host_rules.admitted(self._host_rules)
+        """From where alone published ports lead into bridges, by bridge and a container's port."""
+        return host_rules.forward(self._host_rules).admitted
 
     @cached_property
     def _bridges(self) -> Mapping[str, DockerNetwork]:

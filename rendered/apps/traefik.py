@@ -78,7 +78,6 @@ def traefik(topology: Topology, service: Container) -> Runtime:
         },
         environment=login(acme) if acme else {},
         data={ACME_VOLUME: "acme"} if acme else {},
-        name_servers=acme.name_servers if acme else (),
         health=("traefik", "healthcheck"),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from resources.host_rules import admitted
+from resources.host_rules import forward
 from resources.resource import Resource
 from resources.site import Graph
 from resources.typed import view
@@ -116,7 +116,7 @@ def test_pages_have_their_port() -> None:
 def test_the_hosts_rules_are_read_as_they_are_written() -> None:
     """What the host admits to a port is read back from the text of its rules, for each bridge."""
     text = stack("two").inputs("command", "host-rules")["stdin"]
-    ((bridge, limits),) = admitted(text).items()
+    ((bridge, limits),) = forward(text).admitted.items()
     assert f'"{bridge}"' in text
     assert {port: [*map(str, prefixes)] for port, prefixes in limits.items()} == {
         Port(number=8443): ["10.10.1.0/24"]
@@ -180,6 +180,13 @@ MUTANTS: dict[str, tuple[str, Callable[[Stack], None]]] = {
     "limit for another port": ("undeclared-flows", rules("dport 8443 drop", "dport 8444 drop")),
     "limit by another protocol": ("undeclared-flows", rules("tcp dport 8443 drop", "udp dport 8443 drop")),
     "limit that accepts": ("undeclared-flows", rules("dport 8443 drop", "dport 8443 accept")),
+    "limit that comes too late": (
+        "undeclared-flows",
+        rules(
+            f'    oifname {{ "br-edge" }} {LIMIT}\n    oifname {{ "br-edge" }} ct status dnat accept\n',
+            f'    oifname {{ "br-edge" }} ct status dnat accept\n    oifname {{ "br-edge" }} {LIMIT}\n',
+        ),
+    ),
     "limit that is turned round": ("undeclared-flows", rules("saddr != {", "saddr {")),
     "tool on the port for all": ("undeclared-flows", file("routes.yml", "- websecure-8443", "- websecure")),
     "tool on both ports": (

@@ -1,12 +1,9 @@
 """Machines that are there already: a NAS on a guests' VLAN, and the household's network beyond the router."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
-
-import pytest
 
 from reachability.engine import Reachability
 from resources.resource import Resource
@@ -16,7 +13,6 @@ from tests.policies.sound import Stack, run
 from tests.site import changed
 from topology.config import load
 from topology.index import TopologyIndex
-from topology.model import Port
 
 PUBLIC = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
 FLOWS = (

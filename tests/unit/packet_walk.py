@@ -75,8 +75,11 @@ class Interface:
     routed: bool = True
 
 
-Route = tuple[list[Interface], Interface, list[Network]]
-"""Interfaces that send, the last one, and the networks on the route with egress to some ports only."""
+Way = tuple[Network, list[IPv4Address]]
+"""A network from which the host lets only some packets out, and the addresses of what sends there."""
+
+Route = tuple[list[Interface], Interface, list[Way]]
+"""Interfaces that send, the last one, and the bounded ways out on the route."""
 
 Prefixes = tuple[IPv4Network, ...]
 End = tuple[Interface, Port, Prefixes | None, bool]
@@ -294,8 +297,8 @@ class Walk:
 
         Behind a host that masquerades the list of senders starts again with that host.
         """
-        first: Route = ([start], start, [])
-        queue = deque([(first, frozenset((start.switch,)))] if target.device != start.device else [])
+        begin: Route = ([start], start, [])
+        queue = deque([(begin, frozenset((start.switch,)))] if target.device != start.device else [])
         while queue:
             (senders, _, exits), seen = queue.popleft()
             for other in self.on[senders[-1].switch]:
@@ -307,14 +310,21 @@ class Walk:
                     for leg in self._forward(senders[-1], other):
                         if leg.switch not in seen:
                             hides, left = other.kind == "nat", other.network
-                            bounded = [left] if hides and left and left.egress is not None else []
+                            first = senders[-1].addresses
+                            bounded = [(left, first)] if hides and left and left.egress is not None else []
                             new = ([leg] if hides else [*senders, leg], leg, [*exits, *bounded])
                             queue.append((new, seen | {leg.switch}))
 
-    def _let_out(self, network: Network, dest: IPv4Address, port: Port) -> bool:
-        """Whether a host's egress rules let members of a network out to an address and port."""
-        internet = Outside(name="internet", origin="o")
-        return port in (network.egress or ()) and self._is_in(internet, dest)
+    @staticmethod
+    def _let_out(way: Way, dest: IPv4Address, port: Port) -> bool:
+        """Whether a host's rules let some sender out of a network to an address and port."""
+        network, senders = way
+        return any(
+            exit_.port == port
+            and (exit_.source is None or exit_.source in senders)
+            and not any(dest in prefix for prefix in exit_.without)
+            for exit_ in network.egress or ()
+        )
 
     @staticmethod
     def _same_host(other: Interface, target: Interface) -> bool:
@@ -544,7 +554,7 @@ class Walk:
             self._plug_macvlan(container, network, leg)
             return
         inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
-        if network.passes is not None or self._limited:
+        if network.passes is not None or network.egress is not None or self._limited:
             inner = [leg.address] if leg.address else self.pool
         # An overlay spans hosts, but each host has its own switch for egress.
         switch = (network.name, container.host)
@@ -638,6 +648,9 @@ class Walk:
         texts |= {str(ip) for each in passes for ip in (each.source, each.destination)}
         published = [each for container in self.facts.containers for each in container.published]
         texts |= {str(prefix) for each in published for prefix in each.admitted or ()}
+        exits = [each for network in self.facts.networks for each in network.egress or ()]
+        texts |= {str(prefix) for each in exits for prefix in each.without}
+        texts |= {str(each.source) for each in exits if each.source}
         edges: set[int] = set()
         for text in texts:
             try:
@@ -666,7 +679,8 @@ class Walk:
                 numbers |= {number - shift for number in tuple(numbers)}
             label = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
             numbers |= {int(label)} if label else set()
-        numbers |= {port.number for network in self.facts.networks for port in network.egress or ()}
+        exits = [each for network in self.facts.networks for each in network.egress or ()]
+        numbers |= {each.port.number for each in exits}
         numbers |= {each.port.number for network in self.facts.networks for each in network.passes or ()}
         for proxy in self.facts.proxies:
             numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}

@@ -18,6 +18,7 @@ from reachability.facts import (
     ContainerFact,
     Datacenter,
     Entrypoint,
+    Exit,
     Facts,
     Gateway,
     GuestFact,
@@ -50,7 +51,7 @@ from topology.model import Port, Protocol
 
 NETWORKS, SHARES = 1000, 4
 CHAIN, IPSET = rules._chain, names.ipset
-INIT = Reachability.__init__
+INIT, LET_OUT = Reachability.__init__, Reachability._let_out
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -62,6 +63,7 @@ WEB, TLS, SSH, API, DNS = (
 BRIDGE, MANAGEMENT = "vmbr1", IPv4Network("10.10.1.0/24")
 _ADMITTED = ((MANAGEMENT,), (MANAGEMENT, IPv4Network("172.30.0.2/31")), (IPv4Network("10.10.10.8/29"),))
 """From where alone a published port may be used: a network outside, members of bridges, guests."""
+NEAR, FAR = IPv4Network("10.0.0.0/8"), IPv4Network("0.0.0.0/1")
 
 
 class Draw:
@@ -151,7 +153,7 @@ class Draw:
             icc=self._often(0.8),
             passes=tuple(self._pass() for _ in range(self.random.randrange(5))) if closed else None,
             masquerade=self._often(0.8),
-            egress=tuple(self._some([WEB, TLS, SSH, DNS], 2)) if self._often(0.4) else None,
+            egress=tuple(self._exit() for _ in range(self.random.randrange(4))) if self._often(0.4) else None,
             host_reachable=self._often(0.6),
             sees_published=self.random.choice((True, False, None)),
             gateway=self._often(0.8),
@@ -162,6 +164,11 @@ class Draw:
         source, destination = (IPv4Address(f"172.30.0.{self.random.choice((2, 3, 4))}") for _ in range(2))
         port = self.random.choice((WEB, TLS, SSH, DNS, Port(number=9000)))
         return Pass(source=source, destination=destination, port=port)
+
+    def _exit(self) -> Exit:
+        source = self.random.choice((None, *(IPv4Address(f"172.30.0.{last}") for last in (2, 3, 4))))
+        without = self._some([NEAR, MANAGEMENT, FAR], 3)
+        return Exit(port=self.random.choice((WEB, TLS, SSH, DNS)), source=source, without=tuple(without))
 
     def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> ContainerFact:
         host = self.random.choice(hosts)
@@ -395,6 +402,10 @@ def _with_addresses(facts: Facts) -> Facts:
     return replace(facts, networks=tuple(replace(each, gateway=True) for each in facts.networks))
 
 
+def _everywhere(exits: tuple[Exit, ...] | None) -> tuple[Exit, ...] | None:
+    return exits and tuple(replace(each, without=()) for each in exits)
+
+
 class _Everywhere(dict[Any, Any]):
     """Members of a network, whatever the address."""
 
@@ -436,11 +447,17 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a host lets everything out": lambda patch: patch.setattr(
         Reachability, "_lets_out", lambda *_, **__: True
     ),
+    "every member goes out as one does": lambda patch: patch.setattr(
+        Reachability, "_let_out", lambda _, network, __: network.egress
+    ),
+    "a host lets packets out to every address": lambda patch: patch.setattr(
+        Reachability, "_let_out", lambda *args: _everywhere(LET_OUT(*args))
+    ),
     "every gateway address answers": lambda patch: patch.setattr(
         Reachability,
         "_gateways",
         property(
-            lambda self: {h: [(n, m) for host, n, m in self._bridged if h == host] for h in self._hosts}
+            lambda self: {h: [(n, m) for host, n, _, m in self._bridged if h == host] for h in self._hosts}
         ),
     ),
     "a closed host shows no published port": lambda patch: patch.setattr(Reachability, "_windows", {}),

@@ -7,7 +7,17 @@ from typing import Final
 
 from topology.checks.ends import ends
 from topology.checks.site import FRONTENDS, Reason, Site
-from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, DockerHost, Flow, Guest
+from topology.model import (
+    INTERNET,
+    READS_LOGS,
+    WRITES_LOGS,
+    App,
+    Container,
+    DockerHost,
+    Flow,
+    Guest,
+    Role,
+)
 
 
 def obstacle(site: Site, flow: Flow) -> Reason | None:
@@ -40,12 +50,15 @@ def _egress(site: Site, flow: Flow) -> Reason | None:
     if flow.source in site.outsides:
         return f"leaves from {flow.source}, where nothing is built", "remove it"
     source = site.services.get(flow.source)
-    if isinstance(source, Container) and site.ingress and source != site.ingress:
-        return (
-            "can never work: the ingress alone has a way out",
-            "remove it, or make the service a guest, in a zone with a guest that the ingress has a flow to",
-        )
-    return None
+    if not isinstance(source, Container) or source == site.ingress or not site.ingress:
+        return None
+    if Role.EGRESS in site.roles(source) or not site.is_placed(source):
+        return None
+    exits = [zone.name for zone in site.zones.values() if zone.role is Role.EGRESS]
+    if source.app is App.BLACKBOX_EXPORTER:
+        return "can never work: the blackbox exporter is on a probe zone alone", "remove it"
+    add = f"add {exits[0]}" if exits else "declare a zone of role egress, and add it"
+    return f"can never work: {source.name} is in no egress zone", f"{add} to services.{source.name}.zones"
 
 
 def _from_outside(site: Site, flow: Flow) -> Reason | None:

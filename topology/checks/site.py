@@ -6,6 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address
 from typing import Final
 
 from topology.fault import Fault
@@ -32,6 +33,7 @@ from topology.model import (
     Unencrypted,
     Zone,
 )
+from topology.prefixes import SPECIAL
 
 VLAN_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.vlan)
 DOCKER_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.docker)
@@ -168,6 +170,10 @@ class Site:
         """Return the zone of guests that has external machines on its network; None where none has."""
         inside = (z for z in self.zones.values() if z.has_guests and zone.prefix.subnet_of(z.prefix))
         return next(inside, None) if zone.role is Role.EXTERNAL else None
+
+    def is_public(self, ip: IPv4Address) -> bool:
+        """Whether an address is on the internet: neither special-purpose nor in a zone of the site."""
+        return not any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in self.zones.values())))
 
     def roles(self, service: Container | Guest) -> set[Role]:
         """Return the roles of the service's zones, as far as they could be read."""

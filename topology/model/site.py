@@ -185,6 +185,18 @@ class Topology(Value):
         return tuple(f for f in self.flows if f.destination == name)
 
     @cached_property
+    def exits(self) -> tuple[Zone, ...]:
+        """Egress zones, by which containers other than the ingress reach the internet."""
+        return tuple(z for z in self.zones.values() if z.role is Role.EGRESS)
+
+    def name_servers(self, container: Container) -> tuple[IPv4Address, ...]:
+        """Return the name servers that a container asks on the internet; none if it does not go out."""
+        if container.name == self.ingress_name:
+            return self.acme.name_servers if self.acme else ()
+        leaves = any(self.zones[name].role is Role.EGRESS for name in container.zones)
+        return self.docker.name_servers if leaves else ()
+
+    @cached_property
     def egress(self) -> tuple[Port, ...]:
         """Ports on which containers in edge zones may reach the internet."""
         leaving = {c.name for c in self.containers if any(self.zones[z].role is Role.EDGE for z in c.zones)}
