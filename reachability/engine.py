@@ -192,15 +192,20 @@ class Reachability:
                     self._entered[entry], group, EdgeKind.PROXIED, (proxy, *way), edge.origin
                 )
 
-    def _packets(self, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _packets(
+        self, group: _PortGroup, at: frozenset[IPv4Address] | None = None
+    ) -> Iterator[ConnectionSet]:
+        """Yield ways by packets; with `at` those to these addresses of a container alone."""
         thing = self.names[group.name]
         if isinstance(thing, ContainerFact):
-            return self._to_container(thing, group)
+            return self._to_container(thing, group, at)
         if isinstance(thing, Host):
             return self._to_host(thing.name, group)
         return self._to_interfaces(thing.name, group)
 
-    def _to_container(self, container: ContainerFact, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _to_container(
+        self, container: ContainerFact, group: _PortGroup, at: frozenset[IPv4Address] | None
+    ) -> Iterator[ConnectionSet]:
         """Yield ways by shared stack, networks, host mode, VLAN legs and published ports, in this order."""
         stack = self._stacks[self._stack_of[container.name]]
         if len(stack.names) > 1:
@@ -210,16 +215,19 @@ class Reachability:
             yield from self._to_host(stack.owner, group)
             return
         networks = [network for network, _ in stack.legs if _bridges(network)]
-        for network, leg in stack.legs:
-            if _bridges(network) and network.icc and (members := self._passing(network, leg, group)):
+        joined = [(n, leg) for n, leg in stack.legs if _bridges(n) and _is_among(leg.address, at)]
+        for network, leg in joined:
+            if network.icc and (members := self._passing(network, leg, group)):
                 yield _connection_set(members, group, EdgeKind.NEIGHBOUR, (network.name,), network.origin)
-        if any(network.gateway for network in networks):
+        if any(network.gateway for network, _ in joined):
             yield from self._from_host_mode(owner.host, group)
-        yield from self._to_interfaces(stack.owner, group)
+        for interface in self._links.interfaces.get(stack.owner, ()):
+            if _is_among(interface.address, at):
+                yield from self._by_interface(interface, group)
         # Docker records a published port of a container with only internal networks, but does not open it.
-        if not all(network.internal for network in networks):
-            for published in _published(owner):
-                yield from self._to_published(owner, published, group)
+        open_ = not all(network.internal for network in networks)
+        for published in _published(owner) if open_ else ():
+            yield from self._to_published(owner, published, group)
 
     def _passing(self, network: Network, leg: Leg, group: _PortGroup) -> Mapping[str, None]:
         """Return the members of a network that the host's rules let connect to one member's ports."""
@@ -496,12 +504,25 @@ class Reachability:
                 found[name][host.name] = None
         return found
 
+    @cached_property
+    def _ears(self) -> Mapping[tuple[str, Port], frozenset[IPv4Address]]:
+        """Addresses at which proxies listen on a port, where they do not listen at all of theirs."""
+        found: defaultdict[tuple[str, Port], set[IPv4Address | None]] = defaultdict(set)
+        for proxy in self.facts.proxies:
+            for each in proxy.entrypoints:
+                found[proxy.container, each.port].add(each.address)
+        return {
+            entry: frozenset(filter(None, addresses))
+            for entry, addresses in found.items()
+            if None not in addresses
+        }
+
     def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[tuple[str, Port]]) -> Mapping[str, None]:
         """Return the sources that reach a proxy's entrypoint, by packets or through an entrypoint."""
         found: dict[str, None] = {}
         if (proxy, entrypoint) in seen or proxy not in self.names:
             return found
-        for bundle in self._packets(_one(proxy, entrypoint)):
+        for bundle in self._packets(_one(proxy, entrypoint), self._ears.get((proxy, entrypoint))):
             found |= dict.fromkeys(bundle.sources)
         direct = {**found, proxy: None}
         for edge in self._edges.get(proxy, ()):
@@ -693,6 +714,11 @@ def _connection_set(
         trace=Trace((*way, group.name)),
         origin=origin,
     )
+
+
+def _is_among(address: IPv4Address | int | None, at: frozenset[IPv4Address] | None) -> bool:
+    """Whether an address is one of these; an unknown one may be any, and None stands for all."""
+    return at is None or address is None or IPv4Address(address) in at
 
 
 def _bridges(network: Network) -> bool:

@@ -324,11 +324,15 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint:
-    """A port that a proxy listens on. `default`: routers that name no entrypoint use it."""
+    """A port that a proxy listens on, at one `address` or, with None, at all of its own.
+
+    `default`: routers that name no entrypoint use it.
+    """
 
     name: str
     port: Port
     default: bool = True
+    address: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,11 @@ read again as nftables reads it, so the proof has addresses and ports of resourc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from itertools import takewhile
 
 from reachability.facts import Exit, Pass
 from topology.model import Port, Protocol
@@ -36,9 +38,9 @@ _LIMIT = re.compile(
 _ENTER = re.compile(r'(iifname "\S+" |oifname \{ [^{}]+ \} )ct status dnat accept')
 _HOOK = "type filter hook forward priority filter - 10; policy accept;"
 _OTHERS = re.compile(
-    r'iifname "(\S+)" oifname "\1" jump within'
-    r"|ct state established,related accept"
-    r"|oifname \{ [^{}]+ \} drop"
+    rf'iifname "(?P<same>\S+)" oifname "(?P=same)" jump within'
+    rf"|ct state established,related accept|{_ENTER.pattern}"
+    r"|oifname \{ [^{}]+ \} (ip saddr != \{ [^{}]+ \} (tcp|udp) dport \d+ )?drop"
 )
 """Lines of the chain `forward` that let nothing out to where no port is published."""
 
@@ -74,8 +76,6 @@ def forward(text: str) -> Forwarded:
     """Read the chain line by line, in order; a line that is not understood opens everything."""
     open_: dict[str, list[Exit]] = {}
     closed: dict[str, tuple[Exit, ...]] = {}
-    limits: dict[str, dict[Port, tuple[IPv4Network, ...]]] = {}
-    limiting = True
     leaving = dict(_SET.findall(text)).get("leaving", "")
     first, *lines = *_lines(text, "forward"), ""
     if first != _HOOK:
@@ -87,16 +87,20 @@ def forward(text: str) -> Forwarded:
         elif found := _BY_BRIDGE.fullmatch(line) or _BY_MEMBER.fullmatch(line):
             for bridge in _names(found):
                 open_.setdefault(bridge, []).extend(_exits(found, leaving))
-        elif found := _LIMIT.fullmatch(line):
-            port = Port(number=int(found["port"]), protocol=Protocol(found["protocol"]))
-            prefixes = tuple(map(IPv4Network, found["from"].split(", ")))
-            for bridge in _names(found) if limiting else ():
-                limits.setdefault(bridge, {}).setdefault(port, prefixes)
-        elif _ENTER.fullmatch(line):
-            limiting = False  # a limit behind it comes too late
         elif not _OTHERS.fullmatch(line):
             return Forwarded()
-    return Forwarded(leaving=closed, admitted=limits)
+    # A limit behind a line that accepts comes too late.
+    entered = takewhile(lambda line: not _ENTER.fullmatch(line), lines)
+    return Forwarded(leaving=closed, admitted=_admitted(filter(None, map(_LIMIT.fullmatch, entered))))
+
+
+def _admitted(limits: Iterable[re.Match[str]]) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:
+    found: defaultdict[str, dict[Port, tuple[IPv4Network, ...]]] = defaultdict(dict)
+    for limit in limits:
+        port = Port(number=int(limit["port"]), protocol=Protocol(limit["protocol"]))
+        for bridge in _names(limit):
+            found[bridge].setdefault(port, tuple(map(IPv4Network, limit["from"].split(", "))))
+    return found
 
 
 def _exits(rule: re.Match[str], leaving: str) -> Iterator[Exit]:

@@ -140,11 +140,12 @@ class Walk:
     def flows(self) -> set[Key]:
         """Return every (source, destination, declared port or None) that a packet or proxy gets through."""
         exact = self.packets()
+        heard = {each for each in exact if self._hears(*each)}
         while True:
             more = {
                 (source, name, port)
                 for proxy, entry, name, ports in self.proxied()
-                for source, to, at in exact
+                for source, to, at in heard
                 if to == proxy.container and at == entry and source not in (name, proxy.container)
                 for port in ports
                 if proxy.container == name or (proxy.container, name, port) in self.direct
@@ -152,6 +153,7 @@ class Walk:
             if not more:
                 break
             exact |= more
+            heard |= more
         found: set[Key] = set()
         for source, name, port in exact:
             if port in self.declared(name):
@@ -204,6 +206,29 @@ class Walk:
                 if self._travels(interface, target, at, admitted=through, near=unjudged):
                     return True
         return False
+
+    def _hears(self, source: str, name: str, port: Port) -> bool:
+        """Whether a packet arrives at an address where the proxies in a container listen.
+
+        In a host's own stack all count as one.
+        """
+        ears = [
+            e.address
+            for p in self.facts.proxies
+            if p.container == name
+            for e in p.entrypoints
+            if e.port == port
+        ]
+        stack = self.stacks.get(name)
+        if not ears or None in ears or stack in (None, self.stacks.get(source), *self.hosts):
+            return True
+        there = [end for end in self.ends[name, port] if end[2] is not None or {*end[0].answers} & {*ears}]
+        return any(
+            self._travels(interface, target, at, admitted=admitted, near=unjudged)
+            for interface in self.starts[source]
+            for target, at, admitted, unjudged in there
+            if not (source in self.outsides and unjudged)
+        )
 
     def _unjudged(self, name: str, port: Port) -> bool:
         host = self.hosts.get(name)
@@ -567,8 +592,10 @@ class Walk:
 
     @cached_property
     def _limited(self) -> bool:
-        """Whether a member's address on a bridge matters to some published port."""
-        return any(each.admitted is not None for c in self.facts.containers for each in c.published)
+        """Whether a member's address on a bridge matters to some published port, or to a proxy there."""
+        return any(each.admitted is not None for c in self.facts.containers for each in c.published) or any(
+            each.address for proxy in self.facts.proxies for each in proxy.entrypoints
+        )
 
     def _network(self, container: ContainerFact, leg: Leg) -> Network:
         for network in self.facts.networks:
@@ -651,6 +678,7 @@ class Walk:
         exits = [each for network in self.facts.networks for each in network.egress or ()]
         texts |= {str(prefix) for each in exits for prefix in each.without}
         texts |= {str(each.source) for each in exits if each.source}
+        texts |= {str(e.address) for proxy in self.facts.proxies for e in proxy.entrypoints if e.address}
         edges: set[int] = set()
         for text in texts:
             try:

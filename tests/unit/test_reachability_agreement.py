@@ -331,10 +331,13 @@ class Draw:
     def _proxies(self, containers: list[ContainerFact], guests: list[GuestFact]) -> list[Proxy]:
         hosts = [c.name for c in containers] + [str(n.address) for g in guests for n in g.nics]
         hosts += ["docker-srv", "10.10.1.5"]
-        entrypoints = (
+        entrypoints: tuple[Entrypoint, ...] = (
             Entrypoint(name="web", port=WEB),
             Entrypoint(name="tls", port=TLS, default=self._often()),
         )
+        legs = [leg.address for container in containers for leg in container.legs if leg.address]
+        if legs and self._often(0.5):
+            entrypoints = tuple(replace(each, address=self.random.choice(legs)) for each in entrypoints)
         proxies = []
         for container in self._some(containers, 2) or containers[:1]:
             count = self.random.randint(1, 3)
@@ -474,6 +477,7 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "everyone in a watching network uses a limited port": lambda patch: patch.setattr(
         Reachability, "_admitted", lambda _, members, *__: members
     ),
+    "a proxy listens at every address": lambda patch: patch.setattr(Reachability, "_ears", {}),
     "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
     "an unknown address is none": lambda patch: patch.setattr(Reachability, "_at", property(_known)),
     "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
