@@ -136,6 +136,8 @@ def _up(stack: str, topology: Topology) -> int:
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
+    if serves(stack):
+        proxmox.wait_for({guest.vmid for guest in topology.guests}, report)
     report("up")
     status = _verified(stack)
     outputs = selected.outputs()
@@ -190,7 +192,11 @@ def _selected(stack: str) -> Stack:
 
 def _certificates(topology: Topology) -> None:
     """Make the ingress's certificate files in STATE/tls, where the lab's stack files expect them."""
-    names = [topology.domain, f"*.{topology.domain}", *(r.host for r in topology.routes)]
+    names = [
+        topology.domain,
+        f"*.{topology.domain}",
+        *(host for route in topology.routes for host in route.hosts),
+    ]
     if isinstance(topology.tls, Certificate):
         tls.leaf(Path(topology.tls.certificate).stem, names)
 

@@ -37,19 +37,19 @@ _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
 @policy(
     DockerContainer,
     SwarmService,
-    obligation="Only the ingress publishes ports, and only those of declared flows from the internet.",
+    obligation="Only the ingress publishes ports, and only those of declared flows from outside.",
     remedy="Remove the port; let the ingress route to the service, or declare the flow.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.8", "Ensure that only needed ports are open on the container"),
 )
 def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
-    """Yield published ports that no declared flow from the internet uses.
+    """Yield published ports that no declared flow from outside uses.
 
     A published port bypasses Docker networks and the host's input rules.
     """
     if isinstance(view.inputs, SwarmService):
         for swarm in view.inputs.endpoint_spec.ports:
-            yield f"publishes {swarm}, which no declared flow from the internet uses"
+            yield f"publishes {swarm}, which no declared flow from outside uses"
         return
     container: DockerContainer = view.inputs
     if container.publish_all_ports:
@@ -57,7 +57,7 @@ def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex
     allowed = {*topology.published} if container.is_ingress(topology) else set()
     for port in container.ports:
         if not _is_declared(port, allowed, topology):
-            yield f"publishes {port}, which no declared flow from the internet uses"
+            yield f"publishes {port}, which no declared flow from outside uses"
 
 
 def _is_declared(port: PublishedPort, allowed: set[Any], topology: TopologyIndex) -> bool:
@@ -317,8 +317,7 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     for entry in container.hosts:
         if (entry.host, entry.ip) not in hosts:
             yield f"resolves {entry.host} in its own way"
-    acme = topology.acme if container.is_ingress(topology) else None
-    declared = {str(ip) for ip in (*(acme.name_servers if acme else ()), *(service.dns if service else ()))}
+    declared = {str(ip) for ip in topology.name_servers(service)} if service else set()
     if set(container.dns) - declared:
         yield "asks a name server of its own"
     if declared - set(container.dns):

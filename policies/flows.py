@@ -88,7 +88,7 @@ class _Roles:
 
     def __init__(self, topology: TopologyIndex) -> None:
         self._topology = topology
-        self._management = {zone.name for zone in topology.management}
+        self._outsides = {zone.name for zone in topology.outsides}
         self._hosts = {host.name for host in topology.hosts}
         self._ingress = topology.ingress_name or ""
 
@@ -115,7 +115,7 @@ class _Roles:
         if through_ingress or source == self._ingress:
             return False
         guest = isinstance(service, Guest)
-        if source in self._management:
+        if source in self._outsides:
             return not guest
         alone = any(each.alone for each in traits) or source == INTERNET
         return alone or isinstance(topology.services.get(source), Guest) != guest

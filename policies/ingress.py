@@ -8,6 +8,7 @@ Note: a router makes a service reachable just as a published port does.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from resources.proxmox import ProxmoxProvider
 from resources.traefik import FaultKind, place, split
 from resources.typed import TypedResource, is_secret
 from topology.index import TopologyIndex
-from topology.model import ADMIN_PAGE_LEFT_OUT, INTERNET
+from topology.model import ADMIN_PAGE_LEFT_OUT
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)", re.IGNORECASE)
 
@@ -225,8 +226,9 @@ def routes_declared(view: TypedResource[DockerContainer], topology: TopologyInde
         if not hosts or re.sub(r"\|\||\s", "", _HOST.sub("", names)):
             yield f"{path}: its rule is not made of host names alone, so it answers for others too"
         for host in hosts:
-            if host != route.host:
-                yield f"{path}: serves {route.service} under {host}, which is not its declared {route.host}"
+            if host not in route.hosts:
+                named = " or ".join(route.hosts)
+                yield f"{path}: serves {route.service} under {host}, which is not its declared {named}"
 
 
 @policy(
@@ -267,18 +269,26 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
     container = view.inputs
     if not container.is_ingress(topology):
         return
-    served = {place(url) for _, _, url in container.traefik.targets()}
+    served = defaultdict[str, set[str]](set)
+    for _, rule, url in container.traefik.targets():
+        served[place(url)] |= {*_HOST.findall(rule)}
     for route in topology.routes if not container.traefik.unread else ():
-        if urlsplit(route.url).netloc not in served:
+        hosts = served.get(urlsplit(route.url).netloc)
+        if hosts is None:
             yield f"no router leads to {route.service}, which is a declared route"
+        yield from (
+            f"no router serves {route.service} as {host}, which is declared"
+            for host in route.aliases
+            if hosts and host not in hosts
+        )
     listening = {(each.port.number, each.port.protocol) for each in container.traefik.entrypoints}
     for port in container.ports:
         if (port.internal, port.protocol) not in listening:
             yield f"publishes {port}, where no entrypoint listens"
     published = {(port.external, port.protocol) for port in container.ports}
-    for flow in topology.flows_to(topology.ingress.name):
-        if flow.source == INTERNET and (flow.port.number, flow.port.protocol) not in published:
-            yield f"does not publish {flow.port}, which {flow.source} is declared to reach"
+    for entry, sources in topology.entries.items():
+        if (entry.number, entry.protocol) not in published:
+            yield f"does not publish {entry}, which {', '.join(sorted(sources))} is declared to reach"
 
 
 @policy(

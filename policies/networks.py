@@ -22,11 +22,14 @@ _WATCHING: Final = {
     f"{_BRIDGE}enable_ip_masquerade": {"false"},
     f"{_BRIDGE}gateway_mode_ipv4": {"nat-unprotected"},
 }
+_LEAVING: Final = {f"{_BRIDGE}enable_ip_masquerade": {"true"}, f"{_BRIDGE}gateway_mode_ipv4": {"nat"}}
 _OPEN: Final = {
     f"{_BRIDGE}enable_icc": {"false"},
     f"{_BRIDGE}enable_ip_masquerade": {"false", "true"},
     f"{_BRIDGE}gateway_mode_ipv4": {"nat"},
 }
+_BY_ROLE: Final = {Role.PROBE: _WATCHING, Role.EGRESS: _LEAVING}
+"""Options of the networks that are not internal, by role; those of edge are `_OPEN`."""
 
 
 @policy(
@@ -56,7 +59,8 @@ def networks_sealed(view: TypedResource[DockerNetwork], topology: TopologyIndex)
     if zone.internal and not network.internal:
         yield f"internal is off, though zone {zone.name} has no way out"
     if network.internal and not zone.internal:
-        yield f"internal is on, though zone {zone.name} meets published ports"
+        purpose = "is a way out" if zone.role is Role.EGRESS else "meets published ports"
+        yield f"internal is on, though zone {zone.name} {purpose}"
     for name, value in (
         ("attachable", network.attachable),
         ("ingress", network.ingress),
@@ -91,14 +95,14 @@ def _bridge(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iter
         yield "its gateway answers for the host: inhibit_ipv4 is not true"
     if zone.internal and network.option("gateway_mode_ipv4") != "isolated":
         yield "gateway_mode_ipv4 is not isolated, the strictest that the engine has"
-    published = not zone.internal and zone.role is not Role.PROBE
+    published = not zone.internal and zone.role not in _BY_ROLE
     if published and network.option("enable_icc") != "false":
         yield "enable_icc is not false, so whoever joins it reaches the ingress's every port"
     if published and not topology.egress and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
     if zone.role is Role.PROBE:
         yield from _watching(network)
-    sealed = _WATCHING if zone.role is Role.PROBE else _SEALED if zone.internal else _OPEN
+    sealed = _SEALED if zone.internal else _BY_ROLE.get(zone.role, _OPEN)
     known = {f"{_BRIDGE}name": None} | sealed
     for option, value in sorted(network.options.items()):
         allowed = known.get(option, set())

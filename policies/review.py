@@ -1,7 +1,7 @@
 """Renders a change for reviewers, as Markdown and SARIF: flows opened and closed, and findings.
 
-Note: a declared flow never fails a review. One to a sensitive zone is marked, and the pull request waits for
-a reviewer's label.
+Note: a declared flow never fails a review. One to a sensitive zone, or out of an egress zone, is marked, and
+the pull request waits for a reviewer's label.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from policies.rule import RULES, Finding, Rule, Severity
 from reachability.engine import Reachability
 from reachability.intent import diff
 from reachability.result import Connection
-from topology.model import INTERNET, ROLES, Topology
+from topology.model import INTERNET, ROLES, Container, Role, Topology
 from topology.project import stack_name
 
 LABEL: Final = "flows-reviewed"
@@ -32,8 +32,7 @@ class Opened:
     """A flow that was not possible before.
 
     `standing` is what permits or refuses it: `follows` is a flow that needs no declaration of its own
-    (implied by a declared flow, or from a host). `zone` says why its destination is
-    sensitive, if it is.
+    (implied by a declared flow, or from a host). `zone` says why the flow is sensitive, if it is.
     """
 
     flow: Connection
@@ -74,7 +73,7 @@ def review(
             Opened(
                 flow=flow,
                 standing=standing.get(str(flow), "follows"),
-                zone=sensitive(topology, flow.destination),
+                zone=sensitive(topology, flow.destination) or leaving(topology, flow),
             )
             for flow in change.opened
         ),
@@ -103,6 +102,20 @@ def sensitive(topology: Topology, name: str) -> str:
     if any(each.routable and not each.sensitive for each in traits.values()):
         return ""
     return ", ".join(sorted(role for role, each in traits.items() if each.sensitive))
+
+
+def leaving(topology: Topology, flow: Connection) -> str:
+    """Return why a flow to the internet is sensitive, by the roles of its source's zones; empty if it is not.
+
+    It is where it leaves by an egress zone: data of every network that the source is on may go that way.
+    """
+    source = topology.services.get(flow.source)
+    if flow.destination != INTERNET or not isinstance(source, Container):
+        return ""
+    roles = {topology.zones[zone].role for zone in source.zones}
+    if Role.EGRESS not in roles:
+        return ""
+    return ", ".join(sorted(role for role in roles if ROLES[role].sensitive))
 
 
 def markdown(review: Review) -> Iterator[str]:

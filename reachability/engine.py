@@ -16,10 +16,18 @@ from ipaddress import IPv4Address
 from itertools import chain
 from typing import NamedTuple
 
-from reachability.address_sets import ALL, IPSet, difference, intersection, public, union_all
+from reachability.address_sets import (
+    ALL,
+    IPSet,
+    contains,
+    difference,
+    prefix,
+    union_all,
+)
 from reachability.facts import (
     ANY_ADDRESS,
     ContainerFact,
+    Exit,
     Facts,
     GuestFact,
     Host,
@@ -69,6 +77,12 @@ class _PublishedPort(NamedTuple):
     published: Published
     ranges: tuple[Range, ...]
     origin: str
+
+    @property
+    def admitted(self) -> IPSet:
+        """Addresses from which the host lets packets through."""
+        prefixes = self.published.admitted
+        return ALL if prefixes is None else union_all(map(prefix, prefixes))
 
     def hop(self, host: str) -> str:
         """Return the port's name in a trace."""
@@ -178,15 +192,20 @@ class Reachability:
                     self._entered[entry], group, EdgeKind.PROXIED, (proxy, *way), edge.origin
                 )
 
-    def _packets(self, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _packets(
+        self, group: _PortGroup, at: frozenset[IPv4Address] | None = None
+    ) -> Iterator[ConnectionSet]:
+        """Yield ways by packets; with `at` those to these addresses of a container alone."""
         thing = self.names[group.name]
         if isinstance(thing, ContainerFact):
-            return self._to_container(thing, group)
+            return self._to_container(thing, group, at)
         if isinstance(thing, Host):
             return self._to_host(thing.name, group)
         return self._to_interfaces(thing.name, group)
 
-    def _to_container(self, container: ContainerFact, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _to_container(
+        self, container: ContainerFact, group: _PortGroup, at: frozenset[IPv4Address] | None
+    ) -> Iterator[ConnectionSet]:
         """Yield ways by shared stack, networks, host mode, VLAN legs and published ports, in this order."""
         stack = self._stacks[self._stack_of[container.name]]
         if len(stack.names) > 1:
@@ -196,16 +215,19 @@ class Reachability:
             yield from self._to_host(stack.owner, group)
             return
         networks = [network for network, _ in stack.legs if _bridges(network)]
-        for network, leg in stack.legs:
-            if _bridges(network) and network.icc and (members := self._passing(network, leg, group)):
+        joined = [(n, leg) for n, leg in stack.legs if _bridges(n) and _is_among(leg.address, at)]
+        for network, leg in joined:
+            if network.icc and (members := self._passing(network, leg, group)):
                 yield _connection_set(members, group, EdgeKind.NEIGHBOUR, (network.name,), network.origin)
-        if any(network.gateway for network in networks):
+        if any(network.gateway for network, _ in joined):
             yield from self._from_host_mode(owner.host, group)
-        yield from self._to_interfaces(stack.owner, group)
+        for interface in self._links.interfaces.get(stack.owner, ()):
+            if _is_among(interface.address, at):
+                yield from self._by_interface(interface, group)
         # Docker records a published port of a container with only internal networks, but does not open it.
-        if not all(network.internal for network in networks):
-            for published in _published(owner):
-                yield from self._to_published(owner, published, group)
+        open_ = not all(network.internal for network in networks)
+        for published in _published(owner) if open_ else ():
+            yield from self._to_published(owner, published, group)
 
     def _passing(self, network: Network, leg: Leg, group: _PortGroup) -> Mapping[str, None]:
         """Return the members of a network that the host's rules let connect to one member's ports."""
@@ -254,8 +276,26 @@ class Reachability:
                 if not network.hairpin and owner.name in members:
                     continue
                 yield _connection_set(
-                    members, group, EdgeKind.PUBLISHED, (network.name, host_port.hop(host)), host_port.origin
+                    self._admitted(members, network, host_port),
+                    group,
+                    EdgeKind.PUBLISHED,
+                    (network.name, host_port.hop(host)),
+                    host_port.origin,
                 )
+
+    def _admitted(
+        self, members: Mapping[str, None], network: Network, host_port: _PublishedPort
+    ) -> Mapping[str, None]:
+        """Return the members of a network that the host lets through to a published port."""
+        if host_port.published.admitted is None:
+            return members
+        return {
+            name: None
+            for (key, address), names in self._at.items()
+            if key == _key(network) and (address is None or contains(host_port.admitted, int(address)))
+            for name in names
+            if name in members
+        }
 
     def _published_on(self, host: str, published: Published) -> tuple[Interface, ...]:
         """Return the host interfaces that a port is published on; all for an address that no fact has."""
@@ -277,7 +317,8 @@ class Reachability:
         ranges = host_port.ranges if host_port else group.ranges
         tail = (host_port.hop(interface.owner),) if host_port else ()
         origin = host_port.origin if host_port else str(interface.segment)
-        for source, gateway in self._links.arrivals(interface, ranges, filtered=host_port is None):
+        forwarded = host_port.admitted if host_port else None
+        for source, gateway in self._links.arrivals(interface, ranges, forwarded=forwarded):
             if (source.outside and interface.outside) or (not outsides and (source.outside or gateway)):
                 continue
             way = (*((gateway,) if gateway else self._hops(source, group.name)), *tail)
@@ -287,28 +328,21 @@ class Reachability:
             if source.owner not in names:
                 names = {source.owner: None, **names}
             yield _connection_set(names, group, how, way, origin)
-            for ports, behind in self._egress.get(source.owner, {}).items():
-                if ports is None or self._lets_out(
-                    ports, source, interface, ranges, filtered=host_port is None
-                ):
+            for exits, behind in self._egress.get(source.owner, {}).items():
+                if exits is None or self._lets_out(exits, source, interface, ranges, forwarded=forwarded):
                     how = EdgeKind.PUBLISHED if host_port else EdgeKind.EGRESS
                     yield _connection_set(behind, group, how, (source.owner, *way), origin)
 
     def _lets_out(
         self,
-        ports: Iterable[Port],
+        exits: Iterable[Exit],
         source: Interface,
         interface: Interface,
         ranges: Iterable[Range],
         *,
-        filtered: bool,
+        forwarded: IPSet | None,
     ) -> bool:
-        """Whether the host lets packets out to a public address of `interface`, on a port of both sets."""
-        found = [
-            Range(port.protocol, port.number, port.number)
-            for port in ports
-            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
-        ]
+        """Whether the host lets packets out to an address of `interface`, on a port of both sets."""
         where = (
             interface.sources
             if interface.outside
@@ -316,9 +350,14 @@ class Reachability:
             if interface.address is None
             else ((interface.address,) * 2,)
         )
-        near = tuple(outside.prefix for outside in self.facts.outsides if outside.prefix)
-        arrivals = (start for start, _ in self._links.arrivals(interface, found, filtered=filtered))
-        return bool(intersection(public(near), where)) and source in arrivals
+        found = [
+            Range(port.protocol, port.number, port.number)
+            for port, without in ((each.port, each.without) for each in exits)
+            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
+            if difference(where, union_all(map(prefix, without)))
+        ]
+        arrivals = (start for start, _ in self._links.arrivals(interface, found, forwarded=forwarded))
+        return bool(found) and source in arrivals
 
     def _hops(self, source: Interface, name: str) -> tuple[str, ...]:
         """Return the trace's hop for the segment of two neighbours, none if the segment is one of them."""
@@ -465,17 +504,30 @@ class Reachability:
                 found[name][host.name] = None
         return found
 
-    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[str]) -> Mapping[str, None]:
-        """Return the sources that reach a proxy's entrypoint, by packets or through another proxy."""
+    @cached_property
+    def _ears(self) -> Mapping[tuple[str, Port], frozenset[IPv4Address]]:
+        """Addresses at which proxies listen on a port, where they do not listen at all of theirs."""
+        found: defaultdict[tuple[str, Port], set[IPv4Address | None]] = defaultdict(set)
+        for proxy in self.facts.proxies:
+            for each in proxy.entrypoints:
+                found[proxy.container, each.port].add(each.address)
+        return {
+            entry: frozenset(filter(None, addresses))
+            for entry, addresses in found.items()
+            if None not in addresses
+        }
+
+    def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[tuple[str, Port]]) -> Mapping[str, None]:
+        """Return the sources that reach a proxy's entrypoint, by packets or through an entrypoint."""
         found: dict[str, None] = {}
-        if proxy in seen or proxy not in self.names:
+        if (proxy, entrypoint) in seen or proxy not in self.names:
             return found
-        for bundle in self._packets(_one(proxy, entrypoint)):
+        for bundle in self._packets(_one(proxy, entrypoint), self._ears.get((proxy, entrypoint))):
             found |= dict.fromkeys(bundle.sources)
-        direct = dict(found)
+        direct = {**found, proxy: None}
         for edge in self._edges.get(proxy, ()):
             if edge.port in (None, entrypoint) and edge.proxy.container in direct:
-                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {proxy})
+                found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {(proxy, entrypoint)})
         found.pop(proxy, None)
         return found
 
@@ -571,13 +623,34 @@ class Reachability:
         return found
 
     @cached_property
-    def _egress(self) -> Mapping[str, Mapping[tuple[Port, ...] | None, dict[str, None]]]:
-        """Containers that leave behind their host's address, by host and by permitted ports (None: all)."""
-        found: defaultdict[str, defaultdict[tuple[Port, ...] | None, dict[str, None]]]
+    def _egress(self) -> Mapping[str, Mapping[tuple[Exit, ...] | None, dict[str, None]]]:
+        """Containers that leave behind their host's address, by host and by what is let out (None: all)."""
+        found: defaultdict[str, defaultdict[tuple[Exit, ...] | None, dict[str, None]]]
         found = defaultdict(lambda: defaultdict(dict))
-        for host, network, names in self._bridged:
+        for host, network, leg, names in self._bridged:
             if not network.internal and network.masquerade:
-                found[host][network.egress] |= names
+                found[host][self._let_out(network, leg)] |= names
+        return found
+
+    def _let_out(self, network: Network, leg: Leg) -> tuple[Exit, ...] | None:
+        """Return what the host's rules let out of a leg, without its source; None: everything."""
+        if network.egress is None:
+            return None
+        by_source = self._exits[id(network.egress)]
+        sources = by_source if leg.address is None else (None, leg.address)
+        return tuple(dict.fromkeys(each for source in sources for each in by_source.get(source, ())))
+
+    @cached_property
+    def _exits(self) -> Mapping[int, Mapping[IPv4Address | None, list[Exit]]]:
+        """What the host's rules let out of bridges, by rules and source (None: of every member).
+
+        Bridges may share one tuple of rules, which is indexed once, by its identity.
+        """
+        found: defaultdict[int, defaultdict[IPv4Address | None, list[Exit]]]
+        found = defaultdict(lambda: defaultdict(list))
+        for exits in {id(network.egress): network.egress or () for network in self.facts.networks}.values():
+            for each in exits:
+                found[id(exits)][each.source].append(replace(each, source=None))
         return found
 
     @cached_property
@@ -598,19 +671,19 @@ class Reachability:
         self, wanted: Callable[[Network], bool]
     ) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
         found: defaultdict[str, dict[str, tuple[Network, dict[str, None]]]] = defaultdict(dict)
-        for host, network, names in self._bridged:
+        for host, network, _, names in self._bridged:
             if wanted(network):
                 found[host].setdefault(network.name, (network, {}))[1].update(names)
         return {host: list(networks.values()) for host, networks in found.items()}
 
     @cached_property
-    def _bridged(self) -> list[tuple[str, Network, dict[str, None]]]:
-        """Stacks on bridge and overlay networks: the stack's host, the network, the stack's containers."""
+    def _bridged(self) -> list[tuple[str, Network, Leg, dict[str, None]]]:
+        """Stacks on bridge and overlay networks: their host, the network, their leg, their containers."""
         return [
-            (owner.host, network, stack.names)
+            (owner.host, network, leg, stack.names)
             for stack in self._stacks.values()
             if isinstance(owner := self.names[stack.owner], ContainerFact)
-            for network, _ in stack.legs
+            for network, leg in stack.legs
             if _bridges(network)
         ]
 
@@ -641,6 +714,11 @@ def _connection_set(
         trace=Trace((*way, group.name)),
         origin=origin,
     )
+
+
+def _is_among(address: IPv4Address | int | None, at: frozenset[IPv4Address] | None) -> bool:
+    """Whether an address is one of these; an unknown one may be any, and None stands for all."""
+    return at is None or address is None or IPv4Address(address) in at
 
 
 def _bridges(network: Network) -> bool:

@@ -92,6 +92,18 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """Connections that the host's rules let out of a bridge: to `port`, at every address not in `without`.
+
+    `source` is the member whose connections they are; None: every member's.
+    """
+
+    port: Port
+    source: IPv4Address | None = None
+    without: tuple[IPv4Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A Docker network. `name` is the zone's name if the network is a zone, and is what traces print.
 
@@ -99,8 +111,8 @@ class Network:
     host: gateway mode isolated on an engine that honours it, `inhibit_ipv4`, or a drop rule on the bridge.
     `sees_published`: members reach published ports on the host; None: as they reach the host. `gateway` off:
     the host has no address there, so its own programs do not reach members.
-    `masquerade` off: replies from beyond the host do not reach members. `egress` are the ports on which the
-    host lets members out, to public addresses only; None: every port, everywhere. `vlan` is the place of the
+    `masquerade` off: replies from beyond the host do not reach members. `egress` is what the host's rules let
+    out; None: every port, everywhere. `vlan` is the place of the
     parent interface of a macvlan or ipvlan network; None on such a network means unknown: every VLAN.
     `icc` off (macvlan: private mode) isolates members from each other; `hairpin` off: published ports, too.
     `passes` is what the host's rules let pass between members of a bridge; None: everything.
@@ -115,7 +127,7 @@ class Network:
     hairpin: bool = True
     passes: tuple[Pass, ...] | None = None
     masquerade: bool = True
-    egress: tuple[Port, ...] | None = None
+    egress: tuple[Exit, ...] | None = None
     host_reachable: bool = True
     sees_published: bool | None = None
     gateway: bool = True
@@ -139,7 +151,8 @@ class Published:
     """`length` host ports from `external` on, forwarded to the container's ports from `internal` on.
 
     `external` is None when the engine picks the port. `everywhere` is Swarm's ingress mode: published on
-    every engine's host.
+    every engine's host. `admitted` are the prefixes from which alone the host's rules let packets through;
+    None: from everywhere.
     """
 
     internal: int
@@ -148,6 +161,7 @@ class Published:
     length: int = 1
     address: IPv4Address = ANY_ADDRESS
     everywhere: bool = False
+    admitted: tuple[IPv4Network, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,11 +324,15 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint:
-    """A port that a proxy listens on. `default`: routers that name no entrypoint use it."""
+    """A port that a proxy listens on, at one `address` or, with None, at all of its own.
+
+    `default`: routers that name no entrypoint use it.
+    """
 
     name: str
     port: Port
     default: bool = True
+    address: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

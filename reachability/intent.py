@@ -4,8 +4,8 @@ Note: a declared flow from the internet covers every source.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -18,14 +18,17 @@ from topology.model import INTERNET, Port, Topology
 class Intent:
     """The declared `flows`, and what zones and roles permit besides.
 
-    `routable` services may be reached through a proxy that has a declared flow to them. The names of
-    `segment`, an untagged network, may talk to each other without a declared flow. `trusted` sources are not
-    checked.
+    `routable` services may be reached through a proxy that has a declared flow to them: by their `audience`
+    of names `outside` the site, of which the internet is everyone, and by the site's own with a declared flow
+    to the proxy. The names of one of the `wires` may talk to each other on it without a declared flow.
+    `trusted` sources are not checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
     routable: frozenset[str] = frozenset()
-    segment: frozenset[str] = frozenset()
+    audience: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    outside: frozenset[str] = frozenset({INTERNET})
+    wires: tuple[frozenset[str], ...] = ()
     trusted: frozenset[str] = frozenset()
 
     @classmethod
@@ -44,7 +47,9 @@ class Intent:
                 if any(zones[name].traits.routable for name in service.zones)
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
-            segment=topology.segment,
+            audience={route.service: route.audience for route in topology.routes},
+            outside=frozenset({INTERNET, *(zone.name for zone in topology.outsides)}),
+            wires=topology.wires,
             trusted=frozenset(host.name for host in topology.hosts),
         )
 
@@ -56,21 +61,33 @@ class Intent:
             found[destination, port].add(source)
         return dict(found)
 
+    @cached_property
+    def callers(self) -> Mapping[str, set[str]]:
+        """Declared sources by destination."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for source, destination, _ in self.flows:
+            found[destination].add(source)
+        return found
+
     def undeclared(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the sources of a bundle that no declaration permits."""
         declared = self.sources.get((bundle.destination, bundle.port), set())
         if INTERNET in declared:
             return
-        if (
-            bundle.how is EdgeKind.PROXIED
-            and bundle.trace.hops[0] in declared
-            and bundle.destination in self.routable
-        ):
+        proxy = bundle.trace.hops[0] if bundle.how is EdgeKind.PROXIED else None
+        audience = frozenset[str]()
+        if proxy in declared and bundle.destination in self.routable:
+            audience = self.audience.get(bundle.destination, audience) | (self.callers[proxy] - self.outside)
+        if INTERNET in audience:
             return
         for source in bundle.sources:
             if source == bundle.destination or source in self.trusted:
                 continue
-            if bundle.how is EdgeKind.VLAN and {source, bundle.destination} <= self.segment:
+            if source in audience:
+                continue
+            if bundle.how is EdgeKind.VLAN and any(
+                {source, bundle.destination} <= wire for wire in self.wires
+            ):
                 continue
             if source not in declared or bundle.how is EdgeKind.PROXIED:
                 yield source

@@ -102,12 +102,12 @@ class Links:
         return {owner: tuple(interfaces) for owner, interfaces in found.items()}
 
     def arrivals(
-        self, interface: Interface, ports: Iterable[Range], *, filtered: bool = True
+        self, interface: Interface, ports: Iterable[Range], *, forwarded: IPSet | None = None
     ) -> Iterator[tuple[Interface, str | None]]:
         """Yield other owners' interfaces that can connect to some of `ports`, each with its gateway or None.
 
-        With `filtered` off the inbound chain is skipped: packets to a published port are forwarded, so no
-        INPUT rule sees them.
+        Packets to a published port are `forwarded` from the given addresses: no INPUT rule sees them, so the
+        inbound chain is skipped.
         """
         found = set()
         ports = tuple(ports)
@@ -116,9 +116,9 @@ class Links:
             if interface.marked is None
             else ((interface.inbound, False), (interface.marked, True))
         )
-        for inbound, marks in chains if filtered else ((None, None),):
+        for inbound, marks in chains if forwarded is None else ((None, None),):
             for region in (r for p in ports for r in (inbound.regions(p) if inbound else (p,))):
-                accepted = ALL
+                accepted = ALL if forwarded is None else forwarded
                 if inbound:
                     accepted = inbound.walk(region.protocol, region.low, interface.address).accepted
                 for source, gateway in self._near(interface, accepted):

@@ -74,7 +74,7 @@ def container(
             ),
             *(compose.mount(topology, service, each) for each in service.volumes),
         ],
-        "dns": list(map(str, (*made.name_servers, *service.dns))) or None,
+        "dns": list(map(str, made.name_servers)) or None,
         "networkMode": "bridge",
         "ports": _published(topology) if service == topology.ingress else [],
         "healthcheck": compose.healthcheck(declared) if declared else _healthcheck(made),

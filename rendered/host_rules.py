@@ -8,9 +8,10 @@ a drop on either side is final.
 """
 
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
 
-from topology.model import Role, Topology
-from topology.prefixes import DOCUMENTATION
+from topology.model import INTERNET, Role, Topology
+from topology.prefixes import DOCUMENTATION, SPECIAL
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and replaces the old ones atomically."""
@@ -49,8 +50,12 @@ def rules(topology: Topology) -> str:
     Input: containers open no connection to the host; without this rule a container on an internal network
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
     only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
-    container addresses. Documentation prefixes count as public, because the live probe uses them as its
-    internet. A probe zone may reach every port published on the host, whichever container publishes it.
+    container addresses. A probe zone may reach every port published on the host, whichever container
+    publishes it, but those of the ingress that only certain prefixes may use.
+
+    In an egress zone each address has its own ports (set `leaving`). Its packets are judged before those to
+    published ports, because a port published on the host's public address leads to the ingress. The
+    destination's address is the one after the engine's own translation, so it is never a container's.
 
     Within a bridge only answers and declared flows pass, addresses included: no ping and no IPv6. ICMP errors
     are answers (`related`), ARP meets no rule, conntrack puts fragments together first. A new set replaces
@@ -69,11 +74,24 @@ def rules(topology: Topology) -> str:
         for zone in docker
         if zone.role is Role.PROBE
     )
-    near = ", ".join(map(str, sorted({*topology.nearby} - {*DOCUMENTATION})))
+    near = ", ".join(map(str, _nearby(topology)))
     egress = "".join(
         f"    iifname {{ {edge} }} ip daddr != {{ {near} }} {port.protocol} dport {port.number} accept\n"
         for port in topology.egress
     )
+    limits = "".join(
+        f"    oifname {{ {edge} }} ip saddr != {{ {', '.join(map(str, prefixes))} }} "
+        f"{port.protocol} dport {port.number} drop\n"
+        for port, prefixes in topology.admitted.items()
+    )
+    own, exits = "", ""
+    if topology.exits:
+        own = f"  set leaving {{\n    type ipv4_addr . inet_proto . inet_service\n{_leaving(topology)}  }}\n"
+        bridges = ", ".join(f'"{bridge}"' for bridge in sorted(map(topology.bridge, topology.exits)))
+        exits = (
+            f"    iifname {{ {bridges} }} ip saddr . meta l4proto . th dport @leaving "
+            f"ip daddr != {{ {near} }} accept\n    iifname {{ {bridges} }} drop\n"
+        )
     return f"""\
 add table {name}
 delete table {name}
@@ -81,6 +99,7 @@ table {name} {{
   set declared {{
     type ipv4_addr . ipv4_addr . inet_proto . inet_service
 {elements}  }}
+{own}\
   chain within {{
     ct state established,related accept
     ip saddr . ip daddr . meta l4proto . th dport @declared accept
@@ -95,7 +114,7 @@ table {name} {{
     type filter hook forward priority filter - 10; policy accept;
 {inside}
     ct state established,related accept
-    oifname {{ {edge} }} ct status dnat accept
+{limits}{exits}    oifname {{ {edge} }} ct status dnat accept
 {probes}{egress}    iifname {{ {each} }} drop
     oifname {{ {each} }} drop
   }}
@@ -112,6 +131,30 @@ def _pairs(topology: Topology) -> Iterator[str]:
             for zone in (topology.zones[name] for name in {*source.zones} & {*destination.zones}):
                 ends = (str(topology.address_on(end, zone)) for end in (flow.source, flow.destination))
                 yield " . ".join((*ends, flow.port.protocol, str(flow.port.number)))
+
+
+def _leaving(topology: Topology) -> str:
+    """Return the elements `source . protocol . port` of each flow from an egress zone to the internet."""
+    containers = {container.name: container for container in topology.containers}
+    found = {
+        f"{topology.address_on(flow.source, zone)} . {flow.port.protocol} . {flow.port.number}"
+        for flow in topology.flows_to(INTERNET)
+        if flow.source in containers
+        for zone in topology.exits
+        if zone.name in containers[flow.source].zones
+    }
+    lines = "".join(f"      {each},\n" for each in sorted(found))
+    return f"    elements = {{\n{lines}    }}\n" if lines else ""
+
+
+def _nearby(topology: Topology) -> list[IPv4Network]:
+    """Return the prefixes that egress never reaches: the special-purpose ones and the site's own.
+
+    Documentation prefixes count as public unless a zone has one: the live probe uses them as its internet.
+    """
+    special = {*SPECIAL} - {*DOCUMENTATION}
+    zones = {zone.prefix for zone in topology.zones.values()}
+    return sorted(special | {own for own in zones if not any(map(own.subnet_of, special))})
 
 
 def kept(topology: Topology) -> Mapping[str, str]:

@@ -292,7 +292,7 @@ class _Layout:
     # ------------------------------------------------------------------------------------- outside
 
     def _outsides(self) -> list[str]:
-        return [INTERNET, *(zone.name for zone in self.topology.management)]
+        return [INTERNET, *(zone.name for zone in self.topology.outsides)]
 
     def _outside(self, name: str) -> str:
         return "everyone else" if name == INTERNET else str(self.topology.zones[name].prefix)

@@ -23,7 +23,7 @@ def _lines(topology: Topology) -> Iterator[str]:
     yield f'  {_id(INTERNET)}(["{INTERNET}"])'
     for zone in topology.zones.values():
         inside = [s for s in topology.services.values() if s.zones[0] == zone.name]
-        if zone in topology.management:
+        if zone.is_outside:
             yield f'  {_id(zone.name)}(["{" · ".join(described(zone))}"])'
         elif inside:
             yield f'  subgraph zone_{zone.name.replace("-", "_")}["{" · ".join(described(zone))}"]'

@@ -1,4 +1,4 @@
-"""Reads what the host's own rules let pass within its bridges, from the text that installs them.
+"""Reads what the host's own rules let pass within, into and out of its bridges, from their text.
 
 The pack has compared the text with the rendered one by then (`resources.typed.ProjectCommand`). Here it is
 read again as nftables reads it, so the proof has addresses and ports of resources, not of the stack file.
@@ -7,25 +7,47 @@ read again as nftables reads it, so the proof has addresses and ports of resourc
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from itertools import takewhile
 
-from reachability.facts import Pass
+from reachability.facts import Exit, Pass
 from topology.model import Port, Protocol
 
 _BRIDGE = re.compile(r'^ +iifname "(\S+)" oifname "\1" jump within$', re.MULTILINE)
-_CHAIN = re.compile(r"^  chain within \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
+_CHAIN = re.compile(r"^  chain (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
+_SET = re.compile(r"^  set (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
 _ELEMENT = re.compile(r"^ +(\S+) \. (\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
-_EXACT = (
+_LEAVING = re.compile(r"^ +(\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
+_WITHIN = (
     "ct state established,related accept",
     "ip saddr . ip daddr . meta l4proto . th dport @declared accept",
     "counter drop",
 )
+_FROM = r"iifname \{ (?P<bridges>[^{}]+) \} "
+_TO = r"ip daddr != \{ (?P<near>[^{}]+) \} "
+_BY_MEMBER = re.compile(rf"{_FROM}ip saddr \. meta l4proto \. th dport @leaving {_TO}accept")
+_BY_BRIDGE = re.compile(rf"{_FROM}{_TO}(?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
+_DROP = re.compile(rf"{_FROM}drop")
+_INTO = r"oifname \{ (?P<bridges>[^{}]+) \} "
+_LIMIT = re.compile(
+    rf"{_INTO}ip saddr != \{{ (?P<from>[^{{}}]+) \}} (?P<protocol>tcp|udp) dport (?P<port>\d+) drop"
+)
+_ENTER = re.compile(r'(iifname "\S+" |oifname \{ [^{}]+ \} )ct status dnat accept')
+_HOOK = "type filter hook forward priority filter - 10; policy accept;"
+_OTHERS = re.compile(
+    rf'iifname "(?P<same>\S+)" oifname "(?P=same)" jump within'
+    rf"|ct state established,related accept|{_ENTER.pattern}"
+    r"|oifname \{ [^{}]+ \} (ip saddr != \{ [^{}]+ \} (tcp|udp) dport \d+ )?drop"
+)
+"""Lines of the chain `forward` that let nothing out to where no port is published."""
 
 
 def within(text: str) -> dict[str, tuple[Pass, ...]]:
     """Return what passes between members of each bridge that the rules close; other bridges are open."""
-    chain = _CHAIN.search(text)
-    if chain is None or tuple(line.strip() for line in chain[1].splitlines()) != _EXACT:
+    if tuple(_lines(text, "within")) != _WITHIN:
         return {}
     passes = tuple(
         Pass(
@@ -36,3 +58,67 @@ def within(text: str) -> dict[str, tuple[Pass, ...]]:
         for source, destination, protocol, number in _ELEMENT.findall(text)
     )
     return dict.fromkeys(_BRIDGE.findall(text), passes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forwarded:
+    """What the chain `forward` lets through.
+
+    `leaving` is by bridge; other bridges are open. `admitted` says from where alone published ports lead into
+    a bridge, by bridge and a container's port; other ports are open to everyone.
+    """
+
+    leaving: Mapping[str, tuple[Exit, ...]] = field(default_factory=dict)
+    admitted: Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]] = field(default_factory=dict)
+
+
+def forward(text: str) -> Forwarded:
+    """Read the chain line by line, in order; a line that is not understood opens everything."""
+    open_: dict[str, list[Exit]] = {}
+    closed: dict[str, tuple[Exit, ...]] = {}
+    leaving = dict(_SET.findall(text)).get("leaving", "")
+    first, *lines = *_lines(text, "forward"), ""
+    if first != _HOOK:
+        return Forwarded()
+    for line in filter(None, lines):
+        if found := _DROP.fullmatch(line):
+            for bridge in _names(found):
+                closed.setdefault(bridge, tuple(open_.get(bridge, ())))
+        elif found := _BY_BRIDGE.fullmatch(line) or _BY_MEMBER.fullmatch(line):
+            for bridge in _names(found):
+                open_.setdefault(bridge, []).extend(_exits(found, leaving))
+        elif not _OTHERS.fullmatch(line):
+            return Forwarded()
+    # A limit behind a line that accepts comes too late.
+    entered = takewhile(lambda line: not _ENTER.fullmatch(line), lines)
+    return Forwarded(leaving=closed, admitted=_admitted(filter(None, map(_LIMIT.fullmatch, entered))))
+
+
+def _admitted(limits: Iterable[re.Match[str]]) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:
+    found: defaultdict[str, dict[Port, tuple[IPv4Network, ...]]] = defaultdict(dict)
+    for limit in limits:
+        port = Port(number=int(limit["port"]), protocol=Protocol(limit["protocol"]))
+        for bridge in _names(limit):
+            found[bridge].setdefault(port, tuple(map(IPv4Network, limit["from"].split(", "))))
+    return found
+
+
+def _exits(rule: re.Match[str], leaving: str) -> Iterator[Exit]:
+    """Yield what a rule lets out: its one port, or the elements of the set `leaving`."""
+    own = rule.groupdict().get("port")
+    for source, protocol, number in [(None, rule["protocol"], own)] if own else _LEAVING.findall(leaving):
+        yield Exit(
+            port=Port(number=int(number), protocol=Protocol(protocol)),
+            source=IPv4Address(source) if source else None,
+            without=tuple(map(IPv4Network, rule["near"].split(", "))),
+        )
+
+
+def _lines(text: str, chain: str) -> Iterator[str]:
+    """Yield the lines of a chain without their indentation; none if the text does not have exactly one."""
+    found = [lines for name, lines in _CHAIN.findall(text) if name == chain]
+    yield from (line.strip() for line in found[0].splitlines()) if len(found) == 1 else ()
+
+
+def _names(found: re.Match[str]) -> list[str]:
+    return [name.strip('"') for name in found["bridges"].split(", ")]

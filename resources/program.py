@@ -176,11 +176,13 @@ def resources(config: Mapping[str, object], stack: str = "dev", program: Path = 
     pulumi.runtime.set_all_config(
         {key: _as_text(value) for key, value in config.items() if value is not None}
     )
+
+    def run() -> None:  # the SDK would make outputs of whatever it returns, as of all names of a module
+        runpy.run_path(str(program / "__main__.py"), run_name="__main__")
+
     collects = gc.isenabled()
     try:
-        pulumi.runtime.test(  # type: ignore[no-untyped-call]
-            lambda: runpy.run_path(str(program / "__main__.py"), run_name="__main__")
-        )()
+        pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
     finally:
         if collects:  # the program disables collection for itself
             gc.enable()

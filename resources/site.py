@@ -38,7 +38,7 @@ from resources.proxmox import (
 )
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET
+from topology.model import INTERNET, Port, Zone
 
 _T = TypeVar("_T", bound=Inputs)
 
@@ -151,19 +151,21 @@ class Graph:
         return Reachability(self.facts)
 
     def _outsides(self) -> Iterator[fact.Outside]:
-        for name, prefix in [(INTERNET, None), *((z.name, z.prefix) for z in self.topology.management)]:
-            ports = tuple(dict.fromkeys(flow.port for flow in self.topology.flows_to(name)))
+        for zone in (None, *self.topology.outsides):
+            name = zone.name if zone else INTERNET
+            flows = tuple(flow.port for flow in self.topology.flows_to(name))
             near = name in self.topology.segment
+            around = self.topology.around(zone) if zone else None
             yield fact.Outside(
                 name=name,
                 origin="config",
-                prefix=prefix,
-                ports=ports,
+                prefix=zone.prefix if zone else None,
+                ports=tuple(dict.fromkeys((*flows, *(zone.ports if zone else ())))),
                 without=self._known if near else (),
-                segment=self._wire if near else None,
+                segment=self._vlan(around) if around else self._wire if near else None,
             )
         if flat := self.topology.flat:
-            others = (*self._known, *(zone.prefix for zone in self.topology.management))
+            others = (*self._known, *(zone.prefix for zone in self.topology.outsides))
             yield fact.Outside(
                 name=flat.name, origin="config", prefix=flat.prefix, without=others, segment=self._wire
             )
@@ -176,6 +178,9 @@ class Graph:
         own = [*(guest.address for guest in topology.guests), flat and flat.ingress, node]
         return tuple(IPv4Network(ip) for ip in own if ip)
 
+    def _vlan(self, zone: Zone) -> fact.Vlan:
+        return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=zone.vlan)
+
     @property
     def _wire(self) -> fact.Vlan:
         """The untagged network of the guests' bridge."""
@@ -184,12 +189,13 @@ class Graph:
     def _hosts(self) -> Iterator[fact.Host]:
         management = self.topology.management
         if docker := self.topology.docker_host:
-            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *(z.name for z in management)))
+            apart = (zone.name for zone in self.topology.outsides if not self.topology.around(zone))
+            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *apart))
             yield fact.Host(name=docker.name, origin="config", legs=tuple(everywhere))
         if (proxmox := self.topology.proxmox_host) is None:
             return
         near = [zone.name for zone in management if self.topology.near_node(zone)]
-        outside = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *near))
+        outside = tuple(fact.HostLeg(segment=name, address=proxmox.address) for name in (INTERNET, *near))
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
         own = [
             each
@@ -255,7 +261,7 @@ class Graph:
                 yield replace(
                     known,
                     passes=self._within.get(network.option("name")),
-                    egress=self.topology.egress if guarded else None,
+                    egress=self._leaving.get(network.option("name")),
                     host_reachable=known.host_reachable and not guarded,
                     sees_published=True if network.option("name") in probes else None,
                     vlan=self.parent_vlan(network),
@@ -271,12 +277,45 @@ class Graph:
         """What the host's own rules let pass, by bridge; without the switch they see no frames."""
         if ProjectCommand.BRIDGE_SWITCH not in self.commands:
             return {}
+        return host_rules.within(self._host_rules)
+
+    @cached_property
+    def _leaving(self) -> Mapping[str, tuple[fact.Exit, ...]]:
+        """What the host's own rules let out, by bridge."""
+        return host_rules.forward(self._host_rules).leaving
+
+    @cached_property
+    def _host_rules(self) -> str:
+        """Text of the host's own rules; empty where they are not in the stack."""
         texts = (
             each.inputs.stdin
             for each in self.of(Command)
             if each.inputs.ours(self.topology, each.resource.stack) is ProjectCommand.HOST_RULES
         )
-        return host_rules.within(next(texts, ""))
+        return next(texts, "")
+
+    def _limited(self, published: fact.Published, legs: Iterable[fact.Leg]) -> fact.Published:
+        """Return a published port with the prefixes from which the host's rules let packets through.
+
+        The engine forwards it to a network that is not internal, and it is not known which; so all must be
+        limited.
+        """
+        port = Port(number=published.internal, protocol=published.protocol)
+        networks = [self._bridges.get(leg.network) for leg in legs]
+        opened = [each for each in networks if each is None or not each.internal]
+        limits = [each and self._limits.get(each.option("name"), {}).get(port) for each in opened]
+        if not limits or None in limits:
+            return published
+        return replace(published, admitted=tuple({p for each in limits for p in each or ()}))
+
+    @cached_property
+    def _limits(self) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:
+        """From where alone published ports lead into bridges, by bridge and a container's port."""
+        return host_rules.forward(self._host_rules).admitted
+
+    @cached_property
+    def _bridges(self) -> Mapping[str, DockerNetwork]:
+        return {each.inputs.name: each.inputs for each in self.of(DockerNetwork)}
 
     def _is_guarded(self, network: DockerNetwork) -> bool:
         """Whether the host's own rules name the network's bridge."""
@@ -317,6 +356,7 @@ class Graph:
                     for leg in known.legs
                 ),
                 ports=service.ports if service else (),
+                published=tuple(self._limited(port, known.legs) for port in known.published),
                 publish_all=known.publish_all or any(f.path.startswith("ports") for f in each.faults),
             )
 

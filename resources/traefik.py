@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -66,7 +67,12 @@ class Configuration:
     def entrypoints(self) -> tuple[Entrypoint, ...]:
         """Ports that Traefik listens on for others, so without those on loopback."""
         return tuple(
-            Entrypoint(name=name, port=port, default=bool(settings.get("asdefault", not self._chosen)))
+            Entrypoint(
+                name=name,
+                port=port,
+                default=bool(settings.get("asdefault", not self._chosen)),
+                address=_listens_at(str(settings["address"])),
+            )
             for name, settings in self.declared.items()
             if isinstance(settings, Mapping) and (port := _listens(str(settings.get("address", ""))))
         )
@@ -369,6 +375,15 @@ def listed(value: Any) -> list[Any]:
 def bare(name: str) -> str:
     """Return a name without its suffix `@file`."""
     return name.removesuffix("@file")
+
+
+def _listens_at(address: str) -> IPv4Address | None:
+    """Return the one IPv4 address that Traefik listens at; None: at every address, or a name's."""
+    try:
+        found = IPv4Address(address.partition("/")[0].rpartition(":")[0])
+    except ValueError:
+        return None
+    return None if found.is_unspecified else found
 
 
 def _listens(address: str) -> Port | None:

@@ -37,6 +37,7 @@ from topology.model import (
     GuestApp,
     HostName,
     ImageVantage,
+    Login,
     Name,
     NamedVolume,
     PolicyException,
@@ -140,8 +141,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".uplink": ("a network port", "use at most 15 characters like enp3s0"),
     ".storage": ("a storage name", "write it like local-lvm"),
     ".snippets": ("a storage name", "write it like local"),
-    ".name-servers": ("a list of addresses", "write it like [192.168.20.1]"),
-    ".name-servers[]": ("an IPv4 address", "write it like 192.168.20.1"),
+    ".name-servers": ("a list of addresses", "write it like [9.9.9.9]"),
+    ".name-servers[]": ("an IPv4 address", "write it like 9.9.9.9"),
     ".authorized-keys": ("a list of public keys", "write it like [ssh-ed25519 AAAA you]"),
     ".authorized-keys[]": ("a public key", "write it as authorized_keys does, like ssh-ed25519 AAAA you"),
     ".template": ("a VM id", "use 100-999999999"),
@@ -155,6 +156,11 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".zones": ("a list of zones", "write it like [frontend, query]"),
     ".zones[]": ("a zone", "write its name"),
     ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
+    ".aliases": ("a list of host names", "write it in lower case like [www.site-1.homelab.example]"),
+    ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
+    ".login": ("a kind of login", f"use {', '.join(Login)}, or leave it out"),
+    ".audience": ("a list of who may use the route", "write it like [internet] or [management]"),
+    ".audience[]": ("a name", "write internet or the name of a management or external zone"),
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),
     ".image": ("an image reference", "write it like grafana/grafana:12.1.0"),
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
@@ -180,7 +186,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".reason": ("a reason", "say in at least ten characters why it must be"),
     ".owner": ("an owner", "name who answers for it"),
     ".expires": ("a date", "write it like 2027-01-31"),
-    ".src": ("a source", "name a service, a management zone or internet"),
+    ".src": ("a source", "name a service, a management or external zone, or internet"),
     ".directly": ("true or false", "write true where only the source's own packets count"),
     ".accept": ("a list of destinations", "write it like [grafana:3000/tcp]"),
     ".accept[]": ("a destination", "write it like grafana:3000/tcp"),
@@ -397,9 +403,10 @@ class _Reader:
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
         """Return a guest where the entry has a VM id, or a zone without an image; else a container."""
-        host = raw.get("host", name)
-        if isinstance(host, str) and "." not in host:
-            host = f"{host}.{domain}"
+        host = _full(raw.get("host", name), domain)
+        others = raw.get("aliases")
+        if isinstance(others, list):
+            raw = {**raw, "aliases": [_full(each, domain) for each in others]}
         if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)
@@ -541,6 +548,11 @@ def _at(path: str, key: str) -> str:
     if not re.fullmatch(r"[\w-]+", key):
         return f"{path}[{json.dumps(key)}]"
     return f"{path}.{key}" if path else key
+
+
+def _full(host: object, domain: str) -> object:
+    """Return a host name with the domain appended where it has no dot; anything else as it is."""
+    return f"{host}.{domain}" if isinstance(host, str) and "." not in host else host
 
 
 def _keys(kind: Any) -> list[str]:

@@ -84,5 +84,5 @@ def outputs(topology: Topology) -> Outputs:
             "ports": [port.number for port in topology.published],
             "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
         }
-        found["urls"] = {route.service: f"https://{route.host}/" for route in topology.routes}
+        found["urls"] = {route.service: route.page for route in topology.routes}
     return found

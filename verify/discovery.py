@@ -20,6 +20,8 @@ from verify.agents import MachineFacts
 from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, listens
 
 _NOBODY = MachineFacts()
+_LINK = 29
+"""Longest prefix of a zone outside that has two addresses for the probe."""
 
 
 def address(name: str) -> IPv4Address | None:
@@ -67,6 +69,14 @@ class Discovery:
     @property
     def _zones(self) -> list[Zone]:
         return [zone for zone in self.topology.zones.values() if zone.is_docker or zone.has_guests]
+
+    def _askable(self) -> Iterator[Zone]:
+        """Yield the zones outside the site that have an address for the probe, beyond a router."""
+        for zone in self.topology.outsides:
+            if zone.prefix.prefixlen > _LINK or self.topology.around(zone):
+                self.left_out.append(f"{zone.name}: its addresses are other machines', so it is not asked")
+            else:
+                yield zone
 
     def _tried(self) -> Iterator[Zone]:
         """Yield the zones that get a newcomer; on a LAN its address might be another machine's."""
@@ -184,7 +194,7 @@ class Discovery:
             *(IPv4Network(interface.ip) for interface in before),
         ]
         links = {INTERNET: outside}
-        for zone in self.topology.management:
+        for zone in self._askable():
             if not any(interface.ip in zone.prefix for interface in before):
                 links[zone.name] = [*zone.prefix.subnets(new_prefix=30)][-1]
             elif zone.name not in self.transports:
@@ -235,7 +245,7 @@ class Discovery:
     ) -> list[Endpoint]:
         """Return sources and destinations, outside first; every agent listens on `other`."""
         docker = [self._docker(facts)] if self.topology.docker_host else []
-        outside = [self._internet(facts), *self._management(facts, docker)]
+        outside = [self._internet(facts), *self._outside(facts, docker)]
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
         inside = [self._pinging(endpoint, facts) for endpoint in (*self.containers, *guests, *self.members)]
         node = self._node(proxmox) if self.topology.proxmox_host else ()
@@ -284,13 +294,12 @@ class Discovery:
             addresses=(Address(network=INTERNET, ip=ip),) if ip else (),
         )  # fmt: skip
 
-    def _management(
-        self, facts: Mapping[str, MachineFacts], docker: Sequence[Endpoint]
-    ) -> Iterator[Endpoint]:
-        for zone in self.topology.management:
+    def _outside(self, facts: Mapping[str, MachineFacts], docker: Sequence[Endpoint]) -> Iterator[Endpoint]:
+        for zone in self.topology.outsides:
             name, found = zone.name, facts.get(zone.name, _NOBODY)
             if name not in self.transports:
-                if self.elsewhere or not self.inside:
+                is_askable = zone.prefix.prefixlen <= _LINK and not self.topology.around(zone)
+                if is_askable and (self.elsewhere or not self.inside):
                     self.left_out.append(f"{name} as a source: add vantages.{name}")
                 continue
             ip, near = self._links.get(name, (None, None))

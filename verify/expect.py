@@ -190,9 +190,9 @@ def _expected(
     match destination.kind:
         case EndpointKind.HOST if source.zones & {zone.name for zone in topology.probes}:
             there = topology.docker.address.is_unspecified or address.ip == topology.docker.address
-            return Expected.ALLOWED if port in destination.ports and there else Expected.DENIED
+            return Expected.ALLOWED if port in topology.public and there else Expected.DENIED
         case EndpointKind.HOST if source.kind is EndpointKind.OUTSIDE and port not in destination.extra:
-            return Expected.EITHER if port == OTHER else Expected.ALLOWED
+            return _published(topology, source, port)
         case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
             near = topology.flat is not None and address.network == topology.flat.name
             return Expected.EITHER if near and source.name in topology.segment else Expected.DENIED
@@ -207,6 +207,13 @@ def _expected(
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
+
+
+def _published(topology: Topology, source: Endpoint, port: Port | str) -> Expected:
+    """Return what holds from outside for a port of Docker-SRV that the ingress may publish."""
+    if not isinstance(port, Port):
+        return Expected.EITHER
+    return Expected.ALLOWED if {INTERNET, source.name} & topology.entries[port] else Expected.DENIED
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:

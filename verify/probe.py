@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from topology.certificates import PemError, read_pem
-from topology.model import INTERNET, Route, Topology
+from topology.model import HTTP, HTTPS, INTERNET, Route, Topology
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, EndpointKind, Expected, alive, cells
 from verify.verdicts import (
@@ -29,7 +29,6 @@ from verify.verdicts import (
 
 _PATIENCE = 8.0
 """Seconds during which a connection that should be possible is retried."""
-_HTTP, _HTTPS = 80, 443
 
 
 def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[ProbeFinding]:
@@ -62,12 +61,18 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})
-        direct = {route.host: ingress.get(f"page:{route.host}") for route in topology.routes}
-        served = {route.host: outside.get(f"page:{route.host}") for route in topology.routes}
-        routes = judge_routes(topology.routes, served, direct)
-        routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), topology.routes[0].host)
+        public = public_routes(topology)
+        direct = {route.host: ingress.get(f"page:{route.host}") for route in public}
+        served = {route.host: outside.get(f"page:{route.host}") for route in public}
+        routes = judge_routes(public, served, direct)
+        routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), public[0].host)
         found += undecided(routes, next((p.fault for p in endpoints if p.name in pages and p.fault), ""))
     return found
+
+
+def public_routes(topology: Topology) -> tuple[Route, ...]:
+    """Return the routes that the internet may use on port 443."""
+    return tuple(r for r in topology.routes if INTERNET in r.audience and HTTPS.number in r.ports)
 
 
 def fence(topology: Topology, own: set[IPv4Address], asks: list[Ask]) -> None:
@@ -90,24 +95,23 @@ def _ask(number: str, cell: Cell, ip: IPv4Address) -> Ask:
 
 
 def _pages(topology: Topology, questions: list[Cell], docker_host: IPv4Address) -> dict[str, list[Ask]]:
-    """Return questions on each route, from the internet by name and from the ingress by address.
+    """Return questions on each public route, from the internet by name and from the ingress by address.
 
-    There are none unless the ingress publishes 80 and 443.
+    There are none unless the internet may use 80 and 443 of the ingress.
     """
-    published = {f.port.number for f in topology.flows_to(topology.ingress.name) if f.source == INTERNET}
-    if not topology.routes or not {_HTTP, _HTTPS} <= published:
+    if not {HTTP, HTTPS} <= set(topology.public) or not (routes := public_routes(topology)):
         return {}
-    first = topology.routes[0].host
+    first = routes[0].host
     outside = [
-        Ask(id="unknown", kind="page", address=docker_host, port=_HTTPS, host=f"nobody.{topology.domain}",
-            sni=first),
-        Ask(id="redirect", kind="page", address=docker_host, port=_HTTP, host=first, within=_PATIENCE),
+        Ask(id="unknown", kind="page", address=docker_host, port=HTTPS.number, sni=first,
+            host=f"nobody.{topology.domain}"),
+        Ask(id="redirect", kind="page", address=docker_host, port=HTTP.number, host=first, within=_PATIENCE),
     ]  # fmt: skip
     inside = []
-    for route in topology.routes:
+    for route in routes:
         mark = f"page:{route.host}"
         outside.append(
-            Ask(id=mark, kind="page", address=docker_host, port=_HTTPS, host=route.host, sni=route.host,
+            Ask(id=mark, kind="page", address=docker_host, port=HTTPS.number, host=route.host, sni=route.host,
                 within=_PATIENCE)
         )  # fmt: skip
         tls = _by_tls(topology, route)

@@ -12,8 +12,9 @@ import select
 import socket
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
@@ -31,6 +32,7 @@ URL = f"https://127.0.0.1:{PORT}"
 NAMES = ("localhost", "127.0.0.1")
 _START_SECONDS = 30
 _ANSWER_SECONDS = 10
+_GUEST_SECONDS = 60
 
 Report = Callable[[str], None]
 
@@ -57,12 +59,30 @@ def up(
     report(f"switch: {bridge} with {', '.join(f'{trunk}.{vlan}' for vlan in vlans)}")
     switch.start(bridge)
     switch.add_legs(bridge, trunk, vlans)
-    if address:
-        # Built here, where a fault reaches the user, and not in the daemon.
-        images.standin_binary()
+    # Had here, where a fault reaches the user, and not when the daemon starts a guest.
+    packages.nginx()
+    images.standin_binary()
     report(f"API: {URL}")
     _start(bridge, address)
     _answers()
+
+
+def wait_for(vmids: Collection[int], report: Report) -> None:
+    """Wait until the machines are built, for a minute at most: the API starts them in the background.
+
+    What is missing after that is for the probe to tell.
+    """
+
+    def missing() -> list[str]:
+        built = plane.status()
+        return [f"vm-{vmid}" for vmid in sorted(vmids) if not built.get(vmid)]
+
+    limit, told = time.monotonic() + _GUEST_SECONDS, False
+    while (names := missing()) and time.monotonic() < limit:
+        if not told:
+            report(f"guests: waiting for {', '.join(names)}")
+        told = True
+        time.sleep(0.2)
 
 
 def down(

@@ -73,7 +73,8 @@ def taken(topology: Topology, service: Container, variables: Iterable[str] = ())
 
 
 def _own(topology: Topology, service: Container) -> Runtime:
-    return RUNTIMES[service.app](topology, service) if service.app else Runtime()
+    made = RUNTIMES[service.app](topology, service) if service.app else Runtime()
+    return replace(made, name_servers=topology.name_servers(service))
 
 
 def _flag(word: str) -> str:

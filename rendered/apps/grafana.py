@@ -54,7 +54,7 @@ def grafana(topology: Topology, service: Container) -> Runtime:
             _PASSWORD: StackSecret("grafana", "adminPassword"),
         },
         environment={
-            "GF_SERVER_ROOT_URL": f"https://{service.host}/",
+            "GF_SERVER_ROOT_URL": topology.page(service),
             "GF_ANALYTICS_REPORTING_ENABLED": "false",
             "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
             "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",

@@ -107,7 +107,7 @@ _IMAGES: Final[Mapping[GuestApp, _Image]] = {
 }
 
 
-def podman(_topology: Topology, guest: Guest) -> Setup:
+def podman(topology: Topology, guest: Guest) -> Setup:
     """Return the systemd unit, its environment, data folders, and a generated password where needed."""
     assert guest.app  # noqa: S101  # topology.checks ensures it
     assert guest.web  # noqa: S101  # topology.checks ensures it
@@ -115,7 +115,7 @@ def podman(_topology: Topology, guest: Guest) -> Setup:
     data, variables = f"/var/lib/{name}", f"/etc/{name}.env"
     environment = {**image.environment}
     if guest.app is GuestApp.VAULTWARDEN:
-        environment["DOMAIN"] = f"https://{guest.host}"
+        environment["DOMAIN"] = topology.page(guest).removesuffix("/")
     options = [
         *image.options,
         "--security-opt no-new-privileges",

@@ -10,7 +10,7 @@ without content are omitted. A middleware that limits bodies also buffers respon
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
-from topology.model import Acme, Certificate, Container, Topology
+from topology.model import HTTP, HTTPS, Acme, Certificate, Container, Protocol, Route, Topology
 
 _FOLDER = "/etc/traefik"
 _DYNAMIC = f"{_FOLDER}/dynamic"
@@ -50,9 +50,10 @@ _GUARD = {
 
 
 def traefik(topology: Topology, service: Container) -> Runtime:
-    """Return a runtime that serves ports 80 (redirects only) and 443 (TLS), with one router a declared route.
+    """Return a runtime with one router a host name of each route, on the ports of its audience.
 
-    Requests that match no route get a 404.
+    It serves port 80 (redirects only), 443 and every other port of a declared flow (TLS). Requests that match
+    no route get a 404.
     """
     users: dict[str, Text] = {}
     if any(route.login for route in topology.routes):
@@ -77,7 +78,6 @@ def traefik(topology: Topology, service: Container) -> Runtime:
         },
         environment=login(acme) if acme else {},
         data={ACME_VOLUME: "acme"} if acme else {},
-        name_servers=acme.name_servers if acme else (),
         health=("traefik", "healthcheck"),
     )
 
@@ -99,6 +99,16 @@ def _certificates(tls: Certificate | Acme | None) -> dict[str, Text]:
 def _static(topology: Topology) -> dict[str, object]:
     proxies = [str(prefix) for prefix in topology.docker.trusted_proxies]
     acme, edge = topology.acme, topology.edge_address
+    secure = {
+        "http": {
+            "tls": {"certResolver": RESOLVER} if acme else {},
+            "middlewares": _EVERY_REQUEST,
+            **_CLEAN,
+        },
+        "transport": _patience(read=60, idle=60),
+        **({"forwardedHeaders": {"trustedIPs": proxies}} if proxies else {}),
+    }
+    others = {port.number for port in topology.published if port.protocol is Protocol.TCP} - {HTTP.number}
     return {
         "entryPoints": {
             _WEB: {
@@ -109,15 +119,9 @@ def _static(topology: Topology) -> dict[str, object]:
                 },
                 "transport": _patience(read=10, idle=10),
             },
-            _WEBSECURE: {
-                "address": f"{edge}:443",
-                "http": {
-                    "tls": {"certResolver": RESOLVER} if acme else {},
-                    "middlewares": _EVERY_REQUEST,
-                    **_CLEAN,
-                },
-                "transport": _patience(read=60, idle=60),
-                **({"forwardedHeaders": {"trustedIPs": proxies}} if proxies else {}),
+            **{
+                _entry_point(number): {"address": f"{edge}:{number}", **secure}
+                for number in sorted({HTTPS.number, *others})
             },
             _PING: {"address": "127.0.0.1:8082"},
         },
@@ -135,6 +139,10 @@ def _static(topology: Topology) -> dict[str, object]:
         },
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
     }
+
+
+def _entry_point(number: int) -> str:
+    return _WEBSECURE if number == HTTPS.number else f"{_WEBSECURE}-{number}"
 
 
 def _patience(*, read: int, idle: int) -> dict[str, object]:
@@ -156,13 +164,14 @@ def _routes(topology: Topology) -> dict[str, object]:
     return {
         "http": {
             "routers": {
-                route.service: {
-                    "rule": route.rule,
-                    "entryPoints": [_WEBSECURE],
+                route.service if host == route.host else host: {
+                    "rule": rule,
+                    "entryPoints": [*map(_entry_point, route.ports)],
                     "service": route.service,
-                    **({"middlewares": [*([_LOGIN] if route.login else []), _BODY]} if route.app else {}),
+                    **({"middlewares": names} if (names := _before(route)) else {}),
                 }
                 for route in topology.routes
+                for host, rule in route.rules.items()
             },
             "services": {
                 route.service: {
@@ -176,6 +185,11 @@ def _routes(topology: Topology) -> dict[str, object]:
             **({"serversTransports": transports} if transports else {}),
         }
     }
+
+
+def _before(route: Route) -> list[str]:
+    """Return the middlewares of a route; bodies are buffered for the site's own pages, not for streams."""
+    return [*([_LOGIN] if route.login else []), *([_BODY] if route.app else [])]
 
 
 def _middlewares(topology: Topology) -> dict[str, object]:

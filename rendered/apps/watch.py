@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 
-from topology.model import App, Port, Protocol, Topology
+from topology.model import HTTP, HTTPS, App, Protocol, Topology
 
-HTTP, HTTPS = Port(number=80), Port(number=443)
 JOB = "probe"
 """Prometheus's job name of every probe."""
 _DAY = 86_400
@@ -53,7 +52,7 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
     if not topology.probes:
         return ()
     at, ingress, found = address(topology), topology.ingress.name, list[Probe]()
-    if HTTPS in topology.published:
+    if HTTPS in topology.public:
         found.append(Probe(kind=ProbeKind.CONTROL, name=f"{at}:443", target=f"{at}:443", service=ingress))
         found += [
             Probe(
@@ -64,8 +63,9 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
                 host=route.host,
             )
             for route in topology.routes
+            if HTTPS.number in route.ports
         ]
-    if topology.routes and {HTTP, HTTPS} <= set(topology.published):
+    if topology.routes and {HTTP, HTTPS} <= set(topology.public):
         first, unknown = topology.routes[0].host, f"nobody.{topology.domain}"
         found += [
             Probe(

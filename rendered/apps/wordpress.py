@@ -51,8 +51,8 @@ define('DB_NAME', 'wordpress');
 define('DB_USER', 'www-data');
 define('DB_PASSWORD', '');
 define('DB_HOST', 'localhost:/run/mysqld/mysqld.sock');
-define('WP_HOME', 'https://%(host)s');
-define('WP_SITEURL', 'https://%(host)s');
+define('WP_HOME', '%(page)s');
+define('WP_SITEURL', '%(page)s');
 define('WP_HTTP_BLOCK_EXTERNAL', true); // or each page of the administration waits for servers out of reach
 """
 _INSTALL = """<?php
@@ -78,6 +78,7 @@ def wordpress(topology: Topology, guest: Guest) -> Setup:
     values = {
         "name": guest.name,
         "host": guest.host,
+        "page": topology.page(guest).removesuffix("/"),
         "port": guest.web.number,
         "certificate": CERTIFICATE,
         "key": KEY,

@@ -91,6 +91,7 @@ def topology(number: int) -> dict[str, Any]:
     config["protect"] = draw.random() < 0.5
     if draw.random() < 0.2:
         config = with_acme(config)
+    _ways_out(draw, config)
     draw.shuffle(config["flows"])
     config["services"] = dict(draw.sample(list(services.items()), len(services)))
     return config
@@ -116,6 +117,8 @@ def _wait(draw: random.Random, config: dict[str, Any]) -> None:
             config.setdefault("volumes", {})[f"old_{name}"] = external
 
 
+_LEAVES = ("app-", "exporter-", "grafana", "loki", "cadvisor")
+"""Beginnings of the names of containers that may go out."""
 _GUESTS = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
 
 
@@ -158,6 +161,29 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
             if guests and draw.random() < 0.3:
                 config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")
             guests.append(name)
+
+
+def _ways_out(draw: random.Random, config: dict[str, Any]) -> None:
+    """On some sites let containers out, each by an egress zone, on its own ports, some for a while."""
+    if draw.random() < 0.6:
+        return
+    zones = {f"out-{index}": f"172.30.{20 + index}.0/24" for index in range(draw.randint(1, 2))}
+    config["hosts"]["docker-srv"]["name-servers"] = draw.choice([["9.9.9.9"], ["1.1.1.1", "9.9.9.9"]])
+    known = [name for name in config["services"] if name.startswith(_LEAVES) and name != "loki-gateway"]
+    leaving = draw.sample(known, draw.randint(1, len(known)))
+    for index in range(draw.randint(0, 2)):
+        leaving.append(f"crawler-{index}")
+        config["services"][leaving[-1]] = {"zones": [], "image": "crawler:1"}
+    for place, name in enumerate(leaving):
+        zone = [*zones][place % len(zones)]
+        config["zones"][zone] = {"role": "egress", "prefix": zones[zone]}
+        config["services"][name]["zones"] = [*config["services"][name]["zones"], zone]
+        config["flows"].append(f"{name} -> internet:53/{draw.choice(['udp', 'tcp'])}")
+        for port in draw.sample(["80/tcp", "443/tcp", "22/tcp", "123/udp", "443/udp", "8883/tcp"], 2):
+            flow: object = f"{name} -> internet:{port}"
+            if draw.random() < 0.3:
+                flow = {"flow": flow, "until": "2099-01-01", "reason": "to try it out"}
+            config["flows"].append(flow)
 
 
 if __name__ == "__main__":

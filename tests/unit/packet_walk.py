@@ -75,11 +75,18 @@ class Interface:
     routed: bool = True
 
 
-Route = tuple[list[Interface], Interface, list[Network]]
-"""Interfaces that send, the last one, and the networks on the route with egress to some ports only."""
+Way = tuple[Network, list[IPv4Address]]
+"""A network from which the host lets only some packets out, and the addresses of what sends there."""
 
-End = tuple[Interface, Port, bool, bool]
-"""An interface and a port to send to, whether by a published port, and whether no rule judges that port."""
+Route = tuple[list[Interface], Interface, list[Way]]
+"""Interfaces that send, the last one, and the bounded ways out on the route."""
+
+Prefixes = tuple[IPv4Network, ...]
+End = tuple[Interface, Port, Prefixes | None, bool]
+"""An interface and a port to send to, for a published port from where (None: it is none), and whether no rule
+judges that port.
+"""
+_EVERYWHERE = (IPv4Network("0.0.0.0/0"),)
 
 
 @dataclass(slots=True)
@@ -133,11 +140,12 @@ class Walk:
     def flows(self) -> set[Key]:
         """Return every (source, destination, declared port or None) that a packet or proxy gets through."""
         exact = self.packets()
+        heard = {each for each in exact if self._hears(*each)}
         while True:
             more = {
                 (source, name, port)
                 for proxy, entry, name, ports in self.proxied()
-                for source, to, at in exact
+                for source, to, at in heard
                 if to == proxy.container and at == entry and source not in (name, proxy.container)
                 for port in ports
                 if proxy.container == name or (proxy.container, name, port) in self.direct
@@ -145,6 +153,7 @@ class Walk:
             if not more:
                 break
             exact |= more
+            heard |= more
         found: set[Key] = set()
         for source, name, port in exact:
             if port in self.declared(name):
@@ -194,9 +203,32 @@ class Walk:
             for target, at, through, unjudged in self.ends[name, port]:
                 if source in self.outsides and unjudged:
                     continue
-                if self._travels(interface, target, at, through=through, near=unjudged):
+                if self._travels(interface, target, at, admitted=through, near=unjudged):
                     return True
         return False
+
+    def _hears(self, source: str, name: str, port: Port) -> bool:
+        """Whether a packet arrives at an address where the proxies in a container listen.
+
+        In a host's own stack all count as one.
+        """
+        ears = [
+            e.address
+            for p in self.facts.proxies
+            if p.container == name
+            for e in p.entrypoints
+            if e.port == port
+        ]
+        stack = self.stacks.get(name)
+        if not ears or None in ears or stack in (None, self.stacks.get(source), *self.hosts):
+            return True
+        there = [end for end in self.ends[name, port] if end[2] is not None or {*end[0].answers} & {*ears}]
+        return any(
+            self._travels(interface, target, at, admitted=admitted, near=unjudged)
+            for interface in self.starts[source]
+            for target, at, admitted, unjudged in there
+            if not (source in self.outsides and unjudged)
+        )
 
     def _unjudged(self, name: str, port: Port) -> bool:
         host = self.hosts.get(name)
@@ -213,7 +245,7 @@ class Walk:
         """Yield the ends that lead to `port` of `name`."""
         device = self.stacks.get(name, name)
         own, unjudged = self.own[device], self._unjudged(name, port)
-        yield from ((interface, port, False, unjudged) for interface in own)
+        yield from ((interface, port, None, unjudged) for interface in own)
         container = self.containers.get(device)
         if container is None or not any(
             i.network and i.kind == "veth" and not i.network.internal for i in own
@@ -221,7 +253,8 @@ class Walk:
             return
         for published, external in self._published(container, port):
             for host in self.hosts if published.everywhere else (container.host,):
-                yield from ((door, external, True, False) for door in self._doors(host, published))
+                admitted = _EVERYWHERE if published.admitted is None else published.admitted
+                yield from ((door, external, admitted, False) for door in self._doors(host, published))
 
     def _doors(self, host: str, published: Published) -> list[Interface]:
         doors = self.own[host]
@@ -245,12 +278,14 @@ class Walk:
             else:
                 yield published, Port(number=published.external + offset, protocol=port.protocol)
 
-    def _travels(self, start: Interface, target: Interface, port: Port, *, through: bool, near: bool) -> bool:
+    def _travels(
+        self, start: Interface, target: Interface, port: Port, *, admitted: Prefixes | None, near: bool
+    ) -> bool:
         """Whether a packet passes from one interface to another on some route, for some pair of addresses.
 
         `near`: the last sender must not be a gateway.
         """
-        way = (start, target, through)
+        way = (start, target, through := admitted is not None)
         if way not in self.cables:
             self.cables[way] = list(self._routes(*way))
         for senders, last, exits in self.cables[way]:
@@ -259,7 +294,7 @@ class Walk:
             gates = self._gates(senders, last, port, through)
             # If no rule reads the address, one address stands for all.
             inside = last.kind == "veth" and last.network is not None and last.network.passes is not None
-            by_source = inside or any(gate.asks("source") for gate in gates)
+            by_source = inside or through or any(gate.asks("source") for gate in gates)
             sources = senders[0].addresses[: None if by_source else 1]
             every = inside or exits or any(gate.asks("dest") for gate in gates)
             dests = target.answers[: None if every else 1]
@@ -267,6 +302,7 @@ class Walk:
             packets = (Packet(src, dst) for src in sources for dst in dests)
             if any(
                 self._stays(senders[-1], last, packet, port)
+                and (admitted is None or any(packet.src in prefix for prefix in admitted))
                 and all(self._lets(gate, packet) for gate in gates)
                 for packet in packets
             ):
@@ -286,8 +322,8 @@ class Walk:
 
         Behind a host that masquerades the list of senders starts again with that host.
         """
-        first: Route = ([start], start, [])
-        queue = deque([(first, frozenset((start.switch,)))] if target.device != start.device else [])
+        begin: Route = ([start], start, [])
+        queue = deque([(begin, frozenset((start.switch,)))] if target.device != start.device else [])
         while queue:
             (senders, _, exits), seen = queue.popleft()
             for other in self.on[senders[-1].switch]:
@@ -299,14 +335,21 @@ class Walk:
                     for leg in self._forward(senders[-1], other):
                         if leg.switch not in seen:
                             hides, left = other.kind == "nat", other.network
-                            bounded = [left] if hides and left and left.egress is not None else []
+                            first = senders[-1].addresses
+                            bounded = [(left, first)] if hides and left and left.egress is not None else []
                             new = ([leg] if hides else [*senders, leg], leg, [*exits, *bounded])
                             queue.append((new, seen | {leg.switch}))
 
-    def _let_out(self, network: Network, dest: IPv4Address, port: Port) -> bool:
-        """Whether a host's egress rules let members of a network out to an address and port."""
-        internet = Outside(name="internet", origin="o")
-        return port in (network.egress or ()) and self._is_in(internet, dest)
+    @staticmethod
+    def _let_out(way: Way, dest: IPv4Address, port: Port) -> bool:
+        """Whether a host's rules let some sender out of a network to an address and port."""
+        network, senders = way
+        return any(
+            exit_.port == port
+            and (exit_.source is None or exit_.source in senders)
+            and not any(dest in prefix for prefix in exit_.without)
+            for exit_ in network.egress or ()
+        )
 
     @staticmethod
     def _same_host(other: Interface, target: Interface) -> bool:
@@ -536,7 +579,7 @@ class Walk:
             self._plug_macvlan(container, network, leg)
             return
         inner, door = [IPv4Address("172.31.0.10")], [IPv4Address("172.31.0.1")]
-        if network.passes is not None:
+        if network.passes is not None or network.egress is not None or self._limited:
             inner = [leg.address] if leg.address else self.pool
         # An overlay spans hosts, but each host has its own switch for egress.
         switch = (network.name, container.host)
@@ -546,6 +589,13 @@ class Walk:
                 self._add(container.host, switch, [], "nat", network=network)
         for each in (switch, network.name) if network.driver is NetworkDriver.OVERLAY else (switch,):
             self._add(container.name, each, inner, "veth", answers=inner, network=network)
+
+    @cached_property
+    def _limited(self) -> bool:
+        """Whether a member's address on a bridge matters to some published port, or to a proxy there."""
+        return any(each.admitted is not None for c in self.facts.containers for each in c.published) or any(
+            each.address for proxy in self.facts.proxies for each in proxy.entrypoints
+        )
 
     def _network(self, container: ContainerFact, leg: Leg) -> Network:
         for network in self.facts.networks:
@@ -623,6 +673,12 @@ class Walk:
         texts |= {str(leg.address) for h in self.facts.hosts for leg in h.legs}
         passes = [each for network in self.facts.networks for each in network.passes or ()]
         texts |= {str(ip) for each in passes for ip in (each.source, each.destination)}
+        published = [each for container in self.facts.containers for each in container.published]
+        texts |= {str(prefix) for each in published for prefix in each.admitted or ()}
+        exits = [each for network in self.facts.networks for each in network.egress or ()]
+        texts |= {str(prefix) for each in exits for prefix in each.without}
+        texts |= {str(each.source) for each in exits if each.source}
+        texts |= {str(e.address) for proxy in self.facts.proxies for e in proxy.entrypoints if e.address}
         edges: set[int] = set()
         for text in texts:
             try:
@@ -651,7 +707,8 @@ class Walk:
                 numbers |= {number - shift for number in tuple(numbers)}
             label = container.labels.get("traefik.http.services.x.loadbalancer.server.port")
             numbers |= {int(label)} if label else set()
-        numbers |= {port.number for network in self.facts.networks for port in network.egress or ()}
+        exits = [each for network in self.facts.networks for each in network.egress or ()]
+        numbers |= {each.port.number for each in exits}
         numbers |= {each.port.number for network in self.facts.networks for each in network.passes or ()}
         for proxy in self.facts.proxies:
             numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}

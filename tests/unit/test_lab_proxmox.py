@@ -22,10 +22,10 @@ import pytest
 import requests
 from cryptography import x509
 
-from lab import paths, routes, tls
+from lab import paths, proxmox, routes, tls
 from lab.daemon import Process, write
 from lab.errors import LabError
-from lab.proxmox import packages, servers
+from lab.proxmox import packages, plane, servers
 from lab.proxmox.api import Proxmox
 from lab.proxmox.guests import LabGuest, Listener, Nic, changes, read_guest, read_listeners, read_nic
 
@@ -443,3 +443,16 @@ class TestDaemon:
         Process(pid=os.getpid(), started=1).end()
         write(paths.RUN / "x.pid", f"{os.getpid()} 1\n")
         assert Process.recorded(paths.RUN / "x.pid") is None
+
+
+def test_up_waits_for_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wait_for` ends once every machine is built, says once for which it waits, and gives up in time."""
+    shown = [{101: "built"}, {101: "built", 102: None}, {101: "built", 102: "built"}]
+    monkeypatch.setattr(plane, "status", lambda: shown.pop(0) if len(shown) > 1 else shown[0])
+    said: list[str] = []
+    proxmox.wait_for({101, 102}, said.append)
+    assert (said, len(shown)) == (["guests: waiting for vm-102"], 1)
+    shown[:] = [{}]
+    monkeypatch.setattr(proxmox, "_GUEST_SECONDS", 0.5)
+    proxmox.wait_for({101}, said.append)
+    assert said[1:] == ["guests: waiting for vm-101"]

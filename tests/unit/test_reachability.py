@@ -13,6 +13,7 @@ from reachability.facts import (
     ContainerFact,
     Datacenter,
     Entrypoint,
+    Exit,
     Facts,
     Gateway,
     GuestFact,
@@ -44,6 +45,7 @@ OUTSIDES = (
     Outside(name="internet", origin="config"),
     Outside(name="management", origin="config", prefix=IPv4Network("10.10.1.0/24")),
 )
+PRIVATE = IPv4Network("10.0.0.0/8")
 EVERYWHERE = (HostLeg(segment="internet"), HostLeg(segment="management"))
 DOCKER = Host(name="docker-srv", origin="config", legs=EVERYWHERE)
 PROXMOX = Host(
@@ -210,10 +212,26 @@ def test_egress_needs_masquerade() -> None:
 
 
 def test_egress_that_the_host_bounds() -> None:
-    """The host's rules limit a container's egress to public addresses and declared ports."""
-    bounded = network("a", internal=False, egress=(TLS,))
-    engine = site(bounded, container("x", "a"), outsides=(replace(OUTSIDES[0], ports=(TLS,)), OUTSIDES[1]))
-    assert destinations(engine, "x") == {"internet:443/tcp"}
+    """The host's rules limit a container's egress to the addresses and ports that they name."""
+    outsides = (replace(OUTSIDES[0], ports=(TLS,)), OUTSIDES[1])
+    bounded = network("a", internal=False, egress=(Exit(port=TLS, without=(PRIVATE,)),))
+    wide = replace(bounded, egress=(Exit(port=TLS),))
+    found = [
+        destinations(site(each, container("x", "a"), outsides=outsides), "x") for each in (bounded, wide)
+    ]
+    assert found == [{"internet:443/tcp"}, {"internet:443/tcp", "management:*"}]
+
+
+def test_egress_of_one_address() -> None:
+    """What the host's rules let out for one address is that member's; an unknown address may be any."""
+    own = (Exit(port=TLS, source=IPv4Address("172.30.0.2")), Exit(port=SSH, source=IPv4Address("172.30.0.3")))
+    things = [
+        container(n, Leg(network="a", address=IPv4Address(f"172.30.0.{h}"))) for n, h in (("x", 2), ("y", 4))
+    ]
+    outsides = (replace(OUTSIDES[0], ports=(TLS, SSH)),)
+    engine = site(network("a", internal=False, egress=own), *things, container("z", "a"), outsides=outsides)
+    found = [sources(engine, "internet", port) for port in (TLS, SSH, None)]
+    assert found == [{"x", "z"}, {"z"}, set()]
 
 
 def test_egress_is_seen_as_the_host() -> None:

@@ -18,6 +18,7 @@ from reachability.facts import (
     ContainerFact,
     Datacenter,
     Entrypoint,
+    Exit,
     Facts,
     Gateway,
     GuestFact,
@@ -50,7 +51,7 @@ from topology.model import Port, Protocol
 
 NETWORKS, SHARES = 1000, 4
 CHAIN, IPSET = rules._chain, names.ipset
-INIT = Reachability.__init__
+INIT, LET_OUT = Reachability.__init__, Reachability._let_out
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -60,6 +61,9 @@ WEB, TLS, SSH, API, DNS = (
     Port(number=53, protocol=Protocol.UDP),
 )
 BRIDGE, MANAGEMENT = "vmbr1", IPv4Network("10.10.1.0/24")
+_ADMITTED = ((MANAGEMENT,), (MANAGEMENT, IPv4Network("172.30.0.2/31")), (IPv4Network("10.10.10.8/29"),))
+"""From where alone a published port may be used: a network outside, members of bridges, guests."""
+NEAR, FAR = IPv4Network("10.0.0.0/8"), IPv4Network("0.0.0.0/1")
 
 
 class Draw:
@@ -149,7 +153,7 @@ class Draw:
             icc=self._often(0.8),
             passes=tuple(self._pass() for _ in range(self.random.randrange(5))) if closed else None,
             masquerade=self._often(0.8),
-            egress=tuple(self._some([WEB, TLS, SSH, DNS], 2)) if self._often(0.4) else None,
+            egress=tuple(self._exit() for _ in range(self.random.randrange(4))) if self._often(0.4) else None,
             host_reachable=self._often(0.6),
             sees_published=self.random.choice((True, False, None)),
             gateway=self._often(0.8),
@@ -160,6 +164,11 @@ class Draw:
         source, destination = (IPv4Address(f"172.30.0.{self.random.choice((2, 3, 4))}") for _ in range(2))
         port = self.random.choice((WEB, TLS, SSH, DNS, Port(number=9000)))
         return Pass(source=source, destination=destination, port=port)
+
+    def _exit(self) -> Exit:
+        source = self.random.choice((None, *(IPv4Address(f"172.30.0.{last}") for last in (2, 3, 4))))
+        without = self._some([NEAR, MANAGEMENT, FAR], 3)
+        return Exit(port=self.random.choice((WEB, TLS, SSH, DNS)), source=source, without=tuple(without))
 
     def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> ContainerFact:
         host = self.random.choice(hosts)
@@ -200,6 +209,7 @@ class Draw:
             protocol=self.random.choices(list(Protocol), (5, 1))[0],
             address=IPv4Address(self.random.choice(addresses)),
             everywhere=self._often(0.1),
+            admitted=self.random.choice((None, None, *_ADMITTED)),
         )
 
     def _labels(self) -> dict[str, str]:
@@ -321,10 +331,13 @@ class Draw:
     def _proxies(self, containers: list[ContainerFact], guests: list[GuestFact]) -> list[Proxy]:
         hosts = [c.name for c in containers] + [str(n.address) for g in guests for n in g.nics]
         hosts += ["docker-srv", "10.10.1.5"]
-        entrypoints = (
+        entrypoints: tuple[Entrypoint, ...] = (
             Entrypoint(name="web", port=WEB),
             Entrypoint(name="tls", port=TLS, default=self._often()),
         )
+        legs = [leg.address for container in containers for leg in container.legs if leg.address]
+        if legs and self._often(0.5):
+            entrypoints = tuple(replace(each, address=self.random.choice(legs)) for each in entrypoints)
         proxies = []
         for container in self._some(containers, 2) or containers[:1]:
             count = self.random.randint(1, 3)
@@ -392,6 +405,10 @@ def _with_addresses(facts: Facts) -> Facts:
     return replace(facts, networks=tuple(replace(each, gateway=True) for each in facts.networks))
 
 
+def _everywhere(exits: tuple[Exit, ...] | None) -> tuple[Exit, ...] | None:
+    return exits and tuple(replace(each, without=()) for each in exits)
+
+
 class _Everywhere(dict[Any, Any]):
     """Members of a network, whatever the address."""
 
@@ -433,11 +450,17 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a host lets everything out": lambda patch: patch.setattr(
         Reachability, "_lets_out", lambda *_, **__: True
     ),
+    "every member goes out as one does": lambda patch: patch.setattr(
+        Reachability, "_let_out", lambda _, network, __: network.egress
+    ),
+    "a host lets packets out to every address": lambda patch: patch.setattr(
+        Reachability, "_let_out", lambda *args: _everywhere(LET_OUT(*args))
+    ),
     "every gateway address answers": lambda patch: patch.setattr(
         Reachability,
         "_gateways",
         property(
-            lambda self: {h: [(n, m) for host, n, m in self._bridged if h == host] for h in self._hosts}
+            lambda self: {h: [(n, m) for host, n, _, m in self._bridged if h == host] for h in self._hosts}
         ),
     ),
     "a closed host shows no published port": lambda patch: patch.setattr(Reachability, "_windows", {}),
@@ -450,6 +473,11 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "neighbours pass at any address": lambda patch: patch.setattr(
         Reachability, "_at", property(lambda self: _Everywhere(self._members))
     ),
+    "everyone uses a limited port": lambda patch: patch.setattr(module._PublishedPort, "admitted", ALL),
+    "everyone in a watching network uses a limited port": lambda patch: patch.setattr(
+        Reachability, "_admitted", lambda _, members, *__: members
+    ),
+    "a proxy listens at every address": lambda patch: patch.setattr(Reachability, "_ears", {}),
     "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
     "an unknown address is none": lambda patch: patch.setattr(Reachability, "_at", property(_known)),
     "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from policies.review import Opened, Review, markdown, sarif, sensitive
+from policies.review import Opened, Review, leaving, markdown, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from reachability.result import Connection, EdgeKind, Trace
+from tests.egress import with_egress
+from tests.policies.sound import with_acme
 from tests.site import FILE, configuration
 from topology.config import load
-from topology.model import Port
+from topology.model import Flow, Port
 
 STACK = FILE.name
 TEXT = FILE.read_text(encoding="utf-8")
@@ -45,6 +47,30 @@ def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
 def test_what_is_sensitive_is_a_rule_by_role(name: str, why: str) -> None:
     """Zones of role backend, query, isolated and management are sensitive; frontend and tenant are not."""
     assert sensitive(load(configuration()), name) == why
+
+
+def test_a_way_out_is_sensitive() -> None:
+    """A container's flow to the internet is marked with its zones' sensitive roles; the ingress's is not."""
+    site = load(with_egress(with_acme(configuration()), "site-1 -> internet:443/tcp"))
+    found = {flow.source: leaving(site, connection(flow)) for flow in site.flows}
+    assert {name: why for name, why in found.items() if why} == {
+        "paperless": "egress",
+        "crawler": "backend, egress",
+    }
+    assert sensitive(site, "crawler") == "backend, egress"
+    assert sensitive(site, "paperless") == ""
+
+
+def connection(flow: Flow) -> Connection:
+    """Return a flow as the engine finds it."""
+    return Connection(
+        source=flow.source,
+        destination=flow.destination,
+        port=flow.port,
+        how=EdgeKind.EGRESS,
+        trace=Trace((flow.destination,)),
+        origin="",
+    )
 
 
 def test_text_can_not_leave_its_cell() -> None:

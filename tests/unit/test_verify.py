@@ -19,8 +19,10 @@ from lab import paths, tls
 from reachability.engine import Reachability
 from resources.site import Graph
 from resources.typed import view
+from tests.egress import with_egress
 from tests.policies.sound import Stack, sound
-from tests.site import CERTIFICATE
+from tests.site import CERTIFICATE, configuration
+from topology.config import load
 from topology.index import TopologyIndex
 from topology.model import Flow, Port, Topology
 from verify import host, namespaces, probe, proof, report, vantages
@@ -234,6 +236,40 @@ def test_declared_egress_is_expected(site: Topology) -> None:
     world = World(site, found)
     assert "traefik -> internet:8443/tcp" in of(world, Expected.ALLOWED)
     assert {"traefik -> internet:*/tcp", "loki -> internet:8443/tcp"} <= of(world, Expected.DENIED)
+
+
+def test_egress_by_its_own_zone_is_expected() -> None:
+    """A member reaches its own ports on the internet; a newcomer there, and the host, none."""
+    site = load(with_egress(configuration()))
+    ports = (Port(number=443), Port(number=80))
+    found = [replace(p, ports=ports) if p.name == "internet" else p for p in endpoints_of(site)]
+    newcomer = (Address(network="egress", ip=IPv4Address("172.30.9.250")),)
+    found.append(
+        Endpoint(
+            name="stranger@egress",
+            kind=EndpointKind.MEMBER,
+            addresses=newcomer,
+            zones=frozenset({"egress"}),
+        )
+    )
+    world = World(site, found)
+    assert {"paperless -> internet:443/tcp", "crawler -> internet:80/tcp"} <= of(world, Expected.ALLOWED)
+    assert {
+        "paperless -> internet:80/tcp",
+        "paperless -> internet:*/tcp",
+        "crawler -> internet:443/tcp",
+        "crawler -> paperless:8000/tcp",
+        "crawler -> docker-srv:443/tcp",
+        "crawler -> docker-srv:*/tcp",
+        "crawler -> traefik:443/tcp",
+        "stranger@egress -> internet:443/tcp",
+        "stranger@egress -> docker-srv:443/tcp",
+        "stranger@egress -> crawler:*/tcp",
+        "stranger@backend -> internet:80/tcp",
+        "internet -> paperless:8000/tcp",
+        "loki -> internet:443/tcp",
+    } <= of(world, Expected.DENIED)
+    assert {finding.verdict for finding in world.findings()} == {Verdict.AGREES, Verdict.FREE}
 
 
 def test_what_a_router_passes_is_not_judged(site: Topology) -> None:

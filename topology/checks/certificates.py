@@ -18,7 +18,6 @@ from topology.model import (
     Guest,
     Role,
 )
-from topology.prefixes import SPECIAL
 
 
 def served(site: Site) -> Iterator[Fault]:
@@ -49,7 +48,7 @@ def acme(site: Site) -> Iterator[Fault]:
     if not acme.name_servers:
         yield Fault("tls.acme.name-servers", "names nobody", "write it like [9.9.9.9]")
     for index, ip in enumerate(acme.name_servers):
-        if any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in site.zones.values()))):
+        if not site.is_public(ip):
             yield Fault(
                 f"tls.acme.name-servers[{index}]",
                 f"{ip} is not on the internet, where alone the ingress's flows lead",

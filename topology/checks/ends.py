@@ -11,12 +11,16 @@ from topology.model import Container, DockerHost, Flow, Guest
 
 def unknown_source(site: Site, name: str) -> Reason | None:
     """Return why a name can't be the source of a flow; None where it can."""
-    return unknown(site, "source", name, site.sources, "a service, a management zone or internet")
+    return unknown(
+        site, "source", name, site.sources, "a service, a management or external zone, or internet"
+    )
 
 
 def unknown_end(site: Site, name: str) -> Reason | None:
     """Return why a name can't be the destination of a flow; None where it can."""
-    return unknown(site, "destination", name, site.destinations, "a service, a host or internet")
+    return unknown(
+        site, "destination", name, site.destinations, "a service, a host, an external zone or internet"
+    )
 
 
 def unknown(site: Site, role: str, name: str, known: Collection[str], wanted: str) -> Reason | None:
@@ -35,7 +39,8 @@ def unknown(site: Site, role: str, name: str, known: Collection[str], wanted: st
 
 def closed_port(site: Site, flow: Flow) -> Reason | None:
     """Return why a flow's port is not a port of its destination; None where it is one."""
-    end = site.services.get(flow.destination) or site.hosts.get(flow.destination)
+    external = site.zones.get(flow.destination) if flow.destination in site.externals else None
+    end = site.services.get(flow.destination) or site.hosts.get(flow.destination) or external
     ports = () if end is None or isinstance(end, DockerHost) else end.ports
     if end is None or (flow.destination, flow.port) in site.open_ports:
         return None

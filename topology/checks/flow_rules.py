@@ -7,7 +7,17 @@ from typing import Final
 
 from topology.checks.ends import ends
 from topology.checks.site import FRONTENDS, Reason, Site
-from topology.model import INTERNET, READS_LOGS, WRITES_LOGS, App, Container, DockerHost, Flow, Guest
+from topology.model import (
+    INTERNET,
+    READS_LOGS,
+    WRITES_LOGS,
+    App,
+    Container,
+    DockerHost,
+    Flow,
+    Guest,
+    Role,
+)
 
 
 def obstacle(site: Site, flow: Flow) -> Reason | None:
@@ -29,7 +39,7 @@ def _second_way_in(site: Site, flow: Flow) -> Reason | None:
 
 
 def _to_host(site: Site, flow: Flow) -> Reason | None:
-    if flow.destination not in site.hosts or flow.source not in site.services:
+    if flow.destination not in site.hosts or flow.source not in {*site.services, *site.externals}:
         return None
     return "reaches a host from outside management", "write a management zone as its source"
 
@@ -37,22 +47,39 @@ def _to_host(site: Site, flow: Flow) -> Reason | None:
 def _egress(site: Site, flow: Flow) -> Reason | None:
     if flow.destination != INTERNET:
         return None
-    if flow.source in site.management:
-        return "leaves from management, where nothing is built", "remove it"
+    if flow.source in site.outsides:
+        return f"leaves from {flow.source}, where nothing is built", "remove it"
     source = site.services.get(flow.source)
-    if isinstance(source, Container) and site.ingress and source != site.ingress:
-        return (
-            "can never work: the ingress alone has a way out",
-            "remove it, or make the service a guest, in a zone with a guest that the ingress has a flow to",
-        )
-    return None
-
-
-def _from_management(site: Site, flow: Flow) -> Reason | None:
-    end = site.services.get(flow.destination)
-    if flow.source not in site.management or not isinstance(end, Container) or end == site.ingress:
+    if not isinstance(source, Container) or source == site.ingress or not site.ingress:
         return None
-    return "can never work: management reaches containers through the ingress alone", "remove it"
+    if Role.EGRESS in site.roles(source) or not site.is_placed(source):
+        return None
+    exits = [zone.name for zone in site.zones.values() if zone.role is Role.EGRESS]
+    if source.app is App.BLACKBOX_EXPORTER:
+        return "can never work: the blackbox exporter is on a probe zone alone", "remove it"
+    add = f"add {exits[0]}" if exits else "declare a zone of role egress, and add it"
+    return f"can never work: {source.name} is in no egress zone", f"{add} to services.{source.name}.zones"
+
+
+def _from_outside(site: Site, flow: Flow) -> Reason | None:
+    end = site.services.get(flow.destination)
+    near = site.around(site.zones[flow.source]) if flow.source in site.externals else None
+    if near and site.ingress and end == site.ingress:
+        return (
+            f"can never work: {flow.source} is in {near.name}, where the ingress does not listen",
+            "give it a network of its own, beyond the router, or remove it",
+        )
+    if flow.source not in site.outsides or not isinstance(end, Container) or end == site.ingress:
+        return None
+    return f"can never work: {flow.source} reaches containers through the ingress alone", "remove it"
+
+
+def _to_external(site: Site, flow: Flow) -> Reason | None:
+    if flow.destination not in site.externals or isinstance(site.services.get(flow.source), Guest):
+        return None
+    if flow.source in site.services:
+        return "can never work: containers reach no machine outside the site", "remove it, or use a guest"
+    return "does not pass through the site", "remove it"
 
 
 def _logs(site: Site, flow: Flow) -> Reason | None:
@@ -127,7 +154,8 @@ _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _second_way_in,
     _to_host,
     _egress,
-    _from_management,
+    _from_outside,
+    _to_external,
     _logs,
     _between_containers,
     _onto_vlan,

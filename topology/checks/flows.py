@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from topology.checks.ends import closed_port, unknown_end, unknown_source
 from topology.checks.flow_rules import obstacle
-from topology.checks.site import Site, twice
+from topology.checks.site import Reason, Site, twice
 from topology.fault import Fault
-from topology.model import APPS, Flow, Protocol
+from topology.model import (
+    APPS,
+    INTERNET,
+    Container,
+    Entries,
+    Flow,
+    Guest,
+    Protocol,
+    audience,
+    entries,
+    served_on,
+)
 
 
 def flows(site: Site) -> Iterator[Fault]:
@@ -60,7 +71,51 @@ def routes(site: Site) -> Iterator[Fault]:
                 f"{flow} is a second route under one host name, after {first[flow.destination].port}",
                 "declare the other port as a service of its own",
             )
-    yield from twice(
-        ((f"services.{name}.host", site.services[name].host) for name in first),
-        "give each routed service its own host name",
-    )
+    hosts = [(f"services.{name}.host", site.services[name].host) for name in first]
+    hosts += [
+        (f"services.{name}.aliases[{index}]", host)
+        for name in first
+        for index, host in enumerate(site.services[name].aliases)
+    ]
+    yield from twice(hosts, "give each routed service its own host name")
+    if ingress and not site.unreadable_in("flows"):
+        yield from _unrouted(site, ingress.name, first)
+
+
+def _unrouted(site: Site, ingress: str, routed: Collection[str]) -> Iterator[Fault]:
+    """Yield what says something about the route of a service that has none."""
+    for service in site.services.values():
+        for key in ("audience", "aliases", "login"):
+            if getattr(service, key) and service.name not in routed:
+                path = f"services.{service.name}.{key.replace('_', '-')}"
+                yield Fault(path, f"{service.name} has no route", f"declare a flow from {ingress} to it")
+
+
+def audiences(site: Site) -> Iterator[Fault]:
+    """Check that a port of the ingress is for each route's audience alone, and that none is left to guess."""
+    ingress = site.ingress
+    if ingress is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
+        return
+    known = entries(site.flows.values(), ingress.name, site.outsides)
+    for service in site.services.values():
+        if service.name in site.routed:
+            for reason in _audience(site, ingress.name, service, known):
+                yield Fault(f"services.{service.name}.audience", *reason)
+
+
+def _audience(site: Site, ingress: str, service: Container | Guest, known: Entries) -> Iterator[Reason]:
+    """Yield why nobody, or not the stated audience, can use a route."""
+    strangers = [name for name in service.audience if name not in {INTERNET, *site.outsides}]
+    for name in strangers:
+        yield f"{name} is neither internet nor a management or external zone", "write one, or leave it out"
+    if strangers or not (known or service.audience):
+        return
+    if not service.audience and len({*known.values()}) > 1:
+        told = ", ".join(f"{port} for {' and '.join(sorted(names))}" for port, names in known.items())
+        yield f"is missing, though {ingress} serves {told}", "write who may use the route"
+    elif not served_on(audience(service.audience, known), known):
+        who = service.audience or (*sorted({name for names in known.values() for name in names}),)
+        yield (
+            f"no port of {ingress} serves pages for {' and '.join(who)} alone",
+            f"declare {who[0]} -> {ingress}:8443/tcp, or another port",
+        )

@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.site import Site
 from topology.fault import Fault
-from topology.model import DockerHost, Flow, Port, ProxmoxHost
+from topology.model import DockerHost, Flow, Port, ProxmoxHost, Role
 
 API: Final = Port(number=8006)
 """Port of the Proxmox API."""
@@ -42,6 +42,27 @@ def proxies(site: Site) -> Iterator[Fault]:
                     f"hosts.{host.name}.trusted-proxies[{index}]",
                     f"{prefix} is nearly everybody",
                     "name the addresses of the proxies",
+                )
+
+
+def name_servers(site: Site) -> Iterator[Fault]:
+    """Check that containers that go out have name servers to ask, on the internet, and no other has any."""
+    leaving = [c.name for c in site.containers if Role.EGRESS in site.roles(c)]
+    for host in site.hosts.values():
+        path = f"hosts.{host.name}.name-servers"
+        if not isinstance(host, DockerHost):
+            continue
+        if leaving and not host.name_servers:
+            yield Fault(path, f"missing, and {leaving[0]} is in an egress zone", "write it like [9.9.9.9]")
+        unread = site.unreadable_in("services") or site.unreadable_in("zones")
+        if host.name_servers and not leaving and not unread:
+            yield Fault(path, "no container is in an egress zone, so none asks them", "remove it")
+        for index, ip in enumerate(host.name_servers):
+            if not site.is_public(ip):
+                yield Fault(
+                    f"{path}[{index}]",
+                    f"{ip} is not on the internet, where alone the containers' flows lead",
+                    "use a public one, like 9.9.9.9",
                 )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import ROLES, WATCHES, App, DockerHost, Guest, ProxmoxHost, Role
+from topology.model import DNS, INTERNET, ROLES, WATCHES, App, DockerHost, Guest, ProxmoxHost, Role
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
 """Roles of inner Docker networks that a service reached by the ingress must not join."""
@@ -77,6 +77,36 @@ def probe(site: Site) -> Iterator[Fault]:
                 path,
                 f"{container.name} joins a probe zone, which is for the blackbox exporter and Prometheus",
                 "leave it out",
+            )
+
+
+def exits(site: Site) -> Iterator[Fault]:
+    """Check that each member of an egress zone goes out, resolves names, and has no other default route."""
+    for container in site.containers:
+        path = f"services.{container.name}.zones"
+        own = [site.zones[name] for name in container.zones if name in site.zones]
+        out = [zone.name for zone in own if zone.role is Role.EGRESS]
+        routes = [zone.name for zone in own if zone.is_docker and not zone.internal]
+        if not out or container == site.ingress:
+            continue
+        if len(routes) > 1:
+            yield Fault(
+                path,
+                f"{' and '.join(routes)} each want the default route of {container.name}",
+                f"keep {out[0]} alone of them",
+            )
+        if site.unreadable_in("flows"):
+            continue
+        flows = (flow for flow in site.flows.values() if flow.destination == INTERNET)
+        ports = {flow.port for flow in flows if flow.source == container.name}
+        if not ports:
+            remedy = f"leave it out, or declare a flow like {container.name} -> {INTERNET}:443/tcp"
+            yield Fault(path, f"{container.name} joins {out[0]}, and goes nowhere from there", remedy)
+        elif not any(port.number == DNS.number for port in ports):
+            yield Fault(
+                "flows",
+                f"nothing lets {container.name} ask a name server",
+                f"add {container.name} -> {INTERNET}:{DNS}",
             )
 
 

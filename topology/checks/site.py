@@ -6,6 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address
 from typing import Final
 
 from topology.fault import Fault
@@ -33,6 +34,7 @@ from topology.model import (
     Unencrypted,
     Zone,
 )
+from topology.prefixes import SPECIAL
 
 VLAN_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.vlan)
 DOCKER_ROLES: Final = tuple(role for role, traits in ROLES.items() if traits.docker)
@@ -89,7 +91,7 @@ class Site:
         flat = [zone.name for zone in self.zones.values() if zone.is_flat]
         for section, names in (
             ("hosts", self.hosts),
-            ("zones", [*self.management, *flat]),
+            ("zones", [*self.outsides, *flat]),
             ("services", self.services),
         ):
             for name in names:
@@ -99,12 +101,12 @@ class Site:
     @cached_property
     def sources(self) -> dict[str, None]:
         """Every name that can be the source of a flow, in declared order."""
-        return dict.fromkeys((INTERNET, *self.management, *self.services))
+        return dict.fromkeys((INTERNET, *self.outsides, *self.services))
 
     @cached_property
     def destinations(self) -> dict[str, None]:
         """Every name that can be the destination of a flow, in declared order."""
-        return dict.fromkeys((INTERNET, *self.hosts, *self.services))
+        return dict.fromkeys((INTERNET, *self.hosts, *self.externals, *self.services))
 
     @cached_property
     def halves(self) -> tuple[type[DockerHost | ProxmoxHost], ...]:
@@ -143,7 +145,7 @@ class Site:
     @cached_property
     def open_ports(self) -> set[tuple[str, Port]]:
         """The name of each service or host with each of its ports; a service hides a host of its name."""
-        ends = {**self.hosts, **self.services}
+        ends = {**self.hosts, **{name: self.zones[name] for name in self.externals}, **self.services}
         return {(n, port) for n, end in ends.items() if not isinstance(end, DockerHost) for port in end.ports}
 
     @cached_property
@@ -155,6 +157,25 @@ class Site:
     def management(self) -> tuple[str, ...]:
         """Names of the management zones."""
         return tuple(z.name for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    @cached_property
+    def externals(self) -> tuple[str, ...]:
+        """Names of the external zones."""
+        return tuple(z.name for z in self.zones.values() if z.role is Role.EXTERNAL)
+
+    @cached_property
+    def outsides(self) -> tuple[str, ...]:
+        """Names of the zones in which nothing is built."""
+        return tuple(z.name for z in self.zones.values() if z.is_outside)
+
+    def around(self, zone: Zone) -> Zone | None:
+        """Return the zone of guests that has external machines on its network; None where none has."""
+        inside = (z for z in self.zones.values() if z.has_guests and zone.prefix.subnet_of(z.prefix))
+        return next(inside, None) if zone.role is Role.EXTERNAL else None
+
+    def is_public(self, ip: IPv4Address) -> bool:
+        """Whether an address is on the internet: neither special-purpose nor in a zone of the site."""
+        return not any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in self.zones.values())))
 
     def roles(self, service: Container | Guest) -> set[Role]:
         """Return the roles of the service's zones, as far as they could be read."""

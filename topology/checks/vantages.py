@@ -35,8 +35,10 @@ def _no_vantage(site: Site, name: str) -> Reason | None:
     if isinstance(end, Container):
         return f"{name} is a container, and the engine is the way in", f"use vantages.{CONTAINERS}"
     docker = (host.name for host in site.hosts.values() if isinstance(host, DockerHost))
-    known = (INTERNET, *site.management, *docker, *(guest.name for guest in site.guests))
-    if reason := unknown(site, "vantage", name, known, "internet, a management zone, Docker-SRV or a guest"):
+    known = (INTERNET, *site.outsides, *docker, *(guest.name for guest in site.guests))
+    if reason := unknown(
+        site, "vantage", name, known, "internet, a management or external zone, Docker-SRV or a guest"
+    ):
         return reason
     needed = [Flow(source=zone, destination=name, port=SSH) for zone in site.management]
     if end is None or not needed or site.unreadable_in("flows") or {*needed} & {*site.flows.values()}:
@@ -49,7 +51,7 @@ def _no_vantage(site: Site, name: str) -> Reason | None:
 
 def _docker_host_address(site: Site, vantage: SshVantage) -> Reason | None:
     """Return why `docker-host-address` must not be set, or why it is missing; None where it is right."""
-    if vantage.docker_host_address and vantage.name not in (INTERNET, *site.management):
+    if vantage.docker_host_address and vantage.name not in (INTERNET, *site.outsides):
         return f"{vantage.name} is inside", "remove it"
     docker = [host for host in site.hosts.values() if isinstance(host, DockerHost)]
     if (

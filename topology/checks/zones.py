@@ -16,17 +16,24 @@ from topology.model import DockerHost, ProxmoxHost, Role, Zone
 _LENGTHS: Final = range(16, 31)
 """Prefix lengths of a zone: /30 has room for a gateway and one host; /16 is more than a homelab needs."""
 
+_OUTSIDE_LENGTHS: Final = range(8, 33)
+"""Prefix lengths of external machines: one address, or all of a company's."""
+
 _SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
 """Prefixes that no network can use (IANA's special-purpose registry, RFC 6890)."""
 
 
 def prefixes(site: Site) -> Iterator[Fault]:
-    """Check that each zone has a usable prefix of its own; a flat network's may hold management's."""
+    """Check that each zone has a usable prefix of its own.
+
+    A network of guests may hold those of external machines, and a flat one management's.
+    """
     for zone in site.zones.values():
         path, prefix = f"zones.{zone.name}.prefix", zone.prefix
-        if prefix.prefixlen not in _LENGTHS:
+        sizes = _OUTSIDE_LENGTHS if zone.role is Role.EXTERNAL else _LENGTHS
+        if prefix.prefixlen not in sizes:
             yield Fault(
-                path, f"/{prefix.prefixlen} is no size for a zone", f"use /{_LENGTHS[0]} to /{_LENGTHS[-1]}"
+                path, f"/{prefix.prefixlen} is no size for a zone", f"use /{sizes[0]} to /{sizes[-1]}"
             )
         if any(map(prefix.overlaps, _SET_ASIDE)):
             yield Fault(
@@ -34,7 +41,10 @@ def prefixes(site: Site) -> Iterator[Fault]:
             )
     for one, other in combinations(site.zones.values(), 2):
         is_lan = {one.role, other.role} > {Role.MANAGEMENT} and (one.is_flat or other.is_flat)
-        if one.prefix.overlaps(other.prefix) and not is_lan:
+        is_inside = any(
+            site.around(a) == b and a.role is Role.EXTERNAL for a, b in ((one, other), (other, one))
+        )
+        if one.prefix.overlaps(other.prefix) and not (is_lan or is_inside):
             yield Fault(
                 f"zones.{other.name}.prefix",
                 f"{other.prefix} overlaps {one.prefix} of zones.{one.name}",
@@ -58,6 +68,17 @@ def vlans(site: Site) -> Iterator[Fault]:
                     f"a zone of role {zone.role} has none",
                     f"remove it, or use role {' or '.join(VLAN_ROLES)}",
                 )
+    for zone in site.zones.values():
+        if zone.ports and zone.role is not Role.EXTERNAL:
+            yield Fault(
+                f"zones.{zone.name}.ports",
+                f"a zone of role {zone.role} has none",
+                f"give them to a service, or use role {Role.EXTERNAL}",
+            )
+        yield from twice(
+            ((f"zones.{zone.name}.ports[{i}]", port) for i, port in enumerate(zone.ports)),
+            "name each port once",
+        )
     yield from twice(
         ((f"zones.{z.name}.vlan", z.vlan) for z in site.zones.values() if z.vlan),
         "give each zone its own tag",
@@ -141,6 +162,10 @@ def addresses(site: Site) -> Iterator[Fault]:
             fault = f"{address} is the network or broadcast address of zones.{zone.name}"
         elif address == zone.gateway:
             fault = f"{address} is the gateway of zones.{zone.name}"
+        elif others := [
+            z.name for z in site.zones.values() if site.around(z) == zone and address in z.prefix
+        ]:
+            fault = f"{address} is an address of zones.{others[0]}"
         else:
             continue
         yield Fault(path, fault, f"use one of {zone.prefix[2]}-{zone.prefix[-2]}")

@@ -35,6 +35,7 @@ from topology.model.compose import (
 from topology.model.flows import (
     DNS,
     HTTP,
+    HTTPS,
     SSH,
     Flow,
     Port,
@@ -65,7 +66,12 @@ from topology.model.roles import (
 )
 from topology.model.routes import (
     ADMIN_PAGE_LEFT_OUT,
+    Entries,
+    Login,
     Route,
+    audience,
+    entries,
+    served_on,
 )
 from topology.model.services import (
     AdminPage,
@@ -114,6 +120,7 @@ __all__ = [
     "GUEST_APPS",
     "HAS_ADMIN_PAGE",
     "HTTP",
+    "HTTPS",
     "INTERNET",
     "LOCAL_NETWORK",
     "MARK",
@@ -135,6 +142,7 @@ __all__ = [
     "Day",
     "Device",
     "DockerHost",
+    "Entries",
     "Every",
     "FilePath",
     "FileServer",
@@ -149,6 +157,7 @@ __all__ = [
     "IncompleteTableError",
     "InterfaceName",
     "LogRight",
+    "Login",
     "Mount",
     "Name",
     "NamedVolume",
@@ -174,5 +183,8 @@ __all__ = [
     "Variable",
     "VolumeName",
     "Zone",
+    "audience",
+    "entries",
+    "served_on",
     "table",
 ]

@@ -49,7 +49,8 @@ class Port(Value):
 class Flow(Value):
     """Permission for `source` to open connections to `port` of `destination`, written `a -> b:443/tcp`.
 
-    `source` is `internet`, a management zone or a service; `destination` is a service, a host or `internet`.
+    `source` is `internet`, a management or external zone, or a service; `destination` is a service, a host,
+    an external zone or `internet`.
     """
 
     source: Name
@@ -87,5 +88,8 @@ SSH = Port(number=22)
 
 HTTP = Port(number=80)
 """Port on which an ACME server requests the HTTP challenge (RFC 8555)."""
+
+HTTPS = Port(number=443)
+"""Port on which the ingress serves its routes, if no flow names another."""
 
 DNS = Port(number=53, protocol=Protocol.UDP)

@@ -40,6 +40,8 @@ class DockerHost(Value):
     """Folder of this project on Docker-SRV, from which the timer runs it."""
     trusted_proxies: tuple[IPv4Network, ...] = ()
     """Proxies and tunnels in front of the ingress. Traefik trusts their X-Forwarded-* headers."""
+    name_servers: tuple[IPv4Address, ...] = ()
+    """Name servers of the containers in egress zones, which ask them on the internet."""
     ssh: Ssh | None = None
     """None: Docker-SRV is the machine that runs Pulumi."""
 

@@ -14,6 +14,7 @@ class Role(StrEnum):
     """Purpose of a zone. The policy pack's mandatory rules depend on it."""
 
     EDGE = "edge"
+    EGRESS = "egress"
     FRONTEND = "frontend"
     QUERY = "query"
     BACKEND = "backend"
@@ -21,6 +22,7 @@ class Role(StrEnum):
     TENANT = "tenant"
     ISOLATED = "isolated"
     MANAGEMENT = "management"
+    EXTERNAL = "external"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class RoleTraits:
     docker: bool
     """The zone is a Docker network."""
     vlan: bool
-    """The zone is a VLAN with guests. The project builds nothing in a zone of neither kind."""
+    """The zone is a VLAN with guests. In a zone of neither kind the project builds nothing."""
     internal: bool
     """The Docker network, or the ingress's leg on the VLAN, has no connection to its host."""
     routable: bool
@@ -72,6 +74,21 @@ ROLES: Final[Mapping[Role, RoleTraits]] = table(
             sensitive=False,
             colour=Colour(light="#fdf3dc", dark="#3a3018"),
             meaning="Docker network of the ingress alone, where its ports are published; there is one",
+        ),
+        Role.EGRESS: RoleTraits(
+            docker=True,
+            vlan=False,
+            internal=False,
+            routable=False,
+            beside_routable=True,
+            inner=True,
+            alone=False,
+            sensitive=True,
+            colour=Colour(light="#f6ead9", dark="#3a2b1e"),
+            meaning=(
+                "Docker network by which containers reach the internet, each on the ports of its own flows; "
+                "no port is published there"
+            ),
         ),
         Role.FRONTEND: RoleTraits(
             docker=True,
@@ -161,6 +178,21 @@ ROLES: Final[Mapping[Role, RoleTraits]] = table(
             meaning=(
                 "where administrators sit; nothing is built there, "
                 "and at least one must reach the Proxmox API"
+            ),
+        ),
+        Role.EXTERNAL: RoleTraits(
+            docker=False,
+            vlan=False,
+            internal=True,
+            routable=False,
+            beside_routable=False,
+            inner=False,
+            alone=False,
+            sensitive=False,
+            colour=Colour(light="#f3ead9", dark="#37301f"),
+            meaning=(
+                "machines that are there already, such as a NAS, the household's own or another site's; "
+                "nothing is built there, beyond a router or on a VLAN among guests"
             ),
         ),
     },

@@ -1,9 +1,22 @@
-"""Routes: the services that the ingress serves, each under its host name."""
+"""Routes: the services that the ingress serves, each under its host name, and who may use them.
+
+An entry is a published port of the ingress. Who may use it follows from the flows to the ingress: `internet`,
+which means everyone, or zones of management and external machines alone. A route is served on the entries
+that nobody outside its audience may use.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+
 from topology.model.apps import NO_LOGIN, App
-from topology.model.values import FilePath, Name, Value
+from topology.model.flows import HTTP, HTTPS, Flow, Port
+from topology.model.values import INTERNET, FilePath, Name, Value
+
+Entries = Mapping[Port, frozenset[str]]
+"""Published ports of the ingress, with who may use each; where the internet may, it is named alone."""
 
 ADMIN_PAGE_LEFT_OUT = " && !PathRegexp(`(?i)^/admin`)"
 """End of a Traefik rule that excludes admin pages. Vaultwarden matches the path's first segment after it
@@ -11,25 +24,80 @@ decodes percent signs and merges slashes; the entry point does both before it se
 """
 
 
+class Login(StrEnum):
+    """How the ingress asks who a client is before it passes a request on."""
+
+    BASIC = "basic"
+    """A name and a password of the secret `traefik:users`."""
+
+
 class Route(Value):
-    """A flow from the ingress to a service, served under its own host name."""
+    """A flow from the ingress to a service, served under the service's own host names."""
 
     service: Name
     host: str
     url: str
     """URL of the service: with its container name on a Docker network, with its address on a VLAN."""
+    aliases: tuple[str, ...] = ()
+    """Further host names of the service."""
     app: App | None = None
+    stated_login: Login | None = None
     ca_file: FilePath | None = None
     """PEM file of the service's certificate authority; None: the ingress connects without TLS."""
     admin_page: bool = True
     """Whether the ingress forwards requests to the service's admin page, if there is one."""
+    audience: frozenset[str] = frozenset()
+    """Who may use the route: `internet`, which means everyone, or management and external zones."""
+    ports: tuple[int, ...] = ()
+    """The ingress's ports that serve the route, by TLS."""
 
     @property
-    def rule(self) -> str:
-        """Traefik rule that matches the route's requests."""
-        return f"Host(`{self.host}`){'' if self.admin_page else ADMIN_PAGE_LEFT_OUT}"
+    def hosts(self) -> tuple[str, ...]:
+        """Every host name of the service; the first is the one that pages name."""
+        return (self.host, *self.aliases)
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Traefik's rule for each host name."""
+        end = "" if self.admin_page else ADMIN_PAGE_LEFT_OUT
+        return {host: f"Host(`{host}`){end}" for host in self.hosts}
+
+    @property
+    def page(self) -> str:
+        """URL that a browser opens."""
+        standard = not self.ports or HTTPS.number in self.ports
+        return f"https://{self.host}{'' if standard else f':{self.ports[0]}'}/"
 
     @property
     def login(self) -> bool:
         """Whether the ingress asks for a name and a password."""
-        return self.app in NO_LOGIN
+        return self.app in NO_LOGIN or self.stated_login is Login.BASIC
+
+
+def entries(flows: Iterable[Flow], ingress: str | None, outsides: Collection[str]) -> Entries:
+    """Return the entries that follow from the flows to the ingress, in declared order."""
+    found: defaultdict[Port, set[str]] = defaultdict(set)
+    for flow in flows:
+        if flow.destination == ingress and (flow.source == INTERNET or flow.source in outsides):
+            found[flow.port].add(flow.source)
+    everyone = frozenset({INTERNET})
+    return {port: everyone if INTERNET in names else frozenset(names) for port, names in found.items()}
+
+
+def audience(stated: Collection[str], known: Entries) -> frozenset[str]:
+    """Return who may use a route: the stated ones, else those of all entries; nobody where these differ."""
+    by_entries = {*known.values()}
+    names = frozenset(stated) or (by_entries.pop() if len(by_entries) == 1 else frozenset())
+    return frozenset({INTERNET}) if INTERNET in names else names
+
+
+def served_on(who: frozenset[str], known: Entries) -> tuple[int, ...]:
+    """Return the entries of a route for `who`, by TLS; 443, which is closed then, where there is no entry.
+
+    Port 80 answers with a redirect alone.
+    """
+    if not known:
+        return (HTTPS.number,)
+    return tuple(
+        port.number for port, names in known.items() if port != HTTP and (INTERNET in who or names <= who)
+    )

@@ -33,6 +33,7 @@ from topology.model.limits import (
     Texts,
     Ulimits,
 )
+from topology.model.routes import Login
 from topology.model.values import Argument, Day, FilePath, Flag, HostName, Name, UserId, Value
 
 
@@ -58,6 +59,14 @@ class Service(Value):
     zones: tuple[Name, ...] = Field(min_length=1)
     ports: tuple[Port, ...] = ()
     host: HostName
+    aliases: tuple[HostName, ...] = ()
+    """Further full host names of its route."""
+    login: Login | None = None
+    """What the ingress asks for before its route, besides what an app without users of its own needs."""
+    audience: tuple[Name, ...] = ()
+    """Who may use its route: `internet`, which means everyone, or management zones. None: whoever may use the
+    ingress, if that is the same for all of its ports.
+    """
     memory: int = Field(default=256, ge=16, le=1_048_576)
     """MiB."""
 

@@ -19,7 +19,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
-from topology.model.routes import Route
+from topology.model.routes import Entries, Route, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
@@ -142,7 +142,7 @@ class Topology(Value):
         """
         if (flat := self.flat) is None:
             return frozenset()
-        near = {zone.name for zone in self.management if zone.prefix.overlaps(flat.prefix)}
+        near = {zone.name for zone in self.outsides if zone.prefix.overlaps(flat.prefix)}
         return frozenset({flat.name, *near, *({self.ingress_name or ""} if flat in self.legs else ())})
 
     @property
@@ -154,6 +154,27 @@ class Topology(Value):
     def management(self) -> tuple[Zone, ...]:
         """Management zones."""
         return tuple(z for z in self.zones.values() if z.role is Role.MANAGEMENT)
+
+    @cached_property
+    def outsides(self) -> tuple[Zone, ...]:
+        """Zones in which nothing is built, and which flows may name: management and external machines."""
+        return tuple(z for z in self.zones.values() if z.is_outside)
+
+    def around(self, zone: Zone) -> Zone | None:
+        """Return the zone of guests on whose network external machines are; None: they are elsewhere."""
+        inside = (z for z in self.vlans if zone.prefix.subnet_of(z.prefix))
+        return next(inside, None) if zone.role is Role.EXTERNAL else None
+
+    @cached_property
+    def wires(self) -> tuple[frozenset[str], ...]:
+        """Groups of names on one network that no rule of the site keeps apart, although they are no guests.
+
+        They are `segment`, and on each VLAN the external machines and the ingress's leg, on which it does not
+        listen.
+        """
+        ingress = {self.ingress_name or ""}
+        near = ({each.name for each in self.outsides if self.around(each) == zone} for zone in self.legs)
+        return (self.segment, *(frozenset(names | ingress) for names in near if names))
 
     @property
     def local_network(self) -> IPv4Network | None:
@@ -173,6 +194,20 @@ class Topology(Value):
     def flows_to(self, name: str | None) -> tuple[Flow, ...]:
         """Return the declared flows whose destination is `name`; none for None."""
         return tuple(f for f in self.flows if f.destination == name)
+
+    @cached_property
+    def exits(self) -> tuple[Zone, ...]:
+        """Egress zones, by which containers other than the ingress reach the internet."""
+        return tuple(z for z in self.zones.values() if z.role is Role.EGRESS)
+
+    def name_servers(self, container: Container) -> tuple[IPv4Address, ...]:
+        """Return the name servers that a container asks: its own, else the host's choice if it goes out."""
+        if container.dns:
+            return container.dns
+        if container.name == self.ingress_name:
+            return self.acme.name_servers if self.acme else ()
+        leaves = any(self.zones[name].role is Role.EGRESS for name in container.zones)
+        return self.docker.name_servers if leaves else ()
 
     @cached_property
     def egress(self) -> tuple[Port, ...]:
@@ -201,13 +236,21 @@ class Topology(Value):
         return Route(
             service=service.name,
             host=service.host,
+            aliases=service.aliases,
+            stated_login=service.login,
             url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
             ca_file=ca_file,
             admin_page=not (
                 isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
             ),
+            audience=(who := audience(service.audience, self.entries)),
+            ports=served_on(who, self.entries),
         )
+
+    def page(self, service: Container | Guest) -> str:
+        """Return the URL of a service's page, which its flow from the ingress serves."""
+        return next((r.page for r in self.routes if r.service == service.name), f"https://{service.host}/")
 
     def address(self, service: Container | Guest) -> str:
         """Return the service's address on its network: a guest's IP address, a container's physical name."""
@@ -223,9 +266,30 @@ class Topology(Value):
         return tuple(z for z in self.zones.values() if z.role is Role.PROBE)
 
     @cached_property
+    def entries(self) -> Entries:
+        """The ingress's published ports, with who may use each: `internet`, or management zones alone."""
+        return entries(
+            self.flows_to(self.ingress_name), self.ingress_name, {zone.name for zone in self.outsides}
+        )
+
+    @property
     def published(self) -> tuple[Port, ...]:
-        """Ports that the ingress publishes on Docker-SRV: those of declared flows from the internet."""
-        return tuple(f.port for f in self.flows_to(self.ingress_name) if f.source == INTERNET)
+        """Ports that the ingress publishes on Docker-SRV."""
+        return tuple(self.entries)
+
+    @cached_property
+    def public(self) -> tuple[Port, ...]:
+        """Published ports that the internet may use."""
+        return tuple(port for port, sources in self.entries.items() if INTERNET in sources)
+
+    @cached_property
+    def admitted(self) -> Mapping[Port, tuple[IPv4Network, ...]]:
+        """Published ports that are not for the internet, with the prefixes that may use each."""
+        return {
+            port: tuple(sorted(self.zones[name].prefix for name in sources))
+            for port, sources in self.entries.items()
+            if INTERNET not in sources
+        }
 
     @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
@@ -235,7 +299,8 @@ class Topology(Value):
 
     def is_routed(self, guest: Guest) -> bool:
         """Whether a guest has flows beyond its VLAN and so needs the router at its zone's gateway address."""
-        outside = {INTERNET, *(zone.name for zone in self.management)}
+        near = self.zones[guest.zones[0]]
+        outside = {INTERNET, *(zone.name for zone in self.outsides if self.around(zone) != near)}
         flows = (*self.flows_from(guest.name), *self.flows_to(guest.name))
         return any(outside & {flow.source, flow.destination} for flow in flows)
 

@@ -6,15 +6,17 @@ from ipaddress import IPv4Address, IPv4Network
 
 from pydantic import Field
 
+from topology.model.flows import Port
 from topology.model.roles import ROLES, Role, RoleTraits
 from topology.model.values import Name, Value
 
 
 class Zone(Value):
-    """One network: a Docker network, a network of guests, or a management network.
+    """One network: a Docker network, a network of guests, or machines that are there already.
 
     Guests are on a VLAN of the Proxmox bridge, or, without `vlan`, on the bridge's untagged network.
-    `ingress` is the address of the ingress's leg there; without it the ingress has none.
+    `ingress` is the address of the ingress's leg there; without it the ingress has none. `ports` are those
+    that external machines answer on.
     """
 
     name: Name
@@ -22,6 +24,7 @@ class Zone(Value):
     prefix: IPv4Network
     vlan: int | None = Field(default=None, ge=1, le=4094)
     ingress: IPv4Address | None = None
+    ports: tuple[Port, ...] = ()
 
     @property
     def traits(self) -> RoleTraits:
@@ -37,6 +40,11 @@ class Zone(Value):
     def has_guests(self) -> bool:
         """Whether the zone is a network of guests."""
         return self.traits.vlan
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the project builds nothing there: management and external machines."""
+        return not (self.traits.docker or self.traits.vlan)
 
     @property
     def is_flat(self) -> bool:

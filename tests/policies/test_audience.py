@@ -1,0 +1,234 @@
+"""Who may use the ingress and each route, under which names, and after which login."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+
+from resources.host_rules import forward
+from resources.resource import Resource
+from resources.site import Graph
+from resources.typed import view
+from tests.policies.sound import Stack, run
+from tests.site import changed, configuration
+from topology.config import load
+from topology.index import TopologyIndex
+from topology.model import Port
+from topology.outputs import outputs
+
+PUBLIC = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
+INSIDE = ("grafana", "prometheus-ui")
+LIMIT = "ip saddr != { 10.10.1.0/24 } tcp dport 8443 drop"
+
+
+def lan_alone() -> dict[str, Any]:
+    """Return the sound site with an ingress that management alone may use."""
+    config = configuration()
+    config["flows"] = [
+        flow.replace("internet -> traefik", "management -> traefik") for flow in config["flows"]
+    ]
+    return config
+
+
+def two_audiences() -> dict[str, Any]:
+    """Return the sound site with its tools on a port for management, and the rest for everyone."""
+    audiences = {name: ["internet"] for name in PUBLIC} | {name: ["management"] for name in INSIDE}
+    return changed(
+        {
+            "services.traefik.ports": [80, 443, 8443],
+            "flows[+]": "management -> traefik:8443/tcp",
+            **{f"services.{name}.audience": audience for name, audience in audiences.items()},
+        }
+    )
+
+
+def names_and_logins() -> dict[str, Any]:
+    """Return the sound site with a guest that has three host names, and one behind a login."""
+    return changed(
+        {
+            "services.site-1.aliases": ["www", "blog.example.org"],
+            "services.jellyfin.login": "basic",
+            "services.vaultwarden.aliases": ["passwords"],
+        }
+    )
+
+
+SITES = {"lan": lan_alone, "two": two_audiences, "names": names_and_logins}
+
+
+@cache
+def made(site: str) -> tuple[Resource, ...]:
+    """Return the program's resources for a site."""
+    return tuple(run(SITES[site]()))
+
+
+def stack(site: str) -> Stack:
+    """Return a fresh copy of a sound stack."""
+    return Stack(
+        resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in made(site)], config=SITES[site]()
+    )
+
+
+def callers(site: str) -> dict[str, set[str]]:
+    """Return who reaches each service's ports, but for the ingress and the hosts, which are trusted."""
+    graph = Graph(tuple(map(view, made(site))), TopologyIndex.of(load(SITES[site]())))
+    found = defaultdict[str, set[str]](set)
+    for one in graph.reachability.connection_sets():
+        if one.port:
+            found[one.destination] |= {*one.sources} - {"traefik", "docker-srv", "proxmox-srv"}
+    return found
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_sound_site_has_no_finding(site: str) -> None:
+    """The pack accepts what the program makes for each of the sites."""
+    assert stack(site).judge().findings == ()
+
+
+def test_the_internet_reaches_its_routes_alone() -> None:
+    """Every route for management is closed to the internet and to who watches, and those for all are open."""
+    found = callers("two")
+    assert {name: found[name] for name in INSIDE} == {each: {"management"} for each in INSIDE}
+    everyone = {"internet", "management", "blackbox-exporter", "prometheus"}
+    assert {name: found[name] for name in PUBLIC} == dict.fromkeys(PUBLIC, everyone)
+
+
+def test_nobody_outside_reaches_a_site_for_the_lan() -> None:
+    """With flows from management alone, nobody else comes in."""
+    found = callers("lan")
+    names = ("traefik", *PUBLIC, *INSIDE)
+    assert {name: found[name] for name in names} == {each: {"management"} for each in names}
+
+
+def test_pages_have_their_port() -> None:
+    """The outputs name the port that serves a page where it is not 443."""
+    found = outputs(load(two_audiences()))
+    assert found["urls"]["grafana"] == "https://grafana.homelab.localhost:8443/"
+    assert found["urls"]["jellyfin"] == "https://jellyfin.homelab.localhost/"
+    assert found["ingress"]["ports"] == [80, 443, 8443]
+
+
+def test_the_hosts_rules_are_read_as_they_are_written() -> None:
+    """What the host admits to a port is read back from the text of its rules, for each bridge."""
+    text = stack("two").inputs("command", "host-rules")["stdin"]
+    ((bridge, limits),) = forward(text).admitted.items()
+    assert f'"{bridge}"' in text
+    assert {port: [*map(str, prefixes)] for port, prefixes in limits.items()} == {
+        Port(number=8443): ["10.10.1.0/24"]
+    }
+
+
+def rules(old: str, new: str) -> Callable[[Stack], None]:
+    """Return a change of the host's own rules."""
+
+    def change(broken: Stack) -> None:
+        inputs = broken.inputs("command", "host-rules")
+        assert old in inputs["stdin"]
+        inputs["stdin"] = inputs["stdin"].replace(old, new)
+
+    return change
+
+
+def file(name: str, old: str, new: str) -> Callable[[Stack], None]:
+    """Return a change of one of the ingress's files."""
+
+    def change(broken: Stack) -> None:
+        (upload,) = (u for u in broken.inputs("container", "traefik")["uploads"] if u["file"].endswith(name))
+        assert old in upload["content"]
+        upload["content"] = upload["content"].replace(old, new)
+
+    return change
+
+
+def ports(**values: object) -> Callable[[Stack], None]:
+    """Return a change of the published port that is for management."""
+
+    def change(broken: Stack) -> None:
+        (port,) = (p for p in broken.inputs("container", "traefik")["ports"] if p["external"] == 8443)
+        port.update(values)
+
+    return change
+
+
+def router(name: str, key: str, value: object) -> Callable[[Stack], None]:
+    """Return a change of one router; None removes the key, and a router without a key."""
+
+    def change(broken: Stack) -> None:
+        uploads = broken.inputs("container", "traefik")["uploads"]
+        (upload,) = (each for each in uploads if each["file"].endswith("routes.yml"))
+        content = yaml.safe_load(upload["content"])
+        routers = content["http"]["routers"]
+        if not key:
+            del routers[name]
+        elif value is None:
+            del routers[name][key]
+        else:
+            routers[name][key] = value
+        upload["content"] = yaml.safe_dump(content)
+
+    return change
+
+
+MUTANTS: dict[str, tuple[str, Callable[[Stack], None]]] = {
+    "no limit": ("undeclared-flows", rules(LIMIT, "counter")),
+    "limit for a wider prefix": ("undeclared-flows", rules("!= { 10.10.1.0/24 }", "!= { 0.0.0.0/0 }")),
+    "limit for another port": ("undeclared-flows", rules("dport 8443 drop", "dport 8444 drop")),
+    "limit by another protocol": ("undeclared-flows", rules("tcp dport 8443 drop", "udp dport 8443 drop")),
+    "limit that accepts": ("undeclared-flows", rules("dport 8443 drop", "dport 8443 accept")),
+    "limit that comes too late": (
+        "undeclared-flows",
+        rules(
+            f'    oifname {{ "br-edge" }} {LIMIT}\n    oifname {{ "br-edge" }} ct status dnat accept\n',
+            f'    oifname {{ "br-edge" }} ct status dnat accept\n    oifname {{ "br-edge" }} {LIMIT}\n',
+        ),
+    ),
+    "limit that is turned round": ("undeclared-flows", rules("saddr != {", "saddr {")),
+    "tool on the port for all": ("undeclared-flows", file("routes.yml", "- websecure-8443", "- websecure")),
+    "tool on both ports": (
+        "undeclared-flows",
+        file("routes.yml", "- websecure-8443", "- websecure\n      - websecure-8443"),
+    ),
+    "entry point on the port for all": (
+        "undeclared-flows",
+        file("traefik.yml", ":8443", ":443"),
+    ),
+    "port for all in its place": ("only-the-ingress-publishes", ports(internal=443)),
+    "on every address": ("only-the-ingress-publishes", ports(ip="192.0.2.1")),
+    "another port": ("routes-served", ports(external=9443)),
+}
+
+
+OTHERS: dict[str, tuple[str, Callable[[Stack], None]]] = {
+    "route without its login": ("ingress-asks-for-logins", router("jellyfin", "middlewares", None)),
+    "another name": ("routes-declared", router("blog.example.org", "rule", "Host(`evil.example.org`)")),
+    "a name of another's": ("routes-declared", router("www.homelab.localhost", "service", "site-2")),
+    "a name that is not served": ("routes-served", router("blog.example.org", "", None)),
+    "an admin page by the other name": (
+        "admin-pages-closed",
+        router("passwords.homelab.localhost", "rule", "Host(`passwords.homelab.localhost`)"),
+    ),
+    "any name": ("routes-declared", router("www.homelab.localhost", "rule", "PathPrefix(`/`)")),
+}
+
+
+@pytest.mark.parametrize("mutant", OTHERS)
+def test_other_names_and_logins_are_as_declared(mutant: str) -> None:
+    """A router under another name, a missing one, or one without the login is rejected by its own rule."""
+    rule, change = OTHERS[mutant]
+    broken = stack("names")
+    change(broken)
+    assert rule in {finding.rule for finding in broken.judge().findings}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_what_opens_a_limited_port_is_rejected(mutant: str) -> None:
+    """A change that opens the port or the routes for management is found by the proof, not by text alone."""
+    rule, change = MUTANTS[mutant]
+    broken = stack("two")
+    change(broken)
+    assert rule in {finding.rule for finding in broken.judge().findings}
