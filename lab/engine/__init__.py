@@ -83,7 +83,7 @@ def up(report: Report) -> Engine:
 
 
 def down(report: Report) -> None:
-    """Stop the engine that `up` started and restore the machine; does nothing where the lab started none.
+    """Stop the engine that `up` started and restore the machine; remove the groups that any engine left.
 
     A crashed lab engine is started once more, because only an engine can remove its containers in order; but
     never beside another engine.
@@ -91,6 +91,7 @@ def down(report: Report) -> None:
     if ROOT.is_symlink():
         ROOT.unlink()
     if not (_engines() or _marked()):
+        _clear_groups()
         return
     _need_root()
     with _alone():
@@ -335,8 +336,12 @@ def _clear_files() -> None:
     for folder in (ROOT, EXEC):
         if folder.exists():
             shutil.rmtree(folder)
-    tops = [*CGROUPS.glob("**/homelab*.slice"), *CGROUPS.glob("*/docker")]
-    # Only an empty group can be removed; a group in use stays.
+    _clear_groups(*CGROUPS.glob("*/docker"))
+
+
+def _clear_groups(*more: Path) -> None:
+    """Remove the containers' groups, which an engine leaves behind; one in use is not empty and stays."""
+    tops = [*CGROUPS.glob("**/homelab*.slice"), *more]
     for group in sorted((group for top in tops for group in (top, *top.glob("**/"))), reverse=True):
         with contextlib.suppress(OSError):
             group.rmdir()
