@@ -245,17 +245,18 @@ def admin_pages_closed(view: TypedResource[DockerContainer], topology: TopologyI
 
 @policy(
     DockerContainer,
-    obligation="The ingress must listen on its edge address and on loopback, and on no leg.",
-    remedy="Write the address before the port of each entry point.",
+    obligation="The ingress must listen on edge, on loopback, and where services have flows to it.",
+    remedy="Write the address before the port of each entry point; declare the flow that comes by another.",
 )
 def ingress_listens_on_edge(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield entry points with other addresses: a newcomer on a VLAN would reach them on the ingress's leg."""
     if not view.inputs.is_ingress(topology):
         return
+    ears = {f"{at}:{number}" for at, numbers in topology.ears.items() for number in numbers}
     for name, settings in view.inputs.traefik.declared.items():
         address = str(settings.get("address", "")) if isinstance(settings, Mapping) else ""
         host = address.rpartition(":")[0]
-        if host != str(topology.edge_address) and not host.startswith("127."):
+        if host != str(topology.edge_address) and not host.startswith("127.") and address not in ears:
             yield f"entry point {name} listens on {host or 'every address'}, not on {topology.edge_address}"
 
 

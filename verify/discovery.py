@@ -128,8 +128,8 @@ class Discovery:
             name=name,
             kind=EndpointKind.CONTAINER,
             addresses=tuple(
-                Address(network=network, ip=found.get(network), listens=listens(self.topology, name, network))
-                for network in sorted({*zones, *found})
+                Address(network=network, ip=ip, listens=listens(self.topology, name, network, ip))
+                for network, ip in ((each, found.get(each)) for each in sorted({*zones, *found}))
             ),
             zones=zones,
             ports=self.topology.services[name].ports,

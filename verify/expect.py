@@ -200,13 +200,20 @@ def _expected(
             return Expected.EITHER  # the router between them is not a resource of the stack
         case EndpointKind.CONTAINER if (
             near
-            and (source.kind, port) == (EndpointKind.MEMBER, OTHER)
+            and source.kind is EndpointKind.MEMBER
             and topology.zones[address.network].vlan
+            and (port == OTHER or _hears(topology, address, port))
         ):
             return Expected.EITHER
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
+
+
+def _hears(topology: Topology, address: Address, port: Port | str) -> bool:
+    """Whether the ingress listens at this address on the port, for a service's flow from there."""
+    numbers = topology.ears.get(address.ip, ()) if address.ip else ()
+    return isinstance(port, Port) and port.number in numbers
 
 
 def _published(topology: Topology, source: Endpoint, port: Port | str) -> Expected:
@@ -223,10 +230,15 @@ def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     return frozenset(service.zones) | legs
 
 
-def listens(topology: Topology, name: str, network: str) -> bool:
-    """Whether a container's software listens at its address on a network; the ingress does on edge alone."""
+def listens(topology: Topology, name: str, network: str, ip: IPv4Address | None) -> bool:
+    """Whether a container's software listens at its address on a network.
+
+    The ingress does on edge, and where services have a flow to it.
+    """
     zone = topology.zones.get(network)
-    return name != topology.ingress_name or (zone is not None and zone.role is Role.EDGE)
+    return (
+        name != topology.ingress_name or ip in topology.ears or (zone is not None and zone.role is Role.EDGE)
+    )
 
 
 def guest(

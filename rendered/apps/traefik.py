@@ -7,6 +7,8 @@ Note: an empty section in a dynamic file makes Traefik drop the whole file with 
 without content are omitted. A middleware that limits bodies also buffers responses, which breaks streams.
 """
 
+from ipaddress import IPv4Address
+
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
@@ -52,8 +54,8 @@ _GUARD = {
 def traefik(topology: Topology, service: Container) -> Runtime:
     """Return a runtime with one router a host name of each route, on the ports of its audience.
 
-    It serves port 80 (redirects only), 443 and every other port of a declared flow (TLS). Requests that match
-    no route get a 404.
+    It serves port 80 (redirects only), 443 and every other port of a declared flow (TLS), at its edge address
+    and where services have a flow to it. Requests that match no route get a 404.
     """
     users: dict[str, Text] = {}
     if any(route.login for route in topology.routes):
@@ -108,20 +110,24 @@ def _static(topology: Topology) -> dict[str, object]:
         "transport": _patience(read=60, idle=60),
         **({"forwardedHeaders": {"trustedIPs": proxies}} if proxies else {}),
     }
-    others = {port.number for port in topology.published if port.protocol is Protocol.TCP} - {HTTP.number}
+    redirect = {
+        "http": {
+            "redirections": {"entryPoint": {"to": _WEBSECURE, "scheme": "https", "permanent": True}},
+            **_CLEAN,
+        },
+        "transport": _patience(read=10, idle=10),
+    }
+    published = {port.number for port in topology.published if port.protocol is Protocol.TCP}
+    ports = [(edge, number) for number in sorted({HTTP.number, HTTPS.number, *published})]
+    ports += [(at, number) for at, numbers in topology.ears.items() for number in numbers]
     return {
         "entryPoints": {
-            _WEB: {
-                "address": f"{edge}:80",
-                "http": {
-                    "redirections": {"entryPoint": {"to": _WEBSECURE, "scheme": "https", "permanent": True}},
-                    **_CLEAN,
-                },
-                "transport": _patience(read=10, idle=10),
-            },
             **{
-                _entry_point(number): {"address": f"{edge}:{number}", **secure}
-                for number in sorted({HTTPS.number, *others})
+                _entry_point(topology, at, number): {
+                    "address": f"{at}:{number}",
+                    **(redirect if number == HTTP.number else secure),
+                }
+                for at, number in ports
             },
             _PING: {"address": "127.0.0.1:8082"},
         },
@@ -141,8 +147,21 @@ def _static(topology: Topology) -> dict[str, object]:
     }
 
 
-def _entry_point(number: int) -> str:
-    return _WEBSECURE if number == HTTPS.number else f"{_WEBSECURE}-{number}"
+def _entry_point(topology: Topology, at: IPv4Address, number: int) -> str:
+    """Return an entry point's name, with a port that is not standard and an address that is not edge's."""
+    name = {HTTP.number: _WEB, HTTPS.number: _WEBSECURE}.get(number, f"{_WEBSECURE}-{number}")
+    return name if at == topology.edge_address else f"{name}-at-{str(at).replace('.', '-')}"
+
+
+def _entry_points(topology: Topology, route: Route) -> list[str]:
+    """Return the names of a route's entry points: on its ports, wherever the ingress listens."""
+    ears = {topology.edge_address: route.ports, **topology.ears}
+    return [
+        _entry_point(topology, at, number)
+        for at, numbers in ears.items()
+        for number in numbers
+        if number in route.ports
+    ]
 
 
 def _patience(*, read: int, idle: int) -> dict[str, object]:
@@ -166,7 +185,7 @@ def _routes(topology: Topology) -> dict[str, object]:
             "routers": {
                 route.service if host == route.host else host: {
                     "rule": rule,
-                    "entryPoints": [*map(_entry_point, route.ports)],
+                    "entryPoints": _entry_points(topology, route),
                     "service": route.service,
                     **({"middlewares": names} if (names := _before(route)) else {}),
                 }

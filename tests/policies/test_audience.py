@@ -58,7 +58,14 @@ def names_and_logins() -> dict[str, Any]:
     )
 
 
-SITES = {"lan": lan_alone, "two": two_audiences, "names": names_and_logins}
+def asked_from_inside() -> dict[str, Any]:
+    """Return the sound site with a container and a guest that have flows to the ingress, as a tunnel has."""
+    values = configuration()
+    values["flows"] += ["grafana -> traefik:443/tcp", "site-1 -> traefik:443/tcp", "site-1 -> traefik:80/tcp"]
+    return values
+
+
+SITES = {"lan": lan_alone, "two": two_audiences, "names": names_and_logins, "inside": asked_from_inside}
 
 
 @cache
@@ -201,6 +208,28 @@ MUTANTS: dict[str, tuple[str, Callable[[Stack], None]]] = {
     "on every address": ("only-the-ingress-publishes", ports(ip="192.0.2.1")),
     "another port": ("routes-served", ports(external=9443)),
 }
+
+
+def test_services_with_a_flow_to_the_ingress_use_its_routes() -> None:
+    """The ingress listens where their flows come from, and other services gain nothing."""
+    found = callers("inside")
+    assert {"grafana", "site-1"} <= found["jellyfin"]
+    assert not {"site-2", "prometheus-ui", "vaultwarden"} & found["jellyfin"]
+
+
+EARS: dict[str, Callable[[Stack], None]] = {
+    "every address": file("traefik.yml", "address: 10.10.10.2:443", "address: :443"),
+    "a leg without a flow": file("traefik.yml", "address: 10.10.10.2:443", "address: 10.10.20.2:443"),
+    "a port without a flow": file("traefik.yml", "address: 10.10.10.2:443", "address: 10.10.10.2:8443"),
+}
+
+
+@pytest.mark.parametrize("mutant", EARS)
+def test_the_ingress_listens_where_flows_come_from(mutant: str) -> None:
+    """An entry point at another address of the ingress, or on another port there, is rejected."""
+    broken = stack("inside")
+    EARS[mutant](broken)
+    assert "ingress-listens-on-edge" in {finding.rule for finding in broken.judge().findings}
 
 
 OTHERS: dict[str, tuple[str, Callable[[Stack], None]]] = {

@@ -64,7 +64,11 @@ def endpoints_of(site: Topology) -> list[Endpoint]:
     for number, service in enumerate(site.containers, 10):
         zones = declared_zones(site, service.name)
         where = tuple(
-            Address(network=z, ip=site.zones[z].prefix[number], listens=listens(site, service.name, z))
+            Address(
+                network=z,
+                ip=site.zones[z].prefix[number],
+                listens=listens(site, service.name, z, site.zones[z].prefix[number]),
+            )
             for z in sorted(zones)
         )
         found.append(

@@ -132,13 +132,8 @@ def _off_vlan(site: Site, flow: Flow) -> Reason | None:
         case Guest() as source, Container() as end:
             if end != site.ingress:
                 return "can never work: guests reach containers through the ingress alone", "remove it"
-            if (zone := source.zones[0]) not in site.leg_zones:
-                near = ", ".join(sorted(site.leg_zones))
-                move = f"move {source.name} to a zone where it has one ({near}), or " if near else ""
-                return (
-                    f"can never work: the ingress has no leg on {zone}",
-                    f"{move}declare a flow from {end.name} to a guest there, or remove it",
-                )
+            if site.zones[zone := source.zones[0]].ingress is None:
+                return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
     return None
 
 

@@ -150,8 +150,10 @@ class Site:
 
     @cached_property
     def leg_zones(self) -> set[str]:
-        """VLAN zones with a guest that the ingress has a flow to."""
-        return {guest.zones[0] for guest in self.guests if guest.name in self.routed}
+        """VLAN zones with a guest that the ingress has a flow to or from."""
+        ingress = self.ingress and self.ingress.name
+        sources = {flow.source for flow in self.flows.values() if flow.destination == ingress}
+        return {guest.zones[0] for guest in self.guests if guest.name in self.routed | sources}
 
     @cached_property
     def management(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from topology.addresses import assigned
 from topology.model.apps import HAS_ADMIN_PAGE, App
 from topology.model.certificates import Acme, Certificate, Certificates, Unencrypted
-from topology.model.flows import Flow, Port, Temporary
+from topology.model.flows import Flow, Port, Protocol, Temporary
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
@@ -86,6 +86,21 @@ class Topology(Value):
         """The one address that the ingress listens on: its own on edge, to which published ports lead."""
         (zone,) = (self.zones[z] for z in self.ingress.zones if self.zones[z].role is Role.EDGE)
         return self.address_on(self.ingress.name, zone)
+
+    @cached_property
+    def ears(self) -> Mapping[IPv4Address, tuple[int, ...]]:
+        """The ingress's addresses besides that on edge, where it listens, with the TCP ports of flows there.
+
+        They are on the networks that it shares with services that have a flow to it.
+        """
+        found: defaultdict[IPv4Address, dict[int, None]] = defaultdict(dict)
+        for flow in self.flows_to(self.ingress_name):
+            source = self.services.get(flow.source)
+            for zone in (self.zones[name] for name in source.zones) if source else ():
+                at = zone.ingress if zone.has_guests else self._addresses[zone.name].get(self.ingress.name)
+                if at and flow.port.protocol is Protocol.TCP:
+                    found[at][flow.port.number] = None
+        return {at: tuple(sorted(numbers)) for at, numbers in sorted(found.items())}
 
     def address_on(self, name: str, zone: Zone) -> IPv4Address:
         """Return a container's address on the Docker network of one of its zones."""
@@ -217,8 +232,9 @@ class Topology(Value):
 
     @cached_property
     def legs(self) -> tuple[Zone, ...]:
-        """Zones of guests that need a leg of the ingress, which has flows to guests there, ordered by tag."""
+        """Zones of guests that need a leg of the ingress, for flows to or from guests, ordered by tag."""
         wanted = {f.destination for f in self.flows_from(self.ingress_name)}
+        wanted |= {f.source for f in self.flows_to(self.ingress_name)}
         zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
         return tuple(z for z in self.vlans if z.name in zones)
 
