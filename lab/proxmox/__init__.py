@@ -60,7 +60,6 @@ def up(
     switch.start(bridge)
     switch.add_legs(bridge, trunk, vlans)
     # Had here, where a fault reaches the user, and not when the daemon starts a guest.
-    packages.nginx()
     images.standin_binary()
     report(f"API: {URL}")
     _start(bridge, address)

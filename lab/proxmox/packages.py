@@ -21,8 +21,9 @@ _PACKAGES = {
 
 
 def install(report: Callable[[str], None]) -> None:
-    """Install the missing packages without starting their services."""
+    """Install the missing packages without starting their services, and unpack nginx."""
     apt.install("Proxmox lab", _PACKAGES, report)
+    nginx()
 
 
 def nginx() -> Path:
