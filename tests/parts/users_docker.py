@@ -145,7 +145,6 @@ def machine() -> dict[str, list[str]]:
         "addresses": lines("ip", "-o", "addr"),
         "routes": sorted(lines("ip", "route", "show", "table", "all")),
         "namespaces": sorted(lines("ip", "netns", "list")),
-        "groups": sorted(map(str, engine.CGROUPS.glob("**/homelab-*.slice"))),
         "switches": [file.read_text() for file in engine.kernel.SWITCHES if file.exists()],
         "containers": sorted(lines("docker", "ps", "--all", "--format", "{{.ID}} {{.Names}} {{.State}}")),
         "networks": sorted(lines("docker", "network", "ls", *form)),
