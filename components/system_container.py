@@ -102,11 +102,11 @@ def _mount_points(topology: Topology, guest: LxcGuest) -> Sequence[proxmox.Conta
     """Return the declared volumes, in their order; backups contain the container's own, as its root disk."""
     return [
         proxmox.ContainerLegacyMountPointArgs(
-            path=path,
+            path=point.path,
             volume=point.host_path or point.storage or topology.proxmox.storage,
             size=f"{point.size}G" if point.size else None,
             read_only=bool(point.host_path) and not point.writable,
             backup=not point.host_path,
         )
-        for path, point in guest.volumes.items()
+        for point in guest.volumes
     ]

@@ -176,12 +176,13 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".unprivileged": ("true or false", "leave it out, or write false and declare an exception"),
     ".features": ("a list of features", "write it like [nesting]"),
     ".features[]": ("a feature", f"use one of {', '.join(Feature)}"),
-    ".volumes": ("a mapping of volumes", "write each like /var/lib/photos: {size: 20}"),
-    ".volumes.{}": ("a volume", "give it size, or host-path"),
-    ".volumes.{}.size": ("a volume's size in GiB", "use 1-131072"),
-    ".volumes.{}.storage": ("a storage name", "write it like local-lvm"),
-    ".volumes.{}.host-path": ("an absolute path", "name a folder of the node like /srv/media"),
-    ".volumes.{}.writable": ("true or false", "leave it out, or write true where the guest may write there"),
+    ".volumes": ("a list of volumes", "write each like - {path: /var/lib/photos, size: 20}"),
+    ".volumes[]": ("a volume", "give it path, and size or host-path"),
+    ".volumes[].path": ("an absolute path", "name a folder of the container like /var/lib/photos"),
+    ".volumes[].size": ("a volume's size in GiB", "use 1-131072"),
+    ".volumes[].storage": ("a storage name", "write it like local-lvm"),
+    ".volumes[].host-path": ("an absolute path", "name a folder of the node like /srv/media"),
+    ".volumes[].writable": ("true or false", "leave it out, or write true where the guest may write there"),
     ".devices": ("a list of devices", "write it like [/dev/dri/renderD128]"),
     ".devices[]": ("a device", "write it like /dev/dri/renderD128"),
     ".admin-page": ("a mapping with until and reason", "write both below it"),
@@ -212,7 +213,7 @@ an entry.
 
 _NUMBERS: Final = (
     *(".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew"),
-    ".volumes.{}.size",
+    ".volumes[].size",
 )
 
 T = TypeVar("T")

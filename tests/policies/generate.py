@@ -32,6 +32,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cadvisor": {"files": {"/etc/cadvisor/note.txt": "Übersicht: 5\n\n"}},
 }
 """What apps are given besides their own."""
+TEMPLATES = (
+    "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst",
+    "tank:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz",
+)
 ADMIN_PAGE = {"admin-page": {"until": "2099-01-01", "reason": "to try it out"}}
 
 
@@ -110,6 +114,8 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
                 "address": f"10.{20 + place}.0.{11 + index}",
                 "ports": [port],
             }
+            if draw.random() < 0.4:
+                config["services"][name] |= _container(draw)
             if draw.random() < 0.2:
                 config["services"][name] |= draw.choice([VAULTWARDEN, VAULTWARDEN | ADMIN_PAGE])
             config["flows"].append(f"traefik -> {name}:{port}/tcp")
@@ -120,6 +126,16 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
             if guests and draw.random() < 0.3:
                 config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")
             guests.append(name)
+
+
+def _container(draw: random.Random) -> dict[str, Any]:
+    """Return the keys that make a guest a system container which shares nothing but the kernel."""
+    made: dict[str, Any] = {"kind": "lxc", "ostemplate": draw.choice(TEMPLATES)}
+    if draw.random() < 0.5:
+        made["features"] = ["nesting"]
+    paths = draw.sample(["/data", "/var/lib/app", "/srv/a"], draw.randint(0, 3))
+    made["volumes"] = [{"path": path, "size": draw.randint(1, 50)} for path in paths]
+    return made
 
 
 if __name__ == "__main__":

@@ -30,8 +30,7 @@ def system_containers(site: Site) -> Iterator[Fault]:
             path = f"services.{guest.name}"
             yield from _setup(guest, path)
             yield from _features(guest, path)
-            for where, point in guest.volumes.items():
-                yield from _volume(where, point, f'{path}.volumes["{where}"]')
+            yield from _volumes(guest, path)
             yield from _devices(guest, path)
 
 
@@ -67,9 +66,21 @@ def _features(guest: LxcGuest, path: str) -> Iterator[Fault]:
             )
 
 
-def _volume(where: str, point: MountPoint, path: str) -> Iterator[Fault]:
-    if not _is_folder(where) or where.split("/")[1] in _KERNEL:
-        yield Fault(path, f"{shown(where)} is no folder of a container", "write it like /var/lib/photos")
+def _volumes(guest: LxcGuest, path: str) -> Iterator[Fault]:
+    paths = [f"{path}.volumes[{index}]" for index in range(len(guest.volumes))]
+    wheres = ((f"{each}.path", point.path) for each, point in zip(paths, guest.volumes, strict=True))
+    yield from twice(wheres, "give each volume its own path")
+    for each, point in zip(paths, guest.volumes, strict=True):
+        yield from _volume(point, each)
+
+
+def _volume(point: MountPoint, path: str) -> Iterator[Fault]:
+    if not _is_folder(point.path) or point.path.split("/")[1] in _KERNEL:
+        yield Fault(
+            f"{path}.path",
+            f"{shown(point.path)} is no folder of a container",
+            "write it like /var/lib/photos",
+        )
     if (point.size is None) == (point.host_path is None):
         what = "has neither size nor host-path" if point.size is None else "has both size and host-path"
         yield Fault(path, what, "give it size for a volume of its own, or host-path for a folder of the node")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -47,8 +46,9 @@ StorageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9._-]
 
 
 class MountPoint(Value):
-    """A volume of the container's own (`size`), or a folder of the node (`host_path`)."""
+    """A volume of the container's own (`size`), or a folder of the node (`host_path`), at `path`."""
 
+    path: str = Field(pattern=r"^/")
     size: int | None = Field(default=None, ge=1, le=131_072)
     """GiB."""
     storage: StorageName | None = None
@@ -67,8 +67,8 @@ class LxcGuest(Guest):
     unprivileged: Flag = True
     """Whether root in the container is nobody on the node."""
     features: tuple[Feature, ...] = ()
-    volumes: Mapping[str, MountPoint] = Field(default_factory=dict)
-    """Mount points by their path in the container, besides the root disk."""
+    volumes: tuple[MountPoint, ...] = ()
+    """Mount points besides the root disk, in the order of Proxmox's `mp0`, `mp1` and so on."""
     devices: tuple[Annotated[str, StringConstraints(pattern=r"^/dev/[\w./-]+$")], ...] = ()
     """Devices of the node that the container may use."""
 
