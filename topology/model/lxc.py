@@ -78,6 +78,16 @@ class LxcGuest(Guest):
         return False
 
     @property
+    def roots(self) -> tuple[str, ...]:
+        """Keys whose values Proxmox takes from root@pam alone, not from an API token."""
+        keys = {
+            "features": any(not self.unprivileged or each not in HARMLESS for each in self.features),
+            "volumes": any(point.host_path for point in self.volumes),
+            "devices": bool(self.devices),
+        }
+        return tuple(key for key, given in keys.items() if given)
+
+    @property
     def distribution(self) -> OsType | None:
         """The declared distribution, else the one that the archive's name begins with."""
         archive = self.ostemplate.rpartition("/")[2].lower()
