@@ -9,10 +9,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
 from policies.rule import Finding
+from tests.documents import blocks
 from tests.policies.sound import Stack, run
-from tests.site import configuration
+from tests.site import configuration, own
+from topology.project import PROJECT
 
 CONTAINER = "proxmoxve:index/containerLegacy:ContainerLegacy"
 TEMPLATE = "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst"
@@ -70,6 +73,15 @@ def test_containers_are_accepted() -> None:
 def test_sharing_is_accepted_by_exception() -> None:
     """What is declared and excepted is accepted."""
     assert stack().judge().findings == ()
+
+
+def test_the_documents_example_is_accepted() -> None:
+    """The example of docs/configuration.md has no finding."""
+    (text,) = blocks(PROJECT / "docs" / "configuration.md", "yaml", "#### System containers")
+    told, config = own(yaml.safe_load(text)["config"]), configuration()
+    config["services"] |= told["services"]
+    config["exceptions"] = [{**each, "expires": str(each["expires"])} for each in told["exceptions"]]
+    assert findings(config) == []
 
 
 def test_sharing_needs_an_exception() -> None:

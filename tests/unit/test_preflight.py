@@ -479,12 +479,12 @@ def test_a_node_is_asked_for_templates_and_containers(
 
         there = f"local:{ARCHIVE}"
         found, said = look(there)
-        assert (found.archives, said) == ({there}, [])
+        assert (found.archives, said) == (frozenset({there}), [])
         path = "homelab-network:services.jellyfin.ostemplate"
         assert look("local:vztmpl/debian-99.tar.zst")[1] == [f"template-missing {path}"]
         add_container(ask, 201, start=0, description=f"x\n{MARK}: {STACK}")
         found, said = look(there)
-        assert (found.ours, said) == ({201}, ["vm-taken vmid 201"])
+        assert (found.ours, said) == (frozenset({201}), ["vm-taken vmid 201"])
 
 
 @pytest.mark.usefixtures("authority")
