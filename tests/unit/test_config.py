@@ -493,6 +493,8 @@ class TestDocument:
             model.Zone,
             model.Container,
             model.Guest,
+            model.LxcGuest,
+            model.MountPoint,
             model.Certificate,
             model.Acme,
             model.Temporary,

@@ -13,7 +13,7 @@ import yaml
 from commands import flows as command
 from lab import tls
 from lab.proxmox.privileges import GRANTS
-from tests.unit.test_lab_proxmox import TOKEN, served
+from tests.unit.test_lab_proxmox import TOKEN, add_bridge, served
 from topology import schema
 from topology.config import KEYS, from_file
 
@@ -30,6 +30,17 @@ CALLS = [
 Those for a system container are written from the provider's source, not recorded.
 """
 PRIVILEGES = [(path, privilege) for path, granted in GRANTS.items() for privilege in sorted(granted)]
+
+
+def test_the_labs_api_takes_the_calls_for_a_container(tmp_path: Path) -> None:
+    """Each call with which the provider makes, changes and removes a container is carried out."""
+    calls = Path(__file__).with_name("proxmox_container_calls.jsonl").read_text().splitlines()
+    with served(tmp_path / "state.json", []) as (ask, pve):
+        add_bridge(ask)
+        for method, path, form in map(json.loads, calls):
+            # The provider takes the refusal to start what runs as done.
+            ask(method, path.removeprefix("/api2/json"), 500 if path.endswith("/start") else 200, **form)
+        assert (pve.cts, pve.guests("vmbr1")) == ([], {})
 
 
 def refused(folder: Path, grants: Mapping[str, Iterable[str]]) -> list[str]:

@@ -238,8 +238,8 @@ def test_a_system_container_is_told_from_a_machine() -> None:
     config = configuration()
     config["services"]["jellyfin"] |= {"kind": "lxc", "ostemplate": "local:vztmpl/debian-12.tar.zst"}
     services = kind(draw(load(config)), "service")
-    assert services["jellyfin"].detail == "10.10.20.11 · 8096 · lxc"
-    assert services["stirling-pdf"].detail == "10.10.20.12 · 8080"
+    assert services["jellyfin"].detail == "10.10.20.11 · 8096/tcp · lxc"
+    assert services["stirling-pdf"].detail == "10.10.20.12 · 8080/tcp"
 
 
 @pytest.mark.parametrize("name", SITES)
