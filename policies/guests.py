@@ -90,8 +90,11 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
     if [config.ipv4.address for config in configs] != [guest.address]:
         yield f"its address is not the declared {guest.address}"
     archive = view.inputs.operating_system if isinstance(view.inputs, SystemContainer) else None
-    if archive and archive.type == "unmanaged":
-        yield "operatingSystem.type is unmanaged, so Proxmox writes no address into it"
+    if archive and isinstance(guest, LxcGuest) and archive.type != guest.distribution:
+        yield (
+            f"operatingSystem.type is {archive.type}, not {guest.distribution}, so Proxmox may write no "
+            "address into it"
+        )
     for config in configs:
         if config.ipv6 is not None:
             yield "has IPv6, which no rule of this site filters"
@@ -196,17 +199,22 @@ def _shared(guest: Guest | None) -> frozenset[str]:
 
 
 def _undeclared_media(container: SystemContainer, guest: LxcGuest, storage: str) -> Iterator[str]:
-    """Yield a template and volumes that are not the declared ones; `doors` has folders of the node."""
+    """Yield a template and mount points that are not the declared ones."""
     archive = container.operating_system
     if archive is None or archive.template_file_id != guest.ostemplate:
         given = archive.template_file_id if archive else "not set"
         yield f"operatingSystem.templateFileId is {given}, not the declared {guest.ostemplate}"
-    wanted = [(each.path, each.storage or storage, f"{each.size}G") for each in guest.volumes if each.size]
+    wanted = [
+        (each.path, each.host_path, "", not each.writable)
+        if each.host_path
+        else (each.path, each.storage or storage, f"{each.size}G", False)
+        for each in guest.volumes
+    ]
     for index, point in enumerate(container.mount_points):
-        volume = (point.path, point.volume, point.size)
-        if volume in wanted:
-            wanted.remove(volume)
-        elif not point.is_folder:
+        mounted = (point.path, point.volume, point.size, point.read_only)
+        if mounted in wanted:
+            wanted.remove(mounted)
+        else:
             yield f"mountPoints[{index}] is no declared volume"
     for path, *_ in wanted:
         yield f"its declared volume {path} is not among mountPoints"

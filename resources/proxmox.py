@@ -8,7 +8,7 @@ Note: a firewall resource belongs to a guest by its number, to a node by its nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic.alias_generators import to_camel
@@ -114,6 +114,16 @@ class MountPoint(Medium):
     def is_folder(self) -> bool:
         """Whether it is a folder or device of the node."""
         return self.volume.startswith("/")
+
+
+class Features(Inputs):
+    """What a system container may ask of the node's kernel."""
+
+    nesting: bool = False
+    fuse: bool = False
+    keyctl: bool = False
+    mknod: bool = False
+    mounts: tuple[str, ...] = ()
 
 
 class Passthrough(Settings):
@@ -226,7 +236,7 @@ class SystemContainer(
 
     network_interfaces: tuple[ContainerInterface, ...] = ()
     device_passthroughs: tuple[Passthrough, ...] = ()
-    features: Mapping[str, Any] = {}
+    features: Features = Features()
     operating_system: Archive | None = None
     disk: Medium | None = None
     mount_points: tuple[MountPoint, ...] = ()
@@ -257,10 +267,9 @@ class SystemContainer(
         yield from super().doors
         for index, device in enumerate(self.device_passthroughs):
             yield Door(f"devicePassthroughs[{index}]", f"devices: {device.path}")
-        for name, value in self.features.items():
-            if name == "mounts" and isinstance(value, Sequence):
-                yield from (Door("features.mounts", f"features: {each}") for each in value)
-            elif value and not (name == "nesting" and self.unprivileged):
+        yield from (Door("features.mounts", f"features: {each}") for each in self.features.mounts)
+        for name in ("nesting", "fuse", "keyctl", "mknod"):
+            if getattr(self.features, name) and not (name == "nesting" and self.unprivileged):
                 yield Door(f"features.{name}", f"features: {name}")
         if not self.unprivileged:
             yield Door("unprivileged", "unprivileged: false")
