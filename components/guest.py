@@ -27,9 +27,19 @@ def notes(guest: Guest) -> str:
 
 
 def guest_firewall(
-    parent: pulumi.Resource, guest: Guest, node: str, owner: Owner, security_group: pulumi.Input[str]
+    parent: pulumi.Resource,
+    guest: Guest,
+    node: str,
+    owner: Owner,
+    security_group: pulumi.Input[str],
+    *,
+    made_anew_with: pulumi.Resource | None = None,
 ) -> None:
-    """Register the guest's firewall below `parent`: everything is dropped that the group does not accept."""
+    """Register the guest's firewall below `parent`: everything is dropped that the group does not accept.
+
+    Proxmox deletes a guest's firewall with the guest; where `made_anew_with` is replaced, so is all of this.
+    """
+    anew = [made_anew_with] if made_anew_with else None
     own = proxmox.firewall.IpsetLegacy(
         guest.name,
         node_name=node,
@@ -37,7 +47,7 @@ def guest_firewall(
         name="ipfilter-net0",
         comment="The only address that the card may use",
         cidrs=[proxmox.firewall.IpsetLegacyCidrArgs(name=str(guest.address))],
-        opts=pulumi.ResourceOptions(parent=parent),
+        opts=pulumi.ResourceOptions(parent=parent, replace_with=anew),
     )
     options = proxmox.firewall.OptionsLegacy(
         guest.name,
@@ -53,7 +63,7 @@ def guest_firewall(
         radv=False,
         log_level_in="nolog",
         log_level_out="nolog",
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[own]),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[own], replace_with=anew),
     )
     proxmox.firewall.RulesLegacy(
         guest.name,
@@ -64,5 +74,5 @@ def guest_firewall(
                 security_group=security_group, iface="net0", comment=guest.name
             )
         ],
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[options]),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[options], replace_with=anew),
     )

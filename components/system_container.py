@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from components.guest import guest_firewall, notes
+from components.guest import Owner, guest_firewall, notes
 from topology.model import MOUNTS, Feature, LxcGuest, Topology
 
 
@@ -79,9 +79,11 @@ class SystemContainer(pulumi.ComponentResource):
                     )
                 ],
             ),
-            opts=pulumi.ResourceOptions(parent=self),
+            # The provider takes an id that exists for a container that it made, and would then delete it.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
-        guest_firewall(self, guest, host.node, {"container_id": container.vm_id}, args.security_group)
+        owner: Owner = {"container_id": container.vm_id}
+        guest_firewall(self, guest, host.node, owner, args.security_group, made_anew_with=container)
         self.register_outputs({"name": topology.physical(guest.name)})
 
 

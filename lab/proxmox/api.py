@@ -222,6 +222,11 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         ct.start_error = self._missing_bridge(ct)
         await super()._start_steps(ct, user, skiplock)
 
+    def _drop(self, ct: Any) -> None:
+        """Remove a container with its firewall, as PVE does."""
+        super()._drop(ct)
+        self._fw()["guests"].pop(ct.vmid, None)
+
     def _missing_bridge(self, guest: Any) -> str | None:
         cards = [str(value) for key, value in guest.config.items() if re.fullmatch(r"net\d+", key)]
         named = [found[1] for card in cards if (found := re.search(r"bridge=([^,]+)", card))]
@@ -234,6 +239,20 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         """Return the position as text: PVE's schema declares a number, PVE itself sends a string."""
         rule = await super()._fw_rule_get(scope, v, user)
         return {**rule, "pos": str(rule["pos"])}
+
+    async def answer(
+        self, request: web.Request, match: Any, params: dict[str, Any], user: str, call: Any = None
+    ) -> Any:
+        """Take `delete=a&delete=b`, which the provider sends for containers, as `delete=a,b`, as PVE does."""
+        if isinstance(named := params.get("delete"), list):
+            params = {**params, "delete": ",".join(named)}
+        return await super().answer(request, match, params, user, call)
+
+    async def _lxc_config_get(self, user: str, v: dict[str, Any]) -> dict[str, Any]:
+        """End a container's notes with a newline, as PVE's configuration file does."""
+        config = await super()._lxc_config_get(user, v)
+        notes = {"description": f"{config['description'].rstrip()}\n"} if "description" in config else {}
+        return {**config, **notes}
 
     # ------------------------------------------------------------ routes
 

@@ -27,7 +27,7 @@ CALLS = [
 ]
 """Each kind of call of the provider, in order: `up` of dev, `up` over changes by hand, `destroy`.
 
-Those for a system container are written from the provider's source, not recorded.
+Those for a system container are written from the provider's source; a run of it made no others.
 """
 PRIVILEGES = [(path, privilege) for path, granted in GRANTS.items() for privilege in sorted(granted)]
 
