@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pulumi
 
 from components.security_group import SecurityGroup, SecurityGroupArgs
+from components.system_container import SystemContainer, SystemContainerArgs
 from components.virtual_machine import VirtualMachine, VirtualMachineArgs
-from topology.model import Topology
+from topology.model import LxcGuest, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class GuestsArgs:
 
 
 class Guests(pulumi.ComponentResource):
-    """The virtual machines of Proxmox-SRV."""
+    """The virtual machines and system containers of Proxmox-SRV."""
 
     def __init__(self, name: str, args: GuestsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:Guests", name, None, opts)
@@ -40,11 +41,20 @@ class Guests(pulumi.ComponentResource):
                 ),
                 opts=child,
             )
-            VirtualMachine(
-                guest.name,
-                VirtualMachineArgs(
-                    topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name
-                ),
-                opts=child,
-            )
+            if isinstance(guest, LxcGuest):
+                SystemContainer(
+                    guest.name,
+                    SystemContainerArgs(
+                        topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name
+                    ),
+                    opts=child,
+                )
+            else:
+                VirtualMachine(
+                    guest.name,
+                    VirtualMachineArgs(
+                        topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name
+                    ),
+                    opts=child,
+                )
         self.register_outputs({})

@@ -1,8 +1,7 @@
 """One guest: a virtual machine with one network card on its VLAN, and its firewall.
 
 Creates the machine, the guest's firewall options, the set of its one permitted address, and the rule that
-includes its security group. Note: a guest's firewall needs three switches. Two are here (guest and network
-card); `components.datacenter_firewall` sets the third.
+includes its security group.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import MARK, Guest, Topology
+from components.guest import guest_firewall, notes
+from topology.model import Guest, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,12 @@ class VirtualMachine(pulumi.ComponentResource):
         super().__init__("homelab-network:components:VirtualMachine", name, None, opts)
         topology, guest = args.topology, args.guest
         host, zone = topology.proxmox, topology.zones[guest.zones[0]]
-        child = pulumi.ResourceOptions(parent=self)
         machine = proxmox.VmLegacy(
             name,
             node_name=host.node,
             vm_id=guest.vmid,
             name=topology.physical(guest.name),
-            description=_notes(guest),
+            description=notes(guest),
             clone=proxmox.VmLegacyCloneArgs(vm_id=host.template, full=True, datastore_id=host.storage),
             started=True,
             on_boot=True,
@@ -78,45 +77,5 @@ class VirtualMachine(pulumi.ComponentResource):
             # The provider reads an absent speed limit as an empty one, which every preview would report.
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["disks[0].speed"]),
         )
-        own = proxmox.firewall.IpsetLegacy(
-            name,
-            node_name=host.node,
-            vm_id=machine.vm_id,
-            name="ipfilter-net0",
-            comment="The only address that the card may use",
-            cidrs=[proxmox.firewall.IpsetLegacyCidrArgs(name=str(guest.address))],
-            opts=child,
-        )
-        options = proxmox.firewall.OptionsLegacy(
-            name,
-            node_name=host.node,
-            vm_id=machine.vm_id,
-            enabled=True,
-            input_policy="DROP",
-            output_policy="DROP",
-            macfilter=True,
-            ipfilter=True,
-            dhcp=False,
-            ndp=False,
-            radv=False,
-            log_level_in="nolog",
-            log_level_out="nolog",
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[own]),
-        )
-        proxmox.firewall.RulesLegacy(
-            name,
-            node_name=host.node,
-            vm_id=machine.vm_id,
-            rules=[
-                proxmox.firewall.RulesLegacyRuleArgs(
-                    security_group=args.security_group, iface="net0", comment=guest.name
-                )
-            ],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[options]),
-        )
+        guest_firewall(self, guest, host.node, {"vm_id": machine.vm_id}, args.security_group)
         self.register_outputs({"name": machine.name})
-
-
-def _notes(guest: Guest) -> str:
-    """Return the guest's notes, which identify its stack; Proxmox sets them when it clones the guest."""
-    return f"{guest.name}\nports: {', '.join(map(str, guest.ports))}\n{MARK}: {pulumi.get_stack()}"

@@ -28,16 +28,23 @@ _DOCKER: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 """Type -> its name in `docker inspect`, the path of its labels, and the command that removes it."""
 
 
-def _guest(given: Inputs) -> str:
+def _machine(given: Inputs) -> str:
     return f"nodes/{given['nodeName']}/qemu/{given['vmId']:.0f}"
 
 
+def _container(given: Inputs) -> str:
+    return f"nodes/{given['nodeName']}/lxc/{given['vmId']:.0f}"
+
+
 def _scope(given: Inputs) -> str:
-    return _guest(given) if "vmId" in given else "cluster"
+    if "containerId" in given:
+        return _container({**given, "vmId": given["containerId"]})
+    return _machine(given) if "vmId" in given else "cluster"
 
 
 _PROXMOX: Mapping[str, tuple[Callable[[Inputs], str], str]] = {
-    "VmLegacy": (_guest, "description"),
+    "VmLegacy": (_machine, "description"),
+    "ContainerLegacy": (_container, "description"),
     "AliasLegacy": (lambda given: f"cluster/firewall/aliases/{given['name']}", "comment"),
     "IpsetLegacy": (lambda given: f"{_scope(given)}/firewall/ipset/{given['name']}", "comment"),
     "GroupLegacy": (lambda given: f"cluster/firewall/groups/{given['name']}", "comment"),
@@ -110,7 +117,7 @@ class Api:
             if path.endswith("/rules"):
                 self._empty(path, {rule.get("comment", "") for rule in given.get("rules", ())})
             elif mark and self._mark(path) == mark.strip():
-                if "/qemu/" in path and "/firewall/" not in path:
+                if _is_guest(path):
                     self._session.post(f"{self._url}/{path}/status/stop", timeout=_SECONDS)
                 self._empty(path, None)
                 self._session.delete(f"{self._url}/{path}", timeout=_SECONDS)
@@ -123,7 +130,7 @@ class Api:
     def _mark(self, path: str) -> str | None:
         """Return the description or comment of an object; None where none has this name."""
         above, _, name = path.rpartition("/")
-        if "/qemu" in path and "/firewall/" not in path:
+        if _is_guest(path):
             found = self._get(f"{path}/config") or {}
         elif "/firewall/" in path:
             named = [each for each in self._get(above) or () if name in {each.get("name"), each.get("group")}]
@@ -141,3 +148,8 @@ class Api:
             if comments is None or entry.get("comment", "").strip() in comments:
                 key = entry["cidr"] if "cidr" in entry else entry["pos"]
                 self._session.delete(f"{self._url}/{path}/{key}", timeout=_SECONDS)
+
+
+def _is_guest(path: str) -> bool:
+    """Whether a path of the API is a guest's own."""
+    return ("/qemu/" in path or "/lxc/" in path) and "/firewall/" not in path

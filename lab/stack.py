@@ -18,7 +18,7 @@ from lab.process import run, show, tail
 from lab.progress import Progress
 
 _PACK = ("--policy-pack", "policies/serve")
-_GUEST = "proxmoxve:index/vmLegacy:VmLegacy"
+_GUESTS = ("proxmoxve:index/vmLegacy:VmLegacy", "proxmoxve:index/containerLegacy:ContainerLegacy")
 _FIREWALL = "proxmoxve:firewall/"
 _OTHER_RUN_SECONDS = 180
 """How long to wait for another run that has not ended."""
@@ -98,11 +98,11 @@ class Stack:
         """
         deployment = self.deployment()
         resources = deployment.get("resources") or []
-        guests = {each["inputs"]["vmId"] for each in resources if each["type"] == _GUEST}
+        guests = {each["inputs"]["vmId"] for each in resources if each["type"] in _GUESTS}
         kept = [
             each
             for each in resources
-            if not each["type"].startswith(_FIREWALL) or each["inputs"].get("vmId") in {None, *guests}
+            if not each["type"].startswith(_FIREWALL) or _owner(each["inputs"]) in {None, *guests}
         ]
         if len(kept) < len(resources):
             print(f"stack {self.name}: the firewall of a guest that is gone is made anew with it")
@@ -201,3 +201,8 @@ def without(resource: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any
             for name, urns in kept["propertyDependencies"].items()
         }
     return kept
+
+
+def _owner(given: Mapping[str, Any]) -> Any:
+    """Return the id of the guest that a firewall resource belongs to; None for the datacenter's."""
+    return given.get("vmId") or given.get("containerId")

@@ -84,7 +84,7 @@ _MEANS: Final = {
 
 @policy(
     obligation="Every guest must have a firewall of its own, and every firewall a guest.",
-    remedy="Add firewall options and rules with the guest's vmId and node, and an ipfilter set for its card.",
+    remedy="Add options and rules with the guest's vmId (containerId for a system container) and its node.",
     severity=Severity.CRITICAL,
 )
 def guests_firewalled(graph: Graph) -> Iterator[Violation]:
@@ -98,8 +98,16 @@ def guests_firewalled(graph: Graph) -> Iterator[Violation]:
             guest = guests.get(vm_id)
             if guest is None:
                 yield each, f"belongs to guest {vm_id}, which is not in the stack"
-            elif each.inputs.node_name != guest.inputs.node_name:
+                continue
+            if each.inputs.node_name != guest.inputs.node_name:
                 yield each, f"is for node {each.inputs.node_name or '(none)'}, where {guest.name} is not"
+            wrong, kind = (
+                (each.inputs.vm_id, "vmId, and it is a system container")
+                if isinstance(guest.inputs, SystemContainer)
+                else (each.inputs.container_id, "containerId, and it is a virtual machine")
+            )
+            if wrong:
+                yield each, f"names {guest.name} by {kind}"
 
 
 @policy(

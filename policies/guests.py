@@ -17,7 +17,7 @@ from resources.proxmox import (
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
-from topology.model import Guest
+from topology.model import Guest, LxcGuest
 
 
 def declared(view: TypedResource[Any], topology: TopologyIndex) -> Guest | None:
@@ -36,6 +36,10 @@ def guests_have_a_role(view: TypedResource[Any], topology: TopologyIndex) -> Ite
     guest = declared(view, topology)
     if guest is None:
         yield f"guest {view.inputs.name or '(unnamed)'} is no declared service"
+    elif isinstance(guest, LxcGuest) is not isinstance(view.inputs, SystemContainer):
+        kinds = ("virtual machine", "system container")
+        made, meant = kinds if isinstance(guest, LxcGuest) else kinds[::-1]
+        yield f"is a {made}, not the declared {meant}"
     elif view.inputs.vm_id != guest.vmid:
         yield f"its id is not the declared {guest.vmid}, by which the firewall knows it"
     elif wrong := [card.mac_address for card in view.inputs.cards if card.mac_address.upper() != guest.mac]:
@@ -85,6 +89,12 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
     configs = view.inputs.initialization.ip_configs
     if [config.ipv4.address for config in configs] != [guest.address]:
         yield f"its address is not the declared {guest.address}"
+    archive = view.inputs.operating_system if isinstance(view.inputs, SystemContainer) else None
+    if archive and isinstance(guest, LxcGuest) and archive.type != guest.distribution:
+        yield (
+            f"operatingSystem.type is {archive.type}, not {guest.distribution}, so Proxmox may write no "
+            "address into it"
+        )
     for config in configs:
         if config.ipv6 is not None:
             yield "has IPv6, which no rule of this site filters"
@@ -128,8 +138,13 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
     Another guest's disk contains that guest's data, the node's disks contain all data, and a seed image
     contains user data.
     """
-    clone, host = view.inputs.clone, topology.proxmox
-    if clone and clone.vm_id != host.template:
+    clone, host, guest = view.inputs.clone, topology.proxmox, declared(view, topology)
+    if isinstance(view.inputs, SystemContainer):
+        if clone:
+            yield f"clone.vmId is {clone.vm_id or 'not set'}, and a system container is made from an archive"
+        if isinstance(guest, LxcGuest):
+            yield from _undeclared_media(view.inputs, guest, host.storage)
+    elif clone and clone.vm_id != host.template:
         yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
     if clone and clone.node_name not in {"", host.node}:
         yield f"clone.nodeName is {clone.node_name}, not the declared {host.node}"
@@ -144,10 +159,65 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
     obligation="A guest's network cards must be its only way to the host.",
     remedy="Remove the property, or declare an exception that says what it is for.",
 )
-def guests_have_no_back_door(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
-    """Yield devices, hook scripts and emulator arguments that bypass the firewall."""
-    for name in view.inputs.doors:
-        yield f"{name} leads past its network cards"
+def guests_have_no_back_door(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
+    """Yield devices, hook scripts, emulator arguments and undeclared shares that bypass the firewall."""
+    shared = _shared(declared(view, topology))
+    for door in view.inputs.doors:
+        if door.shares not in shared:
+            yield f"{door.path} leads past its network cards"
+
+
+@policy(
+    SystemContainer,
+    obligation="A system container may share more than the kernel with its node by exception only.",
+    remedy="Take the key out of the stack file, or declare an exception with an end.",
+)
+def sharing_with_the_node_excepted(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
+    """Yield what a container declares to share: a fault of the kernel or of the share leads to the node."""
+    shared = _shared(declared(view, topology))
+    for door in view.inputs.doors:
+        if door.shares in shared:
+            yield f"{door.path} shares more than the kernel with the node ({door.shares})"
+
+
+def _shared(guest: Guest | None) -> frozenset[str]:
+    """Return what a guest declares to share with the node, in the words of `Door.shares`."""
+    if not isinstance(guest, LxcGuest):
+        return frozenset()
+    folders = [each for each in guest.volumes if each.host_path]
+    return frozenset(
+        {
+            *(() if guest.unprivileged else ("unprivileged: false",)),
+            *(f"features: {each}" for each in guest.features),
+            *(f"devices: {each}" for each in guest.devices),
+            *(
+                f"volumes: {each.host_path} as {each.path}, {'writable' if each.writable else 'read-only'}"
+                for each in folders
+            ),
+        }
+    )
+
+
+def _undeclared_media(container: SystemContainer, guest: LxcGuest, storage: str) -> Iterator[str]:
+    """Yield a template and mount points that are not the declared ones."""
+    archive = container.operating_system
+    if archive is None or archive.template_file_id != guest.ostemplate:
+        given = archive.template_file_id if archive else "not set"
+        yield f"operatingSystem.templateFileId is {given}, not the declared {guest.ostemplate}"
+    wanted = [
+        (each.path, each.host_path, "", not each.writable)
+        if each.host_path
+        else (each.path, each.storage or storage, f"{each.size}G", False)
+        for each in guest.volumes
+    ]
+    for index, point in enumerate(container.mount_points):
+        mounted = (point.path, point.volume, point.size, point.read_only)
+        if mounted in wanted:
+            wanted.remove(mounted)
+        else:
+            yield f"mountPoints[{index}] is no declared volume"
+    for path, *_ in wanted:
+        yield f"its declared volume {path} is not among mountPoints"
 
 
 @policy(

@@ -32,6 +32,7 @@ class Check(StrEnum):
     NODE_UNKNOWN = "node-unknown"
     TEMPLATE_MISSING = "template-missing"
     STORAGE_MISSING = "storage-missing"
+    ROOT_ALONE = "root-alone"
     VM_TAKEN = "vm-taken"
     FIREWALL_NAME_TAKEN = "firewall-name-taken"
     NODE_BRIDGE_TAKEN = "node-bridge-taken"

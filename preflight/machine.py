@@ -17,7 +17,7 @@ from cryptography import x509
 
 from preflight.finding import Check, PreflightFinding
 from preflight.state import State
-from preflight.wanted import GUEST, VOLUME
+from preflight.wanted import GUEST, SYSTEM_CONTAINER, VOLUME
 from topology.fault import nearest
 from topology.model import Certificate, Topology
 
@@ -130,11 +130,11 @@ def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[P
     kept = {
         owner: each
         for each in state.resources
-        if each.protect and each.type in (GUEST, VOLUME)
+        if each.protect and each.type in (GUEST, SYSTEM_CONTAINER, VOLUME)
         if (owner := _owner(each.urn, each.parent)) not in topology.services
     }
     for service, each in kept.items():
-        what = "guest" if each.type == GUEST else "volume"
+        what = "volume" if each.type == VOLUME else "guest"
         yield PreflightFinding(
             Check.STACK_FILE_OLD,
             f"Pulumi.{stack}.yaml",

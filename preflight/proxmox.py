@@ -13,7 +13,7 @@ from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
 from topology.fault import nearest
-from topology.model import MARK
+from topology.model import MARK, LxcGuest
 from verify.driver import ProbeError
 from verify.inventory import Reader
 
@@ -34,6 +34,8 @@ class Node:
     ipsets: Rows = ()
     hidden: frozenset[int] = frozenset()
     """Ids of guests that the token may not see."""
+    archives: frozenset[str] = frozenset()
+    """Templates of containers on the storages that declared ones are on."""
     ours: frozenset[int] = frozenset()
     """Declared ids of guests that the state lacks and whose notes name this stack as their maker."""
     clock: datetime | None = None
@@ -51,11 +53,13 @@ def read(site: Site, api: Reader) -> Node | PreflightFinding:
                 Check.NODE_UNKNOWN, path, f"{node} is no node of this Proxmox", f"write node: {close}"
             )
         listed = [row for name in known for row in _guests(api, name)]
+        storages = api.get(f"nodes/{node}/storage")
         return Node(
+            archives=frozenset(_archives(site, api, storages)),
             guests=listed,
             hidden=frozenset(_hidden(site, api, {int(row["vmid"]) for row in listed})),
             ours=frozenset(_ours(site, api, listed)),
-            storages=api.get(f"nodes/{node}/storage"),
+            storages=storages,
             networks=api.get(f"nodes/{node}/network"),
             groups=api.get("cluster/firewall/groups"),
             aliases=api.get("cluster/firewall/aliases"),
@@ -76,6 +80,7 @@ def findings(site: Site, node: Node) -> Iterator[PreflightFinding]:
     for found in in_the_way(site, node):
         yield found.finding(site.stack, site.state)
     yield from _missing(site, node)
+    yield from _roots(site)
     yield from _bridge(site, node)
 
 
@@ -103,6 +108,22 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
             yield {**each, "node": node, "kind": kind}
 
 
+def _archives(site: Site, api: Reader, storages: Rows) -> Iterator[str]:
+    """Yield the templates of containers on each storage that the token may see and a guest names."""
+    seen = {str(row["storage"]) for row in storages}
+    for storage in sorted({_storage_of(guest) for guest in _containers(site)} & seen):
+        rows = api.get(f"nodes/{site.topology.proxmox.node}/storage/{storage}/content?content=vztmpl")
+        yield from (str(row["volid"]) for row in rows)
+
+
+def _containers(site: Site) -> list[LxcGuest]:
+    return [guest for guest in site.topology.guests if isinstance(guest, LxcGuest)]
+
+
+def _storage_of(guest: LxcGuest) -> str:
+    return guest.ostemplate.partition(":")[0]
+
+
 def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
     """Yield declared ids that Proxmox reports as taken by guests that it does not list."""
     for guest, wanted in guests(site.topology):
@@ -114,11 +135,11 @@ def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
 
 
 def _ours(site: Site, api: Reader, listed: Rows) -> Iterator[int]:
-    """Yield declared ids of VMs that the state lacks and whose notes have the stack's mark."""
-    nodes = {int(row["vmid"]): row["node"] for row in listed if row["kind"] == "qemu"}
+    """Yield declared ids of guests that the state lacks and whose notes have the stack's mark."""
+    paths = {int(row["vmid"]): f"nodes/{row['node']}/{row['kind']}" for row in listed}
     for guest, wanted in guests(site.topology):
-        if guest.vmid in nodes and not _is_made(site, wanted):
-            config = api.get(f"nodes/{nodes[guest.vmid]}/qemu/{guest.vmid}/config")
+        if guest.vmid in paths and not _is_made(site, wanted):
+            config = api.get(f"{paths[guest.vmid]}/{guest.vmid}/config")
             if f"{MARK}: {site.stack}" in str(config.get("description", "")).splitlines():
                 yield guest.vmid
 
@@ -201,7 +222,7 @@ def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     machines = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu" and row["node"] == host.node}
-    if site.topology.guests and host.template not in machines:
+    if len(_containers(site)) < len(site.topology.guests) and host.template not in machines:
         yield PreflightFinding(
             Check.TEMPLATE_MISSING,
             f"{path}.template",
@@ -209,6 +230,28 @@ def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
             "make the template (docs/real-hosts.md), or name another",
         )
     yield from _storages(site, node, path)
+    stores = {str(row["storage"]) for row in node.storages}
+    for guest in _containers(site):
+        if guest.ostemplate not in node.archives and _storage_of(guest) in stores:
+            yield PreflightFinding(
+                Check.TEMPLATE_MISSING,
+                f"{_NAMESPACE}:services.{guest.name}.ostemplate",
+                f"{guest.ostemplate} is not on node {host.node}",
+                "download it there (docs/real-hosts.md), or name one of "
+                + (", ".join(sorted(node.archives)) or "those that `pveam available` lists"),
+            )
+
+
+def _roots(site: Site) -> Iterator[PreflightFinding]:
+    """Yield containers to be made with settings that Proxmox takes from no API token."""
+    for guest, wanted in guests(site.topology):
+        if isinstance(guest, LxcGuest) and guest.roots and not _is_made(site, wanted):
+            yield PreflightFinding(
+                Check.ROOT_ALONE,
+                f"{_NAMESPACE}:services.{guest.name}",
+                f"its {' and '.join(guest.roots)} can be set by root@pam alone, and by no API token",
+                "make it without them, set them as root there, then declare them (docs/real-hosts.md)",
+            )
 
 
 def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
@@ -218,8 +261,16 @@ def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
     """
     host = site.topology.proxmox
     content = {str(row["storage"]): str(row.get("content", "")).split(",") for row in node.storages}
-    wanted = [("storage", host.storage, "images")] if site.topology.guests else []
-    wanted += [("snippets", host.snippets, "snippets")] if host.snippets in content else []
+    machines = len(_containers(site)) < len(site.topology.guests)
+    wanted = [(f"{path}.storage", host.storage, "images")] if machines else []
+    wanted += [(f"{path}.storage", host.storage, "rootdir")] if _containers(site) else []
+    wanted += [(f"{path}.snippets", host.snippets, "snippets")] if host.snippets in content else []
+    for guest in _containers(site):
+        own = f"{_NAMESPACE}:services.{guest.name}"
+        wanted.append((f"{own}.ostemplate", _storage_of(guest), "vztmpl"))
+        for index, point in enumerate(guest.volumes):
+            if point.storage:
+                wanted.append((f"{own}.volumes[{index}].storage", point.storage, "rootdir"))
     for key, name, kind in wanted:
         if kind in content.get(name, ()):
             continue
@@ -228,7 +279,7 @@ def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
             f"takes no {kind}" if name in content else f"is no storage of {host.node} that the token may see"
         )
         yield PreflightFinding(
-            Check.STORAGE_MISSING, f"{path}.{key}", f"{name} {fault}", f"name one that takes {kind}: {able}"
+            Check.STORAGE_MISSING, key, f"{name} {fault}", f"name one that takes {kind}: {able}"
         )
 
 

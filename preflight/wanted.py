@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from preflight.state import State
-from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, Topology
+from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, LxcGuest, Topology
 
 PROJECT: Final = "homelab-network"
 CONTAINER: Final = "docker:index/container:Container"
 NETWORK: Final = "docker:index/network:Network"
 VOLUME: Final = "docker:index/volume:Volume"
 GUEST: Final = "proxmoxve:index/vmLegacy:VmLegacy"
+SYSTEM_CONTAINER: Final = "proxmoxve:index/containerLegacy:ContainerLegacy"
 GROUP: Final = "proxmoxve:cluster/firewall/security/groupLegacy:GroupLegacy"
 ALIAS: Final = "proxmoxve:firewall/aliasLegacy:AliasLegacy"
 IPSET: Final = "proxmoxve:firewall/ipsetLegacy:IpsetLegacy"
@@ -98,10 +99,13 @@ def networks(topology: Topology) -> list[Wanted]:
 
 def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
     """Return the guests of Proxmox-SRV, each with its resource."""
-    return [
-        (guest, _named(topology, GUEST, guest.name, ("Guests", "guests"), ("VirtualMachine", guest.name)))
-        for guest in topology.guests
-    ]
+    found = []
+    for guest in topology.guests:
+        lxc = isinstance(guest, LxcGuest)
+        above = ("Guests", "guests"), ("SystemContainer" if lxc else "VirtualMachine", guest.name)
+        kind = SYSTEM_CONTAINER if lxc else GUEST
+        found.append((guest, _named(topology, kind, guest.name, *above)))
+    return found
 
 
 def groups(topology: Topology) -> list[Wanted]:

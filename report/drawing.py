@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from topology.model import INTERNET, Container, Guest, Port, Role, Topology, Zone
+from topology.model import INTERNET, Container, Guest, LxcGuest, Port, Role, Topology, Zone
 
 _PAD, _GAP, _LANE_GAP, _HEAD = 16, 20, 64, 52
 """Padding of a box; gap between networks and between rows of services; room for arrows; title height."""
@@ -367,7 +367,8 @@ class _Layout:
 
     def _detail(self, service: Container | Guest) -> str:
         address = [str(service.address)] if isinstance(service, Guest) else []
-        return " · ".join([*address, *filter(None, [listed(service.ports)])])
+        kind = ["lxc"] if isinstance(service, LxcGuest) else []
+        return " · ".join([*address, *filter(None, [listed(service.ports)]), *kind])
 
 
 _End = tuple[float, float, int]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic.alias_generators import to_camel
 
@@ -93,14 +93,59 @@ class Medium(Settings):
         for name in ("import_from", "path_in_datastore"):
             if getattr(self, name):
                 yield to_camel(name)
-        if re.search("[:/]", self.volume):
+        if ":" in self.volume or ("/" in self.volume and not self.volume.startswith("/")):
             yield "volume"
+
+
+class Archive(Medium):
+    """The template that a system container is made from."""
+
+    type: str = "unmanaged"
+
+
+class MountPoint(Medium):
+    """A volume or folder of the node in a system container; `volume` is a storage or the folder's path."""
+
+    path: str = ""
+    read_only: bool = False
+    size: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder or device of the node."""
+        return self.volume.startswith("/")
+
+
+class Features(Inputs):
+    """What a system container may ask of the node's kernel."""
+
+    nesting: bool = False
+    fuse: bool = False
+    keyctl: bool = False
+    mknod: bool = False
+    mounts: tuple[str, ...] = ()
+
+
+class Passthrough(Settings):
+    """A device of the node in a system container."""
+
+    path: str = ""
 
 
 class SerialDevice(Inputs):
     """A serial port: a socket of the emulator, or a host device."""
 
     device: str = "socket"
+
+
+class Door(NamedTuple):
+    """A property that is set and bypasses a guest's network cards to reach the host.
+
+    `shares` says what it shares, as the stack file of a system container would; empty if none can declare it.
+    """
+
+    path: str
+    shares: str = ""
 
 
 class _Guest(
@@ -128,10 +173,10 @@ class _Guest(
         raise NotImplementedError
 
     @property
-    def doors(self) -> Iterator[str]:
-        """Properties that are set and bypass the guest's network cards to reach the host."""
+    def doors(self) -> Iterator[Door]:
+        """Ways past the guest's network cards."""
         if self.hook_script_file_id:
-            yield "hookScriptFileId"
+            yield Door("hookScriptFileId")
 
 
 class VirtualMachine(
@@ -170,17 +215,17 @@ class VirtualMachine(
             yield "cdrom", self.cdrom
 
     @property
-    def doors(self) -> Iterator[str]:
-        """Properties that are set and bypass the guest's network cards to reach the host."""
+    def doors(self) -> Iterator[Door]:
+        """Ways past the guest's network cards."""
         yield from super().doors
         for name in ("kvm_arguments", "hostpcis", "usbs", "virtiofs"):
             if getattr(self, name):
-                yield to_camel(name)
+                yield Door(to_camel(name))
         if any(not re.match(r"(ide|sata|scsi|virtio)\d", device) for device in self.boot_orders):
-            yield "bootOrders"
+            yield Door("bootOrders")
         for index, port in enumerate(self.serial_devices):
             if port.device not in {"", "socket"}:
-                yield f"serialDevices[{index}].device"
+                yield Door(f"serialDevices[{index}].device")
 
 
 class SystemContainer(
@@ -190,11 +235,11 @@ class SystemContainer(
     """A proxmoxve.ContainerLegacy resource."""
 
     network_interfaces: tuple[ContainerInterface, ...] = ()
-    device_passthroughs: tuple[Any, ...] = ()
-    features: Mapping[str, Any] = {}
-    operating_system: Medium | None = None
+    device_passthroughs: tuple[Passthrough, ...] = ()
+    features: Features = Features()
+    operating_system: Archive | None = None
     disk: Medium | None = None
-    mount_points: tuple[Medium, ...] = ()
+    mount_points: tuple[MountPoint, ...] = ()
     unprivileged: bool = False
 
     @property
@@ -217,18 +262,21 @@ class SystemContainer(
         yield from ((f"mountPoints[{index}]", point) for index, point in enumerate(self.mount_points))
 
     @property
-    def doors(self) -> Iterator[str]:
-        """Properties that are set and bypass the guest's network cards to reach the host."""
+    def doors(self) -> Iterator[Door]:
+        """Ways past the container's network cards; nesting is one if root there is root on the node."""
         yield from super().doors
-        if self.device_passthroughs:
-            yield "devicePassthroughs"
-        for name, value in self.features.items():
-            if value and name != "nesting":
-                yield f"features.{name}"
+        for index, device in enumerate(self.device_passthroughs):
+            yield Door(f"devicePassthroughs[{index}]", f"devices: {device.path}")
+        yield from (Door("features.mounts", f"features: {each}") for each in self.features.mounts)
+        for name in ("nesting", "fuse", "keyctl", "mknod"):
+            if getattr(self.features, name) and not (name == "nesting" and self.unprivileged):
+                yield Door(f"features.{name}", f"features: {name}")
         if not self.unprivileged:
-            yield "unprivileged"
-        if any(point.volume.startswith("/") for point in self.mount_points):
-            yield "mountPoints"
+            yield Door("unprivileged", "unprivileged: false")
+        for index, point in enumerate(self.mount_points):
+            if point.is_folder:
+                how = "read-only" if point.read_only else "writable"
+                yield Door(f"mountPoints[{index}]", f"volumes: {point.volume} as {point.path}, {how}")
 
 
 _LAST_TAG: Final = 4094

@@ -31,6 +31,7 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
+    Feature,
     Flag,
     Flow,
     Guest,
@@ -38,8 +39,10 @@ from topology.model import (
     HostName,
     ImageVantage,
     Login,
+    LxcGuest,
     Name,
     NamedVolume,
+    OsType,
     PolicyException,
     Prefix,
     ProxmoxHost,
@@ -77,6 +80,7 @@ RENAMED: Final[dict[str, dict[str, str]]] = {
 """Former keys and their present names, by section; an entry under its former key is still checked."""
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
+_GUESTS: Final[dict[str, type[Guest]]] = {"vm": Guest, "lxc": LxcGuest}
 _ABSENT: Final = object()
 _ENTRY: Final = ("a mapping", "write its keys below it")
 WORDS: Final[dict[str, tuple[str, str]]] = {
@@ -120,6 +124,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "flows[].until": ("a date", "write it like 2027-01-31"),
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
     ".kind": ("a kind of host", "use docker or proxmox"),
+    "service.kind": ("a kind of guest", "write vm or lxc, and nothing for a container of Docker"),
     ".address": ("an IPv4 address", "write it like 10.10.10.11"),
     ".addresses": ("a mapping of zones to addresses", "write it like {backend: 172.30.3.20}"),
     ".addresses.{}": ("an IPv4 address", "write it like 172.30.3.20"),
@@ -171,6 +176,23 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".arguments": ("a list of arguments", "write it like [--log.level=warn]"),
     ".arguments[]": ("an argument", "write it on one line and in quotes, without @ before it"),
     ".vmid": ("a VM id", "use 100-999999999"),
+    ".ostemplate": (
+        "a template of containers",
+        "write it like local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst",
+    ),
+    ".ostype": ("a distribution", f"use one of {', '.join(OsType)}, or leave it out"),
+    ".unprivileged": ("true or false", "leave it out, or write false and declare an exception"),
+    ".features": ("a list of features", "write it like [nesting]"),
+    ".features[]": ("a feature", f"use one of {', '.join(Feature)}"),
+    ".volumes": ("a list of volumes", "write each like - {path: /var/lib/photos, size: 20}"),
+    ".volumes[]": ("a volume", "give it path, and size or host-path"),
+    ".volumes[].path": ("an absolute path", "name a folder of the container like /var/lib/photos"),
+    ".volumes[].size": ("a volume's size in GiB", "use 1-131072"),
+    ".volumes[].storage": ("a storage name", "write it like local-lvm"),
+    ".volumes[].host-path": ("an absolute path", "name a folder of the node like /srv/media"),
+    ".volumes[].writable": ("true or false", "leave it out, or write true where the guest may write there"),
+    ".devices": ("a list of devices", "write it like [/dev/dri/renderD128]"),
+    ".devices[]": ("a device", "write it like /dev/dri/renderD128"),
     ".admin-page": ("a mapping with until and reason", "write both below it"),
     ".until": ("a date", "write it like 2027-01-31"),
     ".cores": ("a number of cores", "use 1-512"),
@@ -198,7 +220,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
 an entry.
 """
 
-_NUMBERS: Final = (".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew")
+_NUMBERS: Final = (
+    *(".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew"),
+    ".volumes[].size",
+)
 
 T = TypeVar("T")
 
@@ -402,11 +427,18 @@ class _Reader:
         return acme
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
-        """Return a guest where the entry has a VM id, or a zone without an image; else a container."""
+        """Return a guest if the entry has a kind, a VM id, or a zone without an image; else a container."""
         host = _full(raw.get("host", name), domain)
         others = raw.get("aliases")
         if isinstance(others, list):
             raw = {**raw, "aliases": [_full(each, domain) for each in others]}
+        if "kind" in raw:
+            kind = raw["kind"]
+            if not isinstance(kind, str) or kind not in _GUESTS:
+                self.wrong(f"{path}.kind", kind, "service.kind")
+                return None
+            written = {key: raw[key] for key in raw if key != "kind"}
+            return self.entry(_GUESTS[kind], written, path, name, host=host)
         if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)

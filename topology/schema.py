@@ -35,7 +35,9 @@ from topology.model import (
     Healthcheck,
     HostName,
     ImageVantage,
+    LxcGuest,
     Mount,
+    MountPoint,
     Name,
     NamedVolume,
     PolicyException,
@@ -75,6 +77,8 @@ _ENTRIES: Final = (
     NamedVolume,
     FileServer,
     Guest,
+    LxcGuest,
+    MountPoint,
     Ssh,
     Certificate,
     Acme,
@@ -87,6 +91,7 @@ _ENTRIES: Final = (
     ImageVantage,
 )
 _BELOW: Final = {
+    MountPoint: ".volumes[].",
     Ssh: ".ssh.",
     Certificate: "tls.",
     Acme: "acme.",
@@ -98,7 +103,14 @@ _BELOW: Final = {
     SshVantage: "vantage.",
     ImageVantage: f"{CONTAINERS}.",
 }
-_IS_GUEST: Final = {"anyOf": [{"required": ["vmid"]}, {"required": ["zone"], "not": {"required": ["image"]}}]}
+_IS_GUEST: Final = {
+    "anyOf": [
+        {"required": ["kind"]},
+        {"required": ["vmid"]},
+        {"required": ["zone"], "not": {"required": ["image"]}},
+    ]
+}
+_IS_LXC: Final = {"required": ["kind"], "properties": {"kind": {"const": "lxc"}}}
 _IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "proxmox"}}}
 
 
@@ -134,18 +146,25 @@ def configuration() -> Schema:
         entries[host.__name__]["required"] = ["kind", *entries[host.__name__]["required"]]
     for named in (Zone, SshVantage, ImageVantage):
         _named(entries[named.__name__])
-    for service in (Container, Guest):
+    for service in (Container, Guest, LxcGuest):
         _named(entries[service.__name__], "host")
     mounts = entries["Container"]["properties"]["volumes"]
     mounts["items"] = {"if": {"type": "object"}, "then": _ref(Mount), "else": _MOUNT}
-    entries["Guest"]["properties"]["zone"] = {**_type(Name), **_description("zone")}
+    for guest, kind in ((Guest, "vm"), (LxcGuest, "lxc")):
+        entries[guest.__name__]["properties"] |= {
+            "zone": {**_type(Name), **_description("zone")},
+            "kind": {"const": kind, **_description("kind", "service.")},
+        }
+    entries["LxcGuest"]["required"].insert(0, "kind")
     keys: dict[str, Schema] = {
         "domain": _type(HostName),
         "name-prefix": _type(Prefix),
         "protect": {**_type(Flag), "default": True},
         "hosts": _mapping(_either(_IS_PROXMOX, ProxmoxHost, DockerHost)),
         "zones": _mapping(_ref(Zone)),
-        "services": _mapping(_either(_IS_GUEST, Guest, Container)),
+        "services": _mapping(
+            {"if": _IS_LXC, "then": _ref(LxcGuest), "else": _either(_IS_GUEST, Guest, Container)}
+        ),
         "flows": {
             "type": "array",
             "items": {"if": {"type": "object"}, "then": _ref(Temporary), "else": _FLOW},

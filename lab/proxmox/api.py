@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from fakepve import FakePve, FakeVm, PveError, TaskError
+from fakepve import FakeCt, FakePve, FakeVm, PveError, TaskError
 from fakepve import schema as pve_schema
 from fakepve.lxc import format_size
 from fakepve.qemu import DRIVE_KEY, NEW_DISK, join_drive, split_drive, with_mac
@@ -31,16 +31,19 @@ from lab.proxmox.privileges import GRANTS
 
 NODE = "pve1"
 TEMPLATE = 9000
+ARCHIVE = "vztmpl/debian-12-standard_12.7-1_amd64.tar.zst"
+"""The template of containers, on storage `local`."""
 _MACHINE = "/nodes/{node}/qemu/{vmid}"
 _NETWORK = "/nodes/{node}/network"
 _VM_FIELDS = ("vmid", "name", "node", "status", "qmpstatus", "config", "pending", "template", "lock")
+_CT_FIELDS = ("vmid", "node", "status", "config", "pending", "snapshots")
 _log = logging.getLogger("api")
 # Keys of an interface that PVE lists as strings although it takes numbers.
 _LISTED_AS_TEXT = ("mtu", "vlan-id")
 
 
 class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
-    """One node, one template, one API token `user@realm!name=secret`.
+    """One node, one template of machines and one of containers, one API token `user@realm!name=secret`.
 
     All state is in the file `state`; `changed` is called after each request that may write.
     """
@@ -63,12 +66,17 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
             self._load(json.loads(state.read_text()))
         else:
             self._add_template()
+        archive = {"content": "vztmpl", "format": "tzst", "size": 128 * 1024**2, "ctime": 0}
+        self.storages["local"].setdefault("volumes", {})[ARCHIVE] = archive
 
     def guests(self, bridge: str) -> dict[LabGuest, str]:
-        """Return the started machines with their rules; a card is plugged in if the node has its bridge."""
+        """Return the started guests with their rules; a card is plugged in if the node has its bridge."""
         bridges = {bridge} & set(self.networks)
-        running = [vm for vm in self.vms if vm.status == "running"]
-        found = [read_guest(vm.vmid, vm.name, vm.config, bridges) for vm in running]
+        found = [
+            read_guest(one.vmid, one.name, one.config, bridges, lxc=isinstance(one, FakeCt))
+            for one in (*self.vms, *self.cts)
+            if one.status == "running"
+        ]
         datacenter = self.firewall_config("cluster")
         return {one: ruleset(one, datacenter, self.firewall_config("vm", vmid=one.vmid)) for one in found}
 
@@ -97,6 +105,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         pools = {name: {"vmids": sorted(ids), **self._pool(name)} for name, ids in self.pools.items()}
         held = {
             "vms": [{field: getattr(vm, field) for field in (*_VM_FIELDS, "snapshots")} for vm in self.vms],
+            "cts": [{field: getattr(ct, field) for field in _CT_FIELDS} for ct in self.cts],
             "firewall": self._fw(),
             "storages": {name: {**s, "files": sorted(s["files"])} for name, s in self.storages.items()},
             "pools": pools,
@@ -112,6 +121,11 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
             vm = FakeVm(fields["vmid"], fields["name"])
             vars(vm).update(fields)
             self.vms.append(vm)
+        # A file of an older lab has no containers.
+        for fields in held.get("cts", []):
+            ct = FakeCt(fields["vmid"], status=fields["status"], defaults=False)
+            vars(ct).update(fields)
+            self.cts.append(ct)
         firewall = held["firewall"]
         firewall["guests"] = {int(vmid): conf for vmid, conf in firewall["guests"].items()}
         self._fw_state = firewall
@@ -200,11 +214,24 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
 
     async def _do_start(self, vm: Any, user: str, p: dict[str, Any]) -> Any:
         """Refuse a machine whose bridge the node doesn't have, as PVE's network script does."""
-        cards = [str(value) for key, value in vm.config.items() if re.fullmatch(r"net\d+", key)]
+        vm.start_error = self._missing_bridge(vm)
+        return await super()._do_start(vm, user, p)
+
+    async def _start_steps(self, ct: Any, user: str, skiplock: bool = False) -> None:
+        """Refuse a container whose bridge the node doesn't have, as for machines."""
+        ct.start_error = self._missing_bridge(ct)
+        await super()._start_steps(ct, user, skiplock)
+
+    def _drop(self, ct: Any) -> None:
+        """Remove a container with its firewall, as PVE does."""
+        super()._drop(ct)
+        self._fw()["guests"].pop(ct.vmid, None)
+
+    def _missing_bridge(self, guest: Any) -> str | None:
+        cards = [str(value) for key, value in guest.config.items() if re.fullmatch(r"net\d+", key)]
         named = [found[1] for card in cards if (found := re.search(r"bridge=([^,]+)", card))]
         missing = [bridge for bridge in named if bridge not in self.networks]
-        vm.start_error = f"bridge '{missing[0]}' does not exist" if missing else None
-        return await super()._do_start(vm, user, p)
+        return f"bridge '{missing[0]}' does not exist" if missing else None
 
     # ------------------------------------------------------------ answers
 
@@ -212,6 +239,20 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         """Return the position as text: PVE's schema declares a number, PVE itself sends a string."""
         rule = await super()._fw_rule_get(scope, v, user)
         return {**rule, "pos": str(rule["pos"])}
+
+    async def answer(
+        self, request: web.Request, match: Any, params: dict[str, Any], user: str, call: Any = None
+    ) -> Any:
+        """Take `delete=a&delete=b`, which the provider sends for containers, as `delete=a,b`, as PVE does."""
+        if isinstance(named := params.get("delete"), list):
+            params = {**params, "delete": ",".join(named)}
+        return await super().answer(request, match, params, user, call)
+
+    async def _lxc_config_get(self, user: str, v: dict[str, Any]) -> dict[str, Any]:
+        """End a container's notes with a newline, as PVE's configuration file does."""
+        config = await super()._lxc_config_get(user, v)
+        notes = {"description": f"{config['description'].rstrip()}\n"} if "description" in config else {}
+        return {**config, **notes}
 
     # ------------------------------------------------------------ routes
 

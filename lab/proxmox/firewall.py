@@ -35,7 +35,7 @@ def ruleset(guest: LabGuest, datacenter: Held, own: Held) -> str:
     on = bool(datacenter["options"].get("enable"))
     listed = bool(own["options"].get("enable")) or "blacklist" in datacenter["ipset"]
     filtered = [nic for nic in guest.nics if on and listed and nic.firewall]
-    cards = [_Card(nic=nic, datacenter=datacenter, own=own) for nic in filtered]
+    cards = [_Card(nic=nic, lxc=guest.lxc, datacenter=datacenter, own=own) for nic in filtered]
     if not cards:
         return "flush ruleset\n"
     marks = ", ".join(f"{mark} : jump {chain}" for card in cards for mark, chain in card.jumps)
@@ -102,6 +102,7 @@ class _Card:
     """A filtered card: the switches of datacenter and card are on."""
 
     nic: Nic
+    lxc: bool
     datacenter: Held
     own: Held
 
@@ -160,12 +161,17 @@ class _Card:
 
     @property
     def _pinned(self) -> list[str] | None:
-        """Return the addresses that the IP filter passes; None where neither option nor set enables it."""
+        """Return the addresses that the IP filter passes; None where neither option nor set enables it.
+
+        Proxmox adds a container's own address to the set, or to the empty one that the option implies.
+        """
         name = f"ipfilter-net{self.nic.index}"
         if not self.own["options"].get("ipfilter") and name not in self.own["ipset"]:
             return None
         found = _members(name, (self.own, self.datacenter)) or []
-        return [_text(each) for each in found if isinstance(each, IPv4Network)]
+        addresses = [_text(each) for each in found if isinstance(each, IPv4Network)]
+        own = [str(self.nic.address.ip)] if self.lxc and self.nic.address else []
+        return [*addresses, *(each for each in own if each not in addresses)]
 
     def _rules(self, direction: str) -> Iterator[str]:
         for rule in self.own["rules"]:

@@ -1,4 +1,4 @@
-"""Reads virtual machines from the Proxmox API's values: `net0`, `ipconfig0`, the notes' `ports:` line.
+"""Reads guests from the Proxmox API's values: `net0`, a machine's `ipconfig0`, the notes' `ports:` line.
 
 Also compares the wanted machines with those present. All functions are pure. Note: `trunks=` without `tag=`
 carries no untagged traffic, and a card with neither is a trunk of every VLAN, as in Open vSwitch and Proxmox.
@@ -49,10 +49,11 @@ class Listener:
 
 @dataclass(frozen=True, kw_only=True)
 class LabGuest:
-    """A started virtual machine."""
+    """A started virtual machine, or a system container (`lxc`)."""
 
     vmid: int
     name: str
+    lxc: bool = False
     nics: tuple[Nic, ...] = ()
     listeners: tuple[Listener, ...] = ()
 
@@ -103,16 +104,22 @@ def read_listeners(description: str) -> tuple[Listener, ...]:
     return tuple(Listener(number=int(port["number"]), protocol=port["protocol"]) for port in ports)
 
 
-def read_guest(vmid: int, name: str, config: Mapping[str, object], bridges: Collection[str]) -> LabGuest:
-    """Return the guest of a machine's configuration; a card on a bridge that the node lacks is unplugged."""
+def read_guest(
+    vmid: int, name: str, config: Mapping[str, object], bridges: Collection[str], *, lxc: bool = False
+) -> LabGuest:
+    """Return the guest of a configuration; a card on a bridge that the node lacks is unplugged.
+
+    A container's card has its address in `netN` itself.
+    """
     nics = []
     for key in sorted(key for key in config if re.fullmatch(r"net\d+", key)):
         index = int(key[3:])
-        nic = read_nic(index, str(config[key]), str(config.get(f"ipconfig{index}", "")))
+        net = str(config[key])
+        nic = read_nic(index, net, net if lxc else str(config.get(f"ipconfig{index}", "")))
         if nic.bridge in bridges:
             nics.append(nic)
     listeners = read_listeners(str(config.get("description", "")))
-    return LabGuest(vmid=vmid, name=name, nics=tuple(nics), listeners=listeners)
+    return LabGuest(vmid=vmid, name=name, lxc=lxc, nics=tuple(nics), listeners=listeners)
 
 
 def changes(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab import tls, toolchain
+from lab.proxmox.api import ARCHIVE
 from lab.proxmox.privileges import TOKEN
 from tests.clone import environment
 from tests.unit.test_lab_proxmox import served
@@ -21,6 +22,8 @@ TARGETS = [
 CHANGES = {
     "bridge: vmbr1, template: 9000": "bridge: vmbr0, existing-bridge: true, snippets: local, template: 9000",
     "site-1: {zone": "site-1: {app: wordpress, zone",
+    "jellyfin: {zone": f"jellyfin: {{kind: lxc, ostemplate: 'local:{ARCHIVE}', features: [nesting], "
+    "volumes: [{path: /var/lib/jellyfin, size: 20}], zone",
     "    - management -> proxmox-srv:22/tcp\n": "    - management -> proxmox-srv:22/tcp\n"
     '    - {flow: "site-1 -> internet:443/tcp", until: 2999-12-31, reason: updates of Debian}\n'
     "    - management -> site-2:443/tcp\n",
@@ -79,7 +82,10 @@ def held(state: Path) -> dict[str, Any]:
 
 
 def test_guests_on_a_bridge_of_the_nodes_own(pulumi: Run, api: tuple[str, Path]) -> None:
-    """Guests get their file, gateway and egress, stay unchanged, and are removed without the bridge."""
+    """Guests get their file, gateway and egress, stay unchanged, and are removed without the bridge.
+
+    One of them is a system container, with a volume of its own and the firewall of a machine.
+    """
     pulumi("up", "--yes", "--skip-preview", *TARGETS)
     made = held(api[1])
     machines = {machine["name"]: machine["config"] for machine in made["vms"]}
@@ -88,6 +94,18 @@ def test_guests_on_a_bridge_of_the_nodes_own(pulumi: Run, api: tuple[str, Path])
     assert "bridge=vmbr0" in machines["site-1"]["net0"]
     gateways = {name: "gw=" in config.get("ipconfig0", "") for name, config in machines.items()}
     assert {name for name, routed in gateways.items() if routed} == {"site-1", "site-2"}
+    ((vmid, container),) = [(one["vmid"], one["config"]) for one in made["cts"]]
+    assert "firewall=1" in container["net0"]
+    assert "mp=/var/lib/jellyfin,size=20G" in container["mp0"]
+    assert (container["unprivileged"], container["features"]) == (1, "nesting=1")
+    firewall = made["firewall"]["guests"][str(vmid)]
+    assert {key: firewall["options"][key] for key in ("enable", "policy_in", "policy_out", "ipfilter")} == {
+        "enable": 1,
+        "policy_in": "DROP",
+        "policy_out": "DROP",
+        "ipfilter": 1,
+    }
+    assert [rule["action"] for rule in firewall["rules"]] == ["jellyfin"]
     node = made["networks"]
     assert node.keys() == {"vmbr0"}
 
@@ -95,5 +113,5 @@ def test_guests_on_a_bridge_of_the_nodes_own(pulumi: Run, api: tuple[str, Path])
 
     pulumi("destroy", "--yes", "--skip-preview")
     left = held(api[1])
-    assert [machine["vmid"] for machine in left["vms"]] == [9000]
+    assert ([machine["vmid"] for machine in left["vms"]], left["cts"]) == ([9000], [])
     assert left["networks"] == node

@@ -48,6 +48,10 @@ WORDS: tuple[dict[str, Any], ...] = (
     {"labels": ["org.example.team=home"], "cap_add": ["chown", "CAP_SETUID"], "cpus": "0.25"},
 )
 """What containers without an app are given, in the Compose specification's words; `{name}` is its name."""
+TEMPLATES = (
+    "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst",
+    "tank:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz",
+)
 ADMIN_PAGE = {"admin-page": {"until": "2099-01-01", "reason": "to try it out"}}
 
 
@@ -151,6 +155,8 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
                 "address": f"10.{20 + place}.0.{11 + index}",
                 "ports": [port],
             }
+            if draw.random() < 0.4:
+                config["services"][name] |= _container(draw)
             if draw.random() < 0.2:
                 config["services"][name] |= draw.choice([VAULTWARDEN, VAULTWARDEN | ADMIN_PAGE])
             config["flows"].append(f"traefik -> {name}:{port}/tcp")
@@ -184,6 +190,16 @@ def _ways_out(draw: random.Random, config: dict[str, Any]) -> None:
             if draw.random() < 0.3:
                 flow = {"flow": flow, "until": "2099-01-01", "reason": "to try it out"}
             config["flows"].append(flow)
+
+
+def _container(draw: random.Random) -> dict[str, Any]:
+    """Return the keys that make a guest a system container which shares nothing but the kernel."""
+    made: dict[str, Any] = {"kind": "lxc", "ostemplate": draw.choice(TEMPLATES)}
+    if draw.random() < 0.5:
+        made["features"] = ["nesting"]
+    paths = draw.sample(["/data", "/var/lib/app", "/srv/a"], draw.randint(0, 3))
+    made["volumes"] = [{"path": path, "size": draw.randint(1, 50)} for path in paths]
+    return made
 
 
 if __name__ == "__main__":

@@ -1603,6 +1603,23 @@ def a_guest_that_starts_from_the_network(stack: Stack) -> None:
 _CONTAINER = "proxmoxve:index/containerLegacy:ContainerLegacy"
 
 
+@rejected(
+    "sharing-with-the-node-excepted",
+    "jellyfin: devicePassthroughs[0] shares more than the kernel with the node (devices: "
+    "/dev/dri/renderD128)",
+    "jellyfin: mountPoints[0] shares more than the kernel with the node (volumes: /srv/films as"
+    " /films, writable)",
+)
+def a_container_that_shares_without_an_exception(stack: Stack) -> None:
+    stack.config["services"]["jellyfin"] |= {
+        "kind": "lxc",
+        "ostemplate": "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst",
+        "devices": ["/dev/dri/renderD128"],
+        "volumes": [{"path": "/films", "host-path": "/srv/films", "writable": True}],
+    }
+    stack.resources[:] = run(stack.config)
+
+
 @rejected("one-resource-each", "site-2: makes hardware address BC:24:11:00:00:65, as site-1 does")
 def two_guests_of_one_hardware_address(stack: Stack) -> None:
     address = stack.inputs("vm", "site-1")["networkDevices"][0]["macAddress"]

@@ -276,6 +276,34 @@ def test_protected_volumes_are_retained(
     assert (seen[True], "VmLegacy" in seen[False]) == ({"Volume"}, True)
 
 
+def test_a_container_made_anew_gets_its_firewall_anew(
+    dev: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system container is deleted before its replacement is made, and its firewall is replaced with it."""
+    assert dev
+    anew: dict[str, tuple[bool, list[str]]] = {}
+    register = pulumi.runtime.mocks.MockMonitor.RegisterResource
+
+    def noted(monitor: Any, request: Any) -> Any:
+        if request.name == "jellyfin" and request.custom:
+            kinds = [urn.split("::")[2].rpartition(":")[2] for urn in request.replace_with]
+            anew[request.type.rpartition(":")[2]] = (request.deleteBeforeReplace, kinds)
+        return register(monitor, request)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(pulumi.runtime.mocks.MockMonitor, "RegisterResource", noted)
+    services = configuration()["services"]
+    services["jellyfin"] |= {"kind": "lxc", "ostemplate": "local:vztmpl/debian-12.tar.zst"}
+    made = recorded(tmp_path, services=services)
+    assert anew == {
+        "GroupLegacy": (False, []),
+        "ContainerLegacy": (True, []),
+        **{kind: (False, ["ContainerLegacy"]) for kind in ("IpsetLegacy", "OptionsLegacy", "RulesLegacy")},
+    }
+    container = made.of(":ContainerLegacy")["jellyfin"]
+    assert [(card["vlanId"], card["firewall"]) for card in container["networkInterfaces"]] == [(20, True)]
+    assert container["unprivileged"] is True
+
+
 HELD = {
     "grafana": {"loki-gateway", "prometheus"},
     "prometheus-ui": {"prometheus"},

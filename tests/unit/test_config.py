@@ -497,6 +497,8 @@ class TestDocument:
             model.NamedVolume,
             model.FileServer,
             model.Guest,
+            model.LxcGuest,
+            model.MountPoint,
             model.Certificate,
             model.Acme,
             model.Temporary,

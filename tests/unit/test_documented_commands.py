@@ -131,6 +131,7 @@ NOT_RUN = {
     "pulumi state unprotect": "it undoes what tests/parts/test_policy_engine.py wants kept",
     "qm": "it runs on the node; the lab's API has such a template",
     "scp": "it needs a real host",
+    "pveam": "it runs on the node; the lab's API has such a template of containers",
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m commands judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",

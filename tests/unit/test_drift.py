@@ -124,7 +124,12 @@ class Node:
     def get(self, path: str) -> Any:
         """Answer like Proxmox."""
         if path.endswith("/lxc"):
-            return []
+            return [{"vmid": 905, "name": "box"}]
+        if path.endswith("/lxc/905/config"):
+            return {
+                "net0": "name=eth0,bridge=vmbr1,hwaddr=BC:24:11:00:03:89,tag=30,type=veth",
+                "arch": "amd64",
+            }
         if path.endswith("/qemu"):
             own = {9001: {"template": 1}}
             return [{"vmid": n, "name": f"g{n}", **own.get(n, {})} for n in self.CARDS]
@@ -137,6 +142,7 @@ def test_guests_that_nobody_declared(site: Topology) -> None:
         ("900 g900", "vmbr1 VLAN 20"),
         ("903 g903", "vmbr1, every VLAN"),
         ("904 g904", "vmbr1 VLAN 99"),
+        ("905 box", "vmbr1 VLAN 30"),
     ]
 
 

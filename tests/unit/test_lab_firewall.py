@@ -68,6 +68,21 @@ def test_the_ip_filter_pins_packets_and_arp() -> None:
     assert 'iifname "card0" ether type arp drop' in empty
 
 
+def test_a_containers_own_address_is_in_its_ip_filter() -> None:
+    """Proxmox adds a container's address to its set, and to the empty set that the option implies."""
+    net = f"name=eth0,bridge=vmbr1,firewall=1,hwaddr={MAC},ip=10.10.10.11/24,tag=10"
+    container = LabGuest(vmid=203, name="dns", lxc=True, nics=(read_nic(0, net, net),))
+    own = level(ipfilter=1, dhcp=0, policy_out="DROP")
+    pinned = "meta nfproto ipv4 ip saddr != {{ {} }} drop"
+    assert chain(ruleset(container, level(), own), "out0")[0] == pinned.format("10.10.10.11")
+    own["ipset"]["ipfilter-net0"] = [{"cidr": "10.10.10.11"}]
+    assert chain(ruleset(container, level(), own), "out0")[0] == pinned.format("10.10.10.11")
+    own["ipset"]["ipfilter-net0"] = [{"cidr": "10.10.10.12"}]
+    assert chain(ruleset(container, level(), own), "out0")[0] == pinned.format("10.10.10.12, 10.10.10.11")
+    own["options"]["ipfilter"], own["ipset"] = 0, {}
+    assert chain(ruleset(container, level(), own), "out0") == ["drop"]
+
+
 @pytest.mark.parametrize(
     ("rule", "lines"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 from lab import orphans, paths, tls
 from preflight import wanted
-from tests.unit.test_lab_proxmox import NODE, TOKEN, Ask, add_machine, served
+from tests.unit.test_lab_proxmox import NODE, TOKEN, Ask, add_container, add_machine, served
 
 NOTES = "site-1\nports: 443/tcp\nhomelab-network.stack: dev"
 GUEST = {"nodeName": "pve1", "vmId": 101.0, "name": "site-1", "description": NOTES}
@@ -103,3 +103,18 @@ def test_what_is_not_there_is_no_fault(api: tuple[Ask, dict[str, str]]) -> None:
     for kind, given in (("VmLegacy", GUEST), ("GroupLegacy", GROUP), ("RulesLegacy", RULES)):
         remove(kind, given, environment)
     assert machines(ask) == []
+
+
+@pytest.mark.parametrize(("notes", "left"), [(NOTES, []), ("my own", [203])])
+def test_a_container_goes_by_its_notes(api: tuple[Ask, dict[str, str]], notes: str, left: list[int]) -> None:
+    """A half-made system container and its ipset are removed by their mark, running or not."""
+    ask, environment = api
+    ask("POST", f"{NODE}/network", iface="vmbr1", type="bridge")
+    add_container(ask, 203, description=notes)
+    ipset = f"{NODE}/lxc/203/firewall/ipset"
+    ask("POST", ipset, name="ipfilter-net0", comment=CARDS["comment"])
+    owned = {"nodeName": "pve1", "containerId": 203.0, "name": "ipfilter-net0", "comment": CARDS["comment"]}
+    remove("IpsetLegacy", owned, environment)
+    assert ask("GET", ipset) == []
+    remove("ContainerLegacy", {"nodeName": "pve1", "vmId": 203.0, "description": NOTES}, environment)
+    assert [int(one["vmid"]) for one in ask("GET", f"{NODE}/lxc")] == left

@@ -26,7 +26,7 @@ from lab import paths, proxmox, routes, tls
 from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.proxmox import packages, plane, servers
-from lab.proxmox.api import Proxmox
+from lab.proxmox.api import ARCHIVE, Proxmox
 from lab.proxmox.guests import LabGuest, Listener, Nic, changes, read_guest, read_listeners, read_nic
 
 MAC = "BC:24:11:00:00:65"
@@ -100,6 +100,14 @@ class TestGuests:
         guest = read_guest(101, "site-1", config, {"vmbr1"})
         assert [nic.index for nic in guest.nics] == [0]
         assert (guest.namespace, guest.tap(guest.nics[0])) == ("vm-101", "tap101i0")
+
+    def test_a_containers_card_has_its_address(self) -> None:
+        """A system container's address and gateway are in `netN`, and its name is its host name."""
+        net = f"name=eth0,bridge=vmbr1,firewall=1,gw=10.0.10.1,hwaddr={MAC},ip=10.0.10.11/24,tag=10,type=veth"
+        guest = read_guest(203, "dns", {"net0": net, "ipconfig0": "ip=10.9.9.9/24"}, {"vmbr1"}, lxc=True)
+        (nic,) = guest.nics
+        assert (nic.address, nic.gateway) == (IPv4Interface("10.0.10.11/24"), IPv4Address("10.0.10.1"))
+        assert (nic.mac, nic.tag, nic.firewall, guest.lxc) == (MAC.lower(), 10, True, True)
 
     def test_changes(self) -> None:
         """Unchanged guests stay; changed, incomplete and unwanted ones go; changed and new ones are built."""
@@ -182,6 +190,22 @@ def add_machine(ask: Ask, vmid: int = 101, **config: Any) -> None:
     """Clone the template, with a card on VLAN 10 of vmbr1."""
     ask("POST", f"{NODE}/qemu/9000/clone", newid=vmid, name="site-1", full=1)
     ask("PUT", f"{NODE}/qemu/{vmid}/config", net0="virtio,bridge=vmbr1,tag=10", **config)
+
+
+def add_container(ask: Ask, vmid: int = 203, expected: int = 200, token: str = TOKEN, **more: Any) -> Any:
+    """Make a system container as the provider does, with a card on VLAN 20 of vmbr1, and start it."""
+    form = {
+        "ostemplate": f"local:{ARCHIVE}",
+        "ostype": "debian",
+        "hostname": "dns",
+        "description": "dns\nports: 53/udp, 53/tcp",
+        "storage": "local-lvm",
+        "unprivileged": "1",
+        "start": "1",
+        "net0": f"bridge=vmbr1,firewall=1,ip=10.10.20.13/24,hwaddr={MAC},name=eth0,tag=20",
+        **more,
+    }
+    return ask("POST", f"{NODE}/lxc", expected, token, vmid=vmid, **form)
 
 
 def add_bridge(ask: Ask) -> None:
@@ -298,6 +322,76 @@ class TestApi:
             assert [guest.vmid for guest in pve.guests("vmbr1")] == [101]
             assert len(ask("GET", f"{NODE}/qemu/101/firewall/rules")) == 1
             assert [pool["poolid"] for pool in ask("GET", "/pools")] == ["homelab"]
+
+    def test_containers_run_beside_machines(self, tmp_path: Path) -> None:
+        """A started container is a guest with its card, ports and rules, and an id is used once."""
+        with served(tmp_path / "state.json", []) as (ask, pve):
+            add_bridge(ask)
+            add_container(ask)
+            ((guest, rules),) = pve.guests("vmbr1").items()
+            assert (guest.vmid, guest.name, guest.lxc, guest.nics[0].tag) == (203, "dns", True, 20)
+            assert [str(each.number) + each.protocol for each in guest.listeners] == ["53udp", "53tcp"]
+            assert rules == "flush ruleset\n"
+            ask("PUT", "/cluster/firewall/options", enable=1)
+            ask("PUT", f"{NODE}/lxc/203/firewall/options", enable=1, ipfilter=1, dhcp=0, policy_out="DROP")
+            assert "ip saddr != { 10.10.20.13 } drop" in next(iter(pve.guests("vmbr1").values()))
+            ask("POST", f"{NODE}/qemu/9000/clone", 500, newid=203, name="site-1", full=1)
+            add_machine(ask, 101)
+            add_container(ask, 101, 500)
+
+    def test_a_container_moves_at_once(self, tmp_path: Path) -> None:
+        """A running container's card moves to its new VLAN or bridge without a restart, as on Proxmox."""
+        with served(tmp_path / "state.json", []) as (ask, pve):
+            add_bridge(ask)
+            add_container(ask)
+            ask("PUT", f"{NODE}/lxc/203/config", net0=f"bridge=vmbr1,hwaddr={MAC},name=eth0,tag=30")
+            assert [(nic.tag, nic.firewall) for one in pve.guests("vmbr1") for nic in one.nics] == [
+                (30, False)
+            ]
+            ask("PUT", f"{NODE}/lxc/203/config", net0=f"bridge=vmbr0,hwaddr={MAC},name=eth0")
+            assert [one.nics for one in pve.guests("vmbr1")] == [()]
+            ask("POST", f"{NODE}/lxc/203/status/shutdown", forceStop=1, timeout=55)
+            assert list(pve.guests("vmbr1")) == []
+
+    def test_a_container_needs_its_bridge_and_template(self, tmp_path: Path) -> None:
+        """A container on a bridge or from an archive that the node lacks is not started, and is told so."""
+        with served(tmp_path / "state.json", []) as (ask, pve):
+            task = add_container(ask)
+            assert ask("GET", f"{NODE}/tasks/{task}/status")["exitstatus"] == "bridge 'vmbr1' does not exist"
+            add_bridge(ask)
+            task = add_container(ask, 204, ostemplate="local:vztmpl/debian-99_1_amd64.tar.zst")
+            assert "does not exist" in ask("GET", f"{NODE}/tasks/{task}/status")["exitstatus"]
+            assert [one.vmid for one in pve.guests("vmbr1")] == []
+
+    def test_containers_survive(self, tmp_path: Path) -> None:
+        """The next start of the API has the containers with their firewall, and runs those that ran."""
+        state = tmp_path / "state.json"
+        with served(state, []) as (ask, _):
+            add_bridge(ask)
+            add_container(ask)
+            ask("POST", f"{NODE}/lxc/203/firewall/rules", type="in", action="ACCEPT")
+            before = ask("GET", f"{NODE}/lxc/203/config")
+        with served(state, []) as (ask, pve):
+            assert ask("GET", f"{NODE}/lxc/203/config") == before
+            assert [(one.vmid, one.lxc) for one in pve.guests("vmbr1")] == [(203, True)]
+            assert len(ask("GET", f"{NODE}/lxc/203/firewall/rules")) == 1
+            ask("DELETE", f"{NODE}/lxc/203?force=1")
+            assert ask("GET", f"{NODE}/lxc") == []
+
+    def test_what_a_token_can_not_do(self, tmp_path: Path) -> None:
+        """Folders and devices of the node and features besides nesting are root's, as on Proxmox."""
+        token = TOKEN.replace("root@pam", "me@pve")
+        own = {"rootfs": "local-lvm:8", "start": "0"}
+        with served(tmp_path / "state.json", [], token) as (ask, _):
+            roots: tuple[dict[str, str], ...] = (
+                {"mp0": "/srv/films,mp=/films,ro=1"},
+                {"dev0": "path=/dev/dri/renderD128"},
+                {"features": "keyctl=1"},
+                {"features": "nesting=1", "unprivileged": "0"},
+            )
+            for vmid, more in enumerate(roots, 210):
+                add_container(ask, vmid, 403, token, **own, **more)
+            add_container(ask, 220, 200, token, **own, mp0="local-lvm:3,mp=/a", features="nesting=1")
 
     def test_template(self, tmp_path: Path) -> None:
         """The node has a template to clone, and its storage `local` accepts snippets."""

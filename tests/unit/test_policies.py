@@ -266,6 +266,9 @@ def test_the_table_in_the_docs_is_current() -> None:
         (docker.DockerContainer, "pulumi_docker.Container"),
         (docker.DockerNetwork, "pulumi_docker.Network"),
         (proxmox.VirtualMachine, "pulumi_proxmoxve.VmLegacy"),
+        (proxmox.SystemContainer, "pulumi_proxmoxve.ContainerLegacy"),
+        (proxmox.Features, "pulumi_proxmoxve.ContainerLegacyFeaturesArgs"),
+        (proxmox.Passthrough, "pulumi_proxmoxve.ContainerLegacyDevicePassthroughArgs"),
         (proxmox.FirewallOptions, "pulumi_proxmoxve.firewall.OptionsLegacy"),
         (proxmox.FirewallRules, "pulumi_proxmoxve.firewall.RulesLegacy"),
     ],
@@ -277,7 +280,7 @@ def test_what_is_read_exists_in_the_provider(model: type[Inputs], name: str) -> 
 
     module, _, made = name.rpartition(".")
     kind = getattr(importlib.import_module(module), made)
-    known = set(inspect.signature(kind._internal_init).parameters)
+    known = set(inspect.signature(getattr(kind, "_internal_init", kind.__init__)).parameters)
     assert set(model.model_fields) - known == set()
 
 

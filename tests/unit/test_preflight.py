@@ -26,6 +26,7 @@ import yaml
 from commands.preflight import import_file, main
 from lab import tls
 from lab.__main__ import main as lab_main
+from lab.proxmox.api import ARCHIVE
 from preflight import checks, daemon, docker, engine, machine, proxmox, wanted
 from preflight.docker import Listener, Machine, There
 from preflight.docker_api import DockerApi
@@ -35,7 +36,7 @@ from tests.clone import git
 from tests.policies.sound import run as program
 from tests.policies.sound import with_acme
 from tests.site import configuration, put
-from tests.unit.test_lab_proxmox import served
+from tests.unit.test_lab_proxmox import add_container, served
 from tests.unit.test_preflight_messages import (
     DATA,
     MESSAGES,
@@ -50,6 +51,7 @@ from tests.unit.test_preflight_messages import (
     recorded,
     site,
     topology,
+    with_container,
 )
 from topology.config import load
 from topology.model import MARK, Port
@@ -62,6 +64,7 @@ NAMED = {
     wanted.NETWORK,
     wanted.VOLUME,
     wanted.GUEST,
+    wanted.SYSTEM_CONTAINER,
     wanted.GROUP,
     wanted.ALIAS,
     wanted.BRIDGE,
@@ -282,9 +285,10 @@ def test_an_engine_elsewhere_is_read_through_the_docker_command(tmp_path: Path) 
 def test_wanted_names_are_those_of_the_program(*, acme: bool) -> None:
     """Every named resource has the URN and name that the program gives it, and none is missing."""
     config = with_acme(configuration()) if acme else configuration()
+    config["services"]["jellyfin"] |= {"kind": "lxc", "ostemplate": "local:vztmpl/debian-12.tar.zst"}
     site = load(config)
     made = {
-        (each.urn, each.inputs.get("name", each.inputs.get("nodeName")))
+        (each.urn, each.inputs.get("name") or each.inputs["initialization"]["hostname"])
         for each in program(config)
         if each.type in NAMED
     }
@@ -452,6 +456,35 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
 
         assert [each.path for each in report(lab=False).in_the_way] == ["vmid 101", "vmid 102", "vmid 201"]
         assert [each.check for each in report(lab=True).findings[1:]] == [Check.STATE_LOST]
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_node_is_asked_for_templates_and_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Templates on the storages that guests name are found, and a container of a lost state is known."""
+    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
+    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
+    with served(tmp_path / "proxmox.json", []) as (ask, _):
+
+        class Lab:
+            def get(self, path: str) -> Any:
+                return ask("GET", f"/{path}")
+
+        def look(archive: str) -> tuple[proxmox.Node, list[str]]:
+            declared = with_container(ostemplate=archive)
+            found = proxmox.read(declared, Lab())
+            assert isinstance(found, proxmox.Node)
+            return found, [f"{each.check} {each.path}" for each in proxmox.findings(declared, found)]
+
+        there = f"local:{ARCHIVE}"
+        found, said = look(there)
+        assert (found.archives, said) == (frozenset({there}), [])
+        path = "homelab-network:services.jellyfin.ostemplate"
+        assert look("local:vztmpl/debian-99.tar.zst")[1] == [f"template-missing {path}"]
+        add_container(ask, 201, start=0, description=f"x\n{MARK}: {STACK}")
+        found, said = look(there)
+        assert (found.ours, said) == (frozenset({201}), ["vm-taken vmid 201"])
 
 
 @pytest.mark.usefixtures("authority")

@@ -117,6 +117,23 @@ NODE = proxmox.Node(
 )
 
 
+ARCHIVE = "local:vztmpl/debian-12.tar.zst"
+STORES = dataclasses.replace(
+    NODE,
+    storages=(
+        {"storage": "local-lvm", "content": "images,rootdir"},
+        {"storage": "local", "content": "iso,vztmpl"},
+    ),
+)
+
+
+def with_container(**more: Any) -> Site:
+    """Return the dev site with Jellyfin as a system container."""
+    config = configuration()
+    config["services"]["jellyfin"] |= {"kind": "lxc", "ostemplate": ARCHIVE, **more}
+    return Site(topology=load(config), state=State(), stack=STACK)
+
+
 def node(**more: Any) -> proxmox.Node:
     """Return a node with what the dev site needs, and more rows."""
     rows: dict[str, Any] = {key: (*getattr(NODE, key), *value) for key, value in more.items()}
@@ -221,6 +238,34 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no template": lambda: proxmox.findings(site(), dataclasses.replace(NODE, guests=())),
     "no storage": lambda: proxmox.findings(site(proxmox_srv={"storage": "ceph"}), NODE),
     "a storage for other things": lambda: proxmox.findings(site(proxmox_srv={"snippets": "local"}), NODE),
+    "no template of containers": lambda: proxmox.findings(with_container(), STORES),
+    "another template of containers": lambda: proxmox.findings(
+        with_container(), dataclasses.replace(STORES, archives=frozenset({"local:vztmpl/debian-13.tar.zst"}))
+    ),
+    "a storage that the token may not see": lambda: proxmox.findings(
+        with_container(ostemplate="tank:vztmpl/debian-12.tar.zst"), STORES
+    ),
+    "storages that take no containers": lambda: proxmox.findings(
+        with_container(volumes=[{"path": "/a", "size": 1, "storage": "local"}]),
+        dataclasses.replace(STORES, archives=frozenset({ARCHIVE})),
+    ),
+    "what an API token can't set": lambda: proxmox.findings(
+        with_container(
+            features=["nesting", "fuse"],
+            volumes=[{"path": "/films", "host-path": "/srv/films"}],
+            devices=["/dev/dri/renderD128"],
+        ),
+        dataclasses.replace(STORES, archives=frozenset({ARCHIVE})),
+    ),
+    "a container whose state is lost": lambda: proxmox.findings(
+        with_container(),
+        dataclasses.replace(
+            STORES,
+            archives=frozenset({ARCHIVE}),
+            guests=(TEMPLATE, guest(201, "jellyfin", "lxc")),
+            ours=frozenset({201}),
+        ),
+    ),
     "a VM": lambda: proxmox.findings(site(), node(guests=[guest(101, node="pve2")])),
     "a guest whose state is lost": lambda: proxmox.findings(
         site(), node(guests=[guest(101, "site-1")], ours=[101])

@@ -23,7 +23,7 @@ from resources.resource import from_state
 from tests.browser.samples import MARKUP, broken, hostile, page, run, state
 from tests.half import docker_alone, flat, proxmox_alone
 from tests.policies.sound import CANARY, TODAY, Stack, sound
-from tests.site import FILE, loaded
+from tests.site import FILE, configuration, loaded
 from topology.config import load
 from topology.model import PolicyException, Topology
 from topology.project import PROJECT
@@ -231,6 +231,15 @@ def test_boxes_have_room_for_their_texts(name: str) -> None:
     """A box is as wide as a usual font needs; tests/browser measures a real font."""
     for box in draw(SITES[name]).boxes:
         assert box.width > 12 + max(7.5 * len(box.title) * (box.kind != "leg"), 6 * len(box.detail)), box
+
+
+def test_a_system_container_is_told_from_a_machine() -> None:
+    """The box of a system container says lxc, that of a machine does not."""
+    config = configuration()
+    config["services"]["jellyfin"] |= {"kind": "lxc", "ostemplate": "local:vztmpl/debian-12.tar.zst"}
+    services = kind(draw(load(config)), "service")
+    assert services["jellyfin"].detail == "10.10.20.11 · 8096/tcp · lxc"
+    assert services["stirling-pdf"].detail == "10.10.20.12 · 8080/tcp"
 
 
 @pytest.mark.parametrize("name", SITES)

@@ -71,6 +71,19 @@ def test_every_stack_file_fits(file: Path) -> None:
         {"services.jellyfin.ports[+]": "53/udp", "hosts.proxmox-srv.ports": [8006, "22", "9/udp"]},
         {"hosts.docker-srv.ssh": {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA", "user": "me"}},
         {"zones.management.vlan": None},
+        {"services.jellyfin.kind": "vm"},
+        {
+            "services.jellyfin.kind": "lxc",
+            "services.jellyfin.ostemplate": "local:vztmpl/mine_1.tar.zst",
+            "services.jellyfin.ostype": "debian",
+            "services.jellyfin.unprivileged": "false",
+            "services.jellyfin.features": ["nesting", "fuse"],
+            "services.jellyfin.volumes": [
+                {"path": "/var/lib/jellyfin", "size": 20, "storage": "tank"},
+                {"path": "/films", "host-path": "/srv/films", "writable": True},
+            ],
+            "services.jellyfin.devices": ["/dev/dri/renderD128"],
+        },
         {"flows[+]": "vaultwarden -> internet:443"},
         {key: with_acme(configuration())[key] for key in ("tls", "flows")},
         {

@@ -21,6 +21,7 @@ from topology.checks import (
     hosts,
     names,
     services,
+    system_containers,
     vantages,
     zones,
 )
@@ -69,6 +70,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     guests.guest_apps,
     guests.admin_pages,
     guests.guest_authorities,
+    system_containers.system_containers,
     services.ingress,
     flows.flows,
     flows.upstreams,

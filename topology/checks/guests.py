@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from topology.checks.images import IMAGE
 from topology.checks.site import Site
 from topology.fault import Fault
-from topology.model import FROM_DEBIAN, HAS_ADMIN_PAGE, SPEAKS_TLS, SSH, Protocol, ProxmoxHost
+from topology.model import FROM_DEBIAN, HAS_ADMIN_PAGE, SPEAKS_TLS, SSH, LxcGuest, Protocol, ProxmoxHost
 
 
 def guest_apps(site: Site) -> Iterator[Fault]:
@@ -15,7 +15,9 @@ def guest_apps(site: Site) -> Iterator[Fault]:
     proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
     for guest in site.guests:
         path, from_debian = f"services.{guest.name}", guest.app in FROM_DEBIAN
-        if guest.app is None or from_debian:
+        if isinstance(guest, LxcGuest):
+            pass  # `system_containers` checks what sets it up
+        elif guest.app is None or from_debian:
             if guest.image:
                 what = (
                     f"{guest.app} comes from Debian's packages"

@@ -16,12 +16,12 @@ _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_ro
 
 
 def virtual_machines(site: Site) -> Iterator[Fault]:
-    """Check that each VM id, the template's included, is used once."""
+    """Check that each guest's id, the template's included, is used once."""
     ids = [
         (f"hosts.{h.name}.template", h.template) for h in site.hosts.values() if isinstance(h, ProxmoxHost)
     ]
     ids += [(f"services.{guest.name}.vmid", guest.vmid) for guest in site.guests]
-    yield from twice(ids, "give each VM its own id")
+    yield from twice(ids, "give each guest its own id")
 
 
 def memberships(site: Site) -> Iterator[Fault]:
