@@ -17,6 +17,7 @@ _FLOWS: Final = "flows"
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "list": (_FLOWS, "every flow that is possible"),
+    "describe": (_FLOWS, "every flow, and what else a reviewer compares, as JSON"),
     "eval": (_FLOWS, "whether one flow is possible"),
     "explain": (_FLOWS, "the way of a flow, or what denies it"),
     "diff": (_FLOWS, "flows that one site opens and closes against another"),

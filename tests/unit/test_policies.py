@@ -509,9 +509,9 @@ def test_a_flow_with_an_end_is_told_with_it() -> None:
     report = judged("dev", TODAY, resources, topology)
     assert report._notes["site-1 -> internet:443/tcp"] == ["until 2027-01-31: updates of Debian"]
     verdict = evaluate(resources, topology, TODAY)
-    after = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
+    after = Graph(tuple(map(view, resources)), TopologyIndex.of(topology))
     (opened,) = [
-        each for each in review.review("f", (), after, topology, verdict).opened if "until" in each.standing
+        each for each in review.review("f", None, after, {}, verdict).opened if "until" in each.standing
     ]
     assert (str(opened.flow), opened.standing) == ("site-1 -> internet:443/tcp", "declared until 2027-01-31")
     flow = "site-1 -> internet:443/tcp"
