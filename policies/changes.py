@@ -92,7 +92,10 @@ def _moved(who: str, old: Item, new: Item) -> Iterator[Change]:
     for trait in moved:
         first, second = old.traits.get(trait, ""), new.traits.get(trait, "")
         if trait == "networks":
-            yield _first(f"{who} {_joined(first, second)}")
+            differ = set(first.split(", ")) ^ set(second.split(", "))
+            legs = all(re.fullmatch(r"vlan\d+", network) for network in differ)  # they follow from routes
+            text = f"{who} {_joined(first, second)}"
+            yield Change(text=text) if legs else _first(text)
         elif trait == moved[0]:
             word = {"VLAN": "", "zone": "zone ", "address": "address "}[trait]
             ends = (f"{word}{_end(trait, each)}" for each in (first, second))

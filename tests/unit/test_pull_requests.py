@@ -270,7 +270,7 @@ def test_a_stack_that_the_base_does_not_have_is_new(tree: Path) -> None:
     answer = review(tree, "main", "Pulumi.home.yaml")
     lines = answer.stdout.splitlines()
     assert lines[0].startswith(
-        "**home:** New from the internet: traefik (80/tcp), traefik (443/tcp), directly;"
+        "**home:** New from the internet: grafana, prometheus-ui, jellyfin, site-1 and "
     )
     assert lines[2] == "The base has no such stack, so all of its flows are new."
     assert answer.returncode == 0
