@@ -13,6 +13,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "eval": ("whether one flow is possible", ("site", "source", "destination")),
     "explain": ("the way of a flow, or what denies it", ("site", "source", "destination")),
     "diff": ("flows that one site opens and closes against another", ("before", "after")),
+    "changes": ("the declared flows that a stack file opens and closes against another", ("before", "after")),
     "review": (
         "a change for its reviewer: flows opened and closed against a commit, findings",
         ("base", "file", "--markdown", "--sarif"),

@@ -20,9 +20,9 @@ import pulumi
 
 from commands.arguments import parser
 from commands.baseline import BaselineError, described, site_at, to_json
-from policies.evaluate import GROUPS, evaluate
-from policies.markdown import markdown, refused
-from policies.review import Review, line_of, review, sarif
+from policies.evaluate import GROUPS, Evaluation, evaluate
+from policies.markdown import brief, markdown, refused
+from policies.review import Review, base_of, line_of, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
 from reachability.intent import Intent, diff, listing
@@ -86,6 +86,15 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _describe(options: argparse.Namespace) -> int:
     print(described(_graph(options.file), keys_of(options.file)))
+    return 0
+
+
+def _changes(options: argparse.Namespace) -> int:
+    before, after = options.before, options.after
+    nothing = before.is_file() and not before.stat().st_size
+    base = None if nothing else base_of(_graph(before), keys_of(before))
+    unjudged = Evaluation(findings=(), in_force=())
+    print(*brief(review(after.name, base, _graph(after), keys_of(after), unjudged)), sep="\n")
     return 0
 
 
@@ -196,6 +205,7 @@ _RUN: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "eval": _eval,
     "explain": _explain,
     "diff": _diff,
+    "changes": _changes,
     "review": _review,
     "judge": _judge,
     "rules": _rules,

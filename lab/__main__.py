@@ -16,9 +16,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -106,12 +108,26 @@ def env(stack: str) -> int:
 
 def preview(stack: str) -> int:
     """Preview `up` with the policy pack; needs neither root nor Docker nor Proxmox."""
-    topology = from_file(stack_file(stack))
+    from_file(stack_file(stack))
     toolchain.ensure(report)
     selected = _selected(stack)
     status = selected.preview()
-    print(*ending.changes(selected.outputs(), topology), sep="\n")
+    changes(stack, selected.last_config())
     return status
+
+
+def changes(stack: str, before: Mapping[str, Any]) -> None:
+    """Print the flows that open and close against the keys of the last `up`'s stack file; none: all open."""
+    with TemporaryDirectory(prefix="homelab-network-") as folder:
+        file = Path(folder) / f"Pulumi.{stack}.yaml"
+        file.write_text(yaml.safe_dump({"config": dict(before)}) if before else "", encoding="utf-8")
+        words = [sys.executable, "-m", "commands", "changes", str(file), str(stack_file(stack))]
+        try:
+            told = run(words, "compare with the last up", env=environment(stack), cwd=paths.PROJECT)
+        except LabError as error:
+            # The last `up` may be an older version's, whose keys this one does not know.
+            told = f"what opens and closes is unknown: {error}"
+    print("against the last `up`:", *(f"  {line}" for line in told.splitlines()), sep="\n")
 
 
 def up(stack: str) -> int:

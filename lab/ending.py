@@ -1,4 +1,4 @@
-"""What `make up` and `make preview` print last: flows, addresses to open, and how to open them."""
+"""What `make up` prints last: flows, addresses to open, and how to open them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,6 @@ def flows(outputs: Mapping[str, Any]) -> Iterator[str]:
     yield "Who may reach whom, as declared:"
     for flow in outputs["flows"]:
         yield f"  {' ' * (width - len(flow['source']))}{_written(flow)}"
-
-
-def changes(outputs: Mapping[str, Any], topology: Topology) -> Iterator[str]:
-    """Yield the declared flows that an update opens and closes, against the outputs of the last one."""
-    before = set(map(_written, outputs.get("flows", ())))
-    after = {str(flow): flow for flow in topology.flows}
-    ingress = topology.ingress_name
-    asking = sorted({flow.source for flow in topology.flows if flow.destination == ingress})
-    for text, flow in after.items():
-        if text not in before:
-            through = f"; through it {', '.join(asking)} -> {flow.destination}" * (flow.source == ingress)
-            yield f"  opens: {text}{through}"
-    yield from (f"  closes: {text}" for text in sorted(before - after.keys()))
-    if before == after.keys():
-        yield "  no declared flow opens or closes"
 
 
 def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_lab: bool) -> Iterator[str]:

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
+
 from lab import orphans, paths
 from lab.errors import LabError
 from lab.process import run, show, tail
@@ -78,6 +80,17 @@ class Stack:
         """Return the stack's outputs for other projects."""
         return dict(json.loads(self._ask("read the outputs", "stack", "output", "--json")))
 
+    def last_config(self) -> dict[str, Any]:
+        """Return the keys of the stack file of the last `up`, without secrets; none where nothing is up."""
+        done = (each for each in self._history() if each["result"] == "succeeded")
+        last = next((each for each in done if each["kind"] in {"update", "destroy"}), None)
+        if last is None or last["kind"] == "destroy":
+            return {}
+        return {
+            key: {"secure": ""} if told["secret"] else told.get("objectValue", yaml.safe_load(told["value"]))
+            for key, told in last["config"].items()
+        }
+
     def deployment(self) -> dict[str, Any]:
         """Return the exported state; empty where nothing was ever created."""
         exported = json.loads(self._ask("read the state", "stack", "export"))
@@ -85,10 +98,13 @@ class Stack:
 
     def _tell_unjudged(self) -> None:
         """Report a last update without the pack: the engine records the flags of each run."""
-        history = json.loads(self._ask("read the history", "stack", "history", "--json", "--page-size", "20"))
-        last = next((update for update in history if update["kind"] == "update"), None)
+        last = next((update for update in self._history() if update["kind"] == "update"), None)
         if last and "pulumi.flag.policy-pack" not in last["environment"]:
             print(f"stack {self.name}: the update of {last['startTime']} was made without the policy pack")
+
+    def _history(self) -> list[dict[str, Any]]:
+        asked = self._ask("read the history", "stack", "history", "--json", "--page-size", "20")
+        return list(json.loads(asked))
 
     def _forget_with_their_guests(self) -> None:
         """Remove from the state the firewall of deleted guests, which Proxmox deleted with them.

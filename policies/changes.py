@@ -39,9 +39,9 @@ def plain(name: str) -> str:
 
 
 def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
-    """Return the effects of a change, those on services and data first."""
+    """Return the effects of a change, those on services and data first; what `before` lacks is unknown."""
     return tuple(
-        each for kind, told in _TOLD.items() for each in told(before.get(kind, {}), after.get(kind, {}))
+        each for kind, told in _TOLD.items() if kind in before for each in told(before[kind], after[kind])
     )
 
 

@@ -1,4 +1,4 @@
-"""Renders a review as Markdown: one paragraph first, then declared flows, what follows, and all else."""
+"""Renders a review: as Markdown, one paragraph first, then flows and all else; as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -59,6 +59,22 @@ def refused(file: str, error: str) -> Iterator[str]:
     faults = [line for line in error.splitlines() if line.strip()]
     yield f"**{stack_name(file)}: refused**, nothing was judged. To mend:"
     yield from ("", *(f"- {code(line)}" for line in faults))
+
+
+def brief(review: Review) -> Iterator[str]:
+    """Yield plain lines for a terminal: declared flows that open and close, and what else is told first."""
+    for verb, flows in (("opens", review.opened), ("closes", review.closed)):
+        routed = {(each.flow.trace.hops[0], each.flow.destination) for each in flows if _is_routed(each)}
+        for each in flows:
+            why = f" (sensitive: {each.sensitive})" if each.sensitive else ""
+            if each.standing != FOLLOWS and (each.flow.source, each.flow.destination) in routed:
+                way = f"by {each.flow.source} ({each.flow})"
+                yield f"{verb}: {INTERNET} -> {each.flow.destination}, {way}{why}"
+            elif each.standing != FOLLOWS:
+                yield f"{verb}: {each.flow}{why}"
+    if not review.opened and not review.closed:
+        yield "no flow opens or closes"
+    yield from (each.leading.replace("`", "") for each in review.other or () if each.leading)
 
 
 def sentences(review: Review) -> Iterator[str]:

@@ -102,6 +102,12 @@ def review(
     )
 
 
+def base_of(graph: Graph, config: Mapping[str, Any]) -> Base:
+    """Return a site as the base of a review; `config` has its stack file's keys, its secrets unknown."""
+    items = {kind: each for kind, each in inventory(graph, config).items() if kind != Kind.SECRET}
+    return Base(flows=tuple(ways(graph.reachability).values()), items=items)
+
+
 def ways(reachability: Reachability) -> dict[tuple[object, ...], Connection]:
     """Return the first way of each connection, and the first through a proxy where there is one, too.
 

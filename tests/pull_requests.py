@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from policies.evaluate import evaluate
 from policies.markdown import markdown, refused
-from policies.review import Base, Review, review, ways
-from resources.inventory import inventory
+from policies.review import Review, base_of, review
 from resources.site import Graph
 from resources.typed import view
 from tests.policies.rejected import container, leg, route
@@ -125,7 +124,7 @@ def reviewed(
     """Return the review of a change between two stack files' keys, and of the resources after it."""
     load(after)
     old, new = _site(before, lambda _: None), _site(after, code)
-    base = Base(flows=tuple(ways(old.reachability).values()), items=inventory(old, _keys(before)))
+    base = base_of(old, _keys(before))
     verdict = evaluate((each.resource for each in new.views), new.topology, TODAY)
     return review(STACK, base, new, _keys(after), verdict)
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from resources.inventory import from_json, to_json
+from policies.changes import changes
+from resources.inventory import Kind, from_json, to_json
 from resources.inventory import inventory as of
 from resources.site import Graph
 from resources.typed import view
@@ -133,3 +134,12 @@ def test_an_inventory_survives_the_way_and_holds_no_secret() -> None:
     written = to_json(of(site, config))
     assert CANARY not in str(written)
     assert from_json(written) == of(site, config)
+
+
+def test_another_secret_is_told_without_a_value() -> None:
+    """A secret that was encrypted anew is named; where the base's is unknown, nothing is said."""
+    site = Graph(tuple(map(view, sound().resources)), TopologyIndex.of(load(configuration())))
+    before, after = (of(site, {"traefik:users": {"secure": text}}) for text in ("v1:a", "v1:b"))
+    (change,) = changes(before, after)
+    assert change.text == "the secret `traefik:users` is written anew"
+    assert changes({kind: items for kind, items in before.items() if kind != Kind.SECRET}, after) == ()

@@ -106,9 +106,7 @@ def test_a_closed_flow_and_a_sensitive_one_that_opens_again(tree: Path) -> None:
     assert closed.stdout.startswith("**dev:** No longer from the internet: vaultwarden, through traefik.\n")
     way = "`internet -> vaultwarden:80/tcp` | `traefik -> vlan30 -> vaultwarden` | follows |  |"
     assert f"| closes | {way}\n" in closed.stdout
-    assert (
-        "**A flow to a sensitive zone opens**: a reviewer sets the label `flows-reviewed`." in opened.stdout
-    )
+    assert "**A sensitive flow opens**: a reviewer sets the label `flows-reviewed`." in opened.stdout
     assert (
         "| opens | `traefik -> vaultwarden:80/tcp` | `vlan30 -> vaultwarden` | declared | isolated |"
         in opened.stdout
