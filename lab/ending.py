@@ -19,10 +19,10 @@ _LOGINS: Final[Mapping[App | GuestApp | None, str]] = {
 
 def flows(outputs: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of declared flows."""
-    width = max(len(flow["source"]) for flow in outputs["flows"])
+    width = max(len(flow["source"]) for flow in outputs["flows"].values())
     yield "Who may reach whom, as declared:"
-    for flow in outputs["flows"]:
-        yield f"  {' ' * (width - len(flow['source']))}{_written(flow)}"
+    for name, flow in outputs["flows"].items():
+        yield f"  {' ' * (width - len(flow['source']))}{name}"
 
 
 def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_lab: bool) -> Iterator[str]:
@@ -38,11 +38,6 @@ def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_
     if in_lab:
         yield from _lab(topology)
     yield f"Next: `make report STACK={stack}` draws this network; `make down STACK={stack}` removes it."
-
-
-def _written(flow: Mapping[str, Any]) -> str:
-    """Return a flow of the outputs as a stack file has it."""
-    return f"{flow['source']} -> {flow['destination']}:{flow['port']}/{flow['protocol']}"
 
 
 def _lab(topology: Topology) -> Iterator[str]:

@@ -504,7 +504,7 @@ def test_a_flow_ends_with_its_day(day: date, findings: int) -> None:
 def test_a_flow_with_an_end_is_told_with_it() -> None:
     """A flow's end is in the outputs, the review, its line of the stack file, and the report."""
     resources, topology = egress(EGRESS)
-    (told,) = [flow for flow in outputs(topology)["flows"] if flow["until"]]
+    (told,) = [flow for flow in outputs(topology)["flows"].values() if flow["until"]]
     assert (told["source"], told["until"]) == ("site-1", "2027-01-31")
     report = judged("dev", TODAY, resources, topology)
     assert report._notes["site-1 -> internet:443/tcp"] == ["until 2027-01-31: updates of Debian"]
