@@ -200,7 +200,9 @@ def test_a_stack_file_that_routes_to_the_backend_is_refused(tree: Path) -> None:
     edit(tree, STACK, (VAULT, f"{VAULT}    - traefik -> loki:3100/tcp\n"))
     answer = review(tree, "main", STACK, "--markdown", "flows.md", "--sarif", "flows.sarif")
     assert (answer.stdout, answer.returncode) == ("", 2)
-    assert re.fullmatch(r"flows\[\d+\]: traefik -> loki:3100/tcp .*; .*\.\n", answer.stderr)
+    assert re.fullmatch(
+        r"Pulumi\.dev\.yaml:\d+: flows\[\d+\]: traefik -> loki:3100/tcp .*; .*\.\n", answer.stderr
+    )
     text = (tree / "flows.md").read_text(encoding="utf-8")
     assert text == f"**dev: refused**, nothing was judged. To mend:\n\n- `{answer.stderr.strip()}`\n"
     assert not (tree / "flows.sarif").exists()
@@ -282,7 +284,7 @@ def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> No
     answer = review(tree)
     assert (answer.stdout, answer.returncode) == ("", 2)
     assert answer.stderr.startswith(
-        "main: its program can't tell its flows (domain: a domain is missing; write it in lower case"
+        "main: its program can't tell its flows (Pulumi.dev.yaml:6: domian: unknown key; write domain)"
     )
 
 
