@@ -34,6 +34,7 @@ from resources.typed import view
 from topology.config import ConfigError, from_file, keys_of
 from topology.index import TopologyIndex
 from topology.model import Flow, Topology
+from topology.notes import notes
 from topology.project import NAME, PROJECT
 
 Site = tuple[list[Resource], Topology]
@@ -141,6 +142,8 @@ def _judge(options: argparse.Namespace) -> int:
         at = line_of(finding.subject, text)
         print(f"{finding.rule}: {finding}")
         print(f"  {f'{file}:{at}: ' if at else ''}{RULES[finding.rule].remedy}")
+    for note in notes(topology, file) if text else ():
+        print(f"note: {note}")
     for exemption in verdict.in_force:
         print(f"exception in force: {exemption.rule} for {exemption.resource}, until {exemption.expires}")
     return int(bool(verdict.findings))

@@ -64,7 +64,7 @@ class Stack:
         if kept:
             raise LabError(
                 f"stack {self.name}: {len(kept)} of its resources are protected; to lose their data too, set "
-                f"protect: false in Pulumi.{self.name}.yaml and run `make up` before"
+                f"protect: false in Pulumi.{self.name}.yaml and run `make up STACK={self.name}` before"
             )
         return self._show("destroy", "--yes")
 

@@ -78,7 +78,8 @@ def _service(name: str, former: str, old: Item | None, new: Item) -> Iterator[Ch
 
 def _traits(new: Item) -> str:
     known = [(trait, new.traits[trait]) for trait in _NEW if new.traits.get(trait, "none") != "none"]
-    return "".join(f", {_end(trait, value)}" for trait, value in known)
+    unreached = ", and no flow leads to it or from it" if new.traits.get("flows") == "none" else ""
+    return "".join(f", {_end(trait, value)}" for trait, value in known) + unreached
 
 
 _NEW: Final = ("app", "image", "VLAN", "zone", "networks", "address")

@@ -182,6 +182,8 @@ def _declared(graph: Graph, name: str) -> Iterator[tuple[str, str]]:
     if service is None:
         return
     yield "app", str(service.app or "none")
+    used = any(name in {flow.source, flow.destination} for flow in graph.topology.flows)
+    yield "flows", "some" if used else "none"
     routes = [route for route in graph.topology.routes if route.service == name]
     if routes:
         yield "host name", service.host

@@ -46,7 +46,7 @@ from topology.model import (
 )
 from topology.stack_file import NAMESPACE, keys_of, located
 
-__all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "keys_of", "load"]
+__all__ = ["NAMESPACE", "ConfigError", "Fault", "from_file", "from_pulumi_json", "keys_of", "load"]
 
 REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows")
 KEYS: Final = (

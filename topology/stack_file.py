@@ -12,6 +12,7 @@ import yaml
 
 from topology.fast_yaml import Loader
 from topology.fault import ConfigError, Fault, at, nearest
+from topology.project import stack_name
 
 NAMESPACE: Final = "homelab-network"
 _INDENTED: Final = ("is indented unlike the lines before it", "indent it like the entries beside it")
@@ -31,6 +32,7 @@ _MENDED: Final = {
     "cannot start any token": _TAB,
     "expected ',' or ']'": ("a list is not closed", "write ] behind its last entry, and commas between"),
     "expected ',' or '}'": ("a mapping is not closed", "write } behind its last entry, and commas between"),
+    "expected node content": ("ends before its value", "write it, and close its list or mapping"),
     "unexpected end of stream": ("a quote is not closed", "write the closing quote"),
     "alphabetic or numeric": ("a value begins with * or &, which YAML keeps", "quote it"),
     "undefined alias": ("a value begins with *, which YAML keeps", "quote it"),
@@ -73,7 +75,7 @@ def read(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a safe loader
     except OSError as error:
-        raise _refused(path, 0, f"cannot be read ({error.strerror})", "name a stack file") from None
+        raise _refused(path, 0, f"cannot be read ({error.strerror})", _others(path)) from None
     except yaml.MarkedYAMLError as error:
         raise _told(path, error) from None
     except UnicodeDecodeError as error:
@@ -83,6 +85,16 @@ def read(path: Path) -> Any:
         raise _refused(path, 0, "is nested too deeply", "write it as plain YAML") from None
     except (yaml.YAMLError, ValueError):
         raise _refused(path, 0, "is not YAML", "correct it") from None
+
+
+def _others(path: Path) -> str:
+    known = sorted(file.name.split(".")[1] for file in path.parent.glob("Pulumi.*.yaml"))
+    close = nearest(stack_name(path), known)
+    return f"STACK={close} is meant, or write it" if close else f"name a stack file{_listed(known)}"
+
+
+def _listed(names: list[str]) -> str:
+    return f", like that of {', '.join(names)}" if names else ""
 
 
 def located(error: ConfigError, path: Path, *, beside: bool = False) -> ConfigError:

@@ -803,7 +803,9 @@ def test_a_stack_that_is_down_says_so(root: pytest.MonkeyPatch, capsys: pytest.C
     root.setattr(host, "containers", lambda: [container("loki", {})])
     root.setattr(namespaces, "run", lambda *words: pytest.fail(f"ran {words}"))
     assert command.main([]) == 2
-    assert capsys.readouterr().err == "stack dev: down, none of its containers runs; run `make up`\n"
+    assert (
+        capsys.readouterr().err == "stack dev: down, none of its containers runs; run `make up STACK=dev`\n"
+    )
 
 
 class Web(BaseHTTPRequestHandler):
