@@ -69,9 +69,8 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
         return []
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
     if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
-        return [
-            f"not looked at: networks and rules of {topology.docker.name}; run `make drift STACK={stack_name(file)}` there"
-        ]
+        run = f"run `make drift STACK={stack_name(file)}` there"
+        return [f"not looked at: networks and rules of {topology.docker.name}; {run}"]
     there = host.containers()
     for name, own, joined in host.misattached(topology, there):
         found.append(

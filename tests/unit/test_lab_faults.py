@@ -10,6 +10,7 @@ import pytest
 from commands.__main__ import main as commands
 from lab import __main__ as lab
 from lab import paths
+from lab.errors import LabError
 from tests.site import FILE
 from topology.project import PROJECT
 
@@ -94,7 +95,7 @@ def test_the_broken_file_of_a_stack_that_is_up_is_told(
     """A stack that is up, and whose file can't be read, stops another one's `up` by its name."""
     (project / "Pulumi.seed.yaml").write_text("a: [", encoding="utf-8")
     state(project, "seed", json.dumps({"checkpoint": {"latest": {"resources": [1]}}}))
-    monkeypatch.setattr(lab, "_COMMANDS", {"up": lambda stack: lab._need_the_lab(stack) or 0})
+    monkeypatch.setattr(lab, "_COMMANDS", {"up": lab._need_the_lab})
     assert lab.main(["up"]) == 2
     assert capsys.readouterr().err.startswith("Pulumi.seed.yaml:2: ends before its value;")
 
@@ -103,7 +104,7 @@ def test_the_broken_file_of_a_stack_that_is_up_is_told(
 def test_a_state_that_is_none_is_told(project: Path, text: str) -> None:
     """A state that was cut off is named with the way out, and is not taken for an empty one."""
     file = state(project, "seed", text)
-    with pytest.raises(lab.LabError) as told:
+    with pytest.raises(LabError) as told:
         lab._need_the_lab("dev")
     assert str(told.value).startswith(f"{file}: is no state of Pulumi; put seed.json.bak in its place")
 
