@@ -12,8 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from lab import orphans, paths
 from lab.errors import LabError
 from lab.process import run, show, tail
@@ -86,10 +84,7 @@ class Stack:
         last = next((each for each in done if each["kind"] in {"update", "destroy"}), None)
         if last is None or last["kind"] == "destroy":
             return {}
-        return {
-            key: {"secure": ""} if told["secret"] else told.get("objectValue", yaml.safe_load(told["value"]))
-            for key, told in last["config"].items()
-        }
+        return {key: _written(told) for key, told in last["config"].items()}
 
     def deployment(self) -> dict[str, Any]:
         """Return the exported state; empty where nothing was ever created."""
@@ -204,6 +199,14 @@ class Stack:
 
     def _stack(self, words: tuple[str, ...]) -> tuple[str, ...]:
         return () if words[:2] == ("stack", "select") else ("--stack", self.name)
+
+
+def _written(told: Mapping[str, Any]) -> Any:
+    """Return a value of a history as a stack file has it: an object, a truth value or a text."""
+    if told["secret"]:
+        return {"secure": ""}
+    value = told.get("objectValue", told.get("value"))
+    return value == "true" if value in ("true", "false") else value
 
 
 def without(resource: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:
