@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from xml.etree import ElementTree as ET
 
 from verify.expect import Expected
 from verify.verdicts import ProbeFinding, Verdict
 
 SCHEMA_VERSION = 1
-_LEGEND = "● possible  · denied  ○ possible, not judged  ✗ disagrees  ? inconclusive"
+_LEGEND = "● possible  ◐ through the ingress  · denied  ○ possible, not judged  ✗ disagrees  ? inconclusive"
 """The signs that the report page has for the same things."""
 _COUNTED = {
     Verdict.AGREES: "as declared",
@@ -42,6 +42,8 @@ class Report:
     left_out: Sequence[str] = ()
     notes: Sequence[str] = ()
     pairs: int = 0
+    published: Mapping[str, str] = field(default_factory=dict)
+    """Docker-SRV's published ports as `docker-srv:443/tcp` -> the service that answers there."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -64,8 +66,9 @@ def text(report: Report) -> str:
     """Return the matrix, the disagreements and the counts as text."""
     pairs: dict[tuple[str, str], list[ProbeFinding]] = {}
     for finding in report.findings:
-        if finding.where:
-            pairs.setdefault((finding.source, finding.destination), []).append(finding)
+        answers = report.published.get(finding.what.partition(" -> ")[2], finding.destination)
+        if finding.where or (answers and answers != finding.source):
+            pairs.setdefault((finding.source, answers), []).append(finding)
     sources = list(dict.fromkeys(source for source, _ in pairs))
     destinations = list(dict.fromkeys(destination for _, destination in pairs))
     width = max((len(name) for name in (*sources, *destinations)), default=0)
@@ -95,7 +98,7 @@ def text(report: Report) -> str:
 
 def _mark(findings: Iterable[ProbeFinding]) -> str:
     marks = {_square(finding) for finding in findings}
-    return next((mark for mark in "✗?●○·" if mark in marks), " ")
+    return next((mark for mark in "✗?●◐○·" if mark in marks), " ")
 
 
 def _square(finding: ProbeFinding) -> str:
@@ -106,6 +109,8 @@ def _square(finding: ProbeFinding) -> str:
             return "?"
         case Verdict.FREE:
             return "○" if finding.got == Expected.ALLOWED else "·"
+        case Verdict.AGREES if not finding.where:
+            return "◐"  # a route, whose evidence is a page
         case _:
             return "·" if finding.expected == Expected.DENIED else "●"
 

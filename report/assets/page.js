@@ -218,7 +218,7 @@ function verification(place) {
   }
   if (run.others.length) {
     place.append(make("details", {}, make("summary", {}, `${many(run.others.length, "answer")} outside the matrix: `
-      + "routes by name, newcomers on a network"), probeList(run.others)));
+      + "newcomers on a network, host names without a route"), probeList(run.others)));
   }
 }
 

@@ -548,10 +548,34 @@ def test_many_disagreements_of_one_cause_are_told_once() -> None:
     )
 
 
+def test_a_route_and_a_published_port_stand_where_the_page_has_them() -> None:
+    """A published port is the ingress's in the matrix, and a route the service's, as on the page."""
+    common: dict[str, Any] = {"source": "internet", "expected": "ALLOWED", "got": "ALLOWED"}
+    port = ProbeFinding(
+        destination="docker-srv", what="internet -> docker-srv:443/tcp", where="10.0.0.1 on x",
+        verdict=Verdict.AGREES, **common,
+    )  # fmt: skip
+    page = replace(port, destination="grafana", what="https://grafana.x/", where="")
+    published = {"docker-srv:443/tcp": "traefik"}
+    run = report.Report(stack="dev", seconds=1.0, findings=[port, page], published=published)
+    lines = report.text(run).splitlines()
+    assert [line.split() for line in lines if line.startswith(("   1", "   2"))] == [
+        ["1", "traefik"],
+        ["2", "grafana"],
+    ]
+    assert next(line for line in lines if line.startswith("  internet")).split() == ["internet", "●", "◐"]
+
+
 def test_the_matrix_has_the_pages_signs() -> None:
     """The signs of the terminal's matrix are in the page's script, for the same things."""
     script = (PROJECT / "report/assets/page.js").read_text(encoding="utf-8")
-    for sign, word in (("●", "declared"), ("·", "denied"), ("✗", "disagrees"), ("?", "inconclusive")):
+    for sign, word in (
+        ("●", "declared"),
+        ("◐", "proxied"),
+        ("·", "denied"),
+        ("✗", "disagrees"),
+        ("?", "inconclusive"),
+    ):
         assert f'{word}: ["{sign}"' in script
         assert f"{sign} " in report.text(report.Report(stack="dev", seconds=1.0, findings=[])).splitlines()[0]
 
