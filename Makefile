@@ -10,6 +10,10 @@ PYTEST := $(VENV)/bin/python -m pytest
 # What a stack file may say, what follows from it and how it is judged: tests that start no program.
 QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
+# Make's variables are told apart by case, and `stack=home` would be about dev.
+$(foreach name,stack base markdown sarif json,$(if $(filter command line,$(origin $(name))), \
+	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
+
 .PHONY: help up preview diff down verify drift survey report cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts matrix live bench tools env schema lock hooks
 

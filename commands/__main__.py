@@ -17,9 +17,11 @@ _FLOWS: Final = "flows"
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "list": (_FLOWS, "every flow that is possible"),
+    "describe": (_FLOWS, "every flow, and what else a reviewer compares, as JSON"),
     "eval": (_FLOWS, "whether one flow is possible"),
     "explain": (_FLOWS, "the way of a flow, or what denies it"),
     "diff": (_FLOWS, "flows that one site opens and closes against another"),
+    "changes": (_FLOWS, "the declared flows that a stack file opens and closes against another"),
     "review": (_FLOWS, "a change for its reviewer: flows opened and closed against a commit, findings"),
     "judge": (_FLOWS, "what the rules say"),
     "rules": (_FLOWS, "the table of rules"),

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 _COMMANDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "list": ("every flow that is possible", ("site", "--json")),
+    "describe": ("every flow, and what else a reviewer compares, as JSON", ("file",)),
     "eval": ("whether one flow is possible", ("site", "source", "destination")),
     "explain": ("the way of a flow, or what denies it", ("site", "source", "destination")),
     "diff": ("flows that one site opens and closes against another", ("before", "after")),
+    "changes": ("the declared flows that a stack file opens and closes against another", ("before", "after")),
     "review": (
         "a change for its reviewer: flows opened and closed against a commit, findings",
         ("base", "file", "--markdown", "--sarif"),

@@ -1,7 +1,8 @@
-"""The flows that were possible at another commit of this project, as that commit's own program lists them.
+"""The site at another commit of this project, as that commit's own program tells it.
 
 The commit is copied to a temporary folder. Its modules are never imported here: its own
-`python -m commands list --json` runs in a separate process, with this environment's packages.
+`python -m commands describe` runs in a separate process, with this environment's packages. An older commit
+has only `list --json`, which tells its flows alone.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from policies.review import Base, ways
 from reachability.result import Connection, EdgeKind, Trace
+from resources import inventory
+from resources.site import Graph
 from topology.model import Port
 from topology.project import PROJECT
 
@@ -31,21 +37,18 @@ def to_json(flows: Iterable[Connection]) -> str:
 
 def from_json(text: str) -> tuple[Connection, ...]:
     """Return the flows that `to_json` wrote; raises ValueError, TypeError or KeyError on anything else."""
-    return tuple(
-        Connection(
-            source=flow["source"],
-            destination=flow["destination"],
-            port=flow["port"] and Port.parse(flow["port"]),
-            how=EdgeKind(flow["how"]),
-            trace=Trace(tuple(flow["trace"]["hops"])),
-            origin=flow["origin"],
-        )
-        for flow in json.loads(text)
-    )
+    return _flows(json.loads(text))
 
 
-def flows_at(base: str, name: str) -> tuple[Connection, ...] | None:
-    """Return every flow possible at a commit by the stack file `name`; None if it has no such file.
+def described(graph: Graph, config: Mapping[str, Any]) -> str:
+    """Return flows and inventory as JSON; `config` has the stack file's keys."""
+    flows = [asdict(flow) for flow in ways(graph.reachability).values()]
+    items = inventory.to_json(inventory.inventory(graph, config))
+    return json.dumps({"flows": flows, "items": items}, default=str)
+
+
+def site_at(base: str, name: str) -> Base | None:
+    """Return the site at a commit by the stack file `name`; None if it has no such file.
 
     Raises BaselineError.
     """
@@ -58,22 +61,41 @@ def flows_at(base: str, name: str) -> tuple[Connection, ...] | None:
         return _ask(base, folder, name) if (folder / name).is_file() else None
 
 
-def _ask(base: str, folder: Path, name: str) -> tuple[Connection, ...]:
-    asked = subprocess.run(
-        [sys.executable, "-m", _program(folder), "list", "--json", name],
+def _ask(base: str, folder: Path, name: str) -> Base:
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        answer = json.loads(_run(folder, "describe", name).stdout)
+        return Base(flows=_flows(answer["flows"]), items=inventory.from_json(answer["items"]))
+    asked = _run(folder, "list", "--json", name)
+    with suppress(ValueError, TypeError, KeyError):
+        if asked.returncode == 0:
+            return Base(flows=from_json(asked.stdout), items=None)
+    said = asked.stderr.strip().rpartition("\n")[2].rstrip(".") or "it answers in another form"
+    raise BaselineError(f"{base}: its program can't tell its flows ({said}); name a commit that can.")
+
+
+def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", _program(folder), *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
-    try:
-        if asked.returncode == 0:
-            return from_json(asked.stdout)
-    except (ValueError, TypeError, KeyError):
-        pass
-    said = asked.stderr.strip().rpartition("\n")[2].rstrip(".") or "it answers in another form"
-    raise BaselineError(f"{base}: its program can't tell its flows ({said}); name a commit that can.")
+
+
+def _flows(written: Iterable[Mapping[str, Any]]) -> tuple[Connection, ...]:
+    return tuple(
+        Connection(
+            source=flow["source"],
+            destination=flow["destination"],
+            port=flow["port"] and Port.parse(flow["port"]),
+            how=EdgeKind(flow["how"]),
+            trace=Trace(tuple(flow["trace"]["hops"])),
+            origin=flow["origin"],
+        )
+        for flow in written
+    )
 
 
 def _program(folder: Path) -> str:

@@ -11,7 +11,7 @@ import argparse
 import gc
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,10 @@ from typing import Final
 import pulumi
 
 from commands.arguments import parser
-from commands.baseline import BaselineError, flows_at, to_json
-from policies.evaluate import GROUPS, evaluate
-from policies.review import line_of, markdown, review, sarif
+from commands.baseline import BaselineError, described, site_at, to_json
+from policies.evaluate import GROUPS, Evaluation, evaluate
+from policies.markdown import brief, markdown, refused
+from policies.review import Review, base_of, line_of, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
 from reachability.intent import Intent, diff, listing
@@ -30,12 +31,15 @@ from resources import program
 from resources.resource import Resource, StateError, from_state
 from resources.site import Graph
 from resources.typed import view
-from topology.config import ConfigError, from_file
+from topology.config import ConfigError, from_file, keys_of
 from topology.index import TopologyIndex
 from topology.model import Flow, Topology
+from topology.notes import notes
 from topology.project import NAME, PROJECT
 
 Site = tuple[list[Resource], Topology]
+_FAULTS: Final = (BaselineError, ConfigError, StateError, pulumi.RunError, UnknownNameError)
+"""What ends a command with status 2; each error's text is the message."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # a run ends after one answer, and collecting garbage costs more than the answer
     try:
         return _RUN[options.command](options)
-    except (BaselineError, ConfigError, StateError, pulumi.RunError, UnknownNameError) as error:
+    except _FAULTS as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -81,22 +85,52 @@ def _diff(options: argparse.Namespace) -> int:
     return int(bool(change.opened or change.closed))
 
 
+def _describe(options: argparse.Namespace) -> int:
+    print(described(_graph(options.file), keys_of(options.file)))
+    return 0
+
+
+def _changes(options: argparse.Namespace) -> int:
+    before, after = options.before, options.after
+    nothing = before.is_file() and not before.stat().st_size
+    base = None if nothing else base_of(_graph(before), keys_of(before))
+    unjudged = Evaluation(findings=(), in_force=())
+    print(*brief(review(after.name, base, _graph(after), keys_of(after), unjudged)), sep="\n")
+    return 0
+
+
 def _review(options: argparse.Namespace) -> int:
     file: Path = options.file
     for target in filter(None, (options.markdown, options.sarif)):
         if target.is_dir() or not target.parent.is_dir():
             raise StateError(f"{target}: can't be written; name a file in a folder that is there.")
-    resources, topology = program.of_stack_file(file), from_file(file)
-    reachability = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
-    verdict = evaluate(resources, topology, datetime.now(tz=UTC).date())
-    made = review(file.name, flows_at(options.base, file.name), reachability, topology, verdict)
-    text = "\n".join(markdown(made))
-    print(text)
+    try:
+        made = _reviewed(file, options.base)
+    except _FAULTS as error:
+        if options.markdown:
+            _write(options.markdown, refused(file.name, str(error)))
+        raise
+    print(*markdown(made), sep="\n")
     if options.markdown:
-        options.markdown.write_text(f"{text}\n", encoding="utf-8")
+        _write(options.markdown, markdown(made))
     if options.sarif:
         options.sarif.write_text(sarif(made, file.read_text(encoding="utf-8")), encoding="utf-8")
     return int(bool(made.findings))
+
+
+def _reviewed(file: Path, base: str) -> Review:
+    graph = _graph(file)
+    verdict = evaluate((each.resource for each in graph.views), graph.topology, datetime.now(tz=UTC).date())
+    return review(file.name, site_at(base, file.name), graph, keys_of(file), verdict)
+
+
+def _graph(file: Path) -> Graph:
+    resources = program.of_stack_file(file)
+    return Graph(tuple(map(view, resources)), TopologyIndex.of(from_file(file)))
+
+
+def _write(target: Path, lines: Iterable[str]) -> None:
+    target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _judge(options: argparse.Namespace) -> int:
@@ -108,6 +142,8 @@ def _judge(options: argparse.Namespace) -> int:
         at = line_of(finding.subject, text)
         print(f"{finding.rule}: {finding}")
         print(f"  {f'{file}:{at}: ' if at else ''}{RULES[finding.rule].remedy}")
+    for note in notes(topology, file) if text else ():
+        print(f"note: {note}")
     for exemption in verdict.in_force:
         print(f"exception in force: {exemption.rule} for {exemption.resource}, until {exemption.expires}")
     return int(bool(verdict.findings))
@@ -168,9 +204,11 @@ def _flow(options: argparse.Namespace) -> Flow:
 
 _RUN: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "list": _list,
+    "describe": _describe,
     "eval": _eval,
     "explain": _explain,
     "diff": _diff,
+    "changes": _changes,
     "review": _review,
     "judge": _judge,
     "rules": _rules,

@@ -16,9 +16,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -27,8 +29,9 @@ from lab.errors import LabError
 from lab.process import Interrupted, run
 from lab.stack import Stack
 from preflight import machine
-from topology.config import ConfigError, from_file
+from topology.config import ConfigError, from_file, keys_of
 from topology.model import Certificate, Topology
+from topology.notes import notes
 
 PASSPHRASE = "homelab-lab"  # noqa: S105  # of the lab's stack files, which hold no secret of anyone's
 _STARTED = time.monotonic()
@@ -37,6 +40,11 @@ _STARTED = time.monotonic()
 def report(line: str) -> None:
     """Print a progress line with the seconds since the command began."""
     print(f"[{time.monotonic() - _STARTED:4.0f} s] {line}", flush=True)
+
+
+def again(stack: str, command: str = "up") -> str:
+    """Return a command on the stack, as a remedy names it."""
+    return f"`make {command} STACK={stack}`"
 
 
 def stack_file(stack: str) -> Path:
@@ -48,7 +56,7 @@ def stack_file(stack: str) -> Path:
 
 def serves(stack: str) -> bool:
     """Whether the lab stands in for the hosts of this stack."""
-    config = yaml.safe_load(stack_file(stack).read_text(encoding="utf-8"))["config"]
+    config = keys_of(stack_file(stack))
     return str(config.get("proxmoxve:endpoint", "")).rstrip("/") == proxmox.URL
 
 
@@ -86,8 +94,8 @@ def main(words: Sequence[str]) -> int:
         print(f"{given.command}: {error}", file=sys.stderr)
         return 1
     except (Interrupted, KeyboardInterrupt):
-        again = f"make {given.command} STACK={given.stack}"
-        print(f"{given.command}: interrupted; `{again}` goes on from here", file=sys.stderr)
+        rest = f"{again(given.stack, given.command)} goes on from here"
+        print(f"{given.command}: interrupted; {rest}", file=sys.stderr)
         return 130
 
 
@@ -110,15 +118,35 @@ def preview(stack: str) -> int:
     toolchain.ensure(report)
     selected = _selected(stack)
     status = selected.preview()
-    print(*ending.changes(selected.outputs(), topology), sep="\n")
+    changes(stack, selected.last_config())
+    _note(stack, topology)
     return status
+
+
+def _note(stack: str, topology: Topology) -> None:
+    for note in notes(topology, stack_file(stack)):
+        print(f"  note: {note}")
+
+
+def changes(stack: str, before: Mapping[str, Any]) -> None:
+    """Print the flows that open and close against the keys of the last `up`'s stack file; none: all open."""
+    with TemporaryDirectory(prefix="homelab-network-") as folder:
+        file = Path(folder) / f"Pulumi.{stack}.yaml"
+        file.write_text(yaml.safe_dump({"config": dict(before)}) if before else "", encoding="utf-8")
+        words = [sys.executable, "-m", "commands", "changes", str(file), str(stack_file(stack))]
+        try:
+            told = run(words, "compare with the last up", env=environment(stack), cwd=paths.PROJECT)
+        except LabError as error:
+            # The last `up` may be an older version's, whose keys this one does not know.
+            told = f"what opens and closes is unknown: {error}"
+    print("against the last `up`:", *(f"  {line}" for line in told.splitlines()), sep="\n")
 
 
 def up(stack: str) -> int:
     """Start the lab where it serves the stack, create the stack, and print the flow table."""
     topology = from_file(stack_file(stack))
     if serves(stack):
-        _need_root("up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
+        _need_root(stack, "up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
     toolchain.ensure(report)
     with lock.held(stack, report):
         return _up(stack, topology)
@@ -135,16 +163,19 @@ def _up(stack: str, topology: Topology) -> int:
     selected.forget_interrupted()
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
-        raise LabError(f"pulumi up ended with {status}; mend what it says above and run `make up` again")
+        raise LabError(f"pulumi up ended with {status}; mend what it says above and run {again(stack)} again")
     if serves(stack):
         proxmox.wait_for({guest.vmid for guest in topology.guests}, report)
     report("up")
     status = _verified(stack)
     outputs = selected.outputs()
+    _note(stack, topology)
     shown = ending.addresses(stack, topology, outputs, in_lab=serves(stack))
     print("", *ending.flows(outputs), "", *shown, sep="\n")
     if status:
-        raise LabError("the live network is not as declared, see above; mend it and run `make up` again")
+        raise LabError(
+            f"the live network is not as declared, see above; mend it and run {again(stack)} again"
+        )
     return 0
 
 
@@ -152,7 +183,7 @@ def down(stack: str) -> int:
     """Remove the stack's resources, and the lab where it serves the stack."""
     topology = from_file(stack_file(stack))
     if serves(stack):
-        _need_root("down", "it takes the engine, bridge and namespaces of the lab away")
+        _need_root(stack, "down", "it takes the engine, bridge and namespaces of the lab away")
     toolchain.ensure(report)
     with lock.held(stack, report):
         return _down(stack, topology)
@@ -242,7 +273,9 @@ def _empty(stack: str, topology: Topology) -> None:
     else:
         _hosts_up(topology)
     if status := selected.destroy():
-        raise LabError(f"pulumi destroy ended with {status}; run `make up` and then `make down` again")
+        raise LabError(
+            f"pulumi destroy ended with {status}; run {again(stack)} and then {again(stack, 'down')} again"
+        )
 
 
 def _remove_metrics(topology: Topology) -> None:
@@ -267,7 +300,7 @@ def _preflight(stack: str, *options: str) -> None:
     done = subprocess.run(words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False)
     if done.returncode:
         raise LabError(
-            "nothing of the stack was changed; do what the lines above say and run `make up` again"
+            f"nothing of the stack was changed; do what the lines above say and run {again(stack)} again"
         )
 
 
@@ -293,9 +326,9 @@ def _verified(stack: str) -> int:
     ).returncode
 
 
-def _need_root(command: str, why: str) -> None:
+def _need_root(stack: str, command: str, why: str) -> None:
     if os.geteuid():
-        raise LabError(f"needs root: {why}; run `sudo make {command}`")
+        raise LabError(f"needs root: {why}; run `sudo make {command} STACK={stack}`")
 
 
 def _need_the_lab(stack: str) -> None:
@@ -306,12 +339,23 @@ def _need_the_lab(stack: str) -> None:
         raise LabError(f"stack {stack} has {what}, and the lab two hosts with VLANs; name real hosts")
     for file in sorted(paths.PROJECT.glob("Pulumi.*.yaml")):
         other = file.name.split(".")[1]
-        state = paths.STATE / f".pulumi/stacks/homelab-network/{other}.json"
-        if other == stack or not serves(other) or not state.exists():
-            continue
-        latest = json.loads(state.read_text())["checkpoint"]["latest"] or {}
-        if latest.get("resources"):
-            raise LabError(f"stack {other} is up in the lab; run `make down STACK={other}` first")
+        if other != stack and _holds_something(other) and serves(other):
+            raise LabError(f"stack {other} is up in the lab; run {again(other, 'down')} first")
+
+
+def _holds_something(stack: str) -> bool:
+    """Whether the lab's state of a stack has resources; raises LabError where it can't be read."""
+    state = paths.STATE / f".pulumi/stacks/homelab-network/{stack}.json"
+    try:
+        latest = json.loads(state.read_text(encoding="utf-8"))["checkpoint"]["latest"] or {}
+        return bool(latest.get("resources"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise LabError(
+            f"{state}: is no state of Pulumi; put {state.name}.bak in its place, or remove it if nothing "
+            f"of stack {stack} is there any more"
+        ) from None
 
 
 if __name__ == "__main__":

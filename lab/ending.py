@@ -1,4 +1,4 @@
-"""What `make up` and `make preview` print last: flows, addresses to open, and how to open them."""
+"""What `make up` prints last: flows, addresses to open, and how to open them."""
 
 from __future__ import annotations
 
@@ -19,25 +19,10 @@ _LOGINS: Final[Mapping[App | GuestApp | None, str]] = {
 
 def flows(outputs: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of declared flows."""
-    width = max(len(flow["source"]) for flow in outputs["flows"])
+    width = max(len(flow["source"]) for flow in outputs["flows"].values())
     yield "Who may reach whom, as declared:"
-    for flow in outputs["flows"]:
-        yield f"  {' ' * (width - len(flow['source']))}{_written(flow)}"
-
-
-def changes(outputs: Mapping[str, Any], topology: Topology) -> Iterator[str]:
-    """Yield the declared flows that an update opens and closes, against the outputs of the last one."""
-    before = set(map(_written, outputs.get("flows", ())))
-    after = {str(flow): flow for flow in topology.flows}
-    ingress = topology.ingress_name
-    asking = sorted({flow.source for flow in topology.flows if flow.destination == ingress})
-    for text, flow in after.items():
-        if text not in before:
-            through = f"; through it {', '.join(asking)} -> {flow.destination}" * (flow.source == ingress)
-            yield f"  opens: {text}{through}"
-    yield from (f"  closes: {text}" for text in sorted(before - after.keys()))
-    if before == after.keys():
-        yield "  no declared flow opens or closes"
+    for name, flow in outputs["flows"].items():
+        yield f"  {' ' * (width - len(flow['source']))}{name}"
 
 
 def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_lab: bool) -> Iterator[str]:
@@ -53,11 +38,6 @@ def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_
     if in_lab:
         yield from _lab(topology)
     yield f"Next: `make report STACK={stack}` draws this network; `make down STACK={stack}` removes it."
-
-
-def _written(flow: Mapping[str, Any]) -> str:
-    """Return a flow of the outputs as a stack file has it."""
-    return f"{flow['source']} -> {flow['destination']}:{flow['port']}/{flow['protocol']}"
 
 
 def _lab(topology: Topology) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Stack:
         if kept:
             raise LabError(
                 f"stack {self.name}: {len(kept)} of its resources are protected; to lose their data too, set "
-                f"protect: false in Pulumi.{self.name}.yaml and run `make up` before"
+                f"protect: false in Pulumi.{self.name}.yaml and run `make up STACK={self.name}` before"
             )
         return self._show("destroy", "--yes")
 
@@ -78,6 +78,14 @@ class Stack:
         """Return the stack's outputs for other projects."""
         return dict(json.loads(self._ask("read the outputs", "stack", "output", "--json")))
 
+    def last_config(self) -> dict[str, Any]:
+        """Return the keys of the stack file of the last `up`, without secrets; none where nothing is up."""
+        done = (each for each in self._history() if each["result"] == "succeeded")
+        last = next((each for each in done if each["kind"] in {"update", "destroy"}), None)
+        if last is None or last["kind"] == "destroy":
+            return {}
+        return {key: _written(told) for key, told in last["config"].items()}
+
     def deployment(self) -> dict[str, Any]:
         """Return the exported state; empty where nothing was ever created."""
         exported = json.loads(self._ask("read the state", "stack", "export"))
@@ -85,10 +93,13 @@ class Stack:
 
     def _tell_unjudged(self) -> None:
         """Report a last update without the pack: the engine records the flags of each run."""
-        history = json.loads(self._ask("read the history", "stack", "history", "--json", "--page-size", "20"))
-        last = next((update for update in history if update["kind"] == "update"), None)
+        last = next((update for update in self._history() if update["kind"] == "update"), None)
         if last and "pulumi.flag.policy-pack" not in last["environment"]:
             print(f"stack {self.name}: the update of {last['startTime']} was made without the policy pack")
+
+    def _history(self) -> list[dict[str, Any]]:
+        asked = self._ask("read the history", "stack", "history", "--json", "--page-size", "20")
+        return list(json.loads(asked))
 
     def _forget_with_their_guests(self) -> None:
         """Remove from the state the firewall of deleted guests, which Proxmox deleted with them.
@@ -188,6 +199,14 @@ class Stack:
 
     def _stack(self, words: tuple[str, ...]) -> tuple[str, ...]:
         return () if words[:2] == ("stack", "select") else ("--stack", self.name)
+
+
+def _written(told: Mapping[str, Any]) -> Any:
+    """Return a value of a history as a stack file has it: an object, a truth value or a text."""
+    if told["secret"]:
+        return {"secure": ""}
+    value = told.get("objectValue", told.get("value"))
+    return value == "true" if value in ("true", "false") else value
 
 
 def without(resource: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:

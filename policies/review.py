@@ -1,4 +1,4 @@
-"""Renders a change for reviewers, as Markdown and SARIF: flows opened and closed, and findings.
+"""What a change opens, closes and alters, for its reviewer; and its findings as SARIF.
 
 Note: a declared flow never fails a review. One to a sensitive zone, or out of an egress zone, is marked, and
 the pull request waits for a reviewer's label.
@@ -9,139 +9,179 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from policies.changes import Change, changes
 from policies.evaluate import Evaluation
 from policies.rule import RULES, Finding, Rule, Severity
 from reachability.engine import Reachability
 from reachability.intent import diff
-from reachability.result import Connection
+from reachability.result import Connection, EdgeKind
+from resources.inventory import Inventory, Kind, inventory
+from resources.site import Graph
 from topology.model import INTERNET, ROLES, Container, Role, Topology
-from topology.project import stack_name
 
 LABEL: Final = "flows-reviewed"
 """Label of a pull request that opens a flow to a sensitive zone; the workflow looks for it in the comment."""
+DECLARED, FOLLOWS, EXCEPTED, REFUSED = "declared", "follows", "excepted", "**refused**"
 _SCORE: Final = {Severity.MEDIUM: "5.5", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}
 """Scores by which code scanning sorts; its own thresholds are 4.0, 7.0 and 9.0."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A flow that was not possible before.
+class Base:
+    """A site before the change, its flows by each way; where `items` is None, by one way of each alone."""
+
+    flows: tuple[Connection, ...]
+    items: Inventory | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowChange:
+    """A flow that opens or closes.
 
     `standing` is what permits or refuses it: `follows` is a flow that needs no declaration of its own
-    (implied by a declared flow, or from a host). `zone` says why the flow is sensitive, if it is.
+    (implied by a declared flow, or from a host). `sensitive` says why a reviewer's label is needed, if it is.
     """
 
     flow: Connection
     standing: str
-    zone: str
+    sensitive: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """A change of one stack file. `new`: the base does not have the file."""
+    """A change of one stack file.
+
+    `new`: the base does not have the file. `other` are effects that are no flows; None where the base can't
+    tell what it has besides flows.
+    """
 
     file: str
     new: bool
-    opened: tuple[Opened, ...]
-    closed: tuple[Connection, ...]
+    opened: tuple[FlowChange, ...]
+    closed: tuple[FlowChange, ...]
     findings: tuple[Finding, ...]
+    other: tuple[Change, ...] | None = ()
 
 
 def review(
-    file: str,
-    before: Iterable[Connection] | None,
-    after: Reachability,
-    topology: Topology,
-    verdict: Evaluation,
+    file: str, before: Base | None, graph: Graph, config: Mapping[str, Any], verdict: Evaluation
 ) -> Review:
-    """Return the difference between a stack file's possible flows before, if it existed, and after."""
-    change = diff(before or (), after.flows())
+    """Return the difference between a stack file's site before, if it existed, and after.
+
+    `graph` and `config`, the stack file's keys, are those of after.
+    """
+    topology = graph.topology
+    opened, closed = _difference(before, graph.reachability)
     standing = (
-        dict.fromkeys(map(str, topology.flows), "declared")
+        dict.fromkeys(map(str, topology.flows), DECLARED)
         | {str(each.flow): f"declared until {each.until}" for each in topology.temporary}
-        | dict.fromkeys((exemption.resource for exemption in verdict.in_force), "excepted")
-        | dict.fromkeys((finding.subject for finding in verdict.findings), "**refused**")
+        | dict.fromkeys((exemption.resource for exemption in verdict.in_force), EXCEPTED)
+        | dict.fromkeys((finding.subject for finding in verdict.findings), REFUSED)
     )
+    other: tuple[Change, ...] | None = ()
+    if before:
+        other = None if before.items is None else changes(before.items, inventory(graph, config))
     return Review(
         file=file,
         new=before is None,
         opened=tuple(
-            Opened(
+            FlowChange(
                 flow=flow,
-                standing=standing.get(str(flow), "follows"),
-                zone=sensitive(topology, flow.destination) or leaving(topology, flow),
+                standing=standing.get(str(flow), FOLLOWS),
+                sensitive=sensitive(topology, flow.source, flow.destination),
             )
-            for flow in change.opened
+            for flow in opened
         ),
-        closed=change.closed,
+        closed=tuple(FlowChange(flow=flow, standing=_former(before, flow)) for flow in closed),
         findings=verdict.findings,
+        other=other,
     )
 
 
-def sensitive(topology: Topology, name: str) -> str:
-    """Return why a destination is sensitive, by the roles of its zones; empty if it is not.
+def base_of(graph: Graph, config: Mapping[str, Any]) -> Base:
+    """Return a site as the base of a review; `config` has its stack file's keys, its secrets unknown."""
+    items = {kind: each for kind, each in inventory(graph, config).items() if kind != Kind.SECRET}
+    return Base(flows=tuple(ways(graph.reachability).values()), items=items)
+
+
+def ways(reachability: Reachability) -> dict[tuple[object, ...], Connection]:
+    """Return the first way of each connection, and the first through a proxy where there is one, too.
+
+    The key tells them apart: a service that a proxy asks for others is not yet one that they reach.
+    """
+    found: dict[tuple[object, ...], Connection] = {}
+    for bundle in reachability.connection_sets():
+        for source in bundle.sources:
+            if source != bundle.destination:
+                one = bundle.one(source)
+                found.setdefault(_way(one), one)
+    return found
+
+
+def _way(flow: Connection) -> tuple[object, ...]:
+    return *flow.key, flow.how is EdgeKind.PROXIED
+
+
+def _difference(before: Base | None, after: Reachability) -> tuple[list[Connection], list[Connection]]:
+    """Return the connections that open and close; an older base tells only one way of each."""
+    if before and before.items is None:
+        change = diff(before.flows, after.flows())
+        return [*change.opened], [*change.closed]
+    old, new = {_way(flow): flow for flow in before.flows} if before else {}, ways(after)
+    return (
+        [flow for way, flow in new.items() if way not in old],
+        [flow for way, flow in old.items() if way not in new],
+    )
+
+
+def _former(before: Base | None, flow: Connection) -> str:
+    """Return what permitted a flow before; empty where the base does not tell."""
+    if before is None or before.items is None:
+        return FOLLOWS if flow.how is EdgeKind.PROXIED else ""
+    return DECLARED if str(flow) in before.items[Kind.FLOW] else FOLLOWS
+
+
+def sensitive(topology: Topology, source: str, destination: str) -> str:
+    """Return why a flow is sensitive, by the roles of the zones at its ends; empty if it is not.
 
     A service on a frontend zone is meant for the ingress, so it is not sensitive, whatever it connects to. An
-    undeclared destination is sensitive.
+    undeclared destination is sensitive, and so is every way out of a guest that has a zone for itself.
     """
-    if name in {host.name for host in topology.hosts}:
+    if any(ROLES[role].alone for role in _roles(topology, source)):
+        return "egress of an isolated guest"
+    if destination in {host.name for host in topology.hosts}:
         return "management host"
-    if name == INTERNET:
-        return ""
-    if name in topology.zones:
-        roles = {topology.zones[name].role}
-    elif name in topology.services:
-        roles = {topology.zones[zone].role for zone in topology.services[name].zones}
-    else:
+    if destination == INTERNET:
+        return _leaving(topology, source)
+    roles = _roles(topology, destination)
+    if not roles:
         return "not declared"
-    traits = {role: ROLES[role] for role in roles}
-    if any(each.routable and not each.sensitive for each in traits.values()):
-        return ""
-    return ", ".join(sorted(role for role, each in traits.items() if each.sensitive))
-
-
-def leaving(topology: Topology, flow: Connection) -> str:
-    """Return why a flow to the internet is sensitive, by the roles of its source's zones; empty if it is not.
-
-    It is where it leaves by an egress zone: data of every network that the source is on may go that way.
-    """
-    source = topology.services.get(flow.source)
-    if flow.destination != INTERNET or not isinstance(source, Container):
-        return ""
-    roles = {topology.zones[zone].role for zone in source.zones}
-    if Role.EGRESS not in roles:
+    if any(ROLES[role].routable and not ROLES[role].sensitive for role in roles):
         return ""
     return ", ".join(sorted(role for role in roles if ROLES[role].sensitive))
 
 
-def markdown(review: Review) -> Iterator[str]:
-    """Yield the lines of the review, opened flows first."""
-    stack = stack_name(review.file)
-    yield (
-        f"## Flows of stack {stack}: {len(review.opened)} opened, {len(review.closed)} closed;"
-        f" findings: {len(review.findings)}"
-    )
-    if review.new:
-        yield from ("", "The base has no such stack, so all of its flows are new.")
-    if any(opened.zone for opened in review.opened):
-        yield from ("", f"**A flow to a sensitive zone opens**: a reviewer sets the label `{LABEL}`.")
-    if review.opened:
-        yield from ("", "### Opened", "", "| flow | via | standing | sensitive |", "|---|---|---|---|")
-    for each in review.opened:
-        yield f"| {_code(each.flow)} | {_code(each.flow.trace)} | {each.standing} | {each.zone} |"
-    if review.closed:
-        yield from ("", "### Closed", "", "| flow | via |", "|---|---|")
-    for flow in review.closed:
-        yield f"| {_code(flow)} | {_code(flow.trace)} |"
-    if review.findings:
-        yield from ("", "### Findings", "", "| rule | severity | finding | remedy |", "|---|---|---|---|")
-    for finding in review.findings:
-        rule = RULES[finding.rule]
-        yield f"| {rule.name} | {rule.severity} | {_code(finding)} | {rule.remedy} |"
+def _leaving(topology: Topology, source: str) -> str:
+    """Return why a source's flow to the internet is sensitive, by the roles of its zones; empty if it is not.
+
+    It is where it leaves by an egress zone: data of every network that the source is on may go that way.
+    """
+    roles = _roles(topology, source)
+    if Role.EGRESS not in roles or not isinstance(topology.services.get(source), Container):
+        return ""
+    return ", ".join(sorted(role for role in roles if ROLES[role].sensitive))
+
+
+def _roles(topology: Topology, name: str) -> set[Role]:
+    """Return the roles of a zone, or of a service's zones; none where neither is declared."""
+    if name in topology.zones:
+        return {topology.zones[name].role}
+    service = topology.services.get(name)
+    return {topology.zones[zone].role for zone in service.zones} if service else set()
 
 
 def sarif(review: Review, text: str) -> str:
@@ -199,8 +239,3 @@ def line_of(subject: str, text: str) -> int | None:
             if re.match(rf"\s*{pattern}", line):
                 return number
     return None
-
-
-def _code(value: object) -> str:
-    """Return a value as inline code, escaped for a table cell."""
-    return f"`{' '.join(str(value).replace('`', chr(39)).replace('|', chr(92) + '|').split())}`"

@@ -140,7 +140,7 @@ def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[P
             f"Pulumi.{stack}.yaml",
             f"lacks service {service}, whose {what} the stack has and protects",
             f"take the newest file, or, to lose the data, declare {service} with protect: false, "
-            "run `make up`, and take it out then",
+            f"run `make up STACK={stack}`, and take it out then",
         )
 
 

@@ -196,20 +196,29 @@ class Report:
             )
         return found
 
+    @cached_property
+    def _published(self) -> Mapping[str, str]:
+        """Docker-SRV's published ports, as the live probe writes them -> the ingress, which answers there."""
+        host, ingress = self.topology.docker_host, self.topology.ingress_name
+        ports = self.topology.published if host and ingress in self.names else ()
+        return {f"{host.name}:{port}": ingress for port in ports if host and ingress}
+
     def _findings(self) -> list[dict[str, str]]:
         keys = ("rule", "severity", "message", "remedy")
         return [{key: getattr(finding, key) for key in keys} for finding in self.findings]
 
     def _verified(self, run: Verification) -> dict[str, Any]:
         at = {name: index for index, name in enumerate(self.names)}
+        cells: defaultdict[str, list[Any]] = defaultdict(list)
+        for (source, destination), probes in run.cells.items():
+            for probe in probes:
+                to = self._published.get(probe.what.partition(" -> ")[2], destination)
+                cells[f"{at[source]} {at[to]}"].append(probe.model_dump())
         return {
             "when": run.when,
             "seconds": run.seconds,
             "counts": run.counts,
             "leftOut": run.left_out,
-            "cells": {
-                f"{at[source]} {at[destination]}": [probe.model_dump() for probe in probes]
-                for (source, destination), probes in run.cells.items()
-            },
+            "cells": cells,
             "others": [probe.model_dump() for probe in run.others],
         }

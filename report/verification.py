@@ -42,7 +42,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A run; `cells` belong to pairs of the matrix, `others` (routes, newcomers) to none."""
+    """A run; `cells` belong to pairs of the matrix, routes to the service's; `others` (newcomers) to none."""
 
     when: str
     seconds: float
@@ -67,7 +67,8 @@ def read(path: Path, stack: str, names: Container[str]) -> Verification:
     counts = dict.fromkeys(("agrees", "disagrees", "inconclusive", "free"), 0)
     for probe in file.cells:
         counts[probe.verdict] += 1
-        if probe.where and probe.source in names and probe.destination in names:
+        routed = probe.what.startswith("http")  # a page of a service, by its host name
+        if (probe.where or routed) and probe.source in names and probe.destination in names:
             cells[probe.source, probe.destination].append(probe)
         else:
             others.append(probe)

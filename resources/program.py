@@ -22,7 +22,7 @@ from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi_policy import deserialize
 
 from resources.resource import HIDDEN, Resource, decode
-from topology.config import from_keys, keys_of
+from topology.config import from_file, keys_of
 from topology.project import NAME, PROJECT, stack_name
 
 _FILES = ("ca-file", "certificate", "key")
@@ -127,8 +127,8 @@ def of_stack_file(file: Path) -> list[Resource]:
 
     Raises ConfigError for an invalid stack file, and RunError like the program.
     """
+    from_file(file)
     config = keys_of(file)
-    from_keys(config)
     plain: dict[str, Any] = {
         key: _SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()

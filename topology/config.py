@@ -15,14 +15,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from topology import compose_words
 from topology.checks import CONTAINERS, Site, check
-from topology.fast_yaml import Loader
-from topology.fault import ConfigError, Fault, nearest, shown
+from topology.fault import ConfigError, Fault, at, nearest, shown
 from topology.model import (
     Acme,
     App,
@@ -54,10 +52,10 @@ from topology.model import (
     VolumeName,
     Zone,
 )
+from topology.stack_file import NAMESPACE, keys_of, located
 
-__all__ = ["ConfigError", "Fault", "from_file", "from_pulumi_json", "load"]
+__all__ = ["NAMESPACE", "ConfigError", "Fault", "from_file", "from_pulumi_json", "keys_of", "load"]
 
-NAMESPACE: Final = "homelab-network"
 REQUIRED: Final = ("domain", "hosts", "zones", "services", "flows")
 KEYS: Final = (
     *REQUIRED,
@@ -78,6 +76,14 @@ RENAMED: Final[dict[str, dict[str, str]]] = {
     "vantages": {"front": "docker-host-address"},
 }
 """Former keys and their present names, by section; an entry under its former key is still checked."""
+_OWNERS: Final[Mapping[str, tuple[Any, ...]]] = {
+    "a service": (Container, Guest),
+    "a zone": (Zone,),
+    "a host": (DockerHost, ProxmoxHost),
+    "a vantage": (SshVantage,),
+}
+"""Entry of a section -> what its keys are read as."""
+_SECTIONS: Final = {"services": "a service", "zones": "a zone", "hosts": "a host"}
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _GUESTS: Final[dict[str, type[Guest]]] = {"vm": Guest, "lxc": LxcGuest}
@@ -230,38 +236,34 @@ T = TypeVar("T")
 
 def from_file(path: Path) -> Topology:
     """Return the topology of `Pulumi.<stack>.yaml`; raises ConfigError, also for a missing or broken file."""
-    return from_keys(keys_of(path))
+    keys = keys_of(path)
+    try:
+        return from_keys(keys)
+    except ConfigError as error:
+        raise located(error, path) from None
 
 
 def from_keys(keys: Mapping[str, object]) -> Topology:
     """Return the topology of a stack file's keys; raises ConfigError."""
+    if bare := [str(key) for key in keys if ":" not in str(key)]:
+        raise ConfigError(Fault(key, "has no namespace", _named(key)) for key in bare)
     return load({str(key).partition(":")[2]: value for key, value in keys.items() if _is_ours(key)})
 
 
-def keys_of(path: Path) -> dict[str, Any]:
-    """Return the keys of every namespace in `Pulumi.<stack>.yaml`; raises ConfigError."""
+def _named(key: str) -> str:
+    if key == NAMESPACE:
+        return f"write each key below it like {NAMESPACE}:domain, beside the others"
+    known = key if key in KEYS else nearest(key, KEYS)
+    where = _below(key)
+    return f"write {NAMESPACE}:{known}" if known else where or f"write it like {NAMESPACE}:domain"
 
-    def refuse(fault: str, remedy: str) -> ConfigError:
-        return ConfigError([Fault(path.name, fault, remedy)])
 
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a safe loader
-    except OSError as error:
-        raise refuse(f"cannot be read ({error.strerror})", "name a stack file") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise refuse(f"{line}{error.problem}", "correct the YAML there") from None
-    except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(10) + 1  # newlines before it
-        raise refuse(f"line {number}: is not UTF-8 text", "correct it there") from None
-    except RecursionError:
-        raise refuse("is nested too deeply", "write it as plain YAML") from None
-    except (yaml.YAMLError, ValueError):
-        raise refuse("is not YAML", "correct it") from None
-    config = document.get("config") if isinstance(document, dict) else None
-    if not isinstance(config, dict):
-        raise refuse("has no mapping config", f"put the {NAMESPACE}: keys below one")
-    return config
+def _below(key: str) -> str:
+    """Return where a key belongs that is known at another depth; empty if it is known nowhere."""
+    if key in KEYS:
+        return f"write it as {NAMESPACE}:{key}, beside services"
+    owners = [one for one, kinds in _OWNERS.items() if any(key in _keys(kind) for kind in kinds)]
+    return f"it is a key of {' or '.join(owners)}: indent it below the one that it is for" if owners else ""
 
 
 def from_pulumi_json(config: Mapping[str, str], secret_keys: Collection[str] = ()) -> Topology:
@@ -297,36 +299,6 @@ def _parsed(text: str) -> object:
         return text
 
 
-class _UniqueKeys(Loader):
-    """YAML loader that rejects duplicate keys, of which YAML would silently keep the last, and keys that are
-    no text, which the engine reads in another way. An unusable value is told with its line.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag not in _KEYS:
-                what = f"the key {key.value}" if isinstance(key.value, str) else "a key"
-                raise _error(f"{what} is not text", key)
-            if key.value in seen:
-                raise _error(f"the key {key.value} is written twice", key)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, OverflowError, TypeError, AttributeError):
-            raise _error("a value is not what it looks like", node) from None
-
-
-_KEYS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
-
-
-def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
-    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-
-
 class _Reader:
     """Converts plain data to values and collects the faults of what it can't convert."""
 
@@ -342,11 +314,12 @@ class _Reader:
     def site(self, values: Mapping[str, object]) -> Site:
         """Return everything that can be read, key by key."""
         plain = self.renamed({str(key): self.plain(str(key), value) for key, value in values.items()}, "", "")
-        for key in plain:
-            if key not in KEYS:
-                self.unknown(_at("", key), key, KEYS)
+        unknown = [key for key in plain if key not in KEYS]
+        for key in unknown:
+            self.unknown(at("", key), key, KEYS)
+        meant = {nearest(key, KEYS) for key in unknown}
         for key in REQUIRED:
-            if key not in plain:
+            if key not in plain and key not in meant:
                 self.wrong(key, _ABSENT, key)
         hosts: dict[str, DockerHost | ProxmoxHost] = self.entries(plain, "hosts", self.host)
         if "tls" not in plain and (not hosts or any(isinstance(h, DockerHost) for h in hosts.values())):
@@ -381,9 +354,16 @@ class _Reader:
         """Return a section's entries by name; `read` gets each entry's raw mapping, path and name."""
         found = {}
         for name, written in self.container(plain, section, dict).items():
-            path = _at(section, name)
+            path = at(section, name)
             raw = self.renamed(written, section, path)
             named = self.value(Name, name, path, "name")
+            owner = _SECTIONS.get(section, "")
+            if not isinstance(raw, dict) and any(name in _keys(kind) for kind in _OWNERS.get(owner, ())):
+                self.note(
+                    path, f"is a key of {owner}, at the wrong depth", f"indent it below its {section[:-1]}"
+                )
+                self.unreadable.add(path)
+                continue
             entry = read(raw, path, named or "unreadable") if self.is_mapping(raw, path) else None
             if named and entry:
                 found[name] = entry
@@ -421,7 +401,7 @@ class _Reader:
             return files
         for key in raw:
             if key != "acme":
-                self.note(_at("tls", key), "stands beside acme", "keep one of them")
+                self.note(at("tls", key), "stands beside acme", "keep one of them")
         given = self.renamed(raw["acme"], "tls.acme", "tls.acme")
         acme: Acme | None = self.value(Acme, given, "tls.acme", "acme")
         return acme
@@ -489,7 +469,7 @@ class _Reader:
                 near = "volume" if word == "volumes.{}" else word
                 outer, words = near, (f"{near}.{step}", f"{near}.{{}}", f".{step}")
                 word = next((each for each in words if each in WORDS), f".{step}")
-                path, raw = _at(path, str(step)), raw.get(str(step), _ABSENT)
+                path, raw = at(path, str(step)), raw.get(str(step), _ABSENT)
             elif isinstance(raw, list) and isinstance(step, int):
                 path, word, raw = f"{path}[{step}]", f"{word}[]", raw[step]
             elif isinstance(raw, list):  # of name=text, which is read as a mapping
@@ -523,7 +503,7 @@ class _Reader:
             return raw
         for key in raw:
             if key in present:
-                self.note(_at(path, key), "unknown key", f"it is called {present[key]} now")
+                self.note(at(path, key), "unknown key", f"it is called {present[key]} now")
         return {present.get(key, key): value for key, value in raw.items()}
 
     def is_mapping(self, raw: object, path: str) -> bool:
@@ -539,7 +519,7 @@ class _Reader:
             return from_json(json.dumps(value, default=_date, allow_nan=False, ensure_ascii=False).encode())
         except (TypeError, ValueError, RecursionError):
             self.note(
-                _at("", key), "holds more than text, numbers, lists and mappings", "write it as plain YAML"
+                at("", key), "holds more than text, numbers, lists and mappings", "write it as plain YAML"
             )
             return _ABSENT
 
@@ -561,9 +541,10 @@ class _Reader:
             self.note(path, f"{'this text' if hidden else shown(raw)} is not {noun}", remedy)
 
     def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
-        """Note an unknown key, and suggest the nearest known one."""
+        """Note an unknown key, and suggest the depth where it is known, or the nearest known one."""
         near = nearest(key, known)
-        self.note(path, "unknown key", f"write {near}" if near else f"use one of {', '.join(known)}")
+        instead = f"write {near}" if near else f"use one of {', '.join(known)}"
+        self.note(path, "unknown key", _below(key) or instead)
 
     def note(self, path: str, fault: str, remedy: str) -> None:
         """Note a fault unless it is noted already."""
@@ -574,12 +555,6 @@ class _Reader:
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     """Return the validator of a kind, built once for all entries."""
     return TypeAdapter(kind)
-
-
-def _at(path: str, key: str) -> str:
-    if not re.fullmatch(r"[\w-]+", key):
-        return f"{path}[{json.dumps(key)}]"
-    return f"{path}.{key}" if path else key
 
 
 def _full(host: object, domain: str) -> object:

@@ -6,8 +6,9 @@ Note: a message repeats a value only where the value can't be a secret.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final
 
@@ -17,14 +18,22 @@ _SHOWN: Final = 60
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault and its remedy at a path, which has the form that `pulumi config set --path` takes."""
+    """A fault and its remedy at a path, which has the form that `pulumi config set --path` takes.
+
+    `place` is the file and line, empty for values that came from no file.
+    """
 
     path: str
     fault: str
     remedy: str
+    place: str = ""
+
+    def located(self, place: str) -> Fault:
+        """Return the fault with its file and line."""
+        return replace(self, place=place)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.fault}; {self.remedy}."
+        return f"{f'{self.place}: ' if self.place else ''}{self.path}: {self.fault}; {self.remedy}."
 
 
 class ConfigError(Exception):
@@ -49,6 +58,13 @@ def shown(raw: object) -> str:
         if len(text) <= _SHOWN and "\\n" not in text
         else "this text"
     )
+
+
+def at(path: str, key: str) -> str:
+    """Return the path of a key below a path."""
+    if not re.fullmatch(r"[\w-]+", key):
+        return f"{path}[{json.dumps(key)}]"
+    return f"{path}.{key}" if path else key
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

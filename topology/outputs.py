@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from topology.model import Topology
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the shape; increased when a key is removed or changes its meaning, not when one is added."""
 
 
@@ -48,7 +48,7 @@ class Outputs(TypedDict):
     ingress: NotRequired[IngressOutput]
     urls: NotRequired[dict[str, str]]
     zones: dict[str, ZoneOutput]
-    flows: list[FlowOutput]
+    flows: dict[str, FlowOutput]
 
 
 def outputs(topology: Topology) -> Outputs:
@@ -67,8 +67,9 @@ def outputs(topology: Topology) -> Outputs:
             }
             for zone in topology.zones.values()
         },
-        "flows": [
-            {
+        # By flow and not by position, so that a flow in the middle is one change in a preview.
+        "flows": {
+            str(flow): {
                 "source": flow.source,
                 "destination": flow.destination,
                 "port": flow.port.number,
@@ -76,7 +77,7 @@ def outputs(topology: Topology) -> Outputs:
                 "until": ends.get(flow),
             }
             for flow in topology.flows
-        ],
+        },
     }
     if topology.docker_host:
         found["ingress"] = {

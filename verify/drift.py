@@ -17,6 +17,7 @@ import yaml
 
 from topology.config import from_file
 from topology.model import Topology
+from topology.project import stack_name
 from verify import host, inventory
 from verify.driver import ProbeError
 from verify.plan import ABSENT, Drift, drifts, is_empty
@@ -45,7 +46,10 @@ def _preview(stack: str) -> dict[str, Any]:
             words, cwd=PROJECT, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except FileNotFoundError:
-        raise ProbeError('pulumi: no such program; run `make drift`, or `eval "$(make -s env)"`') from None
+        raise ProbeError(
+            f"pulumi: no such program; run `make drift STACK={stack}`, "
+            f'or `eval "$(make -s env STACK={stack})"` first'
+        ) from None
     except subprocess.TimeoutExpired:
         raise ProbeError(f"pulumi preview: no end after {_SECONDS} s; see that both hosts answer") from None
     said: dict[str, Any] = json.loads(done.stdout) if done.stdout.startswith("{") else {}
@@ -55,7 +59,7 @@ def _preview(stack: str) -> dict[str, Any]:
             f"stack {stack}: " + ("\n".join(errors) or done.stderr.strip() or done.stdout.strip())
         )
     if is_empty(said):
-        raise ProbeError(f"stack {stack}: down, its state holds nothing; run `make up`")
+        raise ProbeError(f"stack {stack}: down, its state holds nothing; run `make up STACK={stack}`")
     return said
 
 
@@ -65,7 +69,8 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
         return []
     config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
     if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
-        return [f"not looked at: networks and rules of {topology.docker.name}; run `make drift` there"]
+        run = f"run `make drift STACK={stack_name(file)}` there"
+        return [f"not looked at: networks and rules of {topology.docker.name}; {run}"]
     there = host.containers()
     for name, own, joined in host.misattached(topology, there):
         found.append(

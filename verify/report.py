@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from xml.etree import ElementTree as ET
 
 from verify.expect import Expected
 from verify.verdicts import ProbeFinding, Verdict
 
 SCHEMA_VERSION = 1
-_LEGEND = "✓ allowed  · denied  ○ shown, not judged  ✗ disagrees  ? inconclusive"
+_LEGEND = "● possible  ◐ through the ingress  · denied  ○ possible, not judged  ✗ disagrees  ? inconclusive"
+"""The signs that the report page has for the same things."""
+_COUNTED = {
+    Verdict.AGREES: "as declared",
+    Verdict.DISAGREES: "not as declared",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.FREE: "not judged",
+}
+_TOGETHER = 4
+"""From how many disagreements on a cause is told once, with its places below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +42,8 @@ class Report:
     left_out: Sequence[str] = ()
     notes: Sequence[str] = ()
     pairs: int = 0
+    published: Mapping[str, str] = field(default_factory=dict)
+    """Docker-SRV's published ports as `docker-srv:443/tcp` -> the service that answers there."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -55,8 +66,9 @@ def text(report: Report) -> str:
     """Return the matrix, the disagreements and the counts as text."""
     pairs: dict[tuple[str, str], list[ProbeFinding]] = {}
     for finding in report.findings:
-        if finding.where:
-            pairs.setdefault((finding.source, finding.destination), []).append(finding)
+        answers = report.published.get(finding.what.partition(" -> ")[2], finding.destination)
+        if finding.where or (answers and answers != finding.source):
+            pairs.setdefault((finding.source, answers), []).append(finding)
     sources = list(dict.fromkeys(source for source, _ in pairs))
     destinations = list(dict.fromkeys(destination for _, destination in pairs))
     width = max((len(name) for name in (*sources, *destinations)), default=0)
@@ -68,14 +80,16 @@ def text(report: Report) -> str:
         for source in sources
     ]
     lines += ["", *(f"{_square(f)} {f.what}  {f.got}" for f in report.findings if not f.where)]
-    lines += ["", *(f"✗ {finding}" for finding in report.wrong if finding.verdict is Verdict.DISAGREES)]
+    lines += ["", *_disagreeing(report.wrong)]
     lines += _inconclusive(report.wrong)
     lines += [f"not asked: {reason}" for reason in report.left_out]
     lines += [f"note: {note}" for note in report.notes]
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items() if number)
+    counts = ", ".join(
+        f"{report.counts[verdict]} {word}" for verdict, word in _COUNTED.items() if report.counts[verdict]
+    )
     lines.append(f"{len(report.findings)} cells in {report.seconds:.1f} s: {counts or 'nothing was asked'}")
     odd = Counter(finding.odd for finding in report.wrong if finding.odd)
-    disagreement = ", ".join(f"the odd one is {who} in {number}" for who, number in odd.items())
+    disagreement = ", ".join(f"{who} differs from the other two in {number}" for who, number in odd.items())
     if report.pairs:
         agreed = disagreement or "declared, proved and live agree"
         lines.append(f"{report.pairs} pairs asked of the proof as well: {agreed}")
@@ -84,7 +98,7 @@ def text(report: Report) -> str:
 
 def _mark(findings: Iterable[ProbeFinding]) -> str:
     marks = {_square(finding) for finding in findings}
-    return next((mark for mark in "✗?✓○·" if mark in marks), " ")
+    return next((mark for mark in "✗?●◐○·" if mark in marks), " ")
 
 
 def _square(finding: ProbeFinding) -> str:
@@ -95,8 +109,24 @@ def _square(finding: ProbeFinding) -> str:
             return "?"
         case Verdict.FREE:
             return "○" if finding.got == Expected.ALLOWED else "·"
+        case Verdict.AGREES if not finding.where:
+            return "◐"  # a route, whose evidence is a page
         case _:
-            return "·" if finding.expected == Expected.DENIED else "✓"
+            return "·" if finding.expected == Expected.DENIED else "●"
+
+
+def _disagreeing(findings: Iterable[ProbeFinding]) -> Iterator[str]:
+    """Yield a line for each disagreement; many of one cause are one line, and their places below it."""
+    causes: dict[str, list[ProbeFinding]] = {}
+    for finding in findings:
+        if finding.verdict is Verdict.DISAGREES:
+            causes.setdefault(finding.cause, []).append(finding)
+    for cause, all_ in causes.items():
+        if not cause or len(all_) < _TOGETHER:
+            yield from (f"✗ {finding}" for finding in all_)
+            continue
+        yield f"✗ {len(all_)} disagree, with one likely cause: {cause}"
+        yield from (f"    {replace(finding, cause='')}" for finding in all_)
 
 
 def _inconclusive(findings: Iterable[ProbeFinding]) -> list[str]:

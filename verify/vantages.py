@@ -41,7 +41,7 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         raise ProbeError(
             "DOCKER_HOST: Docker-SRV is another machine; declare vantages.containers, or run verify there"
             if elsewhere
-            else "verify: needs root, it enters network namespaces; run `sudo make verify`"
+            else f"verify: needs root, it enters network namespaces; run `sudo make verify STACK={stack}`"
         )
     with ExitStack() as undo:
         undo.enter_context(_alone())
@@ -53,7 +53,7 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         declared = {f"/{topology.physical(service.name)}" for service in topology.containers}
         running = [one for one in containers if one["Name"] in declared and one["State"]["Running"]]
         if declared and not running:
-            raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up`")
+            raise ProbeError(f"stack {stack}: down, none of its containers runs; run `make up STACK={stack}`")
         known_hosts = Path(undo.enter_context(tempfile.TemporaryDirectory()), "known_hosts")
         known_hosts.write_text(transports.known_hosts(topology.ssh_vantages.values()), encoding="utf-8")
         guests_here = not host.elsewhere() and not os.geteuid() and loopback(proxmox)

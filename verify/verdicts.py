@@ -61,7 +61,7 @@ class ProbeFinding:
     def __str__(self) -> str:
         at = f" at {self.where}" if self.where else ""
         because = f" (likely cause: {self.cause})" if self.cause else ""
-        alone = f"; the odd one is {self.odd}" if self.odd else ""
+        alone = f"; {self.odd} differs from the other two" if self.odd else ""
         return f"{self.what}{at}: expected {self.expected}, got {self.got}{because}{alone}"
 
     @property

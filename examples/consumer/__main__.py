@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pulumi
 import pulumi_docker as docker
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The outputs' version that this program was written for; in a larger one, keys may have other meanings."""
 PORT = 8080
 NAME = "start-page"
@@ -30,7 +30,7 @@ def checked(outputs: Mapping[str, Any], prefix: IPv4Network) -> Mapping[str, Any
             f"schemaVersion: {outputs['schemaVersion']:g} is not {SCHEMA_VERSION}; "
             "read docs/outputs.md for what changed, then change this program."
         )
-    if not any((flow["source"], flow["port"]) == ("internet", 443) for flow in outputs["flows"]):
+    if not any((flow["source"], flow["port"]) == ("internet", 443) for flow in outputs["flows"].values()):
         raise pulumi.RunError("flows: nobody outside may reach the ingress on 443; declare that flow there.")
     for name, zone in outputs["zones"].items():
         if prefix.overlaps(IPv4Network(zone["prefix"])):

@@ -155,10 +155,10 @@ function answer({ ports, state, why, way, reasons, notes }) {
 function probeList(asked) {
   return make("ul", { class: "cards" }, ...asked.map(({ what, where, expected, got, verdict, cause, control }) => {
     const wrong = verdict === "disagrees" || verdict === "inconclusive";
-    const made = make("li", { class: wrong ? "wrong" : "" }, `${VERDICTS[verdict][0]} ${verdict}: `, make("strong", {}, what),
+    const made = make("li", { class: wrong ? "wrong" : "" }, `${VERDICTS[verdict][0]} ${VERDICTS[verdict][1]}: `, make("strong", {}, what),
       ...(where ? [` at ${where}`] : []), make("p", {}, `Expected ${expected}, got ${got}.`));
     if (cause) made.append(make("p", {}, `Likely cause: ${cause}`));
-    if (control) made.append(make("p", { class: "quiet" }, `Its packets pass: ${control}`));
+    if (control) made.append(make("p", { class: "quiet" }, `Evidence that its packets pass at all: ${control}`));
     return made;
   }));
 }
@@ -218,7 +218,7 @@ function verification(place) {
   }
   if (run.others.length) {
     place.append(make("details", {}, make("summary", {}, `${many(run.others.length, "answer")} outside the matrix: `
-      + "routes by name, newcomers on a network"), probeList(run.others)));
+      + "newcomers on a network, host names without a route"), probeList(run.others)));
   }
 }
 

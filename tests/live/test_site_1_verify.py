@@ -93,7 +93,12 @@ def test_sabotage_is_found_and_undone(site: Site, sound: dict[str, Any], tmp_pat
             if sabotage.undo:
                 sabotage.undo(site)
         again = make("verify" if all(each.undo for each in ROUNDS[number]) else "up")
-    said = found["said"].splitlines()
+    cells = [
+        f"✗ {c['what']}{' at ' * bool(c['where'])}{c['where']}: {c['cause']}"
+        for c in found["cells"]
+        if c["verdict"] == "disagrees"
+    ]
+    said = [*found["said"].splitlines(), *cells]
     unseen = [
         f"{sabotage}: {start} … {cause}"
         for sabotage in ROUNDS[number]

@@ -56,4 +56,4 @@ def test_an_ordinary_user_previews(home: Path) -> None:
     done = preview(home, PROJECT)
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.search(r"^  to create \d+: ", done.stdout, re.MULTILINE), done.stdout[-500:]
-    assert "  opens: traefik -> grafana:3000/tcp; through it internet -> grafana" in done.stdout
+    assert "  opens: internet -> grafana, by traefik (traefik -> grafana:3000/tcp)" in done.stdout

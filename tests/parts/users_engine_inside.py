@@ -45,7 +45,7 @@ def test_up_twice_eleven_sabotages_and_down(theirs: Watch) -> None:
     print(first.stdout[-6000:])
     assert first.returncode == 0, found(first.stdout)
     assert "yours; it is left as it is" in first.stdout
-    cells = re.search(r"(\d+) cells in .*: (\d+) agrees(?:, (\d+) free)?", first.stdout)
+    cells = re.search(r"(\d+) cells in .*: (\d+) as declared(?:, (\d+) not judged)?", first.stdout)
     assert cells
     second = make("up")
     assert second.returncode == 0, second.stdout[-4000:]

@@ -38,13 +38,13 @@ def test_random_input_ends_in_an_answer() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        (DOMAIN, "domain: {{ domain }}", "line 6: a key is not text"),
-        ("config:\n", "config:\n  ? [a]\n  : b\n", "line 5: a key is not text"),
-        (DOMAIN, "domain: 2024-02-30", "line 6: a value is not what it looks like"),
-        (DOMAIN, "domain: 0b_", "line 6: a value is not what it looks like"),
+        (DOMAIN, "domain: {{ domain }}", "yaml:6: a key is not text"),
+        ("config:\n", "config:\n  ? [a]\n  : b\n", "yaml:5: a key is not text"),
+        (DOMAIN, "domain: 2024-02-30", "yaml:6: a value is not what it looks like"),
+        (DOMAIN, "domain: 0b_", "yaml:6: a value is not what it looks like"),
         (DOMAIN, 'domain: "\xff"', "domain: "),
-        (SERVICE, "    yes: {}\n    site-1: {zone", "line 81: the key yes is not text"),
-        (SERVICE, "    ~: {}\n    site-1: {zone", "line 81: the key ~ is not text"),
+        (SERVICE, "    yes: {}\n    site-1: {zone", "yaml:81: the key yes is not text"),
+        (SERVICE, "    ~: {}\n    site-1: {zone", "yaml:81: the key ~ is not text"),
         (DOMAIN, "domain: " + "[" * 500, "is nested too deeply"),
     ],
 )
@@ -67,7 +67,7 @@ def test_bytes_that_are_no_text_are_one_line(tmp_path: Path, capsys: pytest.Capt
     file.write_bytes(FILE.read_bytes() + b"# \xff\n")
     assert main(["judge", str(file)]) == 2
     number = FILE.read_bytes().count(b"\n") + 1
-    assert f"Pulumi.x.yaml: line {number}: is not UTF-8 text" in capsys.readouterr().err
+    assert f"Pulumi.x.yaml:{number}: is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_a_stack_files_name_may_have_no_dot(tmp_path: Path) -> None:

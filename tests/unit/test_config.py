@@ -303,17 +303,17 @@ class TestFile:
         [
             (
                 "config: *nobody",
-                "Pulumi.x.yaml: line 1: found undefined alias 'nobody'; correct the YAML there.",
+                "Pulumi.x.yaml:1: a value begins with *, which YAML keeps; quote it.",
             ),
             (
                 "a: 1\nconfig: {b: 1,\n b: 2}",
-                "Pulumi.x.yaml: line 3: the key b is written twice; correct the YAML there.",
+                "Pulumi.x.yaml:3: the key b is written twice; remove one of the two.",
             ),
             (
                 "config: 2026-13-45",
-                "Pulumi.x.yaml: line 1: a value is not what it looks like; correct the YAML there.",
+                "Pulumi.x.yaml:1: a value is not what it looks like; correct the YAML there.",
             ),
-            ("", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
+            ("", "Pulumi.x.yaml: is empty; write config: and the homelab-network: keys below it."),
             ("config: 1", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
             ("a: \x07", "Pulumi.x.yaml: is not YAML; correct it."),
             ("config: " + "[" * 100_000, "Pulumi.x.yaml: is nested too deeply; write it as plain YAML."),

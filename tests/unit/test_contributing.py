@@ -83,7 +83,7 @@ def test_a_service_is_proved(tree: Path) -> None:
     # With an empty READY, make uses this environment.
     diff = run(tree, "make", "diff", "BASE=HEAD", "READY=", f"VENV={sys.prefix}")
     assert diff.returncode == 0, diff.stderr
-    assert "| `traefik -> wiki:3000/tcp` | `vlan20 -> wiki` | declared |  |" in diff.stdout
+    assert "| opens | `traefik -> wiki:3000/tcp` | `vlan20 -> wiki` | declared |  |" in diff.stdout
 
 
 def test_a_service_is_taken_away_by_its_lines(tree: Path) -> None:
@@ -101,7 +101,7 @@ ROLE = """
 from policies.review import sensitive
 from topology.config import from_file
 from pathlib import Path
-print(sensitive(from_file(Path("Pulumi.dev.yaml")), "jellyfin"))
+print(sensitive(from_file(Path("Pulumi.dev.yaml")), "traefik", "jellyfin"))
 """
 
 

@@ -19,6 +19,7 @@ HERE = {
     "make diff BASE=HEAD": 0,
     "make report": 0,
     "make schema": 0,
+    "python -m commands describe Pulumi.dev.yaml": 0,
     "python -m commands diff before.json after.json": 0,
     "python -m commands explain Pulumi.dev.yaml internet loki:3100/tcp": 1,
     "python -m commands judge Pulumi.dev.yaml": 0,

@@ -152,7 +152,11 @@ def test_guests_that_nobody_declared(site: Topology) -> None:
         ("nope", "exit 0", "Pulumi.nope.yaml: cannot be read"),
         ("dev", """echo '{"diagnostics":[{"severity":"error","message":"refused"}]}'; exit 255""", "refused"),
         ("dev", "echo no stack named dev >&2; exit 1", "stack dev: no stack named dev"),
-        ("dev", """echo '{"steps":[]}'""", "stack dev: down, its state holds nothing; run `make up`"),
+        (
+            "dev",
+            """echo '{"steps":[]}'""",
+            "stack dev: down, its state holds nothing; run `make up STACK=dev`",
+        ),
     ],
 )
 def test_what_can_not_be_looked_at(

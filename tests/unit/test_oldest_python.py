@@ -30,6 +30,6 @@ def test_a_change_is_compared_by_the_oldest_python(tree: Path) -> None:
     words = [str(made / "bin/python"), "-m", "commands", "review", "--", "main", "Pulumi.dev.yaml"]
     done = subprocess.run(words, cwd=tree, env=environment(tree), check=False, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == (
-        "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n",
+        "**dev:** No flow opens or closes.\n",
         0,
     ), done.stderr

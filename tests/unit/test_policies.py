@@ -507,14 +507,14 @@ def test_a_flow_ends_with_its_day(day: date, findings: int) -> None:
 def test_a_flow_with_an_end_is_told_with_it() -> None:
     """A flow's end is in the outputs, the review, its line of the stack file, and the report."""
     resources, topology = egress(EGRESS)
-    (told,) = [flow for flow in outputs(topology)["flows"] if flow["until"]]
+    (told,) = [flow for flow in outputs(topology)["flows"].values() if flow["until"]]
     assert (told["source"], told["until"]) == ("site-1", "2027-01-31")
     report = judged("dev", TODAY, resources, topology)
     assert report._notes["site-1 -> internet:443/tcp"] == ["until 2027-01-31: updates of Debian"]
     verdict = evaluate(resources, topology, TODAY)
-    after = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
+    after = Graph(tuple(map(view, resources)), TopologyIndex.of(topology))
     (opened,) = [
-        each for each in review.review("f", (), after, topology, verdict).opened if "until" in each.standing
+        each for each in review.review("f", None, after, {}, verdict).opened if "until" in each.standing
     ]
     assert (str(opened.flow), opened.standing) == ("site-1 -> internet:443/tcp", "declared until 2027-01-31")
     flow = "site-1 -> internet:443/tcp"

@@ -10,25 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.clone import environment, git
+from tests.pull_requests import FOLDER
 
 STACK = "Pulumi.dev.yaml"
 VAULT = "    - traefik -> vaultwarden:80/tcp\n"
 WIKI = "    wiki: {zone: apps, vmid: 203, address: 10.10.20.13, ports: [3000]}\n"
-OPENS_A_FLOW = """\
-## Flows of stack dev: 6 opened, 0 closed; findings: 0
-
-### Opened
-
-| flow | via | standing | sensitive |
-|---|---|---|---|
-| `traefik -> wiki:3000/tcp` | `vlan20 -> wiki` | declared |  |
-| `internet -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
-| `proxmox-srv -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
-| `management -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
-| `blackbox-exporter -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
-| `prometheus -> wiki:3000/tcp` | `traefik -> vlan20 -> wiki` | follows |  |
-"""
+OPENS_A_FLOW = (FOLDER / "new-route.md").read_text(encoding="utf-8")
+VAULT_PLAIN = "    - {flow: traefik -> vaultwarden:80/tcp, reason: the lab's stand-in speaks no TLS}\n"
 PLAIN = "    - {flow: traefik -> wiki:3000/tcp, reason: it speaks no TLS}\n"
+PUBLIC_CADVISOR = "| opens | `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor`"
 Answer = subprocess.CompletedProcess[str]
 
 
@@ -97,13 +87,10 @@ def test_make_diff_is_that_command(tree: Path) -> None:
 
 
 def test_nothing_changed(tree: Path) -> None:
-    """A change without effect on the network gives one line."""
-    edit(tree, STACK, ("vmid: 201,", "vmid: 201, cores: 4,"))
+    """A change without an effect gives one line."""
+    edit(tree, STACK, ("  homelab-network:domain:", "  # a comment\n  homelab-network:domain:"))
     answer = review(tree)
-    assert (answer.stdout, answer.returncode) == (
-        "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n",
-        0,
-    )
+    assert (answer.stdout, answer.returncode) == ("**dev:** No flow opens or closes.\n", 0)
 
 
 def test_a_closed_flow_and_a_sensitive_one_that_opens_again(tree: Path) -> None:
@@ -116,13 +103,13 @@ def test_a_closed_flow_and_a_sensitive_one_that_opens_again(tree: Path) -> None:
     (tree / STACK).write_text(with_it, encoding="utf-8")
     opened = review(tree, "HEAD")
     assert (closed.returncode, opened.returncode) == (0, 0)
-    assert closed.stdout.startswith("## Flows of stack dev: 0 opened, 6 closed; findings: 0\n\n### Closed\n")
-    assert "| `internet -> vaultwarden:80/tcp` | `traefik -> vlan30 -> vaultwarden` |\n" in closed.stdout
+    assert closed.stdout.startswith("**dev:** No longer from the internet: vaultwarden, through traefik.\n")
+    way = "`internet -> vaultwarden:80/tcp` | `traefik -> vlan30 -> vaultwarden` | follows |  |"
+    assert f"| closes | {way}\n" in closed.stdout
+    assert "**A sensitive flow opens**: a reviewer sets the label `flows-reviewed`." in opened.stdout
     assert (
-        "**A flow to a sensitive zone opens**: a reviewer sets the label `flows-reviewed`." in opened.stdout
-    )
-    assert (
-        "| `traefik -> vaultwarden:80/tcp` | `vlan30 -> vaultwarden` | declared | isolated |" in opened.stdout
+        "| opens | `traefik -> vaultwarden:80/tcp` | `vlan30 -> vaultwarden` | declared | isolated |"
+        in opened.stdout
     )
 
 
@@ -178,12 +165,12 @@ def publish_cadvisor(tree: Path) -> None:
     [
         (
             route_loki,
-            "| `traefik -> loki:*` | `frontend -> loki` | **refused** | backend |",
+            "| opens | `traefik -> loki:*` | `frontend -> loki` | **refused** | backend |",
             {"undeclared-flows", "routes-declared", "containers-on-their-zones"},
         ),
         (
             publish_cadvisor,
-            "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` | **refused** | backend |",
+            f"{PUBLIC_CADVISOR} | **refused** | backend |",
             {"roles-hold", "only-the-ingress-publishes", "containers-on-their-zones"},
         ),
     ],
@@ -209,12 +196,16 @@ def test_a_change_that_exposes_a_backend_service_fails(
 
 
 def test_a_stack_file_that_routes_to_the_backend_is_refused(tree: Path) -> None:
-    """A declared route to Loki is a faulty stack file; nothing is compared and nothing is written."""
+    """A declared route to Loki is a faulty stack file: nothing is compared, and the comment says why."""
     edit(tree, STACK, (VAULT, f"{VAULT}    - traefik -> loki:3100/tcp\n"))
-    answer = review(tree, "main", STACK, "--markdown", "flows.md")
+    answer = review(tree, "main", STACK, "--markdown", "flows.md", "--sarif", "flows.sarif")
     assert (answer.stdout, answer.returncode) == ("", 2)
-    assert re.fullmatch(r"flows\[\d+\]: traefik -> loki:3100/tcp .*; .*\.\n", answer.stderr)
-    assert not (tree / "flows.md").exists()
+    assert re.fullmatch(
+        r"Pulumi\.dev\.yaml:\d+: flows\[\d+\]: traefik -> loki:3100/tcp .*; .*\.\n", answer.stderr
+    )
+    text = (tree / "flows.md").read_text(encoding="utf-8")
+    assert text == f"**dev: refused**, nothing was judged. To mend:\n\n- `{answer.stderr.strip()}`\n"
+    assert not (tree / "flows.sarif").exists()
 
 
 def test_an_exception_is_shown_as_one(tree: Path) -> None:
@@ -241,10 +232,7 @@ def test_an_exception_is_shown_as_one(tree: Path) -> None:
     )
     answer = review(tree)
     assert answer.returncode == 0, answer.stdout
-    assert (
-        "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` | excepted | backend |"
-        in answer.stdout
-    )
+    assert f"{PUBLIC_CADVISOR} | excepted | backend |" in answer.stdout
 
 
 # ------------------------------------------------------------------------------------------ both sides
@@ -256,8 +244,8 @@ def test_each_side_is_told_by_its_own_program(tree: Path) -> None:
     git(tree, "commit", "--quiet", "--all", "--message=published")
     git(tree, "checkout", "--quiet", "main~1", "--", "components", "rendered")
     answer = review(tree)
-    assert answer.stdout.startswith("## Flows of stack dev: 0 opened, 4 closed; findings: 0\n")
-    assert "| `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` |\n" in answer.stdout
+    assert answer.stdout.startswith("**dev:** No longer from the internet: cadvisor (8080/tcp), directly.")
+    assert "| closes | `internet -> cadvisor:8080/tcp` | `docker-srv:8080/tcp -> cadvisor` |" in answer.stdout
 
 
 def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) -> None:
@@ -273,10 +261,7 @@ def test_a_base_from_before_the_commands_is_asked_by_its_own_name(tree: Path) ->
     git(tree, "commit", "--quiet", "--all", "--message=before")
     git(tree, "checkout", "--quiet", "main~1", "--", "commands")
     answer = review(tree)
-    assert (answer.stdout.splitlines()[0], answer.returncode) == (
-        "## Flows of stack dev: 0 opened, 0 closed; findings: 0",
-        0,
-    )
+    assert (answer.stdout.splitlines()[0], answer.returncode) == ("**dev:** No flow opens or closes.", 0)
 
 
 def test_a_stack_that_the_base_does_not_have_is_new(tree: Path) -> None:
@@ -284,7 +269,9 @@ def test_a_stack_that_the_base_does_not_have_is_new(tree: Path) -> None:
     (tree / STACK).rename(tree / "Pulumi.home.yaml")
     answer = review(tree, "main", "Pulumi.home.yaml")
     lines = answer.stdout.splitlines()
-    assert re.fullmatch(r"## Flows of stack home: [1-9]\d+ opened, 0 closed; findings: 0", lines[0])
+    assert lines[0].startswith(
+        "**home:** New from the internet: grafana, prometheus-ui, jellyfin, site-1 and "
+    )
     assert lines[2] == "The base has no such stack, so all of its flows are new."
     assert answer.returncode == 0
 
@@ -297,18 +284,35 @@ def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> No
     answer = review(tree)
     assert (answer.stdout, answer.returncode) == ("", 2)
     assert answer.stderr.startswith(
-        "main: its program can't tell its flows (domain: a domain is missing; write it in lower case"
+        "main: its program can't tell its flows (Pulumi.dev.yaml:6: domian: unknown key; write domain)"
     )
 
 
 def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
-    """A base whose program lacks the option is bad input, without a traceback."""
-    edit(tree, "commands/arguments.py", ('("site", "--json")', '("site",)'))
+    """A base whose program lacks the commands is bad input, without a traceback."""
+    describe = '    "describe": ("every flow, and what else a reviewer compares, as JSON", ("file",)),\n'
+    edit(tree, "commands/arguments.py", ('("site", "--json")', '("site",)'), (describe, ""))
     git(tree, "commit", "--quiet", "--all", "--message=older")
     git(tree, "checkout", "--quiet", "main~1", "--", "commands")
     answer = review(tree)
     assert (answer.stdout, answer.returncode, answer.stderr.count("\n")) == ("", 2, 1)
     assert "unrecognized arguments: --json); name a commit that can." in answer.stderr
+
+
+def test_an_older_base_tells_its_flows_alone(tree: Path) -> None:
+    """A base without `describe` is compared by flows, and the review says that the rest is unknown."""
+    describe = '    "describe": ("every flow, and what else a reviewer compares, as JSON", ("file",)),\n'
+    edit(tree, "commands/arguments.py", (describe, ""))
+    git(tree, "commit", "--quiet", "--all", "--message=older")
+    git(tree, "checkout", "--quiet", "main~1", "--", "commands")
+    edit(tree, STACK, (VAULT, ""), (VAULT_PLAIN, ""))
+    answer = review(tree)
+    assert answer.stdout.startswith("**dev:** No longer from the internet: vaultwarden, through traefik.")
+    assert (
+        "The base is too old to tell more than flows: compare moves, images and data by hand."
+        in answer.stdout
+    )
+    assert answer.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from policies.rule import RULES
 from report.drawing import Box, Drawing, draw
 from report.mermaid import flowchart
 from report.model import Report, State
+from report.verification import Probe, Verification
 from resources.resource import from_state
 from tests.browser.samples import MARKUP, broken, hostile, page, run, state
 from tests.half import docker_alone, flat, proxmox_alone
@@ -150,7 +151,7 @@ def test_the_worst_finding_comes_first(tmp_path: Path) -> None:
 
 
 def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
-    """A run beside the site's file is found; its cells go to their pairs, routes and newcomers to a list."""
+    """A run beside the site's file is found; its cells go to their pairs, newcomers to a list."""
     run(tmp_path)
     told = data(page(tmp_path, state(tmp_path, sound())))
     names = [each["name"] for each in told["names"]]
@@ -162,10 +163,29 @@ def test_the_last_run_stands_in_its_cells(tmp_path: Path) -> None:
     } == {
         ("traefik", "grafana"): ["agrees", "free"],
         ("internet", "loki-gateway"): ["agrees"],
+        ("internet", "grafana"): ["agrees"],
         ("site-1", "site-2"): ["disagrees"],
         ("promtail", "loki-gateway"): ["inconclusive"],
     }
-    assert [one["source"] for one in seen["others"]] == ["stranger@frontend", "internet"]
+    assert [one["source"] for one in seen["others"]] == ["stranger@frontend"]
+
+
+def test_a_published_port_is_the_ingresss_cell() -> None:
+    """What the probe saw on a published port stands where the matrix declares it, at the ingress."""
+    report = of(sound())
+    probe = Probe(
+        source="internet", destination="docker-srv", what="internet -> docker-srv:443/tcp", where="x on y",
+        expected="ALLOWED", got="ALLOWED", verdict="agrees", cause="", control="",
+    )  # fmt: skip
+    other = probe.model_copy(update={"what": "internet -> docker-srv:*/tcp", "verdict": "free"})
+    cells = {("internet", "docker-srv"): [probe, other]}
+    seen = Verification(when="", seconds=1.0, counts={}, left_out=(), cells=cells, others=())
+    at = {name: index for index, name in enumerate(report.names)}
+    found = report.data(seen)["verification"]["cells"]
+    assert {pair: [each["verdict"] for each in probes] for pair, probes in found.items()} == {
+        f"{at['internet']} {at['traefik']}": ["agrees"],
+        f"{at['internet']} {at['docker-srv']}": ["free"],
+    }
 
 
 # --------------------------------------------------------------------------------------------- picture

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from policies.review import Opened, Review, leaving, markdown, sarif, sensitive
+from policies.markdown import markdown
+from policies.review import FlowChange, Review, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from reachability.result import Connection, EdgeKind, Trace
 from tests.egress import with_egress
 from tests.policies.sound import with_acme
 from tests.site import FILE, configuration
 from topology.config import load
-from topology.model import Flow, Port
+from topology.model import Port
 
 STACK = FILE.name
 TEXT = FILE.read_text(encoding="utf-8")
@@ -23,13 +24,13 @@ def finding(rule: str, subject: str, text: str = "is wrong") -> Finding:
     return Finding(rule=rule, subject=subject, message=f"{subject}: {text}")
 
 
-def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
+def reviewed(*findings: Finding, opened: tuple[FlowChange, ...] = ()) -> Review:
     """Return a review without closed flows."""
     return Review(file=STACK, new=False, opened=opened, closed=(), findings=findings)
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("destination", "why"),
     [
         ("loki-gateway", "backend, query"),
         ("cadvisor", "backend"),
@@ -44,33 +45,26 @@ def reviewed(*findings: Finding, opened: tuple[Opened, ...] = ()) -> Review:
         ("internet", ""),
     ],
 )
-def test_what_is_sensitive_is_a_rule_by_role(name: str, why: str) -> None:
+def test_what_is_sensitive_is_a_rule_by_role(destination: str, why: str) -> None:
     """Zones of role backend, query, isolated and management are sensitive; frontend and tenant are not."""
-    assert sensitive(load(configuration()), name) == why
+    assert sensitive(load(configuration()), "traefik", destination) == why
+
+
+@pytest.mark.parametrize("destination", ["internet", "site-1", "grafana"])
+def test_every_way_out_of_an_isolated_guest_is_sensitive(destination: str) -> None:
+    """What an isolated guest connects to is sensitive, wherever it leads; a tenant's way out is not."""
+    assert sensitive(load(configuration()), "vaultwarden", destination) == "egress of an isolated guest"
+    assert not sensitive(load(configuration()), "site-1", "internet")
 
 
 def test_a_way_out_is_sensitive() -> None:
     """A container's flow to the internet is marked with its zones' sensitive roles; the ingress's is not."""
     site = load(with_egress(with_acme(configuration()), "site-1 -> internet:443/tcp"))
-    found = {flow.source: leaving(site, connection(flow)) for flow in site.flows}
+    found = {flow.source: sensitive(site, flow.source, "internet") for flow in site.flows_to("internet")}
     assert {name: why for name, why in found.items() if why} == {
         "paperless": "egress",
         "crawler": "backend, egress",
     }
-    assert sensitive(site, "crawler") == "backend, egress"
-    assert sensitive(site, "paperless") == ""
-
-
-def connection(flow: Flow) -> Connection:
-    """Return a flow as the engine finds it."""
-    return Connection(
-        source=flow.source,
-        destination=flow.destination,
-        port=flow.port,
-        how=EdgeKind.EGRESS,
-        trace=Trace((flow.destination,)),
-        origin="",
-    )
 
 
 def test_text_can_not_leave_its_cell() -> None:
@@ -139,7 +133,7 @@ def test_stacks_do_not_overwrite_each_others_alerts() -> None:
 
 
 def test_what_opens_is_told_first() -> None:
-    """A review lists opened flows, closed flows and findings in this order, flows with their traces."""
+    """A review has the declared flows, then findings, then what follows, each flow with its trace."""
     flow = Connection(
         source="a",
         destination="b",
@@ -151,11 +145,19 @@ def test_what_opens_is_told_first() -> None:
     review = Review(
         file=STACK,
         new=False,
-        opened=(Opened(flow=flow, standing="declared", zone=""),),
-        closed=(flow,),
+        opened=(FlowChange(flow=flow, standing="declared"), FlowChange(flow=flow, standing="follows")),
+        closed=(FlowChange(flow=flow, standing="declared"),),
         findings=(finding("no-devices", "loki"),),
     )
     lines = list(markdown(review))
-    assert [line for line in lines if line.startswith("### ")] == ["### Opened", "### Closed", "### Findings"]
-    assert "| `a -> b:80/tcp` | `x -> b` | declared |  |" in lines
-    assert "| `a -> b:80/tcp` | `x -> b` |" in lines
+    heads = ("**", "### ", "<details>", "</details>", "| opens", "| closes")
+    assert [line for line in lines if line.startswith(heads)] == [
+        "**sound:** **Refused** by 1 finding. Opens: `a -> b:80/tcp`. Closes: `a -> b:80/tcp`.",
+        "### Flows",
+        "| opens | `a -> b:80/tcp` | `x -> b` | declared |  |",
+        "| closes | `a -> b:80/tcp` | `x -> b` | declared |  |",
+        "### Findings",
+        "<details><summary>1 flow besides: what follows</summary>",
+        "| opens | `a -> b:80/tcp` | `x -> b` | follows |  |",
+        "</details>",
+    ]

@@ -402,7 +402,7 @@ def test_the_neighbours_of_a_lasting_machine_prove_nothing() -> None:
             "",
             "DOCKER_HOST: Docker-SRV is another machine; declare vantages.containers",
         ),
-        ("", 1000, "", "verify: needs root, it enters network namespaces; run `sudo make verify`"),
+        ("", 1000, "", "verify: needs root, it enters network namespaces; run `sudo make verify STACK=dev`"),
         ("unix:///nowhere.sock", 1000, IMAGE, f"vantages.containers.image: {IMAGE} is not there; see that"),
     ],
 )

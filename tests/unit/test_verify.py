@@ -551,14 +551,73 @@ def test_report_of_a_sound_network(world: World) -> None:
     text = report.text(found)
     assert "✗" not in text.split("\n", 1)[1]
     row = next(line for line in text.splitlines() if line.startswith("  grafana "))
-    assert set(row.split()[1:]) <= set("✓·○")
+    assert set(row.split()[1:]) <= set("●·○")
+    counts = f"{found.counts['agrees']} as declared, {found.counts['free']} not judged"
     assert text.splitlines()[-4:] == [
         "not asked: x: reason",
         "note: y",
-        f"{len(found.findings)} cells in 1.5 s: {found.counts['agrees']} agrees, {found.counts['free']} free",
+        f"{len(found.findings)} cells in 1.5 s: {counts}",
         "7 pairs asked of the proof as well: declared, proved and live agree",
     ]
     assert found.good
+
+
+def finding(what: str, cause: str) -> ProbeFinding:
+    """Return a disagreement."""
+    return ProbeFinding(
+        source="a", destination=what, what=f"a -> {what}:80/tcp", where="10.0.0.1 on x", expected="ALLOWED",
+        got="DENIED", verdict=Verdict.DISAGREES, cause=cause,
+    )  # fmt: skip
+
+
+def test_many_disagreements_of_one_cause_are_told_once() -> None:
+    """Thirty disagreements with one cause are one line with it, and thirty places; few stay as they are."""
+    many = [finding(f"b{number}", "the switch is off") for number in range(30)]
+    few = [finding(f"c{number}", "c is down") for number in range(3)]
+    run = report.Report(stack="dev", seconds=1.0, findings=[*many, *few, finding("d", "")])
+    lines = report.text(run).splitlines()
+    assert [line for line in lines if line.startswith("✗")] == [
+        "✗ 30 disagree, with one likely cause: the switch is off",
+        *(f"✗ {each}" for each in few),
+        "✗ a -> d:80/tcp at 10.0.0.1 on x: expected ALLOWED, got DENIED",
+    ]
+    places = [line for line in lines if line.startswith("    a -> b")]
+    assert (len(places), places[0]) == (
+        30,
+        "    a -> b0:80/tcp at 10.0.0.1 on x: expected ALLOWED, got DENIED",
+    )
+
+
+def test_a_route_and_a_published_port_stand_where_the_page_has_them() -> None:
+    """A published port is the ingress's in the matrix, and a route the service's, as on the page."""
+    common: dict[str, Any] = {"source": "internet", "expected": "ALLOWED", "got": "ALLOWED"}
+    port = ProbeFinding(
+        destination="docker-srv", what="internet -> docker-srv:443/tcp", where="10.0.0.1 on x",
+        verdict=Verdict.AGREES, **common,
+    )  # fmt: skip
+    page = replace(port, destination="grafana", what="https://grafana.x/", where="")
+    published = {"docker-srv:443/tcp": "traefik"}
+    run = report.Report(stack="dev", seconds=1.0, findings=[port, page], published=published)
+    lines = report.text(run).splitlines()
+    assert [line.split() for line in lines if line.startswith(("   1", "   2"))] == [
+        ["1", "traefik"],
+        ["2", "grafana"],
+    ]
+    assert next(line for line in lines if line.startswith("  internet")).split() == ["internet", "●", "◐"]
+
+
+def test_the_matrix_has_the_pages_signs() -> None:
+    """The signs of the terminal's matrix are in the page's script, for the same things."""
+    script = (PROJECT / "report/assets/page.js").read_text(encoding="utf-8")
+    for sign, word in (
+        ("●", "declared"),
+        ("◐", "proxied"),
+        ("·", "denied"),
+        ("✗", "disagrees"),
+        ("?", "inconclusive"),
+    ):
+        assert f'{word}: ["{sign}"' in script
+        assert f"{sign} " in report.text(report.Report(stack="dev", seconds=1.0, findings=[])).splitlines()[0]
 
 
 def test_report_of_a_quarrel(world: World) -> None:
@@ -843,7 +902,9 @@ def test_a_stack_that_is_down_says_so(root: pytest.MonkeyPatch, capsys: pytest.C
     root.setattr(host, "containers", lambda: [container("loki", {})])
     root.setattr(namespaces, "run", lambda *words: pytest.fail(f"ran {words}"))
     assert command.main([]) == 2
-    assert capsys.readouterr().err == "stack dev: down, none of its containers runs; run `make up`\n"
+    assert (
+        capsys.readouterr().err == "stack dev: down, none of its containers runs; run `make up STACK=dev`\n"
+    )
 
 
 class Web(BaseHTTPRequestHandler):

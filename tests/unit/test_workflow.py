@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from policies.markdown import refused
 from policies.review import LABEL
 from tests.clone import git
+from tests.pull_requests import FOLDER, PULL_REQUESTS
 from tests.workflow import NODE, Job, Runner, script
 from topology.project import PROJECT
 
@@ -132,7 +134,8 @@ def scripted_in(folder: Path, job: str, payload: object, comments: object = ()) 
 
 
 AUTHOR, REVIEWER = {"id": 1}, {"id": 2}
-QUIET = "## Flows of stack dev: 0 opened, 0 closed; findings: 0\n"
+QUIET = "**dev:** No flow opens or closes.\n"
+REFUSED = "".join(refused("Pulumi.dev.yaml", "flows[1]: is wrong; mend it."))
 SENSITIVE = "a reviewer sets the label `flows-reviewed`."
 
 
@@ -147,6 +150,7 @@ SENSITIVE = "a reviewer sets the label `flows-reviewed`."
         (SENSITIVE, {"action": "labeled", "label": {"name": "nice"}}, REVIEWER, False),
         (SENSITIVE, {"action": "unlabeled", "label": {"name": "flows-reviewed"}}, REVIEWER, False),
         (SENSITIVE, {"action": "synchronize"}, REVIEWER, False),
+        (REFUSED, {"action": "labeled", "label": {"name": "flows-reviewed"}}, REVIEWER, False),
     ],
 )
 def test_a_sensitive_flow_waits_for_somebody_elses_label(
@@ -200,6 +204,19 @@ def test_what_was_handed_over_can_not_become_more_than_text(tmp_path: Path) -> N
     sent = body.removeprefix(MARK)
     assert len(sent) < 65_000
     assert [live for live in ("<i", "@e", "](", "]:", "://", "www.") if live in sent] == []
+
+
+@needs_node
+@pytest.mark.parametrize("name", PULL_REQUESTS)
+def test_a_comment_keeps_what_folds(tmp_path: Path, name: str) -> None:
+    """A review is the comment to the letter where it folds tables; a fold with other words stays text."""
+    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    ((_, body),) = scripted(tmp_path, "comment", text, PULL)
+    folds = [line for line in text.splitlines() if "details>" in line]
+    assert [line for line in body.splitlines() if "details>" in line] == folds
+    (tmp_path / "other").mkdir()
+    ((_, other),) = scripted(tmp_path / "other", "comment", "<details><summary>[x](y)</summary>", PULL)
+    assert "<details>" not in other
 
 
 # ------------------------------------------------------------------------------------- on every change
@@ -339,7 +356,7 @@ def test_a_pull_request_is_told_what_it_changes_and_not_what_main_did(hub: Path,
     ((what, body),) = done["comment"].said
     assert (what, body.splitlines()[:2]) == (
         "created",
-        [MARK.strip(), "## Flows of stack dev: 0 opened, 6 closed; findings: 0"],
+        [MARK.strip(), "**dev:** No longer from the internet: vaultwarden, through traefik."],
     )
     assert ("vaultwarden:80/tcp" in body, "site-1" in body) == (True, False)
     assert [run["results"] for run in done["scan"].scanned] == [[]]
@@ -365,11 +382,14 @@ def test_a_pull_request_that_opens_a_sensitive_flow_waits(tree: Path, tmp_path: 
 
 @needs_node
 def test_a_pull_request_that_can_not_be_judged_passes_nowhere(tree: Path, tmp_path: Path) -> None:
-    """A faulty stack file fails every job but the comment, which says that there is no review."""
+    """A faulty stack file fails every job but the comment, which says what to mend."""
     hub = propose(tree, (PDF, FAULTY))
     done = pull_request(hub, tmp_path / "run", event())
     assert passed(done) == {"judge": False, "label": False, "comment": True, "scan": False}
-    assert done["comment"].said == [["created", f"{MARK}The stack could not be judged; the run says why."]]
+    ((_, body),) = done["comment"].said
+    first, _, fault = body.removeprefix(MARK).splitlines()
+    assert first == "**dev: refused**, nothing was judged. To mend:"
+    assert "the destination nowhere is declared nowhere; name a service, a host or internet." in fault
 
 
 @needs_node

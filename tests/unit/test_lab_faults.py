@@ -1,0 +1,139 @@
+"""Mistakes in the order of commands, and in other stacks' files: one line with a remedy, no traceback."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from commands.__main__ import main as commands
+from lab import __main__ as lab
+from lab import paths
+from lab.errors import LabError
+from tests.site import FILE
+from topology.project import PROJECT
+
+TEXT = FILE.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with the stack files of dev and seed, and an empty state beside it."""
+    for stack in ("dev", "seed"):
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text(TEXT, encoding="utf-8")
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
+    return tmp_path
+
+
+def state(project: Path, stack: str, text: str) -> Path:
+    """Write the state of a stack."""
+    file = project / f"state/.pulumi/stacks/homelab-network/{stack}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["up", "stack=seed"], "stack=seed: variables of make are in upper case; write STACK=seed."),
+        (["down", "stack=seed"], "stack=seed: variables of make are in upper case; write STACK=seed."),
+        (["diff", "base=main"], "base=main: variables of make are in upper case; write BASE=main."),
+    ],
+)
+def test_make_refuses_a_variable_in_lower_case(words: list[str], said: str) -> None:
+    """`make up stack=seed` is refused before it touches dev."""
+    done = subprocess.run(
+        ["make", "--dry-run", *words, "READY="], cwd=PROJECT, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("command", ["preview", "up", "down", "env"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Pulumi.dev.yaml: is empty; write config:"),
+        ("config:\n", "Pulumi.dev.yaml: has no mapping config;"),
+        (TEXT.replace("config:\n", "config\n", 1), "Pulumi.dev.yaml:5: a colon stands where no key can be;"),
+        (TEXT.replace("ports: [3000]", "ports: [3000"), "Pulumi.dev.yaml:38: a list is not closed;"),
+    ],
+)
+def test_a_broken_stack_file_ends_each_command(
+    project: Path, capsys: pytest.CaptureFixture[str], command: str, text: str, said: str
+) -> None:
+    """A file that is empty, half written or no YAML is one line, before anything is looked at."""
+    (project / "Pulumi.dev.yaml").write_text(text, encoding="utf-8")
+    assert lab.main([command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize("command", ["preview", "up", "down", "env"])
+def test_a_wrong_stack_is_named_with_the_nearest(
+    project: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """STACK=sed names the file that is missing, and the stack that may be meant."""
+    assert lab.main([command, "--stack", "sed"]) == 1
+    assert "Pulumi.sed.yaml: no such stack file; STACK=seed is meant" in capsys.readouterr().err
+    assert commands(["judge", str(project / "Pulumi.sed.yaml")]) == 2
+    assert "STACK=seed is meant, or write it.\n" in capsys.readouterr().err
+
+
+def test_the_broken_file_of_a_stack_that_is_down_is_in_nobodys_way(project: Path) -> None:
+    """Only a stack with resources in the lab's state is looked at."""
+    (project / "Pulumi.seed.yaml").write_text("a: [", encoding="utf-8")
+    lab._need_the_lab("dev")
+
+
+def test_the_broken_file_of_a_stack_that_is_up_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack that is up, and whose file can't be read, stops another one's `up` by its name."""
+    (project / "Pulumi.seed.yaml").write_text("a: [", encoding="utf-8")
+    state(project, "seed", json.dumps({"checkpoint": {"latest": {"resources": [1]}}}))
+    monkeypatch.setattr(lab, "_COMMANDS", {"up": lab._need_the_lab})
+    assert lab.main(["up"]) == 2
+    assert capsys.readouterr().err.startswith("Pulumi.seed.yaml:2: ends before its value;")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"checkpoint": 1}', '{"checkpoint": {"latest": [1]}}'])
+def test_a_state_that_is_none_is_told(project: Path, text: str) -> None:
+    """A state that was cut off is named with the way out, and is not taken for an empty one."""
+    file = state(project, "seed", text)
+    with pytest.raises(LabError) as told:
+        lab._need_the_lab("dev")
+    assert str(told.value).startswith(f"{file}: is no state of Pulumi; put seed.json.bak in its place")
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_remedy_names_the_stack(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Without root the command is told with its stack, so that it can be pasted."""
+    assert project
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert lab.main([command, "--stack", "seed"]) == 1
+    assert f"run `sudo make {command} STACK=seed`" in capsys.readouterr().err
+
+
+def test_no_remedy_forgets_the_stack() -> None:
+    """Every message of the lab about `make up` or `make down` names the stack."""
+    for file in ("lab/__main__.py", "lab/stack.py", "verify/drift.py", "verify/vantages.py"):
+        lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
+        assert [line for line in lines if "run `make" in line and "STACK=" not in line] == [], file
+
+
+def test_a_service_without_a_flow_is_mentioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service that no flow names is a note with its line, and no finding."""
+    wiki = "    wiki: {zone: apps, vmid: 203, address: 10.10.20.13, ports: [3000]}\n"
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(TEXT.replace("    jellyfin: {", f"{wiki}    jellyfin: {{"), encoding="utf-8")
+    assert commands(["judge", str(file)]) == 0
+    assert capsys.readouterr().out == (
+        "note: Pulumi.x.yaml:83: services.wiki: no flow leads to it or from it, so nothing reaches it; "
+        "declare one like management -> wiki:3000/tcp, or remove it.\n"
+    )

@@ -1,0 +1,37 @@
+"""Forty mistakes in a stack file: one line each, with file, line and a remedy that mends it."""
+
+import re
+
+import pytest
+
+from tests.mistakes import LINES, MISTAKES, changed_line, told
+
+WRITTEN = dict(re.findall(r"^# (.*)\n(.*\n)", LINES.read_text(encoding="utf-8"), re.MULTILINE))
+ELSEWHERE = {
+    "no bytes": "it has no line",
+    "half written": "it has no key below config",
+    "image at a service's depth": "the next line is where it can't be read on",
+    "no image": "what lacks it is named",
+    "a route in plain text": "the flow is named, not the declaration that it lacks",
+    "an address twice": "the second one is named",
+    "a VM id twice": "the second one is named",
+}
+"""Mistake whose line is another than the changed one -> why."""
+
+
+def test_there_are_forty() -> None:
+    """The golden file has a line for each of at least forty mistakes."""
+    assert WRITTEN.keys() == MISTAKES.keys()
+    assert len(MISTAKES) >= 40
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(name: str) -> None:
+    """A mistake ends with status 2 and its line of mistakes.txt, which `python -m tests.mistakes` writes.
+
+    The line has the file, the line of the mistake, the fault and a remedy.
+    """
+    assert told(name) == (2, WRITTEN[name])
+    place = re.match(r"Pulumi\.x\.yaml(?::(\d+))?: .+; .+\.\n", WRITTEN[name])
+    assert place
+    assert (place[1] == str(changed_line(name))) == (name not in ELSEWHERE)
