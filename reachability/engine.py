@@ -419,6 +419,9 @@ class Reachability:
                     found[f"{network.origin}: network {network.name} keeps its members apart"] = None
                 elif network.passes is not None:
                     found[f"{network.host}'s rules let nothing of the kind pass within {network.name}"] = None
+            leads_out = network.masquerade and not network.internal
+            if leads_out and network.egress is not None and isinstance(self.names[destination], Outside):
+                found[f"{network.host}'s rules let nothing of the kind out of {network.name}"] = None
         starts = self._interfaces_of(source)
         if isinstance(thing := self.names[source], ContainerFact) and any(
             source in names for names in self._egress.get(thing.host, {}).values()

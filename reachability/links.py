@@ -55,12 +55,12 @@ class _Index:
 
     def within(self, accepted: IPSet) -> Iterator[Interface]:
         """Yield the interfaces that can send from one of the addresses."""
-        for low, high in accepted:
-            for at in range(bisect_left(self.fixed, (low,)), bisect_right(self.fixed, (high + 1,))):
-                yield self.fixed[at][2]
         for interface in self.loose:
             if intersection(interface.sources, accepted):
                 yield interface
+        for low, high in accepted:
+            for at in range(bisect_left(self.fixed, (low,)), bisect_right(self.fixed, (high + 1,))):
+                yield self.fixed[at][2]
 
 
 def _index(interfaces: Iterable[Interface]) -> _Index:

@@ -1,4 +1,4 @@
-"""Docker-SRV's own rules in force: what a member of the edge bridge reaches beyond its host."""
+"""Docker-SRV's own rules in force: what members of the edge and egress bridges reach beyond their host."""
 
 import json
 import subprocess
@@ -10,12 +10,32 @@ from typing import Any
 import pytest
 
 from rendered import host_rules
+from tests.egress import with_egress
 from tests.live.site import eventually
 from tests.policies.sound import with_acme
 from tests.site import configuration
 from topology.config import load
 
 PUBLIC, OFFICE, LAN = "9.9.9.9", "10.10.1.5", "192.168.77.2"
+OWN, HOST, BACKEND = "9.9.9.8", "172.30.9.1", "172.30.3.2"
+"""The host's public address, on which the ingress's port is published; its gateway; a backend service."""
+MEMBERS = {
+    "traefik": "172.30.0.2",
+    "loki": BACKEND,
+    "paperless": "172.30.9.35",
+    "crawler": "172.30.9.51",
+    "newcomer": "172.30.9.77",
+}
+"""Members of the bridges, the third number of whose addresses says which bridge."""
+BRIDGES = {"0": "br-edge", "3": "br-backend", "9": "br-egress"}
+PUBLISHED = f"""
+table ip published {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    ip daddr {OWN} tcp dport 443 dnat to {MEMBERS["traefik"]}
+  }}
+}}
+"""
 _LISTEN = """
 import socket, sys, threading
 for port in (443, 444):
@@ -102,3 +122,60 @@ def test_declared_egress_leads_to_the_internet_alone(machines: dict[str, subproc
     for keys, wanted in ((with_acme(configuration()), [f"{PUBLIC}:443"]), (configuration(), [])):
         inside(machines["host"], *host_rules.INSTALL.split(), given=host_rules.rules(load(keys)))
         assert reached(machines) == wanted
+
+
+@pytest.fixture(scope="module")
+def zone() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Run a host with three bridges, their members, a published port, and an external host; all listen."""
+    with ExitStack() as undo:
+        listens = (sys.executable, "-c", _LISTEN)
+        found = {name: undo.enter_context(running(*listens)) for name in ("host", "outside", *MEMBERS)}
+        host, outside = found["host"], found["outside"]
+        for number, bridge in BRIDGES.items():
+            inside(host, "ip", "link", "add", bridge, "type", "bridge")
+            inside(host, "ip", "address", "add", f"172.30.{number}.1/24", "dev", bridge)
+            inside(host, "ip", "link", "set", bridge, "up")
+        for index, (name, machine) in enumerate(found.items()):
+            if name == "host":
+                continue
+            far = ("peer", "name", "eth0", "netns", str(machine.pid))
+            inside(host, "ip", "link", "add", f"veth{index}", "type", "veth", *far)
+            if name in MEMBERS:
+                number = MEMBERS[name].split(".")[2]
+                inside(host, "ip", "link", "set", f"veth{index}", "master", BRIDGES[number])
+                address, gateway = f"{MEMBERS[name]}/24", f"172.30.{number}.1"
+            else:
+                inside(host, "ip", "address", "add", "198.18.0.1/30", "dev", f"veth{index}")
+                address, gateway = "198.18.0.2/30", "198.18.0.1"
+            inside(host, "ip", "link", "set", f"veth{index}", "up")
+            inside(machine, "ip", "link", "set", "eth0", "up")
+            inside(machine, "ip", "address", "add", address, "dev", "eth0")
+            inside(machine, "ip", "route", "add", "default", "via", gateway)
+        inside(host, "ip", "route", "add", "default", "via", "198.18.0.2")
+        inside(host, "ip", "address", "add", f"{OWN}/32", "dev", "lo")
+        for ip in (PUBLIC, OFFICE, LAN):
+            inside(outside, "ip", "address", "add", f"{ip}/32", "dev", "lo")
+        inside(host, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        inside(host, *host_rules.INSTALL.split(), given=PUBLISHED)
+        yield found
+
+
+def test_each_member_of_an_egress_zone_leaves_on_its_own_ports(
+    zone: dict[str, subprocess.Popen[str]],
+) -> None:
+    """Without rules all is reached; with them, only a member's own port of a public address.
+
+    Neither the host, other bridges, the LAN nor the ingress by a port published on a public address is.
+    """
+    hosts = (PUBLIC, OFFICE, LAN, OWN, HOST, BACKEND)
+    ends = [f"{host}:{port}" for host in hosts for port in (443, 444)]
+    config = with_egress(configuration(), "crawler -> internet:444/tcp")
+
+    def found(name: str) -> Any:
+        return json.loads(inside(zone[name], sys.executable, "-c", _ASK, *ends))
+
+    assert found("paperless") == ends
+    inside(zone["host"], *host_rules.INSTALL.split(), given=host_rules.rules(load(config)))
+    assert found("paperless") == [f"{PUBLIC}:443"]
+    assert found("crawler") == [f"{PUBLIC}:444"]
+    assert found("newcomer") == []

@@ -14,9 +14,13 @@ import pytest
 from policies.evaluate import evaluate_resource
 from reachability.intent import Intent, missing, surplus
 from resources.site import Graph
+from resources.typed import view
 from tests.egress import with_egress
 from tests.half import docker_alone
+from tests.policies.mutations import Mutation
+from tests.policies.mutations import _of_resource as of_resource
 from tests.policies.sound import Stack, run, with_acme
+from tests.policies.test_mutations import _is_named as is_named
 from tests.site import configuration
 from topology.config import load
 from topology.index import TopologyIndex
@@ -317,6 +321,36 @@ def test_a_way_past_the_rules_is_refused(name: str) -> None:
     change(made)
     said = [finding.message for finding in made.judge().findings]
     assert any(wanted in message for message in said), said
+
+
+SAME = re.compile(
+    r"remove network egress .*enable_ip_masquerade|repeat container crawler dns|.* (user|tmpfs\S*)$"
+)
+"""Mutations that change no traffic: a default written out, a set, users and scratch space."""
+
+
+@pytest.mark.parametrize(("kind", "name", "least"), [("network", "egress", 40), ("container", "crawler", 90)])
+def test_every_mutation_of_a_way_out_is_refused(kind: str, name: str, least: int) -> None:
+    """Adding, removing, moving or hiding a property that carries traffic is refused, and named."""
+    sound, told, survivors = stack(), 0, []
+    for mutation in of_resource(kind, sound.get(kind, name), sound):
+        made = stack()
+        mutation.apply(made)
+        if SAME.fullmatch(str(mutation)) or reads_as(sound, made, mutation):
+            continue
+        told += 1
+        if not (is_named(mutation, made.judge_alone()) or is_named(mutation, made.judge_changes().findings)):
+            survivors.append(str(mutation))
+    assert survivors == []
+    assert told >= least
+
+
+def reads_as(sound: Stack, made: Stack, mutation: Mutation) -> bool:
+    """Whether a mutated resource means the same as before."""
+    if not mutation.path or mutation.operator in {"add twin of", "add login"}:
+        return False
+    before, after = (view(each.get(mutation.kind, mutation.resource)) for each in (sound, made))
+    return (before.inputs, before.faults) == (after.inputs, after.faults)
 
 
 # ------------------------------------------------------------------------------------------------ text

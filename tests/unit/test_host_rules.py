@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from rendered import host_rules
+from resources.host_rules import forward
+from tests.egress import with_egress
 from tests.policies.sound import with_acme
 from tests.site import configuration, loaded
 from topology.config import load
@@ -111,6 +113,54 @@ def test_egress_is_let_out_to_public_addresses_alone() -> None:
         for port in ("tcp dport 443", "udp dport 53")
     ]
     assert "daddr !=" not in host_rules.rules(SITE)
+
+
+def test_a_member_of_an_egress_zone_leaves_on_its_own_ports() -> None:
+    """Each flow is one element; what no element names is dropped before packets to published ports pass."""
+    text = host_rules.rules(load(with_egress(configuration())))
+    elements = text.partition("set leaving {")[2].partition("}")[0].splitlines()[3:]
+    assert [line.strip() for line in elements if line.strip()] == [
+        "172.30.9.35 . tcp . 443,",
+        "172.30.9.35 . udp . 53,",
+        "172.30.9.51 . tcp . 80,",
+        "172.30.9.51 . udp . 53,",
+    ]
+    lines = [line.strip() for line in text.partition("chain forward {")[2].splitlines()]
+    at = lines.index("ct state established,related accept")
+    near = (
+        "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, "
+        "192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3"
+    )
+    member = 'iifname { "br-egress" } ip saddr . meta l4proto . th dport @leaving'
+    assert lines[at + 1 : at + 4] == [
+        f"{member} ip daddr != {{ {near} }} accept",
+        'iifname { "br-egress" } drop',
+        'oifname { "br-edge" } ct status dnat accept',
+    ]
+    assert "leaving" not in host_rules.rules(SITE)
+
+
+def test_egress_does_not_lead_to_a_zone_with_a_documentation_prefix() -> None:
+    """Documentation prefixes count as the internet, except where a zone of the site has one."""
+    keys = with_egress(configuration())
+    keys["zones"]["office"] = {"role": "management", "prefix": "203.0.113.0/24"}
+    assert "192.168.0.0/16, 198.18.0.0/15, 203.0.113.0/24, 224.0.0.0/3 }" in host_rules.rules(load(keys))
+
+
+def test_what_the_rules_let_out_is_read() -> None:
+    """What leaves edge and an egress zone is read from the text; nothing leaves another bridge."""
+    found = forward(host_rules.rules(load(with_egress(with_acme(configuration()))))).leaving
+    assert {bridge: {(str(e.port), str(e.source)) for e in exits} for bridge, exits in found.items()} == {
+        "br-edge": {("443/tcp", "None"), ("53/udp", "None")},
+        "br-egress": {
+            ("443/tcp", "172.30.9.35"),
+            ("53/udp", "172.30.9.35"),
+            ("80/tcp", "172.30.9.51"),
+            ("53/udp", "172.30.9.51"),
+        },
+        **{bridge: set() for bridge in ("br-backend", "br-frontend", "br-probe", "br-query")},
+    }
+    assert {len(each.without) for exits in found.values() for each in exits} == {10}
 
 
 def test_a_machine_without_systemd_keeps_nothing(root: Path) -> None:

@@ -232,6 +232,8 @@ def test_egress_of_one_address() -> None:
     engine = site(network("a", internal=False, egress=own), *things, container("z", "a"), outsides=outsides)
     found = [sources(engine, "internet", port) for port in (TLS, SSH, None)]
     assert found == [{"x", "z"}, {"z"}, set()]
+    denied = engine.evaluate("x", "internet", SSH).reasons
+    assert denied == ("docker-srv's rules let nothing of the kind out of a",)
 
 
 def test_egress_is_seen_as_the_host() -> None:

@@ -97,8 +97,7 @@ def exits(site: Site) -> Iterator[Fault]:
             )
         if site.unreadable_in("flows"):
             continue
-        flows = (flow for flow in site.flows.values() if flow.destination == INTERNET)
-        ports = {flow.port for flow in flows if flow.source == container.name}
+        ports = site.leaving.get(container.name, ())
         if not ports:
             remedy = f"leave it out, or declare a flow like {container.name} -> {INTERNET}:443/tcp"
             yield Fault(path, f"{container.name} joins {out[0]}, and goes nowhere from there", remedy)

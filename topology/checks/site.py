@@ -143,6 +143,15 @@ class Site:
         return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
 
     @cached_property
+    def leaving(self) -> Mapping[str, set[Port]]:
+        """Ports of the flows to the internet, by source."""
+        found: dict[str, set[Port]] = {}
+        for flow in self.flows.values():
+            if flow.destination == INTERNET:
+                found.setdefault(flow.source, set()).add(flow.port)
+        return found
+
+    @cached_property
     def open_ports(self) -> set[tuple[str, Port]]:
         """The name of each service or host with each of its ports; a service hides a host of its name."""
         ends = {**self.hosts, **{name: self.zones[name] for name in self.externals}, **self.services}

@@ -14,10 +14,10 @@ class Role(StrEnum):
     """Purpose of a zone. The policy pack's mandatory rules depend on it."""
 
     EDGE = "edge"
-    EGRESS = "egress"
     FRONTEND = "frontend"
     QUERY = "query"
     BACKEND = "backend"
+    EGRESS = "egress"
     PROBE = "probe"
     TENANT = "tenant"
     ISOLATED = "isolated"
@@ -75,21 +75,6 @@ ROLES: Final[Mapping[Role, RoleTraits]] = table(
             colour=Colour(light="#fdf3dc", dark="#3a3018"),
             meaning="Docker network of the ingress alone, where its ports are published; there is one",
         ),
-        Role.EGRESS: RoleTraits(
-            docker=True,
-            vlan=False,
-            internal=False,
-            routable=False,
-            beside_routable=True,
-            inner=True,
-            alone=False,
-            sensitive=True,
-            colour=Colour(light="#f6ead9", dark="#3a2b1e"),
-            meaning=(
-                "Docker network by which containers reach the internet, each on the ports of its own flows; "
-                "no port is published there"
-            ),
-        ),
         Role.FRONTEND: RoleTraits(
             docker=True,
             vlan=False,
@@ -125,6 +110,21 @@ ROLES: Final[Mapping[Role, RoleTraits]] = table(
             sensitive=True,
             colour=Colour(light="#e6eaee", dark="#27303a"),
             meaning="Docker network that neither the ingress nor a frontend service joins",
+        ),
+        Role.EGRESS: RoleTraits(
+            docker=True,
+            vlan=False,
+            internal=False,
+            routable=False,
+            beside_routable=True,
+            inner=True,
+            alone=False,
+            sensitive=True,
+            colour=Colour(light="#f6ead9", dark="#3a2b1e"),
+            meaning=(
+                "Docker network by which containers reach the internet, each on the ports of its own flows; "
+                "no port is published there"
+            ),
         ),
         Role.PROBE: RoleTraits(
             docker=True,
