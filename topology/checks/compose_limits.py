@@ -42,7 +42,9 @@ def depends(site: Site) -> Iterator[Fault]:
                 yield Fault(path, f"{name} is made apart from the containers", "leave it out")
             elif not site.is_unreadable(name, "services"):
                 near = nearest(name, [each.name for each in site.containers])
-                yield Fault(path, f"there is no service {name}", f"write {near}" if near else "leave it out")
+                yield Fault(
+                    path, f"there is no service {shown(name)}", f"write {near}" if near else "leave it out"
+                )
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
