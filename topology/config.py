@@ -283,12 +283,15 @@ class _UniqueKeys(Loader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag in _NUMBER_TAGS and ":" in node.value:  # text to the engine, as in `22:22`
+            raise _error("a value with a colon reads as a number", node)
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, TypeError, AttributeError):
             raise _error("a value is not what it looks like", node) from None
 
 
+_NUMBER_TAGS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _KEYS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 

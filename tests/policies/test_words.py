@@ -420,6 +420,52 @@ def test_an_exception_opens_no_other_file_server() -> None:
         assert {finding.rule for finding in stack.judge().findings} == {"volumes-as-rendered"}
 
 
+GRAFANA: dict[str, Any] = {
+    "services.grafana.environment": {"GF_SMTP_PASSWORD": {"secret": "mail:password"}},
+    "services.grafana.secrets": {"/etc/grafana/oauth": "oauth:secret"},
+    "services.grafana.volumes": ["plugins:/srv/plugins", "/srv/boards:/srv/boards:ro"],
+    "services.grafana.labels": {"org.example.team": "home"},
+    "services.grafana.cpus": 2,
+}
+
+
+def test_an_app_takes_words_beside_its_own() -> None:
+    """A known app's container has its own settings and the declared ones, and both are compared."""
+    config = site(**GRAFANA)
+    made = run(config)
+    assert findings(config, made) == []
+    inputs = Stack(resources=made).inputs("container", "grafana")
+    assert {each["containerPath"] for each in inputs["volumes"]} >= {"/srv/plugins", "/srv/boards"}
+    assert f"GF_SMTP_PASSWORD={CANARY}-mail:password" in inputs["envs"]
+    assert {finding.subject for finding in Stack(resources=made, config=site()).judge().findings} >= {
+        "grafana"
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"services.grafana.volumes": ["x:/var/lib/grafana"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["x:/var/lib"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["data:/x"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["x:/etc/grafana/provisioning"]}, "volumes[0]"),
+        (
+            {"services.grafana.secrets": {"/etc/grafana/admin-password": "x:y"}},
+            'secrets["/etc/grafana/admin-password"]',
+        ),
+        (
+            {"services.grafana.environment": {"GF_USERS_ALLOW_SIGN_UP": {"secret": "x:y"}}},
+            "environment.GF_USERS_ALLOW_SIGN_UP",
+        ),
+    ],
+    ids=str,
+)
+def test_a_word_replaces_nothing_of_an_apps_own(change: dict[str, Any], key: str) -> None:
+    """A volume, secret or variable in the place of an app's own is refused."""
+    message = f"grafana: services.grafana.{key} would replace what grafana sets itself; leave it out"
+    assert f"containers-as-rendered: {message}" in findings(site(**change))
+
+
 def test_an_external_volume_is_not_made() -> None:
     """A volume that is there already is mounted by its name, and no resource of the stack."""
     assert container("names").inputs["volumes"] == [{"containerPath": "/zones", "volumeName": "zones_of_old"}]

@@ -310,6 +310,10 @@ class TestFile:
                 "Pulumi.x.yaml: line 3: the key b is written twice; correct the YAML there.",
             ),
             (
+                "config:\n  ports: [22:22]",
+                "Pulumi.x.yaml: line 2: a value with a colon reads as a number; correct the YAML there.",
+            ),
+            (
                 "config: 2026-13-45",
                 "Pulumi.x.yaml: line 1: a value is not what it looks like; correct the YAML there.",
             ),

@@ -124,6 +124,7 @@ NOT_RUN = {
     "pulumi config set --secret acme:HETZNER_API_TOKEN": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret grafana:adminPassword": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret ssh:privateKey": "as proxmoxve:apiToken, which is run",
+    "pulumi config set --secret wiki:db-password": "as proxmoxve:apiToken, which is run",
     "pulumi stack export --file before.json": "as state.json, which is run",
     "pulumi stack init home": "as dev, which is run",
     "pulumi import --file": "it needs a host with something in the way",

@@ -30,8 +30,11 @@ def depends(site: Site) -> Iterator[Fault]:
     """Check that a container waits for others, in no circle, and for health only where it is checked."""
     graph: dict[str, list[str]] = {}
     for container in site.containers:
+        path = f"services.{container.name}.depends_on"
+        if container.app is App.TRAEFIK and container.depends_on:
+            yield Fault(path, f"{container.name} is made apart from the containers", "leave it out")
+            continue
         for name, condition in container.depends_on.items():
-            path = f"services.{container.name}.depends_on"
             other = site.services.get(name)
             if isinstance(other, Container) and other.app is not App.TRAEFIK:
                 graph.setdefault(container.name, []).append(name)
