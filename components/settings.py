@@ -1,5 +1,7 @@
 """Loads the topology from the stack's configuration; no other module reads what the program builds."""
 
+import os
+
 import pulumi
 from pulumi.runtime import config
 
@@ -17,6 +19,10 @@ def topology() -> Topology:
         raise pulumi.RunError(str(error)) from None
     missing = [key for key in site.secrets if not given.get(key)]
     lines = [f"{key}: is missing; set it with `pulumi config set --secret {key}`." for key in missing]
+    held = {key for container in site.containers for key in container.secret_keys} & given.keys()
+    if "PULUMI_CONFIG_SECRET_KEYS" in os.environ:  # an engine tells which keys are encrypted
+        clear = sorted(held - {*config.get_config_secret_keys_env()})
+        lines += [f"{key}: is in clear; set it with `pulumi config set --secret {key}`." for key in clear]
     if lines := [*lines, *env_files.faults(site.services)]:
         raise pulumi.RunError("\n".join(lines))
     docker, engine = site.docker_host, pulumi.Config("docker").get("host") or ""

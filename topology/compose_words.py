@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _PLAIN = "write it in quotes, with $$ for a dollar sign"
@@ -166,12 +167,10 @@ REFUSED: Final[dict[str, tuple[str, str]]] = {
 
 def hint(word: str, raw: object) -> tuple[str, str] | None:
     """Return another fault and remedy for a value in a form of Compose's that means something else here."""
-    if word == ".ports[]" and isinstance(raw, str) and ":" in raw:
-        inner = raw.rpartition(":")[2]
-        return (
-            "would publish a port",
-            f"write {inner}, what it listens on, and declare a flow from the ingress",
-        )
+    published = re.fullmatch(r"[\d.\-\[\]:]*:(\d{1,5}(/(tcp|udp))?)", f"{raw}", re.ASCII)
+    if word == ".ports[]" and published:
+        remedy = f"write {published[1]}, what it listens on, and declare a flow from the ingress"
+        return ("would publish a port", remedy)
     if word == ".extra_hosts.{}" and f"{raw}".endswith("host-gateway"):
         return ("would be the host", "declare a flow to the service instead")
     if word == ".secrets" and isinstance(raw, list):

@@ -37,15 +37,16 @@ def variables(service: Container) -> dict[str, str]:
 
 
 def _read(path: str, file: str) -> Iterator[tuple[str, str]]:
+    called = file if file.isprintable() else ascii(file)
     try:
         text = (PROJECT / file).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise EnvFileError(
-            f"{path}: {file} cannot be read ({error.strerror}); write it beside the stack file"
+            f"{path}: {called} cannot be read ({error.strerror}); write it beside the stack file"
         ) from None
     except ValueError:
-        raise EnvFileError(f"{path}: {file} is not UTF-8 text; save it as such") from None
-    yield from _parsed(f"{path}: {file} line", text.replace("\r\n", "\n"))
+        raise EnvFileError(f"{path}: {called} is not UTF-8 text; save it as such") from None
+    yield from _parsed(f"{path}: {called} line", text.replace("\r\n", "\n"))
 
 
 def _parsed(before: str, text: str) -> Iterator[tuple[str, str]]:

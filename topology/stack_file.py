@@ -39,6 +39,7 @@ _MENDED: Final = {
     "unknown escape character": ("has an unknown escape", "use single quotes"),
     "written twice": ("", "remove one of the two"),
     "is not text": ("", "write it in quotes"),
+    "reads as a number": ("", "write it in quotes"),
 }
 """Part of a parser's message -> what is wrong, empty where the message says it, and the remedy."""
 _OPENED: Final = ("expected ',' or", "unexpected end of stream", "find expected ':'")
@@ -174,12 +175,15 @@ class _UniqueKeys(Loader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag in _NUMBER_TAGS and ":" in node.value:  # text to the engine, as in `22:22`
+            raise _error("a value with a colon reads as a number", node)
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, TypeError, AttributeError):
             raise _error("a value is not what it looks like", node) from None
 
 
+_NUMBER_TAGS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _KEYS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 

@@ -1,25 +1,31 @@
 """A container in Compose's words is what the stack file makes of it, and none of its secrets is in clear."""
 
 import json
+import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pulumi_docker as docker
 import pytest
 import yaml
 
 from commands.__main__ import main
 from policies.rule import RULES
+from rendered.compose import span
+from resources import program
 from resources.resource import HIDDEN, Resource
+from tests import fuzz
 from tests.policies.mutations import _changes, _paths, _setter
 from tests.policies.sound import CANARY, Stack, run
 from tests.policies.test_rendered import AS_LEFT_OUT, LEFT_OUT, changed, said
 from tests.policies.words import WIKI, site
 from tests.site import own
-from topology.config import load
+from topology.config import ConfigError, load
 from topology.index import TopologyIndex
 from topology.project import PROJECT
 
@@ -293,6 +299,55 @@ def test_an_exported_state_passes() -> None:
     assert said(twice, declared()) != []
 
 
+UNREADABLE = "cannot be read (No such file or directory); write it beside the stack file."
+
+
+def test_missing_and_clear_secrets_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each secret that is missing or in clear, and each file that cannot be read, is a line, in one run."""
+    config = site(**{"services.wiki.env_file": str(tmp_path / "none.env")})
+    given = {f"homelab-network:{key}": value for key, value in config.items()}
+    given |= {"grafana:adminPassword": "x", "wiki:session": CANARY}
+    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["grafana:adminPassword"]')
+    with pytest.raises(pulumi.RunError) as refused:
+        program.resources(given)
+    assert str(refused.value).splitlines() == [
+        "traefik:users: is missing; set it with `pulumi config set --secret traefik:users`.",
+        "wiki:db-password: is missing; set it with `pulumi config set --secret wiki:db-password`.",
+        "wiki:session: is in clear; set it with `pulumi config set --secret wiki:session`.",
+        f"services.wiki.env_file[0]: {tmp_path}/none.env {UNREADABLE}",
+    ]
+
+
+SPANS = {1: "1ms", 1000: "1s", 1500: "1.5s", 60_000: "1m0s", 90_000: "1m30s", 3_600_000: "1h0m0s", 0: "0s"}
+
+
+@pytest.mark.parametrize(("milliseconds", "text"), SPANS.items())
+def test_a_length_of_time_is_written_as_go_does(milliseconds: int, text: str) -> None:
+    """The provider reads Go's form back, so any other would be a change in each `up`."""
+    assert span(milliseconds) == text
+
+
+SEED, BROKEN = 20261130, 400
+
+
+def test_no_change_of_a_word_ends_in_a_traceback() -> None:
+    """Random values in place of words load or are refused, one line each, without a secret-like value."""
+    draw, refused = random.Random(SEED), 0  # noqa: S311  # a shape, not a secret
+    for _ in range(BROKEN):
+        values = site()
+        for name in NAMES:
+            values["services"][name] = fuzz.changed(draw, values["services"][name])
+        values["volumes"] = fuzz.changed(draw, {"volumes": values["volumes"]}).get("volumes", {})
+        with suppress(ConfigError):
+            load(values)
+            continue
+        refused += 1
+        with pytest.raises(ConfigError) as told:
+            load(values)
+        assert len(str(told.value).splitlines()) == len(told.value.faults), str(told.value)
+    assert refused > BROKEN // 2
+
+
 @pytest.fixture
 def env_file(tmp_path: Path) -> Path:
     """Return a file with variables."""
@@ -363,6 +418,52 @@ def test_an_exception_opens_no_other_file_server() -> None:
         stack = Stack(resources=run(config), config=config)
         stack.inputs("volume", resource)["driverOpts"][key] = value
         assert {finding.rule for finding in stack.judge().findings} == {"volumes-as-rendered"}
+
+
+GRAFANA: dict[str, Any] = {
+    "services.grafana.environment": {"GF_SMTP_PASSWORD": {"secret": "mail:password"}},
+    "services.grafana.secrets": {"/etc/grafana/oauth": "oauth:secret"},
+    "services.grafana.volumes": ["plugins:/srv/plugins", "/srv/boards:/srv/boards:ro"],
+    "services.grafana.labels": {"org.example.team": "home"},
+    "services.grafana.cpus": 2,
+}
+
+
+def test_an_app_takes_words_beside_its_own() -> None:
+    """A known app's container has its own settings and the declared ones, and both are compared."""
+    config = site(**GRAFANA)
+    made = run(config)
+    assert findings(config, made) == []
+    inputs = Stack(resources=made).inputs("container", "grafana")
+    assert {each["containerPath"] for each in inputs["volumes"]} >= {"/srv/plugins", "/srv/boards"}
+    assert f"GF_SMTP_PASSWORD={CANARY}-mail:password" in inputs["envs"]
+    assert {finding.subject for finding in Stack(resources=made, config=site()).judge().findings} >= {
+        "grafana"
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"services.grafana.volumes": ["x:/var/lib/grafana"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["x:/var/lib"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["data:/x"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["x:/etc/grafana/provisioning"]}, "volumes[0]"),
+        (
+            {"services.grafana.secrets": {"/etc/grafana/admin-password": "x:y"}},
+            'secrets["/etc/grafana/admin-password"]',
+        ),
+        (
+            {"services.grafana.environment": {"GF_USERS_ALLOW_SIGN_UP": {"secret": "x:y"}}},
+            "environment.GF_USERS_ALLOW_SIGN_UP",
+        ),
+    ],
+    ids=str,
+)
+def test_a_word_replaces_nothing_of_an_apps_own(change: dict[str, Any], key: str) -> None:
+    """A volume, secret or variable in the place of an app's own is refused."""
+    message = f"grafana: services.grafana.{key} would replace what grafana sets itself; leave it out"
+    assert f"containers-as-rendered: {message}" in findings(site(**change))
 
 
 def test_an_external_volume_is_not_made() -> None:

@@ -310,6 +310,10 @@ class TestFile:
                 "Pulumi.x.yaml:3: the key b is written twice; remove one of the two.",
             ),
             (
+                "config:\n  ports: [22:22]",
+                "Pulumi.x.yaml:2: a value with a colon reads as a number; write it in quotes.",
+            ),
+            (
                 "config: 2026-13-45",
                 "Pulumi.x.yaml:1: a value is not what it looks like; correct the YAML there.",
             ),

@@ -16,7 +16,6 @@ from topology.model import App, Container, DockerHost, SecretVariable
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _RESERVED: Final = frozenset(
     {
         *("homelab-network", "pulumi", "docker", "proxmoxve", "command", "tls"),
@@ -130,8 +129,7 @@ def mounts(site: Site) -> Iterator[Fault]:
             if not mount.is_bind:
                 if not _VOLUME.fullmatch(mount.source):
                     yield Fault(path, f"{shown(mount.source)} is no volume's name", "write it like data")
-                owner = owners.setdefault(mount.source, container.name)
-                if owner != container.name:
+                elif (owner := owners.setdefault(mount.source, container.name)) != container.name:
                     remedy = "name it apart, and declare a flow between them"
                     yield Fault(path, f"{mount.source} is a volume of {owner}", remedy)
             elif not is_path(mount.source):
@@ -160,4 +158,4 @@ def _target(path: str, target: str, seen: set[str]) -> Iterator[Fault]:
 
 def is_path(text: str) -> bool:
     """Whether a text is an absolute path below / without detours and control characters."""
-    return text.startswith("/") and text == posixpath.normpath(text) != "/" and not _CONTROL.search(text)
+    return text.startswith("/") and text == posixpath.normpath(text) != "/" and text.isprintable()

@@ -30,8 +30,11 @@ def depends(site: Site) -> Iterator[Fault]:
     """Check that a container waits for others, in no circle, and for health only where it is checked."""
     graph: dict[str, list[str]] = {}
     for container in site.containers:
+        path = f"services.{container.name}.depends_on"
+        if container.app is App.TRAEFIK and container.depends_on:
+            yield Fault(path, f"{container.name} is made apart from the containers", "leave it out")
+            continue
         for name, condition in container.depends_on.items():
-            path = f"services.{container.name}.depends_on"
             other = site.services.get(name)
             if isinstance(other, Container) and other.app is not App.TRAEFIK:
                 graph.setdefault(container.name, []).append(name)
@@ -42,7 +45,9 @@ def depends(site: Site) -> Iterator[Fault]:
                 yield Fault(path, f"{name} is made apart from the containers", "leave it out")
             elif not site.is_unreadable(name, "services"):
                 near = nearest(name, [each.name for each in site.containers])
-                yield Fault(path, f"there is no service {name}", f"write {near}" if near else "leave it out")
+                yield Fault(
+                    path, f"there is no service {shown(name)}", f"write {near}" if near else "leave it out"
+                )
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
