@@ -231,7 +231,7 @@ MUTANTS: dict[str, tuple[Change, str]] = {
     ),
     "the published port of the ingress": (
         _container("crawler", ports=[{"internal": 443.0, "external": 443.0, "ip": "0.0.0.0"}]),  # noqa: S104
-        "crawler: publishes 0.0.0.0:443 -> 443/tcp, which no declared flow from the internet uses",
+        "crawler: publishes 0.0.0.0:443 -> 443/tcp, which no declared flow from outside uses",
     ),
     "all ports published": (_container("crawler", publishAllPorts=True), "crawler: publishes all its ports"),
     "grafana there": (_joins("grafana"), "grafana: joins egress, which is no network of its zones"),

@@ -694,12 +694,14 @@ def test_a_proxied_flow_needs_the_proxys_own() -> None:
     """A routed flow counts as declared if the proxy's flow is declared and the role may be routed."""
     engine = behind(("loki", "http://loki:3100"))
     flows = frozenset({("internet", "traefik", TLS), ("traefik", "loki", LOKI)})
-    declared = Intent(flows=flows, routable=frozenset({"loki"}))
+    everyone = {"loki": frozenset({"internet"})}
+    declared = Intent(flows=flows, routable=frozenset({"loki"}), audience=everyone)
     undeclared = replace(declared, flows=flows - {("traefik", "loki", LOKI)})
     for intent, expected in (
         (declared, []),
         (replace(declared, routable=frozenset()), ["internet -> loki:3100/tcp"]),
         (undeclared, ["internet -> loki:3100/tcp"]),
+        (replace(declared, audience={}), ["internet -> loki:3100/tcp"]),
     ):
         found = (f for f in surplus(engine, intent) if (f.source, f.destination) == ("internet", "loki"))
         assert words(found) == expected

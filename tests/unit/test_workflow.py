@@ -389,7 +389,7 @@ def test_a_pull_request_that_can_not_be_judged_passes_nowhere(tree: Path, tmp_pa
     ((_, body),) = done["comment"].said
     first, _, fault = body.removeprefix(MARK).splitlines()
     assert first == "**dev: refused**, nothing was judged. To mend:"
-    assert "the destination nowhere is declared nowhere; name a service, a host or internet." in fault
+    assert "the destination nowhere is declared nowhere; name a service, a host, an external zone" in fault
 
 
 @needs_node
