@@ -66,8 +66,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return a Compose file's keys with variables replaced, and notes; raises ComposeError."""
+def read(path: Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return a Compose file's keys with variables replaced, notes, and secrets; raises ComposeError."""
     text = _text(path)
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader
@@ -88,7 +88,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[str]]:
     for name, service in whole["services"].items():
         if not isinstance(service, dict):
             raise ComposeError(f"{path}:{_line(text, name)}: services.{name} is no mapping; correct it.")
-    return whole, replace.notes
+    return whole, replace.notes, [text for text in variables.values() if text.secret]
 
 
 def env_file(path: Path) -> dict[str, Text]:
@@ -123,6 +123,11 @@ def _text(path: Path) -> str:
         raise ComposeError(f"{path}: cannot be read ({error.strerror}); name a Compose file.") from None
     except ValueError:
         raise ComposeError(f"{path}:1: is not UTF-8 text; save it as such.") from None
+
+
+def where(path: Path, name: str) -> str:
+    """Return a file with the line of one of its keys."""
+    return f"{path}:{_line(_text(path), name)}"
 
 
 def _line(text: str, name: str) -> int:

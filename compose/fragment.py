@@ -13,7 +13,7 @@ from typing import Any, Final
 from compose import document, links, service
 from compose.keys import keep, plain
 from compose.mounts import Place
-from compose.outcome import ComposeError, Draft, Link, Noted, Outcome, listed
+from compose.outcome import ComposeError, Draft, Link, Noted, Outcome, is_tainted, listed
 from compose.words import escaped
 
 _PREFIXES: Final = {
@@ -63,14 +63,14 @@ class Choices:
 
 def fragment(path: Path, choices: Choices) -> Fragment:
     """Return the fragment of a Compose file; raises ComposeError where a file cannot be read."""
-    whole, notes = document.read(path)
+    whole, notes, texts = document.read(path)
     outcome = Outcome(notes=list(notes))
     drafts = _drafts(whole, path, choices, outcome)
     unknown = [name for name in choices.egress if name not in {draft.name for draft in drafts}]
     if unknown:
         raise ComposeError(f"--egress {unknown[0]}: the fragment has no such service; name one of its own.")
     found = links.links(drafts, outcome)
-    hidden = keep(drafts, outcome)
+    hidden = keep(drafts, texts, outcome)
     found += links.shared(drafts, found, outcome)
     links.place(drafts, found, choices.egress)
     _order(drafts, outcome)
@@ -88,15 +88,7 @@ def _masked(lines: Iterable[str], hidden: Sequence[str]) -> Iterator[str]:
 
 
 def _drafts(whole: dict[str, Any], path: Path, choices: Choices, outcome: Outcome) -> list[Draft]:
-    for key in whole.keys() - {"services", "volumes", "networks", "secrets", "configs", "name", "version"}:
-        remedy = "run `docker compose config`, and read what it prints"
-        outcome.refuse(key, "would read other files, or is not known", remedy)
-    section = {key: whole.get(key) or {} for key in ("volumes", "secrets", "configs")}
-    if not all(isinstance(each, dict) for each in section.values()):
-        raise ComposeError(f"{path}:1: volumes, secrets and configs are mappings; correct them.")
-    place = Place(
-        path.parent, section["volumes"], section["secrets"], section["configs"], {}, _shared(whole), {}
-    )
+    place = _place(whole, path, outcome)
     names: dict[str, str] = {}
     for name in whole["services"]:
         plain = re.sub(r"[^a-z0-9]+", "-", f"{choices.prefix}{name}".lower()).strip("-")
@@ -105,18 +97,46 @@ def _drafts(whole: dict[str, Any], path: Path, choices: Choices, outcome: Outcom
             raise ComposeError(f"{path}:1: two services would be named {plain}; rename one.")
         names[name] = plain
     drafts = []
-    for name, given in whole["services"].items():
-        profiles = given.get("profiles") or []
-        if profiles and not {*map(str, profiles)} & {*choices.profiles}:
-            outcome.note(
-                f"services.{names[name]} is left out: it is of the profile {', '.join(map(str, profiles))}; "
-                f"--profile {profiles[0]} takes it"
-            )
-        elif draft := service.take(names[name], name, given, place, outcome):
-            drafts.append(draft)
-    if place.used:
-        outcome.volumes = place.used
+    for name, each in whole["services"].items():
+        given = _untainted(names[name], each, outcome)
+        profiles = [str(profile) for profile in listed(given.get("profiles"))]
+        if profiles and not {*profiles} & {*choices.profiles}:
+            told = f"it is of the profile {', '.join(profiles)}; --profile {profiles[0]} takes it"
+            outcome.note(f"services.{names[name]} is left out: {told}")
+            continue
+        try:
+            draft = service.take(names[name], name, given, place, outcome)
+        except (AttributeError, TypeError, ValueError, KeyError):
+            told = f"services.{name} has a value of another form than Compose's; correct it."
+            raise ComposeError(f"{document.where(path, name)}: {told}") from None
+        drafts += [draft] if draft else []
+    outcome.volumes = place.used
     return drafts
+
+
+def _place(whole: dict[str, Any], path: Path, outcome: Outcome) -> Place:
+    """Return the file's sections; refuses unknown ones; raises ComposeError."""
+    for key in whole.keys() - {"services", "volumes", "networks", "secrets", "configs", "name", "version"}:
+        remedy = "run `docker compose config`, and read what it prints"
+        outcome.refuse(key, "would read other files, or is not known", remedy)
+    for key in ("volumes", "networks"):
+        if is_tainted(whole.get(key)):
+            raise ComposeError(f"{path}:1: {key} holds a secret; write it out.")
+    section = {key: whole.get(key) or {} for key in ("volumes", "secrets", "configs")}
+    if not all(isinstance(each, dict) for each in section.values()):
+        raise ComposeError(f"{path}:1: volumes, secrets and configs are mappings; correct them.")
+    return Place(
+        path.parent, section["volumes"], section["secrets"], section["configs"], {}, _shared(whole), {}
+    )
+
+
+def _untainted(name: str, given: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Return a service without the keys that a secret variable is a part of; variables take secrets."""
+    remedy = "give the program a file with secrets, or a variable with {secret: <key>}"
+    tainted = [key for key, value in given.items() if key != "environment" and is_tainted(value)]
+    for key in tainted:
+        outcome.refuse(f"services.{name}.{key}", "holds a secret, which every inspection shows", remedy)
+    return {key: value for key, value in given.items() if key not in tainted}
 
 
 def _shared(whole: dict[str, Any]) -> frozenset[str]:

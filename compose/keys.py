@@ -17,10 +17,13 @@ _LONG: Final = 8
 _USERS: Final = re.compile(r"(USER|USERNAME|DB|DATABASE|NAME)$", re.IGNORECASE)
 
 
-def keep(drafts: list[Draft], outcome: Outcome) -> list[str]:
-    """Put a configuration key in place of each secret, the same for the same text; returns what to hide."""
+def keep(drafts: list[Draft], known: list[str], outcome: Outcome) -> list[str]:
+    """Put a configuration key in place of each secret, the same for the same text; returns what to hide.
+
+    `known` are the secrets of the environment file.
+    """
     keys: dict[str, str] = {}
-    texts: list[str] = []
+    texts = [part for text in known for part in parts(text)]
     for draft, variable, value in _secrets(drafts):
         texts += parts(value.text)
         key = keys.get(value.text) or key_of(draft.name, variable)

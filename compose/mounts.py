@@ -203,11 +203,8 @@ def _granted(
     target = str(target) if target else f"{folder}{name}"
     target = target if target.startswith("/") else f"/run/secrets/{target}"
     content = entry.get("content")
-    if (
-        section == "configs"
-        and isinstance(content, str)
-        and not in_words(content.replace(":", "=").splitlines())
-    ):
+    is_clear = isinstance(content, str) and not is_tainted(content)
+    if section == "configs" and is_clear and not in_words(str(content).replace(":", "=").splitlines()):
         draft.keys.setdefault("files", {})[target] = content
         return
     owner = place.owners.setdefault(f"{section}/{name}", draft.name)

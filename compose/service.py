@@ -236,6 +236,7 @@ def _program(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
             f"services.{draft.name}.healthcheck", "holds a secret, which every inspection shows", remedy
         )
         return
+    check = {key: value for key, value in check.items() if (key, value) != ("retries", 0)}  # as if left out
     kept = {
         k: v
         for k, v in check.items()
