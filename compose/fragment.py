@@ -14,7 +14,7 @@ from compose import document, links, service
 from compose.keys import keep, plain
 from compose.mounts import Place
 from compose.outcome import ComposeError, Draft, Link, Noted, Outcome, is_tainted, listed
-from compose.words import escaped
+from compose.words import escaped, misshapen
 
 _PREFIXES: Final = {
     "frontend": "172.30.1.0/24",
@@ -104,6 +104,10 @@ def _drafts(whole: dict[str, Any], path: Path, choices: Choices, outcome: Outcom
             told = f"it is of the profile {', '.join(profiles)}; --profile {profiles[0]} takes it"
             outcome.note(f"services.{names[name]} is left out: {told}")
             continue
+        if key := misshapen(given):
+            raise ComposeError(
+                f"{document.where(path, name)}: services.{name}.{key} has no form of Compose's."
+            )
         try:
             draft = service.take(names[name], name, given, place, outcome)
         except (AttributeError, TypeError, ValueError, KeyError):

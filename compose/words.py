@@ -10,7 +10,32 @@ from compose.outcome import Draft, Outcome, Text, is_tainted
 from topology.compose_words import WORDS
 from topology.model import Container
 
+_SHAPES: Final[dict[str, tuple[type, ...]]] = {
+    **dict.fromkeys(
+        ("environment", "labels", "sysctls", "depends_on", "networks", "extra_hosts"), (dict, list)
+    ),
+    **dict.fromkeys(("healthcheck", "deploy", "ulimits"), (dict,)),
+    **dict.fromkeys(
+        ("ports", "volumes", "secrets", "configs", "expose", "cap_add", "devices", "links"), (list,)
+    ),
+    **dict.fromkeys(("profiles", "security_opt"), (list,)),
+    **dict.fromkeys(("command", "entrypoint", "env_file", "tmpfs", "dns"), (str, list)),
+    **dict.fromkeys(("image", "network_mode", "container_name", "hostname", "pid", "ipc"), (str,)),
+}
+"""Key -> forms that Compose takes; nothing is read from another, so it must not be skipped."""
 _FIELDS: Final = Container.model_fields
+
+
+def misshapen(service: dict[str, Any]) -> str | None:
+    """Return the first key whose value has none of Compose's forms; None where all have one."""
+    return next(
+        (
+            key
+            for key, shapes in _SHAPES.items()
+            if service.get(key) is not None and not isinstance(service[key], shapes)
+        ),
+        None,
+    )
 
 
 def pairs(value: Any) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def say(folder: Path, text: str, capsys: pytest.CaptureFixture[str], **files: st
         ("services:\n  a: {image: x}\n  a: {image: y}\n", "compose.yml:3: the key a is written twice"),
         ("services:\n  a: [x]\n", "compose.yml:2: services.a is no mapping"),
         ("services:\n  b:\n    image: x:1\n    deploy: {resources: 5}\n", "compose.yml:2: services.b has"),
+        ("services:\n  b: {image: x:1, environment: 5}\n", "services.b.environment has no form"),
+        ("services:\n  b: {image: x:1, ports: '80'}\n", "compose.yml:2: services.b.ports has no form"),
         ("- a\n", "compose.yml:1: has no mapping services"),
         ("", "compose.yml:1: has no mapping services"),
         ("services:\n  a: {image: !!python/object:os.system x}\n", "compose.yml:2: "),
