@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from commands import compose as command
+from compose.fragment import _masked
 from tests.policies.sound import CANARY
 
 
@@ -180,3 +181,14 @@ def test_no_place_of_a_secret_is_printed(
     if key := SECRETS.get(line):
         assert f"{{secret: {key}}}" in out
         assert f"pulumi config set --secret {key}" in out
+
+
+def test_a_repeated_secret_is_refused_and_masked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key that repeats a secret is refused as such, and the last guard masks what no other has found."""
+    text = (
+        f"services: {{a: {{image: x:1, environment: {{DB_PASSWORD: {CANARY}}}, command: [run, {CANARY}]}}}}"
+    )
+    status, out, err = say(tmp_path, text, capsys)
+    assert (status, "\n      command:" in out) == (1, False)
+    assert "services.a.command: repeats a secret" in err
+    assert [*_masked([f"x {CANARY}"], [CANARY])] == ["x <secret>"]
