@@ -14,7 +14,7 @@ QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layerin
 $(foreach name,stack base markdown sarif json,$(if $(filter command line,$(origin $(name))), \
 	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
 
-.PHONY: help up preview diff down verify drift survey report cloud-init test quick lint actionlint unit coverage \
+.PHONY: help up preview diff down verify drift survey report compose cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts matrix live bench tools env schema lock hooks
 
 help: ## list the commands
@@ -45,6 +45,9 @@ survey: $(READY) ## who can reach whom on a running Docker engine today, worst f
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m commands report Pulumi.$(STACK).yaml
+
+compose: $(READY) ## FILE=docker-compose.yml in a stack file's words, with the flows that it needs; writes nothing
+	@$(VENV)/bin/python -m commands compose $(if $(EGRESS),--egress $(EGRESS)) '$(FILE)'
 
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml

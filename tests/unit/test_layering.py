@@ -17,9 +17,11 @@ ALLOWED: dict[str, set[str]] = {
     "verify": {"verify", "topology", "reachability", "resources", "rendered"},
     "report": {"report", "topology", "reachability", "resources", "rendered"},
     "survey": {"survey", "topology", "reachability", "resources", "report"},
+    "compose": {"compose", "topology"},
     "preflight": {"preflight", "verify", "topology"},
     "commands": {
         "commands",
+        "compose",
         "preflight",
         "survey",
         "policies",

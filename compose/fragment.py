@@ -1,0 +1,294 @@
+"""Prints a Compose file as a fragment of a stack file, with a comment on whatever is a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from compose import document, links, service
+from compose.keys import keep, plain
+from compose.mounts import Place
+from compose.outcome import ComposeError, Draft, Link, Noted, Outcome, is_tainted, listed
+from compose.words import escaped, misshapen
+
+_PREFIXES: Final = {
+    "frontend": "172.30.1.0/24",
+    "query": "172.30.2.0/24",
+    "backend": "172.30.3.0/24",
+    "egress": "172.30.9.0/24",
+}
+_ORDER: Final = (
+    *(
+        "zones",
+        "image",
+        "ports",
+        "host",
+        "aliases",
+        "login",
+        "user",
+        "memory",
+        "cpus",
+        "environment",
+        "env_file",
+    ),
+    *("secrets", "files", "volumes", "tmpfs", "command", "entrypoint", "healthcheck", "depends_on"),
+)
+_PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*(?:[:@][A-Za-z0-9_./-]+)*", re.ASCII)
+_WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
+_WIDE: Final = 100
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """The fragment's lines, and what was refused, a line each."""
+
+    lines: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user confirms: services that go out, profiles that are on, and what names begin with."""
+
+    egress: Sequence[str] = ()
+    profiles: Sequence[str] = ()
+    prefix: str = ""
+    ingress: str = "traefik"
+
+
+def fragment(path: Path, choices: Choices) -> Fragment:
+    """Return the fragment of a Compose file; raises ComposeError where a file cannot be read."""
+    whole, notes, texts = document.read(path)
+    outcome = Outcome(notes=list(notes))
+    drafts = _drafts(whole, path, choices, outcome)
+    unknown = [name for name in choices.egress if name not in {draft.name for draft in drafts}]
+    if unknown:
+        raise ComposeError(f"--egress {unknown[0]}: the fragment has no such service; name one of its own.")
+    found = links.links(drafts, outcome)
+    hidden = keep(drafts, texts, outcome)
+    found += links.shared(drafts, found, outcome)
+    links.place(drafts, found, choices.egress)
+    _order(drafts, outcome)
+    lines = _lines(path, drafts, found, outcome, choices)
+    return Fragment((*_masked(lines, hidden),), (*_masked(outcome.refused, hidden),))
+
+
+def _masked(lines: Iterable[str], hidden: Sequence[str]) -> Iterator[str]:
+    """Yield lines without any secret's text: the last guard, for what no other place has found."""
+    for line in lines:
+        text = line
+        for each in hidden:
+            text = text.replace(each, "<secret>")
+        yield text
+
+
+def _drafts(whole: dict[str, Any], path: Path, choices: Choices, outcome: Outcome) -> list[Draft]:
+    place = _place(whole, path, outcome)
+    names: dict[str, str] = {}
+    for name in whole["services"]:
+        plain = re.sub(r"[^a-z0-9]+", "-", f"{choices.prefix}{name}".lower()).strip("-")
+        plain = plain if plain[:1].isalpha() else f"s-{plain}"
+        if plain in names.values():
+            raise ComposeError(f"{path}:1: two services would be named {plain}; rename one.")
+        names[name] = plain
+    drafts = []
+    for name, each in whole["services"].items():
+        given = _untainted(names[name], each, outcome)
+        profiles = [str(profile) for profile in listed(given.get("profiles"))]
+        if profiles and not {*profiles} & {*choices.profiles}:
+            told = f"it is of the profile {', '.join(profiles)}; --profile {profiles[0]} takes it"
+            outcome.note(f"services.{names[name]} is left out: {told}")
+            continue
+        if key := misshapen(given):
+            raise ComposeError(
+                f"{document.where(path, name)}: services.{name}.{key} has no form of Compose's."
+            )
+        try:
+            draft = service.take(names[name], name, given, place, outcome)
+        except (AttributeError, TypeError, ValueError, KeyError):
+            told = f"services.{name} has a value of another form than Compose's; correct it."
+            raise ComposeError(f"{document.where(path, name)}: {told}") from None
+        drafts += [draft] if draft else []
+    outcome.volumes = place.used
+    return drafts
+
+
+def _place(whole: dict[str, Any], path: Path, outcome: Outcome) -> Place:
+    """Return the file's sections; refuses unknown ones; raises ComposeError."""
+    for key in whole.keys() - {"services", "volumes", "networks", "secrets", "configs", "name", "version"}:
+        remedy = "run `docker compose config`, and read what it prints"
+        outcome.refuse(key, "would read other files, or is not known", remedy)
+    for key in ("volumes", "networks"):
+        if is_tainted(whole.get(key)):
+            raise ComposeError(f"{path}:1: {key} holds a secret; write it out.")
+    section = {key: whole.get(key) or {} for key in ("volumes", "secrets", "configs")}
+    if not all(isinstance(each, dict) for each in section.values()):
+        raise ComposeError(f"{path}:1: volumes, secrets and configs are mappings; correct them.")
+    return Place(
+        path.parent, section["volumes"], section["secrets"], section["configs"], {}, _shared(whole), {}
+    )
+
+
+def _untainted(name: str, given: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Return a service without the keys that a secret variable is a part of; variables take secrets."""
+    remedy = "give the program a file with secrets, or a variable with {secret: <key>}"
+    tainted = [key for key, value in given.items() if key != "environment" and is_tainted(value)]
+    for key in tainted:
+        outcome.refuse(f"services.{name}.{key}", "holds a secret, which every inspection shows", remedy)
+    return {key: value for key, value in given.items() if key not in tainted}
+
+
+def _shared(whole: dict[str, Any]) -> frozenset[str]:
+    """Return the files with variables that several services name."""
+    files = Counter(
+        str(each.get("path") if isinstance(each, dict) else each)
+        for given in whole["services"].values()
+        for each in listed(given.get("env_file"))
+    )
+    return frozenset(file for file, count in files.items() if count > 1)
+
+
+def _order(drafts: list[Draft], outcome: Outcome) -> None:
+    for draft in drafts:
+        waits: dict[str, str] = {}
+        for name, condition in draft.waits.items():
+            other = next((each for each in drafts if name in each.aliases), None)
+            if other is None or other is draft:
+                continue
+            check = other.keys.get("healthcheck") or {}
+            is_checked = (
+                bool(check.get("test")) and check.get("test") != ["NONE"] and not check.get("disable")
+            )
+            if condition == "service_healthy" and not is_checked:
+                told = f"{other.name} has no healthcheck in the file, so it is only started first"
+                outcome.note(f"services.{draft.name}.depends_on: {told}")
+            waits[other.name] = condition if is_checked else "service_started"
+        if "service_healthy" in waits.values():
+            draft.keys["depends_on"] = {name: {"condition": condition} for name, condition in waits.items()}
+        elif waits:
+            draft.keys["depends_on"] = [*waits]
+
+
+def _lines(
+    path: Path, drafts: list[Draft], found: list[Link], outcome: Outcome, choices: Choices
+) -> Iterator[str]:
+    yield f"# From {path.name}, for Pulumi.<stack>.yaml. Read each line marked guessed; nothing was changed."
+    yield from (f"# refused: {line}" for line in outcome.refused)
+    yield from (f"# note: {line}" for line in outcome.notes)
+    if not drafts:
+        yield "# No service of the file can be declared."
+        return
+    yield "config:"
+    zones = [zone for zone in _PREFIXES if any(zone in draft.zones for draft in drafts)]
+    yield "  homelab-network:zones: # without those that the stack file has, by these or other names"
+    yield from (f"    {zone}: {{role: {zone}, prefix: {_PREFIXES[zone]}}}" for zone in zones)
+    yield "  homelab-network:services:"
+    for draft in drafts:
+        yield f"    {draft.name}:"
+        for key, value in _keys(draft, drafts).items():
+            yield from _entry(key, value, 6)
+    if outcome.volumes:
+        yield "  homelab-network:volumes:"
+        for name, entry in outcome.volumes.items():
+            yield from _entry(name, entry, 4)
+    yield from _flow_lines(drafts, found, choices)
+    if plain := links.unencrypted(drafts, found):
+        yield "  homelab-network:unencrypted: # guessed: nothing in the file sets up TLS between them"
+        yield from (f"    - {{flow: {link.flow}, reason: the Compose file sets up no TLS}}" for link in plain)
+    if outcome.exceptions:
+        yield "  # What was refused above could be allowed, in place of the better way, until a day:"
+        yield "  # homelab-network:exceptions:"
+        for each in outcome.exceptions:
+            keys = {**each, "reason": each["reason"], "owner": "you", "expires": "<day>"}
+            yield f"  #   - {_flow(keys)}"
+    if outcome.secrets:
+        yield "# Before the preview, type these; each asks for the secret, or reads the file:"
+        yield from (f"#   {command}" for command in outcome.secrets.values())
+
+
+def _flow_lines(drafts: list[Draft], found: list[Link], choices: Choices) -> Iterator[str]:
+    routes = [
+        Link(choices.ingress, draft.name, port, certain, why)
+        for draft in drafts
+        for port, certain, why in draft.routes[:1]
+    ]
+    out = [draft for draft in drafts if draft.name in choices.egress]
+    if routes or found or out:
+        yield "  homelab-network:flows:"
+    yield from (f"    - {link.flow} # {link.comment}" for link in (*routes, *found))
+    for draft in out:
+        yield f"    - {draft.name} -> internet:443/tcp # certain: confirmed by --egress"
+        yield f"    - {draft.name} -> internet:53/udp # certain: names for it"
+    own = {str(plain(draft.keys.get("host", ""))) for draft in drafts}
+    for draft in drafts:
+        place = links.going_out(draft, own)
+        if place and draft.name not in choices.egress:
+            why = f"guessed: {place} is a URL of another machine; --egress {draft.name} confirms it"
+            yield f"    # - {draft.name} -> internet:443/tcp # {why}"
+
+
+def _keys(draft: Draft, drafts: list[Draft]) -> dict[str, Any]:
+    """Return a service's keys in the order in which they are printed."""
+    keys: dict[str, Any] = {"zones": draft.zones, **draft.keys}
+    if draft.ports:
+        keys["ports"] = [
+            int(port.removesuffix("/tcp")) if port.endswith("/tcp") else port for port in draft.ports
+        ]
+    if "environment" in keys:
+        keys["environment"] = {
+            name: links.renamed(value, drafts) if isinstance(value, str) else value
+            for name, value in keys["environment"].items()
+        }
+    for key in ("environment", "command", "entrypoint", "healthcheck", "labels"):
+        if key in keys:
+            keys[key] = escaped(keys[key])
+    if "files" in keys:
+        keys["files"] = dict(keys["files"])
+    return {
+        key: keys[key] for key in sorted(keys, key=lambda key: _ORDER.index(key) if key in _ORDER else 99)
+    }
+
+
+def _entry(key: str, value: Any, indent: int) -> Iterator[str]:
+    """Yield the lines of one key; a short value is on its line, a mapping below it."""
+    comment = f" # {value.comment}" if isinstance(value, Noted) else ""
+    inner = value.value if isinstance(value, Noted) else value
+    before = f"{' ' * indent}{_text(key)}:"
+    has_notes = isinstance(inner, list | dict) and any(
+        isinstance(each, Noted) for each in (inner.values() if isinstance(inner, dict) else inner)
+    )
+    short = "" if has_notes else _flow(inner)
+    is_long = len(before) + len(short) > _WIDE
+    if isinstance(inner, dict) and (key in {"environment", "secrets"} or has_notes or is_long):
+        yield before + comment
+        for name, each in inner.items():
+            yield from _entry(name, each, indent + 2)
+    elif isinstance(inner, list) and (has_notes or is_long):
+        yield before + comment
+        for each in inner:
+            note = f" # {each.comment}" if isinstance(each, Noted) else ""
+            yield f"{' ' * (indent + 2)}- {_flow(plain(each))}{note}"
+    else:
+        yield f"{before} {short}{comment}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(str(key))}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Return a text as YAML that every parser reads as a text."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return json.dumps(text, ensure_ascii=False)

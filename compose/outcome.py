@@ -1,0 +1,120 @@
+"""What is found in a Compose file, and the error for a file that cannot be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+class ComposeError(Exception):
+    """A Compose file, or a file beside it, that cannot be read; one line, with file and line."""
+
+
+class Text(str):
+    """A text of the file after interpolation. `secret` says whether a secret variable is a part of it."""
+
+    __slots__ = ("secret",)
+
+    def __new__(cls, text: str, *, secret: bool = False) -> Self:
+        """Make a text."""
+        made = super().__new__(cls, text)
+        made.secret = secret
+        return made
+
+    secret: bool
+
+
+def is_tainted(value: object) -> bool:
+    """Whether a secret variable is a part of a text, or of any text in a list or mapping."""
+    if isinstance(value, dict):
+        return any(map(is_tainted, value.values()))
+    if isinstance(value, list):
+        return any(map(is_tainted, value))
+    return isinstance(value, Text) and value.secret
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a value that may be one or several as a list."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A value of the fragment with the comment behind it."""
+
+    value: Any
+    comment: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A flow that something in the file suggests."""
+
+    source: str
+    destination: str
+    port: str
+    is_certain: bool
+    why: str
+
+    @property
+    def flow(self) -> str:
+        """The flow in a stack file's words."""
+        return f"{self.source} -> {self.destination}:{self.port}"
+
+    @property
+    def comment(self) -> str:
+        """Why the flow is proposed."""
+        return f"{'certain' if self.is_certain else 'guessed'}: {self.why}"
+
+
+@dataclass
+class Outcome:
+    """What was refused, left out and needed beside the services."""
+
+    refused: list[str] = field(default_factory=list)
+    """Lines of path, fault and remedy."""
+    notes: list[str] = field(default_factory=list)
+    exceptions: list[dict[str, str]] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
+    """Configuration key -> the command that sets it."""
+    volumes: dict[str, Any] = field(default_factory=dict)
+    """Entries of the section `volumes` that the services need."""
+
+    def refuse(self, path: str, fault: str, remedy: str) -> None:
+        """Add a refusal, once."""
+        line = f"{path}: {fault}; {remedy}."
+        if line not in self.refused:
+            self.refused.append(line)
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def need(self, rule: str, resource: str, why: str) -> None:
+        """Add an exception that what was refused would need."""
+        self.exceptions.append({"rule": rule, "resource": resource, "reason": why})
+
+
+@dataclass
+class Draft:
+    """One service on its way into the fragment."""
+
+    name: str
+    image: str
+    keys: dict[str, Any] = field(default_factory=dict)
+    ports: dict[str, None] = field(default_factory=dict)
+    """Ports that it listens on, like `80/tcp`, in the order in which they are found."""
+    texts: list[tuple[str, str, str]] = field(default_factory=list)
+    """Place, variable's name or nothing, and text, in which names of other services may stand."""
+    routes: list[tuple[str, bool, str]] = field(default_factory=list)
+    """Port, whether it is certain, and why."""
+    waits: dict[str, str] = field(default_factory=dict)
+    """Service as the file names it -> Compose's condition."""
+    aliases: set[str] = field(default_factory=set)
+    """Further names under which the others find it."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Configuration key of a secret -> the place that holds it."""
+    from_files: set[str] = field(default_factory=set)
+    """Variables of files that other services name, too."""
+    zones: list[str] = field(default_factory=list)
