@@ -318,7 +318,7 @@ def test_make_passes_the_file(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("authority")
 def test_the_lines_of_the_readme_make_a_sound_site() -> None:
     """README's section has at most ten lines of YAML, which load in a small site and pass the pack."""
-    section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("### From a Compose file")[2]
+    section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("## From a Compose file")[2]
     lines = section.partition("```yaml\n")[2].partition("```")[0].splitlines()
     assert len(lines) <= 10
     found: dict[str, list[str]] = {"services": [], "flows": [], "unencrypted": [], "zones": []}
