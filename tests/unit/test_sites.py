@@ -1,0 +1,106 @@
+"""Sites as people have them: the stack files in tests/sites are sound, and hold what their wishes say."""
+
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from policies.evaluate import evaluate
+from resources.program import of_stack_file
+from resources.resource import Resource
+from resources.site import Graph
+from resources.typed import view
+from tests.policies.sound import TODAY
+from topology.config import ConfigError, from_file, from_keys
+from topology.index import TopologyIndex
+from topology.project import PROJECT
+from topology.stack_file import keys_of
+
+FOLDER = PROJECT / "tests" / "sites"
+WISHES: dict[str, dict[str, str]] = yaml.safe_load((FOLDER / "wishes.yaml").read_text(encoding="utf-8"))
+SERVICES = "homelab-network:services"
+
+
+def file(site: str) -> Path:
+    """Return a site's stack file."""
+    return FOLDER / f"Pulumi.{site}.yaml"
+
+
+@cache
+def made(site: str) -> tuple[Resource, ...]:
+    """Return the program's resources for a site."""
+    return tuple(of_stack_file(file(site)))
+
+
+@pytest.mark.parametrize("site", WISHES)
+def test_a_site_is_sound(site: str) -> None:
+    """The program makes the site, and the pack finds nothing."""
+    assert evaluate(made(site), from_file(file(site)), TODAY).findings == ()
+
+
+@pytest.mark.parametrize("site", WISHES)
+def test_what_is_served_is_declared(site: str) -> None:
+    """Every wish that is served is a service of the file, and none that is refused or missing a whole one."""
+    declared = {*from_file(file(site)).services}
+    assert {name for name, said in WISHES[site].items() if said == "served"} <= declared
+    assert not {name for name, said in WISHES[site].items() if said == "refused"} & declared
+
+
+@pytest.mark.parametrize(
+    ("site", "source", "destination"),
+    [
+        ("author-of-the-brief", "provider-lan", "proxmox-srv"),
+        ("author-of-the-brief", "provider-lan", "objects"),
+        ("author-of-the-brief", "tunnel", "grafana"),
+        ("author-of-the-brief", "vaultwarden", "internet"),
+        ("author-of-the-brief", "internet", "traefik"),
+        ("stacks-with-databases", "photos", "paperless-db"),
+        ("stacks-with-databases", "photos", "broker"),
+        ("stacks-with-databases", "paperless-db", "internet"),
+        ("stacks-with-databases", "internet", "traefik"),
+        ("media-and-identity", "things", "series"),
+        ("media-and-identity", "things", "pve-1"),
+        ("media-and-identity", "internet", "series"),
+        ("media-and-identity", "trusted", "backup-server"),
+        ("media-and-identity", "audiobooks", "internet"),
+    ],
+)
+def test_what_is_not_wished_is_impossible(site: str, source: str, destination: str) -> None:
+    """Nothing reaches what its site's wishes keep from it, by packets or through the ingress."""
+    index = TopologyIndex.of(from_file(file(site)))
+    sets = Graph(tuple(map(view, made(site))), index).reachability.connection_sets()
+    assert not [one for one in sets if one.destination == destination and source in one.sources]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("volumes", ["/var/run/docker.sock:/var/run/docker.sock"], "is not for a container"),
+        ("network_mode", "host", "name Docker networks in zones, and declare flows"),
+        ("privileged", True, "name the one capability in cap_add"),
+    ],
+)
+def test_a_log_viewer_is_refused(key: str, value: object, told: str) -> None:
+    """A container with the engine's socket, or the host's network or rights, is refused."""
+    keys: dict[str, Any] = keys_of(file("author-of-the-brief"))
+    keys[SERVICES]["log-viewer"] = {"zones": ["frontend"], "image": "dozzle:8.14.6", key: value}
+    with pytest.raises(ConfigError) as refused:
+        from_keys(keys)
+    assert told in str(refused.value)
+
+
+def test_the_documents_sums_are_these() -> None:
+    """docs/sites.md states how many of the wishes are served, refused and missing."""
+    text = (PROJECT / "docs" / "sites.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([a-z-]+) \| (\d+ \| \d+ \| \d+ \| \d+) \|$", text, re.MULTILINE))
+    counted = {
+        site: Counter(said.partition(":")[0] for said in wishes.values()) for site, wishes in WISHES.items()
+    }
+    assert rows == {
+        site: f"{len(WISHES[site])} | {found['served']} | {found['refused']} | {found['missing']}"
+        for site, found in counted.items()
+    }
