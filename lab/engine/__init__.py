@@ -91,7 +91,7 @@ def down(report: Report) -> None:
     if ROOT.is_symlink():
         ROOT.unlink()
     if not (_engines() or _marked()):
-        _clear_groups()
+        clear_groups()
         return
     _need_root()
     with _alone():
@@ -336,10 +336,10 @@ def _clear_files() -> None:
     for folder in (ROOT, EXEC):
         if folder.exists():
             shutil.rmtree(folder)
-    _clear_groups(*CGROUPS.glob("*/docker"))
+    clear_groups(*CGROUPS.glob("*/docker"))
 
 
-def _clear_groups(*more: Path) -> None:
+def clear_groups(*more: Path) -> None:
     """Remove the containers' groups, which an engine leaves behind; one in use is not empty and stays."""
     tops = [*CGROUPS.glob("**/homelab*.slice"), *more]
     for group in sorted((group for top in tops for group in (top, *top.glob("**/"))), reverse=True):

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from lab.engine import clear_groups
 from tests.apart import install, pytest_apart
 from tests.live.site import PROJECT
 
@@ -28,7 +29,10 @@ def run(engine: str, file: str, folder: Path) -> Path:
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     environment = {**theirs, "USERS_ENGINE": engine, "HOMELAB_STATE": str(folder / "state")}
     inside = Path(__file__).with_name(file)
-    assert pytest_apart(inside, folder, environment, "-x", "--timeout=900", seconds=1700) == 0
+    try:
+        assert pytest_apart(inside, folder, environment, "-x", "--timeout=900", seconds=1700) == 0
+    finally:
+        clear_groups()  # the machine's own, which a failed test leaves
     return folder / "state"
 
 
