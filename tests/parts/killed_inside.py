@@ -66,7 +66,7 @@ CONTAINER = Thing(
     remove=lambda: users_docker.docker("rm", "--force", "grafana"),
 )
 MACHINE = Thing(
-    f"vm {GUEST.vmid}",
+    f"vmid {GUEST.vmid}",
     make=clone,
     shown=lambda: json.dumps(api("GET", f"{NODE}/{GUEST.vmid}/config"), sort_keys=True),
     remove=lambda: api("DELETE", f"{NODE}/{GUEST.vmid}"),
