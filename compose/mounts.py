@@ -10,26 +10,11 @@ from typing import Any, Final
 
 from compose.outcome import Draft, Noted, Outcome, is_tainted, listed
 from compose.secrecy import in_words
-from topology.checks.compose import is_path
+from topology.checks.compose import RESERVED_NAMESPACES, is_path
 from topology.host_folders import is_private, within
 from topology.model import NamedVolume
 
 _CLOCK: Final = ("/etc/localtime", "/etc/timezone")
-_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_RESERVED: Final = frozenset(
-    {
-        "homelab-network",
-        "pulumi",
-        "docker",
-        "proxmoxve",
-        "command",
-        "tls",
-        "acme",
-        "grafana",
-        "ssh",
-        "traefik",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class Place:
 
 def key_of(service: str, name: str) -> str:
     """Return the configuration key of a service's secret."""
-    space = f"for-{service}" if service in _RESERVED else service
+    space = f"for-{service}" if service in RESERVED_NAMESPACES else service
     return f"{space}:{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'secret'}"
 
 

@@ -12,11 +12,10 @@ from topology.certificates import FOLDER
 from topology.checks.site import Site
 from topology.fault import Fault, shown
 from topology.host_folders import is_private, within
-from topology.model import App, Container, DockerHost, SecretVariable
+from topology.model import VOLUME_NAME, App, Container, DockerHost, SecretVariable
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_RESERVED: Final = frozenset(
+RESERVED_NAMESPACES: Final = frozenset(
     {
         *("homelab-network", "pulumi", "docker", "proxmoxve", "command", "tls"),
         *("acme", "grafana", "ssh", "traefik"),
@@ -96,7 +95,7 @@ def secrets(site: Site) -> Iterator[Fault]:
     for container in site.containers:
         path = f"services.{container.name}"
         for place, key in _secret_keys(container):
-            if key.partition(":")[0] in _RESERVED:
+            if key.partition(":")[0] in RESERVED_NAMESPACES:
                 remedy = f"use a namespace of the service's own, like {container.name}:password"
                 yield Fault(f"{path}.{place}", f"{key} is a secret of the program's own", remedy)
             holders.setdefault(key, []).append((container.name, f"{path}.{place}"))
@@ -127,7 +126,7 @@ def mounts(site: Site) -> Iterator[Fault]:
             path = f"services.{container.name}.volumes[{place}]"
             yield from _target(path, mount.target, seen)
             if not mount.is_bind:
-                if not _VOLUME.fullmatch(mount.source):
+                if not VOLUME_NAME.fullmatch(mount.source):
                     yield Fault(path, f"{shown(mount.source)} is no volume's name", "write it like data")
                 elif (owner := owners.setdefault(mount.source, container.name)) != container.name:
                     remedy = "name it apart, and declare a flow between them"

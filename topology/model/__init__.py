@@ -28,6 +28,7 @@ from topology.model.certificates import (
     Variable,
 )
 from topology.model.compose import (
+    VOLUME_NAME,
     Healthcheck,
     Mount,
     SecretVariable,
@@ -139,6 +140,7 @@ __all__ = [
     "ROLES",
     "SPEAKS_TLS",
     "SSH",
+    "VOLUME_NAME",
     "WATCHES",
     "WRITES_LOGS",
     "Acme",

@@ -27,7 +27,8 @@ _CONFIGURATION_KEY: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,62}:[A-Za-z][A-Za-z0-9_.-
 _REPLACED: Final = re.compile(r"(?<!\$)(\$\$)*\$(?!\$)")
 """A dollar sign that Compose would replace with a variable."""
 _SPAN: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?(?:(\d{1,6})ms)?", re.ASCII)
-_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+VOLUME_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+"""Docker's volume names, of at most 63 characters."""
 
 SecretKey = Annotated[str, StringConstraints(pattern=_CONFIGURATION_KEY)]
 """Configuration key of a secret of the stack, such as `wiki:db-password`."""
@@ -196,7 +197,7 @@ def _mount(value: object) -> object:
     source, *rest = value.split(":")
     if len(rest) not in (1, 2) or not source or (len(rest) == 2 and rest[1] not in ("ro", "rw")):  # noqa: PLR2004
         raise ValueError("not a mount")
-    kind = "volume" if _VOLUME.fullmatch(source) and source not in {".", ".."} else "bind"
+    kind = "volume" if VOLUME_NAME.fullmatch(source) and source not in {".", ".."} else "bind"
     return {"type": kind, "source": source, "target": rest[0], "read_only": rest[1:] == ["ro"]}
 
 

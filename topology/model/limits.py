@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from topology.model.compose import PAIRS, TEXT, ComposeValue, Text, pairs
+from topology.model.compose import PAIRS, TEXT, VOLUME_NAME, ComposeValue, Text, pairs
 from topology.model.values import FilePath, Flag, HostName
 
 
@@ -59,7 +59,7 @@ class Scratch(ComposeValue):
 
     @model_validator(mode="before")
     @classmethod
-    def _fromas_text(cls, value: object) -> object:
+    def _from_text(cls, value: object) -> object:
         if not isinstance(value, str):
             raise ValueError("not a scratch folder")  # noqa: TRY004  # pydantic wants a ValueError
         target, _, options = value.partition(":")
@@ -192,7 +192,7 @@ class Device(ComposeValue):
 
     @model_validator(mode="before")
     @classmethod
-    def _fromas_text(cls, value: object) -> object:
+    def _from_text(cls, value: object) -> object:
         source, *rest = value.split(":") if isinstance(value, str) else [""]
         if not source or len(rest) > 2:  # noqa: PLR2004  # a path and permissions
             raise ValueError("not a device")
@@ -286,7 +286,7 @@ DependsOn = Annotated[
 
 # -------------------------------------------------------------------------------------------- volumes
 
-VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+VolumeName = Annotated[str, StringConstraints(pattern=f"^{VOLUME_NAME.pattern}$")]
 
 
 class FileServer(ComposeValue):
