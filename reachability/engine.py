@@ -221,9 +221,7 @@ class Reachability:
                 yield _connection_set(members, group, EdgeKind.NEIGHBOUR, (network.name,), network.origin)
         if any(network.gateway for network, _ in joined):
             yield from self._from_host_mode(owner.host, group)
-        for interface in self._links.interfaces.get(stack.owner, ()):
-            if _is_among(interface.address, at):
-                yield from self._by_interface(interface, group)
+        yield from self._to_interfaces(stack.owner, group, at)
         # Docker records a published port of a container with only internal networks, but does not open it.
         open_ = not all(network.internal for network in networks)
         for published in _published(owner) if open_ else ():
@@ -258,9 +256,12 @@ class Reachability:
             yield _connection_set(members, group, EdgeKind.HOST, (network.name,), network.origin)
         yield from self._from_host_mode(host, group)
 
-    def _to_interfaces(self, owner: str, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _to_interfaces(
+        self, owner: str, group: _PortGroup, at: frozenset[IPv4Address] | None = None
+    ) -> Iterator[ConnectionSet]:
         for interface in self._links.interfaces.get(owner, ()):
-            yield from self._by_interface(interface, group)
+            if _is_among(interface.address, at):
+                yield from self._by_interface(interface, group)
 
     def _to_published(
         self, owner: ContainerFact, published: Published, group: _PortGroup

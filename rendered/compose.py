@@ -65,7 +65,7 @@ def volumes(topology: Topology, service: Container) -> dict[str, dict[str, str] 
     for each in service.volumes:
         named = topology.volumes.get(each.source)
         if not each.is_bind and not (named and named.external):
-            found[each.source] = dict(named.driver_opts) if named and named.driver_opts else None
+            found[each.source] = topology.driver_options(each.source)
     return found
 
 

@@ -124,24 +124,23 @@ table {name} {{
 
 def _pairs(topology: Topology) -> Iterator[str]:
     """Yield `source . destination . protocol . port` of each flow within a bridge."""
-    containers = {container.name: container for container in topology.containers}
     for flow in topology.flows:
-        source, destination = containers.get(flow.source), containers.get(flow.destination)
+        source, destination = topology.services.get(flow.source), topology.services.get(flow.destination)
         if source and destination:
-            for zone in (topology.zones[name] for name in {*source.zones} & {*destination.zones}):
+            shared = (topology.zones[name] for name in {*source.zones} & {*destination.zones})
+            for zone in (each for each in shared if each.is_docker):
                 ends = (str(topology.address_on(end, zone)) for end in (flow.source, flow.destination))
                 yield " . ".join((*ends, flow.port.protocol, str(flow.port.number)))
 
 
 def _leaving(topology: Topology) -> str:
     """Return the elements `source . protocol . port` of each flow from an egress zone to the internet."""
-    containers = {container.name: container for container in topology.containers}
     found = {
         f"{topology.address_on(flow.source, zone)} . {flow.port.protocol} . {flow.port.number}"
         for flow in topology.flows_to(INTERNET)
-        if flow.source in containers
+        if flow.source in topology.services
         for zone in topology.exits
-        if zone.name in containers[flow.source].zones
+        if zone.name in topology.services[flow.source].zones
     }
     lines = "".join(f"      {each},\n" for each in sorted(found))
     return f"    elements = {{\n{lines}    }}\n" if lines else ""

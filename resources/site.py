@@ -261,7 +261,7 @@ class Graph:
                 yield replace(
                     known,
                     passes=self._within.get(network.option("name")),
-                    egress=self._leaving.get(network.option("name")),
+                    egress=self._forwarded.leaving.get(network.option("name")),
                     host_reachable=known.host_reachable and not guarded,
                     sees_published=True if network.option("name") in probes else None,
                     vlan=self.parent_vlan(network),
@@ -280,9 +280,9 @@ class Graph:
         return host_rules.within(self._host_rules)
 
     @cached_property
-    def _leaving(self) -> Mapping[str, tuple[fact.Exit, ...]]:
-        """What the host's own rules let out, by bridge."""
-        return host_rules.forward(self._host_rules).leaving
+    def _forwarded(self) -> host_rules.Forwarded:
+        """What the host's own rules let out, and from where alone published ports lead in, by bridge."""
+        return host_rules.forward(self._host_rules)
 
     @cached_property
     def _host_rules(self) -> str:
@@ -303,15 +303,10 @@ class Graph:
         port = Port(number=published.internal, protocol=published.protocol)
         networks = [self._bridges.get(leg.network) for leg in legs]
         opened = [each for each in networks if each is None or not each.internal]
-        limits = [each and self._limits.get(each.option("name"), {}).get(port) for each in opened]
+        limits = [each and self._forwarded.admitted.get(each.option("name"), {}).get(port) for each in opened]
         if not limits or None in limits:
             return published
         return replace(published, admitted=tuple({p for each in limits for p in each or ()}))
-
-    @cached_property
-    def _limits(self) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:
-        """From where alone published ports lead into bridges, by bridge and a container's port."""
-        return host_rules.forward(self._host_rules).admitted
 
     @cached_property
     def _bridges(self) -> Mapping[str, DockerNetwork]:

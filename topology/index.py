@@ -69,13 +69,10 @@ class TopologyIndex(Topology):
     def volume_options(self) -> Mapping[str, Mapping[str, str] | None]:
         """The engine's name of each volume that a container declares -> its driver's options, if any."""
         return {
-            self.volume(container, each.source): dict(named.driver_opts)
-            if named and named.driver_opts
-            else None
+            self.volume(container, each.source): self.driver_options(each.source)
             for container in self.containers
             for each in container.volumes
             if not each.is_bind
-            for named in [self.volumes.get(each.source)]
         }
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from topology.checks.ends import closed_port, ends
-from topology.checks.site import FRONTENDS, Site, twice
+from topology.checks.site import FRONTENDS, Site, not_public, twice
 from topology.fault import Fault
 from topology.model import (
     ASKS_FOR_CERTIFICATES,
@@ -47,13 +47,7 @@ def acme(site: Site) -> Iterator[Fault]:
         )
     if not acme.name_servers:
         yield Fault("tls.acme.name-servers", "names nobody", "write it like [9.9.9.9]")
-    for index, ip in enumerate(acme.name_servers):
-        if not site.is_public(ip):
-            yield Fault(
-                f"tls.acme.name-servers[{index}]",
-                f"{ip} is not on the internet, where alone the ingress's flows lead",
-                "use a public one, like 9.9.9.9",
-            )
+    yield from not_public(site, "tls.acme.name-servers", acme.name_servers, "the ingress's flows")
     if ingress is None or site.unreadable_in("flows"):
         return
     for flow, purpose in acme.flows(ingress.name).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from topology.checks.site import Site
+from topology.checks.site import Site, not_public
 from topology.fault import Fault
 from topology.model import DockerHost, Flow, Port, ProxmoxHost, Role
 
@@ -57,13 +57,7 @@ def name_servers(site: Site) -> Iterator[Fault]:
         unread = site.unreadable_in("services") or site.unreadable_in("zones")
         if host.name_servers and not leaving and not unread:
             yield Fault(path, "no container is in an egress zone, so none asks them", "remove it")
-        for index, ip in enumerate(host.name_servers):
-            if not site.is_public(ip):
-                yield Fault(
-                    f"{path}[{index}]",
-                    f"{ip} is not on the internet, where alone the containers' flows lead",
-                    "use a public one, like 9.9.9.9",
-                )
+        yield from not_public(site, path, host.name_servers, "the containers' flows")
 
 
 def trunk(site: Site) -> Iterator[Fault]:

@@ -33,6 +33,7 @@ from topology.model import (
     Topology,
     Unencrypted,
     Zone,
+    zone_around,
 )
 from topology.prefixes import SPECIAL
 
@@ -181,8 +182,7 @@ class Site:
 
     def around(self, zone: Zone) -> Zone | None:
         """Return the zone of guests that has external machines on its network; None where none has."""
-        inside = (z for z in self.zones.values() if z.has_guests and zone.prefix.subnet_of(z.prefix))
-        return next(inside, None) if zone.role is Role.EXTERNAL else None
+        return zone_around(zone, self.zones.values())
 
     def is_public(self, ip: IPv4Address) -> bool:
         """Whether an address is on the internet: neither special-purpose nor in a zone of the site."""
@@ -231,3 +231,14 @@ def twice(items: Iterable[tuple[str, Hashable]], remedy: str) -> Iterator[Fault]
         if value in first:
             yield Fault(path, f"{value} duplicates {first[value]}", remedy)
         first.setdefault(value, path)
+
+
+def not_public(site: Site, path: str, servers: Iterable[IPv4Address], flows: str) -> Iterator[Fault]:
+    """Yield a fault for each name server that is not on the internet; `flows` are the askers'."""
+    for index, ip in enumerate(servers):
+        if not site.is_public(ip):
+            yield Fault(
+                f"{path}[{index}]",
+                f"{ip} is not on the internet, where alone {flows} lead",
+                "use a public one, like 9.9.9.9",
+            )

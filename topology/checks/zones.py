@@ -41,9 +41,7 @@ def prefixes(site: Site) -> Iterator[Fault]:
             )
     for one, other in combinations(site.zones.values(), 2):
         is_lan = {one.role, other.role} > {Role.MANAGEMENT} and (one.is_flat or other.is_flat)
-        is_inside = any(
-            site.around(a) == b and a.role is Role.EXTERNAL for a, b in ((one, other), (other, one))
-        )
+        is_inside = site.around(one) == other or site.around(other) == one
         if one.prefix.overlaps(other.prefix) and not (is_lan or is_inside):
             yield Fault(
                 f"zones.{other.name}.prefix",

@@ -118,6 +118,7 @@ from topology.model.vantages import (
 )
 from topology.model.zones import (
     Zone,
+    zone_around,
 )
 
 __all__ = [
@@ -203,4 +204,5 @@ __all__ = [
     "entries",
     "served_on",
     "table",
+    "zone_around",
 ]

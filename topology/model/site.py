@@ -23,7 +23,7 @@ from topology.model.routes import Entries, Route, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
-from topology.model.zones import Zone
+from topology.model.zones import Zone, zone_around
 from topology.prefixes import SPECIAL
 
 _T = TypeVar("_T")
@@ -177,8 +177,7 @@ class Topology(Value):
 
     def around(self, zone: Zone) -> Zone | None:
         """Return the zone of guests on whose network external machines are; None: they are elsewhere."""
-        inside = (z for z in self.vlans if zone.prefix.subnet_of(z.prefix))
-        return next(inside, None) if zone.role is Role.EXTERNAL else None
+        return zone_around(zone, self.zones.values())
 
     @cached_property
     def wires(self) -> tuple[frozenset[str], ...]:
@@ -346,6 +345,11 @@ class Topology(Value):
         """Return the engine's name of a service's declared volume."""
         named = self.volumes.get(source)
         return named.name or source if named and named.external else f"{self.physical(service.name)}-{source}"
+
+    def driver_options(self, source: str) -> dict[str, str] | None:
+        """Return the options of a declared volume's driver; None where it is a folder of the engine."""
+        named = self.volumes.get(source)
+        return dict(named.driver_opts) if named and named.driver_opts else None
 
     @cached_property
     def external_volumes(self) -> frozenset[str]:

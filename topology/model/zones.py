@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
 from pydantic import Field
@@ -65,3 +66,9 @@ class Zone(Value):
     def network(self) -> str:
         """Name of the Docker network: the zone's, but `vlan10` for the ingress's leg on VLAN 10."""
         return self.name if self.vlan is None else f"vlan{self.vlan}"
+
+
+def zone_around(zone: Zone, zones: Iterable[Zone]) -> Zone | None:
+    """Return the zone of guests on whose network external machines are; None: they are elsewhere."""
+    inside = (each for each in zones if each.has_guests and zone.prefix.subnet_of(each.prefix))
+    return next(inside, None) if zone.role is Role.EXTERNAL else None
