@@ -1,4 +1,4 @@
-"""Prints a Compose file as a fragment of a stack file, with a comment on whatever is a guess."""
+"""Prints a Compose file as a fragment of a stack file, with a comment on each guess."""
 
 from __future__ import annotations
 

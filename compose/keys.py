@@ -1,4 +1,4 @@
-"""Puts configuration keys in place of secrets, and leaves out whatever repeats a secret elsewhere."""
+"""Puts configuration keys in place of secrets, and leaves out other values that repeat a secret."""
 
 from __future__ import annotations
 

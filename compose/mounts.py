@@ -166,7 +166,7 @@ def _bind(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, o
 
 
 def _file(draft: Draft, target: str, source: str, outcome: Outcome) -> None:
-    """Give a file that lies beside the Compose file as a secret, since nobody knows what it holds."""
+    """Give a file that lies beside the Compose file as a secret, since its contents are unknown."""
     key = key_of(draft.name, posixpath.basename(target))
     outcome.secrets[key] = f"pulumi config set --secret {key} < {source}"
     comment = f"certain: the file {source}; kept as a secret, since it may hold one"

@@ -1,7 +1,7 @@
 """The rule that a declared container is what `rendered.container` makes of the stack file, to the byte.
 
 It interprets nothing: what is more, less or different is refused, so no setting has to be known. Rules that
-interpret remain for the proof, for containers that nobody declared, and for what an exception permits.
+interpret remain for the proof, for undeclared containers, and for what an exception permits.
 Networks are not compared here; `policies.networks` judges them.
 
 Note: messages print expected values, which follow from the stack file, and never given ones, which may be

@@ -177,7 +177,7 @@ def resources(config: Mapping[str, object], stack: str = "dev", program: Path = 
         {key: _as_text(value) for key, value in config.items() if value is not None}
     )
 
-    def run() -> None:  # the SDK would make outputs of whatever it returns, as of all names of a module
+    def run() -> None:  # the SDK would make outputs of what it returns, as of all names of a module
         runpy.run_path(str(program / "__main__.py"), run_name="__main__")
 
     collects = gc.isenabled()

@@ -154,7 +154,7 @@ def _entry_point(topology: Topology, at: IPv4Address, number: int) -> str:
 
 
 def _entry_points(topology: Topology, route: Route) -> list[str]:
-    """Return the names of a route's entry points: on its ports, wherever the ingress listens."""
+    """Return the names of a route's entry points: on its ports, at each address where the ingress listens."""
     ears = {topology.edge_address: route.ports, **topology.ears}
     return [
         _entry_point(topology, at, number)

@@ -106,7 +106,7 @@ def test_the_internet_reaches_its_routes_alone() -> None:
 
 
 def test_nobody_outside_reaches_a_site_for_the_lan() -> None:
-    """With flows from management alone, nobody else comes in."""
+    """With flows from management alone, no other source comes in."""
     found = callers("lan")
     names = ("traefik", *PUBLIC, *INSIDE)
     assert {name: found[name] for name in names} == {each: {"management"} for each in names}

@@ -232,7 +232,7 @@ def test_the_engine_may_hide_a_list_as_a_whole() -> None:
 
 
 def test_a_secret_is_in_the_state_as_a_secret_only() -> None:
-    """Wherever the program hands a secret to a provider, the engine knows it as one."""
+    """The engine knows every secret that the program hands to a provider as a secret."""
     for resource in resources():
         for path, value in _paths(resource.inputs, ()):
             if isinstance(value, str) and CANARY in value:
@@ -473,7 +473,7 @@ def test_an_external_volume_is_not_made() -> None:
 
 
 def test_what_depends_is_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container names those that it depends on, whatever the order of the stack file."""
+    """A container names those that it depends on, in any order of the stack file."""
     asked: dict[str, list[str]] = {}
     made = docker.Container.__init__
 

@@ -99,7 +99,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_relative_path_starts_at_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever a command runs, a relative path is one beside the stack file."""
+    """A relative path is one beside the stack file, in any working directory."""
     (tmp_path / "x.env").write_text("A=b")
     monkeypatch.setattr(env_files, "PROJECT", tmp_path)
     assert variables(container(Path("x.env"))) == {"A": "b"}

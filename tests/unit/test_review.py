@@ -52,7 +52,7 @@ def test_what_is_sensitive_is_a_rule_by_role(destination: str, why: str) -> None
 
 @pytest.mark.parametrize("destination", ["internet", "site-1", "grafana"])
 def test_every_way_out_of_an_isolated_guest_is_sensitive(destination: str) -> None:
-    """What an isolated guest connects to is sensitive, wherever it leads; a tenant's way out is not."""
+    """Each flow from an isolated guest is sensitive; a tenant's way out is not."""
     assert sensitive(load(configuration()), "vaultwarden", destination) == "egress of an isolated guest"
     assert not sensitive(load(configuration()), "site-1", "internet")
 

@@ -104,7 +104,7 @@ def audiences(site: Site) -> Iterator[Fault]:
 
 
 def _audience(site: Site, ingress: str, service: Container | Guest, known: Entries) -> Iterator[Reason]:
-    """Yield why nobody, or not the stated audience, can use a route."""
+    """Yield why no source, or not the stated audience, can use a route."""
     strangers = [name for name in service.audience if name not in {INTERNET, *site.outsides}]
     for name in strangers:
         yield f"{name} is neither internet nor a management or external zone", "write one, or leave it out"

@@ -65,7 +65,7 @@ class LxcGuest(Guest):
     ostype: OsType | None = None
     """None: the distribution that the archive's name begins with."""
     unprivileged: Flag = True
-    """Whether root in the container is nobody on the node."""
+    """Whether root in the container is an unprivileged user on the node."""
     features: tuple[Feature, ...] = ()
     volumes: tuple[MountPoint, ...] = ()
     """Mount points besides the root disk, in the order of Proxmox's `mp0`, `mp1` and so on."""

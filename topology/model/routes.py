@@ -2,7 +2,7 @@
 
 An entry is a published port of the ingress. Who may use it follows from the flows to the ingress: `internet`,
 which means everyone, or zones of management and external machines alone. A route is served on the entries
-that nobody outside its audience may use.
+that no source outside its audience may use.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def entries(flows: Iterable[Flow], ingress: str | None, outsides: Collection[str
 
 
 def audience(stated: Collection[str], known: Entries) -> frozenset[str]:
-    """Return who may use a route: the stated ones, else those of all entries; nobody where these differ."""
+    """Return who may use a route: the stated ones, else those of all entries; none where these differ."""
     by_entries = {*known.values()}
     names = frozenset(stated) or (by_entries.pop() if len(by_entries) == 1 else frozenset())
     return frozenset({INTERNET}) if INTERNET in names else names

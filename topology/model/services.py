@@ -64,8 +64,8 @@ class Service(Value):
     login: Login | None = None
     """What the ingress asks for before its route, besides what an app without users of its own needs."""
     audience: tuple[Name, ...] = ()
-    """Who may use its route: `internet`, which means everyone, or management zones. None: whoever may use the
-    ingress, if that is the same for all of its ports.
+    """Who may use its route: `internet`, which means everyone, or management zones. Empty: those that may use
+    the ingress, if they are the same for all of its ports.
     """
     memory: int = Field(default=256, ge=16, le=1_048_576)
     """MiB."""
