@@ -9,12 +9,9 @@ from compose.outcome import Draft, Noted, Outcome, is_tainted, listed
 from compose.secrecy import is_secret
 from compose.words import if_valid, pairs
 from topology.compose_words import REFUSED
-from topology.limits import HARMLESS_SYSCTL
+from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
 
 TAKEN: Final = ("init", "shm_size", "ulimits", "stop_signal", "stop_grace_period", "working_dir", "cpus")
-_HARMLESS: Final = frozenset(
-    {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"}
-)
 HOST_MODES: Final = {
     "pid": "let it ask what it watches over the network, like an exporter",
     "ipc": "write shm_size, or let it talk over the network",
@@ -81,18 +78,16 @@ def privileges(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
             outcome.refuse(f"{path}.{key}", "would share a namespace of the host or of another", remedy)
     adds = []
     for each in listed(service.get("cap_add")):
-        name = f"CAP_{str(each).upper().removeprefix('CAP_')}"
-        if name in _HARMLESS:
-            adds.append(name.removeprefix("CAP_"))
+        name = str(each).upper().removeprefix("CAP_")
+        if name in HARMLESS_CAPABILITIES:
+            adds.append(name)
             continue
         remedy = (
-            "leave it out"
-            if name == "CAP_ALL"
-            else "run it in a guest, or add the exception below and the line"
+            "leave it out" if name == "ALL" else "run it in a guest, or add the exception below and the line"
         )
-        outcome.refuse(f"{path}.cap_add", f"{name} reaches beyond the container", remedy)
-        if name != "CAP_ALL":
-            outcome.need("no-privileges", draft.name, f"it needs {name}, because …")
+        outcome.refuse(f"{path}.cap_add", f"CAP_{name} reaches beyond the container", remedy)
+        if name != "ALL":
+            outcome.need("no-privileges", draft.name, f"it needs CAP_{name}, because …")
     if adds:
         draft.keys["cap_add"] = adds
     for each in listed(service.get("devices")):

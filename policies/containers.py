@@ -21,14 +21,10 @@ from resources.site import Graph
 from resources.typed import TypedResource
 from topology.host_folders import ENGINES, SENSITIVE, within
 from topology.index import TopologyIndex
-from topology.limits import HARMLESS_SYSCTL
+from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
 from topology.model import WRITES_LOGS, App
 from topology.model import Container as Service
 
-_ALLOWED_CAPABILITIES: Final = frozenset(
-    {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
-)
-"""Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
 _USER: Final = re.compile(r"\d+:\d+")
 _SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
@@ -203,7 +199,7 @@ def no_privileges(view: TypedResource[DockerContainer], _: TopologyIndex) -> Ite
     if container.privileged:
         yield "is privileged"
     adds, drops = (_names(names) for names in (container.capabilities.adds, container.capabilities.drops))
-    for name in sorted(adds - _ALLOWED_CAPABILITIES):
+    for name in sorted(adds - HARMLESS_CAPABILITIES):
         yield f"capability {name} reaches beyond the container"
     if not drops & {"ALL", "NET_RAW"}:
         yield "keeps capability NET_RAW, with which it can speak for its neighbours; drop ALL"

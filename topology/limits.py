@@ -10,6 +10,11 @@ ULIMITS: Final = (
     *("rtprio", "rttime", "sigpending", "stack"),
 )
 
+HARMLESS_CAPABILITIES: Final = frozenset(
+    {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
+)
+"""Capabilities that affect only the container itself; Docker's default NET_RAW is not one of them."""
+
 HARMLESS_SYSCTL: Final = re.compile(
     r"(?:kernel[./](?:msg|sem|shm)|fs[./]mqueue[./]).*"
     r"|net\.core\.somaxconn|net\.unix\.max_dgram_qlen"

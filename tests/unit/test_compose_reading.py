@@ -8,6 +8,7 @@ import yaml
 from commands import compose as command
 from compose.fragment import _masked
 from tests.policies.sound import CANARY
+from topology.limits import HARMLESS_CAPABILITIES
 
 
 def say(folder: Path, text: str, capsys: pytest.CaptureFixture[str], **files: str) -> tuple[int, str, str]:
@@ -181,6 +182,18 @@ def test_no_place_of_a_secret_is_printed(
     if key := SECRETS.get(line):
         assert f"{{secret: {key}}}" in out
         assert f"pulumi config set --secret {key}" in out
+
+
+@pytest.mark.parametrize("name", sorted(HARMLESS_CAPABILITIES))
+def test_capabilities_that_the_pack_allows_are_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A capability that stays within the container needs no exception, with or without its prefix."""
+    text = f"services:\n  a: {{image: x:1, cap_add: [CAP_{name}, ALL]}}\n"
+    _, out, err = say(tmp_path, text, capsys)
+    assert f"cap_add: [{name}]" in out
+    assert f"CAP_{name}" not in out + err
+    assert "CAP_ALL reaches beyond the container" in out + err
 
 
 def test_a_repeated_secret_is_refused_and_masked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
