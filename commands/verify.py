@@ -88,11 +88,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
         left_out=left_out,
         notes=[*host.notes(), *host.others(topology, host.containers())] if topology.docker_host else [],
         pairs=pairs,
-        published={
-            f"{topology.docker.name}:{port}": str(topology.ingress_name) for port in topology.published
-        }
-        if topology.docker_host
-        else {},
+        published=topology.answered,
     )
 
 

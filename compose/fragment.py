@@ -91,11 +91,11 @@ def _drafts(whole: dict[str, Any], path: Path, choices: Choices, outcome: Outcom
     place = _place(whole, path, outcome)
     names: dict[str, str] = {}
     for name in whole["services"]:
-        plain = re.sub(r"[^a-z0-9]+", "-", f"{choices.prefix}{name}".lower()).strip("-")
-        plain = plain if plain[:1].isalpha() else f"s-{plain}"
-        if plain in names.values():
-            raise ComposeError(f"{path}:1: two services would be named {plain}; rename one.")
-        names[name] = plain
+        fitting = re.sub(r"[^a-z0-9]+", "-", f"{choices.prefix}{name}".lower()).strip("-")
+        fitting = fitting if fitting[:1].isalpha() else f"s-{fitting}"
+        if fitting in names.values():
+            raise ComposeError(f"{path}:1: two services would be named {fitting}; rename one.")
+        names[name] = fitting
     drafts = []
     for name, each in whole["services"].items():
         given = _untainted(names[name], each, outcome)
@@ -197,9 +197,9 @@ def _lines(
         for name, entry in outcome.volumes.items():
             yield from _entry(name, entry, 4)
     yield from _flow_lines(drafts, found, choices)
-    if plain := links.unencrypted(drafts, found):
+    if bare := links.unencrypted(drafts, found):
         yield "  homelab-network:unencrypted: # guessed: nothing in the file sets up TLS between them"
-        yield from (f"    - {{flow: {link.flow}, reason: the Compose file sets up no TLS}}" for link in plain)
+        yield from (f"    - {{flow: {link.flow}, reason: the Compose file sets up no TLS}}" for link in bare)
     if outcome.exceptions:
         yield "  # What was refused above could be allowed, in place of the better way, until a day:"
         yield "  # homelab-network:exceptions:"

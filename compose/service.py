@@ -236,12 +236,8 @@ def _program(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
             f"services.{draft.name}.healthcheck", "holds a secret, which every inspection shows", remedy
         )
         return
-    check = {key: value for key, value in check.items() if (key, value) != ("retries", 0)}  # as if left out
-    kept = {
-        k: v
-        for k, v in check.items()
-        if k in {*("test", "interval", "timeout", "retries", "start_period", "start_interval", "disable")}
-    }
+    taken = ("test", "interval", "timeout", "retries", "start_period", "start_interval", "disable")
+    kept = {k: v for k, v in check.items() if k in taken and (k, v) != ("retries", 0)}  # 0: as if left out
     if kept.get("test") or kept.get("disable"):  # else the image's own, as here by default
         if_valid(draft, "healthcheck", kept, outcome)
 

@@ -120,6 +120,10 @@ def _containers(site: Site) -> list[LxcGuest]:
     return [guest for guest in site.topology.guests if isinstance(guest, LxcGuest)]
 
 
+def _has_machines(site: Site) -> bool:
+    return any(not isinstance(guest, LxcGuest) for guest in site.topology.guests)
+
+
 def _storage_of(guest: LxcGuest) -> str:
     return guest.ostemplate.partition(":")[0]
 
@@ -222,7 +226,7 @@ def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     machines = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu" and row["node"] == host.node}
-    if len(_containers(site)) < len(site.topology.guests) and host.template not in machines:
+    if _has_machines(site) and host.template not in machines:
         yield PreflightFinding(
             Check.TEMPLATE_MISSING,
             f"{path}.template",
@@ -261,8 +265,7 @@ def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
     """
     host = site.topology.proxmox
     content = {str(row["storage"]): str(row.get("content", "")).split(",") for row in node.storages}
-    machines = len(_containers(site)) < len(site.topology.guests)
-    wanted = [(f"{path}.storage", host.storage, "images")] if machines else []
+    wanted = [(f"{path}.storage", host.storage, "images")] if _has_machines(site) else []
     wanted += [(f"{path}.storage", host.storage, "rootdir")] if _containers(site) else []
     wanted += [(f"{path}.snippets", host.snippets, "snippets")] if host.snippets in content else []
     for guest in _containers(site):

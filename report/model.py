@@ -198,10 +198,8 @@ class Report:
 
     @cached_property
     def _published(self) -> Mapping[str, str]:
-        """Docker-SRV's published ports, as the live probe writes them -> the ingress, which answers there."""
-        host, ingress = self.topology.docker_host, self.topology.ingress_name
-        ports = self.topology.published if host and ingress in self.names else ()
-        return {f"{host.name}:{port}": ingress for port in ports if host and ingress}
+        """Docker-SRV's published ports as the live probe writes them -> the ingress, if it is on the page."""
+        return self.topology.answered if self.topology.ingress_name in self.names else {}
 
     def _findings(self) -> list[dict[str, str]]:
         keys = ("rule", "severity", "message", "remedy")

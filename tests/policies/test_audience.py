@@ -130,6 +130,13 @@ def test_the_hosts_rules_are_read_as_they_are_written() -> None:
     }
 
 
+def rejecting(site: str, change: Callable[[Stack], None]) -> set[str]:
+    """Return the rules that reject a site's stack after a change."""
+    broken = stack(site)
+    change(broken)
+    return {finding.rule for finding in broken.judge().findings}
+
+
 def rules(old: str, new: str) -> Callable[[Stack], None]:
     """Return a change of the host's own rules."""
 
@@ -227,9 +234,7 @@ EARS: dict[str, Callable[[Stack], None]] = {
 @pytest.mark.parametrize("mutant", EARS)
 def test_the_ingress_listens_where_flows_come_from(mutant: str) -> None:
     """An entry point at another address of the ingress, or on another port there, is rejected."""
-    broken = stack("inside")
-    EARS[mutant](broken)
-    assert "ingress-listens-on-edge" in {finding.rule for finding in broken.judge().findings}
+    assert "ingress-listens-on-edge" in rejecting("inside", EARS[mutant])
 
 
 OTHERS: dict[str, tuple[str, Callable[[Stack], None]]] = {
@@ -249,15 +254,11 @@ OTHERS: dict[str, tuple[str, Callable[[Stack], None]]] = {
 def test_other_names_and_logins_are_as_declared(mutant: str) -> None:
     """A router under another name, a missing one, or one without the login is rejected by its own rule."""
     rule, change = OTHERS[mutant]
-    broken = stack("names")
-    change(broken)
-    assert rule in {finding.rule for finding in broken.judge().findings}
+    assert rule in rejecting("names", change)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_what_opens_a_limited_port_is_rejected(mutant: str) -> None:
     """A change that opens the port or the routes for management is found by the proof, not by text alone."""
     rule, change = MUTANTS[mutant]
-    broken = stack("two")
-    change(broken)
-    assert rule in {finding.rule for finding in broken.judge().findings}
+    assert rule in rejecting("two", change)

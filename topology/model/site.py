@@ -292,6 +292,12 @@ class Topology(Value):
         """Ports that the ingress publishes on Docker-SRV."""
         return tuple(self.entries)
 
+    @property
+    def answered(self) -> Mapping[str, str]:
+        """Docker-SRV's published ports as `docker-srv:443/tcp` -> the ingress, which answers there."""
+        ports = self.published if self.docker_host else ()
+        return {f"{self.docker.name}:{port}": str(self.ingress_name) for port in ports}
+
     @cached_property
     def public(self) -> tuple[Port, ...]:
         """Published ports that the internet may use."""
