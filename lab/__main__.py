@@ -62,6 +62,7 @@ def serves(stack: str) -> bool:
 
 def environment(stack: str) -> dict[str, str]:
     """Return variables for plain `pulumi` and `docker` commands on the stack; the user's own values stay."""
+    in_lab = serves(stack)
     ours = {
         "HOMELAB_STATE": str(paths.STATE),
         # A kill can leave the state's metadata sidecar empty, and the engine then reads no state at all.
@@ -70,7 +71,7 @@ def environment(stack: str) -> dict[str, str]:
         "PULUMI_PARALLEL": "32",
         **toolchain.environment(),
     }
-    if serves(stack):
+    if in_lab:
         ours |= {"PULUMI_CONFIG_PASSPHRASE": PASSPHRASE, **proxmox.environment()}
         if host := engine.endpoint():
             ours["DOCKER_HOST"] = host
