@@ -41,7 +41,11 @@ def labels(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
     if any(".basicauth." in name for name in own):
         draft.keys["login"] = Noted("basic", "certain: the label basicauth; set the secret traefik:users")
     if any(".forwardauth." in name for name in own):
-        outcome.refuse(path, "would ask another service for logins", "write login: basic, or its own login")
+        outcome.refuse(
+            path,
+            "would ask another service for logins",
+            "write login: <that service>, and forward-auth at it",
+        )
     if any(name.startswith(("traefik.tcp.", "traefik.udp.")) for name in own):
         outcome.refuse(path, "would be a route of TCP or UDP", "put it on a guest, with a flow of its own")
     ports = [value for name, value in own.items() if name.endswith(".loadbalancer.server.port")]

@@ -20,7 +20,7 @@ from resources.proxmox import ProxmoxProvider
 from resources.traefik import FaultKind, place, split
 from resources.typed import TypedResource, is_secret
 from topology.index import TopologyIndex
-from topology.model import ADMIN_PAGE_LEFT_OUT
+from topology.model import ADMIN_PAGE_LEFT_OUT, BASIC
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)", re.IGNORECASE)
 
@@ -185,14 +185,16 @@ def ingress_log_keeps_no_secret(
 
 @policy(
     DockerContainer,
-    obligation="The ingress must ask for a login where the service itself does not.",
-    remedy="Put basicAuth with usersFile and removeHeader before the service; upload the file as a secret.",
+    obligation="The ingress must ask for each declared login, and for one where the service itself does not.",
+    remedy="Put basicAuth with usersFile and removeHeader, or the declared forwardAuth, before the service.",
     severity=Severity.CRITICAL,
 )
 def ingress_asks_for_logins(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield routes without the required login: Prometheus has no users but shows the whole site."""
-    guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login]
+    guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login == BASIC]
     yield from _hardened(view, topology, lambda c: ingress_hardening.logins(c, guarded, _files(view.inputs)))
+    asked = {urlsplit(route.url).netloc: route.login_url for route in topology.routes if route.login_url}
+    yield from _hardened(view, topology, lambda c: ingress_hardening.forward_logins(c, asked))
     users = (
         ingress_hardening.password_files(view.inputs.traefik)
         if view.inputs.is_proxy(topology)

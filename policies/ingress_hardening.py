@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from resources.traefik import Configuration, listed, place, split
-from topology.model import ADMIN_PAGE_LEFT_OUT
+from topology.model import ADMIN_PAGE_LEFT_OUT, IDENTITY_HEADERS
 
 _VERSIONS: Final = frozenset({"VersionTLS12", "VersionTLS13"})
 _CIPHERS: Final = frozenset(
@@ -35,6 +35,7 @@ _PATHS: Final = frozenset(
     {"addPrefix", "errors", "replacePath", "replacePathRegex", "stripPrefix", "stripPrefixRegex"}
 )
 """Middlewares that change a request's path."""
+_IDENTITY: Final = frozenset(name.lower() for name in IDENTITY_HEADERS)
 _HASH: Final = re.compile(r"[^:\s]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 Proxies = Sequence[str]
@@ -186,6 +187,25 @@ def logins(
                 yield f"{at}.basicAuth.usersFile: has a line that is not name:bcrypt"
             if body.get("removeHeader") is not True:
                 yield f"{at}.basicAuth.removeHeader: is not true, so the service gets the password"
+
+
+def forward_logins(configuration: Configuration, asked: Mapping[str, str]) -> Iterator[str]:
+    """Yield routers to `host:port` in `asked` that do not ask its URL, and user names from elsewhere."""
+    for path, names, netloc in configuration.routed:
+        before = list(configuration.middlewares(names if netloc in asked else ()))
+        if netloc in asked and not any(
+            kind == "forwardAuth" and body.get("address") == asked[netloc] for _, kind, body in before
+        ):
+            yield f"{path}: leads to a service behind another's login, and does not ask at {asked[netloc]}"
+        for at, kind, body in before:
+            if kind == "headers" and _IDENTITY & {*map(str.lower, _section(body, "customRequestHeaders"))}:
+                yield f"{at}.headers.customRequestHeaders: writes a user's name after the login"
+    for at, _, middleware in configuration.items("http", "middlewares"):
+        body = _section(middleware, "forwardAuth") if isinstance(middleware, Mapping) else {}
+        if body and body.get("address") not in asked.values():
+            yield f"{at}.forwardAuth.address: is no declared login"
+        if body and _IDENTITY - {str(name).lower() for name in listed(body.get("authResponseHeaders"))}:
+            yield f"{at}.forwardAuth.authResponseHeaders: leaves user names in that the client wrote"
 
 
 def password_files(configuration: Configuration) -> frozenset[str]:

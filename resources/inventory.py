@@ -16,7 +16,7 @@ from resources.docker import DockerContainer, Volume
 from resources.proxmox import SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
-from topology.model import HAS_ADMIN_PAGE, Container, Guest, Topology
+from topology.model import BASIC, HAS_ADMIN_PAGE, Container, Guest, Topology
 from topology.project import NAME
 
 
@@ -51,6 +51,8 @@ class Item:
         """Return the item that `asdict` wrote; raises TypeError or ValueError on anything else."""
         return cls(**{**written, "traits": dict(written["traits"])})
 
+
+_LOGIN: Final = {None: "left to the service", BASIC: "asked for by the ingress"}
 
 Inventory = Mapping[str, Mapping[str, Item]]
 """Kind -> name -> item."""
@@ -187,7 +189,7 @@ def _declared(graph: Graph, name: str) -> Iterator[tuple[str, str]]:
     routes = [route for route in graph.topology.routes if route.service == name]
     if routes:
         yield "host name", service.host
-        yield "login", "asked for by the ingress" if any(r.login for r in routes) else "left to the service"
+        yield "login", _LOGIN.get(routes[0].login, f"asked for by {routes[0].login}")
     if isinstance(service, Guest):
         yield "certificate", str(service.ca_file or "none, so no TLS")
         if service.image:

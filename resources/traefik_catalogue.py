@@ -118,6 +118,7 @@ MIDDLEWARES: Final = frozenset(
         "digestAuth",
         "encodedCharacters",
         "errors",
+        "forwardAuth",
         "grpcWeb",
         "headers",
         "inFlightConn",
@@ -134,7 +135,7 @@ MIDDLEWARES: Final = frozenset(
         "stripPrefixRegex",
     ]
 )
-"""Middlewares that open no connection; `forwardAuth` and plugins do."""
+"""Known middlewares. Of these `forwardAuth` alone opens a connection, to its address; plugins may, too."""
 CLIENT: Final = frozenset({"sourceCriterion"})
 SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
     "basicAuth": frozenset({"headerField", "realm", "removeHeader", "usersFile"}),
@@ -165,6 +166,7 @@ SETTINGS_OF: Final[Mapping[str, frozenset[str]]] = {
             "stsSeconds",
         ]
     ),
+    "forwardAuth": frozenset({"address", "authResponseHeaders"}),
     "inFlightReq": frozenset({"amount"}) | CLIENT,
     "rateLimit": frozenset({"average", "burst", "period"}) | CLIENT,
 }

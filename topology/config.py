@@ -22,6 +22,7 @@ from topology import compose_words
 from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, at, nearest, shown
 from topology.model import (
+    BASIC,
     Acme,
     App,
     Assertion,
@@ -36,7 +37,6 @@ from topology.model import (
     GuestApp,
     HostName,
     ImageVantage,
-    Login,
     LxcGuest,
     Name,
     NamedVolume,
@@ -169,7 +169,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
     ".aliases": ("a list of host names", "write it in lower case like [www.site-1.homelab.example]"),
     ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
-    ".login": ("a kind of login", f"use {', '.join(Login)}, or leave it out"),
+    ".login": ("a kind of login", f"use {BASIC}, or the name of a service with forward-auth"),
+    ".forward-auth": ("a path of a URL", "write where it answers, like /oauth2/auth"),
     ".audience": ("a list of who may use the route", "write it like [internet] or [management]"),
     ".audience[]": ("a name", "write internet or the name of a management or external zone"),
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),

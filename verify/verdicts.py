@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from topology.model import Route
 from verify.expect import ICMP, OTHER, Cell, Endpoint, EndpointKind, Expected
@@ -265,12 +265,17 @@ def judge_host(name: str, seen: Seen) -> list[ProbeFinding]:
     ]
 
 
+_NOT_YET: Final = (401, 302, 303, 307, 403)
+"""Status of an answer that asks for a login (RFC 9110)."""
+
+
 def judge_routes(
     routes: Iterable[Route], through: Mapping[str, object], direct: Mapping[str, object]
 ) -> list[ProbeFinding]:
     """Return findings that compare the ingress's page for each host name with the service's own page.
 
-    Pages are the same if status and title are. If the route requires a login, the ingress must answer 401.
+    Pages are the same if status and title are. If the route requires a login, the ingress must answer 401;
+    with a service that answers for logins, which sends browsers to its page, one of `_NOT_YET`.
     """
     found = []
     for route in routes:
@@ -280,7 +285,9 @@ def judge_routes(
         if isinstance(got, dict) and isinstance(own, dict):
             right = (got["status"], got["title"]) == (own["status"], own["title"]) and own["status"] < 500  # noqa: PLR2004
         if route.login:
-            expected, right = "401, a login", isinstance(got, dict) and got["status"] == 401  # noqa: PLR2004
+            wanted = _NOT_YET if route.login_url else _NOT_YET[:1]
+            expected = f"{' or '.join(map(str, wanted))}, a login"
+            right = isinstance(got, dict) and got["status"] in wanted
         cause = "the ingress routes this host name elsewhere" if page else "the ingress does not serve it"
         if page and route.login:
             cause = "the ingress serves it without asking for a login"

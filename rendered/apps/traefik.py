@@ -12,7 +12,18 @@ from ipaddress import IPv4Address
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
-from topology.model import HTTP, HTTPS, Acme, Certificate, Container, Protocol, Route, Topology
+from topology.model import (
+    BASIC,
+    HTTP,
+    HTTPS,
+    IDENTITY_HEADERS,
+    Acme,
+    Certificate,
+    Container,
+    Protocol,
+    Route,
+    Topology,
+)
 
 _FOLDER = "/etc/traefik"
 _DYNAMIC = f"{_FOLDER}/dynamic"
@@ -58,7 +69,7 @@ def traefik(topology: Topology, service: Container) -> Runtime:
     and where services have a flow to it. Requests that match no route get a 404.
     """
     users: dict[str, Text] = {}
-    if any(route.login for route in topology.routes):
+    if any(route.login == BASIC for route in topology.routes):
         users[_USERS] = StackSecret("traefik", "users")
     guests = {
         IssuedCertificate(service.name, route.service).authorities: PemFile(
@@ -208,7 +219,8 @@ def _routes(topology: Topology) -> dict[str, object]:
 
 def _before(route: Route) -> list[str]:
     """Return the middlewares of a route; bodies are buffered for the site's own pages, not for streams."""
-    return [*([_LOGIN] if route.login else []), *([_BODY] if route.app else [])]
+    login = _LOGIN if route.login == BASIC else f"{_LOGIN}-{route.login}"
+    return [*([login] if route.login else []), *([_BODY] if route.app else [])]
 
 
 def _middlewares(topology: Topology) -> dict[str, object]:
@@ -224,8 +236,12 @@ def _middlewares(topology: Topology) -> dict[str, object]:
         _CONCURRENCY: {"inFlightReq": {"amount": 100, **client}},
         _BODY: {"buffering": {"maxRequestBodyBytes": 4194304}},
     }
-    if any(route.login for route in topology.routes):
+    if any(route.login == BASIC for route in topology.routes):
         found[_LOGIN] = {"basicAuth": {"usersFile": _USERS, "realm": topology.domain, "removeHeader": True}}
+    for route in topology.routes:
+        if route.login_url:
+            answers = {"address": route.login_url, "authResponseHeaders": list(IDENTITY_HEADERS)}
+            found[f"{_LOGIN}-{route.login}"] = {"forwardAuth": answers}
     return {"http": {"middlewares": found}}
 
 

@@ -1988,13 +1988,16 @@ def a_transport_that_nobody_knows(stack: Stack) -> None:
 @rejected(
     "ingress-configuration-known",
     "traefik: /etc/traefik/dynamic/more.yml: is a template, whose result can't be known",
-    "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.ask.forwardAuth: "
+    "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.ask.plugin: "
     "sends requests where nobody can follow",
+    "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.trusting.forwardAuth.trustForwardHeader: "
+    "is not a setting whose traffic is known",
 )
 def configuration_that_only_traefik_can_read(stack: Stack) -> None:
     more = {"file": "/etc/traefik/dynamic/more.yml", "content": "http: {{ env `ROUTES` }}"}
     stack.inputs("container", "traefik")["uploads"].append(more)
-    ask = {"ask": {"forwardAuth": {"address": "http://10.10.1.9"}}}
+    trusting = {"forwardAuth": {"address": "http://10.10.1.9", "trustForwardHeader": True}}
+    ask = {"ask": {"plugin": {"ask": {"address": "http://10.10.1.9"}}}, "trusting": trusting}
     edit(stack, "traefik", ROUTES, lambda c: c["http"].update(middlewares=ask))
 
 

@@ -18,7 +18,7 @@ from tests.policies.sound import Stack, run
 from tests.site import changed, configuration
 from topology.config import load
 from topology.index import TopologyIndex
-from topology.model import Port
+from topology.model import INTERNET, Port
 from topology.outputs import outputs
 
 PUBLIC = ("site-1", "site-2", "jellyfin", "stirling-pdf", "vaultwarden")
@@ -65,7 +65,30 @@ def asked_from_inside() -> dict[str, Any]:
     return values
 
 
-SITES = {"lan": lan_alone, "two": two_audiences, "names": names_and_logins, "inside": asked_from_inside}
+def behind_a_login() -> dict[str, Any]:
+    """Return the sound site with a service that answers for the clients of a container and of a guest."""
+    return changed(
+        {
+            "services.auth": {
+                "zones": ["frontend"],
+                "image": "example/auth:1.0.0",
+                "ports": [4180],
+                "forward-auth": "/oauth2/auth",
+            },
+            "services.prometheus-ui.login": "auth",
+            "services.jellyfin.login": "auth",
+            "flows[+]": "traefik -> auth:4180/tcp",
+        }
+    )
+
+
+SITES = {
+    "login": behind_a_login,
+    "lan": lan_alone,
+    "two": two_audiences,
+    "names": names_and_logins,
+    "inside": asked_from_inside,
+}
 
 
 @cache
@@ -255,6 +278,73 @@ def test_other_names_and_logins_are_as_declared(mutant: str) -> None:
     """A router under another name, a missing one, or one without the login is rejected by its own rule."""
     rule, change = OTHERS[mutant]
     assert rule in rejecting("names", change)
+
+
+def middleware(settings: dict[str, Any], **others: Any) -> Callable[[Stack], None]:
+    """Return a change of the login that the ingress asks, and further middlewares."""
+
+    def change(broken: Stack) -> None:
+        uploads = broken.inputs("container", "traefik")["uploads"]
+        (upload,) = (each for each in uploads if each["file"].endswith("middlewares.yml"))
+        content = yaml.safe_load(upload["content"])
+        found = content["http"]["middlewares"]
+        found["login-auth"]["forwardAuth"] |= settings
+        found |= others
+        upload["content"] = yaml.safe_dump(content)
+
+    return change
+
+
+LOGINS: dict[str, tuple[str, Callable[[Stack], None]]] = {
+    "route without it": ("ingress-asks-for-logins", router("jellyfin", "middlewares", None)),
+    "another route without it": ("ingress-asks-for-logins", router("prometheus-ui", "middlewares", ["body"])),
+    "asked elsewhere": (
+        "ingress-asks-for-logins",
+        middleware({"address": "http://10.10.1.9:4180/oauth2/auth"}),
+    ),
+    "asked at another path": ("ingress-asks-for-logins", middleware({"address": "http://auth:4180/"})),
+    "asked of one more": (
+        "ingress-asks-for-logins",
+        middleware({}, more={"forwardAuth": {"address": "http://loki:3100/ready"}}),
+    ),
+    "a client's own user name": (
+        "ingress-asks-for-logins",
+        middleware({"authResponseHeaders": ["X-Auth-Request-User"]}),
+    ),
+    "headers by a pattern": ("ingress-configuration-known", middleware({"authResponseHeadersRegex": "^X-"})),
+    "a client's own address": ("ingress-configuration-known", middleware({"trustForwardHeader": True})),
+    "certificates unchecked": (
+        "ingress-configuration-known",
+        middleware({"tls": {"insecureSkipVerify": True}}),
+    ),
+    "a user name from the ingress": (
+        "ingress-asks-for-logins",
+        lambda broken: (
+            middleware({}, admin={"headers": {"customRequestHeaders": {"remote-user": "admin"}}})(broken),
+            router("jellyfin", "middlewares", ["login-auth", "admin"])(broken),
+        )[0],
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", LOGINS)
+def test_another_services_login_is_asked(mutant: str) -> None:
+    """A route past the login, a login of another's, and a user name of the client's own are rejected."""
+    rule, change = LOGINS[mutant]
+    assert rule in rejecting("login", change)
+
+
+def test_the_ingress_alone_reaches_what_is_behind_a_login() -> None:
+    """No container or guest gets to pages whose user names it could write itself, but through the ingress."""
+    topology = load(SITES["login"]())
+    graph = Graph(tuple(map(view, made("login"))), TopologyIndex.of(topology))
+    sources = {*topology.services, *topology.zones, INTERNET} - {"traefik"}
+    for name, port in (("jellyfin", 8096), ("prometheus-ui", 8080)):
+        asked = {
+            source: graph.reachability.evaluate(source, name, Port(number=port), directly=True).allowed
+            for source in sources & {*graph.reachability.names}
+        }
+        assert [source for source, allowed in asked.items() if allowed] == []
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -24,7 +24,7 @@ from tests.policies.sound import Stack, sound
 from tests.site import CERTIFICATE, configuration
 from topology.config import load
 from topology.index import TopologyIndex
-from topology.model import Flow, Port, Topology
+from topology.model import Flow, Port, Route, Topology
 from verify import host, namespaces, probe, proof, report, vantages
 from verify.discovery import Discovery
 from verify.discovery import address as discovery_address
@@ -41,7 +41,7 @@ from verify.expect import (
     guest,
     listens,
 )
-from verify.verdicts import NOT_THERE, OPEN, ProbeFinding, Seen, Verdict, judge
+from verify.verdicts import NOT_THERE, OPEN, ProbeFinding, Seen, Verdict, judge, judge_routes
 
 PROJECT = Path(__file__).resolve().parents[2]
 AGENT = PROJECT / "verify" / "agent.py"
@@ -509,6 +509,19 @@ def test_routes(world: World, mark: str, said: object, words: str) -> None:
     world.change = lambda who, ask: said if (who, ask.id) == ("internet", mark) else None
     (line,) = lines(world, Verdict.DISAGREES)
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("status", "right"), [(401, True), (302, True), (200, False), (500, False), (404, False)]
+)
+def test_a_login_by_a_service(status: int, right: bool) -> None:
+    """A service behind another's login answers a stranger with a refusal, or the way to the login page."""
+    route = Route(
+        service="photos", host="photos.x", url="http://photos:1", stated_login="auth", login_url="http://a/"
+    )
+    page = {"status": status, "title": "Photos", "location": ""}
+    (found,) = judge_routes([route], {"photos.x": page}, {"photos.x": page | {"status": 200}})
+    assert (found.verdict is Verdict.AGREES) is right
 
 
 def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:

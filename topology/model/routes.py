@@ -9,11 +9,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from enum import StrEnum
+from typing import Final
 
 from topology.model.apps import NO_LOGIN, App
 from topology.model.flows import HTTP, HTTPS, Flow, Port
 from topology.model.values import INTERNET, FilePath, Name, Value
+
+IDENTITY_HEADERS: Final = (
+    *(f"Remote-{name}" for name in ("Email", "Groups", "Name", "User")),
+    *(f"X-Auth-Request-{name}" for name in ("Access-Token", "Email", "Groups", "Preferred-Username", "User")),
+    *(
+        f"X-Authentik-{name}"
+        for name in ("Email", "Entitlements", "Groups", "Jwt", "Name", "Uid", "Username")
+    ),
+    *(f"X-Forwarded-{name}" for name in ("Access-Token", "Email", "Groups", "Preferred-Username", "User")),
+    *(f"X-Remote-{name}" for name in ("Email", "Groups", "Name", "User")),
+    *(f"X-Webauth-{name}" for name in ("Email", "Groups", "Name", "User")),
+)
+"""Headers in which Authelia, oauth2-proxy, authentik, Pocket ID's and others' logins name a user. For each,
+Traefik removes what the client wrote and passes on what the login answered.
+"""
 
 Entries = Mapping[Port, frozenset[str]]
 """Published ports of the ingress, with who may use each; where the internet may, it is named alone."""
@@ -23,12 +38,8 @@ ADMIN_PAGE_LEFT_OUT = " && !PathRegexp(`(?i)^/admin`)"
 decodes percent signs and merges slashes; the entry point does both before it selects a router.
 """
 
-
-class Login(StrEnum):
-    """How the ingress asks who a client is before it passes a request on."""
-
-    BASIC = "basic"
-    """A name and a password of the secret `traefik:users`."""
+BASIC: Final = "basic"
+"""Login by a name and a password of the secret `traefik:users`, which the ingress checks itself."""
 
 
 class Route(Value):
@@ -41,7 +52,9 @@ class Route(Value):
     aliases: tuple[str, ...] = ()
     """Further host names of the service."""
     app: App | None = None
-    stated_login: Login | None = None
+    stated_login: Name | None = None
+    login_url: str | None = None
+    """URL that the ingress asks whether a request's client may use the service; None: it asks none."""
     ca_file: FilePath | None = None
     """PEM file of the service's certificate authority; None: the ingress connects without TLS."""
     admin_page: bool = True
@@ -69,9 +82,9 @@ class Route(Value):
         return f"https://{self.host}{'' if standard else f':{self.ports[0]}'}/"
 
     @property
-    def login(self) -> bool:
-        """Whether the ingress asks for a name and a password."""
-        return self.app in NO_LOGIN or self.stated_login is Login.BASIC
+    def login(self) -> str | None:
+        """What answers for a request's client: `basic`, or a service; None: the ingress asks for no login."""
+        return self.stated_login or (BASIC if self.app in NO_LOGIN else None)
 
 
 def entries(flows: Iterable[Flow], ingress: str | None, outsides: Collection[str]) -> Entries:

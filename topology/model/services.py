@@ -33,8 +33,7 @@ from topology.model.limits import (
     Texts,
     Ulimits,
 )
-from topology.model.routes import Login
-from topology.model.values import Argument, Day, FilePath, Flag, HostName, Name, UserId, Value
+from topology.model.values import Argument, Day, FilePath, Flag, HostName, Name, UrlPath, UserId, Value
 
 
 def _alone(zone: object) -> object:
@@ -61,8 +60,12 @@ class Service(Value):
     host: HostName
     aliases: tuple[HostName, ...] = ()
     """Further full host names of its route."""
-    login: Login | None = None
-    """What the ingress asks for before its route, besides what an app without users of its own needs."""
+    login: Name | None = None
+    """What answers for a client before its route: `basic`, or a service with `forward-auth`. None: nothing;
+    for an app without users of its own, `basic`.
+    """
+    forward_auth: UrlPath | None = Field(default=None, alias="forward-auth")
+    """Path at which it tells the ingress whether a request to another service may pass."""
     audience: tuple[Name, ...] = ()
     """Who may use its route: `internet`, which means everyone, or management zones. Empty: those that may use
     the ingress, if they are the same for all of its ports.

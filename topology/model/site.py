@@ -19,7 +19,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
-from topology.model.routes import Entries, Route, audience, entries, served_on
+from topology.model.routes import BASIC, Entries, Route, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
@@ -253,6 +253,7 @@ class Topology(Value):
             host=service.host,
             aliases=service.aliases,
             stated_login=service.login,
+            login_url=self._login_url(service),
             url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
             ca_file=ca_file,
@@ -262,6 +263,16 @@ class Topology(Value):
             audience=(who := audience(service.audience, self.entries)),
             ports=served_on(who, self.entries),
         )
+
+    def _login_url(self, service: Container | Guest) -> str | None:
+        """Return where the ingress asks whether a client may use a service."""
+        provider = self.services.get(service.login or "")
+        flows = [
+            flow
+            for flow in self.flows_from(self.ingress_name)
+            if provider and flow.destination == provider.name
+        ]
+        return f"http://{self.target(flows[0])}{provider.forward_auth}" if provider and flows else None
 
     def page(self, service: Container | Guest) -> str:
         """Return the URL of a service's page, which its flow from the ingress serves."""
@@ -339,7 +350,7 @@ class Topology(Value):
         """Configuration keys of the secrets that the site needs."""
         needed = {
             "grafana:adminPassword": any(c.app is App.GRAFANA for c in self.containers),
-            "traefik:users": any(route.login for route in self.routes),
+            "traefik:users": any(route.login == BASIC for route in self.routes),
             "ssh:privateKey": bool(self.docker_host and self.docker_host.ssh),
         }
         login = self.acme.credentials if self.acme else ()

@@ -46,6 +46,9 @@ InterfaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-
 UserId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}:\d{1,10}$")]
 """A numeric user and group, which do not depend on the image's user names."""
 
+UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$", max_length=200)]
+"""Path of a URL without a query."""
+
 FilePath = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$")]
 """A file's path on one line, so that the file's content can't be pasted instead."""
 
