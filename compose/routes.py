@@ -47,7 +47,7 @@ def labels(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
             "write login: <that service>, and forward-auth at it",
         )
     if any(name.startswith(("traefik.tcp.", "traefik.udp.")) for name in own):
-        outcome.refuse(path, "would be a route of TCP or UDP", "put it on a guest, with a flow of its own")
+        outcome.refuse(path, "would be a route of TCP or UDP", "write it as one of its streams")
     ports = [value for name, value in own.items() if name.endswith(".loadbalancer.server.port")]
     if any(name.startswith("traefik.http.") for name in own) or "traefik.enable" in own:
         draft.routes += [
@@ -110,9 +110,11 @@ def _opened(draft: Draft, opened: list[Published], outcome: Outcome) -> None:
         elif port.protocol == "udp" and port.number == 443:  # noqa: PLR2004
             outcome.note(f"{path}: {port.port} is not published; the ingress serves its pages")
         else:
+            number = port.host if port.host.isdecimal() else port.number
+            end = f"{number}/{port.protocol}"
             remedy = (
-                "other containers reach it by a flow; for people and machines outside put the service on "
-                f"a guest, with a flow like management -> {draft.name}:{port.port}"
+                "other containers reach it by a flow; for people and machines outside write "
+                f"streams: ['{number}:{port.port}'], and who may use it, like management -> traefik:{end}"
             )
             outcome.refuse(
                 path, f"{port.port} would be published past the ingress, whose routes are HTTP", remedy

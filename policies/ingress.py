@@ -20,7 +20,7 @@ from resources.proxmox import ProxmoxProvider
 from resources.traefik import FaultKind, place, split
 from resources.typed import TypedResource, is_secret
 from topology.index import TopologyIndex
-from topology.model import ADMIN_PAGE_LEFT_OUT, BASIC
+from topology.model import ADMIN_PAGE_LEFT_OUT, ANY_NAME, BASIC, Protocol
 
 _HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)", re.IGNORECASE)
 
@@ -231,6 +231,19 @@ def routes_declared(view: TypedResource[DockerContainer], topology: TopologyInde
             if host not in route.hosts:
                 named = " or ".join(route.hosts)
                 yield f"{path}: serves {route.service} under {host}, which is not its declared {named}"
+    yield from _streams(view.inputs, topology)
+
+
+def _streams(container: DockerContainer, topology: TopologyIndex) -> Iterator[str]:
+    """Yield routers of TCP and UDP that are no declared stream."""
+    declared = {(each.entry, each.address) for each in topology.streams}
+    for path, router, address, protocol in container.traefik.streams():
+        entries = {each.port for each in container.traefik.entered(router)}
+        if not entries or {(entry, place(address)) for entry in entries} - declared:
+            ports = ", ".join(sorted(map(str, entries))) or "no port"
+            yield f"{path}: leads from {ports} to {place(address)}, which is no declared stream"
+        if "tls" in router or (protocol is Protocol.TCP and router.get("rule") != ANY_NAME):
+            yield f"{path}: its rule is not {ANY_NAME} without TLS, so other connections go elsewhere"
 
 
 @policy(
@@ -284,6 +297,7 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
             for host in route.aliases
             if hosts and host not in hosts
         )
+    yield from _missing_streams(container, topology)
     listening = {(each.port.number, each.port.protocol) for each in container.traefik.entrypoints}
     for port in container.ports:
         if (port.internal, port.protocol) not in listening:
@@ -292,6 +306,17 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
     for entry, sources in topology.entries.items():
         if (entry.number, entry.protocol) not in published:
             yield f"does not publish {entry}, which {', '.join(sorted(sources))} is declared to reach"
+
+
+def _missing_streams(container: DockerContainer, topology: TopologyIndex) -> Iterator[str]:
+    passed = {
+        (entry.port, place(address))
+        for _, router, address, _ in container.traefik.streams()
+        for entry in container.traefik.entered(router)
+    }
+    for stream in topology.streams if not container.traefik.unread else ():
+        if (stream.entry, stream.address) not in passed:
+            yield f"no router leads from {stream.entry} to {stream.service}:{stream.port}, a declared stream"
 
 
 @policy(

@@ -18,15 +18,15 @@ from topology.model import INTERNET, Port, Topology
 class Intent:
     """The declared `flows`, and what zones and roles permit besides.
 
-    `routable` services may be reached through a proxy that has a declared flow to them: by their `audience`
-    of names `outside` the site, of which the internet is everyone, and by the site's own with a declared flow
-    to the proxy. The names of one of the `wires` may talk to each other on it without a declared flow.
+    `routable` services may be reached through a proxy that has a declared flow to them: by the `audience` of
+    their port, of names `outside` the site, of which the internet is everyone, and by the site's own with a
+    declared flow to the proxy. Names of one of the `wires` may talk to each other without a declared flow.
     `trusted` sources are not checked.
     """
 
     flows: frozenset[tuple[str, str, Port]]
     routable: frozenset[str] = frozenset()
-    audience: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    audience: Mapping[tuple[str, Port], frozenset[str]] = field(default_factory=dict)
     outside: frozenset[str] = frozenset({INTERNET})
     wires: tuple[frozenset[str], ...] = ()
     trusted: frozenset[str] = frozenset()
@@ -47,7 +47,8 @@ class Intent:
                 if any(zones[name].traits.routable for name in service.zones)
                 and all(zones[name].traits.beside_routable for name in service.zones)
             ),
-            audience={route.service: route.audience for route in topology.routes},
+            audience={(route.service, route.port): route.audience for route in topology.routes}
+            | {(each.service, each.port): topology.entries[each.entry] for each in topology.streams},
             outside=frozenset({INTERNET, *(zone.name for zone in topology.outsides)}),
             wires=topology.wires,
             trusted=frozenset(host.name for host in topology.hosts),
@@ -76,8 +77,9 @@ class Intent:
             return
         proxy = bundle.trace.hops[0] if bundle.how is EdgeKind.PROXIED else None
         audience = frozenset[str]()
-        if proxy in declared and bundle.destination in self.routable:
-            audience = self.audience.get(bundle.destination, audience) | (self.callers[proxy] - self.outside)
+        if bundle.port and proxy in declared and bundle.destination in self.routable:
+            audience = self.audience.get((bundle.destination, bundle.port), audience)
+            audience |= self.callers[proxy] - self.outside
         if INTERNET in audience:
             return
         for source in bundle.sources:

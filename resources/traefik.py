@@ -119,9 +119,20 @@ class Configuration:
 
     @property
     def listening(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """Entry points that others reach, with their settings."""
-        names = {each.name for each in self.entrypoints}
+        """Entry points that serve others over HTTP, with their settings: all but those of streams alone."""
+        names = {each.name for each in self.entrypoints} - (self._named("tcp", "udp") - self._named("http"))
         return tuple((name, settings) for name, settings in self.declared.items() if name in names)
+
+    def entered(self, router: Mapping[str, Any]) -> Iterator[Entrypoint]:
+        """Yield the entry points that a router names."""
+        named = {str(name).lower() for name in listed(router.get("entryPoints"))}
+        yield from (each for each in self.entrypoints if each.name in named)
+
+    def _named(self, *protocols: str) -> set[str]:
+        """Return the entry points that routers of these protocols name."""
+        routers = (router for each in protocols for _, _, router in self.items(each, "routers"))
+        named = (listed(router.get("entryPoints")) for router in routers if isinstance(router, Mapping))
+        return {str(name).lower() for names in named for name in names}
 
     @property
     def certificates(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -155,13 +166,22 @@ class Configuration:
                         yield path, str(server.get("url") or server.get("address") or ""), transport
 
     def targets(self) -> Iterator[tuple[str, str, str]]:
-        """Yield each server that a router leads to: the router's path, its rule, and the URL or address."""
-        for protocol in ("http", "tcp", "udp"):
-            services = {name: value for _, name, value in self.items(protocol, "services")}
-            for path, _, router in self.items(protocol, "routers"):
-                if isinstance(router, Mapping):
-                    for url in _servers(services, bare(str(router.get("service", ""))), set()):
-                        yield path, str(router.get("rule", "")), url
+        """Yield each server that an HTTP router leads to: the router's path, its rule, and the URL."""
+        for path, router, url in self._led("http"):
+            yield path, str(router.get("rule", "")), url
+
+    def streams(self) -> Iterator[tuple[str, Mapping[str, Any], str, Protocol]]:
+        """Yield each server that a router of TCP or UDP leads to: path, router, address and protocol."""
+        for protocol in Protocol:
+            for path, router, address in self._led(protocol):
+                yield path, router, address, protocol
+
+    def _led(self, protocol: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+        services = {name: value for _, name, value in self.items(protocol, "services")}
+        for path, _, router in self.items(protocol, "routers"):
+            if isinstance(router, Mapping):
+                for url in _servers(services, bare(str(router.get("service", ""))), set()):
+                    yield path, router, url
 
 
 def read(

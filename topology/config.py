@@ -171,6 +171,11 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
     ".login": ("a kind of login", f"use {BASIC}, or the name of a service with forward-auth"),
     ".forward-auth": ("a path of a URL", "write where it answers, like /oauth2/auth"),
+    ".streams": ("a list of streams", "write it like ['2222:22'], with the ingress's port first"),
+    ".streams[]": (
+        "a stream",
+        "write the ingress's port and its own, in quotes, like '2222:22' or '53:53/udp'",
+    ),
     ".audience": ("a list of who may use the route", "write it like [internet] or [management]"),
     ".audience[]": ("a name", "write internet or the name of a management or external zone"),
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),

@@ -127,6 +127,8 @@ def _one(
         verdict, cause = Verdict.INCONCLUSIVE, ends[0].fault
     elif cell.expected is Expected.EITHER:
         verdict = Verdict.FREE
+    elif answer == SILENT and cell.expected is Expected.ALLOWED and cell.port.endswith("/udp"):
+        verdict, cause = Verdict.FREE, "a listener on UDP may say nothing"
     elif (answer == OPEN) is (cell.expected is Expected.ALLOWED):
         verdict = Verdict.AGREES
     else:

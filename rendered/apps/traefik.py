@@ -7,12 +7,14 @@ Note: an empty section in a dynamic file makes Traefik drop the whole file with 
 without content are omitted. A middleware that limits bodies also buffers responses, which breaks streams.
 """
 
+from collections import defaultdict
 from ipaddress import IPv4Address
 
 from rendered.apps.text import as_yaml
 from rendered.runtime import PemFile, Runtime, StackSecret, Text
 from topology.certificates import ACME_AUTHORITY, ACME_VOLUME, RESOLVER, IssuedCertificate, login, resolver
 from topology.model import (
+    ANY_NAME,
     BASIC,
     HTTP,
     HTTPS,
@@ -20,6 +22,7 @@ from topology.model import (
     Acme,
     Certificate,
     Container,
+    Port,
     Protocol,
     Route,
     Topology,
@@ -82,7 +85,7 @@ def traefik(topology: Topology, service: Container) -> Runtime:
     return Runtime(
         files={
             f"{_FOLDER}/traefik.yml": as_yaml(_static(topology)),
-            f"{_DYNAMIC}/routes.yml": as_yaml(_routes(topology)),
+            f"{_DYNAMIC}/routes.yml": as_yaml(_routes(topology) | _streams(topology)),
             f"{_DYNAMIC}/middlewares.yml": as_yaml(_middlewares(topology)),
             f"{_DYNAMIC}/tls.yml": as_yaml(_tls(topology)),
             **_certificates(topology.tls),
@@ -128,11 +131,22 @@ def _static(topology: Topology) -> dict[str, object]:
         },
         "transport": _patience(read=10, idle=10),
     }
-    published = {port.number for port in topology.published if port.protocol is Protocol.TCP}
+    streams = {each.entry for each in topology.streams}
+    published = {port.number for port in {*topology.published} - streams if port.protocol is Protocol.TCP}
     ports = [(edge, number) for number in sorted({HTTP.number, HTTPS.number, *published})]
-    ports += [(at, number) for at, numbers in topology.ears.items() for number in numbers]
+    ports += [
+        (at, number)
+        for at, numbers in topology.ears.items()
+        for number in numbers
+        if Port(number=number) not in streams
+    ]
     return {
         "entryPoints": {
+            **{
+                _entry_point(topology, at, port.number, str(port.protocol)): {"address": f"{at}:{port}"}
+                for port in sorted(streams, key=str)
+                for at in _heard(topology, port)
+            },
             **{
                 _entry_point(topology, at, number): {
                     "address": f"{at}:{number}",
@@ -158,9 +172,10 @@ def _static(topology: Topology) -> dict[str, object]:
     }
 
 
-def _entry_point(topology: Topology, at: IPv4Address, number: int) -> str:
+def _entry_point(topology: Topology, at: IPv4Address, number: int, kind: str = _WEBSECURE) -> str:
     """Return an entry point's name, with a port that is not standard and an address that is not edge's."""
-    name = {HTTP.number: _WEB, HTTPS.number: _WEBSECURE}.get(number, f"{_WEBSECURE}-{number}")
+    standard = {HTTP.number: _WEB, HTTPS.number: _WEBSECURE} if kind == _WEBSECURE else {}
+    name = standard.get(number, f"{kind}-{number}")
     return name if at == topology.edge_address else f"{name}-at-{str(at).replace('.', '-')}"
 
 
@@ -173,6 +188,26 @@ def _entry_points(topology: Topology, route: Route) -> list[str]:
         for number in numbers
         if number in route.ports
     ]
+
+
+def _heard(topology: Topology, port: Port) -> list[IPv4Address]:
+    """Return the ingress's addresses where a stream's port listens."""
+    inside = [at for at, numbers in topology.ears.items() if port.number in numbers]
+    return [topology.edge_address, *(inside if port.protocol is Protocol.TCP else ())]
+
+
+def _streams(topology: Topology) -> dict[str, object]:
+    """Return a router and a service for each stream, by protocol; UDP has no rules."""
+    found: defaultdict[str, dict[str, dict[str, object]]] = defaultdict(lambda: defaultdict(dict))
+    for each in topology.streams:
+        name, kind, number = f"{each.service}-{each.entry.number}", str(each.port.protocol), each.entry.number
+        found[kind]["routers"][name] = {
+            **({"rule": ANY_NAME} if each.port.protocol is Protocol.TCP else {}),
+            "entryPoints": [_entry_point(topology, at, number, kind) for at in _heard(topology, each.entry)],
+            "service": name,
+        }
+        found[kind]["services"][name] = {"loadBalancer": {"servers": [{"address": each.address}]}}
+    return {kind: dict(sections) for kind, sections in found.items()}
 
 
 def _patience(*, read: int, idle: int) -> dict[str, object]:

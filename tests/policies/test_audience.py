@@ -82,7 +82,27 @@ def behind_a_login() -> dict[str, Any]:
     )
 
 
+def passed_on() -> dict[str, Any]:
+    """Return the sound site with a forge: its SSH is for everyone, its other streams for management."""
+    forge = {"zones": ["frontend"], "image": "example/forge:1.0.0", "ports": [3000, 22, "22000/udp", 22000]}
+    ends = ("forge:3000/tcp", "forge:22/tcp", "forge:22000/tcp", "forge:22000/udp")
+    return changed(
+        {
+            "services.forge": {**forge, "streams": ["2222:22", "22000:22000", "22000:22000/udp"]},
+            "services.traefik.ports": [80, 443, 2222, 22000, "22000/udp"],
+            "flows": [
+                *configuration()["flows"],
+                "internet -> traefik:2222/tcp",
+                "management -> traefik:22000/tcp",
+                "management -> traefik:22000/udp",
+                *(f"traefik -> {end}" for end in ends),
+            ],
+        }
+    )
+
+
 SITES = {
+    "streams": passed_on,
     "login": behind_a_login,
     "lan": lan_alone,
     "two": two_audiences,
@@ -293,6 +313,73 @@ def middleware(settings: dict[str, Any], **others: Any) -> Callable[[Stack], Non
         upload["content"] = yaml.safe_dump(content)
 
     return change
+
+
+def streamed(protocol: str, name: str, **changes: Any) -> Callable[[Stack], None]:
+    """Return a change of a stream's router, or of its service's server by `address`."""
+
+    def change(broken: Stack) -> None:
+        uploads = broken.inputs("container", "traefik")["uploads"]
+        (upload,) = (each for each in uploads if each["file"].endswith("routes.yml"))
+        content = yaml.safe_load(upload["content"])
+        if "address" in changes:
+            content[protocol]["services"][name] = {"loadBalancer": {"servers": [changes]}}
+        else:
+            content[protocol]["routers"][name] |= changes
+        upload["content"] = yaml.safe_dump(content)
+
+    return change
+
+
+STREAMS: dict[str, tuple[str, Callable[[Stack], None]]] = {
+    "to another port": ("routes-declared", streamed("tcp", "forge-2222", address="forge:3000")),
+    "to another service": ("routes-declared", streamed("tcp", "forge-2222", address="grafana:3000")),
+    "to a backend service": ("routes-declared", streamed("udp", "forge-22000", address="loki:3100")),
+    "for management's on the port for all": (
+        "routes-declared",
+        streamed("tcp", "forge-22000", entryPoints=["tcp-2222"]),
+    ),
+    "on the port for pages": ("routes-declared", streamed("tcp", "forge-2222", entryPoints=["websecure"])),
+    "by a name": ("routes-declared", streamed("tcp", "forge-2222", rule="HostSNI(`forge.example`)")),
+    "with TLS": ("routes-declared", streamed("tcp", "forge-2222", tls={"passthrough": True})),
+    "pages on its port": ("ingress-answers-guarded", router("grafana", "entryPoints", ["tcp-2222"])),
+    "for everyone": ("undeclared-flows", rules("tcp dport 22000 drop", "tcp dport 22001 drop")),
+    "for everyone by UDP": ("undeclared-flows", rules("udp dport 22000 drop", "udp dport 22001 drop")),
+}
+
+
+@pytest.mark.parametrize("mutant", STREAMS)
+def test_streams_are_as_declared(mutant: str) -> None:
+    """A stream that leads elsewhere, answers for others, or is open to others is rejected."""
+    rule, change = STREAMS[mutant]
+    assert rule in rejecting("streams", change)
+
+
+def test_a_missing_stream_is_rejected() -> None:
+    """Each declared stream needs its router."""
+
+    def change(broken: Stack) -> None:
+        uploads = broken.inputs("container", "traefik")["uploads"]
+        (upload,) = (each for each in uploads if each["file"].endswith("routes.yml"))
+        content = yaml.safe_load(upload["content"])
+        del content["udp"]
+        upload["content"] = yaml.safe_dump(content)
+
+    assert "routes-served" in rejecting("streams", change)
+
+
+def test_streams_have_the_audience_of_their_port() -> None:
+    """Everyone reaches the forge by SSH and its pages, and management alone its other ports."""
+    graph = Graph(tuple(map(view, made("streams"))), TopologyIndex.of(load(SITES["streams"]())))
+    asked = {
+        f"{source}:{port}": graph.reachability.evaluate(source, "forge", Port.parse(port)).allowed
+        for source in ("internet", "management", "site-1")
+        for port in ("22/tcp", "3000/tcp", "22000/tcp", "22000/udp")
+    }
+    assert [one for one, allowed in asked.items() if allowed] == [
+        *(f"internet:{port}" for port in ("22/tcp", "3000/tcp")),
+        *(f"management:{port}" for port in ("22/tcp", "3000/tcp", "22000/tcp", "22000/udp")),
+    ]
 
 
 LOGINS: dict[str, tuple[str, Callable[[Stack], None]]] = {

@@ -694,7 +694,7 @@ def test_a_proxied_flow_needs_the_proxys_own() -> None:
     """A routed flow counts as declared if the proxy's flow is declared and the role may be routed."""
     engine = behind(("loki", "http://loki:3100"))
     flows = frozenset({("internet", "traefik", TLS), ("traefik", "loki", LOKI)})
-    everyone = {"loki": frozenset({"internet"})}
+    everyone = {("loki", LOKI): frozenset({"internet"})}
     declared = Intent(flows=flows, routable=frozenset({"loki"}), audience=everyone)
     undeclared = replace(declared, flows=flows - {("traefik", "loki", LOKI)})
     for intent, expected in (

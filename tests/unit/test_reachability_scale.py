@@ -156,7 +156,7 @@ def site(services: int) -> tuple[Facts, Intent]:
     intent = Intent(
         flows=frozenset(flows | {("management", "proxmox-srv", API)}),
         routable=frozenset(routed),
-        audience=dict.fromkeys(routed, frozenset({"internet"})),
+        audience=dict.fromkeys(((name, WEB) for name in routed), frozenset({"internet"})),
         trusted=frozenset(("docker-srv", "proxmox-srv")),
     )
     return facts, intent

@@ -517,7 +517,12 @@ def test_routes(world: World, mark: str, said: object, words: str) -> None:
 def test_a_login_by_a_service(status: int, right: bool) -> None:
     """A service behind another's login answers a stranger with a refusal, or the way to the login page."""
     route = Route(
-        service="photos", host="photos.x", url="http://photos:1", stated_login="auth", login_url="http://a/"
+        port=Port(number=1),
+        service="photos",
+        host="photos.x",
+        url="http://photos:1",
+        stated_login="auth",
+        login_url="http://a/",
     )
     page = {"status": status, "title": "Photos", "location": ""}
     (found,) = judge_routes([route], {"photos.x": page}, {"photos.x": page | {"status": 200}})

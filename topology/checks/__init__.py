@@ -75,6 +75,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     services.ingress,
     flows.flows,
     flows.upstreams,
+    flows.streams,
     flows.routes,
     flows.audiences,
     logins.logins,

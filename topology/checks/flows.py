@@ -10,6 +10,8 @@ from topology.checks.site import Reason, Site, twice
 from topology.fault import Fault
 from topology.model import (
     APPS,
+    HTTP,
+    HTTPS,
     INTERNET,
     Container,
     Entries,
@@ -53,18 +55,46 @@ def upstreams(site: Site) -> Iterator[Fault]:
             )
 
 
+def streams(site: Site) -> Iterator[Fault]:
+    """Check that each stream has its two flows, and a port of the ingress of its own."""
+    ingress = site.ingress
+    if ingress is None or site.unreadable_in("flows") or site.unreadable_in("services"):
+        return
+    own = {
+        f"services.{service.name}.streams[{index}]": (service.name, each)
+        for service in site.services.values()
+        for index, each in enumerate(service.streams)
+    }
+    yield from twice(((path, each.entry) for path, (_, each) in own.items()), "give each a port of its own")
+    known = {(flow.destination, flow.port) for flow in site.flows.values() if flow.source == ingress.name}
+    heard = {flow.port: path for path, flow in site.flows.items() if flow.destination == ingress.name}
+    for path, (name, each) in own.items():
+        if each.entry in {HTTP, HTTPS}:
+            yield Fault(path, f"{each.entry} of {ingress.name} is for pages", "use another port")
+        elif (name, each.port) not in known:
+            end = f"{name}:{each.port}"
+            yield Fault(path, f"no flow leads to {end}", f"declare {ingress.name} -> {end}")
+        elif each.entry not in heard:
+            remedy = f"declare its source, like internet -> {ingress.name}:{each.entry}"
+            yield Fault(path, f"no flow leads to {ingress.name}:{each.entry}", remedy)
+    for port in heard.keys() - {each.entry for _, each in own.values()}:
+        if port.protocol is not Protocol.TCP:
+            remedy = f"make it a stream of a service, like '{port.number}:{port}'"
+            yield Fault(heard[port], f"{port} of {ingress.name} leads nowhere", remedy)
+
+
 def routes(site: Site) -> Iterator[Fault]:
     """Check that each host name routes to one port of one service, over TCP."""
     ingress = site.ingress
-    flows = {
-        p: f
-        for p, f in site.flows.items()
-        if ingress and f.source == ingress.name and f.destination in site.services
-    }
+    flows = {p: f for p, f in site.flows.items() if ingress and f.source == ingress.name and site.is_page(f)}
     first: dict[str, Flow] = {}
     for path, flow in flows.items():
         if flow.port.protocol is not Protocol.TCP:
-            yield Fault(path, f"{flow} is a route, and routes are HTTP", "use a tcp port")
+            yield Fault(
+                path,
+                f"{flow} is a route, and routes are HTTP",
+                "use a tcp port, or a stream",
+            )
         if first.setdefault(flow.destination, flow).port != flow.port:
             yield Fault(
                 path,
@@ -96,9 +126,12 @@ def audiences(site: Site) -> Iterator[Fault]:
     ingress = site.ingress
     if ingress is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
         return
-    known = entries(site.flows.values(), ingress.name, site.outsides)
+    streaming = {each.entry for service in site.services.values() for each in service.streams}
+    published = entries(site.flows.values(), ingress.name, site.outsides)
+    known = {port: names for port, names in published.items() if port not in streaming}
+    paged = {f.destination for f in site.flows.values() if f.source == ingress.name and site.is_page(f)}
     for service in site.services.values():
-        if service.name in site.routed:
+        if service.name in paged:
             for reason in _audience(site, ingress.name, service, known):
                 yield Fault(f"services.{service.name}.audience", *reason)
 

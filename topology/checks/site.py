@@ -143,6 +143,11 @@ class Site:
         """Names of the destinations of the ingress's flows."""
         return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
 
+    def is_page(self, flow: Flow) -> bool:
+        """Whether a flow from the ingress is a route: one to a service, and no stream."""
+        end = self.services.get(flow.destination)
+        return end is not None and flow.port not in {each.port for each in end.streams}
+
     @cached_property
     def leaving(self) -> Mapping[str, set[Port]]:
         """Ports of the flows to the internet, by source."""

@@ -41,6 +41,7 @@ from topology.model.flows import (
     Flow,
     Port,
     Protocol,
+    StreamPort,
     Temporary,
 )
 from topology.model.hosts import (
@@ -75,10 +76,12 @@ from topology.model.roles import (
 )
 from topology.model.routes import (
     ADMIN_PAGE_LEFT_OUT,
+    ANY_NAME,
     BASIC,
     IDENTITY_HEADERS,
     Entries,
     Route,
+    Stream,
     audience,
     entries,
     served_on,
@@ -124,6 +127,7 @@ from topology.model.zones import (
 
 __all__ = [
     "ADMIN_PAGE_LEFT_OUT",
+    "ANY_NAME",
     "APPS",
     "ASKS_FOR_CERTIFICATES",
     "BASIC",
@@ -194,6 +198,8 @@ __all__ = [
     "Service",
     "Ssh",
     "SshVantage",
+    "Stream",
+    "StreamPort",
     "Temporary",
     "Topology",
     "Unencrypted",

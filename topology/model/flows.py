@@ -46,6 +46,31 @@ class Port(Value):
         return f"{self.number}/{self.protocol}"
 
 
+class StreamPort(Value):
+    """A port of the ingress and the port of a service behind it, written `2222:22/tcp` as in Compose."""
+
+    published: int = Field(ge=1, le=65535)
+    port: Port
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object, info: ValidationInfo) -> object:
+        if info.mode == "python" and not isinstance(value, str):
+            return value
+        published, _, port = str(value).partition(":")
+        if not re.fullmatch(r"\d{1,5}", published, re.ASCII):
+            raise ValueError("not a stream")
+        return {"published": int(published), "port": port}
+
+    @property
+    def entry(self) -> Port:
+        """The ingress's port."""
+        return Port(number=self.published, protocol=self.port.protocol)
+
+    def __str__(self) -> str:
+        return f"{self.published}:{self.port}"
+
+
 class Flow(Value):
     """Permission for `source` to open connections to `port` of `destination`, written `a -> b:443/tcp`.
 

@@ -38,14 +38,28 @@ ADMIN_PAGE_LEFT_OUT = " && !PathRegexp(`(?i)^/admin`)"
 decodes percent signs and merges slashes; the entry point does both before it selects a router.
 """
 
+ANY_NAME: Final = "HostSNI(`*`)"
+"""Traefik's rule of a TCP router for all connections of its entry points, the only one without TLS."""
+
 BASIC: Final = "basic"
 """Login by a name and a password of the secret `traefik:users`, which the ingress checks itself."""
+
+
+class Stream(Value):
+    """A port of the ingress that leads, without HTTP, to one port of a service."""
+
+    service: Name
+    entry: Port
+    port: Port
+    address: str
+    """`host:port` of the service, as of a route's URL."""
 
 
 class Route(Value):
     """A flow from the ingress to a service, served under the service's own host names."""
 
     service: Name
+    port: Port
     host: str
     url: str
     """URL of the service: with its container name on a Docker network, with its address on a VLAN."""

@@ -19,7 +19,7 @@ from topology.model.compose import (
     Variables,
     Words,
 )
-from topology.model.flows import SSH, Port
+from topology.model.flows import SSH, Port, StreamPort
 from topology.model.limits import (
     Capability,
     Cpus,
@@ -66,6 +66,8 @@ class Service(Value):
     """
     forward_auth: UrlPath | None = Field(default=None, alias="forward-auth")
     """Path at which it tells the ingress whether a request to another service may pass."""
+    streams: tuple[StreamPort, ...] = ()
+    """Its ports that the ingress passes on as they are, without HTTP, each by a port of the ingress's own."""
     audience: tuple[Name, ...] = ()
     """Who may use its route: `internet`, which means everyone, or management zones. Empty: those that may use
     the ingress, if they are the same for all of its ports.

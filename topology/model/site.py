@@ -19,7 +19,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
-from topology.model.routes import BASIC, Entries, Route, audience, entries, served_on
+from topology.model.routes import BASIC, Entries, Route, Stream, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
@@ -239,17 +239,36 @@ class Topology(Value):
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
-        """One route for each declared flow from the ingress to a service."""
+        """One route for each declared flow from the ingress to a service, other than those of streams."""
         return tuple(
             self._route(service, flow)
             for flow in self.flows_from(self.ingress_name)
             if (service := self.services.get(flow.destination)) is not None
+            and flow.port not in {each.port for each in service.streams}
         )
+
+    @cached_property
+    def streams(self) -> tuple[Stream, ...]:
+        """Ports of the ingress that lead to a service without HTTP, by a declared flow to it."""
+        return tuple(
+            Stream(service=service.name, entry=each.entry, port=each.port, address=self.target(flow))
+            for flow in self.flows_from(self.ingress_name)
+            if (service := self.services.get(flow.destination)) is not None
+            for each in service.streams
+            if each.port == flow.port
+        )
+
+    @cached_property
+    def _web(self) -> Entries:
+        """The ingress's published ports that serve routes."""
+        streaming = {each.entry for each in self.streams}
+        return {port: names for port, names in self.entries.items() if port not in streaming}
 
     def _route(self, service: Container | Guest, flow: Flow) -> Route:
         ca_file = service.ca_file if isinstance(service, Guest) else None
         return Route(
             service=service.name,
+            port=flow.port,
             host=service.host,
             aliases=service.aliases,
             stated_login=service.login,
@@ -260,8 +279,8 @@ class Topology(Value):
             admin_page=not (
                 isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
             ),
-            audience=(who := audience(service.audience, self.entries)),
-            ports=served_on(who, self.entries),
+            audience=(who := audience(service.audience, self._web)),
+            ports=served_on(who, self._web),
         )
 
     def _login_url(self, service: Container | Guest) -> str | None:
