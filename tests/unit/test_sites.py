@@ -62,6 +62,7 @@ def test_what_is_served_is_declared(site: str) -> None:
         ("stacks-with-databases", "photos", "broker"),
         ("stacks-with-databases", "paperless-db", "internet"),
         ("stacks-with-databases", "internet", "traefik"),
+        ("stacks-with-databases", "tunnel", "sync"),
         ("media-and-identity", "things", "series"),
         ("media-and-identity", "things", "pve-1"),
         ("media-and-identity", "internet", "series"),
