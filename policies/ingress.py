@@ -291,7 +291,7 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
     for route in topology.routes if not container.traefik.unread else ():
         hosts = served.get(urlsplit(route.url).netloc)
         if hosts is None:
-            yield f"no router leads to {route.service}, which is a declared route"
+            yield f"no router leads to {route.name}, which is a declared route"
         yield from (
             f"no router serves {route.service} as {host}, which is declared"
             for host in route.aliases

@@ -169,6 +169,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
     ".aliases": ("a list of host names", "write it in lower case like [www.site-1.homelab.example]"),
     ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
+    ".pages": ("a mapping of ports to host names", "write it like {9001: console}"),
+    ".pages.{}": ("a host name", "write a port and a name in lower case like 9001: console"),
     ".login": ("a kind of login", f"use {BASIC}, or the name of a service with forward-auth"),
     ".forward-auth": ("a path of a URL", "write where it answers, like /oauth2/auth"),
     ".streams": ("a list of streams", "write it like ['2222:22'], with the ingress's port first"),
@@ -418,6 +420,9 @@ class _Reader:
         others = raw.get("aliases")
         if isinstance(others, list):
             raw = {**raw, "aliases": [_full(each, domain) for each in others]}
+        pages = raw.get("pages")
+        if isinstance(pages, dict):
+            raw = {**raw, "pages": {port: _full(each, domain) for port, each in pages.items()}}
         if "kind" in raw:
             kind = raw["kind"]
             if not isinstance(kind, str) or kind not in _GUESTS:

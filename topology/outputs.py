@@ -85,5 +85,5 @@ def outputs(topology: Topology) -> Outputs:
             "ports": [port.number for port in topology.published],
             "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
         }
-        found["urls"] = {route.service: route.page for route in topology.routes}
+        found["urls"] = {route.name: route.page for route in topology.routes}
     return found

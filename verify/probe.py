@@ -119,7 +119,7 @@ def _pages(topology: Topology, questions: list[Cell], docker_host: IPv4Address) 
             Ask(id=mark, kind="page", address=cell.address.ip, port=int(cell.port.partition("/")[0]),
                 host=route.host, within=_PATIENCE, **tls)
             for cell in questions
-            if (cell.source, cell.destination) == (topology.ingress.name, route.service)
+            if str(cell) == f"{topology.ingress.name} -> {route.service}:{route.port}"
             and cell.expected is Expected.ALLOWED
             and cell.address.ip
         ][:1]  # fmt: skip

@@ -229,17 +229,17 @@ def _routes(topology: Topology) -> dict[str, object]:
     return {
         "http": {
             "routers": {
-                route.service if host == route.host else host: {
+                route.name if host == route.host else host: {
                     "rule": rule,
                     "entryPoints": _entry_points(topology, route),
-                    "service": route.service,
+                    "service": route.name,
                     **({"middlewares": names} if (names := _before(route)) else {}),
                 }
                 for route in topology.routes
                 for host, rule in route.rules.items()
             },
             "services": {
-                route.service: {
+                route.name: {
                     "loadBalancer": {
                         "servers": [{"url": route.url}],
                         **({"serversTransport": route.service} if route.ca_file else {}),

@@ -82,6 +82,17 @@ def behind_a_login() -> dict[str, Any]:
     )
 
 
+def further_pages() -> dict[str, Any]:
+    """Return the sound site with a store of objects that has two ports of pages, behind one login."""
+    store = {"zones": ["frontend"], "image": "example/store:1.0.0", "ports": [9000, 9001]}
+    return changed(
+        {
+            "services.store": {**store, "pages": {"9001": "console"}, "aliases": ["s3"], "login": "basic"},
+            "flows": [*configuration()["flows"], "traefik -> store:9000/tcp", "traefik -> store:9001/tcp"],
+        }
+    )
+
+
 def passed_on() -> dict[str, Any]:
     """Return the sound site with a forge: its SSH is for everyone, its other streams for management."""
     forge = {"zones": ["frontend"], "image": "example/forge:1.0.0", "ports": [3000, 22, "22000/udp", 22000]}
@@ -103,6 +114,7 @@ def passed_on() -> dict[str, Any]:
 
 SITES = {
     "streams": passed_on,
+    "pages": further_pages,
     "login": behind_a_login,
     "lan": lan_alone,
     "two": two_audiences,
@@ -329,6 +341,33 @@ def streamed(protocol: str, name: str, **changes: Any) -> Callable[[Stack], None
         upload["content"] = yaml.safe_dump(content)
 
     return change
+
+
+PAGES: dict[str, tuple[str, Callable[[Stack], None]]] = {
+    "the console without a login": ("ingress-asks-for-logins", router("store-9001", "middlewares", None)),
+    "the console under the other name": (
+        "routes-declared",
+        router("store-9001", "rule", "Host(`store.homelab.localhost`)"),
+    ),
+    "the other port under its name": ("routes-declared", router("store-9001", "service", "store")),
+    "no console": ("routes-served", router("store-9001", "", None)),
+}
+
+
+@pytest.mark.parametrize("mutant", PAGES)
+def test_further_pages_are_as_declared(mutant: str) -> None:
+    """Each port of pages has its own host names, and the login of its service."""
+    rule, change = PAGES[mutant]
+    assert rule in rejecting("pages", change)
+
+
+def test_further_pages_have_urls() -> None:
+    """The outputs name each route's page."""
+    urls = outputs(load(further_pages()))["urls"]
+    assert {name: urls[name] for name in ("store", "store-9001")} == {
+        "store": "https://store.homelab.localhost/",
+        "store-9001": "https://console.homelab.localhost/",
+    }
 
 
 STREAMS: dict[str, tuple[str, Callable[[Stack], None]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from topology.checks.ends import closed_port, unknown_end, unknown_source
 from topology.checks.flow_rules import obstacle
@@ -90,26 +90,39 @@ def routes(site: Site) -> Iterator[Fault]:
     first: dict[str, Flow] = {}
     for path, flow in flows.items():
         if flow.port.protocol is not Protocol.TCP:
-            yield Fault(
-                path,
-                f"{flow} is a route, and routes are HTTP",
-                "use a tcp port, or a stream",
-            )
+            yield Fault(path, f"{flow} is a route, and routes are HTTP", "use a tcp port, or a stream")
+        if flow.port.number in site.services[flow.destination].pages:
+            continue
         if first.setdefault(flow.destination, flow).port != flow.port:
             yield Fault(
                 path,
                 f"{flow} is a second route under one host name, after {first[flow.destination].port}",
-                "declare the other port as a service of its own",
+                f"give it a name of its own, like pages: {{{flow.port.number}: {flow.destination}-more}}",
             )
-    hosts = [(f"services.{name}.host", site.services[name].host) for name in first]
-    hosts += [
-        (f"services.{name}.aliases[{index}]", host)
-        for name in first
-        for index, host in enumerate(site.services[name].aliases)
-    ]
-    yield from twice(hosts, "give each routed service its own host name")
+    named = [*_names(site, first), *_further(site)]
+    yield from twice(((path, host) for path, host, _ in named), "give each route a host name of its own")
     if ingress and not site.unreadable_in("flows"):
-        yield from _unrouted(site, ingress.name, first)
+        led = {(flow.destination, flow.port.number) for flow in flows.values()}
+        for path, _, (name, number) in _further(site):
+            if (name, number) not in led:
+                yield Fault(path, "no flow leads to it", f"declare {ingress.name} -> {name}:{number}/tcp")
+        yield from _unrouted(site, ingress.name, {flow.destination for flow in flows.values()})
+
+
+def _names(site: Site, first: Mapping[str, Flow]) -> Iterator[tuple[str, str, tuple[str, int]]]:
+    """Yield the host names of each service's first route: path, name, and where it leads."""
+    for name, flow in first.items():
+        yield f"services.{name}.host", site.services[name].host, (name, flow.port.number)
+    for name, flow in first.items():
+        for index, host in enumerate(site.services[name].aliases):
+            yield f"services.{name}.aliases[{index}]", host, (name, flow.port.number)
+
+
+def _further(site: Site) -> Iterator[tuple[str, str, tuple[str, int]]]:
+    """Yield the host names of further pages: path, name, and where it leads."""
+    for service in site.services.values():
+        for number, host in service.pages.items():
+            yield f"services.{service.name}.pages.{number}", host, (service.name, number)
 
 
 def _unrouted(site: Site, ingress: str, routed: Collection[str]) -> Iterator[Fault]:

@@ -63,8 +63,10 @@ class Route(Value):
     host: str
     url: str
     """URL of the service: with its container name on a Docker network, with its address on a VLAN."""
+    further: bool = False
+    """Whether it leads to one of the `pages` of the service."""
     aliases: tuple[str, ...] = ()
-    """Further host names of the service."""
+    """Further host names of the route."""
     app: App | None = None
     stated_login: Name | None = None
     login_url: str | None = None
@@ -79,8 +81,13 @@ class Route(Value):
     """The ingress's ports that serve the route, by TLS."""
 
     @property
+    def name(self) -> str:
+        """Its name among the routes: that of its service, with the port if it leads to further pages."""
+        return f"{self.service}-{self.port.number}" if self.further else self.service
+
+    @property
     def hosts(self) -> tuple[str, ...]:
-        """Every host name of the service; the first is the one that pages name."""
+        """Every host name of the route; the first is the one that pages name."""
         return (self.host, *self.aliases)
 
     @property

@@ -60,6 +60,8 @@ class Service(Value):
     host: HostName
     aliases: tuple[HostName, ...] = ()
     """Further full host names of its route."""
+    pages: Mapping[int, HostName] = Field(default_factory=dict)
+    """Full host names of routes to further ports of its own, by port."""
     login: Name | None = None
     """What answers for a client before its route: `basic`, or a service with `forward-auth`. None: nothing;
     for an app without users of its own, `basic`.

@@ -269,8 +269,9 @@ class Topology(Value):
         return Route(
             service=service.name,
             port=flow.port,
-            host=service.host,
-            aliases=service.aliases,
+            host=service.pages.get(flow.port.number, service.host),
+            further=(further := flow.port.number in service.pages),
+            aliases=() if further else service.aliases,
             stated_login=service.login,
             login_url=self._login_url(service),
             url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
