@@ -66,6 +66,40 @@ def test_untouched_firewall_is_left_alone() -> None:
     assert kernel.removal(BEFORE, [*BEFORE, "filter\t-A FORWARD -i vpn0 -j ACCEPT"]) == ""
 
 
+@pytest.mark.parametrize(
+    "rule",
+    ["DOCKER-USER -s 203.0.113.7/32 -j DROP", "INPUT -s 10.0.0.0/8 -m comment --comment DOCKER -j DROP"],
+)
+def test_rules_of_others_about_docker_stay(rule: str) -> None:
+    """A user's rule in an earlier DOCKER-USER, or one that only mentions Docker, stays; the engine's goes."""
+    before = [*BEFORE, "filter\t:DOCKER-USER -"]
+    now = [*before, f"filter\t-A {rule}", "filter\t-A DOCKER-USER -j RETURN"]
+    assert kernel.removal(before, now).splitlines() == ["*filter", "-D DOCKER-USER -j RETURN", "COMMIT"]
+
+
+def test_empty_tables_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of new tables without a rule only those that iptables makes are deleted, not a user's sets."""
+    gone: list[str] = []
+
+    def run(words: list[str], *_: object) -> str:
+        gone.extend(words[-1:] if "delete" in words else [])
+        return '{"nftables": [{"set": {}}]}'
+
+    monkeypatch.setattr(kernel, "run", run)
+    monkeypatch.setattr(kernel, "_links", list)
+    monkeypatch.setattr(kernel, "firewall", lambda _tool: [])
+    monkeypatch.setattr(kernel, "tables", lambda: ["ip nat", "ip blocklist", "ip docker-bridges"])
+    kernel.restore(
+        {
+            "switches": {},
+            "firewall": {tool: [] for tool in kernel.FIREWALLS},
+            "links": {},
+            "tables": {"all": []},
+        }
+    )
+    assert gone == ["nat", "docker-bridges"]
+
+
 def test_a_strict_machine_stays_strict() -> None:
     """A FORWARD policy that was DROP before the engine stays DROP."""
     before = ["filter\t:FORWARD DROP"]
