@@ -268,6 +268,31 @@ def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         Programs.chosen()
 
 
+def test_packages_take_nothing_away_and_start_nothing_at_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package never replaces a user's, and its units are disabled, but not one that was there before."""
+    ran: list[list[str]] = []
+
+    def run(words: list[str], *_: object, **__: object) -> str:
+        ran.append([*words])
+        (tmp_path / "docker.service").touch()
+        return ""
+
+    (tmp_path / "containerd.service").touch()
+    for name in ("UNITS", "SYSTEMD"):
+        monkeypatch.setattr(apt, name, tmp_path)
+    for name in ("POLICY", "POLICY_KEPT"):
+        monkeypatch.setattr(apt, name, tmp_path / name)
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(apt, "run", run)
+    assert apt.install("Docker engine", {"/nowhere/dockerd": "docker.io"}, lambda _line: None) == [
+        "docker.io"
+    ]
+    assert "--no-remove" in ran[0]
+    assert ran[1][-2:] == ["disable", "docker.service"]
+
+
 @pytest.mark.parametrize("theirs", ["", "#!/bin/sh\nexit 104\n"])
 def test_service_policy_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str) -> None:
     """No service may start during package installation; after it, even if killed, the old policy is back."""
