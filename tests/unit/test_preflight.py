@@ -628,22 +628,26 @@ def test_this_machine_is_checked_for_everything(tmp_path: Path) -> None:
 
 
 def test_another_run_is_told_by_its_lock(tmp_path: Path) -> None:
-    """A lock of a live process or another machine is reported; the lock of a process killed here is not."""
+    """A lock of a live Pulumi or another machine is reported; one whose process is gone or another is not."""
+    for pid, name in ((41, "pulumi"), (42, "sshd")):
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/comm").write_text(f"{name}\n")
     locks = machine.locks_of(f"file://{tmp_path}?metadata=skip", "dev")
     locks.mkdir(parents=True)
     lock = {
-        "pid": os.getpid(),
+        "pid": 41,
         "username": "ann",
         "hostname": "here",
         "timestamp": "2026-11-29T10:11:12.3+00:00",
     }
     (locks / "a.json").write_text(json.dumps(lock))
-    (locks / "b.json").write_text(json.dumps(lock | {"pid": 2**22 + 1}))
+    for name, pid in (("b", 42), ("e", 43)):
+        (locks / f"{name}.json").write_text(json.dumps(lock | {"pid": pid}))
     (locks / "c.json").write_text(json.dumps(lock | {"pid": 7, "hostname": "laptop"}))
     (locks / "d.json").write_text("")
     remedy = "wait for it; if it is gone, `pulumi cancel --yes --stack dev`"
-    assert [str(each) for each in machine.runs("dev", locks, host="here")] == [
-        f"stack dev: process {os.getpid()} of ann on here works on it since 2026-11-29 10:11:12; {remedy}",
+    assert [str(each) for each in machine.runs("dev", locks, tmp_path / "proc", "here")] == [
+        f"stack dev: process 41 of ann on here works on it since 2026-11-29 10:11:12; {remedy}",
         f"stack dev: process 7 of ann on laptop works on it since 2026-11-29 10:11:12; {remedy}",
     ]
 
