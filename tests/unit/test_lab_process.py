@@ -65,6 +65,19 @@ def test_a_program_that_ends_by_itself() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_no_program_outlives_a_fault(tmp_path: Path) -> None:
+    """If its progress can't be printed, for lack of a terminal, the program is interrupted and waited for."""
+    log = tmp_path / "log"
+
+    def look() -> None:
+        if "working" in log.read_text():
+            raise BrokenPipeError
+
+    with log.open("wb") as file, pytest.raises(BrokenPipeError):
+        show([sys.executable, "-c", PULUMI], env={"ENOUGH": "1"}, log=file, meanwhile=look)
+    assert log.read_text().splitlines() == ["working", "heard", "ended in order"]
+
+
 def test_a_second_command_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second command names the process that it waits for, and gives up in time; other stacks are free."""
     monkeypatch.setattr(paths, "STATE", tmp_path)
