@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.preflight import import_file, main
+from commands.preflight import import_file, main, needs
 from lab import tls
 from lab.__main__ import main as lab_main
 from lab.proxmox.api import ARCHIVE
@@ -169,6 +169,7 @@ def test_settings_are_read_as_the_engine_reads_them(
     """Settings are read from the command line, with Go's spellings of booleans, or the configuration file."""
     found = daemon.settings(words, {}, Path("x.json"), file)
     assert (found.iptables, found.direct_routing, found.userland_proxy) == (iptables, routing, proxy)
+    assert daemon.settings([], {}, Path("x.json"), {"ip-forward": False}).ip_forward is False
 
 
 LISTEN = """\
@@ -520,6 +521,13 @@ def test_a_full_disk_is_told_with_what_it_is_needed_for(tmp_path: Path) -> None:
     assert list(machine.space(needs[1:])) == []
 
 
+@pytest.mark.usefixtures("authority")
+def test_a_stack_that_is_made_needs_little_space() -> None:
+    """After the first `up` a disk too full for a tool chain and images does not keep a stack from changes."""
+    assert [each.what for each in needs(topology())] == ["the tool chain", "the state", "images"]
+    assert [each.what for each in needs(topology(), made=True)] == ["the state"]
+
+
 def test_root_is_asked_for_where_something_needs_it() -> None:
     """Root gets no finding, nor does another user where nothing needs root."""
     assert list(machine.root(0, "make up", "it starts an engine")) == []
@@ -750,7 +758,7 @@ def test_a_stack_that_was_never_made_has_an_empty_state(
 ) -> None:
     """Before the first `make up`, without stack and engine, only this machine is checked."""
     monkeypatch.setattr(docker, "read_machine", Machine)
-    monkeypatch.setattr("commands.preflight.needs", lambda _: [])
+    monkeypatch.setattr("commands.preflight.needs", lambda _, **__: [])
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
     (bench / "pulumi").write_text("#!/bin/sh\necho \"error: no stack named 'dev' found\" >&2; exit 255\n")
     monkeypatch.setattr(os, "geteuid", lambda: 0)

@@ -189,6 +189,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no raw rules": lambda: refused("engine-28.5.2"),
     "no raw rules by the process": lambda: refused("engine-29.5.0", Daemon(no_raw_rules=True)),
     "no forwarding": lambda: refused("engine-29.5.0", IPv4Forwarding=False),
+    "no forwarding by the engine": lambda: refused(
+        "engine-20.10.24", Daemon(ip_forward=False), IPv4Forwarding=False
+    ),
     "another data root": lambda: refused("engine-20.10.24", DockerRootDir="/srv/docker"),
     "a container": lambda: docker.taken(
         site(), There(containers=[container("grafana", "grafana/grafana:11")])
