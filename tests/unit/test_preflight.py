@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
 from typing import Any
@@ -519,6 +519,21 @@ def test_a_full_disk_is_told_with_what_it_is_needed_for(tmp_path: Path) -> None:
         "free some, or put one of the folders on another disk"
     )
     assert list(machine.space(needs[1:])) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_labs_routes_cut_no_session_off() -> None:
+    """In the lab hosts on a VLAN's prefix count, too; a connection to a container of the stack never does."""
+    here = Machine(
+        addresses={IPv4Interface("172.30.0.1/24"): "br-edge"},
+        peers=[IPv4Address("10.10.20.7"), IPv4Address("172.30.0.2")],
+    )
+
+    def told(*, lab: bool) -> list[str]:
+        return [each.path for each in docker.prefixes(dataclasses.replace(site(), lab=lab), There(), here)]
+
+    assert told(lab=False) == []
+    assert told(lab=True) == ["homelab-network:zones.apps.prefix"]
 
 
 @pytest.mark.usefixtures("authority")

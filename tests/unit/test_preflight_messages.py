@@ -172,6 +172,11 @@ def version(name: str, **told: Any) -> Iterable[PreflightFinding]:
     return engine.refusals(dataclasses.replace(recorded(name), **told), topology())
 
 
+CONNECTED = (
+    "0 0 [::1]:80 [::1]:50\n0 0 10.0.0.4:22 10.10.20.7:50\n0 0 [::ffff:10.0.0.4]:22 [::ffff:10.0.0.9]:5\n"
+)
+"""Connections that are in no Docker zone's way."""
+
 CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no engine": lambda: [checks.silent("unix:///var/run/docker.sock: No such file or directory")],
     "a socket of others": lambda: [checks.silent("unix:///var/run/docker.sock: Permission denied")],
@@ -217,6 +222,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(),
         There(),
         Machine(routes=list(docker.routes([{"dst": "172.30.3.0/24", "gateway": "10.0.0.1", "dev": "eth0"}]))),
+    ),
+    "a prefix of an ssh session": lambda: docker.prefixes(
+        site(), There(), Machine(peers=list(docker.peers(f"0 0 10.0.0.4:22 172.30.1.7:5012\n{CONNECTED}")))
     ),
     "an address pool": lambda: docker.prefixes(
         site(), There(pools=[IPv4Network("10.10.20.0/22")]), Machine()
