@@ -24,7 +24,7 @@ from typing import Any
 from lab import paths
 from lab.daemon import Process, write
 from lab.engine import kernel
-from lab.engine.programs import Programs
+from lab.engine.programs import DEFAULT, Programs
 from lab.errors import LabError
 from lab.process import run, tail
 
@@ -140,7 +140,8 @@ def _marked() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as fault:
-        raise LabError(f"{MARK}: not JSON; write {{}} into it, and run it again") from fault
+        written = json.dumps({"engine": DEFAULT})
+        raise LabError(f"{MARK}: not JSON; write {written} into it and run it again") from fault
 
 
 def _take_down(report: Report) -> None:

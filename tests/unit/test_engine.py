@@ -1,6 +1,7 @@
 """Starting and stopping the Docker engine, as far as tests can without an engine."""
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -209,6 +210,17 @@ def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert engine.ROOT.is_dir()
     with pytest.raises(LabError, match="another one runs now; run `make down` first"):
         engine.up(lambda _line: None)
+
+
+def test_a_broken_mark_is_mended_as_told(places: Path) -> None:
+    """What the message says to write into a mark that is cut off counts as a mark."""
+    assert places
+    engine.MARK.parent.mkdir()
+    engine.MARK.write_text("{")
+    with pytest.raises(LabError) as told:
+        engine._marked()
+    engine.MARK.write_text(re.findall(r"write (\{.*\}) into it", str(told.value))[0])
+    assert engine._marked()
 
 
 def test_no_second_engine_is_started(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
