@@ -1,7 +1,7 @@
 """The project's commands: `python -m commands` lists them, and `--help` explains each.
 
-Exit status: that of the command, 2 for an unknown command. Only the chosen command's module is imported,
-since most commands need only some of the packages.
+Exit status: that of the command, 2 for an unknown command, 130 after Ctrl-C. Only the chosen command's
+module is imported, since most commands need only some of the packages.
 """
 
 from __future__ import annotations
@@ -60,4 +60,7 @@ def _listed() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -85,7 +85,7 @@ def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks
         stack=given.stack,
         folder=folder,
         backend=os.environ.get("PULUMI_BACKEND_URL", ""),
-        needs=needs(topology) if given.lab else needs(None),
+        needs=needs(topology if given.lab else None, made=bool(state.resources)),
         updated_at=last_commit(given.stack),
     )
     if given.lab:
@@ -116,14 +116,19 @@ def _node(stack: str, *, later: bool) -> Api | None:
     return node
 
 
-def needs(lab: Topology | None) -> list[machine.Need]:
-    """Return the space needed for state and tool chain, and for the engine's images if the lab loads them."""
+def needs(lab: Topology | None, *, made: bool = False) -> list[machine.Need]:
+    """Return the space needed for state and tool chain, and for the engine's images if the lab loads them.
+
+    A stack that is `made` has its tool chain and images, and needs space for its state alone.
+    """
     home = Path.home()
     cache = Path(os.environ.get("HOMELAB_CACHE", home / ".cache/homelab-network"))
     state = Path(os.environ.get("HOMELAB_STATE", home / ".local/state/homelab-network"))
+    own = machine.Need(folder=state, mib=64, what="the state")
+    if made:
+        return [own]
     images = [machine.Need(folder=Path(lab.docker.data_root), mib=2048, what="images")] if lab else []
-    tools = machine.Need(folder=cache, mib=1024, what="the tool chain")
-    return [tools, machine.Need(folder=state, mib=64, what="the state"), *images]
+    return [machine.Need(folder=cache, mib=1024, what="the tool chain"), own, *images]
 
 
 def exported_state(stack: str) -> State:

@@ -13,7 +13,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ import yaml
 
 from lab import ending, engine, images, lock, paths, proxmox, tls, toolchain
 from lab.errors import LabError
-from lab.process import Interrupted, run
+from lab.process import Interrupted, run, show
 from lab.stack import Stack
 from preflight import machine
 from topology.config import ConfigError, from_file, keys_of
@@ -149,8 +148,13 @@ def up(stack: str) -> int:
     if serves(stack):
         _need_root(stack, "up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
     toolchain.ensure(report)
-    with lock.held(stack, report):
+    with _alone(stack):
         return _up(stack, topology)
+
+
+def _alone(stack: str) -> contextlib.AbstractContextManager[None]:
+    """Return the lock of a stack; all stacks that the lab serves have one, since only one can be up."""
+    return lock.held("the lab" if serves(stack) else f"stack {stack}", report)
 
 
 def _up(stack: str, topology: Topology) -> int:
@@ -186,7 +190,7 @@ def down(stack: str) -> int:
     if serves(stack):
         _need_root(stack, "down", "it takes the engine, bridge and namespaces of the lab away")
     toolchain.ensure(report)
-    with lock.held(stack, report):
+    with _alone(stack):
         return _down(stack, topology)
 
 
@@ -298,8 +302,7 @@ def _astray(stack: str) -> list[str]:
 def _preflight(stack: str, *options: str) -> None:
     """Run the pre-flight; raise where anything prevents the first change, after all findings are printed."""
     words = [sys.executable, "-m", "commands", "preflight", "--stack", stack, *options]
-    done = subprocess.run(words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False)
-    if done.returncode:
+    if show(words, cwd=paths.PROJECT, env=environment(stack)):
         raise LabError(
             f"nothing of the stack was changed; do what the lines above say and run {again(stack)} again"
         )
@@ -322,9 +325,7 @@ def _verified(stack: str) -> int:
         f"verify-{stack}.json",
         "--metrics",
     ]
-    return subprocess.run(
-        words, cwd=paths.PROJECT, env={**os.environ, **environment(stack)}, check=False
-    ).returncode
+    return show(words, cwd=paths.PROJECT, env=environment(stack))
 
 
 def _need_root(stack: str, command: str, why: str) -> None:

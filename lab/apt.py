@@ -1,7 +1,8 @@
 """Installs and downloads Debian packages through apt, which checks signatures; never starts their services.
 
 Note: a package's own daemon would take the lab's sockets and ports. Installing runs under a policy-rc.d that
-denies every start (see invoke-rc.d(8)); an existing policy-rc.d is restored afterwards.
+denies every start (see invoke-rc.d(8)); an existing policy-rc.d is restored afterwards. Units that came with
+the packages are disabled, so that none starts at boot; those that were there before stay as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from lab.process import run
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_KEPT = Path("/usr/sbin/policy-rc.d.before-homelab-network")
 POLICY_TEXT = "#!/bin/sh\n# homelab-network installs packages; their services stay off.\nexit 101\n"
+UNITS = Path("/usr/lib/systemd/system")
+SYSTEMD = Path("/run/systemd/system")
+"""Folder that exists where systemd runs (sd_booted(3))."""
+_KINDS = (".service", ".socket", ".timer")
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
@@ -34,14 +39,23 @@ def install(what: str, packages: Mapping[str, str], report: Callable[[str], None
         missing = [package for wanted, package in packages.items() if not _is_here(wanted)]
         if missing:
             report(f"{what}: installing Debian's {', '.join(missing)}")
-            options = ("--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
+            # Debian's containerd, for one, conflicts with Docker's own, which may be a user's.
+            options = ("--yes", "--no-remove", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
+            before = _units()
             with services_off():
                 _apt(what, "install", *options, *missing)
+            if (fresh := _units() - before) and SYSTEMD.is_dir():
+                run(["systemctl", "disable", *sorted(fresh)], what)
     return missing
 
 
 def _is_here(wanted: str) -> bool:
     return Path(wanted).exists() if Path(wanted).is_absolute() else shutil.which(wanted) is not None
+
+
+def _units() -> set[str]:
+    """Return the names of the units that packages brought, without aliases, which can't be disabled."""
+    return {file.name for file in UNITS.glob("*") if file.suffix in _KINDS and not file.is_symlink()}
 
 
 def download(what: str, folder: Path, *packages: str) -> None:

@@ -1,4 +1,4 @@
-"""Locks a stack for one command at a time; a second command waits and names the process it waits for."""
+"""Locks a stack or the lab for one command at a time; a second one names the process that it waits for."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ SECONDS = 180
 
 
 @contextlib.contextmanager
-def held(stack: str, report: Callable[[str], None], seconds: float = SECONDS) -> Iterator[None]:
-    """Hold the stack's lock; raises LabError naming the process that still holds it after `seconds`.
+def held(what: str, report: Callable[[str], None], seconds: float = SECONDS) -> Iterator[None]:
+    """Hold the lock of `stack dev` or `the lab`; raises LabError naming its holder after `seconds`.
 
     The kernel releases the lock when the process ends, so no lock is ever stale.
     """
     paths.STATE.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(paths.STATE / f"{stack}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        paths.STATE / f"{what.rpartition(' ')[2]}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
     try:
-        _wait(descriptor, stack, report, seconds)
+        _wait(descriptor, what, report, seconds)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}".encode(), 0)
         yield
@@ -32,7 +34,7 @@ def held(stack: str, report: Callable[[str], None], seconds: float = SECONDS) ->
         os.close(descriptor)
 
 
-def _wait(descriptor: int, stack: str, report: Callable[[str], None], seconds: float) -> None:
+def _wait(descriptor: int, what: str, report: Callable[[str], None], seconds: float) -> None:
     limit, told = time.monotonic() + seconds, False
     while True:
         try:
@@ -42,8 +44,8 @@ def _wait(descriptor: int, stack: str, report: Callable[[str], None], seconds: f
         else:
             return
         if time.monotonic() > limit:
-            raise LabError(f"stack {stack}: process {owner} still works on it; wait for it, or end it")
+            raise LabError(f"{what}: process {owner} still works on it; wait for it, or end it")
         if not told:
-            report(f"stack {stack}: waiting for process {owner}, which works on it")
+            report(f"{what}: waiting for process {owner}, which works on it")
             told = True
         time.sleep(0.2)

@@ -93,6 +93,12 @@ def show(
             child.send_signal(signal.SIGINT)
         while (status := _ended(child)) is None:
             meanwhile()
+    except BaseException:
+        # The terminal may be gone, or the pipe that this command prints to; the program must not outlive it.
+        for child in running:
+            child.send_signal(signal.SIGINT)
+            child.wait()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

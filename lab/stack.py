@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
 from lab import orphans, paths
 from lab.errors import LabError
 from lab.process import run, show, tail
 from lab.progress import Progress
+from preflight import machine
 
 _PACK = ("--policy-pack", "policies/serve")
 _GUESTS = ("proxmoxve:index/vmLegacy:VmLegacy", "proxmoxve:index/containerLegacy:ContainerLegacy")
@@ -146,25 +146,18 @@ class Stack:
 
     def _wait_for_lock(self) -> None:
         """Wait for a run that has not ended; remove the lock of one that has."""
+        backend = self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", "")
+        if not backend.startswith("file://"):
+            return  # such a backend locks by itself
+        locks = machine.locks_of(backend, self.name)
         limit = time.monotonic() + _OTHER_RUN_SECONDS
-        while owners := [pid for pid in self._lock_owners() if Path(f"/proc/{pid}").exists()]:
+        while others := [*machine.runs(self.name, locks)]:
             if time.monotonic() > limit:
-                raise LabError(
-                    f"stack {self.name}: process {owners[0]} still works on it; wait for it or end it"
-                )
-            print(f"stack {self.name}: waiting for process {owners[0]}, which still works on it")
+                raise LabError(str(others[0]))
+            print(f"{others[0].path}: waiting, because {others[0].fault}")
             time.sleep(2)
-        if self._lock_owners():
+        if any(locks.glob("*.json")):
             self._ask("drop the lock of a killed run", "cancel", "--yes")
-
-    def _lock_owners(self) -> list[int]:
-        """Return the process ids in the lock files of the file backend; other backends lock by themselves."""
-        url = urlsplit(self.environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL", ""))
-        folder = Path(url.path) / ".pulumi/locks"
-        found = (
-            folder.glob(f"organization/homelab-network/{self.name}/*.json") if url.scheme == "file" else []
-        )
-        return [json.loads(lock.read_text())["pid"] for lock in found]
 
     def _ask(self, what: str, *words: str, given: object = None) -> str:
         return run(

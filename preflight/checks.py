@@ -76,6 +76,7 @@ def check_hosts(
         state=state,
         stack=stack,
         ignored=state.creating if resumes else state.half_made_volumes,
+        lab=lab,
     )
     moment = now or datetime.now(UTC)
     reports = [_docker(site, api, moment)] if topology.docker_host else []

@@ -26,6 +26,7 @@ class Daemon:
     direct_routing: bool = False
     no_raw_rules: bool = False
     userland_proxy: bool = True
+    ip_forward: bool = True
     config: Path = CONFIG
     in_file: frozenset[str] = frozenset()
 
@@ -53,6 +54,7 @@ def settings(
         direct_routing=told("allow-direct-routing", unless=False),
         no_raw_rules=environment.get(RAW) == "1",
         userland_proxy=told("userland-proxy", unless=True),
+        ip_forward=told("ip-forward", unless=True),
         config=config,
         in_file=frozenset(file),
     )

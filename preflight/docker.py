@@ -49,13 +49,14 @@ class Listener:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Interfaces, routes and listeners of a machine."""
+    """Interfaces, routes, listeners and connected hosts of a machine."""
 
     addresses: Mapping[IPv4Interface, str] = field(default_factory=dict)
     links: frozenset[str] = frozenset()
     routes: Sequence[tuple[IPv4Network, str]] = ()
     """Prefix, and where it leads: `via 10.0.0.1 dev eth0`."""
     listeners: Sequence[Listener] = ()
+    peers: Sequence[IPv4Address] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class Site:
     stack: str
     ignored: frozenset[str] = frozenset()
     """URNs of partly made resources that the caller removes itself."""
+    lab: bool = False
+    """Whether the lab makes the prefixes of VLANs unreachable here, too."""
 
     def is_ours(self, wanted: Wanted, identity: str) -> bool:
         """Whether the object with a wanted name is the stack's own."""
@@ -100,6 +103,7 @@ def read_machine() -> Machine:
         links=frozenset(link["ifname"] for link in json.loads(run("ip", "-json", "link"))),
         routes=list(routes(json.loads(run("ip", "-json", "-4", "route") or "[]"))),
         listeners=list(listeners(run("ss", "--no-header", "--listening", "--tcp", "--udp", "-n", "-p"))),
+        peers=list(peers(run("ss", "--no-header", "--tcp", "-n", "state", "established"))),
     )
 
 
@@ -126,6 +130,14 @@ def listeners(text: str) -> Iterator[Listener]:
             process=user[1] if user else "",
             pid=int(user[2]) if user else 0,
         )
+
+
+def peers(text: str) -> Iterator[IPv4Address]:
+    """Yield the IPv4 hosts at the far end in the output of `ss -Htn state established`."""
+    for line in text.splitlines():
+        address = line.split()[3].rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+        if ":" not in address:
+            yield IPv4Address(address.partition("%")[0])
 
 
 def in_the_way(site: Site, there: There) -> Iterator[Found]:
@@ -175,7 +187,7 @@ def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Prefligh
 
 
 def prefixes(site: Site, there: There, machine: Machine) -> Iterator[PreflightFinding]:
-    """Yield a finding for each zone whose prefix a network, address pool, interface or route overlaps."""
+    """Yield a finding for each zone whose prefix a network, pool, interface, route or peer overlaps."""
     for zone, wanted in _zones(site.topology):
         path = f"{_NAMESPACE}:zones.{zone.name}.prefix"
         for holder, theirs, remedy in _holders(site, zone, there, machine):
@@ -257,6 +269,12 @@ def _holders(
     for prefix, way in machine.routes if zone.is_docker else ():
         if way.rpartition("dev ")[2] not in own and prefix.overlaps(zone.prefix):
             yield f"the route {way}", prefix, "remove it"
+    near = [address.network for address, name in machine.addresses.items() if name in own]
+    for peer in {*machine.peers} if zone.is_docker or site.lab else ():
+        # Its packets may take the default route, which the zone's own then precedes.
+        if peer in zone.prefix and not any(peer in network for network in near):
+            holder = "a host that this machine is connected with"
+            yield holder, IPv4Network(peer), "connect from another network"
 
 
 def _zones(topology: Topology) -> Iterator[tuple[Zone, Wanted | None]]:

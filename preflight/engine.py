@@ -120,7 +120,7 @@ def refusals(
         return
     yield from _of_version(engine)
     yield from _of_rules(engine, daemon or Daemon())
-    yield from _of_machine(engine, topology)
+    yield from _of_machine(engine, topology, daemon or Daemon())
 
 
 def _of_version(engine: Engine) -> Iterator[PreflightFinding]:
@@ -173,11 +173,17 @@ def _of_rules(engine: Engine, daemon: Daemon) -> Iterator[PreflightFinding]:
         )
 
 
-def _of_machine(engine: Engine, topology: Topology) -> Iterator[PreflightFinding]:
-    if engine.firewall_backend.startswith("nftables") and not engine.forwarding:
+def _of_machine(engine: Engine, topology: Topology, daemon: Daemon) -> Iterator[PreflightFinding]:
+    nftables = engine.firewall_backend.startswith("nftables")
+    if not engine.forwarding and (nftables or not daemon.ip_forward):
+        why = (
+            "with nftables the engine does not switch it on and makes no network"
+            if nftables
+            else f"with ip-forward: false in {daemon.place('ip-forward')} the engine does not switch it on"
+        )
         yield _refuse(
             Check.ENGINE_FORWARDING,
-            "IPv4 forwarding is off, and with nftables the engine does not switch it on and makes no network",
+            f"IPv4 forwarding is off, and {why}",
             "write net.ipv4.ip_forward=1 into /etc/sysctl.d/ip-forward.conf and run `sysctl --system`",
         )
     reads = any(each.app in WRITES_LOGS for each in topology.containers)

@@ -163,7 +163,10 @@ def stack_file_older(folder: Path, stack: str, updated_at: str | None) -> Iterat
 
 
 def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") -> Iterator[PreflightFinding]:
-    """Yield a finding for each other live run of Pulumi on the stack, by the locks of a file backend."""
+    """Yield a finding for each other live run of Pulumi on the stack, by the locks of a file backend.
+
+    After a reboot the process id in a lock may be another program's.
+    """
     host = host or socket.gethostname()
     for file in sorted(locks.glob("*.json")):
         try:
@@ -171,7 +174,7 @@ def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") ->
             pid, there = int(lock["pid"]), str(lock["hostname"])
         except (OSError, ValueError, KeyError):
             continue
-        if there != host or (proc / str(pid)).exists():
+        if there != host or _is_pulumi(proc / str(pid)):
             since = str(lock.get("timestamp", ""))[:19].replace("T", " ")
             yield PreflightFinding(
                 Check.RUN_IN_PROGRESS,
@@ -179,6 +182,13 @@ def runs(stack: str, locks: Path, proc: Path = Path("/proc"), host: str = "") ->
                 f"process {pid} of {lock.get('username', 'a user')} on {there} works on it since {since}",
                 f"wait for it; if it is gone, `pulumi cancel --yes --stack {stack}`",
             )
+
+
+def _is_pulumi(process: Path) -> bool:
+    try:
+        return (process / "comm").read_text().strip() == "pulumi"
+    except OSError:
+        return False
 
 
 def locks_of(backend: str, stack: str) -> Path:

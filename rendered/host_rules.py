@@ -160,8 +160,9 @@ def kept(topology: Topology) -> Mapping[str, str]:
     """Return the files on Docker-SRV, path to text, that restore the rules at boot without a run of Pulumi.
 
     The switch is set and the table loaded before Docker starts a container; Docker requires the unit, so it
-    does not start without the rules. The probe zone's rules follow each start of Docker, since they are in
-    Docker's chains.
+    does not start without the rules. Firewalls, such as nftables.service, whose file begins by flushing all
+    tables, start before network-pre.target, and the unit after it. The probe zone's rules follow each start
+    of Docker, since they are in Docker's chains.
     """
     name = _unit(topology)
     files = {
@@ -186,6 +187,7 @@ def _rules_unit(topology: Topology) -> str:
     return f"""\
 [Unit]
 Description=Rules of {table(topology)} before Docker starts
+After=network-pre.target
 Before=docker.service
 
 [Service]

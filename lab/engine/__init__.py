@@ -12,10 +12,11 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from lab import paths
 from lab.daemon import Process, write
 from lab.engine import kernel
-from lab.engine.programs import Programs
+from lab.engine.programs import DEFAULT, Programs
 from lab.errors import LabError
 from lab.process import run, tail
 
@@ -68,9 +69,11 @@ def up(report: Report) -> Engine:
     """
     running = bool(_engines())
     if not running and (theirs := _info(users_endpoint())):
-        _link_data_root(Path(theirs["DockerRootDir"]))
+        _link_data_root(theirs)
         report(f"{NAME}: {theirs['ServerVersion']}, yours; it is left as it is")
         return Engine(endpoint=users_endpoint(), version=theirs["ServerVersion"])
+    if not running:
+        _refuse_beside_another()
     _need_root()
     with _alone():
         programs = Programs.chosen(_marked().get("engine"))
@@ -110,8 +113,8 @@ def answers() -> bool:
 
 
 def is_abandoned() -> bool:
-    """Whether the lab's engine is gone and another one answers in its place."""
-    return bool(_marked() and not _engines() and _info(users_endpoint()))
+    """Whether the lab's engine is gone and another one, on which the stack is not, answers in its place."""
+    return bool(_marked() and not ROOT.is_symlink() and not _engines() and _info(users_endpoint()))
 
 
 def users_endpoint() -> str | None:
@@ -121,8 +124,10 @@ def users_endpoint() -> str | None:
     """
     if os.environ.get("DOCKER_HOST") not in {None, "", f"unix://{SOCKET}"}:
         return None
+    # With DOCKER_HOST, which `make env` sets, the command names the lab's socket in place of the context's.
+    words = ("env", "--unset=DOCKER_HOST", "docker", "context", "inspect")
     try:
-        found = run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], NAME).strip()
+        found = run([*words, "--format", "{{.Endpoints.docker.Host}}"], NAME).strip()
     except LabError:
         return None
     return None if found in {"", "unix:///var/run/docker.sock"} else found
@@ -135,11 +140,12 @@ def _marked() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as fault:
-        raise LabError(f"{MARK}: not JSON; write {{}} into it, and run it again") from fault
+        written = json.dumps({"engine": DEFAULT})
+        raise LabError(f"{MARK}: not JSON; write {written} into it and run it again") from fault
 
 
 def _take_down(report: Report) -> None:
-    theirs = _info(users_endpoint())
+    theirs = _others() or _info(users_endpoint())
     if theirs and not _engines():
         report(f"{NAME}: the lab's died, and another runs; clearing up without it")
     else:
@@ -190,11 +196,28 @@ def _info(host: str | None) -> dict[str, Any] | None:
     return info if info.get("ServerVersion") else None
 
 
-def _link_data_root(root: Path) -> None:
+def _refuse_beside_another() -> None:
+    """Raise LabError where the user's engine does not answer: it starts, stops, or listens elsewhere."""
+    remedy = "start Docker and run it again"
+    if ROOT.is_symlink():
+        raise LabError(
+            f"{NAME}: the one that was used, with its data in {ROOT.readlink()}, does not answer; {remedy}, "
+            f"or remove {ROOT} if that engine is gone for good"
+        )
+    if others := _others() or ([] if _marked() else _shims()):
+        raise LabError(
+            f"{NAME}: process {others[0]} is another engine's, which does not answer; {remedy}, "
+            "or name its socket with DOCKER_HOST"
+        )
+
+
+def _link_data_root(theirs: Mapping[str, Any]) -> None:
     """Link ROOT to the data root of the user's engine, where its containers' logs are."""
-    if ROOT.is_symlink() and ROOT.readlink() == root:
+    root = Path(theirs["DockerRootDir"])
+    here = theirs["Name"] == socket.gethostname()
+    if here and ROOT.is_symlink() and ROOT.readlink() == root:
         return
-    if not root.is_dir():
+    if not (here and root.is_dir()):
         raise LabError(
             f"{NAME}: its data root {root} is not on this machine; the lab needs an engine that runs here"
         )
@@ -238,8 +261,6 @@ def _last_words() -> str:
 
 
 def _launch(programs: Programs) -> subprocess.Popen[bytes]:
-    if ROOT.is_symlink():
-        ROOT.unlink()
     if ROOT.exists() and not _marked():
         raise LabError(f"{ROOT}: there already, and not made by the lab; move it away and run it again")
     paths.RUN.mkdir(parents=True, exist_ok=True)
@@ -301,6 +322,24 @@ def _arguments() -> Iterator[tuple[int, list[str]]]:
 
 def _engines() -> list[int]:
     return [pid for pid, words in _arguments() if f"--config-file={CONFIG}" in words]
+
+
+def _others() -> list[int]:
+    """Return the ids of engines that are not the lab's, whether or not they answer."""
+    return [
+        pid
+        for pid, (program, *words) in _arguments()
+        if Path(program).name == "dockerd" and f"--config-file={CONFIG}" not in words
+    ]
+
+
+def _shims() -> list[int]:
+    """Return the ids of containers' shims, which outlive an engine with `live-restore`."""
+    return [
+        pid
+        for pid, (program, *words) in _arguments()
+        if Path(program).name.startswith("containerd-shim") and "moby" in words
+    ]
 
 
 def _helpers() -> list[int]:

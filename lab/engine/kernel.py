@@ -24,9 +24,15 @@ SWITCHES = (
 FIREWALLS = ("iptables", "ip6tables")
 BRIDGE = re.compile(r"br-[0-9a-f]{12}")
 # Rules that the engine writes: jumps to its chains, rules on its bridges, one masquerade per published port.
-ITS_RULE = re.compile(rf"DOCKER|\b{BRIDGE.pattern}\b|^-A POSTROUTING -s (\S+) -d \1 .*-j MASQUERADE$")
+# In DOCKER-USER, which is for rules of others, it writes RETURN alone.
+ITS_RULE = re.compile(
+    rf"^-A DOCKER-USER -j RETURN$|^-A (?!DOCKER-USER)"
+    rf"(DOCKER|.* -j DOCKER|.*\b{BRIDGE.pattern}\b|POSTROUTING -s (\S+) -d \2 .*-j MASQUERADE$)"
+)
 ITS_TABLES = ("ip docker-bridges", "ip6 docker-bridges")
 """Tables that an engine with the nftables backend leaves when it stops."""
+IPTABLES = ("filter", "nat", "mangle", "raw", "security")
+"""The tables of iptables, which stay when their last rule goes."""
 
 Snapshot = Mapping[str, Mapping[str, list[str]]]
 
@@ -85,7 +91,7 @@ def restore(before: Snapshot) -> None:
     for table in tables():
         if table in before["tables"]["all"] or not table.startswith(("ip ", "ip6 ")):
             continue
-        if table in ITS_TABLES or is_bare(table):
+        if table in ITS_TABLES or (table.split()[1] in IPTABLES and is_bare(table)):
             run(["nft", "delete", "table", *table.split()], NAME)
     for file, value in before["switches"].items():
         if Path(file).exists() and Path(file).read_text().strip() != value[0]:

@@ -15,7 +15,6 @@ from typing import Any
 
 from lab import apt, docker29
 from lab.errors import LabError
-from lab.process import run
 
 Report = Callable[[str], None]
 
@@ -48,11 +47,7 @@ class Programs:
     def install(self, report: Report) -> None:
         """Install the missing Debian packages, and build Docker 29 where it is selected."""
         wanted = {"docker": "docker.io", "iptables": "iptables"}
-        installed = apt.install(
-            "Docker engine", wanted if self.built else {"dockerd": "docker.io", **wanted}, report
-        )
-        if "docker.io" in installed and Path("/run/systemd/system").is_dir():
-            run(["systemctl", "disable", "docker.service", "docker.socket", "containerd.service"], "systemd")
+        apt.install("Docker engine", wanted if self.built else {"dockerd": "docker.io", **wanted}, report)
         if self.built:
             docker29.programs(report)
 

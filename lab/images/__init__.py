@@ -50,18 +50,37 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
 
 
 def remove(endpoint: str | None, report: Report) -> None:
-    """Remove the lab's images, by label and name, from an engine; an image that a container uses stays."""
+    """Remove the lab's images, by label and name, from an engine; an image that a container uses stays.
+
+    An older image whose name has moved to a newer one is nameless, and known by its id: what a user commits
+    from a container of the lab's has the label, too.
+    """
     engine = {"DOCKER_HOST": endpoint} if endpoint else {}
     form = "{{.Repository}}:{{.Tag}} {{.ID}}"
-    ours = ["docker", "image", "ls", "--filter", f"label={RECIPE}", "--format", form]
+    ours = ["docker", "image", "ls", "--no-trunc", "--filter", f"label={RECIPE}", "--format", form]
+    older = _older().read_text().split() if _older().exists() else []
     for line in run(ours, "images", env=engine).splitlines():
         tag, number = line.split()
-        # An older image whose name has moved to a newer one is nameless.
-        if tag.startswith((f"{PREFIX}/", "<none>")):
+        nameless = tag.startswith("<none>") and number in older
+        if nameless or tag.startswith(f"{PREFIX}/"):
             with contextlib.suppress(LabError):
-                name = number if tag.startswith("<none>") else tag
-                run(["docker", "image", "rm", name], "images", env=engine)
+                run(["docker", "image", "rm", number if nameless else tag], "images", env=engine)
+    _older().unlink(missing_ok=True)
     report("images: removed")
+
+
+def _older() -> Path:
+    """Return the file with the ids of images whose name has moved to a newer one."""
+    return paths.STATE / "older-images"
+
+
+def _note_older(image: Image, engine: dict[str, str]) -> None:
+    with contextlib.suppress(LabError):  # raised where there is none
+        words = ["docker", "image", "inspect", "--format", "{{.Id}}", image.tag]
+        number = run(words, image.tag, env=engine).strip()
+        _older().parent.mkdir(parents=True, exist_ok=True)
+        with _older().open("a") as file:
+            file.write(f"{number}\n")
 
 
 def standin_binary() -> Path:
@@ -76,6 +95,7 @@ class _NoRegistryError(Exception):
 def _bring(image: Image, engine: dict[str, str], report: Report, *, registry: bool) -> str:
     if _present(image, engine):
         return "cached"
+    _note_older(image, engine)
     if registry and image.published:
         report(f"image {image.tag}: asking a registry for {image.published}")
         if _pull(image, engine):

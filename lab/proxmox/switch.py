@@ -19,6 +19,8 @@ from lab.process import run
 
 _MARK = "made by the lab of homelab-network"
 _OTHER_NAME = "give the stack file another name, or remove it"
+_TAP = "ovs-netdev"
+"""An interface that every switch with a userspace datapath makes."""
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 # In start order; they are stopped in reverse.
 _DAEMONS = ("ovsdb-server", "ovs-vswitchd")
@@ -27,8 +29,9 @@ _DAEMONS = ("ovsdb-server", "ovs-vswitchd")
 def start(bridge: str) -> None:
     """Start the daemons and make the bridge where missing; idempotent, also after a kill at any moment."""
     folder = _folder()
-    if not folder.exists() and has_link(bridge):
-        raise LabError(f"interface {bridge}: there already, and not made by the lab; {_OTHER_NAME}")
+    if not folder.exists():
+        _need_free(bridge, _OTHER_NAME)
+        _need_free(_TAP, "end the other Open vSwitch")
     folder.mkdir(parents=True, exist_ok=True)
     if not _daemon("ovsdb-server"):
         if not (folder / "conf.db").exists():
@@ -41,6 +44,12 @@ def start(bridge: str) -> None:
     _vsctl("--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
 
 
+def _need_free(name: str, remedy: str) -> None:
+    """Raise LabError where an interface is there already: `stop` would delete it."""
+    if has_link(name):
+        raise LabError(f"interface {name}: there already, and not made by the lab; {remedy}")
+
+
 def stop(bridge: str) -> None:
     """Remove the bridge and end the daemons; does nothing where there is none."""
     if _daemon("ovsdb-server") and _daemon("ovs-vswitchd"):
@@ -50,7 +59,7 @@ def stop(bridge: str) -> None:
             daemon.end()
     if _folder().is_dir():
         # Taps that the switch made remain when it is killed.
-        for tap in (bridge, "ovs-netdev"):
+        for tap in (bridge, _TAP):
             delete_link(tap)
         for path in _folder().iterdir():
             path.unlink()

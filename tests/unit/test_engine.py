@@ -1,6 +1,8 @@
 """Starting and stopping the Docker engine, as far as tests can without an engine."""
 
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from lab.errors import LabError
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make sure that no test starts, finds or ends an engine."""
     monkeypatch.setattr(engine, "_engines", list)
+    monkeypatch.setattr(engine, "_arguments", list)
     monkeypatch.setattr(engine, "_launch", lambda _programs: pytest.fail("an engine was started"))
     monkeypatch.setattr(Programs, "install", lambda *_: pytest.fail("a package was installed"))
 
@@ -64,6 +67,40 @@ def test_untouched_firewall_is_left_alone() -> None:
     assert kernel.removal(BEFORE, [*BEFORE, "filter\t-A FORWARD -i vpn0 -j ACCEPT"]) == ""
 
 
+@pytest.mark.parametrize(
+    "rule",
+    ["DOCKER-USER -s 203.0.113.7/32 -j DROP", "INPUT -s 10.0.0.0/8 -m comment --comment DOCKER -j DROP"],
+)
+def test_rules_of_others_about_docker_stay(rule: str) -> None:
+    """A user's rule in an earlier DOCKER-USER, or one that only mentions Docker, stays; the engine's goes."""
+    before = [*BEFORE, "filter\t:DOCKER-USER -"]
+    now = [*before, f"filter\t-A {rule}", "filter\t-A DOCKER-USER -j RETURN"]
+    assert kernel.removal(before, now).splitlines() == ["*filter", "-D DOCKER-USER -j RETURN", "COMMIT"]
+
+
+def test_empty_tables_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of new tables without a rule only those that iptables makes are deleted, not a user's sets."""
+    gone: list[str] = []
+
+    def run(words: list[str], *_: object) -> str:
+        gone.extend(words[-1:] if "delete" in words else [])
+        return '{"nftables": [{"set": {}}]}'
+
+    monkeypatch.setattr(kernel, "run", run)
+    monkeypatch.setattr(kernel, "_links", list)
+    monkeypatch.setattr(kernel, "firewall", lambda _tool: [])
+    monkeypatch.setattr(kernel, "tables", lambda: ["ip nat", "ip blocklist", "ip docker-bridges"])
+    kernel.restore(
+        {
+            "switches": {},
+            "firewall": {tool: [] for tool in kernel.FIREWALLS},
+            "links": {},
+            "tables": {"all": []},
+        }
+    )
+    assert gone == ["nat", "docker-bridges"]
+
+
 def test_a_strict_machine_stays_strict() -> None:
     """A FORWARD policy that was DROP before the engine stays DROP."""
     before = ["filter\t:FORWARD DROP"]
@@ -82,10 +119,10 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def users_engine(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+def users_engine(monkeypatch: pytest.MonkeyPatch, root: Path, name: str = "") -> None:
     """Simulate a Docker of the user, with its data below `root`."""
     monkeypatch.setattr(engine, "users_endpoint", lambda: None)
-    told = {"ServerVersion": "29.0.0", "DockerRootDir": str(root)}
+    told = {"ServerVersion": "29.0.0", "DockerRootDir": str(root), "Name": name or socket.gethostname()}
     monkeypatch.setattr(engine, "_info", lambda _host: told)
 
 
@@ -101,11 +138,68 @@ def test_own_docker_is_used(places: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (places / "theirs/containers").is_dir()
 
 
-def test_data_elsewhere_are_told(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine whose data root is not on this machine is refused."""
-    users_engine(monkeypatch, places / "elsewhere")
-    with pytest.raises(LabError, match=r"elsewhere is not on this machine; the lab needs an engine that"):
+@pytest.mark.parametrize(("root", "name"), [("elsewhere", ""), (".", "nas")])
+def test_data_elsewhere_are_told(places: Path, monkeypatch: pytest.MonkeyPatch, root: str, name: str) -> None:
+    """An engine whose data root is not on this machine is refused, also if the folder is here as well."""
+    users_engine(monkeypatch, places / root, name)
+    with pytest.raises(LabError, match=r" is not on this machine; the lab needs an engine that runs here"):
         engine.up(lambda _line: None)
+
+
+def silent_engine(monkeypatch: pytest.MonkeyPatch, *processes: list[str]) -> None:
+    """Simulate a machine on which no engine answers and these processes run."""
+    monkeypatch.setattr(engine, "users_endpoint", lambda: None)
+    monkeypatch.setattr(engine, "_info", lambda _host: None)
+    monkeypatch.setattr(engine, "_arguments", lambda: enumerate(processes, 4))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+DOCKERD = ["/usr/bin/dockerd", "-H", "fd://"]
+SHIM = ["/usr/bin/containerd-shim-runc-v2", "-namespace", "moby", "-id", "3f2a9c"]
+
+
+@pytest.mark.parametrize("process", [DOCKERD, SHIM])
+@pytest.mark.usefixtures("places")
+def test_an_engine_that_does_not_answer_is_not_joined(
+    monkeypatch: pytest.MonkeyPatch, process: list[str]
+) -> None:
+    """No engine is started beside one that starts, stops or listens elsewhere, or beside its containers."""
+    silent_engine(monkeypatch, process)
+    with pytest.raises(LabError, match="process 4 is another engine's, which does not answer; start Docker"):
+        engine.up(lambda _line: None)
+
+
+def test_rules_stay_while_an_engine_does_not_answer(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`down` neither starts the lab's dead engine beside a silent one nor removes the rules of both."""
+    engine.ROOT.mkdir(parents=True)
+    engine.MARK.write_text('{"engine": "debian"}')
+    engine.BEFORE.write_text("{}")
+    silent_engine(monkeypatch, DOCKERD)
+    monkeypatch.setattr(kernel, "restore", lambda _before: pytest.fail("the user's rules were touched"))
+    said: list[str] = []
+    engine.down(said.append)
+    assert "the lab's died, and another runs" in said[0]
+    assert places
+
+
+def test_the_engine_of_a_stack_is_not_replaced(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user's engine that has the stack is gone, no other takes its place, and its data are told."""
+    engine.ROOT.parent.mkdir()
+    engine.ROOT.symlink_to(places / "theirs")
+    silent_engine(monkeypatch)
+    with pytest.raises(LabError, match=r"theirs, does not answer; start Docker and run it again, or remove"):
+        engine.up(lambda _line: None)
+    assert engine.ROOT.is_symlink()
+
+
+def test_a_stack_on_the_users_engine_is_not_abandoned(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that a killed `down` left does not make `down` forget a stack on the user's engine."""
+    users_engine(monkeypatch, places)
+    engine.MARK.parent.mkdir()
+    engine.MARK.write_text('{"engine": "debian"}')
+    assert engine.is_abandoned()
+    engine.ROOT.symlink_to(places)
+    assert not engine.is_abandoned()
 
 
 def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +210,17 @@ def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert engine.ROOT.is_dir()
     with pytest.raises(LabError, match="another one runs now; run `make down` first"):
         engine.up(lambda _line: None)
+
+
+def test_a_broken_mark_is_mended_as_told(places: Path) -> None:
+    """What the message says to write into a mark that is cut off counts as a mark."""
+    assert places
+    engine.MARK.parent.mkdir()
+    engine.MARK.write_text("{")
+    with pytest.raises(LabError) as told:
+        engine._marked()
+    engine.MARK.write_text(re.findall(r"write (\{.*\}) into it", str(told.value))[0])
+    assert engine._marked()
 
 
 def test_no_second_engine_is_started(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +248,16 @@ def test_the_context_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.users_endpoint() is None
 
 
+def test_the_labs_own_socket_is_not_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make env`, with the lab's socket in DOCKER_HOST, the user's endpoint is that of the context."""
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "${DOCKER_HOST:-unix:///var/run/docker.sock}"\n')  # as `docker` does
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.SOCKET}")
+    assert engine.users_endpoint() is None
+
+
 def test_root_is_asked_for(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without root and without a Docker, the message names both remedies."""
     assert places
@@ -163,6 +278,31 @@ def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOMELAB_ENGINE", "30")
     with pytest.raises(LabError, match="30 is no engine; use one of debian, 29, 29-nftables"):
         Programs.chosen()
+
+
+def test_packages_take_nothing_away_and_start_nothing_at_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package never replaces a user's, and its units are disabled, but not one that was there before."""
+    ran: list[list[str]] = []
+
+    def run(words: list[str], *_: object, **__: object) -> str:
+        ran.append([*words])
+        (tmp_path / "docker.service").touch()
+        return ""
+
+    (tmp_path / "containerd.service").touch()
+    for name in ("UNITS", "SYSTEMD"):
+        monkeypatch.setattr(apt, name, tmp_path)
+    for name in ("POLICY", "POLICY_KEPT"):
+        monkeypatch.setattr(apt, name, tmp_path / name)
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(apt, "run", run)
+    assert apt.install("Docker engine", {"/nowhere/dockerd": "docker.io"}, lambda _line: None) == [
+        "docker.io"
+    ]
+    assert "--no-remove" in ran[0]
+    assert ran[1][-2:] == ["disable", "docker.service"]
 
 
 @pytest.mark.parametrize("theirs", ["", "#!/bin/sh\nexit 104\n"])

@@ -53,6 +53,7 @@ def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
     assert (folder / "homelab-network-rules-probes.sh").read_text() == f"{host_rules.open_probes(SITE)}\n"
     wanted = {
         "homelab-network-rules.service": {
+            "After=network-pre.target",
             "Before=docker.service",
             "RequiredBy=docker.service",
             f"ExecStart=/usr/sbin/nft --file {folder}/homelab-network-rules.nft",

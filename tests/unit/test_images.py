@@ -61,6 +61,7 @@ class Docker:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
 
 
 @pytest.fixture
@@ -133,6 +134,31 @@ def test_changed_recipe_is_made_again(bring: Callable[..., dict[str, str]]) -> N
     docker.recipes["homelab-lab/one:1"] = _image(text="older").recipe()
     assert bring(docker, _image()) == {"homelab-lab/one:1": "made"}
     assert docker.recipes["homelab-lab/one:1"] == _image().recipe()
+
+
+def test_only_the_labs_images_are_removed(
+    bring: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of nameless images with the label only the lab's older ones go, and not what a user committed."""
+    docker = Docker(lambda _name: "manifest unknown")
+    older = docker.recipes["homelab-lab/one:1"] = _image(text="older").recipe()
+    bring(docker, _image())
+    removed: list[str] = []
+
+    def run(words: list[str], *_: object, **__: object) -> str:
+        removed.extend(words[3:] if words[2] == "rm" else ())
+        rows = (
+            "homelab-lab/one:1 sha256:1",
+            f"<none>:<none> {older}",
+            "<none>:<none> sha256:2",
+            "my/copy:1 sha256:1",
+        )
+        return "\n".join(rows)
+
+    monkeypatch.setattr(images, "run", run)
+    images.remove(HOST, lambda _line: None)
+    assert removed == ["homelab-lab/one:1", older]
+    assert list(paths.STATE.iterdir()) == []
 
 
 def test_published_image_is_preferred(bring: Callable[..., dict[str, str]]) -> None:

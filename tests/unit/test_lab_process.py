@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import __main__ as command
 from lab import lock, paths
 from lab.errors import LabError
 from lab.process import show
@@ -65,17 +66,51 @@ def test_a_program_that_ends_by_itself() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_no_program_outlives_a_fault(tmp_path: Path) -> None:
+    """If its progress can't be printed, for lack of a terminal, the program is interrupted and waited for."""
+    log = tmp_path / "log"
+
+    def look() -> None:
+        if "working" in log.read_text():
+            raise BrokenPipeError
+
+    with log.open("wb") as file, pytest.raises(BrokenPipeError):
+        show([sys.executable, "-c", PULUMI], env={"ENOUGH": "1"}, log=file, meanwhile=look)
+    assert log.read_text().splitlines() == ["working", "heard", "ended in order"]
+
+
 def test_a_second_command_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second command names the process that it waits for, and gives up in time; other stacks are free."""
     monkeypatch.setattr(paths, "STATE", tmp_path)
     said: list[str] = []
-    with lock.held("dev", said.append), lock.held("home", said.append):
+    with lock.held("stack dev", said.append), lock.held("stack home", said.append):
         assert said == []
         with (
             pytest.raises(LabError, match=rf"^stack dev: process {os.getpid()} still works on it; wait for"),
-            lock.held("dev", said.append, seconds=0.1),
+            lock.held("stack dev", said.append, seconds=0.1),
         ):
             pass
     assert said == [f"stack dev: waiting for process {os.getpid()}, which works on it"]
-    with lock.held("dev", said.append, seconds=0.1):
+    with lock.held("stack dev", said.append, seconds=0.1):
         assert len(said) == 1
+
+
+def test_stacks_of_the_lab_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stacks that the lab serves have one lock; a stack with hosts of its own has another."""
+    monkeypatch.setattr(command, "serves", lambda stack: stack in {"dev", "seed"})
+    monkeypatch.setattr(lock, "held", lambda what, _report: what)
+    locks = [str(command._alone(stack)) for stack in ("dev", "seed", "home")]
+    assert locks == ["the lab", "the lab", "stack home"]
+
+
+def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
+    """Ctrl-C ends `python -m commands` with status 130 and no traceback."""
+    file = tmp_path / "Pulumi.x.yaml"
+    os.mkfifo(file)
+    words = [sys.executable, "-m", "commands", "judge", str(file)]
+    with (
+        subprocess.Popen(words, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as child,
+        file.open("w"),  # opens as soon as the command reads the file
+    ):
+        child.send_signal(signal.SIGINT)
+        assert (child.communicate()[1], child.returncode) == ("", 130)

@@ -25,7 +25,7 @@ from cryptography import x509
 from lab import paths, proxmox, routes, tls
 from lab.daemon import Process, write
 from lab.errors import LabError
-from lab.proxmox import packages, plane, servers
+from lab.proxmox import packages, plane, servers, switch
 from lab.proxmox.api import ARCHIVE, Proxmox
 from lab.proxmox.guests import LabGuest, Listener, Nic, changes, read_guest, read_listeners, read_nic
 
@@ -550,3 +550,16 @@ def test_up_waits_for_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxmox, "_GUEST_SECONDS", 0.5)
     proxmox.wait_for({101}, said.append)
     assert said[1:] == ["guests: waiting for vm-101"]
+
+
+@pytest.mark.parametrize(
+    ("link", "remedy"), [("vmbr1", "give the stack"), ("ovs-netdev", "end the other Open")]
+)
+def test_a_users_switch_is_refused(monkeypatch: pytest.MonkeyPatch, link: str, remedy: str) -> None:
+    """A bridge or a userspace switch that is there before the lab's is named, since `down` deletes both."""
+    monkeypatch.setattr(switch, "has_link", lambda name: name == link)
+    with pytest.raises(
+        LabError, match=f"^interface {link}: there already, and not made by the lab; {remedy}"
+    ):
+        switch.start("vmbr1")
+    assert not paths.RUN.exists()

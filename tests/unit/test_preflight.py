@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.preflight import import_file, main
+from commands.preflight import import_file, main, needs
 from lab import tls
 from lab.__main__ import main as lab_main
 from lab.proxmox.api import ARCHIVE
@@ -169,6 +169,7 @@ def test_settings_are_read_as_the_engine_reads_them(
     """Settings are read from the command line, with Go's spellings of booleans, or the configuration file."""
     found = daemon.settings(words, {}, Path("x.json"), file)
     assert (found.iptables, found.direct_routing, found.userland_proxy) == (iptables, routing, proxy)
+    assert daemon.settings([], {}, Path("x.json"), {"ip-forward": False}).ip_forward is False
 
 
 LISTEN = """\
@@ -520,6 +521,28 @@ def test_a_full_disk_is_told_with_what_it_is_needed_for(tmp_path: Path) -> None:
     assert list(machine.space(needs[1:])) == []
 
 
+@pytest.mark.usefixtures("authority")
+def test_the_labs_routes_cut_no_session_off() -> None:
+    """In the lab hosts on a VLAN's prefix count, too; a connection to a container of the stack never does."""
+    here = Machine(
+        addresses={IPv4Interface("172.30.0.1/24"): "br-edge"},
+        peers=[IPv4Address("10.10.20.7"), IPv4Address("172.30.0.2")],
+    )
+
+    def told(*, lab: bool) -> list[str]:
+        return [each.path for each in docker.prefixes(dataclasses.replace(site(), lab=lab), There(), here)]
+
+    assert told(lab=False) == []
+    assert told(lab=True) == ["homelab-network:zones.apps.prefix"]
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_stack_that_is_made_needs_little_space() -> None:
+    """After the first `up` a disk too full for a tool chain and images does not keep a stack from changes."""
+    assert [each.what for each in needs(topology())] == ["the tool chain", "the state", "images"]
+    assert [each.what for each in needs(topology(), made=True)] == ["the state"]
+
+
 def test_root_is_asked_for_where_something_needs_it() -> None:
     """Root gets no finding, nor does another user where nothing needs root."""
     assert list(machine.root(0, "make up", "it starts an engine")) == []
@@ -628,22 +651,26 @@ def test_this_machine_is_checked_for_everything(tmp_path: Path) -> None:
 
 
 def test_another_run_is_told_by_its_lock(tmp_path: Path) -> None:
-    """A lock of a live process or another machine is reported; the lock of a process killed here is not."""
+    """A lock of a live Pulumi or another machine is reported; one whose process is gone or another is not."""
+    for pid, name in ((41, "pulumi"), (42, "sshd")):
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/comm").write_text(f"{name}\n")
     locks = machine.locks_of(f"file://{tmp_path}?metadata=skip", "dev")
     locks.mkdir(parents=True)
     lock = {
-        "pid": os.getpid(),
+        "pid": 41,
         "username": "ann",
         "hostname": "here",
         "timestamp": "2026-11-29T10:11:12.3+00:00",
     }
     (locks / "a.json").write_text(json.dumps(lock))
-    (locks / "b.json").write_text(json.dumps(lock | {"pid": 2**22 + 1}))
+    for name, pid in (("b", 42), ("e", 43)):
+        (locks / f"{name}.json").write_text(json.dumps(lock | {"pid": pid}))
     (locks / "c.json").write_text(json.dumps(lock | {"pid": 7, "hostname": "laptop"}))
     (locks / "d.json").write_text("")
     remedy = "wait for it; if it is gone, `pulumi cancel --yes --stack dev`"
-    assert [str(each) for each in machine.runs("dev", locks, host="here")] == [
-        f"stack dev: process {os.getpid()} of ann on here works on it since 2026-11-29 10:11:12; {remedy}",
+    assert [str(each) for each in machine.runs("dev", locks, tmp_path / "proc", "here")] == [
+        f"stack dev: process 41 of ann on here works on it since 2026-11-29 10:11:12; {remedy}",
         f"stack dev: process 7 of ann on laptop works on it since 2026-11-29 10:11:12; {remedy}",
     ]
 
@@ -746,7 +773,7 @@ def test_a_stack_that_was_never_made_has_an_empty_state(
 ) -> None:
     """Before the first `make up`, without stack and engine, only this machine is checked."""
     monkeypatch.setattr(docker, "read_machine", Machine)
-    monkeypatch.setattr("commands.preflight.needs", lambda _: [])
+    monkeypatch.setattr("commands.preflight.needs", lambda _, **__: [])
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
     (bench / "pulumi").write_text("#!/bin/sh\necho \"error: no stack named 'dev' found\" >&2; exit 255\n")
     monkeypatch.setattr(os, "geteuid", lambda: 0)

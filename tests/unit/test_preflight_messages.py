@@ -172,6 +172,11 @@ def version(name: str, **told: Any) -> Iterable[PreflightFinding]:
     return engine.refusals(dataclasses.replace(recorded(name), **told), topology())
 
 
+CONNECTED = (
+    "0 0 [::1]:80 [::1]:50\n0 0 10.0.0.4:22 10.10.20.7:50\n0 0 [::ffff:10.0.0.4]:22 [::ffff:10.0.0.9]:5\n"
+)
+"""Connections that are in no Docker zone's way."""
+
 CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no engine": lambda: [checks.silent("unix:///var/run/docker.sock: No such file or directory")],
     "a socket of others": lambda: [checks.silent("unix:///var/run/docker.sock: Permission denied")],
@@ -189,6 +194,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no raw rules": lambda: refused("engine-28.5.2"),
     "no raw rules by the process": lambda: refused("engine-29.5.0", Daemon(no_raw_rules=True)),
     "no forwarding": lambda: refused("engine-29.5.0", IPv4Forwarding=False),
+    "no forwarding by the engine": lambda: refused(
+        "engine-20.10.24", Daemon(ip_forward=False), IPv4Forwarding=False
+    ),
     "another data root": lambda: refused("engine-20.10.24", DockerRootDir="/srv/docker"),
     "a container": lambda: docker.taken(
         site(), There(containers=[container("grafana", "grafana/grafana:11")])
@@ -214,6 +222,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(),
         There(),
         Machine(routes=list(docker.routes([{"dst": "172.30.3.0/24", "gateway": "10.0.0.1", "dev": "eth0"}]))),
+    ),
+    "a prefix of an ssh session": lambda: docker.prefixes(
+        site(), There(), Machine(peers=list(docker.peers(f"0 0 10.0.0.4:22 172.30.1.7:5012\n{CONNECTED}")))
     ),
     "an address pool": lambda: docker.prefixes(
         site(), There(pools=[IPv4Network("10.10.20.0/22")]), Machine()
