@@ -127,6 +127,13 @@ CADVISOR = go("cadvisor", "cadvisor", {".": "usr/bin/cadvisor"}, flags=SMALL)
 PEBBLE = go(
     "pebble", "pebble", {"github.com/letsencrypt/pebble/v2/cmd/pebble": "usr/bin/pebble"}, flags=SMALL
 )
+# A login for other services that a test runs; no image contains it.
+OAUTH2_PROXY = go(
+    "oauth2-proxy",
+    "oauth2-proxy",
+    {"github.com/oauth2-proxy/oauth2-proxy/v7": "usr/bin/oauth2-proxy"},
+    flags=SMALL,
+)
 STANDIN = go("standin", "standin", {".": "usr/bin/standin"}, flags=SMALL)
 
 IMAGES = (
