@@ -176,7 +176,7 @@ def _why_open(cell: Cell, source: Endpoint, destination: Endpoint, seen: Seen) -
         if endpoint.kind is EndpointKind.CONTAINER and strange & (
             {network} | source.zones | destination.zones
         ):
-            return f"{endpoint.name} is on {', '.join(sorted(strange))}, which nobody declared"
+            return f"{endpoint.name} is on {', '.join(sorted(strange))}, which is not declared"
     if destination.kind in {EndpointKind.GUEST, EndpointKind.NODE}:
         where = (
             "datacenter, guest and card" if destination.kind is EndpointKind.GUEST else "datacenter and node"
@@ -271,6 +271,7 @@ def judge_routes(
     """Return findings that compare the ingress's page for each host name with the service's own page.
 
     Pages are the same if status and title are. If the route requires a login, the ingress must answer 401.
+    A service that fails itself (5xx) agrees with nothing.
     """
     found = []
     for route in routes:
@@ -278,7 +279,7 @@ def judge_routes(
         expected = f"its own page ({_page(own)})"
         page, right = isinstance(got, dict), got == own
         if isinstance(got, dict) and isinstance(own, dict):
-            right = (got["status"], got["title"]) == (own["status"], own["title"]) and own["status"] < 500  # noqa: PLR2004
+            right = (got["status"], got["title"]) == (own["status"], own["title"])
         if route.login:
             expected, right = "401, a login", isinstance(got, dict) and got["status"] == 401  # noqa: PLR2004
         cause = "the ingress routes this host name elsewhere" if page else "the ingress does not serve it"
@@ -286,6 +287,8 @@ def judge_routes(
             cause = "the ingress serves it without asking for a login"
         if not isinstance(own, dict):
             cause, right = f"{route.service} itself gave the ingress no page", False
+        elif own["status"] >= 500:  # noqa: PLR2004  # where HTTP's server errors begin
+            cause, right = f"{route.service} itself answers {own['status']}", False
         found.append(
             _route(f"https://{route.host}/", route.service, expected, _page(got), "" if right else cause)
         )
