@@ -94,7 +94,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".memory": ("an amount of memory in MiB", "use 16-1048576"),
     ".image": ("an image reference", "write it like grafana/grafana:12.1.0"),
     ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
-    ".ca-file": ("a file path", "name the PEM file of whoever signed its certificate"),
+    ".ca-file": ("a file path", "name the PEM file of the authority that signed its certificate"),
     ".user": ("a user and a group by number", "write it like 1000:1000"),
     ".files": ("a mapping of files", "write each like /etc/grafana/ldap.toml: the file's text"),
     ".files.{}": ("a text", "write the file's text below |"),
