@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
             given.json.write_text(report.as_json(done), encoding="utf-8")
         if given.junit:
             given.junit.write_text(report.as_junit(done), encoding="utf-8")
-        # `make verify` asks for metrics wherever it runs, but Node Exporter reads them on Docker-SRV.
+        # `make verify` asks for metrics on every machine, but Node Exporter reads them on Docker-SRV.
         if given.metrics is not None and (given.metrics != Path() or _is_docker_srv(given.stack)):
             _replace(_metrics_file(given.metrics, given.stack), report.as_metrics(done, time.time()))
     except (ConfigError, ProbeError) as error:

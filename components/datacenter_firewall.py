@@ -56,7 +56,7 @@ class DatacenterFirewall(pulumi.ComponentResource):
             self.internet = proxmox.firewall.IpsetLegacy(
                 "internet",
                 name=topology.physical("internet"),
-                comment="Every address but those that are nobody's there, and the site's own",
+                comment="Every address except the site's own and the unassigned ones there",
                 cidrs=[
                     *(proxmox.firewall.IpsetLegacyCidrArgs(name=half) for half in _EVERYWHERE),
                     *(

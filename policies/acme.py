@@ -7,7 +7,6 @@ a check, ask another server, or request names that are not the site's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer
@@ -62,7 +61,7 @@ def acme_keys_kept(view: TypedResource[DockerContainer], topology: TopologyIndex
             yield f"{file} is no secret"
 
 
-def _unlike(path: str, given: Any, wanted: Any) -> Iterator[str]:
+def _unlike(path: str, given: object, wanted: object) -> Iterator[str]:
     """Yield the paths at which two settings differ."""
     if isinstance(given, Mapping) and isinstance(wanted, Mapping):
         for key in sorted(given.keys() | wanted.keys(), key=str):

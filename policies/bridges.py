@@ -20,7 +20,7 @@ from topology.model import ProxmoxHost
     Bridge,
     VlanInterface,
     obligation="The bridge must carry the declared VLANs alone, and the node be on none of them.",
-    remedy="Set vlanAware and vids to the declared VLANs; no address, gateway or port that nobody declared.",
+    remedy="Set vlanAware and vids to the declared VLANs; no undeclared address, gateway or port.",
 )
 def bridge_carries_declared_vlans(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared VLANs, addresses and ports of a bridge or VLAN interface.
@@ -56,7 +56,7 @@ def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int]) -> Iterator[st
     for tag in _ranges(declared - carried):
         yield f"vids does not carry VLAN {tag}"
     for port in sorted({*bridge.ports} - {host.uplink}):
-        yield f"port {port} leads to machines that nobody declared"
+        yield f"port {port} leads to undeclared machines"
     if host.uplink and host.uplink not in bridge.ports:
         yield f"the declared uplink {host.uplink} is not its port, so no VLAN leaves the node"
 

@@ -28,13 +28,13 @@ _FILE: Final = re.compile(r"\$__file\{(.*)\}")
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----")
 _HOURS: Final = 24
 
-Asked = tuple[str, str, Mapping[str, Any]]
-"""A place in a file, the URL it asks, and its TLS settings in the words of `Held.client`."""
+Asked = tuple[str, str, Mapping[str, object]]
+"""A place in a file, the URL it asks, and its TLS settings in the words of `IssuedCertificate.client`."""
 
 
 @policy(
     DockerContainer,
-    obligation="Prometheus, Loki and the exporters must refuse whoever shows no certificate of theirs.",
+    obligation="Prometheus, Loki and the exporters must refuse clients that show no certificate of theirs.",
     remedy="Set client_auth_type RequireAndVerifyClientCert and client_ca_file; keep all else on loopback.",
     severity=Severity.CRITICAL,
 )
@@ -65,10 +65,10 @@ def backend_asks_for_certificates(
         yield from _loki_beside(view.inputs)
     for word in view.inputs.command if service.app is App.PROMETHEUS else ():
         if "enable-" in word:
-            yield f"{word} lets whoever may query do more than that"
+            yield f"{word} lets its clients do more than query"
 
 
-def _listening(container: DockerContainer, app: App) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _listening(container: DockerContainer, app: App) -> Iterator[tuple[str, Mapping[str, object]]]:
     documents = dict(container.documents)
     if app is App.LOKI:
         for file, content in documents.items():
@@ -102,7 +102,7 @@ _INTERNAL: Final = ("http_listen_address", "grpc_listen_address")
 
 @policy(
     DockerContainer,
-    obligation="Whoever asks such a service must show the flow's own certificate, and check the service's.",
+    obligation="A client of such a service must show the flow's own certificate, and check the service's.",
     remedy="Use https, the files below /etc/certificates/<service> and its name; switch no check off.",
     severity=Severity.CRITICAL,
 )
@@ -142,8 +142,8 @@ def _asking(container: DockerContainer) -> Iterator[Asked]:
             yield f"{upload.file}: proxy_pass", url, _of_nginx(upload.text or "")
 
 
-def _of_grafana(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a Grafana data source's TLS settings in the words of `Held.client`; tlsSkip* keys are kept."""
+def _of_grafana(source: Mapping[str, object]) -> dict[str, object]:
+    """Return a data source's TLS keys as `IssuedCertificate.client` names them; tlsSkip* keys are kept."""
     plain, secret = _mapping(source.get("jsonData")), _mapping(source.get("secureJsonData"))
     told = {key: value for key, value in plain.items() if str(key).startswith("tlsSkip") and value}
     told["server_name"] = plain.get("serverName")
@@ -162,8 +162,8 @@ _NGINX: Final = {
 }
 
 
-def _of_nginx(text: str) -> dict[str, Any]:
-    """Return nginx's TLS directives in the words of `Held.client`, repeated ones as `said twice`."""
+def _of_nginx(text: str) -> dict[str, object]:
+    """Return nginx's TLS directives as `IssuedCertificate.client` names them; `said twice` where repeated."""
     said = _DIRECTIVE.findall(text)
     often = Counter(key for key, _ in said)
     told = {_NGINX.get(key, key): value if often[key] == 1 else "said twice" for key, value in said}
@@ -271,5 +271,5 @@ _USES: Final = {
 """Permitted uses of an authority (True) and of what it signs: client or server, never both."""
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}

@@ -22,7 +22,7 @@ from resources.typed import TypedResource
 from topology.host_folders import ENGINES, SENSITIVE, within
 from topology.index import TopologyIndex
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
-from topology.model import WRITES_LOGS, App
+from topology.model import WRITES_LOGS, App, Port
 from topology.model import Container as Service
 
 _USER: Final = re.compile(r"\d+:\d+")
@@ -56,7 +56,7 @@ def only_the_ingress_publishes(view: TypedResource[Any], topology: TopologyIndex
             yield f"publishes {port}, which no declared flow from outside uses"
 
 
-def _is_declared(port: PublishedPort, allowed: set[Any], topology: TopologyIndex) -> bool:
+def _is_declared(port: PublishedPort, allowed: set[Port], topology: TopologyIndex) -> bool:
     return (
         port.internal == port.external
         and any((port.internal, port.protocol) == (each.number, each.protocol) for each in allowed)
@@ -307,7 +307,7 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     yield from _names_of_others(container, topology)
     for leg in container.legs:
         if leg.link_local_ips or leg.ipv6_address or leg.driver_opts or leg.mac_address:
-            yield f"has addresses or options on {leg.name} that nobody declared"
+            yield f"has undeclared addresses or options on {leg.name}"
     service = topology.containers_by_name.get(container.name)
     hosts = {(name, str(ip)) for name, ip in service.extra_hosts.items()} if service else set()
     for entry in container.hosts:

@@ -84,7 +84,7 @@ def known_values(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
 def commands_are_our_own(view: TypedResource[Command], topology: TopologyIndex) -> Iterator[str]:
     """Yield commands other than the project's own: a command can change the network in any way."""
     if not view.inputs.ours(topology, view.resource.stack):
-        yield f"{view.resource.type} runs what nobody can judge"
+        yield f"{view.resource.type} runs a command that can't be judged"
 
 
 @policy(

@@ -21,6 +21,7 @@ from reachability.names import (
 )
 from reachability.rules import STANDING
 from reachability.words import CompileError, KernelError, WordError
+from resources.facts import rules_of
 from resources.proxmox import (
     Alias,
     DatacenterFirewall,
@@ -28,7 +29,7 @@ from resources.proxmox import (
     Ipset,
     SecurityGroup,
 )
-from resources.site import Graph, rules_of
+from resources.site import Graph
 from resources.typed import TypedResource
 from topology.model import LOCAL_NETWORK
 

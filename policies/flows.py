@@ -44,7 +44,7 @@ def unreachable_flows(graph: Graph) -> Iterator[Violation]:
 
 
 @policy(
-    obligation="What a zone's role forbids must be impossible, whatever is declared.",
+    obligation="What a zone's role forbids must be impossible, even where it is declared.",
     remedy="Close the way that the trace names; a declaration does not help.",
     severity=Severity.CRITICAL,
 )

@@ -228,7 +228,7 @@ def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
         guest = guests.get(view.inputs.guest)
         name = guest.name if guest else host.name if host else "Proxmox-SRV"
         for owner, index, rule in _expanded(view, graph.groups):
-            # A group's rules use the datacenter's names, whichever guest includes the group.
+            # A group's rules use the datacenter's names, for every guest that includes the group.
             scope = graph.scope(view.inputs.guest if owner is view else None)
             if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, name, scope, topology):
                 yield owner, f"rules[{index}] accepts what no declared flow of {name} needs ({rule})"

@@ -93,7 +93,7 @@ def shown(url: str) -> str:
     severity=Severity.CRITICAL,
 )
 def engine_socket_not_mounted(graph: Graph) -> Iterator[Violation]:
-    """Yield mounts of the socket that a provider names, wherever it is, or of a folder above it."""
+    """Yield mounts of the socket that a provider names, in any folder, or of a folder above it."""
     sockets = {split(view.inputs.host).path for view in graph.of(DockerProvider) if view.inputs.is_socket}
     for view in graph.of(DockerContainer):
         for bind in view.inputs.binds:
@@ -120,7 +120,7 @@ def logins_are_secrets(view: TypedResource[Any], _: TopologyIndex) -> Iterator[s
             yield f"{dotted(trail)} holds a login in plain text"
 
 
-def _texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
+def _texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:
     """Yield every text with its path, those in JSON as well: providers take nested settings in that form."""
     for trail, text in texts(value, at):
         found = [(trail, text)]

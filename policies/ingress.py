@@ -57,7 +57,7 @@ def ingress_configuration_whole(
 
 @policy(
     DockerContainer,
-    obligation="The ingress must not serve its dashboard without authentication, nor trust strangers.",
+    obligation="The ingress must serve no dashboard without authentication, and trust no undeclared proxy.",
     remedy="Remove the router or the setting, or put an authentication middleware in front.",
     severity=Severity.CRITICAL,
 )
@@ -84,12 +84,13 @@ def peers_verified(view: TypedResource[Any], topology: TopologyIndex) -> Iterato
             yield from (f"{file}: {key} switches a check off" for key in _switches(content))
 
 
-def _switches(content: Any) -> Iterator[str]:
+def _switches(content: object) -> Iterator[str]:
     """Yield each `insecure_skip_verify` that is set, at any depth."""
-    items = content.items() if isinstance(content, Mapping) else ()
-    yield from (key for key, value in items if key == "insecure_skip_verify" and value)
-    for inner in content.values() if isinstance(content, Mapping) else content:
-        if isinstance(inner, Mapping | list):
+    if isinstance(content, Mapping):
+        yield from (key for key, value in content.items() if key == "insecure_skip_verify" and value)
+        content = list(content.values())
+    if isinstance(content, list):
+        for inner in content:
             yield from _switches(inner)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from resources.traefik import Configuration, listed, place, split
 from topology.model import ADMIN_PAGE_LEFT_OUT, IDENTITY_HEADERS
@@ -138,7 +138,7 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
         path, http = f"entrypoints.{name}", _section(entrypoint, "http")
         trusted = listed(_section(entrypoint, "forwardedheaders").get("trustedips"))
         if set(trusted) - set(declared):
-            yield f"{path}.forwardedheaders.trustedips: names who is no declared trusted proxy"
+            yield f"{path}.forwardedheaders.trustedips: names an undeclared proxy"
         if "tls" not in http:
             continue
         if set(declared) - set(trusted):
@@ -248,7 +248,7 @@ def admin_pages(configuration: Configuration, closed: Collection[str]) -> Iterat
                 yield f"{path}: {at}.{kind} asks for another path"
 
 
-def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:
+def _among(path: str, given: object, known: frozenset[str]) -> Iterator[str]:
     names = set(map(str, listed(given)))
     if not names:
         yield f"{path}: is not set, so old ones are accepted"
@@ -256,16 +256,16 @@ def _among(path: str, given: Any, known: frozenset[str]) -> Iterator[str]:
         yield f"{path}: {name} is not among the current ones"
 
 
-def _merged(configuration: Configuration, http: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _merged(configuration: Configuration, http: Mapping[str, object], kind: str) -> Mapping[str, object]:
     """Return the merged settings of one kind of middleware of an entry point; the first value wins."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for _, name, settings in configuration.middlewares(listed(http.get("middlewares"))):
         if name == kind:
             found = dict(settings) | found
     return found
 
 
-def _within(value: Any, least: float, most: float | None) -> bool:
+def _within(value: object, least: float, most: float | None) -> bool:
     """Whether a number, or a duration such as `60s`, lies between two bounds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", str(value))
     if not match:
@@ -274,10 +274,10 @@ def _within(value: Any, least: float, most: float | None) -> bool:
     return least <= number and (most is None or number <= most)
 
 
-def _is(value: Any, word: str) -> bool:
+def _is(value: object, word: str) -> bool:
     return str(value).lower() == word
 
 
-def _section(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(value: Mapping[str, object], name: str) -> Mapping[str, object]:
     inner = value.get(name)
     return inner if isinstance(inner, Mapping) else {}

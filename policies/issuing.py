@@ -58,7 +58,7 @@ def certificates_name_their_holder(view: TypedResource[Any], topology: TopologyI
     severity=Severity.CRITICAL,
 )
 def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
-    """Yield undeclared authorities, and certificates of another: a stranger could be a client with either."""
+    """Yield undeclared authorities, and certificates of another: either lets an unknown client in."""
     topology = graph.topology
     yield from _unrequested(graph)
     signing = defaultdict(set)

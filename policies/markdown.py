@@ -41,7 +41,7 @@ def markdown(review: Review) -> Iterator[str]:
         rule = RULES[finding.rule]
         yield f"| {rule.name} | {rule.severity} | {code(finding)} | {rule.remedy} |"
     if follows := [each for each in _all(review) if each[1].standing == FOLLOWS]:
-        yield from ("", f"<details><summary>{_count(follows, 'flow')} besides: what follows</summary>")
+        yield from ("", f"<details><summary>What follows: {_count(follows, 'flow')}</summary>")
         yield from (*_table(follows), "", "</details>")
     if review.other is None:
         yield from (

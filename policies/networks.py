@@ -68,7 +68,7 @@ def networks_sealed(view: TypedResource[DockerNetwork], topology: TopologyIndex)
         ("ipamDriver", network.ipam_driver not in {"", "default"}),
     ):
         if value:
-            yield f"{name} is set, which opens it to what nobody declared"
+            yield f"{name} is set, which opens it to undeclared peers"
     if [config.subnet for config in network.ipam_configs] != [str(zone.prefix)]:
         yield f"its subnet is not the declared {zone.prefix}"
     if [config.gateway for config in network.ipam_configs] != [str(zone.gateway)]:
@@ -97,7 +97,7 @@ def _bridge(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iter
         yield "gateway_mode_ipv4 is not isolated, the strictest that the engine has"
     published = not zone.internal and zone.role not in _BY_ROLE
     if published and network.option("enable_icc") != "false":
-        yield "enable_icc is not false, so whoever joins it reaches the ingress's every port"
+        yield "enable_icc is not false, so its other members reach every port of the ingress"
     if published and not topology.egress and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
     if zone.role is Role.PROBE:
@@ -177,7 +177,7 @@ def probes_are_strangers(view: TypedResource[DockerContainer], topology: Topolog
         if leg.name in probes and app not in WATCHES:
             yield f"joins {leg.name}, from where Docker-SRV is watched"
         if leg.name not in probes and app is App.BLACKBOX_EXPORTER:
-            yield f"joins {leg.name}, where no stranger is"
+            yield f"joins {leg.name}, which is no probe zone"
 
 
 @policy(
@@ -231,7 +231,7 @@ def no_empty_zones(graph: Graph) -> Iterator[Violation]:
     joined = {leg.name for view in graph.of(DockerContainer) for leg in view.inputs.legs}
     for name, view in made.items():
         if name not in joined:
-            yield view, f"nobody joins network {name or '(unnamed)'}"
+            yield view, f"no container joins network {name or '(unnamed)'}"
     topology = graph.topology
     for name, zone in topology.docker_networks.items():
         if name not in made:
@@ -260,4 +260,4 @@ def declared_services_exist(graph: Graph) -> Iterator[Violation]:
                 yield service.name, f"{what} {topology.physical(service.name)} is not in the stack"
     for view in graph.guests:
         if view.inputs.template or not view.inputs.started:
-            yield view, "is switched off, so every flow to it is a promise that nobody keeps"
+            yield view, "is switched off, so no flow to it works"

@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
 from policies.rule import Severity, policy
 from rendered.apps import taken
@@ -27,7 +27,7 @@ from resources.typed import TypedResource, is_secret
 from topology import env_files
 from topology.index import TopologyIndex
 
-_DEFAULTS: Final[Mapping[str, Any]] = {
+_DEFAULTS: Final[Mapping[str, object]] = {
     "containerReadRefreshTimeoutMilliseconds": 15000,
     "driver": "local",
     "interval": "0s",
@@ -110,7 +110,7 @@ _FOREIGN: Final = object()
 
 def _secret_variables(
     view: TypedResource[DockerContainer],
-    given: dict[str, Any],
+    given: dict[str, object],
     secrets: Mapping[str, StackSecret],
     of_files: Mapping[str, str],
 ) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _source(secret: StackSecret | None) -> str:
     return f"{secret.namespace}:{secret.key}" if secret else "of env_file"
 
 
-def _differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+def _differences(given: Mapping[str, object], wanted: Mapping[str, object]) -> Iterator[str]:
     """Yield the first difference of each property."""
     for name in sorted(given.keys() | wanted.keys()):
         one, other = (dict(_leaves(name, each.get(name), name)) for each in (given, wanted))
@@ -146,7 +146,7 @@ def _differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
             yield _expected(first, other.get(first, _DEFAULTS.get(first)))
 
 
-def _leaves(name: str, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(name: str, value: object, path: str) -> Iterator[tuple[str, object]]:
     """Yield path and value of each leaf, but of properties with the value that they have when left out."""
     if isinstance(value, Mapping):
         for key in sorted(value):
@@ -164,7 +164,7 @@ def _leaves(name: str, value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _entries(name: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
+def _entries(name: str, values: list[object]) -> Iterator[tuple[str, object]]:
     """Yield the entries of a list with what tells them apart; a repeated one gets another key."""
     seen = Counter[str]()
     for index, entry in enumerate(values if name in _ORDERED else sorted(values, key=str)):
@@ -178,7 +178,7 @@ def _entries(name: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _file_differences(
-    view: TypedResource[DockerContainer], uploads: Any, wanted: Mapping[str, Text | None]
+    view: TypedResource[DockerContainer], uploads: object, wanted: Mapping[str, Text | None]
 ) -> Iterator[str]:
     """Yield the first difference of each uploaded file."""
     missing = dict(wanted)
@@ -199,7 +199,7 @@ def _file_differences(
     yield from (f"{file}: expected this file" for file in missing)
 
 
-def _content(file: str, given: Any, wanted: Text | None, *, secret: bool) -> Iterator[str]:
+def _content(file: str, given: object, wanted: Text | None, *, secret: bool) -> Iterator[str]:
     match wanted:
         case str():
             yield from _text(file, given, wanted)
@@ -215,7 +215,7 @@ def _content(file: str, given: Any, wanted: Text | None, *, secret: bool) -> Ite
                 yield f"{file}: expected what components.authorities generates"
 
 
-def _text(file: str, given: Any, wanted: str) -> Iterator[str]:
+def _text(file: str, given: object, wanted: str) -> Iterator[str]:
     """Yield the first line of a text that differs."""
     if given != wanted:
         lines = zip_longest(given.split("\n") if isinstance(given, str) else (), wanted.split("\n"))
@@ -223,7 +223,7 @@ def _text(file: str, given: Any, wanted: str) -> Iterator[str]:
         yield _expected(f"{file} line {number}", line)
 
 
-def _is_pem(text: Any, secret: bool, *, key: bool) -> bool:
+def _is_pem(text: object, secret: bool, *, key: bool) -> bool:
     """Whether a text holds a key, as a secret, or certificates alone.
 
     Without their files `commands judge` has empty texts, and an exported state has `[secret]`.
@@ -236,7 +236,7 @@ def _is_pem(text: Any, secret: bool, *, key: bool) -> bool:
     return kinds == {"CERTIFICATE"} or text in {"", HIDDEN}
 
 
-def _expected(path: str, wanted: Any) -> str:
+def _expected(path: str, wanted: object) -> str:
     at = path if path.isprintable() else ascii(path)
     if wanted is None:
         return f"{at}: expected nothing"

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from policies.changes import Change, changes
 from policies.evaluate import Evaluation
@@ -68,7 +68,7 @@ class Review:
 
 
 def review(
-    file: str, before: Base | None, graph: Graph, config: Mapping[str, Any], verdict: Evaluation
+    file: str, before: Base | None, graph: Graph, config: Mapping[str, object], verdict: Evaluation
 ) -> Review:
     """Return the difference between a stack file's site before, if it existed, and after.
 
@@ -102,7 +102,7 @@ def review(
     )
 
 
-def base_of(graph: Graph, config: Mapping[str, Any]) -> Base:
+def base_of(graph: Graph, config: Mapping[str, object]) -> Base:
     """Return a site as the base of a review; `config` has its stack file's keys, its secrets unknown."""
     items = {kind: each for kind, each in inventory(graph, config).items() if kind != Kind.SECRET}
     return Base(flows=tuple(ways(graph.reachability).values()), items=items)
@@ -148,7 +148,7 @@ def _former(before: Base | None, flow: Connection) -> str:
 def sensitive(topology: Topology, source: str, destination: str) -> str:
     """Return why a flow is sensitive, by the roles of the zones at its ends; empty if it is not.
 
-    A service on a frontend zone is meant for the ingress, so it is not sensitive, whatever it connects to. An
+    A service on a frontend zone is meant for the ingress, so it is not sensitive. An
     undeclared destination is sensitive, and so is every way out of a guest that has a zone for itself.
     """
     if any(ROLES[role].alone for role in _roles(topology, source)):
@@ -195,7 +195,7 @@ def sarif(review: Review, text: str) -> str:
     return json.dumps({"version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Rule) -> dict[str, object]:
     return {
         "id": rule.name,
         "shortDescription": {"text": rule.obligation},
@@ -206,7 +206,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, file: str, text: str) -> dict[str, Any]:
+def _result(finding: Finding, file: str, text: str) -> dict[str, object]:
     # A line can have many findings, so the fingerprint includes the message.
     fingerprint = hashlib.sha256(f"{finding.rule}\n{finding}".encode()).hexdigest()
     return {

@@ -202,13 +202,13 @@ def _names_secret(name: str) -> bool:
     return bool(_SECRET.search(name)) and not name.lower().endswith(("_file", "-file", "_path"))
 
 
-def _at(inputs: Any, trail: Trail) -> Any:
+def _at(inputs: Any, trail: Trail) -> object:
     for step in trail:
         inputs = inputs[step]
     return inputs
 
 
-def texts(value: Any, at: Trail) -> Iterator[tuple[Trail, str]]:
+def texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:
     """Yield every text in a value, with its path below `at`."""
     if isinstance(value, str):
         yield at, value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer, Upload
@@ -61,7 +60,7 @@ def targets_declared(view: TypedResource[DockerContainer], topology: TopologyInd
             yield f"{file}: {path} names {name}:{port}/tcp, which is no declared flow of {source.name}"
     for file, content in _configurations(container, topology):
         for path in _discoveries(content):
-            yield f"{file}: {path} finds targets that nobody declared"
+            yield f"{file}: {path} finds undeclared targets"
     yield from () if container.is_proxy(topology) else _unread(container)
     uploads = {upload.file for upload in container.uploads if upload.file.endswith(".alloy")}
     if source.app is App.ALLOY and not uploads & {*container.command}:
@@ -86,7 +85,7 @@ def log_paths_mounted(view: TypedResource[DockerContainer], topology: TopologyIn
 
 def _configurations(
     container: DockerContainer, topology: TopologyIndex
-) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+) -> tuple[tuple[str, Mapping[str, object]], ...]:
     return () if container.is_proxy(topology) else container.documents
 
 
@@ -119,7 +118,7 @@ def passed_on(upload: Upload) -> Iterable[str]:
     return dict.fromkeys(_URL.findall(text)) if "proxy_pass" in text else ()
 
 
-def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _targets(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     promtail = "clients" in content
     for group in groups(content):
         for target in _list(group.get("targets")):
@@ -132,7 +131,7 @@ def _targets(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield path, value
 
 
-def _settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _settings(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Yield path and value of each setting at any depth, but of labels, which are texts."""
     for key, inner in value.items() if isinstance(value, Mapping) else ():
         if key != "labels":
@@ -143,7 +142,7 @@ def _settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _settings(inner, f"{path}[{index}]")
 
 
-def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def groups(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """Yield the target groups of Prometheus or Promtail."""
     alerting = content.get("alerting")
     managers = mappings(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else ()
@@ -151,19 +150,19 @@ def groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from mappings(job.get("static_configs"))
 
 
-def _discoveries(content: Mapping[str, Any]) -> Iterator[str]:
+def _discoveries(content: Mapping[str, object]) -> Iterator[str]:
     for path, _ in _settings(content):
         key = path.rpartition(".")[2]
         if key.endswith("_sd_configs") or key == "scrape_config_files":
             yield key
 
 
-def mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+def mappings(value: object) -> Iterator[Mapping[str, object]]:
     """Yield the mappings of a list, ignoring other items; none if the value is no list."""
     yield from (each for each in _list(value) if isinstance(each, Mapping))
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 

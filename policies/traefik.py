@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from resources.traefik import (
     Configuration,
@@ -122,7 +121,7 @@ def _entrypoint_faults(configuration: Configuration) -> Iterator[TraefikFault]:
                 yield broken(path, f"names middleware {middleware}, which is not defined")
         if _true(headers.get("insecure")):
             yield TraefikFault(
-                kind=FaultKind.EXPOSED, path=path, text="trusts everybody's X-Forwarded headers"
+                kind=FaultKind.EXPOSED, path=path, text="trusts X-Forwarded headers from every address"
             )
     ping = configuration.static.get("ping")
     name = str(below(configuration.static, "ping").get("entrypoint", "traefik")).lower()
@@ -201,7 +200,7 @@ class _References:
     options: set[str]
     authentication: set[str]
 
-    def router(self, path: str, router: Mapping[str, Any]) -> Iterator[TraefikFault]:
+    def router(self, path: str, router: Mapping[str, object]) -> Iterator[TraefikFault]:
         yield from _unknown(path, router, ROUTER)
         service = str(router.get("service", ""))
         if service.endswith("@internal"):
@@ -231,7 +230,7 @@ class _References:
                 yield broken(path, f"names certificate resolver {resolver}, which is not defined")
             yield from self._missing(path, "TLS option", self.options, listed(tls.get("options")))
 
-    def service(self, path: str, service: Any) -> Iterator[TraefikFault]:
+    def service(self, path: str, service: object) -> Iterator[TraefikFault]:
         if not isinstance(service, Mapping):
             yield broken(path, "is not a mapping")
             return
@@ -248,12 +247,12 @@ class _References:
             if kind == "loadBalancer" and not listed(body.get("servers")):
                 yield broken(path, "has no server")
 
-    def middleware(self, path: str, middleware: Any) -> Iterator[TraefikFault]:
+    def middleware(self, path: str, middleware: object) -> Iterator[TraefikFault]:
         if not isinstance(middleware, Mapping):
             yield broken(path, "is not a mapping")
             return
         for kind in sorted(set(middleware) - MIDDLEWARES, key=str):
-            yield opaque(f"{path}.{kind}", "sends requests where nobody can follow")
+            yield opaque(f"{path}.{kind}", "sends requests to destinations that can't be known")
         for kind in sorted(set(middleware) & set(SETTINGS_OF)):
             yield from _unknown(f"{path}.{kind}", middleware[kind], SETTINGS_OF[kind])
             for key in ("customRequestHeaders", "customResponseHeaders"):
@@ -264,13 +263,13 @@ class _References:
         yield from self._missing(path, "service", self.services, listed(errors.get("service")))
 
     @staticmethod
-    def _missing(path: str, what: str, known: set[str], names: Iterable[Any]) -> Iterator[TraefikFault]:
+    def _missing(path: str, what: str, known: set[str], names: Iterable[object]) -> Iterator[TraefikFault]:
         for name in names:
             if bare(str(name)) not in known:
                 yield broken(path, f"names {what} {name or '(none)'}, which is not defined")
 
 
-def _shape(file: str, content: Mapping[str, Any]) -> Iterator[TraefikFault]:
+def _shape(file: str, content: Mapping[str, object]) -> Iterator[TraefikFault]:
     for top, body in content.items():
         if top not in SECTIONS:
             yield opaque(f"{file}: {top}", "is not a section that Traefik's file provider is known to have")
@@ -284,7 +283,7 @@ def _shape(file: str, content: Mapping[str, Any]) -> Iterator[TraefikFault]:
                     yield broken(f"{file}: {top}.{section}", "is empty, so Traefik drops the whole file")
 
 
-def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[TraefikFault]:
+def _unknown(path: str, value: object, known: frozenset[str]) -> Iterator[TraefikFault]:
     if not isinstance(value, Mapping):
         yield broken(path, "is not a mapping")
         return
@@ -292,10 +291,10 @@ def _unknown(path: str, value: Any, known: frozenset[str]) -> Iterator[TraefikFa
         yield opaque(f"{path}.{key}", "is not a setting whose traffic is known")
 
 
-def _texts(path: str, value: Mapping[str, Any]) -> Iterator[TraefikFault]:
+def _texts(path: str, value: Mapping[str, object]) -> Iterator[TraefikFault]:
     for key in sorted((key for key, inner in value.items() if not isinstance(inner, str)), key=str):
         yield broken(f"{path}.{key}", "is not text")
 
 
-def _true(value: Any) -> bool:
+def _true(value: object) -> bool:
     return str(value).lower() == "true"

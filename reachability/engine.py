@@ -8,9 +8,8 @@ Note: a flow is one connection. Connections that a compromised service could ope
 the flow; only proxies, which forward by design, are followed.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from itertools import chain
@@ -31,22 +30,17 @@ from reachability.facts import (
     Facts,
     GuestFact,
     Host,
-    HostLeg,
     Leg,
-    Mode,
     Network,
-    NetworkDriver,
     Outside,
-    Pass,
-    Proxy,
     Published,
-    Segment,
     Vlan,
 )
+from reachability.forwarding import Forwarding
 from reachability.links import Interface, Links
-from reachability.proxy import Server, labelled, servers
 from reachability.result import Connection, ConnectionSet, Decision, EdgeKind, Trace, UnknownNameError
 from reachability.rules import EVERY_PORT, STANDING
+from reachability.stacks import Stacks, bridges, key_of
 from reachability.words import Range
 from topology.model import Port, Protocol
 
@@ -60,15 +54,6 @@ class _PortGroup(NamedTuple):
     name: str
     port: Port | None
     ranges: tuple[Range, ...]
-
-
-class _Edge(NamedTuple):
-    """A proxy's entrypoint that leads to a port of a destination; `port` None is any port."""
-
-    proxy: Proxy
-    entrypoint: Port
-    origin: str
-    port: Port | None
 
 
 class _PublishedPort(NamedTuple):
@@ -89,20 +74,13 @@ class _PublishedPort(NamedTuple):
         return f"{host}:{self.published.external or 'any'}/{self.published.protocol}"
 
 
-@dataclass(slots=True)
-class _Stack:
-    """A network stack: the containers that share it, and the interfaces of its owner."""
-
-    owner: str
-    names: dict[str, None] = field(default_factory=dict)
-    legs: list[tuple[Network, Leg]] = field(default_factory=list)
-
-
 class Reachability:
     """Answers questions about one set of facts. Intermediate results are computed on first use and cached."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self._stacks = Stacks(facts)
+        self._forwarding = Forwarding(facts, self._stacks)
         self._entered: dict[tuple[str, Port], Mapping[str, None]] = {}
 
     # ---------------------------------------------------------------------------------------- questions
@@ -143,22 +121,12 @@ class Reachability:
         answer = f"ALLOWED via {verdict.trace}" if verdict.allowed else "DENIED"
         return (f"{flow}: {answer}", *(f"  {reason}" for reason in verdict.reasons))
 
-    def unresolved(self) -> Iterator[str]:
-        """Yield a message for each router whose server is not among the facts."""
-        for proxy in self.facts.proxies:
-            for server in servers(proxy):
-                if server.host is None or not self._resolve(proxy, server.host):
-                    yield (
-                        f"{server.origin}: {server.text} leads to nothing that is known; "
-                        "name a service, container or address of the stack."
-                    )
-
     @cached_property
     def names(self) -> Mapping[str, ContainerFact | GuestFact | Host | Outside]:
         """All possible sources and destinations by name."""
         facts = self.facts
         things: Iterable[ContainerFact | GuestFact | Host | Outside] = chain(
-            facts.containers, facts.guests, self._hosts.values(), facts.outsides
+            facts.containers, facts.guests, self._stacks.hosts.values(), facts.outsides
         )
         return {each.name: each for each in things}
 
@@ -174,7 +142,7 @@ class Reachability:
         """Yield every way to the group's ports: packets first, then proxies that reach them."""
         packets = list(self._packets(group))
         yield from packets
-        for edge in self._edges.get(group.name, ()):
+        for edge in self._forwarding.edges.get(group.name, ()):
             wanted = packets
             if edge.port is not None and edge.port != group.port:
                 if not _holds(group, edge.port):
@@ -207,15 +175,15 @@ class Reachability:
         self, container: ContainerFact, group: _PortGroup, at: frozenset[IPv4Address] | None
     ) -> Iterator[ConnectionSet]:
         """Yield ways by shared stack, networks, host mode, VLAN legs and published ports, in this order."""
-        stack = self._stacks[self._stack_of[container.name]]
+        stack = self._stacks.by_owner[self._stacks.owners[container.name]]
         if len(stack.names) > 1:
             yield _connection_set(stack.names, group, EdgeKind.SHARED, (stack.owner,), container.origin)
         owner = self.names[stack.owner]
         if not isinstance(owner, ContainerFact):
             yield from self._to_host(stack.owner, group)
             return
-        networks = [network for network, _ in stack.legs if _bridges(network)]
-        joined = [(n, leg) for n, leg in stack.legs if _bridges(n) and _is_among(leg.address, at)]
+        networks = [network for network, _ in stack.legs if bridges(network)]
+        joined = [(n, leg) for n, leg in stack.legs if bridges(n) and _is_among(leg.address, at)]
         for network, leg in joined:
             if network.icc and (members := self._passing(network, leg, group)):
                 yield _connection_set(members, group, EdgeKind.NEIGHBOUR, (network.name,), network.origin)
@@ -229,17 +197,17 @@ class Reachability:
 
     def _passing(self, network: Network, leg: Leg, group: _PortGroup) -> Mapping[str, None]:
         """Return the members of a network that the host's rules let connect to one member's ports."""
-        key = _key(network)
+        key = key_of(network)
         if network.passes is None:
-            return self._members[key]
-        about = self._passes.get((id(network.passes), leg.address), ())
+            return self._stacks.members[key]
+        about = self._stacks.passes.get((id(network.passes), leg.address), ())
         passes = [each for each in about if _holds(group, each.port)]
         sources = dict.fromkeys((*(each.source for each in passes), None)) if passes else ()
-        return {name: None for address in sources for name in self._at.get((key, address), ())}
+        return {name: None for address in sources for name in self._stacks.at.get((key, address), ())}
 
     def _from_host_mode(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
         """Yield connections from containers in host mode, which reach every bridge, internal ones too."""
-        if names := self._stacks[host].names:
+        if names := self._stacks.by_owner[host].names:
             yield _connection_set(names, group, EdgeKind.HOST, (host,), "host network mode")
 
     def _to_host(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
@@ -248,11 +216,11 @@ class Reachability:
         For a host without a firewall among the facts, sources outside or behind a gateway are evaluated only
         for the ports that the host declares: no resource describes its other listeners or its own firewall.
         """
-        known = self._hosts[host]
+        known = self._stacks.hosts[host]
         judged = group.name != host or group.port in known.ports or known.firewall is not None
         for interface in self._links.interfaces.get(host, ()):
             yield from self._by_interface(interface, group, outsides=judged)
-        for network, members in self._gateways.get(host, ()):
+        for network, members in self._stacks.gateways.get(host, ()):
             yield _connection_set(members, group, EdgeKind.HOST, (network.name,), network.origin)
         yield from self._from_host_mode(host, group)
 
@@ -270,10 +238,10 @@ class Reachability:
         host_port = _PublishedPort(published, tuple(_external(published, group.ranges)), owner.origin)
         if not host_port.ranges or published.address.is_loopback:
             return
-        for host in self._hosts if published.everywhere else (owner.host,):
+        for host in self._stacks.hosts if published.everywhere else (owner.host,):
             for interface in self._published_on(host, published):
                 yield from self._by_interface(interface, group, host_port)
-            for network, members in self._windows.get(host, ()):
+            for network, members in self._stacks.windows.get(host, ()):
                 if not network.hairpin and owner.name in members:
                     continue
                 yield _connection_set(
@@ -292,8 +260,8 @@ class Reachability:
             return members
         return {
             name: None
-            for (key, address), names in self._at.items()
-            if key == _key(network) and (address is None or contains(host_port.admitted, int(address)))
+            for (key, address), names in self._stacks.at.items()
+            if key == key_of(network) and (address is None or contains(host_port.admitted, int(address)))
             for name in names
             if name in members
         }
@@ -324,12 +292,12 @@ class Reachability:
                 continue
             way = (*((gateway,) if gateway else self._hops(source, group.name)), *tail)
             how = EdgeKind.PUBLISHED if host_port else EdgeKind.ROUTED if gateway else EdgeKind.VLAN
-            stack = self._stacks.get(source.owner)
+            stack = self._stacks.by_owner.get(source.owner)
             names = stack.names if stack else {}
             if source.owner not in names:
                 names = {source.owner: None, **names}
             yield _connection_set(names, group, how, way, origin)
-            for exits, behind in self._egress.get(source.owner, {}).items():
+            for exits, behind in self._stacks.egress.get(source.owner, {}).items():
                 if exits is None or self._lets_out(exits, source, interface, ranges, forwarded=forwarded):
                     how = EdgeKind.PUBLISHED if host_port else EdgeKind.EGRESS
                     yield _connection_set(behind, group, how, (source.owner, *way), origin)
@@ -363,7 +331,7 @@ class Reachability:
     def _hops(self, source: Interface, name: str) -> tuple[str, ...]:
         """Return the trace's hop for the segment of two neighbours, none if the segment is one of them."""
         if isinstance(source.segment, Vlan):
-            return (self._segment_names.get(source.segment, str(source.segment)),)
+            return (self._stacks.segment_names.get(source.segment, str(source.segment)),)
         return () if source.outside or source.segment == name else (source.segment,)
 
     def _find(
@@ -384,7 +352,7 @@ class Reachability:
         proxy = found.trace.hops[0]
         if found.how is not EdgeKind.PROXIED or isinstance(self.names[found.source], Outside | Host):
             return found.trace
-        for edge in self._edges.get(found.destination, ()):
+        for edge in self._forwarding.edges.get(found.destination, ()):
             for bundle in (
                 self._packets(_one(proxy, edge.entrypoint)) if edge.proxy.container == proxy else ()
             ):
@@ -414,8 +382,8 @@ class Reachability:
         """Return what blocks otherwise connected interfaces; failing that, the segments of both names."""
         ranges = self._group(destination, port).ranges
         found: dict[str, None] = {}
-        for network, _ in self._networks_of(source):
-            if any(network is other for other, _ in self._networks_of(destination)):
+        for network, _ in self._stacks.legs_of(source):
+            if any(network is other for other, _ in self._stacks.legs_of(destination)):
                 if not network.icc:
                     found[f"{network.origin}: network {network.name} keeps its members apart"] = None
                 elif network.passes is not None:
@@ -425,7 +393,7 @@ class Reachability:
                 found[f"{network.host}'s rules let nothing of the kind out of {network.name}"] = None
         starts = self._interfaces_of(source)
         if isinstance(thing := self.names[source], ContainerFact) and any(
-            source in names for names in self._egress.get(thing.host, {}).values()
+            source in names for names in self._stacks.egress.get(thing.host, {}).values()
         ):
             starts += self._links.interfaces.get(thing.host, ())
         for start in starts:
@@ -438,98 +406,26 @@ class Reachability:
         return tuple(found) or (f"no way: {where}",)
 
     def _interfaces_of(self, name: str) -> tuple[Interface, ...]:
-        return self._links.interfaces.get(self._stack_of.get(name, name), ())
-
-    def _networks_of(self, name: str) -> list[tuple[Network, Leg]]:
-        return self._stacks[self._stack_of[name]].legs if name in self._stack_of else []
+        return self._links.interfaces.get(self._stacks.owners.get(name, name), ())
 
     def _segments_of(self, name: str) -> Iterator[str]:
-        yield from (network.name for network, _ in self._networks_of(name))
+        yield from (network.name for network, _ in self._stacks.legs_of(name))
         yield from (
-            self._segment_names.get(interface.segment, str(interface.segment))
+            self._stacks.segment_names.get(interface.segment, str(interface.segment))
             for interface in self._interfaces_of(name)
         )
 
     # ------------------------------------------------------------------------------------------- proxies
-
-    @cached_property
-    def _edges(self) -> Mapping[str, list[_Edge]]:
-        """Edges from proxies by destination."""
-        found: defaultdict[str, list[_Edge]] = defaultdict(list)
-        for proxy in self.facts.proxies:
-            for server in servers(proxy):
-                for name, port in self._targets(proxy, server):
-                    found[name] += [_Edge(proxy, at, server.origin, port) for at in server.entrypoints]
-            for label in labelled(proxy, self.facts.containers):
-                found[label.container] += [
-                    _Edge(proxy, at, label.origin, label.port) for at in label.entrypoints
-                ]
-        return found
-
-    def _targets(self, proxy: Proxy, server: Server) -> Iterator[tuple[str, Port]]:
-        """Yield what answers at a server's address; for a host, also containers that publish the port."""
-        if server.host is None or server.port is None:
-            return
-        for name in self._resolve(proxy, server.host):
-            yield name, server.port
-            if name not in self._hosts:
-                continue
-            yield from ((other, server.port) for other in self._stacks[name].names)
-            for container in self.facts.containers:
-                for each in container.published:
-                    offset = server.port.number - (each.external or server.port.number)
-                    here = each.everywhere or container.host == name
-                    if here and each.protocol is server.port.protocol and 0 <= offset < each.length:
-                        yield container.name, Port(number=each.internal + offset, protocol=each.protocol)
-
-    def _resolve(self, proxy: Proxy, host: str) -> tuple[str, ...]:
-        """Return every destination that a proxy may resolve a name or address to."""
-        owner = self.names.get(proxy.container)
-        if host == "host.docker.internal" and isinstance(owner, ContainerFact):
-            return (owner.host,)
-        if (host == "localhost" or host.startswith("127.")) and proxy.container in self._stack_of:
-            return tuple(self._stacks[self._stack_of[proxy.container]].names)
-        return tuple(self._called.get(host, ()))
-
-    @cached_property
-    def _called(self) -> Mapping[str, dict[str, None]]:
-        """Destinations by each of their names and addresses."""
-        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        for container in self.facts.containers:
-            for name in (container.name, *container.names, *(n for leg in container.legs for n in leg.names)):
-                found[name][container.name] = None
-            for leg in container.legs:
-                found[str(leg.address)][container.name] = None
-        for guest in self.facts.guests:
-            for name in (guest.name, *(str(nic.address) for nic in guest.nics)):
-                found[name][guest.name] = None
-        for host in self._hosts.values():
-            for name in (host.name, *(str(leg.address) for leg in host.legs)):
-                found[name][host.name] = None
-        return found
-
-    @cached_property
-    def _ears(self) -> Mapping[tuple[str, Port], frozenset[IPv4Address]]:
-        """Addresses at which proxies listen on a port, where they do not listen at all of theirs."""
-        found: defaultdict[tuple[str, Port], set[IPv4Address | None]] = defaultdict(set)
-        for proxy in self.facts.proxies:
-            for each in proxy.entrypoints:
-                found[proxy.container, each.port].add(each.address)
-        return {
-            entry: frozenset(filter(None, addresses))
-            for entry, addresses in found.items()
-            if None not in addresses
-        }
 
     def _callers(self, proxy: str, entrypoint: Port, seen: frozenset[tuple[str, Port]]) -> Mapping[str, None]:
         """Return the sources that reach a proxy's entrypoint, by packets or through an entrypoint."""
         found: dict[str, None] = {}
         if (proxy, entrypoint) in seen or proxy not in self.names:
             return found
-        for bundle in self._packets(_one(proxy, entrypoint), self._ears.get((proxy, entrypoint))):
+        for bundle in self._packets(_one(proxy, entrypoint), self._forwarding.ears.get((proxy, entrypoint))):
             found |= dict.fromkeys(bundle.sources)
         direct = {**found, proxy: None}
-        for edge in self._edges.get(proxy, ()):
+        for edge in self._forwarding.edges.get(proxy, ()):
             if edge.port in (None, entrypoint) and edge.proxy.container in direct:
                 found |= self._callers(edge.proxy.container, edge.entrypoint, seen | {(proxy, entrypoint)})
         found.pop(proxy, None)
@@ -541,162 +437,11 @@ class Reachability:
     def _links(self) -> Links:
         legs = tuple(
             (stack.owner, network, leg)
-            for stack in self._stacks.values()
+            for stack in self._stacks.by_owner.values()
             for network, leg in stack.legs
-            if not _bridges(network)
+            if not bridges(network)
         )
-        return Links(facts=replace(self.facts, hosts=tuple(self._hosts.values())), legs=legs)
-
-    @cached_property
-    def _hosts(self) -> Mapping[str, Host]:
-        """Hosts by name. A host that containers name but no fact has is reachable from every outside."""
-        everywhere = tuple(HostLeg(segment=outside.name) for outside in self.facts.outsides)
-        implied = {
-            container.host: Host(name=container.host, origin=container.origin, legs=everywhere)
-            for container in self.facts.containers
-        }
-        return implied | {host.name: host for host in self.facts.hosts}
-
-    @cached_property
-    def _stack_of(self) -> Mapping[str, str]:
-        """Owner of each container's network stack: itself, another container, or its host.
-
-        A stack shared in a circle, or with a container that no fact has, counts as the host's.
-        """
-        containers = {container.name: container for container in self.facts.containers}
-        owners: dict[str, str] = {}
-        for container in self.facts.containers:
-            at, seen = container, {container.name}
-            while at.shares is not None and at.shares in containers and at.shares not in seen:
-                at = containers[at.shares]
-                seen.add(at.name)
-            own = at.mode is not Mode.HOST and at.shares is None
-            owners[container.name] = at.name if own else at.host
-        return owners
-
-    @cached_property
-    def _stacks(self) -> Mapping[str, _Stack]:
-        """Network stacks by owner; every host has one."""
-        stacks = {host: _Stack(owner=host) for host in self._hosts}
-        networks = {_key(network): network for network in self.facts.networks}
-        for container in self.facts.containers:
-            owner = self._stack_of[container.name]
-            stack = stacks.setdefault(owner, _Stack(owner=owner))
-            stack.names[container.name] = None
-            if owner != container.name or container.mode is Mode.NONE:
-                continue
-            for leg in container.legs or (Leg(network="bridge"),):
-                # A network that no fact has counts as an ordinary bridge, like the engine's default one.
-                own = (container.host, leg.network)
-                network = networks.get(own) or networks.get(("", leg.network))
-                if network is None:
-                    network = Network(name=leg.network, origin=container.origin, host=container.host)
-                    networks[own] = network
-                stack.legs.append((network, leg))
-        return stacks
-
-    @cached_property
-    def _members(self) -> Mapping[tuple[str, str], dict[str, None]]:
-        """Containers by network."""
-        found: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-        for stack in self._stacks.values():
-            for network, _ in stack.legs:
-                found[_key(network)] |= stack.names
-        return found
-
-    @cached_property
-    def _at(self) -> Mapping[tuple[tuple[str, str], IPv4Address | None], dict[str, None]]:
-        """Containers by network and address; None: those whose address may be any."""
-        found: defaultdict[tuple[tuple[str, str], IPv4Address | None], dict[str, None]] = defaultdict(dict)
-        for stack in self._stacks.values():
-            for network, leg in stack.legs:
-                found[_key(network), leg.address] |= stack.names
-        return found
-
-    @cached_property
-    def _passes(self) -> Mapping[tuple[int, IPv4Address | None], list[Pass]]:
-        """What the host's rules let pass within bridges, by rules and destination; None: to any.
-
-        All bridges of a host share one tuple of rules, which is indexed once, by its identity.
-        """
-        found: defaultdict[tuple[int, IPv4Address | None], list[Pass]] = defaultdict(list)
-        for passes in {id(network.passes): network.passes or () for network in self.facts.networks}.values():
-            for each in passes:
-                for address in (each.destination, None):
-                    found[id(passes), address].append(each)
-        return found
-
-    @cached_property
-    def _egress(self) -> Mapping[str, Mapping[tuple[Exit, ...] | None, dict[str, None]]]:
-        """Containers that leave behind their host's address, by host and by what is let out (None: all)."""
-        found: defaultdict[str, defaultdict[tuple[Exit, ...] | None, dict[str, None]]]
-        found = defaultdict(lambda: defaultdict(dict))
-        for host, network, leg, names in self._bridged:
-            if not network.internal and network.masquerade:
-                found[host][self._let_out(network, leg)] |= names
-        return found
-
-    def _let_out(self, network: Network, leg: Leg) -> tuple[Exit, ...] | None:
-        """Return what the host's rules let out of a leg, without its source; None: everything."""
-        if network.egress is None:
-            return None
-        by_source = self._exits[id(network.egress)]
-        sources = by_source if leg.address is None else (None, leg.address)
-        return tuple(dict.fromkeys(each for source in sources for each in by_source.get(source, ())))
-
-    @cached_property
-    def _exits(self) -> Mapping[int, Mapping[IPv4Address | None, list[Exit]]]:
-        """What the host's rules let out of bridges, by rules and source (None: of every member).
-
-        Bridges may share one tuple of rules, which is indexed once, by its identity.
-        """
-        found: defaultdict[int, defaultdict[IPv4Address | None, list[Exit]]]
-        found = defaultdict(lambda: defaultdict(list))
-        for exits in {id(network.egress): network.egress or () for network in self.facts.networks}.values():
-            for each in exits:
-                found[id(exits)][each.source].append(replace(each, source=None))
-        return found
-
-    @cached_property
-    def _gateways(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
-        """Networks whose members reach their host by its gateway address, by host."""
-        return self._members_of(lambda network: network.host_reachable)
-
-    @cached_property
-    def _windows(self) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
-        """Networks whose members reach the published ports of their host, by host."""
-        return self._members_of(
-            lambda network: (
-                network.host_reachable if network.sees_published is None else network.sees_published
-            )
-        )
-
-    def _members_of(
-        self, wanted: Callable[[Network], bool]
-    ) -> Mapping[str, list[tuple[Network, dict[str, None]]]]:
-        found: defaultdict[str, dict[str, tuple[Network, dict[str, None]]]] = defaultdict(dict)
-        for host, network, _, names in self._bridged:
-            if wanted(network):
-                found[host].setdefault(network.name, (network, {}))[1].update(names)
-        return {host: list(networks.values()) for host, networks in found.items()}
-
-    @cached_property
-    def _bridged(self) -> list[tuple[str, Network, Leg, dict[str, None]]]:
-        """Stacks on bridge and overlay networks: their host, the network, their leg, their containers."""
-        return [
-            (owner.host, network, leg, stack.names)
-            for stack in self._stacks.values()
-            if isinstance(owner := self.names[stack.owner], ContainerFact)
-            for network, leg in stack.legs
-            if _bridges(network)
-        ]
-
-    @cached_property
-    def _segment_names(self) -> Mapping[Segment, str]:
-        """Names of VLANs in traces: the Docker network on the VLAN."""
-        return {
-            network.vlan: network.name for network in self.facts.networks if isinstance(network.vlan, Vlan)
-        }
+        return Links(facts=replace(self.facts, hosts=tuple(self._stacks.hosts.values())), legs=legs)
 
 
 def _one(name: str, port: Port) -> _PortGroup:
@@ -723,15 +468,6 @@ def _connection_set(
 def _is_among(address: IPv4Address | int | None, at: frozenset[IPv4Address] | None) -> bool:
     """Whether an address is one of these; an unknown one may be any, and None stands for all."""
     return at is None or address is None or IPv4Address(address) in at
-
-
-def _bridges(network: Network) -> bool:
-    return network.driver in (NetworkDriver.BRIDGE, NetworkDriver.OVERLAY)
-
-
-def _key(network: Network) -> tuple[str, str]:
-    """Return a network's key: its host and name. Overlay networks span hosts, so their host is empty."""
-    return "" if network.driver is NetworkDriver.OVERLAY else network.host, network.name
 
 
 def _published(container: ContainerFact) -> Iterator[Published]:

@@ -49,7 +49,7 @@ class RouterProtocol(StrEnum):
 class Vlan:
     """One layer-2 network of a Proxmox bridge. `tag` is None for untagged frames.
 
-    Bridges of one name count as one switch, whichever node they are on.
+    Bridges of one name count as one switch, on every node.
     """
 
     bridge: str

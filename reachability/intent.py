@@ -16,7 +16,7 @@ from topology.model import INTERNET, Port, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """The declared `flows`, and what zones and roles permit besides.
+    """The declared `flows`, and what zones and roles permit in addition.
 
     `routable` services may be reached through a proxy that has a declared flow to them: by the `audience` of
     their port, of names `outside` the site, of which the internet is everyone, and by the site's own with a

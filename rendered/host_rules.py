@@ -50,7 +50,7 @@ def rules(topology: Topology) -> str:
     Input: containers open no connection to the host; without this rule a container on an internal network
     reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
     only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
-    container addresses. A probe zone may reach every port published on the host, whichever container
+    container addresses. A probe zone may reach every port published on the host, of any container
     publishes it, but those of the ingress that only certain prefixes may use.
 
     In an egress zone each address has its own ports (set `leaving`). Its packets are judged before those to

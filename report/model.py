@@ -160,7 +160,7 @@ class Report:
 
     def _follows(self, destination: str, port: Port | None) -> str:
         if (INTERNET, destination, port) in self._intent.flows:
-            return "declared for the internet, and so for everybody"
+            return "declared for the internet, and so for every source"
         return "from a host, which owns what it runs and is not judged"
 
     @cached_property

@@ -16,7 +16,7 @@ from typing import Final
 import reachability.facts as fact
 from reachability.engine import Reachability
 from resources.docker import DockerNetwork
-from resources.site import container_fact, network_fact, proxy_fact
+from resources.facts import container_fact, network_fact, proxy_fact
 from survey import guests, machine
 from survey.docker import DockerHost, Seen
 from survey.machine import Machine

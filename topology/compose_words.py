@@ -81,7 +81,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "volume.driver_opts.o": ("options with the server's address", "write them like addr=192.168.1.9,ro"),
     "volume.driver_opts.device": ("a folder of the server", 'write it like ":/export/media"'),
 }
-"""Description and remedy of each key, as in `topology.config.WORDS`, of which it is a part."""
+"""Description and remedy of each key, as in `topology.words.WORDS`, of which it is a part."""
 
 HIDDEN: Final = (".environment", ".secrets", ".command", ".entrypoint", ".healthcheck.test", ".env_file")
 """Keys whose values no message repeats, since they may hold a secret; what is below them, too."""

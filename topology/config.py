@@ -22,29 +22,23 @@ from topology import compose_words
 from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, at, nearest, shown
 from topology.model import (
-    BASIC,
     Acme,
-    App,
     Assertion,
     Certificate,
     Certificates,
     Container,
     DockerHost,
-    Feature,
     Flag,
     Flow,
     Guest,
-    GuestApp,
     HostName,
     ImageVantage,
     LxcGuest,
     Name,
     NamedVolume,
-    OsType,
     PolicyException,
     Prefix,
     ProxmoxHost,
-    Role,
     SshVantage,
     Temporary,
     Topology,
@@ -53,6 +47,7 @@ from topology.model import (
     Zone,
 )
 from topology.stack_file import NAMESPACE, keys_of, located
+from topology.words import ENTRY, NUMBERS, WORDS
 
 __all__ = ["NAMESPACE", "ConfigError", "Fault", "from_file", "from_pulumi_json", "keys_of", "load"]
 
@@ -88,156 +83,6 @@ _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
 _GUESTS: Final[dict[str, type[Guest]]] = {"vm": Guest, "lxc": LxcGuest}
 _ABSENT: Final = object()
-_ENTRY: Final = ("a mapping", "write its keys below it")
-WORDS: Final[dict[str, tuple[str, str]]] = {
-    "domain": ("a domain", "write it in lower case like homelab.example"),
-    "name-prefix": (
-        "a prefix of names",
-        "use at most 20 lower-case letters, digits and hyphens, a letter first",
-    ),
-    "protect": ("true or false", "write true, or false for a stack whose data may go with it"),
-    "name": ("a name", "use at most 63 lower-case letters, digits and single hyphens, a letter first"),
-    "hosts": ("a mapping of hosts", "name one of kind docker, one of kind proxmox, or both below it"),
-    "zones": ("a mapping of zones", "write one below it like edge: {role: edge, prefix: 172.30.0.0/24}"),
-    "services": ("a mapping of services", "write one below it, with its zones, ports and image"),
-    "flows": ("a list of flows", "write one below it like - internet -> traefik:443/tcp"),
-    "exceptions": ("a list of exceptions", "write each with rule, resource, reason, owner and expires"),
-    "assertions": ("a list of assertions", "write each with src and accept or deny"),
-    "tls": ("a mapping with certificate and key", "name both files, or write acme below it"),
-    "tls.certificate": ("a file path", "name the file with the certificate chain"),
-    "tls.key": ("a file path", "name the file with the private key"),
-    "tls.acme": ("a mapping with email and name-servers", "write its keys below it, and no file beside it"),
-    "acme": ("a mapping with email and name-servers", "write its keys below it"),
-    "acme.email": ("an e-mail address", "write the one that the ACME server may write to"),
-    "acme.server": ("an https URL with a host name", "write the ACME server's directory"),
-    "acme.challenge": ("a challenge", "write http, or the DNS provider as lego calls it, like hetzner"),
-    "acme.credentials": ("a list of variables", "write it like [HETZNER_API_TOKEN]"),
-    "acme.credentials[]": ("a variable", "write it as lego does, like HETZNER_API_TOKEN"),
-    "acme.ca-file": ("a file path", "name the PEM file that the server's certificate is checked with"),
-    "acme.name-servers": ("a list of addresses", "write it like [9.9.9.9]"),
-    "acme.name-servers[]": ("an IPv4 address", "write it like 9.9.9.9"),
-    "vantages": ("a mapping of vantages", "write one below it like internet: {ssh: probe@203.0.113.9, …}"),
-    "vantage": ("a vantage", "give it ssh and host-key"),
-    "vantage.ssh": ("a user and a host", "write it like probe@203.0.113.9"),
-    "vantage.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
-    "vantage.docker-host-address": ("an IPv4 address", "write the one at which it finds Docker-SRV"),
-    "containers": ("a vantage", "give it an image"),
-    "containers.image": ("an image reference", "name one with Python 3.11 or newer, like python:3.13-slim"),
-    "certificates": ("a mapping", "write authorities, signer, days or renew below it"),
-    "unencrypted": ("a list of flows without TLS", "write each with flow and reason"),
-    "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
-    "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
-    "flows[].until": ("a date", "write it like 2027-01-31"),
-    "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
-    ".kind": ("a kind of host", "use docker or proxmox"),
-    "service.kind": ("a kind of guest", "write vm or lxc, and nothing for a container of Docker"),
-    ".address": ("an IPv4 address", "write it like 10.10.10.11"),
-    ".addresses": ("a mapping of zones to addresses", "write it like {backend: 172.30.3.20}"),
-    ".addresses.{}": ("an IPv4 address", "write it like 172.30.3.20"),
-    ".trunk": ("an interface name", "use at most 10 characters like ens18, which leaves room for a VLAN tag"),
-    ".data-root": ("an absolute path", "write it like /var/lib/docker"),
-    ".metrics": ("an absolute path", "write it like /var/lib/homelab-network/metrics"),
-    ".probe-every": ("a length of time", "write it like 30s, 5m or 1h, at most a day"),
-    ".verify-every": ("a length of time", "write it like 30s, 5m or 1h, at most a day"),
-    ".project": ("an absolute path", "write it like /opt/homelab-network"),
-    ".trusted-proxies": ("a list of prefixes", "write it like [10.10.1.5/32]"),
-    ".trusted-proxies[]": ("an IPv4 prefix", "write it like 10.10.1.5/32"),
-    ".ssh": ("a mapping with address, user and host-key", "write its keys below it"),
-    ".ssh.address": ("an address or host name", "write it in lower case like docker-srv.lan"),
-    ".ssh.user": ("a user name", "write it like root"),
-    ".ssh.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
-    ".node": ("a Proxmox node name", "write it like pve1"),
-    ".bridge": ("an interface name", "use at most 10 characters like vmbr1"),
-    ".existing-bridge": ("true or false", "write true where the node has the bridge already"),
-    ".uplink": ("a network port", "use at most 15 characters like enp3s0"),
-    ".storage": ("a storage name", "write it like local-lvm"),
-    ".snippets": ("a storage name", "write it like local"),
-    ".name-servers": ("a list of addresses", "write it like [9.9.9.9]"),
-    ".name-servers[]": ("an IPv4 address", "write it like 9.9.9.9"),
-    ".authorized-keys": ("a list of public keys", "write it like [ssh-ed25519 AAAA you]"),
-    ".authorized-keys[]": ("a public key", "write it as authorized_keys does, like ssh-ed25519 AAAA you"),
-    ".template": ("a VM id", "use 100-999999999"),
-    ".ports": ("a list of ports", "write it like [80, 53/udp]"),
-    ".ports[]": ("a port", "use 1-65535, with /udp behind it where it is not TCP"),
-    ".role": ("a role", f"use one of {', '.join(Role)}"),
-    ".prefix": ("an IPv4 prefix", "write it like 10.10.10.0/24"),
-    ".vlan": ("a VLAN tag", "use 1-4094"),
-    ".ingress": ("an IPv4 address", "write it like 10.10.10.2"),
-    ".zone": ("a zone", "name the one VLAN zone that the guest sits on"),
-    ".zones": ("a list of zones", "write it like [frontend, query]"),
-    ".zones[]": ("a zone", "write its name"),
-    ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
-    ".aliases": ("a list of host names", "write it in lower case like [www.site-1.homelab.example]"),
-    ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
-    ".pages": ("a mapping of ports to host names", "write it like {9001: console}"),
-    ".pages.{}": ("a host name", "write a port and a name in lower case like 9001: console"),
-    ".login": ("a kind of login", f"use {BASIC}, or the name of a service with forward-auth"),
-    ".forward-auth": ("a path of a URL", "write where it answers, like /oauth2/auth"),
-    ".streams": ("a list of streams", "write it like ['2222:22'], with the ingress's port first"),
-    ".streams[]": (
-        "a stream",
-        "write the ingress's port and its own, in quotes, like '2222:22' or '53:53/udp'",
-    ),
-    ".audience": ("a list of who may use the route", "write it like [internet] or [management]"),
-    ".audience[]": ("a name", "write internet or the name of a management or external zone"),
-    ".memory": ("an amount of memory in MiB", "use 16-1048576"),
-    ".image": ("an image reference", "write it like grafana/grafana:12.1.0"),
-    ".app": ("an app", f"use one of {', '.join(App)}, for a guest {', '.join(GuestApp)}, or leave it out"),
-    ".ca-file": ("a file path", "name the PEM file of whoever signed its certificate"),
-    ".user": ("a user and a group by number", "write it like 1000:1000"),
-    ".files": ("a mapping of files", "write each like /etc/grafana/ldap.toml: the file's text"),
-    ".files.{}": ("a text", "write the file's text below |"),
-    ".arguments": ("a list of arguments", "write it like [--log.level=warn]"),
-    ".arguments[]": ("an argument", "write it on one line and in quotes, without @ before it"),
-    ".vmid": ("a VM id", "use 100-999999999"),
-    ".ostemplate": (
-        "a template of containers",
-        "write it like local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst",
-    ),
-    ".ostype": ("a distribution", f"use one of {', '.join(OsType)}, or leave it out"),
-    ".unprivileged": ("true or false", "leave it out, or write false and declare an exception"),
-    ".features": ("a list of features", "write it like [nesting]"),
-    ".features[]": ("a feature", f"use one of {', '.join(Feature)}"),
-    ".volumes": ("a list of volumes", "write each like - {path: /var/lib/photos, size: 20}"),
-    ".volumes[]": ("a volume", "give it path, and size or host-path"),
-    ".volumes[].path": ("an absolute path", "name a folder of the container like /var/lib/photos"),
-    ".volumes[].size": ("a volume's size in GiB", "use 1-131072"),
-    ".volumes[].storage": ("a storage name", "write it like local-lvm"),
-    ".volumes[].host-path": ("an absolute path", "name a folder of the node like /srv/media"),
-    ".volumes[].writable": ("true or false", "leave it out, or write true where the guest may write there"),
-    ".devices": ("a list of devices", "write it like [/dev/dri/renderD128]"),
-    ".devices[]": ("a device", "write it like /dev/dri/renderD128"),
-    ".admin-page": ("a mapping with until and reason", "write both below it"),
-    ".until": ("a date", "write it like 2027-01-31"),
-    ".cores": ("a number of cores", "use 1-512"),
-    ".disk": ("a disk size in GiB", "use 1-131072"),
-    ".authorities": ("a list of names", "write it like [a], or [a, b] while b replaces a"),
-    ".authorities[]": ("a name", "use lower-case letters, digits and hyphens, a letter first"),
-    ".signer": ("a name", "write the one of authorities that signs"),
-    ".days": ("a number of days", "use 2-90"),
-    ".renew": ("a number of days", "use at least 1 and fewer than days"),
-    ".flow": ("a flow", "write it like prometheus -> cadvisor:8080/tcp"),
-    ".rule": ("a rule name", "write it like no-public-backend"),
-    ".resource": ("a resource name", "name the one resource that is excepted"),
-    ".reason": ("a reason", "say in at least ten characters why it must be"),
-    ".owner": ("an owner", "name who answers for it"),
-    ".expires": ("a date", "write it like 2027-01-31"),
-    ".src": ("a source", "name a service, a management or external zone, or internet"),
-    ".directly": ("true or false", "write true where only the source's own packets count"),
-    ".accept": ("a list of destinations", "write it like [grafana:3000/tcp]"),
-    ".accept[]": ("a destination", "write it like grafana:3000/tcp"),
-    ".deny": ("a list of destinations", "write it like [loki:3100/tcp]"),
-    ".deny[]": ("a destination", "write it like loki:3100/tcp"),
-    **compose_words.WORDS,
-}
-"""Description and remedy of each key; `[]` marks a list item, `{}` a mapping's item, a leading dot a key of
-an entry.
-"""
-
-_NUMBERS: Final = (
-    *(".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew"),
-    ".volumes[].size",
-)
 
 T = TypeVar("T")
 
@@ -536,10 +381,10 @@ class _Reader:
 
     def wrong(self, path: str, raw: object, word: str) -> None:
         """Note that a value is missing, encrypted, or of the wrong kind."""
-        noun, remedy = WORDS.get(word, _ENTRY)
+        noun, remedy = WORDS.get(word, ENTRY)
         if word == ".prefix" and (network := _network(raw)):
             noun, remedy = "a prefix: it has host bits set", f"write {network}"
-        if word in _NUMBERS and isinstance(raw, str) and raw.isdecimal():
+        if word in NUMBERS and isinstance(raw, str) and raw.isdecimal():
             remedy = "write it without quotes"
         if _is_encrypted(raw):
             self.note(path, "is encrypted", f"nothing in {NAMESPACE} is a secret: name a file that holds it")

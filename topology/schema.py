@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
 from topology.checks import CONTAINERS
-from topology.config import KEYS, NAMESPACE, REQUIRED, WORDS
+from topology.config import KEYS, NAMESPACE, REQUIRED
 from topology.model import (
     APPS,
     GUEST_APPS,
@@ -54,6 +54,7 @@ from topology.model import (
     Zone,
 )
 from topology.outputs import Outputs
+from topology.words import WORDS
 
 Schema = dict[str, Any]
 

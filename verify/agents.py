@@ -75,7 +75,7 @@ class _Agent:
         return self._errors.read()
 
     def hang_up(self) -> None:
-        """Close the agent's input, on which the agent exits, wherever it runs."""
+        """Close the agent's input, on which the agent exits, on this machine or another."""
         assert self.process.stdin  # noqa: S101  # it was started with a pipe
         with suppress(BrokenPipeError):
             self.process.stdin.close()

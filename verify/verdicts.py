@@ -178,7 +178,7 @@ def _why_open(cell: Cell, source: Endpoint, destination: Endpoint, seen: Seen) -
         if endpoint.kind is EndpointKind.CONTAINER and strange & (
             {network} | source.zones | destination.zones
         ):
-            return f"{endpoint.name} is on {', '.join(sorted(strange))}, which nobody declared"
+            return f"{endpoint.name} is on {', '.join(sorted(strange))}, which is not declared"
     if destination.kind in {EndpointKind.GUEST, EndpointKind.NODE}:
         where = (
             "datacenter, guest and card" if destination.kind is EndpointKind.GUEST else "datacenter and node"
@@ -277,7 +277,8 @@ def judge_routes(
     """Return findings that compare the ingress's page for each host name with the service's own page.
 
     Pages are the same if status and title are. If the route requires a login, the ingress must answer 401;
-    with a service that answers for logins, which sends browsers to its page, one of `_NOT_YET`.
+    with a service that answers for logins, which sends browsers to its page, one of `_NOT_YET`. A service
+    that fails itself (5xx) agrees with nothing.
     """
     found = []
     for route in routes:
@@ -285,7 +286,7 @@ def judge_routes(
         expected = f"its own page ({_page(own)})"
         page, right = isinstance(got, dict), got == own
         if isinstance(got, dict) and isinstance(own, dict):
-            right = (got["status"], got["title"]) == (own["status"], own["title"]) and own["status"] < 500  # noqa: PLR2004
+            right = (got["status"], got["title"]) == (own["status"], own["title"])
         if route.login:
             wanted = _NOT_YET if route.login_url else _NOT_YET[:1]
             expected = f"{' or '.join(map(str, wanted))}, a login"
@@ -295,6 +296,8 @@ def judge_routes(
             cause = "the ingress serves it without asking for a login"
         if not isinstance(own, dict):
             cause, right = f"{route.service} itself gave the ingress no page", False
+        elif own["status"] >= 500:  # noqa: PLR2004  # where HTTP's server errors begin
+            cause, right = f"{route.service} itself answers {own['status']}", False
         found.append(
             _route(f"https://{route.host}/", route.service, expected, _page(got), "" if right else cause)
         )

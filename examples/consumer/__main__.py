@@ -31,7 +31,9 @@ def checked(outputs: Mapping[str, Any], prefix: IPv4Network) -> Mapping[str, Any
             "read docs/outputs.md for what changed, then change this program."
         )
     if not any((flow["source"], flow["port"]) == ("internet", 443) for flow in outputs["flows"].values()):
-        raise pulumi.RunError("flows: nobody outside may reach the ingress on 443; declare that flow there.")
+        raise pulumi.RunError(
+            "flows: the internet may not reach the ingress on 443; declare that flow there."
+        )
     for name, zone in outputs["zones"].items():
         if prefix.overlaps(IPv4Network(zone["prefix"])):
             raise pulumi.RunError(

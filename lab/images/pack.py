@@ -1,7 +1,7 @@
 """An image's root folder as a tar: its parts, its own files and links, the users they belong to.
 
-Owns the order and what wins where two bring the same path: the image's own, then its parts in order. Times
-and owners are fixed, so the same parts give the same bytes.
+Where several bring the same path, the image's own file wins, then the parts in their order. Times and
+owners are fixed, so the same parts give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A stand-in for Pulumi's command plugin, for where the published one can't be reached.
 
-Owns `command:local:Command`: create, update, delete, and what they print. It deliberately has nothing else:
+It has `command:local:Command` alone: create, update, delete, and what they print;
 remote commands, copies, asset paths and `command.local.run` are refused at preview, by name.
-One would get this wrong: without an `update` command an update runs `create` again, and the state that an
+Note: without an `update` command an update runs `create` again, and the state that an
 update or delete reads is the outputs of the run before, in PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR.
 Source: the schema of the pulumi_command wheel, whose descriptions say what each property means.
 """

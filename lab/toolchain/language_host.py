@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Pulumi's Python language host, for where the published one can't be reached.
 
-Owns how the engine starts Python programs and policy packs: which interpreter, which arguments, what an exit
-status means. It deliberately installs nothing, has no debugger, and knows only pip's kind of environment
-(runtime option `virtualenv`; uv, poetry and the type checkers need the published host).
-One would get this wrong: a plugin's first line on stdout is its port, so a policy pack's stdout and stderr
-must stay apart all the way to the engine.
+It starts Python programs and policy packs for the engine, and reports their exit status. It installs
+nothing, has no debugger, and knows only pip's kind of environment (runtime option
+`virtualenv`; uv, poetry and the type checkers need the published host).
+
+Note: a plugin's first line on stdout is its port, so a policy pack's stdout and stderr must stay apart all
+the way to the engine.
+
 Source of the protocol: language.proto, whose stubs the `pulumi` wheel carries.
 """
 # ruff: noqa: N802, ARG002  # names and arguments of the methods are the protocol's

@@ -128,7 +128,7 @@ def rules(topology: Topology) -> dict[str, object]:
         _alert(
             "ProbeSilent",
             f"count by (job) ({success}) < {count} or absent({success})",
-            f"fewer than the {count} probes of Docker-SRV report, so nobody watches it",
+            f"fewer than the {count} probes of Docker-SRV report, so it is not watched",
         ),
     ]
     verify = [

@@ -23,7 +23,7 @@ def before() -> Snapshot:
 
 @pytest.fixture(scope="session")
 def site(before: Snapshot) -> Iterator[Site]:
-    """Run `make up`, yield the site, and run `make down` whatever happened in between."""
+    """Run `make up`, yield the site, and run `make down` even after a failure."""
     try:
         done = make("up")
         sys.stdout.write(done.stdout)

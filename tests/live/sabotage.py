@@ -373,7 +373,7 @@ def _leave_vault(site: Site) -> None:
 @sabotage(
     "strangers",
     "✗ stranger@vault -> grafana:3000/tcp",
-    "grafana is on vault, which nobody declared",
+    "grafana is on vault, which is not declared",
     undo=_leave_vault,
 )
 def grafana_joins_vaultwardens_vlan(site: Site) -> None:

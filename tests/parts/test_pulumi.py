@@ -58,7 +58,7 @@ pulumi_tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256")
 network = pulumi_docker.Network("network", name="scratch", internal=True)
 advanced = pulumi_docker.ContainerNetworksAdvancedArgs(name=network.name)
 pulumi_docker.Container("container", name="scratch", image="none", networks_advanced=[advanced])
-# 192.0.2.0/24 is nobody's (RFC 5737).
+# 192.0.2.0/24 is assigned to no machine (RFC 5737).
 token = "root@pam!t=00000000-0000-0000-0000-000000000000"
 provider = pulumi_proxmoxve.Provider("provider", endpoint="https://192.0.2.1:8006/", api_token=token)
 opts = pulumi.ResourceOptions(provider=provider)

@@ -180,22 +180,22 @@ def values_that_nobody_knows_yet(stack: Stack) -> None:
     container(stack, "loki", networksAdvanced=UNKNOWN, ports=[{"internal": 3100.0, "external": UNKNOWN}])
 
 
-@rejected("commands-are-our-own", "open: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "open: command:local:Command runs a command that can't be judged")
 def a_command_of_somebody_else(stack: Stack) -> None:
     stack.add("command", "open", {"create": "iptables --flush"})
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
 def the_projects_command_with_one_word_more(stack: Stack) -> None:
     stack.inputs("command", "host-rules")["environment"] = {"LD_PRELOAD": "/tmp/x.so"}  # noqa: S108
 
 
-@rejected("commands-are-our-own", "probe-rules: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "probe-rules: command:local:Command runs a command that can't be judged")
 def a_chain_of_dockers_opened_wider(stack: Stack) -> None:
     stack.inputs("command", "probe-rules")["create"] += "; iptables --insert DOCKER-USER --jump ACCEPT"
 
 
-@rejected("commands-are-our-own", "verify-timer: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "verify-timer: command:local:Command runs a command that can't be judged")
 def a_timer_that_runs_something_else(stack: Stack) -> None:
     stack.config["hosts"]["docker-srv"]["verify-every"] = "1h"
     site = load(stack.config)
@@ -854,7 +854,7 @@ def names_taken_from_others(stack: Stack) -> None:
     "prometheus-ui: dnsOpts makes its names lead elsewhere",
     "prometheus-ui: changes the kernel's net/ipv4/ip_forward",
     "prometheus-ui: changes the kernel's net/ipv4.conf/all.route_localnet",
-    "prometheus-ui: has addresses or options on frontend that nobody declared",
+    "prometheus-ui: has undeclared addresses or options on frontend",
 )
 def names_and_settings_in_other_spellings(stack: Stack) -> None:
     aliases = ["GRAFANA", "grafana.", "acme.example", "Prometheus-UI"]
@@ -872,7 +872,7 @@ def names_and_settings_in_other_spellings(stack: Stack) -> None:
     )
 
 
-@rejected("names-are-the-engines", "loki-gateway: has addresses or options on query that nobody declared")
+@rejected("names-are-the-engines", "loki-gateway: has undeclared addresses or options on query")
 def an_address_of_another_family(stack: Stack) -> None:
     stack.inputs("container", "loki-gateway")["networksAdvanced"][0]["ipv6Address"] = "fd00::5"
 
@@ -1099,8 +1099,8 @@ def files_that_another_parser_reads(stack: Stack) -> None:
     "declared flow of wiki",
     "wiki: command[0]: -client.url names x.example, which is no declared service",
     "wiki: command[2]: --push-url names x, which is no declared service",
-    "wiki: /etc/wiki/prometheus.yml: dns_sd_configs finds targets that nobody declared",
-    "wiki: /etc/wiki/prometheus.yml: scrape_config_files finds targets that nobody declared",
+    "wiki: /etc/wiki/prometheus.yml: dns_sd_configs finds undeclared targets",
+    "wiki: /etc/wiki/prometheus.yml: scrape_config_files finds undeclared targets",
 )
 def peers_at_any_place(stack: Stack) -> None:
     alerting = {"alertmanagers": [{"dns_sd_configs": [{"names": ["x.example"]}]}]}
@@ -1155,8 +1155,8 @@ def an_internal_network_whose_gateway_answers(stack: Stack) -> None:
 
 @rejected(
     "networks-sealed",
-    "backend: attachable is set, which opens it to what nobody declared",
-    "backend: ipv6 is set, which opens it to what nobody declared",
+    "backend: attachable is set, which opens it to undeclared peers",
+    "backend: ipv6 is set, which opens it to undeclared peers",
     "backend: its subnet is not the declared 172.30.3.0/24",
     "backend: its gateway is not the zone's 172.30.3.1",
 )
@@ -1177,7 +1177,7 @@ def a_leg_that_is_no_macvlan(stack: Stack) -> None:
 
 @rejected(
     "networks-sealed",
-    "edge: enable_icc is not false, so whoever joins it reaches the ingress's every port",
+    "edge: enable_icc is not false, so its other members reach every port of the ingress",
     "edge: enable_ip_masquerade is not false, so the ingress leaves behind the host's address",
     "edge: option com.docker.network.bridge.trusted_host_interfaces is not understood with this value",
 )
@@ -1243,7 +1243,7 @@ def a_probe_zone_that_sees_nothing(stack: Stack) -> None:
 @rejected(
     "probes-are-strangers",
     "grafana: joins probe, from where Docker-SRV is watched",
-    "blackbox-exporter: joins backend, where no stranger is",
+    "blackbox-exporter: joins backend, which is no probe zone",
 )
 def a_ui_that_watches_and_an_exporter_within(stack: Stack) -> None:
     leg(stack, "grafana", "probe")
@@ -1337,23 +1337,23 @@ def host_rules(stack: Stack, old: str, new: str) -> None:
     command["stdin"] = command["stdin"].replace(old, new)
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
 def host_rules_with_one_pair_more(stack: Stack) -> None:
     pair = "      172.30.3.58 . 172.30.3.217 . tcp . 3100,\n"
     host_rules(stack, pair, f"{pair}      172.30.3.58 . 172.30.3.207 . tcp . 3100,\n")
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
 def host_rules_without_a_drop_within_bridges(stack: Stack) -> None:
     host_rules(stack, "    counter drop\n", "")
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
 def host_rules_that_accept_before_they_look(stack: Stack) -> None:
     host_rules(stack, '    iifname "br-backend" oifname', '    accept\n    iifname "br-backend" oifname')
 
 
-@rejected("commands-are-our-own", "bridge-switch: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "bridge-switch: command:local:Command runs a command that can't be judged")
 def a_switch_for_one_family_alone(stack: Stack) -> None:
     command = stack.inputs("command", "bridge-switch")
     command["create"] = command["create"].replace(" /proc/sys/net/bridge/bridge-nf-call-ip6tables", "")
@@ -1364,7 +1364,7 @@ def no_rules_at_boot(stack: Stack) -> None:
     stack.remove("command", "boot-rules")
 
 
-@rejected("commands-are-our-own", "boot-rules: command:local:Command runs what nobody can judge")
+@rejected("commands-are-our-own", "boot-rules: command:local:Command runs a command that can't be judged")
 def rules_at_boot_that_are_others(stack: Stack) -> None:
     inputs = stack.inputs("command", "boot-rules")
     inputs["stdin"] = inputs["stdin"].replace("drop", "accept")
@@ -1378,7 +1378,7 @@ def a_bridge_of_another_name(stack: Stack) -> None:
     stack.inputs("network", "edge")["options"]["com.docker.network.bridge.name"] = "br-other"
 
 
-@rejected("no-empty-zones", "spare: nobody joins network spare")
+@rejected("no-empty-zones", "spare: no container joins network spare")
 def a_network_that_nobody_joins(stack: Stack) -> None:
     stack.add("network", "spare", copy.deepcopy(stack.inputs("network", "backend")) | {"name": "spare"})
 
@@ -1397,7 +1397,7 @@ def a_zone_without_its_guest(stack: Stack) -> None:
     "declared-services-exist",
     "loki: container loki is not in the stack",
     "jellyfin: guest jellyfin is not in the stack",
-    "site-1: is switched off, so every flow to it is a promise that nobody keeps",
+    "site-1: is switched off, so no flow to it works",
 )
 def services_that_are_declared_and_absent(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["started"] = False
@@ -1883,7 +1883,7 @@ def a_trunk_wider_than_used(stack: Stack) -> None:
     "bridge-carries-declared-vlans",
     "vmbr1: address puts the node itself on it",
     "vmbr1: vlanAware is off, so all guests share one network",
-    "vmbr1: port eno2 leads to machines that nobody declared",
+    "vmbr1: port eno2 leads to undeclared machines",
     "vmbr1: vids does not carry VLAN 20",
 )
 def a_bridge_that_joins_everything(stack: Stack) -> None:
@@ -1894,7 +1894,7 @@ def a_bridge_that_joins_everything(stack: Stack) -> None:
 
 @rejected(
     "bridge-carries-declared-vlans",
-    "vmbr1: port eno3 leads to machines that nobody declared",
+    "vmbr1: port eno3 leads to undeclared machines",
     "vmbr1: the declared uplink eno2 is not its port, so no VLAN leaves the node",
 )
 def a_bridge_with_another_uplink(stack: Stack) -> None:
@@ -1989,7 +1989,7 @@ def a_transport_that_nobody_knows(stack: Stack) -> None:
     "ingress-configuration-known",
     "traefik: /etc/traefik/dynamic/more.yml: is a template, whose result can't be known",
     "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.ask.plugin: "
-    "sends requests where nobody can follow",
+    "sends requests to destinations that can't be known",
     "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.trusting.forwardAuth.trustForwardHeader: "
     "is not a setting whose traffic is known",
 )
@@ -2043,7 +2043,7 @@ def a_file_that_does_not_parse(stack: Stack) -> None:
 @rejected(
     "ingress-keeps-to-itself",
     "traefik: api.insecure: serves the dashboard without authentication",
-    "traefik: entrypoints.websecure: trusts everybody's X-Forwarded headers",
+    "traefik: entrypoints.websecure: trusts X-Forwarded headers from every address",
     "traefik: /etc/traefik/dynamic/routes.yml: http.routers.dashboard: "
     "serves api@internal without authentication",
     "traefik: /etc/traefik/dynamic/routes.yml: http.routers.dashboard: "
@@ -2298,8 +2298,8 @@ def requests_that_mean_two_things(stack: Stack) -> None:
 
 @rejected(
     "ingress-trusts-declared-proxies",
-    "traefik: entrypoints.web.forwardedheaders.trustedips: names who is no declared trusted proxy",
-    "traefik: entrypoints.websecure.forwardedheaders.trustedips: names who is no declared trusted proxy",
+    "traefik: entrypoints.web.forwardedheaders.trustedips: names an undeclared proxy",
+    "traefik: entrypoints.websecure.forwardedheaders.trustedips: names an undeclared proxy",
     "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.concurrency.inFlightReq."
     "sourceCriterion: does not count by the client's address",
 )
@@ -2495,7 +2495,7 @@ def an_ambiguous_network_for_traefik(stack: Stack) -> None:
     "prometheus: /etc/prometheus/prometheus.yml: scrape target names nas, which is no declared service",
     "prometheus: /etc/prometheus/prometheus.yml: scrape target names loki:3100/tcp, "
     "which is no declared flow of prometheus",
-    "prometheus: /etc/prometheus/prometheus.yml: docker_sd_configs finds targets that nobody declared",
+    "prometheus: /etc/prometheus/prometheus.yml: docker_sd_configs finds undeclared targets",
 )
 def scrape_targets_that_can_never_work(stack: Stack) -> None:
     jobs = [
@@ -2591,7 +2591,7 @@ def a_watcher_that_believes_anybody(stack: Stack) -> None:
     f"prometheus: {WEB}: client_auth_type is not RequireAndVerifyClientCert",
     f"prometheus: {WEB}: client_ca_file is not /etc/certificates/prometheus/authorities.pem",
     f"prometheus: {WEB}: key_file is not /etc/certificates/prometheus/key.pem",
-    "prometheus: --web.enable-admin-api lets whoever may query do more than that",
+    "prometheus: --web.enable-admin-api lets its clients do more than query",
     "blackbox-exporter: is given no file by which it asks for certificates",
 )
 def exporters_that_anybody_may_ask(stack: Stack) -> None:

@@ -85,7 +85,7 @@ def test_an_ingress_with_an_address_is_asked_there(tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         ({"schemaVersion": 3}, "schemaVersion: 3 is not 2; read docs/outputs.md"),
-        ({"flows": {}}, "flows: nobody outside may reach the ingress on 443"),
+        ({"flows": {}}, "flows: the internet may not reach the ingress on 443"),
         ({"prefix": "172.30.1.16/28"}, "overlaps 172.30.1.0/24 of zone frontend; use another"),
     ],
 )

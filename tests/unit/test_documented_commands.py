@@ -52,6 +52,7 @@ ELSEWHERE = {
     "make hooks": ("tests/unit/test_hooks.py", '"make", "hooks"'),
     "make browser": ("Makefile", "test: lint actionlint unit browser parts live"),
     "python -m tests.golden": ("tests/unit/test_golden.py", "golden.with_refusals("),
+    "python -m tests.mutate policies/hosts.py": ("tests/unit/test_mutate.py", "import mutants, survives"),
     "make tools": ("Makefile", "live: $(READY) tools"),
     "make cloud-init": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
     "make cloud-init STACK=home": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),

@@ -206,7 +206,7 @@ def test_a_state_of_another_project_is_refused(pack: Any) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_finding_shows_a_secret(case: Case) -> None:
-    """No message of any rule shows a secret, wherever one is planted."""
+    """No message of any rule shows a planted secret."""
     stack = sound()
     case.change(stack)
     assert [finding for finding in stack.judge_changes().findings if CANARY in finding.message] == []

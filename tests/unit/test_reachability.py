@@ -620,15 +620,6 @@ def test_proxies_in_a_row() -> None:
     assert str(engine.evaluate("internet", "hidden", WEB).trace) == "inner -> backend -> hidden"
 
 
-def test_unresolved_servers_are_told() -> None:
-    """A server that matches no fact is reported with its router and a remedy."""
-    remedy = "leads to nothing that is known; name a service, container or address of the stack."
-    assert list(behind(("r", "http://nowhere:80"), ("s", "://")).unresolved()) == [
-        f"router r: http://nowhere:80 {remedy}",
-        f"router s: :// {remedy}",
-    ]
-
-
 # ---------------------------------------------------------------------------------------- questions
 
 

@@ -43,15 +43,17 @@ from reachability.facts import (
     Segment,
     Vlan,
 )
+from reachability.forwarding import Forwarding
 from reachability.links import Links
 from reachability.result import EdgeKind
 from reachability.rules import Firewall
+from reachability.stacks import Stacks, key_of
 from tests.unit.packet_walk import Key, Walk
 from topology.model import Port, Protocol
 
 NETWORKS, SHARES = 1000, 4
 CHAIN, IPSET = rules._chain, names.ipset
-INIT, LET_OUT = Reachability.__init__, Reachability._let_out
+INIT, LET_OUT = Reachability.__init__, Stacks._let_out
 
 WEB, TLS, SSH, API, DNS = (
     Port(number=80),
@@ -410,15 +412,15 @@ def _everywhere(exits: tuple[Exit, ...] | None) -> tuple[Exit, ...] | None:
 
 
 class _Everywhere(dict[Any, Any]):
-    """Members of a network, whatever the address."""
+    """Members of a network at any address."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         return super().get(key[0], default)
 
 
-def _known(self: Reachability) -> dict[Any, Any]:
-    legs = [(network, leg, stack.names) for stack in self._stacks.values() for network, leg in stack.legs]
-    return {(module._key(network), leg.address or 0): names for network, leg, names in legs}
+def _known(self: Stacks) -> dict[Any, Any]:
+    legs = [(network, leg, stack.names) for stack in self.by_owner.values() for network, leg in stack.legs]
+    return {(key_of(network), leg.address or 0): names for network, leg, names in legs}
 
 
 BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
@@ -445,25 +447,25 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         module, "_external", lambda _, ranges: iter(ranges)
     ),
     "internal networks have a way out": lambda patch: patch.setattr(
-        Reachability, "_egress", property(lambda self: {host: {None: self._stack_of} for host in self._hosts})
+        Stacks, "egress", property(lambda self: {host: {None: self.owners} for host in self.hosts})
     ),
     "a host lets everything out": lambda patch: patch.setattr(
         Reachability, "_lets_out", lambda *_, **__: True
     ),
     "every member goes out as one does": lambda patch: patch.setattr(
-        Reachability, "_let_out", lambda _, network, __: network.egress
+        Stacks, "_let_out", lambda _, network, __: network.egress
     ),
     "a host lets packets out to every address": lambda patch: patch.setattr(
-        Reachability, "_let_out", lambda *args: _everywhere(LET_OUT(*args))
+        Stacks, "_let_out", lambda *args: _everywhere(LET_OUT(*args))
     ),
     "every gateway address answers": lambda patch: patch.setattr(
-        Reachability,
-        "_gateways",
+        Stacks,
+        "gateways",
         property(
-            lambda self: {h: [(n, m) for host, n, _, m in self._bridged if h == host] for h in self._hosts}
+            lambda self: {h: [(n, m) for host, n, _, m in self._bridged if h == host] for h in self.hosts}
         ),
     ),
-    "a closed host shows no published port": lambda patch: patch.setattr(Reachability, "_windows", {}),
+    "a closed host shows no published port": lambda patch: patch.setattr(Stacks, "windows", {}),
     "the router lets everything in": lambda patch: patch.setattr(
         Links, "_outside", _with_fields(Links._outside, silent=False)
     ),
@@ -471,16 +473,16 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         Reachability, "__init__", lambda self, facts: INIT(self, _with_addresses(facts))
     ),
     "neighbours pass at any address": lambda patch: patch.setattr(
-        Reachability, "_at", property(lambda self: _Everywhere(self._members))
+        Stacks, "at", property(lambda self: _Everywhere(self.members))
     ),
     "everyone uses a limited port": lambda patch: patch.setattr(module._PublishedPort, "admitted", ALL),
     "everyone in a watching network uses a limited port": lambda patch: patch.setattr(
         Reachability, "_admitted", lambda _, members, *__: members
     ),
-    "a proxy listens at every address": lambda patch: patch.setattr(Reachability, "_ears", {}),
+    "a proxy listens at every address": lambda patch: patch.setattr(Forwarding, "ears", {}),
     "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
-    "an unknown address is none": lambda patch: patch.setattr(Reachability, "_at", property(_known)),
-    "a proxy forwards nothing": lambda patch: patch.setattr(Reachability, "_edges", {}),
+    "an unknown address is none": lambda patch: patch.setattr(Stacks, "at", property(_known)),
+    "a proxy forwards nothing": lambda patch: patch.setattr(Forwarding, "edges", {}),
 }
 """Changes that break one part of the engine each; every one must cause a disagreement."""
 

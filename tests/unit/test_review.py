@@ -157,7 +157,7 @@ def test_what_opens_is_told_first() -> None:
         "| opens | `a -> b:80/tcp` | `x -> b` | declared |  |",
         "| closes | `a -> b:80/tcp` | `x -> b` | declared |  |",
         "### Findings",
-        "<details><summary>1 flow besides: what follows</summary>",
+        "<details><summary>What follows: 1 flow</summary>",
         "| opens | `a -> b:80/tcp` | `x -> b` | follows |  |",
         "</details>",
     ]

@@ -393,7 +393,7 @@ def test_a_network_joined_by_hand_is_named(world: World) -> None:
     assert lines(world, Verdict.DISAGREES) == [
         (
             "traefik -> loki:3100/tcp at 172.30.1.77 on frontend: expected DENIED, got ALLOWED "
-            "(likely cause: loki is on frontend, which nobody declared)"
+            "(likely cause: loki is on frontend, which is not declared)"
         ),
         (
             "loki is on frontend: expected no such thing, got one "
@@ -554,6 +554,14 @@ def test_a_service_without_a_page_is_seen(world: World) -> None:
     world.change = lambda _who, ask: "refused" if ask.id == "page:site-1.homelab.localhost" else None
     (line,) = lines(world, Verdict.DISAGREES)
     assert "site-1 itself gave the ingress no page" in line
+
+
+def test_a_service_that_fails_is_seen(world: World) -> None:
+    """A route does not agree when the service answers 5xx, although the ingress passes the same page on."""
+    page = {"status": 500, "title": "", "location": ""}
+    world.change = lambda _who, ask: page if ask.id == "page:site-1.homelab.localhost" else None
+    (line,) = lines(world, Verdict.DISAGREES)
+    assert "site-1 itself answers 500" in line
 
 
 def made(world: World) -> report.Report:

@@ -37,16 +37,16 @@ def acme(site: Site) -> Iterator[Fault]:
     )
     if acme.over_http and acme.credentials:
         yield Fault(
-            "tls.acme.credentials", "nobody asks for them over HTTP", "remove it, or name a DNS provider"
+            "tls.acme.credentials", "the HTTP challenge needs none", "remove it, or name a DNS provider"
         )
     if not acme.over_http and not acme.credentials:
         yield Fault(
             "tls.acme.credentials",
-            f"{acme.challenge} lets nobody change its names without",
-            "name the variables of a login, as lego does",
+            f"{acme.challenge} needs a login to change names",
+            "name the variables of one, as lego does",
         )
     if not acme.name_servers:
-        yield Fault("tls.acme.name-servers", "names nobody", "write it like [9.9.9.9]")
+        yield Fault("tls.acme.name-servers", "is empty", "write it like [9.9.9.9]")
     yield from not_public(site, "tls.acme.name-servers", acme.name_servers, "the ingress's flows")
     if ingress is None or site.unreadable_in("flows"):
         return

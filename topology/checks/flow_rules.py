@@ -91,7 +91,7 @@ def _logs(site: Site, flow: Flow) -> Reason | None:
         ):
             gateway = next((c.name for c in site.containers if c.app is App.LOKI_GATEWAY), None)
             return (
-                "leads past the gateway, and Loki lets whoever gets there read, write and delete",
+                "leads past the gateway, and Loki lets its clients read, write and delete",
                 f"name {gateway} as its destination"
                 if gateway
                 else "let a service of app loki-gateway pass it on",

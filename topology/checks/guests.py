@@ -42,7 +42,7 @@ def guest_apps(site: Site) -> Iterator[Fault]:
         if guest.sets_itself_up and SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
             yield Fault(
                 f"{path}.ports",
-                "22/tcp is open, and nobody can log in",
+                "22/tcp is open, and no key can log in",
                 f"add hosts.{proxmox[0].name}.authorized-keys, or remove the port",
             )
         if guest.sets_itself_up and proxmox and not proxmox[0].snippets:
@@ -77,6 +77,6 @@ def guest_authorities(site: Site) -> Iterator[Fault]:
         if not guest.ca_file and guest.app in SPEAKS_TLS and guest.name in site.routed:
             yield Fault(
                 path,
-                f"{guest.app} answers by TLS alone, and nothing says who signed its certificate",
-                "name the PEM file of whoever did",
+                f"{guest.app} answers by TLS alone, and no authority of its certificate is named",
+                "name the PEM file of that authority",
             )

@@ -40,7 +40,7 @@ def proxies(site: Site) -> Iterator[Fault]:
             if prefix.prefixlen < _PROXY_LENGTH:
                 yield Fault(
                     f"hosts.{host.name}.trusted-proxies[{index}]",
-                    f"{prefix} is nearly everybody",
+                    f"{prefix} is wider than /{_PROXY_LENGTH}",
                     "name the addresses of the proxies",
                 )
 

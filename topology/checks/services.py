@@ -57,7 +57,7 @@ def memberships(site: Site) -> Iterator[Fault]:
         for before, behind in product(sorted(roles & FRONTENDS), sorted(roles & _BEHIND)):
             yield Fault(
                 f"services.{service.name}.zones",
-                f"joins {before} and {behind}, so that whoever breaks it reaches every {behind} service",
+                f"joins {before} and {behind}, so a break-in there reaches every {behind} service",
                 "use a query zone between them",
             )
 
@@ -69,7 +69,7 @@ def probe(site: Site) -> Iterator[Fault]:
         if container.app is App.BLACKBOX_EXPORTER and roles - {Role.PROBE}:
             yield Fault(
                 path,
-                "the blackbox exporter sees Docker-SRV as a stranger does",
+                "the blackbox exporter must see Docker-SRV as a machine outside does",
                 "let it join a probe zone alone",
             )
         if container.app not in WATCHES and Role.PROBE in roles:

@@ -101,7 +101,7 @@ def roles(site: Site) -> Iterator[Fault]:
             yield Fault(
                 "zones",
                 "no zone is of role management, and the datacenter firewall drops all but management",
-                "add one, or everybody is locked out of Proxmox",
+                "add one, or nothing reaches Proxmox",
             )
     if site.unreadable_in("services"):
         return

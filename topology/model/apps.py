@@ -108,7 +108,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             watches=False,
         ),
         App.BLACKBOX_EXPORTER: AppTraits(
-            meaning="asks Docker-SRV's published ports as a stranger does",
+            meaning="asks Docker-SRV's published ports as a machine outside does",
             no_login=False,
             asks_for_certificates=True,
             upstream=None,
