@@ -93,7 +93,7 @@ class _Roles:
         self._ingress = topology.ingress_name or ""
 
     def sources(self, bundle: ConnectionSet) -> Iterator[str]:
-        """Yield the forbidden sources of a bundle; among neighbours only the ingress can be forbidden."""
+        """Yield the forbidden sources of a bundle, without a look at each neighbour."""
         candidates: Iterable[str] = bundle.sources
         if bundle.how is EdgeKind.NEIGHBOUR:
             candidates = [self._ingress] if self._ingress in bundle.sources else []
@@ -101,14 +101,17 @@ class _Roles:
         yield from (source for source in candidates if self.by(source, bundle.destination, bundle.how, hop))
 
     def by(self, source: str, destination: str, how: EdgeKind, hop: str) -> bool:
-        """Whether a role forbids the flow; `hop` is the first hop of its trace."""
+        """Whether a role forbids the flow; `hop` is the first hop of its trace.
+
+        Among neighbours only the ingress can be forbidden.
+        """
         topology = self._topology
         service = topology.services.get(destination)
         if service is None or destination in {source, self._ingress}:
             return False
         traits = [topology.zones[name].traits for name in service.zones]
         through_ingress = how is EdgeKind.PROXIED and hop == self._ingress
-        if source in self._hosts:
+        if source in self._hosts or (how is EdgeKind.NEIGHBOUR and source != self._ingress):
             return False
         if any(each.inner for each in traits) and not any(each.routable for each in traits):
             return source == self._ingress or how is EdgeKind.PROXIED or not self._is_container(source)

@@ -164,7 +164,6 @@ class Walk:
 
     def packets(self) -> set[tuple[str, str, Port]]:
         """Return every (source, destination, port) that connects directly, for every port of `ports`."""
-        self.starts = {name: self.interfaces_of(name) for name in self.names}
         self.ends = {(name, port): [*self.targets(name, port)] for name in self.names for port in self.ports}
         self.direct = {
             (source, name, port)
@@ -175,6 +174,11 @@ class Walk:
             if self.connects(source, name, port)
         }
         return set(self.direct)
+
+    @cached_property
+    def starts(self) -> dict[str, list[Interface]]:
+        """Return the interfaces where packets of each source start."""
+        return {name: self.interfaces_of(name) for name in self.names}
 
     @property
     def names(self) -> list[str]:
@@ -199,13 +203,16 @@ class Walk:
             return True
         if source in self.stacks and self.stacks[source] == name and name in self.hosts:
             return True
-        for interface in self.starts[source]:
-            for target, at, through, unjudged in self.ends[name, port]:
-                if source in self.outsides and unjudged:
-                    continue
-                if self._travels(interface, target, at, admitted=through, near=unjudged):
-                    return True
-        return False
+        return self.arrives(source, self.ends[name, port])
+
+    def arrives(self, source: str, ends: Iterable[End]) -> bool:
+        """Whether any packet that `source` can make arrives at one of these ends."""
+        return any(
+            self._travels(interface, target, at, admitted=admitted, near=unjudged)
+            for target, at, admitted, unjudged in ends
+            if not (source in self.outsides and unjudged)
+            for interface in self.starts[source]
+        )
 
     def _hears(self, source: str, name: str, port: Port) -> bool:
         """Whether a packet arrives at an address where the proxies in a container listen.
@@ -223,12 +230,7 @@ class Walk:
         if not ears or None in ears or stack in (None, self.stacks.get(source), *self.hosts):
             return True
         there = [end for end in self.ends[name, port] if end[2] is not None or {*end[0].answers} & {*ears}]
-        return any(
-            self._travels(interface, target, at, admitted=admitted, near=unjudged)
-            for interface in self.starts[source]
-            for target, at, admitted, unjudged in there
-            if not (source in self.outsides and unjudged)
-        )
+        return self.arrives(source, there)
 
     def _unjudged(self, name: str, port: Port) -> bool:
         host = self.hosts.get(name)
