@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from policies.rule import Severity, Violation, policy
+from policies.secrecy import texts
 from reachability.address_sets import difference, prefix, union_all
 from reachability.facts import IpsetEntry
 from reachability.faults import Owner, name_faults, rule_faults
@@ -30,7 +31,7 @@ from resources.proxmox import (
     SecurityGroup,
 )
 from resources.site import Graph
-from resources.typed import TypedResource
+from resources.typed import TypedResource, dotted
 from topology.model import LOCAL_NETWORK
 
 
@@ -58,6 +59,11 @@ def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
         yield from _told(found, "", faults, Owner.NODE)
     for alias in graph.of(Alias):
         yield from _told(alias, "", alias_faults(alias.inputs.name, alias.inputs.cidr), Owner.NODE)
+    lists: list[TypedResource[Any]] = [*graph.of(FirewallRules), *graph.of(SecurityGroup)]
+    for view in (*lists, *graph.of(Ipset), *graph.of(Alias)):
+        for trail, text in texts(view.resource.inputs, ()):
+            if len(text.splitlines()) > 1:
+                yield view, f"{dotted(trail)} can't be built: it is more than one line of Proxmox's file"
 
 
 def _of_rules(view: TypedResource[Any], owner: Owner, graph: Graph) -> Iterator[Violation]:

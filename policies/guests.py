@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
+from policies.secrecy import texts
 from resources.proxmox import (
     SystemContainer,
     VirtualMachine,
 )
 from resources.site import Graph
-from resources.typed import TypedResource
+from resources.typed import TypedResource, dotted
 from topology.index import TopologyIndex
 from topology.model import Guest, LxcGuest
 
@@ -77,8 +79,8 @@ def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> I
 @policy(
     VirtualMachine,
     SystemContainer,
-    obligation="A guest must have its declared address and no other.",
-    remedy="State the zone's address for the first card, the zone's gateway or none, and no IPv6.",
+    obligation="A guest must have its declared address and name servers, and no others.",
+    remedy="State the address and gateway of the zone, no IPv6, and the name-servers of the host.",
 )
 def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared addresses: rules name guests by address, so another address has other rights."""
@@ -100,6 +102,11 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
             yield "has IPv6, which no rule of this site filters"
         if config.ipv4.gateway not in {"", str(zone.gateway)}:
             yield f"its gateway is not its zone's {zone.gateway}"
+    dns = view.inputs.initialization.dns
+    if {dns.server, *dns.servers} - {"", *map(str, topology.proxmox.name_servers)}:
+        yield "initialization.dns names a name server that is not declared at the Proxmox host"
+    if dns.domain:
+        yield "initialization.dns.domain makes its names lead elsewhere"
 
 
 @policy(
@@ -121,6 +128,8 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
     ):
         if file:
             yield f"{name} is {file}, not left out"
+    if given.entrypoint:
+        yield "initialization.entrypoint is set, so another program than the archive's starts"
     if isinstance(view.inputs, VirtualMachine) and view.inputs.smbios:
         yield "smbios is set, where cloud-init looks for user data"
 
@@ -128,8 +137,8 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
 @policy(
     VirtualMachine,
     SystemContainer,
-    obligation="A guest's disks must be its own: copied from the declared template, or empty.",
-    remedy="Clone the template of the Proxmox host; no file, path or volume that is there already.",
+    obligation="A guest's disks must be its own, on the declared storage: copies of the template, or empty.",
+    remedy="Clone the host's template to its storage; no file, path or volume that is there already.",
     severity=Severity.CRITICAL,
 )
 def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
@@ -148,6 +157,9 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
         yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
     if clone and clone.node_name not in {"", host.node}:
         yield f"clone.nodeName is {clone.node_name}, not the declared {host.node}"
+    for path, storage in view.inputs.storages:
+        if storage != host.storage:
+            yield f"{path} is not the declared storage {host.storage}"
     for path, medium in view.inputs.media:
         for name in medium.foreign:
             yield f"{path}.{name} gives it content that is there already"
@@ -165,6 +177,16 @@ def guests_have_no_back_door(view: TypedResource[Any], topology: TopologyIndex) 
     for door in view.inputs.doors:
         if door.shares not in shared:
             yield f"{door.path} leads past its network cards"
+    for trail, text in texts(view.resource.inputs, ()):
+        if trail[0] not in _WRITTEN_ALONE and trail[1:2] not in _FREE and _SEPARATOR.search(text):
+            yield f"{dotted(trail)} holds a separator, so Proxmox reads it as more than one setting"
+
+
+_SEPARATOR: Final = re.compile(r"[\s,;]")
+"""What ends a setting in Proxmox's texts, such as `local-lvm:8,backup=0` and `order=scsi0;net0`."""
+_WRITTEN_ALONE: Final = frozenset({"description", "hotplug", "kvmArguments", "numas", "tags"})
+_FREE: Final = (("affinity",), ("userAccount",))
+"""Properties that are lists to Proxmox, or a setting each."""
 
 
 @policy(

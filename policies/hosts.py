@@ -14,18 +14,19 @@ from contextlib import suppress
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
-from policies.secrecy import LOGIN, texts
+from policies.secrecy import LOGIN, PRIVATE, texts
 from resources.docker import DockerContainer, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.resource import Trail
 from resources.site import Graph
 from resources.traefik import split
 from resources.typed import TYPES, TypedResource, dotted, is_secret
+from topology.host_folders import within
 from topology.index import TopologyIndex
 from topology.model import Ssh
 
 _CREDENTIAL: Final = re.compile(
-    r"passw|secret|token|api_?key|private_?key|key_?material|credential|ticket|otp$|auth_?key|config_?file_?content",
+    r"passw|secret|token|api_?key|private_?key|key_?material|credential|ticket|otp$|^auth$|auth_?key|config_?file_?content",
     re.IGNORECASE,
 )
 _OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not DockerContainer})
@@ -74,6 +75,8 @@ def _elsewhere(host: str, ssh: Ssh | None) -> str:
     """Return why an engine is not that of the declared host; empty if it is."""
     parts = split(host)
     local = not host or parts.scheme == "unix"
+    if local and (parts.netloc or within(parts.path, "/run/user") or within(parts.path, "/home")):
+        return f"host is {shown(host)}, a user's own engine, whose networks the host's rules don't see"
     if ssh is None:
         return "" if local else f"host is {shown(host)}, and the host's rules are installed on this machine"
     if local:
@@ -118,6 +121,8 @@ def logins_are_secrets(view: TypedResource[Any], _: TopologyIndex) -> Iterator[s
             yield f"{dotted(trail)} is a login in plain text"
         elif LOGIN.search(value):
             yield f"{dotted(trail)} holds a login in plain text"
+        elif PRIVATE.search(value):
+            yield f"{dotted(trail)} holds a private key in plain text"
 
 
 def _texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from policies.rule import Severity, Violation, policy
 from resources.docker import DockerContainer
+from resources.resource import HIDDEN
 from resources.site import Graph
 from resources.tls import Authority, Certificate, PrivateKey, Request
 from resources.typed import TypedResource
@@ -61,6 +62,7 @@ def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
     """Yield undeclared authorities, and certificates of another: either lets an unknown client in."""
     topology = graph.topology
     yield from _unrequested(graph)
+    yield from _crossed(graph)
     signing = defaultdict(set)
     for made in graph.of(Certificate):
         if isinstance(text := made.resource.inputs.get("caCertPem"), str):
@@ -88,6 +90,30 @@ def _unrequested(graph: Graph) -> Iterator[Violation]:
     """Yield the certificates of declared flows that are not requested; another key could serve instead."""
     for name in sorted(graph.topology.leaves.keys() - {view.name for view in graph.of(Request)}):
         yield name, "has no certificate request, which its flow needs"
+
+
+def _crossed(graph: Graph) -> Iterator[Violation]:
+    """Yield keys, requests and authorities that are another's: whoever has the key is the other.
+
+    Resources are named `<service>.<signer>` and `<service>.<holder>.<signer>`.
+    """
+    owners, texts = dict[str, str](), dict[tuple[str, str], str]()
+    made: list[TypedResource[Any]] = [*graph.of(Authority), *graph.of(Request), *graph.of(Certificate)]
+    for view in made:
+        root = ".".join(view.name.split(".")[:: max(1, view.name.count("."))])
+        for name, kind, owner in (
+            ("privateKeyPem", "key", view.name),
+            ("caPrivateKeyPem", "key", root),
+            ("certRequestPem", "request", view.name),
+            ("caCertPem", "certificate", root),
+        ):
+            text = view.resource.inputs.get(name)
+            if not isinstance(text, str) or text in {"", HIDDEN}:
+                continue
+            if owners.setdefault(text, owner) != owner:
+                yield view, f"{name} is that of {owners[text]}"
+            elif texts.setdefault((kind, owner), text) != text:
+                yield view, f"{name} is not that of {owner}"
 
 
 def _files(graph: Graph) -> dict[str, tuple[TypedResource[DockerContainer], dict[str, str]]]:

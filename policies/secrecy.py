@@ -25,7 +25,7 @@ _BACKUP = re.compile(
     r"(backup|restic|borg|kopia).*(key|pass|secret)|(key|pass|secret).*(backup|restic|borg|kopia)",
     re.IGNORECASE,
 )
-_PEM = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
+PRIVATE = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 _WRITTEN = re.compile(r"^[ \t-]*[\"']?([\w.-]+)[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _WORD = re.compile(r"[\w.-]+")
 LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
@@ -64,7 +64,7 @@ def secrets_are_files(view: TypedResource[DockerContainer], topology: TopologyIn
 
 
 def _in_text(text: str) -> Iterator[str]:
-    if _PEM.search(text):
+    if PRIVATE.search(text):
         yield "is a private key"
     if LOGIN.search(text):
         yield "holds a login"
@@ -203,8 +203,12 @@ def _names_secret(name: str) -> bool:
 
 
 def _at(inputs: Any, trail: Trail) -> object:
+    """Return the value at a path; None where the inputs have no such place."""
     for step in trail:
-        inputs = inputs[step]
+        try:
+            inputs = inputs[step]
+        except (LookupError, TypeError):
+            return None
     return inputs
 
 

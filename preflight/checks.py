@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from preflight import daemon, docker, engine, machine, proxmox
@@ -13,6 +14,7 @@ from preflight.docker_api import DockerApi
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.state import State
+from topology.answers import understood
 from topology.model import Topology
 from verify.driver import ProbeError
 from verify.inventory import Reader
@@ -79,13 +81,27 @@ def check_hosts(
         lab=lab,
     )
     moment = now or datetime.now(UTC)
-    reports = [_docker(site, api, moment)] if topology.docker_host else []
-    reports += [_proxmox(site, node, moment, lab=lab)] if node and topology.proxmox_host else []
+    reports = []
+    if topology.docker_host:
+        reports += _answered(Check.ENGINE_SILENT, "docker", partial(_docker, site, api, moment))
+    if node and topology.proxmox_host:
+        asked = partial(_proxmox, site, node, moment, lab=lab)
+        reports += _answered(Check.PROXMOX_SILENT, "proxmoxve:endpoint", asked)
     report = _joined(reports)
     if not lab:
         return report
     kept = (each for each in report.findings if each.check is not Check.ENGINE_DATA_ROOT)
     return replace(report, findings=tuple(kept))
+
+
+def _answered(check: Check, path: str, report: Callable[[], Report]) -> list[Report]:
+    """Return a report, or a finding in its place if a host answers in a form that is not known."""
+    try:
+        with understood("its API", ProbeError):
+            return [report()]
+    except ProbeError as fault:
+        what, _, remedy = str(fault).rstrip(".").partition("; ")
+        return [Report(findings=(PreflightFinding(check, path, what, remedy),))]
 
 
 def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:

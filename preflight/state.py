@@ -8,6 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from topology.answers import understood
+from verify.driver import ProbeError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
@@ -36,15 +39,19 @@ class State:
 
     @classmethod
     def of(cls, exported: Mapping[str, Any]) -> State:
-        """Return the state in an export, `{"version": 3, "deployment": {...}}`; empty for an empty one."""
-        deployment = exported.get("deployment") or {}
-        time = (deployment.get("manifest") or {}).get("time")
-        pending = deployment.get("pending_operations") or ()
-        return cls(
-            resources=tuple(_resources(deployment.get("resources") or ())),
-            creating=frozenset(each["resource"]["urn"] for each in pending if each["type"] == "creating"),
-            time=datetime.fromisoformat(time) if time and not time.startswith("0001") else None,
-        )
+        """Return the state in an export, `{"version": 3, "deployment": {...}}`; empty for an empty one.
+
+        Raises ProbeError.
+        """
+        with understood("pulumi stack export", ProbeError):
+            deployment = exported.get("deployment") or {}
+            time = (deployment.get("manifest") or {}).get("time")
+            pending = deployment.get("pending_operations") or ()
+            return cls(
+                resources=tuple(_resources(deployment.get("resources") or ())),
+                creating=frozenset(each["resource"]["urn"] for each in pending if each["type"] == "creating"),
+                time=datetime.fromisoformat(time) if time and not time.startswith("0001") else None,
+            )
 
     @cached_property
     def urns(self) -> frozenset[str]:

@@ -6,14 +6,16 @@ Note: the provider takes a container off the default bridge only when `networksA
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import yaml
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from resources import alloy, traefik
 from resources.inputs import Address, Inputs, Settings
@@ -22,12 +24,16 @@ from topology.certificates import FOLDER
 from topology.fast_yaml import Loader
 from topology.model import Protocol, Topology
 
-_UNCHECKED: Final = re.compile(
-    r"(StrictHostKeyChecking|CheckHostIP)[\s=\"',]*(no|off|false|accept-new)|KnownHosts(File|Command)"
-    r"|Proxy(Command|Jump)|HostKeyAlias|HostName|HostKeyAlgorithms|NoHostAuthentication|-[FJ]\b",
-    re.IGNORECASE,
+_SSH_FLAGS: Final = re.compile(r"-[46CTakqtvx]+|-(?P<with>[ilp])(?P<value>.*)|-o(?P<option>.*)", re.DOTALL)
+_SSH_OPTIONS: Final = frozenset(
+    {
+        *("addressfamily", "batchmode", "compression", "connectionattempts", "connecttimeout"),
+        *("identitiesonly", "identityagent", "identityfile", "loglevel", "port", "user"),
+        *("passwordauthentication", "preferredauthentications", "pubkeyauthentication"),
+        *("serveralivecountmax", "serveraliveinterval", "tcpkeepalive"),
+    }
 )
-"""Options of ssh by which another host, or one without its known key, can answer."""
+"""Options of ssh that say how to log in and how long to wait; by others another host could answer."""
 
 
 class NetworkLeg(Inputs, inert="gw_priority"):
@@ -45,8 +51,8 @@ class NetworkLeg(Inputs, inert="gw_priority"):
 class PublishedPort(Inputs):
     """A published port; without `external` the engine picks the host port."""
 
-    internal: int
-    external: int | None = None
+    internal: int = Field(ge=1, le=65535)
+    external: int | None = Field(default=None, ge=0, le=65535)
     ip: str = "0.0.0.0"  # noqa: S104  # the provider's default
     protocol: Protocol = Protocol.TCP
 
@@ -359,8 +365,8 @@ class RemoteImage(Inputs, inert="force_remove keep_locally platform pull_trigger
 class SwarmPort(Inputs, inert="name"):
     """A published port of a Swarm service."""
 
-    target_port: int
-    published_port: int | None = None
+    target_port: int = Field(ge=1, le=65535)
+    published_port: int | None = Field(default=None, ge=0, le=65535)
     protocol: Protocol = Protocol.TCP
     publish_mode: str = "ingress"
 
@@ -422,5 +428,24 @@ class DockerProvider(Settings):
         """Why the engine's identity is not verified; empty if it is."""
         if self.host.startswith(("tcp:", "http:")) and not (self.cert_path or self.cert_material):
             return "host is reached without TLS"
-        given = self.ssh_opts if isinstance(self.ssh_opts, str) else " ".join(self.ssh_opts)
-        return "sshOpts switch host key checking off" if _UNCHECKED.search(given) else ""
+        option = next(_beyond_logins(self.ssh_opts), None)
+        return f"sshOpts has {option}, by which another host may answer" if option else ""
+
+
+def _beyond_logins(given: tuple[str, ...] | str) -> Iterator[str]:
+    """Yield options of ssh that are more than a login or a time; a text is a list in JSON, or words."""
+    if isinstance(given, str):
+        with suppress(ValueError, RecursionError):
+            given = json.loads(given)
+    words = iter(given.split() if isinstance(given, str) else map(str, given))
+    for word in words:
+        flag = _SSH_FLAGS.fullmatch(word)
+        if flag is None:
+            yield word[:2] if word.startswith("-") else "a word without an option"
+        elif flag["option"] is not None:
+            name, _, value = (flag["option"] or next(words, "")).replace("=", " ", 1).strip().partition(" ")
+            strict = name.lower() == "stricthostkeychecking" and value.strip(" \"'").lower() in {"yes", "ask"}
+            if name.lower() not in _SSH_OPTIONS and not strict:
+                yield name or "-o"
+        elif flag["with"] and not flag["value"]:
+            next(words, None)

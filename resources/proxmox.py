@@ -53,12 +53,23 @@ class IpConfig(Inputs):
     ipv6: Any = None
 
 
+class Dns(Inputs):
+    """Name servers and the search domain of a guest."""
+
+    domain: str = ""
+    server: str = ""
+    servers: tuple[str, ...] = ()
+
+
 class Initialization(
     Inputs,
-    inert="datastore_id dns entrypoint file_format interface type upgrade user_account",
+    inert="file_format interface type upgrade user_account",
 ):
     """Cloud-init or, for a system container, its own settings."""
 
+    datastore_id: str = "local-lvm"
+    dns: Dns = Dns()
+    entrypoint: str = ""
     hostname: str = ""
     ip_configs: tuple[IpConfig, ...] = ()
     meta_data_file_id: str = ""
@@ -67,16 +78,22 @@ class Initialization(
     vendor_data_file_id: str = ""
 
 
-class Clone(Inputs, inert="datastore_id full retries"):
+class Clone(Inputs, inert="full retries"):
     """The template or machine that a guest is cloned from."""
 
+    datastore_id: str = ""
     vm_id: int | None = None
     node_name: str = ""
 
 
-class Medium(Settings):
-    """A disk, CD-ROM or mount point; only the origin of its content matters."""
+class Medium(
+    Inputs,
+    inert="acl aio backup cache discard enabled file_format interface iothread mount_options "
+    "queues quota replicate serial shared speed ssd",
+):
+    """A disk, CD-ROM or mount point; only its storage and the origin of its content matter."""
 
+    datastore_id: str = ""
     file_id: str = ""
     template_file_id: str = ""
     import_from: str = ""
@@ -95,6 +112,18 @@ class Medium(Settings):
                 yield to_camel(name)
         if ":" in self.volume or ("/" in self.volume and not self.volume.startswith("/")):
             yield "volume"
+
+
+class Disk(Medium, inert="pre_enrolled_keys size type version"):
+    """A disk of a virtual machine, its firmware or its TPM."""
+
+    datastore_id: str = "local-lvm"
+
+
+class RootDisk(Disk):
+    """The root disk of a system container."""
+
+    datastore_id: str = "local"
 
 
 class Archive(Medium):
@@ -126,16 +155,26 @@ class Features(Inputs):
     mounts: tuple[str, ...] = ()
 
 
-class Passthrough(Settings):
+class Passthrough(Inputs, inert="deny_write gid mode uid"):
     """A device of the node in a system container."""
 
     path: str = ""
+
+
+class Rng(Inputs, inert="max_bytes period"):
+    """A source of random numbers: a device of the node."""
+
+    source: str = ""
 
 
 class SerialDevice(Inputs):
     """A serial port: a socket of the emulator, or a host device."""
 
     device: str = "socket"
+
+
+_RANDOM: Final = frozenset({"", "/dev/urandom", "/dev/random", "/dev/hwrng"})
+"""Devices of the node that hold no data."""
 
 
 class Door(NamedTuple):
@@ -173,6 +212,13 @@ class _Guest(
         raise NotImplementedError
 
     @property
+    def storages(self) -> Iterator[tuple[str, str]]:
+        """Each storage of the node that the guest names, with its property's path."""
+        named = [(path, each.datastore_id) for path, each in self.media]
+        named += [("clone", self.clone.datastore_id)] if self.clone else []
+        yield from ((f"{path}.datastoreId", storage) for path, storage in named if storage)
+
+    @property
     def doors(self) -> Iterator[Door]:
         """Ways past the guest's network cards."""
         if self.hook_script_file_id:
@@ -182,11 +228,11 @@ class _Guest(
 class VirtualMachine(
     _Guest,
     inert="acpi agent amd_sev audio_device bios delete_unreferenced_disks_on_destroy "
-    "efi_disk hotplug keyboard_layout mac_addresses machine migrate numas on_boot operating_system "
+    "hotplug keyboard_layout mac_addresses machine migrate numas on_boot operating_system "
     "purge_on_destroy "
-    "reboot reboot_after_update rngs scsi_hardware stop_on_destroy tablet_device "
+    "reboot reboot_after_update scsi_hardware stop_on_destroy tablet_device "
     "timeout_migrate timeout_move_disk timeout_reboot timeout_shutdown_vm timeout_start_vm "
-    "timeout_stop_vm tpm_state vga watchdog",
+    "timeout_stop_vm vga watchdog",
 ):
     """A proxmoxve.VmLegacy resource."""
 
@@ -197,8 +243,11 @@ class VirtualMachine(
     hostpcis: tuple[Any, ...] = ()
     usbs: tuple[Any, ...] = ()
     virtiofs: tuple[Any, ...] = ()
-    disks: tuple[Medium, ...] = ()
+    disks: tuple[Disk, ...] = ()
     cdrom: Medium | None = None
+    efi_disk: Disk | None = None
+    tpm_state: Disk | None = None
+    rngs: tuple[Rng, ...] = ()
     serial_devices: tuple[SerialDevice, ...] = ()
     smbios: Mapping[str, Any] | None = None
 
@@ -209,10 +258,16 @@ class VirtualMachine(
 
     @property
     def media(self) -> Iterator[tuple[str, Medium]]:
-        """Disks and the CD-ROM drive."""
+        """Disks, those of the firmware and the TPM, and the CD-ROM drive."""
         yield from ((f"disks[{index}]", disk) for index, disk in enumerate(self.disks))
-        if self.cdrom:
-            yield "cdrom", self.cdrom
+        others = (("cdrom", self.cdrom), ("efiDisk", self.efi_disk), ("tpmState", self.tpm_state))
+        yield from ((name, medium) for name, medium in others if medium)
+
+    @property
+    def storages(self) -> Iterator[tuple[str, str]]:
+        """Those of the disks, and that of the cloud-init drive."""
+        yield from super().storages
+        yield "initialization.datastoreId", self.initialization.datastore_id
 
     @property
     def doors(self) -> Iterator[Door]:
@@ -221,8 +276,11 @@ class VirtualMachine(
         for name in ("kvm_arguments", "hostpcis", "usbs", "virtiofs"):
             if getattr(self, name):
                 yield Door(to_camel(name))
-        if any(not re.match(r"(ide|sata|scsi|virtio)\d", device) for device in self.boot_orders):
+        if any(not re.fullmatch(r"(ide|sata|scsi|virtio)\d+", device) for device in self.boot_orders):
             yield Door("bootOrders")
+        for index, rng in enumerate(self.rngs):
+            if rng.source not in _RANDOM:
+                yield Door(f"rngs[{index}].source")
         for index, port in enumerate(self.serial_devices):
             if port.device not in {"", "socket"}:
                 yield Door(f"serialDevices[{index}].device")
@@ -238,7 +296,7 @@ class SystemContainer(
     device_passthroughs: tuple[Passthrough, ...] = ()
     features: Features = Features()
     operating_system: Archive | None = None
-    disk: Medium | None = None
+    disk: RootDisk | None = None
     mount_points: tuple[MountPoint, ...] = ()
     unprivileged: bool = False
 

@@ -102,9 +102,10 @@ class _Decoder:
     def _secret(self, value: Mapping[str, Any], at: Trail) -> Any:
         if "value" in value:
             return self.value(value["value"], at)
-        if "plaintext" in value:
-            return self.value(json.loads(value["plaintext"]), at)
-        return HIDDEN
+        try:
+            return self.value(json.loads(_text(value["plaintext"])), at)
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return HIDDEN
 
 
 def _unwrapped(value: Value) -> Any:

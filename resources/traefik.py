@@ -210,15 +210,26 @@ def read(
     for extra in used[1:]:
         static = _merged(static, extra)
     provider = below(below(static, "providers"), "file")
-    return Configuration(
-        static=static,
-        dynamic=tuple(
-            (path, content)
-            for path in reader.watched(str(provider.get("directory", "")), str(provider.get("filename", "")))
-            if (content := spelled(reader.load(path, template=True)))
-        ),
-        unread=tuple(reader.faults),
+    dynamic = tuple(
+        (path, content)
+        for path in reader.watched(str(provider.get("directory", "")), str(provider.get("filename", "")))
+        if (content := spelled(reader.load(path, template=True)))
     )
+    return Configuration(static=static, dynamic=dynamic, unread=(*reader.faults, *_twice(dynamic)))
+
+
+def _twice(dynamic: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[TraefikFault]:
+    """Yield a fault for each name that two files define: Traefik takes one of them, or neither."""
+    seen: dict[str, str] = {}
+    for file, content in dynamic:
+        for at in (
+            f"{protocol}.{section}.{name}"
+            for protocol in ("http", "tcp", "udp", "tls")
+            for section, entries in below(content, protocol).items()
+            for name in (entries if isinstance(entries, Mapping) else ())
+        ):
+            if seen.setdefault(at, file) != file:
+                yield opaque(f"{file}: {at}", f"is in {seen[at]}, too, and Traefik takes one of the two")
 
 
 class _Reader:

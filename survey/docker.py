@@ -107,7 +107,7 @@ def read(api: DockerApi) -> DockerHost:
     """Return what an engine runs; raises SurveyError, also for answers that are not a Docker engine's."""
     try:
         return _read(api)
-    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as fault:
         raise SurveyError(
             f"{api.host}: its answers are not those of a Docker engine ({type(fault).__name__}); "
             "set DOCKER_HOST to one."

@@ -14,7 +14,9 @@ from typing import Any, Final
 import reachability.facts as fact
 from resources.inputs import address
 from resources.proxmox import tag
+from survey.errors import SurveyError
 from survey.proxmox_api import ProxmoxApi
+from topology.answers import understood
 from topology.model import Port
 
 Row = Mapping[str, Any]
@@ -56,6 +58,11 @@ class ProxmoxHost:
 
 def read(api: ProxmoxApi) -> ProxmoxHost:
     """Return what an API knows; raises SurveyError if it does not answer or refuses the token."""
+    with understood(api.url, SurveyError):
+        return _read(api)
+
+
+def _read(api: ProxmoxApi) -> ProxmoxHost:
     api.get("version", {})
     names = [str(row["node"]) for row in api.get("nodes", []) if row.get("status", "online") == "online"]
     networks = {name: api.get(f"nodes/{name}/network", []) for name in names}

@@ -1,7 +1,8 @@
-"""Broken stack files, files of containers and states: `python -m tests.fuzz [number] [seed]` tries that many.
+"""Broken stack files, files, states, Compose files and answers of hosts, for the pack and every command.
 
-Each case changes a sound input at random: a value, a key, or the text itself. Findings and refusals are right
-answers; an exception, a rule that fails, and a case that takes long are not.
+`python -m tests.fuzz [number] [seed] [first]` tries that many, the first one by its number. Each case changes
+a sound input at random: a value, a key, or the text itself. Findings and refusals are right answers; an
+exception, a rule that fails, and a case that takes long or much memory are not.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import copy
 import json
 import random
+import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,94 +25,20 @@ import yaml
 from policies.evaluate import EvaluatedResource, evaluate_resource, evaluate_together
 from resources.resource import StateError, from_state
 from resources.site import Graph
+from tests import fuzz_commands
+from tests.fuzz_changes import changed, spoiled
 from tests.policies.sound import TODAY, sound
 from tests.site import FILE
 from topology.config import ConfigError, from_file, load
 from topology.index import TopologyIndex
 
 SEED = 20261130
-LONGEST = 5.0
+LONGEST = 2.0
 """Seconds of processor time that a case may take; the usual one takes some milliseconds."""
+LARGEST = 250
+"""Mebibytes by which a case may raise the most memory that the process has had."""
 _EVERY = 40
 """Every so many cases the whole stack is judged, which takes a hundred times as long as one resource."""
-
-VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 65536, 99999, 10**30, 1e308, float("inf"), float("nan")),
-    *("", " ", "yes", "~", "²", "٣", "0b_", "2024-02-30", "a\0b", "x" * 10_000, "{{ x }}", "$X", "\u202e"),
-    *(":0", ":80443", ":²", "[::1]:80", "127.0.0.1:80", ":80/sctp", "0.0.0.0:53/udp"),
-    *("http://[x", "http://x:99999", "http://x:0", "ssh://[", "//", "https://u:p@x", "unix://", "http://²:1"),
-    *("0.0.0.0/0", "10.0.0.1-10.0.0.0", "::/0", "dc/", "+dc/x", "+", "guest/x", "1:99999", "99999:1", "a,²"),
-    *("2-99999999", "2-1", "-", "1;2;²", "trunk.²", "trunk.", "container:", "container:x", "x" * 64),
-    *([], {}, [[]], [None], [{}], {"": ""}, {"a": {"b": []}}, [1, "a", None], {"secure": "x"}, {"x": 5}),
-)
-"""Values of wrong kinds, out of bounds, and of forms that a parser may stumble over."""
-SNIPPETS = (
-    *("{{ x }}", "? [a]: b\n", "? {a: b}\n: c\n", "---\n", "!x y", "!!binary aGk=", "&a [*a]", "*a", "\t"),
-    *(
-        "- ",
-        ": ",
-        "{",
-        "[",
-        "}",
-        "]",
-        "'",
-        '"',
-        "|",
-        ">",
-        "#",
-        "%",
-        "@",
-        "`",
-        "\n",
-        "\r",
-        "\x85",
-        "\u2028",
-        "=",
-    ),
-    *("1: x\n", "~: x\n", "yes: x\n", "2024-02-30", "0b_", "0o9", "1_000", "190:20:30", "1e400", ".nan"),
-    *("\0", "<<: x", "[" * 200, "- " * 200, "{a: " * 200),
-)
-"""Pieces that change what YAML or JSON mean at a place."""
-KEYS = ("", "²", "name", 5, None, True)
-
-
-def changed(draw: random.Random, tree: Any) -> Any:
-    """Return a copy of a tree with one to three changes."""
-    tree = copy.deepcopy(tree)
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        places = [*_places(tree)]
-        if places:
-            _change(draw, *draw.choice(places))
-    return tree
-
-
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    for key, inner in [*items]:
-        yield tree, key
-        yield from _places(inner)
-
-
-def _change(draw: random.Random, at: Any, key: Any) -> None:
-    match draw.randrange(6):
-        case 0:
-            del at[key]
-        case 1 if isinstance(at, dict):
-            at[draw.choice((str(key).upper(), f"{key}x", *KEYS))] = at.pop(key)
-        case 2:
-            at[key] = draw.choice(([at[key]], {"x": at[key]}, [at[key], at[key]]))
-        case 3 if isinstance(at[key], str):
-            at[key] = spoiled(draw, at[key])
-        case _:
-            at[key] = copy.deepcopy(draw.choice(VALUES))
-
-
-def spoiled(draw: random.Random, text: str) -> str:
-    """Return a text with a piece put in, cut out, or written twice."""
-    start = draw.randint(0, len(text))
-    end = min(len(text), start + draw.choice((0, 0, 1, 5, 50)))
-    piece = draw.choice((*SNIPPETS, text[start:end] * 2, "", str(draw.choice(VALUES))))
-    return text[:start] + piece + text[end:]
 
 
 def stack(draw: random.Random, folder: Path) -> str:
@@ -183,7 +111,12 @@ def _verdict(draw: random.Random, stack: list[EvaluatedResource], *mine: Evaluat
 
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-KINDS: dict[str, Callable[[random.Random, Path], str]] = {"stack": stack, "file": files, "state": state}
+KINDS: dict[str, Callable[[random.Random, Path], str]] = {
+    "stack": stack,
+    "file": files,
+    "state": state,
+    **fuzz_commands.KINDS,
+}
 
 
 @cache
@@ -224,16 +157,25 @@ def _state_resources() -> list[dict[str, Any]]:
     ]
 
 
-def run(number: int, seed: int = SEED) -> tuple[Counter[str], list[str], float]:
+_WARM = 100
+"""Cases after which all that is kept for later cases is there."""
+
+
+def _memory() -> float:
+    """Return the most mebibytes that the process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(number: int, seed: int = SEED, first: int = 0) -> tuple[Counter[str], list[str], float]:
     """Try a number of cases; returns how many ended how, the failures, and the longest case's seconds."""
     ended: Counter[str] = Counter()
     _judged()  # is not part of the first case
     failures, longest = [], 0.0
     with TemporaryDirectory() as folder:
-        for index in range(number):
+        for index in range(first, first + number):
             draw = random.Random(seed * 1_000_000 + index)  # noqa: S311  # an input, not a secret
             kind = draw.choice([*KINDS])
-            start = time.process_time()
+            start, before = time.process_time(), _memory()
             try:
                 ended[f"{kind} {KINDS[kind](draw, Path(folder))}"] += 1
             except Exception as error:  # noqa: BLE001  # any of them is what this looks for
@@ -242,14 +184,17 @@ def run(number: int, seed: int = SEED) -> tuple[Counter[str], list[str], float]:
             longest = max(longest, seconds)
             if seconds > LONGEST:
                 failures.append(f"{index} {kind}: took {seconds:.1f} s")
+            if _memory() - before > LARGEST and index > first + _WARM:
+                failures.append(f"{index} {kind}: took {_memory() - before:.0f} MiB")
     return ended, failures, longest
 
 
 def main() -> int:
     """Print the counts and every failure; returns 1 if there are any."""
-    number, seed = (int(word) for word in (*sys.argv[1:], *("1000", str(SEED))[len(sys.argv) - 1 :]))
+    words = (*sys.argv[1:], *("1000", str(SEED), "0")[len(sys.argv) - 1 :])
+    number, seed, first = map(int, words)
     start = time.monotonic()
-    ended, failures, longest = run(number, seed)
+    ended, failures, longest = run(number, seed, first)
     print(*failures, sep="\n")
     print(f"seed {seed}: {number} cases in {time.monotonic() - start:.0f} s, the longest {longest:.1f} s")
     print(

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from topology.answers import understood
 from topology.config import from_file
 from topology.model import Topology
 from topology.project import stack_name
@@ -31,7 +32,7 @@ def discover(stack: str) -> tuple[list[Drift], list[str]]:
     """Return the differences, and a line for each part not checked; raises ConfigError or ProbeError."""
     file = PROJECT / f"Pulumi.{stack}.yaml"
     topology = from_file(file)
-    found = list(drifts(_preview(stack)))
+    found = told(_preview(stack))
     left_out = _apart(topology, file, found)
     there = inventory.guests(topology, inventory.Api(stack)) if topology.proxmox_host else ()
     found += [_stranger(f"guest {name}", where) for name, where in there]
@@ -58,9 +59,16 @@ def _preview(stack: str) -> dict[str, Any]:
         raise ProbeError(
             f"stack {stack}: " + ("\n".join(errors) or done.stderr.strip() or done.stdout.strip())
         )
-    if is_empty(said):
-        raise ProbeError(f"stack {stack}: down, its state holds nothing; run `make up STACK={stack}`")
+    with understood("pulumi preview", ProbeError):
+        if is_empty(said):
+            raise ProbeError(f"stack {stack}: down, its state holds nothing; run `make up STACK={stack}`")
     return said
+
+
+def told(preview: dict[str, Any]) -> list[Drift]:
+    """Return the differences that a preview tells; raises ProbeError."""
+    with understood("pulumi preview", ProbeError):
+        return list(drifts(preview))
 
 
 def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:

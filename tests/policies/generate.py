@@ -90,7 +90,7 @@ def topology(number: int) -> dict[str, Any]:
         config["hosts"]["docker-srv"]["trusted-proxies"] = ["10.10.1.5/32", "172.64.0.0/13"]
     if draw.random() < 0.3:
         config["certificates"] = {"authorities": ["old", "new"], "signer": "new", "days": 7, "renew": 2}
-    for name in draw.sample(list(SETTINGS), draw.randint(0, len(SETTINGS))):
+    for name in draw.sample(list(SETTINGS), max(1, draw.randint(0, len(SETTINGS)))):
         services[name] |= copy.deepcopy(SETTINGS[name])
     config["protect"] = draw.random() < 0.5
     if draw.random() < 0.2:

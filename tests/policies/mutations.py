@@ -187,11 +187,18 @@ FOREIGN: dict[str, tuple[Any, ...]] = {
             ("pathInDatastore", "vm-301-disk-0"),
             ("fileId", "local:iso/x.img"),
             ("importFrom", "local-lvm:vm-301-disk-0"),
+            *(("datastoreId", each) for each in ("nas", "local-lvm:vm-301-disk-0,x=", "/dev/sda,x=")),
+            *(("serial", "x,file=/dev/sda"), ("interface", "scsi0,"), ("nobody", "x")),
         )
     ),
+    "efiDisk": ({"datastoreId": "nas"}, {"datastoreId": "local-lvm:vm-301-disk-0,x="}, {"fileId": "x"}),
+    "tpmState": ({"datastoreId": "nas"}, {"datastoreId": "/dev/sda,x="}),
+    "rngs": ([{"source": "/dev/nvme0n1"}],),
+    "machine": ("pc -netdev user", "q35,viommu=intel"),
+    "cpu": ({"type": "host -netdev user"},),
     "cdrom": ({"fileId": "local:iso/seed.iso"},),
     "clone": ({"vmId": 301.0}, {"vmId": 9000.0, "nodeName": "pve2"}),
-    "bootOrders": (["net0"], ["scsi0", "net0"], ["usb0"]),
+    "bootOrders": (["net0"], ["scsi0", "net0"], ["usb0"], ["scsi0;net0"], ["scsi0,order=net0"]),
     "smbios": ({"serial": "ds=nocloud;s=http://192.0.2.1/"},),
     "serialDevices": ([{"device": "/dev/ttyS0"}],),
 }
@@ -215,8 +222,32 @@ DOCKER: tuple[dict[str, Any], ...] = (
                 "HostName=x",
                 "HostKeyAlias=x",
                 "ProxyJump=x",
+                "ControlPath=/srv/socket",
+                "VerifyHostKeyDNS=yes",
+                "Include=/srv/other",
+                "CanonicalDomains=x",
+                "LocalCommand=x",
+                "PKCS11Provider=/srv/x.so",
             ),
         )
+    ),
+    *(
+        {"host": "ssh://docker-srv", "sshOpts": options}
+        for options in (
+            ["-F/srv/x"],
+            ["-Jx"],
+            ["-S/srv/x"],
+            ["-w"],
+            ["-Wx:22"],
+            ["-R1:x:1"],
+            ["x"],
+            "-Jx",
+            '["-Jx"]',
+        )
+    ),
+    *(
+        {"host": f"unix://{socket}"}
+        for socket in ("/run/user/1000/docker.sock", "/home/x/d.sock", "x/d.sock")
     ),
 )
 PROXMOX: tuple[dict[str, Any], ...] = (
@@ -270,6 +301,11 @@ def _of_guests(stack: Stack) -> Iterator[Mutation]:
         for key, values in FOREIGN.items():
             for value in values:
                 yield _mutation(f"set {value}", "vm", resource, (key,), _setter(value))
+        for key, value in (
+            *(("dns", {"servers": ["192.0.2.1"]}), ("dns", {"domain": "x"}), ("entrypoint", "/bin/sh")),
+            *(("datastoreId", "nas"), ("vendorDataFileId", "x"), ("networkDataFileId", "x")),
+        ):
+            yield _mutation(f"set {value}", "vm", resource, ("initialization", key), _setter(value))
         login = {"username": "me", "password": "x"}
         yield _mutation("add login", "vm", resource, ("initialization", "userAccount"), _setter(login))
 
@@ -302,6 +338,10 @@ def _of_requests(stack: Stack) -> Iterator[Mutation]:
             ("uris", ["spiffe://x"]),
         ):
             yield _mutation(f"name {other}", "request", resource, (key,), _setter(value))
+        key = "-----BEGIN PRIVATE KEY-----\nloki.a\n"
+        yield _mutation("take another's", "request", resource, ("privateKeyPem",), _setter(key))
+        if not resource.name.startswith("loki."):
+            yield _mutation("take another's", "certificate", resource, ("caPrivateKeyPem",), _setter(key))
     for resource in (r for r in stack.resources if r.type == KINDS["container"]):
         for index, each in enumerate(resource.inputs.get("uploads") or ()):
             if each["file"].endswith("/authorities.pem") and "/site-" not in each["file"]:
@@ -331,7 +371,11 @@ def _is_harmless(operator: str, kind: str, path: Path) -> bool:
         or (operator in {"remove", "empty"} and path[:2] == ("capabilities", "adds"))
         or (operator == "remove" and path[-1] == "iface")
         # A guest without a clone or a disk has nothing to start from; a disk that stands twice is its own.
-        or (kind == "vm" and path == ("clone",) and operator in {"remove", "empty"})
+        or (
+            kind == "vm"
+            and path in {("clone",), ("clone", "datastoreId")}
+            and operator in {"remove", "empty"}
+        )
         or (kind == "vm" and path[0] == "disks" and operator != "add" and len(path) < 3)
         or (operator == "move" and kind == "datacenter" and path[-1] == "outputPolicy")
     )

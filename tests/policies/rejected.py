@@ -260,9 +260,12 @@ def no_engine_where_the_host_is_another(stack: Stack) -> None:
 @rejected(
     "engine-on-the-declared-host",
     "default: host is tcp://10.10.1.9:2376, and the host's rules are installed on this machine",
+    "mine: host is unix:///run/user/1000/docker.sock, a user's own engine, "
+    "whose networks the host's rules don't see",
 )
 def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     stack.add("pulumi:providers:docker", "default", {"host": "tcp://10.10.1.9:2376", "certPath": "/x"})
+    stack.add("pulumi:providers:docker", "mine", {"host": "unix:///run/user/1000/docker.sock"})
 
 
 @rejected(
@@ -273,6 +276,7 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     "engine: keyMaterial is a login in plain text",
     "engine: host holds a login in plain text",
     "site-1: initialization.userAccount.password is a login in plain text",
+    "site-2: description holds a private key in plain text",
 )
 def logins_in_plain_text(stack: Stack) -> None:
     stack.add(
@@ -285,6 +289,7 @@ def logins_in_plain_text(stack: Stack) -> None:
     engine = {"host": f"ssh://me:{CANARY}@x", "keyMaterial": CANARY, "registryAuth": auth}
     stack.add("pulumi:providers:docker", "engine", engine)
     stack.inputs("vm", "site-1")["initialization"]["userAccount"] = {"username": "me", "password": CANARY}
+    stack.inputs("vm", "site-2")["description"] = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
 
 
 @rejected(
@@ -1459,8 +1464,12 @@ def a_guest_on_another_node(stack: Stack) -> None:
     "site-1: its address is not the declared 10.10.10.11",
     "site-1: its gateway is not its zone's 10.10.10.1",
     "site-1: has IPv6, which no rule of this site filters",
+    "site-2: initialization.dns names a name server that is not declared at the Proxmox host",
+    "site-2: initialization.dns.domain makes its names lead elsewhere",
 )
 def a_guest_with_another_address(stack: Stack) -> None:
+    dns = {"servers": ["192.0.2.1"], "domain": "example.net"}
+    stack.inputs("vm", "site-2")["initialization"]["dns"] = dns
     ip = {"address": "10.10.10.12/24", "gateway": "10.10.10.9"}
     stack.inputs("vm", "site-1")["initialization"]["ipConfigs"] = [{"ipv4": ip, "ipv6": {"address": "auto"}}]
 
@@ -1583,10 +1592,14 @@ def ways_past_the_network_card(stack: Stack) -> None:
     "guests-set-up-by-their-own",
     "site-1: metaDataFileId is local:snippets/m.yaml, not left out",
     "site-1: smbios is set, where cloud-init looks for user data",
+    "box: userDataFileId is local:snippets/u.yaml, not left out",
+    "box: initialization.entrypoint is set, so another program than the archive's starts",
 )
 def user_data_by_other_ways(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["metaDataFileId"] = "local:snippets/m.yaml"
     stack.inputs("vm", "site-1")["smbios"] = {"serial": "ds=nocloud;s=http://192.0.2.1/"}
+    given = {"entrypoint": "/bin/sh", "userDataFileId": "local:snippets/u.yaml"}
+    stack.add(_CONTAINER, "box", {"initialization": given})
 
 
 @rejected(
@@ -1631,9 +1644,36 @@ def one_alias_in_two_spellings(stack: Stack) -> None:
     stack.add("alias", "LOCAL", {"name": "Local_Network", "cidr": "10.10.1.0/24"})
 
 
-@rejected("guests-have-no-back-door", "site-1: serialDevices[0].device leads past its network cards")
-def a_serial_port_of_the_host(stack: Stack) -> None:
+@rejected(
+    "guests-have-no-back-door",
+    "site-1: serialDevices[0].device leads past its network cards",
+    "site-1: rngs[1].source leads past its network cards",
+)
+def a_device_of_the_node(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["serialDevices"] = [{"device": "/dev/ttyS0"}, {"device": "socket"}]
+    stack.inputs("vm", "site-1")["rngs"] = [{"source": "/dev/hwrng"}, {"source": "/dev/nvme0n1"}]
+
+
+@rejected(
+    "guests-have-no-back-door",
+    *(
+        f"site-1: {path} holds a separator, so Proxmox reads it as more than one setting"
+        for path in (
+            "disks[0].datastoreId",
+            "disks[0].serial",
+            "networkDevices[0].model",
+            "bootOrders[0]",
+            "machine",
+        )
+    ),
+    "site-1: bootOrders leads past its network cards",
+)
+def more_than_one_setting_in_a_text(stack: Stack) -> None:
+    inputs = stack.inputs("vm", "site-1")
+    inputs["disks"][0] |= {"datastoreId": "local-lvm:vm-301-disk-0,x=", "serial": "1,file=/dev/sda"}
+    inputs["networkDevices"][0]["model"] = "virtio,bridge=vmbr0"
+    inputs |= {"bootOrders": ["scsi0;net0"], "machine": "pc -netdev user", "tags": ["a", "b"]}
+    inputs |= {"cpu": {"affinity": "0,2", "cores": 1.0}, "hotplug": "disk,usb"}
 
 
 @rejected(
@@ -1645,6 +1685,10 @@ def a_serial_port_of_the_host(stack: Stack) -> None:
     "jellyfin: disks[1].fileId gives it content that is there already",
     "jellyfin: disks[1].importFrom gives it content that is there already",
     "box: operatingSystem.templateFileId gives it content that is there already",
+    *(
+        f"vaultwarden: {path}.datastoreId is not the declared storage local-lvm"
+        for path in ("disks[0]", "efiDisk", "tpmState", "initialization", "clone")
+    ),
 )
 def disks_with_the_data_of_others(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["disks"][0]["pathInDatastore"] = "/dev/nvme0n1"
@@ -1653,6 +1697,10 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     image = {"interface": "scsi1", "fileId": "local:iso/x.img", "importFrom": "local-lvm:vm-301-disk-0"}
     stack.inputs("vm", "jellyfin")["disks"].append(image)
     stack.add(_CONTAINER, "box", {"operatingSystem": {"templateFileId": "local:backup/vzdump-lxc-301.tar"}})
+    vault, other = stack.inputs("vm", "vaultwarden"), {"datastoreId": "nas"}
+    vault |= {"efiDisk": {**other, "type": "4m"}, "tpmState": {**other, "version": "v2.0"}}
+    for each in (vault["disks"][0], vault["initialization"], vault["clone"]):
+        each.update(other)
 
 
 @rejected(
@@ -1672,6 +1720,7 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     "twice: can't be built: the kernel takes 10.10.20.0/24 and 10.10.20.2/24 for one network, "
     "so no further rule of the node takes effect",
     "nets: can't be built: 0.0.0.0/0 is a zero prefix, so Proxmox refuses it",
+    "twice: comment can't be built: it is more than one line of Proxmox's file",
 )
 def a_firewall_that_proxmox_cannot_build(stack: Stack) -> None:
     stack.inputs("rules", "site-1")["rules"][0]["securityGroup"] = "nobody"
@@ -1688,6 +1737,7 @@ def a_firewall_that_proxmox_cannot_build(stack: Stack) -> None:
         "ipset", "twice", {"name": "twice", "cidrs": [{"name": "10.10.20.0/24"}, {"name": "host-bits"}]}
     )
     stack.add("ipset", "nets", {"name": "nets", "cidrs": [{"name": "0.0.0.0/0"}]})
+    stack.inputs("ipset", "twice")["comment"] = "x\n0.0.0.0/1"
 
 
 @rejected(
@@ -1992,8 +2042,12 @@ def a_transport_that_nobody_knows(stack: Stack) -> None:
     "sends requests to destinations that can't be known",
     "traefik: /etc/traefik/dynamic/routes.yml: http.middlewares.trusting.forwardAuth.trustForwardHeader: "
     "is not a setting whose traffic is known",
+    f"traefik: {TLS}: tls.options.default: is in /etc/traefik/dynamic/first.yml, too, "
+    "and Traefik takes one of the two",
 )
 def configuration_that_only_traefik_can_read(stack: Stack) -> None:
+    weak = {"file": "/etc/traefik/dynamic/first.yml", "content": "tls: {options: {default: {}}}"}
+    stack.inputs("container", "traefik")["uploads"].append(weak)
     more = {"file": "/etc/traefik/dynamic/more.yml", "content": "http: {{ env `ROUTES` }}"}
     stack.inputs("container", "traefik")["uploads"].append(more)
     trusting = {"forwardAuth": {"address": "http://10.10.1.9", "trustForwardHeader": True}}
@@ -2392,7 +2446,12 @@ def certificate_checks_switched_off(stack: Stack) -> None:
     "plain: endpoint is reached without TLS",
     "old: minTls takes TLS older than 1.2",
     "engine: host is reached without TLS",
-    *(f"engine-{index}: sshOpts switch host key checking off" for index in range(4)),
+    "engine-0: sshOpts has StrictHostKeyChecking, by which another host may answer",
+    "engine-1: sshOpts has UserKnownHostsFile, by which another host may answer",
+    "engine-2: sshOpts has ProxyCommand, by which another host may answer",
+    "engine-3: sshOpts has -F, by which another host may answer",
+    "engine-4: sshOpts has ControlPath, by which another host may answer",
+    "engine-5: sshOpts has -J, by which another host may answer",
 )
 def providers_that_believe_anybody(stack: Stack) -> None:
     api = "pulumi:providers:proxmoxve"
@@ -2406,12 +2465,14 @@ def providers_that_believe_anybody(stack: Stack) -> None:
             '["-oUserKnownHostsFile=/dev/null"]',
             ["-o", "ProxyCommand=nc 192.0.2.1 22"],
             ["-F", "/srv/other"],
+            ["-p22", "-oControlPath=/srv/socket"],
+            "-l me -Jother",
         )
     ):
         inputs = {"host": "ssh://docker-srv", "sshOpts": options}
         stack.add("pulumi:providers:docker", f"engine-{index}", inputs)
     known = ["-o", "StrictHostKeyChecking=yes", "-i", "~/.ssh/id"]
-    stack.add("pulumi:providers:docker", "engine-4", {"host": "ssh://docker-srv", "sshOpts": known})
+    stack.add("pulumi:providers:docker", "engine-6", {"host": "ssh://docker-srv", "sshOpts": known})
 
 
 @rejected(
@@ -2863,10 +2924,22 @@ def strangers_among_the_authorities(stack: Stack) -> None:
 @rejected(
     "authorities-as-declared",
     "promtail: /etc/certificates/loki-gateway/certificate.pem does not name promtail alone",
+    "loki-gateway.promtail.a: privateKeyPem is that of loki-gateway.grafana.a",
+    "loki-gateway.loki-gateway.a: certRequestPem is that of loki-gateway.grafana.a",
+    "loki-gateway.loki-gateway.a: caPrivateKeyPem is that of loki.a",
+    "prometheus.grafana.a: caPrivateKeyPem is not that of prometheus.a",
 )
 def a_certificate_that_names_another(stack: Stack) -> None:
     own = "/etc/certificates/loki-gateway/certificate.pem"
     upload(stack, "promtail", own)["content"] = certificate("grafana", "promtail")
+    one, other = "loki-gateway.loki-gateway.a", "loki-gateway.grafana.a"
+    key = stack.inputs("request", other)["privateKeyPem"]
+    stack.inputs("request", "loki-gateway.promtail.a")["privateKeyPem"] = key
+    request = stack.inputs("certificate", one)["certRequestPem"]
+    stack.inputs("certificate", other)["certRequestPem"] = request
+    foreign = stack.inputs("authority", "loki.a")["privateKeyPem"]
+    stack.inputs("certificate", one)["caPrivateKeyPem"] = foreign
+    stack.inputs("certificate", "prometheus.grafana.a")["caPrivateKeyPem"] = "x"
 
 
 @rejected("secrets-not-shared", "loki-gateway: uploads[3].content is a secret of loki.a")

@@ -19,7 +19,7 @@ from policies.rule import RULES
 from rendered.compose import span
 from resources import program
 from resources.resource import HIDDEN, Resource
-from tests import fuzz
+from tests import fuzz_changes
 from tests.policies.mutations import _changes, _paths, _setter
 from tests.policies.sound import CANARY, Stack, run
 from tests.policies.test_rendered import AS_LEFT_OUT, LEFT_OUT, changed, said
@@ -336,8 +336,8 @@ def test_no_change_of_a_word_ends_in_a_traceback() -> None:
     for _ in range(BROKEN):
         values = site()
         for name in NAMES:
-            values["services"][name] = fuzz.changed(draw, values["services"][name])
-        values["volumes"] = fuzz.changed(draw, {"volumes": values["volumes"]}).get("volumes", {})
+            values["services"][name] = fuzz_changes.changed(draw, values["services"][name])
+        values["volumes"] = fuzz_changes.changed(draw, {"volumes": values["volumes"]}).get("volumes", {})
         with suppress(ConfigError):
             load(values)
             continue

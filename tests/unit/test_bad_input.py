@@ -5,18 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
+from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 
 from commands.__main__ import main
 from commands.verify import proxmox_host
 from policies.evaluate import evaluate_resource
+from preflight import checks
+from preflight.finding import Check
+from preflight.state import State
+from resources.resource import HIDDEN, decode
 from resources.site import Graph
 from resources.typed import view
 from tests import fuzz
 from tests.policies.rejected import ROUTES, STATIC, edit, upload
 from tests.policies.sound import Stack, sound
 from tests.site import FILE
+from tests.unit.test_preflight_messages import Answers
 from topology.config import load
 from topology.index import TopologyIndex
+from verify.drift import told
 from verify.driver import ProbeError
 from verify.foothold import of_run
 
@@ -27,11 +35,11 @@ SERVICE = "    site-1: {zone"
 
 
 def test_random_input_ends_in_an_answer() -> None:
-    """Broken stack files, files of containers and states are found or refused, in bounded time."""
+    """Broken files, states and answers of hosts are read or refused, in bounded time and memory."""
     ended, failures, _ = fuzz.run(NUMBER)
     assert failures == []
     assert {how for how in ended if "without a path" in how} == set()
-    assert {how.partition(" ")[0] for how in ended} == {"stack", "file", "state"}
+    assert {how.partition(" ")[0] for how in ended} == {*fuzz.KINDS}
     assert sum(ended.values()) == NUMBER
 
 
@@ -166,6 +174,45 @@ def test_a_port_out_of_bounds_is_a_finding(address: str) -> None:
     assert _fails(stack, "traefik") == []
     messages = [str(finding) for finding in stack.judge_changes().findings]
     assert "traefik: entrypoints.web: has no address with a port" in messages
+
+
+@pytest.mark.parametrize(
+    "port", [{"internal": 65536.0}, {"internal": 0.0}, {"internal": 80.0, "external": -1.0}]
+)
+def test_a_published_port_that_is_none_stops_no_rule(port: dict[str, float]) -> None:
+    """A container's port out of bounds is a finding with its path."""
+    stack = sound()
+    stack.inputs("container", "loki")["ports"] = [port]
+    assert _fails(stack, "loki") == []
+    found = [each for each in stack.judge_alone() if each.rule == "known-properties"]
+    assert [each.message.startswith("loki: ports[0].") for each in found] == [True]
+
+
+@pytest.mark.parametrize("trail", [("uploads", 99, "content"), ("uploads", "x"), ("envs", 0, "x")])
+def test_a_secret_at_a_place_that_is_not_there_stops_no_rule(trail: tuple[str | int, ...]) -> None:
+    """The path of a secret may lead nowhere, as after a change of a list."""
+    stack = sound()
+    stack.mark_secret("container", "loki", *trail)
+    assert [each for each in stack.judge_changes().findings if "can't be judged" in str(each)] == []
+
+
+@pytest.mark.parametrize("secret", [{"plaintext": "{"}, {"plaintext": "[" * 100_000}, {"plaintext": 5}, {}])
+def test_a_secret_that_cannot_be_read_stays_hidden(secret: dict[str, Any]) -> None:
+    """The engine's form of a secret may hold no value, or text that is no JSON."""
+    marked = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", **secret}
+    assert decode(urn="x", type="x", inputs=ParseDict({"a": marked}, Struct())).inputs == {"a": HIDDEN}
+
+
+def test_answers_of_no_known_form_are_one_line() -> None:
+    """What Pulumi, Docker and Proxmox answer in another form than theirs is told, and is no traceback."""
+    with pytest.raises(ProbeError, match=r"^pulumi preview: answers in a form that is not known"):
+        told({"steps": [{"op": "update", "newState": {"custom": True, "type": 5}}]})
+    with pytest.raises(ProbeError, match=r"^pulumi stack export: answers in a form that is not known"):
+        State.of({"deployment": {"resources": [{"urn": "x"}]}})
+    report = checks.check_hosts(
+        load(sound().config), State(), stack="dev", api=None, node=Answers({"nodes": [{"node": "pve1"}, 5]})
+    )
+    assert [each.check for each in report.findings if each.check is Check.PROXMOX_SILENT] != []
 
 
 def test_labels_ports_and_tags_out_of_bounds_stop_no_rule() -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pydantic import Field
 
 from topology.model.flows import Port
-from topology.model.values import Every, Flag, HostKey, InterfaceName, Name, PublicKey, Value
+from topology.model.values import Every, Flag, HostKey, InterfaceName, Name, PublicKey, StorageName, Value
 
 
 class Ssh(Value):
@@ -52,14 +52,14 @@ class ProxmoxHost(Value):
     """
 
     name: Name
-    node: str = Field(min_length=1)
+    node: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")
     bridge: InterfaceName = "vmbr1"
     existing_bridge: Flag = False
     """Whether the node already has the bridge. The stack then neither creates, changes nor deletes it."""
     uplink: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=15)
     """None: the bridge has no port of the node."""
-    storage: str = Field(default="local-lvm", min_length=1)
-    snippets: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")
+    storage: StorageName = "local-lvm"
+    snippets: StorageName | None = None
     """Storage of the guests' cloud-init files; None: guests run their template unchanged."""
     name_servers: tuple[IPv4Address, ...] = ()
     """The guests' name servers; empty: the node's own."""

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from topology.model.services import Guest
-from topology.model.values import Flag, Value
+from topology.model.values import Flag, StorageName, Value
 
 
 class OsType(StrEnum):
@@ -41,8 +41,6 @@ HARMLESS = frozenset({Feature.NESTING})
 """Features that need no exception in an unprivileged container: systemd needs nesting to start services."""
 MOUNTS = (Feature.NFS, Feature.CIFS)
 """File systems that a privileged container may mount."""
-
-StorageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")]
 
 
 class MountPoint(Value):

@@ -40,6 +40,7 @@ HostName = Annotated[
 Prefix = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]*)?$", max_length=20)]
 """Prefix of physical names: empty, or one that keeps them valid DNS labels."""
 
+StorageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")]
 InterfaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=10)]
 """A network interface's name; ten characters leave room for `.4094` within the kernel's limit of fifteen."""
 
