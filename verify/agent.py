@@ -33,6 +33,7 @@ _PAUSE = 0.3
 _AT_ONCE = 128
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
 _ECHO, _ECHO_REPLY = 8, 0
+_RECURSE, _SERVER_FAILURE = 0x0100, 2
 _LOOPBACK = re.compile(r"(0{16}FFFF0000)?[0-9A-F]{6}7F|0{24}01000000")
 """127.0.0.0/8, its IPv4-mapped IPv6 form and ::1, as a little-endian kernel writes them."""
 
@@ -116,7 +117,26 @@ def _page(ask: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_KINDS = {"tcp": tcp, "udp": udp, "icmp": icmp, "page": page}
+async def name(ask: dict[str, Any]) -> str:
+    """Ask a name server for a name's IPv4 address; return `open` if it, or one that it asks, knows about it.
+
+    That there is no such name is knowledge as well. A server failure (RFC 1035) is what an engine answers
+    that asks no other server.
+    """
+    labels = b"".join(bytes((len(label),)) + label.encode() for label in ask["host"].split("."))
+    mark = os.urandom(2)
+    query = mark + struct.pack("!5H", _RECURSE, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((ask["address"], ask["port"]))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, query)
+        while (answer := await loop.sock_recv(sock, 512))[:2] != mark:
+            pass
+    return "open" if answer[3] & 15 != _SERVER_FAILURE else "server failure"
+
+
+_KINDS = {"tcp": tcp, "udp": udp, "icmp": icmp, "page": page, "name": name}
 
 
 async def attempt(ask: dict[str, Any]) -> Any:

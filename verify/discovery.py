@@ -134,6 +134,7 @@ class Discovery:
             zones=zones,
             ports=self.topology.services[name].ports,
             runs=name in self.transports,
+            name_servers=tuple(one["HostConfig"].get("Dns") or ()) if "HostConfig" in one else None,
         )
 
     def _strange(self, name: str, one: Mapping[str, Any]) -> Endpoint:

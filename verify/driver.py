@@ -24,7 +24,7 @@ class Ask:
 
     id: str
     kind: str
-    """`tcp`, `udp`, `icmp` or `page`."""
+    """`tcp`, `udp`, `icmp`, `page` or `name`."""
     address: IPv4Address
     port: int | None = None
     within: float = 0

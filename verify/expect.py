@@ -17,6 +17,8 @@ from topology.model import INTERNET, Guest, Port, Protocol, Role, Topology
 OTHER = "*"
 """Any port that no flow names; the probe listens on one itself, so that silence there is evidence."""
 ICMP = "icmp"
+NAME = "name"
+"""In place of a port: a name of the outside, asked of the engine's name server."""
 
 
 class EndpointKind(StrEnum):
@@ -70,6 +72,8 @@ class Endpoint:
     """Whether no agent can run there: it is no source, and only its declared ports are asked."""
     far: bool = False
     """Whether it is on the real internet, where private addresses are not the site's."""
+    name_servers: tuple[str, ...] | None = None
+    """A container's own name servers, as the engine has them; None: unknown."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 from topology.certificates import PemError, read_pem
 from topology.model import HTTP, HTTPS, INTERNET, Route, Topology
+from verify import names
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, EndpointKind, Expected, alive, cells
 from verify.verdicts import (
@@ -42,6 +43,8 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     pages = _pages(topology, questions, docker_host) if docker_host else {}
     for source, more in pages.items():
         asks[source] += more
+    for source, ask in names.asks(topology, driver.endpoints):
+        asks[source].append(ask)
     report(f"verify: {len(driver.endpoints)} endpoints, {len(questions)} cells")
     answers = driver.ask(asks)
     by_cell = {}
@@ -57,6 +60,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     seen = Seen(answers=by_cell, arp_neighbours=arp_neighbours, changed_rules=driver.changed_rules)
     endpoints = driver.endpoints
     found = [*judge(questions, own, endpoints, seen), *judge_inventory(endpoints), *judge_vantages(endpoints)]
+    found += names.judge(topology, endpoints, answers)
     found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
@@ -78,7 +82,11 @@ def public_routes(topology: Topology) -> tuple[Route, ...]:
 def fence(topology: Topology, own: set[IPv4Address], asks: list[Ask]) -> None:
     """Raise ProbeError, before packets are sent, for an address that is neither the site's nor the run's."""
     for ask in asks:
-        if ask.address in own or any(ask.address in zone.prefix for zone in topology.zones.values()):
+        if (
+            ask.address in own
+            or ask.address == names.ENGINES
+            or any(ask.address in zone.prefix for zone in topology.zones.values())
+        ):
             continue
         raise ProbeError(f"{ask.address}: not an address of the site; only those in its zones are probed")
 
