@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 
 from topology.certificates import PemError, read_pem
 from topology.model import HTTP, HTTPS, INTERNET, Route, Topology
-from verify import names
+from verify import exposed, names
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, EndpointKind, Expected, alive, cells
 from verify.verdicts import (
@@ -43,7 +43,8 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     pages = _pages(topology, questions, docker_host) if docker_host else {}
     for source, more in pages.items():
         asks[source] += more
-    for source, ask in names.asks(topology, driver.endpoints):
+    more_asks = (*names.asks(topology, driver.endpoints), *exposed.asks(topology, driver.endpoints))
+    for source, ask in more_asks:
         asks[source].append(ask)
     report(f"verify: {len(driver.endpoints)} endpoints, {len(questions)} cells")
     answers = driver.ask(asks)
@@ -61,6 +62,7 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     endpoints = driver.endpoints
     found = [*judge(questions, own, endpoints, seen), *judge_inventory(endpoints), *judge_vantages(endpoints)]
     found += names.judge(topology, endpoints, answers)
+    found += exposed.judge(topology, endpoints, answers, driver.other)
     found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}

@@ -1,0 +1,162 @@
+"""What Docker-SRV shows of itself beside its published ports: open ports, relays, addresses among guests.
+
+From outside all of its TCP ports are asked, and the common UDP ones. On the host itself the probe learns
+whose each port is, and asks each for a page, to see whether that makes the host connect into the site: what
+a program passes on by hand meets no rule between containers. A relay that keeps its connections, or waits
+for another protocol's first words, is not seen to do so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from topology.model import Port, Protocol, Topology
+from verify.driver import Answers, Ask
+from verify.expect import Endpoint, EndpointKind, Expected
+from verify.verdicts import NOT_THERE, OPEN, ProbeFinding, Verdict, undeclared
+
+COMMON_UDP = (53, 69, 111, 123, 137, 161, 500, 514, 623, 1194, 1900, 4500, 5353, 5355, 51820)
+"""Name servers, TFTP, RPC, clocks, NetBIOS, SNMP, IPsec, syslog, IPMI, VPNs, SSDP, mDNS, LLMNR, WireGuard."""
+_EVERY = 65535
+
+
+def asks(topology: Topology, endpoints: Iterable[Endpoint]) -> Iterator[tuple[str, Ask]]:
+    """Yield each question with the name of the endpoint that it goes to."""
+    inside = (str(zone.prefix) for zone in topology.zones.values() if zone.is_docker or zone.has_guests)
+    prefixes = " ".join(inside)
+    for endpoint in endpoints:
+        if at := _asked_at(endpoint):
+            yield endpoint.name, Ask(id="scan", kind="scan", address=at)
+            for number in COMMON_UDP:
+                yield endpoint.name, Ask(id=f"scan:{number}", kind="udp", address=at, port=number)
+        elif endpoint.kind is EndpointKind.HOST and (own := _own(endpoint)):
+            yield endpoint.name, Ask(id="sockets", kind="sockets", address=own, host=prefixes)
+
+
+def judge(
+    topology: Topology, endpoints: Iterable[Endpoint], answers: Mapping[str, Answers], other: int
+) -> list[ProbeFinding]:
+    """Return a finding for each scan, open port, relay and address among guests; `other` is the probe's own.
+
+    On an open host a port that nobody declared is shown, and not judged.
+    """
+    everyone = tuple(endpoints)
+    found: list[ProbeFinding] = []
+    for host in (each for each in everyone if each.kind is EndpointKind.HOST):
+        sockets = _sockets(answers.get(host.name), host, other)
+        found += _relays(host, sockets, everyone)
+        found += _among_guests(topology, host)
+        for source in (each for each in everyone if _asked_at(each)):
+            given = answers[source.name].by_id if source.name in answers else {}
+            found += _from_outside(topology, source, host, _Scan.of(given, host, other), sockets)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Socket:
+    """A program of the host that listens, and the addresses in the site to which it leads on."""
+
+    process: str
+    leads: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scan:
+    """The open ports that no cell asks about, and a fault where not all were asked."""
+
+    ports: tuple[Port, ...]
+    fault: str
+
+    @classmethod
+    def of(cls, given: Mapping[str, object], host: Endpoint, other: int) -> _Scan:
+        """Read a source's answers."""
+        answer = given.get("scan", NOT_THERE)
+        if not isinstance(answer, list):
+            return cls(ports=(), fault=f"its ports were not asked: {answer}")
+        numbers, last = answer
+        known = {*host.ports, *host.extra, Port(number=other)}
+        tcp = (Port(number=int(number)) for number in numbers)
+        udp = (
+            Port(number=number, protocol=Protocol.UDP)
+            for number in COMMON_UDP
+            if given.get(f"scan:{number}") == OPEN
+        )
+        ports = tuple(port for port in (*tcp, *udp) if port not in known)
+        return cls(ports=ports, fault="" if last == _EVERY else f"only ports to {last} were asked in time")
+
+
+def _from_outside(
+    topology: Topology, source: Endpoint, host: Endpoint, scan: _Scan, sockets: Mapping[Port, _Socket]
+) -> Iterator[ProbeFinding]:
+    """Yield a finding on the whole scan, if the host is closed or it failed, and one for each open port."""
+    closed, fault = topology.docker.closed, source.fault or scan.fault
+    if closed or fault:
+        verdict = Verdict.INCONCLUSIVE if fault else Verdict.DISAGREES if scan.ports else Verdict.AGREES
+        yield _finding(
+            source, host,
+            what=" other ports",
+            expected="none open" if closed else "listed",
+            got=f"{len(scan.ports)} open",
+            verdict=verdict,
+            cause=fault or "its own rules let in more than is declared" * bool(scan.ports),
+        )  # fmt: skip
+    for port in scan.ports:
+        who = (port in sockets and sockets[port].process) or "a program that can't be seen from here"
+        yield _finding(
+            source, host,
+            what=str(port) if closed else f"{port}, {who}",
+            expected=Expected.DENIED if closed else Expected.EITHER,
+            got=Expected.ALLOWED,
+            verdict=Verdict.DISAGREES if closed else Verdict.FREE,
+            cause=f"{who} answers there",
+        )  # fmt: skip
+
+
+def _relays(
+    host: Endpoint, sockets: Mapping[Port, _Socket], everyone: Iterable[Endpoint]
+) -> Iterator[ProbeFinding]:
+    names = {str(address.ip): each.name for each in everyone for address in each.addresses if address.ip}
+    for port, socket in sockets.items():
+        for end in socket.leads:
+            ip, _, number = end.partition(":")
+            what = f"passes {port} on to {names.get(ip, ip)}:{number}/tcp"
+            cause = f"{socket.process or 'a program on the host'} relays past the rules between containers"
+            yield undeclared(host, what, cause)
+
+
+def _among_guests(topology: Topology, host: Endpoint) -> Iterator[ProbeFinding]:
+    """Yield addresses of the host on VLANs of guests, where its interfaces only carry the ingress's legs."""
+    for zone in (each for each in topology.vlans if not each.is_flat):
+        for address in host.addresses:
+            card = topology.parent(zone)
+            if address.ip and (address.ip in zone.prefix or address.network == card):
+                what = f"has {address.ip} on {zone.name}, a VLAN of guests"
+                yield undeclared(host, what, f"it was added by hand: its interface {card} needs no address")
+
+
+def _sockets(answers: Answers | None, host: Endpoint, other: int) -> dict[Port, _Socket]:
+    """Return the host's sockets by port, without published ports and the probe's own."""
+    rows = answers.by_id.get("sockets") if answers else None
+    published = {*host.ports, *host.extra, Port(number=other)}
+    return {
+        port: _Socket(process=str(process), leads=tuple(map(str, leads)))
+        for text, process, leads in (rows if isinstance(rows, list) else ())
+        if (port := Port.parse(text)) not in published
+    }
+
+
+def _asked_at(endpoint: Endpoint) -> IPv4Address | None:
+    """Return the address at which an outside endpoint reaches Docker-SRV."""
+    return endpoint.docker_host_address if endpoint.kind is EndpointKind.OUTSIDE else None
+
+
+def _own(endpoint: Endpoint) -> IPv4Address | None:
+    return next((address.ip for address in endpoint.addresses if address.ip), None)
+
+
+def _finding(source: Endpoint, host: Endpoint, *, what: str, **more: Any) -> ProbeFinding:
+    end = f"{source.name} -> {host.name}:{what}"
+    return ProbeFinding(source=source.name, destination=host.name, what=end, where="", **more)
