@@ -39,20 +39,29 @@ def asks(topology: Topology, endpoints: Iterable[Endpoint]) -> Iterator[tuple[st
 def judge(
     topology: Topology, endpoints: Iterable[Endpoint], answers: Mapping[str, Answers], other: int
 ) -> list[ProbeFinding]:
-    """Return a finding for each scan, open port, relay and address among guests; `other` is the probe's own.
-
-    On an open host a port that nobody declared is shown, and not judged.
-    """
+    """Return a finding for each scan, relay and needless address; `other` is the probe's own port."""
     everyone = tuple(endpoints)
     found: list[ProbeFinding] = []
     for host in (each for each in everyone if each.kind is EndpointKind.HOST):
         sockets = _sockets(answers.get(host.name), host, other)
-        found += _relays(host, sockets, everyone)
-        found += _among_guests(topology, host)
+        found += [*_relays(host, sockets, everyone), *_added(topology, host)]
         for source in (each for each in everyone if _asked_at(each)):
-            given = answers[source.name].by_id if source.name in answers else {}
-            found += _from_outside(topology, source, host, _Scan.of(given, host, other), sockets)
+            scan = _Scan.of(answers.get(source.name), host, other)
+            found += _from_outside(topology, source, host, scan, sockets)
     return found
+
+
+def notes(
+    topology: Topology, endpoints: Iterable[Endpoint], answers: Mapping[str, Answers], other: int
+) -> Iterator[str]:
+    """Yield what an open host answers from each source outside on ports that nothing declares."""
+    everyone = tuple(endpoints)
+    for host in (each for each in everyone if each.kind is EndpointKind.HOST and not topology.docker.closed):
+        sockets = _sockets(answers.get(host.name), host, other)
+        for source in (each for each in everyone if _asked_at(each)):
+            ports = _Scan.of(answers.get(source.name), host, other).ports
+            listed = ", ".join(f"{port} ({_called(port, sockets)})" for port in ports)
+            yield f"{host.name} is open: {source.name} reaches {listed or 'no other port'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +80,9 @@ class _Scan:
     fault: str
 
     @classmethod
-    def of(cls, given: Mapping[str, object], host: Endpoint, other: int) -> _Scan:
+    def of(cls, answers: Answers | None, host: Endpoint, other: int) -> _Scan:
         """Read a source's answers."""
+        given = answers.by_id if answers else {}
         answer = given.get("scan", NOT_THERE)
         if not isinstance(answer, list):
             return cls(ports=(), fault=f"its ports were not asked: {answer}")
@@ -103,16 +113,19 @@ def _from_outside(
             verdict=verdict,
             cause=fault or "its own rules let in more than is declared" * bool(scan.ports),
         )  # fmt: skip
-    for port in scan.ports:
-        who = (port in sockets and sockets[port].process) or "a program that can't be seen from here"
+    for port in scan.ports if closed else ():
         yield _finding(
             source, host,
-            what=str(port) if closed else f"{port}, {who}",
-            expected=Expected.DENIED if closed else Expected.EITHER,
+            what=str(port),
+            expected=Expected.DENIED,
             got=Expected.ALLOWED,
-            verdict=Verdict.DISAGREES if closed else Verdict.FREE,
-            cause=f"{who} answers there",
+            verdict=Verdict.DISAGREES,
+            cause=f"{_called(port, sockets)} answers there",
         )  # fmt: skip
+
+
+def _called(port: Port, sockets: Mapping[Port, _Socket]) -> str:
+    return (port in sockets and sockets[port].process) or "a program that can't be seen from here"
 
 
 def _relays(
@@ -127,14 +140,15 @@ def _relays(
             yield undeclared(host, what, cause)
 
 
-def _among_guests(topology: Topology, host: Endpoint) -> Iterator[ProbeFinding]:
-    """Yield addresses of the host on VLANs of guests, where its interfaces only carry the ingress's legs."""
-    for zone in (each for each in topology.vlans if not each.is_flat):
+def _added(topology: Topology, host: Endpoint) -> Iterator[ProbeFinding]:
+    """Yield addresses of the host on networks where it needs none: VLANs of guests, and internal bridges."""
+    cards = [(zone, topology.parent(zone)) for zone in topology.vlans if not zone.is_flat]
+    inner = (zone for zone in topology.zones.values() if zone.is_docker and zone.internal)
+    for zone, card in (*cards, *((each, topology.bridge(each)) for each in inner)):
         for address in host.addresses:
-            card = topology.parent(zone)
             if address.ip and (address.ip in zone.prefix or address.network == card):
-                what = f"has {address.ip} on {zone.name}, a VLAN of guests"
-                yield undeclared(host, what, f"it was added by hand: its interface {card} needs no address")
+                cause = f"it was added by hand; {card} has none"
+                yield undeclared(host, f"has {address.ip} on {zone.name}", cause)
 
 
 def _sockets(answers: Answers | None, host: Endpoint, other: int) -> dict[Port, _Socket]:

@@ -32,8 +32,13 @@ _PATIENCE = 8.0
 """Seconds during which a connection that should be possible is retried."""
 
 
-def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[ProbeFinding]:
-    """Ask all questions and return the findings."""
+def run(
+    topology: Topology,
+    driver: Driver,
+    report: Callable[[str], object],
+    note: Callable[[str], object] = lambda _: None,
+) -> list[ProbeFinding]:
+    """Ask all questions and return the findings; `note` gets what is shown and not judged."""
     questions, own = cells(topology, driver.endpoints), list(alive(driver.endpoints))
     asks: dict[str, list[Ask]] = defaultdict(list)
     for number, cell in enumerate([*questions, *own]):
@@ -63,6 +68,8 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     found = [*judge(questions, own, endpoints, seen), *judge_inventory(endpoints), *judge_vantages(endpoints)]
     found += names.judge(topology, endpoints, answers)
     found += exposed.judge(topology, endpoints, answers, driver.other)
+    for line in exposed.notes(topology, endpoints, answers, driver.other):
+        note(line)
     found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}

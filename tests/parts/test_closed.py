@@ -11,6 +11,7 @@ import pytest
 from rendered import host_rules
 from tests.parts.test_egress import inside, running
 from tests.site import changed
+from tests.unit.test_verify import AGENT
 from topology.config import load
 
 OPEN = load(changed({}))
@@ -101,6 +102,16 @@ def reached(machines: Machines, name: str, number: int) -> set[str]:
     return {f"{port}/{what}{six_too[':' in host]}{dhcp[bool(own)]}" for what, host, port, own in said}
 
 
+def scanned(machines: Machines, name: str) -> set[int]:
+    """Return the ports that the probe's own scan finds open from a machine outside, all of them asked."""
+    ask = {"id": "scan", "kind": "scan", "address": f"{NEAR[name]}.1", "port": 1, "within": 0}
+    said = json.dumps({"ask": [ask], "authorities": ""})
+    out = inside(machines[name], sys.executable, "-I", str(AGENT), given=f"{{}}\n{said}\n")
+    numbers, last = json.loads(out.splitlines()[1])["answers"]["scan"]
+    assert last == 65535
+    return {*numbers}
+
+
 def install(machines: Machines, rules: str) -> None:
     """Install the host's own rules."""
     inside(machines["host"], *host_rules.INSTALL.split(), given=rules)
@@ -116,6 +127,15 @@ def test_a_closed_host_answers_declared_flows_alone(machines: Machines) -> None:
     install(machines, host_rules.rules(CLOSED))
     assert reached(machines, "office", 1) == {"22/tcp", "68/udp from 67"}
     assert reached(machines, "internet", 2) == {"68/udp from 67"}
+
+
+def test_a_scan_ends_in_time(machines: Machines) -> None:
+    """The probe asks all ports of a host that answers each, and of one that answers none."""
+    install(machines, host_rules.rules(OPEN))
+    assert scanned(machines, "internet") == {22, 23, 9999}
+    install(machines, host_rules.rules(CLOSED))
+    assert scanned(machines, "office") == {22}
+    assert scanned(machines, "internet") == set()
 
 
 def test_a_closed_host_reaches_others_and_itself(machines: Machines) -> None:

@@ -15,7 +15,7 @@ from resources.host_rules import entries
 from resources.site import Graph
 from tests.policies.sound import Stack, run
 from tests.site import changed
-from topology.config import ConfigError, load
+from topology.config import load
 from topology.index import TopologyIndex
 
 SSH = "ip saddr 10.10.1.0/24 tcp dport 22 accept"
@@ -137,42 +137,3 @@ def test_an_open_hosts_rules_are_refused_for_a_closed_one() -> None:
     assert "internet -> docker-srv:22/tcp: expected DENIED, got ALLOWED via docker-srv" in " ".join(said), (
         said
     )
-
-
-OVER_SSH = {"address": "docker-srv.lan", "host-key": f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"}
-FAULTS = {
-    "no rule limits": (
-        {"hosts.docker-srv.ports": [22]},
-        "hosts.docker-srv.ports[0]: no rule limits 22/tcp of an open host; add hosts.docker-srv.closed: true",
-    ),
-    "published": (
-        {**CLOSED, "hosts.docker-srv.ports": [22, 443]},
-        "hosts.docker-srv.ports[1]: 443/tcp is where the ingress is published; remove it.",
-    ),
-    "no port": (
-        {"flows[+]": "management -> docker-srv:22/tcp"},
-        "management -> docker-srv:22/tcp goes to a port that is not there: docker-srv has no ports",
-    ),
-    "from the internet": (
-        {**CLOSED, "flows[+]": "internet -> docker-srv:22/tcp"},
-        "internet -> docker-srv:22/tcp opens a second way in beside the ingress",
-    ),
-    "from a service": (
-        {**CLOSED, "flows[+]": "loki -> docker-srv:22/tcp"},
-        "loki -> docker-srv:22/tcp reaches a host from outside management",
-    ),
-    "locked out": (
-        {"hosts.docker-srv.closed": True, "hosts.docker-srv.ssh": OVER_SSH},
-        "closed: locks you out: no management source reaches its SSH server; add management -> docker-srv:22",
-    ),
-    "in words": ({"hosts.docker-srv.closed": "yes please"}, 'closed: "yes please" is not true or false'),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_a_closed_host_is_told(name: str) -> None:
-    """What would leave a port open, lock the operator out or lead nowhere is refused."""
-    changes, wanted = FAULTS[name]
-    with pytest.raises(ConfigError) as told:
-        load(changed(changes))
-    assert wanted in str(told.value)

@@ -55,15 +55,27 @@ def test_outside_asks_every_port_and_the_host_whose_they_are(site: Topology) -> 
     assert "10.10.1.0/24" not in prefixes
 
 
-def test_an_open_host_shows_its_ports(site: Topology) -> None:
-    """A port that nobody declared is shown with its process and not judged; published ones are cells."""
+def test_an_open_host_shows_its_ports(site: Topology, closed: Topology) -> None:
+    """A port that nobody declared is in a note with its process, and no finding; published ones are cells."""
     sockets = [["22/tcp", "sshd (pid 1)", []], ["53/udp", "", []]]
-    scan = {"scan": [[22, 80, 443, OTHER], EVERY], "scan:53": "open", "scan:123": "silent"}
-    found = judged(site, {"internet": scan, "docker-srv": {"sockets": sockets}})
-    assert [(f.what, f.verdict) for f in found] == [
-        ("internet -> docker-srv:22/tcp, sshd (pid 1)", Verdict.FREE),
-        ("internet -> docker-srv:53/udp, a program that can't be seen from here", Verdict.FREE),
+    scan: Mapping[str, object] = {
+        "scan": [[22, 80, 443, OTHER], EVERY],
+        "scan:53": "open",
+        "scan:123": "silent",
+    }
+    given: Mapping[str, Mapping[str, object]] = {
+        "internet": scan,
+        "management": {"scan": [[80], EVERY]},
+        "docker-srv": {"sockets": sockets},
+    }
+    assert judged(site, given) == []
+    answers = {name: Answers(by_id=by_id) for name, by_id in given.items()}
+    shown = "22/tcp (sshd (pid 1)), 53/udp (a program that can't be seen from here)"
+    assert [*exposed.notes(site, endpoints_of(site), answers, OTHER)] == [
+        f"docker-srv is open: internet reaches {shown}",
+        "docker-srv is open: management reaches no other port",
     ]
+    assert [*exposed.notes(closed, endpoints_of(closed), answers, OTHER)] == []
 
 
 def test_a_closed_host_shows_none(closed: Topology) -> None:
@@ -106,16 +118,25 @@ def test_a_relay_on_the_host_is_named(site: Topology) -> None:
     assert "socat (pid 77)" in found.cause
 
 
-@pytest.mark.parametrize("address", [("eth7", "10.10.10.77"), ("trunk.10", "192.0.2.1")])
-def test_an_address_among_guests_is_named(site: Topology, address: tuple[str, str]) -> None:
-    """An address of the host in a VLAN's prefix, or on the interface that carries the VLAN, is found."""
-    network, ip = address
-    here = (Address(network=network, ip=IPv4Address(ip)), Address(network="lan", ip=IPv4Address("10.10.1.9")))
-    (found,) = judged(site, {}, addresses=here)
-    assert (found.what, found.verdict) == (
-        f"docker-srv has {ip} on wordpress, a VLAN of guests",
-        Verdict.DISAGREES,
+@pytest.mark.parametrize(
+    ("network", "ip", "zone"),
+    [
+        ("eth7", "10.10.10.77", "wordpress"),
+        ("trunk.10", "192.0.2.1", "wordpress"),
+        ("br-backend", "172.30.3.253", "backend"),
+    ],
+)
+def test_an_address_that_the_host_does_not_need_is_named(
+    site: Topology, network: str, ip: str, zone: str
+) -> None:
+    """An address of the host on a VLAN of guests or an internal bridge is found, by prefix or interface."""
+    here = (
+        Address(network=network, ip=IPv4Address(ip)),
+        Address(network="lan", ip=IPv4Address("10.10.1.9")),
+        Address(network="br-edge", ip=IPv4Address("172.30.0.1")),
     )
+    (found,) = judged(site, {}, addresses=here)
+    assert (found.what, found.verdict) == (f"docker-srv has {ip} on {zone}", Verdict.DISAGREES)
 
 
 def test_other_ports_from_outside_are_cells_of_a_closed_host(site: Topology, closed: Topology) -> None:
