@@ -261,7 +261,7 @@ def _processes() -> dict[str, str]:
 _KINDS = {
     "tcp": tcp, "udp": udp, "icmp": icmp, "page": page, "name": name, "scan": scan, "sockets": sockets,
 }  # fmt: skip
-_LIMITS = {"page": 4 * TIMEOUT, "scan": 20, "sockets": 20}
+_LIMITS = {"page": 4 * TIMEOUT, "scan": 32, "sockets": 20}
 """Seconds for one attempt of these kinds."""
 
 

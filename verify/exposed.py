@@ -45,9 +45,9 @@ def judge(
     for host in (each for each in everyone if each.kind is EndpointKind.HOST):
         sockets = _sockets(answers.get(host.name), host, other)
         found += [*_relays(host, sockets, everyone), *_added(topology, host)]
-        for source in (each for each in everyone if _asked_at(each)):
+        for source in (each for each in everyone if _asked_at(each) and topology.docker.closed):
             scan = _Scan.of(answers.get(source.name), host, other)
-            found += _from_outside(topology, source, host, scan, sockets)
+            found += _from_outside(source, host, scan, sockets)
     return found
 
 
@@ -59,9 +59,10 @@ def notes(
     for host in (each for each in everyone if each.kind is EndpointKind.HOST and not topology.docker.closed):
         sockets = _sockets(answers.get(host.name), host, other)
         for source in (each for each in everyone if _asked_at(each)):
-            ports = _Scan.of(answers.get(source.name), host, other).ports
-            listed = ", ".join(f"{port} ({_called(port, sockets)})" for port in ports)
-            yield f"{host.name} is open: {source.name} reaches {listed or 'no other port'}"
+            scan = _Scan.of(answers.get(source.name), host, other)
+            listed = ", ".join(f"{port} ({_called(port, sockets)})" for port in scan.ports)
+            fault = f" ({scan.fault})" if scan.fault else ""
+            yield f"{host.name} is open: {source.name} reaches {listed or 'no other port'}{fault}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,21 +100,19 @@ class _Scan:
 
 
 def _from_outside(
-    topology: Topology, source: Endpoint, host: Endpoint, scan: _Scan, sockets: Mapping[Port, _Socket]
+    source: Endpoint, host: Endpoint, scan: _Scan, sockets: Mapping[Port, _Socket]
 ) -> Iterator[ProbeFinding]:
-    """Yield a finding on the whole scan, if the host is closed or it failed, and one for each open port."""
-    closed, fault = topology.docker.closed, source.fault or scan.fault
-    if closed or fault:
-        verdict = Verdict.INCONCLUSIVE if fault else Verdict.DISAGREES if scan.ports else Verdict.AGREES
-        yield _finding(
-            source, host,
-            what=" other ports",
-            expected="none open" if closed else "listed",
-            got=f"{len(scan.ports)} open",
-            verdict=verdict,
-            cause=fault or "its own rules let in more than is declared" * bool(scan.ports),
-        )  # fmt: skip
-    for port in scan.ports if closed else ():
+    """Yield a finding on the whole scan of a closed host, and one for each open port."""
+    fault = source.fault or scan.fault
+    yield _finding(
+        source, host,
+        what=" other ports",
+        expected="none open",
+        got=f"{len(scan.ports)} open",
+        verdict=Verdict.DISAGREES if scan.ports else Verdict.INCONCLUSIVE if fault else Verdict.AGREES,
+        cause="its own rules let in more than is declared" if scan.ports else fault,
+    )  # fmt: skip
+    for port in scan.ports:
         yield _finding(
             source, host,
             what=str(port),
