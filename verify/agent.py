@@ -196,13 +196,21 @@ def _sockets(prefixes: list[IPv4Network]) -> list[list[Any]]:
     }
     processes = _processes()
     tcp_ports = {port: address for (port, protocol), (address, _) in bound.items() if protocol == "tcp"}
-    leads: dict[int, list[str]] = {}
-    if _onward(prefixes, tcp_ports):
-        leads = {port: _onward(prefixes, {port: address}) for port, address in tcp_ports.items()}
+    leads = _leading(prefixes, tcp_ports)
     return [
         [f"{port}/{protocol}", processes.get(inode, ""), leads.get(port, []) if protocol == "tcp" else []]
         for (port, protocol), (_, inode) in sorted(bound.items())
     ]
+
+
+def _leading(prefixes: list[IPv4Network], ports: dict[int, str]) -> dict[int, list[str]]:
+    """Return where each port that leads on leads to; halves the ports until one is left."""
+    found = _onward(prefixes, ports) if ports else []
+    if not found or len(ports) == 1:
+        return dict.fromkeys(ports, found) if found else {}
+    items = [*ports.items()]
+    half = len(items) // 2
+    return _leading(prefixes, dict(items[:half])) | _leading(prefixes, dict(items[half:]))
 
 
 def _onward(prefixes: list[IPv4Network], ports: dict[int, str]) -> list[str]:
@@ -261,7 +269,7 @@ def _processes() -> dict[str, str]:
 _KINDS = {
     "tcp": tcp, "udp": udp, "icmp": icmp, "page": page, "name": name, "scan": scan, "sockets": sockets,
 }  # fmt: skip
-_LIMITS = {"page": 4 * TIMEOUT, "scan": 32, "sockets": 20}
+_LIMITS = {"page": 4 * TIMEOUT, "scan": 32, "sockets": 32}
 """Seconds for one attempt of these kinds."""
 
 

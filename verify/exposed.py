@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from topology.model import Port, Protocol, Topology
+from topology.model import Port, Protocol, Role, Topology
 from verify.driver import Answers, Ask
 from verify.expect import Endpoint, EndpointKind, Expected
 from verify.verdicts import NOT_THERE, OPEN, ProbeFinding, Verdict, undeclared
@@ -25,8 +25,9 @@ _EVERY = 65535
 
 def asks(topology: Topology, endpoints: Iterable[Endpoint]) -> Iterator[tuple[str, Ask]]:
     """Yield each question with the name of the endpoint that it goes to."""
-    inside = (str(zone.prefix) for zone in topology.zones.values() if zone.is_docker or zone.has_guests)
-    prefixes = " ".join(inside)
+    # Docker's proxy leads to edge, where ports are published.
+    inner = (z for z in topology.zones.values() if z.has_guests or (z.is_docker and z.role is not Role.EDGE))
+    prefixes = " ".join(str(zone.prefix) for zone in inner)
     for endpoint in endpoints:
         if at := _asked_at(endpoint):
             yield endpoint.name, Ask(id="scan", kind="scan", address=at)
@@ -43,7 +44,7 @@ def judge(
     everyone = tuple(endpoints)
     found: list[ProbeFinding] = []
     for host in (each for each in everyone if each.kind is EndpointKind.HOST):
-        sockets = _sockets(answers.get(host.name), host, other)
+        sockets = _sockets(topology, answers.get(host.name), host, other)
         found += [*_relays(host, sockets, everyone), *_added(topology, host)]
         for source in (each for each in everyone if _asked_at(each) and topology.docker.closed):
             scan = _Scan.of(answers.get(source.name), host, other)
@@ -56,9 +57,11 @@ def notes(
 ) -> Iterator[str]:
     """Yield what an open host answers from each source outside on ports that nothing declares."""
     everyone = tuple(endpoints)
-    for host in (each for each in everyone if each.kind is EndpointKind.HOST and not topology.docker.closed):
-        sockets = _sockets(answers.get(host.name), host, other)
-        for source in (each for each in everyone if _asked_at(each)):
+    for host in (each for each in everyone if each.kind is EndpointKind.HOST):
+        if host.name not in answers:
+            yield f"{host.name}: no agent runs there, so whether it relays into the site was not asked"
+        sockets = _sockets(topology, answers.get(host.name), host, other)
+        for source in (each for each in everyone if _asked_at(each) and not topology.docker.closed):
             scan = _Scan.of(answers.get(source.name), host, other)
             listed = ", ".join(f"{port} ({_called(port, sockets)})" for port in scan.ports)
             fault = f" ({scan.fault})" if scan.fault else ""
@@ -150,10 +153,10 @@ def _added(topology: Topology, host: Endpoint) -> Iterator[ProbeFinding]:
                 yield undeclared(host, f"has {address.ip} on {zone.name}", cause)
 
 
-def _sockets(answers: Answers | None, host: Endpoint, other: int) -> dict[Port, _Socket]:
+def _sockets(topology: Topology, answers: Answers | None, host: Endpoint, other: int) -> dict[Port, _Socket]:
     """Return the host's sockets by port, without published ports and the probe's own."""
     rows = answers.by_id.get("sockets") if answers else None
-    published = {*host.ports, *host.extra, Port(number=other)}
+    published = {*topology.published, *host.extra, Port(number=other)}
     return {
         port: _Socket(process=str(process), leads=tuple(map(str, leads)))
         for text, process, leads in (rows if isinstance(rows, list) else ())

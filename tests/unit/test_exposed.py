@@ -51,6 +51,7 @@ def test_outside_asks_every_port_and_the_host_whose_they_are(site: Topology) -> 
     assert {ask.port for _, ask in asked if ask.kind == "udp"} == {*exposed.COMMON_UDP}
     (prefixes,) = (ask.host.split() for source, ask in asked if source == "docker-srv")
     assert "172.30.3.0/24" in prefixes
+    assert "172.30.0.0/24" not in prefixes
     assert "10.10.30.0/24" in prefixes
     assert "10.10.1.0/24" not in prefixes
 
@@ -75,6 +76,10 @@ def test_an_open_host_shows_its_ports(site: Topology, closed: Topology) -> None:
         f"docker-srv is open: internet reaches {shown}",
         "docker-srv is open: management reaches no other port",
     ]
+    del answers["docker-srv"]
+    first_note, *_ = exposed.notes(closed, endpoints_of(closed), answers, OTHER)
+    assert "no agent runs there" in first_note
+    answers["docker-srv"] = Answers(by_id=given["docker-srv"])
     assert [*exposed.notes(closed, endpoints_of(closed), answers, OTHER)] == []
 
 
