@@ -57,6 +57,8 @@ def _list(options: argparse.Namespace) -> int:
     resources, topology = site(options.site, options.config)
     flows = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability.flows()
     print(*([to_json(flows)] if options.json else listing(flows, Intent.of(topology))), sep="\n")
+    if (host := topology.docker_host) and not host.closed and not options.json:
+        print(f"# {host.name} is open: its own programs answer from outside (`closed` of the host)")
     return 0
 
 

@@ -73,7 +73,8 @@ def _probed(stack: str, jobs: int) -> report.Report:
     topology = from_file(file)
     started = time.monotonic()
     with vantages.vantages(topology, stack, proxmox_host(file), jobs) as driver:
-        findings = probe.run(topology, driver, lambda line: print(line, file=sys.stderr))
+        notes: list[str] = []
+        findings = probe.run(topology, driver, lambda line: print(line, file=sys.stderr), notes.append)
         left_out = [*driver.left_out]
     try:
         findings, pairs = proof.compared(findings, proof.of_stack(stack, topology), topology)
@@ -86,7 +87,9 @@ def _probed(stack: str, jobs: int) -> report.Report:
         seconds=time.monotonic() - started,
         findings=findings,
         left_out=left_out,
-        notes=[*host.notes(), *host.others(topology, host.containers())] if topology.docker_host else [],
+        notes=[*notes, *host.notes(), *host.others(topology, host.containers())]
+        if topology.docker_host
+        else [],
         pairs=pairs,
         published=topology.answered,
     )

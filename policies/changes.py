@@ -238,9 +238,21 @@ def _settings(before: Items, after: Items) -> Iterator[Change]:
         if name == "protect" and second:
             verb = "is" if second.traits["value"] == "true" else "is no longer"
             yield _first(f"data {verb} protected from deletion")
+        elif any("closed" in item.traits for item in (first, second) if item):
+            yield from _closed(name, first or _ANY, second or _ANY)
         else:
             verb = "is added" if first is None else "is removed" if second is None else "changes"
             yield Change(text=f"setting {code(name)} {verb}")
+
+
+def _closed(name: str, old: Item, new: Item) -> Iterator[Change]:
+    """Yield that a host is closed or opened; a host that is new or gone is told by what is on it."""
+    if {old.traits.get("closed"), new.traits.get("closed")} == {"true", "false"}:
+        yield _first(
+            f"{plain(name)} is closed: only declared flows reach its own programs from outside"
+            if new.traits["closed"] == "true"
+            else f"{plain(name)} is no longer closed: its own programs answer from outside"
+        )
 
 
 def _secrets(before: Items, after: Items) -> Iterator[Change]:

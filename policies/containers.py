@@ -316,7 +316,7 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     declared = {str(ip) for ip in topology.name_servers(service)} if service else set()
     if set(container.dns) - declared:
         yield "asks a name server of its own"
-    if declared - set(container.dns):
+    elif declared - set(container.dns):
         yield "does not ask every declared name server"
     for key in ("dns_opts", "dns_searches", "domainname"):
         if getattr(container, key):

@@ -121,6 +121,7 @@ def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
         findings=(
             *refused,
             *(machine.bridge_filter() if api.is_local else ()),
+            *(machine.lock_out(site.topology, machine.session()) if api.is_local else ()),
             *apart,
             *_on_docker_srv(site, there, here),
         ),

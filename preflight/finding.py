@@ -21,6 +21,7 @@ class Check(StrEnum):
     ENGINE_FORWARDING = "engine-forwarding"
     ENGINE_DATA_ROOT = "engine-data-root"
     BRIDGE_FILTER = "bridge-filter"
+    LOCK_OUT = "lock-out"
     CONTAINER_TAKEN = "container-taken"
     NETWORK_TAKEN = "network-taken"
     VOLUME_TAKEN = "volume-taken"

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from preflight.finding import Check, PreflightFinding
 from preflight.state import State
 from preflight.wanted import GUEST, SYSTEM_CONTAINER, VOLUME
 from topology.fault import nearest
-from topology.model import Certificate, Topology
+from topology.model import Certificate, Port, Topology
 
 APART: Final = timedelta(minutes=1)
 """How far two clocks may differ: certificates are valid from the moment at which they are made."""
@@ -70,6 +71,45 @@ def bridge_filter(switches: Path = Path("/proc/sys/net/bridge")) -> Iterator[Pre
         "has no br_netfilter, so no rule tells members of one Docker network apart",
         "install the kernel's modules, or boot a kernel that has it",
     )
+
+
+def session(proc: Path = Path("/proc"), pid: int | None = None) -> tuple[str, int] | None:
+    """Return the client's address and the server's port of the SSH session that this process is part of.
+
+    The processes above it tell, since `sudo` takes the variable out of its own environment.
+    """
+    at = pid or os.getpid()
+    while at > 1:
+        try:
+            environment = (proc / str(at) / "environ").read_bytes().split(b"\0")
+            at = int((proc / str(at) / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            return None
+        for word in environment:
+            if word.startswith(b"SSH_CONNECTION="):
+                client, _, _, port = word.decode().partition("=")[2].split()
+                return client, int(port)
+    return None
+
+
+def lock_out(topology: Topology, where: tuple[str, int] | None) -> Iterator[PreflightFinding]:
+    """Yield a finding if the host's own rules would refuse the next SSH session from where this one is."""
+    host = topology.docker_host
+    if host is None or not host.closed or where is None:
+        return
+    client, number = where
+    admitted = (
+        topology.zones[flow.source].prefix
+        for flow in topology.flows_to(host.name)
+        if flow.port == Port(number=number)
+    )
+    if not any(ip_address(client) in prefix for prefix in admitted):
+        yield PreflightFinding(
+            Check.LOCK_OUT,
+            f"hosts.{host.name}.closed",
+            f"no flow lets {client} in again, from where you are logged in on port {number}",
+            f"add a flow to {host.name}:{number}/tcp from a management zone with that address",
+        )
 
 
 def clock(now: datetime, earlier: Mapping[str, datetime]) -> Iterator[PreflightFinding]:

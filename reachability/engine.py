@@ -213,13 +213,19 @@ class Reachability:
     def _to_host(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
         """Yield ways to the host's own stack: through its interfaces, a network's gateway, or host mode.
 
-        For a host without a firewall among the facts, sources outside or behind a gateway are evaluated only
-        for the ports that the host declares: no resource describes its other listeners or its own firewall.
+        For a host without rules among the facts, sources outside or behind a gateway are evaluated only for
+        the ports that the host declares: no resource describes its other listeners or its own firewall.
         """
         known = self._stacks.hosts[host]
-        judged = group.name != host or group.port in known.ports or known.firewall is not None
+        judged = (
+            group.name != host
+            or group.port in known.ports
+            or known.firewall is not None
+            or known.entries is not None
+        )
         for interface in self._links.interfaces.get(host, ()):
-            yield from self._by_interface(interface, group, outsides=judged)
+            for part, admitted in _entered(known, group):
+                yield from self._by_interface(interface, part, outsides=judged, admitted=admitted)
         for network, members in self._stacks.gateways.get(host, ()):
             yield _connection_set(members, group, EdgeKind.HOST, (network.name,), network.origin)
         yield from self._from_host_mode(host, group)
@@ -281,12 +287,16 @@ class Reachability:
         host_port: _PublishedPort | None = None,
         *,
         outsides: bool = True,
+        admitted: IPSet | None = None,
     ) -> Iterator[ConnectionSet]:
-        """Yield connections from neighbouring interfaces to an interface, or through a published port."""
+        """Yield connections from neighbouring interfaces to an interface, or through a published port.
+
+        `admitted` are the addresses from which the host's own rules let packets in; None: from everywhere.
+        """
         ranges = host_port.ranges if host_port else group.ranges
         tail = (host_port.hop(interface.owner),) if host_port else ()
         origin = host_port.origin if host_port else str(interface.segment)
-        forwarded = host_port.admitted if host_port else None
+        forwarded = host_port.admitted if host_port else admitted
         for source, gateway in self._links.arrivals(interface, ranges, forwarded=forwarded):
             if (source.outside and interface.outside) or (not outsides and (source.outside or gateway)):
                 continue
@@ -382,6 +392,9 @@ class Reachability:
         """Return what blocks otherwise connected interfaces; failing that, the segments of both names."""
         ranges = self._group(destination, port).ranges
         found: dict[str, None] = {}
+        host = self.names[destination]
+        if isinstance(host, Host) and not [*_entered(host, self._group(destination, port))]:
+            found[f"{destination}'s own rules let nothing of the kind in"] = None
         for network, _ in self._stacks.legs_of(source):
             if any(network is other for other, _ in self._stacks.legs_of(destination)):
                 if not network.icc:
@@ -450,6 +463,16 @@ def _one(name: str, port: Port) -> _PortGroup:
 
 def _holds(group: _PortGroup, port: Port) -> bool:
     return any(p is port.protocol and low <= port.number <= high for p, low, high in group.ranges)
+
+
+def _entered(host: Host, group: _PortGroup) -> Iterator[tuple[_PortGroup, IPSet | None]]:
+    """Yield the parts of a group that a host's own rules let in, and from which addresses; None: from all."""
+    if host.entries is None:
+        yield group, None
+    for entry in host.entries or ():
+        if _holds(group, entry.port):
+            port = Range(entry.port.protocol, entry.port.number, entry.port.number)
+            yield group._replace(ranges=(port,)), prefix(entry.source)
 
 
 def _connection_set(

@@ -104,6 +104,14 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Connections that a host's own rules let in from outside: to `port`, from addresses in `source`."""
+
+    port: Port
+    source: IPv4Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A Docker network. `name` is the zone's name if the network is a zone, and is what traces print.
 
@@ -301,9 +309,10 @@ class HostLeg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Docker-SRV (`firewall` None: inbound packets are not filtered) or a Proxmox node.
+    """Docker-SRV (`firewall` None: Proxmox filters no inbound packets) or a Proxmox node.
 
-    `legs` are its interfaces, inbound and outbound; `ports` are those of its own programs.
+    `legs` are its interfaces, inbound and outbound; `ports` are those of its own programs. `entries` are what
+    its own rules let in; None: everything, and no resource describes what listens.
     """
 
     name: str
@@ -311,6 +320,7 @@ class Host:
     legs: tuple[HostLeg, ...]
     ports: tuple[Port, ...] = ()
     firewall: HostFirewall | None = None
+    entries: tuple[Entry, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,8 @@ def rules(topology: Topology) -> str:
     """Return the nftables table.
 
     Input: containers open no connection to the host; without this rule a container on an internal network
-    reaches the host's services on the gateway address. Forward: only published ports lead into a bridge, and
+    reaches the host's services on the gateway address. On a closed host nothing else opens one either, but by
+    declared flows (`_closed`). Forward: only published ports lead into a bridge, and
     only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
     container addresses. A probe zone may reach every port published on the host, of any container
     publishes it, but those of the ingress that only certain prefixes may use.
@@ -109,6 +110,7 @@ table {name} {{
     type filter hook input priority filter - 10; policy accept;
     iifname {{ {each} }} ct state established,related accept
     iifname {{ {each} }} drop
+{_closed(topology)}\
   }}
   chain forward {{
     type filter hook forward priority filter - 10; policy accept;
@@ -119,6 +121,28 @@ table {name} {{
     oifname {{ {each} }} drop
   }}
 }}
+"""
+
+
+def _closed(topology: Topology) -> str:
+    """Return the lines that close the host to everything but answers and declared flows, IPv6 included.
+
+    Published ports are forwarded and meet no input rule; where Docker's proxy answers them, for IPv6, they
+    are closed. The host keeps its neighbours, its routers and its addresses: ND and MLD (RFC 4890), and
+    answers of DHCP servers, which come from other addresses than those that were asked.
+    """
+    if not topology.docker.closed:
+        return ""
+    flows = "".join(
+        f"    ip saddr {topology.zones[source].prefix} {port.protocol} dport {port.number} accept\n"
+        for source, port in ((flow.source, flow.port) for flow in topology.flows_to(topology.docker.name))
+    )
+    return f"""\
+    iifname "lo" accept
+    ct state established,related accept
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query }} accept
+    udp sport . udp dport {{ 67 . 68, 547 . 546 }} accept
+{flows}    counter drop
 """
 
 
@@ -159,10 +183,10 @@ def _nearby(topology: Topology) -> list[IPv4Network]:
 def kept(topology: Topology) -> Mapping[str, str]:
     """Return the files on Docker-SRV, path to text, that restore the rules at boot without a run of Pulumi.
 
-    The switch is set and the table loaded before Docker starts a container; Docker requires the unit, so it
-    does not start without the rules. Firewalls, such as nftables.service, whose file begins by flushing all
-    tables, start before network-pre.target, and the unit after it. The probe zone's rules follow each start
-    of Docker, since they are in Docker's chains.
+    The switch is set and the table loaded before Docker starts a container, and before the network is up, as
+    systemd.special(7) asks of firewalls; `nftables.service` would flush a table that came first. Docker
+    requires the unit, so it does not start without the rules. The probe zone's rules follow each start of
+    Docker, since they are in Docker's chains.
     """
     name = _unit(topology)
     files = {
@@ -186,9 +210,14 @@ def units(topology: Topology) -> tuple[str, ...]:
 def _rules_unit(topology: Topology) -> str:
     return f"""\
 [Unit]
-Description=Rules of {table(topology)} before Docker starts
-After=network-pre.target
+Description=Rules of {table(topology)} before network and Docker start
+DefaultDependencies=no
+Wants=network-pre.target
+After=local-fs.target nftables.service
+Before=network-pre.target
 Before=docker.service
+Conflicts=shutdown.target
+Before=shutdown.target
 
 [Service]
 Type=oneshot
@@ -197,6 +226,7 @@ ExecStart=/bin/sh {_FOLDER}/{_unit(topology)}-switch.sh
 ExecStart=/usr/sbin/nft --file {_FOLDER}/{_unit(topology)}.nft
 
 [Install]
+WantedBy=multi-user.target
 RequiredBy=docker.service
 """
 

@@ -56,7 +56,7 @@ class Runtime:
     host_paths: Mapping[str, str] = field(default_factory=dict)
     """Path in the container -> path on Docker-SRV, read-only."""
     name_servers: tuple[IPv4Address, ...] = ()
-    """Resolvers of names that are not containers; empty: Docker-SRV's own."""
+    """Resolvers of names that are not containers; `Topology.name_servers` gives every service its own."""
     user: str = NOBODY
     """Numeric `uid:gid`."""
     health: tuple[str, ...] = ()

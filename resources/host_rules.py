@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import takewhile
 
-from reachability.facts import Exit, Pass
+from reachability.facts import Entry, Exit, Pass
 from topology.model import Port, Protocol
 
 _BRIDGE = re.compile(r'^ +iifname "(\S+)" oifname "\1" jump within$', re.MULTILINE)
@@ -43,6 +44,15 @@ _OTHERS = re.compile(
     r"|oifname \{ [^{}]+ \} (ip saddr != \{ [^{}]+ \} (tcp|udp) dport \d+ )?drop"
 )
 """Lines of the chain `forward` that let nothing out to where no port is published."""
+_INPUT = "type filter hook input priority filter - 10; policy accept;"
+_ENTRY = re.compile(r"ip saddr (?P<from>\S+) (?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
+_NO_ENTRY = re.compile(
+    r'iifname \{ [^{}]+ \} (ct state established,related accept|drop)|iifname "lo" accept'
+    r"|ct state established,related accept"
+    r"|icmpv6 type \{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query \} accept"
+    r"|udp sport \. udp dport \{ 67 \. 68, 547 \. 546 \} accept"
+)
+"""Lines of the chain `input` that let no connection in from outside."""
 
 
 def within(text: str) -> dict[str, tuple[Pass, ...]]:
@@ -92,6 +102,25 @@ def forward(text: str) -> Forwarded:
     # A limit behind a line that accepts comes too late.
     entered = takewhile(lambda line: not _ENTER.fullmatch(line), lines)
     return Forwarded(leaving=closed, admitted=_admitted(filter(None, map(_LIMIT.fullmatch, entered))))
+
+
+def entries(text: str) -> tuple[Entry, ...] | None:
+    """Return what the chain `input` lets in from outside; None if it does not drop all else.
+
+    A line that is not understood opens everything.
+    """
+    first, *lines = *_lines(text, "input"), ""
+    found: list[Entry] = []
+    with suppress(ValueError):  # no port or no prefix
+        for line in lines if first == _INPUT else ():
+            if line == "counter drop":
+                return tuple(found)
+            if entry := _ENTRY.fullmatch(line):
+                port = Port(number=int(entry["port"]), protocol=Protocol(entry["protocol"]))
+                found.append(Entry(port=port, source=IPv4Network(entry["from"], strict=False)))
+            elif not _NO_ENTRY.fullmatch(line):
+                break
+    return None
 
 
 def _admitted(limits: Iterable[re.Match[str]]) -> Mapping[str, Mapping[Port, tuple[IPv4Network, ...]]]:

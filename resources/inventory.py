@@ -80,6 +80,7 @@ def inventory(graph: Graph, config: Mapping[str, Any]) -> Inventory:
         )
         for each in graph.of(Volume)
     }
+    docker = graph.topology.docker_host
     keys = {key: value for key, value in config.items() if key not in _TOLD}
     secrets = {
         key for key, value in keys.items() if isinstance(value, Mapping) and value.keys() == {"secure"}
@@ -90,6 +91,7 @@ def inventory(graph: Graph, config: Mapping[str, Any]) -> Inventory:
         **_of_topology(graph.topology),
         Kind.SETTING: {
             "protect": _item(value=str(graph.topology.protect).lower()),
+            **({docker.name: _item(closed=str(docker.closed).lower())} if docker else {}),
             **{key: _item(value=_digest(value)) for key, value in keys.items() if key not in secrets},
         },
         Kind.SECRET: {key: _item(value=_digest(keys[key])) for key in sorted(secrets)},

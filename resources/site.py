@@ -191,7 +191,13 @@ class Graph:
         if docker := self.topology.docker_host:
             apart = (zone.name for zone in self.topology.outsides if not self.topology.around(zone))
             everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *apart))
-            yield fact.Host(name=docker.name, origin="config", legs=tuple(everywhere))
+            yield fact.Host(
+                name=docker.name,
+                origin="config",
+                legs=tuple(everywhere),
+                ports=docker.ports,
+                entries=host_rules.entries(self._host_rules),
+            )
         if (proxmox := self.topology.proxmox_host) is None:
             return
         near = [zone.name for zone in management if self.topology.near_node(zone)]

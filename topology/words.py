@@ -59,6 +59,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".probe-every": ("a length of time", "write it like 30s, 5m or 1h, at most a day"),
     ".verify-every": ("a length of time", "write it like 30s, 5m or 1h, at most a day"),
     ".project": ("an absolute path", "write it like /opt/homelab-network"),
+    ".closed": ("true or false", "write true where its own rules close it to the outside"),
     ".trusted-proxies": ("a list of prefixes", "write it like [10.10.1.5/32]"),
     ".trusted-proxies[]": ("an IPv4 prefix", "write it like 10.10.1.5/32"),
     ".ssh": ("a mapping with address, user and host-key", "write its keys below it"),

@@ -15,13 +15,17 @@ import http.client
 import json
 import os
 import re
+import resource
+import select
 import signal
 import socket
 import ssl
 import struct
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,10 @@ _PAUSE = 0.3
 _AT_ONCE = 128
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
 _ECHO, _ECHO_REPLY = 8, 0
+_RECURSE, _SERVER_FAILURE = 0x0100, 2
+_LISTENING, _UNCONNECTED = "0A", "07"
+_LAST_PORT = 65535
+_SCANNED_AT_ONCE, _SPARE_FILES = 8192, 192
 _LOOPBACK = re.compile(r"(0{16}FFFF0000)?[0-9A-F]{6}7F|0{24}01000000")
 """127.0.0.0/8, its IPv4-mapped IPv6 form and ::1, as a little-endian kernel writes them."""
 
@@ -116,14 +124,159 @@ def _page(ask: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_KINDS = {"tcp": tcp, "udp": udp, "icmp": icmp, "page": page}
+async def name(ask: dict[str, Any]) -> str:
+    """Ask a name server for a name's IPv4 address; return `open` if it, or one that it asks, knows about it.
+
+    That there is no such name is knowledge as well. A server failure (RFC 1035) is what an engine answers
+    that asks no other server.
+    """
+    labels = b"".join(bytes((len(label),)) + label.encode() for label in ask["host"].split("."))
+    mark = os.urandom(2)
+    query = mark + struct.pack("!5H", _RECURSE, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((ask["address"], ask["port"]))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, query)
+        while (answer := await loop.sock_recv(sock, 512))[:2] != mark:
+            pass
+    return "open" if answer[3] & 15 != _SERVER_FAILURE else "server failure"
+
+
+async def scan(ask: dict[str, Any]) -> list[Any]:
+    """Return which of all TCP ports accept a connection, and how many were asked in time."""
+    return await asyncio.to_thread(_scan, ask["address"])
+
+
+def _scan(address: str) -> list[Any]:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = _SCANNED_AT_ONCE if files == resource.RLIM_INFINITY else min(files, _SCANNED_AT_ONCE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    found, first, limit = [], 1, time.monotonic() + _LIMITS["scan"] - 2
+    while first <= _LAST_PORT and time.monotonic() < limit:
+        last = min(first + files - _SPARE_FILES, _LAST_PORT + 1)
+        found += _accepting(address, range(first, last))
+        first = last
+    return [found, first - 1]
+
+
+def _accepting(address: str, ports: range) -> list[int]:
+    """Return the ports that accept a connection within a second."""
+    found = []
+    with ExitStack() as undo:
+        poll, asked = undo.enter_context(select.epoll()), {}
+        for port in ports:
+            sock = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            sock.setblocking(False)
+            if sock.connect_ex((address, port)) in {0, errno.EINPROGRESS}:
+                asked[sock.fileno()] = port
+                poll.register(sock, select.EPOLLOUT | select.EPOLLONESHOT)
+        limit = time.monotonic() + 1
+        while asked and (left := limit - time.monotonic()) > 0:
+            for file, event in poll.poll(left):
+                port = asked.pop(file)
+                found += [] if event & (select.EPOLLERR | select.EPOLLHUP) else [port]
+    return found
+
+
+async def sockets(ask: dict[str, Any]) -> list[list[Any]]:
+    """Return port, process, and the ends in the prefixes `host` to which a connection to the port leads on.
+
+    The ports are those of this machine's sockets that are bound to other addresses than loopback.
+    """
+    return await asyncio.to_thread(_sockets, [*map(IPv4Network, ask["host"].split())])
+
+
+def _sockets(prefixes: list[IPv4Network]) -> list[list[Any]]:
+    bound = {
+        (port, protocol): (address, inode)
+        for protocol, listening in (("tcp", _LISTENING), ("udp", _UNCONNECTED))
+        for (address, port), (_, other), state, inode in _rows(protocol)
+        if state == listening and not other and not ip_address(address).is_loopback
+    }
+    processes = _processes()
+    tcp_ports = {port: address for (port, protocol), (address, _) in bound.items() if protocol == "tcp"}
+    leads = _leading(prefixes, tcp_ports)
+    return [
+        [f"{port}/{protocol}", processes.get(inode, ""), leads.get(port, []) if protocol == "tcp" else []]
+        for (port, protocol), (_, inode) in sorted(bound.items())
+    ]
+
+
+def _leading(prefixes: list[IPv4Network], ports: dict[int, str]) -> dict[int, list[str]]:
+    """Return where each port that leads on leads to; halves the ports until one is left."""
+    found = _onward(prefixes, ports) if ports else []
+    if not found or len(ports) == 1:
+        return dict.fromkeys(ports, found) if found else {}
+    items = [*ports.items()]
+    half = len(items) // 2
+    return _leading(prefixes, dict(items[:half])) | _leading(prefixes, dict(items[half:]))
+
+
+def _onward(prefixes: list[IPv4Network], ports: dict[int, str]) -> list[str]:
+    """Return where in the prefixes this machine connects to while its ports are being asked for a page."""
+    own, before = set(addresses()), {row[:2] for row in _rows("tcp")}
+    found: set[str] = set()
+    with ExitStack() as undo:
+        for port, address in ports.items():
+            for host in ("127.0.0.1", "::1") if ip_address(address).is_unspecified else (address,):
+                with suppress(OSError):
+                    asked = undo.enter_context(socket.create_connection((host, port), 0.3))
+                    asked.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    break
+        limit = time.monotonic() + 0.7
+        while time.monotonic() < limit and not found:
+            for local, (address, port), _, _ in _rows("tcp"):
+                if (local, (address, port)) in before or local[1] in ports or address in own:
+                    continue
+                if any(ip_address(address) in prefix for prefix in prefixes):
+                    found.add(f"{address}:{port}")
+            time.sleep(0.02)
+    return sorted(found)
+
+
+def _rows(protocol: str) -> Iterator[tuple[tuple[str, int], tuple[str, int], str, str]]:
+    """Yield local and other end, state and inode of each socket of this network namespace."""
+    for table in (protocol, f"{protocol}6"):
+        with suppress(FileNotFoundError):
+            for line in Path("/proc/self/net", table).read_text(encoding="ascii").splitlines()[1:]:
+                _, local, other, state, *rest = line.split()
+                yield _end(local), _end(other), state, rest[5]
+
+
+def _end(text: str) -> tuple[str, int]:
+    """Return address and port of a socket's end, as the kernel writes its words in this machine's order."""
+    words, _, port = text.partition(":")
+    raw = b"".join(struct.pack("=I", int(words[at : at + 8], 16)) for at in range(0, len(words), 8))
+    ip = ip_address(raw)
+    return str(getattr(ip, "ipv4_mapped", None) or ip), int(port, 16)
+
+
+def _processes() -> dict[str, str]:
+    """Return the name and id of each process that this user may inspect, by the inodes of its sockets."""
+    found: dict[str, str] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            called = f"{(folder / 'comm').read_text(errors='replace').strip()} (pid {folder.name})"
+            for file in (folder / "fd").iterdir():
+                with suppress(OSError):
+                    target = str(file.readlink())
+                    if target.startswith("socket:["):
+                        found.setdefault(target[8:-1], called)
+    return found
+
+
+_KINDS = {
+    "tcp": tcp, "udp": udp, "icmp": icmp, "page": page, "name": name, "scan": scan, "sockets": sockets,
+}  # fmt: skip
+_LIMITS = {"page": 4 * TIMEOUT, "scan": 32, "sockets": 32}
+"""Seconds for one attempt of these kinds."""
 
 
 async def attempt(ask: dict[str, Any]) -> Any:
     """Return `open`, `refused`, `silent`, `unreachable`, a page, or the error's message."""
     try:
-        limit = TIMEOUT if ask["kind"] != "page" else 4 * TIMEOUT
-        return await asyncio.wait_for(_KINDS[ask["kind"]](ask), limit)
+        return await asyncio.wait_for(_KINDS[ask["kind"]](ask), _LIMITS.get(ask["kind"], TIMEOUT))
     except TimeoutError:
         return "silent"
     except ConnectionRefusedError:

@@ -91,6 +91,7 @@ class Discovery:
         """Numbers of all declared or published ports."""
         ports = [port for service in self.topology.services.values() for port in service.ports]
         ports += self.topology.proxmox.ports if self.topology.proxmox_host else ()
+        ports += self.topology.docker.ports if self.topology.docker_host else ()
         ports += [*self.topology.published, *self.extra, *self.leaving]
         return {port.number for port in ports}
 
@@ -134,6 +135,7 @@ class Discovery:
             zones=zones,
             ports=self.topology.services[name].ports,
             runs=name in self.transports,
+            name_servers=tuple(one["HostConfig"].get("Dns") or ()) if "HostConfig" in one else None,
         )
 
     def _strange(self, name: str, one: Mapping[str, Any]) -> Endpoint:
@@ -262,9 +264,15 @@ class Discovery:
             cards = {}
             self._refuse(name, f"the machine there does not have {edge.gateway}, the gateway of {edge.name}")
         return Endpoint(
-            name=name, kind=EndpointKind.HOST, ports=topology.published, extra=self.extra,
+            name=name, kind=EndpointKind.HOST, ports=(*topology.published, *self._own), extra=self.extra,
             addresses=tuple(Address(network=card, ip=ip) for ip, card in cards.items()),
         )  # fmt: skip
+
+    @property
+    def _own(self) -> list[Port]:
+        """Ports of Docker-SRV's own programs that flows name; a program may not answer a datagram."""
+        ports = {flow.port for flow in self.topology.flows_to(self.topology.docker.name)}
+        return sorted((port for port in ports if port.protocol is Protocol.TCP), key=str)
 
     def _internet(self, facts: Mapping[str, MachineFacts]) -> Endpoint | None:
         """Return the internet side, None without a transport; the real internet asks only Docker-SRV."""

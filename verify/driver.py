@@ -24,7 +24,7 @@ class Ask:
 
     id: str
     kind: str
-    """`tcp`, `udp`, `icmp` or `page`."""
+    """`tcp`, `udp`, `icmp`, `page`, `name`, `scan` or `sockets`."""
     address: IPv4Address
     port: int | None = None
     within: float = 0
@@ -50,6 +50,10 @@ class Driver(Protocol):
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Every endpoint with its current addresses, and its fault if it could not be asked."""
+
+    @property
+    def other(self) -> int:
+        """The port on which every agent listens."""
 
     @property
     def left_out(self) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 The only live data used here is what the discovery found at each endpoint: addresses and ports.
 Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, other ports of
-the ingress's leg for an unknown machine on that VLAN, and other ports of Docker-SRV from outside.
+the ingress's leg for an unknown machine on that VLAN.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from topology.model import INTERNET, Guest, Port, Protocol, Role, Topology
 OTHER = "*"
 """Any port that no flow names; the probe listens on one itself, so that silence there is evidence."""
 ICMP = "icmp"
+NAME = "name"
+"""In place of a port: a name of the outside, asked of the engine's name server."""
 
 
 class EndpointKind(StrEnum):
@@ -70,6 +72,8 @@ class Endpoint:
     """Whether no agent can run there: it is no source, and only its declared ports are asked."""
     far: bool = False
     """Whether it is on the real internet, where private addresses are not the site's."""
+    name_servers: tuple[str, ...] | None = None
+    """A container's own name servers, as the engine has them; None: unknown."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""
@@ -118,7 +122,7 @@ def cells(topology: Topology, endpoints: Iterable[Endpoint]) -> list[Cell]:
         for destination in everywhere
         if source.name != destination.name
         for address in _addresses(source, destination)
-        for port in _ports(source, destination)
+        for port in _ports(topology, source, destination)
     ]
 
 
@@ -154,7 +158,7 @@ def label(port: Port | str) -> str:
 def _addresses(source: Endpoint, destination: Endpoint) -> tuple[Address, ...]:
     """Return the destination's addresses to ask about.
 
-    From outside, Docker-SRV is asked at one address only: no resource describes its other listeners.
+    From outside, Docker-SRV is asked at one address only, at which `verify.exposed` asks its other ports.
     """
     if destination.kind is not EndpointKind.HOST or source.kind is not EndpointKind.OUTSIDE:
         return () if source.far else destination.addresses
@@ -162,8 +166,8 @@ def _addresses(source: Endpoint, destination: Endpoint) -> tuple[Address, ...]:
     return (next(known, Address(network=source.name, ip=source.docker_host_address)),)
 
 
-def _ports(source: Endpoint, destination: Endpoint) -> Iterator[Port | str]:
-    """Yield the destination's ports to ask about."""
+def _ports(topology: Topology, source: Endpoint, destination: Endpoint) -> Iterator[Port | str]:
+    """Yield the destination's ports to ask about; `verify.exposed` has the others of an open Docker-SRV."""
     outside = source.kind is EndpointKind.OUTSIDE
     if destination.kind is EndpointKind.MEMBER or (
         destination.kind is EndpointKind.OUTSIDE and (outside or destination.name != INTERNET)
@@ -173,7 +177,8 @@ def _ports(source: Endpoint, destination: Endpoint) -> Iterator[Port | str]:
     yield from destination.extra
     if destination.elsewhere:
         return
-    if destination.kind is not EndpointKind.NODE:
+    listed = destination.kind is EndpointKind.HOST and outside and not topology.docker.closed
+    if destination.kind is not EndpointKind.NODE and not listed:
         yield OTHER
     near = source.zones & destination.zones
     if destination.kind is EndpointKind.GUEST and near and source.pings and destination.pings:
@@ -192,7 +197,7 @@ def _expected(
             there = topology.docker.address.is_unspecified or address.ip == topology.docker.address
             return Expected.ALLOWED if port in topology.public and there else Expected.DENIED
         case EndpointKind.HOST if source.kind is EndpointKind.OUTSIDE and port not in destination.extra:
-            return _published(topology, source, port)
+            return _on_host(topology, source, port)
         case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
             near = topology.flat is not None and address.network == topology.flat.name
             return Expected.EITHER if near and source.name in topology.segment else Expected.DENIED
@@ -216,11 +221,11 @@ def _hears(topology: Topology, address: Address, port: Port | str) -> bool:
     return isinstance(port, Port) and port.number in numbers
 
 
-def _published(topology: Topology, source: Endpoint, port: Port | str) -> Expected:
-    """Return what holds from outside for a port of Docker-SRV that the ingress may publish."""
-    if not isinstance(port, Port):
-        return Expected.EITHER
-    return Expected.ALLOWED if {INTERNET, source.name} & topology.entries[port] else Expected.DENIED
+def _on_host(topology: Topology, source: Endpoint, port: Port | str) -> Expected:
+    """Return what holds from outside for a port of Docker-SRV: the ingress's, its own, or any other."""
+    own = {(flow.source, flow.port) for flow in topology.flows_to(topology.docker.name)}
+    admitted = isinstance(port, Port) and {INTERNET, source.name} & topology.entries.get(port, frozenset())
+    return Expected.ALLOWED if admitted or (source.name, port) in own else Expected.DENIED
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:

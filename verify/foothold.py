@@ -19,7 +19,7 @@ from topology.config import from_file
 from topology.index import TopologyIndex
 from topology.model import Topology
 from verify.driver import ProbeError
-from verify.expect import ICMP, OTHER, Expected, label
+from verify.expect import ICMP, NAME, OTHER, Expected, label
 from verify.proof import ways
 
 Opened = set[tuple[str, str, str]]
@@ -62,7 +62,9 @@ def of_run(file: Path) -> Opened:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ProbeError(f"{file}: is no run as JSON; name one that `make verify` wrote") from None
     return {
-        (source, to, OTHER if port == label(OTHER) else port) for source, to, port in opened if port != ICMP
+        (source, to, OTHER if port == label(OTHER) else port)
+        for source, to, port in opened
+        if port not in {ICMP, NAME}
     }
 
 

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 from topology.certificates import PemError, read_pem
 from topology.model import HTTP, HTTPS, INTERNET, Route, Topology
+from verify import exposed, names
 from verify.driver import Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, EndpointKind, Expected, alive, cells
 from verify.verdicts import (
@@ -31,8 +32,13 @@ _PATIENCE = 8.0
 """Seconds during which a connection that should be possible is retried."""
 
 
-def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> list[ProbeFinding]:
-    """Ask all questions and return the findings."""
+def run(
+    topology: Topology,
+    driver: Driver,
+    report: Callable[[str], object],
+    note: Callable[[str], object] = lambda _: None,
+) -> list[ProbeFinding]:
+    """Ask all questions and return the findings; `note` gets what is shown and not judged."""
     questions, own = cells(topology, driver.endpoints), list(alive(driver.endpoints))
     asks: dict[str, list[Ask]] = defaultdict(list)
     for number, cell in enumerate([*questions, *own]):
@@ -42,6 +48,9 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     pages = _pages(topology, questions, docker_host) if docker_host else {}
     for source, more in pages.items():
         asks[source] += more
+    more_asks = (*names.asks(topology, driver.endpoints), *exposed.asks(topology, driver.endpoints))
+    for source, ask in more_asks:
+        asks[source].append(ask)
     report(f"verify: {len(driver.endpoints)} endpoints, {len(questions)} cells")
     answers = driver.ask(asks)
     by_cell = {}
@@ -57,6 +66,10 @@ def run(topology: Topology, driver: Driver, report: Callable[[str], None]) -> li
     seen = Seen(answers=by_cell, arp_neighbours=arp_neighbours, changed_rules=driver.changed_rules)
     endpoints = driver.endpoints
     found = [*judge(questions, own, endpoints, seen), *judge_inventory(endpoints), *judge_vantages(endpoints)]
+    found += names.judge(topology, endpoints, answers)
+    found += exposed.judge(topology, endpoints, answers, driver.other)
+    for line in exposed.notes(topology, endpoints, answers, driver.other):
+        note(line)
     found += judge_host(topology.docker.name, seen) if topology.docker_host else []
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
@@ -78,7 +91,11 @@ def public_routes(topology: Topology) -> tuple[Route, ...]:
 def fence(topology: Topology, own: set[IPv4Address], asks: list[Ask]) -> None:
     """Raise ProbeError, before packets are sent, for an address that is neither the site's nor the run's."""
     for ask in asks:
-        if ask.address in own or any(ask.address in zone.prefix for zone in topology.zones.values()):
+        if (
+            ask.address in own
+            or ask.address == names.ENGINES
+            or any(ask.address in zone.prefix for zone in topology.zones.values())
+        ):
             continue
         raise ProbeError(f"{ask.address}: not an address of the site; only those in its zones are probed")
 

@@ -22,7 +22,7 @@ from resources.typed import view
 from topology.index import TopologyIndex
 from topology.model import Port, Topology
 from verify.driver import ProbeError
-from verify.expect import ICMP, OTHER, Expected, label
+from verify.expect import ICMP, NAME, OTHER, Expected, label
 from verify.namespaces import run
 from verify.verdicts import ProbeFinding, Verdict
 
@@ -82,14 +82,16 @@ def ways(proof: Reachability, topology: Topology) -> Mapping[Pair, Trace]:
 def _pair(finding: ProbeFinding, proof: Reachability, topology: Topology) -> Pair | None:
     """Return the pair of a cell, or None if the proof has no opinion on it.
 
-    It has none on pages, ICMP, newcomers, and Docker-SRV's own ports, which no resource describes.
+    It has none on pages, ICMP, names, newcomers, and the ports of an open Docker-SRV, which no resource
+    describes.
     """
     name, text = finding.destination, finding.what.rpartition(":")[2]
-    if not finding.where or text == ICMP or not {finding.source, name} <= proof.names.keys():
+    if not finding.where or text in {ICMP, NAME} or not {finding.source, name} <= proof.names.keys():
         return None
     port = None if text == label(OTHER) else Port.parse(text)
     docker = topology.docker_host
-    return None if docker and name == docker.name and port is None else (finding.source, name, port)
+    listed = docker and name == docker.name and not docker.closed
+    return None if listed and port is None else (finding.source, name, port)
 
 
 def _odd(cells: list[ProbeFinding], *, proved: bool) -> str:

@@ -207,10 +207,10 @@ def judge_inventory(endpoints: Iterable[Endpoint]) -> list[ProbeFinding]:
         if endpoint.kind is EndpointKind.CONTAINER:
             strange = sorted({address.network for address in endpoint.addresses} - endpoint.zones)
             cause = "it was joined to that network by hand" if endpoint.zones else "nobody declared it"
-            found += [_strange(endpoint, f"is on {network}", cause) for network in strange]
+            found += [undeclared(endpoint, f"is on {network}", cause) for network in strange]
         if endpoint.kind is EndpointKind.GUEST:
             cause = "a program in the guest that no port of the service declares"
-            found += [_strange(endpoint, f"listens on {port}", cause) for port in endpoint.extra]
+            found += [undeclared(endpoint, f"listens on {port}", cause) for port in endpoint.extra]
     return found
 
 
@@ -237,7 +237,8 @@ def undecided(findings: Iterable[ProbeFinding], fault: str) -> list[ProbeFinding
     return [replace(f, verdict=Verdict.INCONCLUSIVE, cause=fault) if fault else f for f in findings]
 
 
-def _strange(endpoint: Endpoint, what: str, cause: str) -> ProbeFinding:
+def undeclared(endpoint: Endpoint, what: str, cause: str) -> ProbeFinding:
+    """Return the finding about something at an endpoint that no declaration names."""
     return ProbeFinding(
         source=endpoint.name,
         destination=endpoint.name,

@@ -419,6 +419,88 @@ def a_guest_listens_on_one_port_more(_site: Site) -> None:
     _listeners.append(listener)
 
 
+# ------------------------------------------------------------------------------------- Docker-SRV itself
+
+RELAYS = """
+import socket, sys, threading
+def pump(one, two):
+    while data := one.recv(65536):
+        two.sendall(data)
+listener = socket.create_server(("", 9977))
+print(flush=True)
+while True:
+    near, _ = listener.accept()
+    far = socket.create_connection((sys.argv[1], 3100))
+    threading.Thread(target=pump, args=(near, far), daemon=True).start()
+    threading.Thread(target=pump, args=(far, near), daemon=True).start()
+"""
+BACKEND = f"{TOPOLOGY.zones['backend'].prefix[253]}/{TOPOLOGY.zones['backend'].prefix.prefixlen}"
+
+
+def address(change: str, what: str, card: str) -> None:
+    """Give this machine an address on an interface, or take it away."""
+    done = command("ip", "address", change, what, "dev", card)
+    assert done.returncode == 0, done.stdout
+
+
+def _end_relay(site: Site) -> None:
+    _end_listener(site)
+    address("del", BACKEND, "br-backend")
+
+
+@sabotage(
+    "host",
+    "✗ docker-srv passes 9977/tcp on to loki:3100/tcp",
+    "relays past the rules between containers",
+    ("✗ docker-srv has 172.30.3.253 on backend", "it was added by hand"),
+    undo=_end_relay,
+)
+def the_host_relays_a_port_to_loki(_site: Site) -> None:
+    """The host has no address on backend, so it gets one first."""
+    address("add", BACKEND, "br-backend")
+    loki = str(TOPOLOGY.address_on("loki", TOPOLOGY.zones["backend"]))
+    relay = subprocess.Popen([sys.executable, "-c", RELAYS, loki], stdout=subprocess.PIPE)
+    assert relay.stdout
+    assert relay.stdout.readline()
+    _listeners.append(relay)
+
+
+def _leave_the_guests(_site: Site) -> None:
+    address("del", "10.10.10.77/24", "trunk.10")
+
+
+@sabotage(
+    "host",
+    "✗ docker-srv has 10.10.10.77 on wordpress",
+    "it was added by hand; trunk.10 has none",
+    undo=_leave_the_guests,
+)
+def the_host_has_an_address_among_guests(_site: Site) -> None:
+    address("add", "10.10.10.77/24", "trunk.10")
+
+
+def _remove_the_other(site: Site) -> None:
+    site.docker("rm", "--force", "node-exporter")
+
+
+@sabotage(
+    "names",
+    "✗ node-exporter -> internet:name",
+    "the engine asks 127.0.0.53 for it",
+    undo=_remove_the_other,
+)
+def a_container_is_made_anew_with_the_hosts_name_server(site: Site) -> None:
+    at = str(TOPOLOGY.address_on("node-exporter", TOPOLOGY.zones["backend"]))
+    where = ("--network", "backend", "--ip", at, "--dns", "127.0.0.53")
+    site.docker("rm", "--force", "node-exporter")
+    site.docker("run", "--detach", "--name", "node-exporter", *where, image("node-exporter"))
+
+
+@sabotage("names", "✗ docker-srv's own rules", "`make up` puts them back")
+def a_pair_is_taken_away(_site: Site) -> None:
+    nft("delete element {table} declared {{", pair("prometheus", "node-exporter", "9100"), "}}")
+
+
 def _plug(_site: Site) -> None:
     command("ip", "link", "set", "tap301i0", "up")
 

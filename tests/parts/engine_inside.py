@@ -1,15 +1,18 @@
 """The tests that `test_engine` runs in namespaces of their own: the engine's start, crash and removal."""
 
 import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socketserver import BaseRequestHandler, UDPServer
 
 import pytest
 
@@ -19,6 +22,7 @@ from lab.engine.programs import Programs
 from lab.errors import LabError
 from lab.images.catalogue import IMAGES
 from lab.process import run
+from topology.model import NO_NAME_SERVER
 
 ENGINE = {"DOCKER_HOST": f"unix://{engine.SOCKET}"}
 STAND_IN = "homelab-lab/grafana-stand-in:1"
@@ -199,6 +203,65 @@ def test_the_images_go_again(before: dict[str, list[str]]) -> None:
     docker("tag", STAND_IN, "my/copy:1")
     images.remove(ENGINE["DOCKER_HOST"], print)
     assert docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}") == "my/copy:1"
+    engine.down(print)
+    assert machine() == before
+
+
+class _Names(BaseRequestHandler):
+    """Answers every question about a name with an address."""
+
+    def handle(self) -> None:
+        query, sock = self.request
+        head = query[:2] + bytes.fromhex("8180 0001 0001 0000 0000")
+        record = bytes.fromhex("c00c 0001 0001 0000003c 0004 01010101")
+        sock.sendto(head + query[12:] + record, self.client_address)
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Iterator[None]:
+    """Run a name server on this machine's loopback, as systemd-resolved is, and have the machine ask it."""
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver 127.0.0.53\n")
+    run(["mount", "--bind", file, "/etc/resolv.conf"], "mount")
+    with UDPServer(("127.0.0.53", 53), _Names) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+    run(["umount", "/etc/resolv.conf"], "umount")
+
+
+def learns(container: str, name: str) -> bool:
+    """Whether a container gets an answer about a name from the engine's name server, asked by the probe."""
+    pid = docker("inspect", "--format", "{{.State.Pid}}", container)
+    ask = {"id": "1", "kind": "name", "address": "127.0.0.11", "port": 53, "within": 0, "host": name}
+    way = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-I", "verify/agent.py"]
+    said = json.dumps({"ask": [ask], "authorities": ""})
+    done = subprocess.run(way, input=f"{{}}\n{said}\n", capture_output=True, text=True, check=True)
+    return bool(json.loads(done.stdout.splitlines()[1])["answers"]["1"] == "open")
+
+
+def test_a_container_on_its_own_loopback_learns_no_name(before: dict[str, list[str]], names: None) -> None:
+    """An engine asks its host's name server for others; each keeps the engine's own names."""
+    assert names is None
+    engine.up(print)
+    load(STAND_IN)
+    docker("network", "create", "--subnet", "172.30.200.0/24", "edge")
+    docker("network", "create", "--internal", "--subnet", "172.30.201.0/24", "backend")
+    program = ["--entrypoint=/usr/bin/standin", STAND_IN, "page", "--name", "Inside", "--listen", ":8099"]
+    for network in ("edge", "backend"):
+        for name, dns in ((network, []), (f"{network}-closed", [f"--dns={NO_NAME_SERVER}"])):
+            docker("run", "--detach", "--name", f"c-{name}", f"--network={network}", *dns, *program)
+    seen = {
+        name: (learns(f"c-{name}", f"c-{name}"), learns(f"c-{name}", "example.org"))
+        for name in ("edge", "backend", "edge-closed", "backend-closed")
+    }
+    forwards = int(docker("version", "--format", "{{.Server.Version}}").partition(".")[0]) < 25
+    assert seen == {
+        "edge": (True, True),
+        "backend": (True, forwards),
+        "edge-closed": (True, False),
+        "backend-closed": (True, False),
+    }
     engine.down(print)
     assert machine() == before
 

@@ -37,7 +37,7 @@ WITHIN_THE_SERVICE = {
     "logDriver",
 }
 """Properties that decide what runs in a container; `test_rendered` changes them."""
-SETS = {"adds", "capabilities", "drops", "securityOpts", "networksAdvanced", "ports", "volumes"}
+SETS = {"adds", "capabilities", "dns", "drops", "securityOpts", "networksAdvanced", "ports", "volumes"}
 """Lists in which a repetition has no effect."""
 
 UNTRUSTED = {"key", "certificate", "authority"}
@@ -53,7 +53,6 @@ ADDED: dict[str, dict[str, Any]] = {
         "ipcMode": "host",
         "usernsMode": "host",
         "cgroupnsMode": "host",
-        "dns": ["192.0.2.1"],
         "hosts": [{"host": "loki", "ip": "192.0.2.1"}],
         "devices": [{"hostPath": "/dev/net/tun"}],
         "deviceCgroupRules": ["c 10:200 rwm"],

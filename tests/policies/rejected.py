@@ -3308,6 +3308,16 @@ def the_keys_of_the_ingress_within_anothers_reach(stack: Stack) -> None:
     stack.inputs("container", "promtail")["volumes"].append(own)
 
 
+@rejected("names-are-the-engines", "loki: does not ask every declared name server")
+def the_names_of_the_outside_for_the_backend(stack: Stack) -> None:
+    container(stack, "loki", dns=None)
+
+
+@rejected("names-are-the-engines", "traefik: asks a name server of its own")
+def the_hosts_name_server_for_the_ingress(stack: Stack) -> None:
+    container(stack, "traefik", dns=["127.0.0.53"])
+
+
 @rejected("names-are-the-engines", "traefik: does not ask every declared name server")
 def a_name_server_that_is_not_asked(stack: Stack) -> None:
     turn_to_acme(stack)

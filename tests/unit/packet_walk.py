@@ -234,7 +234,7 @@ class Walk:
 
     def _unjudged(self, name: str, port: Port) -> bool:
         host = self.hosts.get(name)
-        return host is not None and host.firewall is None and port not in host.ports
+        return host is not None and host.firewall is None and host.entries is None and port not in host.ports
 
     def interfaces_of(self, source: str) -> list[Interface]:
         """Return the interfaces where packets of a source start; for a host, without its bridges."""
@@ -296,7 +296,8 @@ class Walk:
             gates = self._gates(senders, last, port, through)
             # If no rule reads the address, one address stands for all.
             inside = last.kind == "veth" and last.network is not None and last.network.passes is not None
-            by_source = inside or through or any(gate.asks("source") for gate in gates)
+            closed = last.device in self.hosts and self.hosts[last.device].entries is not None
+            by_source = inside or through or closed or any(gate.asks("source") for gate in gates)
             sources = senders[0].addresses[: None if by_source else 1]
             every = inside or exits or any(gate.asks("dest") for gate in gates)
             dests = target.answers[: None if every else 1]
@@ -304,12 +305,20 @@ class Walk:
             packets = (Packet(src, dst) for src in sources for dst in dests)
             if any(
                 self._stays(senders[-1], last, packet, port)
+                and (through or self._enters(last, packet, port))
                 and (admitted is None or any(packet.src in prefix for prefix in admitted))
                 and all(self._lets(gate, packet) for gate in gates)
                 for packet in packets
             ):
                 return True
         return False
+
+    def _enters(self, last: Interface, packet: Packet, port: Port) -> bool:
+        """Whether a host's own rules let a packet in that comes from beyond its bridges."""
+        host = self.hosts.get(last.device)
+        if host is None or host.entries is None or last.kind == "bridge":
+            return True
+        return any(each.port == port and packet.src in each.source for each in host.entries)
 
     @staticmethod
     def _stays(sender: Interface, last: Interface, packet: Packet, port: Port) -> bool:
@@ -673,6 +682,8 @@ class Walk:
         texts |= {str(nic.address) for g in self.facts.guests for nic in g.nics}
         texts |= {str(leg.address) for c in self.facts.containers for leg in c.legs}
         texts |= {str(leg.address) for h in self.facts.hosts for leg in h.legs}
+        entries = [each for host in self.facts.hosts for each in host.entries or ()]
+        texts |= {str(each.source) for each in entries}
         passes = [each for network in self.facts.networks for each in network.passes or ()]
         texts |= {str(ip) for each in passes for ip in (each.source, each.destination)}
         published = [each for container in self.facts.containers for each in container.published]
@@ -712,6 +723,7 @@ class Walk:
         exits = [each for network in self.facts.networks for each in network.egress or ()]
         numbers |= {each.port.number for each in exits}
         numbers |= {each.port.number for network in self.facts.networks for each in network.passes or ()}
+        numbers |= {each.port.number for host in self.facts.hosts for each in host.entries or ()}
         for proxy in self.facts.proxies:
             numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}
         for rule in self._every_rule():

@@ -55,6 +55,18 @@ EFFECTS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "the disk of jellyfin is deleted, which `protect` refuses",
     ),
     ("unprotected", {"protect": True}, {"protect": False}, "data is no longer protected from deletion"),
+    (
+        "opened",
+        {"hosts.docker-srv.closed": True},
+        {"hosts.docker-srv.closed": False},
+        "docker-srv is no longer closed: its own programs answer from outside",
+    ),
+    (
+        "closed",
+        {},
+        {"hosts.docker-srv.closed": True},
+        "docker-srv is closed: only declared flows reach its own programs from outside",
+    ),
     ("volume", {}, {"name-prefix": "x-"}, "volume prometheus-data with its content is deleted"),
     ("image", {}, {"services.loki.image": "l:2"}, "loki runs `l:2` instead of `homelab-lab/loki:3.6.3`"),
     (

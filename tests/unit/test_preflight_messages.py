@@ -300,6 +300,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     ),
     "a host's clock": lambda: machine.clocks_apart("proxmox-srv", NOW, NOW - timedelta(hours=2)),
     "a kernel without the module": lambda: machine.bridge_filter(DATA / "none"),
+    "a session that could not come back": lambda: machine.lock_out(
+        site(docker_srv={"closed": True}).topology, ("192.168.77.7", 22)
+    ),
     "root": lambda: machine.root(1000, "make up", "it starts a Docker engine"),
     "a service less": lambda: machine.stack_file_lacks(
         _without("jellyfin"), State.of(exported(protect=True)), STACK

@@ -17,6 +17,7 @@ from reachability.engine import Reachability
 from reachability.facts import (
     ContainerFact,
     Datacenter,
+    Entry,
     Entrypoint,
     Exit,
     Facts,
@@ -101,7 +102,10 @@ class Draw:
                 Outside(name="management", origin="o", prefix=MANAGEMENT),
             ),
             hosts=(
-                *(Host(name=h, origin="h", legs=self._legs(), ports=self._ports()) for h in hosts),
+                *(
+                    Host(name=h, origin="h", legs=self._legs(), ports=self._ports(), entries=self._entries())
+                    for h in hosts
+                ),
                 Host(
                     name="proxmox-srv",
                     origin="h",
@@ -200,6 +204,11 @@ class Draw:
         if network.passes is not None and self._often(0.9):
             return IPv4Address(f"172.30.0.{self.random.choice((2, 3, 4))}")
         return None
+
+    def _entries(self) -> tuple[Entry, ...] | None:
+        ports = self._some([WEB, SSH, DNS], 3)
+        found = (Entry(port=each, source=self.random.choice((MANAGEMENT, NEAR, FAR))) for each in ports)
+        return tuple(found) if self._often(0.4) else None
 
     def _published(self) -> Published:
         inner = self.random.choice((22, 80, 80, 443, 443, 9000))
@@ -481,6 +490,12 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "a proxy listens at every address": lambda patch: patch.setattr(Forwarding, "ears", {}),
     "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
+    "a host's own rules let everything in": lambda patch: patch.setattr(
+        module, "_entered", lambda _, group: [(group, None)]
+    ),
+    "a host's own rules let nothing in": lambda patch: patch.setattr(
+        module, "_entered", lambda host, group: [(group, None)] if host.entries is None else []
+    ),
     "an unknown address is none": lambda patch: patch.setattr(Stacks, "at", property(_known)),
     "a proxy forwards nothing": lambda patch: patch.setattr(Forwarding, "edges", {}),
 }

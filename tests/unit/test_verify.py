@@ -116,6 +116,7 @@ class World:
     change: Callable[[str, Ask], object] = lambda _source, _ask: None
     left_out: list[str] = field(default_factory=list)
     changed_rules: Sequence[str] | None = ()
+    other: int = 60999
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Answer as the flows say; an endpoint that is asked about itself listens."""
@@ -138,6 +139,10 @@ class World:
         """Return the answer of a sound network."""
         if ask.kind == "page":
             return page(ask)
+        if ask.kind in {"scan", "sockets"}:
+            return [[80, 443, self.other], 65535] if ask.kind == "scan" else []
+        if ask.id.startswith("scan:"):
+            return "refused"
         return "silent" if wanted[ask.id].expected is Expected.DENIED else OPEN
 
     def findings(self) -> list[ProbeFinding]:

@@ -47,6 +47,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     zones.vlans,
     hosts.trunk,
     hosts.name_servers,
+    hosts.closed,
     zones.roles,
     zones.isolated,
     zones.addresses,

@@ -41,10 +41,9 @@ def closed_port(site: Site, flow: Flow) -> Reason | None:
     """Return why a flow's port is not a port of its destination; None where it is one."""
     external = site.zones.get(flow.destination) if flow.destination in site.externals else None
     end = site.services.get(flow.destination) or site.hosts.get(flow.destination) or external
-    ports = () if end is None or isinstance(end, DockerHost) else end.ports
     if end is None or (flow.destination, flow.port) in site.open_ports:
         return None
-    listed = f"has {', '.join(map(str, ports))}" if ports else "has no ports"
+    listed = f"has {', '.join(map(str, end.ports))}" if end.ports else "has no ports"
     return f"goes to a port that is not there: {end.name} {listed}", "correct the flow or the ports"
 
 

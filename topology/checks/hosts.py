@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.site import Site, not_public
 from topology.fault import Fault
-from topology.model import DockerHost, Flow, Port, ProxmoxHost, Role
+from topology.model import SSH, DockerHost, Flow, Port, ProxmoxHost, Role, entries
 
 API: Final = Port(number=8006)
 """Port of the Proxmox API."""
@@ -82,6 +82,28 @@ def existing_bridge(site: Site) -> Iterator[Fault]:
                 f"{host.bridge} is there already, with the ports that it has",
                 "remove it, or existing-bridge",
             )
+
+
+def closed(site: Site) -> Iterator[Fault]:
+    """Check that ports of a Docker host are limited and its own, and that its SSH server stays reachable.
+
+    Pulumi's commands reach the host on port 22, where `ssh` is declared.
+    """
+    published = entries(site.flows.values(), site.ingress.name, site.outsides) if site.ingress else {}
+    for host in (each for each in site.hosts.values() if isinstance(each, DockerHost)):
+        path = f"hosts.{host.name}"
+        for index, port in enumerate(host.ports):
+            at = f"{path}.ports[{index}]"
+            if not host.closed:
+                yield Fault(at, f"no rule limits {port} of an open host", f"add {path}.closed: true")
+            elif port in published:
+                yield Fault(at, f"{port} is where the ingress is published", "remove it")
+        if not host.closed or host.ssh is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
+            continue
+        needed = [Flow(source=source, destination=host.name, port=SSH) for source in site.management]
+        if not set(needed) & set(site.flows.values()):
+            add = f"add {needed[0]}" if needed else "declare a zone of role management, and a flow from it"
+            yield Fault(f"{path}.closed", "locks you out: no management source reaches its SSH server", add)
 
 
 def lock_out(site: Site) -> Iterator[Fault]:

@@ -161,7 +161,7 @@ class Site:
     def open_ports(self) -> set[tuple[str, Port]]:
         """The name of each service or host with each of its ports; a service hides a host of its name."""
         ends = {**self.hosts, **{name: self.zones[name] for name in self.externals}, **self.services}
-        return {(n, port) for n, end in ends.items() if not isinstance(end, DockerHost) for port in end.ports}
+        return {(name, port) for name, end in ends.items() for port in end.ports}
 
     @cached_property
     def leg_zones(self) -> set[str]:

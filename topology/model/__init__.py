@@ -93,6 +93,7 @@ from topology.model.services import (
     Service,
 )
 from topology.model.site import (
+    NO_NAME_SERVER,
     Topology,
 )
 from topology.model.table import (
@@ -144,6 +145,7 @@ __all__ = [
     "MARK",
     "MOUNTS",
     "NO_LOGIN",
+    "NO_NAME_SERVER",
     "READS_LOGS",
     "ROLES",
     "SPEAKS_TLS",

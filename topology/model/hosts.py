@@ -42,6 +42,10 @@ class DockerHost(Value):
     """Proxies and tunnels in front of the ingress. Traefik trusts their X-Forwarded-* headers."""
     name_servers: tuple[IPv4Address, ...] = ()
     """Name servers of the containers in egress zones, which ask them on the internet."""
+    closed: Flag = False
+    """Whether the host's own rules drop what reaches it from outside, but for declared flows to `ports`."""
+    ports: tuple[Port, ...] = ()
+    """Ports of its own programs that flows of management may open."""
     ssh: Ssh | None = None
     """None: Docker-SRV is the machine that runs Pulumi."""
 

@@ -28,6 +28,9 @@ from topology.prefixes import SPECIAL
 
 _T = TypeVar("_T")
 
+NO_NAME_SERVER = IPv4Address("127.0.0.1")
+"""A container's own loopback, where the engine asks from within the container's network: no answer comes."""
+
 
 class Topology(Value):
     """The whole declared site. Only `topology.config.load` creates it, after all checks."""
@@ -215,13 +218,17 @@ class Topology(Value):
         return tuple(z for z in self.zones.values() if z.role is Role.EGRESS)
 
     def name_servers(self, container: Container) -> tuple[IPv4Address, ...]:
-        """Return the name servers that a container asks: its own, else the host's choice if it goes out."""
+        """Return the name servers that a container asks: its own, else the host's choice if it goes out.
+
+        Without any, an engine asks those of its host, and where these are on loopback it asks as the host,
+        also for containers of internal networks (engines before 25.0.5) and for the ingress (all).
+        """
         if container.dns:
             return container.dns
         if container.name == self.ingress_name:
-            return self.acme.name_servers if self.acme else ()
+            return self.acme.name_servers if self.acme else (NO_NAME_SERVER,)
         leaves = any(self.zones[name].role is Role.EGRESS for name in container.zones)
-        return self.docker.name_servers if leaves else ()
+        return self.docker.name_servers if leaves else (NO_NAME_SERVER,)
 
     @cached_property
     def egress(self) -> tuple[Port, ...]:
