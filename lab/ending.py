@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lab import paths
 from lab.proxmox import servers
-from topology.model import App, GuestApp, Topology
+from topology.model import App, GuestApp, Role, Topology
 
 _LOGINS: Final[Mapping[App | GuestApp | None, str]] = {
     App.GRAFANA: "user admin; password: `pulumi config get grafana:adminPassword` after `make env`",
@@ -38,6 +38,14 @@ def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_
     if in_lab:
         yield from _lab(topology)
     yield f"Next: `make report STACK={stack}` draws this network; `make down STACK={stack}` removes it."
+
+
+def consequences(stack: str, topology: Topology) -> str:
+    """Return what an `up` on real hosts does to their firewalls, for a question."""
+    hosts = " and ".join(host.name for host in topology.hosts)
+    prefixes = " and ".join(str(zone.prefix) for zone in topology.outsides if zone.role is Role.MANAGEMENT)
+    closed = f"; then Proxmox answers {prefixes} alone" if topology.proxmox_host else ""
+    return f"stack {stack} changes the firewalls of {hosts}, which are no lab{closed}"
 
 
 def _lab(topology: Topology) -> Iterator[str]:

@@ -69,6 +69,10 @@ ELSEWHERE = {
         "pulumi config set --path 'homelab-network:domain'",
     ),
     "pulumi up --policy-pack policies/serve": ("lab/stack.py", '"up", "--yes", *_PACK'),
+    "pulumi up --refresh --policy-pack policies/serve": (
+        "tests/live/test_site_1_hosts_fail.py",
+        '"up", "--yes", "--refresh", "--policy-pack", "policies/serve"',
+    ),
     "pulumi up --replace '**::probe-rules' --policy-pack policies/serve": (
         "tests/live/test_site_1_watch.py",
         '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve"',
@@ -138,6 +142,11 @@ NOT_RUN = {
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m commands judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
+    "htpasswd -nB admin": "its line is set in tests/parts/test_real_hosts.py",
+    "pulumi install": "it fetches published parts, which a test can't count on",
+    "pulumi refresh": "it asks a person; `make up` runs it with --yes",
+    "pulumi cancel": "lab/stack.py runs it after a killed run, in tests/parts/killed_inside.py",
+    "pulumi state delete": "lab/stack.py forgets such resources itself, as tests/live/test_site_1_drift.py sees",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""
