@@ -146,7 +146,7 @@ NOT_RUN = {
     "pulumi install": "it fetches published parts, which a test can't count on",
     "pulumi refresh": "it asks a person; `make up` runs it with --yes",
     "pulumi cancel": "lab/stack.py runs it after a killed run, in tests/parts/killed_inside.py",
-    "pulumi state delete": "lab/stack.py forgets such resources itself, as tests/live/test_site_1_drift.py sees",
+    "pulumi state delete": "lab/stack.py forgets such resources itself",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""
