@@ -193,7 +193,7 @@ def _up(stack: str, topology: Topology, *, yes: bool) -> int:
     outputs = selected.outputs()
     _note(stack, topology)
     shown = ending.addresses(stack, topology, outputs, in_lab=serves(stack))
-    print("", *ending.flows(outputs), "", *shown, sep="\n")
+    print("", *ending.flows(topology, outputs), "", *shown, sep="\n")
     if status:
         raise LabError(
             f"the live network is not as declared, see above; mend it and run {again(stack)} again"
