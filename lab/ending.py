@@ -11,8 +11,7 @@ from lab import paths
 from lab.proxmox import servers
 from topology.model import App, GuestApp, Role, Topology
 
-_LAB: Final = "homelab-lab"
-"""Password of Prometheus UI in the lab's own stack files; docs and tests have it."""
+_PASSWORD: Final = "homelab-lab"  # noqa: S105  # of the lab's own stack files, which hold no secret of anyone's
 
 
 def flows(topology: Topology, outputs: Mapping[str, Any]) -> Iterator[str]:
@@ -35,19 +34,22 @@ def addresses(stack: str, topology: Topology, outputs: Mapping[str, Any], *, in_
     if urls:
         yield "Open:"
     for service, url in urls.items():
-        login = _login(stack, topology.services[service].app, in_lab=in_lab)
-        yield f"  {service:>{width}}    {url}{login}"
+        login = _login(topology.services[service].app, in_lab=in_lab)
+        yield f"  {service:>{width}}    {url}{login and f'   ({login})'}"
+    if any(topology.services[service].app is App.GRAFANA for service in urls):
+        told = f'eval "$(make -s env STACK={stack})"; pulumi config get grafana:adminPassword --stack {stack}'
+        yield f"Grafana's password:  {told}"
     if in_lab and topology.routes:
+        yield f"Prometheus UI's password:  {_PASSWORD}"
         yield from _lab(topology)
     yield f"Next: `make report STACK={stack}` draws this network; `make down STACK={stack}` removes it."
 
 
-def _login(stack: str, app: App | GuestApp | None, *, in_lab: bool) -> str:
-    """Return the login of a page, in parentheses; none where the project does not set it."""
-    get = f'`eval "$(make -s env STACK={stack})"; pulumi config get grafana:adminPassword --stack {stack}`'
-    ui = f"user admin, password {_LAB}" if in_lab else "a line of the secret traefik:users"
-    known = {App.GRAFANA: f"user admin; its password: {get}", App.PROMETHEUS_UI: ui}
-    return f"   ({known[app]})" if app in known else ""
+def _login(app: App | GuestApp | None, *, in_lab: bool) -> str:
+    """Return who may log in to a page; empty where the project sets no login."""
+    if app is App.PROMETHEUS_UI and not in_lab:
+        return "a user of the secret traefik:users"
+    return "user admin" if app in {App.GRAFANA, App.PROMETHEUS_UI} else ""
 
 
 def consequences(stack: str, topology: Topology) -> str:

@@ -114,6 +114,7 @@ ELSEWHERE = {
     "python -m pytest -s tests/live/test_site_1_requests.py": ("Makefile", "$(PYTEST) tests/live"),
     "vaultwarden-admin-page 15": ("tests/parts/test_guests_serve.py", 'asked("15")'),
     "vaultwarden-admin-page off": ("tests/parts/test_guests_serve.py", 'asked("off")'),
+    "python -m tests.terminal": ("tests/unit/test_terminal.py", "terminal.svg()"),
     "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
 }
 """Command -> the file that runs it, and its words there; `make up` runs those of `lab/`."""

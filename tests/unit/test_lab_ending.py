@@ -70,5 +70,5 @@ def test_the_authority_is_where_the_lab_writes_it(tmp_path: Path, monkeypatch: p
 def test_real_hosts_show_no_login_of_the_lab() -> None:
     """Elsewhere passwords are the user's own, and nothing of the lab is named."""
     said = told(SITES["dev"], in_lab=False)
-    assert "(a line of the secret traefik:users)" in said
+    assert "(a user of the secret traefik:users)" in said
     assert [word for word in ("homelab-lab", "--cacert", "Stand-ins") if word in said] == []
