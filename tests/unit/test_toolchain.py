@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -136,6 +137,9 @@ class TestChoice:
             [f"building {proxmoxve}, then {tls}", "about 3 min on two cores"],
             [f"building {tls}", "about 1 min on two cores"],
         ]
+        shutil.rmtree(next(paths.CACHE.glob("toolchain-proxmoxve-*/")))
+        workshop.ensure()
+        assert f"building {proxmoxve}: about 2 min on two cores" in workshop.reports
 
     def test_installed(self, workshop: Workshop, tmp_path: Path) -> None:
         """For a user who has all pieces in the right versions, nothing is built and no variable is set."""
