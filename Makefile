@@ -11,7 +11,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
 # Make's variables are told apart by case, and `stack=home` would be about dev.
-$(foreach name,stack base markdown sarif json,$(if $(filter command line,$(origin $(name))), \
+$(foreach name,stack base markdown sarif json yes,$(if $(filter command line,$(origin $(name))), \
 	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
 
 .PHONY: help up preview diff down verify drift survey report compose cloud-init test quick lint actionlint unit coverage \
@@ -21,7 +21,7 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 up: $(READY) ## bring the stack up and show who may reach whom (the lab of STACK=dev: as root)
-	@$(LAB) up --stack $(STACK)
+	@$(LAB) up --stack $(STACK) $(if $(filter 1 y yes,$(YES)),--yes)
 
 preview: $(READY) ## judge what `make up` would do; needs neither root nor Docker nor Proxmox
 	@$(LAB) preview --stack $(STACK)
@@ -31,7 +31,7 @@ diff: $(READY) ## flows that this tree opens and closes against BASE=<branch, ta
 		$(if $(SARIF),--sarif '$(SARIF)') -- '$(BASE)' 'Pulumi.$(STACK).yaml'
 
 down: $(READY) ## take away all that `make up` made (the lab of STACK=dev: as root)
-	@$(LAB) down --stack $(STACK)
+	@$(LAB) down --stack $(STACK) $(if $(filter 1 y yes,$(YES)),--yes)
 
 verify: $(READY) ## probe the running stack: every cell as the declared flows say, or exit 1 (on Docker-SRV: as root)
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands verify --stack $(STACK) \

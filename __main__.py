@@ -5,15 +5,17 @@ import gc
 import pulumi
 
 from components.docker_srv import docker_srv
+from components.mistakes import told_once
 from components.proxmox_srv import proxmox_srv
 from components.settings import topology
 from topology.outputs import outputs
 
 gc.disable()  # the process lives for one deployment; garbage collection would take a third of its time
-site = topology()
+with told_once():
+    site = topology()
 
-docker_srv(site)
-proxmox_srv(site)
+    docker_srv(site)
+    proxmox_srv(site)
 
-for name, value in outputs(site).items():
-    pulumi.export(name, value)
+    for name, value in outputs(site).items():
+        pulumi.export(name, value)

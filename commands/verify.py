@@ -49,7 +49,8 @@ def main(words: Sequence[str]) -> int:
         done = _probed(given.stack, given.jobs)
         print(report.text(done))
         if given.json:
-            given.json.write_text(report.as_json(done), encoding="utf-8")
+            earlier = report.summaries(given.json, given.stack)
+            given.json.write_text(report.as_json(done, earlier), encoding="utf-8")
         if given.junit:
             given.junit.write_text(report.as_junit(done), encoding="utf-8")
         # `make verify` asks for metrics on every machine, but Node Exporter reads them on Docker-SRV.

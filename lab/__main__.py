@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from lab import ending, engine, images, lock, paths, proxmox, tls, toolchain
+from lab import asking, ending, engine, images, lock, paths, proxmox, tls, toolchain
 from lab.errors import LabError
 from lab.process import Interrupted, run, show
 from lab.stack import Stack
@@ -61,7 +61,7 @@ def serves(stack: str) -> bool:
 
 def environment(stack: str) -> dict[str, str]:
     """Return variables for plain `pulumi` and `docker` commands on the stack; the user's own values stay."""
-    in_lab = serves(stack)
+    in_lab = serves(stack)  # before the tool chain, so that a broken stack file is told first
     ours = {
         "HOMELAB_STATE": str(paths.STATE),
         # A kill can leave the state's metadata sidecar empty, and the engine then reads no state at all.
@@ -78,15 +78,21 @@ def environment(stack: str) -> dict[str, str]:
     return {key: value for key, value in ours.items() if key not in theirs}
 
 
+def _all(stack: str) -> dict[str, str]:
+    return {**os.environ, **environment(stack)}
+
+
 def main(words: Sequence[str]) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed, 2 invalid input."""
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=["tools", "env", "preview", "up", "down"])
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
+    parser.add_argument("--yes", action="store_true", help="do not ask before real hosts are changed")
     given = parser.parse_args(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _COMMANDS[given.command](given.stack)
+        agreed = {"yes": True} if given.yes and given.command in {"up", "down"} else {}
+        return _COMMANDS[given.command](given.stack, **agreed)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -116,10 +122,14 @@ def preview(stack: str) -> int:
     """Preview `up` with the policy pack; needs neither root nor Docker nor Proxmox."""
     topology = from_file(stack_file(stack))
     toolchain.ensure(report)
-    selected = _selected(stack)
+    status = _previewed(stack, _with_secrets(stack, topology))
+    _note(stack, topology)
+    return status
+
+
+def _previewed(stack: str, selected: Stack) -> int:
     status = selected.preview()
     changes(stack, selected.last_config())
-    _note(stack, topology)
     return status
 
 
@@ -142,14 +152,17 @@ def changes(stack: str, before: Mapping[str, Any]) -> None:
     print("against the last `up`:", *(f"  {line}" for line in told.splitlines()), sep="\n")
 
 
-def up(stack: str) -> int:
-    """Start the lab where it serves the stack, create the stack, and print the flow table."""
+def up(stack: str, *, yes: bool = False) -> int:
+    """Start the lab where it serves the stack, create the stack, and print the flow table.
+
+    Real hosts are changed only after consent, which `yes` gives in advance.
+    """
     topology = from_file(stack_file(stack))
     if serves(stack):
         _need_root(stack, "up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
     toolchain.ensure(report)
     with _alone(stack):
-        return _up(stack, topology)
+        return _up(stack, topology, yes=yes)
 
 
 def _alone(stack: str) -> contextlib.AbstractContextManager[None]:
@@ -157,15 +170,19 @@ def _alone(stack: str) -> contextlib.AbstractContextManager[None]:
     return lock.held("the lab" if serves(stack) else f"stack {stack}", report)
 
 
-def _up(stack: str, topology: Topology) -> int:
+def _up(stack: str, topology: Topology, *, yes: bool) -> int:
     if serves(stack):
         _need_the_lab(stack)
         _preflight(stack, "--lab", "--no-hosts")
         lab_up(topology)
-    selected = _selected(stack)
+    selected = _with_secrets(stack, topology)
     selected.resume()
     _preflight(stack, *(["--lab"] if serves(stack) else []))
     selected.forget_interrupted()
+    if not (serves(stack) or yes):
+        if status := _previewed(stack, selected):
+            raise LabError(f"the preview ended with {status}; mend what it says above")
+        asking.consent(ending.consequences(stack, topology), again(stack))
     report(f"pulumi up: stack {stack}, with the policy pack")
     if status := selected.up(*_astray(stack)):
         raise LabError(f"pulumi up ended with {status}; mend what it says above and run {again(stack)} again")
@@ -176,7 +193,7 @@ def _up(stack: str, topology: Topology) -> int:
     outputs = selected.outputs()
     _note(stack, topology)
     shown = ending.addresses(stack, topology, outputs, in_lab=serves(stack))
-    print("", *ending.flows(outputs), "", *shown, sep="\n")
+    print("", *ending.flows(topology, outputs), "", *shown, sep="\n")
     if status:
         raise LabError(
             f"the live network is not as declared, see above; mend it and run {again(stack)} again"
@@ -184,19 +201,23 @@ def _up(stack: str, topology: Topology) -> int:
     return 0
 
 
-def down(stack: str) -> int:
-    """Remove the stack's resources, and the lab where it serves the stack."""
+def down(stack: str, *, yes: bool = False) -> int:
+    """Remove the stack's resources, and the lab where it serves the stack; `yes` as in `up`."""
     topology = from_file(stack_file(stack))
     if serves(stack):
         _need_root(stack, "down", "it takes the engine, bridge and namespaces of the lab away")
     toolchain.ensure(report)
     with _alone(stack):
-        return _down(stack, topology)
+        return _down(stack, topology, yes=yes)
 
 
-def _down(stack: str, topology: Topology) -> int:
+def _down(stack: str, topology: Topology, *, yes: bool) -> int:
     if not serves(stack):
-        return _selected(stack).destroy()
+        selected = _selected(stack)
+        if not yes:
+            made = f"stack {stack} removes all that it made, guests with their disks and volumes included"
+            asking.consent(made, again(stack, "down"))
+        return selected.destroy()
     _need_the_lab(stack)
     _empty(stack, topology)
     proxmox.down(
@@ -213,7 +234,9 @@ def _down(stack: str, topology: Topology) -> int:
     return 0
 
 
-_COMMANDS = {"tools": tools, "env": env, "preview": preview, "up": up, "down": down}
+_COMMANDS: Mapping[str, Callable[..., int]] = {
+    "tools": tools, "env": env, "preview": preview, "up": up, "down": down,
+}  # fmt: skip
 
 
 def _selected(stack: str) -> Stack:
@@ -221,8 +244,16 @@ def _selected(stack: str) -> Stack:
     if serves(stack):
         _certificates(from_file(stack_file(stack)))
     (paths.STATE / ".pulumi").mkdir(parents=True, exist_ok=True)
+    os.environ.update(asking.passphrase(stack_file(stack), _all(stack)))
     selected = Stack(name=stack, environment=environment(stack), in_lab=serves(stack))
     selected.select()
+    return selected
+
+
+def _with_secrets(stack: str, topology: Topology) -> Stack:
+    """Return the selected stack, after a person was asked for the secrets that its file lacks."""
+    selected = _selected(stack)
+    asking.secrets(asking.missing(stack_file(stack), topology, _all(stack)), selected.set_secret)
     return selected
 
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from lab import paths
 from lab.errors import LabError
@@ -44,8 +45,18 @@ def _wait(descriptor: int, what: str, report: Callable[[str], None], seconds: fl
         else:
             return
         if time.monotonic() > limit:
-            raise LabError(f"{what}: process {owner} still works on it; wait for it, or end it")
+            raise LabError(f"{what}: process {_named(owner)} still works on it; wait for it, or end it")
         if not told:
-            report(f"{what}: waiting for process {owner}, which works on it")
+            report(f"{what}: waiting for process {_named(owner)}, which works on it")
             told = True
         time.sleep(0.2)
+
+
+def _named(owner: str) -> str:
+    """Return a process id with the command of `lab` that the process runs, as a person wrote it."""
+    try:
+        words = Path(f"/proc/{owner}/cmdline").read_text(encoding="utf-8").split("\0")
+    except OSError:
+        return owner
+    commands = [word for word in words if word in {"up", "down"}]
+    return f"{owner} (make {commands[0]})" if commands else owner

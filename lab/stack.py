@@ -37,6 +37,10 @@ class Stack:
         """Select the stack; creates it in the backend where it is missing."""
         self._ask("select the stack", "stack", "select", "--create", self.name)
 
+    def set_secret(self, key: str, value: str) -> None:
+        """Encrypt a value into the stack file."""
+        self._ask(f"set {key}", "config", "set", "--secret", key, stdin=value)
+
     def preview(self, *arguments: str) -> int:
         """Show what `up` would do, checked by the pack; returns Pulumi's exit status."""
         self._tell_unjudged()
@@ -142,7 +146,8 @@ class Stack:
 
     def _write(self, what: str, deployment: Mapping[str, Any]) -> None:
         """Replace the state with a changed one."""
-        self._ask(what, "stack", "import", given={"version": 3, "deployment": deployment})
+        whole = json.dumps({"version": 3, "deployment": deployment})
+        self._ask(what, "stack", "import", stdin=whole)
 
     def _wait_for_lock(self) -> None:
         """Wait for a run that has not ended; remove the lock of one that has."""
@@ -159,13 +164,13 @@ class Stack:
         if any(locks.glob("*.json")):
             self._ask("drop the lock of a killed run", "cancel", "--yes")
 
-    def _ask(self, what: str, *words: str, given: object = None) -> str:
+    def _ask(self, what: str, *words: str, stdin: str | None = None) -> str:
         return run(
             ["pulumi", *words, "--non-interactive", *self._stack(words)],
             f"stack {self.name}: {what}",
             env=self.environment,
             cwd=paths.PROJECT,
-            stdin=None if given is None else json.dumps(given),
+            stdin=stdin,
         )
 
     def _show(self, *words: str) -> int:

@@ -7,7 +7,7 @@ that carries it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -320,12 +320,15 @@ class _Layout:
         pairs: defaultdict[tuple[str, str], list[Port]] = defaultdict(list)
         for flow in self.topology.flows:
             pairs[flow.source, flow.destination].append(flow.port)
-        ends = self._ends(pair for pair in pairs if pair not in self.rails)
+        turns = self._turns(pairs)
+        ends = self._ends(pair for pair in pairs if pair not in self.rails and pair not in turns)
         for (source, destination), ports in pairs.items():
             label = "" if set(ports) == set(self._ports(destination)) else listed(ports)
             if (path := self.rails.get((source, destination))) is not None:
                 box = self.things[destination]
                 x, y, anchor = box.right, box.y - 2, "end"
+            elif turn := turns.get((source, destination)):
+                path, x, y, anchor = *turn, "start"
             else:
                 (start, end) = ends[source, destination]
                 path, x, y = _curve(start, end), end[0] + end[2] * 12, end[1] - 5
@@ -340,6 +343,28 @@ class _Layout:
                 y=y,
                 anchor=anchor,
             )
+
+    def _turns(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, float, float]]:
+        """Return the arrows between a box across several networks and boxes above it, with labels' places.
+
+        Such an arrow runs straight beside the upper box and turns into it or out of it; from the lower box's
+        right end it would run back across what is between. The higher box has the outer line.
+        """
+        found = {}
+        beside: Counter[float] = Counter()
+        for pair in sorted(pairs, key=lambda pair: -min(self.things[name].y for name in pair)):
+            upper, lower = sorted((self.things[name] for name in pair), key=lambda box: box.y)
+            x = upper.right + 14 + 9 * beside[upper.right]
+            inside = lower.x < upper.x and x < lower.right - 6 and upper.bottom < lower.y
+            if (upper.kind, lower.kind, inside) != ("service", "service", True):
+                continue
+            beside[upper.right] += 1
+            middle = upper.middle[1]
+            down = f"M{upper.right:g} {middle:g}H{x - 8:g}q8 0 8 8V{lower.y:g}"
+            up = f"M{x:g} {lower.y:g}V{middle + 8:g}q0 -8 -8 -8H{upper.right:g}"
+            leads_up = self.things[pair[1]] is upper
+            found[pair] = (up, upper.right + 3, middle - 5) if leads_up else (down, x + 4, lower.y - 6)
+        return found
 
     def _ends(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[_End, _End]]:
         """Return both ends of each arrow; ends on one side of a box are below each other."""

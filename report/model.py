@@ -117,8 +117,14 @@ class Report:
 
     def data(self, verification: Verification | None) -> dict[str, Any]:
         """Return the page's data for JSON; only this module and `page.js` know its shape."""
+        answers: dict[Answer, int] = {}  # many pairs have the same answer, which the page then holds once
         cells = [
-            [[asdict(a) for a in self.answers(source, to)] if source != to else [] for to in self.names]
+            [
+                [answers.setdefault(each, len(answers)) for each in self.answers(source, to)]
+                if source != to
+                else []
+                for to in self.names
+            ]
             for source in self.names
         ]
         return {
@@ -126,6 +132,8 @@ class Report:
             "day": self.day.isoformat(),
             "drawing": asdict(self.drawing),
             "names": [{"name": name, "group": group} for name, group in self.names.items()],
+            "ingress": self.topology.ingress_name,
+            "answers": [_told(answer) for answer in answers],
             "cells": cells,
             "findings": self._findings(),
             "exceptions": [exemption.model_dump(mode="json") for exemption in self.in_force],
@@ -217,6 +225,13 @@ class Report:
             "seconds": run.seconds,
             "counts": run.counts,
             "leftOut": run.left_out,
+            "notes": run.notes,
+            "earlier": [each.model_dump() for each in run.earlier],
             "cells": cells,
             "others": [probe.model_dump() for probe in run.others],
         }
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """Return an answer for JSON, without what is empty."""
+    return {field: value for field, value in vars(answer).items() if value}

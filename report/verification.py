@@ -32,17 +32,30 @@ class Probe(BaseModel):
     control: str
 
 
+class Summary(BaseModel):
+    """An earlier run: when its file was written, how long it took, and its cells by verdict."""
+
+    when: str
+    seconds: float
+    counts: dict[str, int]
+
+
 class _File(BaseModel):
     version: Literal[1] = Field(alias="schemaVersion")
     stack: str
     seconds: float
     left_out: list[str] = Field(alias="leftOut")
+    notes: list[str] = []
+    earlier: list[Summary] = []
     cells: list[Probe]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A run; `cells` belong to pairs of the matrix, routes to the service's; `others` (newcomers) to none."""
+    """A run; `cells` belong to pairs of the matrix, routes to the service's; `others` (newcomers) to none.
+
+    `notes` are about the host and about what else runs on it.
+    """
 
     when: str
     seconds: float
@@ -50,6 +63,8 @@ class Verification:
     left_out: tuple[str, ...]
     cells: Mapping[tuple[str, str], list[Probe]]
     others: tuple[Probe, ...]
+    notes: tuple[str, ...] = ()
+    earlier: tuple[Summary, ...] = ()
 
 
 def read(path: Path, stack: str, names: Container[str]) -> Verification:
@@ -79,4 +94,6 @@ def read(path: Path, stack: str, names: Container[str]) -> Verification:
         left_out=tuple(file.left_out),
         cells=cells,
         others=tuple(others),
+        notes=tuple(file.notes),
+        earlier=tuple(file.earlier),
     )

@@ -10,6 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from verify.expect import Expected
@@ -24,6 +27,8 @@ _COUNTED = {
     Verdict.INCONCLUSIVE: "inconclusive",
     Verdict.FREE: "not judged",
 }
+_KEPT = 50
+"""How many earlier runs a file keeps the summaries of."""
 _TOGETHER = 4
 """From how many disagreements on a cause is told once, with its places below it."""
 
@@ -138,8 +143,8 @@ def _inconclusive(findings: Iterable[ProbeFinding]) -> list[str]:
     return [f"? {len(all_)} inconclusive, like {all_[0].what}: {cause}" for cause, all_ in causes.items()]
 
 
-def as_json(report: Report) -> str:
-    """Return the whole run as JSON; docs/verify.md describes its shape."""
+def as_json(report: Report, earlier: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return the whole run as JSON, with summaries of earlier ones; docs/verify.md describes its shape."""
     return json.dumps(
         {
             "schemaVersion": SCHEMA_VERSION,
@@ -150,10 +155,22 @@ def as_json(report: Report) -> str:
             "leftOut": list(report.left_out),
             "notes": list(report.notes),
             "pairs": report.pairs,
+            "earlier": list(earlier),
             "cells": [asdict(finding) for finding in report.findings],
         },
         indent=1,
     )
+
+
+def summaries(file: Path, stack: str) -> list[Mapping[str, Any]]:
+    """Return the summaries of a stack's runs in a file of `as_json`, its own last; none from other files."""
+    try:
+        told = json.loads(file.read_bytes())
+        ended = datetime.fromtimestamp(file.stat().st_mtime, tz=UTC)
+        its = {"when": f"{ended:%Y-%m-%d %H:%M} UTC", "seconds": told["seconds"], "counts": told["counts"]}
+        return [*told.get("earlier", ()), its][-_KEPT:] if told["stack"] == stack else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def as_metrics(report: Report, now: float) -> str:

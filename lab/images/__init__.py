@@ -11,6 +11,7 @@ import json
 import tarfile
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from lab import paths
@@ -37,7 +38,7 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
     engine = {"DOCKER_HOST": endpoint} if endpoint else {}
     how: dict[str, str] = {}
     registry = True
-    for image in IMAGES:
+    for number, image in enumerate(IMAGES, 1):
         began = time.monotonic()
         try:
             how[image.tag] = _bring(image, engine, report, registry=registry)
@@ -45,7 +46,12 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
             report("images: no registry answers; made here from packages")
             registry = False
             how[image.tag] = _bring(image, engine, report, registry=registry)
-        report(f"image {image.tag}: {how[image.tag]} ({time.monotonic() - began:.1f} s)")
+        if how[image.tag] != "cached":
+            seconds = time.monotonic() - began
+            report(
+                f"image {image.tag}: {how[image.tag]} in {seconds:.0f} s; {len(IMAGES) - number} to look at"
+            )
+    report(f"images: {', '.join(f'{number} {origin}' for origin, number in Counter(how.values()).items())}")
     return how
 
 

@@ -55,7 +55,7 @@ class Toolchain:
 
 
 def ensure(report: Report = print) -> Toolchain:
-    """Return the tool chain, providing each missing piece and reporting each piece's source.
+    """Return the tool chain, providing each missing piece; reports on one line where each is from.
 
     Raises LabError that names the failed step and how to continue; finished pieces stay.
     """
@@ -73,8 +73,13 @@ def ensure(report: Report = print) -> Toolchain:
         if fault.errno in DISK_FULL:
             raise full(maker.step) from fault
         raise LabError(f"{maker.step}: {fault.filename}: {fault.strerror}; mend it and {AGAIN}") from fault
-    for piece in (engine, *plugins):
-        report(f"{piece.recipe.label}: {piece.choice}, {piece.folder}")
+    pieces = (engine, *plugins)
+    used = [
+        f"{choice} {', '.join(names)}"
+        for choice in Choice
+        if (names := [piece.recipe.label for piece in pieces if piece.choice is choice])
+    ]
+    report(f"tools: {'; '.join(used)}")
     return chain
 
 
@@ -136,12 +141,33 @@ class _Maker:
                 recipe.publish(part, self.engine, self.report)
             except LabError:
                 self.reachable = self.reachable or False
-                self.report(f"{recipe.label}: the published one can't be had from here; making it")
+                self.report(f"{recipe.label}: the published one can't be had from here")
             else:
                 self.reachable = True
                 return Choice.PUBLISHED
+        if left := _left(recipe):
+            minutes = sum(each.minutes for each in left)
+            after = f", then {', '.join(each.label for each in left[1:])}" if left[1:] else ""
+            self.report(f"building {recipe.label}{after}: about {minutes} min on two cores")
         recipe.build(part, self.report)
         return Choice.STAND_IN if isinstance(recipe, StandIn) else Choice.BUILT
+
+
+def _left(recipe: Recipe) -> list[Recipe]:
+    """Return a recipe and those after it that have to be built and that the cache does not have yet."""
+    order: tuple[Recipe, ...] = (ENGINE, *PLUGINS)
+    rest = order[order.index(recipe) :]
+    return [
+        each
+        for each in rest
+        if each.minutes
+        and not (isinstance(each, Plugin) and _installed_plugin(each))
+        and not _entry(each).exists()
+    ]
+
+
+def _entry(recipe: Recipe) -> Path:
+    return paths.CACHE / f"toolchain-{recipe.name}-{cache.key(recipe.material)}"
 
 
 def _installed_engine() -> Piece | None:

@@ -29,11 +29,15 @@ INSTALL = "import sys; from pulumi.automation import PulumiCommand; PulumiComman
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
-    """A piece called `name`, in the version of the wheel `wheel`, built from our files `sources`."""
+    """A piece called `name`, in the version of the wheel `wheel`, built from our files `sources`.
+
+    `minutes` is about how long a build takes on two cores from nothing.
+    """
 
     name: str
     wheel: str
     sources: tuple[Path, ...]
+    minutes: int = 0
 
     @property
     def version(self) -> str:
@@ -163,10 +167,12 @@ def _program(source: Path, target: Path) -> None:
     target.chmod(0o755)
 
 
-ENGINE = Engine(name="pulumi", wheel="pulumi", sources=(HERE / "go/pulumi", HERE / "language_host.py"))
+ENGINE = Engine(
+    name="pulumi", wheel="pulumi", sources=(HERE / "go/pulumi", HERE / "language_host.py"), minutes=3
+)
 PLUGINS: tuple[Plugin, ...] = (
-    Bridge(name="docker", wheel="pulumi-docker", sources=(HERE / "go/docker",)),
-    Bridge(name="proxmoxve", wheel="pulumi-proxmoxve", sources=(HERE / "go/proxmoxve",)),
-    Bridge(name="tls", wheel="pulumi-tls", sources=(HERE / "go/tls",)),
+    Bridge(name="docker", wheel="pulumi-docker", sources=(HERE / "go/docker",), minutes=2),
+    Bridge(name="proxmoxve", wheel="pulumi-proxmoxve", sources=(HERE / "go/proxmoxve",), minutes=2),
+    Bridge(name="tls", wheel="pulumi-tls", sources=(HERE / "go/tls",), minutes=1),
     StandIn(name="command", wheel="pulumi-command", sources=(HERE / "command_plugin.py",)),
 )

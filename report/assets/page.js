@@ -17,6 +17,10 @@ const VERDICTS = {
   free: ["", "probed, not judged"],
 };
 
+const ANSWERS = DATA.answers.map((answer) => ({ why: "", way: [], reasons: [], notes: [], ...answer }));
+const CELLS = DATA.cells.map((row) => row.map((cell) => cell.map((index) => ANSWERS[index])));
+const NAMES = DATA.names.map(({ name }) => name);
+
 const at = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
@@ -42,7 +46,7 @@ function drawing({ width, height, boxes, legs, arrows }) {
     const middle = y + height / 2;
     const top = { host: y + 22, zone: y + 21 }[kind] ?? (one ? middle + 4.5 : middle - 4);
     const left = x + (kind === "host" ? 32 : 12);
-    const group = make("g", { class: `${kind} ${role}` },
+    const group = make("g", { class: `${kind} ${role}`, "data-name": title },
       make("rect", { x, y, width, height, rx: { host: 14, zone: 10, leg: 12 }[kind] ?? 6 }),
       make("text", { class: kind === "leg" ? "" : "title", x: left, y: top }, title));
     if (detail) group.append(make("text", { class: "detail", x: left, y: top + 16 }, detail));
@@ -51,28 +55,45 @@ function drawing({ width, height, boxes, legs, arrows }) {
   const areas = boxes.filter(({ kind }) => kind === "host" || kind === "zone");
   const things = boxes.filter((each) => !areas.includes(each));
   const arrow = ({ source, destination, ports, path }) => make("path",
-    { class: "arrow", d: path, "marker-end": "url(#head)" }, make("title", {}, `${source} → ${destination}: ${ports}`));
+    { class: "arrow", d: path, "marker-end": "url(#head)", "data-source": source, "data-to": destination }, make("title", {}, `${source} → ${destination}: ${ports}`));
   return make("svg", { viewBox: `-2 -2 ${width + 4} ${height + 4}`, role: "img",
     "aria-label": "Networks as boxes, services inside, declared flows as arrows; the list below says the same" },
     make("defs", {}, head), ...areas.map(box), ...legs.map((d) => make("path", { class: "wire", d })),
     ...arrows.map(arrow), ...things.map(box),
-    ...arrows.filter(({ label }) => label).map(({ label, x, y, anchor }) =>
-      make("text", { class: "label", x, y, "text-anchor": anchor }, label)));
+    ...arrows.filter(({ label }) => label).map(({ label, x, y, anchor, source, destination }) => make("text",
+      { class: "label", x, y, "text-anchor": anchor, "data-source": source, "data-to": destination }, label)));
+}
+
+/* ---- the focus: one name with all that it reaches or is reached by, or every name ---- */
+
+function only(name) {
+  at("focus").value = name;
+  const near = new Set([name]);
+  for (const { source, destination } of DATA.drawing.arrows) {
+    if (source === name) near.add(destination);
+    if (destination === name) near.add(source);
+  }
+  const fade = (selector, away) => document.querySelectorAll(selector).forEach((each) =>
+    each.classList.toggle("faded", name !== "" && away(each.dataset)));
+  fade("#drawing .service, #drawing .outside", (its) => !near.has(its.name));
+  fade("#drawing .arrow, #drawing .label", (its) => its.source !== name && its.to !== name);
+  const one = NAMES.indexOf(name);
+  const open = (cell) => cell.some(({ way, state }) => way.length || state === "missing");
+  const all = [...NAMES.keys()];
+  matrix(at("grid"), one < 0 ? all : all.filter((each) => each === one || open(CELLS[one][each]) || open(CELLS[each][one])));
 }
 
 /* ---- the matrix, a grid as the ARIA Authoring Practices describe it: one tab stop, arrow keys inside ---- */
 
-function matrix(table) {
-  const { names, cells } = DATA;
-  const begins = (index) => index > 0 && names[index].group !== names[index - 1].group;
-  const heads = names.map(({ name }, index) =>
-    make("th", { scope: "col", class: begins(index) ? "begins" : "" }, make("span", {}, name)));
-  table.append(make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "from ↓ to →"), ...heads)));
-  const body = make("tbody");
-  cells.forEach((row, from) => body.append(make("tr", { class: begins(from) ? "first" : "" },
-    make("th", { scope: "row" }, make("span", {}, names[from].name)),
-    ...row.map((answers, to) => cell(answers, from, to, begins(to) ? "begins" : "")))));
-  table.append(body);
+function matrix(table, shown) {
+  const begins = (place) => place > 0 && DATA.names[shown[place]].group !== DATA.names[shown[place - 1]].group;
+  const heads = shown.map((index, place) =>
+    make("th", { scope: "col", class: begins(place) ? "begins" : "" }, make("span", {}, NAMES[index])));
+  const head = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "from ↓ to →"), ...heads));
+  const body = make("tbody", {}, ...shown.map((from, y) => make("tr", { class: begins(y) ? "first" : "" },
+    make("th", { scope: "row" }, make("span", {}, NAMES[from])),
+    ...shown.map((to, x) => cell(CELLS[from][to], from, to, begins(x) ? "begins" : "")))));
+  table.replaceChildren(head, body);
 
   const rows = [...body.rows].map((row) => [...row.cells].slice(1));
   const last = rows.length - 1;
@@ -95,34 +116,29 @@ function matrix(table) {
       Home: [far ? 0 : y, 0], End: [far ? last : y, last], PageUp: [y - 5, x], PageDown: [y + 5, x] };
     if (event.altKey || (far && !["Home", "End"].includes(event.key))) return;
     if (steps[event.key]) move(...steps[event.key]);
-    else if (event.key === "Enter" || event.key === " ") show(y, x);
+    else if (event.key === "Enter" || event.key === " ") show(shown[y], shown[x]);
     else return;
     event.preventDefault();
   });
   body.addEventListener("click", ({ target }) => {
     const found = place(target);
-    if (found) { move(...found); show(...found); }
+    if (found) { move(...found); show(...found.map((place) => shown[place])); }
   });
   body.addEventListener("focusin", () => heads[x].classList.add("here"));
   body.addEventListener("focusout", () => heads[x].classList.remove("here"));
 }
 
 function cell(answers, from, to, kind) {
-  const name = `${DATA.names[from].name} to ${DATA.names[to].name}`;
-  if (from === to) {
-    return make("td", { class: `self ${kind}`, tabindex: -1 }, make("span", { class: "hidden" }, `${name}: itself`));
-  }
+  const name = `${NAMES[from]} to ${NAMES[to]}`;
+  if (from === to) return make("td", { class: `self ${kind}`, tabindex: -1, "aria-label": `${name}: itself` });
   const state = first(STATES, answers.map((answer) => answer.state));
   const ports = answers.filter((answer) => answer.way.length).flatMap(({ ports }) => ports.map(portName));
   const verdict = first(VERDICTS, probes(from, to).map((probe) => probe.verdict));
   const said = [`${name}: ${STATES[state][1]}`, ...(ports.length ? [`on ${ports.join(", ")}`] : []),
     ...(verdict ? [VERDICTS[verdict][1]] : [])];
-  const made = make("td", { class: `${state} ${kind}`, tabindex: -1, "aria-haspopup": "dialog" },
-    sign(STATES[state][0]), make("span", { class: "hidden" }, said.join("; ")));
-  if (verdict) {
-    made.classList.add(verdict);
-    made.append(make("span", { class: `probe ${verdict}`, "aria-hidden": "true" }, VERDICTS[verdict][0]));
-  }
+  const made = make("td", { class: `${state} ${kind} ${verdict ?? ""}`, tabindex: -1, "aria-haspopup": "dialog",
+    "aria-label": said.join("; ") }, STATES[state][0]);
+  if (verdict) made.append(make("span", { class: `probe ${verdict}` }, VERDICTS[verdict][0]));
   return made;
 }
 
@@ -133,15 +149,15 @@ const probes = (from, to) => DATA.verification?.cells[`${from} ${to}`] ?? [];
 function show(from, to) {
   if (from === to) return;
   const dialog = at("cell");
-  at("cell-title").textContent = `${DATA.names[from].name} → ${DATA.names[to].name}`;
+  at("cell-title").textContent = `${NAMES[from]} → ${NAMES[to]}`;
   const asked = probes(from, to);
-  at("cell-body").replaceChildren(...DATA.cells[from][to].map(answer),
+  at("cell-body").replaceChildren(...CELLS[from][to].map((each) => answer(each, from, to)),
     ...(asked.length ? [make("h3", {}, "Last verification"), probeList(asked)] : []));
   dialog.showModal();
   dialog.scrollTop = 0;
 }
 
-function answer({ ports, state, why, way, reasons, notes }) {
+function answer({ ports, state, why, way, reasons, notes }, from, to) {
   const made = make("section", { class: `answer ${state}` },
     make("h3", {}, sign(STATES[state][0]), ` ${ports.map(portName).join(", ")}: ${way.length ? "possible" : "denied"}`));
   if (why) made.append(make("p", {}, `${why[0].toUpperCase()}${why.slice(1)}.`));
@@ -149,7 +165,89 @@ function answer({ ports, state, why, way, reasons, notes }) {
   made.append(make("p", { class: "quiet" }, way.length ? "Opened by" : "Denied by"),
     make("ul", { class: "reasons" }, ...reasons.map((reason) => make("li", {}, reason))));
   if (notes.length) made.append(make("ul", { class: "reasons" }, ...notes.map((note) => make("li", {}, note))));
+  const lines = ports.map((port) => flow(from, to, port, state)).filter((each) => each);
+  if (lines.length) made.append(line(WORDS[state], lines.map((each) => `    - ${each}`).join("\n")));
   return made;
+}
+
+/* ---- the lines of the stack file that would declare a connection, or close it by going ---- */
+
+const WORDS = {
+  declared: "Closes without this, below homelab-network:flows of the stack file:",
+  proxied: "Closes, for every client of the ingress, without this below homelab-network:flows:",
+  undeclared: "Is declared by this below homelab-network:flows; what opens it stands above:",
+  denied: "Opens by this below homelab-network:flows, if no rule forbids it (make preview says so):",
+};
+
+function flow(from, to, port, state) {
+  const [source, target] = [DATA.names[from], DATA.names[to]];
+  const outside = ["outside", "hosts", "undeclared"];
+  if (port === "*" || !WORDS[state]) return "";
+  if (state === "declared") return `${source.name} -> ${target.name}:${port}`;
+  if (outside.slice(1).includes(source.group) && state !== "proxied" || outside.includes(target.group)) return "";
+  const routed = state === "proxied" || (source.group === "outside" && target.name !== DATA.ingress);
+  return routed && !DATA.ingress ? "" : `${routed ? DATA.ingress : source.name} -> ${target.name}:${port}`;
+}
+
+function line(words, text) {
+  const code = make("code", {}, text);
+  const button = make("button", { type: "button" }, "Copy");
+  button.addEventListener("click", () => {
+    getSelection().selectAllChildren(code); // what is left where a browser gives this file no clipboard
+    navigator.clipboard?.writeText(`${text}\n`).then(() => { button.textContent = "Copied"; }, () => {});
+  });
+  return make("div", { class: "line" }, make("p", { class: "quiet" }, words), make("pre", {}, code), button);
+}
+
+/* ---- a question ---- */
+
+function ask(form) {
+  const { from, to, port } = form.elements;
+  const options = () => NAMES.map((name, index) => make("option", { value: index }, name));
+  from.append(...options());
+  to.append(...options());
+  to.value = Math.max(0, NAMES.indexOf(DATA.ingress));
+  const known = [...new Set(ANSWERS.flatMap(({ ports }) => ports))].filter((each) => each !== "*");
+  at("ports").append(...known.sort((a, b) => parseInt(a) - parseInt(b)).map((value) => make("option", { value })));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const typed = port.value.trim().toLowerCase();
+    const wanted = /^\d+$/.test(typed) ? `${typed}/tcp` : typed;
+    const all = CELLS[from.value][to.value];
+    const exact = all.filter(({ ports }) => ports.includes(wanted));
+    const found = !wanted ? all : exact.length ? exact : all.filter(({ ports }) => ports.includes("*"));
+    at("told").replaceChildren(...(from.value === to.value ? [make("p", {}, "Both are the same.")]
+      : found.map((each) => told(each, wanted, Number(from.value), Number(to.value)))));
+  });
+}
+
+function told(found, wanted, from, to) {
+  const ports = wanted ? [wanted] : found.ports;
+  const yes = found.way.length ? "Yes" : "No";
+  const said = `${yes}: ${NAMES[from]} → ${NAMES[to]} on ${ports.map(portName).join(", ")} is ${STATES[found.state][1]}.`;
+  return make("div", {}, make("p", {}, make("strong", {}, said)), answer({ ...found, ports }, from, to));
+}
+
+/* ---- every possible connection, for paper and for a search in the page; made when it is first looked at ---- */
+
+function possible(table) {
+  if (table.rows.length) return;
+  const row = (tag, texts) => make("tr", {}, ...texts.map((text) => make(tag, {}, text)));
+  const rows = CELLS.flatMap((row, from) => row.flatMap((cell, to) => cell.filter(({ way }) => way.length)
+    .map(({ ports, state, way, reasons }) => [NAMES[from], NAMES[to], ports.map(portName).join(", "),
+      `${STATES[state][0]} ${STATES[state][1]}`, way.join(" → "), reasons.join("; ")])));
+  table.append(make("thead", {}, row("th", ["from", "to", "ports", "", "way", "opened by"])),
+    make("tbody", {}, ...rows.map((texts) => row("td", texts))));
+}
+
+function printed() {
+  const closed = [...document.querySelectorAll("details:not([open])")];
+  addEventListener("beforeprint", () => {
+    possible(at("possible"));
+    closed.splice(0, closed.length, ...document.querySelectorAll("details:not([open])"));
+    closed.forEach((each) => { each.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach((each) => { each.open = false; }));
 }
 
 function probeList(asked) {
@@ -166,7 +264,7 @@ function probeList(asked) {
 /* ---- summary, findings, verification ---- */
 
 function summary() {
-  const answers = DATA.cells.flat(2);
+  const answers = CELLS.flat(2);
   const count = (...states) => answers.reduce((sum, { state, ports }) => sum + states.includes(state) * ports.length, 0);
   const surplus = count("undeclared");
   const missing = count("missing");
@@ -213,6 +311,11 @@ function verification(place) {
   const all = [...Object.values(run.cells).flat(), ...run.others];
   const bad = all.filter(({ verdict }) => verdict === "disagrees" || verdict === "inconclusive");
   if (bad.length) place.append(make("h3", {}, many(bad.length, "cell does", "cells do") + " not agree"), probeList(bad));
+  if (run.notes.length) {
+    place.append(make("h3", {}, "About the host and what else runs there"),
+      make("ul", {}, ...run.notes.map((note) => make("li", {}, note))));
+  }
+  if (run.earlier.length) place.append(make("h3", {}, "Runs so far"), runs([...run.earlier, run].reverse()));
   if (run.leftOut.length) {
     place.append(make("h3", {}, "Not asked"), make("ul", {}, ...run.leftOut.map((reason) => make("li", {}, reason))));
   }
@@ -220,6 +323,15 @@ function verification(place) {
     place.append(make("details", {}, make("summary", {}, `${many(run.others.length, "answer")} outside the matrix: `
       + "newcomers on a network, host names without a route"), probeList(run.others)));
   }
+}
+
+function runs(all) {
+  const wrong = ({ counts }) => counts.disagrees + counts.inconclusive;
+  const row = (tag, texts) => make("tr", {}, ...texts.map((text) => make(tag, {}, text)));
+  return make("div", { class: "pan" }, make("table", { class: "runs" },
+    make("thead", {}, row("th", ["", "when", "agree", "disagree", "inconclusive", "took"])),
+    make("tbody", {}, ...all.map((run) => row("td", [wrong(run) ? "✗" : "✓", run.when, `${run.counts.agrees}`,
+      `${run.counts.disagrees}`, `${run.counts.inconclusive}`, `${run.seconds} s`])))));
 }
 
 function legend(place) {
@@ -235,8 +347,18 @@ at("drawing").append(drawing(DATA.drawing));
 at("flows-title").textContent = `Declared flows as a list: ${many(DATA.drawing.arrows.length, "pair")}`;
 at("flows").append(...DATA.drawing.arrows.map(({ source, destination, ports }) =>
   make("li", {}, `${source} → ${destination}: ${ports}`)));
+at("focus").append(make("option", { value: "" }, "everything"), ...NAMES.map((name) => make("option", {}, name)));
+at("focus").addEventListener("change", () => only(at("focus").value));
+at("drawing").addEventListener("click", ({ target }) => {
+  const name = target.closest(".service, .outside")?.dataset.name;
+  if (NAMES.includes(name)) only(at("focus").value === name ? "" : name);
+});
 summary();
 legend(at("legend"));
-matrix(document.querySelector("table"));
+only("");
+ask(at("ask"));
+at("possible-title").textContent = `Every possible connection as a list: ${many(CELLS.flat(2).filter(({ way }) => way.length).length, "row")}`;
+at("possible-title").parentElement.addEventListener("toggle", () => possible(at("possible")));
+printed();
 findings(at("findings"));
 verification(at("verification"));

@@ -16,10 +16,7 @@ from tests.site import FILE
 
 SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
-FOCUSED = (
-    "(cell => cell && cell.innerText)"
-    "(document.activeElement.closest('td') && document.activeElement.querySelector('.hidden'))"
-)
+FOCUSED = "document.activeElement.closest('td')?.ariaLabel"
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +150,119 @@ def test_a_touch_opens_a_cell(browser: Page, pages: dict[str, Path]) -> None:
 def test_a_cell_shows_what_the_probe_saw(browser: Page, pages: dict[str, Path]) -> None:
     """The cell shows agreement and disagreement, also as text for screen readers."""
     browser.open(pages["broken"], *SIZES["desktop"])
-    said = browser.run("[...document.querySelectorAll('td .hidden')].map(each => each.textContent)")
+    said = browser.run("[...document.querySelectorAll('td[aria-label]')].map(each => each.ariaLabel)")
     assert "internet to loki-gateway: denied; the probe agrees" in said
     assert "site-1 to site-2: denied; the probe disagrees" in said
     assert "promtail to loki-gateway: possible and declared; on 3100/tcp; the probe is inconclusive" in said
+
+
+def asked(browser: Page, source: str, destination: str, port: str) -> list[str]:
+    """Ask the page and return the lines of its answer."""
+    browser.run(
+        "(({from, to, port}) => {"
+        " const choose = (list, name) => {"
+        "  list.value = [...list.options].find(each => each.label === name).value };"
+        f" choose(from, '{source}'); choose(to, '{destination}'); port.value = '{port}';"
+        " from.form.requestSubmit() })(document.getElementById('ask').elements)"
+    )
+    return list(browser.run("document.getElementById('told').innerText").splitlines())
+
+
+QUESTIONS = {
+    ("internet", "grafana", "3000"): (
+        "Yes: internet → grafana on 3000/tcp is possible through the ingress.",
+        "http router grafana",
+        "- traefik -> grafana:3000/tcp",
+    ),
+    ("prometheus", "cadvisor", "8080/TCP"): (
+        "Yes: prometheus → cadvisor on 8080/tcp is possible and declared.",
+        "neighbour: backend",
+        "- prometheus -> cadvisor:8080/tcp",
+    ),
+    ("site-1", "site-2", "443"): (
+        "No: site-1 → site-2 on 443/tcp is denied.",
+        "output policy of site-1: DROP",
+        "- site-1 -> site-2:443/tcp",
+    ),
+    ("internet", "loki", "22"): (
+        "No: internet → loki on 22/tcp is denied.",
+        "no way: internet is on internet; loki is on backend",
+        "- traefik -> loki:22/tcp",
+    ),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
+def test_a_question_is_answered(
+    browser: Page, pages: dict[str, Path], question: tuple[str, str, str]
+) -> None:
+    """The page says yes or no, what opens or denies it, and the line that would close or declare it."""
+    said, why, line = QUESTIONS[question]
+    browser.open(pages["sound"], *SIZES["desktop"])
+    told = asked(browser, *question)
+    assert (told[0], [each for each in told if why in each] != []) == (said, True), told
+    assert browser.run("document.querySelector('#told code').textContent.trim()") == line
+    assert complaints(browser) == []
+
+
+def test_a_host_has_no_line_to_copy(browser: Page, pages: dict[str, Path]) -> None:
+    """Where no flow can be declared, as from a host, no line is offered."""
+    browser.open(pages["sound"], *SIZES["desktop"])
+    assert asked(browser, "docker-srv", "site-1", "443")[0].startswith("No: docker-srv → site-1 on 443/tcp")
+    assert browser.run("document.querySelectorAll('#told code').length") == 0
+    assert asked(browser, "loki", "loki", "") == ["Both are the same."]
+
+
+def test_the_line_is_copied(browser: Page, pages: dict[str, Path]) -> None:
+    """The button beside a line puts it into the clipboard as the stack file has it, indented."""
+    browser.open(pages["sound"], *SIZES["desktop"])
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    asked(browser, "traefik", "grafana", "3000")
+    button = "document.querySelector('#told .line button')"
+    browser.run(f"{button}.click()")
+    done = f"new Promise(done => {{ const see = () => {button}.innerText === 'Copied' ? done(true) : "
+    assert browser.run(f"{done}requestAnimationFrame(see); see(); }})")
+    assert browser.run("navigator.clipboard.readText()") == "    - traefik -> grafana:3000/tcp\n"
+
+
+def test_one_service_can_be_looked_at_alone(browser: Page, pages: dict[str, Path]) -> None:
+    """A click on a box leaves it and its neighbours, in the matrix too; a second click ends that."""
+    browser.open(pages["sound"], *SIZES["desktop"])
+    clear = "[...document.querySelectorAll('#drawing .service:not(.faded)')].map(each => each.dataset.name)"
+    heads = "[...document.querySelectorAll('#grid thead th')].slice(1).map(each => each.innerText)"
+    everything = browser.run(heads)
+    loki = "document.querySelector('#drawing [data-name=loki]')"
+    click = f"{loki}.dispatchEvent(new Event('click', {{bubbles: true}}))"
+    browser.run(click)
+    assert sorted(browser.run(clear)) == sorted(browser.run(heads)) == ["loki", "loki-gateway"]
+    browser.run("document.querySelectorAll('#grid tbody td')[1].click()")
+    assert browser.run("document.querySelector('dialog h2').innerText") == "loki-gateway → loki"
+    browser.press("Escape")
+    browser.run(click)
+    assert (browser.run(heads), browser.run("document.querySelectorAll('.faded').length")) == (everything, 0)
+
+
+def test_a_phone_is_told_that_the_drawing_is_wider(browser: Page, pages: dict[str, Path]) -> None:
+    """The sentence is there where the drawing scrolls, and not where it fits."""
+    for size, shape in SIZES.items():
+        browser.open(pages["sound"], *shape)
+        drawing = "(it => it.scrollWidth > it.clientWidth)(document.getElementById('drawing'))"
+        told = "document.querySelector('.swipe').checkVisibility()"
+        assert browser.run(drawing) == browser.run(told) == (size == "phone")
+
+
+def test_paper_has_every_list(browser: Page, pages: dict[str, Path]) -> None:
+    """While it prints, every list is open, each possible connection included; then all is as it was."""
+    browser.open(pages["broken"], *SIZES["desktop"])
+    count = "document.querySelectorAll('#possible tbody tr').length"
+    rows = browser.run(f"(dispatchEvent(new Event('beforeprint')), {count})")
+    told = browser.run("document.getElementById('possible-title').textContent")
+    assert told == f"Every possible connection as a list: {rows} rows"
+    assert rows > 50
+    assert browser.run("document.querySelectorAll('details:not([open])').length") == 0
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    browser.call("Page.printToPDF", preferCSSPageSize=True)
+    assert browser.run("document.querySelectorAll('details[open]').length") == 0
 
 
 def test_markup_in_a_name_does_nothing(browser: Page, pages: dict[str, Path]) -> None:

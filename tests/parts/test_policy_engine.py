@@ -12,21 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lab import toolchain
 from lab.__main__ import PASSPHRASE
 from policies.evaluate import evaluate
 from resources.resource import from_state
+from tests.documents import blocks
 from tests.live.canary import files, sightings
 from tests.policies import rejected
 from tests.policies.sound import CANARY, TODAY, Stack, sound
-from topology.config import from_file
+from topology.config import from_file, keys_of
 from topology.project import PROJECT
 
 PACKS = ("policies/serve", "policies")
 """The pack as the engine starts it, and as a language host starts it."""
 PACKAGES = ("topology", "rendered", "reachability", "resources", "components", "policies")
 PARTS = ("__main__.py", *PACKAGES, "Pulumi.yaml", "Pulumi.dev.yaml")
+STACK_FILES = (*sorted(PROJECT.glob("Pulumi.*.yaml")), *sorted((PROJECT / "docs").glob("Pulumi.*.yaml")))
+SCALARS = """\
+ports: {quoted: ["22:22", "8080:80"], text: [22:22/tcp]}
+times: {every: 1h, date: 2027-01-31, clock: "12:30"}
+numbers: {octal: "0755", float: 3.10, version: "3.10", large: 1000000000000}
+words: {flags: ["yes", "off", "null", "~"], truth: true, nothing: null, empty: "", letter: "n"}
+"""
+"""Values that a reader of YAML 1.1 or 1.2 may take for another type."""
 HAND_WRITTEN = """
 import json, pulumi
 made = {}
@@ -151,11 +161,53 @@ def test_the_dev_stack_previews_without_a_finding(engine: Engine) -> None:
     ],
 )
 def test_one_line_of_yaml_is_refused(engine: Engine, old: str, new: str, path: str) -> None:
-    """A line that opens what no role allows fails the preview with the line's path."""
+    """A line that opens what no role allows fails the preview with the line's path, in the only error."""
     engine.yaml(old, new)
     done = engine.preview()
     assert done.returncode != 0
     assert path in done.stdout, done.stdout
+    assert [words for words in ("unhandled", "Traceback", "ended with status") if words in done.stdout] == []
+
+
+def test_the_automation_api_drives_a_stack(engine: Engine) -> None:
+    """The program in docs/plain-pulumi.md previews the stack; what the pack refuses ends in its error."""
+    (program,) = blocks(PROJECT / "docs/plain-pulumi.md", "python")
+
+    def driven() -> subprocess.CompletedProcess[str]:
+        words = [str(engine.folder / ".venv/bin/python"), "-c", program]
+        return subprocess.run(
+            words, cwd=engine.folder, env=engine.environment, capture_output=True, text=True, check=False
+        )
+
+    done = driven()
+    assert re.search(r"<OpType.CREATE: 'create'>: \d{2,}", done.stdout), done.stdout + done.stderr
+    engine.write_by_hand(rejected.loki_with_a_router_and_no_authentication)
+    done = driven()
+    assert "pulumi.automation.errors.CommandError" in done.stderr
+    assert "internet -> loki:3100/tcp: expected DENIED, got ALLOWED via" in done.stderr
+
+
+@pytest.mark.parametrize("file", STACK_FILES, ids=lambda file: file.name)
+def test_setting_a_key_changes_nothing_else(engine: Engine, file: Path) -> None:
+    """`pulumi config set` writes a stack file anew, and every other key means what it meant."""
+    own = engine.folder / "Pulumi.dev.yaml"
+    own.write_bytes(file.read_bytes())
+    before = from_file(own)
+    assert engine.run("config", "set", "other:key", "x", "--stack", "dev").returncode == 0
+    assert "other:key: x" in own.read_text()
+    own.write_text(own.read_text().replace("  other:key: x\n", ""))
+    assert from_file(own) == before
+
+
+def test_no_scalar_of_yaml_changes_its_meaning(engine: Engine) -> None:
+    """Ports, times, dates, octal numbers and words of YAML 1.1 are read alike after `pulumi config set`."""
+    own = engine.folder / "Pulumi.dev.yaml"
+    before = keys_of(own) | {f"other:{name}": value for name, value in yaml.safe_load(SCALARS).items()}
+    lines = "".join(f"  other:{line}\n" for line in SCALARS.splitlines())
+    own.write_text(own.read_text().replace("config:\n", f"config:\n{lines}", 1))
+    assert keys_of(own) == before
+    assert engine.run("config", "set", "other:key", "x", "--stack", "dev").returncode == 0
+    assert keys_of(own) == before | {"other:key": "x"}
 
 
 @pytest.mark.parametrize(

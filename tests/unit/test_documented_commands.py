@@ -70,6 +70,10 @@ ELSEWHERE = {
         "pulumi config set --path 'homelab-network:domain'",
     ),
     "pulumi up --policy-pack policies/serve": ("lab/stack.py", '"up", "--yes", *_PACK'),
+    "pulumi up --refresh --policy-pack policies/serve": (
+        "tests/live/test_site_1_hosts_fail.py",
+        '"up", "--yes", "--refresh", "--policy-pack", "policies/serve"',
+    ),
     "pulumi up --replace '**::probe-rules' --policy-pack policies/serve": (
         "tests/live/test_site_1_watch.py",
         '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve"',
@@ -111,6 +115,7 @@ ELSEWHERE = {
     "python -m pytest -s tests/live/test_site_1_requests.py": ("Makefile", "$(PYTEST) tests/live"),
     "vaultwarden-admin-page 15": ("tests/parts/test_guests_serve.py", 'asked("15")'),
     "vaultwarden-admin-page off": ("tests/parts/test_guests_serve.py", 'asked("off")'),
+    "python -m tests.terminal": ("tests/unit/test_terminal.py", "terminal.svg()"),
     "python -m tests.browser.picture": ("tests/browser/test_page.py", '"tests.browser.picture"'),
 }
 """Command -> the file that runs it, and its words there; `make up` runs those of `lab/`."""
@@ -139,6 +144,11 @@ NOT_RUN = {
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m commands judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
+    "htpasswd -nB admin": "its line is set in tests/parts/test_real_hosts.py",
+    "pulumi install": "it fetches published parts, which a test can't count on",
+    "pulumi refresh": "it asks a person; `make up` runs it with --yes",
+    "pulumi cancel": "lab/stack.py runs it after a killed run, in tests/parts/killed_inside.py",
+    "pulumi state delete": "lab/stack.py forgets such resources itself",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""

@@ -114,3 +114,11 @@ def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
     ):
         child.send_signal(signal.SIGINT)
         assert (child.communicate()[1], child.returncode) == ("", 130)
+
+
+def test_who_is_waited_for_is_named_by_its_command() -> None:
+    """Another `make down` in the way is told as such, a process without such a word by its id alone."""
+    for words, said in ((["down", "--stack", "dev"], " (make down)"), ([], "")):
+        with subprocess.Popen(["sh", "-c", "read line", "lab", *words], stdin=subprocess.PIPE) as other:
+            assert lock._named(str(other.pid)) == f"{other.pid}{said}"
+    assert lock._named("none") == "none"

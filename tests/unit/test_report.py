@@ -5,8 +5,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from itertools import combinations, groupby
+from math import dist
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,17 @@ from tests.site import FILE, configuration, loaded
 from topology.config import load
 from topology.model import PolicyException, Topology
 from topology.project import PROJECT
+from verify import report as verify
+from verify.report import summaries
 
 
 def data(file: Path) -> Any:
-    """Return the data that a page holds for its script."""
+    """Return the data that a page holds for its script, with the answers in their cells."""
     _, _, rest = file.read_text().partition('<script type="application/json" id="data">')
-    return json.loads(rest.partition("</script>")[0])
+    told = json.loads(rest.partition("</script>")[0])
+    answers = [{"way": [], "reasons": [], "notes": [], "why": "", **each} for each in told["answers"]]
+    told["cells"] = [[[answers[index] for index in cell] for cell in row] for row in told["cells"]]
+    return told
 
 
 def of(stack: Stack) -> Report:
@@ -188,6 +196,72 @@ def test_a_published_port_is_the_ingresss_cell() -> None:
     }
 
 
+def test_earlier_runs_are_a_time_line(tmp_path: Path) -> None:
+    """Each run of `make verify` keeps the summaries of those before it, and what it saw beside the cells."""
+    file = run(tmp_path)
+    first = summaries(file, "dev")
+    told = verify.Report(stack="dev", seconds=3.0, findings=(), notes=("container media, not of this site",))
+    file.write_text(verify.as_json(told, first))
+    assert [(each["seconds"], each["counts"]["agrees"]) for each in summaries(file, "dev")] == [
+        (12.5, 3),
+        (3, 0),
+    ]
+    seen = data(page(tmp_path, state(tmp_path, sound())))["verification"]
+    assert (seen["notes"], [each["seconds"] for each in seen["earlier"]]) == (
+        ["container media, not of this site"],
+        [12.5],
+    )
+    assert (summaries(file, "home"), summaries(tmp_path / "none", "dev")) == ([], [])
+
+
+def test_no_more_than_fifty_runs_are_kept(tmp_path: Path) -> None:
+    """A file that each run writes anew does not grow for ever."""
+    file = run(tmp_path)
+    told = verify.Report(stack="dev", seconds=3.0, findings=())
+    for _ in range(60):
+        file.write_text(verify.as_json(told, summaries(file, "dev")))
+    assert len(summaries(file, "dev")) == 50
+
+
+SIGHTS = {
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+"""What is seen of linear red, green and blue; source: Machado, Oliveira and Fernandes, 2009, severity 1."""
+_STATES = ("declared", "through", "wrong")
+
+
+def _seen(colour: str, sight: str) -> list[float]:
+    """Return a colour's red, green and blue as seen, from 0 to 1."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    seen = [sum(map(mul, row, linear)) for row in SIGHTS[sight]]
+    return [max(0.0, min(1.0, part)) ** (1 / 2.2) for part in seen]
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_states_are_told_apart_without_a_colour_that_is_missing(sight: str, theme: int) -> None:
+    """Declared, by the ingress and wrong differ in each kind of colour blindness, and their signs differ."""
+    style = (PROJECT / "report/assets/page.css").read_text()
+    colours = {name: re.findall(rf"--{name}: (#[0-9a-f]{{6}});", style)[theme] for name in _STATES}
+    for one, other in combinations(colours.values(), 2):
+        assert dist(_seen(one, sight), _seen(other, sight)) > 0.2, (one, other)
+
+
 # --------------------------------------------------------------------------------------------- picture
 
 
@@ -294,6 +368,44 @@ def test_every_declared_flow_is_an_arrow(name: str) -> None:
         for port in ports.split(", ")
     ]
     assert (sorted(arrows), sorted(chart)) == (declared, declared)
+
+
+def points(path: str) -> Iterator[tuple[float, float]]:
+    """Yield points along an arrow's path, a few pixels apart."""
+    x = y = 0.0
+    for letter, text in re.findall(r"([MCHVq])([^MCHVq]*)", path):
+        told = [float(number) for number in text.split()]
+        if letter == "q":
+            x, y = x + told[2], y + told[3]
+            continue
+        ends = {"M": told, "C": told, "H": [*told, y], "V": [x, *told]}[letter]
+        ax, ay, bx, by = (ends * 2)[:4] if letter == "C" else (x, y, *ends[-2:])
+        if letter != "M":
+            for step in (part / 50 for part in range(1, 50)):
+                if letter == "C":
+                    weights = (1 - step) ** 3, 3 * step * (1 - step) ** 2, 3 * step**2 * (1 - step), step**3
+                    yield (
+                        sum(map(mul, weights, (x, ax, bx, ends[4]))),
+                        sum(map(mul, weights, (y, ay, by, ends[5]))),
+                    )
+                else:
+                    yield ax + (bx - ax) * step, ay + (by - ay) * step
+        x, y = ends[-2:]
+
+
+@pytest.mark.parametrize("name", ["sound", "docker alone", "flat"])
+def test_no_arrow_runs_through_a_box(name: str) -> None:
+    """An arrow leaves its source and enters its destination at the side where nothing is between."""
+    drawing = draw(SITES[name])
+    boxes = kind(drawing, "service", "outside")
+    for arrow in drawing.arrows:
+        through = {
+            title
+            for title, box in boxes.items()
+            for x, y in points(arrow.path)
+            if box.x < x < box.right and box.y < y < box.bottom
+        }
+        assert through == set(), (arrow.source, arrow.destination)
 
 
 def test_the_flowchart_in_the_docs_is_current() -> None:

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -119,16 +120,26 @@ class TestChoice:
         assert workshop.fetched == ["pulumi"]
 
     def test_each_choice_is_printed(self, workshop: Workshop) -> None:
-        """A run ends with one line per piece that names the choice; the stand-in is called one."""
+        """A run ends with one line that names each piece's choice; the stand-in is called one."""
         workshop.ensure()
-        lines = [line.split(", ")[0] for line in workshop.reports[-5:]]
-        assert lines == [
-            f"pulumi {version('pulumi')}: built",
-            f"docker {version('pulumi-docker')}: built",
-            f"proxmoxve {version('pulumi-proxmoxve')}: built",
-            f"tls {version('pulumi-tls')}: built",
-            f"command {version('pulumi-command')}: stand-in",
+        names = ("docker", "proxmoxve", "tls")
+        built = ", ".join(["pulumi " + version("pulumi"), *(f"{n} {version(f'pulumi-{n}')}" for n in names)])
+        assert workshop.reports[-1] == f"tools: built {built}; stand-in command {version('pulumi-command')}"
+
+    def test_what_is_left_is_told(self, workshop: Workshop, tmp_path: Path) -> None:
+        """Each build says what comes after it, and about how long all of it takes."""
+        _install(tmp_path, PLUGINS[0])
+        workshop.ensure()
+        told = [line.split(": ") for line in workshop.reports if line.startswith("building ")]
+        pulumi, _, proxmoxve, tls, _ = (recipe.label for recipe in (ENGINE, *PLUGINS))
+        assert told == [
+            [f"building {pulumi}, then {proxmoxve}, {tls}", "about 6 min on two cores"],
+            [f"building {proxmoxve}, then {tls}", "about 3 min on two cores"],
+            [f"building {tls}", "about 1 min on two cores"],
         ]
+        shutil.rmtree(next(paths.CACHE.glob("toolchain-proxmoxve-*/")))
+        workshop.ensure()
+        assert f"building {proxmoxve}: about 2 min on two cores" in workshop.reports
 
     def test_installed(self, workshop: Workshop, tmp_path: Path) -> None:
         """For a user who has all pieces in the right versions, nothing is built and no variable is set."""
