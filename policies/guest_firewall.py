@@ -6,7 +6,7 @@ on, and a guest's default output policy is ACCEPT. Without any one of these, eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Any, Final
 
@@ -185,7 +185,8 @@ def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
     ]
     for view in graph.of(DatacenterFirewall):
         for flow in topology.flows_to(host.name) if view.inputs.enabled else ():
-            if not any(_is_flow(rule, host.name, graph.scope(None), topology, flow) for rule in rules):
+            needed = {_packets("in", flow, host.name, topology)}
+            if not any(_is_flow(rule, graph.scope(None), needed) for rule in rules):
                 yield view, f"drops what comes in, and no rule accepts {flow}"
 
 
@@ -227,10 +228,14 @@ def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
     for view in graph.of(FirewallRules):
         guest = guests.get(view.inputs.guest)
         name = guest.name if guest else host.name if host else "Proxmox-SRV"
+        needed = {
+            *(_packets("in", flow, name, topology) for flow in topology.flows_to(name)),
+            *(_packets("out", flow, name, topology) for flow in topology.flows_from(name)),
+        }
         for owner, index, rule in _expanded(view, graph.groups):
             # A group's rules use the datacenter's names, for every guest that includes the group.
             scope = graph.scope(view.inputs.guest if owner is view else None)
-            if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, name, scope, topology):
+            if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, scope, needed):
                 yield owner, f"rules[{index}] accepts what no declared flow of {name} needs ({rule})"
 
 
@@ -245,21 +250,23 @@ def _expanded(
             yield view, index, rule
 
 
-def _is_flow(
-    rule: FirewallRule, name: str, scope: Scope, topology: TopologyIndex, only: Flow | None = None
-) -> bool:
-    """Whether a rule accepts exactly one declared flow of `name` (or `only`), and nothing more."""
-    inward = rule.type == "in"
+_Packets = tuple[str, str | None, str | None, IPSet | None]
+"""What an accept rule lets pass: direction, protocol, port, and the addresses of the other end."""
+
+
+def _packets(direction: str, flow: Flow, name: str, topology: TopologyIndex) -> _Packets:
+    """Return what a declared flow of `name` needs; addresses None: no rule can name its other end."""
+    peer = flow.source if direction == "in" else flow.destination
+    return direction, flow.port.protocol, str(flow.port.number), _peer(peer, name, topology)
+
+
+def _is_flow(rule: FirewallRule, scope: Scope, needed: Collection[_Packets]) -> bool:
+    """Whether a rule accepts exactly what one of some flows needs, and nothing more."""
     if rule.action != "ACCEPT" or not rule.enabled:
         return False
-    declared = topology.flows_to(name) if inward else topology.flows_from(name)
-    peers = _addresses(rule.source if inward else rule.dest, scope)
-    return any(
-        (rule.proto, rule.dport) == (str(flow.port.protocol), str(flow.port.number))
-        and peers is not None
-        and peers == _peer(flow.source if inward else flow.destination, name, topology)
-        for flow in ((only,) if only else declared)
-    )
+    direction = "in" if rule.type == "in" else "out"
+    peers = _addresses(rule.source if direction == "in" else rule.dest, scope)
+    return peers is not None and (direction, rule.proto, rule.dport, peers) in needed
 
 
 def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:

@@ -110,7 +110,13 @@ def surplus(reachability: Reachability, intent: Intent) -> Iterator[Connection]:
 
 def missing(reachability: Reachability, intent: Intent) -> Iterator[Denied]:
     """Yield every declared flow that is not possible; raises UnknownNameError for a name that no fact has."""
-    for source, destination, port in sorted(intent.flows, key=lambda flow: (*flow[:2], str(flow[2]))):
+    left = {goal: set(sources) for goal, sources in intent.sources.items()}
+    for bundle in reachability.connection_sets():
+        if wanted := left.get((bundle.destination, bundle.port)):
+            few, many = sorted((wanted, bundle.sources), key=len)
+            wanted -= {name for name in few if name in many and name != bundle.destination}
+    others = (flow for flow in intent.flows if flow[0] in left[flow[1:]])
+    for source, destination, port in sorted(others, key=lambda flow: (*flow[:2], str(flow[2]))):
         verdict = reachability.evaluate(source, destination, port)
         if not verdict.allowed:
             yield Denied(source=source, destination=destination, port=port, reasons=verdict.reasons)

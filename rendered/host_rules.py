@@ -148,13 +148,13 @@ def _closed(topology: Topology) -> str:
 
 def _pairs(topology: Topology) -> Iterator[str]:
     """Yield `source . destination . protocol . port` of each flow within a bridge."""
+    bridges = {name for name, zone in topology.zones.items() if zone.is_docker}
+    joined = {name: bridges.intersection(service.zones) for name, service in topology.services.items()}
     for flow in topology.flows:
-        source, destination = topology.services.get(flow.source), topology.services.get(flow.destination)
-        if source and destination:
-            shared = (topology.zones[name] for name in {*source.zones} & {*destination.zones})
-            for zone in (each for each in shared if each.is_docker):
-                ends = (str(topology.address_on(end, zone)) for end in (flow.source, flow.destination))
-                yield " . ".join((*ends, flow.port.protocol, str(flow.port.number)))
+        for name in joined.get(flow.source, set()) & joined.get(flow.destination, set()):
+            zone = topology.zones[name]
+            ends = (str(topology.address_on(end, zone)) for end in (flow.source, flow.destination))
+            yield " . ".join((*ends, flow.port.protocol, str(flow.port.number)))
 
 
 def _leaving(topology: Topology) -> str:

@@ -141,7 +141,7 @@ class Graph:
             networks=tuple(self._networks()),
             containers=(*self._containers(), *self._swarm()),
             guests=tuple(self._guests()),
-            datacenter=self._datacenter(),
+            datacenter=self._datacenter,
             proxies=tuple(self._proxies()),
         )
 
@@ -276,7 +276,15 @@ class Graph:
     @cached_property
     def commands(self) -> frozenset[ProjectCommand | None]:
         """The project's own commands that are in the stack."""
-        return frozenset(each.inputs.ours(self.topology, each.resource.stack) for each in self.of(Command))
+        return frozenset(self._commands)
+
+    @cached_property
+    def _commands(self) -> Mapping[ProjectCommand | None, Command]:
+        """The commands by which of the project's own they are, the first of each."""
+        found: dict[ProjectCommand | None, Command] = {}
+        for each in self.of(Command):
+            found.setdefault(each.inputs.ours(self.topology, each.resource.stack), each.inputs)
+        return found
 
     @cached_property
     def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
@@ -293,12 +301,8 @@ class Graph:
     @cached_property
     def _host_rules(self) -> str:
         """Text of the host's own rules; empty where they are not in the stack."""
-        texts = (
-            each.inputs.stdin
-            for each in self.of(Command)
-            if each.inputs.ours(self.topology, each.resource.stack) is ProjectCommand.HOST_RULES
-        )
-        return next(texts, "")
+        own = self._commands.get(ProjectCommand.HOST_RULES)
+        return own.stdin if own else ""
 
     def _limited(self, published: fact.Published, legs: Iterable[fact.Leg]) -> fact.Published:
         """Return a published port with the prefixes from which the host's rules let packets through.
@@ -425,9 +429,11 @@ class Graph:
     def scope(self, guest: int | None) -> Scope:
         """Return the name scope of a guest's rules or, for None, of datacenter, node and group rules."""
         if guest not in self._scopes:
-            shared = Scope.of(self._datacenter())
-            own = Scope.of(self._guest_firewall(guest, ""), shared) if guest else shared
-            self._scopes[guest] = own
+            self._scopes[guest] = (
+                Scope.of(self._guest_firewall(guest, ""), self.scope(None))
+                if guest
+                else Scope.of(self._datacenter)
+            )
         return self._scopes[guest]
 
     @cached_property
@@ -450,6 +456,7 @@ class Graph:
             aliases=aliases,
         )
 
+    @cached_property
     def _datacenter(self) -> fact.Datacenter:
         rules, ipsets, aliases = firewall_of(
             [each for each in self.scoped.get(None, []) if not each.inputs.node_name]

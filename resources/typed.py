@@ -5,7 +5,7 @@ Note: a type that is not in `TYPES` is parsed as `Unsupported`, which is a viola
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
@@ -35,20 +35,22 @@ class ProjectCommand(Enum):
     PROBE_RULES = "probe rules"
     VERIFY_TIMER = "verify timer"
 
-    def text(self, topology: Topology, stack: str) -> tuple[str, str, str]:
-        """Return create command, delete command and standard input, as the program writes them."""
+    def texts(self, topology: Topology, stack: str) -> Iterator[str]:
+        """Yield create command, delete command and standard input, as the program writes them."""
         match self:
             case ProjectCommand.HOST_RULES:
-                return host_rules.INSTALL, host_rules.remove(topology), host_rules.rules(topology)
+                yield from (host_rules.INSTALL, host_rules.remove(topology))
+                yield host_rules.rules(topology)
             case ProjectCommand.BRIDGE_SWITCH:
-                return host_rules.SWITCH_ON, host_rules.SWITCH_OFF, ""
+                yield from (host_rules.SWITCH_ON, host_rules.SWITCH_OFF, "")
             case ProjectCommand.BOOT_RULES:
-                return host_rules.KEEP, host_rules.forget(topology), host_rules.keep(topology)
+                yield from (host_rules.KEEP, host_rules.forget(topology))
+                yield host_rules.keep(topology)
             case ProjectCommand.PROBE_RULES:
-                return host_rules.open_probes(topology), host_rules.close_probes(topology), ""
+                yield from (host_rules.open_probes(topology), host_rules.close_probes(topology), "")
             case ProjectCommand.VERIFY_TIMER:
-                script = verify_timer.script(topology, stack)
-                return verify_timer.INSTALL, verify_timer.remove(topology), script
+                yield from (verify_timer.INSTALL, verify_timer.remove(topology))
+                yield verify_timer.script(topology, stack)
 
 
 class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
@@ -70,7 +72,10 @@ class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
         ):
             return None
         said = (self.create, self.delete, self.stdin)
-        return next((own for own in ProjectCommand if said == own.text(topology, stack)), None)
+        for own in ProjectCommand:  # the long texts last, and only if the others are equal
+            if all(map(str.__eq__, said, own.texts(topology, stack))):
+                return own
+        return None
 
 
 _FIREWALL: Final = "proxmoxve:firewall/"

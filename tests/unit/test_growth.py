@@ -1,4 +1,4 @@
-"""How the work of loading a stack file and reading nested services grows, in steps of the interpreter."""
+"""How the work of loading, of judging a firewall and of nested services grows, in the interpreter's steps."""
 
 import sys
 from collections.abc import Callable
@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
+from policies.rule import RULES, of_stack
 from reachability.facts import Proxy, ProxyService, Router, RouterProtocol
 from reachability.proxy import servers
+from resources.site import Graph
 from resources.traefik import Configuration
+from resources.typed import view
+from tests.policies.sound import sound
 from tests.site import configuration
 from topology.config import load
+from topology.index import TopologyIndex
 
 SIZES = (40, 80, 160)
 
@@ -59,6 +64,32 @@ def test_loading_grows_linearly(site: Callable[[int], dict[str, Any]]) -> None:
     """Twice as many services, flows or ports add about twice as many steps."""
     load(site(1))  # builds the validators
     small, middle, large = (steps(partial(load, site(size))) for size in SIZES)
+    assert (large - middle) / (middle - small) < 2.3
+
+
+def firewall(count: int) -> Graph:
+    """Return a stack with a guest of that many rules, and that many other guests with a group each."""
+    stack = sound()
+    group = stack.inputs("group", "jellyfin")
+    for index in range(count):
+        rule = {"type": "in", "action": "ACCEPT", "source": "10.10.20.12", "proto": "tcp"}
+        group["rules"].append({**rule, "dport": str(20000 + index)})
+        stack.add("group", f"g{index}", {"name": f"g{index}", "rules": [{**rule, "dport": "80"}]})
+        of_guest = {"nodeName": "pve1", "vmId": 1000 + index, "rules": [{"securityGroup": f"g{index}"}]}
+        stack.add("rules", f"r{index}", of_guest)
+    return Graph(tuple(map(view, stack.resources)), TopologyIndex.of(load(of_ports(count))))
+
+
+@pytest.mark.parametrize("rule", ["firewall-can-be-built", "accept-rules-declared"])
+def test_firewall_rules_are_judged_in_linear_time(rule: str) -> None:
+    """Twice as many rules, groups and flows cost a rule of the pack about twice as many steps."""
+
+    def judge(graph: Graph) -> None:
+        findings = [*of_stack(RULES[rule], graph)]
+        assert not any("can't be judged" in each.message for each in findings)
+
+    judge(firewall(SIZES[-1]))  # fills the caches of words and addresses
+    small, middle, large = (steps(partial(judge, firewall(size))) for size in SIZES)
     assert (large - middle) / (middle - small) < 2.3
 
 
