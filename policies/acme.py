@@ -11,7 +11,7 @@ from typing import Any
 
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer
-from resources.traefik import lower
+from resources.traefik_shape import lower
 from resources.typed import TypedResource, is_secret
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
 from topology.index import TopologyIndex
