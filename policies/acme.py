@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer
-from resources.traefik import lower
+from resources.traefik_shape import lower
 from resources.typed import TypedResource, is_secret
 from topology.certificates import ACME_VOLUME, RESOLVER, login, resolver
 from topology.index import TopologyIndex

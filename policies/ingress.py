@@ -269,10 +269,10 @@ def ingress_listens_on_edge(view: TypedResource[DockerContainer], topology: Topo
     if not view.inputs.is_ingress(topology):
         return
     ears = {f"{at}:{number}" for at, numbers in topology.ears.items() for number in numbers}
-    for name, settings in view.inputs.traefik.declared.items():
-        address = str(settings.get("address", "")) if isinstance(settings, Mapping) else ""
+    for name, settings in view.inputs.traefik.listening:
+        address = str(settings.get("address", ""))
         host = address.rpartition(":")[0]
-        if host != str(topology.edge_address) and not host.startswith("127.") and address not in ears:
+        if host != str(topology.edge_address) and address not in ears:
             yield f"entry point {name} listens on {host or 'every address'}, not on {topology.edge_address}"
 
 

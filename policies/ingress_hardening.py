@@ -71,7 +71,7 @@ def answers(configuration: Configuration) -> Iterator[str]:
         if "tls" not in http:
             to = _section(_section(http, "redirections"), "entrypoint")
             if to.get("scheme") != "https" or "tls" not in _section(
-                dict(configuration.listening).get(str(to.get("to")).lower(), {}), "http"
+                dict(configuration.listening).get(str(to.get("to")), {}), "http"
             ):
                 yield f"{path}: neither has TLS nor redirects to an entrypoint that does"
             continue
@@ -162,8 +162,8 @@ def log(configuration: Configuration) -> Iterator[str]:
         kept = [name for name, mode in _section(modes, "names").items() if mode == "keep"]
         if modes.get("defaultmode") != "drop" or kept or set(modes) - {"defaultmode", "names"}:
             yield f"accesslog.fields.{section}: does not drop {what}"
-    if _section(fields, "names").get("clientusername") != "drop":
-        yield "accesslog.fields.names.clientusername: is not drop; people type passwords there"
+    if _section(fields, "names").get("ClientUsername") != "drop":
+        yield "accesslog.fields.names.ClientUsername: is not drop; people type passwords there"
     if fields.get("defaultmode", "keep") != "keep":
         yield "accesslog.fields.defaultmode: drops what an access log is for"
 

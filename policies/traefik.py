@@ -1,9 +1,9 @@
 """Finds faults in Traefik's configuration: skipped, opaque and unsafe settings.
 
-`resources.traefik` assembles the configuration; `resources.traefik_catalogue` lists the known settings.
+`resources.traefik` assembles the configuration; `resources.traefik_shape` lists the known settings.
 
-Note: Traefik skips what it cannot read with one log line, so a setting missing from the catalogue is a
-fault, too. Messages name paths, never values that may be secret.
+Note: Traefik skips what it cannot read with one log line, so a setting missing from that list is a fault,
+too. Messages name paths, never values that may be secret.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from resources.traefik import (
+    INTERNAL,
     Configuration,
     FaultKind,
     TraefikFault,
@@ -23,118 +25,81 @@ from resources.traefik import (
     children,
     is_port,
     listed,
-    opaque,
 )
-from resources.traefik_catalogue import (
-    ACCESS_LOG,
-    AUTHENTICATION,
-    CERTIFICATE,
-    ENCODED,
-    ENTRYPOINT,
-    ENTRYPOINT_HTTP,
-    FILE_PROVIDER,
-    FORWARDED,
-    LOG_FIELDS,
-    MIDDLEWARES,
-    REDIRECTION,
-    ROUTER,
-    SECTIONS,
-    SERVER,
-    SERVERS_TRANSPORT,
-    SERVICE,
-    SETTINGS,
-    SETTINGS_OF,
-    TIMEOUTS,
-    TLS,
-    TLS_OPTION,
-    TRANSPORT,
-)
+from resources.traefik_shape import DYNAMIC, Struct
+
+_AUTHENTICATION: Final = frozenset({"basicAuth", "digestAuth"})
+_SECTIONS: Final = {
+    protocol: frozenset(shape.fields)
+    for protocol, shape in DYNAMIC.fields.items()
+    if isinstance(shape, Struct) and protocol != "tls"
+}
+_SERVICES: Final = ("loadBalancer", "weighted", "mirroring", "failover")
 
 
 def faults(configuration: Configuration) -> Iterator[TraefikFault]:
     """Yield every fault of a configuration."""
     yield from configuration.unread
+    yield from configuration.misfits
     yield from _static_faults(configuration)
-    for file, content in configuration.dynamic:
-        yield from _shape(file, content)
-    for protocol in ("http", "tcp", "udp"):
+    for protocol in _SECTIONS:
         yield from _routing_faults(configuration, protocol)
     yield from _transports(configuration)
-    for path, _, option in configuration.items("tls", "options"):
-        yield from _unknown(path, option, TLS_OPTION)
-    for path, certificate in configuration.certificates:
-        yield from _unknown(path, certificate, CERTIFICATE)
 
 
 def _static_faults(configuration: Configuration) -> Iterator[TraefikFault]:
-    providers, metrics = (below(configuration.static, name) for name in ("providers", "metrics"))
-    fields = below(below(configuration.static, "accesslog"), "fields")
-    for prefix, settings, known in (
-        ("", configuration.static, SETTINGS),
-        ("providers.", providers, frozenset({"file", "providersthrottleduration"})),
-        ("providers.file.", below(providers, "file"), FILE_PROVIDER),
-        ("metrics.", metrics, frozenset({"prometheus"})),
-        ("ping.", below(configuration.static, "ping"), frozenset({"entrypoint"})),
-        ("accesslog.", below(configuration.static, "accesslog"), ACCESS_LOG),
-        ("accesslog.fields.", fields, LOG_FIELDS),
-    ):
-        for name in sorted(set(settings) - known, key=str):
-            yield opaque(f"{prefix}{name}", "is not a setting whose traffic is known")
-    yield from _texts("accesslog.fields.names", below(fields, "names"))
     yield from _entrypoint_faults(configuration)
-    if _true(below(configuration.static, "api").get("insecure")):
+    if below(configuration.static, "api").get("insecure"):
         yield TraefikFault(
             kind=FaultKind.EXPOSED, path="api.insecure", text="serves the dashboard without authentication"
         )
     for name in ("serverstransport", "tcpserverstransport"):
         transport = below(configuration.static, name)
-        if _true(transport.get("insecureskipverify", below(transport, "tls").get("insecureskipverify"))):
+        if transport.get("insecureskipverify") or below(transport, "tls").get("insecureskipverify"):
             yield TraefikFault(kind=FaultKind.UNVERIFIED, path=name, text="switches certificate checks off")
 
 
 def _entrypoint_faults(configuration: Configuration) -> Iterator[TraefikFault]:
     for name, settings in configuration.declared.items():
         path = f"entrypoints.{name}"
-        yield from _unknown(path, settings, ENTRYPOINT)
         if not isinstance(settings, Mapping):
             continue
-        address = re.fullmatch(r"[^/]*:(\d+)(/(tcp|udp))?", str(settings.get("address", "")))
+        address = re.fullmatch(r"[^/\s]*:(\d+)(/(tcp|udp))?", str(settings.get("address", "")))
         if address is None or not is_port(address[1]):
             yield broken(path, "has no address with a port")
         http = below(settings, "http")
-        yield from _unknown(f"{path}.http", http, ENTRYPOINT_HTTP)
-        yield from _unknown(f"{path}.http.tls", below(http, "tls"), TLS)
-        redirections = below(http, "redirections")
-        yield from _unknown(f"{path}.http.redirections", redirections, frozenset({"entrypoint"}))
-        to = below(redirections, "entrypoint")
-        yield from _unknown(f"{path}.http.redirections.entrypoint", to, REDIRECTION)
-        yield from _unknown(f"{path}.http.encodedcharacters", below(http, "encodedcharacters"), ENCODED)
-        transport = below(settings, "transport")
-        yield from _unknown(f"{path}.transport", transport, TRANSPORT)
-        timeouts = below(transport, "respondingtimeouts")
-        yield from _unknown(f"{path}.transport.respondingtimeouts", timeouts, TIMEOUTS)
-        headers = below(settings, "forwardedheaders")
-        yield from _unknown(f"{path}.forwardedheaders", headers, FORWARDED)
         defined = {middleware for _, middleware, _ in configuration.items("http", "middlewares")}
         for middleware in listed(http.get("middlewares")):
             if bare(str(middleware)) not in defined:
                 yield broken(path, f"names middleware {middleware}, which is not defined")
-        if _true(headers.get("insecure")):
+        if below(settings, "forwardedheaders").get("insecure"):
             yield TraefikFault(
                 kind=FaultKind.EXPOSED, path=path, text="trusts X-Forwarded headers from every address"
             )
-    ping = configuration.static.get("ping")
-    name = str(below(configuration.static, "ping").get("entrypoint", "traefik")).lower()
-    if ping is not None and name not in configuration.declared:
-        yield broken("ping", f"names entrypoint {name}, which is not defined, so Traefik opens port 8080")
+    yield from _own_pages(configuration)
+
+
+def _own_pages(configuration: Configuration) -> Iterator[TraefikFault]:
+    """Yield pages of Traefik's own that open port 8080, and measurements that others than this host read."""
+    prometheus = below(configuration.static, "metrics").get("prometheus")
+    for path, settings in (("ping", configuration.static.get("ping")), ("metrics.prometheus", prometheus)):
+        if not isinstance(settings, Mapping):
+            continue
+        name = str(settings.get("entrypoint", INTERNAL))
+        if name not in configuration.declared:
+            yield broken(path, f"names entrypoint {name}, which is not defined, so Traefik opens port 8080")
+        elif settings is prometheus and name in {entry.name for entry in configuration.entrypoints}:
+            yield TraefikFault(
+                kind=FaultKind.EXPOSED, path=path, text=f"serves measurements on entrypoint {name}"
+            )
 
 
 def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[TraefikFault]:
     names = {
-        section: {n for _, n, _ in configuration.items(protocol, section)} for section in SECTIONS[protocol]
+        section: {n for _, n, _ in configuration.items(protocol, section)} for section in _SECTIONS[protocol]
     }
     for section, counts in (
-        (s, Counter(n for _, n, _ in configuration.items(protocol, s))) for s in SECTIONS[protocol]
+        (s, Counter(n for _, n, _ in configuration.items(protocol, s))) for s in _SECTIONS[protocol]
     ):
         for name in (name for name, count in counts.items() if count > 1):
             yield broken(f"{protocol}.{section}.{name}", "is defined in two files, so neither counts")
@@ -154,7 +119,7 @@ def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Tra
         authentication={
             name
             for _, name, _ in configuration.items(protocol, "middlewares")
-            if any(kind in AUTHENTICATION for _, kind, _ in configuration.middlewares([name]))
+            if any(kind in _AUTHENTICATION for _, kind, _ in configuration.middlewares([name]))
         }
         if protocol == "http"
         else set(),
@@ -162,9 +127,10 @@ def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Tra
     rules: Counter[tuple[str, tuple[str, ...]]] = Counter()
     for path, _, router in configuration.items(protocol, "routers"):
         if not isinstance(router, Mapping):
-            yield broken(path, "is not a mapping")
             continue
         yield from references.router(path, router)
+        if protocol != "udp" and not router.get("rule"):
+            yield broken(path, "has no rule, so Traefik leaves it out")
         rule = (str(router.get("rule", "")), tuple(sorted(map(str, listed(router.get("entryPoints"))))))
         rules[rule] += 1
         if rules[rule] == 2 and not router.get("priority"):  # noqa: PLR2004  # only the first repetition is reported
@@ -178,9 +144,8 @@ def _routing_faults(configuration: Configuration, protocol: str) -> Iterator[Tra
 def _transports(configuration: Configuration) -> Iterator[TraefikFault]:
     for protocol in ("http", "tcp"):
         for path, _, transport in configuration.items(protocol, "serversTransports"):
-            yield from _unknown(path, transport, SERVERS_TRANSPORT[protocol])
             settings = transport if isinstance(transport, Mapping) else {}
-            if _true(settings.get("insecureSkipVerify", below(settings, "tls").get("insecureSkipVerify"))):
+            if settings.get("insecureSkipVerify") or below(settings, "tls").get("insecureSkipVerify"):
                 yield TraefikFault(
                     kind=FaultKind.UNVERIFIED, path=path, text="switches certificate checks off"
                 )
@@ -200,8 +165,7 @@ class _References:
     options: set[str]
     authentication: set[str]
 
-    def router(self, path: str, router: Mapping[str, object]) -> Iterator[TraefikFault]:
-        yield from _unknown(path, router, ROUTER)
+    def router(self, path: str, router: Mapping[str, Any]) -> Iterator[TraefikFault]:
         service = str(router.get("service", ""))
         if service.endswith("@internal"):
             if not self.authentication & {bare(str(m)) for m in listed(router.get("middlewares"))}:
@@ -211,9 +175,8 @@ class _References:
         else:
             yield from self._missing(path, "service", self.services, [service])
         yield from self._missing(path, "middleware", self.middlewares, listed(router.get("middlewares")))
-        known = {name.lower() for name in self.entrypoints}
         for name in listed(router.get("entryPoints")):
-            if str(name).lower() not in known:
+            if name not in self.entrypoints:
                 yield broken(path, f"names entrypoint {name}, which is not defined")
         tls = router.get("tls")
         if not listed(router.get("entryPoints")):
@@ -221,80 +184,47 @@ class _References:
                 kind=FaultKind.EXPOSED, path=path, text="names no entrypoint, so it answers on all of them"
             )
         for name in listed(router.get("entryPoints")):
-            if self.protocol == "http" and tls is None and str(name).lower() in known - self.secured:
+            if self.protocol == "http" and tls is None and name in self.entrypoints - self.secured:
                 yield TraefikFault(
                     kind=FaultKind.EXPOSED, path=path, text=f"serves in clear on entrypoint {name}"
                 )
         if isinstance(tls, Mapping):
-            if (resolver := tls.get("certResolver")) and str(resolver).lower() not in self.resolvers:
+            if (resolver := tls.get("certResolver")) and str(resolver) not in self.resolvers:
                 yield broken(path, f"names certificate resolver {resolver}, which is not defined")
             yield from self._missing(path, "TLS option", self.options, listed(tls.get("options")))
 
     def service(self, path: str, service: object) -> Iterator[TraefikFault]:
         if not isinstance(service, Mapping):
-            yield broken(path, "is not a mapping")
             return
-        yield from _unknown(path, service, frozenset(SERVICE))
-        for kind, known in SERVICE.items():
-            if kind not in service:
-                continue
+        yield from self._kinds(path, service)
+        for kind in (kind for kind in _SERVICES if kind in service):
             body = below(service, kind)
-            yield from _unknown(f"{path}.{kind}", body, known)
             yield from self._missing(path, "transport", self.transports, listed(body.get("serversTransport")))
             yield from self._missing(path, "service", self.services, children(service))
-            for server in listed(body.get("servers")):
-                yield from _unknown(f"{path}.{kind}.servers", server, SERVER)
-            if kind == "loadBalancer" and not listed(body.get("servers")):
+            servers = listed(body.get("servers"))
+            if kind == "loadBalancer" and not servers:
                 yield broken(path, "has no server")
+            if not all(
+                isinstance(each, Mapping) and (each.get("url") or each.get("address")) for each in servers
+            ):
+                yield broken(path, "has a server without an address")
 
     def middleware(self, path: str, middleware: object) -> Iterator[TraefikFault]:
         if not isinstance(middleware, Mapping):
-            yield broken(path, "is not a mapping")
             return
-        for kind in sorted(set(middleware) - MIDDLEWARES, key=str):
-            yield opaque(f"{path}.{kind}", "sends requests to destinations that can't be known")
-        for kind in sorted(set(middleware) & set(SETTINGS_OF)):
-            yield from _unknown(f"{path}.{kind}", middleware[kind], SETTINGS_OF[kind])
-            for key in ("customRequestHeaders", "customResponseHeaders"):
-                yield from _texts(f"{path}.{kind}.{key}", below(below(middleware, kind), key))
+        yield from self._kinds(path, middleware)
         chain = below(middleware, "chain")
         yield from self._missing(path, "middleware", self.middlewares, listed(chain.get("middlewares")))
         errors = below(middleware, "errors")
         yield from self._missing(path, "service", self.services, listed(errors.get("service")))
 
     @staticmethod
-    def _missing(path: str, what: str, known: set[str], names: Iterable[object]) -> Iterator[TraefikFault]:
+    def _kinds(path: str, value: Mapping[str, Any]) -> Iterator[TraefikFault]:
+        if len(value) > 1:
+            yield broken(path, "is of two kinds, so Traefik leaves it out")
+
+    @staticmethod
+    def _missing(path: str, what: str, known: set[str], names: Iterable[Any]) -> Iterator[TraefikFault]:
         for name in names:
             if bare(str(name)) not in known:
                 yield broken(path, f"names {what} {name or '(none)'}, which is not defined")
-
-
-def _shape(file: str, content: Mapping[str, object]) -> Iterator[TraefikFault]:
-    for top, body in content.items():
-        if top not in SECTIONS:
-            yield opaque(f"{file}: {top}", "is not a section that Traefik's file provider is known to have")
-        elif not body or not isinstance(body, Mapping):
-            yield broken(f"{file}: {top}", "is empty, so Traefik drops the whole file")
-        else:
-            for section, entries in body.items():
-                if section not in SECTIONS[top]:
-                    yield opaque(f"{file}: {top}.{section}", "is not a section that is understood")
-                elif not entries:
-                    yield broken(f"{file}: {top}.{section}", "is empty, so Traefik drops the whole file")
-
-
-def _unknown(path: str, value: object, known: frozenset[str]) -> Iterator[TraefikFault]:
-    if not isinstance(value, Mapping):
-        yield broken(path, "is not a mapping")
-        return
-    for key in sorted(set(value) - known, key=str):
-        yield opaque(f"{path}.{key}", "is not a setting whose traffic is known")
-
-
-def _texts(path: str, value: Mapping[str, object]) -> Iterator[TraefikFault]:
-    for key in sorted((key for key, inner in value.items() if not isinstance(inner, str)), key=str):
-        yield broken(f"{path}.{key}", "is not text")
-
-
-def _true(value: object) -> bool:
-    return str(value).lower() == "true"

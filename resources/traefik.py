@@ -21,12 +21,18 @@ from urllib.parse import SplitResult, urlsplit
 import yaml
 
 from reachability.facts import Entrypoint
-from resources.traefik_catalogue import DYNAMIC, FREE
+from resources.traefik_shape import DYNAMIC, STATIC, Shaped, Struct, lower
 from topology.fast_yaml import Loader
 from topology.model import Port, Protocol
 
 _STATIC_FILES: Final = tuple(f"/etc/traefik/traefik.{kind}" for kind in ("toml", "yaml", "yml"))
+_CONFIG_FLAGS: Final = frozenset({"configFile", "configfile"})
+"""Spellings of the argument that names the static file; in another case it has no effect."""
+_STATIC_NAME: Final = re.compile(r"(?:.*/)?traefik\.(?:toml|ya?ml)")
+_ELSEWHERE: Final = "may be the static configuration, if the container's home or working folder is there"
 _SUFFIXES: Final = (".yml", ".yaml", ".toml")
+INTERNAL: Final = "traefik"
+"""Name of the entry point that Traefik keeps for its own pages; a router must name it."""
 
 
 class FaultKind(StrEnum):
@@ -52,11 +58,15 @@ class TraefikFault:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """Static settings with lower-case keys, dynamic files as (path, content), and the faults of reading."""
+    """Static settings with lower-case keys, dynamic files as (path, content), and the faults of reading.
+
+    Values are as Traefik takes them; `misfits` are those of another type, and settings that are not known.
+    """
 
     static: Mapping[str, Any]
     dynamic: tuple[tuple[str, Mapping[str, Any]], ...]
     unread: tuple[TraefikFault, ...]
+    misfits: tuple[TraefikFault, ...] = ()
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -65,12 +75,16 @@ class Configuration:
 
     @property
     def entrypoints(self) -> tuple[Entrypoint, ...]:
-        """Ports that Traefik listens on for others, so without those on loopback."""
+        """Ports that Traefik listens on for others, so without those on loopback.
+
+        A UDP router without entry points is on all of UDP, whatever `asDefault` says.
+        """
         return tuple(
             Entrypoint(
                 name=name,
                 port=port,
-                default=bool(settings.get("asdefault", not self._chosen)),
+                default=port.protocol is Protocol.UDP
+                or (name != INTERNAL and bool(settings.get("asdefault") or not self._chosen)),
                 address=_listens_at(str(settings["address"])),
             )
             for name, settings in self.declared.items()
@@ -84,12 +98,12 @@ class Configuration:
     @property
     def reads_labels(self) -> bool:
         """Whether containers' labels create routers."""
-        return bool({"docker", "swarm"} & set(below(self.static, "providers")))
+        return bool({"docker", "swarm"} & lower(below(self.static, "providers")).keys())
 
     @property
     def exposed_by_default(self) -> bool:
         """Whether every container without a contrary label gets a router."""
-        docker = below(below(self.static, "providers"), "docker")
+        docker = below(lower(below(self.static, "providers")), "docker")
         return str(docker.get("exposedbydefault", True)).lower() != "false"
 
     def items(self, protocol: str, section: str) -> Iterator[tuple[str, str, Any]]:
@@ -125,14 +139,14 @@ class Configuration:
 
     def entered(self, router: Mapping[str, Any]) -> Iterator[Entrypoint]:
         """Yield the entry points that a router names."""
-        named = {str(name).lower() for name in listed(router.get("entryPoints"))}
+        named = {str(name) for name in listed(router.get("entryPoints"))}
         yield from (each for each in self.entrypoints if each.name in named)
 
     def _named(self, *protocols: str) -> set[str]:
         """Return the entry points that routers of these protocols name."""
         routers = (router for each in protocols for _, _, router in self.items(each, "routers"))
         named = (listed(router.get("entryPoints")) for router in routers if isinstance(router, Mapping))
-        return {str(name).lower() for names in named for name in names}
+        return {str(name) for names in named for name in names}
 
     @property
     def certificates(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -193,15 +207,18 @@ def read(
 ) -> Configuration:
     """Return the assembled configuration; `files` maps paths to text, None where the text is unknown."""
     reader = _Reader(files=files, mounts=mounts)
-    flags = dict(_flags(arguments))
-    file = flags.pop("configfile", None) or next((path for path in _STATIC_FILES if path in files), None)
+    flags = reader.flags(arguments)
+    named = [flags.pop(name) for name in _CONFIG_FLAGS & flags.keys()]
+    file = next(iter(named), "") or next((path for path in _STATIC_FILES if path in files), None)
+    if file is None:
+        reader.faults += [opaque(path, _ELSEWHERE) for path in files if _STATIC_NAME.fullmatch(path)]
     variables = {
         key.removeprefix("TRAEFIK_").lower().replace("_", "."): value
         for key, value in environment.items()
         if key.startswith("TRAEFIK_")
     }
-    sources = [lower(reader.load(file)) if file else {}, _nested(flags), _nested(variables)]
-    used = [source for source in sources if source]
+    sources = [reader.load(file) if file else {}, _nested(flags), _nested(variables)]
+    used = [reader.shaped(source, STATIC, "") for source in sources if source]
     if len(used) > 1:
         reader.faults.append(
             opaque("static configuration", "comes from two sources, of which Traefik reads one")
@@ -213,9 +230,14 @@ def read(
     dynamic = tuple(
         (path, content)
         for path in reader.watched(str(provider.get("directory", "")), str(provider.get("filename", "")))
-        if (content := spelled(reader.load(path, template=True)))
+        if (content := reader.shaped(reader.load(path, template=True), DYNAMIC, f"{path}: "))
     )
-    return Configuration(static=static, dynamic=dynamic, unread=(*reader.faults, *_twice(dynamic)))
+    return Configuration(
+        static=static,
+        dynamic=dynamic,
+        unread=(*reader.faults, *_twice(dynamic)),
+        misfits=tuple(reader.misfits),
+    )
 
 
 def _twice(dynamic: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[TraefikFault]:
@@ -237,6 +259,7 @@ class _Reader:
 
     def __init__(self, *, files: Mapping[str, str | None], mounts: Sequence[str]) -> None:
         self.faults: list[TraefikFault] = []
+        self.misfits: list[TraefikFault] = []
         self._files = files
         self._mounts = [posixpath.normpath(mount) for mount in mounts if mount]
 
@@ -262,6 +285,35 @@ class _Reader:
         if any(path == m or path.startswith(f"{m}/") or m.startswith(f"{path}/") for m in self._mounts):
             self.faults.append(opaque(path, "is mounted from outside, so its content can't be known"))
 
+    def flags(self, arguments: Sequence[str]) -> dict[str, str]:
+        """Return the settings of arguments by name; Traefik reads no flag after a word that is none."""
+        found: dict[str, str] = {}
+        words = list(arguments)
+        while words and not words[0].startswith("-"):
+            del words[0]
+        while words:
+            name, given, value = words.pop(0).removeprefix("-").removeprefix("-").partition("=")
+            if name in _CONFIG_FLAGS and not given and words:
+                value = words.pop(0)
+            odd = name.lower() == "configfile" and name not in _CONFIG_FLAGS
+            if odd or not name or _spelling(found, name) in found:
+                self.faults.append(opaque(f"argument {name}", "is there twice, or names nothing"))
+            found[name] = value if given or value else "true"
+            if words and not words[0].startswith("-"):
+                self.faults.append(opaque(f"argument {name}", "is followed by a word; write --name=value"))
+                break
+        return found
+
+    def shaped(self, content: Mapping[str, Any], shape: Struct, path: str) -> dict[str, Any]:
+        """Return settings as Traefik takes them, and keep what does not fit; no content is no fault."""
+        shaped = Shaped()
+        made: dict[str, Any] = shaped.read(content, shape, path) if content else {}
+        self.misfits += [
+            broken(each.path, each.text) if each.known else opaque(each.path, each.text)
+            for each in shaped.misfits
+        ]
+        return made
+
     def load(self, path: str, *, template: bool = False) -> dict[str, Any]:
         """Return a file's content; on failure record a fault and return an empty mapping."""
         if not template:
@@ -270,14 +322,18 @@ class _Reader:
         if text is None:
             self.faults.append(opaque(path, "can't be read from the resource"))
             return {}
+        if not path.lower().endswith(_SUFFIXES):
+            self.faults.append(broken(path, "has no suffix of YAML or TOML, so Traefik does not start"))
         if template and "{{" in text:
             self.faults.append(opaque(path, "is a template, whose result can't be known"))
             return {}
         try:
             toml = path.lower().endswith(".toml")
-            content = tomllib.loads(text) if toml else yaml.load(text, Loader=_Unique)  # noqa: S506  # a safe loader
+            content = tomllib.loads(text) if toml else yaml.load(text, Loader=_Go)  # noqa: S506  # a safe loader
         except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-            self.faults.append(broken(_at_line(path, error), "does not parse, so Traefik drops all of it"))
+            odd = getattr(error, "problem", None) == _ODD
+            what = _ODD if odd else "does not parse, so Traefik drops all of it"
+            self.faults.append(broken(_at_line(path, error), what))
             return {}
         if content is not None and not isinstance(content, dict):
             self.faults.append(broken(path, "is not a mapping, so Traefik drops all of it"))
@@ -290,12 +346,25 @@ def _at_line(path: str, error: Exception) -> str:
     return f"{path}, line {mark.line + 1}" if mark else path
 
 
-class _Unique(Loader):
-    """YAML loader that rejects duplicate keys, as Go does."""
+_ODD: Final = "is not the same to every reader of YAML; write a plain number, or quote the text"
 
 
-def _mapping(loader: _Unique, node: yaml.MappingNode) -> dict[Any, Any]:
-    if any(not isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+class _Go(Loader):
+    """YAML loader that reads scalars as Go does, and refuses those on which readers of YAML differ.
+
+    Go rejects duplicate keys, and takes `on` and `12:30` as text. A number that is not decimal, a date and a
+    value with a tag are refused. Source: gopkg.in/yaml.v3, resolve.go.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if getattr(event, "tag", None):
+            raise yaml.constructor.ConstructorError(None, None, _ODD, getattr(event, "start_mark", None))
+        return super().compose_node(parent, index)
+
+
+def _mapping(loader: _Go, node: yaml.MappingNode) -> dict[Any, Any]:
+    if any(key.tag not in {_STR, _MERGE} for key, _ in node.value):
         raise yaml.constructor.ConstructorError(None, None, "key is no text", node.start_mark)
     keys = Counter(key.value for key, _ in node.value)
     if keys and max(keys.values()) > 1:
@@ -304,7 +373,24 @@ def _mapping(loader: _Unique, node: yaml.MappingNode) -> dict[Any, Any]:
     return made
 
 
-_Unique.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+def _differing(_: _Go, node: yaml.ScalarNode) -> None:
+    raise yaml.constructor.ConstructorError(None, None, _ODD, node.start_mark)
+
+
+_Go.yaml_implicit_resolvers = {}
+_TAG: Final = "tag:yaml.org,2002:"
+_STR, _MERGE, _DIFFERING = f"{_TAG}str", f"{_TAG}merge", "!differing"
+for _kind, _form in {
+    f"{_TAG}null": r"~|null|Null|NULL|",
+    f"{_TAG}bool": r"true|True|TRUE|false|False|FALSE",
+    f"{_TAG}int": r"0|-?[1-9][0-9]{0,17}",
+    _MERGE: r"<<",
+    _DIFFERING: r"[-+]?(0[xXbBoO][0-9a-fA-F_]+|(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9_]+)?)"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt\s].*)?",
+}.items():
+    _Go.add_implicit_resolver(_kind, re.compile(rf"(?:{_form})\Z"), None)
+_Go.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Go.add_constructor(_DIFFERING, _differing)
 
 
 def children(service: Mapping[str, Any]) -> list[Any]:
@@ -332,53 +418,24 @@ def _servers(services: Mapping[str, Any], name: str, seen: set[str]) -> Iterator
         yield from _servers(services, bare(str(child)), seen)
 
 
-def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for index, argument in enumerate(arguments):
-        if argument.startswith("-"):
-            name, given, value = argument.lstrip("-").partition("=")
-            following = arguments[index + 1] if index + 1 < len(arguments) else "-"
-            yield name.lower(), value if given else "true" if following.startswith("-") else following
-
-
-_LISTS: Final = frozenset({"middlewares", "trustedips"})
-"""Settings that arguments and variables give as a list with commas."""
-
-
 def _nested(flat: Mapping[str, str]) -> dict[str, Any]:
+    """Return settings as a tree; of the spellings of a name the first in order counts, as in Traefik."""
     tree: dict[str, Any] = {}
-    for name, value in flat.items():
+    for name, value in sorted(flat.items()):
         *parents, last = name.split(".")
         place = tree
         for parent in parents:
-            inner = place.get(parent)
-            place[parent] = place = inner if isinstance(inner, dict) else {}
-        if not isinstance(place.get(last), dict):
-            place[last] = value.split(",") if last in _LISTS else value
+            key = _spelling(place, parent)
+            inner = place.get(key)
+            place[key] = place = inner if isinstance(inner, dict) else {}
+        key = _spelling(place, last)
+        if not isinstance(place.get(key), dict):
+            place[key] = value
     return tree
 
 
-def spelled(value: Any, *, chosen: bool = False) -> Any:
-    """Return dynamic settings with keys as Traefik spells them; `chosen` keys are names, which stay.
-
-    A key that is there in two spellings stays as it is, so that it is an unknown setting.
-    """
-    if isinstance(value, list):
-        return [spelled(inner) for inner in value]
-    if not isinstance(value, Mapping):
-        return value
-    lowered = [str(key).lower() for key in value]
-    once = set() if chosen else {low for low in lowered if lowered.count(low) == 1}
-    return {
-        DYNAMIC.get(low, key) if low in once else key: spelled(inner, chosen=not chosen and low in FREE)
-        for (key, inner), low in zip(value.items(), lowered, strict=True)
-    }
-
-
-def lower(value: Any) -> Any:
-    """Return settings with lower-case keys; Traefik ignores case in its static configuration."""
-    if isinstance(value, Mapping):
-        return {str(key).lower(): lower(inner) for key, inner in value.items()}
-    return value
+def _spelling(place: Mapping[str, Any], name: str) -> str:
+    return next((key for key in place if key.lower() == name.lower()), name)
 
 
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -421,7 +478,7 @@ def _listens(address: str) -> Port | None:
     """Return the port of an address such as `:80` or `0.0.0.0:53/udp`; None on loopback or without a port."""
     where, _, protocol = address.partition("/")
     host, _, number = where.rpartition(":")
-    if host.startswith(("127.", "localhost", "[::1]")) or not is_port(number):
+    if _LOOPBACK.fullmatch(host) or not is_port(number):
         return None
     return Port(number=int(number), protocol=Protocol.UDP if protocol == "udp" else Protocol.TCP)
 
@@ -432,6 +489,7 @@ def is_port(text: str) -> bool:
 
 
 _LAST_PORT: Final = 65535
+_LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}|localhost|\[::1\]")
 
 
 def split(target: str) -> SplitResult:

@@ -2197,7 +2197,7 @@ def _middleware(stack: Stack, name: str, **settings: Any) -> None:
 @rejected(
     "ingress-configuration-known",
     "traefik: accesslog.otlp: is not a setting whose traffic is known",
-    "traefik: entrypoints.websecure.proxyprotocol: is not a setting whose traffic is known",
+    "traefik: entrypoints.websecure.proxyProtocol: is not a setting whose traffic is known",
     "traefik: entrypoints.websecure.forwardedheaders.connection: is not a setting whose traffic is known",
     "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.headers.headers.isDevelopment: "
     "is not a setting whose traffic is known",
@@ -2232,7 +2232,7 @@ def settings_that_undo_others(stack: Stack) -> None:
     "traefik: entrypoints.websecure: names middleware headers@file, which is not defined",
     "traefik: /etc/traefik/dynamic/routes.yml: http.routers.prometheus-ui: "
     "names middleware login, which is not defined",
-    "traefik: accesslog.fields.names.clienthost: is not text",
+    "traefik: accesslog.fields.names.ClientHost: is not text",
     "traefik: /etc/traefik/dynamic/middlewares.yml: http.middlewares.more.headers.customRequestHeaders.X: "
     "is not text",
 )
@@ -2240,9 +2240,9 @@ def middlewares_that_nothing_defines(stack: Stack) -> None:
     def change(content: Any) -> None:
         del content["http"]["middlewares"]["headers"]
         del content["http"]["middlewares"]["login"]
-        content["http"]["middlewares"]["more"] = {"headers": {"customRequestHeaders": {"X": 1}}}
+        content["http"]["middlewares"]["more"] = {"headers": {"customRequestHeaders": {"X": True}}}
 
-    _static(stack, lambda c: c["accessLog"]["fields"]["names"].update(ClientHost=1))
+    _static(stack, lambda c: c["accessLog"]["fields"]["names"].update(ClientHost=True))
     edit(stack, "traefik", MIDDLEWARES, change)
 
 
@@ -2385,7 +2385,7 @@ def a_declared_proxy_that_counts_as_one_client(stack: Stack) -> None:
     "traefik: accesslog.format: is not json",
     "traefik: accesslog.fields.headers: does not drop cookies and credentials",
     "traefik: accesslog.fields.queryparameters: does not drop tokens in addresses",
-    "traefik: accesslog.fields.names.clientusername: is not drop; people type passwords there",
+    "traefik: accesslog.fields.names.ClientUsername: is not drop; people type passwords there",
 )
 def an_access_log_with_secrets(stack: Stack) -> None:
     headers = {"defaultMode": "drop", "names": {"Authorization": "keep"}}

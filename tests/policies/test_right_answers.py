@@ -7,11 +7,25 @@ import pytest
 import yaml
 
 from policies.rule import RULES, Finding
-from resources.traefik_catalogue import FREE
 from tests.policies.rejected import MIDDLEWARES, ROUTES, STATIC, TLS, edit, upload
 from tests.policies.sound import Stack, sound
 
 Change = Callable[[Stack], None]
+
+
+FREE = frozenset(
+    [
+        "customrequestheaders",
+        "customresponseheaders",
+        "middlewares",
+        "options",
+        "routers",
+        "serverstransports",
+        "services",
+        "stores",
+    ]
+)
+"""Keys below which the next keys are names that the user chooses."""
 
 
 def _lower(value: Any, *, names: bool = False) -> Any:
