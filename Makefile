@@ -52,7 +52,11 @@ compose: $(READY) ## FILE=docker-compose.yml in a stack file's words, with the f
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
-test: lint actionlint unit browser parts live ## every check, and every test but `make matrix` and `make contributing` (as root: it brings the lab up and takes it down)
+# Each part starts in its own make, which says at the end what each took.
+test: $(READY) ## every check, and every test but `make matrix` and `make contributing` (as root: it brings the lab up and takes it down)
+	@took=; for part in lint actionlint unit browser tools parts live; do \
+		since=$$(date +%s); $(MAKE) --no-print-directory "$$part"; took="$$took, $$part $$(( $$(date +%s) - since )) s"; \
+	done; echo "passed:$${took#,}"
 
 quick: $(READY) ## style, and the tests that take a moment: for the loop of editing
 	@$(VENV)/bin/ruff check .
