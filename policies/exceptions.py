@@ -58,7 +58,7 @@ def exceptions_current(ledger: Ledger) -> Iterator[Violation]:
 
 @policy(
     scope=RuleScope.EXCEPTIONS,
-    obligation="An exception must set something aside.",
+    obligation="An exception must apply to a finding.",
     remedy="Remove it.",
 )
 def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
