@@ -19,7 +19,7 @@ import yaml
 from preflight import checks, machine
 from preflight.docker_api import DEFAULT, DockerApi
 from preflight.found import Found
-from preflight.state import State
+from preflight.state import PulumiState
 from topology.config import ConfigError, from_file
 from topology.model import Topology
 from topology.project import PROJECT
@@ -41,7 +41,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     parser.add_argument("--imports", metavar="FILE", help="write what is in the way, for pulumi import")
     given = parser.parse_args(words)
     if unknown := list(machine.stack_unknown(given.stack, folder)):
-        return tell(checks.Report(findings=tuple(unknown)))
+        return tell(checks.PreflightReport(findings=tuple(unknown)))
     try:
         topology = from_file(folder / f"Pulumi.{given.stack}.yaml")
         report = _look(topology, folder, given)
@@ -53,7 +53,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     return tell(report)
 
 
-def tell(report: checks.Report) -> int:
+def tell(report: checks.PreflightReport) -> int:
     """Print a report; returns 1 if it has findings, else 0."""
     lines = [report.engine] if report.engine else []
     lines += [str(each) for each in report.findings]
@@ -75,7 +75,7 @@ def docker_host(config: Mapping[str, Any]) -> str:
     return str(config.get("docker:host") or os.environ.get("DOCKER_HOST") or DEFAULT)
 
 
-def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.Report:
+def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.PreflightReport:
     """Check the machine, and the hosts that are running; returns the report."""
     state = exported_state(given.stack)
     config = yaml.safe_load((folder / f"Pulumi.{given.stack}.yaml").read_text(encoding="utf-8"))["config"]
@@ -131,9 +131,9 @@ def needs(lab: Topology | None, *, made: bool = False) -> list[machine.Need]:
     return [machine.Need(folder=cache, mib=1024, what="the tool chain"), own, *images]
 
 
-def exported_state(stack: str) -> State:
+def exported_state(stack: str) -> PulumiState:
     """Return the stack's state, empty if the stack was never made; raises ProbeError."""
-    return State.of(_asked("{}", "stack", "export", "--stack", stack, "--non-interactive"))
+    return PulumiState.of(_asked("{}", "stack", "export", "--stack", stack, "--non-interactive"))
 
 
 def _asked(absent: str, *words: str) -> Any:

@@ -19,7 +19,7 @@ from survey.docker_api import DEFAULT, DockerApi
 from survey.errors import SurveyError
 from survey.findings import Findings
 from survey.proxmox_api import ProxmoxApi
-from survey.site import Site
+from survey.site import RunningSite
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def look(host: str, node: str | None = None) -> Site:
+def look(host: str, node: str | None = None) -> RunningSite:
     """Return what runs on an engine and a Proxmox node, and this machine if it has the engine.
 
     Raises SurveyError.
@@ -57,10 +57,10 @@ def look(host: str, node: str | None = None) -> Site:
     with closing(DockerApi(host)) as api:
         found = docker.read(api)
     here = machine.read_if_here(found) if api.is_local else None
-    return Site(found, here, guests(node) if node else None)
+    return RunningSite(found, here, guests(node) if node else None)
 
 
-def guests(url: str) -> proxmox.ProxmoxHost:
+def guests(url: str) -> proxmox.RunningProxmox:
     """Return what a Proxmox API knows; raises SurveyError."""
     with closing(ProxmoxApi(url, os.environ.get("PROXMOX_VE_API_TOKEN", ""))) as api:
         return proxmox.read(api)

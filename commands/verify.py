@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     return 0 if done.good else 1
 
 
-def _probed(stack: str, jobs: int) -> report.Report:
+def _probed(stack: str, jobs: int) -> report.ProbeReport:
     file = PROJECT / f"Pulumi.{stack}.yaml"
     if not file.is_file():
         raise ProbeError(f"{file.name}: no such stack file; name another with --stack, or write it")
@@ -83,7 +83,7 @@ def _probed(stack: str, jobs: int) -> report.Report:
         # Without Pulumi, as in the timer on Docker-SRV, only declaration and live network are compared.
         left_out.append(f"the proof: {fault}")
         pairs = 0
-    return report.Report(
+    return report.ProbeReport(
         stack=stack,
         seconds=time.monotonic() - started,
         findings=findings,

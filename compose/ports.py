@@ -13,7 +13,7 @@ _MOST: Final = 32
 
 
 @dataclass(frozen=True)
-class Published:
+class ComposePort:
     """A port that Compose would publish; `host` is the host's port, as it is written."""
 
     number: int
@@ -32,7 +32,7 @@ class Published:
         return self.ip.startswith("127.") or self.ip in {"[::1]", "::1", "localhost"}
 
 
-def published(value: Any) -> list[Published] | None:
+def published(value: Any) -> list[ComposePort] | None:
     """Return the ports of one entry of `ports`; None where it cannot be read, or is a long range."""
     if isinstance(value, dict):
         text = f"{value.get('host_ip', '')}:" if value.get("host_ip") else ""
@@ -46,4 +46,4 @@ def published(value: Any) -> list[Published] | None:
     if not 0 < len(numbers) <= _MOST or not 0 < numbers[0] <= numbers[-1] <= 65535:  # noqa: PLR2004
         return None
     protocol, ip = match["protocol"] or "tcp", match["ip"] or ""
-    return [Published(each, protocol, match["host"] or "", ip) for each in numbers]
+    return [ComposePort(each, protocol, match["host"] or "", ip) for each in numbers]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from compose.known import NOT_WEB, known
 from compose.outcome import Draft, Noted, Outcome, listed
-from compose.ports import Published, published
+from compose.ports import ComposePort, published
 from compose.words import pairs
 
 _RULE: Final = re.compile(r"Host\(\s*((?:[`\"'][^`\"']+[`\"']\s*,?\s*)+)\)")
@@ -63,7 +63,7 @@ def ports(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
     for each in listed(service.get("expose")):
         for port in published(each) or ():
             draft.ports[port.port] = None
-    opened: list[Published] = []
+    opened: list[ComposePort] = []
     for index, each in enumerate(listed(service.get("ports"))):
         ports = published(each)
         if ports is None:
@@ -87,7 +87,7 @@ def ports(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
     _opened(draft, opened, outcome)
 
 
-def _opened(draft: Draft, opened: list[Published], outcome: Outcome) -> None:
+def _opened(draft: Draft, opened: list[ComposePort], outcome: Outcome) -> None:
     """Propose a route for the first port of pages; refuse, or note, the others that would be published."""
     path = f"services.{draft.name}.ports"
     web = [p for p in opened if p.protocol == "tcp" and p.number not in NOT_WEB and not p.is_local]

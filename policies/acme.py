@@ -43,7 +43,7 @@ def acme_as_declared(view: TypedResource[DockerContainer], topology: TopologyInd
 
 @policy(
     DockerContainer,
-    obligation="What the ACME server signs must outlive the ingress's container, and its login be a secret.",
+    obligation="ACME certificates must be kept on a volume, and the ACME login be a secret.",
     remedy="Mount a volume of the ingress's own there, and upload the login's files as Pulumi secrets.",
 )
 def acme_keys_kept(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:

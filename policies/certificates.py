@@ -14,7 +14,7 @@ from typing import Any, Final
 from policies.rule import Severity, policy
 from policies.targets import end, groups, mappings, passed_on
 from resources.docker import DockerContainer
-from resources.tls import Authority, Certificate, PrivateKey
+from resources.tls import Authority, PrivateKey, TlsCertificate
 from resources.traefik import listed
 from resources.typed import TypedResource, is_secret
 from topology.certificates import AUTHORITY_DAYS, FOLDER, IssuedCertificate
@@ -240,7 +240,7 @@ def certificates_as_declared(view: TypedResource[DockerContainer], topology: Top
 
 @policy(
     Authority,
-    Certificate,
+    TlsCertificate,
     PrivateKey,
     obligation="A certificate must be as short-lived as declared, sign nothing, and have a strong key.",
     remedy="Take lifetimes from homelab-network:certificates, and make ECDSA keys on P256 or P384.",

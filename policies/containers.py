@@ -19,7 +19,7 @@ from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
 from resources.site import Graph
 from resources.typed import TypedResource
-from topology.host_folders import ENGINES, SENSITIVE, within
+from topology.host_folders import SENSITIVE, within
 from topology.index import TopologyIndex
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
 from topology.model import WRITES_LOGS, App, Port
@@ -138,7 +138,7 @@ def _is_private(path: str, service: Service | None, topology: TopologyIndex) -> 
         return app not in WRITES_LOGS
     if within(path, "/proc"):
         return path != "/proc" or app is not App.NODE_EXPORTER
-    if any(within(path, one) or within(one, path) for one in (*SENSITIVE, *ENGINES, root)):
+    if any(within(path, one) or within(one, path) for one in (*SENSITIVE, root)):
         return True
     return within(path, "/var") and not within(path, "/var/log") and path != topology.docker.metrics
 
@@ -233,7 +233,7 @@ def containers_not_root(view: TypedResource[DockerContainer], topology: Topology
 
 @policy(
     DockerContainer,
-    obligation="A container without uploads must have a read-only root, and scratch space a bound.",
+    obligation="A container without uploads must have a read-only root, and scratch space of limited size.",
     remedy="Set readOnly, and tmpfs with rw, noexec, nosuid, nodev, size and mode for what it writes.",
     framework=cis_docker("5.13", "Ensure that the container's root filesystem is mounted as read only"),
 )
@@ -255,7 +255,7 @@ def root_read_only(view: TypedResource[DockerContainer], _: TopologyIndex) -> It
 
 @policy(
     DockerContainer,
-    obligation="A container must have a limit of memory, swap included.",
+    obligation="A container must have a memory limit, which includes swap.",
     remedy="Set memory and memorySwap to the same number of MiB.",
     severity=Severity.MEDIUM,
     framework=cis_docker("5.11", "Ensure that the memory usage for containers is limited"),

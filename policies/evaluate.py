@@ -30,7 +30,7 @@ from policies import (
     uploads,
 )
 from policies.exceptions import Ledger
-from policies.rule import RULES, Finding, Rule, Scope, of_resource, of_stack
+from policies.rule import RULES, Finding, Rule, RuleScope, of_resource, of_stack
 from resources.resource import Resource
 from resources.site import Graph
 from resources.typed import TypedResource, view
@@ -114,7 +114,10 @@ def evaluate_together(
 def evaluate_stack(graph: Graph, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
     """Return the findings of the rules that need the whole stack."""
     return [
-        finding for rule in rules.values() if rule.scope is Scope.STACK for finding in of_stack(rule, graph)
+        finding
+        for rule in rules.values()
+        if rule.scope is RuleScope.STACK
+        for finding in of_stack(rule, graph)
     ]
 
 
@@ -126,7 +129,7 @@ def conclude(
     own = [
         finding
         for rule in rules.values()
-        if rule.scope is Scope.EXCEPTIONS
+        if rule.scope is RuleScope.EXCEPTIONS
         for finding in of_stack(rule, ledger)
     ]
     return Evaluation(findings=(*ledger.kept, *own), in_force=ledger.in_force)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from policies.rule import RULES, Finding, Scope, Violation, policy
+from policies.rule import RULES, Finding, RuleScope, Violation, policy
 from topology.model import PolicyException, Topology
 
 
@@ -40,12 +40,12 @@ class Ledger:
         return tuple(
             e
             for e in self.topology.exceptions
-            if e.expires >= self.today and e.rule in RULES and RULES[e.rule].scope is not Scope.EXCEPTIONS
+            if e.expires >= self.today and e.rule in RULES and RULES[e.rule].scope is not RuleScope.EXCEPTIONS
         )
 
 
 @policy(
-    scope=Scope.EXCEPTIONS,
+    scope=RuleScope.EXCEPTIONS,
     obligation="An exception must not have expired.",
     remedy="Follow the rule now, or renew the exception with a new reason.",
 )
@@ -57,8 +57,8 @@ def exceptions_current(ledger: Ledger) -> Iterator[Violation]:
 
 
 @policy(
-    scope=Scope.EXCEPTIONS,
-    obligation="An exception must set something aside.",
+    scope=RuleScope.EXCEPTIONS,
+    obligation="An exception must apply to a finding.",
     remedy="Remove it.",
 )
 def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
@@ -69,7 +69,7 @@ def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
 
 
 @policy(
-    scope=Scope.EXCEPTIONS,
+    scope=RuleScope.EXCEPTIONS,
     obligation="An exception must name one rule and one resource or flow, exactly.",
     remedy="Name the rule and the resource as the finding does.",
 )
@@ -84,7 +84,7 @@ def exceptions_exact(ledger: Ledger) -> Iterator[Violation]:
 
 
 @policy(
-    scope=Scope.EXCEPTIONS,
+    scope=RuleScope.EXCEPTIONS,
     obligation="A flow with an end must not have ended.",
     remedy="Take the flow out of the stack file, or give it a later day and the reason.",
 )
@@ -96,7 +96,7 @@ def flows_current(ledger: Ledger) -> Iterator[Violation]:
 
 
 @policy(
-    scope=Scope.EXCEPTIONS,
+    scope=RuleScope.EXCEPTIONS,
     obligation="An admin page that is passed for a while must not have ended.",
     remedy="Take admin-page out of the stack file, or give it a later day and the reason.",
 )

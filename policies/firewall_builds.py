@@ -12,7 +12,7 @@ from policies.rule import Severity, Violation, policy
 from policies.secrecy import texts
 from reachability.address_sets import difference, prefix, union_all
 from reachability.facts import IpsetEntry
-from reachability.faults import Owner, name_faults, rule_faults
+from reachability.faults import RulesOwner, name_faults, rule_faults
 from reachability.names import (
     MANAGEMENT,
     UnknownError,
@@ -46,19 +46,19 @@ def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
     A single such rule can leave guests without a filter, or all later rules without effect.
     """
     for rules in graph.of(FirewallRules):
-        owner = Owner.GUEST if rules.inputs.guest else Owner.NODE
+        owner = RulesOwner.GUEST if rules.inputs.guest else RulesOwner.NODE
         yield from _of_rules(rules, owner, graph)
         for index, rule in enumerate(rules.inputs.rules):
             if rule.security_group and rule.security_group not in graph.groups:
                 yield rules, f"rules[{index}] includes group {rule.security_group}, which is not in the stack"
     for group in graph.of(SecurityGroup):
-        yield from _told(group, "", name_faults(group.inputs.name), Owner.GROUP)
-        yield from _of_rules(group, Owner.GROUP, graph)
+        yield from _told(group, "", name_faults(group.inputs.name), RulesOwner.GROUP)
+        yield from _of_rules(group, RulesOwner.GROUP, graph)
     for found in graph.of(Ipset):
         faults = set_faults(found.inputs.name, entries_of(found.inputs), graph.scope(found.inputs.guest))
-        yield from _told(found, "", faults, Owner.NODE)
+        yield from _told(found, "", faults, RulesOwner.NODE)
     for alias in graph.of(Alias):
-        yield from _told(alias, "", alias_faults(alias.inputs.name, alias.inputs.cidr), Owner.NODE)
+        yield from _told(alias, "", alias_faults(alias.inputs.name, alias.inputs.cidr), RulesOwner.NODE)
     lists: list[TypedResource[Any]] = [*graph.of(FirewallRules), *graph.of(SecurityGroup)]
     for view in (*lists, *graph.of(Ipset), *graph.of(Alias)):
         for trail, text in texts(view.resource.inputs, ()):
@@ -66,20 +66,20 @@ def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
                 yield view, f"{dotted(trail)} can't be built: it is more than one line of Proxmox's file"
 
 
-def _of_rules(view: TypedResource[Any], owner: Owner, graph: Graph) -> Iterator[Violation]:
-    scope = graph.scope(view.inputs.guest if owner is Owner.GUEST else None)
+def _of_rules(view: TypedResource[Any], owner: RulesOwner, graph: Graph) -> Iterator[Violation]:
+    scope = graph.scope(view.inputs.guest if owner is RulesOwner.GUEST else None)
     for index, rule in enumerate(rules_of(view)):
         yield from _told(view, f"rules[{index}] ", rule_faults(rule, scope, owner), owner)
 
 
 def _told(
-    view: TypedResource[Any], path: str, faults: Iterable[WordError], owner: Owner
+    view: TypedResource[Any], path: str, faults: Iterable[WordError], owner: RulesOwner
 ) -> Iterator[Violation]:
     for fault in faults:
         match fault:
             case KernelError():
                 effect = "so no further rule of the node takes effect"
-            case CompileError() if owner is Owner.GROUP:
+            case CompileError() if owner is RulesOwner.GROUP:
                 effect = "so Proxmox leaves the guests of the group without any filter"
             case CompileError():
                 effect = "so Proxmox leaves it out"

@@ -119,7 +119,7 @@ def ingress_tls_current(view: TypedResource[DockerContainer], topology: Topology
 
 @policy(
     DockerContainer,
-    obligation="Every answer of the ingress must be encrypted and tell browsers what they must not do.",
+    obligation="Every answer of the ingress must be encrypted and carry the security headers for browsers.",
     remedy="Name a headers middleware at each entry point that serves, and let the others redirect to it.",
 )
 def ingress_answers_guarded(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:

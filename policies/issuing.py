@@ -18,7 +18,7 @@ from policies.rule import Severity, Violation, policy
 from resources.docker import DockerContainer
 from resources.resource import HIDDEN
 from resources.site import Graph
-from resources.tls import Authority, Certificate, PrivateKey, Request
+from resources.tls import Authority, PrivateKey, Request, TlsCertificate
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
 
@@ -27,7 +27,7 @@ _PEM: Final = re.compile("-----BEGIN ")
 
 @policy(
     Authority,
-    Certificate,
+    TlsCertificate,
     PrivateKey,
     Request,
     obligation="A certificate must be one that a declared flow needs, and name its holder alone.",
@@ -64,7 +64,7 @@ def authorities_as_declared(graph: Graph) -> Iterator[Violation]:
     yield from _unrequested(graph)
     yield from _crossed(graph)
     signing = defaultdict(set)
-    for made in graph.of(Certificate):
+    for made in graph.of(TlsCertificate):
         if isinstance(text := made.resource.inputs.get("caCertPem"), str):
             signing[made.name.partition(".")[0]].add(text)
     files = _files(graph)
@@ -98,7 +98,7 @@ def _crossed(graph: Graph) -> Iterator[Violation]:
     Resources are named `<service>.<signer>` and `<service>.<holder>.<signer>`.
     """
     owners, texts = dict[str, str](), dict[tuple[str, str], str]()
-    made: list[TypedResource[Any]] = [*graph.of(Authority), *graph.of(Request), *graph.of(Certificate)]
+    made: list[TypedResource[Any]] = [*graph.of(Authority), *graph.of(Request), *graph.of(TlsCertificate)]
     for view in made:
         root = ".".join(view.name.split(".")[:: max(1, view.name.count("."))])
         for name, kind, owner in (

@@ -16,7 +16,7 @@ from resources.typed import TypedResource
 from topology.index import TopologyIndex
 
 
-class Scope(StrEnum):
+class RuleScope(StrEnum):
     """The input that a rule needs."""
 
     RESOURCE = "resource"
@@ -74,7 +74,7 @@ class Rule:
     remedy: str
     severity: Severity
     framework: Framework
-    scope: Scope
+    scope: RuleScope
     on: tuple[type[Inputs], ...] = ()
     check: Callable[..., Iterator[Any]]
 
@@ -97,7 +97,7 @@ def policy(
     remedy: str,
     severity: Severity = Severity.HIGH,
     framework: Framework = DESIGN,
-    scope: Scope | None = None,
+    scope: RuleScope | None = None,
 ) -> Callable[[_Check], _Check]:
     """Register a check under its function's name.
 
@@ -114,7 +114,7 @@ def policy(
             remedy=remedy,
             severity=severity,
             framework=framework,
-            scope=scope or (Scope.RESOURCE if on else Scope.STACK),
+            scope=scope or (RuleScope.RESOURCE if on else RuleScope.STACK),
             on=on,
             check=check,
         )

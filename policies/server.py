@@ -26,7 +26,7 @@ from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto import plugin_pb2
 
 from policies.evaluate import EvaluatedResource, conclude, evaluate_resource, evaluate_together
-from policies.rule import RULES, Finding, Rule, Scope
+from policies.rule import RULES, Finding, Rule, RuleScope
 from resources.resource import Resource, decode
 from topology.config import ConfigError, from_file, from_pulumi_json
 from topology.index import TopologyIndex
@@ -196,7 +196,7 @@ def _info(rule: Rule) -> Any:
         displayName=rule.name,
         description=rule.obligation,
         enforcementLevel=pb.MANDATORY,
-        policy_type=pb.POLICY_TYPE_RESOURCE if rule.scope is Scope.RESOURCE else pb.POLICY_TYPE_STACK,
+        policy_type=pb.POLICY_TYPE_RESOURCE if rule.scope is RuleScope.RESOURCE else pb.POLICY_TYPE_STACK,
         severity=_SEVERITY[rule.severity],
         framework=pb.PolicyComplianceFramework(
             name=rule.framework.name,

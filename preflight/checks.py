@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from preflight import daemon, docker, engine, machine, proxmox
-from preflight.docker import Site
+from preflight.docker import PlannedSite
 from preflight.docker_api import DockerApi
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
-from preflight.state import State
+from preflight.state import PulumiState
 from topology.answers import understood
 from topology.model import Topology
 from verify.driver import ProbeError
@@ -21,7 +21,7 @@ from verify.inventory import Reader
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class PreflightReport:
     """All findings; `engine` describes the engine in one line, `left_out` what was not checked, and why."""
 
     findings: tuple[PreflightFinding, ...]
@@ -33,7 +33,7 @@ class Report:
 
 def check_machine(
     topology: Topology,
-    state: State,
+    state: PulumiState,
     *,
     stack: str,
     folder: Path,
@@ -58,7 +58,7 @@ def check_machine(
 
 def check_hosts(
     topology: Topology,
-    state: State,
+    state: PulumiState,
     *,
     stack: str,
     api: DockerApi | None,
@@ -66,14 +66,14 @@ def check_hosts(
     lab: bool = False,
     resumes: bool = False,
     now: datetime | None = None,
-) -> Report:
+) -> PreflightReport:
     """Return a report on what is in the way on the hosts; writes nothing.
 
     `api` None: this machine gets its engine later, and only its ports and prefixes are checked. `node`
     None: Proxmox is not asked. `lab`: the caller is the lab, which removes what a killed run was making and
     maps the declared data root to the engine's own.
     """
-    site = Site(
+    site = PlannedSite(
         topology=topology,
         state=state,
         stack=stack,
@@ -94,30 +94,30 @@ def check_hosts(
     return replace(report, findings=tuple(kept))
 
 
-def _answered(check: Check, path: str, report: Callable[[], Report]) -> list[Report]:
+def _answered(check: Check, path: str, report: Callable[[], PreflightReport]) -> list[PreflightReport]:
     """Return a report, or a finding in its place if a host answers in a form that is not known."""
     try:
         with understood("its API", ProbeError):
             return [report()]
     except ProbeError as fault:
         what, _, remedy = str(fault).rstrip(".").partition("; ")
-        return [Report(findings=(PreflightFinding(check, path, what, remedy),))]
+        return [PreflightReport(findings=(PreflightFinding(check, path, what, remedy),))]
 
 
-def _docker(site: Site, api: DockerApi | None, now: datetime) -> Report:
+def _docker(site: PlannedSite, api: DockerApi | None, now: datetime) -> PreflightReport:
     """Return the report on the engine, its objects, and its machine."""
     here = docker.read_machine() if api is None or api.is_local else docker.Machine()
     if api is None:
-        return Report(findings=tuple(_on_docker_srv(site, docker.There(), here)))
+        return PreflightReport(findings=tuple(_on_docker_srv(site, docker.There(), here)))
     try:
         its = engine.read(api)
         there = docker.read_there(api, its.pools)
     except ProbeError as fault:
-        return Report(findings=(silent(str(fault)),))
+        return PreflightReport(findings=(silent(str(fault)),))
     told = daemon.read(api.socket) if api.is_local else None
     refused = list(engine.refusals(its, site.topology, told, api.host))
     apart = machine.clocks_apart(site.topology.docker.name, now, its.clock)
-    return Report(
+    return PreflightReport(
         findings=(
             *refused,
             *(machine.bridge_filter() if api.is_local else ()),
@@ -139,7 +139,9 @@ def silent(fault: str) -> PreflightFinding:
     return PreflightFinding(Check.ENGINE_SILENT, "docker", f"no engine answers ({fault})", remedy)
 
 
-def _on_docker_srv(site: Site, there: docker.There, here: docker.Machine) -> Iterator[PreflightFinding]:
+def _on_docker_srv(
+    site: PlannedSite, there: docker.There, here: docker.Machine
+) -> Iterator[PreflightFinding]:
     yield from docker.taken(site, there)
     yield from docker.bridges(site, there, here.links)
     yield from docker.prefixes(site, there, here)
@@ -153,21 +155,21 @@ def _left_out(api: DockerApi, told: daemon.Daemon | None) -> Iterator[str]:
         yield "dockerd's settings: its process is not found, or only root may read it"
 
 
-def _proxmox(site: Site, node: Reader, now: datetime, *, lab: bool) -> Report:
+def _proxmox(site: PlannedSite, node: Reader, now: datetime, *, lab: bool) -> PreflightReport:
     answer = proxmox.read(site, node)
     if isinstance(answer, PreflightFinding):
-        return Report(findings=(answer,))
+        return PreflightReport(findings=(answer,))
     if lab and answer.ours:
-        return Report(findings=(proxmox.state_lost(site, answer),))
+        return PreflightReport(findings=(proxmox.state_lost(site, answer),))
     apart = machine.clocks_apart(site.topology.proxmox.name, now, answer.clock)
-    return Report(
+    return PreflightReport(
         findings=(*apart, *proxmox.findings(site, answer)),
         in_the_way=tuple(proxmox.in_the_way(site, answer)),
     )
 
 
-def _joined(reports: Sequence[Report]) -> Report:
-    return Report(
+def _joined(reports: Sequence[PreflightReport]) -> PreflightReport:
+    return PreflightReport(
         findings=tuple(each for report in reports for each in report.findings),
         engine="".join(report.engine for report in reports),
         left_out=tuple(each for report in reports for each in report.left_out),

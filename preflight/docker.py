@@ -13,7 +13,7 @@ from typing import Any, Final
 from preflight.docker_api import DockerApi
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
-from preflight.state import State
+from preflight.state import PulumiState
 from preflight.wanted import Wanted, containers, networks, volumes
 from topology.model import Port, Topology, Zone
 from verify.namespaces import run
@@ -60,11 +60,11 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class PlannedSite:
     """The declared topology, the state after the last update, and the stack's name."""
 
     topology: Topology
-    state: State
+    state: PulumiState
     stack: str
     ignored: frozenset[str] = frozenset()
     """URNs of partly made resources that the caller removes itself."""
@@ -140,7 +140,7 @@ def peers(text: str) -> Iterator[IPv4Address]:
             yield IPv4Address(address.partition("%")[0])
 
 
-def in_the_way(site: Site, there: There) -> Iterator[Found]:
+def in_the_way(site: PlannedSite, there: There) -> Iterator[Found]:
     """Yield objects on the engine that have a name of the stack and are not in the stack's state."""
     rows = {each["Names"][0].lstrip("/"): each for each in there.containers}
     for wanted, row in _matches(site, containers(site.topology), rows, "Id"):
@@ -156,13 +156,13 @@ def in_the_way(site: Site, there: There) -> Iterator[Found]:
         yield _found(Check.VOLUME_TAKEN, wanted, row["Name"], what, "docker volume rm")
 
 
-def taken(site: Site, there: There) -> Iterator[PreflightFinding]:
+def taken(site: PlannedSite, there: There) -> Iterator[PreflightFinding]:
     """Yield a finding for each object in the way, with the commands that import and remove it."""
     for found in in_the_way(site, there):
         yield found.finding(site.stack, site.state)
 
 
-def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[PreflightFinding]:
+def bridges(site: PlannedSite, there: There, links: Iterable[str]) -> Iterator[PreflightFinding]:
     """Yield a finding for each bridge name already in use: Docker takes over an existing bridge."""
     holders = {_bridge(each): each["Name"] for each in there.networks if each["Driver"] == "bridge"}
     for zone, wanted in _docker_zones(site.topology):
@@ -186,7 +186,7 @@ def bridges(site: Site, there: There, links: Iterable[str]) -> Iterator[Prefligh
             )
 
 
-def prefixes(site: Site, there: There, machine: Machine) -> Iterator[PreflightFinding]:
+def prefixes(site: PlannedSite, there: There, machine: Machine) -> Iterator[PreflightFinding]:
     """Yield a finding for each zone whose prefix a network, pool, interface, route or peer overlaps."""
     for zone, wanted in _zones(site.topology):
         path = f"{_NAMESPACE}:zones.{zone.name}.prefix"
@@ -205,7 +205,7 @@ def prefixes(site: Site, there: There, machine: Machine) -> Iterator[PreflightFi
                 )
 
 
-def ports(site: Site, there: There, listening: Iterable[Listener]) -> Iterator[PreflightFinding]:
+def ports(site: PlannedSite, there: There, listening: Iterable[Listener]) -> Iterator[PreflightFinding]:
     """Yield a finding for each published port that another container or a process of Docker-SRV uses."""
     listening = list(listening)
     ingress = next(each for each in containers(site.topology) if each.name == site.topology.ingress.name)
@@ -241,7 +241,7 @@ def _found(check: Check, wanted: Wanted, identity: str, what: str, remove: str) 
 
 
 def _matches(
-    site: Site, all_wanted: Iterable[Wanted], named: Mapping[str, Mapping[str, Any]], key: str
+    site: PlannedSite, all_wanted: Iterable[Wanted], named: Mapping[str, Mapping[str, Any]], key: str
 ) -> Iterator[tuple[Wanted, Mapping[str, Any]]]:
     for wanted in all_wanted:
         row = named.get(wanted.physical)
@@ -250,7 +250,7 @@ def _matches(
 
 
 def _holders(
-    site: Site, zone: Zone, there: There, machine: Machine
+    site: PlannedSite, zone: Zone, there: There, machine: Machine
 ) -> Iterator[tuple[str, IPv4Network | IPv4Interface, str]]:
     ours = {wanted.physical for wanted in networks(site.topology)}
     bridges_of_docker = {_bridge(each) for each in there.networks}

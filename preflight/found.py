@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from preflight.finding import Check, PreflightFinding
-from preflight.state import State
+from preflight.state import PulumiState
 from preflight.wanted import Wanted
 
 
@@ -24,7 +24,7 @@ class Found:
     identity: str = ""
     instead: str = ""
 
-    def finding(self, stack: str, state: State) -> PreflightFinding:
+    def finding(self, stack: str, state: PulumiState) -> PreflightFinding:
         """Return the finding, with the commands that import and remove the object."""
         ways = [self.instead] if self.instead else []
         if self.identity:

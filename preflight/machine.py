@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 
 from preflight.finding import Check, PreflightFinding
-from preflight.state import State
+from preflight.state import PulumiState
 from preflight.wanted import GUEST, SYSTEM_CONTAINER, VOLUME
 from topology.fault import nearest
 from topology.model import Certificate, Port, Topology
@@ -137,7 +137,7 @@ def clocks_apart(host: str, now: datetime, theirs: datetime | None) -> Iterator[
         )
 
 
-def known_times(topology: Topology, state: State) -> dict[str, datetime]:
+def known_times(topology: Topology, state: PulumiState) -> dict[str, datetime]:
     """Return times known to be past: the state's last update, the start of each certificate's validity."""
     times = {"the last update of the stack": state.time} if state.time else {}
     files = [guest.ca_file for guest in topology.guests]
@@ -161,7 +161,7 @@ def stack_unknown(stack: str, folder: Path) -> Iterator[PreflightFinding]:
     yield PreflightFinding(Check.STACK_UNKNOWN, f"Pulumi.{stack}.yaml", "no such stack file", remedy)
 
 
-def stack_file_lacks(topology: Topology, state: State, stack: str) -> Iterator[PreflightFinding]:
+def stack_file_lacks(topology: Topology, state: PulumiState, stack: str) -> Iterator[PreflightFinding]:
     """Yield a finding for each service missing from the file whose data the state protects.
 
     Pulumi refuses to delete a protected resource only when it reaches it. The update then fails with other

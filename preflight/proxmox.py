@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from preflight.docker import Site
+from preflight.docker import PlannedSite
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
@@ -41,7 +41,7 @@ class Node:
     clock: datetime | None = None
 
 
-def read(site: Site, api: Reader) -> Node | PreflightFinding:
+def read(site: PlannedSite, api: Reader) -> Node | PreflightFinding:
     """Return the API's objects, or a finding if it can't be asked about the node."""
     path = f"{_NAMESPACE}:hosts.{site.topology.proxmox.name}.node"
     node = site.topology.proxmox.node
@@ -74,7 +74,7 @@ def read(site: Site, api: Reader) -> Node | PreflightFinding:
         )
 
 
-def findings(site: Site, node: Node) -> Iterator[PreflightFinding]:
+def findings(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     """Yield a finding for everything that is in the way or missing."""
     yield from _hidden_taken(site, node)
     for found in in_the_way(site, node):
@@ -84,14 +84,14 @@ def findings(site: Site, node: Node) -> Iterator[PreflightFinding]:
     yield from _bridge(site, node)
 
 
-def in_the_way(site: Site, node: Node) -> Iterator[Found]:
+def in_the_way(site: PlannedSite, node: Node) -> Iterator[Found]:
     """Yield objects of the API that have an id or name of the stack and are not in the stack's state."""
     yield from _guests_taken(site, node)
     yield from _names_taken(site, node)
     yield from _bridge_taken(site, node)
 
 
-def state_lost(site: Site, node: Node) -> PreflightFinding:
+def state_lost(site: PlannedSite, node: Node) -> PreflightFinding:
     """Return the finding for a lab whose API has guests that the stack made and whose state lacks them."""
     kept = os.path.expandvars("$HOMELAB_STATE/proxmox.json")
     return PreflightFinding(
@@ -108,7 +108,7 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
             yield {**each, "node": node, "kind": kind}
 
 
-def _archives(site: Site, api: Reader, storages: Rows) -> Iterator[str]:
+def _archives(site: PlannedSite, api: Reader, storages: Rows) -> Iterator[str]:
     """Yield the templates of containers on each storage that the token may see and a guest names."""
     seen = {str(row["storage"]) for row in storages}
     for storage in sorted({_storage_of(guest) for guest in _containers(site)} & seen):
@@ -116,11 +116,11 @@ def _archives(site: Site, api: Reader, storages: Rows) -> Iterator[str]:
         yield from (str(row["volid"]) for row in rows)
 
 
-def _containers(site: Site) -> list[LxcGuest]:
+def _containers(site: PlannedSite) -> list[LxcGuest]:
     return [guest for guest in site.topology.guests if isinstance(guest, LxcGuest)]
 
 
-def _has_machines(site: Site) -> bool:
+def _has_machines(site: PlannedSite) -> bool:
     return any(not isinstance(guest, LxcGuest) for guest in site.topology.guests)
 
 
@@ -128,7 +128,7 @@ def _storage_of(guest: LxcGuest) -> str:
     return guest.ostemplate.partition(":")[0]
 
 
-def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
+def _hidden(site: PlannedSite, api: Reader, seen: set[int]) -> Iterator[int]:
     """Yield declared ids that Proxmox reports as taken by guests that it does not list."""
     for guest, wanted in guests(site.topology):
         if guest.vmid not in seen and not _is_made(site, wanted):
@@ -138,7 +138,7 @@ def _hidden(site: Site, api: Reader, seen: set[int]) -> Iterator[int]:
                 yield guest.vmid
 
 
-def _ours(site: Site, api: Reader, listed: Rows) -> Iterator[int]:
+def _ours(site: PlannedSite, api: Reader, listed: Rows) -> Iterator[int]:
     """Yield declared ids of guests that the state lacks and whose notes have the stack's mark."""
     paths = {int(row["vmid"]): f"nodes/{row['node']}/{row['kind']}" for row in listed}
     for guest, wanted in guests(site.topology):
@@ -148,7 +148,7 @@ def _ours(site: Site, api: Reader, listed: Rows) -> Iterator[int]:
                 yield guest.vmid
 
 
-def _hidden_taken(site: Site, node: Node) -> Iterator[PreflightFinding]:
+def _hidden_taken(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     for guest, _ in guests(site.topology):
         if guest.vmid in node.hidden:
             yield PreflightFinding(
@@ -159,7 +159,7 @@ def _hidden_taken(site: Site, node: Node) -> Iterator[PreflightFinding]:
             )
 
 
-def _guests_taken(site: Site, node: Node) -> Iterator[Found]:
+def _guests_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
     rows = {int(row["vmid"]): row for row in node.guests}
     for guest, wanted in guests(site.topology):
         row = rows.get(guest.vmid)
@@ -180,7 +180,7 @@ def _guests_taken(site: Site, node: Node) -> Iterator[Found]:
         )
 
 
-def _names_taken(site: Site, node: Node) -> Iterator[Found]:
+def _names_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
     kinds = (
         ("security group", groups(site.topology), {row["group"]: row for row in node.groups}, "groups"),
         ("alias", aliases(site.topology), {row["name"]: row for row in node.aliases}, "aliases"),
@@ -204,7 +204,7 @@ def _names_taken(site: Site, node: Node) -> Iterator[Found]:
             )
 
 
-def _bridge_taken(site: Site, node: Node) -> Iterator[Found]:
+def _bridge_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
     host = site.topology.proxmox
     rows = {row["iface"]: row for row in node.networks}
     for wanted in bridges(site.topology):
@@ -222,7 +222,7 @@ def _bridge_taken(site: Site, node: Node) -> Iterator[Found]:
         )
 
 
-def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
+def _missing(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     machines = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu" and row["node"] == host.node}
@@ -246,7 +246,7 @@ def _missing(site: Site, node: Node) -> Iterator[PreflightFinding]:
             )
 
 
-def _roots(site: Site) -> Iterator[PreflightFinding]:
+def _roots(site: PlannedSite) -> Iterator[PreflightFinding]:
     """Yield containers to be made with settings that Proxmox takes from no API token."""
     for guest, wanted in guests(site.topology):
         if isinstance(guest, LxcGuest) and guest.roots and not _is_made(site, wanted):
@@ -258,7 +258,7 @@ def _roots(site: Site) -> Iterator[PreflightFinding]:
             )
 
 
-def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
+def _storages(site: PlannedSite, node: Node, path: str) -> Iterator[PreflightFinding]:
     """Yield a finding for each storage unfit for its content; the API lists only those the token may see.
 
     Snippet files are copied by hand, so the token need not see their storage.
@@ -286,7 +286,7 @@ def _storages(site: Site, node: Node, path: str) -> Iterator[PreflightFinding]:
         )
 
 
-def _bridge(site: Site, node: Node) -> Iterator[PreflightFinding]:
+def _bridge(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     host = site.topology.proxmox
     path = f"{_NAMESPACE}:hosts.{host.name}"
     interfaces = {str(row["iface"]): row for row in node.networks}
@@ -329,7 +329,7 @@ def _said(row: Mapping[str, Any]) -> str:
     return f" ({said})" if said else ""
 
 
-def _is_made(site: Site, wanted: Wanted) -> bool:
+def _is_made(site: PlannedSite, wanted: Wanted) -> bool:
     return site.is_made(wanted) or wanted.urn(site.stack) in site.ignored
 
 

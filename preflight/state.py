@@ -13,7 +13,7 @@ from verify.driver import ProbeError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resource:
+class StateResource:
     """One resource of the state; `inputs` are as the program gave them."""
 
     type: str
@@ -25,10 +25,10 @@ class Resource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class PulumiState:
     """The state after the last update; `creating` are the URNs of resources that a killed run was making."""
 
-    resources: tuple[Resource, ...] = ()
+    resources: tuple[StateResource, ...] = ()
     creating: frozenset[str] = frozenset()
     time: datetime | None = None
 
@@ -38,7 +38,7 @@ class State:
         return frozenset(urn for urn in self.creating if "docker:index/volume:Volume::" in urn)
 
     @classmethod
-    def of(cls, exported: Mapping[str, Any]) -> State:
+    def of(cls, exported: Mapping[str, Any]) -> PulumiState:
         """Return the state in an export, `{"version": 3, "deployment": {...}}`; empty for an empty one.
 
         Raises ProbeError.
@@ -64,10 +64,10 @@ class State:
         return frozenset((each.type, each.id) for each in self.resources)
 
 
-def _resources(given: Iterable[Mapping[str, Any]]) -> Iterable[Resource]:
+def _resources(given: Iterable[Mapping[str, Any]]) -> Iterable[StateResource]:
     for each in given:
         if not each.get("delete"):
-            yield Resource(
+            yield StateResource(
                 type=each["type"],
                 urn=each["urn"],
                 id=each.get("id", ""),

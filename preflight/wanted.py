@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from preflight.state import State
+from preflight.state import PulumiState
 from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, LxcGuest, Topology
 
 PROJECT: Final = "homelab-network"
@@ -49,7 +49,7 @@ class Wanted:
         """Return the URN of the component that the resource belongs to."""
         return _urn(stack, *(kind for kind, _ in self._parents()), name=self.parents[-1][1])
 
-    def import_command(self, stack: str, identity: str, state: State) -> str:
+    def import_command(self, stack: str, identity: str, state: PulumiState) -> str:
         """Return the command that imports the existing object as the program would have made it.
 
         A parent missing from the state can only be imported together with the resource, from a file.

@@ -241,7 +241,7 @@ class GuestFirewall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostFirewall:
+class HostFirewallFact:
     """The firewall of one Proxmox node. The datacenter's rules apply after the node's own."""
 
     origin: str
@@ -319,7 +319,7 @@ class Host:
     origin: str
     legs: tuple[HostLeg, ...]
     ports: tuple[Port, ...] = ()
-    firewall: HostFirewall | None = None
+    firewall: HostFirewallFact | None = None
     entries: tuple[Entry, ...] | None = None
 
 

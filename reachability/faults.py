@@ -22,10 +22,10 @@ from reachability.names import (
     set_faults,
     version_of,
 )
-from reachability.words import CompileError, KernelError, Service, WordError, macro_services, service
+from reachability.words import CompileError, KernelError, PacketMatch, WordError, macro_services, service
 
 
-class Owner(StrEnum):
+class RulesOwner(StrEnum):
     """The kind of object that a list of rules belongs to."""
 
     GUEST = "guest"
@@ -36,27 +36,27 @@ class Owner(StrEnum):
 
 _ACTIONS: Final = {"ACCEPT", "DROP", "REJECT"}
 _TYPES: Final = {
-    Owner.GUEST: {"in", "out"},
-    Owner.GROUP: {"in", "out", "forward"},
-    Owner.NODE: {"in", "out", "forward"},
+    RulesOwner.GUEST: {"in", "out"},
+    RulesOwner.GROUP: {"in", "out", "forward"},
+    RulesOwner.NODE: {"in", "out", "forward"},
 }
 _INTERFACE: Final = re.compile(r"(?=.{2,20}$)[A-Za-z][A-Za-z0-9_]{1,20}([:.]\d+)?")
 _LONGEST_INTERFACE: Final = 15
 _IPV6: Final = 6
 
 
-def services_of(rule: ProxmoxRule) -> tuple[Service, ...]:
+def services_of(rule: ProxmoxRule) -> tuple[PacketMatch, ...]:
     """Return what a rule matches besides addresses, one service per line of its macro; raises WordError."""
     if rule.macro is not None:
         return macro_services(rule.macro, rule.proto, rule.dport, rule.sport)
     return (service(rule.proto, rule.dport, rule.sport),)
 
 
-def rule_faults(rule: ProxmoxRule, scope: Scope, owner: Owner) -> Iterator[WordError]:
+def rule_faults(rule: ProxmoxRule, scope: Scope, owner: RulesOwner) -> Iterator[WordError]:
     """Yield the reasons why Proxmox refuses or cannot build a rule of this owner."""
     yield from _interface_faults(rule.iface, owner)
     if rule.type == "group":
-        if owner is Owner.GROUP:
+        if owner is RulesOwner.GROUP:
             yield WordError(f"group {rule.group} in a group")
         elif not re.fullmatch(NAME, rule.group or ""):
             yield WordError(f"group {rule.group} is no name")
@@ -85,7 +85,7 @@ def group_faults(name: str, rules: Iterable[ProxmoxRule], datacenter: Scope) -> 
     yield from name_faults(name)
     for rule in rules:
         if rule.enabled and rule.type != "forward":
-            yield from rule_faults(rule, datacenter, Owner.GROUP)
+            yield from rule_faults(rule, datacenter, RulesOwner.GROUP)
 
 
 def name_faults(name: str) -> Iterator[WordError]:
@@ -109,18 +109,18 @@ def _every_fault(facts: Facts) -> Iterator[WordError]:
     for host in facts.hosts:
         if host.firewall and host.firewall.enabled:
             for rule in (*host.firewall.rules, *datacenter.rules):
-                yield from _compiled_faults(rule, outer, Owner.NODE, datacenter)
+                yield from _compiled_faults(rule, outer, RulesOwner.NODE, datacenter)
     for guest in facts.guests:
         scope = Scope.of(guest.firewall, outer)
         yield from _set_faults(scope)
         cards = {nic.name for nic in guest.nics if nic.firewall and guest.firewall.enabled}
         for rule in guest.firewall.rules if cards else ():
             if rule.iface is None or rule.iface in cards:
-                yield from _compiled_faults(rule, scope, Owner.GUEST, datacenter)
+                yield from _compiled_faults(rule, scope, RulesOwner.GUEST, datacenter)
 
 
 def _compiled_faults(
-    rule: ProxmoxRule, scope: Scope, owner: Owner, datacenter: Datacenter
+    rule: ProxmoxRule, scope: Scope, owner: RulesOwner, datacenter: Datacenter
 ) -> Iterator[WordError]:
     if not rule.enabled:
         return
@@ -135,7 +135,7 @@ def _compiled_group(rules: Iterable[ProxmoxRule], shared: Scope) -> Iterator[Wor
     for rule in sorted(rules, key=lambda rule: rule.type):
         if not rule.enabled or rule.type not in ("in", "out") or _versions(rule, shared) == {_IPV6}:
             continue
-        faults = list(rule_faults(rule, shared, Owner.GROUP))
+        faults = list(rule_faults(rule, shared, RulesOwner.GROUP))
         yield from faults
         if any(isinstance(fault, CompileError) for fault in faults):
             return
@@ -146,12 +146,12 @@ def _set_faults(scope: Scope) -> Iterator[WordError]:
         yield from set_faults(name, entries, scope)
 
 
-def _interface_faults(iface: str | None, owner: Owner) -> Iterator[WordError]:
+def _interface_faults(iface: str | None, owner: RulesOwner) -> Iterator[WordError]:
     if iface is None:
         return
-    if owner is Owner.GROUP:
+    if owner is RulesOwner.GROUP:
         yield WordError(f"iface {iface} in a group")
-    elif owner is Owner.GUEST and not re.fullmatch(r"net\d+", iface):
+    elif owner is RulesOwner.GUEST and not re.fullmatch(r"net\d+", iface):
         yield WordError(f"iface {iface} is no card of a guest")
     elif not _INTERFACE.fullmatch(iface):
         yield WordError(f"iface {iface} is no name of an interface")

@@ -24,8 +24,8 @@ from reachability.words import (
     ICMP_ERRORS,
     MAX_PORT,
     Bounds,
+    PacketMatch,
     Range,
-    Service,
     WordError,
     service,
 )
@@ -417,7 +417,7 @@ def compile_rule(rule: ProxmoxRule, scope: Scope) -> Iterator[Match]:
     if services is None and rule.macro is None:
         services = _read(lambda: (service(rule.proto, None, None),))
     why = f"{rule.action} rule of {rule.origin}"
-    for ports, sports in services if services is not None else (Service(EVERY_PACKET),):
+    for ports, sports in services if services is not None else (PacketMatch(EVERY_PACKET),):
         yield Match(
             accept, ports, ALL if source is None else source, ALL if dest is None else dest, why, sports
         )

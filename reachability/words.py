@@ -45,7 +45,7 @@ class Range(NamedTuple):
         return (other or protocol == self.protocol) and self.low <= number <= self.high
 
 
-class Service(NamedTuple):
+class PacketMatch(NamedTuple):
     """The packets that a rule matches, addresses aside; `sports` None is every source port."""
 
     ports: tuple[Range, ...]
@@ -202,7 +202,7 @@ _MAX_NUMBERS: Final = 15
 
 
 @lru_cache(maxsize=4096)
-def service(proto: str | None, dport: str | None, sport: str | None) -> Service:
+def service(proto: str | None, dport: str | None, sport: str | None) -> PacketMatch:
     """Return the service of a rule without a macro; raises WordError.
 
     Port 0 and protocol 0 are no restriction: Perl treats a lone `0` as false.
@@ -211,18 +211,18 @@ def service(proto: str | None, dport: str | None, sport: str | None) -> Service:
     if proto is None:
         if dport or sport:
             raise WordError(f"{'dport' if dport else 'sport'} without a protocol")
-        return Service(EVERY_PACKET)
+        return PacketMatch(EVERY_PACKET)
     number = protocol_number(proto)
     if proto in ("icmp", "icmpv6", "ipv6-icmp"):
         return _icmp(proto, dport, sport)
     if number == 0 and not (dport or sport):
-        return Service(EVERY_PACKET)
+        return PacketMatch(EVERY_PACKET)
     if (dport or sport) and number not in _WITH_PORTS:
         raise WordError(f"protocol {proto} has no ports")
     known = {6: Protocol.TCP, 17: Protocol.UDP}.get(number, number)
     ports = _ports(dport, number) if dport else ((0, MAX_PORT),)
     sports = _ports(sport, number) if sport else None
-    return Service(tuple(Range(known, low, high) for low, high in ports), sports)
+    return PacketMatch(tuple(Range(known, low, high) for low, high in ports), sports)
 
 
 def protocol_number(proto: str) -> int:
@@ -237,7 +237,9 @@ def protocol_number(proto: str) -> int:
     return number
 
 
-def macro_services(name: str, proto: str | None, dport: str | None, sport: str | None) -> tuple[Service, ...]:
+def macro_services(
+    name: str, proto: str | None, dport: str | None, sport: str | None
+) -> tuple[PacketMatch, ...]:
     """Return the services of a macro's lines, narrowed by the rule's own fields; raises WordError."""
     lines = MACROS.get(name.lower())
     if lines is None:
@@ -260,7 +262,7 @@ def macro_services(name: str, proto: str | None, dport: str | None, sport: str |
     return tuple(service(line.proto, line.dport or dport, line.sport or sport) for line in lines)
 
 
-def _icmp(proto: str, dport: str | None, sport: str | None) -> Service:
+def _icmp(proto: str, dport: str | None, sport: str | None) -> PacketMatch:
     if sport:
         raise WordError(f"protocol {proto} has no source ports")
     if proto != "icmp":
@@ -268,14 +270,14 @@ def _icmp(proto: str, dport: str | None, sport: str | None) -> Service:
             raise CompileError(f"protocol {proto} has no ports")
         if dport and dport not in _ICMP_6.split() and not _small(dport):
             raise CompileError(f"ICMP type {dport} is unknown")
-        return Service(())
+        return PacketMatch(())
     if not dport:
-        return Service((Range(ICMP, 0, MAX_PORT),))
+        return PacketMatch((Range(ICMP, 0, MAX_PORT),))
     if dport in ICMP_TYPES:
-        return Service((Range(ICMP, *ICMP_TYPES[dport]),))
+        return PacketMatch((Range(ICMP, *ICMP_TYPES[dport]),))
     if not _small(dport):
         raise CompileError(f"ICMP type {dport} is unknown")
-    return Service((Range(ICMP, int(dport) * 256, int(dport) * 256 + 255),))
+    return PacketMatch((Range(ICMP, int(dport) * 256, int(dport) * 256 + 255),))
 
 
 def _small(text: str) -> bool:

@@ -128,7 +128,7 @@ class VolumeOptions(Inputs, inert="labels no_copy subpath"):
     driver_options: Mapping[str, str] = {}
 
 
-class Mount(Inputs, inert="tmpfs_options"):
+class DockerMount(Inputs, inert="tmpfs_options"):
     """A mount in the newer `mounts` syntax."""
 
     target: str = ""
@@ -146,7 +146,7 @@ class Capabilities(Inputs):
     drops: tuple[str, ...] = ()
 
 
-class Device(Inputs, inert="container_path permissions"):
+class DockerDevice(Inputs, inert="container_path permissions"):
     """A host device in a container."""
 
     host_path: str
@@ -183,7 +183,7 @@ class DockerContainer(
     command: tuple[str, ...] = ()
     device_cgroup_rules: tuple[str, ...] = ()
     device_requests: tuple[Mapping[str, Any], ...] = ()
-    devices: tuple[Device, ...] = ()
+    devices: tuple[DockerDevice, ...] = ()
     dns: tuple[str, ...] = ()
     dns_opts: tuple[str, ...] = ()
     dns_searches: tuple[str, ...] = ()
@@ -199,7 +199,7 @@ class DockerContainer(
     log_driver: str = "json-file"
     memory: float = 0
     memory_swap: float = 0
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[DockerMount, ...] = ()
     network_mode: str = "bridge"
     networks_advanced: tuple[NetworkLeg, ...] = ()
     pid_mode: str = ""

@@ -132,7 +132,7 @@ class Archive(Medium):
     type: str = "unmanaged"
 
 
-class MountPoint(Medium):
+class ProxmoxMountPoint(Medium):
     """A volume or folder of the node in a system container; `volume` is a storage or the folder's path."""
 
     path: str = ""
@@ -297,7 +297,7 @@ class SystemContainer(
     features: Features = Features()
     operating_system: Archive | None = None
     disk: RootDisk | None = None
-    mount_points: tuple[MountPoint, ...] = ()
+    mount_points: tuple[ProxmoxMountPoint, ...] = ()
     unprivileged: bool = False
 
     @property

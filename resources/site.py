@@ -223,7 +223,7 @@ class Graph:
             origin="config",
             legs=(*outside, *inside, *own_bridge),
             ports=proxmox.ports,
-            firewall=fact.HostFirewall(
+            firewall=fact.HostFirewallFact(
                 origin=switches[0].name if switches else "config",
                 enabled=all(each.inputs.enabled for each in switches),
                 rules=tuple(rule for each in own for rule in rules_of(each)),

@@ -40,7 +40,7 @@ class Signed(
     validity_period_hours: float = 0
 
 
-class Certificate(Signed):
+class TlsCertificate(Signed):
     """A tls.LocallySignedCert resource."""
 
 

@@ -109,7 +109,7 @@ TYPES: Final[Mapping[str, type[Inputs]]] = {
     "tls:index/privateKey:PrivateKey": tls.PrivateKey,
     "tls:index/certRequest:CertRequest": tls.Request,
     "tls:index/selfSignedCert:SelfSignedCert": tls.Authority,
-    "tls:index/locallySignedCert:LocallySignedCert": tls.Certificate,
+    "tls:index/locallySignedCert:LocallySignedCert": tls.TlsCertificate,
     "command:local:Command": Command,
     "command:remote:Command": Command,
     "command:remote:CopyFile": Command,

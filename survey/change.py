@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resources.docker import PublishedPort
-from survey.docker import Seen
+from survey.docker import RunningContainer
 
 
-def in_ports(seen: Seen, ports: Sequence[PublishedPort]) -> str:
+def in_ports(seen: RunningContainer, ports: Sequence[PublishedPort]) -> str:
     """Return the change that publishes ports to the host itself alone."""
     texts = dict.fromkeys(_text(port) for port in ports)
     closed = ", ".join(f'"127.0.0.1:{text}"' for text in texts)
@@ -19,13 +19,13 @@ def in_ports(seen: Seen, ports: Sequence[PublishedPort]) -> str:
     return f"{_where(seen)} with `{options}`, or without --publish"
 
 
-def without(seen: Seen, line: str, option: str, instead: str = "") -> str:
+def without(seen: RunningContainer, line: str, option: str, instead: str = "") -> str:
     """Return the change that takes away a compose line or docker's option; `instead` does its work."""
     change = f", remove `{line}`" if seen.service else f" without `{option}`"
     return f"{_where(seen)}{change}{f' ({instead})' if instead else ''}"
 
 
-def on_own_network(seen: Seen, network: str) -> str:
+def on_own_network(seen: RunningContainer, network: str) -> str:
     """Return the change that takes a container from a network to one that only its clients are on."""
     own = f"{seen.service or seen.name}-only"
     if seen.service:
@@ -39,7 +39,7 @@ def on_own_network(seen: Seen, network: str) -> str:
     )
 
 
-def with_login(seen: Seen, origin: str) -> str:
+def with_login(seen: RunningContainer, origin: str) -> str:
     """Return the change that gives a Traefik router a login, in labels or in its file."""
     router, name = origin.rpartition(" ")[2], f"{origin.rpartition(' ')[2]}-login"
     if not origin.startswith(f"{seen.name}:"):
@@ -49,7 +49,7 @@ def with_login(seen: Seen, origin: str) -> str:
     return f"{_where(seen)}, add the labels `traefik.http.routers.{router}.middlewares={name}` and `{label}`"
 
 
-def leave_bridge(seen: Seen) -> str:
+def leave_bridge(seen: RunningContainer) -> str:
     """Return the change that takes a container off the default bridge."""
     if seen.service:
         return f"{_where(seen)}, remove `network_mode: bridge` and name a network below `networks`"
@@ -59,7 +59,7 @@ def leave_bridge(seen: Seen) -> str:
     )
 
 
-def _where(seen: Seen) -> str:
+def _where(seen: RunningContainer) -> str:
     if seen.service:
         return f"in {seen.file or f'the compose file of {seen.project}'}, service {seen.service}"
     return f"start {seen.name} again"

@@ -43,7 +43,7 @@ _BARE_MODES: Final = ("host", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class RunningEngine:
     """The engine's own description; `is_open`: it was asked by TCP without TLS."""
 
     name: str
@@ -66,7 +66,7 @@ class Engine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class RunningContainer:
     """A running container. `exposed` are the ports that its image or its owner names.
 
     `logins` are the names of Traefik middlewares with a login, and `chains` those that consist of others.
@@ -92,18 +92,18 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DockerHost:
+class RunningDocker:
     """What one engine runs; `unseen` are sentences about what was not read or can't be judged."""
 
-    engine: Engine
+    engine: RunningEngine
     networks: tuple[DockerNetwork, ...] = ()
-    containers: tuple[Seen, ...] = ()
+    containers: tuple[RunningContainer, ...] = ()
     bridges: frozenset[str] = frozenset()
     """Names of the bridges that the engine made on its host."""
     unseen: tuple[str, ...] = ()
 
 
-def read(api: DockerApi) -> DockerHost:
+def read(api: DockerApi) -> RunningDocker:
     """Return what an engine runs; raises SurveyError, also for answers that are not a Docker engine's."""
     try:
         return _read(api)
@@ -114,7 +114,7 @@ def read(api: DockerApi) -> DockerHost:
         ) from None
 
 
-def _read(api: DockerApi) -> DockerHost:
+def _read(api: DockerApi) -> RunningDocker:
     engine = _engine(api.get("/version"), api.get("/info"), api)
     listed = api.get("/containers/json?all=1")
     running = [each for each in listed if each["State"] in {"running", "paused", "restarting"}]
@@ -135,13 +135,13 @@ def _read(api: DockerApi) -> DockerHost:
 
 
 def parse(
-    engine: Engine, rows: Sequence[Row], listed: Sequence[Row], services: Sequence[Row] = ()
-) -> DockerHost:
+    engine: RunningEngine, rows: Sequence[Row], listed: Sequence[Row], services: Sequence[Row] = ()
+) -> RunningDocker:
     """Return the engine's networks and containers from the answers that inspect and list them."""
     names = _unique(listed)
     called = {row["Id"]: row["Name"].lstrip("/") for row in rows}
     ingress = {row["ID"]: list(_swarm_ports(row)) for row in services}
-    return DockerHost(
+    return RunningDocker(
         engine=engine,
         networks=tuple(
             _network(row, names[row["Id"]]) for row in listed if row["Driver"] in set(NetworkDriver)
@@ -152,11 +152,11 @@ def parse(
     )
 
 
-def _engine(version: Row, info: Row, api: DockerApi) -> Engine:
+def _engine(version: Row, info: Row, api: DockerApi) -> RunningEngine:
     components = [str(each.get("Name", "")) for each in version.get("Components") or ()]
     security = [str(each) for each in info.get("SecurityOptions") or ()]
     swarm = info.get("Swarm") or {}
-    return Engine(
+    return RunningEngine(
         name=str(info.get("Name") or "docker"),
         version=str(version.get("Version", "")),
         backend=str((info.get("FirewallBackend") or {}).get("Driver") or "iptables"),
@@ -214,11 +214,11 @@ def _bridge(row: Row) -> str:
 
 def _seen(
     row: Row, names: Mapping[str, str], called: Mapping[str, str], ingress: Mapping[str, list[Inner]]
-) -> Seen:
+) -> RunningContainer:
     config, host = row["Config"], row["HostConfig"]
     labels: Mapping[str, str] = config.get("Labels") or {}
     logins, chains = _middlewares(labels)
-    return Seen(
+    return RunningContainer(
         container=DockerContainer.model_validate(
             {
                 "name": row["Name"].lstrip("/"),
@@ -323,7 +323,7 @@ def _middlewares(labels: Mapping[str, str]) -> tuple[frozenset[str], Mapping[str
     return logins, chains
 
 
-def _with_files(api: DockerApi, seen: Seen) -> Seen:
+def _with_files(api: DockerApi, seen: RunningContainer) -> RunningContainer:
     """Return Traefik's container with its configuration files, which the engine reads out of it."""
     texts = dict(api.files(seen.name, "/etc/traefik"))
     container = _with_uploads(seen.container, texts)
@@ -339,7 +339,7 @@ def _with_uploads(container: DockerContainer, texts: Mapping[str, str]) -> Docke
     return container.model_copy(update={"uploads": uploads})
 
 
-def _unseen(engine: Engine, rows: Sequence[Row], listed: Sequence[Row]) -> Iterator[str]:
+def _unseen(engine: RunningEngine, rows: Sequence[Row], listed: Sequence[Row]) -> Iterator[str]:
     if engine.podman:
         yield "Podman's firewall: networks are judged as Docker's, which isolates more"
     if engine.rootless:

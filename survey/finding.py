@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 
-class Severity(IntEnum):
+class SurveySeverity(IntEnum):
     """How urgent a finding is; the highest comes first."""
 
     LOW = 1
@@ -19,11 +19,11 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class SurveyFinding:
     """One finding. `sources` reach `destination` on `port` by `path`; `change` closes it."""
 
     rule: str
-    severity: Severity
+    severity: SurveySeverity
     sources: tuple[str, ...]
     destination: str
     port: str

@@ -18,11 +18,11 @@ from reachability.result import ConnectionSet, EdgeKind
 from resources.docker import PublishedPort
 from survey import guests
 from survey.change import in_ports, leave_bridge, on_own_network, with_login, without
-from survey.docker import Seen
-from survey.finding import Finding, Severity
+from survey.docker import RunningContainer
+from survey.finding import SurveyFinding, SurveySeverity
 from survey.logins import has_login
 from survey.ports import DATABASES, DOCKER_API, danger_of
-from survey.site import Site
+from survey.site import RunningSite
 from topology.model import Port
 
 _OWN_THE_HOST: Final = frozenset(
@@ -37,14 +37,14 @@ _CAPABILITIES: Final = frozenset(
 class Findings:
     """The findings on one site."""
 
-    site: Site
+    site: RunningSite
     connection_sets: Sequence[ConnectionSet] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute every possible connection once."""
         object.__setattr__(self, "connection_sets", tuple(self.site.reachability.connection_sets()))
 
-    def sorted(self) -> tuple[Finding, ...]:
+    def sorted(self) -> tuple[SurveyFinding, ...]:
         """Return all findings, worst first."""
         found = (
             *self._open_engine(),
@@ -63,14 +63,14 @@ class Findings:
 
     # ------------------------------------------------------------------------------------ from outside
 
-    def _open_engine(self) -> Iterator[Finding]:
+    def _open_engine(self) -> Iterator[SurveyFinding]:
         """Yield a finding for an engine that answers by TCP without TLS."""
         engine, number = self.site.docker.engine, DOCKER_API
         listens = any(port.number == number for port in self.site.listeners)
         if engine.is_open or listens:
-            yield Finding(
+            yield SurveyFinding(
                 rule="engine-on-tcp",
-                severity=Severity.CRITICAL,
+                severity=SurveySeverity.CRITICAL,
                 sources=self.site.outsides,
                 destination=self.site.host,
                 port=f"{number}/tcp" if listens else engine.endpoint.rpartition(":")[2],
@@ -80,7 +80,7 @@ class Findings:
                 "restart Docker, and use DOCKER_HOST=ssh://user@host",
             )
 
-    def _published(self) -> Iterator[Finding]:
+    def _published(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each published port that machines outside reach."""
         for name, port, sources, reach in self._from_outside(EdgeKind.PUBLISHED):
             seen = self._seen(name)
@@ -88,9 +88,9 @@ class Findings:
                 continue
             danger = danger_of(port)
             if port is None:
-                yield Finding(
+                yield SurveyFinding(
                     rule="unprotected-network",
-                    severity=Severity.HIGH,
+                    severity=SurveySeverity.HIGH,
                     sources=sources,
                     destination=name,
                     port="*",
@@ -101,9 +101,9 @@ class Findings:
                 continue
             if not any(_is_inner(each, port) for each in seen.container.ports):
                 continue  # the container whose network this one shares publishes it
-            yield Finding(
+            yield SurveyFinding(
                 rule="published",
-                severity=Severity.CRITICAL if danger else Severity.HIGH,
+                severity=SurveySeverity.CRITICAL if danger else SurveySeverity.HIGH,
                 sources=sources,
                 destination=name,
                 port=str(port),
@@ -113,16 +113,16 @@ class Findings:
                 change=in_ports(seen, [each for each in seen.container.ports if _is_inner(each, port)]),
             )
 
-    def _routed(self) -> Iterator[Finding]:
+    def _routed(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each route from outside that has no login."""
         for name, port, sources, reach in self._from_outside(EdgeKind.PROXIED):
             seen, proxy = self._seen(name), self._seen(reach.trace.hops[0])
             if seen is None or proxy is None or has_login(reach.origin, seen, proxy):
                 continue
             danger = danger_of(port)
-            yield Finding(
+            yield SurveyFinding(
                 rule="routed-without-login",
-                severity=Severity.HIGH if danger else Severity.MEDIUM,
+                severity=SurveySeverity.HIGH if danger else SurveySeverity.MEDIUM,
                 sources=sources,
                 destination=name,
                 port=str(port or "*"),
@@ -131,7 +131,7 @@ class Findings:
                 change=with_login(seen, reach.origin),
             )
 
-    def _on_the_lan(self) -> Iterator[Finding]:
+    def _on_the_lan(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each container that has an address outside, or the host's own network."""
         found: defaultdict[str, list[Port | None]] = defaultdict(list)
         ways: dict[str, tuple[tuple[str, ...], ConnectionSet]] = {}
@@ -144,9 +144,9 @@ class Findings:
             sources, reach = ways[name]
             danger = next(filter(None, map(danger_of, ports)), "")
             on_host = seen.container.network_mode == Mode.HOST
-            yield Finding(
+            yield SurveyFinding(
                 rule="host-network" if on_host else "on-the-lan",
-                severity=Severity.CRITICAL if danger else Severity.HIGH,
+                severity=SurveySeverity.CRITICAL if danger else SurveySeverity.HIGH,
                 sources=sources,
                 destination=name,
                 port=", ".join(map(str, filter(None, ports))) or "*",
@@ -160,14 +160,14 @@ class Findings:
                 change=_off_the_lan(seen),
             )
 
-    def _host_ports(self) -> Iterator[Finding]:
+    def _host_ports(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each well-known port of the host's own programs that is open to outside."""
         for port in self.site.listeners:
             danger = danger_of(port)
             if danger and port.number != DOCKER_API:
-                yield Finding(
+                yield SurveyFinding(
                     rule="host-port",
-                    severity=Severity.HIGH,
+                    severity=SurveySeverity.HIGH,
                     sources=self.site.outsides,
                     destination=self.site.host,
                     port=str(port),
@@ -179,16 +179,18 @@ class Findings:
 
     # ----------------------------------------------------------------------------- what a container may do
 
-    def _owners(self) -> Iterator[Finding]:
+    def _owners(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each container that can take over its host."""
         for name, seen in self.site.names.items():
             for why, change, always in self._powers(seen):
                 sources, path, port = self._callers(name)
                 outside = bool(set(sources) & set(self.site.outsides))
-                severity = Severity.MEDIUM + (1 if sources else 0) + (1 if outside and always else 0)
-                yield Finding(
+                severity = SurveySeverity.MEDIUM + (1 if sources else 0) + (1 if outside and always else 0)
+                yield SurveyFinding(
                     rule="owns-the-host",
-                    severity=Severity(min(severity, Severity.CRITICAL if outside else Severity.HIGH)),
+                    severity=SurveySeverity(
+                        min(severity, SurveySeverity.CRITICAL if outside else SurveySeverity.HIGH)
+                    ),
                     sources=sources,
                     destination=name,
                     port=port,
@@ -197,7 +199,7 @@ class Findings:
                     change=change,
                 )
 
-    def _powers(self, seen: Seen) -> Iterator[tuple[str, str, bool]]:
+    def _powers(self, seen: RunningContainer) -> Iterator[tuple[str, str, bool]]:
         """Yield why a container can take over its host, the change, and whether it takes no further fault."""
         container = seen.container
         for bind in container.binds:
@@ -225,7 +227,7 @@ class Findings:
 
     # ------------------------------------------------------------------------------------------ neighbours
 
-    def _databases(self) -> Iterator[Finding]:
+    def _databases(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each database that more than one neighbour reaches."""
         for reach in self.connection_sets:
             kind = DATABASES.get(reach.port.number) if reach.port else None
@@ -235,9 +237,9 @@ class Findings:
             sources = tuple(name for name in reach.sources if name != reach.destination)
             if len(sources) > 1:
                 exposed = any(set(self._callers(name)[0]) & set(self.site.outsides) for name in sources)
-                yield Finding(
+                yield SurveyFinding(
                     rule="database-of-a-network",
-                    severity=Severity.HIGH if exposed else Severity.MEDIUM,
+                    severity=SurveySeverity.HIGH if exposed else SurveySeverity.MEDIUM,
                     sources=sources,
                     destination=reach.destination,
                     port=str(reach.port),
@@ -246,7 +248,7 @@ class Findings:
                     change=on_own_network(seen, reach.origin),
                 )
 
-    def _default_bridge(self) -> Iterator[Finding]:
+    def _default_bridge(self) -> Iterator[SurveyFinding]:
         """Yield a finding for the default bridge if it has more than one container."""
         members = tuple(
             name
@@ -255,9 +257,9 @@ class Findings:
         )
         apart = any(n.name == "bridge" and not n.icc for n in self.site.facts.networks)
         if len(members) > 1 and not apart:
-            yield Finding(
+            yield SurveyFinding(
                 rule="default-bridge",
-                severity=Severity.MEDIUM,
+                severity=SurveySeverity.MEDIUM,
                 sources=members,
                 destination="bridge",
                 port="*",
@@ -266,16 +268,16 @@ class Findings:
                 change=leave_bridge(self._must_be_seen(members[0])),
             )
 
-    def _loopback(self) -> Iterator[Finding]:
+    def _loopback(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each port published on loopback by an engine that lets neighbours past it."""
         if self.site.docker.engine.numbers >= (28, 0):
             return
         for name, seen in self.site.names.items():
             for port in seen.container.ports:
                 if port.ip.startswith("127."):
-                    yield Finding(
+                    yield SurveyFinding(
                         rule="loopback-published",
-                        severity=Severity.MEDIUM,
+                        severity=SurveySeverity.MEDIUM,
                         sources=tuple(each for each in self.site.outsides if each != "internet"),
                         destination=name,
                         port=f"{port.internal}/{port.protocol}",
@@ -285,7 +287,7 @@ class Findings:
                         change="update Docker to 28 or newer",
                     )
 
-    def _internal(self) -> Iterator[Finding]:
+    def _internal(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each internal network whose members reach programs of the host."""
         ports = ", ".join(map(str, self.site.listeners))
         new = self.site.docker.engine.numbers >= (28, 0)
@@ -296,9 +298,9 @@ class Findings:
                 name for name, own in legs.items() if network.name in {leg.network for leg in own}
             )
             if network.internal and network.host_reachable and members and ports:
-                yield Finding(
+                yield SurveyFinding(
                     rule="internal-reaches-host",
-                    severity=Severity.LOW,
+                    severity=SurveySeverity.LOW,
                     sources=members,
                     destination=self.site.host,
                     port=ports,
@@ -307,7 +309,7 @@ class Findings:
                     change=f"write `com.docker.network.bridge.{option}` below driver_opts of {network.name}",
                 )
 
-    def _guests(self) -> Iterator[Finding]:
+    def _guests(self) -> Iterator[SurveyFinding]:
         if self.site.proxmox:
             yield from guests.findings(self.site.proxmox, self.site.reachability)
 
@@ -345,17 +347,17 @@ class Findings:
                 return sources, str(reach.trace), str(reach.port or "*")
         return (), name, "*"
 
-    def _seen(self, name: str) -> Seen | None:
+    def _seen(self, name: str) -> RunningContainer | None:
         return self.site.names.get(name)
 
-    def _must_be_seen(self, name: str) -> Seen:
+    def _must_be_seen(self, name: str) -> RunningContainer:
         return self.site.names[name]
 
     def _is_entrypoint(self, name: str, port: Port | None) -> bool:
         proxies = (each for each in self.site.facts.proxies if each.container == name)
         return any(entry.port == port for each in proxies for entry in each.entrypoints)
 
-    def _addresses(self, seen: Seen, port: Port) -> str:
+    def _addresses(self, seen: RunningContainer, port: Port) -> str:
         """Return the addresses that a container's port is published on, in words."""
         found = {each.ip for each in seen.container.ports if _is_inner(each, port)}
         return "every address" if "0.0.0.0" in found else ", ".join(sorted(found))  # noqa: S104
@@ -365,7 +367,7 @@ def _is_inner(published: PublishedPort, port: Port) -> bool:
     return (published.internal, published.protocol) == (port.number, port.protocol)
 
 
-def _off_the_lan(seen: Seen) -> str:
+def _off_the_lan(seen: RunningContainer) -> str:
     if seen.container.network_mode == Mode.HOST:
         needed = "publish only its needed ports"
         return without(seen, "network_mode: host", "--network=host", needed)

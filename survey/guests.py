@@ -11,8 +11,8 @@ from ipaddress import IPv4Network
 
 import reachability.facts as fact
 from reachability.engine import Reachability
-from survey.finding import Finding, Severity
-from survey.proxmox import ProxmoxHost, SeenGuest
+from survey.finding import SurveyFinding, SurveySeverity
+from survey.proxmox import RunningProxmox, SeenGuest
 from topology.model import INTERNET, Port
 
 _ANY = Port(number=61_321)
@@ -20,7 +20,7 @@ _ANY = Port(number=61_321)
 _FIRST = "first allow your own address there, or you lock yourself out"
 
 
-def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
+def joined(facts: fact.Facts, found: RunningProxmox) -> fact.Facts:
     """Return facts with those of a Proxmox API; names that both have get the guest's number."""
     taken = {each.name for things in (facts.outsides, facts.hosts, facts.containers) for each in things}
     lans = dict(_lans(facts, found))
@@ -49,7 +49,7 @@ def joined(facts: fact.Facts, found: ProxmoxHost) -> fact.Facts:
     )
 
 
-def _names(taken: set[str], found: ProxmoxHost) -> Iterator[str]:
+def _names(taken: set[str], found: RunningProxmox) -> Iterator[str]:
     """Yield each guest's name among the facts."""
     for guest in found.guests:
         name = _free(guest.guest.name, taken, f"{guest.kind} {guest.number}")
@@ -61,14 +61,14 @@ def _free(name: str, taken: set[str], what: str) -> str:
     return f"{name} ({what})" if name in taken else name
 
 
-def _lans(facts: fact.Facts, found: ProxmoxHost) -> Iterator[tuple[fact.Vlan, tuple[str, IPv4Network]]]:
+def _lans(facts: fact.Facts, found: RunningProxmox) -> Iterator[tuple[fact.Vlan, tuple[str, IPv4Network]]]:
     """Yield each node's own VLAN with the name of the machines there, the Docker host's name if it is one."""
     known = {outside.prefix: outside.name for outside in facts.outsides if outside.prefix}
     for vlan, prefix in found.lans.items():
         yield vlan, (known.get(prefix, f"lan-{vlan}"), prefix)
 
 
-def findings(found: ProxmoxHost, reachability: Reachability) -> Iterator[Finding]:
+def findings(found: RunningProxmox, reachability: Reachability) -> Iterator[SurveyFinding]:
     """Yield a finding for each guest whose every port is open, with the first switch that is off.
 
     A datacenter's firewall that is off is one finding about all of them.
@@ -82,9 +82,9 @@ def findings(found: ProxmoxHost, reachability: Reachability) -> Iterator[Finding
     for group in groups:
         sources = tuple(dict.fromkeys(source for name in group for source in opened[name][0]))
         why, change = _closes(found, called[group[0]])
-        yield Finding(
+        yield SurveyFinding(
             rule="guest-open" if found.datacenter.enabled else "proxmox-firewall-off",
-            severity=Severity.HIGH if set(sources) & set(outsides) else Severity.MEDIUM,
+            severity=SurveySeverity.HIGH if set(sources) & set(outsides) else SurveySeverity.MEDIUM,
             sources=sources,
             destination=", ".join(group),
             port="*",
@@ -104,7 +104,7 @@ def _way(name: str, outsides: list[str], reachability: Reachability) -> tuple[tu
     return (near, str(traces[near[0]])) if near else None
 
 
-def _closes(found: ProxmoxHost, guest: SeenGuest) -> tuple[str, str]:
+def _closes(found: RunningProxmox, guest: SeenGuest) -> tuple[str, str]:
     """Return why a guest is open, and the change that closes it: the first switch that is off."""
     own, path = guest.guest.firewall, f"{guest.path}/firewall"
     if not found.datacenter.enabled:

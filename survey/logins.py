@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from resources.traefik import listed
-from survey.docker import Seen
+from survey.docker import RunningContainer
 
 _KINDS = frozenset({"basicauth", "digestauth", "forwardauth"})
 
 
-def has_login(origin: str, routed: Seen, proxy: Seen) -> bool:
+def has_login(origin: str, routed: RunningContainer, proxy: RunningContainer) -> bool:
     """Return whether the router called `origin` has a login, by labels or by the proxy's own files."""
     name = origin.rpartition(" ")[2]
     return any(kind in _KINDS for kind in _kinds(_middlewares(name, routed, proxy), routed, proxy))
 
 
-def _middlewares(router: str, routed: Seen, proxy: Seen) -> list[str]:
+def _middlewares(router: str, routed: RunningContainer, proxy: RunningContainer) -> list[str]:
     pattern = re.compile(rf"traefik\.http\.routers\.{re.escape(router)}\.middlewares", re.IGNORECASE)
     for label in routed.container.labels:
         if pattern.fullmatch(label.label):
@@ -28,7 +28,7 @@ def _middlewares(router: str, routed: Seen, proxy: Seen) -> list[str]:
     return []
 
 
-def _kinds(names: Iterable[str], routed: Seen, proxy: Seen) -> Iterator[str]:
+def _kinds(names: Iterable[str], routed: RunningContainer, proxy: RunningContainer) -> Iterator[str]:
     """Yield the kinds of middlewares, of both providers, and of those in their chains."""
     waiting, met = [_bare(name) for name in names], set[str]()
     while waiting:

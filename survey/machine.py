@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Final
 
-from survey.docker import DockerHost
+from survey.docker import RunningDocker
 from topology.model import Port, Protocol
 
 _SECONDS: Final = 20
@@ -25,7 +25,7 @@ _LISTENS: Final = {"tcp": "0A", "udp": "07"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class RunningMachine:
     """The engine's host. `rules` is what `iptables-save` prints, None where root does not allow it."""
 
     addresses: Mapping[IPv4Interface, str]
@@ -53,7 +53,7 @@ class Machine:
         return found
 
 
-def read() -> Machine | None:
+def read() -> RunningMachine | None:
     """Return this machine; None if its addresses can't be read."""
     said = _run("ip", "-json", "-4", "address")
     if said is None:
@@ -66,7 +66,7 @@ def read() -> Machine | None:
     }
     files = {name: Path(f"/proc/net/{name}") for name in ("tcp", "tcp6", "udp", "udp6")}
     texts = {name: file.read_text() for name, file in files.items() if file.exists()}
-    return Machine(
+    return RunningMachine(
         addresses=addresses,
         listeners=tuple(
             dict.fromkeys(each for name, text in texts.items() for each in listeners(name, text))
@@ -75,7 +75,7 @@ def read() -> Machine | None:
     )
 
 
-def read_if_here(docker: DockerHost) -> Machine | None:
+def read_if_here(docker: RunningDocker) -> RunningMachine | None:
     """Return this machine if an engine's bridges are on it; a socket may also lead to a virtual machine."""
     found = read()
     gateways = {config.gateway for network in docker.networks for config in network.ipam_configs}
@@ -108,7 +108,7 @@ def _address(text: str) -> IPv4Address | None:
 
 
 def links(
-    machine: Machine, ours: Iterable[str], gateways: Iterable[str]
+    machine: RunningMachine, ours: Iterable[str], gateways: Iterable[str]
 ) -> Mapping[str, list[IPv4Interface]]:
     """Return the machine's addresses by interface, without those of the engine's own bridges."""
     known, taken = set(ours) | {"docker0", "docker_gwbridge", "lo"}, set(gateways)

@@ -45,7 +45,7 @@ class SeenGuest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxmoxHost:
+class RunningProxmox:
     """What one API knows: `lans` are the networks of the nodes' own default routes."""
 
     url: str
@@ -56,13 +56,13 @@ class ProxmoxHost:
     unseen: tuple[str, ...] = ()
 
 
-def read(api: ProxmoxApi) -> ProxmoxHost:
+def read(api: ProxmoxApi) -> RunningProxmox:
     """Return what an API knows; raises SurveyError if it does not answer or refuses the token."""
     with understood(api.url, SurveyError):
         return _read(api)
 
 
-def _read(api: ProxmoxApi) -> ProxmoxHost:
+def _read(api: ProxmoxApi) -> RunningProxmox:
     api.get("version", {})
     names = [str(row["node"]) for row in api.get("nodes", []) if row.get("status", "online") == "online"]
     networks = {name: api.get(f"nodes/{name}/network", []) for name in names}
@@ -79,7 +79,7 @@ def _read(api: ProxmoxApi) -> ProxmoxHost:
     ]
     running = [each for each in rows if each[2].get("status") == "running"]
     stopped = len(rows) - len(running)
-    return ProxmoxHost(
+    return RunningProxmox(
         url=api.url,
         nodes=tuple(_node(api, name, networks[name], options[name]) for name in names),
         guests=tuple(_guest(api, name, kind, row) for name, kind, row in running),
@@ -113,7 +113,7 @@ def _node(api: ProxmoxApi, name: str, rows: Iterable[Row], options: Row) -> fact
         for row in rows
         if row.get("cidr")
     )
-    firewall = fact.HostFirewall(
+    firewall = fact.HostFirewallFact(
         origin=f"firewall of node {name}",
         enabled=bool(int(options.get("enable", 1))),
         rules=_rules(api, f"nodes/{name}/firewall/rules", f"node {name}"),

@@ -18,9 +18,9 @@ from reachability.engine import Reachability
 from resources.docker import DockerNetwork
 from resources.facts import container_fact, network_fact, proxy_fact
 from survey import guests, machine
-from survey.docker import DockerHost, Seen
-from survey.machine import Machine
-from survey.proxmox import ProxmoxHost
+from survey.docker import RunningContainer, RunningDocker
+from survey.machine import RunningMachine
+from survey.proxmox import RunningProxmox
 from topology.model import INTERNET, Port
 
 OUTSIDE: Final = "outside"
@@ -31,13 +31,13 @@ _PASSING: Final = ((28, 0), (28, 2))
 
 
 @dataclass(frozen=True)
-class Site:
+class RunningSite:
     """One Docker engine, its machine if the engine runs here, and a Proxmox API if one was asked."""
 
-    docker: DockerHost
-    machine: Machine | None = None
-    proxmox: ProxmoxHost | None = None
-    names: Mapping[str, Seen] = field(init=False)
+    docker: RunningDocker
+    machine: RunningMachine | None = None
+    proxmox: RunningProxmox | None = None
+    names: Mapping[str, RunningContainer] = field(init=False)
     """Containers by their name among the facts."""
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ class Site:
             publish_all=any(leg.network in unprotected for leg in known.legs),
         )
 
-    def _stack(self, seen: Seen) -> Iterator[Seen]:
+    def _stack(self, seen: RunningContainer) -> Iterator[RunningContainer]:
         """Yield the containers of one network stack, where each answers on the others' ports."""
         owner = seen.container.shares or seen.name
         yield seen
@@ -227,7 +227,7 @@ class Site:
             if each.is_traefik:
                 yield from (f"{name}: {fault}" for fault in map(str, each.container.traefik.unread))
 
-    def _unseen_rules(self, here: Machine) -> Iterator[str]:
+    def _unseen_rules(self, here: RunningMachine) -> Iterator[str]:
         if here.rules is None:
             yield f"{self.host}: its firewall rules, which need root and iptables-save to read"
             return
@@ -242,7 +242,7 @@ class Site:
             yield f"{self.host}: {number} rules in {chain} that Docker did not make; they may close more"
 
 
-def _named(seen: Seen) -> Iterator[Port]:
+def _named(seen: RunningContainer) -> Iterator[Port]:
     """Yield the ports that a container's image or owner names, and those that it publishes."""
     yield from seen.exposed
     for each in seen.container.ports:

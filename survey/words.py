@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from reachability.result import Connection
-from survey.finding import Finding
-from survey.site import Site
+from survey.finding import SurveyFinding
+from survey.site import RunningSite
 
 SCHEMA: Final = 1
 
 
-def lines(site: Site, findings: Sequence[Finding]) -> Iterator[str]:
+def lines(site: RunningSite, findings: Sequence[SurveyFinding]) -> Iterator[str]:
     """Yield what was seen, the findings worst first, who reaches whom, and what was not seen."""
     docker = site.docker
     yield f"{docker.engine}, {len(docker.containers)} containers, {len(docker.networks)} networks"
@@ -37,7 +37,7 @@ def lines(site: Site, findings: Sequence[Finding]) -> Iterator[str]:
     yield from (f"  {each}" for each in site.unseen)
 
 
-def data(site: Site, findings: Sequence[Finding]) -> dict[str, Any]:
+def data(site: RunningSite, findings: Sequence[SurveyFinding]) -> dict[str, Any]:
     """Return the survey for JSON; `schema` rises when a field changes its meaning or goes."""
     return {
         "schema": SCHEMA,
@@ -64,7 +64,7 @@ def _flow(flow: Connection) -> dict[str, Any]:
     }
 
 
-def _table(site: Site) -> Iterator[str]:
+def _table(site: RunningSite) -> Iterator[str]:
     """Yield a line for each destination and set of sources, with all ports that these sources reach."""
     sources: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for flow in site.reachability.flows():

@@ -30,14 +30,14 @@ from commands.drift import table
 from policies.evaluate import evaluate_resource
 from preflight import checks
 from preflight.docker_api import DockerApi as PreflightApi
-from preflight.state import State
+from preflight.state import PulumiState
 from resources.resource import decode
 from survey import docker, proxmox, words
 from survey.docker_api import DEFAULT, DockerApi
 from survey.errors import SurveyError
 from survey.findings import Findings
 from survey.proxmox_api import ProxmoxApi
-from survey.site import Site
+from survey.site import RunningSite
 from tests.fuzz_changes import changed, spoiled
 from tests.policies.sound import sound
 from tests.site import FILE
@@ -157,7 +157,7 @@ def surveyed(draw: random.Random, _: Path) -> str:
     engine, node = draw.choice(_engines()), _node()
     engine, node = (changed(draw, engine), node) if draw.random() < 0.5 else (engine, changed(draw, node))
     try:
-        site = Site(docker.read(_Engine(engine)), None, proxmox.read(_Node(node)))
+        site = RunningSite(docker.read(_Engine(engine)), None, proxmox.read(_Node(node)))
     except SurveyError as error:
         return f"refused in {len(str(error).splitlines())} line"
     found = Findings(site).sorted()
@@ -195,9 +195,9 @@ def preflighted(draw: random.Random, _: Path) -> str:
     topology = _declared()
     engine, node = changed(draw, draw.choice(_recorded())), changed(draw, _node())
     api, other = cast("PreflightApi", _Reader(engine)), _Reader(node)
-    made = checks.check_hosts(topology, State(), stack="dev", api=api, node=other)
+    made = checks.check_hosts(topology, PulumiState(), stack="dev", api=api, node=other)
     try:
-        State.of(changed(draw, json.loads(_state(draw, broken=False))))
+        PulumiState.of(changed(draw, json.loads(_state(draw, broken=False))))
     except ProbeError:
         return "refused"
     return f"{bool(made.findings)}"

@@ -37,6 +37,7 @@ TESTS: Final[Mapping[str, tuple[str, ...]]] = {
         "policies/test_rules.py",
         "policies/test_egress.py",
         "policies/test_external.py",
+        "policies/test_half_sites.py",
         "policies/test_management.py",
         "policies/test_rendered.py",
         "policies/test_right_answers.py",

@@ -5,10 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root", "/tmp")  # noqa: S108  # folders of the host
-ENGINES: Final = tuple(
-    f"/var/lib/{name}" for name in ("containerd", "containers", "docker", "kubelet", "libvirt", "lxc")
-)
-"""Folders in which engines keep what containers and machines write."""
 _SYSTEM: Final = ("/proc", "/run", "/sys", "/bin", "/lib", "/sbin", "/usr")
 
 
@@ -22,7 +18,7 @@ def is_private(path: str, data_root: str) -> bool:
 
     `path` is normalised; `data_root` is the engine's folder.
     """
-    folders = (*SENSITIVE, *ENGINES, *_SYSTEM, data_root)
+    folders = (*SENSITIVE, *_SYSTEM, data_root)
     if any(within(path, one) or within(one, path) for one in folders) or path.endswith((".sock", ".socket")):
         return True
     return within(path, "/var") and not within(path, "/var/log")

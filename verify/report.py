@@ -34,7 +34,7 @@ _TOGETHER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ProbeReport:
     """One finished run.
 
     `left_out` lists what was not asked, and why; `pairs` counts those compared with the proof; `notes` name
@@ -67,7 +67,7 @@ class Report:
         return bool(self.findings) and not self.wrong
 
 
-def text(report: Report) -> str:
+def text(report: ProbeReport) -> str:
     """Return the matrix, the disagreements and the counts as text."""
     pairs: dict[tuple[str, str], list[ProbeFinding]] = {}
     for finding in report.findings:
@@ -143,7 +143,7 @@ def _inconclusive(findings: Iterable[ProbeFinding]) -> list[str]:
     return [f"? {len(all_)} inconclusive, like {all_[0].what}: {cause}" for cause, all_ in causes.items()]
 
 
-def as_json(report: Report, earlier: Sequence[Mapping[str, Any]] = ()) -> str:
+def as_json(report: ProbeReport, earlier: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the whole run as JSON, with summaries of earlier ones; docs/verify.md describes its shape."""
     return json.dumps(
         {
@@ -173,7 +173,7 @@ def summaries(file: Path, stack: str) -> list[Mapping[str, Any]]:
         return []
 
 
-def as_metrics(report: Report, now: float) -> str:
+def as_metrics(report: ProbeReport, now: float) -> str:
     """Return the run's figures in Prometheus's text format; `now` is its end in seconds of Unix time."""
     stack = f'stack="{report.stack}"'
     figures: dict[str, tuple[str, dict[str, float]]] = {
@@ -193,7 +193,7 @@ def as_metrics(report: Report, now: float) -> str:
     return "\n".join([*lines, ""])
 
 
-def as_junit(report: Report) -> str:
+def as_junit(report: ProbeReport) -> str:
     """Return one test case per cell: disagreements fail, inconclusive ones are errors, free ones skipped."""
     counts = report.counts
     suite = ET.Element(

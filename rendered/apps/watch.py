@@ -31,7 +31,7 @@ class ProbeKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class WatchProbe:
     """One probe of Docker-SRV. `name` identifies it in alerts, `host` is the HTTP request's host name."""
 
     kind: ProbeKind
@@ -47,15 +47,17 @@ def address(topology: Topology) -> str:
     return str(topology.probes[0].gateway if own.is_unspecified else own)
 
 
-def probes(topology: Topology) -> tuple[Probe, ...]:
+def probes(topology: Topology) -> tuple[WatchProbe, ...]:
     """Return every probe; none without a probe zone."""
     if not topology.probes:
         return ()
-    at, ingress, found = address(topology), topology.ingress.name, list[Probe]()
+    at, ingress, found = address(topology), topology.ingress.name, list[WatchProbe]()
     if HTTPS in topology.public:
-        found.append(Probe(kind=ProbeKind.CONTROL, name=f"{at}:443", target=f"{at}:443", service=ingress))
+        found.append(
+            WatchProbe(kind=ProbeKind.CONTROL, name=f"{at}:443", target=f"{at}:443", service=ingress)
+        )
         found += [
-            Probe(
+            WatchProbe(
                 kind=ProbeKind.ROUTE,
                 name=f"https://{route.host}/",
                 target=f"https://{at}/",
@@ -68,14 +70,14 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
     if topology.routes and {HTTP, HTTPS} <= set(topology.public):
         first, unknown = topology.routes[0].host, f"nobody.{topology.domain}"
         found += [
-            Probe(
+            WatchProbe(
                 kind=ProbeKind.REDIRECT,
                 name=f"http://{first}/",
                 target=f"http://{at}/",
                 service=ingress,
                 host=first,
             ),
-            Probe(
+            WatchProbe(
                 kind=ProbeKind.UNKNOWN_HOST,
                 name=f"https://{unknown}/",
                 target=f"https://{at}/",
@@ -84,7 +86,7 @@ def probes(topology: Topology) -> tuple[Probe, ...]:
             ),
         ]
     found += [
-        Probe(
+        WatchProbe(
             kind=ProbeKind.CLOSED,
             name=f"{at}:{port.number}",
             target=f"{at}:{port.number}",

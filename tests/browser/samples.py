@@ -6,7 +6,7 @@ from pathlib import Path
 
 from commands.report import main
 from tests.policies.sound import Stack, sound
-from verify.report import Report, as_json
+from verify.report import ProbeReport, as_json
 from verify.verdicts import ProbeFinding, Verdict
 
 MARKUP = "</script><img src=https://example.invalid/x onerror=window.broken=1><!--"
@@ -42,7 +42,9 @@ def state(folder: Path, stack: Stack) -> Path:
 
 def run(folder: Path, stack: str = "dev") -> Path:
     """Return a probe run with every verdict, written by the probe's own code."""
-    told = Report(stack=stack, seconds=12.5, findings=list(_findings()), left_out=("management: is here",))
+    told = ProbeReport(
+        stack=stack, seconds=12.5, findings=list(_findings()), left_out=("management: is here",)
+    )
     file = folder / f"verify-{stack}.json"
     file.write_text(as_json(told))
     return file

@@ -13,7 +13,7 @@ from typing import Any
 
 import reachability.facts as fact
 from reachability.address_sets import contains
-from reachability.faults import Owner, group_faults, rule_faults
+from reachability.faults import RulesOwner, group_faults, rule_faults
 from reachability.rules import Chain, Firewall
 from resources.resource import Resource
 from resources.site import Graph
@@ -168,11 +168,11 @@ def latitude(case: Case, packet: Mapping[str, Any]) -> str | None:
     assert case.facts.datacenter is not None
     if end["kind"] == "node":
         assert case.node.firewall is not None
-        rules, owner, scope = case.node.firewall.rules, Owner.NODE, case.graph.scope(None)
+        rules, owner, scope = case.node.firewall.rules, RulesOwner.NODE, case.graph.scope(None)
         rules += case.facts.datacenter.rules
     else:
         guest, nic = case.cards[end["id"], end["net"]]
-        rules, owner, scope = guest.firewall.rules, Owner.GUEST, case.graph.scope(end["id"])
+        rules, owner, scope = guest.firewall.rules, RulesOwner.GUEST, case.graph.scope(end["id"])
         if outward and guest.lxc and nic.address is None:
             return LATITUDE[5]
     used = [rule for rule in rules if rule.enabled]

@@ -13,7 +13,7 @@ from commands.verify import proxmox_host
 from policies.evaluate import evaluate_resource
 from preflight import checks
 from preflight.finding import Check
-from preflight.state import State
+from preflight.state import PulumiState
 from resources.resource import HIDDEN, decode
 from resources.site import Graph
 from resources.typed import view
@@ -208,9 +208,13 @@ def test_answers_of_no_known_form_are_one_line() -> None:
     with pytest.raises(ProbeError, match=r"^pulumi preview: answers in a form that is not known"):
         told({"steps": [{"op": "update", "newState": {"custom": True, "type": 5}}]})
     with pytest.raises(ProbeError, match=r"^pulumi stack export: answers in a form that is not known"):
-        State.of({"deployment": {"resources": [{"urn": "x"}]}})
+        PulumiState.of({"deployment": {"resources": [{"urn": "x"}]}})
     report = checks.check_hosts(
-        load(sound().config), State(), stack="dev", api=None, node=Answers({"nodes": [{"node": "pve1"}, 5]})
+        load(sound().config),
+        PulumiState(),
+        stack="dev",
+        api=None,
+        node=Answers({"nodes": [{"node": "pve1"}, 5]}),
     )
     assert [each.check for each in report.findings if each.check is Check.PROXMOX_SILENT] != []
 

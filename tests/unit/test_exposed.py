@@ -168,7 +168,7 @@ def test_a_declared_port_of_the_host_is_for_management(closed: Topology) -> None
 def test_a_sound_run_of_a_closed_host_is_good(closed: Topology) -> None:
     """All cells agree, the scans among them, and nothing about the host is left unjudged."""
     findings = World(closed, endpoints_of(closed)).findings()
-    made = report.Report(stack="dev", seconds=1, findings=findings)
+    made = report.ProbeReport(stack="dev", seconds=1, findings=findings)
     assert made.good, made.wrong
     assert not [f for f in findings if f.verdict is Verdict.FREE and f.destination == "docker-srv"]
 

@@ -12,7 +12,7 @@ import yaml
 
 from commands import flows, report
 from preflight import checks
-from preflight.state import State
+from preflight.state import PulumiState
 from resources.site import Graph
 from resources.typed import view
 from tests.half import docker_alone, flat, proxmox_alone
@@ -103,17 +103,17 @@ def test_only_the_declared_host_is_asked_before_an_update(monkeypatch: pytest.Mo
     """The pre-flight asks no engine about Proxmox-SRV alone, and no Proxmox about Docker-SRV alone."""
     asked: list[str] = []
 
-    def ask(host: str) -> Callable[..., checks.Report]:
-        def answer(*_: object, **__: object) -> checks.Report:
+    def ask(host: str) -> Callable[..., checks.PreflightReport]:
+        def answer(*_: object, **__: object) -> checks.PreflightReport:
             asked.append(host)
-            return checks.Report(findings=())
+            return checks.PreflightReport(findings=())
 
         return answer
 
     monkeypatch.setattr(checks, "_docker", ask("docker"))
     monkeypatch.setattr(checks, "_proxmox", ask("proxmox"))
     for site in ("docker alone", "proxmox alone"):
-        checks.check_hosts(load(SITES[site]()), State(), stack="half", api=None, node=Nobody())
+        checks.check_hosts(load(SITES[site]()), PulumiState(), stack="half", api=None, node=Nobody())
     assert asked == ["docker", "proxmox"]
 
 

@@ -31,7 +31,7 @@ from preflight import checks, daemon, docker, engine, machine, proxmox, wanted
 from preflight.docker import Listener, Machine, There
 from preflight.docker_api import DockerApi
 from preflight.finding import Check
-from preflight.state import State
+from preflight.state import PulumiState
 from tests.clone import git
 from tests.policies.sound import run as program
 from tests.policies.sound import with_acme
@@ -72,9 +72,9 @@ NAMED = {
 
 
 @pytest.fixture(scope="module", name="made")
-def _made() -> State:
+def _made() -> PulumiState:
     """Return the state after an update of the dev site; ids are `<name>-id`."""
-    return State.of(exported())
+    return PulumiState.of(exported())
 
 
 # ---------------------------------------------------------------- the table and the messages
@@ -308,7 +308,7 @@ def test_an_app_with_data_has_its_volume_in_the_table() -> None:
 
 
 @pytest.mark.usefixtures("authority")
-def test_the_stacks_own_is_not_in_the_way(made: State) -> None:
+def test_the_stacks_own_is_not_in_the_way(made: PulumiState) -> None:
     """Containers, networks, volumes, bridges and ports of the last update are no conflict, nor is docker0."""
     all_of = {kind: [each for each in made.resources if each.type == kind] for kind in NAMED}
     ports = [{"IP": "0.0.0.0", "PublicPort": port, "Type": "tcp"} for port in (80, 443)]  # noqa: S104
@@ -350,7 +350,7 @@ def test_a_half_made_thing_is_in_the_way_unless_it_is_cleared_up() -> None:
     """A container left by a killed run is a conflict, except for a caller that removes it."""
     (urn,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
     pending = [{"type": "creating", "resource": {"urn": urn}}]
-    state = State.of({"deployment": {"pending_operations": pending}})
+    state = PulumiState.of({"deployment": {"pending_operations": pending}})
     there = There(containers=[container("loki")])
     assert [each.path for each in docker.taken(site(state), there)] == ["container loki"]
     resuming = dataclasses.replace(site(state), ignored=state.creating)
@@ -417,7 +417,7 @@ def test_this_machine_is_read() -> None:
 
 
 @pytest.mark.usefixtures("authority")
-def test_a_node_with_what_the_stack_made_is_free(made: State) -> None:
+def test_a_node_with_what_the_stack_made_is_free(made: PulumiState) -> None:
     """Guests, groups, aliases and the bridge of the last update do not conflict with the next update."""
     full = dataclasses.replace(
         NODE,
@@ -451,9 +451,9 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
         assert [each.path for each in proxmox.findings(site(), found)] == ["vmid 101", "vmid 102", "vmid 201"]
         assert found.ours == {201}
 
-        def report(*, lab: bool) -> checks.Report:
+        def report(*, lab: bool) -> checks.PreflightReport:
             api = DockerApi("unix:///nowhere.sock")
-            return checks.check_hosts(topology(), State(), stack=STACK, api=api, node=Lab(), lab=lab)
+            return checks.check_hosts(topology(), PulumiState(), stack=STACK, api=api, node=Lab(), lab=lab)
 
         assert [each.path for each in report(lab=False).in_the_way] == ["vmid 101", "vmid 102", "vmid 201"]
         assert [each.check for each in report(lab=True).findings[1:]] == [Check.STATE_LOST]
@@ -562,7 +562,7 @@ def test_certificates_say_when_it_is_at_least(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("lab.paths.STATE", tmp_path)
     monkeypatch.setenv("HOMELAB_STATE", str(tmp_path))
     tls.leaf("ingress", ["homelab.localhost"])
-    known = machine.known_times(topology(), State.of(exported()))
+    known = machine.known_times(topology(), PulumiState.of(exported()))
     files = {f"{tmp_path}/tls/ingress.crt", f"{tmp_path}/tls/ca.crt"}
     assert set(known) == {"the last update of the stack", *files}
     assert all(abs(datetime.now(UTC) - known[file]) < timedelta(days=2) for file in files)
@@ -593,13 +593,13 @@ def test_make_names_the_nearest_stack(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.usefixtures("authority")
 def test_a_file_with_all_that_is_protected_is_no_old_one() -> None:
     """A complete file has no finding; one without a protected service that the state has is reported."""
-    assert list(machine.stack_file_lacks(topology(), State.of(exported(protect=True)), STACK)) == []
+    assert list(machine.stack_file_lacks(topology(), PulumiState.of(exported(protect=True)), STACK)) == []
     less = topology().model_copy(
         update={"services": {k: v for k, v in topology().services.items() if k != "loki"}}
     )
-    (found,) = machine.stack_file_lacks(less, State.of(exported(protect=True)), STACK)
+    (found,) = machine.stack_file_lacks(less, PulumiState.of(exported(protect=True)), STACK)
     assert found.fault == "lacks service loki, whose volume the stack has and protects"
-    assert list(machine.stack_file_lacks(less, State.of(exported()), STACK)) == []
+    assert list(machine.stack_file_lacks(less, PulumiState.of(exported()), STACK)) == []
 
 
 def test_a_file_from_before_the_last_update_is_told(tmp_path: Path) -> None:
@@ -639,7 +639,7 @@ def test_this_machine_is_checked_for_everything(tmp_path: Path) -> None:
     (locks / "a.json").write_text('{"pid": 7, "hostname": "laptop"}')
     found = checks.check_machine(
         topology().model_copy(update={"services": {}}),
-        State.of(exported(protect=True)),
+        PulumiState.of(exported(protect=True)),
         stack="dev",
         folder=tmp_path,
         backend=f"file://{tmp_path}",
@@ -744,7 +744,7 @@ def test_the_command_ends_as_it_says(
 def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
     """An unreachable engine and an unreachable Proxmox are one finding each, without a traceback."""
     report = checks.check_hosts(
-        topology(), State(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Answers({})
+        topology(), PulumiState(), stack=STACK, api=DockerApi("unix:///nowhere.sock"), node=Answers({})
     )
     assert [each.check for each in report.findings] == [Check.ENGINE_SILENT, Check.PROXMOX_SILENT]
 
@@ -753,7 +753,7 @@ def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
 def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
     """For the lab, the data root of the user's engine and leftovers of a killed run are no findings."""
     (loki,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
-    state = State(creating=frozenset({loki}))
+    state = PulumiState(creating=frozenset({loki}))
     there = answers("engine-29.5.0", [container("loki")])
     there["/info"]["DockerRootDir"] = "/srv/docker"
     with answering(tmp_path, there) as api:

@@ -18,9 +18,9 @@ import yaml
 
 from preflight import checks, docker, engine, machine, proxmox
 from preflight.daemon import Daemon
-from preflight.docker import Listener, Machine, Site, There
+from preflight.docker import Listener, Machine, PlannedSite, There
 from preflight.finding import PreflightFinding
-from preflight.state import State
+from preflight.state import PulumiState
 from resources.resource import Resource
 from tests.policies.sound import run
 from tests.site import configuration
@@ -79,9 +79,9 @@ def _parent(urn: str) -> str:
     return f"{head.rpartition('$')[0]}::{service}" if "index/volume:Volume" in urn else ""
 
 
-def site(state: State | None = None, **hosts: Any) -> Site:
+def site(state: PulumiState | None = None, **hosts: Any) -> PlannedSite:
     """Return the dev site; without a state, none of it exists yet."""
-    return Site(topology=topology(**hosts), state=state or State(), stack=STACK)
+    return PlannedSite(topology=topology(**hosts), state=state or PulumiState(), stack=STACK)
 
 
 def container(name: str, image: str = "nginx:1.27", identity: str = "3f2a9c", **more: Any) -> dict[str, Any]:
@@ -127,11 +127,11 @@ STORES = dataclasses.replace(
 )
 
 
-def with_container(**more: Any) -> Site:
+def with_container(**more: Any) -> PlannedSite:
     """Return the dev site with Jellyfin as a system container."""
     config = configuration()
     config["services"]["jellyfin"] |= {"kind": "lxc", "ostemplate": ARCHIVE, **more}
-    return Site(topology=load(config), state=State(), stack=STACK)
+    return PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
 
 
 def node(**more: Any) -> proxmox.Node:
@@ -202,7 +202,7 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(), There(containers=[container("grafana", "grafana/grafana:11")])
     ),
     "a container of a stack that is made": lambda: docker.taken(
-        site(State.of(exported())), There(containers=[container("grafana")])
+        site(PulumiState.of(exported())), There(containers=[container("grafana")])
     ),
     "a network": lambda: docker.taken(site(), There(networks=[network("frontend")])),
     "a volume": lambda: docker.taken(
@@ -305,17 +305,17 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     ),
     "root": lambda: machine.root(1000, "make up", "it starts a Docker engine"),
     "a service less": lambda: machine.stack_file_lacks(
-        _without("jellyfin"), State.of(exported(protect=True)), STACK
+        _without("jellyfin"), PulumiState.of(exported(protect=True)), STACK
     ),
 }
 """A fault -> what finds it; preflight/messages.yaml has the message."""
 
 
-def _leaving() -> Site:
+def _leaving() -> PlannedSite:
     """Return the dev site with a guest's flow to the internet, which needs an ipset."""
     config = configuration()
     config["flows"].append("stirling-pdf -> internet:443/tcp")
-    return Site(topology=load(config), state=State(), stack=STACK)
+    return PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
 
 
 def _without(name: str) -> Topology:

@@ -19,7 +19,7 @@ from reachability.facts import (
     GuestFact,
     GuestFirewall,
     Host,
-    HostFirewall,
+    HostFirewallFact,
     HostLeg,
     Leg,
     Mode,
@@ -53,7 +53,7 @@ PROXMOX = Host(
     origin="config",
     legs=EVERYWHERE,
     ports=(API, SSH),
-    firewall=HostFirewall(origin="node firewall"),
+    firewall=HostFirewallFact(origin="node firewall"),
 )
 
 

@@ -25,7 +25,7 @@ from reachability.facts import (
     GuestFact,
     GuestFirewall,
     Host,
-    HostFirewall,
+    HostFirewallFact,
     HostLeg,
     IpsetEntry,
     Leg,
@@ -111,7 +111,7 @@ class Draw:
                     origin="h",
                     legs=self._legs(),
                     ports=(API, SSH),
-                    firewall=HostFirewall(
+                    firewall=HostFirewallFact(
                         origin="h", enabled=self._often(0.9), rules=self._rules("node", 1, node=True)
                     ),
                 ),

@@ -25,7 +25,7 @@ from reachability.facts import (
     GuestFact,
     GuestFirewall,
     Host,
-    HostFirewall,
+    HostFirewallFact,
     IpsetEntry,
     Nic,
     ProxmoxRule,
@@ -250,7 +250,7 @@ def node(*rules: ProxmoxRule, own: tuple[ProxmoxRule, ...] = (), **fields: Any) 
     """Return the input chain of a node on 10.10.10.0/24."""
     local = IPv4Network("10.10.10.0/24")
     datacenter = replace(DATACENTER, rules=rules, local_network=local, **fields)
-    host = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", rules=own))
+    host = Host(name="node", origin="node", legs=(), firewall=HostFirewallFact(origin="node", rules=own))
     found = Firewall(datacenter=datacenter).node_inbound(host)
     assert found is not None
     return found
@@ -283,8 +283,8 @@ def test_a_nodes_interface_is_not_known() -> None:
 
 def test_a_node_can_be_switched_off() -> None:
     """A node whose own switch or the datacenter's is off has no chain."""
-    off = Host(name="node", origin="node", legs=(), firewall=HostFirewall(origin="node", enabled=False))
-    on = replace(off, firewall=HostFirewall(origin="node"))
+    off = Host(name="node", origin="node", legs=(), firewall=HostFirewallFact(origin="node", enabled=False))
+    on = replace(off, firewall=HostFirewallFact(origin="node"))
     assert Firewall(datacenter=DATACENTER).node_inbound(off) is None
     assert Firewall(datacenter=Datacenter(origin="dc")).node_inbound(on) is None
     assert Firewall(datacenter=Datacenter(origin="dc")).node_outbound(on) is None

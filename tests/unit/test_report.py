@@ -200,7 +200,9 @@ def test_earlier_runs_are_a_time_line(tmp_path: Path) -> None:
     """Each run of `make verify` keeps the summaries of those before it, and what it saw beside the cells."""
     file = run(tmp_path)
     first = summaries(file, "dev")
-    told = verify.Report(stack="dev", seconds=3.0, findings=(), notes=("container media, not of this site",))
+    told = verify.ProbeReport(
+        stack="dev", seconds=3.0, findings=(), notes=("container media, not of this site",)
+    )
     file.write_text(verify.as_json(told, first))
     assert [(each["seconds"], each["counts"]["agrees"]) for each in summaries(file, "dev")] == [
         (12.5, 3),
@@ -217,7 +219,7 @@ def test_earlier_runs_are_a_time_line(tmp_path: Path) -> None:
 def test_no_more_than_fifty_runs_are_kept(tmp_path: Path) -> None:
     """A file that each run writes anew does not grow for ever."""
     file = run(tmp_path)
-    told = verify.Report(stack="dev", seconds=3.0, findings=())
+    told = verify.ProbeReport(stack="dev", seconds=3.0, findings=())
     for _ in range(60):
         file.write_text(verify.as_json(told, summaries(file, "dev")))
     assert len(summaries(file, "dev")) == 50

@@ -24,8 +24,8 @@ from survey import docker, machine, words
 from survey.docker_api import DockerApi
 from survey.errors import SurveyError
 from survey.findings import Findings
-from survey.machine import Machine
-from survey.site import Site
+from survey.machine import RunningMachine
+from survey.site import RunningSite
 from topology.model import Port
 from topology.project import PROJECT
 
@@ -109,7 +109,7 @@ def served(answers: Mapping[str, Any], folder: Path | None) -> Iterator[tuple[st
         server.shutdown()
 
 
-HERE = Machine(
+HERE = RunningMachine(
     addresses={IPv4Interface("192.0.2.1/24"): "lan0", IPv4Interface("172.17.0.1/16"): "docker0"},
     listeners=(
         (IPv4Address(0), Port(number=22)),
@@ -121,33 +121,33 @@ HERE = Machine(
 """A machine whose own programs serve SSH and Cockpit; the engine's proxy serves Redis."""
 
 
-def surveyed(answers: Mapping[str, Any], folder: Path, here: Machine | None = HERE) -> Site:
+def surveyed(answers: Mapping[str, Any], folder: Path, here: RunningMachine | None = HERE) -> RunningSite:
     """Return the survey of an engine that gives these answers."""
     with served({**answers, "/info": {**answers["/info"], "Name": "home"}}, folder) as (endpoint, _):
-        return Site(docker.read(DockerApi(endpoint)), here)
+        return RunningSite(docker.read(DockerApi(endpoint)), here)
 
 
 @pytest.fixture(scope="module", params=RECORDINGS)
-def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunningSite:
     """The recorded site, on the host `home`."""
     return surveyed(recorded(request.param), tmp_path_factory.mktemp("engine"))
 
 
-def test_every_planted_exposure_is_found_and_none_invented(home: Site) -> None:
+def test_every_planted_exposure_is_found_and_none_invented(home: RunningSite) -> None:
     """The findings are exactly what was planted; before 28 the port on loopback comes on top."""
     found = {(str(f.severity), f.rule, f.destination, f.port) for f in Findings(home).sorted()}
     old = home.docker.engine.numbers < (28, 0)
     assert found == PLANTED | ({("medium", "loopback-published", "pgadmin", "80/tcp")} if old else set())
 
 
-def test_worst_comes_first(home: Site) -> None:
+def test_worst_comes_first(home: RunningSite) -> None:
     """Findings are sorted by severity, and each has a path and a change."""
     findings = Findings(home).sorted()
     assert [f.severity for f in findings] == sorted((f.severity for f in findings), reverse=True)
     assert [f for f in findings if not (f.path and f.change and f.sources)] == []
 
 
-def test_the_change_is_the_line_to_write(home: Site) -> None:
+def test_the_change_is_the_line_to_write(home: RunningSite) -> None:
     """A compose service's change names its file, its service and the line, with the address closed."""
     (found,) = (f for f in Findings(home).sorted() if (f.rule, f.destination) == ("published", "redis"))
     assert found.change == (
@@ -166,7 +166,7 @@ def test_it_only_asks(recording: str, tmp_path: Path) -> None:
     assert {line.partition(" ")[0] for line in asked} == {"GET"}
 
 
-def test_no_secret_leaves_the_decoder(home: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_leaves_the_decoder(home: RunningSite, capsys: pytest.CaptureFixture[str]) -> None:
     """The values of environments, commands and login labels are in no typed value and in no output."""
     findings = Findings(home).sorted()
     print(*words.lines(home, findings), json.dumps(words.data(home, findings)), repr(home), repr(home.facts))
@@ -237,8 +237,8 @@ def test_200_containers_take_less_than_5_seconds(tmp_path: Path) -> None:
 
 
 def changed(
-    folder: Path, recording: str = RECORDINGS[1], here: Machine | None = HERE, **changes: Any
-) -> Site:
+    folder: Path, recording: str = RECORDINGS[1], here: RunningMachine | None = HERE, **changes: Any
+) -> RunningSite:
     """Return the survey of a recorded engine with one container changed: `name` and what to set in it."""
     answers = recorded(recording)
     for name, change in changes.items():
@@ -256,7 +256,7 @@ def _named(row: Any, name: str) -> bool:
     return isinstance(row, dict) and row.get("Name") == f"/{name.replace('_', '-')}"
 
 
-def rules(site: Site, name: str) -> set[str]:
+def rules(site: RunningSite, name: str) -> set[str]:
     """Return the rules of the findings on one container."""
     return {finding.rule for finding in Findings(site).sorted() if finding.destination == name}
 
@@ -382,7 +382,7 @@ def test_what_is_not_judged_is_told(
     assert any(words_of_it in each for each in surveyed(answers, tmp_path).unseen)
 
 
-def test_containers_that_do_not_run_are_told(home: Site) -> None:
+def test_containers_that_do_not_run_are_told(home: RunningSite) -> None:
     """Containers that are not running reach nothing and are counted."""
     assert "old-stack" not in home.names
     assert any(each.startswith("containers that are not running (1)") for each in home.unseen)
@@ -392,7 +392,7 @@ def test_the_rules_of_others_are_counted_not_judged(tmp_path: Path) -> None:
     """Rules that Docker did not make are counted by chain; an open FORWARD is told on an old engine."""
     text = "*filter\n:FORWARD ACCEPT [0:0]\n:DOCKER - [0:0]\n-A INPUT -s 192.0.2.0/24 -j DROP\n"
     text += "-A FORWARD -o docker0 -j DOCKER\n-A DOCKER-USER -j RETURN\n-A DOCKER-USER -j DROP\nCOMMIT\n"
-    here = Machine(addresses=HERE.addresses, rules=text)
+    here = RunningMachine(addresses=HERE.addresses, rules=text)
     told = " ".join(surveyed(recorded(RECORDINGS[0]), tmp_path, here).unseen)
     assert ("1 rules in INPUT" in told, "1 rules in DOCKER-USER" in told) == (True, True)
     assert ("FORWARD that" in told, "forwards by default" in told) == (False, True)
@@ -400,7 +400,7 @@ def test_the_rules_of_others_are_counted_not_judged(tmp_path: Path) -> None:
 
 def test_a_public_address_lets_the_internet_in(tmp_path: Path) -> None:
     """On a host with a public address the internet is a source; behind a router it is told as not seen."""
-    public = Machine(addresses={IPv4Interface("8.8.4.4/24"): "eth0", **HERE.addresses})
+    public = RunningMachine(addresses={IPv4Interface("8.8.4.4/24"): "eth0", **HERE.addresses})
     site = surveyed(recorded(RECORDINGS[1]), tmp_path, public)
     assert {"internet", "lan-eth0", "lan-lan0"} <= set(site.outsides)
     (tmp_path / "docker.sock").unlink()
@@ -440,7 +440,7 @@ def test_an_engine_that_does_not_answer_is_one_line(
 
 def test_an_engine_on_tcp_is_the_worst(tmp_path: Path) -> None:
     """A listener on 2375 is a critical finding on the host."""
-    here = Machine(addresses=HERE.addresses, listeners=((IPv4Address(0), Port(number=2375)),))
+    here = RunningMachine(addresses=HERE.addresses, listeners=((IPv4Address(0), Port(number=2375)),))
     found = Findings(surveyed(recorded(RECORDINGS[1]), tmp_path, here)).sorted()[0]
     assert (str(found.severity), found.rule, found.destination) == ("critical", "engine-on-tcp", "home")
 

@@ -10,19 +10,19 @@ import pytest
 from lab import paths, tls
 from lab.proxmox.api import Proxmox
 from survey import docker, proxmox
-from survey.docker import DockerHost, Engine
+from survey.docker import RunningDocker, RunningEngine
 from survey.errors import SurveyError
-from survey.finding import Finding
+from survey.finding import SurveyFinding
 from survey.findings import Findings
-from survey.machine import Machine
+from survey.machine import RunningMachine
 from survey.proxmox_api import ProxmoxApi
-from survey.site import Site
+from survey.site import RunningSite
 from tests.unit.test_lab_proxmox import NODE, TOKEN, Ask, add_bridge, served
 
-DOCKER = DockerHost(
-    engine=Engine(name="home", version="29.6.0", backend="iptables", endpoint=docker.__name__)
+DOCKER = RunningDocker(
+    engine=RunningEngine(name="home", version="29.6.0", backend="iptables", endpoint=docker.__name__)
 )
-HERE = Machine(addresses={IPv4Interface("192.0.2.1/24"): "eth0"})
+HERE = RunningMachine(addresses={IPv4Interface("192.0.2.1/24"): "eth0"})
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def pve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ask, 
         yield ask, node
 
 
-def surveyed(node: Proxmox, token: str = TOKEN) -> Site:
+def surveyed(node: Proxmox, token: str = TOKEN) -> RunningSite:
     """Return the survey of the API beside a Docker host that runs nothing."""
     api = ProxmoxApi(node.url, token, trust=str(tls.bundle()))
-    return Site(DOCKER, HERE, proxmox.read(api))
+    return RunningSite(DOCKER, HERE, proxmox.read(api))
 
 
-def opened(site: Site) -> list[Finding]:
+def opened(site: RunningSite) -> list[SurveyFinding]:
     """Return the findings on guests."""
     return [f for f in Findings(site).sorted() if f.rule in {"guest-open", "proxmox-firewall-off"}]
 

@@ -22,7 +22,7 @@ from verify.agents import Agents, MachineFacts
 from verify.discovery import Discovery
 from verify.driver import ProbeError
 from verify.expect import Endpoint, cells
-from verify.report import Report
+from verify.report import ProbeReport
 from verify.transports import Transport
 from verify.verdicts import Verdict
 
@@ -270,7 +270,7 @@ def test_a_vantage_that_fails_is_never_left_out(world: World, name: str) -> None
     assert {(f.verdict, f.cause) for f in own} == {(Verdict.INCONCLUSIVE, FAULT)}
     assert f"{name} as a vantage" in {f.what for f in own}
     assert [str(f) for f in found if f.verdict is Verdict.DISAGREES] == []
-    assert not Report(stack="dev", seconds=1, findings=found).good
+    assert not ProbeReport(stack="dev", seconds=1, findings=found).good
 
 
 def test_a_destination_that_was_not_asked_is_not_called_closed(world: World) -> None:

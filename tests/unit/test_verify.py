@@ -569,9 +569,9 @@ def test_a_service_that_fails_is_seen(world: World) -> None:
     assert "site-1 itself answers 500" in line
 
 
-def made(world: World) -> report.Report:
+def made(world: World) -> report.ProbeReport:
     """Return the report of one run."""
-    return report.Report(
+    return report.ProbeReport(
         stack="dev", seconds=1.5, findings=world.findings(), left_out=["x: reason"], notes=["y"], pairs=7
     )
 
@@ -605,7 +605,7 @@ def test_many_disagreements_of_one_cause_are_told_once() -> None:
     """Thirty disagreements with one cause are one line with it, and thirty places; few stay as they are."""
     many = [finding(f"b{number}", "the switch is off") for number in range(30)]
     few = [finding(f"c{number}", "c is down") for number in range(3)]
-    run = report.Report(stack="dev", seconds=1.0, findings=[*many, *few, finding("d", "")])
+    run = report.ProbeReport(stack="dev", seconds=1.0, findings=[*many, *few, finding("d", "")])
     lines = report.text(run).splitlines()
     assert [line for line in lines if line.startswith("✗")] == [
         "✗ 30 disagree, with one likely cause: the switch is off",
@@ -628,7 +628,7 @@ def test_a_route_and_a_published_port_stand_where_the_page_has_them() -> None:
     )  # fmt: skip
     page = replace(port, destination="grafana", what="https://grafana.x/", where="")
     published = {"docker-srv:443/tcp": "traefik"}
-    run = report.Report(stack="dev", seconds=1.0, findings=[port, page], published=published)
+    run = report.ProbeReport(stack="dev", seconds=1.0, findings=[port, page], published=published)
     lines = report.text(run).splitlines()
     assert [line.split() for line in lines if line.startswith(("   1", "   2"))] == [
         ["1", "traefik"],
@@ -648,7 +648,10 @@ def test_the_matrix_has_the_pages_signs() -> None:
         ("?", "inconclusive"),
     ):
         assert f'{word}: ["{sign}"' in script
-        assert f"{sign} " in report.text(report.Report(stack="dev", seconds=1.0, findings=[])).splitlines()[0]
+        assert (
+            f"{sign} "
+            in report.text(report.ProbeReport(stack="dev", seconds=1.0, findings=[])).splitlines()[0]
+        )
 
 
 def test_report_of_a_quarrel(world: World) -> None:
@@ -685,7 +688,7 @@ def test_inconclusive_fails_and_is_grouped(world: World) -> None:
 
 def test_nothing_asked_is_not_good() -> None:
     """A run without cells is not successful."""
-    empty = report.Report(stack="dev", seconds=0, findings=[])
+    empty = report.ProbeReport(stack="dev", seconds=0, findings=[])
     assert not empty.good
     assert "nothing was asked" in report.text(empty)
 

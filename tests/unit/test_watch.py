@@ -15,7 +15,7 @@ import pytest
 from commands import verify as command
 from rendered import host_rules, verify_timer
 from rendered.apps import runtime, watch
-from rendered.apps.watch import Probe, ProbeKind
+from rendered.apps.watch import ProbeKind, WatchProbe
 from tests.policies.sound import run
 from tests.site import changed
 from tests.unit.test_components import dev  # noqa: F401  # a fixture
@@ -27,7 +27,7 @@ from verify.verdicts import ProbeFinding, Verdict
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def of(probes: tuple[Probe, ...], kind: ProbeKind) -> list[tuple[str, str, str]]:
+def of(probes: tuple[WatchProbe, ...], kind: ProbeKind) -> list[tuple[str, str, str]]:
     """Return service, target and host of the probes of a kind."""
     return [(probe.service, probe.target, probe.host) for probe in probes if probe.kind is kind]
 
@@ -234,7 +234,7 @@ def finding(verdict: Verdict) -> ProbeFinding:
     )  # fmt: skip
 
 
-RUN = report.Report(
+RUN = report.ProbeReport(
     stack="dev",
     seconds=12.345,
     findings=[finding(Verdict.AGREES), finding(Verdict.AGREES), finding(Verdict.FREE)],
