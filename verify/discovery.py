@@ -17,7 +17,7 @@ from typing import Any
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
 from verify import namespaces, transports
 from verify.agents import MachineFacts
-from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, listens
+from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, heard
 
 _NOBODY = MachineFacts()
 _LINK = 29
@@ -128,7 +128,7 @@ class Discovery:
             name=name,
             kind=EndpointKind.CONTAINER,
             addresses=tuple(
-                Address(network=network, ip=ip, listens=listens(self.topology, name, network, ip))
+                Address(network=network, ip=ip, heard=heard(self.topology, name, network, ip))
                 for network, ip in ((each, found.get(each)) for each in sorted({*zones, *found}))
             ),
             zones=zones,
