@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
-from verify import namespaces, transports
+from verify import inventory, namespaces, transports
 from verify.agents import MachineFacts
 from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, heard
 
@@ -134,6 +134,7 @@ class Discovery:
             zones=zones,
             ports=self.topology.services[name].ports,
             runs=name in self.transports,
+            oddities=tuple(inventory.oddities(self.topology, one)) if one else (),
         )
 
     def _strange(self, name: str, one: Mapping[str, Any]) -> Endpoint:
@@ -145,6 +146,7 @@ class Discovery:
             kind=EndpointKind.CONTAINER,
             addresses=tuple(Address(network=n, ip=ip) for n, ip in self._addresses(one).items()),
             ports=tuple(Port.parse(port) for port in sorted(exposed) if port.endswith(("/tcp", "/udp"))),
+            oddities=tuple(inventory.oddities(self.topology, one)),
         )
 
     def _enter(self, name: str, one: Mapping[str, Any]) -> None:

@@ -70,6 +70,8 @@ class Endpoint:
     """Whether no agent can run there: it is no source, and only its declared ports are asked."""
     far: bool = False
     """Whether it is on the real internet, where private addresses are not the site's."""
+    oddities: tuple[tuple[str, str], ...] = ()
+    """What the engine gives a container that the stack file does not, each with its cause."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""

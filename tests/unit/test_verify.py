@@ -799,6 +799,21 @@ def test_survey_reads_what_runs(site: Topology) -> None:
     assert "grafana" not in discovery.transports
 
 
+def test_ipv6_and_names_of_others_are_found(world: World, site: Topology) -> None:
+    """An IPv6 address, and an alias that is another service's name in any case, are findings with causes."""
+    loki = container("loki", {"backend": "172.30.3.3", "my-net": "198.51.100.2"})
+    joined = loki["NetworkSettings"]["Networks"]
+    joined["backend"] |= {"GlobalIPv6Address": "fd00::3", "Aliases": ["loki", "Promtail", "4711abcd"]}
+    joined["my-net"] |= {"GlobalIPv6Address": "fd00::4", "Aliases": ["promtail"]}
+    (found,) = (p.oddities for p in discovered(site, [loki]).containers if p.name == "loki")
+    world.endpoints = [replace(p, oddities=found) if p.name == "loki" else p for p in world.endpoints]
+    assert [line.partition(":")[0] for line in lines(world, Verdict.DISAGREES)] == [
+        "loki has fd00",
+        "loki is called promtail on backend",
+    ]
+    assert "with this alias" in lines(world, Verdict.DISAGREES)[1]
+
+
 def test_survey_finds_published_ports(site: Topology) -> None:
     """Only the ingress's published ports belong to a flow of the internet; a port on loopback is ignored."""
 
