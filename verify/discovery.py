@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
-from verify import namespaces, transports
+from verify import inventory, namespaces, transports
 from verify.agents import MachineFacts
-from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, listens
+from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, heard
 
 _NOBODY = MachineFacts()
 _LINK = 29
@@ -129,13 +129,14 @@ class Discovery:
             name=name,
             kind=EndpointKind.CONTAINER,
             addresses=tuple(
-                Address(network=network, ip=ip, listens=listens(self.topology, name, network, ip))
+                Address(network=network, ip=ip, heard=heard(self.topology, name, network, ip))
                 for network, ip in ((each, found.get(each)) for each in sorted({*zones, *found}))
             ),
             zones=zones,
             ports=self.topology.services[name].ports,
             runs=name in self.transports,
             name_servers=tuple(one["HostConfig"].get("Dns") or ()) if "HostConfig" in one else None,
+            oddities=tuple(inventory.oddities(self.topology, one)) if one else (),
         )
 
     def _strange(self, name: str, one: Mapping[str, Any]) -> Endpoint:
@@ -147,6 +148,7 @@ class Discovery:
             kind=EndpointKind.CONTAINER,
             addresses=tuple(Address(network=n, ip=ip) for n, ip in self._addresses(one).items()),
             ports=tuple(Port.parse(port) for port in sorted(exposed) if port.endswith(("/tcp", "/udp"))),
+            oddities=tuple(inventory.oddities(self.topology, one)),
         )
 
     def _enter(self, name: str, one: Mapping[str, Any]) -> None:

@@ -47,8 +47,8 @@ class Address:
     network: str
     ip: IPv4Address | None
     """None if the endpoint is declared on this network and has no address there."""
-    listens: bool = True
-    """Whether the endpoint's software listens there; the ingress does on edge alone."""
+    heard: frozenset[int] | None = None
+    """The ports on which the endpoint's software listens there; None: on all that it declares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,8 @@ class Endpoint:
     """Whether it is on the real internet, where private addresses are not the site's."""
     name_servers: tuple[str, ...] | None = None
     """A container's own name servers, as the engine has them; None: unknown."""
+    oddities: tuple[tuple[str, str], ...] = ()
+    """What the engine gives a container that the stack file does not, each with its cause."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""
@@ -102,8 +104,9 @@ class Cell:
     @property
     def target(self) -> tuple[str, str, IPv4Address | None]:
         """The listener that must be seen open before a denial counts, the probe's own where no other is."""
-        port = self.port if self.address.listens else label(OTHER)
-        return self.destination, port, self.address.ip
+        only, number = self.address.heard, self.port.partition("/")[0]
+        there = only is None or (number.isdecimal() and int(number) in only)
+        return self.destination, self.port if there else label(OTHER), self.address.ip
 
 
 def cells(topology: Topology, endpoints: Iterable[Endpoint]) -> list[Cell]:
@@ -235,15 +238,15 @@ def declared_zones(topology: Topology, name: str) -> frozenset[str]:
     return frozenset(service.zones) | legs
 
 
-def listens(topology: Topology, name: str, network: str, ip: IPv4Address | None) -> bool:
-    """Whether a container's software listens at its address on a network.
+def heard(topology: Topology, name: str, network: str, ip: IPv4Address | None) -> frozenset[int] | None:
+    """Return the ports on which a container's software listens on a network, None for all of its own.
 
-    The ingress does on edge, and where services have a flow to it.
+    The ingress listens on edge, and elsewhere on the ports of services' flows alone.
     """
     zone = topology.zones.get(network)
-    return (
-        name != topology.ingress_name or ip in topology.ears or (zone is not None and zone.role is Role.EDGE)
-    )
+    if name != topology.ingress_name or (zone is not None and zone.role is Role.EDGE):
+        return None
+    return frozenset(topology.ears.get(ip, ()) if ip else ())
 
 
 def guest(

@@ -34,6 +34,28 @@ def containers(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterat
             yield name, ", ".join(sorted(joined))
 
 
+def oddities(topology: Topology, one: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a container has on the site's networks that no stack file gives it, each with its cause.
+
+    They are IPv6 addresses, and names that are another service's. `one` is as `docker inspect` prints it.
+    """
+    own = str(one["Name"]).lstrip("/").lower()
+    services = [each.name for each in topology.containers if topology.physical(each.name).lower() != own]
+    others = {name.lower() for each in services for name in (each, topology.physical(each))}
+    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
+    networks = {topology.physical(zone.network): zone.name for zone in zones}
+    for network, joined in one["NetworkSettings"]["Networks"].items():
+        if network not in networks:
+            continue
+        if address := joined.get("GlobalIPv6Address"):
+            yield (
+                f"has {address} on {networks[network]}",
+                "the network was made with IPv6, by hand or by default",
+            )
+        for alias in sorted(others & {name.lower() for name in joined.get("Aliases") or ()}):
+            yield f"is called {alias} on {networks[network]}", "it was joined to that network with this alias"
+
+
 def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
     """Yield undeclared guests, running or not, each with its cards that can see a declared VLAN."""
     host, tags = topology.proxmox, {zone.vlan for zone in topology.vlans}

@@ -21,7 +21,7 @@ from resources.site import Graph
 from resources.typed import view
 from tests.egress import with_egress
 from tests.policies.sound import Stack, sound
-from tests.site import CERTIFICATE, configuration
+from tests.site import CERTIFICATE, changed, configuration
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.model import Flow, Port, Route, Topology
@@ -39,7 +39,7 @@ from verify.expect import (
     cells,
     declared_zones,
     guest,
-    listens,
+    heard,
 )
 from verify.verdicts import NOT_THERE, OPEN, ProbeFinding, Seen, Verdict, judge, judge_routes
 
@@ -67,7 +67,7 @@ def endpoints_of(site: Topology) -> list[Endpoint]:
             Address(
                 network=z,
                 ip=site.zones[z].prefix[number],
-                listens=listens(site, service.name, z, site.zones[z].prefix[number]),
+                heard=heard(site, service.name, z, site.zones[z].prefix[number]),
             )
             for z in sorted(zones)
         )
@@ -231,6 +231,22 @@ def test_a_declared_flow_counts_at_the_shared_network(world: World) -> None:
     flow = "grafana -> loki-gateway:3100/tcp"
     found = {c.address.network: c.expected for c in world.questions if str(c) == flow}
     assert found == {"query": Expected.ALLOWED, "backend": Expected.DENIED}
+
+
+def test_the_ingress_is_heard_where_flows_come_from() -> None:
+    """At its address on a network of a service with a flow, its other ports are judged by the probe's own."""
+    site = load(changed({"flows[+]": "grafana -> traefik:443/tcp"}))
+    frontend, edge = (site.address_on("traefik", site.zones[name]) for name in ("frontend", "edge"))
+
+    def listener(network: str, ip: IPv4Address, port: str) -> str:
+        where = Address(network=network, ip=ip, heard=heard(site, "traefik", network, ip))
+        ends = {"source": "grafana", "destination": "traefik"}
+        return Cell(**ends, port=port, address=where, expected=Expected.DENIED).target[1]
+
+    assert listener("frontend", frontend, "443/tcp") == "443/tcp"
+    assert listener("frontend", frontend, "80/tcp") == "*/tcp"
+    assert listener("edge", edge, "80/tcp") == "80/tcp"
+    assert listener("wordpress", IPv4Address("10.10.10.2"), "443/tcp") == "*/tcp"
 
 
 def test_declared_egress_is_expected(site: Topology) -> None:
@@ -815,6 +831,21 @@ def test_survey_reads_what_runs(site: Topology) -> None:
     assert "elsewhere" not in by_name
     assert discovery.transports["loki"].words[:2] == ("nsenter", "--net=/proc/4711/ns/net")
     assert "grafana" not in discovery.transports
+
+
+def test_ipv6_and_names_of_others_are_found(world: World, site: Topology) -> None:
+    """An IPv6 address, and an alias that is another service's name in any case, are findings with causes."""
+    loki = container("loki", {"backend": "172.30.3.3", "my-net": "198.51.100.2"})
+    joined = loki["NetworkSettings"]["Networks"]
+    joined["backend"] |= {"GlobalIPv6Address": "fd00::3", "Aliases": ["loki", "Promtail", "4711abcd"]}
+    joined["my-net"] |= {"GlobalIPv6Address": "fd00::4", "Aliases": ["promtail"]}
+    (found,) = (p.oddities for p in discovered(site, [loki]).containers if p.name == "loki")
+    world.endpoints = [replace(p, oddities=found) if p.name == "loki" else p for p in world.endpoints]
+    assert [line.partition(":")[0] for line in lines(world, Verdict.DISAGREES)] == [
+        "loki has fd00",
+        "loki is called promtail on backend",
+    ]
+    assert "with this alias" in lines(world, Verdict.DISAGREES)[1]
 
 
 def test_survey_finds_published_ports(site: Topology) -> None:
