@@ -269,8 +269,9 @@ def ingress_listens_on_edge(view: TypedResource[DockerContainer], topology: Topo
     if not view.inputs.is_ingress(topology):
         return
     ears = {f"{at}:{number}" for at, numbers in topology.ears.items() for number in numbers}
-    for name, settings in view.inputs.traefik.listening:
-        address = str(settings.get("address", ""))
+    declared = view.inputs.traefik.declared
+    for name in (each.name for each in view.inputs.traefik.entrypoints):
+        address = str(declared[name].get("address", ""))
         host = address.rpartition(":")[0]
         if host != str(topology.edge_address) and address not in ears:
             yield f"entry point {name} listens on {host or 'every address'}, not on {topology.edge_address}"

@@ -19,7 +19,13 @@ from topology.host_folders import within
 from topology.index import TopologyIndex
 from topology.model import App, Flow, Port
 
-_URL = re.compile(r"https?://[^\s;\"']+")
+_URL = re.compile(r"https?://[^\s;\"']+", re.IGNORECASE)
+_PASS = re.compile(r"\b(?:proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass\s+[\"']?([^\s;\"']+)")
+"""Statements of nginx that pass a request on, and to where."""
+_UPSTREAM = re.compile(r"\bupstream\s+\S+\s*\{([^}]*)\}")
+_SERVER = re.compile(r"\bserver\s+[\"']?([^\s;\"']+)")
+_MOVING = frozenset({"__address__", "__scheme__"})
+"""Labels by which Prometheus asks another target than the listed one, or in clear."""
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _SECTIONS = {
     "clients": "client",
@@ -113,9 +119,19 @@ def _flagged(container: DockerContainer) -> Iterator[tuple[str, str, str]]:
 
 
 def passed_on(upload: Upload) -> Iterable[str]:
-    """Return the URLs in an nginx file that proxies, including those assigned to variables."""
+    """Return where an nginx file passes requests on: its URLs, also those of variables, and its upstreams.
+
+    A destination that is made of variables is returned as it is written, which names no service.
+    """
     text = upload.text or ""
-    return dict.fromkeys(_URL.findall(text)) if "proxy_pass" in text else ()
+    passes = _PASS.findall(text)
+    if not passes:
+        return ()
+    urls = [each for each in _URL.findall(text) if "$" not in each]
+    known = {each.lower() for each in urls}
+    written = [each for each in passes if not re.fullmatch(r"\$\w+", each) and each.lower() not in known]
+    upstreams = [server for block in _UPSTREAM.findall(text) for server in _SERVER.findall(block)]
+    return dict.fromkeys([*urls, *written, *upstreams])
 
 
 def _targets(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -144,17 +160,31 @@ def _settings(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 def groups(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """Yield the target groups of Prometheus or Promtail."""
-    alerting = content.get("alerting")
-    managers = mappings(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else ()
-    for job in (*mappings(content.get("scrape_configs")), *managers):
+    for job in _jobs(content):
         yield from mappings(job.get("static_configs"))
 
 
 def _discoveries(content: Mapping[str, object]) -> Iterator[str]:
+    """Yield the settings that find targets, or change where those that are listed lead to."""
     for path, _ in _settings(content):
         key = path.rpartition(".")[2]
         if key.endswith("_sd_configs") or key == "scrape_config_files":
             yield key
+    for job in _jobs(content):
+        for group in mappings(job.get("static_configs")):
+            labels = group.get("labels")
+            yield from sorted(_MOVING & labels.keys() if isinstance(labels, Mapping) else ())
+        for rule in mappings(job.get("relabel_configs")):
+            label = str(rule.get("target_label", ""))
+            if str(rule.get("action", "replace")).lower() == "labelmap" or label in _MOVING or "$" in label:
+                yield "relabel_configs"
+
+
+def _jobs(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield the jobs of Prometheus or Promtail, and the groups of Prometheus' alert managers."""
+    alerting = content.get("alerting")
+    yield from mappings(content.get("scrape_configs"))
+    yield from mappings(alerting.get("alertmanagers")) if isinstance(alerting, Mapping) else ()
 
 
 def mappings(value: object) -> Iterator[Mapping[str, object]]:

@@ -16,6 +16,7 @@ _WORD: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _END: Final = ""
+_LABEL: Final = re.compile(r'"[A-Za-z_][A-Za-z0-9_]*"')
 _KNOWN: Final = {
     "logging": frozenset({"format", "level"}),
     "local.file_match": frozenset({"path_targets", "sync_period"}),
@@ -94,8 +95,8 @@ class _Reader:
         while (name := self._next()) != end:
             if not re.match(r"[a-z]", name):
                 raise _not_understood(name)
-            if self._words[0].startswith('"'):
-                self._next()
+            if self._words[0].startswith('"') and not _LABEL.fullmatch(label := self._next()):
+                raise _not_understood(label)
             said.append((name, self._value() if self._next("=", "{") == "=" else self.body("}")))
         return tuple(said)
 

@@ -174,6 +174,8 @@ class Dynamic:
             said = self.running.said()[before:]
             if _PANIC in said:
                 self.running.stop()
+                shutil.rmtree(self.files)
+                self.files.mkdir()
                 self.start()
             if _PANIC in said or _FAILED in said:
                 return None
