@@ -5,6 +5,7 @@ Note: a key that is written twice, or that YAML reads as a number, a date or a t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -177,6 +178,9 @@ class _UniqueKeys(Loader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in _NUMBER_TAGS and ":" in node.value:  # text to the engine, as in `22:22`
             raise _error("a value with a colon reads as a number", node)
+        bare = isinstance(node, yaml.ScalarNode) and node.tag == _TEXT and not node.style
+        if bare and _ENGINES_NUMBER.fullmatch(node.value):
+            raise _error("a text reads as a number to the engine", node)
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, TypeError, AttributeError):
@@ -184,7 +188,10 @@ class _UniqueKeys(Loader):
 
 
 _NUMBER_TAGS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_KEYS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_TEXT: Final = "tag:yaml.org,2002:str"
+_KEYS: Final = (_TEXT, "tag:yaml.org,2002:merge")
+_ENGINES_NUMBER: Final = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?0o[0-7_]+")
+"""Numbers of YAML 1.2, which the engine writes into the stack file; source: resolve.go of go-yaml 3."""
 
 
 def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:

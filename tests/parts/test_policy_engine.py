@@ -32,8 +32,8 @@ PARTS = ("__main__.py", *PACKAGES, "Pulumi.yaml", "Pulumi.dev.yaml")
 STACK_FILES = (*sorted(PROJECT.glob("Pulumi.*.yaml")), *sorted((PROJECT / "docs").glob("Pulumi.*.yaml")))
 SCALARS = """\
 ports: {quoted: ["22:22", "8080:80"], text: [22:22/tcp]}
-times: {every: 1h, date: 2027-01-31, clock: "12:30"}
-numbers: {octal: "0755", float: 3.10, version: "3.10", large: 1000000000000}
+times: {every: 1h, date: "2027-01-31", clock: "12:30"}
+numbers: {octal: "0755", mode: 0755, float: 3.10, version: "3.10", large: 1000000000000, hash: "12e03"}
 words: {flags: ["yes", "off", "null", "~"], truth: true, nothing: null, empty: "", letter: "n"}
 """
 """Values that a reader of YAML 1.1 or 1.2 may take for another type."""
@@ -202,12 +202,12 @@ def test_setting_a_key_changes_nothing_else(engine: Engine, file: Path) -> None:
 def test_no_scalar_of_yaml_changes_its_meaning(engine: Engine) -> None:
     """Ports, times, dates, octal numbers and words of YAML 1.1 are read alike after `pulumi config set`."""
     own = engine.folder / "Pulumi.dev.yaml"
-    before = keys_of(own) | {f"other:{name}": value for name, value in yaml.safe_load(SCALARS).items()}
     lines = "".join(f"  other:{line}\n" for line in SCALARS.splitlines())
     own.write_text(own.read_text().replace("config:\n", f"config:\n{lines}", 1))
-    assert keys_of(own) == before
     assert engine.run("config", "set", "other:key", "x", "--stack", "dev").returncode == 0
-    assert keys_of(own) == before | {"other:key": "x"}
+    after = {name: value for name, value in keys_of(own).items() if name.startswith("other:")}
+    meant = {f"other:{name}": value for name, value in yaml.safe_load(SCALARS).items()}
+    assert after == meant | {"other:key": "x"}
 
 
 @pytest.mark.parametrize(

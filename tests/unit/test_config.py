@@ -313,6 +313,13 @@ class TestFile:
                 "config:\n  ports: [22:22]",
                 "Pulumi.x.yaml:2: a value with a colon reads as a number; write it in quotes.",
             ),
+            *(
+                (
+                    f"config:\n  version: {text}",
+                    "Pulumi.x.yaml:2: a text reads as a number to the engine; write it in quotes.",
+                )
+                for text in ("1e3", "08", "0o17", "+.5", "1.5e3", "12e03")
+            ),
             (
                 "config: 2026-13-45",
                 "Pulumi.x.yaml:1: a value is not what it looks like; correct the YAML there.",
