@@ -1,35 +1,31 @@
-"""Runs the project's program on Pulumi's mocks: returns its resources without engine, plugins or hosts.
+"""Runs the project's program on a recorder: returns its resources without engine, plugins or hosts.
 
-Note: no value is unknown here, because the mocks return the inputs as outputs. Only a preview by a real
+Note: no value is unknown here, because a recorded resource's outputs are its inputs. Only a preview by a real
 engine shows which values are unknown.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import os
 import runpy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pulumi
-from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
-from pulumi.runtime import mocks, resource
-from pulumi.runtime.proto import resource_pb2, source_pb2
-from pulumi_policy import deserialize
+from pulumi.runtime import settings
+from pulumi.runtime.stack import Stack
 
-from resources.resource import HIDDEN, Resource, decode
+from resources.recorder import Recorder
+from resources.resource import HIDDEN, SECRET, Resource, decode
 from topology.config import from_file, keys_of
 from topology.project import NAME, PROJECT, stack_name
 
 _FILES = ("ca-file", "certificate", "key")
 """Keys of `tls` whose value is a file name."""
 _PROVIDERS = ("docker", "proxmoxve")
-_SECRET = {deserialize.SPECIAL_SIG_KEY: deserialize.SPECIAL_SECRET_SIG}
-"""An encrypted value of a stack file, in the form that a state has."""
 _MADE = {
     "tls:index/privateKey:PrivateKey": ("privateKeyPem", "PRIVATE KEY"),
     "tls:index/certRequest:CertRequest": ("certRequestPem", "CERTIFICATE REQUEST"),
@@ -45,30 +41,6 @@ def made(kind: str, name: str) -> dict[str, Any]:
         return {}
     output, what = _MADE[kind]
     return {output: f"-----BEGIN {what}-----\n{name}\n"}
-
-
-class _Nothing(mocks.Mocks):
-    """Mocks that reject calls of provider functions; the program makes none."""
-
-    def call(self, args: mocks.MockCallArgs) -> Any:
-        raise pulumi.RunError(
-            f"{args.token}: the answer of a provider can't be known; name the value instead."
-        )
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        raise NotImplementedError
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """Event loop that answers registrations at once, because no engine is waited for in another thread."""
-
-    def run_in_executor(self, _: Any, function: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
-        answer = self.create_future()
-        try:
-            answer.set_result(function(*args))
-        except Exception as error:  # noqa: BLE001  # the caller's, as from a thread
-            answer.set_exception(error)
-        return answer
 
 
 def _providers(config: Mapping[str, object], stack: str) -> list[Resource]:
@@ -88,40 +60,6 @@ def _providers(config: Mapping[str, object], stack: str) -> list[Resource]:
     ]
 
 
-class _Monitor(mocks.MockMonitor):
-    """Records each registration and answers it with its inputs as outputs."""
-
-    def __init__(self, stack: str, providers: Iterable[Resource]) -> None:
-        super().__init__(_Nothing())
-        self.kept: list[Resource] = [*providers]
-        self._stack = stack
-        self._providers = {each.type.rpartition(":")[2]: each.urn for each in self.kept}
-
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
-        parents = request.parent.split("::")[2:3] if "pulumi:pulumi:Stack" not in request.parent else []
-        types = "$".join([*parents, request.type])
-        urn = f"urn:pulumi:{self._stack}::{NAME}::{types}::{request.name}"
-        self.kept.append(
-            decode(
-                urn=urn,
-                type=request.type,
-                inputs=request.object,
-                provider=self._provider(request) if request.custom else "",
-                protect=request.protect,
-            )
-        )
-        answer = Struct()
-        answer.CopyFrom(request.object)
-        secret = {deserialize.SPECIAL_SIG_KEY: deserialize.SPECIAL_SECRET_SIG}
-        for key, value in made(request.type, request.name).items():
-            answer[key] = {**secret, "value": value} if key in request.additionalSecretOutputs else value
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=answer)
-
-    def _provider(self, request: Any) -> str:
-        named: str = request.provider.rpartition("::")[0]
-        return named or self._providers.get(request.type.partition(":")[0], "mocked")
-
-
 def of_stack_file(file: Path) -> list[Resource]:
     """Run the program on a stack file, with placeholders for secrets and certificates; no flow needs them.
 
@@ -130,7 +68,7 @@ def of_stack_file(file: Path) -> list[Resource]:
     from_file(file)
     config = keys_of(file)
     plain: dict[str, Any] = {
-        key: _SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
+        key: SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
     named = {f"{NAME}:tls", f"{NAME}:services"} & plain.keys()
@@ -161,29 +99,33 @@ def _found(files: Any) -> Any:
 
 def _as_text(value: object) -> str:
     """Return a configuration value as the engine hands it to the program."""
-    if value is _SECRET:
+    if value is SECRET:
         return HIDDEN
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
 def resources(config: Mapping[str, object], stack: str = "dev", program: Path = PROJECT) -> list[Resource]:
     """Run the program in a folder with a stack's configuration; raises RunError like the program."""
-    asyncio.set_event_loop(_Loop())
-    # An engine shows where a resource was made; without one, finding it is a fifth of the run.
-    resource._get_stack_trace = source_pb2.StackTrace  # noqa: SLF001  # the SDK has no setting for it
-    monitor = _Monitor(stack, _providers(config, stack))
-    mocks.set_mocks(_Nothing(), project=NAME, stack=stack, preview=False, monitor=monitor)
+    providers = _providers(config, stack)
+    recorder = Recorder(
+        stack=stack,
+        made=made,
+        providers={each.type.rpartition(":")[2]: each.urn for each in providers},
+        kept=providers,
+    )
+    root = settings.get_root_resource()
+    settings.set_root_resource(None)  # type: ignore[arg-type]  # None for no resource
+    settings.configure(settings.Settings(project=NAME, stack=stack, dry_run=False))
     pulumi.runtime.set_all_config(
         {key: _as_text(value) for key, value in config.items() if value is not None}
     )
-
-    def run() -> None:  # the SDK would make outputs of what it returns, as of all names of a module
-        runpy.run_path(str(program / "__main__.py"), run_name="__main__")
-
     collects = gc.isenabled()
     try:
-        pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
+        with recorder.recording():
+            Stack()
+            runpy.run_path(str(program / "__main__.py"), run_name="__main__")
     finally:
+        settings.set_root_resource(root)  # type: ignore[arg-type]  # None for no resource
         if collects:  # the program disables collection for itself
             gc.enable()
-    return monitor.kept
+    return recorder.kept

@@ -20,6 +20,8 @@ from google.protobuf.struct_pb2 import Struct, Value  # type: ignore[import-unty
 _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 _MARK: Final = "1b47061264138c4ac30d75fd1eb44270"
 """The key that marks an object as a special value, and the key's value for a secret."""
+SECRET: Final = {_SIGNATURE: _MARK}
+"""An encrypted value of a stack file, in the form that a state has."""
 _UNKNOWN: Final = frozenset(
     {
         "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # a boolean

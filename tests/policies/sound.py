@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache, lru_cache
@@ -64,13 +64,17 @@ def with_acme(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def run(config: Mapping[str, Any], login: Mapping[str, str] | None = None) -> list[Resource]:
+def run(
+    config: Mapping[str, Any],
+    login: Mapping[str, str] | None = None,
+    program: Callable[[dict[str, object]], list[Resource]] = program.resources,
+) -> list[Resource]:
     """Return the resources of a configuration, with the canary in every secret except a given `login`."""
     with tempfile.TemporaryDirectory() as folder:
         state(Path(folder), f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n")
         before, os.environ["HOMELAB_STATE"] = os.environ.get("HOMELAB_STATE"), folder
         try:
-            return program.resources(
+            return program(
                 {f"homelab-network:{key}": value for key, value in config.items()}
                 | {
                     "grafana:adminPassword": f"{CANARY}-grafana",

@@ -1,18 +1,86 @@
-"""What the program on Pulumi's mocks, YAML files and usage errors do without."""
+"""The recorded program is the SDK's; what it, YAML files and usage errors do without."""
 
+import gc
 import subprocess
 import sys
+import textwrap
 import threading
 import traceback
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 
+from resources import program
+from resources.resource import Resource
+from tests import mocks
+from tests.policies.generate import topology
 from tests.policies.sound import run
 from tests.site import FILE, configuration
 from topology.fast_yaml import Loader
 from topology.project import PROJECT
+
+
+@pytest.mark.parametrize("number", [None, 0, 1, 2, 5, 14])
+def test_resources_are_recorded_as_the_sdk_registers_them(number: int | None) -> None:
+    """The recorder returns what the SDK's mocks return: URNs, inputs, secrets, providers and protection."""
+    config = configuration() if number is None else topology(number)
+    gc_was = gc.isenabled()
+    try:
+        wanted = sorted(run(config, program=mocks.resources), key=attrgetter("urn"))
+    finally:
+        (gc.enable if gc_was else gc.disable)()
+    assert sorted(run(config), key=attrgetter("urn")) == wanted
+    assert any(each.secrets for each in wanted)
+
+
+def test_a_fault_is_told_as_by_the_sdk() -> None:
+    """The program's errors are the same as with the SDK, and the SDK is as before afterwards."""
+    config = {**configuration(), "domain": "no domain"}
+    before = (vars(pulumi.Output)["from_input"], pulumi.runtime.invoke)
+    with pytest.raises(pulumi.RunError) as wanted:
+        run(config, program=mocks.resources)
+    with pytest.raises(pulumi.RunError) as found:
+        run(config)
+    assert str(found.value) == str(wanted.value)
+    assert (vars(pulumi.Output)["from_input"], pulumi.runtime.invoke) == before
+
+
+def recorded(folder: Path, body: str) -> list[Resource]:
+    """Return the resources of a program of these lines."""
+    text = f"import pulumi\nimport pulumi_docker as docker\nimport pulumi_tls as tls\n{textwrap.dedent(body)}"
+    (folder / "__main__.py").write_text(text, encoding="utf-8")
+    return program.resources({}, program=folder)[1:]
+
+
+def test_outputs_of_a_recorded_resource_are_its_inputs(tmp_path: Path) -> None:
+    """Outputs are combined at once, and what is made of a secret is secret."""
+    body = """
+        key = tls.PrivateKey("key", algorithm="ED25519")
+        first = docker.Volume("first", name=pulumi.Output.concat("a-", 1))
+        docker.Volume("second", name=first.name.apply(str.upper), driver_opts={"o": key.private_key_pem})
+        every = pulumi.Output.all(first.name, "b")
+        docker.Volume("third", name=every.apply("+".join), driver=pulumi.Output.unsecret(key.private_key_pem))
+    """
+    _, first, second, third = recorded(tmp_path, body)
+    pem = "-----BEGIN PRIVATE KEY-----\nkey\n"
+    assert first.inputs == {"name": "a-1"}
+    assert second.inputs == {"name": "A-1", "driverOpts": {"o": pem}}
+    assert second.secrets == {("driverOpts", "o")}
+    assert (third.inputs, third.secrets) == ({"name": "a-1+b", "driver": pem}, frozenset())
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["docker.get_network(name='x')", "docker.get_network_output(name='x')", "docker.Volume.get('x', 'y')"],
+)
+def test_what_only_a_provider_knows_ends_the_program(tmp_path: Path, body: str) -> None:
+    """A program that asks a provider is refused, because no provider is there to answer."""
+    with pytest.raises(pulumi.RunError, match="a provider can't be known"):
+        recorded(tmp_path, body)
 
 
 def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
