@@ -11,7 +11,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
 # Make's variables are told apart by case, and `stack=home` would be about dev.
-$(foreach name,stack base markdown sarif json yes,$(if $(filter command line,$(origin $(name))), \
+$(foreach name,stack base markdown sarif json yes write,$(if $(filter command line,$(origin $(name))), \
 	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
 
 .PHONY: help up preview diff down verify drift survey report compose cloud-init test quick lint actionlint unit coverage \
@@ -40,8 +40,8 @@ verify: $(READY) ## probe the running stack: every cell as the declared flows sa
 drift: $(READY) ## what differs between stack file, state and live network, and what `make up` does about it
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands drift --stack $(STACK)
 
-survey: $(READY) ## who can reach whom on a running Docker engine today, worst first; reads only, needs no stack
-	@$(VENV)/bin/python -m commands survey $(if $(JSON),--json)
+survey: $(READY) ## who can reach whom on a running Docker engine today, worst first; WRITE=Pulumi.<name>.yaml declares it
+	@$(VENV)/bin/python -m commands survey $(if $(JSON),--json) $(if $(WRITE),--write '$(WRITE)')
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m commands report Pulumi.$(STACK).yaml

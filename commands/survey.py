@@ -13,7 +13,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 
+from adoption import source, stack_file
 from survey import docker, machine, proxmox, words
 from survey.docker_api import DEFAULT, DockerApi
 from survey.errors import SurveyError
@@ -35,9 +38,15 @@ def main(arguments: Sequence[str]) -> int:
         help="a Proxmox API, too; PROXMOX_VE_API_TOKEN holds its token",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--write", metavar="FILE", help="write Pulumi.<name>.yaml, a stack file that declares what runs"
+    )
     given = parser.parse_args(arguments)
     try:
+        path = stack_file.path_of(given.write) if given.write else None
         site = look(given.docker or endpoint(), given.proxmox)
+        if path:
+            return write(path, site)
     except SurveyError as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,6 +55,18 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(words.data(site, findings), indent=2))
     else:
         print(*words.lines(site, findings), sep="\n")
+    return 0
+
+
+def write(path: Path, site: RunningSite) -> int:
+    """Write the stack file of a survey and say what to read first; raises SurveyError."""
+    with closing(DockerApi(site.docker.engine.endpoint, environment=True)) as api:
+        text = stack_file.written(site, source.read(api), datetime.now(UTC).date())
+    path.write_text(text, encoding="utf-8")
+    guesses, left = text.count("guessed:"), text.count("\n# left out: ")
+    print(
+        f"{path}: {guesses} guesses to read, {left} parts left out; docs/survey.md says what each part means"
+    )
     return 0
 
 

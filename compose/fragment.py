@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,9 +11,10 @@ from typing import Any, Final
 
 from compose import document, links, service
 from compose.keys import keep, plain
+from compose.lines import entry, flow, keys_of
 from compose.mounts import Place
-from compose.outcome import ComposeError, Draft, Link, Noted, Outcome, is_tainted, listed
-from compose.words import escaped, misshapen
+from compose.outcome import ComposeError, Draft, Link, Outcome, is_tainted, listed
+from compose.words import misshapen
 
 _PREFIXES: Final = {
     "frontend": "172.30.1.0/24",
@@ -22,25 +22,6 @@ _PREFIXES: Final = {
     "backend": "172.30.3.0/24",
     "egress": "172.30.9.0/24",
 }
-_ORDER: Final = (
-    *(
-        "zones",
-        "image",
-        "ports",
-        "host",
-        "aliases",
-        "login",
-        "user",
-        "memory",
-        "cpus",
-        "environment",
-        "env_file",
-    ),
-    *("secrets", "files", "volumes", "tmpfs", "command", "entrypoint", "healthcheck", "depends_on"),
-)
-_PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*(?:[:@][A-Za-z0-9_./-]+)*", re.ASCII)
-_WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
-_WIDE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -190,12 +171,12 @@ def _lines(
     yield "  homelab-network:services:"
     for draft in drafts:
         yield f"    {draft.name}:"
-        for key, value in _keys(draft, drafts).items():
-            yield from _entry(key, value, 6)
+        for key, value in keys_of(draft, drafts).items():
+            yield from entry(key, value, 6)
     if outcome.volumes:
         yield "  homelab-network:volumes:"
-        for name, entry in outcome.volumes.items():
-            yield from _entry(name, entry, 4)
+        for name, volume in outcome.volumes.items():
+            yield from entry(name, volume, 4)
     yield from _flow_lines(drafts, found, choices)
     if bare := links.unencrypted(drafts, found):
         yield "  homelab-network:unencrypted: # guessed: nothing in the file sets up TLS between them"
@@ -205,7 +186,7 @@ def _lines(
         yield "  # homelab-network:exceptions:"
         for each in outcome.exceptions:
             keys = {**each, "reason": each["reason"], "owner": "you", "expires": "<day>"}
-            yield f"  #   - {_flow(keys)}"
+            yield f"  #   - {flow(keys)}"
     if outcome.secrets:
         yield "# Before the preview, type these; each asks for the secret, or reads the file:"
         yield from (f"#   {command}" for command in outcome.secrets.values())
@@ -230,65 +211,3 @@ def _flow_lines(drafts: list[Draft], found: list[Link], choices: Choices) -> Ite
         if place and draft.name not in choices.egress:
             why = f"guessed: {place} is a URL of another machine; --egress {draft.name} confirms it"
             yield f"    # - {draft.name} -> internet:443/tcp # {why}"
-
-
-def _keys(draft: Draft, drafts: list[Draft]) -> dict[str, Any]:
-    """Return a service's keys in the order in which they are printed."""
-    keys: dict[str, Any] = {"zones": draft.zones, **draft.keys}
-    if draft.ports:
-        keys["ports"] = [
-            int(port.removesuffix("/tcp")) if port.endswith("/tcp") else port for port in draft.ports
-        ]
-    if "environment" in keys:
-        keys["environment"] = {
-            name: links.renamed(value, drafts) if isinstance(value, str) else value
-            for name, value in keys["environment"].items()
-        }
-    for key in ("environment", "command", "entrypoint", "healthcheck", "labels"):
-        if key in keys:
-            keys[key] = escaped(keys[key])
-    if "files" in keys:
-        keys["files"] = dict(keys["files"])
-    return {
-        key: keys[key] for key in sorted(keys, key=lambda key: _ORDER.index(key) if key in _ORDER else 99)
-    }
-
-
-def _entry(key: str, value: Any, indent: int) -> Iterator[str]:
-    """Yield the lines of one key; a short value is on its line, a mapping below it."""
-    comment = f" # {value.comment}" if isinstance(value, Noted) else ""
-    inner = value.value if isinstance(value, Noted) else value
-    before = f"{' ' * indent}{_text(key)}:"
-    has_notes = isinstance(inner, list | dict) and any(
-        isinstance(each, Noted) for each in (inner.values() if isinstance(inner, dict) else inner)
-    )
-    short = "" if has_notes else _flow(inner)
-    is_long = len(before) + len(short) > _WIDE
-    if isinstance(inner, dict) and (key in {"environment", "secrets"} or has_notes or is_long):
-        yield before + comment
-        for name, each in inner.items():
-            yield from _entry(name, each, indent + 2)
-    elif isinstance(inner, list) and (has_notes or is_long):
-        yield before + comment
-        for each in inner:
-            note = f" # {each.comment}" if isinstance(each, Noted) else ""
-            yield f"{' ' * (indent + 2)}- {_flow(plain(each))}{note}"
-    else:
-        yield f"{before} {short}{comment}"
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(str(key))}: {_flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int) else _text(str(value))
-
-
-def _text(text: str) -> str:
-    """Return a text as YAML that every parser reads as a text."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
-        return text
-    return json.dumps(text, ensure_ascii=False)

@@ -85,19 +85,20 @@ def privileges(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
         remedy = (
             "leave it out" if name == "ALL" else "run it in a guest, or add the exception below and the line"
         )
-        outcome.refuse(f"{path}.cap_add", f"CAP_{name} reaches beyond the container", remedy)
-        if name != "ALL":
-            outcome.need("no-privileges", draft.name, f"it needs CAP_{name}, because …")
+        refusal = (f"{path}.cap_add", f"CAP_{name} reaches beyond the container", remedy)
+        if name == "ALL":
+            outcome.refuse(*refusal)
+        elif outcome.takes(refusal, "no-privileges", draft.name, f"it needs CAP_{name}, because …"):
+            adds.append(name)
     if adds:
         draft.keys["cap_add"] = adds
     for each in listed(service.get("devices")):
         text = str(each.get("source", "")) if isinstance(each, dict) else str(each)
-        outcome.refuse(
-            f"{path}.devices",
-            f"{text.partition(':')[0]} is a device of the host",
-            "put it into a guest, or add the exception below and the line",
-        )
-        outcome.need("no-devices", draft.name, f"it uses {text.partition(':')[0]}")
+        source = text.partition(":")[0]
+        remedy = "put it into a guest, or add the exception below and the line"
+        refusal = (f"{path}.devices", f"{source} is a device of the host", remedy)
+        if outcome.takes(refusal, "no-devices", draft.name, f"it uses {source}"):
+            draft.keys.setdefault("devices", []).append(text)
     for option in listed(service.get("security_opt")):
         if not str(option).startswith("no-new-privileges") or str(option).endswith("false"):
             outcome.refuse(f"{path}.security_opt", "would change a protection", "leave it out")

@@ -159,8 +159,10 @@ def _bind(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, o
         outcome.refuse(path, f"{source} is a folder of the system or of a person", remedy)
     elif not read_only:
         remedy = "use a named volume, write :ro behind it, or add the exception below and the line itself"
-        outcome.refuse(path, f"{source} is a folder of the host that it could write", remedy)
-        outcome.need("host-folders-read-only", draft.name, f"it writes {source} of the host")
+        refusal = (path, f"{source} is a folder of the host that it could write", remedy)
+        why = f"it writes {source} of the host"
+        if outcome.takes(refusal, "host-folders-read-only", draft.name, why):
+            draft.keys.setdefault("volumes", []).append(_named(normal, target, read_only=False))
     else:
         draft.keys.setdefault("volumes", []).append(_named(normal, target, read_only=True))
 

@@ -79,6 +79,8 @@ class Outcome:
     """Configuration key -> the command that sets it."""
     volumes: dict[str, Any] = field(default_factory=dict)
     """Entries of the section `volumes` that the services need."""
+    keeps: bool = False
+    """Whether what an exception allows is taken with one, since it runs so today; a file's is refused."""
 
     def refuse(self, path: str, fault: str, remedy: str) -> None:
         """Add a refusal, once."""
@@ -93,7 +95,16 @@ class Outcome:
 
     def need(self, rule: str, resource: str, why: str) -> None:
         """Add an exception that what was refused would need."""
-        self.exceptions.append({"rule": rule, "resource": resource, "reason": why})
+        each = {"rule": rule, "resource": resource, "reason": why}
+        if each not in self.exceptions:
+            self.exceptions.append(each)
+
+    def takes(self, refusal: tuple[str, str, str], rule: str, resource: str, why: str) -> bool:
+        """Add an exception; returns whether its line is taken with it, after refusing it if it is not."""
+        self.need(rule, resource, why)
+        if not self.keeps:
+            self.refuse(*refusal)
+        return self.keeps
 
 
 @dataclass
@@ -118,3 +129,5 @@ class Draft:
     from_files: set[str] = field(default_factory=set)
     """Variables of files that other services name, too."""
     zones: list[str] = field(default_factory=list)
+    published: list[tuple[str, str]] = field(default_factory=list)
+    """Port of the host and own port, like `2222` and `22/tcp`, of what is published and no route serves."""

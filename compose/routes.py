@@ -109,6 +109,8 @@ def _opened(draft: Draft, opened: list[ComposePort], outcome: Outcome) -> None:
             outcome.refuse(path, f"{port.port} would be a second route", remedy)
         elif port.protocol == "udp" and port.number == 443:  # noqa: PLR2004
             outcome.note(f"{path}: {port.port} is not published; the ingress serves its pages")
+        elif outcome.keeps:
+            draft.published.append((port.host, port.port))
         else:
             number = port.host if port.host.isdecimal() else port.number
             end = f"{number}/{port.protocol}"

@@ -183,10 +183,10 @@ def _nearby(topology: Topology) -> list[IPv4Network]:
 def kept(topology: Topology) -> Mapping[str, str]:
     """Return the files on Docker-SRV, path to text, that restore the rules at boot without a run of Pulumi.
 
-    The switch is set and the table loaded before Docker starts a container, and before the network is up, as
-    systemd.special(7) asks of firewalls; `nftables.service` would flush a table that came first. Docker
-    requires the unit, so it does not start without the rules. The probe zone's rules follow each start of
-    Docker, since they are in Docker's chains.
+    The switch is set and the table loaded before Docker starts a container; Docker requires the unit, so it
+    does not start without the rules. Firewalls, such as nftables.service, whose file begins by flushing all
+    tables, start before network-pre.target, and the unit after it. The probe zone's rules follow each start
+    of Docker, since they are in Docker's chains.
     """
     name = _unit(topology)
     files = {
@@ -210,14 +210,9 @@ def units(topology: Topology) -> tuple[str, ...]:
 def _rules_unit(topology: Topology) -> str:
     return f"""\
 [Unit]
-Description=Rules of {table(topology)} before network and Docker start
-DefaultDependencies=no
-Wants=network-pre.target
-After=local-fs.target nftables.service
-Before=network-pre.target
+Description=Rules of {table(topology)} before Docker starts
+After=network-pre.target
 Before=docker.service
-Conflicts=shutdown.target
-Before=shutdown.target
 
 [Service]
 Type=oneshot

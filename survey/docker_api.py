@@ -25,15 +25,17 @@ DEFAULT: Final = "unix:///var/run/docker.sock"
 _SECONDS: Final = 20
 _LARGEST: Final = 1 << 20
 """Bytes of the largest configuration file that is read."""
-_NEVER_KEPT: Final = ("Env", "RegistryConfig", "HttpProxy", "HttpsProxy")
+_REGISTRIES: Final = ("RegistryConfig", "HttpProxy", "HttpsProxy")
+_NEVER_KEPT: Final = ("Env", *_REGISTRIES)
 """Keys of an answer whose values are or may hold secrets, and that no question needs."""
 
 
 class DockerApi:
-    """The engine at `host`, written as in DOCKER_HOST."""
+    """The engine at `host`, written as in DOCKER_HOST; `environment`: answers keep containers' variables."""
 
-    def __init__(self, host: str = DEFAULT) -> None:
+    def __init__(self, host: str = DEFAULT, *, environment: bool = False) -> None:
         self.host = host
+        self._decoded = _without_registries if environment else _without_secrets
         self._connection = _Connection(host)
 
     @property
@@ -57,7 +59,7 @@ class DockerApi:
         """Return the answer's JSON, None for an object that is gone by now; raises SurveyError."""
         body = self._read(path)
         try:
-            return None if body is None else json.loads(body, object_hook=_without_secrets)
+            return None if body is None else json.loads(body, object_hook=self._decoded)
         except ValueError:
             raise SurveyError(f"{self.host}: answers no JSON; set DOCKER_HOST to a Docker engine.") from None
 
@@ -145,5 +147,11 @@ class _Connection(http.client.HTTPConnection):
 
 def _without_secrets(value: dict[str, Any]) -> dict[str, Any]:
     for key in _NEVER_KEPT:
+        value.pop(key, None)
+    return value
+
+
+def _without_registries(value: dict[str, Any]) -> dict[str, Any]:
+    for key in _REGISTRIES:
         value.pop(key, None)
     return value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Final
 
@@ -24,6 +24,24 @@ Row = Mapping[str, Any]
 _NODE_PORTS: Final = (Port(number=8006), Port(number=22))
 _CARD: Final = re.compile(r"net(\d+)")
 _FIREWALL: Final = "firewall"
+_DISK: Final = re.compile(r"(scsi|virtio|sata|ide)\d+")
+_SHARED: Final = re.compile(r"(mp|dev|hostpci|usb|unused|net[1-9])\d*")
+_GIB: Final = {"M": 1 / 1024, "G": 1, "T": 1024}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A guest's memory in MiB, cores, root disk in GiB, its storage, and what a system container shares."""
+
+    memory: int = 512
+    cores: int = 1
+    disk: int = 8
+    storage: str = ""
+    ostype: str = ""
+    unprivileged: bool = True
+    features: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    """Keys of further disks, mount points, devices and cards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +55,9 @@ class SeenGuest:
     cards: Mapping[str, str]
     """The line of each card, without its firewall switch, as `qm set` takes it."""
     routed: tuple[fact.Vlan, ...] = ()
+    addresses: Mapping[str, IPv4Interface] = field(default_factory=dict)
+    """Fixed addresses by card."""
+    hardware: Hardware = Hardware()
 
     @property
     def path(self) -> str:
@@ -170,6 +191,32 @@ def _guest(api: ProxmoxApi, node: str, kind: str, row: Row) -> SeenGuest:
             for nic in nics
             if addressed[nic.name].get("gw") or nic.address is None
         ),
+        addresses={key: found for key, words in addressed.items() if (found := _interface(words.get("ip")))},
+        hardware=_hardware(kind, config),
+    )
+
+
+def _interface(text: str | None) -> IPv4Interface | None:
+    try:
+        return IPv4Interface(text) if text and "/" in text else None
+    except ValueError:
+        return None
+
+
+def _hardware(kind: str, config: Row) -> Hardware:
+    disks = [key for key in sorted(config) if _DISK.fullmatch(key) and "media=cdrom" not in str(config[key])]
+    root = "rootfs" if kind == "lxc" else next(iter(disks), "")
+    storage, _, rest = str(config.get(root, "")).partition(":")
+    size = re.search(r"size=(\d+)([MGT])", rest)
+    return Hardware(
+        memory=int(config.get("memory") or 512),
+        cores=int(config.get("cores") or 1) * int(config.get("sockets") or 1),
+        disk=max(1, int(int(size[1]) * _GIB[size[2]])) if size else 8,
+        storage=storage if rest else "",
+        ostype=str(config.get("ostype", "")),
+        unprivileged=bool(int(config.get("unprivileged") or 0)),
+        features=tuple(key for key, value in _words(str(config.get("features", ""))).items() if value != "0"),
+        more=tuple(each for each in (*disks, *filter(_SHARED.fullmatch, sorted(config))) if each != root),
     )
 
 

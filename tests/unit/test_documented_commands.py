@@ -41,6 +41,7 @@ ELSEWHERE = {
     "make drift": ("tests/live/test_site_1_drift.py", 'make("drift")'),
     "make survey": ("tests/unit/test_survey.py", '"make", "survey"'),
     "make survey JSON=1": ("tests/unit/test_survey.py", '"JSON=1"'),
+    "make survey WRITE=Pulumi.home.yaml": ("tests/unit/test_adoption.py", '"make", "survey", f"WRITE='),
     "make compose FILE=docker-compose.yml": ("tests/unit/test_compose.py", '"make", "compose"'),
     "python -m commands compose docker-compose.yml": ("tests/unit/test_compose.py", "command.main("),
     "python -m commands survey": ("tests/unit/test_survey.py", "command.main("),

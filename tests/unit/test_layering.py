@@ -19,8 +19,10 @@ ALLOWED: dict[str, set[str]] = {
     "survey": {"survey", "topology", "reachability", "resources", "report"},
     "compose": {"compose", "topology"},
     "preflight": {"preflight", "verify", "topology"},
+    "adoption": {"adoption", "compose", "survey", "preflight", "topology", "reachability", "resources"},
     "commands": {
         "commands",
+        "adoption",
         "compose",
         "preflight",
         "survey",
