@@ -47,7 +47,7 @@ def refused(path: str) -> set[str]:
     return {finding.rule for finding in stack.judge_alone()} & rules
 
 
-@pytest.mark.parametrize("path", [*{*SECRETS} - {ROOT}, "/var/lib/homelab-network/docker"])
+@pytest.mark.parametrize("path", [*sorted({*SECRETS} - {ROOT}), "/var/lib/homelab-network/docker"])
 def test_the_pack_refuses_folders_with_secrets(path: str) -> None:
     """The mount is a finding although it is read-only."""
     assert refused(path) == {"host-folders-read-only"}
