@@ -93,7 +93,7 @@ def _unrequested(graph: Graph) -> Iterator[Violation]:
 
 
 def _crossed(graph: Graph) -> Iterator[Violation]:
-    """Yield keys, requests and authorities that are another's: whoever has the key is the other.
+    """Yield keys, requests and authorities that are another's: the key's owner could act as the other.
 
     Resources are named `<service>.<signer>` and `<service>.<holder>.<signer>`.
     """

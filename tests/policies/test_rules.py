@@ -10,6 +10,9 @@ from tests.policies.rejected import ALLOY, CASES, ROUTES, Case, alloy, upload
 from tests.policies.sound import Stack, run, sound, with_acme
 from tests.site import configuration
 
+FAILED = "can't be judged ("
+"""A part of the message of a rule that raised an exception."""
+
 
 def said(stack: Stack, name: str, rules: set[str]) -> Counter[str]:
     """Return a rule's messages about a stack when only some rules run."""
@@ -40,6 +43,15 @@ def test_the_stack_is_rejected(case: Case) -> None:
         Counter(case.messages),
         Counter(),
     )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.name}")
+def test_no_rule_fails_beside(case: Case) -> None:
+    """No rule ends in an error on a broken stack, except where the case expects that."""
+    stack = sound()
+    case.change(stack)
+    failed = {each.message for each in stack.judge_changes().findings if FAILED in each.message}
+    assert failed - {*case.messages} == set()
 
 
 def test_every_rule_has_a_stack_that_it_rejects() -> None:
