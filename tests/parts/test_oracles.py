@@ -201,6 +201,7 @@ def _less(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in one.items() if other.get(key) != value}
 
 
+@pytest.mark.timeout(900)  # seconds of a busy machine; 60 of a free one
 def test_dynamic_files_are_read_as_traefik_reads_them(traefik: Path, tmp_path: Path) -> None:
     """Every route, server and middleware that Traefik has of a file, the pack has, or refuses the file."""
     running, tally = Dynamic(traefik, tmp_path), Tally()
@@ -223,6 +224,7 @@ def test_dynamic_files_are_read_as_traefik_reads_them(traefik: Path, tmp_path: P
     assert tally.counts["routes"] >= 700
 
 
+@pytest.mark.timeout(900)  # seconds of a busy machine; 30 of a free one
 def test_static_configurations_are_read_as_traefik_reads_them(traefik: Path, tmp_path: Path) -> None:
     """Every entry point, switch and default that Traefik has, the pack has, or refuses the configuration."""
     cases, tally = [*starts()], Tally()
