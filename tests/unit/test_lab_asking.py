@@ -1,15 +1,19 @@
 """What `make preview` and `make up` ask a person, on a real terminal and without one."""
 
+import contextlib
 import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab import asking
+from lab import __main__ as command
+from lab import asking, paths, toolchain
 from lab.errors import LabError
 from topology.config import from_file
 from topology.project import PROJECT
@@ -146,3 +150,58 @@ def test_a_new_passphrase_is_typed_twice(tmp_path: Path, typed: tuple[str, str],
     file.write_bytes(EXAMPLE.read_bytes())
     code = f"try:\n print(asking.passphrase(Path({str(file)!r}), {LOCAL}))\nexcept LabError as e:\n print(e)"
     assert on_terminal(code, *typed)[-1] == said
+
+
+class Recorded:
+    """A stack of real hosts on which every step succeeds and is written down."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def __getattr__(self, step: str) -> Callable[..., Any]:
+        """Return a step that succeeds; `outputs` and `last_config` are empty."""
+
+        def taken(*_: object) -> Any:
+            self.steps.append(step)
+            return {} if step in {"outputs", "last_config"} else 0
+
+        return taken
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Return the stack `home` of the example, in the place of Pulumi."""
+    stack, file = Recorded(), tmp_path / "Pulumi.home.yaml"
+    file.write_bytes(EXAMPLE.read_bytes())
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
+    monkeypatch.setattr(toolchain, "ensure", lambda _: None)
+    for name in ("_selected", "_with_secrets"):
+        monkeypatch.setattr(command, name, lambda *_: stack)
+    for name in ("_preflight", "changes"):
+        monkeypatch.setattr(command, name, lambda *_: None)
+    return stack
+
+
+@pytest.mark.usefixtures("nowhere")
+@pytest.mark.parametrize(("word", "step"), [("up", "up"), ("down", "destroy")])
+def test_real_hosts_are_changed_after_consent_alone(
+    home: Recorded, capsys: pytest.CaptureFixture[str], word: str, step: str
+) -> None:
+    """Without a terminal `make up` shows its plan and stops, and so does `make down`; YES=1 goes on."""
+    assert command.main([word, "--stack", "home"]) == 1
+    assert f"add YES=1 to `make {word} STACK=home`" in capsys.readouterr().err
+    assert (step in home.steps, "preview" in home.steps) == (False, word == "up")
+    with contextlib.suppress(KeyError):  # the outputs of no stack are what `up` prints last
+        command.main([word, "--stack", "home", "--yes"])
+    assert step in home.steps
+
+
+@pytest.mark.parametrize(
+    ("given", "agreed"), [("YES=1", True), ("YES=no", False), ("YES=0", False), ("", False)]
+)
+def test_only_a_yes_of_make_agrees(given: str, agreed: bool) -> None:
+    """`YES=1` is handed on, and a word that says no is not."""
+    words = [word for word in ("make", "--dry-run", "up", "STACK=home", "READY=", given) if word]
+    done = subprocess.run(words, cwd=PROJECT, check=True, capture_output=True, text=True)
+    assert ("--yes" in done.stdout) == agreed

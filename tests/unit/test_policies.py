@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -534,3 +535,14 @@ def test_the_documents_ways_out_are_sound() -> None:
         config["flows"] += change["flows"]
         config["tls"] = change.get("tls", config["tls"])
         assert evaluate(run(config), load(config), TODAY).findings == ()
+
+
+def test_a_pack_without_its_environment_says_so(tmp_path: Path) -> None:
+    """In a clone in which nothing was made, plain Pulumi is told how to make what the pack runs in."""
+    (tmp_path / "policies").mkdir()
+    copy = shutil.copy2(PROJECT / "policies/serve", tmp_path / "policies")
+    done = subprocess.run([copy], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "policies/serve: there is no .venv; make it by `make tools` or `pulumi install`\n",
+    )
