@@ -139,6 +139,7 @@ NOT_RUN = {
     "pveum": "it runs on the node; tests/unit/test_real_hosts.py compares its grants with what is needed",
     "python -m commands judge Pulumi.home.yaml": "tests/unit/test_real_hosts.py judges the example",
     "make up STACK=home": "it needs two real hosts; `make up` takes the same way on the lab's",
+    "make adopt STACK=home": "it needs a running site and a stack; tests/unit/test_adopt.py runs its parts",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""
