@@ -14,7 +14,7 @@ QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layerin
 $(foreach name,stack base markdown sarif json yes write,$(if $(filter command line,$(origin $(name))), \
 	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
 
-.PHONY: help up preview diff down verify drift survey report compose cloud-init test quick lint actionlint unit coverage \
+.PHONY: help up preview diff down verify drift survey adopt report compose cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts matrix live bench tools env schema lock hooks
 
 help: ## list the commands
@@ -42,6 +42,9 @@ drift: $(READY) ## what differs between stack file, state and live network, and 
 
 survey: $(READY) ## who can reach whom on a running Docker engine today, worst first; WRITE=Pulumi.<name>.yaml declares it
 	@$(VENV)/bin/python -m commands survey $(if $(JSON),--json) $(if $(WRITE),--write '$(WRITE)')
+
+adopt: $(READY) ## write adopt-$(STACK).md and imports-$(STACK).json: how what runs becomes the stack's own; changes nothing
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands adopt --stack $(STACK)
 
 report: $(READY) ## draw the stack and who can reach whom as one page, report-$(STACK).html; needs nothing running
 	@$(VENV)/bin/python -m commands report Pulumi.$(STACK).yaml

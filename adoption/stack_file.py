@@ -74,7 +74,7 @@ def _outside(site: RunningSite, stack: Stack, names: Names) -> str:
 def _lines(site: RunningSite, stack: Stack) -> Iterator[str]:
     yield "# yaml-language-server: $schema=docs/configuration.schema.json"
     yield f"# What ran on {_plain(site.host)} on {stack.today}, as the survey read it. Nothing was changed."
-    yield "# Read what is guessed and what is left out; docs/survey.md says what each part means."
+    yield "# Read what is guessed and what is left out; docs/from-a-running-site.md says how to go on."
     yield from (f"# left out: {_plain(each)}" for each in stack.left_out)
     yield from (f"# note: {_plain(each)}" for each in stack.notes)
     yield from (f"# not seen: {_plain(each)}" for each in site.unseen)

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "report": ("report", "one HTML page, or a Mermaid flowchart"),
     "preflight": ("preflight", "what would make `make up` fail or do harm, before the first change"),
     "survey": ("survey", "who can reach whom on a running engine today, worst first; no stack file needed"),
+    "adopt": ("adopt", "the plan by which what runs becomes a stack's own, and the import file"),
     "compose": ("compose", "a Compose file in a stack file's words, with zones and flows; writes nothing"),
     "verify": ("verify", "probe the live network, every source to every destination"),
     "drift": ("drift", "what differs between stack file, state and live network"),

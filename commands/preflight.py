@@ -96,14 +96,14 @@ def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks
         state,
         stack=given.stack,
         api=None if given.no_hosts and not api.answers() else api,
-        node=_node(given.stack, later=given.no_hosts) if topology.proxmox_host else None,
+        node=node_of(given.stack, later=given.no_hosts) if topology.proxmox_host else None,
         lab=given.lab,
         resumes=given.lab and given.no_hosts,
     )
     return dataclasses.replace(report, findings=(*on_machine, *report.findings))
 
 
-def _node(stack: str, *, later: bool) -> Api | None:
+def node_of(stack: str, *, later: bool) -> Api | None:
     """Return the Proxmox API; None where it is started `later` and does not answer yet."""
     try:
         node = Api(stack)

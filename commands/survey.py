@@ -64,9 +64,7 @@ def write(path: Path, site: RunningSite) -> int:
         text = stack_file.written(site, source.read(api), datetime.now(UTC).date())
     path.write_text(text, encoding="utf-8")
     guesses, left = text.count("guessed:"), text.count("\n# left out: ")
-    print(
-        f"{path}: {guesses} guesses to read, {left} parts left out; docs/survey.md says what each part means"
-    )
+    print(f"{path}: {guesses} guesses to read, {left} parts left out; docs/from-a-running-site.md goes on")
     return 0
 
 

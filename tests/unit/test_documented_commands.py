@@ -150,6 +150,7 @@ NOT_RUN = {
     "pulumi refresh": "it asks a person; `make up` runs it with --yes",
     "pulumi cancel": "lab/stack.py runs it after a killed run, in tests/parts/killed_inside.py",
     "pulumi state delete": "lab/stack.py forgets such resources itself",
+    "make adopt STACK=home": "it needs a running site and a stack; tests/unit/test_adopt.py runs its parts",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""

@@ -1,0 +1,231 @@
+"""The plan of a take-over: what to type in which order, what each step costs, and the way back.
+
+Containers are renamed and kept, volumes stay where they are; only networks are removed, whose making is
+beside them. Nothing here runs a command.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from graphlib import CycleError, TopologicalSorter
+from ipaddress import IPv4Network
+from typing import Any, Final
+
+from topology.model import Container, Topology
+
+Row = Mapping[str, Any]
+
+BEFORE: Final = "-before"
+"""What the name of a container that made way ends with."""
+_OWN: Final = frozenset({"bridge", "host", "none"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One engine's take-over. `containers` and `networks` are what the engine's API shows of each."""
+
+    stack: str
+    topology: Topology
+    containers: Sequence[Row]
+    networks: Sequence[Row]
+    kept: Sequence[str] = ()
+    """What an import keeps, a line each."""
+    made_anew: Sequence[str] = ()
+    """What no import keeps, a line each."""
+
+    @property
+    def imported(self) -> list[str]:
+        """Ids of the networks that are imported, as they have a zone's name."""
+        names = {self.topology.physical(zone.network) for zone in self._zones()}
+        return [row["Id"] for row in self._in_the_way() if row["Name"] in names]
+
+    def lines(self, today: date) -> Iterator[str]:
+        """Yield the plan as Markdown."""
+        moved, networks = self._moved(), self._in_the_way()
+        yield f"# Taking over what runs, as the stack {self.stack}"
+        yield ""
+        yield f"Made on {today} from what the hosts said then; make it again if something has changed."
+        yield "Nothing was changed, and no command here removes a volume, a guest or a container."
+        yield ""
+        yield f"{len(moved)} containers make way, and {len(networks)} networks are made anew."
+        yield "The outage of each lasts until its service is made; docs/performance.md has figures."
+        yield from _block(
+            "The way back", self._back(moved, networks), "Until the old containers are removed:"
+        )
+        yield from _block("1. Before", self._before(), "Copies first: docs/from-a-running-site.md, step 4.")
+        told = "**The outage begins.** What asks stops before what it asks."
+        yield from _block("2. Make way", _stops(moved), told)
+        yield from _block(
+            "3. Networks", self._removals(networks), "They hold no data; the way back makes them."
+        )
+        yield from _block(
+            "4. Import and make", self._makes(), "**The outage of each ends when it is healthy.**"
+        )
+        yield from _block(
+            "5. Compare", [f"make verify STACK={self.stack}"], "Checksums, and a login to each."
+        )
+        yield ""
+        yield "## Point of no return"
+        yield f"Removing a container whose name ends in `{BEFORE}`; a newer program that migrates its data."
+        for title, lines in (("Kept by the import", self.kept), ("Not kept by an import", self.made_anew)):
+            yield ""
+            yield f"## {title}"
+            yield from (f"- {line}" for line in lines or ("nothing",))
+
+    # ------------------------------------------------------------------------------------------- what moves
+
+    def _zones(self) -> list[Any]:
+        return [zone for zone in self.topology.zones.values() if zone.is_docker]
+
+    def _in_the_way(self) -> list[Row]:
+        """Return the networks with a zone's name or prefix."""
+        names = {self.topology.physical(zone.network) for zone in self._zones()}
+        return [
+            row
+            for row in self.networks
+            if row["Name"] not in _OWN
+            and (
+                row["Name"] in names
+                or any(prefix.overlaps(zone.prefix) for prefix in _prefixes(row) for zone in self._zones())
+            )
+        ]
+
+    def _moved(self) -> list[Row]:
+        """Return the containers that make way, in the order in which they stop."""
+        gone = {row["Name"] for row in self._in_the_way()}
+        ports = {port.number for port in self.topology.published}
+        order = {name: place for place, name in enumerate(self._order())}
+        found = [
+            row
+            for row in self.containers
+            if self._service(row) or gone & {*_legs(row)} or ports & {*_published(row)}
+        ]
+        return sorted(found, key=lambda row: order.get(self._service(row), -1))
+
+    def _service(self, row: Row) -> str:
+        """Return the declared service of a container, by its name or Compose's; empty where there is none."""
+        labels = row["Config"].get("Labels") or {}
+        names = (row["Name"].lstrip("/"), labels.get("com.docker.compose.service", ""))
+        physical = {self.topology.physical(each.name): each.name for each in self.topology.containers}
+        return next((physical[name] for name in names if name in physical), "")
+
+    def _order(self) -> list[str]:
+        """Return the containers, each before those that it asks; as declared where flows form a circle."""
+        services = self.topology.services
+        graph: dict[str, set[str]] = {each.name: set() for each in self.topology.containers}
+        for flow in self.topology.flows:
+            if isinstance(services.get(flow.source), Container) and flow.destination in graph:
+                graph[flow.destination].add(flow.source)
+        try:
+            return [*TopologicalSorter(graph).static_order()]
+        except CycleError:
+            return [*graph]
+
+    # ------------------------------------------------------------------------------------------- commands
+
+    def _back(self, moved: Sequence[Row], networks: Sequence[Row]) -> Iterator[str]:
+        yield f"pulumi config set homelab-network:protect false --stack {self.stack}"
+        yield f"make up STACK={self.stack}"
+        yield f"make down STACK={self.stack} # volumes that are external stay, with their data"
+        yield from (_created(row) for row in networks)
+        for row in reversed(moved):
+            name = row["Name"].lstrip("/")
+            yield _words("docker", "rename", f"{name}{BEFORE}", name)
+            yield from _connections(row, name)
+            yield _words("docker", "update", f"--restart={_restart(row)}", name)
+            yield _words("docker", "start", name)
+
+    def _before(self) -> Iterator[str]:
+        yield f"make preview STACK={self.stack}"
+        there = {row["Config"].get("Image") for row in self.containers}
+        for image in dict.fromkeys(each.image for each in self.topology.containers):
+            if image not in there and not image.endswith(":as-surveyed"):
+                yield _words("docker", "pull", image)
+
+    def _removals(self, networks: Sequence[Row]) -> Iterator[str]:
+        for row in networks:
+            if row["Id"] not in self.imported:
+                yield _words("docker", "network", "rm", row["Name"])
+
+    def _makes(self) -> Iterator[str]:
+        file = f"imports-{self.stack}.json"
+        if self.kept:
+            yield _words("pulumi", "import", "--stack", self.stack, "--generate-code=false", "--file", file)
+        yield f"make up STACK={self.stack}"
+
+
+def _block(title: str, commands: Iterator[str] | Sequence[str], told: str) -> Iterator[str]:
+    yield ""
+    yield f"## {title}"
+    yield told
+    yield "```sh"
+    yield from commands
+    yield "```"
+
+
+def _stops(moved: Sequence[Row]) -> Iterator[str]:
+    for row in moved:
+        name = row["Name"].lstrip("/")
+        yield _words("docker", "update", "--restart=no", name)
+        yield _words("docker", "stop", name)
+        yield _words("docker", "rename", name, f"{name}{BEFORE}")
+        for network in _legs(row):
+            yield _words("docker", "network", "disconnect", network, f"{name}{BEFORE}")
+
+
+def _connections(row: Row, name: str) -> Iterator[str]:
+    for network, leg in _legs(row).items():
+        fixed = (leg.get("IPAMConfig") or {}).get("IPv4Address")
+        aliases = [each for each in leg.get("Aliases") or () if not row["Id"].startswith(each)]
+        options = [
+            *(["--ip", fixed] if fixed else []),
+            *(word for each in aliases for word in ("--alias", each)),
+        ]
+        yield _words("docker", "network", "connect", *options, network, name)
+
+
+def _created(row: Row) -> str:
+    words = ["docker", "network", "create", "--driver", row["Driver"]]
+    for each in (row.get("IPAM") or {}).get("Config") or ():
+        words += [
+            "--subnet",
+            each["Subnet"],
+            *(["--gateway", each["Gateway"]] if each.get("Gateway") else []),
+        ]
+    words += ["--internal"] if row.get("Internal") else []
+    words += [f"--opt={key}={value}" for key, value in (row.get("Options") or {}).items()]
+    labels = (row.get("Labels") or {}).items()
+    words += [f"--label={key}={value}" for key, value in labels if key.startswith("com.docker.compose.")]
+    return _words(*words, row["Name"])
+
+
+def _legs(row: Row) -> dict[str, Row]:
+    """Return a container's own networks; the default bridge stays as it is."""
+    legs = (row["NetworkSettings"].get("Networks") or {}).items()
+    return {name: leg for name, leg in legs if name not in _OWN}
+
+
+def _published(row: Row) -> Iterator[int]:
+    for bindings in (row["NetworkSettings"].get("Ports") or {}).values():
+        yield from (
+            int(each["HostPort"]) for each in bindings or () if str(each.get("HostPort", "")).isdigit()
+        )
+
+
+def _restart(row: Row) -> str:
+    policy = row["HostConfig"].get("RestartPolicy") or {}
+    count = policy.get("MaximumRetryCount")
+    return f"{policy.get('Name') or 'no'}{f':{count}' if count else ''}"
+
+
+def _prefixes(row: Row) -> Iterator[IPv4Network]:
+    for each in (row.get("IPAM") or {}).get("Config") or ():
+        if "." in str(each.get("Subnet", "")):
+            yield IPv4Network(each["Subnet"], strict=False)
+
+
+def _words(*words: str) -> str:
+    return shlex.join(words)

@@ -1,0 +1,105 @@
+"""Write how a running site becomes this stack's own: the import file, and a plan with the way back.
+
+Writes adopt-<stack>.md and imports-<stack>.json beside the stack file; changes nothing on a host. Exit
+status: 0 written, 2 not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adoption.plan import Plan
+from commands.preflight import docker_host, exported_state, import_file, node_of
+from preflight import checks, docker_api
+from preflight.finding import Check
+from preflight.found import Found
+from preflight.state import State
+from survey.docker_api import DockerApi
+from survey.errors import SurveyError
+from topology.config import ConfigError, from_file
+from topology.model import Topology
+from topology.project import PROJECT
+from verify.driver import ProbeError
+
+
+def main(words: Sequence[str], folder: Path = PROJECT) -> int:
+    """Write both files of one stack; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m commands adopt", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--stack", required=True, help="the stack: Pulumi.<stack>.yaml")
+    stack = parser.parse_args(words).stack
+    file = folder / f"Pulumi.{stack}.yaml"
+    try:
+        topology = from_file(file)
+        host = docker_host(yaml.safe_load(file.read_text(encoding="utf-8"))["config"])
+        state = exported_state(stack)
+        in_the_way = found(topology, state, stack, host)
+        rows = asked(host) if topology.docker_host else ([], [])
+    except (ConfigError, ProbeError, SurveyError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for path in written(folder, stack, topology, in_the_way, rows):
+        print(path)
+    return 0
+
+
+def found(topology: Topology, state: State, stack: str, host: str) -> tuple[Found, ...]:
+    """Return what has a wanted name on the hosts; raises ProbeError for a host that does not answer."""
+    report = checks.check_hosts(
+        topology,
+        state,
+        stack=stack,
+        api=docker_api.DockerApi(host),
+        node=node_of(stack, later=False) if topology.proxmox_host else None,
+    )
+    silent = [each for each in report.findings if each.check in {Check.ENGINE_SILENT, Check.PROXMOX_SILENT}]
+    if silent:
+        raise ProbeError(f"{silent[0]}.")
+    return report.in_the_way
+
+
+def asked(host: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the engine's running containers and its networks, without environments; raises SurveyError."""
+    with closing(DockerApi(host)) as api:
+        listed = [each["Id"] for each in api.get("/containers/json?all=1") if each["State"] == "running"]
+        rows = (api.find(f"/containers/{each}/json") for each in listed)
+        return [row for row in rows if row is not None], list(api.get("/networks"))
+
+
+def written(
+    folder: Path,
+    stack: str,
+    topology: Topology,
+    in_the_way: Sequence[Found],
+    rows: tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]],
+) -> list[Path]:
+    """Write the import file and the plan; returns their paths."""
+    plan = Plan(stack=stack, topology=topology, containers=rows[0], networks=rows[1])
+    others = [each for each in in_the_way if each.check is not Check.CONTAINER_TAKEN]
+    keeps = [
+        each
+        for each in others
+        if each.identity and (each.check is not Check.NETWORK_TAKEN or each.identity in plan.imported)
+    ]
+    plan = Plan(
+        stack=stack,
+        topology=topology,
+        containers=rows[0],
+        networks=rows[1],
+        kept=[f"{each.path}: {each.what}" for each in keeps],
+        made_anew=[f"{each.path}: {each.what}" for each in others if each not in keeps],
+    )
+    imports, text = folder / f"imports-{stack}.json", folder / f"adopt-{stack}.md"
+    imports.write_text(json.dumps(import_file(keeps), indent=2) + "\n", encoding="utf-8")
+    text.write_text("\n".join((*plan.lines(datetime.now(UTC).date()), "")), encoding="utf-8")
+    return [text, imports]
