@@ -130,6 +130,13 @@ def test_an_endpoint_that_is_no_url_is_one_line(tmp_path: Path) -> None:
         proxmox_host(file)
 
 
+def test_every_part_reads_a_stack_file_alike(tmp_path: Path) -> None:
+    """A tab after a colon is YAML to the loader, so it is to what asks the file for the API's host."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text("config: {'proxmoxve:endpoint':\t'https://pve:8006'}")
+    assert proxmox_host(file) == "pve"
+
+
 def test_a_run_that_is_nested_deeply_is_one_line(tmp_path: Path) -> None:
     """A file that is no run of the live probe is refused, however it is nested."""
     file = tmp_path / "run.json"
