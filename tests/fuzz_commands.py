@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import random
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from functools import cache
@@ -107,13 +108,16 @@ def on_stacks(draw: random.Random, folder: Path) -> str:
 def _ended(folder: Path, arguments: list[str]) -> str:
     """Run a command in a folder; returns its end, and fails if it does not say why it refused."""
     out, err = StringIO(), StringIO()
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with chdir(folder), redirect_stdout(out), redirect_stderr(err):
         try:
             status = main(arguments)
         except SystemExit as ended:  # argparse's usage error
             status = int(ended.code or 0)
         finally:
-            gc.enable()  # commands on flows switch it off
+            gc.enable()  # commands on flows switch it off, and `verify` takes the signals
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
     assert status in {0, 1, 2}, (arguments, status)
     assert "Traceback" not in err.getvalue(), (arguments, err.getvalue())
     assert status != 2 or err.getvalue().strip(), (arguments, "says nothing")

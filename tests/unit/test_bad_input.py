@@ -195,6 +195,15 @@ def test_a_published_port_that_is_none_stops_no_rule(port: dict[str, float]) -> 
     assert [each.message.startswith("loki: ports[0].") for each in found] == [True]
 
 
+@pytest.mark.parametrize("value", [5.0, {"tests": 5.0}, {"tests": [{}]}, {"x": 1.0}])
+def test_a_health_check_of_another_kind_stops_no_rule(value: Any) -> None:
+    """A health check that the provider does not take is a finding."""
+    stack = sound()
+    stack.inputs("container", "grafana")["healthcheck"] = value
+    assert _fails(stack, "grafana") == []
+    assert "known-properties" in {each.rule for each in stack.judge_alone()}
+
+
 @pytest.mark.parametrize("trail", [("uploads", 99, "content"), ("uploads", "x"), ("envs", 0, "x")])
 def test_a_secret_at_a_place_that_is_not_there_stops_no_rule(trail: tuple[str | int, ...]) -> None:
     """The path of a secret may lead nowhere, as after a change of a list."""
