@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from preflight import checks, machine
 from preflight.docker_api import DEFAULT, DockerApi
 from preflight.found import Found
 from preflight.state import PulumiState
-from topology.config import ConfigError, from_file
+from topology.config import ConfigError, from_file, keys_of
 from topology.model import Topology
 from topology.project import PROJECT
 from verify.driver import ProbeError
@@ -78,7 +76,7 @@ def docker_host(config: Mapping[str, Any]) -> str:
 def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.PreflightReport:
     """Check the machine, and the hosts that are running; returns the report."""
     state = exported_state(given.stack)
-    config = yaml.safe_load((folder / f"Pulumi.{given.stack}.yaml").read_text(encoding="utf-8"))["config"]
+    config = keys_of(folder / f"Pulumi.{given.stack}.yaml")
     on_machine = checks.check_machine(
         topology,
         state,

@@ -16,10 +16,8 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-import yaml
-
 from rendered.verify_timer import metrics_file
-from topology.config import ConfigError, from_file
+from topology.config import ConfigError, from_file, keys_of
 from verify import host, probe, proof, report, vantages
 from verify.driver import ProbeError
 
@@ -120,7 +118,7 @@ def _replace(file: Path, text: str) -> None:
 
 def proxmox_host(file: Path) -> str:
     """Return the host in the URL of the stack's Proxmox API."""
-    endpoint = yaml.safe_load(file.read_text(encoding="utf-8"))["config"].get("proxmoxve:endpoint", "")
+    endpoint = keys_of(file).get("proxmoxve:endpoint", "")
     try:
         return urlsplit(str(endpoint)).hostname or ""
     except ValueError:

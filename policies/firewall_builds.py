@@ -29,6 +29,7 @@ from resources.proxmox import (
     FirewallRules,
     Ipset,
     SecurityGroup,
+    bare_name,
 )
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
@@ -129,5 +130,11 @@ def standing_ports_for_management(graph: Graph) -> Iterator[Violation]:
             beyond = difference(ipset(entries_of(found.inputs), graph.scope(None)), inside)
         except (UnknownError, WordError):
             continue
-        if beyond:
+        if beyond or any(":" in _cidr(member.name, graph) for member in found.inputs.cidrs):
             yield found, "lets in addresses that are in no management zone"
+
+
+def _cidr(member: str, graph: Graph) -> str:
+    """Return a member of an ipset as the datacenter's alias of that name says it; IPv6 is in no zone."""
+    aliases = {bare_name(each.inputs.name): each.inputs.cidr for each in graph.of(Alias)}
+    return aliases.get(bare_name(member), member)

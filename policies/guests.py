@@ -16,6 +16,7 @@ from resources.proxmox import (
     SystemContainer,
     VirtualMachine,
 )
+from resources.resource import HIDDEN
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
 from topology.index import TopologyIndex
@@ -128,6 +129,10 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
     ):
         if file:
             yield f"{name} is {file}, not left out"
+    declared_keys = {key.split()[1] for key in topology.proxmox.authorized_keys}
+    for index, key in enumerate(given.user_account.keys):
+        if key != HIDDEN and not declared_keys & {*key.split()}:
+            yield f"initialization.userAccount.keys[{index}] is none of the Proxmox host's authorized-keys"
     if given.entrypoint:
         yield "initialization.entrypoint is set, so another program than the archive's starts"
     if isinstance(view.inputs, VirtualMachine) and view.inputs.smbios:

@@ -80,7 +80,7 @@ def _named_values(container: DockerContainer) -> Iterator[tuple[str, Trail, str,
         yield f"envs.{name}", ("envs", index), name, value
     for index, label in enumerate(container.labels):
         yield f"labels.{label.label}", ("labels", index), label.label, label.value
-    tests = container.healthcheck.get("tests") or ()
+    tests = container.healthcheck.tests if container.healthcheck else ()
     for kind, arguments in (
         ("command", container.command),
         ("entrypoints", container.entrypoints),

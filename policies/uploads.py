@@ -127,7 +127,7 @@ def _mounts(container: DockerContainer) -> Iterator[str]:
 def _run(container: DockerContainer, files: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each place at which an uploaded file is run, and the file."""
     found: list[tuple[str, str]] = []
-    tests = tuple(map(str, container.healthcheck.get("tests") or ()))
+    tests = container.healthcheck.tests if container.healthcheck else ()
     health = ("sh", *tests[1:]) if tests[:1] == ("CMD-SHELL",) else tests[1:]
     for path, words in (
         ("command", (*container.entrypoints, *container.command)),

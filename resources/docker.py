@@ -128,6 +128,12 @@ class VolumeOptions(Inputs, inert="labels no_copy subpath"):
     driver_options: Mapping[str, str] = {}
 
 
+class Healthcheck(Inputs, inert="interval retries start_interval start_period timeout"):
+    """A command that the engine runs in the container, again and again."""
+
+    tests: tuple[str, ...] = ()
+
+
 class DockerMount(Inputs, inert="tmpfs_options"):
     """A mount in the newer `mounts` syntax."""
 
@@ -191,7 +197,7 @@ class DockerContainer(
     entrypoints: tuple[str, ...] = ()
     envs: tuple[str, ...] = ()
     gpus: str = ""
-    healthcheck: Mapping[str, Any] = {}
+    healthcheck: Healthcheck | None = None
     hostname: str = ""
     hosts: tuple[HostEntry, ...] = ()
     ipc_mode: str = ""

@@ -61,9 +61,15 @@ class Dns(Inputs):
     servers: tuple[str, ...] = ()
 
 
+class UserAccount(Inputs, inert="password username"):
+    """A login of a guest: the public keys that open it."""
+
+    keys: tuple[str, ...] = ()
+
+
 class Initialization(
     Inputs,
-    inert="file_format interface type upgrade user_account",
+    inert="file_format interface type upgrade",
 ):
     """Cloud-init or, for a system container, its own settings."""
 
@@ -75,6 +81,7 @@ class Initialization(
     meta_data_file_id: str = ""
     network_data_file_id: str = ""
     user_data_file_id: str = ""
+    user_account: UserAccount = UserAccount()
     vendor_data_file_id: str = ""
 
 

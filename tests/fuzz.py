@@ -23,13 +23,14 @@ from typing import Any
 import yaml
 
 from policies.evaluate import EvaluatedResource, evaluate_resource, evaluate_together
-from resources.resource import StateError, from_state
+from resources.resource import Resource, StateError, from_state
 from resources.site import Graph
 from tests import fuzz_commands
 from tests.fuzz_changes import changed, spoiled
 from tests.policies.sound import TODAY, sound
 from tests.site import FILE
 from topology.config import ConfigError, from_file, load
+from topology.fast_yaml import Loader
 from topology.index import TopologyIndex
 
 SEED = 20261130
@@ -61,7 +62,7 @@ def stack(draw: random.Random, folder: Path) -> str:
 
 def files(draw: random.Random, _: Path) -> str:
     """Judge a container with a broken file, or any resource with broken inputs; returns what came of it."""
-    resources = [*sound().resources]
+    resources = _resources()
     place = draw.choice([i for i, each in enumerate(resources) if each.inputs])
     found = draw.choice(_uploaded()) if draw.random() < 0.6 else None
     if found is None:
@@ -73,7 +74,7 @@ def files(draw: random.Random, _: Path) -> str:
         if draw.random() < 0.5 or not given["file"].endswith((".yml", ".yaml")):
             given["content"] = spoiled(draw, given["content"])
         else:
-            tree = yaml.safe_load(given["content"])
+            tree = yaml.load(given["content"], Loader=Loader)  # noqa: S506  # a safe loader
             given["content"] = yaml.dump(changed(draw, tree), Dumper=_DUMPER, allow_unicode=True)
     old = resources[place]
     new = type(old)(**{**vars(old), "inputs": inputs})
@@ -117,6 +118,11 @@ KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "state": state,
     **fuzz_commands.KINDS,
 }
+
+
+@cache
+def _resources() -> list[Resource]:
+    return sound().resources
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import random
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from functools import cache
@@ -25,13 +26,14 @@ import commands.foothold
 import commands.stale
 import commands.verify
 import verify.drift
+import verify.foothold
 from commands.__main__ import main
 from commands.drift import table
 from policies.evaluate import evaluate_resource
 from preflight import checks
 from preflight.docker_api import DockerApi as PreflightApi
 from preflight.state import PulumiState
-from resources.resource import decode
+from resources.resource import Resource, decode
 from survey import docker, proxmox, words
 from survey.docker_api import DEFAULT, DockerApi
 from survey.errors import SurveyError
@@ -42,6 +44,7 @@ from tests.fuzz_changes import changed, spoiled
 from tests.policies.sound import sound
 from tests.site import FILE
 from topology.config import ConfigError, from_file, load
+from topology.fast_yaml import Loader
 from topology.index import TopologyIndex
 from topology.project import PROJECT
 from verify.driver import ProbeError
@@ -83,11 +86,13 @@ def on_files(draw: random.Random, folder: Path) -> str:
 def on_stacks(draw: random.Random, folder: Path) -> str:
     """Run a command that looks for its stack file itself, on one that is broken, or on a broken run."""
     (folder / "run.json").write_text(_run(draw), "utf-8", "replace")
-    if draw.random() < 0.3:
+    if draw.random() < _SOUND:
         (folder / "Pulumi.y.yaml").write_text(_sound(), "utf-8")
         with patch.object(commands.foothold, "PROJECT", folder):
             arguments = ["foothold", "--stack", "y", "--run", str(folder / "run.json")]
             return f"foothold {_ended(folder, arguments)}"
+    with suppress(ProbeError):
+        verify.foothold.of_run(folder / "run.json")
     (folder / "Pulumi.x.yaml").write_text(_stack(draw), "utf-8", "replace")
     try:
         from_file(folder / "Pulumi.x.yaml")
@@ -103,13 +108,16 @@ def on_stacks(draw: random.Random, folder: Path) -> str:
 def _ended(folder: Path, arguments: list[str]) -> str:
     """Run a command in a folder; returns its end, and fails if it does not say why it refused."""
     out, err = StringIO(), StringIO()
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with chdir(folder), redirect_stdout(out), redirect_stderr(err):
         try:
             status = main(arguments)
         except SystemExit as ended:  # argparse's usage error
             status = int(ended.code or 0)
         finally:
-            gc.enable()  # commands on flows switch it off
+            gc.enable()  # commands on flows switch it off, and `verify` takes the signals
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
     assert status in {0, 1, 2}, (arguments, status)
     assert "Traceback" not in err.getvalue(), (arguments, err.getvalue())
     assert status != 2 or err.getvalue().strip(), (arguments, "says nothing")
@@ -122,7 +130,7 @@ def composed(draw: random.Random, folder: Path) -> str:
     if draw.random() < 0.5:
         text = spoiled(draw, text)
     else:
-        text = yaml.dump(changed(draw, yaml.safe_load(text)), Dumper=_DUMPER, allow_unicode=True)
+        text = yaml.dump(changed(draw, _tree(text)), Dumper=_DUMPER, allow_unicode=True)
     file.write_text(text, "utf-8", "replace")
     (folder / ".env").write_text(spoiled(draw, "A=1\nB='x y'\n"), "utf-8", "replace")
     more = [[], ["--prefix", draw.choice(WORDS)], ["--profile", "x"], ["--egress", draw.choice(WORDS)]]
@@ -205,7 +213,7 @@ def preflighted(draw: random.Random, _: Path) -> str:
 
 def sent(draw: random.Random, _: Path) -> str:
     """Judge a resource that the engine sends, with special values in any place."""
-    resource = draw.choice(sound().resources)
+    resource = draw.choice(_resources())
     secret = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
     kinds: tuple[dict[str, Any], ...] = ({"value": "x"}, {"value": {}}, {"plaintext": "{"}, {})
     special = {**secret, **draw.choice(kinds)}
@@ -239,14 +247,14 @@ def _stack(draw: random.Random) -> str:
         return _sound()
     if draw.random() < 0.5:
         return spoiled(draw, _sound())
-    return str(yaml.dump(changed(draw, yaml.safe_load(_sound())), Dumper=_DUMPER, allow_unicode=True))
+    return str(yaml.dump(changed(draw, _tree(_sound())), Dumper=_DUMPER, allow_unicode=True))
 
 
 def _state(draw: random.Random, *, broken: bool = True) -> str:
     """Return an exported state of a few resources."""
     resources = [
         {"urn": each.urn, "type": each.type, "inputs": each.inputs, "provider": f"{each.provider}::1"}
-        for each in draw.sample(sound().resources, 4)
+        for each in draw.sample(_resources(), 4)
     ]
     tree: Any = {"version": 3, "deployment": {"manifest": {"time": ""}, "resources": resources}}
     text = json.dumps(changed(draw, tree) if broken and draw.random() < 0.8 else tree, default=str)
@@ -265,6 +273,16 @@ def _run(draw: random.Random) -> str:
 _SOUND = 0.02
 """Share of stack files without a change; a command takes a hundred times as long on one of them."""
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@cache
+def _tree(text: str) -> Any:
+    return yaml.load(text, Loader=Loader)  # noqa: S506  # a safe loader
+
+
+@cache
+def _resources() -> list[Resource]:
+    return sound().resources
 
 
 @cache

@@ -13,10 +13,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from topology.answers import understood
-from topology.config import from_file
+from topology.config import from_file, keys_of
 from topology.model import Topology
 from topology.project import stack_name
 from verify import host, inventory
@@ -75,7 +73,7 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
     """Add what no refresh reads on Docker-SRV to `found`; returns a line for each part not checked."""
     if topology.docker_host is None:
         return []
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))["config"]
+    config = keys_of(file)
     if topology.docker.ssh or config.get("docker:host") or host.elsewhere():
         run = f"run `make drift STACK={stack_name(file)}` there"
         return [f"not looked at: networks and rules of {topology.docker.name}; {run}"]

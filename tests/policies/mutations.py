@@ -303,6 +303,7 @@ def _of_guests(stack: Stack) -> Iterator[Mutation]:
         for key, value in (
             *(("dns", {"servers": ["192.0.2.1"]}), ("dns", {"domain": "x"}), ("entrypoint", "/bin/sh")),
             *(("datastoreId", "nas"), ("vendorDataFileId", "x"), ("networkDataFileId", "x")),
+            ("userAccount", {"keys": ["ssh-ed25519 AAAAother me"]}),
         ):
             yield _mutation(f"set {value}", "vm", resource, ("initialization", key), _setter(value))
         login = {"username": "me", "password": "x"}

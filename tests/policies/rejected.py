@@ -1593,12 +1593,14 @@ def ways_past_the_network_card(stack: Stack) -> None:
     "site-1: metaDataFileId is local:snippets/m.yaml, not left out",
     "site-1: smbios is set, where cloud-init looks for user data",
     "box: userDataFileId is local:snippets/u.yaml, not left out",
+    "box: initialization.userAccount.keys[0] is none of the Proxmox host's authorized-keys",
     "box: initialization.entrypoint is set, so another program than the archive's starts",
 )
 def user_data_by_other_ways(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["metaDataFileId"] = "local:snippets/m.yaml"
     stack.inputs("vm", "site-1")["smbios"] = {"serial": "ds=nocloud;s=http://192.0.2.1/"}
-    given = {"entrypoint": "/bin/sh", "userDataFileId": "local:snippets/u.yaml"}
+    login = {"username": "me", "keys": ["ssh-ed25519 AAAAother me"]}
+    given = {"entrypoint": "/bin/sh", "userDataFileId": "local:snippets/u.yaml", "userAccount": login}
     stack.add(_CONTAINER, "box", {"initialization": given})
 
 
@@ -1749,6 +1751,12 @@ def a_firewall_that_proxmox_cannot_build(stack: Stack) -> None:
 def standing_ports_open_to_every_lan(stack: Stack) -> None:
     stack.remove("alias", "local-network")
     stack.add("ipset", "management", {"name": "management", "cidrs": [{"name": "192.168.0.0/16"}]})
+
+
+@rejected("standing-ports-for-management", "management: lets in addresses that are in no management zone")
+def standing_ports_open_by_ipv6(stack: Stack) -> None:
+    stack.add("alias", "six", {"name": "six", "cidr": "fd00::/8"})
+    stack.add("ipset", "management", {"name": "Management", "cidrs": [{"name": "dc/six"}]})
 
 
 @rejected(

@@ -130,6 +130,13 @@ def test_an_endpoint_that_is_no_url_is_one_line(tmp_path: Path) -> None:
         proxmox_host(file)
 
 
+def test_every_part_reads_a_stack_file_alike(tmp_path: Path) -> None:
+    """A tab after a colon is YAML to the loader, so it is to what asks the file for the API's host."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text("config: {'proxmoxve:endpoint':\t'https://pve:8006'}")
+    assert proxmox_host(file) == "pve"
+
+
 def test_a_run_that_is_nested_deeply_is_one_line(tmp_path: Path) -> None:
     """A file that is no run of the live probe is refused, however it is nested."""
     file = tmp_path / "run.json"
@@ -186,6 +193,15 @@ def test_a_published_port_that_is_none_stops_no_rule(port: dict[str, float]) -> 
     assert _fails(stack, "loki") == []
     found = [each for each in stack.judge_alone() if each.rule == "known-properties"]
     assert [each.message.startswith("loki: ports[0].") for each in found] == [True]
+
+
+@pytest.mark.parametrize("value", [5.0, {"tests": 5.0}, {"tests": [{}]}, {"x": 1.0}])
+def test_a_health_check_of_another_kind_stops_no_rule(value: Any) -> None:
+    """A health check that the provider does not take is a finding."""
+    stack = sound()
+    stack.inputs("container", "grafana")["healthcheck"] = value
+    assert _fails(stack, "grafana") == []
+    assert "known-properties" in {each.rule for each in stack.judge_alone()}
 
 
 @pytest.mark.parametrize("trail", [("uploads", 99, "content"), ("uploads", "x"), ("envs", 0, "x")])
