@@ -22,7 +22,7 @@ from commands.preflight import docker_host, exported_state, import_file, node_of
 from preflight import checks, docker_api
 from preflight.finding import Check
 from preflight.found import Found
-from preflight.state import State
+from preflight.state import PulumiState
 from survey.docker_api import DockerApi
 from survey.errors import SurveyError
 from topology.config import ConfigError, from_file
@@ -53,7 +53,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     return 0
 
 
-def found(topology: Topology, state: State, stack: str, host: str) -> tuple[Found, ...]:
+def found(topology: Topology, state: PulumiState, stack: str, host: str) -> tuple[Found, ...]:
     """Return what has a wanted name on the hosts; raises ProbeError for a host that does not answer."""
     report = checks.check_hosts(
         topology,

@@ -11,12 +11,11 @@ import pytest
 from adoption import source, stack_file
 from adoption.plan import Plan
 from commands import adopt
-from preflight.docker import Site as Wanted
-from preflight.docker import There, in_the_way
-from preflight.state import State
+from preflight.docker import PlannedSite, There, in_the_way
+from preflight.state import PulumiState
 from survey import docker
 from survey.docker_api import DockerApi
-from survey.site import Site
+from survey.site import RunningSite
 from tests.unit.test_adoption import loaded
 from tests.unit.test_survey import CANARY, HERE, RECORDINGS, recorded, served
 from topology.model import Topology
@@ -31,12 +30,12 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Topology, Rows, Row
     answers = recorded(RECORDINGS[1])
     answers["/info"]["Name"] = "home"
     with served(answers, folder) as (endpoint, _):
-        site = Site(docker.read(DockerApi(endpoint)), HERE)
+        site = RunningSite(docker.read(DockerApi(endpoint)), HERE)
         sources = source.read(DockerApi(endpoint, environment=True))
         topology = loaded(stack_file.written(site, sources, date(2026, 11, 30)), folder)
         containers, networks = adopt.asked(endpoint)
     there = There(containers=answers["/containers/json?all=1"], networks=networks)
-    found = [*in_the_way(Wanted(topology=topology, state=State(), stack="home"), there)]
+    found = [*in_the_way(PlannedSite(topology=topology, state=PulumiState(), stack="home"), there)]
     adopt.written(folder, "home", topology, found, (containers, networks))
     return topology, containers, networks, folder
 
