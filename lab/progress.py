@@ -151,7 +151,7 @@ class Progress:
 
 
 def _counted(urns: list[str]) -> Iterator[str]:
-    for kind, count in Counter(map(_kind, urns)).most_common():
+    for kind, count in sorted(Counter(map(_kind, urns)).items(), key=lambda each: (-each[1], each[0])):
         yield f"{count} {kind}"
 
 

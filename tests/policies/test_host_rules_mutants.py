@@ -45,7 +45,7 @@ def test_every_change_of_one_line_is_refused() -> None:
         return [finding.message for finding in evaluate_resource(made, declared).findings]
 
     text = sound.inputs["stdin"]
-    refused = ["host-rules: command:local:Command runs what nobody can judge"]
+    refused = ["host-rules: command:local:Command runs a command that can't be judged"]
     made = [*mutants(text)]
     assert messages(text) == []
     assert [mutant for mutant in made if messages(mutant) != refused] == []

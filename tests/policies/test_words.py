@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pulumi_docker as docker
 import pytest
 import yaml
@@ -301,9 +302,7 @@ def test_an_exported_state_passes() -> None:
 UNREADABLE = "cannot be read (No such file or directory); write it beside the stack file."
 
 
-def test_missing_and_clear_secrets_are_told_at_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_and_clear_secrets_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each secret that is missing or in clear, and each file that cannot be read, is a line of one error.
 
     Beside an engine the program ends with 32, after which Pulumi adds no error of its own.
@@ -312,9 +311,11 @@ def test_missing_and_clear_secrets_are_told_at_once(
     given = {f"homelab-network:{key}": value for key, value in config.items()}
     given |= {"grafana:adminPassword": "x", "wiki:session": CANARY}
     monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["grafana:adminPassword"]')
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "error", told.append)
     with pytest.raises(SystemExit) as ended:
         program.resources(given)
-    (said,) = caplog.messages
+    (said,) = told
     assert (ended.value.code, said.splitlines()) == (32, [
         "traefik:users: is missing; set it with `pulumi config set --secret traefik:users`.",
         "wiki:db-password: is missing; set it with `pulumi config set --secret wiki:db-password`.",

@@ -135,7 +135,7 @@ def route_loki(tree: Path) -> None:
     edit(
         tree,
         "rendered/apps/traefik.py",
-        ("as_yaml(_routes(topology))", "as_yaml(_with_loki(_routes(topology)))"),
+        ("as_yaml(_routes(topology) |", "as_yaml(_with_loki(_routes(topology)) |"),
         ("def _tls(", f"{WITH_LOKI}def _tls("),
     )
     edit(

@@ -51,7 +51,11 @@ def test_nothing_is_denied_that_proxmox_accepts() -> None:
 def test_what_is_allowed_beyond_proxmox_is_written_down() -> None:
     """docs/reachability.md lists each kind of packet that only the engine allows, with the number."""
     text = (PROJECT / "docs" / "reachability.md").read_text(encoding="utf-8")
-    section = text.partition("### Where the engine allows more than Proxmox")[2].partition("\n## ")[0]
+    section = (
+        text.partition("### Where the engine allows more than Proxmox")[2]
+        .partition("\n## ")[0]
+        .partition("\n### ")[0]
+    )
     documented = {
         name: int(count)
         for name, count in re.findall(r"^\| ([^|]+) \| (\d+) \| [^|]+\|$", section, re.MULTILINE)
