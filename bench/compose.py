@@ -16,6 +16,7 @@ from resources.resource import Resource
 _PLAIN = {
     "cgroupParent": "cgroup_parent",
     "command": "command",
+    "dns": "dns",
     "image": "image",
     "name": "container_name",
     "readOnly": "read_only",
