@@ -33,9 +33,10 @@ class Inputs(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_inert(cls, values: Any) -> Any:
+        """Return the values that count; an engine gives null for what is not set."""
         if not isinstance(values, Mapping):
             return values
-        return {key: value for key, value in values.items() if key not in cls._inert}
+        return {key: value for key, value in values.items() if key not in cls._inert and value is not None}
 
 
 class Settings(Inputs):

@@ -112,6 +112,12 @@ def triggers_of_an_own_command(stack: Stack) -> None:
     stack.inputs("command", "host-rules")["triggers"] = ["x"]
 
 
+def nulls_for_what_is_not_set(stack: Stack) -> None:
+    """An engine gives null for settings that a program leaves out, inside others as well."""
+    stack.inputs("vm", "site-1")["initialization"] |= {"dns": None, "userAccount": None, "hostname": None}
+    stack.inputs("vm", "site-1")["disks"][0]["fileId"] = None
+
+
 def _interprets(finding: Finding) -> bool:
     """Whether a finding is of a rule that reads what the file means."""
     return RULES[finding.rule].check.__module__.rpartition(".")[2] in _INTERPRET
@@ -126,6 +132,7 @@ SOUND = (
     a_login_in_a_chain,
     lists_with_commas_in_arguments,
     triggers_of_an_own_command,
+    nulls_for_what_is_not_set,
 )
 
 
