@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import within
 from bench.__main__ import HEAD, main, replaced
 from bench.compose import compose
 from bench.measure import measured
@@ -66,9 +67,25 @@ def test_a_part_replaces_its_own_lines_alone() -> None:
     assert again.count("<!-- one -->") == 1
 
 
+def test_what_the_rules_within_a_bridge_cost() -> None:
+    """Ratios are of one round; a row above 1.05 is missed; sites have as many pairs as their rows say."""
+    found = {
+        "none": [(1.0, 1.0), (2.0, 4.0)],
+        "rules": [(1.0, 1.04), (2.1, 4.0)],
+        "slow": [(1.1, 1.0), (2.2, 4.0)],
+    }
+    *_, none, rules, slow = within._told(found)
+    assert none == "| none | 1.000 | 1.000 | met |"
+    assert rules == "| rules | 1.025 | 1.020 | met |"
+    assert slow == "| slow | 1.100 | 1.000 | missed |"
+    for pairs in within.PAIRS:
+        assert within._count(within._site(pairs)) == pairs
+
+
 def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown name ends with 2 and a message with the valid names."""
     assert main(["nosuch"]) == 2
     assert (
-        capsys.readouterr().err == "bench: nosuch can't be measured; name some of up, site, preview, proof\n"
+        capsys.readouterr().err
+        == "bench: nosuch can't be measured; name some of up, site, preview, proof, within\n"
     )
