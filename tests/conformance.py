@@ -36,7 +36,10 @@ FLOWS = (
 )
 
 
-BROKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+Changes = tuple[tuple[str, ...], tuple[str, ...]]
+"""Flows that a site has besides, and flows that it lacks."""
+NONE: Changes = ((), ())
+BROKEN: dict[str, Changes] = {
     "a pair of neighbours more": (("loki -> node-exporter:9100/tcp",), ()),
     "a pair of neighbours less": ((), ("sender -> sink:5001/tcp",)),
     "datagrams to a port more": (("cadvisor -> sink:5000/udp",), ()),
@@ -47,7 +50,12 @@ BROKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a guest less for the ingress": ((), ("traefik -> site-2:443/tcp",)),
     "a machine less for a guest": ((), ("jellyfin -> nas:2049/tcp",)),
 }
-"""Flows more and less in the rules that are in force than in those that the cases expect."""
+"""What the rules in force may have more and less than the cases expect: one flow each."""
+TOGETHER: Changes = (
+    tuple(flow for more, _ in BROKEN.values() for flow in more),
+    tuple(flow for _, less in BROKEN.values() for flow in less),
+)
+"""All of these in one site."""
 
 
 def keys(more: tuple[str, ...] = (), less: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -156,6 +164,8 @@ class _Cases:
         self.docker = [zone for zone in topology.zones.values() if zone.is_docker]
         self.leaving = (*dict.fromkeys(flow.port for flow in topology.flows_to(INTERNET)), None)
         self.host, self.ingress = topology.docker.name, topology.ingress
+        self.doors = [zone.gateway for zone in self.docker if not zone.internal]
+        """The host's addresses: it has none on an internal network."""
 
     def __iter__(self) -> Iterator[Case]:
         yield from self._between_containers()
@@ -227,11 +237,12 @@ class _Cases:
                     yield from self._to(
                         kind, "container -> newcomer", container.name, name, own, ports=[None]
                     )
-            for port in (*self.topology.published, None):
-                seen = self._seen({zone.name}, port)
-                yield from self._to(
-                    kind, "newcomer -> host", name, self.host, zone.gateway, ports=[port], expected=seen
-                )
+            for at in self.doors:
+                for port in (*self.topology.published, None):
+                    seen = self._seen({zone.name}, port)
+                    yield from self._to(
+                        kind, "newcomer -> host", name, self.host, at, ports=[port], expected=seen
+                    )
         for zone in self.topology.vlans:
             for guest in self.topology.guests:
                 ends = (newcomer(zone), guest.name, guest.address)
@@ -287,11 +298,12 @@ class _Cases:
     def _to_host(self) -> Iterator[Case]:
         """A container reaches nothing of its host, but from a probe zone what is published for everyone."""
         for container in self.topology.containers:
-            for zone in self.docker:
+            for at in self.doors:
                 for port in (*self.topology.published, None):
+                    seen = self._seen(container.zones, port)
                     yield from self._to(
-                        Kind.HOST, "container -> host", container.name, self.host, zone.gateway,
-                        ports=[port], expected=self._seen(container.zones, port),
+                        Kind.HOST, "container -> host", container.name, self.host, at,
+                        ports=[port], expected=seen,
                     )  # fmt: skip
 
     def _guests(self) -> Iterator[Case]:

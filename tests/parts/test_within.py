@@ -36,7 +36,7 @@ for port in {NUMBERS}:
     threading.Thread(target=answer, args=(udp,)).start()
 print("ready", flush=True)
 """
-_ASK = """
+ASK = """
 import json, socket, sys
 from concurrent.futures import ThreadPoolExecutor
 def opens(ask):
@@ -110,7 +110,7 @@ def reached(machines: dict[str, subprocess.Popen[str]]) -> set[tuple[str, str, s
                 ("tcp", f"fe80::{number}%eth0", OTHER),
             )
         }
-        said = inside(machines[source], sys.executable, "-c", _ASK, given=json.dumps([*asked]))
+        said = inside(machines[source], sys.executable, "-c", ASK, given=json.dumps([*asked]))
         found |= {asked[what, host, port] for what, host, port in json.loads(said)}
     return found
 
@@ -173,7 +173,7 @@ def test_a_change_breaks_no_connection(machines: dict[str, subprocess.Popen[str]
         for number in range(100):
             install(machines, (SITE, BEFORE)[number % 2])
             if number % 20 == 0:
-                assert inside(machines[NEWCOMER], sys.executable, "-c", _ASK, given=asks) == "[]\n"
+                assert inside(machines[NEWCOMER], sys.executable, "-c", ASK, given=asks) == "[]\n"
         held.stdin.write("more\n")
         held.stdin.flush()
         assert held.stdout.readline() == "9100\n"

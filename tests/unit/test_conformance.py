@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Address
@@ -22,8 +22,10 @@ from resources.site import Graph
 from resources.typed import view
 from tests.conformance import (
     BROKEN,
+    NONE,
     OTHER,
     Case,
+    Changes,
     Expected,
     Kind,
     cases,
@@ -38,6 +40,9 @@ from tests.unit.packet_walk import Walk
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.model import Assertion, Port
+from verify.expect import OTHER as ANY
+from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, label
+from verify.expect import cells as probes_cells
 
 ALL = cases(site())
 Answer = Callable[[Case], bool]
@@ -45,16 +50,15 @@ Answer = Callable[[Case], bool]
 
 
 @cache
-def resources(breakage: str | None = None) -> tuple[Resource, ...]:
-    """Return the program's resources for the site, or for one with other flows."""
-    return tuple(run(keys(*BROKEN[breakage]) if breakage else keys()))
+def resources(changes: Changes = NONE) -> tuple[Resource, ...]:
+    """Return the program's resources for the site, or for one with flows more and less."""
+    return tuple(run(keys(*changes)))
 
 
 @cache
-def facts(breakage: str | None = None) -> Facts:
+def facts(changes: Changes = NONE) -> Facts:
     """Return the facts of these resources, with a container attached by hand to each network."""
-    declared = load(keys(*BROKEN[breakage])) if breakage else site()
-    found = Graph(tuple(map(view, resources(breakage))), TopologyIndex.of(declared)).facts
+    found = Graph(tuple(map(view, resources(changes))), TopologyIndex.of(load(keys(*changes)))).facts
     strangers = (
         ContainerFact(
             name=newcomer(zone),
@@ -83,9 +87,9 @@ def answers(case: Case) -> str:
 
 
 @cache
-def by_engine(breakage: str | None = None) -> Answer:
+def by_engine(changes: Changes = NONE) -> Answer:
     """Return the reachability engine's answers."""
-    engine = Reachability(facts(breakage))
+    engine = Reachability(facts(changes))
     containers = {each.name for each in engine.facts.containers}
 
     @cache
@@ -105,9 +109,9 @@ def by_engine(breakage: str | None = None) -> Answer:
 
 
 @cache
-def by_walk(breakage: str | None = None) -> Answer:
+def by_walk(changes: Changes = NONE) -> Answer:
     """Return the packet walk's answers."""
-    walk = Walk(facts(breakage))
+    walk = Walk(facts(changes))
 
     def answer(case: Case) -> bool:
         name, published = answers(case), is_published(case)
@@ -139,9 +143,10 @@ def test_every_case_is_answered_as_expected(by: Callable[[], Answer], kind: Kind
 @pytest.mark.parametrize("breakage", BROKEN)
 def test_a_broken_rule_is_noticed(breakage: str) -> None:
     """With one flow more or less in the rules, both answer the one case about it in another way."""
-    (found,) = wrong(by_engine(breakage))
-    assert wrong(by_walk(breakage)) == [found]
-    (flow,) = (*BROKEN[breakage][0], *BROKEN[breakage][1])
+    (found,) = wrong(by_engine(BROKEN[breakage]))
+    assert wrong(by_walk(BROKEN[breakage])) == [found]
+    more, less = BROKEN[breakage]
+    (flow,) = (*more, *less)
     source, _, port = flow.split()
     assert f": {source} -> " in found
     assert f":{port.partition(':')[2]}" in found
@@ -225,3 +230,53 @@ def test_the_pack_knows_what_newcomers_reach() -> None:
     """To the pack a container attached by hand reaches what its cases say; without the switch, neighbours."""
     assert about_newcomers() == set()
     assert "stranger@backend -> loki:3100/tcp" in about_newcomers("bridge-switch")
+
+
+def endpoints() -> Iterator[Endpoint]:
+    """Yield the probe's endpoints, as its discovery finds them where everything runs."""
+    topology, outside = site(), EndpointKind.OUTSIDE
+    for number, name in enumerate(("internet", "management", "lan"), 1):
+        near = IPv4Address(f"198.51.100.{number}")
+        ports = tuple(flow.port for flow in topology.flows_to(name))
+        yield Endpoint(
+            name=name, kind=outside, docker_host_address=near, ports=ports,
+            addresses=(Address(network=name, ip=near),),
+        )  # fmt: skip
+    for one in topology.containers:
+        own = {zone: topology.address_on(one.name, topology.zones[zone]) for zone in one.zones}
+        legs = topology.legs if one == topology.ingress else ()
+        own |= {zone.name: zone.ingress for zone in legs if zone.ingress}
+        yield Endpoint(
+            name=one.name, kind=EndpointKind.CONTAINER, ports=one.ports,
+            zones=declared_zones(topology, one.name),
+            addresses=tuple(Address(network=zone, ip=ip) for zone, ip in own.items()),
+        )  # fmt: skip
+    yield from (guest(topology, one, there=True) for one in topology.guests)
+    for zone in networks(topology):
+        yield Endpoint(name=newcomer(zone), kind=EndpointKind.MEMBER, zones=frozenset({zone.name}))
+    doors = (zone.gateway for zone in topology.zones.values() if zone.is_docker and not zone.internal)
+    yield Endpoint(
+        name=topology.docker.name, kind=EndpointKind.HOST, ports=topology.published,
+        addresses=tuple(Address(network="host", ip=ip) for ip in doors),
+    )  # fmt: skip
+    node = topology.proxmox
+    yield Endpoint(
+        name=node.name, kind=EndpointKind.NODE, ports=node.ports,
+        addresses=(Address(network="proxmox", ip=node.address),),
+    )  # fmt: skip
+
+
+def test_the_probe_expects_the_same() -> None:
+    """What the live probe expects of a cell is what its case does, but where the probe judges nothing."""
+    expected: defaultdict[tuple[str, str, str], dict[IPv4Address | None, str]] = defaultdict(dict)
+    for cell in probes_cells(site(), endpoints()):
+        expected[cell.source, cell.destination, cell.port][cell.address.ip] = str(cell.expected)
+    asked = 0
+    for case in ALL:
+        port = str(case.port) if case.port else label(ANY)
+        found = expected[case.source, case.destination, port]
+        for at in [case.address] if case.address else found:
+            if at in found and case.expected is not Expected.EITHER:
+                assert found[at] in {str(case.expected), str(Expected.EITHER)}, case
+                asked += 1
+    assert asked > 1500
