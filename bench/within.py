@@ -23,7 +23,7 @@ from topology.model import Topology
 
 LIMIT = 1.05
 PAIRS = (20, 1000)
-ROUNDS = 11
+ROUNDS = 31
 _SOURCE, _DESTINATION, _PORT = "grafana", "e0", 9
 _OWN = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 _HOST = "print(flush=True); import sys; sys.stdin.read()"
