@@ -181,3 +181,10 @@ def test_a_finding_shows_no_login_of_a_url() -> None:
     assert [message for message in messages if "canary" in message] == []
     where = f"traefik: {ROUTES}: http.routers.vaultwarden"
     assert {f"{where}: has a login in the URL of 10.10.9.9:80"} < {*messages}
+
+
+def test_null_inside_a_value_is_what_was_left_out() -> None:
+    """The engine sends null for an unset value inside another, and no finding comes of it."""
+    stack = sound()
+    stack.inputs("vm", "jellyfin")["initialization"] |= {"dns": None, "userAccount": None}
+    assert stack.judge().findings == sound().judge().findings
