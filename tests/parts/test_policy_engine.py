@@ -180,7 +180,7 @@ def test_the_automation_api_drives_a_stack(engine: Engine) -> None:
         )
 
     done = driven()
-    assert re.search(r"<OpType.CREATE: 'create'>: \d{2,}", done.stdout), done.stdout + done.stderr
+    assert re.search(r"'create': \d{2,}", done.stdout), done.stdout + done.stderr
     engine.write_by_hand(rejected.loki_with_a_router_and_no_authentication)
     done = driven()
     assert "pulumi.automation.errors.CommandError" in done.stderr
