@@ -20,8 +20,9 @@ from topology.model import INTERNET
 
 _FILE = re.compile(r"Pulumi\.([A-Za-z0-9][A-Za-z0-9_-]*)\.yaml")
 _HANDS_OVER = (
-    "secret_of() { docker inspect --format '{{range .Config.Env}}{{println .}}{{end}}' \"$1\" | "
-    'sed -n "s/^$2=//p"; }'
+    "secret_of() { docker inspect --format '{{json .Config.Env}}' \"$1\" | python3 -c 'import json, sys; n = "
+    'sys.argv[1] + "="; print(next(v for v in json.load(sys.stdin) if v.startswith(n))[len(n):], end="")\' '
+    '"$2"; }'
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from adoption import source, stack_file
+from adoption.stack import Stack
 from commands import flows
 from commands import survey as command
 from survey import docker, words
@@ -160,6 +161,45 @@ def test_a_wrong_file_is_refused_before_the_survey(
     said = capsys.readouterr().err
     assert (said.count("\n"), said.startswith(str(tmp_path / name))) == (1, True)
     assert (tmp_path / "Pulumi.there.yaml").read_text() == "config: {}\n"
+
+
+def test_what_the_loader_refuses_is_left_out_and_told() -> None:
+    """A key, a flow, a zone and a service that the loader refuses are left out, with its message; no more."""
+    stack = Stack(TODAY, hosts={"home": {"kind": "docker"}}, tls={"certificate": "a", "key": "b"})
+    for name in ("edge", "front", "empty"):
+        prefix = f"172.30.{len(stack.zones)}.0/24"
+        stack.zones[name] = {"role": name if name == "edge" else "frontend", "prefix": prefix}
+    stack.services["traefik"] = {
+        "app": "traefik",
+        "zones": ["edge", "front"],
+        "image": "traefik:v3.7.18",
+        "ports": [443],
+    }
+    stack.services["web"] = {
+        "zones": ["front"],
+        "image": "web:1",
+        "ports": [80],
+        "stop_signal": "9",
+        "cpus": -1,
+    }
+    stack.services["bad"] = {"zones": ["front"], "image": "no version"}
+    for text in (
+        "internet -> traefik:443/tcp",
+        "traefik -> web:80/tcp",
+        "traefik -> bad:1/tcp",
+        "nowhere -> web:80/tcp",
+    ):
+        stack.flow(text, "why")
+    topology = stack.mend()
+    assert ({*topology.services}, {*topology.zones}) == ({"traefik", "web"}, {"edge", "front"})
+    assert {*map(str, topology.flows)} == {"internet -> traefik:443/tcp", "traefik -> web:80/tcp"}
+    told = " ".join(stack.left_out)
+    assert all(
+        each in told for each in ("stop_signal", "cpus", "zones.empty", "services.bad", "nowhere -> web")
+    )
+    stack.hosts = {}
+    with pytest.raises(SurveyError, match="can't be declared"):
+        stack.mend()
 
 
 # ------------------------------------------------------------------------------------------- odd hosts
