@@ -312,7 +312,7 @@ class DockerHalf:
         return found.most_common(1)[0][0] if found else ""
 
     def _handed_over(self) -> Iterator[str]:
-        """Yield the command for each secret, which reads it from the engine and shows it to nobody."""
+        """Yield the command for each secret, which reads it from the engine and shows it to no one."""
         for box in self._boxes:
             for name, value in box.draft.keys.get("environment", {}).items():
                 if isinstance(value, dict):

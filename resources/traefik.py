@@ -77,7 +77,7 @@ class Configuration:
     def entrypoints(self) -> tuple[Entrypoint, ...]:
         """Ports that Traefik listens on for others, so without those on loopback.
 
-        A UDP router without entry points is on all of UDP, whatever `asDefault` says.
+        A UDP router without entry points is on all of UDP, `asDefault` or not.
         """
         return tuple(
             Entrypoint(
