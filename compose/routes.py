@@ -105,7 +105,8 @@ def _opened(draft: Draft, opened: list[ComposePort], outcome: Outcome) -> None:
         elif port in web and port.number in {443, 8443, 9443}:
             outcome.note(f"{path}: {port.port} is not published; the ingress serves its pages by TLS")
         elif port in web:
-            remedy = "declare it as a service of its own if people need it; a route has one port"
+            named = f"pages: {{{port.number}: {draft.name}-{port.number}}}"
+            remedy = f"if people need it, write {named} and a flow from traefik"
             outcome.refuse(path, f"{port.port} would be a second route", remedy)
         elif port.protocol == "udp" and port.number == 443:  # noqa: PLR2004
             outcome.note(f"{path}: {port.port} is not published; the ingress serves its pages")

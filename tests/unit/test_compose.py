@@ -60,7 +60,7 @@ FILES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "miniflux": {},
     "minio": {
-        "services.minio.ports": ("declare it as a service of its own if people need it",),
+        "services.minio.ports": ("pages: {9001: minio-9001} and a flow from traefik",),
     },
     "monitoring": {
         "services.node-exporter.volumes[0]": ("use a named volume",),
