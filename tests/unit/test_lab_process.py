@@ -105,6 +105,8 @@ def test_stacks_of_the_lab_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
     """Ctrl-C ends `python -m commands` with status 130 and no traceback."""
+    # A shell's background job ignores the signal, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     file = tmp_path / "Pulumi.x.yaml"
     os.mkfifo(file)
     words = [sys.executable, "-m", "commands", "judge", str(file)]
