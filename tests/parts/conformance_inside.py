@@ -137,13 +137,14 @@ def test_every_case_is_as_expected(sound: Run, kind: Kind) -> None:
 
 def test_broken_rules_are_seen() -> None:
     """With nine flows more or less in the rules, probe and engine find the nine cases about them."""
+    expected = wrong(by_engine(TOGETHER), asked())
+    assert len(expected) == len(BROKEN)
     conformance_site.install(load(keys(*TOGETHER)), facts(TOGETHER))
     try:
-        found = wrong(Run().possible, asked())
+        # On a busy machine an answer may come too late for one run; a wrong rule is wrong in each.
+        eventually("the same cases", lambda: wrong(Run().possible, asked()) == expected, 120)
     finally:
         conformance_site.install(site(), facts())
-    assert found == wrong(by_engine(TOGETHER), asked())
-    assert len(found) == len(BROKEN)
 
 
 @contextmanager
