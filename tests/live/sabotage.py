@@ -434,7 +434,11 @@ while True:
     threading.Thread(target=pump, args=(near, far), daemon=True).start()
     threading.Thread(target=pump, args=(far, near), daemon=True).start()
 """
-BACKEND = f"{TOPOLOGY.zones['backend'].prefix[253]}/{TOPOLOGY.zones['backend'].prefix.prefixlen}"
+_BACKEND = TOPOLOGY.zones["backend"]
+_TAKEN = {TOPOLOGY.address_on(each.name, _BACKEND) for each in TOPOLOGY.containers if "backend" in each.zones}
+# The first is the gateway's, and the newcomers of the probe take the last.
+FREE = next(at for at in [*_BACKEND.prefix.hosts()][1:] if at not in _TAKEN)
+BACKEND = f"{FREE}/{_BACKEND.prefix.prefixlen}"
 
 
 def address(change: str, what: str, card: str) -> None:
@@ -452,7 +456,7 @@ def _end_relay(site: Site) -> None:
     "host",
     "✗ docker-srv passes 9977/tcp on to loki:3100/tcp",
     "relays past the rules between containers",
-    ("✗ docker-srv has 172.30.3.253 on backend", "it was added by hand"),
+    (f"✗ docker-srv has {FREE} on backend", "it was added by hand"),
     undo=_end_relay,
 )
 def the_host_relays_a_port_to_loki(_site: Site) -> None:
