@@ -19,7 +19,6 @@ from topology.model import (
     Guest,
     Protocol,
     audience,
-    entries,
     served_on,
 )
 
@@ -86,9 +85,8 @@ def streams(site: Site) -> Iterator[Fault]:
 def routes(site: Site) -> Iterator[Fault]:
     """Check that each host name routes to one port of one service, over TCP."""
     ingress = site.ingress
-    flows = {p: f for p, f in site.flows.items() if ingress and f.source == ingress.name and site.is_page(f)}
     first: dict[str, Flow] = {}
-    for path, flow in flows.items():
+    for path, flow in site.route_flows.items():
         if flow.port.protocol is not Protocol.TCP:
             yield Fault(path, f"{flow} is a route, and routes are HTTP", "use a tcp port, or a stream")
         if flow.port.number in site.services[flow.destination].pages:
@@ -102,11 +100,11 @@ def routes(site: Site) -> Iterator[Fault]:
     named = [*_names(site, first), *_further(site)]
     yield from twice(((path, host) for path, host, _ in named), "give each route a host name of its own")
     if ingress and not site.unreadable_in("flows"):
-        led = {(flow.destination, flow.port.number) for flow in flows.values()}
+        led = {(flow.destination, flow.port.number) for flow in site.route_flows.values()}
         for path, _, (name, number) in _further(site):
             if (name, number) not in led:
                 yield Fault(path, "no flow leads to it", f"declare {ingress.name} -> {name}:{number}/tcp")
-        yield from _unrouted(site, ingress.name, {flow.destination for flow in flows.values()})
+        yield from _unrouted(site, ingress.name, {flow.destination for flow in site.route_flows.values()})
 
 
 def _names(site: Site, first: Mapping[str, Flow]) -> Iterator[tuple[str, str, tuple[str, int]]]:
@@ -139,13 +137,10 @@ def audiences(site: Site) -> Iterator[Fault]:
     ingress = site.ingress
     if ingress is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
         return
-    streaming = {each.entry for service in site.services.values() for each in service.streams}
-    published = entries(site.flows.values(), ingress.name, site.outsides)
-    known = {port: names for port, names in published.items() if port not in streaming}
-    paged = {f.destination for f in site.flows.values() if f.source == ingress.name and site.is_page(f)}
+    routed = {flow.destination for flow in site.route_flows.values()}
     for service in site.services.values():
-        if service.name in paged:
-            for reason in _audience(site, ingress.name, service, known):
+        if service.name in routed:
+            for reason in _audience(site, ingress.name, service, site.web):
                 yield Fault(f"services.{service.name}.audience", *reason)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from topology.checks.site import Reason, Site
 from topology.fault import Fault
-from topology.model import BASIC, INTERNET, Container, Guest, audience, entries
+from topology.model import BASIC, INTERNET, Container, Guest, audience
 
 
 def logins(site: Site) -> Iterator[Fault]:
@@ -19,7 +19,7 @@ def logins(site: Site) -> Iterator[Fault]:
             for key, fault, remedy in _provider(site, ingress, service):
                 yield Fault(f"services.{service.name}.{key}", fault, remedy)
         if service.login not in {None, BASIC}:
-            for reason in _login(site, ingress, service):
+            for reason in _login(site, service):
                 yield Fault(f"services.{service.name}.login", *reason)
             yield from _past(site, ingress, service)
 
@@ -44,15 +44,14 @@ def _provider(site: Site, ingress: str, service: Container | Guest) -> Iterator[
         )
 
 
-def _login(site: Site, ingress: str, service: Container | Guest) -> Iterator[Reason]:
+def _login(site: Site, service: Container | Guest) -> Iterator[Reason]:
     """Yield why the service that is named can't answer for this service's clients."""
     provider = site.services.get(str(service.login))
     if provider is None or not provider.forward_auth:
         able = dict.fromkeys((BASIC, *(each.name for each in site.services.values() if each.forward_auth)))
         yield f"{service.login} is no service with forward-auth", f"use {' or '.join(able)}, or leave it out"
         return
-    known = entries(site.flows.values(), ingress, site.outsides)
-    theirs, own = audience(provider.audience, known), audience(service.audience, known)
+    theirs, own = audience(provider.audience, site.web), audience(service.audience, site.web)
     if INTERNET not in theirs and not own <= theirs:
         others = ", ".join(sorted(own - theirs))
         yield f"{others} may not use the login page of {provider.name}", "give both the same audience"

@@ -20,6 +20,7 @@ from topology.model import (
     Certificates,
     Container,
     DockerHost,
+    Entries,
     Flow,
     Guest,
     ImageVantage,
@@ -33,6 +34,7 @@ from topology.model import (
     Topology,
     Unencrypted,
     Zone,
+    entries,
     zone_around,
 )
 from topology.prefixes import SPECIAL
@@ -143,10 +145,22 @@ class Site:
         """Names of the destinations of the ingress's flows."""
         return {f.destination for f in self.flows.values() if self.ingress and f.source == self.ingress.name}
 
-    def is_page(self, flow: Flow) -> bool:
-        """Whether a flow from the ingress is a route: one to a service, and no stream."""
-        end = self.services.get(flow.destination)
-        return end is not None and flow.port not in {each.port for each in end.streams}
+    @cached_property
+    def route_flows(self) -> Mapping[str, Flow]:
+        """The ingress's flows that are routes, by path: those to a service, but for streams."""
+        return {
+            path: flow
+            for path, flow in self.flows.items()
+            if self.ingress and flow.source == self.ingress.name
+            if (end := self.services.get(flow.destination)) and not end.streams_on(flow.port)
+        }
+
+    @cached_property
+    def web(self) -> Entries:
+        """The ingress's published ports that serve routes: all but those of streams."""
+        streaming = {each.entry for service in self.services.values() for each in service.streams}
+        published = entries(self.flows.values(), self.ingress.name if self.ingress else None, self.outsides)
+        return {port: names for port, names in published.items() if port not in streaming}
 
     @cached_property
     def leaving(self) -> Mapping[str, set[Port]]:

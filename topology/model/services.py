@@ -77,6 +77,10 @@ class Service(Value):
     memory: int = Field(default=256, ge=16, le=1_048_576)
     """MiB."""
 
+    def streams_on(self, port: Port) -> bool:
+        """Whether the ingress passes connections to this port on as they are."""
+        return any(each.port == port for each in self.streams)
+
 
 class Container(Service):
     """A service in a container on Docker-SRV; `zones` are the Docker networks that it joins.

@@ -251,7 +251,7 @@ class Topology(Value):
             self._route(service, flow)
             for flow in self.flows_from(self.ingress_name)
             if (service := self.services.get(flow.destination)) is not None
-            and flow.port not in {each.port for each in service.streams}
+            and not service.streams_on(flow.port)
         )
 
     @cached_property
