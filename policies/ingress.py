@@ -193,9 +193,13 @@ def ingress_log_keeps_no_secret(
 def ingress_asks_for_logins(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield routes without the required login: Prometheus has no users but shows the whole site."""
     guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login == BASIC]
-    yield from _hardened(view, topology, lambda c: ingress_hardening.logins(c, guarded, _files(view.inputs)))
     asked = {urlsplit(route.url).netloc: route.login_url for route in topology.routes if route.login_url}
-    yield from _hardened(view, topology, lambda c: ingress_hardening.forward_logins(c, asked))
+    yield from _hardened(
+        view,
+        topology,
+        lambda c: ingress_hardening.logins(c, guarded, _files(view.inputs)),
+        lambda c: ingress_hardening.forward_logins(c, asked),
+    )
     users = (
         ingress_hardening.password_files(view.inputs.traefik)
         if view.inputs.is_proxy(topology)
