@@ -11,11 +11,10 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from adoption.plan import Plan
 from commands.preflight import docker_host, exported_state, import_file, node_of
@@ -25,7 +24,7 @@ from preflight.found import Found
 from preflight.state import PulumiState
 from survey.docker_api import DockerApi
 from survey.errors import SurveyError
-from topology.config import ConfigError, from_file
+from topology.config import ConfigError, from_file, keys_of
 from topology.model import Topology
 from topology.project import PROJECT
 from verify.driver import ProbeError
@@ -41,7 +40,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     file = folder / f"Pulumi.{stack}.yaml"
     try:
         topology = from_file(file)
-        host = docker_host(yaml.safe_load(file.read_text(encoding="utf-8"))["config"])
+        host = docker_host(keys_of(file))
         state = exported_state(stack)
         in_the_way = found(topology, state, stack, host)
         rows = asked(host) if topology.docker_host else ([], [])
@@ -91,11 +90,8 @@ def written(
         for each in others
         if each.identity and (each.check is not Check.NETWORK_TAKEN or each.identity in plan.imported)
     ]
-    plan = Plan(
-        stack=stack,
-        topology=topology,
-        containers=rows[0],
-        networks=rows[1],
+    plan = replace(
+        plan,
         kept=[f"{each.path}: {each.what}" for each in keeps],
         made_anew=[f"{each.path}: {each.what}" for each in others if each not in keeps],
     )
