@@ -26,10 +26,9 @@ _SECONDS = 20
 def containers(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield undeclared containers, running or not, each with the site's networks that it is on."""
     declared = {topology.physical(service.name) for service in topology.containers}
-    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
-    networks = {topology.physical(zone.network) for zone in zones}
+    networks = _networks(topology)
     for one in there:
-        name, joined = str(one["Name"]).lstrip("/"), {*one["NetworkSettings"]["Networks"]} & networks
+        name, joined = str(one["Name"]).lstrip("/"), networks.keys() & one["NetworkSettings"]["Networks"]
         if joined and name not in declared:
             yield name, ", ".join(sorted(joined))
 
@@ -42,8 +41,7 @@ def oddities(topology: Topology, one: Mapping[str, Any]) -> Iterator[tuple[str, 
     own = str(one["Name"]).lstrip("/").lower()
     services = [each.name for each in topology.containers if topology.physical(each.name).lower() != own]
     others = {name.lower() for each in services for name in (each, topology.physical(each))}
-    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
-    networks = {topology.physical(zone.network): zone.name for zone in zones}
+    networks = _networks(topology)
     for network, joined in one["NetworkSettings"]["Networks"].items():
         if network not in networks:
             continue
@@ -54,6 +52,12 @@ def oddities(topology: Topology, one: Mapping[str, Any]) -> Iterator[tuple[str, 
             )
         for alias in sorted(others & {name.lower() for name in joined.get("Aliases") or ()}):
             yield f"is called {alias} on {networks[network]}", "it was joined to that network with this alias"
+
+
+def _networks(topology: Topology) -> dict[str, str]:
+    """Return the zone of each of the site's Docker networks, by the engine's name."""
+    zones = (*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs)
+    return {topology.physical(zone.network): zone.name for zone in zones}
 
 
 def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
