@@ -6,14 +6,12 @@ when it starts, and once a day after that.
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from lab.images.catalogue import PEBBLE, TRAEFIK
 from lab.images.parts import GO
 from lab.toolchain import golang
 from tests.live.site import eventually
+from tests.parts.scene import Scene
 from tests.policies.sound import KINDS, run
 from tests.site import configuration
 from topology.config import load
@@ -66,40 +65,13 @@ print(json.dumps(found))
 """
 
 
-@dataclass
-class Scene:
+@dataclass(kw_only=True)
+class AcmeScene(Scene):
     """A network with a name server that knows every name, an ACME server, and Traefik."""
 
-    folder: Path
     hosts: list[str]
     edge: str
     container: Mapping[str, Any]
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start(self, name: str, *words: str | Path, inside: bool = True, **environment: str) -> None:
-        """Start a program, in the network once it exists; its output goes to a file."""
-        way = ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net") if inside else ()
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [*way, *words], cwd=self.folder, env={**os.environ, **environment}, stdout=log, stderr=log
-            )
-
-    def stop(self, name: str) -> None:
-        """End a program."""
-        process = self.processes.pop(name)
-        process.terminate()
-        process.wait(timeout=10)
-
-    def said(self, name: str) -> str:
-        """Return the program's output so far."""
-        return (self.folder / f"{name}.log").read_text(encoding="utf-8")
-
-    def asks(self, script: str, *words: str) -> Any:
-        """Return the JSON that a Python script in the network prints."""
-        way = ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net", sys.executable, "-c", script)
-        done = subprocess.run([*way, *words], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
     def serials(self, *names: str) -> dict[str, str]:
         """Return each name's serial number, or the error if Pebble's root did not sign its certificate."""
@@ -142,14 +114,14 @@ def certificates() -> Path:
 @contextmanager
 def acting(
     folder: Path, certificates: Path, *, trusted: bool = True, days: int = 90, **acme: Any
-) -> Iterator[Scene]:
+) -> Iterator[AcmeScene]:
     """Run the whole scene; certificates last `days` days."""
     authority = {"ca-file": str(certificates / "pebble.minica.pem")} if trusted else {}
     keys = site(**authority, **acme)
     (container,) = (r.inputs for r in run(keys, LOGIN) if (r.type, r.name) == (KINDS["container"], "traefik"))
     topology = load(keys)
     hosts = [route.host for route in topology.routes]
-    scene = Scene(folder=folder, hosts=hosts, edge=str(topology.edge_address), container=container)
+    scene = AcmeScene(folder=folder, hosts=hosts, edge=str(topology.edge_address), container=container)
     root = folder / "image"
     for place, mode in (("usr/local/bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("var/tmp", 0o1777)):
         (root / place).mkdir(parents=True)
@@ -157,11 +129,9 @@ def acting(
     shutil.copy(TRAEFIK.get(print) / "usr/local/bin/traefik", root / "usr/local/bin/traefik")
     (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
     (folder / "pebble.json").write_text(json.dumps({"pebble": pebble(certificates, days)}))
-    opened = "ip link set lo up && echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start && echo ready"
     program = PEBBLE.get(print) / "usr/bin/pebble"
     try:
-        scene.start("network", "unshare", "--net", "sh", "-c", f"{opened} && exec sleep 600", inside=False)
-        eventually("the network", lambda: "ready" in scene.said("network"), 10)
+        scene.open()
         scene.start("names", sys.executable, Path(__file__).with_name("names.py"), DOMAIN, PASSWORD)
         eventually("a name server", lambda: "ready" in scene.said("names"), 10)
         words = (program, "-config", "pebble.json", "-dnsserver", "127.0.0.1:53")
@@ -171,12 +141,11 @@ def acting(
         scene.traefik()
         yield scene
     finally:
-        for name in [*scene.processes]:
-            scene.stop(name)
+        scene.close()
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[AcmeScene]:
     """Yield a scene with a stack file's defaults."""
     with acting(tmp_path_factory.mktemp("acme"), certificates) as scene:
         yield scene
@@ -207,7 +176,7 @@ def pebble(certificates: Path, days: int) -> dict[str, Any]:
     }
 
 
-def test_every_route_gets_a_certificate_over_http(scene: Scene) -> None:
+def test_every_route_gets_a_certificate_over_http(scene: AcmeScene) -> None:
     """Each host name has its own certificate, no other name gets a handshake, and port 80 still redirects."""
     serials = eventually("certificates", scene.complete, 60)
     assert len(set(serials.values())) == len(scene.hosts) == scene.issued
@@ -217,7 +186,7 @@ def test_every_route_gets_a_certificate_over_http(scene: Scene) -> None:
     assert answers == {"/": [301, f"https://{scene.hosts[0]}/"], challenge: [404, None]}
 
 
-def test_a_restart_asks_for_nothing(scene: Scene) -> None:
+def test_a_restart_asks_for_nothing(scene: AcmeScene) -> None:
     """A new container with the same volume serves the same certificates; only Traefik can read their keys."""
     before = eventually("certificates", scene.complete, 60)
     scene.stop("traefik")

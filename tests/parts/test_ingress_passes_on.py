@@ -10,14 +10,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from lab.images.catalogue import OAUTH2_PROXY, TRAEFIK
 from tests.live.site import eventually
+from tests.parts.scene import Scene
 from tests.policies.sound import KINDS, run
 from tests.site import changed
 from topology.config import load
@@ -106,45 +106,15 @@ def site() -> dict[str, Any]:
     )
 
 
-@dataclass
-class Scene:
+@dataclass(kw_only=True)
+class IngressScene(Scene):
     """A network with Traefik, its login and the services behind it."""
 
-    folder: Path
     edge: str
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def way(self) -> tuple[str, ...]:
-        """Words that begin a command in the network."""
-        return ("nsenter", f"--net=/proc/{self.processes['network'].pid}/ns/net")
-
-    def start(self, name: str, *words: str | Path) -> None:
-        """Start a program, in the network once it exists; its output goes to a file."""
-        way = self.way if self.processes else ()
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen([*way, *words], cwd=self.folder, stdout=log, stderr=log)
-
-    def stop(self, name: str) -> None:
-        """End a program."""
-        process = self.processes.pop(name)
-        process.kill()
-        process.wait(timeout=10)
-
-    def said(self, name: str) -> str:
-        """Return the program's output so far."""
-        return (self.folder / f"{name}.log").read_text(encoding="utf-8")
-
-    def asks(self, script: str, *words: str) -> Any:
-        """Return the JSON that a script in the network prints about the ingress."""
-        command = [*self.way, sys.executable, "-c", script, self.edge, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
     def page(self, **headers: str) -> tuple[int, str]:
         """Return status and body of the page behind the login; 0 where there is no connection."""
-        status, body = self.asks(_PAGE, HOST, json.dumps(headers))
+        status, body = self.asks(_PAGE, self.edge, HOST, json.dumps(headers))
         return status, body
 
     def login(self) -> None:
@@ -170,11 +140,11 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngressScene]:
     """Yield the scene, once Traefik serves the page of a client who has logged in."""
     folder, keys = tmp_path_factory.mktemp("ingress"), site()
     (container,) = (r.inputs for r in run(keys) if (r.type, r.name) == (KINDS["container"], "traefik"))
-    scene = Scene(folder=folder, edge=str(load(keys).edge_address))
+    scene = IngressScene(folder=folder, edge=str(load(keys).edge_address))
     root = folder / "image"
     (root / "usr/local/bin").mkdir(parents=True)
     shutil.copy(TRAEFIK.get(print) / "usr/local/bin/traefik", root / "usr/local/bin/traefik")
@@ -189,11 +159,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     pair = ["-keyout", str(tls / "key.pem"), "-out", str(tls / "certificate.pem")]
     subprocess.run([*words, *names, *pair], check=True, capture_output=True, timeout=60)
     (tls / "key.pem").chmod(0o644)
-    opened = f"ip link set lo up && ip address add {scene.edge}/32 dev lo"
-    opened += " && echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start && echo ready"
     try:
-        scene.start("network", "unshare", "--net", "sh", "-c", f"{opened} && exec sleep 600")
-        eventually("the network", lambda: "ready" in scene.said("network"), 10)
+        scene.open(scene.edge)
         scene.start("services", sys.executable, "-c", _SERVICES)
         eventually("the services", lambda: "ready" in scene.said("services"), 10)
         scene.login()
@@ -202,8 +169,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         eventually("the page", lambda: scene.page(**alice())[0] == 200, 30)
         yield scene
     finally:
-        for name in [*scene.processes]:
-            scene.stop(name)
+        scene.close()
 
 
 def alice() -> dict[str, str]:
@@ -211,14 +177,14 @@ def alice() -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()}
 
 
-def test_a_stranger_gets_the_login(scene: Scene) -> None:
+def test_a_stranger_gets_the_login(scene: IngressScene) -> None:
     """Without a login, or with names of users that the client wrote, the service is not asked."""
     for headers in ({}, FORGED):
         status, body = scene.page(**headers)
         assert (status, "Sign in" in body) == (403, True)
 
 
-def test_the_login_alone_names_the_user(scene: Scene) -> None:
+def test_the_login_alone_names_the_user(scene: IngressScene) -> None:
     """The service gets the user's name from the login, and no name that the client wrote in any spelling."""
     status, body = scene.page(**alice(), **FORGED)
     seen = {name.lower().replace("_", "-"): value for name, value in json.loads(body).items()}
@@ -226,7 +192,7 @@ def test_the_login_alone_names_the_user(scene: Scene) -> None:
     assert "admin" not in body
 
 
-def test_no_login_means_no_page(scene: Scene) -> None:
+def test_no_login_means_no_page(scene: IngressScene) -> None:
     """While the login does not run, the ingress answers with an error of its own."""
     scene.stop("auth")
     try:
@@ -236,6 +202,6 @@ def test_no_login_means_no_page(scene: Scene) -> None:
         eventually("the page", lambda: scene.page(**alice())[0] == 200, 30)
 
 
-def test_streams_carry_what_they_get(scene: Scene) -> None:
+def test_streams_carry_what_they_get(scene: IngressScene) -> None:
     """TCP and UDP reach the service as they are."""
-    assert scene.asks(_STREAMS) == ["tcp hello", "udp hello"]
+    assert scene.asks(_STREAMS, scene.edge) == ["tcp hello", "udp hello"]
