@@ -57,7 +57,7 @@ def test_outside_asks_every_port_and_the_host_whose_they_are(site: Topology) -> 
 
 
 def test_an_open_host_shows_its_ports(site: Topology, closed: Topology) -> None:
-    """A port that nobody declared is in a note with its process, and no finding; published ones are cells."""
+    """An undeclared port is in a note with its process, and no finding; published ones are cells."""
     sockets = [["22/tcp", "sshd (pid 1)", []], ["53/udp", "", []]]
     scan: Mapping[str, object] = {
         "scan": [[22, 80, 443, OTHER], EVERY],

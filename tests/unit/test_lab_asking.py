@@ -49,7 +49,7 @@ def _until(terminal: int, shown: str, *, end: bool = False) -> str:
     while end or not shown.endswith((": ", "] ")):
         try:
             shown += os.read(terminal, 1024).decode()
-        except OSError:  # Linux's way to say that nobody has the other side open any more
+        except OSError:  # Linux's way to say that the other side is closed
             return shown
     return shown
 
