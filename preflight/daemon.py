@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,18 +16,24 @@ CONFIG: Final = Path("/etc/docker/daemon.json")
 _PID: Final = Path("/run/docker.pid")
 _FALSE: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 _SYSTEMD: Final = 1
+_NETWORK_OPTIONS: Final = "default-network-opts"
+_NETWORK_OPTION: Final = "default-network-opt"
 RAW: Final = "DOCKER_INSECURE_NO_IPTABLES_RAW"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Daemon:
-    """A dockerd's settings; `config` is the file that it reads, `in_file` the keys set there."""
+    """A dockerd's settings; `config` is the file that it reads, `in_file` the keys set there.
+
+    `network_options` are the names of the options that every new bridge network gets.
+    """
 
     iptables: bool = True
     direct_routing: bool = False
     no_raw_rules: bool = False
     userland_proxy: bool = True
     ip_forward: bool = True
+    network_options: tuple[str, ...] = ()
     config: Path = CONFIG
     in_file: frozenset[str] = frozenset()
 
@@ -55,6 +62,7 @@ def settings(
         no_raw_rules=environment.get(RAW) == "1",
         userland_proxy=told("userland-proxy", unless=True),
         ip_forward=told("ip-forward", unless=True),
+        network_options=tuple(sorted({*_network_options(words), *_bridge(file.get(_NETWORK_OPTIONS))})),
         config=config,
         in_file=frozenset(file),
     )
@@ -119,6 +127,21 @@ def _config(words: Sequence[str]) -> Path:
         if word == "--config-file" and number + 1 < len(words):
             return Path(words[number + 1])
     return CONFIG
+
+
+def _network_options(words: Sequence[str]) -> Iterable[str]:
+    """Yield the options' names from `--default-network-opt bridge=<name>=<value>` in both of its forms."""
+    following = zip_longest(words, words[1:], fillvalue="")
+    given = [word.partition("=")[2] or after for word, after in following if _names(word, _NETWORK_OPTION)]
+    for driver, _, option in (each.partition("=") for each in given):
+        if driver == "bridge":
+            yield option.partition("=")[0]
+
+
+def _bridge(options: object) -> Iterable[str]:
+    """Return the options' names for bridges in daemon.json; the engine does not start with another form."""
+    bridge = options.get("bridge") if isinstance(options, dict) else None
+    return [str(name) for name in bridge] if isinstance(bridge, dict) else []
 
 
 def _names(word: str, key: str) -> bool:

@@ -165,6 +165,13 @@ def _of_rules(engine: Engine, daemon: Daemon) -> Iterator[PreflightFinding]:
             "containers are reached past published ports",
             f"remove allow-direct-routing from {daemon.place('allow-direct-routing')} and restart Docker",
         )
+    if daemon.network_options:
+        yield _refuse(
+            Check.ENGINE_NETWORK_OPTIONS,
+            f"engine {engine.version} gives every new network {', '.join(daemon.network_options)}, "
+            "which this stack neither declares nor proves",
+            f"remove default-network-opts from {daemon.place('default-network-opts')} and restart Docker",
+        )
     if engine.raw_rules_off or daemon.no_raw_rules:
         yield _refuse(
             Check.ENGINE_RAW_RULES,

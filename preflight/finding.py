@@ -17,6 +17,7 @@ class Check(StrEnum):
     ENGINE_API = "engine-api"
     ENGINE_IPTABLES = "engine-iptables"
     ENGINE_DIRECT_ROUTING = "engine-direct-routing"
+    ENGINE_NETWORK_OPTIONS = "engine-network-options"
     ENGINE_RAW_RULES = "engine-raw-rules"
     ENGINE_FORWARDING = "engine-forwarding"
     ENGINE_DATA_ROOT = "engine-data-root"

@@ -136,12 +136,13 @@ def test_a_usual_engine_is_not_refused(name: str) -> None:
 
 def test_every_fault_of_an_engine_is_told_at_once() -> None:
     """Every unsafe setting of an engine is a finding of one run."""
-    told = daemon.Daemon(iptables=False, direct_routing=True, no_raw_rules=True)
+    told = daemon.Daemon(iptables=False, direct_routing=True, no_raw_rules=True, network_options=("a",))
     found = [each.check for each in engine.refusals(recorded("engine-27.5.1"), topology(), told)]
     assert found == [
         Check.ENGINE_GATEWAY_MODE,
         Check.ENGINE_IPTABLES,
         Check.ENGINE_DIRECT_ROUTING,
+        Check.ENGINE_NETWORK_OPTIONS,
         Check.ENGINE_RAW_RULES,
     ]
 
@@ -170,6 +171,19 @@ def test_settings_are_read_as_the_engine_reads_them(
     found = daemon.settings(words, {}, Path("x.json"), file)
     assert (found.iptables, found.direct_routing, found.userland_proxy) == (iptables, routing, proxy)
     assert daemon.settings([], {}, Path("x.json"), {"ip-forward": False}).ip_forward is False
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (["--default-network-opt=bridge=b.mtu=1400", "--default-network-opt=overlay=c.mtu=1"], {}),
+        (["--default-network-opt", "bridge=b.mtu=1400", "--debug"], {}),
+        ([], {"default-network-opts": {"bridge": {"b.mtu": "1400"}, "overlay": {"c.mtu": "1"}}}),
+    ],
+)
+def test_options_of_every_new_bridge_are_read(words: list[str], file: Mapping[str, Any]) -> None:
+    """Default options are read from the command line in both forms and the file, those of bridges alone."""
+    assert daemon.settings(words, {}, Path("x.json"), file).network_options == ("b.mtu",)
 
 
 LISTEN = """\

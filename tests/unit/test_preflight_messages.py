@@ -191,6 +191,12 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         "engine-20.10.24", Daemon(iptables=False, in_file=frozenset({"iptables"}))
     ),
     "allow-direct-routing": lambda: refused("engine-29.5.0", Daemon(direct_routing=True)),
+    "default-network-opts": lambda: refused(
+        "engine-29.5.0",
+        Daemon(
+            network_options=("com.docker.network.driver.mtu",), in_file=frozenset({"default-network-opts"})
+        ),
+    ),
     "no raw rules": lambda: refused("engine-28.5.2"),
     "no raw rules by the process": lambda: refused("engine-29.5.0", Daemon(no_raw_rules=True)),
     "no forwarding": lambda: refused("engine-29.5.0", IPv4Forwarding=False),
