@@ -121,6 +121,9 @@ def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
 def test_who_is_waited_for_is_named_by_its_command() -> None:
     """Another `make down` in the way is told as such, a process without such a word by its id alone."""
     for words, said in ((["down", "--stack", "dev"], " (make down)"), ([], "")):
-        with subprocess.Popen(["sh", "-c", "read line", "lab", *words], stdin=subprocess.PIPE) as other:
+        told: list[str] = ["sh", "-c", "echo; read line", "lab", *words]
+        with subprocess.Popen(told, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout
+            other.stdout.readline()  # a process that is just being started has no words yet
             assert lock._named(str(other.pid)) == f"{other.pid}{said}"
     assert lock._named("none") == "none"
