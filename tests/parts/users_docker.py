@@ -131,17 +131,32 @@ class Watch:
                 self.gaps.append(round(time.monotonic() - began, 1))
 
 
+JUMPS = ("-A FORWARD -j DOCKER-USER", "counter jump DOCKER-USER")
+"""The rule, as iptables and nft write it, that the engine may add twice.
+
+Networks that are made at once each delete and insert it (moby's `EnsureJumpRule`).
+"""
+
+
 def machine() -> dict[str, list[str]]:
     """Return what the stack could change on a machine: rules, addresses, and what the engine holds."""
 
     def lines(*words: str) -> list[str]:
         return [line.partition(" [")[0] for line in command(*words).stdout.splitlines() if line[:1] != "#"]
 
+    def rules(*words: str) -> Iterator[str]:
+        jumped = False
+        for line in lines(*words):
+            jumps = line.strip() in JUMPS
+            if not (jumps and jumped):
+                yield line
+            jumped = (jumped or jumps) and not line.startswith(("*", "table "))
+
     form = ("--format", "{{.ID}} {{.Name}}")
     return {
-        "iptables": lines("iptables-save"),
-        "ip6tables": lines("ip6tables-save"),
-        "nftables": lines("nft", "--stateless", "list", "ruleset"),
+        "iptables": list(rules("iptables-save")),
+        "ip6tables": list(rules("ip6tables-save")),
+        "nftables": list(rules("nft", "--stateless", "list", "ruleset")),
         "addresses": lines("ip", "-o", "addr"),
         "routes": sorted(lines("ip", "route", "show", "table", "all")),
         "namespaces": sorted(lines("ip", "netns", "list")),
