@@ -194,6 +194,13 @@ def _of_machine(engine: Engine, topology: Topology, daemon: Daemon) -> Iterator[
             "write net.ipv4.ip_forward=1 into /etc/sysctl.d/ip-forward.conf and run `sysctl --system`",
         )
     reads = any(each.app in WRITES_LOGS for each in topology.containers)
+    if reads and "userns" in engine.security:
+        yield _refuse(
+            Check.ENGINE_USER_NAMESPACES,
+            f"engine {engine.version} runs with userns-remap, "
+            "and a container's root may not read the logs then",
+            f"remove userns-remap from {daemon.place('userns-remap')} and restart Docker",
+        )
     if reads and engine.data_root != topology.docker.data_root:
         yield PreflightFinding(
             Check.ENGINE_DATA_ROOT,

@@ -18,6 +18,7 @@ class Check(StrEnum):
     ENGINE_IPTABLES = "engine-iptables"
     ENGINE_DIRECT_ROUTING = "engine-direct-routing"
     ENGINE_NETWORK_OPTIONS = "engine-network-options"
+    ENGINE_USER_NAMESPACES = "engine-user-namespaces"
     ENGINE_RAW_RULES = "engine-raw-rules"
     ENGINE_FORWARDING = "engine-forwarding"
     ENGINE_DATA_ROOT = "engine-data-root"

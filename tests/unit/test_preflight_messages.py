@@ -203,6 +203,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no forwarding by the engine": lambda: refused(
         "engine-20.10.24", Daemon(ip_forward=False), IPv4Forwarding=False
     ),
+    "userns-remap": lambda: refused(
+        "engine-20.10.24", SecurityOptions=["name=seccomp,profile=default", "name=userns"]
+    ),
     "another data root": lambda: refused("engine-20.10.24", DockerRootDir="/srv/docker"),
     "a container": lambda: docker.taken(
         site(), There(containers=[container("grafana", "grafana/grafana:11")])
