@@ -1,4 +1,4 @@
-"""What both kinds of guest have: notes, and a firewall of their own.
+"""What guests have in common: their arguments, notes, and a firewall of their own.
 
 Note: a guest's firewall needs three switches. Two are the guest's (its options here, and its network card);
 `components.datacenter_firewall` sets the third.
@@ -6,12 +6,25 @@ Note: a guest's firewall needs three switches. Two are the guest's (its options 
 
 from __future__ import annotations
 
-from typing import TypedDict
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar
 
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import MARK, Guest
+from topology.model import MARK, Guest, Topology
+
+T = TypeVar("T", bound=Guest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestArgs(Generic[T]):
+    """`bridge` and `security_group` are names."""
+
+    topology: Topology
+    guest: T
+    bridge: pulumi.Input[str]
+    security_group: pulumi.Input[str]
 
 
 class Owner(TypedDict, total=False):

@@ -6,15 +6,25 @@ running outside the stack would run without its firewall.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import pulumi
 
+from components.guest import GuestArgs
 from components.security_group import SecurityGroup, SecurityGroupArgs
-from components.system_container import SystemContainer, SystemContainerArgs
-from components.virtual_machine import VirtualMachine, VirtualMachineArgs
-from topology.model import LxcGuest, Topology
+from components.system_container import SystemContainer
+from components.virtual_machine import VirtualMachine
+from topology.model import Machine, Topology, machine_of, table
+
+MACHINES: Final[
+    Mapping[Machine, Callable[[str, GuestArgs[Any], pulumi.ResourceOptions], pulumi.ComponentResource]]
+] = table(
+    "MACHINES",
+    Machine,
+    {Machine.VIRTUAL_MACHINE: VirtualMachine, Machine.SYSTEM_CONTAINER: SystemContainer},
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +51,9 @@ class Guests(pulumi.ComponentResource):
                 ),
                 opts=child,
             )
-            if isinstance(guest, LxcGuest):
-                SystemContainer(
-                    guest.name,
-                    SystemContainerArgs(
-                        topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name
-                    ),
-                    opts=child,
-                )
-            else:
-                VirtualMachine(
-                    guest.name,
-                    VirtualMachineArgs(
-                        topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name
-                    ),
-                    opts=child,
-                )
+            MACHINES[machine_of(guest)](
+                guest.name,
+                GuestArgs(topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name),
+                child,
+            )
         self.register_outputs({})

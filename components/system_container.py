@@ -7,30 +7,19 @@ includes its security group. Note: no cloud-init runs in a container; it is what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from components.guest import Owner, guest_firewall, notes
+from components.guest import GuestArgs, Owner, guest_firewall, notes
 from topology.model import MOUNTS, Feature, LxcGuest, Topology
-
-
-@dataclass(frozen=True, kw_only=True)
-class SystemContainerArgs:
-    """`bridge` and `security_group` are names."""
-
-    topology: Topology
-    guest: LxcGuest
-    bridge: pulumi.Input[str]
-    security_group: pulumi.Input[str]
 
 
 class SystemContainer(pulumi.ComponentResource):
     """A started guest that drops every packet its security group does not accept."""
 
     def __init__(
-        self, name: str, args: SystemContainerArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, args: GuestArgs[LxcGuest], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("homelab-network:components:SystemContainer", name, None, opts)
         topology, guest = args.topology, args.guest

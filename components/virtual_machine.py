@@ -6,31 +6,17 @@ includes its security group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from components.guest import guest_firewall, notes
-from topology.model import Guest, Topology
-
-
-@dataclass(frozen=True, kw_only=True)
-class VirtualMachineArgs:
-    """`bridge` and `security_group` are names."""
-
-    topology: Topology
-    guest: Guest
-    bridge: pulumi.Input[str]
-    security_group: pulumi.Input[str]
+from components.guest import GuestArgs, guest_firewall, notes
+from topology.model import Guest
 
 
 class VirtualMachine(pulumi.ComponentResource):
     """A started guest that drops every packet its security group does not accept."""
 
-    def __init__(
-        self, name: str, args: VirtualMachineArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: GuestArgs[Guest], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:VirtualMachine", name, None, opts)
         topology, guest = args.topology, args.guest
         host, zone = topology.proxmox, topology.zones[guest.zones[0]]
@@ -40,7 +26,9 @@ class VirtualMachine(pulumi.ComponentResource):
             vm_id=guest.vmid,
             name=topology.physical(guest.name),
             description=notes(guest),
-            clone=proxmox.VmLegacyCloneArgs(vm_id=host.template, full=True, datastore_id=host.storage),
+            clone=proxmox.VmLegacyCloneArgs(
+                vm_id=guest.cloned_from(host), full=True, datastore_id=host.storage
+            ),
             started=True,
             on_boot=True,
             stop_on_destroy=True,

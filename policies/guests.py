@@ -20,7 +20,7 @@ from resources.resource import HIDDEN
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
 from topology.index import TopologyIndex
-from topology.model import Guest, LxcGuest
+from topology.model import Guest, LxcGuest, Machine, machine_of
 
 
 def declared(view: TypedResource[Any], topology: TopologyIndex) -> Guest | None:
@@ -39,14 +39,16 @@ def guests_have_a_role(view: TypedResource[Any], topology: TopologyIndex) -> Ite
     guest = declared(view, topology)
     if guest is None:
         yield f"guest {view.inputs.name or '(unnamed)'} is no declared service"
-    elif isinstance(guest, LxcGuest) is not isinstance(view.inputs, SystemContainer):
-        kinds = ("virtual machine", "system container")
-        made, meant = kinds if isinstance(guest, LxcGuest) else kinds[::-1]
-        yield f"is a {made}, not the declared {meant}"
+    elif (made := _machine(view)) is not machine_of(guest):
+        yield f"is a {made}, not the declared {machine_of(guest)}"
     elif view.inputs.vm_id != guest.vmid:
         yield f"its id is not the declared {guest.vmid}, by which the firewall knows it"
     elif wrong := [card.mac_address for card in view.inputs.cards if card.mac_address.upper() != guest.mac]:
         yield f"its macAddress is not the declared {guest.mac}, but {wrong[0] or 'any'}"
+
+
+def _machine(view: TypedResource[Any]) -> Machine:
+    return Machine.SYSTEM_CONTAINER if isinstance(view.inputs, SystemContainer) else Machine.VIRTUAL_MACHINE
 
 
 @policy(
@@ -143,7 +145,7 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
     VirtualMachine,
     SystemContainer,
     obligation="A guest's disks must be its own, on the declared storage: copies of the template, or empty.",
-    remedy="Clone the host's template to its storage; no file, path or volume that is there already.",
+    remedy="Clone its template to the host's storage; no file, path or volume that is there already.",
     severity=Severity.CRITICAL,
 )
 def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
@@ -153,13 +155,14 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
     contains user data.
     """
     clone, host, guest = view.inputs.clone, topology.proxmox, declared(view, topology)
+    template = guest.cloned_from(host) if guest else host.template
     if isinstance(view.inputs, SystemContainer):
         if clone:
             yield f"clone.vmId is {clone.vm_id or 'not set'}, and a system container is made from an archive"
         if isinstance(guest, LxcGuest):
             yield from _undeclared_media(view.inputs, guest, host.storage)
-    elif clone and clone.vm_id != host.template:
-        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
+    elif clone and clone.vm_id != template:
+        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {template}"
     if clone and clone.node_name not in {"", host.node}:
         yield f"clone.nodeName is {clone.node_name}, not the declared {host.node}"
     for path, storage in view.inputs.storages:

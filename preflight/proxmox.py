@@ -13,7 +13,7 @@ from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
 from topology.fault import nearest
-from topology.model import MARK, LxcGuest
+from topology.model import MARK, LxcGuest, Machine, machine_of
 from verify.driver import ProbeError
 from verify.inventory import Reader
 
@@ -121,7 +121,7 @@ def _containers(site: PlannedSite) -> list[LxcGuest]:
 
 
 def _has_machines(site: PlannedSite) -> bool:
-    return any(not isinstance(guest, LxcGuest) for guest in site.topology.guests)
+    return any(machine_of(guest) is Machine.VIRTUAL_MACHINE for guest in site.topology.guests)
 
 
 def _storage_of(guest: LxcGuest) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from preflight.state import PulumiState
-from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, LxcGuest, Topology
+from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, Machine, Topology, machine_of
 
 PROJECT: Final = "homelab-network"
 CONTAINER: Final = "docker:index/container:Container"
@@ -22,6 +22,11 @@ IPSET: Final = "proxmoxve:firewall/ipsetLegacy:IpsetLegacy"
 BRIDGE: Final = "proxmoxve:network/linux/bridge:Bridge"
 
 _COMPONENTS: Final = f"{PROJECT}:components:"
+_MACHINES: Final[Mapping[Machine, tuple[str, str]]] = {
+    Machine.VIRTUAL_MACHINE: ("VirtualMachine", GUEST),
+    Machine.SYSTEM_CONTAINER: ("SystemContainer", SYSTEM_CONTAINER),
+}
+"""What Proxmox makes -> the component that has it, and its type."""
 _DATA: Final[Mapping[App, str]] = {
     App.GRAFANA: "data",
     App.PROMETHEUS: "data",
@@ -101,9 +106,8 @@ def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
     """Return the guests of Proxmox-SRV, each with its resource."""
     found = []
     for guest in topology.guests:
-        lxc = isinstance(guest, LxcGuest)
-        above = ("Guests", "guests"), ("SystemContainer" if lxc else "VirtualMachine", guest.name)
-        kind = SYSTEM_CONTAINER if lxc else GUEST
+        component, kind = _MACHINES[machine_of(guest)]
+        above = ("Guests", "guests"), (component, guest.name)
         found.append((guest, _named(topology, kind, guest.name, *above)))
     return found
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from topology.model import INTERNET, Container, Guest, LxcGuest, Port, Role, Topology, Zone
+from topology.model import INTERNET, Container, Guest, GuestKind, Port, Role, Topology, Zone, kind_of
 
 _PAD, _GAP, _LANE_GAP, _HEAD = 16, 20, 64, 52
 """Padding of a box; gap between networks and between rows of services; room for arrows; title height."""
@@ -391,9 +391,11 @@ class _Layout:
         return self.topology.services[name].ports if name in self.topology.services else ()
 
     def _detail(self, service: Container | Guest) -> str:
-        address = [str(service.address)] if isinstance(service, Guest) else []
-        kind = ["lxc"] if isinstance(service, LxcGuest) else []
-        return " · ".join([*address, *filter(None, [listed(service.ports)]), *kind])
+        ports = filter(None, [listed(service.ports)])
+        if not isinstance(service, Guest):
+            return " · ".join(ports)
+        kind = [kind_of(service)] if kind_of(service) is not GuestKind.VM else []
+        return " · ".join([str(service.address), *ports, *kind])
 
 
 _End = tuple[float, float, int]

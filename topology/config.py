@@ -22,6 +22,7 @@ from topology import compose_words
 from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, at, nearest, shown
 from topology.model import (
+    GUEST_KINDS,
     Acme,
     Assertion,
     Certificate,
@@ -31,9 +32,9 @@ from topology.model import (
     Flag,
     Flow,
     Guest,
+    GuestKind,
     HostName,
     ImageVantage,
-    LxcGuest,
     Name,
     NamedVolume,
     PolicyException,
@@ -81,7 +82,6 @@ _OWNERS: Final[Mapping[str, tuple[Any, ...]]] = {
 _SECTIONS: Final = {"services": "a service", "zones": "a zone", "hosts": "a host"}
 _TEXT: Final = ("domain", "name-prefix")
 _HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
-_GUESTS: Final[dict[str, type[Guest]]] = {"vm": Guest, "lxc": LxcGuest}
 _ABSENT: Final = object()
 
 T = TypeVar("T")
@@ -270,11 +270,11 @@ class _Reader:
             raw = {**raw, "pages": {port: _full(each, domain) for port, each in pages.items()}}
         if "kind" in raw:
             kind = raw["kind"]
-            if not isinstance(kind, str) or kind not in _GUESTS:
+            if not isinstance(kind, str) or kind not in {*GuestKind}:
                 self.wrong(f"{path}.kind", kind, "service.kind")
                 return None
             written = {key: raw[key] for key in raw if key != "kind"}
-            return self.entry(_GUESTS[kind], written, path, name, host=host)
+            return self.entry(GUEST_KINDS[GuestKind(kind)].entry, written, path, name, host=host)
         if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)

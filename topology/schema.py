@@ -19,6 +19,7 @@ from topology.config import KEYS, NAMESPACE, REQUIRED
 from topology.model import (
     APPS,
     GUEST_APPS,
+    GUEST_KINDS,
     ROLES,
     Acme,
     App,
@@ -35,7 +36,6 @@ from topology.model import (
     Healthcheck,
     HostName,
     ImageVantage,
-    LxcGuest,
     Mount,
     MountPoint,
     Name,
@@ -68,7 +68,7 @@ _PORT: Final = {
 _FLOW: Final = {"type": "string", "pattern": "^\\S+ -> \\S+:[0-9]{1,5}(/(tcp|udp))?$"}
 _MOUNT: Final = {"type": "string", "pattern": "^[^:]+:/[^:]*(:(ro|rw))?$"}
 _WRITTEN: Final[Mapping[type, Schema]] = {Port: _PORT, Flow: _FLOW}
-_ENTRIES: Final = (
+_ENTRIES: Final[tuple[type[Value], ...]] = (
     DockerHost,
     ProxmoxHost,
     Zone,
@@ -77,8 +77,7 @@ _ENTRIES: Final = (
     Healthcheck,
     NamedVolume,
     FileServer,
-    Guest,
-    LxcGuest,
+    *(traits.entry for traits in GUEST_KINDS.values()),
     MountPoint,
     Ssh,
     Certificate,
@@ -111,8 +110,6 @@ _IS_GUEST: Final = {
         {"required": ["zone"], "not": {"required": ["image"]}},
     ]
 }
-_IS_LXC: Final = {"required": ["kind"], "properties": {"kind": {"const": "lxc"}}}
-_IS_PROXMOX: Final = {"required": ["kind"], "properties": {"kind": {"const": "proxmox"}}}
 
 
 class _AsWritten(GenerateJsonSchema):
@@ -132,8 +129,7 @@ def outputs() -> Schema:
 
 def configuration() -> Schema:
     """Return the schema of a whole stack file; it constrains only the keys of the project's namespace."""
-    models = [(each, "validation") for each in _ENTRIES]
-    _, made = models_json_schema(models, schema_generator=_AsWritten)  # type: ignore[arg-type]
+    _, made = models_json_schema([(each, "validation") for each in _ENTRIES], schema_generator=_AsWritten)
     entries: dict[str, Schema] = made["$defs"]
     for model in _ENTRIES:
         _tell(entries[model.__name__], _BELOW.get(model, "."))
@@ -147,25 +143,27 @@ def configuration() -> Schema:
         entries[host.__name__]["required"] = ["kind", *entries[host.__name__]["required"]]
     for named in (Zone, SshVantage, ImageVantage):
         _named(entries[named.__name__])
-    for service in (Container, Guest, LxcGuest):
-        _named(entries[service.__name__], "host")
+    _named(entries["Container"], "host")
     mounts = entries["Container"]["properties"]["volumes"]
     mounts["items"] = {"if": {"type": "object"}, "then": _ref(Mount), "else": _MOUNT}
-    for guest, kind in ((Guest, "vm"), (LxcGuest, "lxc")):
-        entries[guest.__name__]["properties"] |= {
+    service = _either(_IS_GUEST, _ref(Guest), _ref(Container))
+    for guest_kind, traits in GUEST_KINDS.items():
+        entry = entries[traits.entry.__name__]
+        _named(entry, "host")
+        entry["properties"] |= {
             "zone": {**_type(Name), **_description("zone")},
-            "kind": {"const": kind, **_description("kind", "service.")},
+            "kind": {"const": guest_kind, **_description("kind", "service.")},
         }
-    entries["LxcGuest"]["required"].insert(0, "kind")
+        if traits.entry is not Guest:
+            entry["required"].insert(0, "kind")
+            service = _either(_is(guest_kind), _ref(traits.entry), service)
     keys: dict[str, Schema] = {
         "domain": _type(HostName),
         "name-prefix": _type(Prefix),
         "protect": {**_type(Flag), "default": True},
-        "hosts": _mapping(_either(_IS_PROXMOX, ProxmoxHost, DockerHost)),
+        "hosts": _mapping(_either(_is("proxmox"), _ref(ProxmoxHost), _ref(DockerHost))),
         "zones": _mapping(_ref(Zone)),
-        "services": _mapping(
-            {"if": _IS_LXC, "then": _ref(LxcGuest), "else": _either(_IS_GUEST, Guest, Container)}
-        ),
+        "services": _mapping(service),
         "flows": {
             "type": "array",
             "items": {"if": {"type": "object"}, "then": _ref(Temporary), "else": _FLOW},
@@ -187,7 +185,7 @@ def configuration() -> Schema:
         "type": "object",
         "properties": {f"{NAMESPACE}:{key}": {**keys[key], **_description(key, "")} for key in KEYS},
         "required": full[: len(REQUIRED)],
-        "if": {"properties": {f"{NAMESPACE}:hosts": {"additionalProperties": _IS_PROXMOX}}},
+        "if": {"properties": {f"{NAMESPACE}:hosts": {"additionalProperties": _is("proxmox")}}},
         "else": {"required": [f"{NAMESPACE}:tls"]},
         "propertyNames": {"anyOf": [{"enum": full}, {"not": {"pattern": f"^{NAMESPACE}:"}}]},
     }
@@ -227,8 +225,12 @@ def _ref(model: type[Value]) -> Schema:
     return {"$ref": f"#/$defs/{model.__name__}"}
 
 
-def _either(condition: Schema, then: type[Value], otherwise: type[Value]) -> Schema:
-    return {"if": condition, "then": _ref(then), "else": _ref(otherwise)}
+def _is(kind: str) -> Schema:
+    return {"required": ["kind"], "properties": {"kind": {"const": kind}}}
+
+
+def _either(condition: Schema, then: Schema, otherwise: Schema) -> Schema:
+    return {"if": condition, "then": then, "else": otherwise}
 
 
 def _alone(key: str, model: type[Value]) -> Schema:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from topology import compose_words
-from topology.model import BASIC, App, Feature, GuestApp, OsType, Role
+from topology.model import BASIC, App, Feature, GuestApp, GuestKind, OsType, Role
 
 ENTRY: Final = ("a mapping", "write its keys below it")
 WORDS: Final[dict[str, tuple[str, str]]] = {
@@ -49,7 +49,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "flows[].until": ("a date", "write it like 2027-01-31"),
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
     ".kind": ("a kind of host", "use docker or proxmox"),
-    "service.kind": ("a kind of guest", "write vm or lxc, and nothing for a container of Docker"),
+    "service.kind": (
+        "a kind of guest",
+        f"write {' or '.join(GuestKind)}, and nothing for a container of Docker",
+    ),
     ".address": ("an IPv4 address", "write it like 10.10.10.11"),
     ".addresses": ("a mapping of zones to addresses", "write it like {backend: 172.30.3.20}"),
     ".addresses.{}": ("an IPv4 address", "write it like 172.30.3.20"),

@@ -1,4 +1,4 @@
-"""The tables of roles and apps: complete, documented, drawn, rendered, and run in the lab."""
+"""The tables of roles, apps and kinds of guests: complete, documented, drawn, rendered, run in the lab."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.guests import MACHINES
 from lab.images.catalogue import IMAGES
 from rendered.apps import RUNTIMES, runtime
 from rendered.cloud_init import SETUPS
@@ -21,19 +22,24 @@ from topology.config import load
 from topology.model import (
     APPS,
     GUEST_APPS,
+    GUEST_KINDS,
     ROLES,
     App,
     Container,
     Flow,
+    Guest,
     GuestApp,
+    GuestKind,
     IncompleteTableError,
     LogRight,
+    Machine,
     Port,
     Role,
     Topology,
     table,
 )
 from topology.model.apps import AppTraits, GuestAppTraits
+from topology.model.guest_kinds import GuestKindTraits
 from topology.model.roles import RoleTraits
 from topology.project import PROJECT
 
@@ -44,6 +50,8 @@ TABLES: Mapping[str, tuple[type[StrEnum], Mapping[Any, object]]] = {
     "ROLES": (Role, ROLES),
     "APPS": (App, APPS),
     "GUEST_APPS": (GuestApp, GUEST_APPS),
+    "GUEST_KINDS": (GuestKind, GUEST_KINDS),
+    "MACHINES": (Machine, MACHINES),
     "RUNTIMES": (App, RUNTIMES),
     "SETUPS": (GuestApp, SETUPS),
 }
@@ -84,7 +92,7 @@ def test_a_forgotten_row_is_named(name: str) -> None:
             table(name, members, rest)
 
 
-@pytest.mark.parametrize("traits", [RoleTraits, AppTraits, GuestAppTraits])
+@pytest.mark.parametrize("traits", [RoleTraits, AppTraits, GuestAppTraits, GuestKindTraits])
 def test_no_column_has_a_default(traits: type) -> None:
     """No column has a default, so that every row must set each."""
     columns = fields(traits)
@@ -106,6 +114,20 @@ def test_a_roles_traits_agree(role: Role) -> None:
     assert not traits.inner or traits.docker
     assert not traits.alone or traits.vlan
     assert traits.docker or traits.internal
+
+
+def subclasses(kind: type[Guest]) -> Iterator[type[Guest]]:
+    """Yield a class of guests and those below it."""
+    yield kind
+    for below in kind.__subclasses__():
+        yield from subclasses(below)
+
+
+def test_every_class_of_guests_is_one_kinds() -> None:
+    """Each class of guests is read by one kind, so that no guest is without a kind."""
+    assert sorted(traits.entry.__name__ for traits in GUEST_KINDS.values()) == sorted(
+        each.__name__ for each in subclasses(Guest)
+    )
 
 
 # -------------------------------------------------------------------------------------- documented
@@ -156,6 +178,22 @@ def test_every_app_of_guests_is_documented() -> None:
     assert re.findall(r"^\| `(\S+)` \|", text, re.MULTILINE) == list(GuestApp)
 
 
+def test_every_kind_of_guest_is_documented() -> None:
+    """docs/configuration.md has the row of each kind of guest, and no other."""
+    rows = {kind: row(kind, traits.meaning, traits.cloud_init) for kind, traits in GUEST_KINDS.items()}
+    assert missing("configuration.md", rows) == []
+    title = "| kind | what it is | sets its app up at its first boot |\n|---|---|---|"
+    assert titled("configuration.md", title) == list(GuestKind)
+
+
+@pytest.mark.parametrize("kind", GuestKind)
+def test_the_schema_knows_every_kind_of_guest(kind: GuestKind) -> None:
+    """The stack file's schema has the keys of each kind of guest, and takes them by its name."""
+    entry = schema.configuration()["$defs"][GUEST_KINDS[kind].entry.__name__]
+    assert entry["properties"]["kind"]["const"] == kind
+    assert ("kind" in entry["required"]) == (GUEST_KINDS[kind].entry is not Guest)
+
+
 @pytest.mark.parametrize("made", [False, True], ids=["in docs", "by make schema"])
 def test_the_schema_says_what_each_is(made: bool) -> None:
     """The stack file's schema has each role and app, with its meaning."""
@@ -176,7 +214,9 @@ def test_the_schema_says_what_each_is(made: bool) -> None:
 def test_every_meaning_is_a_sentence_of_a_table() -> None:
     """Every row has a meaning that fits a table cell."""
     meanings = {
-        member: traits.meaning for rows in (ROLES, APPS, GUEST_APPS) for member, traits in rows.items()
+        member: traits.meaning
+        for rows in (ROLES, APPS, GUEST_APPS, GUEST_KINDS)
+        for member, traits in rows.items()
     }
     assert [
         member

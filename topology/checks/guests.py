@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from topology.checks.images import IMAGE
 from topology.checks.site import Site
 from topology.fault import Fault
-from topology.model import FROM_DEBIAN, HAS_ADMIN_PAGE, SPEAKS_TLS, SSH, LxcGuest, Protocol, ProxmoxHost
+from topology.model import (
+    FROM_DEBIAN,
+    GUEST_KINDS,
+    HAS_ADMIN_PAGE,
+    SPEAKS_TLS,
+    SSH,
+    Guest,
+    Protocol,
+    ProxmoxHost,
+    kind_of,
+    sets_itself_up,
+)
 
 
 def guest_apps(site: Site) -> Iterator[Fault]:
@@ -15,8 +26,8 @@ def guest_apps(site: Site) -> Iterator[Fault]:
     proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
     for guest in site.guests:
         path, from_debian = f"services.{guest.name}", guest.app in FROM_DEBIAN
-        if isinstance(guest, LxcGuest):
-            pass  # `system_containers` checks what sets it up
+        if not GUEST_KINDS[kind_of(guest)].cloud_init:
+            yield from _set_up_by_nothing(guest, path)
         elif guest.app is None or from_debian:
             if guest.image:
                 what = (
@@ -39,18 +50,29 @@ def guest_apps(site: Site) -> Iterator[Fault]:
             yield Fault(
                 f"{path}.ports", f"{guest.app} serves one TCP port", "name it, and beside it 22 at most"
             )
-        if guest.sets_itself_up and SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
+        if sets_itself_up(guest) and SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
             yield Fault(
                 f"{path}.ports",
                 "22/tcp is open, and no key can log in",
                 f"add hosts.{proxmox[0].name}.authorized-keys, or remove the port",
             )
-        if guest.sets_itself_up and proxmox and not proxmox[0].snippets:
+        if sets_itself_up(guest) and proxmox and not proxmox[0].snippets:
             yield Fault(
                 f"{path}.app",
                 "there is no storage for its cloud-init file",
                 f"add hosts.{proxmox[0].name}.snippets, or remove the app",
             )
+
+
+def _set_up_by_nothing(guest: Guest, path: str) -> Iterator[Fault]:
+    """Yield what would have to run in the guest: no cloud-init does, and Proxmox's API runs no command."""
+    remedy = f"name a template that has {guest.app or 'it'}, and leave this out, or write kind: vm"
+    if guest.image:
+        yield Fault(
+            f"{path}.image", f"no guest of kind {kind_of(guest)} sets itself up from an image", remedy
+        )
+    elif guest.app in FROM_DEBIAN:
+        yield Fault(f"{path}.app", f"no guest of kind {kind_of(guest)} sets {guest.app} up by itself", remedy)
 
 
 def admin_pages(site: Site) -> Iterator[Fault]:
@@ -66,7 +88,7 @@ def admin_pages(site: Site) -> Iterator[Fault]:
 
 def guest_authorities(site: Site) -> Iterator[Fault]:
     """Check that `ca-file` fits the app of a guest that sets itself up: none without TLS, one with it."""
-    for guest in (guest for guest in site.guests if guest.app and guest.sets_itself_up):
+    for guest in (guest for guest in site.guests if guest.app and sets_itself_up(guest)):
         path = f"services.{guest.name}.ca-file"
         if guest.ca_file and guest.app not in SPEAKS_TLS:
             yield Fault(

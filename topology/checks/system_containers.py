@@ -1,4 +1,4 @@
-"""Checks of system containers: what sets them up, and what they share with the node."""
+"""Checks of system containers: their distribution, and what they share with the node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from topology.checks.site import Site, twice
 from topology.fault import Fault, shown
-from topology.model import FROM_DEBIAN, MOUNTS, Feature, LxcGuest, MountPoint
+from topology.model import MOUNTS, Feature, LxcGuest, MountPoint
 
 _KERNEL: Final = frozenset({"dev", "proc", "sys"})
 """Folders of a container that the kernel fills."""
@@ -24,23 +24,17 @@ _NODES_OWN: Final = re.compile(
 
 
 def system_containers(site: Site) -> Iterator[Fault]:
-    """Check the app, template, features, volumes and devices of guests of kind lxc."""
+    """Check the distribution, features, volumes and devices of guests of kind lxc."""
     for guest in site.guests:
         if isinstance(guest, LxcGuest):
             path = f"services.{guest.name}"
-            yield from _setup(guest, path)
+            yield from _distribution(guest, path)
             yield from _features(guest, path)
             yield from _volumes(guest, path)
             yield from _devices(guest, path)
 
 
-def _setup(guest: LxcGuest, path: str) -> Iterator[Fault]:
-    """Yield what would have to run in the container: no cloud-init does, and the API runs no command."""
-    remedy = f"name an ostemplate that has {guest.app or 'it'}, and leave this out, or write kind: vm"
-    if guest.image:
-        yield Fault(f"{path}.image", "no system container sets itself up from an image", remedy)
-    elif guest.app in FROM_DEBIAN:
-        yield Fault(f"{path}.app", f"no system container sets {guest.app} up by itself", remedy)
+def _distribution(guest: LxcGuest, path: str) -> Iterator[Fault]:
     if guest.distribution is None:
         yield Fault(
             f"{path}.ostype",

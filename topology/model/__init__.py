@@ -44,6 +44,14 @@ from topology.model.flows import (
     StreamPort,
     Temporary,
 )
+from topology.model.guest_kinds import (
+    GUEST_KINDS,
+    GuestKind,
+    Machine,
+    kind_of,
+    machine_of,
+    sets_itself_up,
+)
 from topology.model.hosts import (
     DockerHost,
     ProxmoxHost,
@@ -135,6 +143,7 @@ __all__ = [
     "DNS",
     "FROM_DEBIAN",
     "GUEST_APPS",
+    "GUEST_KINDS",
     "HARMLESS",
     "HAS_ADMIN_PAGE",
     "HTTP",
@@ -173,6 +182,7 @@ __all__ = [
     "Flow",
     "Guest",
     "GuestApp",
+    "GuestKind",
     "Healthcheck",
     "HostKey",
     "HostName",
@@ -181,6 +191,7 @@ __all__ = [
     "InterfaceName",
     "LogRight",
     "LxcGuest",
+    "Machine",
     "Mount",
     "MountPoint",
     "Name",
@@ -212,7 +223,10 @@ __all__ = [
     "Zone",
     "audience",
     "entries",
+    "kind_of",
+    "machine_of",
     "served_on",
+    "sets_itself_up",
     "table",
     "zone_around",
 ]

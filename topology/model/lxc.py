@@ -71,11 +71,6 @@ class LxcGuest(Guest):
     """Devices of the node that the container may use."""
 
     @property
-    def sets_itself_up(self) -> bool:
-        """False: Proxmox runs no cloud-init in a container, and its API no command."""
-        return False
-
-    @property
     def roots(self) -> tuple[str, ...]:
         """Keys whose values Proxmox takes from root@pam alone, not from an API token."""
         keys = {

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from topology.model.apps import FROM_DEBIAN, App, GuestApp
+from topology.model.apps import App, GuestApp
 from topology.model.compose import (
     EnvFiles,
     Healthcheck,
@@ -20,6 +20,7 @@ from topology.model.compose import (
     Words,
 )
 from topology.model.flows import SSH, Port, StreamPort
+from topology.model.hosts import ProxmoxHost
 from topology.model.limits import (
     Capability,
     Cpus,
@@ -162,10 +163,9 @@ class Guest(Service):
     admin_page: AdminPage | None = None
     """None: the ingress blocks requests to Vaultwarden's admin page."""
 
-    @property
-    def sets_itself_up(self) -> bool:
-        """Whether the guest sets up its app at its first boot. Apps from Debian's packages need no image."""
-        return self.image is not None or self.app in FROM_DEBIAN
+    def cloned_from(self, host: ProxmoxHost) -> int:
+        """Return the VM id of the template that a virtual machine is cloned from."""
+        return host.template
 
     @property
     def web(self) -> Port | None:

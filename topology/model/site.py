@@ -15,6 +15,7 @@ from topology.addresses import assigned
 from topology.model.apps import HAS_ADMIN_PAGE, App
 from topology.model.certificates import Acme, Certificate, Certificates, Unencrypted
 from topology.model.flows import Flow, Port, Protocol, Temporary
+from topology.model.guest_kinds import sets_itself_up
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
@@ -368,7 +369,7 @@ class Topology(Value):
         file = f"{self.physical(guest.name)}.yaml"
         return (
             f"{self.proxmox.snippets}:snippets/{file}"
-            if guest.sets_itself_up and self.proxmox.snippets
+            if sets_itself_up(guest) and self.proxmox.snippets
             else None
         )
 
