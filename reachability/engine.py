@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from itertools import chain
-from typing import NamedTuple
 
 from reachability.address_sets import (
     ALL,
@@ -38,40 +37,21 @@ from reachability.facts import (
 )
 from reachability.forwarding import Forwarding
 from reachability.links import Interface, Links
+from reachability.port_groups import (
+    LAST_PORT,
+    PortGroup,
+    PublishedPort,
+    entered,
+    external,
+    published_ports,
+)
 from reachability.result import Connection, ConnectionSet, Decision, EdgeKind, Trace, UnknownNameError
-from reachability.rules import EVERY_PORT, STANDING
+from reachability.rules import STANDING
 from reachability.stacks import Stacks, bridges, key_of
 from reachability.words import Range
 from topology.model import Port, Protocol
 
-_LAST_PORT = 65535
-_EVERY: IPSet = ((1, _LAST_PORT),)
-
-
-class _PortGroup(NamedTuple):
-    """Ports of a destination that are evaluated as one: a declared port, or all others (`port` None)."""
-
-    name: str
-    port: Port | None
-    ranges: tuple[Range, ...]
-
-
-class _PublishedPort(NamedTuple):
-    """A published port: the host's `ranges` that lead to the ports in question."""
-
-    published: Published
-    ranges: tuple[Range, ...]
-    origin: str
-
-    @property
-    def admitted(self) -> IPSet:
-        """Addresses from which the host lets packets through."""
-        prefixes = self.published.admitted
-        return ALL if prefixes is None else union_all(map(prefix, prefixes))
-
-    def hop(self, host: str) -> str:
-        """Return the port's name in a trace."""
-        return f"{host}:{self.published.external or 'any'}/{self.published.protocol}"
+_EVERY: IPSet = ((1, LAST_PORT),)
 
 
 class Reachability:
@@ -138,16 +118,16 @@ class Reachability:
             bundle for name in self.names for group in self._groups(name) for bundle in self._to(group)
         )
 
-    def _to(self, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _to(self, group: PortGroup) -> Iterator[ConnectionSet]:
         """Yield every way to the group's ports: packets first, then proxies that reach them."""
         packets = list(self._packets(group))
         yield from packets
         for edge in self._forwarding.edges.get(group.name, ()):
             wanted = packets
             if edge.port is not None and edge.port != group.port:
-                if not _holds(group, edge.port):
+                if not group.holds(edge.port):
                     continue
-                wanted = list(self._packets(_one(group.name, edge.port)))
+                wanted = list(self._packets(PortGroup.of(group.name, edge.port)))
             proxy = edge.proxy.container
             way = next((bundle.trace.hops[:-1] for bundle in wanted if proxy in bundle.sources), None)
             if proxy == group.name:
@@ -160,9 +140,7 @@ class Reachability:
                     self._entered[entry], group, EdgeKind.PROXIED, (proxy, *way), edge.origin
                 )
 
-    def _packets(
-        self, group: _PortGroup, at: frozenset[IPv4Address] | None = None
-    ) -> Iterator[ConnectionSet]:
+    def _packets(self, group: PortGroup, at: frozenset[IPv4Address] | None = None) -> Iterator[ConnectionSet]:
         """Yield ways by packets; with `at` those to these addresses of a container alone."""
         thing = self.names[group.name]
         if isinstance(thing, ContainerFact):
@@ -172,7 +150,7 @@ class Reachability:
         return self._to_interfaces(thing.name, group)
 
     def _to_container(
-        self, container: ContainerFact, group: _PortGroup, at: frozenset[IPv4Address] | None
+        self, container: ContainerFact, group: PortGroup, at: frozenset[IPv4Address] | None
     ) -> Iterator[ConnectionSet]:
         """Yield ways by shared stack, networks, host mode, VLAN legs and published ports, in this order."""
         stack = self._stacks.by_owner[self._stacks.owners[container.name]]
@@ -192,25 +170,25 @@ class Reachability:
         yield from self._to_interfaces(stack.owner, group, at)
         # Docker records a published port of a container with only internal networks, but does not open it.
         open_ = not all(network.internal for network in networks)
-        for published in _published(owner) if open_ else ():
+        for published in published_ports(owner) if open_ else ():
             yield from self._to_published(owner, published, group)
 
-    def _passing(self, network: Network, leg: Leg, group: _PortGroup) -> Mapping[str, None]:
+    def _passing(self, network: Network, leg: Leg, group: PortGroup) -> Mapping[str, None]:
         """Return the members of a network that the host's rules let connect to one member's ports."""
         key = key_of(network)
         if network.passes is None:
             return self._stacks.members[key]
         about = self._stacks.passes.get((id(network.passes), leg.address), ())
-        passes = [each for each in about if _holds(group, each.port)]
+        passes = [each for each in about if group.holds(each.port)]
         sources = dict.fromkeys((*(each.source for each in passes), None)) if passes else ()
         return {name: None for address in sources for name in self._stacks.at.get((key, address), ())}
 
-    def _from_host_mode(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _from_host_mode(self, host: str, group: PortGroup) -> Iterator[ConnectionSet]:
         """Yield connections from containers in host mode, which reach every bridge, internal ones too."""
         if names := self._stacks.by_owner[host].names:
             yield _connection_set(names, group, EdgeKind.HOST, (host,), "host network mode")
 
-    def _to_host(self, host: str, group: _PortGroup) -> Iterator[ConnectionSet]:
+    def _to_host(self, host: str, group: PortGroup) -> Iterator[ConnectionSet]:
         """Yield ways to the host's own stack: through its interfaces, a network's gateway, or host mode.
 
         For a host without rules among the facts, sources outside or behind a gateway are evaluated only for
@@ -224,24 +202,24 @@ class Reachability:
             or known.entries is not None
         )
         for interface in self._links.interfaces.get(host, ()):
-            for part, admitted in _entered(known, group):
+            for part, admitted in entered(known, group):
                 yield from self._by_interface(interface, part, outsides=judged, admitted=admitted)
         for network, members in self._stacks.gateways.get(host, ()):
             yield _connection_set(members, group, EdgeKind.HOST, (network.name,), network.origin)
         yield from self._from_host_mode(host, group)
 
     def _to_interfaces(
-        self, owner: str, group: _PortGroup, at: frozenset[IPv4Address] | None = None
+        self, owner: str, group: PortGroup, at: frozenset[IPv4Address] | None = None
     ) -> Iterator[ConnectionSet]:
         for interface in self._links.interfaces.get(owner, ()):
             if _is_among(interface.address, at):
                 yield from self._by_interface(interface, group)
 
     def _to_published(
-        self, owner: ContainerFact, published: Published, group: _PortGroup
+        self, owner: ContainerFact, published: Published, group: PortGroup
     ) -> Iterator[ConnectionSet]:
         """Yield ways by a published port, from the host's neighbours and from its own networks."""
-        host_port = _PublishedPort(published, tuple(_external(published, group.ranges)), owner.origin)
+        host_port = PublishedPort(published, tuple(external(published, group.ranges)), owner.origin)
         if not host_port.ranges or published.address.is_loopback:
             return
         for host in self._stacks.hosts if published.everywhere else (owner.host,):
@@ -259,7 +237,7 @@ class Reachability:
                 )
 
     def _admitted(
-        self, members: Mapping[str, None], network: Network, host_port: _PublishedPort
+        self, members: Mapping[str, None], network: Network, host_port: PublishedPort
     ) -> Mapping[str, None]:
         """Return the members of a network that the host lets through to a published port."""
         if host_port.published.admitted is None:
@@ -283,8 +261,8 @@ class Reachability:
     def _by_interface(
         self,
         interface: Interface,
-        group: _PortGroup,
-        host_port: _PublishedPort | None = None,
+        group: PortGroup,
+        host_port: PublishedPort | None = None,
         *,
         outsides: bool = True,
         admitted: IPSet | None = None,
@@ -364,36 +342,36 @@ class Reachability:
             return found.trace
         for edge in self._forwarding.edges.get(found.destination, ()):
             for bundle in (
-                self._packets(_one(proxy, edge.entrypoint)) if edge.proxy.container == proxy else ()
+                self._packets(PortGroup.of(proxy, edge.entrypoint)) if edge.proxy.container == proxy else ()
             ):
                 if found.source in bundle.sources:
                     return Trace((*bundle.trace.hops, *found.trace.hops[1:]))
         return found.trace
 
-    def _group(self, name: str, port: Port | None) -> _PortGroup:
-        return _one(name, port) if port else next(g for g in self._groups(name) if g.port is None)
+    def _group(self, name: str, port: Port | None) -> PortGroup:
+        return PortGroup.of(name, port) if port else next(g for g in self._groups(name) if g.port is None)
 
-    def _groups(self, name: str) -> Iterator[_PortGroup]:
+    def _groups(self, name: str) -> Iterator[PortGroup]:
         """Yield each declared port of a destination, then all other ports as one group.
 
         The other ports exclude those that Proxmox itself opens on every node: no rule of a stack opens them.
         """
         thing = self.names[name]
-        yield from (_one(name, port) for port in thing.ports)
+        yield from (PortGroup.of(name, port) for port in thing.ports)
         standing = isinstance(thing, Host) and thing.firewall is not None
         ranges = []
         for protocol in Protocol:
             declared = [((port.number, port.number),) for port in thing.ports if port.protocol is protocol]
             known = union_all((*declared, STANDING if standing and protocol is Protocol.TCP else ()))
             ranges += [Range(protocol, low, high) for low, high in difference(_EVERY, known)]
-        yield _PortGroup(name, None, tuple(ranges))
+        yield PortGroup(name, None, tuple(ranges))
 
     def _denials(self, source: str, destination: str, port: Port | None) -> tuple[str, ...]:
         """Return what blocks otherwise connected interfaces; failing that, the segments of both names."""
         ranges = self._group(destination, port).ranges
         found: dict[str, None] = {}
         host = self.names[destination]
-        if isinstance(host, Host) and not [*_entered(host, self._group(destination, port))]:
+        if isinstance(host, Host) and not [*entered(host, self._group(destination, port))]:
             found[f"{destination}'s own rules let nothing of the kind in"] = None
         for network, _ in self._stacks.legs_of(source):
             if any(network is other for other, _ in self._stacks.legs_of(destination)):
@@ -435,7 +413,9 @@ class Reachability:
         found: dict[str, None] = {}
         if (proxy, entrypoint) in seen or proxy not in self.names:
             return found
-        for bundle in self._packets(_one(proxy, entrypoint), self._forwarding.ears.get((proxy, entrypoint))):
+        for bundle in self._packets(
+            PortGroup.of(proxy, entrypoint), self._forwarding.ears.get((proxy, entrypoint))
+        ):
             found |= dict.fromkeys(bundle.sources)
         direct = {**found, proxy: None}
         for edge in self._forwarding.edges.get(proxy, ()):
@@ -457,26 +437,8 @@ class Reachability:
         return Links(facts=replace(self.facts, hosts=tuple(self._stacks.hosts.values())), legs=legs)
 
 
-def _one(name: str, port: Port) -> _PortGroup:
-    return _PortGroup(name, port, (Range(port.protocol, port.number, port.number),))
-
-
-def _holds(group: _PortGroup, port: Port) -> bool:
-    return any(p is port.protocol and low <= port.number <= high for p, low, high in group.ranges)
-
-
-def _entered(host: Host, group: _PortGroup) -> Iterator[tuple[_PortGroup, IPSet | None]]:
-    """Yield the parts of a group that a host's own rules let in, and from which addresses; None: from all."""
-    if host.entries is None:
-        yield group, None
-    for entry in host.entries or ():
-        if _holds(group, entry.port):
-            port = Range(entry.port.protocol, entry.port.number, entry.port.number)
-            yield group._replace(ranges=(port,)), prefix(entry.source)
-
-
 def _connection_set(
-    sources: Collection[str], group: _PortGroup, how: EdgeKind, way: tuple[str, ...], origin: str
+    sources: Collection[str], group: PortGroup, how: EdgeKind, way: tuple[str, ...], origin: str
 ) -> ConnectionSet:
     return ConnectionSet(
         sources=sources,
@@ -491,24 +453,3 @@ def _connection_set(
 def _is_among(address: IPv4Address | int | None, at: frozenset[IPv4Address] | None) -> bool:
     """Whether an address is one of these; an unknown one may be any, and None stands for all."""
     return at is None or address is None or IPv4Address(address) in at
-
-
-def _published(container: ContainerFact) -> Iterator[Published]:
-    yield from container.published
-    if container.publish_all:
-        for protocol in Protocol:
-            yield Published(internal=1, external=None, length=_LAST_PORT, protocol=protocol)
-
-
-def _external(published: Published, ranges: Iterable[Range]) -> Iterator[Range]:
-    """Yield the host's ports that lead to some of a container's; all ports when the engine picks them."""
-    for protocol, low, high in ranges:
-        first = max(low, published.internal)
-        last = min(high, published.internal + published.length - 1)
-        if protocol is not published.protocol or first > last:
-            continue
-        if published.external is None:
-            yield next(ports for ports in EVERY_PORT if ports.protocol is protocol)
-        else:
-            shift = published.external - published.internal
-            yield Range(protocol, first + shift, last + shift)

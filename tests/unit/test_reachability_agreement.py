@@ -46,6 +46,7 @@ from reachability.facts import (
 )
 from reachability.forwarding import Forwarding
 from reachability.links import Links
+from reachability.port_groups import PortGroup, PublishedPort
 from reachability.result import EdgeKind
 from reachability.rules import Firewall
 from reachability.stacks import Stacks, key_of
@@ -453,7 +454,7 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "a macvlan leg reaches its host": lambda patch: patch.setattr(Links, "apart", lambda *_: False),
     "a published port keeps its number": lambda patch: patch.setattr(
-        module, "_external", lambda _, ranges: iter(ranges)
+        module, "external", lambda _, ranges: iter(ranges)
     ),
     "internal networks have a way out": lambda patch: patch.setattr(
         Stacks, "egress", property(lambda self: {host: {None: self.owners} for host in self.hosts})
@@ -484,17 +485,17 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "neighbours pass at any address": lambda patch: patch.setattr(
         Stacks, "at", property(lambda self: _Everywhere(self.members))
     ),
-    "everyone uses a limited port": lambda patch: patch.setattr(module._PublishedPort, "admitted", ALL),
+    "everyone uses a limited port": lambda patch: patch.setattr(PublishedPort, "admitted", ALL),
     "everyone in a watching network uses a limited port": lambda patch: patch.setattr(
         Reachability, "_admitted", lambda _, members, *__: members
     ),
     "a proxy listens at every address": lambda patch: patch.setattr(Forwarding, "ears", {}),
-    "neighbours pass on any port": lambda patch: patch.setattr(module, "_holds", lambda *_: True),
+    "neighbours pass on any port": lambda patch: patch.setattr(PortGroup, "holds", lambda *_: True),
     "a host's own rules let everything in": lambda patch: patch.setattr(
-        module, "_entered", lambda _, group: [(group, None)]
+        module, "entered", lambda _, group: [(group, None)]
     ),
     "a host's own rules let nothing in": lambda patch: patch.setattr(
-        module, "_entered", lambda host, group: [(group, None)] if host.entries is None else []
+        module, "entered", lambda host, group: [(group, None)] if host.entries is None else []
     ),
     "an unknown address is none": lambda patch: patch.setattr(Stacks, "at", property(_known)),
     "a proxy forwards nothing": lambda patch: patch.setattr(Forwarding, "edges", {}),
