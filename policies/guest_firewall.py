@@ -24,10 +24,9 @@ from resources.proxmox import (
     Ipset,
     NodeFirewall,
     SecurityGroup,
-    SystemContainer,
-    VirtualMachine,
     bare_name,
 )
+from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex

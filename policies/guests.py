@@ -12,10 +12,7 @@ from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
 from policies.secrecy import texts
-from resources.proxmox import (
-    SystemContainer,
-    VirtualMachine,
-)
+from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.resource import HIDDEN
 from resources.site import Graph
 from resources.typed import TypedResource, dotted

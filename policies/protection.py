@@ -13,15 +13,8 @@ from typing import Any
 
 from policies.rule import policy
 from resources.docker import Volume
-from resources.proxmox import (
-    DatacenterFirewall,
-    FirewallOptions,
-    FirewallRules,
-    Ipset,
-    SecurityGroup,
-    SystemContainer,
-    VirtualMachine,
-)
+from resources.proxmox import DatacenterFirewall, FirewallOptions, FirewallRules, Ipset, SecurityGroup
+from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
 

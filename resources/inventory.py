@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from resources.docker import DockerContainer, Volume
-from resources.proxmox import SystemContainer, VirtualMachine
+from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.model import BASIC, HAS_ADMIN_PAGE, Container, Guest, Topology

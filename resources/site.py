@@ -30,12 +30,11 @@ from resources.proxmox import (
     Ipset,
     NodeFirewall,
     SecurityGroup,
-    SystemContainer,
-    VirtualMachine,
     VlanInterface,
     bare_name,
     tag,
 )
+from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
 from topology.model import INTERNET, Port, Zone

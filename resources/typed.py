@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from rendered import host_rules, verify_timer
-from resources import docker, proxmox, tls
+from resources import docker, proxmox, proxmox_guests, tls
 from resources.inputs import Ignored, Inputs, Settings, Unsupported
 from resources.resource import UNKNOWN, Resource, Trail
 from topology.model import Topology
@@ -92,8 +92,8 @@ TYPES: Final[Mapping[str, type[Inputs]]] = {
     "docker:index/volume:Volume": docker.Volume,
     "docker:index/remoteImage:RemoteImage": docker.RemoteImage,
     "docker:index/service:Service": docker.SwarmService,
-    "proxmoxve:index/vmLegacy:VmLegacy": proxmox.VirtualMachine,
-    "proxmoxve:index/containerLegacy:ContainerLegacy": proxmox.SystemContainer,
+    "proxmoxve:index/vmLegacy:VmLegacy": proxmox_guests.VirtualMachine,
+    "proxmoxve:index/containerLegacy:ContainerLegacy": proxmox_guests.SystemContainer,
     f"{_FIREWALL}rulesLegacy:RulesLegacy": proxmox.FirewallRules,
     f"{_FIREWALL}ipsetLegacy:IpsetLegacy": proxmox.Ipset,
     f"{_FIREWALL}aliasLegacy:AliasLegacy": proxmox.Alias,

@@ -27,7 +27,7 @@ from policies import review
 from policies.evaluate import evaluate
 from policies.rule import RULES
 from policies.server import start
-from resources import docker, proxmox
+from resources import docker, proxmox, proxmox_guests
 from resources.inputs import Inputs
 from resources.resource import UNKNOWN, Resource, decode, from_state
 from resources.site import Graph
@@ -266,10 +266,10 @@ def test_the_table_in_the_docs_is_current() -> None:
     [
         (docker.DockerContainer, "pulumi_docker.Container"),
         (docker.DockerNetwork, "pulumi_docker.Network"),
-        (proxmox.VirtualMachine, "pulumi_proxmoxve.VmLegacy"),
-        (proxmox.SystemContainer, "pulumi_proxmoxve.ContainerLegacy"),
-        (proxmox.Features, "pulumi_proxmoxve.ContainerLegacyFeaturesArgs"),
-        (proxmox.Passthrough, "pulumi_proxmoxve.ContainerLegacyDevicePassthroughArgs"),
+        (proxmox_guests.VirtualMachine, "pulumi_proxmoxve.VmLegacy"),
+        (proxmox_guests.SystemContainer, "pulumi_proxmoxve.ContainerLegacy"),
+        (proxmox_guests.Features, "pulumi_proxmoxve.ContainerLegacyFeaturesArgs"),
+        (proxmox_guests.Passthrough, "pulumi_proxmoxve.ContainerLegacyDevicePassthroughArgs"),
         (proxmox.FirewallOptions, "pulumi_proxmoxve.firewall.OptionsLegacy"),
         (proxmox.FirewallRules, "pulumi_proxmoxve.firewall.RulesLegacy"),
     ],
