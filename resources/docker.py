@@ -17,7 +17,7 @@ from typing import Any, Final
 import yaml
 from pydantic import Field, model_validator
 
-from resources import alloy, traefik
+from resources import alloy, traefik, traefik_sources
 from resources.inputs import Address, Inputs, Settings
 from resources.resource import UNKNOWN
 from topology.certificates import FOLDER
@@ -305,7 +305,7 @@ class DockerContainer(
     @cached_property
     def traefik(self) -> traefik.Configuration:
         """The container's Traefik configuration; meaningful only if the container runs Traefik."""
-        return traefik.read(
+        return traefik_sources.read(
             arguments=(*self.entrypoints, *self.command),
             environment=self.environment,
             files={upload.file: upload.text for upload in self.uploads},

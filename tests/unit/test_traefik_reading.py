@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from policies.traefik import faults
-from resources.traefik import Configuration, FaultKind, read
+from resources.traefik import Configuration, FaultKind
+from resources.traefik_sources import read
 
 STATIC = """\
 entryPoints:
