@@ -14,6 +14,7 @@ from topology.project import PROJECT
 
 CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
 STACK = "Pulumi.dev.yaml"
+FILES = r"^\| (Add .*) \| (\d+) \| (\d+) \| (\d+) \|$"
 Answer = subprocess.CompletedProcess[str]
 
 
@@ -93,9 +94,38 @@ def test_a_service_is_taken_away_by_its_lines(tree: Path) -> None:
     assert run(tree, "git", "status", "--porcelain").stdout == ""
 
 
-# ----------------------------------------------------------------------------- add an app, and a role
+# --------------------------------------------------------------------------------- what each touches
+
+
+def touched(diff: str) -> list[str]:
+    """Return the files that a diff changes or adds."""
+    return re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
+
+
+def test_the_examples_touch_as_many_files_as_is_said() -> None:
+    """The table of files agrees with the examples; an app is at most three besides test and documentation."""
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    told = {name: [*map(int, found)] for name, *found in re.findall(FILES, text, re.MULTILINE)}
+    counted = {}
+    for name in re.findall(r"^## (Add .*)$", text, re.MULTILINE):
+        files = touched(example(f"## {name}"))
+        outside = [len([file for file in files if file.startswith(top)]) for top in ("tests/", "docs/")]
+        counted[name] = [len(files) - sum(outside), *outside]
+    assert told == counted
+    assert counted["Add an app"][0] <= 3
+
+
+# ------------------------------------------------------------ add an app, a role, and a kind of guest
 
 TABLES = "tests/unit/test_tables.py"
+HUB = {
+    "kind": "appliance",
+    "template": 9100,
+    "zone": "apps",
+    "vmid": 203,
+    "address": "10.10.20.13",
+    "ports": [22],
+}
 NOTIFY = {"zones": ["frontend"], "image": "example/ntfy:2.11.0", "ports": [2586], "app": "ntfy"}
 ROLE = """
 from policies.review import sensitive
@@ -103,11 +133,6 @@ from topology.config import from_file
 from pathlib import Path
 print(sensitive(from_file(Path("Pulumi.dev.yaml")), "traefik", "jellyfin"))
 """
-
-
-def touched(diff: str) -> list[str]:
-    """Return the files that a diff changes or adds."""
-    return re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
 
 
 def told(tree: Path, *words: str) -> str:
@@ -121,16 +146,6 @@ def write_schema(tree: Path, heading: str) -> None:
     (command,) = blocks(CONTRIBUTING, "sh", heading)
     assert command == ".venv/bin/python -m commands schema\n"
     assert python(tree, "commands", "schema").returncode == 0
-
-
-def test_an_app_is_three_files() -> None:
-    """Besides its test and documentation, a new app changes at most three files."""
-    files = touched(example("## Add an app"))
-    assert {file for file in files if file.startswith(("docs/", "tests/"))} == {
-        "docs/configuration.md",
-        "tests/unit/test_ntfy.py",
-    }
-    assert len(files) == 5
 
 
 def test_an_app_is_complete(tree: Path) -> None:
@@ -168,11 +183,6 @@ def test_a_forgotten_column_is_named_by_mypy(tree: Path) -> None:
     assert 'Missing named argument "watches" for "AppTraits"' in done.stdout, done.stdout
 
 
-def test_a_role_is_one_file() -> None:
-    """Besides documentation, a new role changes one file."""
-    assert touched(example("## Add a role")) == ["topology/model/roles.py", "docs/configuration.md"]
-
-
 def test_a_role_is_complete(tree: Path) -> None:
     """With the example the table is complete and documented, a zone is accepted, a review knows the role."""
     apply(tree, example("## Add a role"))
@@ -201,6 +211,44 @@ def test_half_a_role_is_named(tree: Path) -> None:
     file.write_text(text.replace(row, ""), encoding="utf-8")
     said = told(tree, f"{TABLES}::test_every_role_is_documented")
     assert "ROLES: no row for Role.PRIVATE; add one for each" in said, said
+
+
+def test_a_kind_of_guest_is_complete(tree: Path) -> None:
+    """With the example the tables are complete and documented, its tests pass, a guest is accepted."""
+    apply(tree, example("## Add a guest kind"))
+    write_schema(tree, "## Add a guest kind")
+    said = told(tree, TABLES, "tests/unit/test_appliance.py")
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
+    _change_stack(tree, services={"hub": HUB}, flows=["management -> hub:22/tcp"])
+    assert judged(tree) == (0, "")
+    assert _style(tree, "topology", "tests/unit") == "All checks passed!\n"
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "named"),
+    [
+        ("docs/*", "docs/configuration.md: appliance: no row | appliance | virtual machine, cloned from"),
+        ("topology/model/guest_kinds.py", "Appliance: 0 kinds"),
+    ],
+)
+def test_half_a_kind_of_guest_is_named(tree: Path, forgotten: str, named: str) -> None:
+    """A test names a kind without documentation, and a class of guests without a row."""
+    apply(tree, example("## Add a guest kind"), f"--exclude={forgotten}")
+    said = told(tree, TABLES, "-k", "kind")
+    assert named in said, said
+
+
+def test_a_kind_of_guest_without_a_row_is_named(tree: Path) -> None:
+    """The program stops at a kind whose row was forgotten."""
+    apply(tree, example("## Add a guest kind"))
+    file = tree / "topology" / "model" / "guest_kinds.py"
+    before, row, after = file.read_text(encoding="utf-8").partition("        GuestKind.APPLIANCE: ")
+    file.write_text(before + after[after.index("    },\n)") :], encoding="utf-8")
+    assert row
+    status, said = judged(tree)
+    assert (status, "GUEST_KINDS: no row for GuestKind.APPLIANCE; add one for each" in said) == (1, True), (
+        said
+    )
 
 
 def _change_stack(tree: Path, services: dict[str, object], flows: list[str]) -> None:
