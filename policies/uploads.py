@@ -99,7 +99,7 @@ def arguments_name_uploads(view: TypedResource[DockerContainer], _: TopologyInde
             if files and {*_NAMED.findall(word), *([file] if flag else [])} - files:
                 yield f"{kind}[{place}] names a file that is not uploaded, so what it says can't be known"
             elif flag == "config.file" and file in files and not file.endswith(_YAML):
-                yield f"{kind}[{place}] names {file}, which is read as YAML whatever its suffix says"
+                yield f"{kind}[{place}] names {file}, which is read as YAML in spite of its suffix"
 
 
 def _named(word: str, following: str) -> tuple[str, str]:

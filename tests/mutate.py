@@ -1,23 +1,28 @@
 """Mutation testing: `python -m tests.mutate policies/hosts.py` tells which small faults no test notices.
 
 A mutant is a module with one change: a condition or a finding left out, an entry left out of a list, a bound
-moved by one, a number or a truth value changed. Each mutant runs in a process of its own, against the tests
-that reach its line, the most specific ones first. A mutant that no test notices survives, which is a gap in
-the tests unless `tests/explained_mutants.yaml` says why it changes nothing. Any other survivor makes the exit
-status 1.
+moved by one, a number or a truth value changed. Its tests are those that reach its line, the quickest first,
+until one fails. `tests.mutants` runs a mutant of a function in a fork of a process that has collected all
+tests; what runs at import is changed before anything is imported. A mutant that no test notices survives,
+which is a gap in the tests unless `tests/explained_mutants.yaml` says why it changes nothing. Any other
+survivor makes the exit status 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import itertools
+import json
+import marshal
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -130,6 +135,8 @@ def _nodes(tree: ast.Module) -> Iterator[tuple[str, ast.AST, ast.expr | ast.stmt
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.FunctionDef | ast.ClassDef):
                     yield from below(child, f"{scope}.{child.name}".lstrip("."), child)
+                elif isinstance(child, ast.Assign) and ast.unparse(child.targets[0]) == "__all__":
+                    continue
                 elif isinstance(child, ast.expr | ast.stmt):
                     closest = child if isinstance(child, ast.stmt) else near
                     yield scope or "module", closest, child
@@ -155,7 +162,11 @@ def _changes(node: ast.expr | ast.stmt) -> Iterator[_Change]:  # noqa: C901, PLR
             yield node, "right", left
         case ast.Set(elts=values) | ast.List(elts=values) | ast.Tuple(elts=values, ctx=ast.Load()):
             for at, value in enumerate(values):
-                if len(values) > 1 and isinstance(value, ast.Constant | ast.Attribute):
+                if (
+                    len(values) > 1
+                    and isinstance(value, ast.Constant | ast.Attribute)
+                    and not _is_text(value)
+                ):
                     yield node, "elts", values[:at] + values[at + 1 :]
         case ast.If():
             yield node, "test", ast.Constant(value=False)
@@ -175,23 +186,17 @@ def _changes(node: ast.expr | ast.stmt) -> Iterator[_Change]:  # noqa: C901, PLR
             yield node, "value", number + 1
 
 
+def _is_text(value: ast.expr) -> bool:
+    """Whether an entry is a part of a message."""
+    return isinstance(value, ast.Constant) and isinstance(value.value, str) and " " in value.value
+
+
 def _short(statement: ast.AST) -> str:
     """Return the first line of a statement as the formatter would not: on one line."""
     return ast.unparse(statement).partition("\n")[0]
 
 
 # --------------------------------------------------------------------------------------------- the tests
-
-
-def baseline(package: str, data: Path) -> None:
-    """Run a package's tests, which must pass, and keep which of them reaches which line."""
-    measured = ("-p", "no:cacheprovider", f"--cov={package}", "--cov-report=", "--cov-context=test")
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *measured, *(f"tests/{file}" for file in TESTS[package])],
-        cwd=PROJECT,
-        env={**os.environ, "COVERAGE_FILE": str(data), "COVERAGE_CORE": "ctrace"},
-        check=True,
-    )
 
 
 class Reach:
@@ -201,26 +206,30 @@ class Reach:
         stored = coverage.CoverageData(str(data))
         stored.read()
         lines = stored.contexts_by_lineno(str(PROJECT / file))
-        self.tests = {
-            line: {test for context in contexts if (test := context.partition("|")[0])}
-            for line, contexts in lines.items()
-        }
+        self.tests = {line: {test for test in contexts if test} for line, contexts in lines.items()}
+        self.seconds: dict[str, float] = json.loads(data.with_suffix(".json").read_text(encoding="utf-8"))
         self.tree = ast.parse((PROJECT / file).read_text(encoding="utf-8"))
 
     def of(self, line: int) -> list[str]:
-        """Return the tests that reach a line, the ones that reach rare lines of its function first.
+        """Return the tests that reach a line, the quickest first.
 
         A line outside functions is reached by those that reach a function that mentions what it defines.
         """
-        scope = self._scope(line)
-        reaching = self.tests.get(line) or {test for each in scope for test in self.tests.get(each, ())}
-        few = dict.fromkeys(reaching, len(self.tests) + 1)
-        for tests in (self.tests.get(each, set()) for each in scope):
-            few |= {test: min(few[test], len(tests)) for test in tests & reaching}
-        return sorted(few, key=lambda test: (few[test], test))
+        reaching = self.tests.get(line) or {
+            test for each in self._scope(line) for test in self.tests.get(each, ())
+        }
+        return sorted(reaching, key=lambda test: (self.seconds.get(test, 0.0), test))
+
+    def in_function(self, line: int) -> bool:
+        """Whether a line runs when a function is called, and not at import."""
+        return any(each.body[0].lineno <= line <= (each.end_lineno or 0) for each in self._functions)
+
+    @property
+    def _functions(self) -> list[ast.FunctionDef]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)]
 
     def _scope(self, line: int) -> list[int]:
-        functions = [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)]
+        functions = self._functions
         around = [each for each in functions if each.body[0].lineno <= line <= (each.end_lineno or 0)]
         if not around:
             names = {
@@ -279,40 +288,89 @@ def explained() -> dict[str, dict[str, str]]:
     return found
 
 
-def judge(file: str, data: Path, most: int) -> Counter[str]:
-    """Try a module's mutants, print those that survive, and return how many ended in which way."""
-    known, reach, told = explained().get(file, {}), Reach(file, data), Counter[str]()
-    for mutant in mutants(file):
-        tests = reach.of(mutant.line)[: most or None]
-        if mutant.name in known:
-            told["explained"] += 1
-        elif tests and not survives(mutant, tests):
-            told["noticed"] += 1
-        else:
-            told["survived"] += 1
-            seen = f"{len(tests)} tests" if tests else "no test reaches it"
-            print(f"{file}:{mutant.line}: {mutant.name} ({seen})", flush=True)
-    print(f"{file}: {dict(told)}", flush=True)
+def judge(files: Iterable[str], data: Path, most: int) -> Counter[str]:
+    """Try the mutants of modules of one package, print those that survive, and return how each ended."""
+    told, at_import = Counter[str](), list[tuple[Mutant, list[str]]]()
+    in_functions = list[tuple[Mutant, list[str]]]()
+    for file in files:
+        known, reach = explained().get(file, {}), Reach(file, data)
+        for mutant in mutants(file):
+            tests = reach.of(mutant.line)[: most or None]
+            if mutant.name in known:
+                told["explained"] += 1
+            elif not tests:
+                told["not reached"] += 1
+                tell(mutant, "no test reaches it")
+            else:
+                (in_functions if reach.in_function(mutant.line) else at_import).append((mutant, tests))
+    for mutant, tests in at_import:
+        told[verdict(mutant, len(tests), survives(mutant, tests))] += 1
+    for (mutant, tests), survived in zip(in_functions, in_forks(in_functions, data), strict=False):
+        told[verdict(mutant, len(tests), survived)] += 1
     return told
+
+
+def verdict(mutant: Mutant, tests: int, survived: bool) -> str:
+    """Return how a mutant ended, and print one that survived."""
+    if survived:
+        tell(mutant, f"{tests} tests")
+    return "survived" if survived else "noticed"
+
+
+def tell(mutant: Mutant, seen: str) -> None:
+    """Print a mutant that no test notices."""
+    print(f"{mutant.file}:{mutant.line}: {mutant.name} ({seen})", flush=True)
+
+
+def in_forks(found: Sequence[tuple[Mutant, list[str]]], data: Path) -> Iterator[bool]:
+    """Yield whether each mutant survives, from a process that imports and collects once."""
+    jobs = data.with_suffix(".jobs")
+    jobs.write_bytes(marshal.dumps([(each.file, each.code, tests) for each, tests in found]))
+    with started(data, str(jobs)) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.strip() in {"survived", "noticed"}:
+                yield line.strip() == "survived"
+
+
+def started(data: Path, jobs: str) -> subprocess.Popen[str]:
+    """Return a process of `tests.mutants`."""
+    package = data.stem
+    command = [
+        sys.executable,
+        "-m",
+        "tests.mutants",
+        package,
+        str(data),
+        jobs,
+        *(f"tests/{file}" for file in TESTS[package]),
+    ]
+    own = {**os.environ, "COVERAGE_CORE": "ctrace"}
+    return subprocess.Popen(command, cwd=PROJECT, env=own, stdout=subprocess.PIPE, text=True)
 
 
 def main() -> int:
     """Try the mutants of the named modules."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__)
-    parser.add_argument("files", nargs="+", metavar="module", help="such as policies/hosts.py")
-    parser.add_argument("--most", type=int, default=60, help="tests against a mutant; 0: all that reach it")
+    parser.add_argument("files", nargs="+", metavar="module", help="such as policies/hosts.py, or a folder")
+    parser.add_argument("--most", type=int, default=0, help="tests against a mutant; 0: all that reach it")
     parser.add_argument("--reach", type=Path, metavar="FOLDER", help="where to keep which test reaches what")
     given = parser.parse_args()
+    named = [
+        path for each in given.files for path in sorted((PROJECT / each).rglob("*.py")) or [PROJECT / each]
+    ]
+    files = [str(path.relative_to(PROJECT)) for path in named]
+    since = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         told = Counter[str]()
-        for file in given.files:
-            package = file.partition("/")[0]
-            data = (given.reach or Path(folder)) / f"{package}.coverage"
+        for package, group in itertools.groupby(files, key=lambda file: file.partition("/")[0]):
+            data = (given.reach or Path(folder)).resolve() / f"{package}.coverage"
             if not data.exists():
-                baseline(package, data)
-            told += judge(file, data, given.most)
-    print(f"all: {dict(told)}")
-    return 1 if told["survived"] else 0
+                with started(data, "") as process:
+                    process.communicate()
+            told += judge(group, data, given.most)
+    print(f"{told.total()} mutants in {time.monotonic() - since:.0f} s: {dict(told)}")
+    return 1 if told["survived"] + told["not reached"] else 0
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def judge_inventory(endpoints: Iterable[Endpoint]) -> list[ProbeFinding]:
     for endpoint in endpoints:
         if endpoint.kind is EndpointKind.CONTAINER:
             strange = sorted({address.network for address in endpoint.addresses} - endpoint.zones)
-            cause = "it was joined to that network by hand" if endpoint.zones else "nobody declared it"
+            cause = "it was joined to that network by hand" if endpoint.zones else "no declaration names it"
             found += [undeclared(endpoint, f"is on {network}", cause) for network in strange]
             found += [undeclared(endpoint, what, cause) for what, cause in endpoint.oddities]
         if endpoint.kind is EndpointKind.GUEST:

@@ -358,7 +358,7 @@ def _remove_newcomer(site: Site) -> None:
 @sabotage(
     "strangers",
     "✗ newcomer is on backend",
-    "nobody declared it",
+    "no declaration names it",
     undo=_remove_newcomer,
 )
 def a_stranger_joins_backend(site: Site) -> None:

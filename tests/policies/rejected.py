@@ -1063,7 +1063,7 @@ def mounts_over_uploads(stack: Stack) -> None:
     "node-exporter: command[1] names a file that is not uploaded, so what it says can't be known",
     "loki: command[0] names a file that is not uploaded, so what it says can't be known",
     "prometheus: command[0] reads further arguments from a file",
-    "wiki: command[0] names /etc/wiki.conf, which is read as YAML whatever its suffix says",
+    "wiki: command[0] names /etc/wiki.conf, which is read as YAML in spite of its suffix",
     "wiki: command[2] names a file that is not uploaded, so what it says can't be known",
     "wiki: command[4] names a file that is not uploaded, so what it says can't be known",
 )

@@ -24,7 +24,7 @@ def addresses(site: Topology) -> dict[tuple[str, str], IPv4Address]:
 
 
 def test_a_service_more_moves_no_other() -> None:
-    """Whatever its name, a service that comes or goes leaves the others' addresses as they are."""
+    """A service of any name that comes or goes leaves the others' addresses as they are."""
     for number in range(50):
         more = load(changed({f"services.more-{number}": {"zones": ["query"], "image": "more:1"}}))
         assert addresses(SITE).items() <= addresses(more).items()

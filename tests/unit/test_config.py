@@ -133,7 +133,7 @@ class TestSite:
         assert [load(changed(change)).protect for change in changes] == [read, True]
 
     def test_engine_and_file_agree(self, site: Topology) -> None:
-        """The engine's flat JSON map makes the same site as the file, whatever other keys it has."""
+        """The engine's flat JSON map makes the same site as the file, with any other keys beside it."""
         assert (
             from_pulumi_json({**flat(configuration()), "proxmoxve:endpoint": "x", "docker:zones": "[]"})
             == site

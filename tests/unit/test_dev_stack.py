@@ -1,4 +1,4 @@
-"""The default stack file, whatever it declares: it loads, and the pack accepts it."""
+"""The default stack file with any declarations: it loads, and the pack accepts it."""
 
 import re
 

@@ -95,7 +95,7 @@ class Nobody:
     """A Proxmox API that is not asked."""
 
     def get(self, path: str) -> Any:
-        """Fail, whatever is asked."""
+        """Fail at every question."""
         raise AssertionError(path)
 
 

@@ -224,7 +224,7 @@ def test_tar_has_each_path_once() -> None:
 
 
 def test_tar_is_reproducible() -> None:
-    """The same parts give the same bytes, whatever the time and the files' modes."""
+    """The same parts give the same bytes at any time and with any modes of the files."""
     first = _packed(_image())
     kept = _part().get(lambda _line: None) / "bin/program"
     kept.chmod(0o744)

@@ -285,7 +285,7 @@ def test_a_socket_that_is_not_there_is_one_fault(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command")
 def test_an_engine_elsewhere_is_read_through_the_docker_command(tmp_path: Path) -> None:
-    """Whatever DOCKER_HOST names, `docker system dial-stdio` passes on the request and the whole answer."""
+    """With any DOCKER_HOST `docker system dial-stdio` passes on the request and the whole answer."""
     with answering(tmp_path, answers("engine-29.5.0")) as api:
         assert DockerApi(api.host)._through_the_client("/info")["FirewallBackend"]["Driver"] == "nftables"
     with pytest.raises(ProbeError, match=r"^tcp://127\.0\.0\.1:1: "):

@@ -45,12 +45,12 @@ def test_the_labs_api_takes_the_calls_for_a_container(tmp_path: Path) -> None:
 
 def refused(folder: Path, grants: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the calls that the API refuses with these grants."""
-    token = "somebody@pve!t=" + TOKEN.partition("=")[2]
+    token = "another@pve!t=" + TOKEN.partition("=")[2]
     found = []
     with served(folder / "state.json", [], token) as (_, pve), requests.Session() as session:
         pve.acl = {}
         for path, privileges in grants.items():
-            pve.grant("somebody@pve", path, *privileges)
+            pve.grant("another@pve", path, *privileges)
         session.verify = str(tls.bundle())
         session.trust_env = False
         session.headers["Authorization"] = f"PVEAPIToken={token}"

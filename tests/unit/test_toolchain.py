@@ -584,7 +584,7 @@ class TestCommandStandIn:
     def test_refused(
         self, plugin: command_plugin.Command, kind: str, inputs: dict[str, str], refused: str
     ) -> None:
-        """Whatever the stand-in lacks is refused at preview, by name."""
+        """What the stand-in lacks is refused at preview, by name."""
         request = protocol.CheckRequest(
             URN.replace("command:local:Command", kind), {}, _values(**inputs), b""
         )

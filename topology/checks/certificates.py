@@ -65,7 +65,7 @@ def certificates(site: Site) -> Iterator[Fault]:
     if given.signer not in given.authorities:
         yield Fault(
             "certificates.signer",
-            f"nobody trusts {given.signer}: authorities has {', '.join(given.authorities)}",
+            f"no service trusts {given.signer}: authorities has {', '.join(given.authorities)}",
             "name one of them, or add it there first",
         )
     if given.renew >= given.days:
