@@ -14,15 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from policies import ingress_hardening, traefik
+from policies.ingress_routes import HOST, swallowed, unlike
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer, DockerProvider
 from resources.proxmox import ProxmoxProvider
 from resources.traefik import FaultKind, place, split
 from resources.typed import TypedResource, is_secret
 from topology.index import TopologyIndex
-from topology.model import ADMIN_PAGE_LEFT_OUT, ANY_NAME, BASIC, Protocol
-
-_HOST = re.compile(r"(?:Host|HostSNI)\(`([^`]+)`\)", re.IGNORECASE)
+from topology.model import ADMIN_PAGE_LEFT_OUT, ANY_NAME, BASIC, Protocol, Route
 
 
 def _faults(view: TypedResource[DockerContainer], topology: TopologyIndex, kind: FaultKind) -> Iterator[str]:
@@ -212,12 +211,12 @@ def ingress_asks_for_logins(view: TypedResource[DockerContainer], topology: Topo
 
 @policy(
     DockerContainer,
-    obligation="Every router of the ingress must be a declared route, with its host name and address.",
+    obligation="Every router of the ingress must be a declared route, with its names, paths and address.",
     remedy="Declare the flow from the ingress to the service, or remove the router.",
     severity=Severity.CRITICAL,
 )
 def routes_declared(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
-    """Yield routers to undeclared services or under undeclared host names."""
+    """Yield routers to undeclared services or under other names and paths, and other limits and headers."""
     if not view.inputs.is_proxy(topology):
         return
     for path, rule, url in view.inputs.traefik.targets():
@@ -228,15 +227,26 @@ def routes_declared(view: TypedResource[DockerContainer], topology: TopologyInde
         if route is None:
             yield f"{path}: leads to {to or '(nothing)'}, which is no declared route"
             continue
-        names = rule.removesuffix(ADMIN_PAGE_LEFT_OUT)
-        hosts = _HOST.findall(names)
-        if not hosts or re.sub(r"\|\||\s", "", _HOST.sub("", names)):
-            yield f"{path}: its rule is not made of host names alone, so it answers for others too"
-        for host in hosts:
-            if host not in route.hosts:
-                named = " or ".join(route.hosts)
-                yield f"{path}: serves {route.service} under {host}, which is not its declared {named}"
+        yield from (f"{path}: {each}" for each in _misnamed(rule, route))
+    yield from swallowed(view.inputs.traefik)
+    yield from unlike(view.inputs.traefik, topology.routes_by_place)
     yield from _streams(view.inputs, topology)
+
+
+def _misnamed(rule: str, route: Route) -> Iterator[str]:
+    """Yield why a rule is not the route's: it is for other host names, or for other paths of them."""
+    if route.paths:
+        if rule not in route.rules.values():
+            yield f"its rule is not that of {' or '.join(route.rules)}, so it answers for others too"
+        return
+    names = rule.removesuffix(ADMIN_PAGE_LEFT_OUT)
+    hosts = HOST.findall(names)
+    if not hosts or re.sub(r"\|\||\s", "", HOST.sub("", names)):
+        yield "its rule is not made of host names alone, so it answers for others too"
+    for host in hosts:
+        if host not in route.hosts:
+            named = " or ".join(route.hosts)
+            yield f"serves {route.service} under {host}, which is not its declared {named}"
 
 
 def _streams(container: DockerContainer, topology: TopologyIndex) -> Iterator[str]:
@@ -293,15 +303,20 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
         return
     served = defaultdict[str, set[str]](set)
     for _, rule, url in container.traefik.targets():
-        served[place(url)] |= {*_HOST.findall(rule)}
+        served[place(url)] |= {rule, *HOST.findall(rule)}
     for route in topology.routes if not container.traefik.unread else ():
         hosts = served.get(urlsplit(route.url).netloc)
         if hosts is None:
             yield f"no router leads to {route.name}, which is a declared route"
         yield from (
             f"no router serves {route.service} as {host}, which is declared"
-            for host in route.aliases
+            for host in (route.aliases if not route.paths else ())
             if hosts and host not in hosts
+        )
+        yield from (
+            f"no router serves {route.service} as {where}, which is declared"
+            for where, rule in (route.rules.items() if route.paths else ())
+            if hosts and rule not in hosts
         )
     yield from _missing_streams(container, topology)
     listening = {(each.port.number, each.port.protocol) for each in container.traefik.entrypoints}

@@ -143,12 +143,14 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
             continue
         if set(declared) - set(trusted):
             yield f"{path}.forwardedheaders.trustedips: lacks a declared trusted proxy"
-        for at, kind, settings in configuration.middlewares(listed(http.get("middlewares"))):
-            if kind in {"rateLimit", "inFlightReq"}:
-                by = _section(_section(settings, "sourceCriterion"), "ipStrategy")
-                counted = {"excludedIPs": list(declared)} if declared else {"depth": 0}
-                if dict(by) != counted or set(_section(settings, "sourceCriterion")) != {"ipStrategy"}:
-                    yield f"{at}.{kind}.sourceCriterion: does not count by the client's address"
+    for at, kind, settings in configuration.middlewares(
+        name for _, name, _ in configuration.items("http", "middlewares")
+    ):
+        if kind in {"rateLimit", "inFlightReq"}:
+            by = _section(_section(settings, "sourceCriterion"), "ipStrategy")
+            counted = {"excludedIPs": list(declared)} if declared else {"depth": 0}
+            if dict(by) != counted or set(_section(settings, "sourceCriterion")) != {"ipStrategy"}:
+                yield f"{at}.{kind}.sourceCriterion: does not count by the client's address"
 
 
 def log(configuration: Configuration) -> Iterator[str]:

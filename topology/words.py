@@ -94,6 +94,22 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
     ".pages": ("a mapping of ports to host names", "write it like {9001: console}"),
     ".pages.{}": ("a host name", "write a port and a name in lower case like 9001: console"),
+    ".paths": ("a list of paths", "write it like [/api]"),
+    ".paths[]": ("a path", "write it like /api, without a slash at its end"),
+    ".strip-paths": ("true or false", "write true where the service does not expect the path"),
+    ".requests": ("a mapping with body, rate and at-once", "write those that you need below it"),
+    ".requests.body": ("a size in MiB", "use 1-16, or leave it out, so that bodies pass as they come"),
+    ".requests.rate": ("a number of requests a second", "use 1-100, or leave it out for 100"),
+    ".requests.at-once": ("a number of requests", "use 1-100, or leave it out for 100"),
+    **{
+        f".{kind}-headers{place}": words
+        for kind in ("request", "response")
+        for place, words in {
+            "": ("a mapping of headers", "write it like {X-Robots-Tag: noindex}"),
+            ".[key]": ("a header's name", "write it like X-Robots-Tag"),
+            ".{}": ("a header's text", 'write it on one line, or "" to remove the header'),
+        }.items()
+    },
     ".login": ("a kind of login", f"use {BASIC}, or the name of a service with forward-auth"),
     ".forward-auth": ("a path of a URL", "write where it answers, like /oauth2/auth"),
     ".streams": ("a list of streams", "write it like ['2222:22'], with the ingress's port first"),

@@ -100,7 +100,7 @@ def pings() -> bool:
 
 
 async def page(ask: dict[str, Any]) -> dict[str, Any]:
-    """Fetch `/` for a host name; with `sni`, use TLS and verify the certificate against that name."""
+    """Fetch a path of a host name; with `sni`, use TLS and verify the certificate against that name."""
     return await asyncio.to_thread(_page, ask)
 
 
@@ -112,7 +112,7 @@ def _page(ask: dict[str, Any]) -> dict[str, Any]:
         connection = http.client.HTTPConnection(ask["host"])
         connection.sock = context.wrap_socket(raw, server_hostname=ask["sni"]) if context else raw
         try:
-            connection.request("GET", "/", headers={"Host": ask["host"]})
+            connection.request("GET", ask["path"], headers={"Host": ask["host"]})
             answer = connection.getresponse()
             found = re.search(r"<title>(.*?)</title>", answer.read(65536).decode(errors="replace"), re.DOTALL)
         finally:

@@ -30,6 +30,8 @@ class Ask:
     within: float = 0
     """Seconds during which a failed attempt is repeated."""
     host: str = ""
+    path: str = "/"
+    """Path of the page."""
     sni: str = ""
     """If set, the question uses TLS, and the certificate must be valid for this name."""
     authorities: str = ""

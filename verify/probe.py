@@ -75,8 +75,8 @@ def run(
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})
         public = public_routes(topology)
-        direct = {route.host: ingress.get(f"page:{route.host}") for route in public}
-        served = {route.host: outside.get(f"page:{route.host}") for route in public}
+        direct = {route.place: ingress.get(f"page:{route.place}") for route in public}
+        served = {route.place: outside.get(f"page:{route.place}") for route in public}
         routes = judge_routes(public, served, direct)
         routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), public[0].host)
         found += undecided(routes, next((p.fault for p in endpoints if p.name in pages and p.fault), ""))
@@ -126,15 +126,15 @@ def _pages(topology: Topology, questions: list[Cell], docker_host: IPv4Address) 
     ]  # fmt: skip
     inside = []
     for route in routes:
-        mark = f"page:{route.host}"
+        mark = f"page:{route.place}"
         outside.append(
             Ask(id=mark, kind="page", address=docker_host, port=HTTPS.number, host=route.host, sni=route.host,
-                within=_PATIENCE)
+                path=route.path, within=_PATIENCE)
         )  # fmt: skip
         tls = _by_tls(topology, route)
         inside += [
             Ask(id=mark, kind="page", address=cell.address.ip, port=int(cell.port.partition("/")[0]),
-                host=route.host, within=_PATIENCE, **tls)
+                host=route.host, path="/" if route.strip else route.path, within=_PATIENCE, **tls)
             for cell in questions
             if str(cell) == f"{topology.ingress.name} -> {route.service}:{route.port}"
             and cell.expected is Expected.ALLOWED

@@ -284,7 +284,7 @@ def judge_routes(
     """
     found = []
     for route in routes:
-        got, own = through.get(route.host), direct.get(route.host)
+        got, own = through.get(route.place), direct.get(route.place)
         expected = f"its own page ({_page(own)})"
         page, right = isinstance(got, dict), got == own
         if isinstance(got, dict) and isinstance(own, dict):
@@ -293,7 +293,7 @@ def judge_routes(
             wanted = _NOT_YET if route.login_url else _NOT_YET[:1]
             expected = f"{' or '.join(map(str, wanted))}, a login"
             right = isinstance(got, dict) and got["status"] in wanted
-        cause = "the ingress routes this host name elsewhere" if page else "the ingress does not serve it"
+        cause = "the ingress routes this address elsewhere" if page else "the ingress does not serve it"
         if page and route.login:
             cause = "the ingress serves it without asking for a login"
         if not isinstance(own, dict):
@@ -301,7 +301,13 @@ def judge_routes(
         elif own["status"] >= 500:  # noqa: PLR2004  # where HTTP's server errors begin
             cause, right = f"{route.service} itself answers {own['status']}", False
         found.append(
-            _route(f"https://{route.host}/", route.service, expected, _page(got), "" if right else cause)
+            _route(
+                f"https://{route.host}{route.path}",
+                route.service,
+                expected,
+                _page(got),
+                "" if right else cause,
+            )
         )
     return found
 

@@ -229,14 +229,14 @@ def _routes(topology: Topology) -> dict[str, object]:
     return {
         "http": {
             "routers": {
-                route.name if host == route.host else host: {
+                place if number else route.name: {
                     "rule": rule,
                     "entryPoints": _entry_points(topology, route),
                     "service": route.name,
                     **({"middlewares": names} if (names := _before(route)) else {}),
                 }
                 for route in topology.routes
-                for host, rule in route.rules.items()
+                for number, (place, rule) in enumerate(route.rules.items())
             },
             "services": {
                 route.name: {
@@ -252,10 +252,26 @@ def _routes(topology: Topology) -> dict[str, object]:
     }
 
 
+_OWN = {
+    "rateLimit": _RATE,
+    "inFlightReq": _CONCURRENCY,
+    "stripPrefix": "paths",
+    "headers": _HEADERS,
+    "buffering": _BODY,
+}
+"""Kinds of middlewares of a single route -> what their names begin with."""
+
+
 def _before(route: Route) -> list[str]:
-    """Return the middlewares of a route; bodies are buffered for the site's own pages, not for streams."""
+    """Return the middlewares of a route: limits before the login, what changes requests after it.
+
+    Bodies are buffered for the site's own pages and where it is declared, because buffering breaks streams.
+    """
     login = _LOGIN if route.login == BASIC else f"{_LOGIN}-{route.login}"
-    return [*([login] if route.login else []), *([_BODY] if route.app else [])]
+    own = {kind: f"{_OWN[kind]}-{route.name}" for kind in route.middlewares}
+    limits = [own.pop(kind) for kind in ("rateLimit", "inFlightReq") if kind in own]
+    body = [_BODY] if route.app and "buffering" not in own else []
+    return [*limits, *([login] if route.login else []), *own.values(), *body]
 
 
 def _middlewares(topology: Topology) -> dict[str, object]:
@@ -277,6 +293,9 @@ def _middlewares(topology: Topology) -> dict[str, object]:
         if route.login_url:
             answers = {"address": route.login_url, "authResponseHeaders": list(IDENTITY_HEADERS)}
             found[f"{_LOGIN}-{route.login}"] = {"forwardAuth": answers}
+        for kind, settings in route.middlewares.items():
+            by = client if kind in {"rateLimit", "inFlightReq"} else {}
+            found[f"{_OWN[kind]}-{route.name}"] = {kind: {**settings, **by}}
     return {"http": {"middlewares": found}}
 
 

@@ -59,8 +59,8 @@ def probes(topology: Topology) -> tuple[WatchProbe, ...]:
         found += [
             WatchProbe(
                 kind=ProbeKind.ROUTE,
-                name=f"https://{route.host}/",
-                target=f"https://{at}/",
+                name=f"https://{route.host}{route.path}",
+                target=f"https://{at}{route.path}",
                 service=route.service,
                 host=route.host,
             )

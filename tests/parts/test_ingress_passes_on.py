@@ -1,4 +1,4 @@
-"""Traefik asks a service for logins, and passes TCP and UDP on: real programs in a network of their own.
+"""Traefik asks a service for logins, tells paths apart, and passes TCP and UDP on: real programs.
 
 Traefik runs with the files and user of the program's container. The services behind it are this test's.
 """
@@ -22,16 +22,42 @@ from tests.policies.sound import KINDS, run
 from tests.site import changed
 from topology.config import load
 
+NAMES = ("auth", "photos", "forge", "app", "api", "manual", "few")
+"""Services by the last part of their address."""
 DOMAIN = "home.example"
 HOST = f"photos.{DOMAIN}"
+APP = f"app.{DOMAIN}"
 PASSWORD = "of the test"  # the test's own
 FORGED = {"X-Auth-Request-User": "admin", "X_Auth_Request_User": "admin", "Remote-User": "admin"}
 _SERVICES = """
 import http.server, json, socketserver, threading
+got, go = bytearray(), threading.Event()
 class Pages(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        while size := int(self.rfile.readline(), 16):
+            got.extend(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        self.answer(str(len(got)).encode())
     def do_GET(self):
-        body = json.dumps(dict(self.headers)).encode()
+        told = {"at": self.server.server_address[0], "path": self.path, **self.headers}
+        if self.path.endswith("/got"):
+            told = len(got)
+        if self.path.endswith("/go"):
+            go.set()
+        if self.path.endswith("/slow"):
+            self.send_response(200)
+            self.send_header("Content-Length", "9")
+            self.end_headers()
+            self.wfile.write(b"first")
+            go.wait(20)
+            self.wfile.write(b"last")
+        else:
+            self.answer(json.dumps(told).encode())
+    def answer(self, body):
         self.send_response(200)
+        self.send_header("X-Backend", "its own")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -43,6 +69,7 @@ class Udp(socketserver.BaseRequestHandler):
         self.request[1].sendto(b"udp " + self.request[0], self.client_address)
 servers = [
     http.server.ThreadingHTTPServer(("127.0.1.2", 2342), Pages),
+    *(http.server.ThreadingHTTPServer((f"127.0.1.{each}", 8080), Pages) for each in (4, 5, 6, 7)),
     socketserver.ThreadingTCPServer(("127.0.1.3", 22), Tcp),
     socketserver.ThreadingUDPServer(("127.0.1.3", 22000), Udp),
 ]
@@ -50,20 +77,47 @@ for server in servers:
     threading.Thread(target=server.serve_forever).start()
 print("ready", flush=True)
 """
-_PAGE = """
+_CONNECTED = """
 import http.client, json, socket, ssl, sys
-address, host, headers = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+address, host = sys.argv[1:3]
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-try:
+def connected():
     sock = context.wrap_socket(socket.create_connection((address, 443), 5), server_hostname=host)
-    connection = http.client.HTTPConnection(host, timeout=10)
+    sock.settimeout(10)
+    connection = http.client.HTTPConnection(host)
     connection.sock = sock
-    connection.request("GET", "/", headers=headers)
-    answer = connection.getresponse()
-    print(json.dumps([answer.status, answer.read().decode()]))
+    return connection
+def asked(path, method="GET", **more):
+    connection = connected()
+    connection.request(method, path, **more)
+    return connection.getresponse()
+"""
+_PAGE = f"""{_CONNECTED}
+try:
+    answer = asked(sys.argv[4], headers=json.loads(sys.argv[3]))
+    print(json.dumps([answer.status, answer.read().decode(), dict(answer.headers)]))
 except OSError as error:
-    print(json.dumps([0, str(error)]))
+    print(json.dumps([0, str(error), {{}}]))
+"""
+_BODIES = f"""{_CONNECTED}
+import time
+upload = connected()
+upload.putrequest("POST", "/upload")
+upload.putheader("Transfer-Encoding", "chunked")
+upload.endheaders(b"4\\r\\nhalf\\r\\n")
+end = time.monotonic() + 10
+while not (before := json.loads(asked("/got").read())) and time.monotonic() < end:
+    pass
+upload.send(b"4\\r\\nhalf\\r\\n0\\r\\n\\r\\n")
+after = json.loads(upload.getresponse().read())
+slow = asked("/slow")
+first = slow.read(5).decode()
+asked("/go").read()
+print(json.dumps([before, after, first, slow.read().decode()]))
+"""
+_MUCH = f"""{_CONNECTED}
+print(asked("/api", "POST", body=b"x" * (1024 * 1024 + 1)).status)
 """
 _STREAMS = """
 import json, socket, sys
@@ -79,9 +133,10 @@ print(json.dumps([first, second]))
 
 
 def site() -> dict[str, Any]:
-    """Return the sound site with a login by oauth2-proxy before photos, and a forge with two streams."""
+    """Return the sound site with a login by oauth2-proxy, a forge with streams, and services by path."""
     frontend: dict[str, Any] = {"zones": ["frontend"], "image": "example/any:1.0.0"}
-    ends = ("auth:4180/tcp", "photos:2342/tcp", "forge:22/tcp", "forge:22000/udp")
+    ends = ["auth:4180/tcp", "photos:2342/tcp", "forge:22/tcp", "forge:22000/udp"]
+    ends += ["app:8080/tcp", "api:8080/tcp", "manual:8080/tcp", "few:8080/tcp"]
     return changed(
         {
             "domain": DOMAIN,
@@ -91,6 +146,30 @@ def site() -> dict[str, Any]:
                 **frontend,
                 "ports": [22, "22000/udp"],
                 "streams": ["2222:22", "22000:22000/udp"],
+            },
+            "services.app": {**frontend, "ports": [8080]},
+            "services.api": {
+                **frontend,
+                "ports": [8080],
+                "host": "app",
+                "paths": ["/api"],
+                "strip-paths": True,
+                "requests": {"body": 1},
+                "request-headers": {"X-Script-Name": "/api", "Accept-Language": ""},
+                "response-headers": {"X-Robots-Tag": "noindex", "X-Backend": ""},
+            },
+            "services.manual": {
+                **frontend,
+                "ports": [8080],
+                "host": "app",
+                "paths": ["/api/manual", "/.well-known/manual"],
+            },
+            "services.few": {
+                **frontend,
+                "ports": [8080],
+                "host": "app",
+                "paths": ["/few"],
+                "requests": {"rate": 1},
             },
             "services.traefik.ports": [80, 443, 2222, "22000/udp"],
             "flows": [
@@ -114,8 +193,13 @@ class IngressScene(Scene):
 
     def page(self, **headers: str) -> tuple[int, str]:
         """Return status and body of the page behind the login; 0 where there is no connection."""
-        status, body = self.asks(_PAGE, self.edge, HOST, json.dumps(headers))
+        status, body, _ = self.asks(_PAGE, self.edge, HOST, json.dumps(headers), "/")
         return status, body
+
+    def at(self, path: str, **headers: str) -> tuple[int, dict[str, str], dict[str, str]]:
+        """Return status, what the service saw, and the answer's headers at a path of the shared host name."""
+        status, body, answered = self.asks(_PAGE, self.edge, APP, json.dumps(headers), path)
+        return status, json.loads(body) if status == 200 else {}, answered  # OK
 
     def login(self) -> None:
         """Start oauth2-proxy, with one user by name and password in place of an identity provider's."""
@@ -152,7 +236,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngressScene]:
         file = root / upload["file"].lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(upload["content"], encoding="utf-8")
-    (root / "etc/hosts").write_text("127.0.1.1 auth\n127.0.1.2 photos\n127.0.1.3 forge\n")
+    (root / "etc/hosts").write_text(
+        "".join(f"127.0.1.{number} {name}\n" for number, name in enumerate(NAMES, start=1))
+    )
     tls = root / "etc/traefik/tls"
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-subj", f"/CN={DOMAIN}", "-addext", f"subjectAltName=DNS:*.{DOMAIN}"]
@@ -205,3 +291,58 @@ def test_no_login_means_no_page(scene: IngressScene) -> None:
 def test_streams_carry_what_they_get(scene: IngressScene) -> None:
     """TCP and UDP reach the service as they are."""
     assert scene.asks(_STREAMS, scene.edge) == ["tcp hello", "udp hello"]
+
+
+@pytest.mark.parametrize(
+    ("path", "service", "seen"),
+    [
+        ("/", "app", "/"),
+        ("/apiary", "app", "/apiary"),
+        ("/API/users", "app", "/API/users"),
+        ("/x/api", "app", "/x/api"),
+        ("/api", "api", "/"),
+        ("/api/", "api", "/"),
+        ("/api/users?all=1", "api", "/users?all=1"),
+        ("//api//users", "api", "/users"),
+        ("/x/../api/users", "api", "/users"),
+        ("/api/../apiary", "app", "/apiary"),
+        ("/%61pi/users", "api", "/users"),
+        ("/api/manuals", "api", "/manuals"),
+        ("/api/manual", "manual", "/api/manual"),
+        ("/api/manual/1", "manual", "/api/manual/1"),
+        ("/.well-known/manual/x", "manual", "/.well-known/manual/x"),
+        ("/.well-known/other", "app", "/.well-known/other"),
+    ],
+)
+def test_a_request_goes_by_its_longest_path(scene: IngressScene, path: str, service: str, seen: str) -> None:
+    """Whole segments of the path choose the service, which sees the path without what is stripped."""
+    status, told, _ = scene.at(path)
+    found = {"127.0.1.4": "app", "127.0.1.5": "api", "127.0.1.6": "manual"}[told["at"]]
+    assert (status, found, told["path"]) == (200, service, seen)
+
+
+def test_headers_are_set_and_removed(scene: IngressScene) -> None:
+    """The service and the client get the declared headers, and none that the client wrote in their place."""
+    forged = {"X-Script-Name": "/evil", "Accept-Language": "de", "X-Forwarded-Prefix": "/evil"}
+    _, told, answered = scene.at("/api/users", **forged)
+    assert (told["X-Script-Name"], told["X-Forwarded-Prefix"]) == ("/api", "/api")
+    assert "Accept-Language" not in told
+    assert (answered["X-Robots-Tag"], answered.get("X-Backend")) == ("noindex", None)
+    _, told, answered = scene.at("/", **forged)
+    assert (told["X-Script-Name"], answered["X-Backend"]) == ("/evil", "its own")
+
+
+def test_a_client_that_asks_too_often_waits(scene: IngressScene) -> None:
+    """A route's own rate counts beside that of all requests."""
+    assert 429 in {scene.at("/few")[0] for _ in range(6)}  # too many requests
+    assert {scene.at("/")[0] for _ in range(6)} == {200}
+
+
+def test_bodies_pass_as_they_come(scene: IngressScene) -> None:
+    """A service has the first half of a body, and a client that of an answer, before the second is sent."""
+    assert scene.asks(_BODIES, scene.edge, APP) == [4, 8, "first", "last"]
+
+
+def test_a_larger_body_is_refused(scene: IngressScene) -> None:
+    """The declared size of bodies is the largest."""
+    assert scene.asks(_MUCH, scene.edge, APP) == 413  # content too large

@@ -550,6 +550,23 @@ def test_a_login_by_a_service(status: int, right: bool) -> None:
     assert (found.verdict is Verdict.AGREES) is right
 
 
+def test_a_path_is_asked_as_it_is_served() -> None:
+    """The probe asks the ingress for the route's path, and the service for what is left of it."""
+    changes: dict[str, Any] = {"host": "site-1", "paths": ["/photos"], "strip-paths": True}
+    site = load(changed({f"services.jellyfin.{key}": value for key, value in changes.items()}))
+    world = World(site, endpoints_of(site))
+    asked: dict[tuple[str, str], str] = {}
+    world.change = lambda who, ask: asked.setdefault((who, ask.id), ask.path) and None
+    assert not lines(world, Verdict.DISAGREES)
+    mark = "page:site-1.homelab.localhost"
+    assert {where: asked[where] for where in asked if where[1].startswith(mark)} == {
+        ("internet", mark): "/",
+        ("traefik", mark): "/",
+        ("internet", f"{mark}/photos"): "/photos/",
+        ("traefik", f"{mark}/photos"): "/",
+    }
+
+
 def test_a_listener_that_nobody_declared_is_seen(world: World) -> None:
     """A guest that listens on an undeclared port fails the run, even if its firewall blocks that port."""
     world.endpoints = [
@@ -1012,7 +1029,7 @@ def test_the_agent_listens_asks_and_ends(web: int) -> None:
         ask("shut", 1),
         ask("patient", 1, within=0.5),
         ask("udp", 1, kind="udp"),
-        ask("page", web, kind="page", host="a.b", sni=""),
+        ask("page", web, kind="page", path="/", host="a.b", sni=""),
     ]
     with subprocess.Popen(
         [sys.executable, "-I", AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -1047,6 +1064,7 @@ def test_the_agent_checks_who_answers(tmp_path: Path, monkeypatch: pytest.Monkey
         {
             "id": f"{name} {number}",
             "kind": "page",
+            "path": "/",
             "address": "127.0.0.1",
             "within": 0,
             "host": "a.b",

@@ -83,7 +83,7 @@ def streams(site: Site) -> Iterator[Fault]:
 
 
 def routes(site: Site) -> Iterator[Fault]:
-    """Check that each host name routes to one port of one service, over TCP."""
+    """Check that each host name and path routes to one port of one service, over TCP."""
     ingress = site.ingress
     first: dict[str, Flow] = {}
     for path, flow in site.route_flows.items():
@@ -98,7 +98,11 @@ def routes(site: Site) -> Iterator[Fault]:
                 f"give it a name of its own, like pages: {{{flow.port.number}: {flow.destination}-more}}",
             )
     named = [*_names(site, first), *_further(site)]
-    yield from twice(((path, host) for path, host, _ in named), "give each route a host name of its own")
+    yield from twice(
+        ((path, host) for path, host, _ in named), "give each route a host name or paths of its own"
+    )
+    for service in site.services.values():
+        yield from _paths(service)
     if ingress and not site.unreadable_in("flows"):
         led = {(flow.destination, flow.port.number) for flow in site.route_flows.values()}
         for path, _, (name, number) in _further(site):
@@ -107,13 +111,32 @@ def routes(site: Site) -> Iterator[Fault]:
         yield from _unrouted(site, ingress.name, {flow.destination for flow in site.route_flows.values()})
 
 
+def _paths(service: Container | Guest) -> Iterator[Fault]:
+    """Yield paths of an app's pages, paths below another one, and none to strip."""
+    at = f"services.{service.name}"
+    if service.paths and service.app:
+        fault = f"{service.app} serves its pages from / on"
+        yield Fault(f"{at}.paths", fault, "leave it out, and give it a host name of its own")
+    if service.strip_paths and not service.paths:
+        yield Fault(f"{at}.strip-paths", f"{service.name} has no paths", "write paths, or leave it out")
+    for index, path in enumerate(service.paths):
+        above = next((each for each in service.paths if path.startswith(f"{each}/")), None)
+        if above:
+            yield Fault(f"{at}.paths[{index}]", f"{path} is below {above}", "leave it out")
+
+
 def _names(site: Site, first: Mapping[str, Flow]) -> Iterator[tuple[str, str, tuple[str, int]]]:
-    """Yield the host names of each service's first route: path, name, and where it leads."""
+    """Yield the host names and paths of each service's first route: path, name, and where it leads."""
     for name, flow in first.items():
-        yield f"services.{name}.host", site.services[name].host, (name, flow.port.number)
+        service = site.services[name]
+        for index, path in enumerate(service.paths or ("",)):
+            key = f"paths[{index}]" if path else "host"
+            yield f"services.{name}.{key}", f"{service.host}{path}", (name, flow.port.number)
     for name, flow in first.items():
-        for index, host in enumerate(site.services[name].aliases):
-            yield f"services.{name}.aliases[{index}]", host, (name, flow.port.number)
+        service = site.services[name]
+        for index, host in enumerate(service.aliases):
+            for path in service.paths or ("",):
+                yield f"services.{name}.aliases[{index}]", f"{host}{path}", (name, flow.port.number)
 
 
 def _further(site: Site) -> Iterator[tuple[str, str, tuple[str, int]]]:
@@ -126,7 +149,15 @@ def _further(site: Site) -> Iterator[tuple[str, str, tuple[str, int]]]:
 def _unrouted(site: Site, ingress: str, routed: Collection[str]) -> Iterator[Fault]:
     """Yield what says something about the route of a service that has none."""
     for service in site.services.values():
-        for key in ("audience", "aliases", "login"):
+        for key in (
+            "audience",
+            "aliases",
+            "login",
+            "paths",
+            "requests",
+            "request_headers",
+            "response_headers",
+        ):
             if getattr(service, key) and service.name not in routed:
                 path = f"services.{service.name}.{key.replace('_', '-')}"
                 yield Fault(path, f"{service.name} has no route", f"declare a flow from {ingress} to it")

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from itertools import product
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
 
 from topology.model.apps import NO_LOGIN, App
 from topology.model.flows import HTTP, HTTPS, Flow, Port
@@ -45,6 +48,26 @@ BASIC: Final = "basic"
 """Login by a name and a password of the secret `traefik:users`, which the ingress checks itself."""
 
 
+Headers = Mapping[
+    Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=100)],
+    Annotated[str, StringConstraints(pattern=r"^([!-~]([ -~]*[!-~])?)?$", max_length=4096)],
+]
+"""Name of a header -> its text; an empty one removes the header."""
+
+
+class Requests(Value):
+    """Bounds of a service's requests."""
+
+    body: int | None = Field(default=None, ge=1, le=16)
+    """MiB of a request's body. The ingress then has all of it before the service sees the first byte, and all
+    of an answer before the client does; None: bodies and answers pass as they come.
+    """
+    rate: int | None = Field(default=None, ge=1, le=100)
+    """Requests a second of one client, on average; twice as many at once."""
+    at_once: int | None = Field(default=None, ge=1, le=100)
+    """Requests of one client that wait for an answer."""
+
+
 class Stream(Value):
     """A port of the ingress that leads, without HTTP, to one port of a service."""
 
@@ -67,6 +90,13 @@ class Route(Value):
     """Whether it leads to one of the `pages` of the service."""
     aliases: tuple[str, ...] = ()
     """Further host names of the route."""
+    paths: tuple[str, ...] = ()
+    """Paths of its host names that it is for, each with all below it; empty: every path."""
+    strip: bool = False
+    """Whether the service sees requests without these paths."""
+    requests: Requests = Requests()
+    request_headers: Headers = Field(default_factory=dict)
+    response_headers: Headers = Field(default_factory=dict)
     app: App | None = None
     stated_login: Name | None = None
     login_url: str | None = None
@@ -91,21 +121,64 @@ class Route(Value):
         return (self.host, *self.aliases)
 
     @property
+    def ends(self) -> tuple[str, ...]:
+        """What follows the host name in Traefik's rules, one for each path.
+
+        Note: of two rules for a request Traefik takes the longer one, which is that of the longer path.
+        """
+        return tuple(map(below, self.paths)) or ("" if self.admin_page else ADMIN_PAGE_LEFT_OUT,)
+
+    @property
     def rules(self) -> Mapping[str, str]:
-        """Traefik's rule for each host name."""
-        end = "" if self.admin_page else ADMIN_PAGE_LEFT_OUT
-        return {host: f"Host(`{host}`){end}" for host in self.hosts}
+        """Traefik's rules, by the host name and path that each is for."""
+        ends = zip(self.paths or ("",), self.ends, strict=True)
+        return {f"{host}{path}": f"Host(`{host}`){end}" for (path, end), host in product(ends, self.hosts)}
+
+    @property
+    def middlewares(self) -> Mapping[str, Mapping[str, object]]:
+        """What is done to its requests besides the login: Traefik's kinds of middlewares, with settings."""
+        body, rate, at_once = self.requests.body, self.requests.rate, self.requests.at_once
+        headers = {
+            "customRequestHeaders": self.request_headers,
+            "customResponseHeaders": self.response_headers,
+        }
+        return {
+            **({"rateLimit": {"average": rate, "burst": 2 * rate}} if rate else {}),
+            **({"inFlightReq": {"amount": at_once}} if at_once else {}),
+            **({"stripPrefix": {"prefixes": list(self.paths)}} if self.strip else {}),
+            **(
+                {"headers": given}
+                if (given := {k: dict(sorted(v.items())) for k, v in headers.items() if v})
+                else {}
+            ),
+            **({"buffering": {"maxRequestBodyBytes": body * 1024 * 1024}} if body else {}),
+        }
+
+    @property
+    def place(self) -> str:
+        """First host name and path, which no other route has."""
+        return next(iter(self.rules))
+
+    @property
+    def path(self) -> str:
+        """Path of the page that a browser opens."""
+        return f"{self.paths[0]}/" if self.paths else "/"
 
     @property
     def page(self) -> str:
         """URL that a browser opens."""
         standard = not self.ports or HTTPS.number in self.ports
-        return f"https://{self.host}{'' if standard else f':{self.ports[0]}'}/"
+        return f"https://{self.host}{'' if standard else f':{self.ports[0]}'}{self.path}"
 
     @property
     def login(self) -> str | None:
         """What answers for a request's client: `basic`, or a service; None: the ingress asks for no login."""
         return self.stated_login or (BASIC if self.app in NO_LOGIN else None)
+
+
+def below(path: str) -> str:
+    """Return the end of a Traefik rule for a path and all below it; `/api` is not for `/apiary`."""
+    return f" && (Path(`{path}`) || PathPrefix(`{path}/`))"
 
 
 def entries(flows: Iterable[Flow], ingress: str | None, outsides: Collection[str]) -> Entries:

@@ -34,7 +34,19 @@ from topology.model.limits import (
     Texts,
     Ulimits,
 )
-from topology.model.values import Argument, Day, FilePath, Flag, HostName, Name, UrlPath, UserId, Value
+from topology.model.routes import Headers, Requests
+from topology.model.values import (
+    Argument,
+    Day,
+    FilePath,
+    Flag,
+    HostName,
+    Name,
+    PathPrefix,
+    UrlPath,
+    UserId,
+    Value,
+)
 
 
 def _alone(zone: object) -> object:
@@ -63,6 +75,16 @@ class Service(Value):
     """Further full host names of its route."""
     pages: Mapping[int, HostName] = Field(default_factory=dict)
     """Full host names of routes to further ports of its own, by port."""
+    paths: tuple[PathPrefix, ...] = ()
+    """Paths of its first route, which is for them and all below them; empty: every path."""
+    strip_paths: Flag = Field(default=False, alias="strip-paths")
+    """Whether the ingress takes the path off before it asks the service."""
+    requests: Requests | None = None
+    """Bounds of its requests, within those of all requests to the ingress."""
+    request_headers: Headers = Field(default_factory=dict, alias="request-headers")
+    """Headers that its requests get, in place of the client's; an empty text removes the client's."""
+    response_headers: Headers = Field(default_factory=dict, alias="response-headers")
+    """Headers that its answers get; an empty text removes its own."""
     login: Name | None = None
     """What answers for a client before its route: `basic`, or a service with `forward-auth`. None: nothing;
     for an app without users of its own, `basic`.

@@ -20,7 +20,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
-from topology.model.routes import BASIC, Entries, Route, Stream, audience, entries, served_on
+from topology.model.routes import BASIC, Entries, Requests, Route, Stream, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
@@ -280,6 +280,11 @@ class Topology(Value):
             host=service.pages.get(flow.port.number, service.host),
             further=(further := flow.port.number in service.pages),
             aliases=() if further else service.aliases,
+            paths=() if further else service.paths,
+            strip=service.strip_paths and not further,
+            requests=service.requests or Requests(),
+            request_headers=service.request_headers,
+            response_headers=service.response_headers,
             stated_login=service.login,
             login_url=self._login_url(service),
             url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",

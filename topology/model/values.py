@@ -50,6 +50,11 @@ UserId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}:\d{1,10}$")]
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$", max_length=200)]
 """Path of a URL without a query."""
 
+PathPrefix = Annotated[
+    str, StringConstraints(pattern=r"^(/\.?[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$", max_length=100)
+]
+"""Path of a URL without a slash at its end, of segments that no program takes for `.` or `..`."""
+
 FilePath = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$")]
 """A file's path on one line, so that the file's content can't be pasted instead."""
 
