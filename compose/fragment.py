@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from compose import document, links, service
+from compose import document, links, service, traefik
 from compose.keys import keep, plain
 from compose.lines import entry, flow, keys_of
 from compose.mounts import Place
@@ -45,11 +45,12 @@ class Choices:
 def fragment(path: Path, choices: Choices) -> Fragment:
     """Return the fragment of a Compose file; raises ComposeError where a file cannot be read."""
     whole, notes, texts = document.read(path)
-    outcome = Outcome(notes=list(notes))
+    outcome = Outcome(notes=list(notes), traefik=traefik.defined(whole["services"]))
     drafts = _drafts(whole, path, choices, outcome)
     unknown = [name for name in choices.egress if name not in {draft.name for draft in drafts}]
     if unknown:
         raise ComposeError(f"--egress {unknown[0]}: the fragment has no such service; name one of its own.")
+    traefik.logins(drafts, outcome)
     found = links.links(drafts, outcome)
     hidden = keep(drafts, texts, outcome)
     found += links.shared(drafts, found, outcome)
@@ -168,6 +169,7 @@ def _lines(
     zones = [zone for zone in _PREFIXES if any(zone in draft.zones for draft in drafts)]
     yield "  homelab-network:zones: # without those that the stack file has, by these or other names"
     yield from (f"    {zone}: {{role: {zone}, prefix: {_PREFIXES[zone]}}}" for zone in zones)
+    yield from _to_add(drafts, choices)
     yield "  homelab-network:services:"
     for draft in drafts:
         yield f"    {draft.name}:"
@@ -192,16 +194,30 @@ def _lines(
         yield from (f"#   {command}" for command in outcome.secrets.values())
 
 
+def _entries(drafts: list[Draft]) -> list[str]:
+    """Return the ports of the ingress that streams need."""
+    return [*dict.fromkeys(entry for draft in drafts for entry, *_ in draft.streams)]
+
+
+def _to_add(drafts: list[Draft], choices: Choices) -> Iterator[str]:
+    """Yield what the streams need of the ingress."""
+    if entries := [entry.removesuffix("/tcp") for entry in _entries(drafts)]:
+        yield f"  # Add to the ports of {choices.ingress}: {', '.join(entries)}"
+
+
 def _flow_lines(drafts: list[Draft], found: list[Link], choices: Choices) -> Iterator[str]:
     routes = [
         Link(choices.ingress, draft.name, port, certain, why)
         for draft in drafts
-        for port, certain, why in draft.routes[:1]
+        for port, certain, why in (*draft.routes, *(stream[1:] for stream in draft.streams))
     ]
     out = [draft for draft in drafts if draft.name in choices.egress]
     if routes or found or out:
         yield "  homelab-network:flows:"
     yield from (f"    - {link.flow} # {link.comment}" for link in (*routes, *found))
+    for port in _entries(drafts):
+        why = "guessed: write internet in place of management where everyone may use it"
+        yield f"    - management -> {choices.ingress}:{port} # {why}"
     for draft in out:
         yield f"    - {draft.name} -> internet:443/tcp # certain: confirmed by --egress"
         yield f"    - {draft.name} -> internet:53/udp # certain: names for it"

@@ -64,6 +64,10 @@ TUNNELS: Final = ("cloudflared", "newt", "ngrok", "tailscale")
 """Images that let the internet in past the ingress."""
 VPNS: Final = ("gluetun", "wg-easy", "wireguard", "openvpn")
 
+INNER: Final = frozenset({1433, 3306, 5432, 5672, 6379, 9200, 11211, 27017})
+"""Ports of databases and queues, which their services ask and people do not."""
+BROADCASTS: Final = frozenset({67, 68, 137, 138, 1900, 5353, 7359, 21027})
+"""Ports of UDP on which programs hear broadcasts and multicast, which no ingress passes on."""
 NOT_WEB: Final = frozenset(
     {
         *(

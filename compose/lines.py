@@ -19,7 +19,12 @@ _ORDER: Final = (
         "ports",
         "host",
         "aliases",
+        "pages",
+        "paths",
+        "strip-paths",
         "login",
+        "forward-auth",
+        "streams",
         "user",
         "memory",
         "cpus",
@@ -40,6 +45,13 @@ def keys_of(draft: Draft, drafts: list[Draft]) -> dict[str, Any]:
         keys["ports"] = [
             int(port.removesuffix("/tcp")) if port.endswith("/tcp") else port for port in draft.ports
         ]
+    if draft.pages:
+        keys["pages"] = draft.pages
+    if draft.streams:
+        keys["streams"] = [
+            Noted(f"{entry.partition('/')[0]}:{own.removesuffix('/tcp')}", told(certain, why))
+            for entry, own, certain, why in draft.streams
+        ]
     if "environment" in keys:
         keys["environment"] = {
             name: links.renamed(value, drafts) if isinstance(value, str) else value
@@ -53,6 +65,11 @@ def keys_of(draft: Draft, drafts: list[Draft]) -> dict[str, Any]:
     return {
         key: keys[key] for key in sorted(keys, key=lambda key: _ORDER.index(key) if key in _ORDER else 99)
     }
+
+
+def told(is_certain: bool, why: str) -> str:  # as it stands in a draft
+    """Return the comment behind a line."""
+    return f"{'certain' if is_certain else 'guessed'}: {why}"
 
 
 def entry(key: str, value: Any, indent: int) -> Iterator[str]:

@@ -171,11 +171,11 @@ def _for_secret(one: Draft, other: Draft, key: str, outcome: Outcome) -> list[Li
 def place(drafts: list[Draft], found: list[Link], egress: Iterable[str]) -> None:
     """Give each service its zones: pages on frontend, what these ask on query, the rest on backend."""
     for draft in drafts:
-        draft.zones = ["frontend"] if draft.routes else []
+        draft.zones = ["frontend"] if draft.is_front else []
     by_name = {draft.name: draft for draft in drafts}
     for link in found:
         ends = by_name[link.source], by_name[link.destination]
-        routed = [end for end in ends if end.routes]
+        routed = [end for end in ends if end.is_front]
         zone = None if len(routed) == 2 else "query" if routed else "backend"  # noqa: PLR2004
         for end in ends if zone else ():
             if zone not in end.zones:
@@ -189,7 +189,7 @@ def place(drafts: list[Draft], found: list[Link], egress: Iterable[str]) -> None
 
 def unencrypted(drafts: list[Draft], found: list[Link]) -> list[Link]:
     """Return the flows that end at a service that is on no frontend zone: they are not encrypted."""
-    front = {draft.name for draft in drafts if draft.routes}
+    front = {draft.name for draft in drafts if draft.is_front}
     return [link for link in found if link.destination not in front]
 
 

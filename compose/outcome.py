@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -67,6 +68,16 @@ class Link:
         return f"{'certain' if self.is_certain else 'guessed'}: {self.why}"
 
 
+@dataclass(frozen=True)
+class Traefik:
+    """What Traefik's labels refer to and other services of the file define, by name in lower case."""
+
+    middlewares: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Options of each, such as `forwardauth.address`."""
+    entrypoints: Mapping[str, str] = field(default_factory=dict)
+    """Port of the host, like `2222/tcp`."""
+
+
 @dataclass
 class Outcome:
     """What was refused, left out and needed beside the services."""
@@ -79,6 +90,7 @@ class Outcome:
     """Configuration key -> the command that sets it."""
     volumes: dict[str, Any] = field(default_factory=dict)
     """Entries of the section `volumes` that the services need."""
+    traefik: Traefik = field(default_factory=Traefik)
     keeps: bool = False
     """Whether what an exception allows is taken with one, since it runs so today; a file's is refused."""
 
@@ -129,5 +141,16 @@ class Draft:
     from_files: set[str] = field(default_factory=set)
     """Variables of files that other services name, too."""
     zones: list[str] = field(default_factory=list)
+    pages: dict[int, str] = field(default_factory=dict)
+    """Ports of further pages -> their host names."""
+    streams: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    """Port of the ingress and own port, like `2222/tcp` and `22/tcp`, whether it is certain, and why."""
+    login_at: str = ""
+    """URL that Traefik asks whether a client may use it."""
     published: list[tuple[str, str]] = field(default_factory=list)
     """Port of the host and own port, like `2222` and `22/tcp`, of what is published and no route serves."""
+
+    @property
+    def is_front(self) -> bool:
+        """Whether the ingress leads to it."""
+        return bool(self.routes or self.streams)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _SHORT: Final = re.compile(
-    r"(?:(?P<ip>\[[^]]*\]|[\d.]+):)?(?:(?P<host>[\d-]*):)?(?P<inner>\d{1,5}(?:-\d{1,5})?)(?:/(?P<protocol>tcp|udp))?"
+    r"(?:(?P<ip>\[[^]]*\]|\d+(?:\.\d+){3}|localhost):)?(?:(?P<host>[\d-]*):)?(?P<inner>\d{1,5}(?:-\d{1,5})?)(?:/(?P<protocol>tcp|udp))?"
 )
 _MOST: Final = 32
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Any, Final
 
-from compose import limits, mounts, routes
+from compose import limits, mounts, routes, traefik
 from compose.document import env_file
 from compose.known import INGRESSES, MOVING, TUNNELS, known, last
 from compose.limits import HOST_MODES, TAKEN
@@ -53,7 +53,7 @@ def take(name: str, file_name: str, service: dict[str, Any], place: Place, outco
     limits.limits(draft, service, outcome)
     limits.privileges(draft, service, outcome)
     limits.names_and_labels(draft, service, outcome)
-    routes.labels(draft, service, outcome)
+    traefik.labels(draft, service, outcome)
     routes.ports(draft, service, outcome)
     _waits(draft, service, outcome)
     _other(draft, service, outcome)

@@ -31,9 +31,7 @@ FILES: dict[str, dict[str, tuple[str, ...]]] = {
     "cloudflared": {
         "services.tunnel": ("put it on a guest with a flow to the ingress",),
     },
-    "gitea-ssh": {
-        "services.server.ports": ("other containers reach it by a flow",),
-    },
+    "gitea-ssh": {},
     "gpu-llm": {
         "services.ollama.gpus": ("name each device in devices",),
         "services.open-webui.extra_hosts": ("declare a flow to the service instead",),
@@ -48,27 +46,22 @@ FILES: dict[str, dict[str, tuple[str, ...]]] = {
         "services.mailserver.volumes[2]": ("use a named volume",),
         "services.mailserver.env_file": ("write it beside the Compose file",),
         "services.mailserver.cap_add": ("run it in a guest",),
-        "services.mailserver.ports": ("other containers reach it by a flow",),
     },
     "media-vpn": {
         "services.gluetun.cap_add": ("run it in a guest",),
         "services.gluetun.devices": ("put it into a guest",),
-        "services.gluetun.ports": ("other containers reach it by a flow",),
         "services.qbittorrent.network_mode": ("run both in one guest",),
         "services.sonarr.volumes[1]": ("use a named volume",),
-        "services.jellyfin.ports": ("other containers reach it by a flow",),
+        "services.jellyfin.ports": ("a guest on the LAN's VLAN",),
     },
     "miniflux": {},
-    "minio": {
-        "services.minio.ports": ("pages: {9001: minio-9001} and a flow from traefik",),
-    },
+    "minio": {},
     "monitoring": {
         "services.node-exporter.volumes[0]": ("use a named volume",),
         "services.node-exporter.pid": ("let it ask what it watches over the network",),
         "services.cadvisor.volumes": ("configure it by files",),
     },
     "mqtt": {
-        "services.mosquitto.ports": ("other containers reach it by a flow",),
         "services.zigbee2mqtt.volumes[1]": ("use a named volume",),
         "services.zigbee2mqtt.devices": ("put it into a guest",),
     },
@@ -80,7 +73,7 @@ FILES: dict[str, dict[str, tuple[str, ...]]] = {
     "paperless-tika": {},
     "pihole": {
         "services.pihole.cap_add": ("run it in a guest",),
-        "services.pihole.ports": ("other containers reach it by a flow",),
+        "services.pihole.ports": ("a guest on the LAN's VLAN",),
     },
     "portainer": {
         "services.portainer.volumes": ("what runs is declared here",),
@@ -96,9 +89,10 @@ FILES: dict[str, dict[str, tuple[str, ...]]] = {
     "static-site": {},
     "syncthing": {
         "services.syncthing.volumes[0]": ("use a named volume",),
-        "services.syncthing.ports": ("other containers reach it by a flow",),
+        "services.syncthing.ports": ("a guest on the LAN's VLAN",),
     },
     "traefik-labels": {},
+    "traefik-paths": {},
     "uptime-kuma": {},
     "vaultwarden": {
         "services.vaultwarden.image": ("write its version",),
@@ -129,6 +123,10 @@ def joined(text: str) -> dict[str, Any]:
     site, found = base(), own((yaml.safe_load(text) or {}).get("config", {}))
     if "egress" in found.get("zones", {}):
         site["hosts"]["docker-srv"]["name-servers"] = ["9.9.9.9"]
+    if any("management" in flow for flow in found.get("flows", [])):
+        site["zones"]["management"] = configuration()["zones"]["management"]
+    entries = re.findall(r"-> traefik:(\S+)", " ".join(found.get("flows", [])))
+    site["services"]["traefik"] |= {"ports": [80, 443, *entries]}
     return {
         **site,
         "zones": {**found.get("zones", {}), **site["zones"]},
@@ -241,6 +239,113 @@ def test_flows_and_routes_of_known_files(capsys: pytest.CaptureFixture[str]) -> 
     for name, flows in expected.items():
         _, text, _ = printed(name, capsys)
         assert own(yaml.safe_load(text)["config"])["flows"] == flows
+
+
+def services_of(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
+    """Return the services of a fixture's fragment."""
+    found: dict[str, dict[str, Any]] = own(yaml.safe_load(printed(name, capsys)[1])["config"])["services"]
+    return found
+
+
+def test_labels_say_paths_logins_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    """Middlewares and entry points that another service of the file defines are found."""
+    found = services_of("traefik-paths", capsys)
+    assert found["login"]["forward-auth"] == "/api/auth/traefik"
+    assert (found["app"]["login"], found["api"]["login"], found["store"]["login"]) == (
+        "login",
+        "login",
+        "basic",
+    )
+    assert (found["api"]["paths"], found["api"]["strip-paths"], "paths" in found["app"]) == (
+        ["/api"],
+        True,
+        False,
+    )
+    assert found["store"]["pages"] == {"9001": "console.home.example"}
+    assert found["forge"]["streams"] == ["2222:22", "22000:22000/udp"]
+
+
+def test_published_ports_become_pages_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second web port gets a name, another port an entry for management; a database's is refused."""
+    assert services_of("minio", capsys)["minio"]["pages"] == {"9001": "minio-9001"}
+    _, text, _ = printed("gitea-ssh", capsys)
+    assert "# Add to the ports of traefik: 222\n" in text
+    assert "    - management -> traefik:222/tcp # guessed: write internet in place" in text
+
+
+LABELS: dict[str, tuple[list[str], str]] = {
+    "a path by a pattern": (
+        ["traefik.http.routers.x.rule=Host(`a.b`) && PathRegexp(`^/x`)"],
+        "asks for more",
+    ),
+    "a path of a header": (["traefik.http.routers.x.rule=Host(`a.b`) && Header(`x`, `y`)"], "asks for more"),
+    "a path that is none": (
+        ["traefik.http.routers.x.rule=Host(`a.b`) && PathPrefix(`/a/../b`)"],
+        "a path that is none",
+    ),
+    "another path off": (
+        [
+            "traefik.http.routers.x.rule=Host(`a.b`) && PathPrefix(`/a/b`)",
+            "traefik.http.routers.x.middlewares=s",
+            "traefik.http.middlewares.s.stripprefix.prefixes=/a",
+        ],
+        "would take another path off",
+    ),
+    "a login elsewhere": (
+        [
+            "traefik.http.routers.x.rule=Host(`a.b`)",
+            "traefik.http.routers.x.middlewares=f",
+            "traefik.http.middlewares.f.forwardauth.address=http://authelia:9091/api/verify",
+        ],
+        "would ask a service outside this file for logins",
+    ),
+    "a login by itself": (
+        [
+            "traefik.http.routers.x.rule=Host(`a.b`)",
+            "traefik.http.routers.x.middlewares=f",
+            "traefik.http.middlewares.f.forwardauth.address=http://x:80/api/verify",
+        ],
+        "would ask a service outside this file for logins",
+    ),
+    "a stream at no known port": (
+        ["traefik.tcp.routers.x.rule=HostSNI(`*`)", "traefik.tcp.routers.x.entrypoints=mqtt"],
+        "would be a route of TCP",
+    ),
+    "a stream by a name": (
+        [
+            "traefik.tcp.routers.x.rule=HostSNI(`a.b`)",
+            "traefik.tcp.routers.x.entrypoints=e",
+            "traefik.tcp.services.x.loadbalancer.server.port=1883",
+        ],
+        "would be a route of TCP",
+    ),
+    "a stream with TLS": (
+        [
+            "traefik.tcp.routers.x.rule=HostSNI(`*`)",
+            "traefik.tcp.routers.x.tls=true",
+            "traefik.tcp.routers.x.entrypoints=e",
+            "traefik.tcp.services.x.loadbalancer.server.port=1883",
+        ],
+        "would be a route of TCP",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_that_mean_more_are_told(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What labels say and no key can is refused or noted, and not dropped."""
+    labels, told = LABELS[case]
+    proxy = {"image": "traefik:v3.4", "command": ["--entrypoints.e.address=:1883"]}
+    services = {
+        "proxy": proxy,
+        "x": {"image": "example/x:1.0.0", "user": "1000:1000", "expose": [80], "labels": labels},
+    }
+    file = tmp_path / "docker-compose.yml"
+    file.write_text(yaml.safe_dump({"services": services}))
+    command.main([str(file)])
+    assert told in capsys.readouterr().out
 
 
 def test_a_database_is_only_where_its_users_reach_it(capsys: pytest.CaptureFixture[str]) -> None:

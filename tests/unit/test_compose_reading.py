@@ -98,9 +98,9 @@ def test_yaml_is_read_as_compose_reads_it(tmp_path: Path, capsys: pytest.Capture
     )
     status, out, err = say(tmp_path, text, capsys)
     service = yaml.safe_load(out)["config"]["homelab-network:services"]["a"]
-    assert (status, service["ports"]) == (1, [80, 22])
+    assert (status, service["ports"]) == (0, [80, 22])
     assert service["environment"] == {"A": "yes", "B": "on"}
-    assert "22/tcp would be published past the ingress" in err
+    assert (service["streams"], err) == (["22:22"], "")
 
 
 @pytest.mark.parametrize(
