@@ -62,7 +62,7 @@ def _opened(draft: Draft, opened: list[ComposePort], outcome: Outcome) -> None:
         elif port.protocol == "udp" and port.number == 443:  # noqa: PLR2004
             outcome.note(f"{path}: {port.port} is not published; the ingress serves its pages")
         elif outcome.keeps and port in web:
-            named = f"pages: {{{port.number}: {draft.name}-{port.number}}}"
+            named = f"pages: {{'{port.number}': {draft.name}-{port.number}}}"
             remedy = f"if people need it, write {named} and a flow from traefik"
             outcome.refuse(path, f"{port.port} would be a second route", remedy)
         elif outcome.keeps:

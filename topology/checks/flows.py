@@ -95,7 +95,7 @@ def routes(site: Site) -> Iterator[Fault]:
             yield Fault(
                 path,
                 f"{flow} is a second route under one host name, after {first[flow.destination].port}",
-                f"give it a name of its own, like pages: {{{flow.port.number}: {flow.destination}-more}}",
+                f"give it a name of its own, like pages: {{'{flow.port.number}': {flow.destination}-more}}",
             )
     named = [*_names(site, first), *_further(site)]
     yield from twice(
