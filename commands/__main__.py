@@ -6,6 +6,8 @@ module is imported, since most commands need only some of the packages.
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -24,7 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "changes": (_FLOWS, "the declared flows that a stack file opens and closes against another"),
     "review": (_FLOWS, "a change for its reviewer: flows opened and closed against a commit, findings"),
     "judge": (_FLOWS, "what the rules say"),
-    "rules": (_FLOWS, "the table of rules"),
+    "rules": ("rules", "the table of rules"),
     "report": ("report", "one HTML page, or a Mermaid flowchart"),
     "preflight": ("preflight", "what would make `make up` fail or do harm, before the first change"),
     "survey": ("survey", "who can reach whom on a running engine today, worst first; no stack file needed"),
@@ -52,7 +54,11 @@ def main(words: Sequence[str]) -> int:
     module, _ = COMMANDS[name]
     if module == _FLOWS:
         parser().parse_args(words)  # ends a usage error before the import
-    return int(import_module(f"commands.{module}").main(words if module == _FLOWS else rest))
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads every package's metadata
+    gc.disable()  # an import leaves little garbage, and looking for it is an eighth of the import's time
+    run = import_module(f"commands.{module}").main
+    gc.enable()
+    return int(run(words if module == _FLOWS else rest))
 
 
 def _listed() -> list[str]:

@@ -19,7 +19,6 @@ _COMMANDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ("base", "file", "--markdown", "--sarif"),
     ),
     "judge": ("what the rules say", ("site",)),
-    "rules": ("the table of rules", ()),
 }
 
 

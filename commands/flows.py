@@ -11,16 +11,16 @@ import argparse
 import gc
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pulumi
 
 from commands.arguments import parser
 from commands.baseline import BaselineError, described, site_at, to_json
-from policies.evaluate import GROUPS, Evaluation, evaluate
+from policies.evaluate import Evaluation, evaluate
 from policies.markdown import brief, markdown, refused
 from policies.review import Review, base_of, line_of, review, sarif
 from policies.rule import RULES
@@ -31,7 +31,7 @@ from resources import program
 from resources.resource import Resource, StateError, from_state
 from resources.site import Graph
 from resources.typed import view
-from topology.config import ConfigError, from_file, keys_of
+from topology.config import ConfigError, from_file
 from topology.index import TopologyIndex
 from topology.model import Flow, Topology
 from topology.notes import notes
@@ -88,16 +88,16 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    print(described(_graph(options.file), keys_of(options.file)))
+    print(described(*_graph(options.file)))
     return 0
 
 
 def _changes(options: argparse.Namespace) -> int:
     before, after = options.before, options.after
     nothing = before.is_file() and not before.stat().st_size
-    base = None if nothing else base_of(_graph(before), keys_of(before))
+    base = None if nothing else base_of(*_graph(before))
     unjudged = Evaluation(findings=(), in_force=())
-    print(*brief(review(after.name, base, _graph(after), keys_of(after), unjudged)), sep="\n")
+    print(*brief(review(after.name, base, *_graph(after), unjudged)), sep="\n")
     return 0
 
 
@@ -121,14 +121,15 @@ def _review(options: argparse.Namespace) -> int:
 
 
 def _reviewed(file: Path, base: str) -> Review:
-    graph = _graph(file)
+    graph, config = _graph(file)
     verdict = evaluate((each.resource for each in graph.views), graph.topology, datetime.now(tz=UTC).date())
-    return review(file.name, site_at(base, file.name), graph, keys_of(file), verdict)
+    return review(file.name, site_at(base, file.name), graph, config, verdict)
 
 
-def _graph(file: Path) -> Graph:
-    resources = program.of_stack_file(file)
-    return Graph(tuple(map(view, resources)), TopologyIndex.of(from_file(file)))
+def _graph(file: Path) -> tuple[Graph, Mapping[str, Any]]:
+    """Return a stack file's site, and its keys."""
+    made = program.of_stack_file(file)
+    return Graph(tuple(map(view, made.resources)), TopologyIndex.of(made.topology)), made.config
 
 
 def _write(target: Path, lines: Iterable[str]) -> None:
@@ -151,28 +152,13 @@ def _judge(options: argparse.Namespace) -> int:
     return int(bool(verdict.findings))
 
 
-def _rules(_: argparse.Namespace) -> int:
-    print(*rule_table(), sep="\n")
-    return 0
-
-
-def rule_table() -> Iterator[str]:
-    """Yield a Markdown table, one row per rule, by group."""
-    yield "| rule | obligation | severity | sees | remedy |"
-    yield "|---|---|---|---|---|"
-    for group in GROUPS:
-        for rule in RULES.values():
-            if rule.check.__module__ == group.__name__:
-                cells = (rule.name, rule.obligation, rule.severity, rule.scope, rule.remedy)
-                yield f"| `{cells[0]}` | {' | '.join(cells[1:])} |"
-
-
 def site(file: Path, config: Path | None) -> Site:
     """Return resources, and intent from `config` if given; raises ConfigError, StateError or RunError."""
     if file.suffix != ".json":
         if config is not None:
             raise StateError(f"{config}: only an exported state takes --config; leave it out here.")
-        return program.of_stack_file(file), from_file(file)
+        made = program.of_stack_file(file)
+        return made.resources, made.topology
     resources = from_state(file)
     stack, project = _origin(resources, file)
     if project != NAME and config is None:
@@ -213,5 +199,4 @@ _RUN: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "changes": _changes,
     "review": _review,
     "judge": _judge,
-    "rules": _rules,
 }

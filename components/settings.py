@@ -7,14 +7,14 @@ from pulumi.runtime import config
 
 from topology import env_files
 from topology.config import ConfigError, from_pulumi_json
-from topology.model import Topology
+from topology.index import TopologyIndex
 
 
-def topology() -> Topology:
+def topology() -> TopologyIndex:
     """Return the declared site; raises RunError with every fault, so an operator sees no traceback."""
     given = {**config.get_config_env(), **config.CONFIG.get()}
     try:
-        site = from_pulumi_json(given, config.get_config_secret_keys_env())
+        site = TopologyIndex.of(from_pulumi_json(given, config.get_config_secret_keys_env()))
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
     missing = [key for key in site.secrets if not given.get(key)]

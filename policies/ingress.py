@@ -191,6 +191,8 @@ def ingress_log_keeps_no_secret(
 )
 def ingress_asks_for_logins(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield routes without the required login: Prometheus has no users but shows the whole site."""
+    if not view.inputs.is_proxy(topology):
+        return
     guarded = [urlsplit(route.url).netloc for route in topology.routes if route.login == BASIC]
     asked = {urlsplit(route.url).netloc: route.login_url for route in topology.routes if route.login_url}
     yield from _hardened(
@@ -199,11 +201,7 @@ def ingress_asks_for_logins(view: TypedResource[DockerContainer], topology: Topo
         lambda c: ingress_hardening.logins(c, guarded, _files(view.inputs)),
         lambda c: ingress_hardening.forward_logins(c, asked),
     )
-    users = (
-        ingress_hardening.password_files(view.inputs.traefik)
-        if view.inputs.is_proxy(topology)
-        else frozenset()
-    )
+    users = ingress_hardening.password_files(view.inputs.traefik)
     for index, upload in enumerate(view.inputs.uploads):
         if upload.file in users and not is_secret(view, ("uploads", index, "content")):
             yield f"uploads[{index}].content holds password hashes in plain text; make it a Pulumi secret"

@@ -11,9 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from policies.rule import Severity, Violation, policy
 from resources.docker import DockerContainer
 from resources.resource import HIDDEN
@@ -126,6 +123,9 @@ def _files(graph: Graph) -> dict[str, tuple[TypedResource[DockerContainer], dict
 
 def _names(pem: str, holder: str) -> bool:
     """Whether a certificate names a holder alone; a text that is no certificate opens nothing."""
+    from cryptography import x509  # noqa: PLC0415  # a tenth of a short command's time
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)

@@ -108,11 +108,9 @@ def backup_keys_apart(view: TypedResource[DockerContainer], topology: TopologyIn
     """
     container = view.inputs
     name = topology.logical.get(container.name)
-    routed = {route.service for route in topology.routes}
-    reached = name is not None and name in {topology.ingress_name, *routed}
-    for name in [*(e for e in container.environment if _BACKUP.search(e)), *_backup_files(container)]:
-        if reached:
-            yield f"{name} is a backup key on a service that the public reaches"
+    keys = [*(e for e in container.environment if _BACKUP.search(e)), *_backup_files(container)]
+    if keys and name in {topology.ingress_name, *(route.service for route in topology.routes)} - {None}:
+        yield from (f"{key} is a backup key on a service that the public reaches" for key in keys)
     for upload in container.uploads:
         if not (_BACKUP.search(upload.file) or _names_secret(upload.file.rpartition("/")[2])):
             continue
@@ -216,7 +214,7 @@ def texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:
     """Yield every text in a value, with its path below `at`."""
     if isinstance(value, str):
         yield at, value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, inner in value.items():
             yield from texts(inner, (*at, key))
     elif isinstance(value, list):

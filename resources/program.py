@@ -12,7 +12,7 @@ import os
 import runpy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pulumi
 from pulumi.runtime import settings
@@ -20,7 +20,8 @@ from pulumi.runtime.stack import Stack
 
 from resources.recorder import Recorder
 from resources.resource import HIDDEN, SECRET, Resource, decode
-from topology.config import from_file, keys_of
+from topology.config import read
+from topology.model import Topology
 from topology.project import NAME, PROJECT, stack_name
 
 _FILES = ("ca-file", "certificate", "key")
@@ -60,20 +61,27 @@ def _providers(config: Mapping[str, object], stack: str) -> list[Resource]:
     ]
 
 
-def of_stack_file(file: Path) -> list[Resource]:
+class Recorded(NamedTuple):
+    """A stack file's keys of every namespace, its topology, and the resources that the program makes."""
+
+    config: Mapping[str, Any]
+    topology: Topology
+    resources: list[Resource]
+
+
+def of_stack_file(file: Path) -> Recorded:
     """Run the program on a stack file, with placeholders for secrets and certificates; no flow needs them.
 
     Raises ConfigError for an invalid stack file, and RunError like the program.
     """
-    from_file(file)
-    config = keys_of(file)
+    config, topology = read(file)
     plain: dict[str, Any] = {
         key: SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
     named = {f"{NAME}:tls", f"{NAME}:services"} & plain.keys()
     without = {key: _without_files(plain[key]) for key in named}
-    return resources(plain | without, stack=stack_name(file))
+    return Recorded(config, topology, resources(plain | without, stack=stack_name(file)))
 
 
 def _without_files(value: Any) -> Any:

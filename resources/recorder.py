@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Any, Final, Never, cast
 
 import pulumi
 from pulumi import _types
 from pulumi import resource as sdk
-from pydantic.alias_generators import to_camel
+from pydantic import alias_generators
 
 from resources.resource import Resource, Trail
 from topology.project import NAME
@@ -137,10 +138,10 @@ class Recorder:
                 protect=bool(opts.protect),
             )
         )
-        hidden = {to_camel(key) for key in opts.additional_secret_outputs or ()}
+        hidden = {_camel(key) for key in opts.additional_secret_outputs or ()}
         outputs = {**inputs, **self.made(kind, name)}
         for key in props:
-            at = names.get(key, to_camel(key))
+            at = names.get(key, _camel(key))
             secret = at in hidden or any(trail[0] == at for trail in secrets)
             vars(resource)[key] = Known(outputs.get(at), secret=secret)
         vars(resource)["urn"] = Known(urn)
@@ -157,6 +158,7 @@ def _value(output: pulumi.Output[str]) -> str:
     return str(cast("Known", output).value)
 
 
+_camel: Final = cache(alias_generators.to_camel)
 _NAMES: Final[dict[type, dict[str, str]]] = {}
 
 

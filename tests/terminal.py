@@ -71,7 +71,7 @@ def _created(file: Path) -> list[str]:
     events, screen = file.with_name("events.json"), io.StringIO()
     done = [
         {"resOutputsEvent": {"planning": False, "metadata": {"op": "create", "urn": each.urn}}}
-        for each in of_stack_file(file)
+        for each in of_stack_file(file).resources
     ]
     events.write_text("".join(f"{json.dumps(each)}\n" for each in done))
     Progress(label="pulumi up", events=events, screen=screen).end()

@@ -89,9 +89,14 @@ T = TypeVar("T")
 
 def from_file(path: Path) -> Topology:
     """Return the topology of `Pulumi.<stack>.yaml`; raises ConfigError, also for a missing or broken file."""
+    return read(path)[1]
+
+
+def read(path: Path) -> tuple[dict[str, Any], Topology]:
+    """Return the keys of every namespace and the topology of `Pulumi.<stack>.yaml`; raises ConfigError."""
     keys = keys_of(path)
     try:
-        return from_keys(keys)
+        return keys, from_keys(keys)
     except ConfigError as error:
         raise located(error, path) from None
 

@@ -15,7 +15,6 @@ from resources import program
 from resources.docker import DockerContainer
 from resources.site import Graph
 from resources.typed import is_secret, view
-from topology.config import from_file
 from topology.index import TopologyIndex
 from topology.model import Topology
 from verify.driver import ProbeError
@@ -28,8 +27,8 @@ Opened = set[tuple[str, str, str]]
 
 def table(file: Path, run: Path | None = None) -> Iterator[str]:
     """Yield a Markdown table, one row per container; raises ConfigError, RunError or ProbeError."""
-    topology = from_file(file)
-    graph = Graph(tuple(map(view, program.of_stack_file(file))), TopologyIndex.of(topology))
+    _, topology, resources = program.of_stack_file(file)
+    graph = Graph(tuple(map(view, resources)), TopologyIndex.of(topology))
     opened = of_run(run) if run else of_proof(graph, topology)
     yield "| a shell in | connects to | its files hold |"
     yield "|---|---|---|"

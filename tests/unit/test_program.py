@@ -110,6 +110,17 @@ def test_usage_is_told_before_the_import(words: list[str]) -> None:
     assert ("usage:" in ended.stdout + ended.stderr, "policies.evaluate" in ended.stderr) == (True, False)
 
 
+def test_the_table_of_rules_needs_no_program() -> None:
+    """The table of rules is printed without the SDK, the providers' packages and cryptography."""
+    code = "import sys; from commands.__main__ import main; main(['rules']); print(*sys.modules, sep='\\n')"
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True
+    )
+    modules = {*told.stdout.splitlines()}
+    assert "policies.rule" in modules
+    assert not modules & {"pulumi", "pulumi_docker", "pulumi_proxmoxve", "grpc", "cryptography"}
+
+
 def test_the_dumper_writes_as_pyyamls() -> None:
     """Files in containers are written as PyYAML's SafeDumper writes them, whether libyaml is there or not."""
     files = [file for each in run(configuration()) for file in each.inputs.get("uploads", ())]

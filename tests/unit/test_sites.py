@@ -33,7 +33,7 @@ def file(site: str) -> Path:
 @cache
 def made(site: str) -> tuple[Resource, ...]:
     """Return the program's resources for a site."""
-    return tuple(of_stack_file(file(site)))
+    return tuple(of_stack_file(file(site)).resources)
 
 
 @pytest.mark.parametrize("site", WISHES)

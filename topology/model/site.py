@@ -300,12 +300,9 @@ class Topology(Value):
     def _login_url(self, service: Container | Guest) -> str | None:
         """Return where the ingress asks whether a client may use a service."""
         provider = self.services.get(service.login or "")
-        flows = [
-            flow
-            for flow in self.flows_from(self.ingress_name)
-            if provider and flow.destination == provider.name
-        ]
-        return f"http://{self.target(flows[0])}{provider.forward_auth}" if provider and flows else None
+        flows = self.flows_to(provider.name) if provider else ()
+        flow = next((each for each in flows if each.source == self.ingress_name), None)
+        return f"http://{self.target(flow)}{provider.forward_auth}" if provider and flow else None
 
     def page(self, service: Container | Guest) -> str:
         """Return the URL of a service's page, which its flow from the ingress serves."""
