@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _COMMANDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "list": ("every flow that is possible", ("site", "--json")),
+    "list": ("every flow that is possible", ("site", "--source", "--zone", "--json")),
     "describe": ("every flow, and what else a reviewer compares, as JSON", ("file",)),
     "eval": ("whether one flow is possible", ("site", "source", "destination")),
     "explain": ("the way of a flow, or what denies it", ("site", "source", "destination")),
@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(config=None)
         for place in places:
             kind: dict[str, Any] = {"type": str if place in {"source", "destination", "base"} else Path}
-            if place == "--json":
+            if place in {"--source", "--zone"}:
+                kind = {"metavar": "NAME"}
+            elif place == "--json":
                 kind = {"action": "store_true"}
             command.add_argument(place, help=_HELP[place], **kind)
         if {"site", "before"} & set(places):
@@ -47,6 +49,8 @@ _HELP: Final = {
     "after": "the site to compare with it",
     "base": "a branch, a tag or a commit of this project",
     "file": "Pulumi.<stack>.yaml",
+    "--source": "only flows that begin there: a service, a host, a zone of machines, or internet",
+    "--zone": "only flows that begin or end in this zone",
     "--json": "write JSON instead, each flow with its trace",
     "--markdown": "write the review there too",
     "--sarif": "write the findings there, for code scanning",

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -30,9 +30,12 @@ class BaselineError(Exception):
     """A commit whose flows can't be listed, as `path: fault; remedy`."""
 
 
-def to_json(flows: Iterable[Connection]) -> str:
-    """Return flows as JSON, a list of objects, which `from_json` reads."""
-    return json.dumps([asdict(flow) for flow in flows], default=str)
+def to_json(flows: Iterable[Connection]) -> Iterator[str]:
+    """Yield flows as pieces of JSON, a list of objects, which `from_json` reads."""
+    yield "["
+    for index, flow in enumerate(flows):
+        yield f"{', ' if index else ''}{json.dumps(asdict(flow), default=str)}"
+    yield "]"
 
 
 def from_json(text: str) -> tuple[Connection, ...]:

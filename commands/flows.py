@@ -11,7 +11,7 @@ import argparse
 import gc
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,13 +25,15 @@ from policies.markdown import brief, markdown, refused
 from policies.review import Review, base_of, line_of, review, sarif
 from policies.rule import RULES
 from reachability.engine import Reachability
-from reachability.intent import Intent, diff, listing
+from reachability.intent import Intent, diff
+from reachability.listing import Shown, listing
 from reachability.result import UnknownNameError
 from resources import program
 from resources.resource import Resource, StateError, from_state
 from resources.site import Graph
 from resources.typed import view
 from topology.config import ConfigError, from_file
+from topology.fault import nearest
 from topology.index import TopologyIndex
 from topology.model import Flow, Topology
 from topology.notes import notes
@@ -55,11 +57,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     resources, topology = site(options.site, options.config)
-    flows = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability.flows()
-    print(*([to_json(flows)] if options.json else listing(flows, Intent.of(topology))), sep="\n")
-    if (host := topology.docker_host) and not host.closed and not options.json:
+    reachability = Graph(tuple(map(view, resources)), TopologyIndex.of(topology)).reachability
+    shown = _shown(options, topology, reachability.names)
+    if options.json:
+        flows = (each for each in reachability.flows() if shown(each.source, each.destination))
+        sys.stdout.writelines(to_json(flows))
+        print()
+        return 0
+    sys.stdout.writelines(
+        f"{line}\n" for line in listing(reachability.connection_sets(), Intent.of(topology), shown)
+    )
+    whole = not options.source and not options.zone
+    if (host := topology.docker_host) and not host.closed and whole:
         print(f"# {host.name} is open: its own programs answer from outside (`closed` of the host)")
     return 0
+
+
+def _shown(options: argparse.Namespace, topology: Topology, names: Collection[str]) -> Shown:
+    """Return which flows the options ask for; raises StateError for an unknown name."""
+    if options.source and options.source not in names:
+        raise StateError(f"{options.source}: nothing has this name; {_meant(options.source, names)}.")
+    if options.zone and options.zone not in topology.zones:
+        raise StateError(f"{options.zone}: is no zone; {_meant(options.zone, topology.zones)}.")
+    within = {each.name for each in topology.services.values() if options.zone in each.zones}
+    within.add(options.zone)
+    return lambda source, end: (
+        (not options.source or source == options.source)
+        and (not options.zone or source in within or end in within)
+    )
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    return f"write {near}" if (near := nearest(name, names)) else f"use one of {', '.join(names)}"
 
 
 def _eval(options: argparse.Namespace) -> int:

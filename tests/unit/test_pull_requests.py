@@ -291,7 +291,12 @@ def test_a_base_whose_stack_file_is_broken_can_not_be_compared(tree: Path) -> No
 def test_a_base_without_this_command_can_not_be_compared(tree: Path) -> None:
     """A base whose program lacks the commands is bad input, without a traceback."""
     describe = '    "describe": ("every flow, and what else a reviewer compares, as JSON", ("file",)),\n'
-    edit(tree, "commands/arguments.py", ('("site", "--json")', '("site",)'), (describe, ""))
+    edit(
+        tree,
+        "commands/arguments.py",
+        ('("site", "--source", "--zone", "--json")', '("site",)'),
+        (describe, ""),
+    )
     git(tree, "commit", "--quiet", "--all", "--message=older")
     git(tree, "checkout", "--quiet", "main~1", "--", "commands")
     answer = review(tree)
