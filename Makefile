@@ -14,7 +14,7 @@ QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layerin
 $(foreach name,stack base markdown sarif json yes write,$(if $(filter command line,$(origin $(name))), \
 	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
 
-.PHONY: help up preview diff down verify drift survey adopt report compose cloud-init test quick lint actionlint unit coverage \
+.PHONY: help up preview diff down verify drift suggest survey adopt report compose cloud-init test quick lint actionlint unit coverage \
 	contributing browser parts matrix live bench tools env schema lock hooks
 
 help: ## list the commands
@@ -39,6 +39,9 @@ verify: $(READY) ## probe the running stack: every cell as the declared flows sa
 
 drift: $(READY) ## what differs between stack file, state and live network, and what `make up` does about it
 	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands drift --stack $(STACK)
+
+suggest: $(READY) ## undeclared flows that were tried, as lines to declare them, and declared ones without use (on Docker-SRV, as root)
+	@env="$$($(LAB) env --stack $(STACK))" && eval "$$env" && $(VENV)/bin/python -m commands suggest --stack $(STACK)
 
 survey: $(READY) ## who can reach whom on a running Docker engine today, worst first; WRITE=Pulumi.<name>.yaml declares it
 	@$(VENV)/bin/python -m commands survey $(if $(JSON),--json) $(if $(WRITE),--write '$(WRITE)')

@@ -34,6 +34,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "compose": ("compose", "a Compose file in a stack file's words, with zones and flows; writes nothing"),
     "verify": ("verify", "probe the live network, every source to every destination"),
     "drift": ("drift", "what differs between stack file, state and live network"),
+    "suggest": (
+        "suggest",
+        "undeclared flows that were tried, as lines to declare them; declared ones without use",
+    ),
     "stale": ("stale", "resources of Docker-SRV that have to be made anew, as the ends of their URNs"),
     "foothold": ("foothold", "what a shell in each container connects to, and which secrets its files hold"),
     "cloud-init": ("cloud_init", "the files by which guests with an app set themselves up"),

@@ -7,10 +7,11 @@ Note: `accept` ends only this table's chain. The engine's own rules still evalua
 a drop on either side is final.
 """
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Network
 
-from topology.model import INTERNET, Role, Topology
+from topology.model import INTERNET, Flow, Role, Topology
 from topology.prefixes import DOCUMENTATION, SPECIAL
 
 INSTALL = "nft --file -"
@@ -35,6 +36,15 @@ SYSTEMD = "/run/systemd/system"
 """Folder that exists where systemd runs (sd_booted(3))."""
 _WITHOUT_IPTABLES = "nft list table ip docker-bridges >/dev/null 2>&1"
 """Succeeds on an engine with the nftables backend, which keeps its rules for bridges in this table."""
+REMEMBERED = 4096
+"""Undeclared tries that the kernel remembers, each by its ends and port; a flood costs no more memory."""
+PERIOD = timedelta(days=30)
+"""How long a try and a flow's last use are remembered."""
+BEGIN = "0.0.0.0 . 0.0.0.0 . tcp . 0"
+"""Element of the set `tried` that is there from the rules' beginning, so its expiry tells since when."""
+AGE = timedelta(days=3650)
+"""The expiry that `BEGIN` starts with."""
+_KEY = "ip saddr . ip daddr . meta l4proto . th dport"
 _FOLDER = "/etc/homelab-network"
 _UNITS = "/etc/systemd/system"
 
@@ -54,13 +64,17 @@ def rules(topology: Topology) -> str:
     container addresses. A probe zone may reach every port published on the host, of any container
     publishes it, but those of the ingress that only certain prefixes may use.
 
-    In an egress zone each address has its own ports (set `leaving`). Its packets are judged before those to
-    published ports, because a port published on the host's public address leads to the ingress. The
+    In an egress zone each address has its own ports (set `leaving`). Packets from a bridge are judged before
+    those to published ports, because a port published on the host's address leads to the ingress. The
     destination's address is the one after the engine's own translation, so it is never a container's.
 
     Within a bridge only answers and declared flows pass, addresses included: no ping and no IPv6. ICMP errors
     are answers (`related`), ARP meets no rule, conntrack puts fragments together first. A new set replaces
     the old one in one step, and established connections remain.
+
+    What the bridges' rules drop is remembered in the set `tried`, and logged a few times a minute; the uses
+    of declared flows are in `used` (`verify.learned`). Both forget, and while the probe runs neither learns
+    (`pause`).
     """
     name = table(topology)
     # Sorted by bridge: the engine passes zones sorted by name, a stack file in its own order.
@@ -68,8 +82,8 @@ def rules(topology: Topology) -> str:
     each = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker)
     edge = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker if zone.role is Role.EDGE)
     inside = "\n".join(f'    iifname "{b}" oifname "{b}" jump within' for b in map(topology.bridge, docker))
-    pairs = "".join(f"      {pair},\n" for pair in sorted({*_pairs(topology)}))
-    elements = f"    elements = {{\n{pairs}    }}\n" if pairs else ""
+    declared = "".join(f"      {pair},\n" for pair in _declared(topology))
+    elements = f"    elements = {{\n{declared}    }}\n" if declared else ""
     probes = "".join(
         f'    iifname "{topology.bridge(zone)}" ct status dnat accept\n'
         for zone in docker
@@ -91,7 +105,7 @@ def rules(topology: Topology) -> str:
         bridges = ", ".join(f'"{bridge}"' for bridge in sorted(map(topology.bridge, topology.exits)))
         exits = (
             f"    iifname {{ {bridges} }} ip saddr . meta l4proto . th dport @leaving "
-            f"ip daddr != {{ {near} }} accept\n    iifname {{ {bridges} }} drop\n"
+            f"ip daddr != {{ {near} }} accept\n    iifname {{ {bridges} }} goto undeclared\n"
         )
     return f"""\
 add table {name}
@@ -100,28 +114,64 @@ table {name} {{
   set declared {{
     type ipv4_addr . ipv4_addr . inet_proto . inet_service
 {elements}  }}
-{own}\
+{own}{_learned()}\
+  chain undeclared {{
+    ct state new meta l4proto {{ tcp, udp }} meta l4proto != @paused update @tried {{ {_KEY} counter }}
+    limit rate 6/minute log prefix "{topology.physical("homelab-network")}: "
+    counter drop
+  }}
   chain within {{
     ct state established,related accept
-    ip saddr . ip daddr . meta l4proto . th dport @declared accept
-    counter drop
+    {_KEY} @declared meta l4proto != @paused update @used {{ {_KEY} counter }}
+    {_KEY} @declared accept
+    goto undeclared
   }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
     iifname {{ {each} }} ct state established,related accept
-    iifname {{ {each} }} drop
+    iifname {{ {each} }} goto undeclared
 {_closed(topology)}\
   }}
   chain forward {{
     type filter hook forward priority filter - 10; policy accept;
 {inside}
     ct state established,related accept
-{limits}{exits}    oifname {{ {edge} }} ct status dnat accept
-{probes}{egress}    iifname {{ {each} }} drop
-    oifname {{ {each} }} drop
+{limits}{exits}{probes}{egress}    iifname {{ {each} }} goto undeclared
+    oifname {{ {edge} }} ct status dnat accept
+    oifname {{ {each} }} goto undeclared
   }}
 }}
 """
+
+
+def _learned() -> str:
+    """Return the sets that the kernel fills, which are empty when the rules begin."""
+    key, days = "type ipv4_addr . ipv4_addr . inet_proto . inet_service", PERIOD.days
+    return f"""\
+  set tried {{
+    {key}
+    size {REMEMBERED}
+    flags dynamic,timeout
+    timeout {days}d
+    elements = {{ {BEGIN} timeout {AGE.days}d }}
+  }}
+  set used {{
+    {key}
+    flags dynamic,timeout
+    timeout {days}d
+  }}
+  set paused {{
+    type inet_proto
+    flags timeout
+  }}
+"""
+
+
+def pause(topology: Topology, seconds: int) -> str:
+    """Return the command that keeps the rules from learning; 0 seconds: that ends it."""
+    name = table(topology)
+    for_ = f"; add element {name} paused {{ tcp timeout {seconds}s, udp timeout {seconds}s }}"
+    return f"flush set {name} paused{for_ * bool(seconds)}"
 
 
 def _closed(topology: Topology) -> str:
@@ -146,15 +196,27 @@ def _closed(topology: Topology) -> str:
 """
 
 
-def _pairs(topology: Topology) -> Iterator[str]:
-    """Yield `source . destination . protocol . port` of each flow within a bridge."""
-    bridges = {name for name, zone in topology.zones.items() if zone.is_docker}
-    joined = {name: bridges.intersection(service.zones) for name, service in topology.services.items()}
-    for flow in topology.flows:
-        for name in joined.get(flow.source, set()) & joined.get(flow.destination, set()):
-            zone = topology.zones[name]
-            ends = (str(topology.address_on(end, zone)) for end in (flow.source, flow.destination))
-            yield " . ".join((*ends, flow.port.protocol, str(flow.port.number)))
+def pairs(topology: Topology, flow: Flow) -> list[tuple[IPv4Address, IPv4Address]]:
+    """Return the addresses of a flow's ends on each Docker network that both are on."""
+    ends = [topology.services.get(name) for name in (flow.source, flow.destination)]
+    shared = set.intersection(*(set(end.zones) if end else set() for end in ends))
+    zones = [topology.zones[name] for name in sorted(shared)]
+    return [
+        (topology.address_on(flow.source, zone), topology.address_on(flow.destination, zone))
+        for zone in zones
+        if zone.is_docker
+    ]
+
+
+def _declared(topology: Topology) -> list[str]:
+    """Return `source . destination . protocol . port` of each flow within a bridge."""
+    return sorted(
+        {
+            f"{source} . {destination} . {flow.port.protocol} . {flow.port.number}"
+            for flow in topology.flows
+            for source, destination in pairs(topology, flow)
+        }
+    )
 
 
 def _leaving(topology: Topology) -> str:

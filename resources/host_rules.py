@@ -22,16 +22,25 @@ _CHAIN = re.compile(r"^  chain (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
 _SET = re.compile(r"^  set (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
 _ELEMENT = re.compile(r"^ +(\S+) \. (\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
 _LEAVING = re.compile(r"^ +(\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
+_KEY = "ip saddr . ip daddr . meta l4proto . th dport"
 _WITHIN = (
     "ct state established,related accept",
-    "ip saddr . ip daddr . meta l4proto . th dport @declared accept",
+    f"{_KEY} @declared meta l4proto != @paused update @used {{ {_KEY} counter }}",
+    f"{_KEY} @declared accept",
+    "goto undeclared",
+)
+_UNDECLARED = (
+    f"ct state new meta l4proto {{ tcp, udp }} meta l4proto != @paused update @tried {{ {_KEY} counter }}",
+    "limit rate 6/minute log prefix",
     "counter drop",
 )
+"""The chain in which the bridges' rules end: it remembers, logs a little and drops; the prefix is any."""
+_PREFIX = re.compile(r' "[a-z0-9-]+: "$')
 _FROM = r"iifname \{ (?P<bridges>[^{}]+) \} "
 _TO = r"ip daddr != \{ (?P<near>[^{}]+) \} "
 _BY_MEMBER = re.compile(rf"{_FROM}ip saddr \. meta l4proto \. th dport @leaving {_TO}accept")
 _BY_BRIDGE = re.compile(rf"{_FROM}{_TO}(?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
-_DROP = re.compile(rf"{_FROM}drop")
+_DROP = re.compile(rf"{_FROM}goto undeclared")
 _INTO = r"oifname \{ (?P<bridges>[^{}]+) \} "
 _LIMIT = re.compile(
     rf"{_INTO}ip saddr != \{{ (?P<from>[^{{}}]+) \}} (?P<protocol>tcp|udp) dport (?P<port>\d+) drop"
@@ -41,13 +50,13 @@ _HOOK = "type filter hook forward priority filter - 10; policy accept;"
 _OTHERS = re.compile(
     rf'iifname "(?P<same>\S+)" oifname "(?P=same)" jump within'
     rf"|ct state established,related accept|{_ENTER.pattern}"
-    r"|oifname \{ [^{}]+ \} (ip saddr != \{ [^{}]+ \} (tcp|udp) dport \d+ )?drop"
+    r"|oifname \{ [^{}]+ \} (ip saddr != \{ [^{}]+ \} (tcp|udp) dport \d+ drop|goto undeclared)"
 )
 """Lines of the chain `forward` that let nothing out to where no port is published."""
 _INPUT = "type filter hook input priority filter - 10; policy accept;"
 _ENTRY = re.compile(r"ip saddr (?P<from>\S+) (?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
 _NO_ENTRY = re.compile(
-    r'iifname \{ [^{}]+ \} (ct state established,related accept|drop)|iifname "lo" accept'
+    r'iifname \{ [^{}]+ \} (ct state established,related accept|goto undeclared)|iifname "lo" accept'
     r"|ct state established,related accept"
     r"|icmpv6 type \{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query \} accept"
     r"|udp sport \. udp dport \{ 67 \. 68, 547 \. 546 \} accept"
@@ -57,7 +66,7 @@ _NO_ENTRY = re.compile(
 
 def within(text: str) -> dict[str, tuple[Pass, ...]]:
     """Return what passes between members of each bridge that the rules close; other bridges are open."""
-    if tuple(_lines(text, "within")) != _WITHIN:
+    if tuple(_lines(text, "within")) != _WITHIN or not _drops(text):
         return {}
     passes = tuple(
         Pass(
@@ -88,7 +97,7 @@ def forward(text: str) -> Forwarded:
     closed: dict[str, tuple[Exit, ...]] = {}
     leaving = dict(_SET.findall(text)).get("leaving", "")
     first, *lines = *_lines(text, "forward"), ""
-    if first != _HOOK:
+    if first != _HOOK or not _drops(text):
         return Forwarded()
     for line in filter(None, lines):
         if found := _DROP.fullmatch(line):
@@ -141,6 +150,11 @@ def _exits(rule: re.Match[str], leaving: str) -> Iterator[Exit]:
             source=IPv4Address(source) if source else None,
             without=tuple(map(IPv4Network, rule["near"].split(", "))),
         )
+
+
+def _drops(text: str) -> bool:
+    """Whether the chain in which the bridges' rules end drops all that comes to it."""
+    return tuple(_PREFIX.sub("", line) for line in _lines(text, "undeclared")) == _UNDECLARED
 
 
 def _lines(text: str, chain: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from topology.model import INTERNET, Topology
-from verify import host, namespaces, transports
+from verify import host, learned, namespaces, transports
 from verify.agents import Agents
 from verify.discovery import Discovery, address
 from verify.driver import Answers, Ask, ProbeError
@@ -64,6 +64,7 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         if not inside and not discovery.transports:
             raise ProbeError("verify: no endpoint to ask from; declare vantages, or run it in management")
         if inside:
+            undo.enter_context(learned.paused(topology))
             namespaces.remove_all()
             undo.callback(namespaces.remove_all)
             taken = [zone.prefix for zone in topology.zones.values()]

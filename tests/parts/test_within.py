@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.parts.test_egress import inside, running
 from tests.site import changed
 from topology.config import load
 from topology.model import Topology
+from topology.project import PROJECT
+from verify import learned
+from verify.learned import Learned
 
 PEERS = {
     "services.sender": {"zones": ["backend"], "image": "sender:1"},
@@ -132,6 +136,69 @@ def test_exactly_the_declared_flows_pass(machines: dict[str, subprocess.Popen[st
     assert ("sender", "sink", "5000/udp") in declared(SITE)
 
 
+def asked(machines: dict[str, subprocess.Popen[str]], source: str, destination: str, *ports: int) -> None:
+    """Try TCP ports of a member of backend from another one."""
+    ip = str(SITE.address_on(destination, SITE.zones["backend"]))
+    asks = json.dumps([("tcp", ip, port) for port in ports])
+    inside(machines[source], sys.executable, "-c", ASK, given=asks)
+
+
+def seen(machines: dict[str, subprocess.Popen[str]]) -> Learned:
+    """Return what the rules saw, as the command `suggest` reads it."""
+    table = host_rules.table(SITE).split()
+    return learned.read(inside(machines["host"], "nft", "--json", "list", "table", *table))
+
+
+def test_tries_and_uses_are_remembered(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """What was tried and what was used is known by name, but not what is tried in a pause of the probe."""
+    install(machines, SITE)
+    asked(machines, "promtail", "cadvisor", 8080)
+    asked(machines, NEWCOMER, "loki", 3100)
+    asked(machines, "prometheus", "node-exporter", 9100)
+    inside(machines["host"], "nft", host_rules.pause(SITE, 60))
+    assert seen(machines).paused
+    asked(machines, "loki", "cadvisor", 8080)
+    asked(machines, "prometheus", "cadvisor", 8080)
+    inside(machines["host"], "nft", host_rules.pause(SITE, 0))
+    found = seen(machines)
+    assert {str(each) for each in learned.named(SITE, found.tried)} == {
+        "promtail -> cadvisor:8080/tcp",
+        "172.30.3.250 (unknown, on backend) -> loki:3100/tcp",
+    }
+    assert [str(each) for each in learned.named(SITE, found.used)] == ["prometheus -> node-exporter:9100/tcp"]
+    assert found.age
+    assert all(each.ago <= found.age < timedelta(minutes=1) for each in (*found.tried, *found.used))
+    assert "prometheus -> cadvisor:8080/tcp" in map(str, learned.unused(SITE, found)[0])
+    assert not found.paused
+
+
+def test_what_is_remembered_is_no_change_of_the_rules(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """Rules that have learned are in force as before; with one element more they are not."""
+    program = (
+        "from verify.host import rules_in_force; from tests.parts.test_within import SITE;"
+        "print(rules_in_force(SITE))"
+    )
+    asking = ("env", f"PYTHONPATH={PROJECT}", sys.executable, "-c", program)
+    install(machines, SITE)
+    asked(machines, NEWCOMER, "loki", 3100)
+    inside(machines["host"], "nft", host_rules.pause(SITE, 60))
+    assert inside(machines["host"], *asking) == "True\n"
+    more = "{ 172.30.3.250 . 172.30.3.207 . tcp . 3100 }"
+    inside(machines["host"], "nft", f"add element {host_rules.table(SITE)} declared {more}")
+    assert inside(machines["host"], *asking) == "False\n"
+
+
+def test_a_flood_is_bounded(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """Of more tries than the kernel remembers it remembers its number, and declared flows pass as before."""
+    install(machines, SITE)
+    ip = str(SITE.address_on("loki", SITE.zones["backend"]))
+    inside(machines[NEWCOMER], sys.executable, "-c", _FLOOD, ip)
+    asked(machines, "prometheus", "node-exporter", 9100)
+    found = seen(machines)
+    assert (len(found.tried), found.full) == (host_rules.REMEMBERED - 1, True)
+    assert [str(each) for each in learned.named(SITE, found.used)] == ["prometheus -> node-exporter:9100/tcp"]
+
+
 def test_without_the_switch_the_rules_see_nothing(machines: dict[str, subprocess.Popen[str]]) -> None:
     """With either switch off, neighbours reach each other by its protocol: both are needed."""
     ways = f"{OTHER}/tcp", f"{OTHER}/tcp by IPv6"
@@ -143,6 +210,12 @@ def test_without_the_switch_the_rules_see_nothing(machines: dict[str, subprocess
     assert reached(machines) == declared(SITE)
 
 
+_FLOOD = """
+import socket, sys
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(20000, 30000):
+    udp.sendto(b"x", (sys.argv[1], port))
+"""
 _HOLD = """
 import socket, sys
 held = socket.create_connection((sys.argv[1], 9100), 5)

@@ -364,7 +364,7 @@ def _replaced(old: str, new: str) -> Callable[[str], str]:
 
 
 MEMBER = r"ip saddr \. meta l4proto \. th dport @leaving "
-LAST = r'^    iifname \{ "br-backend".* \} drop\n    oifname.*\n  \}\n\}'
+LAST = r'^    iifname \{ "br-backend".* \} goto undeclared\n(    oifname.*\n)+  \}\n\}'
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
     "a port for the whole bridge": (
         _replaced(rf'("br-egress" \}} ){MEMBER}(ip daddr != \{{.*\}} )accept', r"\1\2tcp dport 443 accept"),
@@ -395,7 +395,8 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
     "no last rules": (_replaced(LAST, "  }\n}"), ""),
     "no rule at the end of its own bridge": (
         _replaced(
-            r'("br-edge", )"br-egress", ("br-frontend".* drop)|^    iifname \{ "br-egress" \} drop\n', r"\1\2"
+            r'("br-edge", )"br-egress", ("br-frontend".* goto)|^    iifname \{ "br-egress" \} goto \w+\n',
+            r"\1\2",
         ),
         "crawler -> internet:*",
     ),
@@ -409,8 +410,14 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "no chain": (_replaced(r"^  chain forward \{", "  chain backward {"), "crawler -> internet:*"),
     "another set": (_replaced("@leaving", "@declared"), "crawler -> internet:*"),
-    "a comment": (_replaced(r'^    iifname \{ "br-egress" \} drop', "#\\g<0>"), "crawler -> internet:*"),
-    "a jump": (_replaced(r'^    iifname \{ "br-egress" \} drop', "    jump within"), "crawler -> internet:*"),
+    "a comment": (
+        _replaced(r'^    iifname \{ "br-egress" \} goto undeclared', "#\\g<0>"),
+        "crawler -> internet:*",
+    ),
+    "a jump": (
+        _replaced(r'^    iifname \{ "br-egress" \} goto undeclared', "    jump within"),
+        "crawler -> internet:*",
+    ),
     "the way of another bridge": (
         _replaced(rf'"br-egress"( \}} {MEMBER})', r'"br-frontend"\1'),
         "paperless -> internet:443/tcp",

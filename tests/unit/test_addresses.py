@@ -75,6 +75,8 @@ def test_rules_are_read_as_they_are_written() -> None:
     [
         ("    counter drop\n", ""),
         ("    counter drop\n", "    accept\n"),
+        ("    goto undeclared\n  }\n", "  }\n"),
+        ('log prefix "homelab-network: "\n', 'log prefix "homelab-network: " accept\n'),
         ("    ct state established,related accept\n    ip saddr", "    accept\n    ip saddr"),
         ("th dport @declared accept\n", "th dport @declared accept\n    tcp dport 80 accept\n"),
     ],

@@ -133,10 +133,14 @@ def test_a_member_of_an_egress_zone_leaves_on_its_own_ports() -> None:
         "192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3"
     )
     member = 'iifname { "br-egress" } ip saddr . meta l4proto . th dport @leaving'
-    assert lines[at + 1 : at + 4] == [
+    each = '"br-backend", "br-edge", "br-egress", "br-frontend", "br-probe", "br-query"'
+    assert lines[at + 1 : lines.index("}", at)] == [
         f"{member} ip daddr != {{ {near} }} accept",
-        'iifname { "br-egress" } drop',
+        'iifname { "br-egress" } goto undeclared',
+        'iifname "br-probe" ct status dnat accept',
+        f"iifname {{ {each} }} goto undeclared",
         'oifname { "br-edge" } ct status dnat accept',
+        f"oifname {{ {each} }} goto undeclared",
     ]
     assert "leaving" not in host_rules.rules(SITE)
 
