@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 
-from topology.model import HTTP, HTTPS, App, Protocol, Topology
+from topology.model import HTTP, HTTPS, SSH, App, Protocol, Topology
 
 JOB = "probe"
 """Prometheus's job name of every probe."""
@@ -96,7 +96,8 @@ def probes(topology: Topology) -> tuple[WatchProbe, ...]:
         for container in sorted(topology.containers, key=attrgetter("name"))
         if container != topology.ingress
         for port in container.ports
-        if port.protocol is Protocol.TCP and port not in topology.published
+        # Docker-SRV's own programs may answer on their ports; a container that published one would not start.
+        if port.protocol is Protocol.TCP and port not in {SSH, *topology.docker.ports, *topology.published}
     ]
     return tuple(found)
 

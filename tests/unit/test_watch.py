@@ -49,6 +49,16 @@ def test_every_port_behind_the_ingress_must_not_answer(site: Topology) -> None:
     assert of(watch.probes(site), ProbeKind.CONTROL) == [("traefik", "172.30.4.1:443", "")]
 
 
+def test_what_docker_srvs_own_programs_answer_is_not_asked() -> None:
+    """Port 22 of a forge, and a port that Docker-SRV declares as its own, say nothing about the container."""
+    forge = {"zones": ["backend"], "image": "forge:1", "ports": [22, 3000, 9443]}
+    host = {"hosts.docker-srv.closed": True, "hosts.docker-srv.ports": [9443]}
+    own = {"flows[+]": "management -> docker-srv:9443/tcp"}
+    site = load(changed({"services.forge": forge, **host, **own}))
+    closed = [target for name, target, _ in of(watch.probes(site), ProbeKind.CLOSED) if name == "forge"]
+    assert closed == ["172.30.4.1:3000"]
+
+
 def test_the_ingresss_own_answers_are_asked(site: Topology) -> None:
     """Port 80 is probed with a route's name, 443 with an unknown name."""
     first = site.routes[0].host
