@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
-from verify import inventory, namespaces, transports
+from verify import inventory, learned, namespaces, transports
 from verify.agents import MachineFacts
 from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, heard
 
@@ -251,7 +251,8 @@ class Discovery:
         docker = [self._docker(facts)] if self.topology.docker_host else []
         outside = [self._internet(facts), *self._outside(facts, docker)]
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
-        inside = [self._pinging(endpoint, facts) for endpoint in (*self.containers, *guests, *self.members)]
+        there = [self._as_it_is(endpoint, facts) for endpoint in (*self.containers, *guests)]
+        inside = [self._pinging(endpoint, facts) for endpoint in (*there, *self.members)]
         node = self._node(proxmox) if self.topology.proxmox_host else ()
         return [*filter(None, outside), *inside, *docker, *node]
 
@@ -268,7 +269,16 @@ class Discovery:
         return Endpoint(
             name=name, kind=EndpointKind.HOST, ports=(*topology.published, *self._own), extra=self.extra,
             addresses=tuple(Address(network=card, ip=ip) for ip, card in cards.items()),
+            oddities=tuple(self._ipv6()) if self.inside else (),
         )  # fmt: skip
+
+    def _ipv6(self) -> Iterator[tuple[str, str]]:
+        """Yield this machine's IPv6 addresses on the site's networks, where flows name IPv4 alone."""
+        cards = {self.topology.bridge(zone): zone for zone in self._zones if zone.is_docker}
+        cards |= {self.topology.parent(zone): zone for zone in self.topology.vlans if not zone.is_flat}
+        for ip, card in namespaces.ipv6_addresses():
+            if zone := cards.get(card):
+                yield f"has {ip} on {zone.name}", f"IPv6 was switched on there, on {card}"
 
     @property
     def _own(self) -> list[Port]:
@@ -350,6 +360,23 @@ class Discovery:
             listening=[Port(number=number) for number in found.listeners if number != other],
             elsewhere=not here and not self.guests_here,
         )
+
+    def _as_it_is(self, endpoint: Endpoint, facts: Mapping[str, MachineFacts]) -> Endpoint:
+        """Return the endpoint with the addresses in the site's zones that it took from inside."""
+        own = {address.ip for address in endpoint.addresses}
+        found = sorted(facts.get(endpoint.name, _NOBODY).addresses - own)
+        taken = tuple(
+            (f"has {ip} on {zone.name}", self._owner(ip))
+            for ip in found
+            for zone in self._zones
+            if ip in zone.prefix
+        )
+        return replace(endpoint, oddities=(*endpoint.oddities, *taken))
+
+    def _owner(self, ip: IPv4Address) -> str:
+        """Return the cause of an address that was added inside a machine: whose it is, if a service's."""
+        owner = learned.names(self.topology).get(str(ip))
+        return "it was added inside by hand" + (f"; it is {owner}'s" if owner else "")
 
     def _pinging(self, endpoint: Endpoint, facts: Mapping[str, MachineFacts]) -> Endpoint:
         """Return the endpoint, without ICMP if it is on a VLAN and its agent may not send any."""

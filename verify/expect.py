@@ -75,7 +75,7 @@ class Endpoint:
     name_servers: tuple[str, ...] | None = None
     """A container's own name servers, as the engine has them; None: unknown."""
     oddities: tuple[tuple[str, str], ...] = ()
-    """What the engine gives a container that the stack file does not, each with its cause."""
+    """What an endpoint has that the stack file does not give it, each with its cause."""
     pings: bool = True
     """Whether it may send echo requests, including to itself."""
     fault: str = ""

@@ -110,10 +110,10 @@ def _seen(element: Mapping[str, Any]) -> Seen:
 
 def named(topology: Topology, seen: tuple[Seen, ...]) -> list[Seen]:
     """Return the same by names of the ends, the most frequent first; all addresses of one name are one."""
-    names, found = dict(_names(topology)), defaultdict[tuple[str, str, Port], list[Seen]](list)
+    known, found = names(topology), defaultdict[tuple[str, str, Port], list[Seen]](list)
     for each in seen:
         ends = (
-            names.get(end) or _unknown(topology, IPv4Address(end)) for end in (each.source, each.destination)
+            known.get(end) or _unknown(topology, IPv4Address(end)) for end in (each.source, each.destination)
         )
         source, destination = ends
         found[source, destination, each.port].append(each)
@@ -128,6 +128,11 @@ def named(topology: Topology, seen: tuple[Seen, ...]) -> list[Seen]:
         for (source, destination, port), all_ in found.items()
     ]
     return sorted(made, key=lambda each: (-each.packets, str(each)))
+
+
+def names(topology: Topology) -> dict[str, str]:
+    """Return the name of the service or host of each declared address."""
+    return dict(_names(topology))
 
 
 def _names(topology: Topology) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,14 @@ def host_addresses() -> dict[IPv4Interface, str]:
     }
 
 
+def ipv6_addresses() -> list[tuple[str, str]]:
+    """Return this machine's IPv6 addresses beyond their links, each with its interface."""
+    links = json.loads(run("ip", "-json", "-6", "address", "show", "scope", "global"))
+    # iproute2 6.1 lists an interface without such addresses as `{}`, or with one `{}`.
+    found = [(info, link) for link in links for info in link.get("addr_info", ()) if info]
+    return [(info["local"], link["ifname"]) for info, link in found]
+
+
 def documentation(taken: Iterable[IPv4Network]) -> IPv4Network:
     """Return a documentation prefix (RFC 5737) for the internet side that is not in use here."""
     used = list(taken)

@@ -201,14 +201,14 @@ def _why_open(cell: Cell, source: Endpoint, destination: Endpoint, seen: Seen) -
 
 
 def judge_inventory(endpoints: Iterable[Endpoint]) -> list[ProbeFinding]:
-    """Return a finding for each undeclared leg, name, IPv6 address or listener."""
+    """Return a finding for each undeclared leg, name, address or listener."""
     found = []
     for endpoint in endpoints:
         if endpoint.kind is EndpointKind.CONTAINER:
             strange = sorted({address.network for address in endpoint.addresses} - endpoint.zones)
             cause = "it was joined to that network by hand" if endpoint.zones else "no declaration names it"
             found += [undeclared(endpoint, f"is on {network}", cause) for network in strange]
-            found += [undeclared(endpoint, what, cause) for what, cause in endpoint.oddities]
+        found += [undeclared(endpoint, what, cause) for what, cause in endpoint.oddities]
         if endpoint.kind is EndpointKind.GUEST:
             cause = "a program in the guest that no port of the service declares"
             found += [undeclared(endpoint, f"listens on {port}", cause) for port in endpoint.extra]

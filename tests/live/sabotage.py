@@ -500,6 +500,76 @@ def a_container_is_made_anew_with_the_hosts_name_server(site: Site) -> None:
     site.docker("run", "--detach", "--name", "node-exporter", *where, image("node-exporter"))
 
 
+@sabotage("impostors", "✗ newcomer is called loki on backend", "with this alias", undo=_remove_newcomer)
+def a_stranger_takes_lokis_name(site: Site) -> None:
+    words = ("--name", "newcomer", "--network", "backend", "--network-alias", "loki")
+    site.docker("run", "--detach", *words, image("prometheus-ui"))
+
+
+LOKI = str(TOPOLOGY.address_on("loki", _BACKEND))
+
+
+def in_container(site: Site, name: str, *words: str) -> None:
+    """Run a program of this machine in a container's network."""
+    pid = site.docker("inspect", "--format", "{{.State.Pid}}", name).strip()
+    done = command("nsenter", f"--net=/proc/{pid}/ns/net", *words)
+    assert done.returncode == 0, done.stdout
+
+
+def _be_cadvisor(site: Site) -> None:
+    """Neighbours forget whose hardware answered, which would take them some seconds."""
+    in_container(site, "cadvisor", "ip", "address", "del", f"{LOKI}/32", "dev", "eth0")
+    for name in ("loki-gateway", "prometheus", "promtail"):
+        in_container(site, name, "ip", "neigh", "flush", "all")
+
+
+@sabotage(
+    "impostors", f"✗ cadvisor has {LOKI} on backend", "added inside by hand; it is loki's", undo=_be_cadvisor
+)
+def a_container_takes_a_neighbours_address(site: Site) -> None:
+    in_container(site, "cadvisor", "ip", "address", "add", f"{LOKI}/32", "dev", "eth0")
+
+
+def _be_stirling(_site: Site) -> None:
+    inside(202, "ip", "address", "del", "10.10.20.77/24", "dev", "eth0")
+
+
+@sabotage(
+    "impostors", "✗ stirling-pdf has 10.10.20.77 on apps", "it was added inside by hand", undo=_be_stirling
+)
+def a_guest_takes_a_second_address(_site: Site) -> None:
+    inside(202, "ip", "address", "add", "10.10.20.77/24", "dev", "eth0")
+
+
+IPV6 = "fd00:3::1/64"
+IPV6_OFF = Path("/proc/sys/net/ipv6/conf/br-backend/disable_ipv6")
+_ipv6_was: list[str] = []
+
+
+def _without_ipv6(_site: Site) -> None:
+    address("del", IPV6, "br-backend")
+    IPV6_OFF.write_text(_ipv6_was.pop())
+
+
+@sabotage(
+    "impostors", "✗ docker-srv has fd00:3::1 on backend", "IPv6 was switched on there", undo=_without_ipv6
+)
+def a_network_gets_ipv6(_site: Site) -> None:
+    _ipv6_was.append(IPV6_OFF.read_text())
+    IPV6_OFF.write_text("0")
+    address("add", IPV6, "br-backend")
+
+
+@sabotage("set", *RULES)
+def ipv6_passes_within_a_bridge(_site: Site) -> None:
+    nft("insert rule {table} within meta nfproto ipv6 accept")
+
+
+@sabotage("order", *RULES)
+def fragments_are_accepted(_site: Site) -> None:
+    nft("insert rule {table} within ip frag-off & 0x1fff != 0 accept")
+
+
 @sabotage("names", "✗ docker-srv's own rules", "`make up` puts them back")
 def a_pair_is_taken_away(_site: Site) -> None:
     nft("delete element {table} declared {{", pair("prometheus", "node-exporter", "9100"), "}}")

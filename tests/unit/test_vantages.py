@@ -67,6 +67,29 @@ def facts(*addresses: str, listeners: Sequence[int] = (OTHER,), pings: bool = Tr
     )
 
 
+def test_an_address_that_was_taken_inside_is_found() -> None:
+    """A neighbour's address in a container is named with its owner, another network's is not."""
+    found = facts("172.30.3.3", "172.30.3.253", "172.31.0.9")
+    _, endpoints = discovered(site({}), {"loki": found})
+    assert endpoints["loki"].oddities == (
+        ("has 172.30.3.253 on backend", "it was added inside by hand; it is cadvisor's"),
+    )
+
+
+def test_ipv6_of_docker_srv_on_the_sites_networks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IPv6 address on a bridge or a VLAN's interface of the site is found, not one of the LAN."""
+    topology = site({})
+    cards = ("br-backend", topology.parent(topology.vlans[0]), "eth0")
+    said = [(f"fd00:{number}::1", card) for number, card in enumerate(cards)]
+    monkeypatch.setattr("verify.namespaces.ipv6_addresses", lambda: said)
+    _, endpoints = discovered(topology, {}, inside=True)
+    vlan = topology.vlans[0].name
+    assert [what for what, _ in endpoints["docker-srv"].oddities] == [
+        "has fd00:0::1 on backend",
+        f"has fd00:1::1 on {vlan}",
+    ]
+
+
 def test_the_named_way_goes_first() -> None:
     """For its endpoint, a machine of the stack file precedes the image, and the image a namespace."""
     vantage = {"containers": {"image": IMAGE}, "site-1": machine("probe@10.10.10.11")}
