@@ -3185,6 +3185,19 @@ def an_exception_to_no_rule(stack: Stack) -> None:
     _exempt(stack, "no-worries", "cadvisor")
 
 
+@rejected(
+    "undeclared-flows",
+    "promtail -> cadvisor:8080/tcp: expected DENIED, got ALLOWED via backend -> cadvisor",
+    "promtail -> loki:3100/tcp: expected DENIED, got ALLOWED via backend -> loki",
+    "promtail -> node-exporter:9100/tcp: expected DENIED, got ALLOWED via backend -> node-exporter",
+    "prometheus -> promtail:*: expected DENIED, got ALLOWED via backend -> promtail",
+    "loki-gateway -> promtail:*: expected DENIED, got ALLOWED via backend -> promtail",
+)
+def an_exception_for_what_forges_addresses(stack: Stack) -> None:
+    a_container_that_may_take_a_neighbours_address(stack)
+    _exempt(stack, "no-privileges", "promtail")
+
+
 @rejected("admin-pages-current", "vaultwarden: its admin page ended on 2026-11-22")
 def an_admin_page_that_has_ended(stack: Stack) -> None:
     page = {"until": "2026-11-22", "reason": "a reason to test"}
