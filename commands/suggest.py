@@ -59,15 +59,9 @@ def suggestions(file: Path, topology: Topology, found: Learned) -> Iterator[str]
 
 
 def _tried(topology: Topology, found: Learned) -> list[Seen]:
-    """Return what was tried by name; the probe zone's tries are its work, and declared flows passed since."""
-    probes = {c.name for c in topology.containers if {z.name for z in topology.probes} & {*c.zones}}
+    """Return what was tried by name, without flows that were declared since."""
     declared = {str(flow) for flow in topology.flows}
-    return [
-        each
-        for each in learned.named(topology, found.tried)
-        if str(each) not in declared
-        and not (each.source in probes and each.destination == topology.docker.name)
-    ]
+    return [each for each in learned.named(topology, found.tried) if str(each) not in declared]
 
 
 def _line(keys: Mapping[str, Any], seen: Seen) -> Iterator[str]:

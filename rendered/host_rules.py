@@ -74,7 +74,7 @@ def rules(topology: Topology) -> str:
 
     What the bridges' rules drop is remembered in the set `tried`, and logged a few times a minute; the uses
     of declared flows are in `used` (`verify.learned`). Both forget, and while the probe runs neither learns
-    (`pause`).
+    (`pause`). What a probe zone asks of the host is dropped without either: it asks closed ports all day.
     """
     name = table(topology)
     # Sorted by bridge: the engine passes zones sorted by name, a stack file in its own order.
@@ -84,11 +84,9 @@ def rules(topology: Topology) -> str:
     inside = "\n".join(f'    iifname "{b}" oifname "{b}" jump within' for b in map(topology.bridge, docker))
     declared = "".join(f"      {pair},\n" for pair in _declared(topology))
     elements = f"    elements = {{\n{declared}    }}\n" if declared else ""
-    probes = "".join(
-        f'    iifname "{topology.bridge(zone)}" ct status dnat accept\n'
-        for zone in docker
-        if zone.role is Role.PROBE
-    )
+    probing = [topology.bridge(zone) for zone in docker if zone.role is Role.PROBE]
+    probes = "".join(f'    iifname "{bridge}" ct status dnat accept\n' for bridge in probing)
+    asking = "".join(f'    iifname "{bridge}" drop\n' for bridge in probing)
     near = ", ".join(map(str, _nearby(topology)))
     egress = "".join(
         f"    iifname {{ {edge} }} ip daddr != {{ {near} }} {port.protocol} dport {port.number} accept\n"
@@ -129,7 +127,7 @@ table {name} {{
   chain input {{
     type filter hook input priority filter - 10; policy accept;
     iifname {{ {each} }} ct state established,related accept
-    iifname {{ {each} }} goto undeclared
+{asking}    iifname {{ {each} }} goto undeclared
 {_closed(topology)}\
   }}
   chain forward {{

@@ -57,7 +57,7 @@ _INPUT = "type filter hook input priority filter - 10; policy accept;"
 _ENTRY = re.compile(r"ip saddr (?P<from>\S+) (?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
 _NO_ENTRY = re.compile(
     r'iifname \{ [^{}]+ \} (ct state established,related accept|goto undeclared)|iifname "lo" accept'
-    r"|ct state established,related accept"
+    r'|ct state established,related accept|iifname "\S+" drop'
     r"|icmpv6 type \{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query \} accept"
     r"|udp sport \. udp dport \{ 67 \. 68, 547 \. 546 \} accept"
 )

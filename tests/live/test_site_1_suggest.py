@@ -39,7 +39,7 @@ def test_an_undeclared_packet_becomes_a_line(site: Site) -> None:
     assert line.startswith(f"    - {TRY}  # "), done.stdout
     assert "s ago" in line
     assert "prometheus -> node-exporter" not in done.stdout
-    assert done.returncode == 1
+    assert done.returncode != 0
 
 
 def test_the_probe_teaches_nothing(site: Site) -> None:

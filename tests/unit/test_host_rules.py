@@ -145,6 +145,15 @@ def test_a_member_of_an_egress_zone_leaves_on_its_own_ports() -> None:
     assert "leaving" not in host_rules.rules(SITE)
 
 
+def test_what_the_probe_zone_asks_of_the_host_is_not_remembered() -> None:
+    """Its packets to the host are dropped before the line that remembers and logs."""
+    lines = host_rules.rules(SITE).partition("chain input {")[2].partition("}\n  chain")[0].splitlines()
+    assert [line.strip() for line in lines if "drop" in line or "goto" in line] == [
+        'iifname "br-probe" drop',
+        'iifname { "br-backend", "br-edge", "br-frontend", "br-probe", "br-query" } goto undeclared',
+    ]
+
+
 def test_egress_does_not_lead_to_a_zone_with_a_documentation_prefix() -> None:
     """Documentation prefixes count as the internet, except where a zone of the site has one."""
     keys = with_egress(configuration())

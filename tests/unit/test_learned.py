@@ -10,8 +10,7 @@ import pytest
 
 from commands import suggest
 from rendered import host_rules
-from tests.site import changed, loaded
-from topology.config import load
+from tests.site import loaded
 from topology.project import PROJECT
 from verify import host, learned
 from verify.driver import ProbeError
@@ -87,15 +86,6 @@ def test_ends_have_names(ip: str, name: str) -> None:
     """Gateways, guests, the ingress's legs and machines of management are known by name."""
     seen = learned.read(told("tried", element("172.30.3.58", ip, 1)))
     assert f"promtail -> {name}:1/tcp" in [str(e) for e in learned.named(SITE, seen.tried)]
-
-
-def test_what_the_probe_zone_tries_is_its_work() -> None:
-    """Blackbox exporter asks closed ports of Docker-SRV all day; that is no flow to declare."""
-    site = load(changed({}))
-    (zone,) = site.probes
-    blackbox = str(site.address_on("blackbox-exporter", zone))
-    said = told("tried", element(blackbox, str(zone.prefix[1]), 22, 99))
-    assert not [line for line in lines(said) if "99 packets" in line]
 
 
 def test_a_flow_that_is_declared_by_now_is_no_suggestion() -> None:
