@@ -10,6 +10,7 @@ from resources.proxmox import (
     Bridge,
     VlanInterface,
 )
+from resources.resource import UNKNOWN
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
@@ -30,7 +31,7 @@ def bridge_carries_declared_vlans(view: TypedResource[Any], topology: TopologyIn
     """
     interface = view.inputs
     for name in ("address", "address6", "gateway", "gateway6"):
-        if getattr(interface, name):
+        if view.resource.inputs.get(name) not in {None, "", UNKNOWN}:
             yield f"{name} puts the node itself on it"
     if interface.node_name != topology.proxmox.node:
         yield f"is on node {interface.node_name or '(none)'}, not on the declared {topology.proxmox.node}"

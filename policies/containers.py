@@ -306,7 +306,7 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     container = view.inputs
     yield from _names_of_others(container, topology)
     for leg in container.legs:
-        if leg.link_local_ips or leg.ipv6_address or leg.driver_opts or leg.mac_address:
+        if leg.link_local_ips or leg.ipv6_address or leg.driver_opts or leg.mac_address or leg.gw_priority:
             yield f"has undeclared addresses or options on {leg.name}"
     service = topology.containers_by_name.get(container.name)
     hosts = {(name, str(ip)) for name, ip in service.extra_hosts.items()} if service else set()

@@ -60,11 +60,16 @@ def firewall_can_be_built(graph: Graph) -> Iterator[Violation]:
         yield from _told(found, "", faults, RulesOwner.NODE)
     for alias in graph.of(Alias):
         yield from _told(alias, "", alias_faults(alias.inputs.name, alias.inputs.cidr), RulesOwner.NODE)
-    lists: list[TypedResource[Any]] = [*graph.of(FirewallRules), *graph.of(SecurityGroup)]
-    for view in (*lists, *graph.of(Ipset), *graph.of(Alias)):
-        for trail, text in texts(view.resource.inputs, ()):
-            if len(text.splitlines()) > 1:
-                yield view, f"{dotted(trail)} can't be built: it is more than one line of Proxmox's file"
+    yield from _lines_of_files(graph)
+
+
+def _lines_of_files(graph: Graph) -> Iterator[Violation]:
+    """Yield texts that add a line to a file of Proxmox's; only a guest's description is encoded there."""
+    for view in graph.views:
+        if view.resource.type.startswith("proxmoxve:"):
+            for trail, text in texts(view.resource.inputs, ()):
+                if trail[0] != "description" and len(text.splitlines()) > 1:
+                    yield view, f"{dotted(trail)} can't be built: it is more than one line of Proxmox's file"
 
 
 def _of_rules(view: TypedResource[Any], owner: RulesOwner, graph: Graph) -> Iterator[Violation]:

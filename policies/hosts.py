@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
-from policies.secrecy import LOGIN, PRIVATE, texts
+from policies.secrecy import LOGIN, in_text, texts
 from resources.docker import DockerContainer, DockerProvider
+from resources.inputs import Ignored
 from resources.proxmox import ProxmoxProvider
 from resources.resource import Trail
 from resources.site import Graph
 from resources.traefik import split
 from resources.typed import TYPES, TypedResource, dotted, is_secret
-from topology.host_folders import within
 from topology.index import TopologyIndex
 from topology.model import Ssh
 
@@ -29,6 +30,13 @@ _CREDENTIAL: Final = re.compile(
     r"passw|secret|token|api_?key|private_?key|key_?material|credential|ticket|otp$|^auth$|auth_?key|config_?file_?content",
     re.IGNORECASE,
 )
+_SOCKET: Final = re.compile(r"/(var/)?run/([\w-]+/)?docker[\w-]*\.sock")
+"""Where the machine's own engine keeps its socket. One elsewhere may be a user's engine, which has networks
+of its own, another program's, or another machine's that `ssh -L` brings here."""
+_PUBLISHED: Final = "github://api.github.com/muhlba91/pulumi-proxmoxve"
+"""Where the one provider package that says so has its program."""
+_AS_NAMED: Final = "_github_/api.github.com/muhlba91/pulumi-proxmoxve"
+"""The same in the name of its default provider, where the engine writes it."""
 _OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not DockerContainer})
 """Kinds whose inputs reach the state alone; `policies.secrecy` has the rule for containers."""
 
@@ -52,7 +60,8 @@ def one_engine(graph: Graph) -> Iterator[Violation]:
 
 @policy(
     obligation="The engine must be that of the host whose rules are installed.",
-    remedy="Let docker:host and hosts.<name>.ssh.address name one machine alike, or leave out both.",
+    remedy="Let docker:host and hosts.<name>.ssh.address name one machine alike, or leave out both; "
+    "a local engine's socket is /run/docker.sock, or below a folder of /run.",
     severity=Severity.CRITICAL,
 )
 def engine_on_the_declared_host(graph: Graph) -> Iterator[Violation]:
@@ -75,14 +84,64 @@ def _elsewhere(host: str, ssh: Ssh | None) -> str:
     """Return why an engine is not that of the declared host; empty if it is."""
     parts = split(host)
     local = not host or parts.scheme == "unix"
-    if local and (parts.netloc or within(parts.path, "/run/user") or within(parts.path, "/home")):
-        return f"host is {shown(host)}, a user's own engine, whose networks the host's rules don't see"
     if ssh is None:
-        return "" if local else f"host is {shown(host)}, and the host's rules are installed on this machine"
+        if not local:
+            return f"host is {shown(host)}, and the host's rules are installed on this machine"
+        own = not host or (not parts.netloc and _SOCKET.fullmatch(parts.path))
+        return "" if own else f"host is {shown(host)}, which may be another engine than this machine's own"
     if local:
         return f"host is {shown(host) or 'not set'}, and the host's rules are installed on {ssh.address}"
     same = parts.hostname == ssh.address
     return "" if same else f"host is {shown(host)}, and the host's rules are installed on {ssh.address}"
+
+
+@policy(
+    ProxmoxProvider,
+    obligation="The API must be that of the declared Proxmox host, and its login go to no other machine.",
+    remedy="Let proxmoxve:endpoint name the host's address, and leave out ssh.nodes, proxies and forwarding.",
+    severity=Severity.CRITICAL,
+)
+def api_on_the_declared_host(view: TypedResource[ProxmoxProvider], topology: TopologyIndex) -> Iterator[str]:
+    """Yield APIs of another machine than the declared one, and other machines that get the node's login.
+
+    A host's name is not resolved, and loopback is the lab's stand-in or a tunnel of the operator's.
+    """
+    host, given = topology.proxmox_host, _address(split(view.inputs.endpoint).hostname)
+    if host and host.address and given and not given.is_loopback and given != host.address:
+        yield f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {host.address}"
+    yield from (f"ssh.{name} is set, so another machine gets the login" for name in view.inputs.detours)
+
+
+def _address(text: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text or "")
+    except ValueError:
+        return None
+
+
+@policy(
+    Ignored,
+    DockerProvider,
+    ProxmoxProvider,
+    obligation="A provider's program must be the published one.",
+    remedy="Leave out pluginDownloadURL and parameters; a mirror is set in the environment of the engine.",
+    severity=Severity.CRITICAL,
+)
+def providers_published(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
+    """Yield providers from elsewhere, which could do anything with the inputs that the pack judges.
+
+    The engine keeps such settings below `__internal`, which an exported state has. In a preview it tells the
+    pack where a default provider is from, by its name, and nothing of one that the program makes.
+    """
+    if not view.resource.type.startswith("pulumi:providers:"):
+        return
+    given, inner = view.resource.inputs, view.resource.inputs.get("__internal")
+    inner = inner if isinstance(inner, Mapping) else {}
+    urls = {each.get("pluginDownloadURL", "") for each in (given, inner)} - {"", _PUBLISHED}
+    if urls or (view.name.startswith("default") and "/" in view.name.removesuffix(_AS_NAMED)):
+        yield "pluginDownloadURL takes its program from elsewhere"
+    if "parameterization" in inner:
+        yield "parameterization makes it of another provider's program"
 
 
 def shown(url: str) -> str:
@@ -113,16 +172,14 @@ def engine_socket_not_mounted(graph: Graph) -> Iterator[Violation]:
     severity=Severity.CRITICAL,
 )
 def logins_are_secrets(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
-    """Yield passwords, tokens and keys in plain text, which the state keeps as they are."""
-    for trail, value in _texts(view.resource.inputs, ()):
+    """Yield passwords, tokens and keys in plain text, which the state keeps as they are, also in notes."""
+    for trail, value in (*_texts(view.resource.inputs, ()), *_labels(view.resource.inputs)):
         if is_secret(view, trail) or not value:
             continue
         if any(_CREDENTIAL.search(step) for step in trail if isinstance(step, str)):
             yield f"{dotted(trail)} is a login in plain text"
-        elif LOGIN.search(value):
-            yield f"{dotted(trail)} holds a login in plain text"
-        elif PRIVATE.search(value):
-            yield f"{dotted(trail)} holds a private key in plain text"
+        else:
+            yield from (f"{dotted(trail)} {what} in plain text" for what in in_text(value))
 
 
 def _texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:
@@ -133,3 +190,11 @@ def _texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:
             with suppress(ValueError, RecursionError):
                 found = [*_texts(json.loads(text), trail)]
         yield from found
+
+
+def _labels(inputs: Mapping[str, Any]) -> Iterator[tuple[Trail, str]]:
+    """Yield each label of a network or volume with its path, as a setting and its value."""
+    given = inputs.get("labels")
+    for index, each in enumerate(given if isinstance(given, list) else ()):
+        if isinstance(each, Mapping):
+            yield ("labels", index), f"{each.get('label')}: {each.get('value')}"

@@ -59,11 +59,12 @@ def secrets_are_files(view: TypedResource[DockerContainer], topology: TopologyIn
             yield f"{path} holds a login in plain sight"
     for index, upload in enumerate(view.inputs.uploads):
         if not is_secret(view, ("uploads", index, "content")):
-            for what in _in_text(upload.text or ""):
+            for what in in_text(upload.text or ""):
                 yield f"uploads[{index}].content {what} in plain text; make it a Pulumi secret"
 
 
-def _in_text(text: str) -> Iterator[str]:
+def in_text(text: str) -> Iterator[str]:
+    """Yield what of a text is secret, as the end of a sentence about the text."""
     if PRIVATE.search(text):
         yield "is a private key"
     if LOGIN.search(text):

@@ -36,12 +36,13 @@ _SSH_OPTIONS: Final = frozenset(
 """Options of ssh that say how to log in and how long to wait; by others another host could answer."""
 
 
-class NetworkLeg(Inputs, inert="gw_priority"):
-    """A container's attachment to a network."""
+class NetworkLeg(Inputs):
+    """A container's attachment to a network; `gw_priority` chooses the one that leads out."""
 
     name: str = ""
     aliases: tuple[str, ...] = ()
     driver_opts: tuple[str, ...] = ()
+    gw_priority: float = 0
     ipv4_address: Address = None
     ipv6_address: str | None = None
     link_local_ips: tuple[str, ...] = ()

@@ -7,8 +7,13 @@ Note: a firewall resource belongs to a guest by its number, to a node by its nam
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator
+from pydantic.alias_generators import to_camel
 
 from resources.inputs import Address, Inputs, Settings
 
@@ -118,6 +123,22 @@ class NodeFirewall(
     nftables: bool = False
 
 
+class ProxmoxSsh(Inputs, inert="agent agent_socket node_address_source password private_key username"):
+    """The login by which the provider copies files to a node; all of it but other machines is inert."""
+
+    agent_forwarding: bool = False
+    nodes: tuple[Any, ...] = ()
+    socks5_server: str = ""
+
+
+def _nested(value: Any) -> Any:
+    """Return a provider's nested setting, which the engine passes on in JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+
+
 class _Interface(Inputs, inert="autostart comment mtu timeout_reload"):
     """A network interface of a Proxmox node."""
 
@@ -158,6 +179,12 @@ class ProxmoxProvider(Settings):
     endpoint: str = ""
     insecure: bool = False
     min_tls: str = ""
+    ssh: Annotated[ProxmoxSsh, BeforeValidator(_nested)] = ProxmoxSsh()
+
+    @property
+    def detours(self) -> Iterator[str]:
+        """Settings of ssh by which the login reaches another machine than the API's nodes."""
+        yield from (to_camel(name) for name in ProxmoxSsh.model_fields if getattr(self.ssh, name))
 
     @property
     def place(self) -> str:

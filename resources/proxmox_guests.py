@@ -192,9 +192,15 @@ class Door(NamedTuple):
     shares: str = ""
 
 
+class Memory(Inputs, inert="dedicated floating hugepages keep_hugepages swap"):
+    """The memory of a guest; `shared` is a file of the node besides, which other programs may open."""
+
+    shared: float = 0
+
+
 class _Guest(
     Inputs,
-    inert="cpu description memory pool_id protection startup tags timeout_clone timeout_create",
+    inert="cpu description pool_id protection startup tags timeout_clone timeout_create",
 ):
     """Inputs that virtual machines and system containers have in common."""
 
@@ -204,6 +210,7 @@ class _Guest(
     started: bool = True
     template: bool = False
     clone: Clone | None = None
+    memory: Memory = Memory()
     hook_script_file_id: str = ""
 
     @property
@@ -228,6 +235,8 @@ class _Guest(
         """Ways past the guest's network cards."""
         if self.hook_script_file_id:
             yield Door("hookScriptFileId")
+        if self.memory.shared:
+            yield Door("memory.shared")
 
 
 class VirtualMachine(

@@ -98,6 +98,7 @@ class Graph:
     def keys(self, view: TypedResource[Any]) -> Iterator[tuple[object, ...]]:
         """Yield keys of the things that a resource creates; equal keys mean the same thing."""
         inputs = view.inputs
+        yield from (("the", own.value) for own in (self._own.get(view.resource.urn),) if own)
         match inputs:
             case DockerContainer() | SwarmService():
                 yield "container", inputs.name
@@ -278,11 +279,19 @@ class Graph:
         return frozenset(self._commands)
 
     @cached_property
+    def _own(self) -> Mapping[str, ProjectCommand | None]:
+        """Which of the project's own each command is, by URN."""
+        return {
+            each.resource.urn: each.inputs.ours(self.topology, each.resource.stack)
+            for each in self.of(Command)
+        }
+
+    @cached_property
     def _commands(self) -> Mapping[ProjectCommand | None, Command]:
         """The commands by which of the project's own they are, the first of each."""
         found: dict[ProjectCommand | None, Command] = {}
         for each in self.of(Command):
-            found.setdefault(each.inputs.ours(self.topology, each.resource.stack), each.inputs)
+            found.setdefault(self._own[each.resource.urn], each.inputs)
         return found
 
     @cached_property

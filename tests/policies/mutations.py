@@ -200,6 +200,7 @@ FOREIGN: dict[str, tuple[Any, ...]] = {
     "bootOrders": (["net0"], ["scsi0", "net0"], ["usb0"], ["scsi0;net0"], ["scsi0,order=net0"]),
     "smbios": ({"serial": "ds=nocloud;s=http://192.0.2.1/"},),
     "serialDevices": ([{"device": "/dev/ttyS0"}],),
+    "memory": ({"dedicated": 256.0, "shared": 1.0},),
 }
 """Settings of a guest that give it foreign content, or another way in."""
 DOCKER: tuple[dict[str, Any], ...] = (
@@ -246,7 +247,12 @@ DOCKER: tuple[dict[str, Any], ...] = (
     ),
     *(
         {"host": f"unix://{socket}"}
-        for socket in ("/run/user/1000/docker.sock", "/home/x/d.sock", "x/d.sock")
+        for socket in (
+            *("/run/user/1000/docker.sock", "/home/x/d.sock", "x/d.sock", "/var/run/user/1000/docker.sock"),
+            *("/run//user/1000/docker.sock", "/run/../run/user/1000/docker.sock", "/run/podman/podman.sock"),
+            *("/srv/docker.sock", "/proc/1/root/run/docker.sock", "/root/.docker/desktop/docker.sock"),
+            *("/run/containerd/containerd.sock", "/dev/shm/docker.sock"),  # noqa: S108  # paths of tests
+        )
     ),
 )
 PROXMOX: tuple[dict[str, Any], ...] = (
@@ -256,6 +262,14 @@ PROXMOX: tuple[dict[str, Any], ...] = (
         {"ssh": {"password": "x"}},
         {"ssh": '{"privateKey": "x"}'},
         {"endpoint": "https://root:x@10.10.1.5:8006/"},
+    ),
+    *({"endpoint": f"https://{host}:8006/"} for host in ("10.10.1.9", "192.0.2.1", "[fd00::1]")),
+    *(
+        {"endpoint": "https://10.10.1.5:8006/", "ssh": ssh}
+        for ssh in (
+            *({"nodes": [{"name": "pve1", "address": "10.10.1.9"}]}, {"agentForwarding": True}),
+            *({"socks5Server": "10.10.1.9:1080"}, '{"socks5Server": "10.10.1.9:1080"}', {"other": "x"}, "x"),
+        )
     ),
 )
 
@@ -273,6 +287,7 @@ def _of_names(stack: Stack) -> Iterator[Mutation]:
         yield _mutation(
             "add", "container", resource, ("networksAdvanced", 0, "macAddress"), _setter("02:42:ac:1e:01:02")
         )
+        yield _mutation("add", "container", resource, ("networksAdvanced", 0, "gwPriority"), _setter(1.0))
     for sysctl in SYSCTLS:
         yield _mutation(f"set {sysctl}", "container", made[0], ("sysctls",), _setter({sysctl: "1"}))
 
@@ -306,6 +321,8 @@ def _of_guests(stack: Stack) -> Iterator[Mutation]:
             ("userAccount", {"keys": ["ssh-ed25519 AAAAother me"]}),
         ):
             yield _mutation(f"set {value}", "vm", resource, ("initialization", key), _setter(value))
+        for text in ("password: x1", "see https://me:x1@x/", "api_token = x1"):
+            yield _mutation(f"say {text}", "vm", resource, ("description",), _setter(text))
         login = {"username": "me", "password": "x"}
         yield _mutation("add login", "vm", resource, ("initialization", "userAccount"), _setter(login))
 

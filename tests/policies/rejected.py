@@ -260,12 +260,63 @@ def no_engine_where_the_host_is_another(stack: Stack) -> None:
 @rejected(
     "engine-on-the-declared-host",
     "default: host is tcp://10.10.1.9:2376, and the host's rules are installed on this machine",
-    "mine: host is unix:///run/user/1000/docker.sock, a user's own engine, "
-    "whose networks the host's rules don't see",
+    "mine: host is unix:///run/user/1000/docker.sock, which may be another engine than this machine's own",
+    "hidden: host is unix:///var/run/user/1000/docker.sock, which may be another engine than this "
+    "machine's own",
+    "passed-on: host is unix:///tmp/docker.sock, which may be another engine than this machine's own",
+    "podman: host is unix:///run/podman/podman.sock, which may be another engine than this machine's own",
 )
 def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     stack.add("pulumi:providers:docker", "default", {"host": "tcp://10.10.1.9:2376", "certPath": "/x"})
-    stack.add("pulumi:providers:docker", "mine", {"host": "unix:///run/user/1000/docker.sock"})
+    for name, socket in {
+        "mine": "/run/user/1000/docker.sock",
+        "hidden": "/var/run/user/1000/docker.sock",
+        "passed-on": "/tmp/docker.sock",  # noqa: S108  # a path of a test
+        "podman": "/run/podman/podman.sock",
+        "own": "/run/docker.sock",
+        "second": "/var/run/second/docker-2.sock",
+    }.items():
+        stack.add("pulumi:providers:docker", name, {"host": f"unix://{socket}"})
+
+
+@rejected(
+    "api-on-the-declared-host",
+    "other: endpoint is https://10.10.1.9:8006/, and the declared host is 10.10.1.5",
+    "other: ssh.agentForwarding is set, so another machine gets the login",
+    "nested: ssh.nodes is set, so another machine gets the login",
+    "nested: ssh.socks5Server is set, so another machine gets the login",
+)
+def an_api_of_another_machine(stack: Stack) -> None:
+    nested = '{"nodes": [{"name": "pve1", "address": "10.10.1.9"}], "socks5Server": "10.10.1.9:1080"}'
+    providers: dict[str, dict[str, Any]] = {
+        "other": {"endpoint": "https://10.10.1.9:8006/", "ssh": {"agentForwarding": True}},
+        "nested": {"endpoint": "https://10.10.1.5:8006/", "ssh": nested},
+        "named": {"endpoint": "https://proxmox-srv.lan:8006/", "ssh": '{"agent": true}'},
+        "tunnel": {"endpoint": "https://127.0.0.1:8006/"},
+    }
+    for name, inputs in providers.items():
+        stack.add("pulumi:providers:proxmoxve", name, inputs)
+
+
+@rejected(
+    "providers-published",
+    "default_1_2_1_https_/x.example: pluginDownloadURL takes its program from elsewhere",
+    "default_8_6_0_https_/x_github_/api.github.com/muhlba91/pulumi-proxmoxve: "
+    "pluginDownloadURL takes its program from elsewhere",
+    "told: pluginDownloadURL takes its program from elsewhere",
+    "kept: pluginDownloadURL takes its program from elsewhere",
+    "made: parameterization makes it of another provider's program",
+)
+def providers_from_elsewhere(stack: Stack) -> None:
+    published, elsewhere = "github://api.github.com/muhlba91/pulumi-proxmoxve", "https://x.example/"
+    stack.add("pulumi:providers:command", "default_1_2_1_https_/x.example", {})
+    named = "default_8_6_0_https_/x_github_/api.github.com/muhlba91/pulumi-proxmoxve"
+    stack.add("pulumi:providers:proxmoxve", named, {})
+    stack.add("pulumi:providers:tls", "told", {"pluginDownloadURL": elsewhere})
+    stack.add("pulumi:providers:docker", "kept", {"__internal": {"pluginDownloadURL": elsewhere}})
+    stack.add("pulumi:providers:command", "made", {"__internal": {"parameterization": {"name": "x"}}})
+    right = "default_8_6_0_github_/api.github.com/muhlba91/pulumi-proxmoxve"
+    stack.add("pulumi:providers:proxmoxve", right, {"__internal": {"pluginDownloadURL": published}})
 
 
 @rejected(
@@ -276,7 +327,10 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     "engine: keyMaterial is a login in plain text",
     "engine: host holds a login in plain text",
     "site-1: initialization.userAccount.password is a login in plain text",
-    "site-2: description holds a private key in plain text",
+    "site-2: description is a private key in plain text",
+    "jellyfin: description holds password in plain text",
+    "vmbr1: comment holds a login in plain text",
+    "backend: labels[0] holds api-token in plain text",
 )
 def logins_in_plain_text(stack: Stack) -> None:
     stack.add(
@@ -290,6 +344,9 @@ def logins_in_plain_text(stack: Stack) -> None:
     stack.add("pulumi:providers:docker", "engine", engine)
     stack.inputs("vm", "site-1")["initialization"]["userAccount"] = {"username": "me", "password": CANARY}
     stack.inputs("vm", "site-2")["description"] = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+    stack.inputs("vm", "jellyfin")["description"] = f"jellyfin\npassword: {CANARY}"
+    stack.inputs("bridge", "vmbr1")["comment"] = f"see https://me:{CANARY}@x/"
+    stack.inputs("network", "backend")["labels"] = [{"label": "api-token", "value": CANARY}]
 
 
 @rejected(
@@ -304,6 +361,11 @@ def two_containers_of_one_name(stack: Stack) -> None:
 @rejected("one-resource-each", "promtail: makes address 172.30.3.207, as loki does")
 def two_containers_of_one_address(stack: Stack) -> None:
     stack.inputs("container", "promtail")["networksAdvanced"][0]["ipv4Address"] = "172.30.3.207"
+
+
+@rejected("one-resource-each", "host-rules: makes the host rules, as again does")
+def rules_that_are_removed_with_their_twin(stack: Stack) -> None:
+    stack.add("command", "again", dict(stack.inputs("command", "host-rules")))
 
 
 @rejected("one-resource-each", "vaultwarden: makes firewall options of 301, as again does")
@@ -1650,8 +1712,10 @@ def one_alias_in_two_spellings(stack: Stack) -> None:
     "guests-have-no-back-door",
     "site-1: serialDevices[0].device leads past its network cards",
     "site-1: rngs[1].source leads past its network cards",
+    "site-2: memory.shared leads past its network cards",
 )
 def a_device_of_the_node(stack: Stack) -> None:
+    stack.inputs("vm", "site-2")["memory"]["shared"] = 64.0
     stack.inputs("vm", "site-1")["serialDevices"] = [{"device": "/dev/ttyS0"}, {"device": "socket"}]
     stack.inputs("vm", "site-1")["rngs"] = [{"source": "/dev/hwrng"}, {"source": "/dev/nvme0n1"}]
 
@@ -1723,6 +1787,8 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     "so no further rule of the node takes effect",
     "nets: can't be built: 0.0.0.0/0 is a zero prefix, so Proxmox refuses it",
     "twice: comment can't be built: it is more than one line of Proxmox's file",
+    "vmbr1: comment can't be built: it is more than one line of Proxmox's file",
+    "site-1: logLevelIn can't be built: it is more than one line of Proxmox's file",
 )
 def a_firewall_that_proxmox_cannot_build(stack: Stack) -> None:
     stack.inputs("rules", "site-1")["rules"][0]["securityGroup"] = "nobody"
@@ -1740,6 +1806,8 @@ def a_firewall_that_proxmox_cannot_build(stack: Stack) -> None:
     )
     stack.add("ipset", "nets", {"name": "nets", "cidrs": [{"name": "0.0.0.0/0"}]})
     stack.inputs("ipset", "twice")["comment"] = "x\n0.0.0.0/1"
+    stack.inputs("bridge", "vmbr1")["comment"] = "x\r\tpost-up nft flush ruleset"
+    stack.inputs("options", "site-1")["logLevelIn"] = "nolog\n[RULES]"
 
 
 @rejected(
@@ -1948,6 +2016,15 @@ def a_bridge_that_joins_everything(stack: Stack) -> None:
     stack.inputs("bridge", "vmbr1").update(
         address="10.10.10.1/24", vlanAware=False, ports=["eno2"], vids="10 30"
     )
+
+
+@rejected(
+    "bridge-carries-declared-vlans",
+    "vmbr1: address puts the node itself on it",
+    "vmbr1: gateway6 puts the node itself on it",
+)
+def a_bridge_with_an_address_that_is_unreadable(stack: Stack) -> None:
+    stack.inputs("bridge", "vmbr1").update(address="dhcp", gateway6="auto")
 
 
 @rejected(

@@ -81,7 +81,7 @@ ELSEWHERE = {
         '"up", "--yes", "--replace", "**::probe-rules", "--policy-pack", "policies/serve"',
     ),
     "pulumi preview --policy-pack policies/serve": (
-        "tests/parts/test_policy_engine.py",
+        "tests/parts/copied.py",
         '"preview", "--stack", "dev", "--policy-pack", pack',
     ),
     "pulumi policy analyze --file state.json --policy-pack policies/serve": (
