@@ -136,12 +136,12 @@ def proxies(configuration: Configuration, declared: Proxies) -> Iterator[str]:
     """Yield trusted addresses that are not declared, and limits that do not count per client."""
     for name, entrypoint in configuration.listening:
         path, http = f"entrypoints.{name}", _section(entrypoint, "http")
-        trusted = listed(_section(entrypoint, "forwardedheaders").get("trustedips"))
-        if set(trusted) - set(declared):
+        trusted = {str(each) for each in listed(_section(entrypoint, "forwardedheaders").get("trustedips"))}
+        if trusted - set(declared):
             yield f"{path}.forwardedheaders.trustedips: names an undeclared proxy"
         if "tls" not in http:
             continue
-        if set(declared) - set(trusted):
+        if set(declared) - trusted:
             yield f"{path}.forwardedheaders.trustedips: lacks a declared trusted proxy"
     for at, kind, settings in configuration.middlewares(
         name for _, name, _ in configuration.items("http", "middlewares")

@@ -175,15 +175,15 @@ class _References:
         else:
             yield from self._missing(path, "service", self.services, [service])
         yield from self._missing(path, "middleware", self.middlewares, listed(router.get("middlewares")))
-        for name in listed(router.get("entryPoints")):
+        entered, tls = [str(name) for name in listed(router.get("entryPoints"))], router.get("tls")
+        for name in entered:
             if name not in self.entrypoints:
                 yield broken(path, f"names entrypoint {name}, which is not defined")
-        tls = router.get("tls")
-        if not listed(router.get("entryPoints")):
+        if not entered:
             yield TraefikFault(
                 kind=FaultKind.EXPOSED, path=path, text="names no entrypoint, so it answers on all of them"
             )
-        for name in listed(router.get("entryPoints")):
+        for name in entered:
             if self.protocol == "http" and tls is None and name in self.entrypoints - self.secured:
                 yield TraefikFault(
                     kind=FaultKind.EXPOSED, path=path, text=f"serves in clear on entrypoint {name}"
