@@ -1,10 +1,12 @@
 """Input that no sound stack has: an answer or one line with the place of the fault, never a traceback."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 
@@ -18,7 +20,8 @@ from resources.resource import HIDDEN, decode
 from resources.site import Graph
 from resources.typed import view
 from tests import fuzz
-from tests.policies.rejected import ROUTES, STATIC, edit, upload
+from tests.policies.mutations import _paths
+from tests.policies.rejected import MIDDLEWARES, ROUTES, STATIC, TLS, edit, upload
 from tests.policies.sound import Stack, sound
 from tests.site import FILE
 from tests.unit.test_preflight_messages import Answers
@@ -151,6 +154,24 @@ def _fails(stack: Stack, container: str) -> list[str]:
     _ = Graph(tuple(map(view, stack.resources)), declared).reachability.names
     found = evaluate_resource(stack.get("container", container), declared).findings
     return [str(finding) for finding in found if "can't be judged" in str(finding)]
+
+
+@pytest.mark.parametrize("file", [STATIC, ROUTES, MIDDLEWARES, TLS])
+def test_no_value_of_the_ingress_stops_a_rule(file: str) -> None:
+    """A mapping in place of any value of the ingress's files makes no rule fail."""
+    content = yaml.safe_load(upload(sound(), "traefik", file)["content"])
+    declared = TopologyIndex.of(load(sound().config))
+    for path, _ in _paths(content, ()):
+        stack = sound()
+        edit(stack, "traefik", file, partial(_put, path, {"a": 1}))
+        found = evaluate_resource(stack.get("container", "traefik"), declared).findings
+        assert [str(each) for each in found if "can't be judged" in str(each)] == [], path
+
+
+def _put(path: tuple[str | int, ...], value: object, tree: Any) -> None:
+    for step in path[:-1]:
+        tree = tree[step]
+    tree[path[-1]] = value
 
 
 @pytest.mark.parametrize(
