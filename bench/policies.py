@@ -22,7 +22,7 @@ from policies.evaluate import evaluate_resource, evaluate_stack, evaluate_togeth
 from resources import program
 from resources.site import Graph
 from resources.typed import view
-from topology.config import from_file, load
+from topology.config import load
 from topology.index import TopologyIndex
 from topology.project import PROJECT
 
@@ -100,13 +100,14 @@ def proofs() -> Iterator[str]:
 def _each_resource() -> Iterator[str]:
     """Yield the pack's time a resource of the dev stack: its rules alone, and with those of the stack."""
     file = PROJECT / "Pulumi.dev.yaml"
-    resources, topology = program.of_stack_file(file), TopologyIndex.of(from_file(file))
+    _, topology, resources = program.of_stack_file(file)
+    index = TopologyIndex.of(topology)
     alone, whole = [], []
     for _ in range(RUNS):
         started = time.process_time()
-        judged = [evaluate_resource(each, topology) for each in resources]
+        judged = [evaluate_resource(each, index) for each in resources]
         alone.append(time.process_time() - started)
-        evaluate_together(judged, topology, date.min)
+        evaluate_together(judged, index, date.min)
         whole.append(time.process_time() - started)
     least, all_ = (f"{1000 * min(times) / len(resources):.2f} ms" for times in (alone, whole))
     yield (

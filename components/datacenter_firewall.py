@@ -1,8 +1,8 @@
 """The Proxmox firewall's datacenter switch, with the management rule that keeps administrators' access.
 
-Creates the datacenter's options and rules, the aliases by which guests' rules refer to the ingress's legs,
-and the alias `local_network`: the network that may reach a node's own ports, by default the one that the node
-is routed in. Proxmox's own ipset `management` stays unchanged.
+Creates the datacenter's options and rules, for several nodes each node's own rules, the aliases by which
+guests' rules refer to the ingress's legs, and the alias `local_network`: the network that may reach a node's
+own ports, by default the one that the node is routed in. Proxmox's own ipset `management` stays unchanged.
 
 Note: the firewall is enabled last, after the management rules and the alias exist, because a datacenter that
 drops input without them locks its administrators out.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import INTERNET, LOCAL_NETWORK, Guest, Topology
+from topology.model import INTERNET, LOCAL_NETWORK, Guest, ProxmoxHost, Topology
 
 _EVERYWHERE = ("0.0.0.0/1", "128.0.0.0/1")
 """All addresses; a Proxmox IP set does not accept prefixes of length 0."""
@@ -73,21 +73,16 @@ class DatacenterFirewall(pulumi.ComponentResource):
             comment="To whom Proxmox keeps the node's own ports open",
             opts=child,
         )
-        rules = proxmox.firewall.RulesLegacy(
-            name,
-            rules=[
-                proxmox.firewall.RulesLegacyRuleArgs(
-                    type="in",
-                    action="ACCEPT",
-                    source=str(topology.zones[flow.source].prefix),
-                    proto=str(flow.port.protocol),
-                    dport=str(flow.port.number),
-                    comment=str(flow),
-                )
-                for flow in topology.flows_to(topology.proxmox.name)
-            ],
-            opts=child,
-        )
+        alone = len(topology.proxmox_hosts) == 1
+        rules = [
+            proxmox.firewall.RulesLegacy(
+                name if alone else host.name,
+                node_name=None if alone else host.node,
+                rules=_rules(topology, host),
+                opts=child,
+            )
+            for host in topology.proxmox_hosts
+        ]
         proxmox.cluster.FirewallLegacy(
             name,
             enabled=True,
@@ -98,6 +93,21 @@ class DatacenterFirewall(pulumi.ComponentResource):
             log_ratelimit=proxmox.cluster.FirewallLegacyLogRatelimitArgs(
                 enabled=True, burst=5, rate="1/second"
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[local, rules]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[local, *rules]),
         )
         self.register_outputs({"aliases": self.aliases})
+
+
+def _rules(topology: Topology, host: ProxmoxHost) -> list[proxmox.firewall.RulesLegacyRuleArgs]:
+    """Return an accept rule for each flow to a node."""
+    return [
+        proxmox.firewall.RulesLegacyRuleArgs(
+            type="in",
+            action="ACCEPT",
+            source=str(topology.zones[flow.source].prefix),
+            proto=str(flow.port.protocol),
+            dport=str(flow.port.number),
+            comment=str(flow),
+        )
+        for flow in topology.flows_to(host.name)
+    ]

@@ -29,10 +29,10 @@ MACHINES: Final[
 
 @dataclass(frozen=True, kw_only=True)
 class GuestsArgs:
-    """`bridge` is the bridge's name; `aliases` and `internet` come from the datacenter's firewall."""
+    """`bridges` are by host; `aliases` and `internet` come from the datacenter's firewall."""
 
     topology: Topology
-    bridge: pulumi.Input[str]
+    bridges: Mapping[str, pulumi.Input[str]]
     aliases: Mapping[str, pulumi.Input[str]]
     internet: pulumi.Input[str] | None = None
 
@@ -44,6 +44,7 @@ class Guests(pulumi.ComponentResource):
         super().__init__("homelab-network:components:Guests", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         for guest in args.topology.guests:
+            bridge = args.bridges[args.topology.node_of(guest).name]
             group = SecurityGroup(
                 guest.name,
                 SecurityGroupArgs(
@@ -53,7 +54,7 @@ class Guests(pulumi.ComponentResource):
             )
             MACHINES[machine_of(guest)](
                 guest.name,
-                GuestArgs(topology=args.topology, guest=guest, bridge=args.bridge, security_group=group.name),
+                GuestArgs(topology=args.topology, guest=guest, bridge=bridge, security_group=group.name),
                 child,
             )
         self.register_outputs({})

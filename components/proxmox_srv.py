@@ -1,4 +1,4 @@
-"""Composes what runs on Proxmox-SRV: the datacenter's firewall, the bridge and the guests."""
+"""Composes what runs on Proxmox-SRV: the datacenter's firewall, each node's bridge, and the guests."""
 
 import pulumi
 
@@ -14,8 +14,12 @@ def proxmox_srv(site: Topology) -> None:
         return
     kept = pulumi.ResourceOptions(protect=site.protect)  # children inherit it
     firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site), kept)
-    bridge = VlanBridge("bridge", VlanBridgeArgs(topology=site))
-    vlans = GuestsArgs(
-        topology=site, bridge=bridge.name, aliases=firewall.aliases, internet=firewall.internet
-    )
+    bridges = {
+        host.name: VlanBridge(
+            "bridge" if host == site.proxmox else f"bridge-{host.name}",
+            VlanBridgeArgs(topology=site, host=host),
+        ).name
+        for host in site.proxmox_hosts
+    }
+    vlans = GuestsArgs(topology=site, bridges=bridges, aliases=firewall.aliases, internet=firewall.internet)
     Guests("guests", vlans, kept)

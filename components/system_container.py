@@ -23,7 +23,7 @@ class SystemContainer(pulumi.ComponentResource):
     ) -> None:
         super().__init__("homelab-network:components:SystemContainer", name, None, opts)
         topology, guest = args.topology, args.guest
-        host, zone = topology.proxmox, topology.zones[guest.zones[0]]
+        host, zone = topology.node_of(guest), topology.zones[guest.zones[0]]
         container = proxmox.ContainerLegacy(
             name,
             node_name=host.node,
@@ -94,7 +94,7 @@ def _mount_points(topology: Topology, guest: LxcGuest) -> Sequence[proxmox.Conta
     return [
         proxmox.ContainerLegacyMountPointArgs(
             path=point.path,
-            volume=point.host_path or point.storage or topology.proxmox.storage,
+            volume=point.host_path or point.storage or topology.node_of(guest).storage,
             size=f"{point.size}G" if point.size else None,
             read_only=bool(point.host_path) and not point.writable,
             backup=not point.host_path,

@@ -19,7 +19,8 @@ class VirtualMachine(pulumi.ComponentResource):
     def __init__(self, name: str, args: GuestArgs[Guest], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:VirtualMachine", name, None, opts)
         topology, guest = args.topology, args.guest
-        host, zone = topology.proxmox, topology.zones[guest.zones[0]]
+        host, zone = topology.node_of(guest), topology.zones[guest.zones[0]]
+        origin = topology.template_node(host)
         machine = proxmox.VmLegacy(
             name,
             node_name=host.node,
@@ -27,7 +28,10 @@ class VirtualMachine(pulumi.ComponentResource):
             name=topology.physical(guest.name),
             description=notes(guest),
             clone=proxmox.VmLegacyCloneArgs(
-                vm_id=guest.cloned_from(host), full=True, datastore_id=host.storage
+                vm_id=guest.cloned_from(host),
+                node_name=None if origin == host else origin.node,
+                full=True,
+                datastore_id=host.storage,
             ),
             started=True,
             on_boot=True,

@@ -1,4 +1,4 @@
-"""The bridge of Proxmox-SRV: VLAN-aware with the tags of the declared zones, or for a flat network without.
+"""A node's bridge: VLAN-aware with the tags of the declared zones, or for a flat network without.
 
 Note: a bridge declared as existing is not a resource. The stack refers to it by name and never reads it, so
 it can't change or delete the bridge; its owner is responsible for the VLANs that it carries.
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import Topology
+from topology.model import ProxmoxHost, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
 class VlanBridgeArgs:
-    """The site; the bridge carries the tags of its VLAN zones."""
+    """The site, whose VLAN zones' tags the bridge of `host` carries."""
 
     topology: Topology
+    host: ProxmoxHost
 
 
 class VlanBridge(pulumi.ComponentResource):
@@ -26,12 +27,12 @@ class VlanBridge(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: VlanBridgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:VlanBridge", name, None, opts)
-        host = args.topology.proxmox
+        host = args.host
         tags = [str(zone.vlan) for zone in args.topology.vlans if zone.vlan]
         self.name = pulumi.Output.from_input(host.bridge)
         if not host.existing_bridge:
             self.name = proxmox.network.linux.Bridge(
-                host.bridge,
+                host.bridge if host == args.topology.proxmox else f"{host.bridge}-{host.name}",
                 node_name=host.node,
                 name=host.bridge,
                 vlan_aware=bool(tags),

@@ -33,11 +33,13 @@ def bridge_carries_declared_vlans(view: TypedResource[Any], topology: TopologyIn
     for name in ("address", "address6", "gateway", "gateway6"):
         if view.resource.inputs.get(name) not in {None, "", UNKNOWN}:
             yield f"{name} puts the node itself on it"
-    if interface.node_name != topology.proxmox.node:
-        yield f"is on node {interface.node_name or '(none)'}, not on the declared {topology.proxmox.node}"
+    nodes = {host.node: host for host in topology.proxmox_hosts}
+    host = nodes.get(interface.node_name)
+    if host is None:
+        yield f"is on node {interface.node_name or '(none)'}, not on the declared {' or '.join(nodes)}"
     declared = {zone.vlan for zone in topology.vlans if zone.vlan}
     if isinstance(interface, Bridge):
-        yield from _trunk(interface, topology.proxmox, declared)
+        yield from _trunk(interface, host or topology.proxmox, declared)
     elif interface.vlan not in declared:
         yield f"VLAN {interface.vlan or '(none)'} is no declared zone"
 
@@ -77,9 +79,9 @@ def _ranges(tags: Iterable[int]) -> Iterator[str]:
 )
 def bridges_exist(graph: Graph) -> Iterator[Violation]:
     """Yield guests on a bridge that is not in the stack: a bridge unknown to the pack may mix VLANs."""
-    made, host = {view.inputs.name for view in graph.of(Bridge)}, graph.topology.proxmox_host
-    if host and host.existing_bridge:
-        made.add(host.bridge)
+    made = {(view.inputs.node_name, view.inputs.name) for view in graph.of(Bridge)}
+    made |= {(host.node, host.bridge) for host in graph.topology.proxmox_hosts if host.existing_bridge}
     for view in graph.guests:
-        for name in sorted({card.bridge for card in view.inputs.cards} - made):
-            yield view, f"is on bridge {name}, which is not in the stack"
+        for name in sorted({card.bridge for card in view.inputs.cards}):
+            if (view.inputs.node_name, name) not in made:
+                yield view, f"is on bridge {name}, which is not in the stack"

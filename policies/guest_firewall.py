@@ -173,20 +173,19 @@ def datacenter_firewalled(graph: Graph) -> Iterator[Violation]:
 )
 def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
     """Yield management flows that the datacenter drops, which would lock out the program too."""
-    topology, host = graph.topology, graph.topology.proxmox_host
-    if host is None:
-        return
-    rules = [
-        rule
-        for view in graph.of(FirewallRules)
-        if not view.inputs.guest
-        for _, _, rule in _expanded(view, graph.groups)
-    ]
-    for view in graph.of(DatacenterFirewall):
-        for flow in topology.flows_to(host.name) if view.inputs.enabled else ():
-            needed = {_packets("in", flow, host.name, topology)}
-            if not any(_is_flow(rule, graph.scope(None), needed) for rule in rules):
-                yield view, f"drops what comes in, and no rule accepts {flow}"
+    topology = graph.topology
+    for host in topology.proxmox_hosts:
+        rules = [
+            rule
+            for view in graph.of(FirewallRules)
+            if not view.inputs.guest and view.inputs.node_name in {"", host.node}
+            for _, _, rule in _expanded(view, graph.groups)
+        ]
+        for view in graph.of(DatacenterFirewall):
+            for flow in topology.flows_to(host.name) if view.inputs.enabled else ():
+                needed = {_packets("in", flow, host.name, topology)}
+                if not any(_is_flow(rule, graph.scope(None), needed) for rule in rules):
+                    yield view, f"drops what comes in, and no rule accepts {flow}"
 
 
 @policy(
@@ -222,20 +221,31 @@ def accept_rules_narrow(view: TypedResource[Any], _: TopologyIndex) -> Iterator[
 )
 def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
     """Yield accept rules that no declared flow needs, even if no guest uses the address today."""
-    topology, host = graph.topology, graph.topology.proxmox_host
+    topology = graph.topology
     guests = {view.inputs.vm_id: guest for view in graph.guests if (guest := declared(view, topology))}
     for view in graph.of(FirewallRules):
         guest = guests.get(view.inputs.guest)
-        name = guest.name if guest else host.name if host else "Proxmox-SRV"
-        needed = {
-            *(_packets("in", flow, name, topology) for flow in topology.flows_to(name)),
-            *(_packets("out", flow, name, topology) for flow in topology.flows_from(name)),
-        }
+        names = [guest.name] if guest else _nodes(view.inputs.node_name, topology)
+        name = " and ".join(names) or "Proxmox-SRV"
+        # What every node lets in, a flow to every node must need.
+        needed = set.intersection(*(_needed(each, topology) for each in names)) if names else set()
         for owner, index, rule in _expanded(view, graph.groups):
             # A group's rules use the datacenter's names, for every guest that includes the group.
             scope = graph.scope(view.inputs.guest if owner is view else None)
             if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, scope, needed):
                 yield owner, f"rules[{index}] accepts what no declared flow of {name} needs ({rule})"
+
+
+def _nodes(node: str, topology: TopologyIndex) -> list[str]:
+    """Return the hosts that a rule of no guest acts on: the node it names, else every node."""
+    return [host.name for host in topology.proxmox_hosts if node in {"", host.node}]
+
+
+def _needed(name: str, topology: TopologyIndex) -> set[_Packets]:
+    """Return what the declared flows of a guest or node need."""
+    inbound = (_packets("in", flow, name, topology) for flow in topology.flows_to(name))
+    outbound = (_packets("out", flow, name, topology) for flow in topology.flows_from(name))
+    return {*inbound, *outbound}
 
 
 def _expanded(

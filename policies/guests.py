@@ -17,12 +17,17 @@ from resources.resource import HIDDEN
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
 from topology.index import TopologyIndex
-from topology.model import Guest, LxcGuest, Machine, machine_of
+from topology.model import Guest, LxcGuest, Machine, ProxmoxHost, machine_of
 
 
 def declared(view: TypedResource[Any], topology: TopologyIndex) -> Guest | None:
     """Return the declared guest of a machine, None if it is not declared."""
     return topology.guests_by_name.get(view.inputs.name)
+
+
+def node_of(guest: Guest | None, topology: TopologyIndex) -> ProxmoxHost:
+    """Return the node that a guest is declared on, the first for a guest that is not declared."""
+    return topology.node_of(guest) if guest else topology.proxmox
 
 
 @policy(
@@ -58,7 +63,7 @@ def _machine(view: TypedResource[Any]) -> Machine:
 def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield wrong cards and VLANs: a card without a tag sees every VLAN, a second card joins two zones."""
     guest = declared(view, topology)
-    tag = topology.zones[guest.zones[0]].vlan if guest else None
+    tag, host = topology.zones[guest.zones[0]].vlan if guest else None, node_of(guest, topology)
     cards = [(index, card) for index, card in enumerate(view.inputs.cards) if card.connected]
     if len(cards) != 1:
         yield f"has {len(cards)} connected network cards instead of one"
@@ -70,10 +75,10 @@ def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> I
             yield f"{path}: vlanId is not set, so it sees every VLAN of {card.bridge}"
         elif guest and (card.vlan_id or None) != tag:
             yield f"{path}: VLAN {card.vlan_id} is not that of its zone {guest.zones[0]}"
-        if card.bridge != topology.proxmox.bridge:
-            yield f"{path}: bridge {card.bridge} is not the declared {topology.proxmox.bridge}"
-    if view.inputs.node_name != topology.proxmox.node:
-        yield f"is on node {view.inputs.node_name or '(none)'}, not on the declared {topology.proxmox.node}"
+        if card.bridge != host.bridge:
+            yield f"{path}: bridge {card.bridge} is not the declared {host.bridge}"
+    if view.inputs.node_name != host.node:
+        yield f"is on node {view.inputs.node_name or '(none)'}, not on the declared {host.node}"
 
 
 @policy(
@@ -103,7 +108,7 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
         if config.ipv4.gateway not in {"", str(zone.gateway)}:
             yield f"its gateway is not its zone's {zone.gateway}"
     dns = view.inputs.initialization.dns
-    if {dns.server, *dns.servers} - {"", *map(str, topology.proxmox.name_servers)}:
+    if {dns.server, *dns.servers} - {"", *map(str, node_of(guest, topology).name_servers)}:
         yield "initialization.dns names a name server that is not declared at the Proxmox host"
     if dns.domain:
         yield "initialization.dns.domain makes its names lead elsewhere"
@@ -128,7 +133,7 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
     ):
         if file:
             yield f"{name} is {file}, not left out"
-    declared_keys = {key.split()[1] for key in topology.proxmox.authorized_keys}
+    declared_keys = {key.split()[1] for key in node_of(guest, topology).authorized_keys}
     for index, key in enumerate(given.user_account.keys):
         if key != HIDDEN and not declared_keys & {*key.split()}:
             yield f"initialization.userAccount.keys[{index}] is none of the Proxmox host's authorized-keys"
@@ -151,7 +156,9 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
     Another guest's disk contains that guest's data, the node's disks contain all data, and a seed image
     contains user data.
     """
-    clone, host, guest = view.inputs.clone, topology.proxmox, declared(view, topology)
+    clone, guest = view.inputs.clone, declared(view, topology)
+    host = node_of(guest, topology)
+    origin = topology.template_node(host).node
     template = guest.cloned_from(host) if guest else host.template
     if isinstance(view.inputs, SystemContainer):
         if clone:
@@ -160,8 +167,8 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
             yield from _undeclared_media(view.inputs, guest, host.storage)
     elif clone and clone.vm_id != template:
         yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {template}"
-    if clone and clone.node_name not in {"", host.node}:
-        yield f"clone.nodeName is {clone.node_name}, not the declared {host.node}"
+    if clone and (clone.node_name or host.node) != origin:
+        yield f"clone.nodeName is {clone.node_name or '(none)'}, not {origin}, which has the template"
     for path, storage in view.inputs.storages:
         if storage != host.storage:
             yield f"{path} is not the declared storage {host.storage}"

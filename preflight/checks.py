@@ -161,7 +161,11 @@ def _proxmox(site: PlannedSite, node: Reader, now: datetime, *, lab: bool) -> Pr
         return PreflightReport(findings=(answer,))
     if lab and answer.ours:
         return PreflightReport(findings=(proxmox.state_lost(site, answer),))
-    apart = machine.clocks_apart(site.topology.proxmox.name, now, answer.clock)
+    apart = [
+        finding
+        for host in site.topology.proxmox_hosts
+        for finding in machine.clocks_apart(host.name, now, answer.of(host).clock)
+    ]
     return PreflightReport(
         findings=(*apart, *proxmox.findings(site, answer)),
         in_the_way=tuple(proxmox.in_the_way(site, answer)),

@@ -1,19 +1,19 @@
-"""What is in the way on Proxmox-SRV: ids and names already in use, and what is missing there."""
+"""What is in the way on the Proxmox nodes: ids and names already in use, and what is missing there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from preflight.docker import PlannedSite
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
-from preflight.wanted import Wanted, aliases, bridges, groups, guests, ipsets
+from preflight.wanted import Wanted, aliases, bridge, groups, guests, ipsets
 from topology.fault import nearest
-from topology.model import MARK, LxcGuest, Machine, machine_of
+from topology.model import MARK, Guest, LxcGuest, Machine, ProxmoxHost, machine_of
 from verify.driver import ProbeError
 from verify.inventory import Reader
 
@@ -39,32 +39,38 @@ class Node:
     ours: frozenset[int] = frozenset()
     """Declared ids of guests that the state lacks and whose notes name this stack as their maker."""
     clock: datetime | None = None
+    further: Mapping[str, Node] = field(default_factory=dict)
+    """What the cluster's other declared nodes have of their own, by host; `guests` are this one's."""
+
+    def of(self, host: ProxmoxHost) -> Node:
+        """Return what a node has of its own."""
+        return self.further.get(host.name, self)
 
 
 def read(site: PlannedSite, api: Reader) -> Node | PreflightFinding:
     """Return the API's objects, or a finding if it can't be asked about the node."""
-    path = f"{_NAMESPACE}:hosts.{site.topology.proxmox.name}.node"
-    node = site.topology.proxmox.node
+    first, *others = site.topology.proxmox_hosts
     try:
         known = [str(each["node"]) for each in api.get("nodes")]
-        if node not in known:
-            close = nearest(node, known) or ", ".join(known)
-            return PreflightFinding(
-                Check.NODE_UNKNOWN, path, f"{node} is no node of this Proxmox", f"write node: {close}"
-            )
+        for host in (first, *others):
+            if host.node not in known:
+                close = nearest(host.node, known) or ", ".join(known)
+                return PreflightFinding(
+                    Check.NODE_UNKNOWN,
+                    f"{_NAMESPACE}:hosts.{host.name}.node",
+                    f"{host.node} is no node of this Proxmox",
+                    f"write node: {close}",
+                )
         listed = [row for name in known for row in _guests(api, name)]
-        storages = api.get(f"nodes/{node}/storage")
-        return Node(
-            archives=frozenset(_archives(site, api, storages)),
+        return replace(
+            _own(site, api, first),
             guests=listed,
             hidden=frozenset(_hidden(site, api, {int(row["vmid"]) for row in listed})),
             ours=frozenset(_ours(site, api, listed)),
-            storages=storages,
-            networks=api.get(f"nodes/{node}/network"),
             groups=api.get("cluster/firewall/groups"),
             aliases=api.get("cluster/firewall/aliases"),
             ipsets=api.get("cluster/firewall/ipset"),
-            clock=_clock(api, node),
+            further={host.name: _own(site, api, host) for host in others},
         )
     except ProbeError as fault:
         what, _, remedy = str(fault).partition("; ")
@@ -79,16 +85,19 @@ def findings(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     yield from _hidden_taken(site, node)
     for found in in_the_way(site, node):
         yield found.finding(site.stack, site.state)
-    yield from _missing(site, node)
+    for host in site.topology.proxmox_hosts:
+        yield from _missing(site, node, host)
     yield from _roots(site)
-    yield from _bridge(site, node)
+    for host in site.topology.proxmox_hosts:
+        yield from _bridge(node.of(host), host)
 
 
 def in_the_way(site: PlannedSite, node: Node) -> Iterator[Found]:
     """Yield objects of the API that have an id or name of the stack and are not in the stack's state."""
     yield from _guests_taken(site, node)
     yield from _names_taken(site, node)
-    yield from _bridge_taken(site, node)
+    for host in site.topology.proxmox_hosts:
+        yield from _bridge_taken(site, node.of(host), host)
 
 
 def state_lost(site: PlannedSite, node: Node) -> PreflightFinding:
@@ -108,20 +117,35 @@ def _guests(api: Reader, node: str) -> Iterator[Mapping[str, Any]]:
             yield {**each, "node": node, "kind": kind}
 
 
-def _archives(site: PlannedSite, api: Reader, storages: Rows) -> Iterator[str]:
+def _own(site: PlannedSite, api: Reader, host: ProxmoxHost) -> Node:
+    """Return what a node has of its own."""
+    storages = api.get(f"nodes/{host.node}/storage")
+    return Node(
+        archives=frozenset(_archives(site, api, host, storages)),
+        storages=storages,
+        networks=api.get(f"nodes/{host.node}/network"),
+        clock=_clock(api, host.node),
+    )
+
+
+def _archives(site: PlannedSite, api: Reader, host: ProxmoxHost, storages: Rows) -> Iterator[str]:
     """Yield the templates of containers on each storage that the token may see and a guest names."""
     seen = {str(row["storage"]) for row in storages}
-    for storage in sorted({_storage_of(guest) for guest in _containers(site)} & seen):
-        rows = api.get(f"nodes/{site.topology.proxmox.node}/storage/{storage}/content?content=vztmpl")
+    for storage in sorted({_storage_of(guest) for guest in _containers(site, host)} & seen):
+        rows = api.get(f"nodes/{host.node}/storage/{storage}/content?content=vztmpl")
         yield from (str(row["volid"]) for row in rows)
 
 
-def _containers(site: PlannedSite) -> list[LxcGuest]:
-    return [guest for guest in site.topology.guests if isinstance(guest, LxcGuest)]
+def _on(site: PlannedSite, host: ProxmoxHost) -> list[Guest]:
+    return [guest for guest in site.topology.guests if site.topology.node_of(guest) == host]
 
 
-def _has_machines(site: PlannedSite) -> bool:
-    return any(machine_of(guest) is Machine.VIRTUAL_MACHINE for guest in site.topology.guests)
+def _containers(site: PlannedSite, host: ProxmoxHost) -> list[LxcGuest]:
+    return [guest for guest in _on(site, host) if isinstance(guest, LxcGuest)]
+
+
+def _has_machines(site: PlannedSite, host: ProxmoxHost) -> bool:
+    return any(machine_of(guest) is Machine.VIRTUAL_MACHINE for guest in _on(site, host))
 
 
 def _storage_of(guest: LxcGuest) -> str:
@@ -204,38 +228,36 @@ def _names_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
             )
 
 
-def _bridge_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
-    host = site.topology.proxmox
-    rows = {row["iface"]: row for row in node.networks}
-    for wanted in bridges(site.topology):
-        row = rows.get(host.bridge)
-        if row is None or _is_made(site, wanted):
-            continue
-        yield Found(
-            check=Check.NODE_BRIDGE_TAKEN,
-            wanted=wanted,
-            path=f"bridge {host.bridge} of {host.node}",
-            what=f"a {row.get('type', 'network')}{_said(row)}",
-            removal=f"remove it with `pvesh delete /nodes/{host.node}/network/{host.bridge}`",
-            identity=f"{host.node}:{host.bridge}",
-            instead=f"name another in {_NAMESPACE}:hosts.{host.name}.bridge, or write existing-bridge: true",
-        )
+def _bridge_taken(site: PlannedSite, node: Node, host: ProxmoxHost) -> Iterator[Found]:
+    wanted = bridge(site.topology, host)
+    row = {row["iface"]: row for row in node.networks}.get(host.bridge)
+    if wanted is None or row is None or _is_made(site, wanted):
+        return
+    yield Found(
+        check=Check.NODE_BRIDGE_TAKEN,
+        wanted=wanted,
+        path=f"bridge {host.bridge} of {host.node}",
+        what=f"a {row.get('type', 'network')}{_said(row)}",
+        removal=f"remove it with `pvesh delete /nodes/{host.node}/network/{host.bridge}`",
+        identity=f"{host.node}:{host.bridge}",
+        instead=f"name another in {_NAMESPACE}:hosts.{host.name}.bridge, or write existing-bridge: true",
+    )
 
 
-def _missing(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
-    host = site.topology.proxmox
-    path = f"{_NAMESPACE}:hosts.{host.name}"
-    machines = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu" and row["node"] == host.node}
-    if _has_machines(site) and host.template not in machines:
+def _missing(site: PlannedSite, cluster: Node, host: ProxmoxHost) -> Iterator[PreflightFinding]:
+    path, node = f"{_NAMESPACE}:hosts.{host.name}", cluster.of(host)
+    at = site.topology.template_node(host).node
+    machines = {int(row["vmid"]) for row in cluster.guests if (row["kind"], row["node"]) == ("qemu", at)}
+    if _has_machines(site, host) and host.template not in machines:
         yield PreflightFinding(
             Check.TEMPLATE_MISSING,
             f"{path}.template",
-            f"{host.template} is no VM of node {host.node}",
+            f"{host.template} is no VM of node {at}",
             "make the template (docs/real-hosts.md), or name another",
         )
-    yield from _storages(site, node, path)
+    yield from _storages(site, node, host)
     stores = {str(row["storage"]) for row in node.storages}
-    for guest in _containers(site):
+    for guest in _containers(site, host):
         if guest.ostemplate not in node.archives and _storage_of(guest) in stores:
             yield PreflightFinding(
                 Check.TEMPLATE_MISSING,
@@ -258,17 +280,17 @@ def _roots(site: PlannedSite) -> Iterator[PreflightFinding]:
             )
 
 
-def _storages(site: PlannedSite, node: Node, path: str) -> Iterator[PreflightFinding]:
+def _storages(site: PlannedSite, node: Node, host: ProxmoxHost) -> Iterator[PreflightFinding]:
     """Yield a finding for each storage unfit for its content; the API lists only those the token may see.
 
     Snippet files are copied by hand, so the token need not see their storage.
     """
-    host = site.topology.proxmox
+    path = f"{_NAMESPACE}:hosts.{host.name}"
     content = {str(row["storage"]): str(row.get("content", "")).split(",") for row in node.storages}
-    wanted = [(f"{path}.storage", host.storage, "images")] if _has_machines(site) else []
-    wanted += [(f"{path}.storage", host.storage, "rootdir")] if _containers(site) else []
+    wanted = [(f"{path}.storage", host.storage, "images")] if _has_machines(site, host) else []
+    wanted += [(f"{path}.storage", host.storage, "rootdir")] if _containers(site, host) else []
     wanted += [(f"{path}.snippets", host.snippets, "snippets")] if host.snippets in content else []
-    for guest in _containers(site):
+    for guest in _containers(site, host):
         own = f"{_NAMESPACE}:services.{guest.name}"
         wanted.append((f"{own}.ostemplate", _storage_of(guest), "vztmpl"))
         for index, point in enumerate(guest.volumes):
@@ -286,8 +308,7 @@ def _storages(site: PlannedSite, node: Node, path: str) -> Iterator[PreflightFin
         )
 
 
-def _bridge(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
-    host = site.topology.proxmox
+def _bridge(node: Node, host: ProxmoxHost) -> Iterator[PreflightFinding]:
     path = f"{_NAMESPACE}:hosts.{host.name}"
     interfaces = {str(row["iface"]): row for row in node.networks}
     if host.existing_bridge:

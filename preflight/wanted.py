@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from preflight.state import PulumiState
-from topology.model import INTERNET, LOCAL_NETWORK, App, Container, Guest, Machine, Topology, machine_of
+from topology.model import (
+    INTERNET,
+    LOCAL_NETWORK,
+    App,
+    Container,
+    Guest,
+    Machine,
+    ProxmoxHost,
+    Topology,
+    machine_of,
+)
 
 PROJECT: Final = "homelab-network"
 CONTAINER: Final = "docker:index/container:Container"
@@ -135,12 +145,18 @@ def ipsets(topology: Topology) -> list[Wanted]:
 
 
 def bridges(topology: Topology) -> list[Wanted]:
-    """Return the node's bridge, unless it is declared to exist."""
-    host = topology.proxmox
+    """Return the nodes' bridges, unless they are declared to exist."""
+    found = (bridge(topology, host) for host in topology.proxmox_hosts)
+    return [each for each in found if each]
+
+
+def bridge(topology: Topology, host: ProxmoxHost) -> Wanted | None:
+    """Return a node's bridge, None where it is declared to exist; the first node's has no suffix."""
     if host.existing_bridge:
-        return []
-    above = (("VlanBridge", "bridge"),)
-    return [Wanted(type=BRIDGE, name=host.bridge, physical=host.bridge, parents=above)]
+        return None
+    suffix = "" if host == topology.proxmox else f"-{host.name}"
+    above = (("VlanBridge", f"bridge{suffix}"),)
+    return Wanted(type=BRIDGE, name=f"{host.bridge}{suffix}", physical=host.bridge, parents=above)
 
 
 def _in_container(topology: Topology, kind: str, service: Container, suffix: str) -> Wanted:

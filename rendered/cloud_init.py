@@ -44,8 +44,8 @@ def cloud_config(topology: Topology, guest: Guest) -> str:
         "ssh_pwauth": False,
         "disable_root": True,
     }
-    if topology.proxmox.authorized_keys:
-        config["ssh_authorized_keys"] = list(topology.proxmox.authorized_keys)
+    if keys := topology.node_of(guest).authorized_keys:
+        config["ssh_authorized_keys"] = [*keys]
     files = {
         "/etc/apt/apt.conf.d/52unattended-upgrades": _UPDATES,
         **setup.files,

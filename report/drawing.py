@@ -118,6 +118,11 @@ class _Layout:
         if self.topology.proxmox_host:
             y, width = (hosts[0].bottom + 2 * _GAP, hosts[0].width) if hosts else (0, _ALONE)
             hosts.append(self._proxmox(at, y, width))
+        for node in self.topology.proxmox_hosts[1:]:
+            detail, y = f"node {node.node}, {node.bridge} · {listed(node.ports)}", hosts[-1].bottom + 2 * _GAP
+            hosts.append(
+                Box(kind="host", title=node.name, detail=detail, x=at, y=y, width=_ALONE, height=_HEAD)
+            )
         right = max(host.right for host in hosts)
         hosts = [replace(host, width=right - host.x) for host in hosts]
         self.things |= {host.title: host for host in hosts}
@@ -243,8 +248,9 @@ class _Layout:
                     gutters.append((left - _GAP, at + _HEAD + 12, left + _PAD))
             at += tall + _GAP
         self._bus(gutters, y - _GAP)
-        host = self.topology.proxmox
-        detail = f"virtual machines on {host.node}, {host.bridge} · {listed(host.ports)}"
+        host, *others = self.topology.proxmox_hosts
+        where = "the cluster's nodes" if others else f"{host.node}, {host.bridge}"
+        detail = f"virtual machines on {where} · {listed(host.ports)}"
         across = _PAD + each * (wide + _GAP + _PAD)
         return Box(
             kind="host",
@@ -385,8 +391,7 @@ class _Layout:
         return {pair: (ends[pair, 0], ends[pair, 1]) for pair in found}
 
     def _ports(self, name: str) -> Sequence[Port]:
-        host = self.topology.proxmox_host
-        if host and name == host.name:
+        if host := next((each for each in self.topology.proxmox_hosts if each.name == name), None):
             return host.ports
         return self.topology.services[name].ports if name in self.topology.services else ()
 
@@ -395,7 +400,8 @@ class _Layout:
         if not isinstance(service, Guest):
             return " · ".join(ports)
         kind = [kind_of(service)] if kind_of(service) is not GuestKind.VM else []
-        return " · ".join([str(service.address), *ports, *kind])
+        node = [service.node] if service.node else []
+        return " · ".join([str(service.address), *ports, *kind, *node])
 
 
 _End = tuple[float, float, int]

@@ -37,7 +37,7 @@ from resources.proxmox import (
 from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET, Port, Zone
+from topology.model import INTERNET, Port, ProxmoxHost, Zone
 
 _T = TypeVar("_T", bound=Inputs)
 
@@ -174,8 +174,8 @@ class Graph:
     def _known(self) -> tuple[IPv4Network, ...]:
         """Addresses of the site's own machines on a flat network."""
         topology, flat = self.topology, self.topology.flat
-        node = topology.proxmox_host and topology.proxmox_host.address
-        own = [*(guest.address for guest in topology.guests), flat and flat.ingress, node]
+        nodes = (host.address for host in topology.proxmox_hosts)
+        own = [*(guest.address for guest in topology.guests), flat and flat.ingress, *nodes]
         return tuple(IPv4Network(ip) for ip in own if ip)
 
     def _vlan(self, zone: Zone) -> fact.Vlan:
@@ -186,8 +186,12 @@ class Graph:
         """The untagged network of the guests' bridge."""
         return fact.Vlan(bridge=self.topology.proxmox.bridge)
 
+    def _switch(self, node: str, bridge: str) -> str:
+        """Return the switch that a bridge of a node is part of: the declared bridges of all nodes are one."""
+        own = {(host.node, host.bridge) for host in self.topology.proxmox_hosts}
+        return self.topology.proxmox.bridge if (node, bridge) in own else bridge
+
     def _hosts(self) -> Iterator[fact.Host]:
-        management = self.topology.management
         if docker := self.topology.docker_host:
             apart = (zone.name for zone in self.topology.outsides if not self.topology.around(zone))
             everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *apart))
@@ -198,11 +202,15 @@ class Graph:
                 ports=docker.ports,
                 entries=host_rules.entries(self._host_rules),
             )
-        if (proxmox := self.topology.proxmox_host) is None:
-            return
-        near = [zone.name for zone in management if self.topology.near_node(zone)]
+        yield from map(self._node, self.topology.proxmox_hosts)
+
+    def _node(self, proxmox: ProxmoxHost) -> fact.Host:
+        """Return a Proxmox node; a resource that names no declared node counts for each."""
+        nodes = {host.node for host in self.topology.proxmox_hosts}
+        others = nodes - {proxmox.node}
+        near = [zone.name for zone in self.topology.management if self.topology.near_node(zone)]
         outside = tuple(fact.HostLeg(segment=name, address=proxmox.address) for name in (INTERNET, *near))
-        switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name in {"", proxmox.node}]
+        switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name not in others]
         own = [
             each
             for each in self.of(FirewallRules)
@@ -212,13 +220,11 @@ class Graph:
         inside = (
             fact.HostLeg(segment=self._segment(each), address=each.inputs.address, name=each.inputs.name)
             for each in interfaces
-            if each.inputs.address or each.inputs.address6
+            if (each.inputs.address or each.inputs.address6) and each.inputs.node_name not in others
         )
         # The node's addresses on an existing bridge are unknown, so the node may be on it, untagged.
-        own_bridge = (
-            [fact.HostLeg(segment=fact.Vlan(bridge=proxmox.bridge))] if proxmox.existing_bridge else []
-        )
-        yield fact.Host(
+        own_bridge = [fact.HostLeg(segment=self._wire)] if proxmox.existing_bridge else []
+        return fact.Host(
             name=proxmox.name,
             origin="config",
             legs=(*outside, *inside, *own_bridge),
@@ -238,7 +244,7 @@ class Graph:
         A management zone in which the node has no interface reaches the node through the router, too.
         """
         vlans = {
-            fact.Vlan(bridge=card.bridge, tag=card.vlan_id): each.name
+            fact.Vlan(bridge=self._switch(each.inputs.node_name, card.bridge), tag=card.vlan_id): each.name
             for each in self.guests
             for card, config in zip(each.inputs.cards, each.inputs.initialization.ip_configs, strict=False)
             if config.ipv4.gateway
@@ -251,11 +257,10 @@ class Graph:
             origin = ", ".join((*vlans.values(), *far))
             yield fact.Gateway(name="router", origin=origin, segments=(*vlans, *outsides))
 
-    @staticmethod
-    def _segment(each: TypedResource[Any]) -> fact.Vlan:
-        if isinstance(each.inputs, Bridge):
-            return fact.Vlan(bridge=each.inputs.name)
-        return fact.Vlan(bridge=each.inputs.interface, tag=each.inputs.vlan)
+    def _segment(self, each: TypedResource[Any]) -> fact.Vlan:
+        is_bridge, node = isinstance(each.inputs, Bridge), each.inputs.node_name
+        name = self._switch(node, each.inputs.name if is_bridge else each.inputs.interface)
+        return fact.Vlan(bridge=name, tag=None if is_bridge else each.inputs.vlan)
 
     def _networks(self) -> Iterator[fact.Network]:
         probes = set(map(self.topology.bridge, self.topology.probes))
@@ -407,7 +412,7 @@ class Graph:
                 nics=tuple(
                     fact.Nic(
                         name=f"net{index}",
-                        bridge=card.bridge,
+                        bridge=self._switch(guest.node_name, card.bridge),
                         tag=card.vlan_id or None,
                         trunks=tuple(tag(part) for part in re.split(r"[;,\s]+", card.trunks) if part),
                         firewall=card.firewall,

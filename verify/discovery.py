@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from topology.model import INTERNET, Guest, Port, Protocol, Role, SshVantage, Topology, Zone
+from topology.model import INTERNET, Guest, Port, Protocol, ProxmoxHost, Role, SshVantage, Topology, Zone
 from verify import inventory, learned, namespaces, transports
 from verify.agents import MachineFacts
 from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, heard
@@ -90,7 +90,7 @@ class Discovery:
     def named(self) -> set[int]:
         """Numbers of all declared or published ports."""
         ports = [port for service in self.topology.services.values() for port in service.ports]
-        ports += self.topology.proxmox.ports if self.topology.proxmox_host else ()
+        ports += [port for host in self.topology.proxmox_hosts for port in host.ports]
         ports += self.topology.docker.ports if self.topology.docker_host else ()
         ports += [*self.topology.published, *self.extra, *self.leaving]
         return {port.number for port in ports}
@@ -109,7 +109,7 @@ class Discovery:
             path = Path(f"/run/netns/vm-{service.vmid}")
             if self.guests_here and path.exists():
                 self.transports.setdefault(service.name, transports.namespace(path, service.name))
-        if (node := topology.proxmox_host) and self.guests_here:
+        for node in topology.proxmox_hosts if self.guests_here else ():
             path = Path("/run/netns", node.node)
             self.transports |= {node.name: transports.namespace(path, node.name)} if path.exists() else {}
         if docker := topology.docker_host:
@@ -253,8 +253,12 @@ class Discovery:
         guests = [self._guest(service, facts, other) for service in self.topology.guests]
         there = [self._as_it_is(endpoint, facts) for endpoint in (*self.containers, *guests)]
         inside = [self._pinging(endpoint, facts) for endpoint in (*there, *self.members)]
-        node = self._node(proxmox) if self.topology.proxmox_host else ()
-        return [*filter(None, outside), *inside, *docker, *node]
+        nodes = (
+            endpoint
+            for host in self.topology.proxmox_hosts
+            for endpoint in self._node(host, host.address or proxmox)
+        )
+        return [*filter(None, outside), *inside, *docker, *nodes]
 
     def _docker(self, facts: Mapping[str, MachineFacts]) -> Endpoint:
         topology, name = self.topology, self.topology.docker.name
@@ -389,14 +393,14 @@ class Discovery:
         )
         return replace(endpoint, pings=False)
 
-    def _node(self, ip: IPv4Address | None) -> Iterator[Endpoint]:
-        name = self.topology.proxmox.name
+    def _node(self, host: ProxmoxHost, ip: IPv4Address | None) -> Iterator[Endpoint]:
+        name = host.name
         if ip is None or not self._zone(ip):
             self.left_out.append(f"{name}: neither it nor its API has an address inside the site's zones")
         else:
             yield Endpoint(
                 name=name, kind=EndpointKind.NODE, addresses=(Address(network="proxmox", ip=ip),),
-                ports=self.topology.proxmox.ports, runs=name in self.transports,
+                ports=host.ports, runs=name in self.transports,
             )  # fmt: skip
 
     def _zone(self, ip: IPv4Address) -> str:

@@ -16,7 +16,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from topology.model import Topology
+from topology.model import ProxmoxHost, Topology
 from verify.driver import ProbeError
 from verify.namespaces import run
 
@@ -62,10 +62,15 @@ def _networks(topology: Topology) -> dict[str, str]:
 
 def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
     """Yield undeclared guests, running or not, each with its cards that can see a declared VLAN."""
-    host, tags = topology.proxmox, {zone.vlan for zone in topology.vlans}
-    if topology.flat and host.existing_bridge:  # others on the LAN are no drift
-        return
-    declared = {host.template, *(guest.vmid for guest in topology.guests)}
+    for host in topology.proxmox_hosts:
+        if not (topology.flat and host.existing_bridge):  # others on the LAN are no drift
+            yield from _on_node(topology, api, host)
+
+
+def _on_node(topology: Topology, api: Reader, host: ProxmoxHost) -> Iterator[tuple[str, str]]:
+    tags = {zone.vlan for zone in topology.vlans}
+    templates = (each.template for each in topology.proxmox_hosts)
+    declared = {*templates, *(guest.vmid for guest in topology.guests)}
     for kind in ("qemu", "lxc"):
         for one in api.get(f"nodes/{host.node}/{kind}"):
             number = int(one["vmid"])

@@ -79,8 +79,7 @@ def vantages(topology: Topology, stack: str, proxmox: str, jobs: int) -> Iterato
         other = next(port for port in _free_ports() if port not in discovery.named)
         leaving = [port.number for port in discovery.leaving]
         facts = agents.start(lambda name: [other, *(leaving if name == INTERNET else ())])
-        node = topology.proxmox_host
-        endpoints = discovery.endpoints(facts, other, (node.address or address(proxmox)) if node else None)
+        endpoints = discovery.endpoints(facts, other, address(proxmox))
         agents.faults |= discovery.faults
         yield Vantages(
             topology=topology, discovery=discovery, agents=agents, discovered=endpoints, other=other

@@ -1747,7 +1747,7 @@ def more_than_one_setting_in_a_text(stack: Stack) -> None:
     "site-1: disks[0].pathInDatastore gives it content that is there already",
     "site-1: cdrom.fileId gives it content that is there already",
     "site-2: clone.vmId is 301, not the template 9000",
-    "site-2: clone.nodeName is pve2, not the declared pve1",
+    "site-2: clone.nodeName is pve2, not pve1, which has the template",
     "jellyfin: disks[1].fileId gives it content that is there already",
     "jellyfin: disks[1].importFrom gives it content that is there already",
     "box: operatingSystem.templateFileId gives it content that is there already",

@@ -28,7 +28,7 @@ def file(stack: str) -> Path:
 @cache
 def made(stack: str) -> tuple[Resource, ...]:
     """Return the program's resources for a stack file."""
-    return tuple(of_stack_file(file(stack)))
+    return tuple(of_stack_file(file(stack)).resources)
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -88,7 +88,9 @@ def volumes(folder: Path, old: str, new: str) -> set[tuple[str, object]]:
     changed = folder / "Pulumi.forge.yaml"
     changed.write_text(re.sub(old, new, text), encoding="utf-8")
     return {
-        (each.name, each.inputs["name"]) for each in of_stack_file(changed) if each.type == KINDS["volume"]
+        (each.name, each.inputs["name"])
+        for each in of_stack_file(changed).resources
+        if each.type == KINDS["volume"]
     }
 
 
@@ -118,5 +120,7 @@ def test_another_name_has_other_data(tmp_path: Path) -> None:
     text = text.replace("forge-db:\n", "store:\n").replace("HOST: forge-db", "HOST: store")
     stack = tmp_path / "Pulumi.forge.yaml"
     stack.write_text(text.replace(flows, f"{external}\n{flows}"), encoding="utf-8")
-    (database,) = (r for r in of_stack_file(stack) if (r.type, r.name) == (KINDS["container"], "store"))
+    (database,) = (
+        r for r in of_stack_file(stack).resources if (r.type, r.name) == (KINDS["container"], "store")
+    )
     assert "forge-db-db" in {each["volumeName"] for each in database.inputs["volumes"]}

@@ -28,13 +28,14 @@ from lab import tls
 from lab.__main__ import main as lab_main
 from lab.proxmox.api import ARCHIVE
 from preflight import checks, daemon, docker, engine, machine, proxmox, wanted
-from preflight.docker import Listener, Machine, There
+from preflight.docker import Listener, Machine, PlannedSite, There
 from preflight.docker_api import DockerApi
 from preflight.finding import Check
 from preflight.state import PulumiState
 from tests.clone import git
 from tests.policies.sound import run as program
 from tests.policies.sound import with_acme
+from tests.policies.test_nodes import keys as cluster
 from tests.site import configuration, put
 from tests.unit.test_lab_proxmox import add_container, served
 from tests.unit.test_preflight_messages import (
@@ -513,6 +514,35 @@ def test_an_id_of_a_guest_that_is_not_listed_is_asked_for() -> None:
     found = proxmox.read(site(), Answers(known))
     assert isinstance(found, proxmox.Node)
     assert (found.hidden, found.clock) == (frozenset({202}), NOW)
+
+
+@pytest.mark.usefixtures("authority")
+def test_what_is_missing_on_another_node_is_told() -> None:
+    """Bridge, template, storage and clock are asked of each node; what a cluster shares is asked once."""
+    config = cluster()
+    config["hosts"]["pve-3"]["bridge"] = "vmbr9"
+    planned = PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
+    storages = [{"storage": name, "content": "images"} for name in ("ceph", "tank")]
+    known: dict[str, Any] = {f"cluster/firewall/{path}": [] for path in ("groups", "aliases", "ipset")}
+    known |= {"nodes": [{"node": name} for name in ("pve1", "pve2", "pve3")]}
+    for name in ("pve1", "pve2", "pve3"):
+        known |= {f"nodes/{name}/{path}": [] for path in ("qemu", "lxc")}
+        known |= {f"nodes/{name}/storage": storages, f"nodes/{name}/time": {"time": NOW.timestamp()}}
+        known |= {f"nodes/{name}/network": [{"iface": "eno1", "type": "eth"}]}
+    known["nodes/pve1/qemu"] = [guest(9000, "template")]
+    known["nodes/pve2/network"] = [{"iface": "vmbr7", "type": "bridge"}, {"iface": "eno2", "type": "eth"}]
+    known |= {f"cluster/nextid?vmid={number}": str(number) for number in (101, 102, 201, 202, 301)}
+    found = proxmox.read(planned, Answers(known))
+    assert isinstance(found, proxmox.Node)
+    bridge = "homelab-network:hosts.pve-3.existing-bridge"
+    assert [str(each).partition("; ")[0] for each in proxmox.findings(planned, found)] == [
+        "bridge vmbr7 of pve2: taken by a bridge",
+        "homelab-network:hosts.pve-2.template: 9001 is no VM of node pve2",
+        f"{bridge}: says that vmbr9 exists, and node pve3 has no such bridge",
+    ]
+    del known["nodes"][2]
+    unknown = proxmox.read(planned, Answers(known))
+    assert str(unknown).startswith("homelab-network:hosts.pve-3.node: pve3 is no node of this Proxmox")
 
 
 # ---------------------------------------------------------------- the machine

@@ -65,6 +65,8 @@ def test_what_is_served_is_declared(site: str) -> None:
         ("stacks-with-databases", "tunnel", "sync"),
         ("media-and-identity", "things", "series"),
         ("media-and-identity", "things", "pve-1"),
+        ("media-and-identity", "things", "pve-2"),
+        ("media-and-identity", "dns-2", "identity"),
         ("media-and-identity", "internet", "series"),
         ("media-and-identity", "trusted", "backup-server"),
         ("media-and-identity", "audiobooks", "internet"),

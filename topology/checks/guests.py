@@ -15,7 +15,6 @@ from topology.model import (
     SSH,
     Guest,
     Protocol,
-    ProxmoxHost,
     kind_of,
     sets_itself_up,
 )
@@ -23,9 +22,9 @@ from topology.model import (
 
 def guest_apps(site: Site) -> Iterator[Fault]:
     """Check the image, ports, SSH keys and cloud-init storage of guests with an app."""
-    proxmox = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost)]
     for guest in site.guests:
         path, from_debian = f"services.{guest.name}", guest.app in FROM_DEBIAN
+        node = site.node_of(guest)
         if not GUEST_KINDS[kind_of(guest)].cloud_init:
             yield from _set_up_by_nothing(guest, path)
         elif guest.app is None or from_debian:
@@ -50,17 +49,17 @@ def guest_apps(site: Site) -> Iterator[Fault]:
             yield Fault(
                 f"{path}.ports", f"{guest.app} serves one TCP port", "name it, and beside it 22 at most"
             )
-        if sets_itself_up(guest) and SSH in guest.ports and proxmox and not proxmox[0].authorized_keys:
+        if sets_itself_up(guest) and SSH in guest.ports and node and not node.authorized_keys:
             yield Fault(
                 f"{path}.ports",
                 "22/tcp is open, and no key can log in",
-                f"add hosts.{proxmox[0].name}.authorized-keys, or remove the port",
+                f"add hosts.{node.name}.authorized-keys, or remove the port",
             )
-        if sets_itself_up(guest) and proxmox and not proxmox[0].snippets:
+        if sets_itself_up(guest) and node and not node.snippets:
             yield Fault(
                 f"{path}.app",
                 "there is no storage for its cloud-init file",
-                f"add hosts.{proxmox[0].name}.snippets, or remove the app",
+                f"add hosts.{node.name}.snippets, or remove the app",
             )
 
 

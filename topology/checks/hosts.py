@@ -1,4 +1,4 @@
-"""Checks of the hosts: at most one of each kind, and management access to Proxmox."""
+"""Checks of the hosts: at most one of kind docker, and management access to Proxmox."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PROXY_LENGTH: Final = 8
 
 
 def hosts(site: Site) -> Iterator[Fault]:
-    """Check that there is a host, one of a kind at most, and the one that each zone and service needs."""
+    """Check that there is a host, one Docker host at most, and the one that each zone and service needs."""
     if not site.halves:
         yield Fault("hosts", "there is no host", "declare one of kind docker, one of kind proxmox, or both")
         return
     for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
-        if len(found) > 1:
+        if len(found) > 1 and kind is DockerHost:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
         if not found and kind in site.needing and not site.unreadable_in("hosts"):
             yield Fault(
@@ -108,10 +108,13 @@ def closed(site: Site) -> Iterator[Fault]:
 
 def lock_out(site: Site) -> Iterator[Fault]:
     """Check that management reaches the Proxmox API, since the datacenter firewall's input policy is DROP."""
-    proxmox = [name for name, host in site.hosts.items() if isinstance(host, ProxmoxHost)]
-    if not proxmox or not site.management or site.unreadable_in("flows") or site.unreadable_in("hosts"):
+    if not site.nodes or not site.management or site.unreadable_in("flows") or site.unreadable_in("hosts"):
         return
-    needed = [Flow(source=source, destination=proxmox[0], port=API) for source in site.management]
+    needed = [
+        Flow(source=source, destination=node.name, port=API)
+        for node in site.nodes
+        for source in site.management
+    ]
     if not set(needed) & set(site.flows.values()):
         yield Fault(
             "flows",

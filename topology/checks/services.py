@@ -9,17 +9,16 @@ from typing import Final
 from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import DNS, INTERNET, ROLES, WATCHES, App, DockerHost, Guest, ProxmoxHost, Role
+from topology.model import DNS, INTERNET, ROLES, WATCHES, App, DockerHost, Guest, Role
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
 """Roles of inner Docker networks that a service reached by the ingress must not join."""
 
 
 def virtual_machines(site: Site) -> Iterator[Fault]:
-    """Check that each guest's id, the template's included, is used once."""
-    ids = [
-        (f"hosts.{h.name}.template", h.template) for h in site.hosts.values() if isinstance(h, ProxmoxHost)
-    ]
+    """Check that each guest's id is used once, and is no template's; `nodes` has the templates."""
+    templates = {host.template: f"hosts.{host.name}.template" for host in reversed(site.nodes)}
+    ids = [(path, number) for number, path in templates.items()]
     ids += [(f"services.{guest.name}.vmid", guest.vmid) for guest in site.guests]
     yield from twice(ids, "give each guest its own id")
 

@@ -88,6 +88,17 @@ class Site:
         return tuple(s for s in self.services.values() if isinstance(s, Guest))
 
     @cached_property
+    def nodes(self) -> tuple[ProxmoxHost, ...]:
+        """Every Proxmox host, in declared order."""
+        return tuple(host for host in self.hosts.values() if isinstance(host, ProxmoxHost))
+
+    def node_of(self, guest: Guest) -> ProxmoxHost | None:
+        """Return the Proxmox host that a guest is on; None where none is known."""
+        if guest.node is None:
+            return self.nodes[0] if len(self.nodes) == 1 else None
+        return next((host for host in self.nodes if host.name == guest.node), None)
+
+    @cached_property
     def ends(self) -> dict[str, list[str]]:
         """Every name that can be an end of a flow, with the paths that declare it."""
         ends = {INTERNET: ["everything outside"]}
@@ -227,7 +238,7 @@ class Site:
                 "name_prefix": self.name_prefix,
                 "protect": self.protect,
                 "docker_host": next((h for h in self.hosts.values() if isinstance(h, DockerHost)), None),
-                "proxmox_host": next((h for h in self.hosts.values() if isinstance(h, ProxmoxHost)), None),
+                "proxmox_hosts": tuple(sorted(self.nodes, key=lambda host: host.name)),
                 "zones": self.zones,
                 "services": self.services,
                 "volumes": self.volumes,

@@ -1,4 +1,4 @@
-"""The two machines of a site."""
+"""The machines of a site: Docker-SRV, and the nodes of its Proxmox cluster."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ class DockerHost(Value):
 
 
 class ProxmoxHost(Value):
-    """Proxmox-SRV. `template` is the VM id that guests are cloned from, `storage` holds their disks, `uplink`
-    is the node's network port that connects the bridge to Docker-SRV's trunk.
+    """Proxmox-SRV, or one node of its cluster. `template` is the VM id that guests are cloned from, `storage`
+    holds their disks, `uplink` is the node's network port that connects the bridge to Docker-SRV's trunk and
+    to other nodes.
     """
 
     name: Name
@@ -63,6 +64,8 @@ class ProxmoxHost(Value):
     uplink: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=15)
     """None: the bridge has no port of the node."""
     storage: StorageName = "local-lvm"
+    shared_storage: Flag = False
+    """Whether every node has `storage` with the same content, so that a template on another node will do."""
     snippets: StorageName | None = None
     """Storage of the guests' cloud-init files; None: guests run their template unchanged."""
     name_servers: tuple[IPv4Address, ...] = ()

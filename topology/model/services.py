@@ -174,6 +174,8 @@ class Guest(Service):
     vmid: int = Field(ge=100, le=999_999_999)
     """VM id within Proxmox's bounds."""
     address: IPv4Address
+    node: Name | None = None
+    """The Proxmox host that it is on; None where there is one only."""
     cores: int = Field(default=1, ge=1, le=512)
     disk: int = Field(default=8, ge=1, le=131_072)
     """GiB."""

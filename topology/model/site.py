@@ -43,8 +43,8 @@ class Topology(Value):
     """Whether volumes and guests are protected from deletion."""
     docker_host: DockerHost | None = None
     """None: a site of guests alone, which has no ingress either."""
-    proxmox_host: ProxmoxHost | None = None
-    """None: a site of containers alone."""
+    proxmox_hosts: tuple[ProxmoxHost, ...] = ()
+    """The nodes of one Proxmox cluster, by name; none: a site of containers alone."""
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     volumes: Mapping[str, NamedVolume] = Field(default_factory=dict)
@@ -66,14 +66,32 @@ class Topology(Value):
         return _there(self.docker_host, "Docker host")
 
     @property
+    def proxmox_host(self) -> ProxmoxHost | None:
+        """Proxmox-SRV, or the first node of its cluster; None: a site of containers alone."""
+        return next(iter(self.proxmox_hosts), None)
+
+    @property
     def proxmox(self) -> ProxmoxHost:
-        """Proxmox-SRV, for code about its half; raises LookupError for a site without it."""
+        """Proxmox-SRV, or the first node of its cluster; raises LookupError for a site without one."""
         return _there(self.proxmox_host, "Proxmox host")
+
+    def node_of(self, guest: Guest) -> ProxmoxHost:
+        """Return the node that a guest is on."""
+        return next((host for host in self.proxmox_hosts if host.name == guest.node), self.proxmox)
+
+    def template_node(self, host: ProxmoxHost) -> ProxmoxHost:
+        """Return the node that a host's template is on: itself, or the first that shares it."""
+        same = (
+            each
+            for each in self.proxmox_hosts
+            if each.shared_storage and (each.storage, each.template) == (host.storage, host.template)
+        )
+        return next(same, host) if host.shared_storage else host
 
     @cached_property
     def hosts(self) -> tuple[DockerHost | ProxmoxHost, ...]:
-        """The hosts that the site has: Docker-SRV, Proxmox-SRV or both, in this order."""
-        return tuple(filter(None, (self.docker_host, self.proxmox_host)))
+        """The hosts that the site has: Docker-SRV, and the Proxmox nodes, in this order."""
+        return (*filter(None, (self.docker_host,)), *self.proxmox_hosts)
 
     @cached_property
     def ingress_name(self) -> str | None:
@@ -201,7 +219,7 @@ class Topology(Value):
         return next((zone.prefix for zone in near or self.management), None)
 
     def near_node(self, zone: Zone) -> bool:
-        """Whether the Proxmox node's address is in a management zone; true where none is declared."""
+        """Whether the Proxmox nodes' addresses are in a management zone; true where none is declared."""
         address = self.proxmox_host and self.proxmox_host.address
         return address is None or address in zone.prefix
 
@@ -370,8 +388,8 @@ class Topology(Value):
         """Return Proxmox's id of the guest's cloud-init file; None where the guest has none."""
         file = f"{self.physical(guest.name)}.yaml"
         return (
-            f"{self.proxmox.snippets}:snippets/{file}"
-            if sets_itself_up(guest) and self.proxmox.snippets
+            f"{snippets}:snippets/{file}"
+            if sets_itself_up(guest) and (snippets := self.node_of(guest).snippets)
             else None
         )
 
