@@ -44,7 +44,8 @@ class Guests(pulumi.ComponentResource):
         super().__init__("homelab-network:components:Guests", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         for guest in args.topology.guests:
-            bridge = args.bridges[args.topology.node_of(guest).name]
+            flat = args.topology.zones[guest.zones[0]].bridge
+            bridge = flat or args.bridges[args.topology.node_of(guest).name]
             group = SecurityGroup(
                 guest.name,
                 SecurityGroupArgs(

@@ -30,7 +30,7 @@ class VlanBridge(pulumi.ComponentResource):
         host = args.host
         tags = [str(zone.vlan) for zone in args.topology.vlans if zone.vlan]
         self.name = pulumi.Output.from_input(host.bridge)
-        if not host.existing_bridge:
+        if args.topology.needs_bridge and not host.existing_bridge:
             self.name = proxmox.network.linux.Bridge(
                 host.bridge if host == args.topology.proxmox else f"{host.bridge}-{host.name}",
                 node_name=host.node,

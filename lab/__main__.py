@@ -367,8 +367,8 @@ def _need_root(stack: str, command: str, why: str) -> None:
 def _need_the_lab(stack: str) -> None:
     """Raise where another of the lab's stacks is up, or the lab's two hosts and VLANs don't fit the stack."""
     site = from_file(stack_file(stack))
-    if len(site.hosts) == 1 or site.flat:
-        what = "guests without a VLAN" if site.flat else "one host"
+    if len(site.hosts) == 1 or site.lans:
+        what = "guests on a shared network" if site.lans else "one host"
         raise LabError(f"stack {stack} has {what}, and the lab two hosts with VLANs; name real hosts")
     for file in sorted(paths.PROJECT.glob("Pulumi.*.yaml")):
         other = file.name.split(".")[1]

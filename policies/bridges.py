@@ -39,13 +39,13 @@ def bridge_carries_declared_vlans(view: TypedResource[Any], topology: TopologyIn
         yield f"is on node {interface.node_name or '(none)'}, not on the declared {' or '.join(nodes)}"
     declared = {zone.vlan for zone in topology.vlans if zone.vlan}
     if isinstance(interface, Bridge):
-        yield from _trunk(interface, host or topology.proxmox, declared)
+        yield from _trunk(interface, host or topology.proxmox, declared, needed=topology.needs_bridge)
     elif interface.vlan not in declared:
         yield f"VLAN {interface.vlan or '(none)'} is no declared zone"
 
 
-def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int]) -> Iterator[str]:
-    if host.existing_bridge:
+def _trunk(bridge: Bridge, host: ProxmoxHost, declared: set[int], *, needed: bool) -> Iterator[str]:
+    if host.existing_bridge or not needed:
         yield f"makes a bridge, where {host.bridge} is declared to be there already"
     if bridge.name != host.bridge:
         yield f"bridge {bridge.name or '(unnamed)'} is not the declared {host.bridge}"
@@ -81,6 +81,8 @@ def bridges_exist(graph: Graph) -> Iterator[Violation]:
     """Yield guests on a bridge that is not in the stack: a bridge unknown to the pack may mix VLANs."""
     made = {(view.inputs.node_name, view.inputs.name) for view in graph.of(Bridge)}
     made |= {(host.node, host.bridge) for host in graph.topology.proxmox_hosts if host.existing_bridge}
+    flats = {zone.bridge for zone in graph.topology.vlans if zone.bridge}
+    made |= {(host.node, name) for host in graph.topology.proxmox_hosts for name in flats}
     for view in graph.guests:
         for name in sorted({card.bridge for card in view.inputs.cards}):
             if (view.inputs.node_name, name) not in made:

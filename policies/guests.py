@@ -64,6 +64,7 @@ def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> I
     """Yield wrong cards and VLANs: a card without a tag sees every VLAN, a second card joins two zones."""
     guest = declared(view, topology)
     tag, host = topology.zones[guest.zones[0]].vlan if guest else None, node_of(guest, topology)
+    bridge = topology.bridge_of(guest) if guest else host.bridge
     cards = [(index, card) for index, card in enumerate(view.inputs.cards) if card.connected]
     if len(cards) != 1:
         yield f"has {len(cards)} connected network cards instead of one"
@@ -75,8 +76,8 @@ def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> I
             yield f"{path}: vlanId is not set, so it sees every VLAN of {card.bridge}"
         elif guest and (card.vlan_id or None) != tag:
             yield f"{path}: VLAN {card.vlan_id} is not that of its zone {guest.zones[0]}"
-        if card.bridge != host.bridge:
-            yield f"{path}: bridge {card.bridge} is not the declared {host.bridge}"
+        if card.bridge != bridge:
+            yield f"{path}: bridge {card.bridge} is not the declared {bridge}"
     if view.inputs.node_name != host.node:
         yield f"is on node {view.inputs.node_name or '(none)'}, not on the declared {host.node}"
 

@@ -90,6 +90,7 @@ def findings(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     yield from _roots(site)
     for host in site.topology.proxmox_hosts:
         yield from _bridge(node.of(host), host)
+        yield from _flats(site, node.of(host), host)
 
 
 def in_the_way(site: PlannedSite, node: Node) -> Iterator[Found]:
@@ -322,6 +323,35 @@ def _bridge(node: Node, host: ProxmoxHost) -> Iterator[PreflightFinding]:
         return
     if host.uplink:
         yield from _uplink(host.uplink, host.bridge, f"{path}.uplink", interfaces)
+
+
+def _flats(site: PlannedSite, node: Node, host: ProxmoxHost) -> Iterator[PreflightFinding]:
+    """Yield a finding for each bridge of a zone that the node lacks, or that would show its guests VLANs."""
+    interfaces = {str(row["iface"]): row for row in node.networks}
+    used = {guest.zones[0] for guest in _on(site, host)}
+    for zone in (zone for zone in site.topology.vlans if zone.bridge and zone.name in used):
+        path, row = f"{_NAMESPACE}:zones.{zone.name}.bridge", interfaces.get(zone.bridge or "")
+        if row is None:
+            yield PreflightFinding(
+                Check.NODE_BRIDGE_MISSING,
+                path,
+                f"node {host.node} has no bridge {zone.bridge}",
+                "make it there, or name another",
+            )
+        elif row.get("bridge_vlan_aware"):
+            yield PreflightFinding(
+                Check.NODE_BRIDGE_MISSING,
+                path,
+                f"{zone.bridge} of {host.node} is VLAN-aware, so its guests see every VLAN that it carries",
+                "give the zone a vlan, or name a bridge that carries none",
+            )
+        elif row.get("cidr") and not (host.address and host.address in zone.prefix):
+            yield PreflightFinding(
+                Check.NODE_BRIDGE_MISSING,
+                path,
+                f"{host.node} has {row['cidr']} on {zone.bridge}, which no hosts.{host.name}.address names",
+                "take it off the bridge, or name a bridge on which the node has no address",
+            )
 
 
 def _uplink(

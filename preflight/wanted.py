@@ -152,7 +152,7 @@ def bridges(topology: Topology) -> list[Wanted]:
 
 def bridge(topology: Topology, host: ProxmoxHost) -> Wanted | None:
     """Return a node's bridge, None where it is declared to exist; the first node's has no suffix."""
-    if host.existing_bridge:
+    if host.existing_bridge or not topology.needs_bridge:
         return None
     suffix = "" if host == topology.proxmox else f"-{host.name}"
     above = (("VlanBridge", f"bridge{suffix}"),)

@@ -96,7 +96,7 @@ class Report:
         """The names in the matrix, each with its group: outside, its zone, hosts, undeclared."""
         facts, topology = self.graph.reachability.names, self.topology
         groups = {INTERNET: "outside"} | {zone.name: "outside" for zone in topology.outsides}
-        groups |= {topology.flat.name: "outside"} if topology.flat else {}
+        groups |= {lan.name: "outside" for lan in topology.lans}
         for zone in topology.zones:
             groups |= {s.name: zone for s in topology.services.values() if s.zones[0] == zone}
         groups |= {host.name: "hosts" for host in topology.hosts}

@@ -154,32 +154,36 @@ class Graph:
         for zone in (None, *self.topology.outsides):
             name = zone.name if zone else INTERNET
             flows = tuple(flow.port for flow in self.topology.flows_to(name))
-            near = name in self.topology.segment
-            around = self.topology.around(zone) if zone else None
+            near = self.topology.lan_around(zone) if zone else None
+            around = near or (self.topology.around(zone) if zone else None)
             yield fact.Outside(
                 name=name,
                 origin="config",
                 prefix=zone.prefix if zone else None,
                 ports=tuple(dict.fromkeys((*flows, *(zone.ports if zone else ())))),
                 without=self._known if near else (),
-                segment=self._vlan(around) if around else self._wire if near else None,
+                segment=self._vlan(around) if around else None,
             )
-        if flat := self.topology.flat:
+        for lan in self.topology.lans:
+            if any(lan.prefix.subnet_of(zone.prefix) for zone in self.topology.outsides):
+                continue  # no machine there is another's
             others = (*self._known, *(zone.prefix for zone in self.topology.outsides))
             yield fact.Outside(
-                name=flat.name, origin="config", prefix=flat.prefix, without=others, segment=self._wire
+                name=lan.name, origin="config", prefix=lan.prefix, without=others, segment=self._vlan(lan)
             )
 
     @property
     def _known(self) -> tuple[IPv4Network, ...]:
-        """Addresses of the site's own machines on a flat network."""
-        topology, flat = self.topology, self.topology.flat
+        """Addresses of the site's own machines on shared networks."""
+        topology = self.topology
         nodes = (host.address for host in topology.proxmox_hosts)
-        own = [*(guest.address for guest in topology.guests), flat and flat.ingress, *nodes]
+        legs = (lan.ingress for lan in topology.lans)
+        own = [*(guest.address for guest in topology.guests), *legs, *nodes]
         return tuple(IPv4Network(ip) for ip in own if ip)
 
     def _vlan(self, zone: Zone) -> fact.Vlan:
-        return fact.Vlan(bridge=self.topology.proxmox.bridge, tag=zone.vlan)
+        """Return the network of a zone of guests."""
+        return fact.Vlan(bridge=zone.bridge or self.topology.proxmox.bridge, tag=zone.vlan)
 
     @property
     def _wire(self) -> fact.Vlan:
@@ -193,7 +197,12 @@ class Graph:
 
     def _hosts(self) -> Iterator[fact.Host]:
         if docker := self.topology.docker_host:
-            apart = (zone.name for zone in self.topology.outsides if not self.topology.around(zone))
+            topology = self.topology
+            apart = (
+                zone.name
+                for zone in topology.outsides
+                if topology.lan_around(zone) or not topology.around(zone)
+            )
             everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *apart))
             yield fact.Host(
                 name=docker.name,
@@ -224,6 +233,11 @@ class Graph:
         )
         # The node's addresses on an existing bridge are unknown, so the node may be on it, untagged.
         own_bridge = [fact.HostLeg(segment=self._wire)] if proxmox.existing_bridge else []
+        own_bridge += [
+            fact.HostLeg(segment=self._vlan(zone), address=proxmox.address)
+            for zone in self.topology.lans
+            if proxmox.address and proxmox.address in zone.prefix
+        ]
         return fact.Host(
             name=proxmox.name,
             origin="config",
@@ -239,7 +253,7 @@ class Graph:
     def _gateways(self) -> Iterator[fact.Gateway]:
         """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.
 
-        On a flat network it is the LAN's.
+        On a shared network it is the LAN's.
 
         A management zone in which the node has no interface reaches the node through the router, too.
         """
@@ -249,8 +263,8 @@ class Graph:
             for card, config in zip(each.inputs.cards, each.inputs.initialization.ip_configs, strict=False)
             if config.ipv4.gateway
         }
-        if self.topology.flat:
-            vlans.setdefault(self._wire, self.topology.flat.name)
+        for lan in self.topology.lans:
+            vlans.setdefault(self._vlan(lan), lan.name)
         far = [zone.name for zone in self.topology.management if not self.topology.near_node(zone)]
         if vlans or far:
             outsides = (each.name for each in self._outsides())
@@ -345,8 +359,9 @@ class Graph:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         docker, proxmox = self.topology.docker_host, self.topology.proxmox_host
         parent = network.options.get("parent", "")
-        if docker and self.topology.flat and parent == docker.trunk:
-            return self._wire
+        for lan in self.topology.lans if docker else ():
+            if parent == self.topology.parent(lan):
+                return self._vlan(lan)
         trunk, _, tag = parent.rpartition(".")
         if docker and proxmox and trunk == docker.trunk and tag.isascii() and tag.isdigit():
             return fact.Vlan(bridge=proxmox.bridge, tag=int(tag))

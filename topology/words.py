@@ -87,6 +87,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".ports": ("a list of ports", "write it like [80, 53/udp]"),
     ".ports[]": ("a port", "use 1-65535, with /udp behind it where it is not TCP"),
     ".role": ("a role", f"use one of {', '.join(Role)}"),
+    ".parent": ("an interface name", "use at most 10 characters like eth0"),
     ".prefix": ("an IPv4 prefix", "write it like 10.10.10.0/24"),
     ".vlan": ("a VLAN tag", "use 1-4094"),
     ".ingress": ("an IPv4 address", "write it like 10.10.10.2"),

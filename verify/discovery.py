@@ -81,7 +81,7 @@ class Discovery:
     def _tried(self) -> Iterator[Zone]:
         """Yield the zones that get a newcomer; on a LAN its address might be another machine's."""
         for zone in self._zones:
-            if zone.is_flat:
+            if zone in self.topology.lans:
                 self.left_out.append(f"{_stranger(zone)}: an address there may be another machine's")
             else:
                 yield zone

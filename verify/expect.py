@@ -202,8 +202,8 @@ def _expected(
         case EndpointKind.HOST if source.kind is EndpointKind.OUTSIDE and port not in destination.extra:
             return _on_host(topology, source, port)
         case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
-            near = topology.flat is not None and address.network == topology.flat.name
-            return Expected.EITHER if near and source.name in topology.segment else Expected.DENIED
+            wire = topology.segments.get(address.network, frozenset())
+            return Expected.EITHER if source.name in wire else Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # the router between them is not a resource of the stack
         case EndpointKind.CONTAINER if (

@@ -144,7 +144,7 @@ def _relays(
 
 def _added(topology: Topology, host: Endpoint) -> Iterator[ProbeFinding]:
     """Yield addresses of the host on networks where it needs none: VLANs of guests, and internal bridges."""
-    cards = [(zone, topology.parent(zone)) for zone in topology.vlans if not zone.is_flat]
+    cards = [(zone, topology.parent(zone)) for zone in topology.vlans if zone not in topology.lans]
     inner = (zone for zone in topology.zones.values() if zone.is_docker and zone.internal)
     for zone, card in (*cards, *((each, topology.bridge(each)) for each in inner)):
         for address in host.addresses:

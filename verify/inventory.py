@@ -63,12 +63,13 @@ def _networks(topology: Topology) -> dict[str, str]:
 def guests(topology: Topology, api: Reader) -> Iterator[tuple[str, str]]:
     """Yield undeclared guests, running or not, each with its cards that can see a declared VLAN."""
     for host in topology.proxmox_hosts:
-        if not (topology.flat and host.existing_bridge):  # others on the LAN are no drift
+        is_lan = any(zone.is_flat and zone.bridge is None for zone in topology.vlans)
+        if not (is_lan and host.existing_bridge):  # others on the LAN are no drift
             yield from _on_node(topology, api, host)
 
 
 def _on_node(topology: Topology, api: Reader, host: ProxmoxHost) -> Iterator[tuple[str, str]]:
-    tags = {zone.vlan for zone in topology.vlans}
+    tags = {zone.vlan for zone in topology.vlans if zone.is_flat or zone not in topology.lans}
     templates = (each.template for each in topology.proxmox_hosts)
     declared = {*templates, *(guest.vmid for guest in topology.guests)}
     for kind in ("qemu", "lxc"):

@@ -302,6 +302,15 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(), node(networks=[{"iface": "vmbr1", "type": "bridge", "comments": "tenants\n"}])
     ),
     "no bridge": lambda: proxmox.findings(site(proxmox_srv={"existing-bridge": True}), NODE),
+    "no bridge of a zone": lambda: proxmox.findings(_flat(), NODE),
+    "a bridge of a zone that shows VLANs": lambda: proxmox.findings(
+        _flat(),
+        dataclasses.replace(NODE, networks=({"iface": "vmbr9", "type": "bridge", "bridge_vlan_aware": 1},)),
+    ),
+    "a bridge of a zone with the node on it": lambda: proxmox.findings(
+        _flat(),
+        dataclasses.replace(NODE, networks=({"iface": "vmbr9", "type": "bridge", "cidr": "10.10.9.2/24"},)),
+    ),
     "no uplink": lambda: proxmox.findings(site(proxmox_srv={"uplink": "enp9s0"}), NODE),
     "an uplink of another bridge": lambda: proxmox.findings(site(proxmox_srv={"uplink": "eno1"}), NODE),
     "a clock before the last update": lambda: machine.clock(
@@ -324,6 +333,14 @@ def _leaving() -> PlannedSite:
     """Return the dev site with a guest's flow to the internet, which needs an ipset."""
     config = configuration()
     config["flows"].append("stirling-pdf -> internet:443/tcp")
+    return PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
+
+
+def _flat() -> PlannedSite:
+    """Return the dev site with a guest on a bridge without VLANs."""
+    config = configuration()
+    config["zones"]["lan"] = {"role": "tenant", "prefix": "10.10.9.0/24", "bridge": "vmbr9"}
+    config["services"]["dns"] = {"zone": "lan", "vmid": 401, "address": "10.10.9.53"}
     return PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
 
 

@@ -70,6 +70,14 @@ def test_what_is_served_is_declared(site: str) -> None:
         ("media-and-identity", "internet", "series"),
         ("media-and-identity", "trusted", "backup-server"),
         ("media-and-identity", "audiobooks", "internet"),
+        ("author-of-the-brief", "name-server", "proxmox-srv"),
+        ("author-of-the-brief", "provider-lan", "grafana"),
+        ("containers-in-a-flat-lan", "clients", "pve"),
+        ("containers-in-a-flat-lan", "clients", "backup"),
+        ("containers-in-a-flat-lan", "monitoring", "pve"),
+        ("containers-in-a-flat-lan", "clients", "network-db"),
+        ("containers-in-a-flat-lan", "vpn-1", "dmz-docker"),
+        ("containers-in-a-flat-lan", "internet", "traefik"),
     ],
 )
 def test_what_is_not_wished_is_impossible(site: str, source: str, destination: str) -> None:

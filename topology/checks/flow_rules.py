@@ -64,7 +64,7 @@ def _egress(site: Site, flow: Flow) -> Reason | None:
 def _from_outside(site: Site, flow: Flow) -> Reason | None:
     end = site.services.get(flow.destination)
     near = site.around(site.zones[flow.source]) if flow.source in site.externals else None
-    if near and site.ingress and end == site.ingress:
+    if near and not near.is_flat and site.ingress and end == site.ingress:
         return (
             f"can never work: {flow.source} is in {near.name}, where the ingress does not listen",
             "give it a network of its own, beyond the router, or remove it",

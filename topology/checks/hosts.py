@@ -62,7 +62,9 @@ def name_servers(site: Site) -> Iterator[Fault]:
 
 def trunk(site: Site) -> Iterator[Fault]:
     """Check that Docker-SRV has a trunk interface where the site has VLANs or legs. No default is safe."""
-    zones = [zone for zone in site.zones.values() if zone.vlan or zone.name in site.leg_zones]
+    zones = [
+        zone for zone in site.zones.values() if zone.vlan or (zone.name in site.leg_zones and not zone.bridge)
+    ]
     for host in site.hosts.values():
         if zones and isinstance(host, DockerHost) and host.trunk is None:
             why = "is a VLAN" if zones[0].vlan else "has guests that the ingress reaches"

@@ -35,6 +35,7 @@ from topology.model import (
     Unencrypted,
     Zone,
     entries,
+    lans,
     zone_around,
 )
 from topology.prefixes import SPECIAL
@@ -92,6 +93,11 @@ class Site:
         """Every Proxmox host, in declared order."""
         return tuple(host for host in self.hosts.values() if isinstance(host, ProxmoxHost))
 
+    @property
+    def needs_bridge(self) -> bool:
+        """Whether some zone of guests is on the hosts' bridge."""
+        return any(zone.has_guests and zone.bridge is None for zone in self.zones.values())
+
     def node_of(self, guest: Guest) -> ProxmoxHost | None:
         """Return the Proxmox host that a guest is on; None where none is known."""
         if guest.node is None:
@@ -102,10 +108,10 @@ class Site:
     def ends(self) -> dict[str, list[str]]:
         """Every name that can be an end of a flow, with the paths that declare it."""
         ends = {INTERNET: ["everything outside"]}
-        flat = [zone.name for zone in self.zones.values() if zone.is_flat]
+        shared = [zone.name for zone in lans(self.zones.values())]
         for section, names in (
             ("hosts", self.hosts),
-            ("zones", [*self.outsides, *flat]),
+            ("zones", [*self.outsides, *shared]),
             ("services", self.services),
         ):
             for name in names:

@@ -26,7 +26,7 @@ _SET_ASIDE: Final = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254
 def prefixes(site: Site) -> Iterator[Fault]:
     """Check that each zone has a usable prefix of its own.
 
-    A network of guests may hold those of external machines, and a flat one management's.
+    A network of guests may hold those of external machines, and a tenant's management's.
     """
     for zone in site.zones.values():
         path, prefix = f"zones.{zone.name}.prefix", zone.prefix
@@ -40,7 +40,8 @@ def prefixes(site: Site) -> Iterator[Fault]:
                 path, f"{prefix} is set aside and never routed", "use a private prefix like 10.10.10.0/24"
             )
     for one, other in combinations(site.zones.values(), 2):
-        is_lan = {one.role, other.role} > {Role.MANAGEMENT} and (one.is_flat or other.is_flat)
+        roles = {one.role, other.role}
+        is_lan = roles > {Role.MANAGEMENT} and (Role.TENANT in roles or one.is_flat or other.is_flat)
         is_inside = site.around(one) == other or site.around(other) == one
         if one.prefix.overlaps(other.prefix) and not (is_lan or is_inside):
             yield Fault(
@@ -56,10 +57,14 @@ def vlans(site: Site) -> Iterator[Fault]:
     for zone in site.zones.values():
         path = f"zones.{zone.name}"
         if zone.role in VLAN_ROLES:
-            if zone.is_flat and (zone.traits.alone or not alone):
-                yield Fault(f"{path}.vlan", f"a zone of role {zone.role} needs a VLAN tag", "add one, 1-4094")
+            if zone.is_flat and (zone.traits.alone or not (alone or zone.bridge)):
+                other = "" if zone.traits.alone else ", or the bridge on which its guests have none"
+                yield Fault(
+                    f"{path}.vlan", f"a zone of role {zone.role} needs a VLAN tag", f"add one, 1-4094{other}"
+                )
+            yield from _own_bridge(site, zone, path)
             continue
-        for key in ("vlan", "ingress"):
+        for key in ("vlan", "ingress", "bridge", "parent"):
             if getattr(zone, key) is not None:
                 yield Fault(
                     f"{path}.{key}",
@@ -81,6 +86,33 @@ def vlans(site: Site) -> Iterator[Fault]:
         ((f"zones.{z.name}.vlan", z.vlan) for z in site.zones.values() if z.vlan),
         "give each zone its own tag",
     )
+    yield from twice(
+        ((f"zones.{z.name}.bridge", z.bridge) for z in site.zones.values() if z.bridge and not z.vlan),
+        "give each zone its own bridge",
+    )
+
+
+def _own_bridge(site: Site, zone: Zone, path: str) -> Iterator[Fault]:
+    """Yield what is wrong with a bridge of a zone's own, or with Docker-SRV's interface there."""
+    if zone.bridge and zone.vlan:
+        yield Fault(
+            f"{path}.bridge", "stands beside vlan, which is a tag on the hosts' bridge", "keep one of them"
+        )
+    for node in site.nodes if not zone.vlan else ():
+        if zone.bridge == node.bridge and site.needs_bridge:
+            yield Fault(
+                f"{path}.bridge",
+                f"{zone.bridge} is that of hosts.{node.name}, where a guest without a tag sees every VLAN",
+                "name another bridge of the node, one that carries no VLANs",
+            )
+    if zone.parent and not zone.bridge:
+        yield Fault(f"{path}.parent", "the ingress's leg is on the trunk", "leave it out")
+    if zone.bridge and not zone.vlan and zone.name in site.leg_zones and not zone.parent:
+        yield Fault(
+            f"{path}.parent",
+            "missing, and the ingress reaches guests there",
+            "name the interface of Docker-SRV that is on that network, like eth0",
+        )
 
 
 def roles(site: Site) -> Iterator[Fault]:

@@ -132,6 +132,7 @@ from topology.model.vantages import (
 )
 from topology.model.zones import (
     Zone,
+    lans,
     zone_around,
 )
 
@@ -226,6 +227,7 @@ __all__ = [
     "audience",
     "entries",
     "kind_of",
+    "lans",
     "machine_of",
     "served_on",
     "sets_itself_up",

@@ -24,7 +24,7 @@ from topology.model.routes import BASIC, Entries, Requests, Route, Stream, audie
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
-from topology.model.zones import Zone, zone_around
+from topology.model.zones import Zone, lans, zone_around
 from topology.prefixes import SPECIAL
 
 _T = TypeVar("_T")
@@ -163,24 +163,40 @@ class Topology(Value):
 
     @cached_property
     def vlans(self) -> tuple[Zone, ...]:
-        """Zones of guests, ordered by tag; a flat one is the only one."""
+        """Zones of guests, ordered by tag, those without one first."""
         return tuple(sorted((z for z in self.zones.values() if z.has_guests), key=lambda z: z.vlan or 0))
 
     @cached_property
-    def flat(self) -> Zone | None:
-        """The zone of guests without a VLAN tag; None where guests are on VLANs, or there are none."""
-        return next((zone for zone in self.vlans if zone.is_flat), None)
+    def lans(self) -> tuple[Zone, ...]:
+        """The zones of guests whose network is shared with other machines: without a tag, or management's."""
+        shared = lans(self.zones.values())
+        return tuple(zone for zone in self.vlans if zone in shared)
+
+    def lan_around(self, zone: Zone) -> Zone | None:
+        """Return the shared network that machines outside the site are on; None: they are elsewhere."""
+        return next((lan for lan in self.lans if zone.prefix.overlaps(lan.prefix)), None)
 
     @cached_property
-    def segment(self) -> frozenset[str]:
-        """Names on a flat network's wire that no rule of the site keeps apart; guests have their firewalls.
+    def segments(self) -> Mapping[str, frozenset[str]]:
+        """Names on each shared network's wire that no rule of the site keeps apart; guests have firewalls.
 
         The zone's own name stands for the machines of the LAN.
         """
-        if (flat := self.flat) is None:
-            return frozenset()
-        near = {zone.name for zone in self.outsides if zone.prefix.overlaps(flat.prefix)}
-        return frozenset({flat.name, *near, *({self.ingress_name or ""} if flat in self.legs else ())})
+        found = {}
+        for lan in self.lans:
+            near = {zone.name for zone in self.outsides if self.lan_around(zone) == lan}
+            leg = {self.ingress_name or ""} if lan in self.legs else set()
+            found[lan.name] = frozenset({lan.name, *near, *leg})
+        return found
+
+    def bridge_of(self, guest: Guest) -> str:
+        """Return the bridge that a guest's card is on."""
+        return self.zones[guest.zones[0]].bridge or self.node_of(guest).bridge
+
+    @property
+    def needs_bridge(self) -> bool:
+        """Whether some zone of guests is on the hosts' bridge; others have a bridge that is there already."""
+        return any(zone.bridge is None for zone in self.vlans) or not self.vlans
 
     @property
     def acme(self) -> Acme | None:
@@ -205,12 +221,12 @@ class Topology(Value):
     def wires(self) -> tuple[frozenset[str], ...]:
         """Groups of names on one network that no rule of the site keeps apart, although they are no guests.
 
-        They are `segment`, and on each VLAN the external machines and the ingress's leg, on which it does not
+        They are `segments`, and on each VLAN the external machines and the ingress's leg, where it does not
         listen.
         """
         ingress = {self.ingress_name or ""}
         near = ({each.name for each in self.outsides if self.around(each) == zone} for zone in self.legs)
-        return (self.segment, *(frozenset(names | ingress) for names in near if names))
+        return (*self.segments.values(), *(frozenset(names | ingress) for names in near if names))
 
     @property
     def local_network(self) -> IPv4Network | None:
@@ -444,7 +460,7 @@ class Topology(Value):
 
     def parent(self, zone: Zone) -> str:
         """Return the interface of Docker-SRV that carries the ingress's leg on a zone of guests."""
-        return f"{self.docker.trunk}.{zone.vlan}" if zone.vlan else str(self.docker.trunk)
+        return f"{self.docker.trunk}.{zone.vlan}" if zone.vlan else str(zone.parent or self.docker.trunk)
 
     def physical(self, name: str) -> str:
         """Return the name of a resource in the engine or in Proxmox."""

@@ -9,13 +9,14 @@ from pydantic import Field
 
 from topology.model.flows import Port
 from topology.model.roles import ROLES, Role, RoleTraits
-from topology.model.values import Name, Value
+from topology.model.values import InterfaceName, Name, Value
 
 
 class Zone(Value):
     """One network: a Docker network, a network of guests, or machines that are there already.
 
-    Guests are on a VLAN of the Proxmox bridge, or, without `vlan`, on the bridge's untagged network.
+    Guests are on a VLAN of the Proxmox bridge, or, without `vlan`, on the untagged network of that bridge or
+    of `bridge`, which each of their nodes has already; `parent` is Docker-SRV's interface there.
     `ingress` is the address of the ingress's leg there; without it the ingress has none. `ports` are those
     that external machines answer on.
     """
@@ -25,6 +26,8 @@ class Zone(Value):
     prefix: IPv4Network
     vlan: int | None = Field(default=None, ge=1, le=4094)
     ingress: IPv4Address | None = None
+    bridge: InterfaceName | None = None
+    parent: InterfaceName | None = None
     ports: tuple[Port, ...] = ()
 
     @property
@@ -66,6 +69,14 @@ class Zone(Value):
     def network(self) -> str:
         """Name of the Docker network: the zone's, but `vlan10` for the ingress's leg on VLAN 10."""
         return self.name if self.vlan is None else f"vlan{self.vlan}"
+
+
+def lans(zones: Iterable[Zone]) -> tuple[Zone, ...]:
+    """Return the zones of guests whose network is shared with other machines: flat ones, and management's."""
+    every = tuple(zones)
+    own = [zone.prefix for zone in every if zone.role is Role.MANAGEMENT]
+    guests = (zone for zone in every if zone.has_guests)
+    return tuple(zone for zone in guests if zone.is_flat or any(map(zone.prefix.overlaps, own)))
 
 
 def zone_around(zone: Zone, zones: Iterable[Zone]) -> Zone | None:
