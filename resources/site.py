@@ -185,11 +185,6 @@ class Graph:
         """Return the network of a zone of guests."""
         return fact.Vlan(bridge=zone.bridge or self.topology.proxmox.bridge, tag=zone.vlan)
 
-    @property
-    def _wire(self) -> fact.Vlan:
-        """The untagged network of the guests' bridge."""
-        return fact.Vlan(bridge=self.topology.proxmox.bridge)
-
     def _switch(self, node: str, bridge: str) -> str:
         """Return the switch that a bridge of a node is part of: the declared bridges of all nodes are one."""
         own = {(host.node, host.bridge) for host in self.topology.proxmox_hosts}
@@ -231,8 +226,9 @@ class Graph:
             for each in interfaces
             if (each.inputs.address or each.inputs.address6) and each.inputs.node_name not in others
         )
+        wire = fact.Vlan(bridge=self.topology.proxmox.bridge)
         # The node's addresses on an existing bridge are unknown, so the node may be on it, untagged.
-        own_bridge = [fact.HostLeg(segment=self._wire)] if proxmox.existing_bridge else []
+        own_bridge = [fact.HostLeg(segment=wire)] if proxmox.existing_bridge else []
         own_bridge += [
             fact.HostLeg(segment=self._vlan(zone), address=proxmox.address)
             for zone in self.topology.lans
