@@ -15,7 +15,7 @@ from compose.outcome import Draft, Noted, Outcome, Text, is_tainted, listed
 from compose.secrecy import in_words, is_secret
 from compose.words import if_valid, pairs
 from topology.checks.images import IMAGE
-from topology.compose_words import REFUSED
+from topology.compose_words import REFUSED, refusal
 
 _SILENT: Final = frozenset(
     {
@@ -105,15 +105,10 @@ def _is_possible(draft: Draft, service: dict[str, Any], outcome: Outcome) -> boo
             path, "would let the internet in past the ingress", "put it on a guest with a flow to the ingress"
         )
     elif mode.startswith(("service:", "container:")):
-        remedy = "run both in one guest, whose firewall lets out what the VPN needs"
-        outcome.refuse(f"{path}.network_mode", f"would share the network of {mode.partition(':')[2]}", remedy)
+        outcome.refuse(f"{path}.network_mode", *refusal("network_mode", mode))
     else:
         if mode in {"host", "none"} or mode not in {"", "bridge"}:
-            remedy = (
-                "declare what it listens on as ports, and a flow from the ingress; what must hear broadcasts "
-                "or multicast of the LAN is a guest on its VLAN"
-            )
-            outcome.refuse(f"{path}.network_mode", "would be on the host's network, past every rule", remedy)
+            outcome.refuse(f"{path}.network_mode", *refusal("network_mode", mode))
             if found := known(draft.image):
                 draft.routes.append((found.port, False, f"{last(draft.image)} has its pages there"))
         return True

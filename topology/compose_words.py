@@ -86,6 +86,19 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
 HIDDEN: Final = (".environment", ".secrets", ".command", ".entrypoint", ".healthcheck.test", ".env_file")
 """Keys whose values no message repeats, since they may hold a secret; what is below them, too."""
 
+HOSTS_NETWORK: Final = (
+    "would be on the host's network, past every rule",
+    (
+        "declare what it listens on as ports, and a flow from the ingress; what must hear broadcasts or "
+        "multicast of the LAN is a guest on its VLAN"
+    ),
+)
+ANOTHERS_STACK: Final = (
+    "would be one with another container on the network: its address, its ports and its ways out",
+    "run both in one guest, whose firewall lets out the VPN's port and nothing else",
+)
+"""What a `network_mode` would do, and the better way (docs/adr/one-stack-one-container.md)."""
+
 _NETWORK = ("would join networks of its own", "name Docker networks in zones, and declare flows")
 _OUT = "leave it out"
 _SHARED = ("would share a namespace of the host", _OUT)
@@ -130,7 +143,7 @@ REFUSED: Final[dict[str, tuple[str, str]]] = {
     "mem_limit": _MEMORY,
     "mem_reservation": _MEMORY,
     "memswap_limit": _MEMORY,
-    "network_mode": _NETWORK,
+    "network_mode": HOSTS_NETWORK,
     "networks": _NETWORK,
     "oom_kill_disable": ("would let it take the host's memory", "raise memory"),
     "oom_score_adj": ("would have the kernel end another program first", "raise memory"),
@@ -176,3 +189,9 @@ def hint(word: str, raw: object) -> tuple[str, str] | None:
     if word == ".secrets" and isinstance(raw, list):
         return ("is a list", "write each as the file in the container and the key of its secret")
     return None
+
+
+def refusal(key: str, value: object) -> tuple[str, str]:
+    """Return what is wrong with a refused key that has this value, and the better way."""
+    shares = key == "network_mode" and str(value).startswith(("service:", "container:"))
+    return ANOTHERS_STACK if shares else REFUSED[key]

@@ -340,7 +340,7 @@ class _Reader:
             key, below = str(detail["loc"][-1]), f"{outer}."
             inner = [each.removeprefix(below) for each in WORDS if outer and each.startswith(below)]
             if kind is Container and len(detail["loc"]) == 1 and key in compose_words.REFUSED:
-                self.note(path, *compose_words.REFUSED[key])
+                self.note(path, *compose_words.refusal(key, raw))
             else:
                 self.unknown(path, key, inner or _keys(kind))
         else:
