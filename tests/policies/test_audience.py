@@ -203,6 +203,16 @@ def rules(old: str, new: str) -> Callable[[Stack], None]:
     return change
 
 
+def late(broken: Stack) -> None:
+    """Move the limit behind the line that accepts what the engine translated."""
+    limit, accepts = (
+        f'    oifname {{ "br-edge" }} {LIMIT}\n',
+        '    oifname { "br-edge" } ct status dnat accept\n',
+    )
+    rules(limit, "")(broken)
+    rules(accepts, accepts + limit)(broken)
+
+
 def file(name: str, old: str, new: str) -> Callable[[Stack], None]:
     """Return a change of one of the ingress's files."""
 
@@ -249,13 +259,7 @@ MUTANTS: dict[str, tuple[str, Callable[[Stack], None]]] = {
     "limit for another port": ("undeclared-flows", rules("dport 8443 drop", "dport 8444 drop")),
     "limit by another protocol": ("undeclared-flows", rules("tcp dport 8443 drop", "udp dport 8443 drop")),
     "limit that accepts": ("undeclared-flows", rules("dport 8443 drop", "dport 8443 accept")),
-    "limit that comes too late": (
-        "undeclared-flows",
-        rules(
-            f'    oifname {{ "br-edge" }} {LIMIT}\n    oifname {{ "br-edge" }} ct status dnat accept\n',
-            f'    oifname {{ "br-edge" }} ct status dnat accept\n    oifname {{ "br-edge" }} {LIMIT}\n',
-        ),
-    ),
+    "limit that comes too late": ("undeclared-flows", late),
     "limit that is turned round": ("undeclared-flows", rules("saddr != {", "saddr {")),
     "tool on the port for all": ("undeclared-flows", file("routes.yml", "- websecure-8443", "- websecure")),
     "tool on both ports": (

@@ -61,10 +61,12 @@ def test_the_matrix_is_what_the_command_lists(
     file = state(tmp_path, make())
     assert command.main(["list", str(file)]) == 0
     listed = {
-        (pair.strip(), port)
+        (f"{source} => {to}", port)
         for line in capsys.readouterr().out.splitlines()
         if not line.startswith("#")
-        for pair, _, ports in [line.partition(" : ")]
+        for sources, _, rest in [line.strip().partition(" => ")]
+        for to, _, ports in [rest.partition(" : ")]
+        for source in sources.split(", ")
         for port in ports.split(", ")
     }
     told = data(page(tmp_path, file))
