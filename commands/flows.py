@@ -20,6 +20,7 @@ import pulumi
 
 from commands.arguments import parser
 from commands.baseline import BaselineError, described, site_at, to_json
+from policies.bounds import MEBIBYTES, GaveUpError, bounded, gave_up
 from policies.evaluate import Evaluation, evaluate
 from policies.markdown import brief, markdown, refused
 from policies.review import Review, base_of, line_of, review, sarif
@@ -49,7 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     gc.disable()  # a run ends after one answer, and collecting garbage costs more than the answer
     try:
-        return _RUN[options.command](options)
+        with bounded():
+            return _RUN[options.command](options)
+    except GaveUpError as error:
+        print(error)
+        return 1
+    except MemoryError:
+        print(gave_up(f"{MEBIBYTES:,} MiB of memory"))
+        return 1
     except _FAULTS as error:
         print(error, file=sys.stderr)
         return 2
@@ -137,7 +145,7 @@ def _review(options: argparse.Namespace) -> int:
             raise StateError(f"{target}: can't be written; name a file in a folder that is there.")
     try:
         made = _reviewed(file, options.base)
-    except _FAULTS as error:
+    except (*_FAULTS, GaveUpError) as error:
         if options.markdown:
             _write(options.markdown, refused(file.name, str(error)))
         raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from policies.bounds import GaveUpError
 from resources.inputs import Inputs
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
@@ -128,6 +129,9 @@ def of_resource(one: Rule, view: TypedResource[Any], topology: TopologyIndex) ->
     try:
         for text in one.check(view, topology):
             yield _finding(one, view, text)
+    except GaveUpError as error:
+        error.rule = one.name
+        raise
     except Exception as error:  # noqa: BLE001  # any error's text may hold a secret
         yield _finding(one, view, _FAILED.format(type(error).__name__))
 
@@ -137,6 +141,9 @@ def of_stack(one: Rule, graph: object) -> Iterator[Finding]:
     try:
         for subject, text in one.check(graph):
             yield _finding(one, subject, text)
+    except GaveUpError as error:
+        error.rule = one.name
+        raise
     except Exception as error:  # noqa: BLE001  # any error's text may hold a secret
         yield _finding(one, "stack", _FAILED.format(type(error).__name__))
 
