@@ -21,7 +21,7 @@ from reachability.names import (
     set_faults,
 )
 from reachability.rules import STANDING
-from reachability.words import CompileError, KernelError, WordError
+from reachability.words import CompileError, KernelError, OctalError, WordError
 from resources.facts import rules_of
 from resources.proxmox import (
     Alias,
@@ -83,6 +83,8 @@ def _told(
 ) -> Iterator[Violation]:
     for fault in faults:
         match fault:
+            case OctalError():
+                effect = "so iptables takes it for an octal number"
             case KernelError():
                 effect = "so no further rule of the node takes effect"
             case CompileError() if owner is RulesOwner.GROUP:

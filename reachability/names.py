@@ -16,7 +16,7 @@ from typing import Final
 
 from reachability.address_sets import ALL, NONE, IPSet, nested, prefix, union_all
 from reachability.facts import UNKNOWN, Datacenter, GuestFirewall, IpsetEntry
-from reachability.words import CompileError, KernelError, WordError
+from reachability.words import CompileError, KernelError, WordError, decimal
 from topology.model import LOCAL_NETWORK
 
 NAME: Final = r"[A-Za-z][A-Za-z0-9_-]+"
@@ -253,6 +253,7 @@ def network_of(text: str) -> Prefix:
         raise WordError(f"{text} is no address or network") from None
     if not _LITERAL.fullmatch(text):
         raise WordError(f"{text} is no address or network")
+    decimal(f"the prefix of {text}", text.partition("/")[2])
     return network
 
 
@@ -260,8 +261,9 @@ def network_of(text: str) -> Prefix:
 def _literal(text: str) -> tuple[int, IPSet]:
     """Return the IP version and the addresses of one list item; raises WordError."""
     first, dash, last = text.partition("-")
+    decimal(f"the prefix of {text}", first.partition("/")[2])
     try:
-        if not dash:
+        if not dash and _LITERAL.fullmatch(first):
             network = ip_network(first)
             return network.version, _spans(network)
         low, high = ip_address(first), ip_address(last)

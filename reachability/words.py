@@ -29,6 +29,10 @@ class KernelError(WordError):
     """Proxmox builds the rule, and iptables refuses it together with all other rules."""
 
 
+class OctalError(KernelError):
+    """Proxmox builds the rule, and iptables reads a number in it as octal, or refuses it: `010` is 8."""
+
+
 class Range(NamedTuple):
     """Packets `low` to `high`, both included, of one protocol; OTHER is every protocol but TCP and UDP.
 
@@ -273,11 +277,18 @@ def _icmp(proto: str, dport: str | None, sport: str | None) -> PacketMatch:
         return PacketMatch(())
     if not dport:
         return PacketMatch((Range(ICMP, 0, MAX_PORT),))
+    decimal(f"ICMP type {dport}", dport)
     if dport in ICMP_TYPES:
         return PacketMatch((Range(ICMP, *ICMP_TYPES[dport]),))
     if not _small(dport):
         raise CompileError(f"ICMP type {dport} is unknown")
     return PacketMatch((Range(ICMP, int(dport) * 256, int(dport) * 256 + 255),))
+
+
+def decimal(what: str, *numbers: str) -> None:
+    """Raise OctalError for a number that begins with a zero."""
+    if any(number.isdecimal() and number != "0" and number.startswith("0") for number in numbers):
+        raise OctalError(f"{what} begins with a zero")
 
 
 def _small(text: str) -> bool:
@@ -310,6 +321,7 @@ def _port(text: str) -> tuple[int, int]:
     ends = [low, high] if colon else [low]
     if not all(end.isascii() and end.isdecimal() and int(end) <= MAX_PORT for end in ends):
         raise WordError(f"port {text} is unknown")
+    decimal(f"port {text}", *ends)
     if int(low) > int(high or low):
         raise WordError(f"range {text} is backwards")
     return int(low), int(high or low)

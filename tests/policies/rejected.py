@@ -1811,6 +1811,32 @@ def a_firewall_that_proxmox_cannot_build(stack: Stack) -> None:
 
 
 @rejected(
+    "firewall-can-be-built",
+    *(
+        f"{name} can't be built: {what} begins with a zero, so iptables takes it for an octal number"
+        for name, what in {
+            "site-1: rules[0]": "the prefix of 10.10.10.2/032",
+            "site-1: rules[1]": "port 0443",
+            "site-1: rules[2]": "ICMP type 010",
+            "wide:": "the prefix of 10.10.10.2/032",
+            "octal:": "the prefix of 10.10.10.0/024",
+        }.items()
+    ),
+    "site-2: rules[0] can't be built: 10.10.10.0/0.0.0.255 is no address, network or range, "
+    "so Proxmox refuses it",
+)
+def numbers_that_iptables_reads_as_octal(stack: Stack) -> None:
+    rules = stack.inputs("group", "site-1")["rules"]
+    dropped = {"type": "in", "action": "DROP", "source": "dc/ingress-vlan10"}
+    rules[0]["source"] = "10.10.10.2/032"
+    rules.append({**dropped, "proto": "tcp", "dport": "0443"})
+    rules.append({**dropped, "proto": "icmp", "dport": "010"})
+    stack.inputs("group", "site-2")["rules"][0]["source"] = "10.10.10.0/0.0.0.255"
+    stack.add("alias", "wide", {"name": "wide", "cidr": "10.10.10.2/032"})
+    stack.add("ipset", "octal", {"name": "octal", "cidrs": [{"name": "10.10.10.0/024"}]})
+
+
+@rejected(
     "standing-ports-for-management",
     "datacenter: has no alias local_network, so ports 22, 3128, 5900-5999, 8006, 60000-60050 of the node are "
     "open to its routed network",
