@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clone import git
+from tests.counted import sums
 from topology.project import PROJECT
 
 # A `make` that a test starts is one of its own, as a user starts it, although `make unit` started the test:
@@ -42,3 +43,11 @@ def tree(origin: Path, tmp_path: Path) -> Path:
     """Return a clone to change."""
     git(tmp_path, "clone", "--quiet", "--local", str(origin), "tree")
     return tmp_path / "tree"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests that passed counted."""
+    if lines := [*sums(terminalreporter.getreports("passed"))]:
+        terminalreporter.section("counted", "-")
+        for line in lines:
+            terminalreporter.line(line)

@@ -18,6 +18,7 @@ from policies.targets import end, passed_on
 from rendered import nginx
 from resources import alloy
 from resources.docker import Upload
+from tests.counted import Record, counted
 from tests.parts.oracles import LIMIT
 from tests.policies.rejected import ALLOY, upload
 from tests.policies.rejected import alloy as with_alloy
@@ -73,7 +74,9 @@ def _peers_of_nginx(text: str) -> set[tuple[str | None, int | None]]:
     return {end(url) for url in passed_on(Upload(file="/etc/nginx/nginx.conf", content=text))}
 
 
-def test_nginx_passes_nothing_on_that_the_pack_does_not_see(pem: Path, tmp_path: Path) -> None:
+def test_nginx_passes_nothing_on_that_the_pack_does_not_see(
+    pem: Path, tmp_path: Path, record_property: Record
+) -> None:
     """`nginx -t` takes the rendered files; each statement that it takes and that leads elsewhere is seen."""
     topology = load(configuration())
     for service, render in (("loki-gateway", nginx.loki_gateway), ("prometheus-ui", nginx.prometheus_ui)):
@@ -93,7 +96,7 @@ def test_nginx_passes_nothing_on_that_the_pack_does_not_see(pem: Path, tmp_path:
             leads = elsewhere or (bool(upstream) and "10.0.0.1:80" in statement)
             counts["taken" if taken else "not taken"] += 1
             assert other or not (taken and leads), text
-    print(f"nginx: {2 + 2 * len(PASSES)} files: {dict(counts)}")
+    counted(record_property, "files of nginx", {"different": 0, **counts})
     assert counts["taken"] >= 25
 
 
@@ -170,7 +173,7 @@ ODD_ALLOY: Final = (
 """Texts of a configuration for Alloy, and what takes their place, all of them and the first alone."""
 
 
-def test_alloys_parser_takes_what_the_pack_reads(tmp_path: Path) -> None:
+def test_alloys_parser_takes_what_the_pack_reads(tmp_path: Path, record_property: Record) -> None:
     """What the pack reads of a file for Alloy, Alloy's own parser takes, but a brace on a line of its own."""
     program = tmp_path / "alloy"
     golang.build("alloy", Path(__file__).with_name("alloy"), ".", program, flags=[], report=lambda _: None)
@@ -194,7 +197,7 @@ def test_alloys_parser_takes_what_the_pack_reads(tmp_path: Path) -> None:
             differences.append(case)
         else:
             counts["alike"] += 1
-    print(f"Alloy: {len(cases)} files: {dict(counts)}")
+    counted(record_property, "files of Alloy", {"different": 0, **counts})
     assert differences == []
     assert (len(cases), counts["wider: not taken"]) == (79, 2)
     assert counts["alike"] >= 20

@@ -21,6 +21,7 @@ from policies.targets import _discoveries, _targets
 from rendered.apps.logs import loki, promtail
 from rendered.apps.prometheus import prometheus
 from resources.docker import DockerContainer
+from tests.counted import Record, counted
 from tests.live.site import eventually
 from tests.parts.oracle_files import SCALARS, replaced
 from tests.parts.oracles import LIMIT, free_ports
@@ -164,7 +165,9 @@ MORE: Final[Mapping[str, dict[str, Any]]] = {
 }
 
 
-def test_prometheus_has_no_peer_that_the_pack_does_not_see(tools: dict[str, Path], tmp_path: Path) -> None:
+def test_prometheus_has_no_peer_that_the_pack_does_not_see(
+    tools: dict[str, Path], tmp_path: Path, record_property: Record
+) -> None:
     """Prometheus loads every file; each target and URL of its own configuration is the pack's, or refused."""
     file, tally, known = tmp_path / "prometheus.yml", Tally(), peers(_inert(yaml.safe_dump(SCRAPES)))
     assert known is not None
@@ -174,7 +177,7 @@ def test_prometheus_has_no_peer_that_the_pack_does_not_see(tools: dict[str, Path
         for name, text in cases:
             file.write_bytes(_inert(text).encode())
             tally.add(name, _inert(text), _loaded(url), known)
-    print(f"Prometheus: {len(cases)} files: {dict(tally.counts)}")
+    counted(record_property, "files of Prometheus", {"different": 0, **tally.counts})
     assert tally.differences == []
     assert len(cases) >= 250
     assert tally.counts["alike"] >= 40
@@ -336,7 +339,9 @@ LISTENS: Final = ("http_listen_address", "grpc_listen_address", "tls_min_version
 """Settings of a server that the pack reads, or that say who may reach it."""
 
 
-def test_loki_reads_what_the_pack_reads(tools: dict[str, Path], tmp_path: Path) -> None:
+def test_loki_reads_what_the_pack_reads(
+    tools: dict[str, Path], tmp_path: Path, record_property: Record
+) -> None:
     """Loki's own print of each file has no other URL and no other listener than the pack reads."""
     base = rendered(loki, "loki", "/etc/loki/config.yaml")
     base["ruler"] = {"alertmanager_url": PEER}
@@ -357,7 +362,7 @@ def test_loki_reads_what_the_pack_reads(tools: dict[str, Path], tmp_path: Path) 
                 ours,
                 theirs,
             )
-    print(f"Loki: {len(cases)} files: {dict(tally.counts)}")
+    counted(record_property, "files of Loki", {"different": 0, **tally.counts})
     assert tally.differences == []
     assert tally.counts["alike"] >= 15
 
@@ -400,7 +405,9 @@ PROMTAIL_PLACES: Final[tuple[Trail, ...]] = (
 )
 
 
-def test_promtail_has_no_client_that_the_pack_does_not_see(tools: dict[str, Path], tmp_path: Path) -> None:
+def test_promtail_has_no_client_that_the_pack_does_not_see(
+    tools: dict[str, Path], tmp_path: Path, record_property: Record
+) -> None:
     """Each URL in a file that Promtail takes is read by the pack, or the pack refuses the file."""
     base = rendered(promtail, "promtail", "/etc/promtail/config.yml")
     known = peers(yaml.safe_dump(base))
@@ -412,7 +419,7 @@ def test_promtail_has_no_client_that_the_pack_does_not_see(tools: dict[str, Path
         done = run(tools["promtail"], "-check-syntax", f"-config.file={file}", cwd=tmp_path)
         theirs = _strings(text) if done.returncode == 0 else None
         tally.add(name, text, theirs, known)
-    print(f"Promtail: {len(cases)} files: {dict(tally.counts)}")
+    counted(record_property, "files of Promtail", {"different": 0, **tally.counts})
     assert tally.differences == []
     assert tally.counts["alike"] >= 20
 

@@ -16,6 +16,7 @@ from reachability.proxy import servers
 from resources.docker import DockerContainer
 from resources.facts import proxy_fact
 from resources.traefik import FaultKind, bare, below
+from tests.counted import Record, counted
 from tests.parts.oracle_files import Files, folders, odd_scalars, plain
 from tests.parts.oracle_static import DYNAMIC, FOLDER, PORTS, Start, starts
 from tests.parts.oracles import Dynamic, free_ports, started
@@ -202,7 +203,9 @@ def _less(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)  # seconds of a busy machine; 60 of a free one
-def test_dynamic_files_are_read_as_traefik_reads_them(traefik: Path, tmp_path: Path) -> None:
+def test_dynamic_files_are_read_as_traefik_reads_them(
+    traefik: Path, tmp_path: Path, record_property: Record
+) -> None:
     """Every route, server and middleware that Traefik has of a file, the pack has, or refuses the file."""
     running, tally = Dynamic(traefik, tmp_path), Tally()
     cases: list[Files] = [*(plain(seed) for seed in range(PLAIN)), *folders(), *odd_scalars(PLACES)]
@@ -216,8 +219,7 @@ def test_dynamic_files_are_read_as_traefik_reads_them(traefik: Path, tmp_path: P
             compare(tally, case.name, made, data, running.reason())
     finally:
         running.stop()
-    files = sum(len(case.files) for case in cases)
-    print(f"{len(cases)} configurations of {files} dynamic files: {dict(tally.counts)}")
+    counted(record_property, "folders of Traefik's dynamic files", {"different": 0, **tally.counts})
     assert tally.differences == []
     assert len(cases) >= 500
     assert tally.counts["alike"] >= PLAIN
@@ -225,7 +227,9 @@ def test_dynamic_files_are_read_as_traefik_reads_them(traefik: Path, tmp_path: P
 
 
 @pytest.mark.timeout(900)  # seconds of a busy machine; 30 of a free one
-def test_static_configurations_are_read_as_traefik_reads_them(traefik: Path, tmp_path: Path) -> None:
+def test_static_configurations_are_read_as_traefik_reads_them(
+    traefik: Path, tmp_path: Path, record_property: Record
+) -> None:
     """Every entry point, switch and default that Traefik has, the pack has, or refuses the configuration."""
     cases, tally = [*starts()], Tally()
     ports = free_ports(len(PORTS) * len(cases))
@@ -249,7 +253,7 @@ def test_static_configurations_are_read_as_traefik_reads_them(traefik: Path, tmp
         ]
     for case, each, answer in zip(cases, made, answers, strict=True):
         _compare_start(tally, case.name, each, answer.result())
-    print(f"{len(cases)} static configurations: {dict(tally.counts)}")
+    counted(record_property, "static configurations of Traefik", {"different": 0, **tally.counts})
     assert tally.differences == []
     assert len(cases) >= 180
     assert tally.counts["alike"] >= 70

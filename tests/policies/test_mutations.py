@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from policies.rule import Finding
+from tests.counted import Record, counted
 from tests.policies.mutations import SEED, Mutation, mutations, reads_the_same
 from tests.policies.sound import sound
 
@@ -21,7 +22,9 @@ def _is_named(mutation: Mutation, findings: Iterable[Finding]) -> bool:
 
 @pytest.mark.timeout(1200)  # some hundred stacks, on a busy machine
 @pytest.mark.parametrize("share", range(SHARES))
-def test_every_mutation_is_rejected_by_a_rule_that_names_its_cause(share: int) -> None:
+def test_every_mutation_is_rejected_by_a_rule_that_names_its_cause(
+    share: int, record_property: Record
+) -> None:
     """Adding, removing, widening, moving, renaming or hiding a property that carries traffic is refused."""
     survivors: list[str] = []
     told: Counter[str] = Counter()
@@ -42,4 +45,5 @@ def test_every_mutation_is_rejected_by_a_rule_that_names_its_cause(share: int) -
             survivors.append(f"python -m tests.policies.mutations {number}  # {mutation}: {messages[:2]}")
     print(f"seed {SEED}: {sum(told.values())} mutations, {dict(told)}")
     assert survivors == []
+    counted(record_property, "misconfigurations refused with their cause", sum(told.values()))
     assert sum(told.values()) >= 300 / SHARES

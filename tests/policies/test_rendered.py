@@ -14,6 +14,7 @@ from policies.rule import RULES
 from rendered.apps import RUNTIMES, runtime
 from resources import docker
 from resources.resource import UNKNOWN, Resource
+from tests.counted import Record, counted
 from tests.policies.generate import SETTINGS
 from tests.policies.mutations import SEED, Path, _changes, _paths, _setter
 from tests.policies.rejected import MIDDLEWARES, ROUTES, SOURCES, STATIC, TLS, alloy, upload
@@ -87,14 +88,14 @@ def test_every_app_is_among_the_containers() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_property_can_change(name: str) -> None:
+def test_no_property_can_change(name: str, record_property: Record) -> None:
     """Each change of a property, entry, path, name, mount or content is refused."""
     resource = container(name)
     assert said(resource) == []
     found = [*mutants(resource)]
     survivors = [mutant for mutant, other in found if not said(other)]
-    print(f"{name}: {len(found)} mutants")
     assert survivors == []
+    counted(record_property, "changes of a container refused", len(found))
     assert len(found) > 100
 
 

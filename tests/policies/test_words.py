@@ -20,6 +20,7 @@ from rendered.compose import span
 from resources import program
 from resources.resource import HIDDEN, Resource
 from tests import fuzz_changes
+from tests.counted import Record, counted
 from tests.policies.mutations import _changes, _paths, _setter
 from tests.policies.sound import CANARY, Stack, run
 from tests.policies.test_rendered import AS_LEFT_OUT, LEFT_OUT, changed, said
@@ -135,13 +136,13 @@ def test_the_words_are_in_the_container() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_property_can_change(name: str) -> None:
+def test_no_property_can_change(name: str, record_property: Record) -> None:
     """Every change of a declared container without an app is refused."""
     resource = container(name)
     found = [(mutant, other) for mutant, other in mutants(resource) if other.inputs != resource.inputs]
     assert [mutant for mutant, other in found if not said(other, declared())] == []
     assert len(found) > 60
-    print(f"{name}: {len(found)} mutants")
+    counted(record_property, "changes of a container refused", len(found))
 
 
 @pytest.mark.parametrize(

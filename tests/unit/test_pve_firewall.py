@@ -13,6 +13,7 @@ import pytest
 import policies.evaluate  # registers every rule
 from policies.rule import RULES, Severity
 from resources.typed import TypedResource
+from tests.counted import Record, counted
 from tests.unit.pve_replay import LATITUDE, Case, cases, latitude
 from topology.project import PROJECT
 
@@ -48,7 +49,9 @@ def test_nothing_is_denied_that_proxmox_accepts() -> None:
     assert verdicts()[NARROWER] == 0
 
 
-def test_what_is_allowed_beyond_proxmox_is_written_down() -> None:
+def test_what_is_allowed_beyond_proxmox_is_written_down(
+    record_property: Record,
+) -> None:
     """docs/reachability.md lists each kind of packet that only the engine allows, with the number."""
     text = (PROJECT / "docs" / "reachability.md").read_text(encoding="utf-8")
     section = (
@@ -63,6 +66,8 @@ def test_what_is_allowed_beyond_proxmox_is_written_down() -> None:
     assert documented == {kind: count for kind, count in verdicts().items() if kind != AGREE}
     assert set(documented) <= set(LATITUDE)
     assert f"{verdicts()[AGREE]:,} of {sum(verdicts().values()):,}" in section
+    kinds = (AGREE, NARROWER, WIDER, *documented)
+    counted(record_property, "packets of Proxmox's verdicts", {kind: verdicts()[kind] for kind in kinds})
 
 
 BROKEN = {case.id: case for case in cases("broken.jsonl")}
