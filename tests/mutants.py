@@ -23,10 +23,9 @@ import coverage
 import pytest
 
 from resources import program
+from tests.mutate import SECONDS
 from tests.policies import sound
 
-SECONDS: Final = 60
-"""Seconds of processor time after which a mutant counts as noticed, because it does not end."""
 PROGRAM: Final = frozenset({"topology"})
 """Packages that take part in making a stack's resources, so that these can't be kept."""
 
@@ -56,7 +55,7 @@ class Forks:
             return True
         items = {item.nodeid: item for item in session.items}
         for file, code, tests in marshal.loads(self.jobs.read_bytes()):  # noqa: S302  # what tests.mutate wrote
-            noticed = self.fork(file, code, [items[test] for test in tests])
+            noticed = self.fork(file, code, [items[test] for test in tests if test in items])
             os.write(self.out, b"noticed\n" if noticed else b"survived\n")
         return True
 
@@ -119,7 +118,7 @@ def put(file: str, code: CodeType) -> None:
     """Give each function of a module the code of the mutant's."""
     known = dict(_codes(code))
     for function in gc.get_objects():
-        if isinstance(function, FunctionType) and function.__code__.co_filename.endswith(f"/{file}"):
+        if isinstance(function, FunctionType) and f"/{function.__code__.co_filename}".endswith(f"/{file}"):
             mine = function.__code__
             changed = known.get((mine.co_qualname, mine.co_firstlineno))
             if changed:
