@@ -279,7 +279,8 @@ class Discovery:
     def _ipv6(self) -> Iterator[tuple[str, str]]:
         """Yield this machine's IPv6 addresses on the site's networks, where flows name IPv4 alone."""
         cards = {self.topology.bridge(zone): zone for zone in self._zones if zone.is_docker}
-        cards |= {self.topology.parent(zone): zone for zone in self.topology.vlans if not zone.is_flat}
+        apart = (zone for zone in self.topology.vlans if zone not in self.topology.lans)
+        cards |= {self.topology.parent(zone): zone for zone in apart}
         for ip, card in namespaces.ipv6_addresses():
             if zone := cards.get(card):
                 yield f"has {ip} on {zone.name}", f"IPv6 was switched on there, on {card}"
