@@ -106,9 +106,10 @@ def api_on_the_declared_host(view: TypedResource[ProxmoxProvider], topology: Top
 
     A host's name is not resolved, and loopback is the lab's stand-in or a tunnel of the operator's.
     """
-    host, given = topology.proxmox_host, _address(split(view.inputs.endpoint).hostname)
-    if host and host.address and given and not given.is_loopback and given != host.address:
-        yield f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {host.address}"
+    given = _address(split(view.inputs.endpoint).hostname)
+    nodes = [str(each.address) for each in topology.proxmox_hosts if each.address]
+    if given and nodes and not given.is_loopback and str(given) not in nodes:
+        yield f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {' or '.join(nodes)}"
     yield from (f"ssh.{name} is set, so another machine gets the login" for name in view.inputs.detours)
 
 
