@@ -262,7 +262,7 @@ def _certificates(topology: Topology) -> None:
     names = [
         topology.domain,
         f"*.{topology.domain}",
-        *(host for route in topology.routes for host in route.hosts),
+        *(host for route in topology.routes for host in (*route.hosts, *route.redirects)),
     ]
     if isinstance(topology.tls, Certificate):
         tls.leaf(Path(topology.tls.certificate).stem, names)

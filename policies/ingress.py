@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from policies import ingress_hardening, traefik
-from policies.ingress_routes import HOST, swallowed, unlike
+from policies.ingress_routes import HOST, redirected, swallowed, unlike
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer, DockerProvider
 from resources.proxmox import ProxmoxProvider
@@ -228,6 +228,7 @@ def routes_declared(view: TypedResource[DockerContainer], topology: TopologyInde
         yield from (f"{path}: {each}" for each in _misnamed(rule, route))
     yield from swallowed(view.inputs.traefik)
     yield from unlike(view.inputs.traefik, topology.routes_by_place)
+    yield from redirected(view.inputs.traefik, topology.routes)
     yield from _streams(view.inputs, topology)
 
 
@@ -242,7 +243,7 @@ def _misnamed(rule: str, route: Route) -> Iterator[str]:
     if not hosts or re.sub(r"\|\||\s", "", HOST.sub("", names)):
         yield "its rule is not made of host names alone, so it answers for others too"
     for host in hosts:
-        if host not in route.hosts:
+        if host not in {*route.hosts, *route.redirects}:
             named = " or ".join(route.hosts)
             yield f"serves {route.service} under {host}, which is not its declared {named}"
 
@@ -308,7 +309,7 @@ def routes_served(view: TypedResource[DockerContainer], topology: TopologyIndex)
             yield f"no router leads to {route.name}, which is a declared route"
         yield from (
             f"no router serves {route.service} as {host}, which is declared"
-            for host in (route.aliases if not route.paths else ())
+            for host in ((*route.aliases, *route.redirects) if not route.paths else ())
             if hosts and host not in hosts
         )
         yield from (

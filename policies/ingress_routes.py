@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
@@ -79,3 +79,18 @@ def unlike(configuration: Configuration, routes: Mapping[str, Route]) -> Iterato
         if route.paths:
             for kind in sorted(found.keys() & _REWRITES - route.middlewares.keys()):
                 yield f"{path}: its {kind} asks {route.service} for another path"
+
+
+def redirected(configuration: Configuration, routes: Iterable[Route]) -> Iterator[str]:
+    """Yield routers that send browsers elsewhere, and those of `redirects` that do not do as declared."""
+    wanted = {host: route.redirect for route in routes for host in route.redirects}
+    for path, _, router in configuration.items("http", "routers"):
+        if not isinstance(router, Mapping):
+            continue
+        before = [*configuration.middlewares(listed(router.get("middlewares")))]
+        found = [dict(settings) for _, kind, settings in before if kind.startswith("redirect")]
+        for host in sorted({*HOST.findall(str(router.get("rule", "")))}):
+            if host not in wanted and found:
+                yield f"{path}: redirects {host}, which is not declared"
+            if host in wanted and (found != [wanted[host]] or before[0][1] != "redirectRegex"):
+                yield f"{path}: does not redirect {host} as declared, before all else"

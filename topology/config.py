@@ -267,9 +267,9 @@ class _Reader:
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
         """Return a guest if the entry has a kind, a VM id, or a zone without an image; else a container."""
         host = _full(raw.get("host", name), domain)
-        others = raw.get("aliases")
-        if isinstance(others, list):
-            raw = {**raw, "aliases": [_full(each, domain) for each in others]}
+        for key in ("aliases", "redirects"):
+            if isinstance(others := raw.get(key), list):
+                raw = {**raw, key: [_full(each, domain) for each in others]}
         pages = raw.get("pages")
         if isinstance(pages, dict):
             raw = {**raw, "pages": {port: _full(each, domain) for port, each in pages.items()}}

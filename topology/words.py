@@ -97,6 +97,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".host": ("a host name", "write it in lower case like grafana or grafana.homelab.example"),
     ".aliases": ("a list of host names", "write it in lower case like [www.site-1.homelab.example]"),
     ".aliases[]": ("a host name", "write it in lower case like www or www.site-1.homelab.example"),
+    ".redirects": ("a list of host names", "write it in lower case like [old-name]"),
+    ".redirects[]": ("a host name", "write it in lower case like old-name"),
     ".pages": ("a mapping of ports to host names", "write it like {'9001': console}"),
     ".pages.{}": ("a host name", "write a port and a name in lower case like 9001: console"),
     ".paths": ("a list of paths", "write it like [/api]"),

@@ -233,7 +233,7 @@ def _routes(topology: Topology) -> dict[str, object]:
                     "rule": rule,
                     "entryPoints": _entry_points(topology, route),
                     "service": route.name,
-                    **({"middlewares": names} if (names := _before(route)) else {}),
+                    **({"middlewares": names} if (names := _before(route, place)) else {}),
                 }
                 for route in topology.routes
                 for number, (place, rule) in enumerate(route.rules.items())
@@ -252,6 +252,7 @@ def _routes(topology: Topology) -> dict[str, object]:
     }
 
 
+_REDIRECT = "redirect"
 _OWN = {
     "rateLimit": _RATE,
     "inFlightReq": _CONCURRENCY,
@@ -262,8 +263,8 @@ _OWN = {
 """Kinds of middlewares of a single route -> what their names begin with."""
 
 
-def _before(route: Route) -> list[str]:
-    """Return the middlewares of a route: limits before the login, what changes requests after it.
+def _before(route: Route, place: str) -> list[str]:
+    """Return the middlewares of a router: a redirect or limits first, then the login and what comes after it.
 
     Bodies are buffered for the site's own pages and where it is declared, because buffering breaks streams.
     """
@@ -271,7 +272,8 @@ def _before(route: Route) -> list[str]:
     own = {kind: f"{_OWN[kind]}-{route.name}" for kind in route.middlewares}
     limits = [own.pop(kind) for kind in ("rateLimit", "inFlightReq") if kind in own]
     body = [_BODY] if route.app and "buffering" not in own else []
-    return [*limits, *([login] if route.login else []), *own.values(), *body]
+    redirect = [f"{_REDIRECT}-{route.name}"] if place in route.redirects else []
+    return [*redirect, *limits, *([login] if route.login else []), *own.values(), *body]
 
 
 def _middlewares(topology: Topology) -> dict[str, object]:
@@ -293,6 +295,8 @@ def _middlewares(topology: Topology) -> dict[str, object]:
         if route.login_url:
             answers = {"address": route.login_url, "authResponseHeaders": list(IDENTITY_HEADERS)}
             found[f"{_LOGIN}-{route.login}"] = {"forwardAuth": answers}
+        if route.redirects:
+            found[f"{_REDIRECT}-{route.name}"] = {"redirectRegex": route.redirect}
         for kind, settings in route.middlewares.items():
             by = client if kind in {"rateLimit", "inFlightReq"} else {}
             found[f"{_OWN[kind]}-{route.name}"] = {kind: {**settings, **by}}

@@ -13,6 +13,7 @@ from topology.config import load
 from topology.model import Route
 
 HOST = "app.homelab.localhost"
+OLD = "old.homelab.localhost"
 
 
 def by_path() -> dict[str, Any]:
@@ -20,7 +21,7 @@ def by_path() -> dict[str, Any]:
     frontend: dict[str, Any] = {"zones": ["frontend"], "image": "example/any:1.0.0"}
     return changed(
         {
-            "services.app": {**frontend, "ports": [3000]},
+            "services.app": {**frontend, "ports": [3000], "redirects": ["old", "www.example.org"]},
             "services.api": {
                 **frontend,
                 "ports": [8080],
@@ -145,6 +146,17 @@ MUTANTS: dict[str, Callable[[Stack], None]] = {
     "more requests": middleware("concurrency-api", "inFlightReq", {"amount": 99}),
     "no bound of bodies": without("body-api"),
     "larger bodies": middleware("body-api", "buffering", {"maxRequestBodyBytes": 16 * 1024 * 1024}),
+    "the old name without its redirect": router(OLD, "middlewares", None),
+    "the old name elsewhere": middleware(
+        "redirect-app",
+        "redirectRegex",
+        {"regex": "^https://[^/]+/(.*)", "replacement": "https://evil.example/${1}", "permanent": True},
+    ),
+    "every name redirected": router("app", "middlewares", ["redirect-app"]),
+    "another's name redirected": router("manual", "middlewares", ["redirect-app"]),
+    "redirected by a scheme": middleware("redirect-app", "redirectScheme", {"scheme": "https"}),
+    "redirected after the body": router(OLD, "middlewares", ["body-api", "redirect-app"]),
+    "the old name of another": router(OLD, "service", "api"),
     "no headers": without("headers-api"),
     "another header": middleware("headers-api", "headers", {"customRequestHeaders": {"X-Script-Name": "/"}}),
     "a further header": middleware(
@@ -164,7 +176,9 @@ def test_paths_headers_and_limits_are_as_declared(mutant: str) -> None:
     assert "routes-declared" in rejecting("paths", MUTANTS[mutant])
 
 
-@pytest.mark.parametrize("name", ["api", f"{HOST}/.well-known/app", "api.homelab.localhost/api", "manual"])
+@pytest.mark.parametrize(
+    "name", ["api", f"{HOST}/.well-known/app", "api.homelab.localhost/api", "manual", OLD]
+)
 def test_each_path_is_served(name: str) -> None:
     """Each declared host name and path needs its router."""
     assert "routes-served" in rejecting("paths", router(name, "", None))

@@ -44,8 +44,10 @@ def test_a_site_is_sound(site: str) -> None:
 
 @pytest.mark.parametrize("site", WISHES)
 def test_what_is_served_is_declared(site: str) -> None:
-    """Every wish that is served is a service of the file, and none that is refused or missing a whole one."""
-    declared = {*from_file(file(site)).services}
+    """Every wish that is served is a service or a redirect of the file, and none that is refused is."""
+    topology = from_file(file(site))
+    redirects = {host.partition(".")[0] for route in topology.routes for host in route.redirects}
+    declared = {*topology.services} | redirects
     assert {name for name, said in WISHES[site].items() if said == "served"} <= declared
     assert not {name for name, said in WISHES[site].items() if said.startswith("refused")} & declared
 

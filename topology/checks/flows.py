@@ -117,6 +117,9 @@ def _paths(service: Container | Guest) -> Iterator[Fault]:
     if service.paths and service.app:
         fault = f"{service.app} serves its pages from / on"
         yield Fault(f"{at}.paths", fault, "leave it out, and give it a host name of its own")
+    if service.paths and service.redirects:
+        fault = f"{service.name} has paths, and a redirect is for a whole host name"
+        yield Fault(f"{at}.redirects", fault, "give it to the service without paths")
     if service.strip_paths and not service.paths:
         yield Fault(f"{at}.strip-paths", f"{service.name} has no paths", "write paths, or leave it out")
     for index, path in enumerate(service.paths):
@@ -137,6 +140,8 @@ def _names(site: Site, first: Mapping[str, Flow]) -> Iterator[tuple[str, str, tu
         for index, host in enumerate(service.aliases):
             for path in service.paths or ("",):
                 yield f"services.{name}.aliases[{index}]", f"{host}{path}", (name, flow.port.number)
+        for index, host in enumerate(service.redirects):
+            yield f"services.{name}.redirects[{index}]", host, (name, flow.port.number)
 
 
 def _further(site: Site) -> Iterator[tuple[str, str, tuple[str, int]]]:
@@ -152,6 +157,7 @@ def _unrouted(site: Site, ingress: str, routed: Collection[str]) -> Iterator[Fau
         for key in (
             "audience",
             "aliases",
+            "redirects",
             "login",
             "paths",
             "requests",

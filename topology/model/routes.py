@@ -90,6 +90,8 @@ class Route(Value):
     """Whether it leads to one of the `pages` of the service."""
     aliases: tuple[str, ...] = ()
     """Further host names of the route."""
+    redirects: tuple[str, ...] = ()
+    """Host names at which the ingress answers with the same path of the first host name."""
     paths: tuple[str, ...] = ()
     """Paths of its host names that it is for, each with all below it; empty: every path."""
     strip: bool = False
@@ -132,7 +134,10 @@ class Route(Value):
     def rules(self) -> Mapping[str, str]:
         """Traefik's rules, by the host name and path that each is for."""
         ends = zip(self.paths or ("",), self.ends, strict=True)
-        return {f"{host}{path}": f"Host(`{host}`){end}" for (path, end), host in product(ends, self.hosts)}
+        return {
+            f"{host}{path}": f"Host(`{host}`){end}"
+            for (path, end), host in product(ends, (*self.hosts, *self.redirects))
+        }
 
     @property
     def middlewares(self) -> Mapping[str, Mapping[str, object]]:
@@ -153,6 +158,12 @@ class Route(Value):
             ),
             **({"buffering": {"maxRequestBodyBytes": body * 1024 * 1024}} if body else {}),
         }
+
+    @property
+    def redirect(self) -> Mapping[str, object]:
+        """Settings of Traefik's `redirectRegex` for the host names that redirect."""
+        whole = self.page.removesuffix(self.path)
+        return {"regex": "^https://[^/]+/(.*)", "replacement": f"{whole}/${{1}}", "permanent": True}
 
     @property
     def place(self) -> str:

@@ -73,6 +73,8 @@ class Service(Value):
     host: HostName
     aliases: tuple[HostName, ...] = ()
     """Further full host names of its route."""
+    redirects: tuple[HostName, ...] = ()
+    """Full host names that send a browser on to `host`."""
     pages: Mapping[int, HostName] = Field(default_factory=dict)
     """Full host names of routes to further ports of its own, by port."""
     paths: tuple[PathPrefix, ...] = ()

@@ -314,6 +314,7 @@ class Topology(Value):
             host=service.pages.get(flow.port.number, service.host),
             further=(further := flow.port.number in service.pages),
             aliases=() if further else service.aliases,
+            redirects=() if further else service.redirects,
             paths=() if further else service.paths,
             strip=service.strip_paths and not further,
             requests=service.requests or Requests(),
