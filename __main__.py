@@ -7,10 +7,12 @@ import pulumi
 from components.docker_srv import docker_srv
 from components.mistakes import told_once
 from components.proxmox_srv import proxmox_srv
+from components.sdk import mend
 from components.settings import topology
 from topology.outputs import outputs
 
 gc.disable()  # the process lives for one deployment; garbage collection would take a third of its time
+mend()
 with told_once():
     site = topology()
 
