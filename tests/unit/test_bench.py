@@ -8,6 +8,7 @@ import pytest
 
 from bench import within
 from bench.__main__ import HEAD, main, replaced
+from bench.commands import cost
 from bench.compose import compose
 from bench.measure import measured
 from resources.resource import Resource
@@ -89,3 +90,12 @@ def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) ->
         capsys.readouterr().err
         == "bench: nosuch can't be measured; name some of up, site, preview, proof, within\n"
     )
+
+
+def test_a_command_costs_time_and_memory() -> None:
+    """A command's processor time and memory are its own, and one that can't answer ends the bench."""
+    seconds, memory = cost(["rules"])
+    assert 0 < seconds < 30
+    assert 20 < memory < 500
+    with pytest.raises(SystemExit, match="judge failed"):
+        cost(["judge", "no-such-file.yaml"])
