@@ -88,7 +88,7 @@ def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) ->
     assert main(["nosuch"]) == 2
     assert (
         capsys.readouterr().err
-        == "bench: nosuch can't be measured; name some of up, site, preview, proof, within\n"
+        == "bench: nosuch can't be measured; name some of up, site, preview, proof, within, commands\n"
     )
 
 
