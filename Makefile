@@ -125,6 +125,7 @@ $(READY): requirements.txt
 	@echo "environment: $(VENV) from requirements.txt" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "python3 is older than 3.11; install Python 3.11 or newer" >&2; exit 1; }
+	@test ! -L $(VENV) || { echo "$(VENV) is a link, and what it leads to would be cleared; remove the link" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python3 -m venv failed; install the venv module (Debian: python3-venv)" >&2; exit 1; }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt

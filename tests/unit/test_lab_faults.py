@@ -52,6 +52,20 @@ def test_make_refuses_a_variable_in_lower_case(words: list[str], said: str) -> N
     assert said in done.stderr
 
 
+def test_an_environment_behind_a_link_is_not_cleared(tmp_path: Path) -> None:
+    """An environment that `.venv` links to is another tree's, and stays as it is."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "mine").touch()
+    for file in ("Makefile", "requirements.txt"):
+        (tmp_path / file).write_bytes((PROJECT / file).read_bytes())
+    (tmp_path / ".venv").symlink_to(theirs)
+    done = subprocess.run(["make", "tools"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert ".venv is a link, and what it leads to would be cleared; remove the link" in done.stderr
+    assert [file.name for file in theirs.iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize("command", ["preview", "up", "down", "env"])
 @pytest.mark.parametrize(
     ("text", "said"),
