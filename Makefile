@@ -14,7 +14,7 @@ QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layerin
 $(foreach name,stack base markdown sarif json yes write,$(if $(filter command line,$(origin $(name))), \
 	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
 
-.PHONY: help up preview diff down verify drift suggest survey adopt report compose cloud-init test quick lint actionlint unit coverage \
+.PHONY: help up preview diff down verify drift suggest survey adopt report compose cloud-init router test quick lint actionlint unit coverage \
 	contributing browser parts matrix live bench tools env schema lock hooks
 
 help: ## list the commands
@@ -57,6 +57,9 @@ compose: $(READY) ## FILE=docker-compose.yml in a stack file's words, with the f
 
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
+
+router: $(READY) ## write router-$(STACK)/: the rules of the site's router, from the flows that cross it
+	@$(VENV)/bin/python -m commands router Pulumi.$(STACK).yaml
 
 # Each part starts in its own make, which says at the end what each took.
 test: $(READY) ## every check, and every test but `make matrix` and `make contributing` (as root: it brings the lab up and takes it down)

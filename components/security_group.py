@@ -56,6 +56,8 @@ def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
         return pulumi.Output.concat("+dc/", args.internet)
     if name == topology.ingress_name:
         return pulumi.Output.concat("dc/", args.aliases[args.guest.zones[0]])
+    if topology.router and name == topology.router.name:
+        return str(topology.gateway(topology.zones[args.guest.zones[0]]))
     peer = topology.services.get(name)
     return str(peer.address) if isinstance(peer, Guest) else str(topology.zones[name].prefix)
 

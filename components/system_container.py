@@ -63,7 +63,7 @@ class SystemContainer(pulumi.ComponentResource):
                     proxmox.ContainerLegacyInitializationIpConfigArgs(
                         ipv4=proxmox.ContainerLegacyInitializationIpConfigIpv4Args(
                             address=f"{guest.address}/{zone.prefix.prefixlen}",
-                            gateway=str(zone.gateway) if topology.is_routed(guest) else None,
+                            gateway=str(topology.gateway(zone)) if topology.is_routed(guest) else None,
                         )
                     )
                 ],

@@ -61,7 +61,7 @@ class VirtualMachine(pulumi.ComponentResource):
                     proxmox.VmLegacyInitializationIpConfigArgs(
                         ipv4=proxmox.VmLegacyInitializationIpConfigIpv4Args(
                             address=f"{guest.address}/{zone.prefix.prefixlen}",
-                            gateway=str(zone.gateway) if topology.is_routed(guest) else None,
+                            gateway=str(topology.gateway(zone)) if topology.is_routed(guest) else None,
                         )
                     )
                 ],

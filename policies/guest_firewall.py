@@ -283,6 +283,8 @@ def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     if name == topology.ingress_name and guest in topology.services:
         leg = topology.zones[topology.services[guest].zones[0]].ingress
         return prefix(IPv4Network(leg)) if leg else None
+    if topology.router and name == topology.router.name and guest in topology.services:
+        return prefix(IPv4Network(topology.gateway(topology.zones[topology.services[guest].zones[0]])))
     if isinstance(service, Guest):
         return prefix(IPv4Network(service.address))
     if name == INTERNET:

@@ -106,8 +106,8 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
     for config in configs:
         if config.ipv6 is not None:
             yield "has IPv6, which no rule of this site filters"
-        if config.ipv4.gateway not in {"", str(zone.gateway)}:
-            yield f"its gateway is not its zone's {zone.gateway}"
+        if config.ipv4.gateway not in {"", str(topology.gateway(zone))}:
+            yield f"its gateway is not its zone's {topology.gateway(zone)}"
     dns = view.inputs.initialization.dns
     if {dns.server, *dns.servers} - {"", *map(str, node_of(guest, topology).name_servers)}:
         yield "initialization.dns names a name server that is not declared at the Proxmox host"

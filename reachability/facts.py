@@ -324,12 +324,57 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """Connections that a router's rules let through: those that arrive on `inbound` and leave on `outbound`.
+
+    Each of None means any. An address matches if it is in one of the prefixes and in none of `…_without`.
+    `forwarded`: only those to an address of the router's own, which a `PortForward` changed.
+    """
+
+    inbound: str | None = None
+    outbound: str | None = None
+    port: Port | None = None
+    source: tuple[IPv4Network, ...] | None = None
+    source_without: tuple[IPv4Network, ...] = ()
+    destination: tuple[IPv4Network, ...] | None = None
+    destination_without: tuple[IPv4Network, ...] = ()
+    forwarded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortForward:
+    """A port of a router's own address: what arrives there on `inbound` goes on to another machine's port."""
+
+    inbound: str
+    port: Port
+    address: IPv4Address
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masquerade:
+    """Connections that leave a router on `outbound` from its own `address`; None: unknown."""
+
+    outbound: str
+    sources: tuple[IPv4Network, ...] | None = None
+    address: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """A router that forwards packets between `segments`, in every direction and without a filter."""
+    """A router that forwards packets between `segments`.
+
+    `interfaces` are its own by segment; several segments may be behind one. `permits` are the connections
+    that its rules let through; None: all, in every direction.
+    """
 
     name: str
     origin: str
     segments: tuple[Segment, ...]
+    interfaces: Mapping[Segment, str] = field(default_factory=dict)
+    permits: tuple[Permit, ...] | None = None
+    forwards: tuple[PortForward, ...] = ()
+    masquerades: tuple[Masquerade, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 
 from reachability.address_sets import ALL, IPSet, difference, intersection, prefix, public, union_all
 from reachability.facts import Facts, GuestFact, Host, Leg, Network, NetworkDriver, Outside, Segment, Vlan
+from reachability.routing import Way, ways
 from reachability.rules import Chain, Firewall
 from reachability.words import Range
 
@@ -127,6 +128,10 @@ class Links:
                     if self.leaves(source, interface, region, accepted):
                         found.add(source)
                         yield source, gateway
+                for source, gateway in self._routed(interface, region, accepted):
+                    if source not in found and marks in (None, source.marks):
+                        found.add(source)
+                        yield source, gateway
 
     def leaves(self, source: Interface, interface: Interface, region: Range, accepted: IPSet) -> bool:
         """Whether the outbound chain of `source` passes a packet from an `accepted` address."""
@@ -134,15 +139,65 @@ class Links:
         if chain is None:
             return True
         possible = intersection(source.sources, accepted)
-        if interface.outside or interface.address is None:
-            dests = chain.destinations(interface.sources if interface.outside else ALL)
-        else:
-            dests = (interface.address,)
+        where = _addressed(interface)
+        dests = (interface.address,) if where is None else chain.destinations(where)
         return any(
             intersection(possible, chain.walk(part.protocol, part.low, dest).accepted)
             for part in chain.regions(region)
             for dest in dests
         )
+
+    def _routed(
+        self, interface: Interface, region: Range, accepted: IPSet
+    ) -> Iterator[tuple[Interface, str | None]]:
+        """Yield the interfaces whose packets routers with rules pass to some ports of a region."""
+        for way in self.ways(interface.segment) if interface.routed else ():
+            index = self._domains.get(self._components.get(way.start, "")) or self._segments.get(way.start)
+            for part in way.regions(region) if index else ():
+                for dest in _destinations(way, interface):
+                    passing = way.sources(part, dest, accepted)
+                    for source in index.within(passing) if index and passing else ():
+                        if not source.routed or source.owner == interface.owner:
+                            continue
+                        if self._crosses(source, interface, way, part, accepted):
+                            yield source, way.gateway
+
+    def _crosses(
+        self, source: Interface, interface: Interface, way: Way, region: Range, accepted: IPSet
+    ) -> bool:
+        """Whether one packet of `source` passes both its own outbound chain and the routers of a way."""
+        chain = source.outbound
+        where = _addressed(interface)
+        dests = {
+            *_destinations(way, interface),
+            *(chain.destinations(where) if chain and where is not None else ()),
+        }
+        return any(
+            intersection(
+                intersection(source.sources, way.sources(part, dest, accepted)),
+                chain.walk(part.protocol, part.low, dest).accepted if chain else ALL,
+            )
+            for part in (chain.regions(region) if chain else (region,))
+            for dest in dests
+        )
+
+    def ways(self, segment: Segment) -> tuple[Way, ...]:
+        """Return the ways to a segment through routers with rules."""
+        if segment not in self._ways:
+            self._ways[segment] = tuple(ways(segment, self.facts.gateways, self._joined))
+        return self._ways[segment]
+
+    @cached_property
+    def _ways(self) -> dict[Segment, tuple[Way, ...]]:
+        return {}
+
+    @cached_property
+    def _joined(self) -> Mapping[Segment, tuple[Segment, ...]]:
+        """Segments between which no rule stands, by each of them."""
+        found: defaultdict[str, list[Segment]] = defaultdict(list)
+        for segment, name in self._components.items():
+            found[name].append(segment)
+        return {segment: tuple(found[name]) for segment, name in self._components.items()}
 
     def apart(self, source: Interface, interface: Interface) -> bool:
         """Whether interfaces of one segment are isolated: a macvlan leg from its host, or in private mode."""
@@ -155,7 +210,12 @@ class Links:
         meets = source.segment == interface.segment
         gateway = self._components.get(source.segment, source)
         routed = source.routed and interface.routed and gateway == self._components.get(interface.segment)
-        if source.owner == interface.owner or not (meets or routed):
+        if source.owner == interface.owner:
+            return
+        if not (meets or routed):
+            near = self._joined.get(source.segment, (source.segment,))
+            through = (way.gateway for way in self.ways(interface.segment) if way.start in near)
+            yield from (f"{name}'s rules let nothing of the kind through" for name in dict.fromkeys(through))
             return
         if meets and self.apart(source, interface):
             yield f"macvlan keeps {source.owner} and {interface.owner} apart on {interface.segment}"
@@ -201,7 +261,7 @@ class Links:
     def _components(self) -> Mapping[Segment, str]:
         """Segments joined by gateways, directly or through further ones, with the first gateway's name."""
         joined: dict[Segment, str] = {}
-        for gateway in self.facts.gateways:
+        for gateway in (each for each in self.facts.gateways if each.permits is None):
             others = {joined[segment] for segment in gateway.segments if segment in joined}
             merged = {segment for segment, name in joined.items() if name in others}
             for segment in {*gateway.segments, *merged}:
@@ -286,6 +346,21 @@ class Links:
                 parent=network.host,
                 alone=network.driver is NetworkDriver.MACVLAN and not network.icc,
             )
+
+
+def _addressed(interface: Interface) -> IPSet | None:
+    """Return the addresses that packets to an interface may have; None where it has exactly one."""
+    if interface.outside:
+        return interface.sources
+    return ALL if interface.address is None else None
+
+
+def _destinations(way: Way, interface: Interface) -> tuple[int, ...]:
+    where = _addressed(interface)
+    if where is not None:
+        return way.destinations(where)
+    assert interface.address is not None  # noqa: S101  # it has exactly one
+    return (interface.address,)
 
 
 def _one(address: IPv4Address | None) -> IPSet:

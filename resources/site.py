@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
+from rendered import router_rules
 from resources import host_rules
 from resources.docker import DockerContainer, DockerNetwork, SwarmService, Volume
 from resources.facts import container_fact, firewall_of, network_fact, proxy_fact, rules_of
@@ -35,9 +36,10 @@ from resources.proxmox import (
     tag,
 )
 from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.routed import Routed, vlan
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET, Port, ProxmoxHost, Zone
+from topology.model import INTERNET, Port, ProxmoxHost
 
 _T = TypeVar("_T", bound=Inputs)
 
@@ -161,15 +163,19 @@ class Graph:
                 origin="config",
                 prefix=zone.prefix if zone else None,
                 ports=tuple(dict.fromkeys((*flows, *(zone.ports if zone else ())))),
-                without=self._known if near else (),
-                segment=self._vlan(around) if around else None,
+                without=self._known if near else self._routed.taken if self._routed and zone else (),
+                segment=vlan(self.topology, around) if around else None,
             )
         for lan in self.topology.lans:
             if any(lan.prefix.subnet_of(zone.prefix) for zone in self.topology.outsides):
                 continue  # no machine there is another's
             others = (*self._known, *(zone.prefix for zone in self.topology.outsides))
             yield fact.Outside(
-                name=lan.name, origin="config", prefix=lan.prefix, without=others, segment=self._vlan(lan)
+                name=lan.name,
+                origin="config",
+                prefix=lan.prefix,
+                without=others,
+                segment=vlan(self.topology, lan),
             )
 
     @property
@@ -181,16 +187,14 @@ class Graph:
         own = [*(guest.address for guest in topology.guests), *legs, *nodes]
         return tuple(IPv4Network(ip) for ip in own if ip)
 
-    def _vlan(self, zone: Zone) -> fact.Vlan:
-        """Return the network of a zone of guests."""
-        return fact.Vlan(bridge=zone.bridge or self.topology.proxmox.bridge, tag=zone.vlan)
-
     def _switch(self, node: str, bridge: str) -> str:
         """Return the switch that a bridge of a node is part of: the declared bridges of all nodes are one."""
         own = {(host.node, host.bridge) for host in self.topology.proxmox_hosts}
         return self.topology.proxmox.bridge if (node, bridge) in own else bridge
 
     def _hosts(self) -> Iterator[fact.Host]:
+        if self._routed:
+            yield self._routed.host
         if docker := self.topology.docker_host:
             topology = self.topology
             apart = (
@@ -198,11 +202,11 @@ class Graph:
                 for zone in topology.outsides
                 if topology.lan_around(zone) or not topology.around(zone)
             )
-            everywhere = (fact.HostLeg(segment=name) for name in (INTERNET, *apart))
+            everywhere = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *apart))
             yield fact.Host(
                 name=docker.name,
                 origin="config",
-                legs=tuple(everywhere),
+                legs=self._routed.near(docker.address) if self._routed else everywhere,
                 ports=docker.ports,
                 entries=host_rules.entries(self._host_rules),
             )
@@ -214,6 +218,8 @@ class Graph:
         others = nodes - {proxmox.node}
         near = [zone.name for zone in self.topology.management if self.topology.near_node(zone)]
         outside = tuple(fact.HostLeg(segment=name, address=proxmox.address) for name in (INTERNET, *near))
+        if self._routed:
+            outside = self._routed.near(proxmox.address)
         switches = [each for each in self.of(NodeFirewall) if each.inputs.node_name not in others]
         own = [
             each
@@ -230,7 +236,7 @@ class Graph:
         # The node's addresses on an existing bridge are unknown, so the node may be on it, untagged.
         own_bridge = [fact.HostLeg(segment=wire)] if proxmox.existing_bridge else []
         own_bridge += [
-            fact.HostLeg(segment=self._vlan(zone), address=proxmox.address)
+            fact.HostLeg(segment=vlan(self.topology, zone), address=proxmox.address)
             for zone in self.topology.lans
             if proxmox.address and proxmox.address in zone.prefix
         ]
@@ -246,6 +252,12 @@ class Graph:
             ),
         )
 
+    @cached_property
+    def _routed(self) -> Routed | None:
+        """The declared router, with what its rules let through."""
+        router = self.topology.router
+        return Routed(topology=self.topology, text=router_rules.rules(self.topology)) if router else None
+
     def _gateways(self) -> Iterator[fact.Gateway]:
         """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.
 
@@ -260,8 +272,12 @@ class Graph:
             if config.ipv4.gateway
         }
         for lan in self.topology.lans:
-            vlans.setdefault(self._vlan(lan), lan.name)
+            vlans.setdefault(vlan(self.topology, lan), lan.name)
         far = [zone.name for zone in self.topology.management if not self.topology.near_node(zone)]
+        if self._routed:
+            yield self._routed.gateway
+            far = []
+            vlans = {vlan: name for vlan, name in vlans.items() if vlan not in self._routed.gateway.segments}
         if vlans or far:
             outsides = (each.name for each in self._outsides())
             origin = ", ".join((*vlans.values(), *far))
@@ -357,7 +373,7 @@ class Graph:
         parent = network.options.get("parent", "")
         for lan in self.topology.lans if docker else ():
             if parent == self.topology.parent(lan):
-                return self._vlan(lan)
+                return vlan(self.topology, lan)
         trunk, _, tag = parent.rpartition(".")
         if docker and proxmox and trunk == docker.trunk and tag.isascii() and tag.isdigit():
             return fact.Vlan(bridge=proxmox.bridge, tag=int(tag))

@@ -1,7 +1,7 @@
-"""Rewrites the messages of bad configurations and rejected stacks, each beside its case.
+"""Rewrites the messages of bad configurations and rejected stacks beside their cases, and a router's rules.
 
-`.venv/bin/python -m tests.golden` changes `tests/unit/bad_configurations.yaml` and
-`tests/policies/rejected.py`; `git diff` then shows each changed message.
+`.venv/bin/python -m tests.golden` changes `tests/unit/bad_configurations.yaml`, `tests/policies/rejected.py`
+and `tests/unit/router/rules.*`; `git diff` then shows each changed message and rule.
 """
 
 import ast
@@ -16,13 +16,17 @@ from typing import Any
 
 import yaml
 
+from rendered.router_rules import rules
 from tests.policies import rejected
 from tests.policies.sound import sound
+from tests.routers import routed
 from tests.site import changed, named, unlisted
 from topology.config import ConfigError, load
+from topology.model import RouterSystem
 from topology.project import PROJECT
 
 CONFIGURATIONS = PROJECT / "tests" / "unit" / "bad_configurations.yaml"
+ROUTERS = PROJECT / "tests" / "unit" / "router"
 STACKS = PROJECT / "tests" / "policies" / "rejected.py"
 _WIDTH = 90
 
@@ -84,7 +88,9 @@ def _literal(text: str) -> str:
 
 
 def main() -> int:
-    """Write both files."""
+    """Write the files."""
+    for system in RouterSystem:
+        (ROUTERS / f"rules.{system}").write_text(rules(load(routed(system))), encoding="utf-8")
     CONFIGURATIONS.write_text(with_refusals(CONFIGURATIONS.read_text(encoding="utf-8")), encoding="utf-8")
     written = {case.name: [*case.messages] for case in rejected.CASES}
     other = {name: messages for name, messages in told().items() if messages != written[name]}

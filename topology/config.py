@@ -40,6 +40,7 @@ from topology.model import (
     PolicyException,
     Prefix,
     ProxmoxHost,
+    RouterHost,
     SshVantage,
     Temporary,
     Topology,
@@ -75,13 +76,14 @@ RENAMED: Final[dict[str, dict[str, str]]] = {
 _OWNERS: Final[Mapping[str, tuple[Any, ...]]] = {
     "a service": (Container, Guest),
     "a zone": (Zone,),
-    "a host": (DockerHost, ProxmoxHost),
+    "a host": (DockerHost, ProxmoxHost, RouterHost),
     "a vantage": (SshVantage,),
 }
 """Entry of a section -> what its keys are read as."""
 _SECTIONS: Final = {"services": "a service", "zones": "a zone", "hosts": "a host"}
 _TEXT: Final = ("domain", "name-prefix")
-_HOSTS: Final[dict[str, type[DockerHost | ProxmoxHost]]] = {"docker": DockerHost, "proxmox": ProxmoxHost}
+Host = DockerHost | ProxmoxHost | RouterHost
+_HOSTS: Final[dict[str, type[Host]]] = {"docker": DockerHost, "proxmox": ProxmoxHost, "router": RouterHost}
 _ABSENT: Final = object()
 
 T = TypeVar("T")
@@ -179,7 +181,7 @@ class _Reader:
         for key in REQUIRED:
             if key not in plain and key not in meant:
                 self.wrong(key, _ABSENT, key)
-        hosts: dict[str, DockerHost | ProxmoxHost] = self.entries(plain, "hosts", self.host)
+        hosts: dict[str, Host] = self.entries(plain, "hosts", self.host)
         if "tls" not in plain and (not hosts or any(isinstance(h, DockerHost) for h in hosts.values())):
             self.wrong("tls", _ABSENT, "tls")
         domain = self.key(HostName, plain, "domain") or "invalid"
@@ -243,7 +245,7 @@ class _Reader:
                 self.unreadable.add(path)
         return found
 
-    def host(self, raw: dict[str, object], path: str, name: str) -> DockerHost | ProxmoxHost | None:
+    def host(self, raw: dict[str, object], path: str, name: str) -> Host | None:
         """Return the host, of the class that its `kind` selects."""
         kind = raw.get("kind", _ABSENT)
         if not isinstance(kind, str) or kind not in _HOSTS:

@@ -45,6 +45,10 @@ from topology.model import (
     Prefix,
     ProxmoxHost,
     Role,
+    RouterHost,
+    RouterInterface,
+    RouterLeg,
+    RouterWan,
     Ssh,
     SshVantage,
     Temporary,
@@ -71,6 +75,9 @@ _WRITTEN: Final[Mapping[type, Schema]] = {Port: _PORT, Flow: _FLOW}
 _ENTRIES: Final[tuple[type[Value], ...]] = (
     DockerHost,
     ProxmoxHost,
+    RouterHost,
+    RouterLeg,
+    RouterWan,
     Zone,
     Container,
     Mount,
@@ -92,6 +99,8 @@ _ENTRIES: Final[tuple[type[Value], ...]] = (
 )
 _BELOW: Final = {
     MountPoint: ".volumes[].",
+    RouterLeg: ".legs.{}.",
+    RouterWan: ".wan.",
     Ssh: ".ssh.",
     Certificate: "tls.",
     Acme: "acme.",
@@ -137,13 +146,15 @@ def configuration() -> Schema:
         entries[members.__name__]["description"] += "".join(
             f"\n\n`{member}`: {row.meaning}." for member, row in rows.items()
         )
-    for host, kind in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
+    for host, kind in ((DockerHost, "docker"), (ProxmoxHost, "proxmox"), (RouterHost, "router")):
         _named(entries[host.__name__])
         entries[host.__name__]["properties"]["kind"] = {"const": kind, **_description("kind")}
         entries[host.__name__]["required"] = ["kind", *entries[host.__name__]["required"]]
     for named in (Zone, SshVantage, ImageVantage):
         _named(entries[named.__name__])
     _named(entries["Container"], "host")
+    legs = {"if": {"type": "object"}, "then": _ref(RouterLeg), "else": _type(RouterInterface)}
+    entries["RouterHost"]["properties"]["legs"] = {**_mapping(legs), **_description("legs")}
     mounts = entries["Container"]["properties"]["volumes"]
     mounts["items"] = {"if": {"type": "object"}, "then": _ref(Mount), "else": _MOUNT}
     service = _either(_IS_GUEST, _ref(Guest), _ref(Container))
@@ -161,7 +172,13 @@ def configuration() -> Schema:
         "domain": _type(HostName),
         "name-prefix": _type(Prefix),
         "protect": {**_type(Flag), "default": True},
-        "hosts": _mapping(_either(_is("proxmox"), _ref(ProxmoxHost), _ref(DockerHost))),
+        "hosts": _mapping(
+            _either(
+                _is("router"),
+                _ref(RouterHost),
+                _either(_is("proxmox"), _ref(ProxmoxHost), _ref(DockerHost)),
+            )
+        ),
         "zones": _mapping(_ref(Zone)),
         "services": _mapping(service),
         "flows": {
@@ -185,7 +202,11 @@ def configuration() -> Schema:
         "type": "object",
         "properties": {f"{NAMESPACE}:{key}": {**keys[key], **_description(key, "")} for key in KEYS},
         "required": full[: len(REQUIRED)],
-        "if": {"properties": {f"{NAMESPACE}:hosts": {"additionalProperties": _is("proxmox")}}},
+        "if": {
+            "properties": {
+                f"{NAMESPACE}:hosts": {"additionalProperties": {"anyOf": [_is("proxmox"), _is("router")]}}
+            }
+        },
         "else": {"required": [f"{NAMESPACE}:tls"]},
         "propertyNames": {"anyOf": [{"enum": full}, {"not": {"pattern": f"^{NAMESPACE}:"}}]},
     }

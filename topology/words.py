@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from topology import compose_words
-from topology.model import BASIC, App, Feature, GuestApp, GuestKind, OsType, Role
+from topology.model import BASIC, App, Feature, GuestApp, GuestKind, OsType, Role, RouterSystem
 
 ENTRY: Final = ("a mapping", "write its keys below it")
 WORDS: Final[dict[str, tuple[str, str]]] = {
@@ -48,7 +48,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
     "flows[].until": ("a date", "write it like 2027-01-31"),
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
-    ".kind": ("a kind of host", "use docker or proxmox"),
+    ".kind": ("a kind of host", "use docker, proxmox or router"),
     "service.kind": (
         "a kind of guest",
         f"write {' or '.join(GuestKind)}, and nothing for a container of Docker",
@@ -69,6 +69,19 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".ssh.address": ("an address or host name", "write it in lower case like docker-srv.lan"),
     ".ssh.user": ("a user name", "write it like root"),
     ".ssh.host-key": ("a public host key", "write it as known_hosts does, like ssh-ed25519 AAAA"),
+    ".system": ("what a router runs", f"use {' or '.join(RouterSystem)}"),
+    ".legs": ("a mapping of zones to interfaces", "write it like {apps: eth1.20, vault: eth1.30}"),
+    ".legs.[key]": ("a zone's name", "name the zone that the interface is on"),
+    ".legs.{}": (
+        "an interface of the router",
+        "write it like eth1.20, or with interface and address",
+    ),
+    ".legs.{}.interface": ("an interface of the router", "use at most 15 characters like eth1.20"),
+    ".legs.{}.address": ("an IPv4 address", "write the router's own there, like 10.20.0.254"),
+    ".wan": ("a mapping with interface", "write it like {interface: eth0, address: 192.168.1.2}"),
+    ".wan.interface": ("an interface of the router", "use at most 15 characters like eth0"),
+    ".wan.address": ("an IPv4 address", "write the router's own there, or leave it out where it changes"),
+    ".wan.masquerade": ("true or false", "write false where its networks' addresses are known outside"),
     ".node": ("a Proxmox node name", "write it like pve1"),
     ".bridge": ("an interface name", "use at most 10 characters like vmbr1"),
     ".existing-bridge": ("true or false", "write true where the node has the bridge already"),

@@ -16,6 +16,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from reachability.facts import (
     ContainerFact,
     Facts,
+    Gateway,
     GuestFact,
     GuestFirewall,
     Host,
@@ -73,13 +74,15 @@ class Interface:
     network: Network | None = None
     filtered: bool = False
     routed: bool = True
+    router: Gateway | None = None
+    wire: str = ""
 
 
 Way = tuple[Network, list[IPv4Address]]
 """A network from which the host lets only some packets out, and the addresses of what sends there."""
 
-Route = tuple[list[Interface], Interface, list[Way]]
-"""Interfaces that send, the last one, and the bounded ways out on the route."""
+Route = tuple[list[Interface], Interface, list[Way], list["Passage"]]
+"""Interfaces that send, the last one, the bounded ways out on the route, and its routers with rules."""
 
 Prefixes = tuple[IPv4Network, ...]
 End = tuple[Interface, Port, Prefixes | None, bool]
@@ -87,6 +90,52 @@ End = tuple[Interface, Port, Prefixes | None, bool]
 judges that port.
 """
 _EVERYWHERE = (IPv4Network("0.0.0.0/0"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A packet through a router with rules, in by one of its interfaces and out by another."""
+
+    router: Gateway
+    inbound: str
+    outbound: str
+
+    def carries(self, packet: Packet, port: Port) -> list[IPv4Address | None]:
+        """Return the source that a packet leaves with (None: unknown); none where no rule lets it through."""
+        for permit in self.router.permits or ():
+            if permit.inbound not in (None, self.inbound) or permit.outbound not in (None, self.outbound):
+                continue
+            if permit.port not in (None, port):
+                continue
+            if not _within(permit.source, permit.source_without, packet.src):
+                continue
+            if not _within(permit.destination, permit.destination_without, packet.dst):
+                continue
+            if permit.forwarded and not self._was_asked(packet, port):
+                continue
+            return [self._hidden(packet.src)]
+        return []
+
+    def _was_asked(self, packet: Packet, port: Port) -> bool:
+        """Whether a packet for a port of the router's own arrives as this one."""
+        return any(
+            forward.inbound == self.inbound
+            and forward.address == packet.dst
+            and (forward.number, forward.port.protocol) == (port.number, port.protocol)
+            for forward in self.router.forwards
+        )
+
+    def _hidden(self, source: IPv4Address) -> IPv4Address | None:
+        """Return the source that a packet leaves with; None: one that is not known."""
+        for each in self.router.masquerades:
+            if each.outbound == self.outbound and _within(each.sources, (), source):
+                return each.address
+        return source
+
+
+def _within(prefixes: "Prefixes | None", without: "Prefixes", address: IPv4Address) -> bool:
+    inside = prefixes is None or any(address in prefix for prefix in prefixes)
+    return inside and not any(address in prefix for prefix in without)
 
 
 @dataclass(slots=True)
@@ -290,28 +339,43 @@ class Walk:
         way = (start, target, through := admitted is not None)
         if way not in self.cables:
             self.cables[way] = list(self._routes(*way))
-        for senders, last, exits in self.cables[way]:
+        for senders, last, exits, passages in self.cables[way]:
             if near and senders[-1].kind == "gateway":
                 continue
             gates = self._gates(senders, last, port, through)
+            entered = self._gate(last, "in", port) if not through or last.guest is not None else None
             # If no rule reads the address, one address stands for all.
             inside = last.kind == "veth" and last.network is not None and last.network.passes is not None
             closed = last.device in self.hosts and self.hosts[last.device].entries is not None
-            by_source = inside or through or closed or any(gate.asks("source") for gate in gates)
+            by_source = inside or through or closed or passages or any(gate.asks("source") for gate in gates)
             sources = senders[0].addresses[: None if by_source else 1]
-            every = inside or exits or any(gate.asks("dest") for gate in gates)
+            every = inside or exits or passages or any(gate.asks("dest") for gate in gates)
             dests = target.answers[: None if every else 1]
             dests = [dest for dest in dests if all(self._let_out(each, dest, port) for each in exits)]
             packets = (Packet(src, dst) for src in sources for dst in dests)
             if any(
                 self._stays(senders[-1], last, packet, port)
-                and (through or self._enters(last, packet, port))
-                and (admitted is None or any(packet.src in prefix for prefix in admitted))
-                and all(self._lets(gate, packet) for gate in gates)
+                and (through or self._enters(last, arrived, port))
+                and (admitted is None or any(arrived.src in prefix for prefix in admitted))
+                and all(self._lets(gate, packet) for gate in gates if gate is not entered)
+                and (entered is None or self._lets(entered, arrived))
                 for packet in packets
+                for arrived in self._passed(packet, passages, port)
             ):
                 return True
         return False
+
+    def _passed(self, packet: Packet, passages: list[Passage], port: Port) -> list[Packet]:
+        """Return a packet as it is after all routers with rules on its way: none if one drops it."""
+        packets = [packet]
+        for passage in passages:
+            packets = [
+                Packet(each, before.dst)
+                for before in packets
+                for source in passage.carries(before, port)
+                for each in (self.pool if source is None else [source])
+            ]
+        return packets
 
     def _enters(self, last: Interface, packet: Packet, port: Port) -> bool:
         """Whether a host's own rules let a packet in that comes from beyond its bridges."""
@@ -333,23 +397,25 @@ class Walk:
 
         Behind a host that masquerades the list of senders starts again with that host.
         """
-        begin: Route = ([start], start, [])
+        begin: Route = ([start], start, [], [])
         queue = deque([(begin, frozenset((start.switch,)))] if target.device != start.device else [])
         while queue:
-            (senders, _, exits), seen = queue.popleft()
+            (senders, _, exits, passages), seen = queue.popleft()
             for other in self.on[senders[-1].switch]:
                 if other.device == senders[-1].device or self._apart(senders[-1], other, through):
                     continue
                 if other is target or self._same_host(other, target):
-                    yield senders, other, exits
+                    yield senders, other, exits, passages
                 elif other.device != target.device:
                     for leg in self._forward(senders[-1], other):
-                        if leg.switch not in seen:
+                        if leg.switch not in seen and not (other.router and other.device in seen):
                             hides, left = other.kind == "nat", other.network
                             first = senders[-1].addresses
                             bounded = [(left, first)] if hides and left and left.egress is not None else []
-                            new = ([leg] if hides else [*senders, leg], leg, [*exits, *bounded])
-                            queue.append((new, seen | {leg.switch}))
+                            rules = [Passage(other.router, other.wire, leg.wire)] if other.router else []
+                            way = [] if hides else [*passages, *rules]
+                            new = ([leg] if hides else [*senders, leg], leg, [*exits, *bounded], way)
+                            queue.append((new, seen | {leg.switch} | ({other.device} if rules else set())))
 
     @staticmethod
     def _let_out(way: Way, dest: IPv4Address, port: Port) -> bool:
@@ -574,8 +640,10 @@ class Walk:
                 known = [cable.address] if cable.address else self.pool
                 self._add(host.name, cable.segment, known, "cable", answers=known)
         for gateway in self.facts.gateways:
+            ruled = gateway if gateway.permits is not None else None
             for segment in gateway.segments:
-                self._add(f"gateway {gateway.name}", segment, [], "gateway")
+                wire = gateway.interfaces.get(segment, str(segment))
+                self._add(f"gateway {gateway.name}", segment, [], "gateway", router=ruled, wire=wire)
         for guest in self.facts.guests:
             for nic in guest.nics:
                 self._plug_guest(guest, nic)
@@ -692,6 +760,13 @@ class Walk:
         texts |= {str(prefix) for each in exits for prefix in each.without}
         texts |= {str(each.source) for each in exits if each.source}
         texts |= {str(e.address) for proxy in self.facts.proxies for e in proxy.entrypoints if e.address}
+        for gateway in self.facts.gateways:
+            for permit in gateway.permits or ():
+                ends = (permit.source, permit.source_without, permit.destination, permit.destination_without)
+                texts |= {str(prefix) for end in ends for prefix in end or ()}
+            texts |= {str(each.address) for each in gateway.forwards}
+            for each in gateway.masquerades:
+                texts |= {str(prefix) for prefix in each.sources or ()} | {str(each.address)}
         edges: set[int] = set()
         for text in texts:
             try:
@@ -724,6 +799,9 @@ class Walk:
         numbers |= {each.port.number for each in exits}
         numbers |= {each.port.number for network in self.facts.networks for each in network.passes or ()}
         numbers |= {each.port.number for host in self.facts.hosts for each in host.entries or ()}
+        for gateway in self.facts.gateways:
+            numbers |= {permit.port.number for permit in gateway.permits or () if permit.port}
+            numbers |= {each.number for each in gateway.forwards}
         for proxy in self.facts.proxies:
             numbers |= {int(s.rpartition(":")[2]) for p in proxy.services for s in p.servers}
         for rule in self._every_rule():

@@ -237,7 +237,8 @@ class TestBad:
             pytest.param(module, table, place, id=one.__name__)
             for module, table in ((checks, "_CHECKS"), (flow_rules, "_FLOW_RULES"))
             for place, one in enumerate(getattr(module, table))
-            if one.__name__ != "served"  # tests/unit/test_half_config.py: it is about sites with one host
+            # test_half_config.py and test_router.py have these: sites with one host, or with a router
+            if one.__name__ not in {"served", "routers", "off_road"}
         ],
     )
     @pytest.mark.slow
@@ -501,6 +502,7 @@ class TestDocument:
             model.DockerHost,
             model.Ssh,
             model.ProxmoxHost,
+            model.RouterHost,
             model.Zone,
             model.Container,
             model.Mount,

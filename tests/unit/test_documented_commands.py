@@ -58,6 +58,8 @@ ELSEWHERE = {
     "make tools": ("Makefile", "live: $(READY) tools"),
     "make cloud-init": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
     "make cloud-init STACK=home": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),
+    "make router": ("tests/unit/test_router.py", '"router", "STACK=home"'),
+    "make router STACK=home": ("tests/unit/test_router.py", '"router", "STACK=home"'),
     "make preview STACK=home": ("tests/parts/test_real_hosts.py", "make preview STACK=home"),
     "htpasswd -nB admin | pulumi config set --secret traefik:users": (
         "tests/parts/test_real_hosts.py",

@@ -29,12 +29,15 @@ from reachability.facts import (
     HostLeg,
     IpsetEntry,
     Leg,
+    Masquerade,
     Mode,
     Network,
     NetworkDriver,
     Nic,
     Outside,
     Pass,
+    Permit,
+    PortForward,
     ProxmoxRule,
     Proxy,
     ProxyService,
@@ -48,7 +51,8 @@ from reachability.forwarding import Forwarding
 from reachability.links import Links
 from reachability.port_groups import PortGroup, PublishedPort
 from reachability.result import EdgeKind
-from reachability.rules import Firewall
+from reachability.routing import Hop
+from reachability.rules import Chain, Firewall
 from reachability.stacks import Stacks, key_of
 from tests.unit.packet_walk import Key, Walk
 from topology.model import Port, Protocol
@@ -75,6 +79,7 @@ class Draw:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311  # reproducible, not secret
+        self.ruled = Random(f"routers {seed}")  # noqa: S311  # its own, so that routers change nothing else
 
     def _often(self, chance: float = 0.5) -> bool:
         return self.random.random() < chance
@@ -117,15 +122,64 @@ class Draw:
                     ),
                 ),
             ),
-            gateways=tuple(
-                Gateway(name=f"gateway{i}", origin="g", segments=tuple(self._some(self._segments(), 3)))
-                for i in range(self.random.choice((0, 0, 0, 1, 2)))
+            gateways=(
+                *(
+                    Gateway(name=f"gateway{i}", origin="g", segments=tuple(self._some(self._segments(), 3)))
+                    for i in range(self.random.choice((0, 0, 0, 1, 2)))
+                ),
+                *(self._router(f"router{i}") for i in range(self.ruled.choice((0, 0, 0, 0, 1, 2)))),
             ),
             networks=tuple(networks),
             containers=tuple(containers),
             guests=tuple(guests),
             datacenter=self._datacenter(),
             proxies=tuple(self._proxies(containers, guests)),
+        )
+
+    def _router(self, name: str) -> Gateway:
+        draw = self.ruled
+        segments = draw.sample(self._segments(), draw.randint(2, 5))
+        wires = {segment: f"eth{draw.randrange(4)}" for segment in segments}
+        ends = (None, (IPv4Network("10.10.10.0/24"),), (IPv4Network("10.10.20.11"),), (MANAGEMENT,))
+        ports = (None, WEB, TLS, SSH, DNS)
+        permits = [
+            Permit(
+                inbound=draw.choice((None, *wires.values())),
+                outbound=draw.choice((None, *wires.values())),
+                port=draw.choice(ports),
+                source=draw.choice(ends),
+                source_without=draw.choice(((), (), (NEAR,))),
+                destination=draw.choice(ends),
+                destination_without=draw.choice(((), (), (NEAR,))),
+                forwarded=draw.random() < 0.2,
+            )
+            for _ in range(draw.randint(0, 5))
+        ]
+        forwards = [
+            PortForward(
+                inbound=draw.choice([*wires.values()]),
+                port=draw.choice((WEB, TLS, DNS)),
+                address=IPv4Address(draw.choice(("10.10.10.2", "10.10.20.11", "10.10.1.5"))),
+                number=draw.choice((80, 443, 53)),
+            )
+            for _ in range(draw.randint(0, 3))
+        ]
+        masquerades = [
+            Masquerade(
+                outbound=draw.choice([*wires.values()]),
+                sources=draw.choice((None, (IPv4Network("10.10.10.0/24"),), (NEAR,))),
+                address=draw.choice((None, IPv4Address("10.10.20.12"), IPv4Address("10.10.1.7"))),
+            )
+            for _ in range(draw.randint(0, 2))
+        ]
+        return Gateway(
+            name=name,
+            origin=name,
+            segments=tuple(segments),
+            interfaces=wires,
+            permits=tuple(permits),
+            forwards=tuple(forwards),
+            masquerades=tuple(masquerades),
         )
 
     def _segments(self) -> list[Segment]:
@@ -498,6 +552,11 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         module, "entered", lambda host, group: [(group, None)] if host.entries is None else []
     ),
     "an unknown address is none": lambda patch: patch.setattr(Stacks, "at", property(_known)),
+    "a router's rules let everything through": lambda patch: patch.setattr(
+        Hop, "chain", Chain(matches=(), accept=True, policy="")
+    ),
+    "a router hides no source": lambda patch: patch.setattr(Hop, "before", lambda _, accepted: accepted),
+    "a router forwards nothing": lambda patch: patch.setattr(Links, "_routed", lambda *_: iter(())),
     "a proxy forwards nothing": lambda patch: patch.setattr(Forwarding, "edges", {}),
 }
 """Changes that break one part of the engine each; every one must cause a disagreement."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from topology.checks.ends import ends
+from topology.checks.routers import off_road
 from topology.checks.site import FRONTENDS, Reason, Site
 from topology.model import (
     INTERNET,
@@ -17,6 +18,7 @@ from topology.model import (
     Flow,
     Guest,
     Role,
+    RouterHost,
 )
 
 
@@ -40,6 +42,10 @@ def _second_way_in(site: Site, flow: Flow) -> Reason | None:
 
 def _to_host(site: Site, flow: Flow) -> Reason | None:
     if flow.destination not in site.hosts or flow.source not in {*site.services, *site.externals}:
+        return None
+    if isinstance(site.hosts[flow.destination], RouterHost) and not isinstance(
+        site.services.get(flow.source), Container
+    ):
         return None
     return "reaches a host from outside management", "write a management zone as its source"
 
@@ -140,7 +146,12 @@ def _off_vlan(site: Site, flow: Flow) -> Reason | None:
 def _between_guests(site: Site, flow: Flow) -> Reason | None:
     match ends(site, flow):
         case Guest() as source, Guest() as end if source.zones != end.zones:
-            return "can never work: no router joins their VLANs", "put both in one zone, or remove it"
+            if site.router is None and site.unreadable_in("hosts"):
+                return None
+            if site.router is None:
+                return "can never work: no router joins their VLANs", "put both in one zone, or remove it"
+            if (zone := site.zones[end.zones[0]]).traits.alone:
+                return f"reaches into {zone.name}, which is {zone.role}", "use role tenant, or remove it"
     return None
 
 
@@ -156,4 +167,5 @@ _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _onto_vlan,
     _off_vlan,
     _between_guests,
+    off_road,
 )

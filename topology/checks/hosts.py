@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.site import Site, not_public
 from topology.fault import Fault
-from topology.model import SSH, DockerHost, Flow, Port, ProxmoxHost, Role, entries
+from topology.model import SSH, DockerHost, Flow, Port, ProxmoxHost, Role, RouterHost, entries
 
 API: Final = Port(number=8006)
 """Port of the Proxmox API."""
@@ -21,14 +21,17 @@ def hosts(site: Site) -> Iterator[Fault]:
     if not site.halves:
         yield Fault("hosts", "there is no host", "declare one of kind docker, one of kind proxmox, or both")
         return
-    for kind, what in ((DockerHost, "docker"), (ProxmoxHost, "proxmox")):
+    kinds: dict[type[DockerHost | ProxmoxHost | RouterHost], str]
+    kinds = {DockerHost: "docker", ProxmoxHost: "proxmox", RouterHost: "router"}
+    for kind, what in kinds.items():
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
         if len(found) > 1 and kind is DockerHost:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
-        if not found and kind in site.needing and not site.unreadable_in("hosts"):
+        needing = next((path for each, path in site.needing.items() if each is kind), None)
+        if not found and needing and not site.unreadable_in("hosts"):
             yield Fault(
                 "hosts",
-                f"no host is of kind {what}, and {site.needing[kind]} needs one",
+                f"no host is of kind {what}, and {needing} needs one",
                 "declare one, or remove all that needs it",
             )
 

@@ -29,6 +29,8 @@ from topology.model import (
     Port,
     ProxmoxHost,
     Role,
+    RouterHost,
+    Routing,
     SshVantage,
     Temporary,
     Topology,
@@ -58,7 +60,7 @@ class Site:
     domain: str
     name_prefix: str
     protect: bool
-    hosts: Mapping[str, DockerHost | ProxmoxHost]
+    hosts: Mapping[str, DockerHost | ProxmoxHost | RouterHost]
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     volumes: Mapping[str, NamedVolume]
@@ -137,6 +139,19 @@ class Site:
     def has(self, kind: type[DockerHost | ProxmoxHost]) -> bool:
         """Whether a host of a kind is declared, or may be where one could not be read."""
         return self.unreadable_in("hosts") or any(isinstance(host, kind) for host in self.hosts.values())
+
+    @cached_property
+    def router(self) -> RouterHost | None:
+        """The first router."""
+        return next((host for host in self.hosts.values() if isinstance(host, RouterHost)), None)
+
+    @cached_property
+    def routing(self) -> Routing | None:
+        """What the router sees of the site; None where none is declared."""
+        if self.router is None:
+            return None
+        machines = {n: host for n, host in self.hosts.items() if not isinstance(host, RouterHost)}
+        return Routing(router=self.router, zones=self.zones, services=self.services, hosts=machines)
 
     @cached_property
     def needing(self) -> Mapping[type[DockerHost | ProxmoxHost], str]:
@@ -245,6 +260,7 @@ class Site:
                 "protect": self.protect,
                 "docker_host": next((h for h in self.hosts.values() if isinstance(h, DockerHost)), None),
                 "proxmox_hosts": tuple(sorted(self.nodes, key=lambda host: host.name)),
+                "router": self.router,
                 "zones": self.zones,
                 "services": self.services,
                 "volumes": self.volumes,

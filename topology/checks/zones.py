@@ -190,7 +190,7 @@ def addresses(site: Site) -> Iterator[Fault]:
             fault = f"{address} is outside {zone.prefix}, the prefix of zones.{zone.name}"
         elif address in (zone.prefix.network_address, zone.prefix.broadcast_address):
             fault = f"{address} is the network or broadcast address of zones.{zone.name}"
-        elif address == zone.gateway:
+        elif address == zone.gateway or (site.router and address == site.router.address(zone)):
             fault = f"{address} is the gateway of zones.{zone.name}"
         elif others := [
             z.name for z in site.zones.values() if site.around(z) == zone and address in z.prefix

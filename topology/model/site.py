@@ -20,6 +20,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
+from topology.model.router import Crossing, RouterHost, Routing
 from topology.model.routes import BASIC, Entries, Requests, Route, Stream, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, HostName, Prefix, Value
@@ -45,6 +46,8 @@ class Topology(Value):
     """None: a site of guests alone, which has no ingress either."""
     proxmox_hosts: tuple[ProxmoxHost, ...] = ()
     """The nodes of one Proxmox cluster, by name; none: a site of containers alone."""
+    router: RouterHost | None = None
+    """None: where something joins the site's networks, it is assumed to filter nothing."""
     zones: Mapping[str, Zone]
     services: Mapping[str, Container | Guest]
     volumes: Mapping[str, NamedVolume] = Field(default_factory=dict)
@@ -89,9 +92,28 @@ class Topology(Value):
         return next(same, host) if host.shared_storage else host
 
     @cached_property
-    def hosts(self) -> tuple[DockerHost | ProxmoxHost, ...]:
-        """The hosts that the site has: Docker-SRV, and the Proxmox nodes, in this order."""
-        return (*filter(None, (self.docker_host,)), *self.proxmox_hosts)
+    def hosts(self) -> tuple[DockerHost | ProxmoxHost | RouterHost, ...]:
+        """The hosts that the site has: Docker-SRV, the Proxmox nodes and the router, in this order."""
+        docker, router = filter(None, (self.docker_host,)), filter(None, (self.router,))
+        return (*docker, *self.proxmox_hosts, *router)
+
+    @cached_property
+    def routing(self) -> Routing | None:
+        """What the router sees of the site; None where none is declared."""
+        if self.router is None:
+            return None
+        hosts = {host.name: host for host in self.hosts if not isinstance(host, RouterHost)}
+        return Routing(router=self.router, zones=self.zones, services=self.services, hosts=hosts)
+
+    @cached_property
+    def crossings(self) -> tuple[Crossing, ...]:
+        """The flows that the router forwards."""
+        found = (self.routing.crossing(flow) for flow in self.flows) if self.routing else ()
+        return tuple(filter(None, found))
+
+    def gateway(self, zone: Zone) -> IPv4Address:
+        """Return the address on a zone to which its machines send what leaves the zone."""
+        return self.router.address(zone) if self.router else zone.gateway
 
     @cached_property
     def ingress_name(self) -> str | None:
@@ -399,6 +421,9 @@ class Topology(Value):
         near = self.zones[guest.zones[0]]
         outside = {INTERNET, *(zone.name for zone in self.outsides if self.around(zone) != near)}
         flows = (*self.flows_from(guest.name), *self.flows_to(guest.name))
+        if self.router:
+            through = {each.flow for each in self.crossings}
+            return any(flow in through or flow.destination == self.router.name for flow in flows)
         return any(outside & {flow.source, flow.destination} for flow in flows)
 
     def user_data(self, guest: Guest) -> str | None:

@@ -1,0 +1,161 @@
+"""A site's router: its rules as text, what is read from them, and what may be declared."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from commands import router as command
+from rendered import router_rules
+from resources.router_rules import RouterRules, read
+from resources.site import Graph
+from resources.typed import view
+from tests.clone import environment
+from tests.golden import ROUTERS
+from tests.policies.sound import run
+from tests.routers import routed
+from tests.site import FILE, changed
+from tests.unit.packet_walk import Walk
+from topology import schema
+from topology.config import ConfigError, load
+from topology.index import TopologyIndex
+from topology.model import RouterSystem, Topology
+
+BAD: list[dict[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("bad_routers.yaml").read_text(encoding="utf-8")
+)
+
+
+@cache
+def site(system: str) -> Topology:
+    """Return the sound site behind a router."""
+    return load(routed(system))
+
+
+@cache
+def vyos_paths() -> list[re.Pattern[str]]:
+    """Return the configuration paths that VyOS knows, as patterns of commands."""
+    lines = gzip.decompress((ROUTERS / "vyos_paths.txt.gz").read_bytes()).decode().splitlines()
+    return [re.compile(_pattern(line.removesuffix(" (several)"))) for line in lines]
+
+
+def _pattern(path: str) -> str:
+    words = []
+    for word in path.split(" "):
+        if word in {"<name>", "<value>"}:
+            words.append(r"\S+")
+        elif word.startswith("{"):
+            listed = word.strip("{}").split("|")
+            words.append(r"\S+" if "…" in listed else "|".join(map(re.escape, listed)).join(("(?:", ")")))
+        else:
+            words.append(re.escape(word))
+    return " ".join(words)
+
+
+@pytest.mark.parametrize("system", RouterSystem)
+def test_the_rules_are_these(system: RouterSystem) -> None:
+    """The rules of the sound site's router are the golden text."""
+    assert router_rules.rules(site(system)) == (ROUTERS / f"rules.{system}").read_text(encoding="utf-8")
+
+
+def test_vyos_knows_every_command() -> None:
+    """Each `set` command fits one of VyOS's configuration paths."""
+    commands = router_rules.rules(site("vyos")).splitlines()
+    known = vyos_paths()
+    unknown = [each for each in commands if not any(p.fullmatch(each.removeprefix("set ")) for p in known)]
+    assert unknown == []
+
+
+def test_both_forms_say_the_same() -> None:
+    """The nftables file and the VyOS commands are read as one set of rules, with every crossing."""
+    found = {s: read(router_rules.rules(site(s)), RouterSystem(s), None) for s in RouterSystem}
+    assert found[RouterSystem.LINUX] == found[RouterSystem.VYOS]
+    assert len(found[RouterSystem.LINUX].permits or ()) == len(site("linux").crossings) == 7
+
+
+@pytest.mark.parametrize(
+    ("system", "old", "new"),
+    [
+        ("linux", "priority filter; policy drop", "priority filter; policy accept"),
+        ("linux", " tcp dport 631 accept", " accept"),
+        ("linux", " tcp dport 631 accept", " tcp dport 1-631 accept"),
+        ("linux", "  chain postrouting", "  chain other {\n  }\n  chain postrouting"),
+        ("linux", "    oifname", "    iifname"),
+        ("vyos", "set firewall ipv4 forward filter default-action drop\n", ""),
+        ("vyos", "set firewall ipv6 forward filter default-action drop\n", ""),
+        ("vyos", "ipv6 input filter default-action drop", "ipv6 input filter default-action accept"),
+        ("vyos", "rule 50 protocol tcp", "rule 50 log"),
+        ("vyos", "rule 50 protocol tcp", "rule 50 protocol all"),
+        ("vyos", "network-group !NEARBY", "network-group NEARBY"),
+        ("vyos", "rule 10 state related", "rule 10 state new"),
+        ("vyos", "address masquerade", "address 10.10.1.9"),
+    ],
+)
+def test_what_is_not_understood_opens_everything(system: str, old: str, new: str) -> None:
+    """Rules of another kind, and chains that accept by default, leave nothing that the proof relies on."""
+    text = router_rules.rules(site(system))
+    assert old in text
+    assert read(text.replace(old, new), RouterSystem(system), None) == RouterRules()
+
+
+@pytest.mark.parametrize("system", RouterSystem)
+def test_engine_and_walk_agree_behind_a_router(system: str) -> None:
+    """On the facts of a site behind a router the engine and the packet walk find the same flows."""
+    graph = Graph(tuple(map(view, run(routed(system)))), TopologyIndex.of(site(system)))
+    found = {flow.key for flow in graph.reachability.flows()}
+    assert {(str(f.source), str(f.destination), f.port) for f in site(system).flows} <= found
+    assert found == Walk(graph.facts).flows()
+
+
+@pytest.mark.parametrize("system", RouterSystem)
+def test_the_schema_takes_a_router(system: str) -> None:
+    """The schema and the loader take the same site."""
+    document = {"config": {f"homelab-network:{key}": value for key, value in routed(system).items()}}
+    jsonschema.validate(document, schema.configuration())
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case["id"])
+def test_a_bad_router_is_refused(case: dict[str, Any]) -> None:
+    """Each fault is told with its path, and what cures it."""
+    with pytest.raises(ConfigError) as refused:
+        load(changed(case["change"], routed()))
+    told = re.sub(r"flows\[\d+\]", "flows[+]", str(refused.value))
+    assert told == case["message"]
+
+
+def written(folder: Path, keys: dict[str, Any]) -> None:
+    """Write a stack file `Pulumi.home.yaml` with these keys."""
+    config = {f"homelab-network:{key}": value for key, value in keys.items()}
+    (folder / "Pulumi.home.yaml").write_text(json.dumps({"config": config}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("system", "name"), [("linux", "router.nft"), ("vyos", "router.vyos")])
+def test_the_rules_are_written(system: str, name: str, tree: Path) -> None:
+    """`make router STACK=home` writes the rules of the site's router and prints where."""
+    written(tree, routed(system))
+    done = subprocess.run(
+        ["make", "--silent", "router", "STACK=home", "READY=", f"VENV={sys.prefix}"],
+        cwd=tree,
+        env=environment(tree) | {"MAKELEVEL": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"router-home/{name}\n")
+    assert (tree / "router-home" / name).read_text(encoding="utf-8") == router_rules.rules(site(system))
+
+
+def test_no_router_has_no_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    """A site without a router is told how to declare one, and nothing is written."""
+    assert command.main([str(FILE)]) == 2
+    assert (
+        capsys.readouterr().err == "Pulumi.sound.yaml: no host is of kind router; declare one under hosts.\n"
+    )

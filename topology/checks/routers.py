@@ -1,0 +1,94 @@
+"""Checks of the router: its legs, its addresses, and the addresses of what it tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from topology.checks.site import Reason, Site, twice
+from topology.fault import Fault, nearest
+from topology.model import Flow, Guest, RouterHost
+
+_LONGEST: Final = 30
+"""Prefix length of a network with room for a router and one more machine."""
+
+
+def routers(site: Site) -> Iterator[Fault]:
+    """Check that the router joins networks, and that its rules can name them and the hosts."""
+    router = site.router
+    if router is None:
+        return
+    path = f"hosts.{router.name}"
+    if len(router.legs) + (router.wan is not None) < 2:  # noqa: PLR2004  # one network is not joined to any
+        yield Fault(path, "joins no two networks", "give it legs on two zones, or one and a wan")
+    named = [(f"{path}.legs.{name}.interface", leg.interface) for name, leg in router.legs.items()]
+    named += [(f"{path}.wan.interface", router.wan.interface)] if router.wan else []
+    yield from twice(named, "give each network an interface of its own")
+    yield from _legs(site, router)
+    for name, host in site.hosts.items():
+        if not isinstance(host, RouterHost) and (host.address is None or not int(host.address)):
+            yield Fault(
+                f"hosts.{name}.address",
+                f"is missing, and rules of {router.name} name it",
+                "write the host's own",
+            )
+
+
+def _legs(site: Site, router: RouterHost) -> Iterator[Fault]:
+    path, wan = f"hosts.{router.name}", router.wan
+    for name, leg in router.legs.items():
+        at, zone = f"{path}.legs.{name}", site.zones.get(name)
+        if zone is None:
+            if not site.is_unreadable(name, "zones"):
+                near = nearest(name, site.zones)
+                yield Fault(
+                    at, "there is no such zone", f"write {near}" if near else "declare it under zones"
+                )
+            continue
+        if zone.is_docker:
+            yield Fault(at, f"{name} is a Docker network", "name the zone that its host is in")
+        elif around := site.around(zone):
+            yield Fault(at, f"{name} is on the network of zones.{around.name}", f"write {around.name}")
+        if zone.prefix.prefixlen > _LONGEST:
+            yield Fault(at, f"{zone.prefix} has no address for a router", f"use /{_LONGEST} or shorter")
+        elif leg.address and (
+            leg.address not in zone.prefix or leg.address in (zone.prefix[0], zone.prefix[-1])
+        ):
+            first, last = zone.prefix[1], zone.prefix[-2]
+            yield Fault(
+                f"{at}.address", f"{leg.address} is no address in {zone.prefix}", f"use one of {first}-{last}"
+            )
+        if wan and wan.address and wan.address in zone.prefix:
+            yield Fault(
+                f"{path}.wan.address", f"{wan.address} is in zones.{name}, where it has a leg", "correct one"
+            )
+
+
+def off_road(site: Site, flow: Flow) -> Reason | None:
+    """Return why a flow cannot cross the router that is declared; None where it can, or need not."""
+    routing, router = site.routing, site.router
+    if routing is None or router is None or routing.meets(flow):
+        return None
+    for name, other in ((flow.source, flow.destination), (flow.destination, flow.source)):
+        if name == router.name or routing.side(name) or _home(site, name) == _home(site, other):
+            continue
+        zone = _home(site, name)
+        if zone and site.zones[zone].has_guests:
+            return (
+                f"can never work: {router.name} has no leg on {zone}",
+                f"add hosts.{router.name}.legs.{zone}",
+            )
+        if other == router.name or routing.side(other):
+            return (
+                f"can never work: {router.name} has no way to {name}",
+                f"add hosts.{router.name}.wan, or a leg",
+            )
+    return None
+
+
+def _home(site: Site, name: str) -> str | None:
+    """Return the zone on whose network an end of a flow is; None for a container, a host and the internet."""
+    if isinstance(service := site.services.get(name), Guest):
+        return service.zones[0]
+    zone = site.zones.get(name)
+    return (site.around(zone) or zone).name if zone else None

@@ -1,0 +1,160 @@
+"""The router of a site: its networks, the way to the internet, and who reaches whom through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated
+
+from pydantic import StringConstraints, model_validator
+
+from topology.model.flows import Flow, Port
+from topology.model.hosts import DockerHost, ProxmoxHost, Ssh
+from topology.model.services import Container, Guest
+from topology.model.values import INTERNET, Flag, Name, Value
+from topology.model.zones import Zone, zone_around
+from topology.prefixes import SPECIAL
+
+RouterInterface = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9_.-]*$", max_length=15)]
+"""An interface of a router, VLAN tag included: `eth1.20`."""
+
+
+class RouterSystem(StrEnum):
+    """What a router runs, which decides the form of its rules."""
+
+    LINUX = "linux"
+    VYOS = "vyos"
+
+
+class RouterLeg(Value):
+    """A router's interface on a zone; also written as the interface alone."""
+
+    interface: RouterInterface
+    address: IPv4Address | None = None
+    """None: the first address of the zone's prefix."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"interface": value} if isinstance(value, str) else value
+
+
+class RouterWan(Value):
+    """A router's interface towards the internet, and towards every zone outside that it has no leg on."""
+
+    interface: RouterInterface
+    address: IPv4Address | None = None
+    """None: its provider chooses it."""
+    masquerade: Flag = True
+    """Whether what leaves there carries the router's own address."""
+
+
+class RouterHost(Value):
+    """The machine that forwards between the site's networks. Its rules follow from the flows."""
+
+    name: Name
+    system: RouterSystem = RouterSystem.LINUX
+    legs: Mapping[Name, RouterLeg]
+    """Its interfaces by zone."""
+    wan: RouterWan | None = None
+    """None: no way leads to the internet."""
+    ports: tuple[Port, ...] = ()
+    """Ports of its own programs that flows may open."""
+    ssh: Ssh | None = None
+    """None: its rules are installed by hand."""
+
+    def address(self, zone: Zone) -> IPv4Address:
+        """Return its address on a zone; the zone's gateway where it has no leg."""
+        leg = self.legs.get(zone.name)
+        return (leg and leg.address) or zone.gateway
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Where the router sees an end of a flow: its interface, and the end's addresses (None: the internet)."""
+
+    interface: str
+    prefix: IPv4Network | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """A flow that the router forwards. `forward`: its clients ask the router's own address."""
+
+    flow: Flow
+    source: Side
+    destination: Side
+    forward: bool
+
+    @property
+    def forwarded_alone(self) -> bool:
+        """Whether its clients know no other address than the router's."""
+        return self.forward and self.source.prefix is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routing:
+    """What a router sees of a site; `hosts` are the other machines."""
+
+    router: RouterHost
+    zones: Mapping[str, Zone]
+    services: Mapping[str, Container | Guest]
+    hosts: Mapping[str, DockerHost | ProxmoxHost]
+
+    def side(self, name: str) -> Side | None:
+        """Return where an end of a flow is; None where the router has no way to it, or is the end itself."""
+        if name == INTERNET:
+            return self._wan(None)
+        if service := self.services.get(name):
+            if isinstance(service, Guest):
+                zone = self.zones.get(service.zones[0])
+                return self._in(zone, IPv4Network(service.address)) if zone else None
+            docker = next((each for each in self.hosts.values() if isinstance(each, DockerHost)), None)
+            return self._host(docker) if docker else None
+        if name in self.hosts:
+            return self._host(self.hosts[name])
+        zone = self.zones.get(name)
+        return self._in(zone, zone.prefix) if zone and zone.is_outside else None
+
+    def crossing(self, flow: Flow) -> Crossing | None:
+        """Return what the router sees of a flow; None for one that does not cross it."""
+        source, destination = self.side(flow.source), self.side(flow.destination)
+        if source is None or destination is None or self.meets(flow):
+            return None
+        if source.interface == destination.interface:
+            return None
+        prefix, wan = destination.prefix, self.router.wan
+        private = prefix is not None and any(map(prefix.subnet_of, SPECIAL))
+        inward = wan is not None and source.interface == wan.interface
+        is_ingress = isinstance(self.services.get(flow.destination), Container)
+        return Crossing(
+            flow=flow, source=source, destination=destination, forward=inward and private and is_ingress
+        )
+
+    def meets(self, flow: Flow) -> bool:
+        """Whether the ingress has a leg of its own on a guest's network, so that no router is between."""
+        ends = (self.services.get(flow.source), self.services.get(flow.destination))
+        zones = [self.zones.get(end.zones[0]) for end in ends if isinstance(end, Guest)]
+        return any(isinstance(end, Container) for end in ends) and any(
+            zone is not None and zone.ingress is not None for zone in zones
+        )
+
+    def _host(self, host: DockerHost | ProxmoxHost) -> Side | None:
+        address = host.address
+        if address is None or not int(address):
+            return None
+        inside = (zone for zone in self.zones.values() if not zone.is_docker and address in zone.prefix)
+        zone = next((zone for zone in inside), None)
+        return self._in(zone, IPv4Network(address)) if zone else self._wan(IPv4Network(address))
+
+    def _in(self, zone: Zone, prefix: IPv4Network) -> Side | None:
+        """Return the side of addresses in a zone: its leg, that of the zone around it, or the WAN."""
+        around = zone_around(zone, self.zones.values()) or zone
+        if leg := self.router.legs.get(around.name):
+            return Side(interface=leg.interface, prefix=prefix)
+        return self._wan(prefix) if around.is_outside else None
+
+    def _wan(self, prefix: IPv4Network | None) -> Side | None:
+        return Side(interface=self.router.wan.interface, prefix=prefix) if self.router.wan else None
