@@ -152,12 +152,14 @@ class Links:
     ) -> Iterator[tuple[Interface, str | None]]:
         """Yield the interfaces whose packets routers with rules pass to some ports of a region."""
         for way in self.ways(interface.segment) if interface.routed else ():
+            if interface.owner in way.routers:
+                continue  # a router takes what is for itself on the interface where it arrives
             index = self._domains.get(self._components.get(way.start, "")) or self._segments.get(way.start)
             for part in way.regions(region) if index else ():
                 for dest in _destinations(way, interface):
                     passing = way.sources(part, dest, accepted)
                     for source in index.within(passing) if index and passing else ():
-                        if not source.routed or source.owner == interface.owner:
+                        if not source.routed or source.owner in {interface.owner, *way.routers}:
                             continue
                         if self._crosses(source, interface, way, part, accepted):
                             yield source, way.gateway

@@ -76,6 +76,11 @@ class Way:
         """Name of the first router."""
         return self.hops[0].gateway.name
 
+    @cached_property
+    def routers(self) -> frozenset[str]:
+        """Names of the routers."""
+        return frozenset(hop.gateway.name for hop in self.hops)
+
     def regions(self, ports: Range) -> Iterator[Range]:
         """Split a range where a verdict of one of the routers can change."""
         parts = [ports]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 from tests.site import configuration
+from topology.config import ConfigError, load
 
 DOCKER, NODE, WAN = "10.10.1.4", "10.10.1.5", "192.168.1.2"
 
@@ -38,3 +42,116 @@ def routed(system: str = "linux") -> dict[str, Any]:
         "household -> jellyfin:8096/tcp",
     ]
     return config
+
+
+PORTS = ("443/tcp", "22/tcp", "53/udp")
+_ROLES = ("tenant", "tenant", "tenant", "isolated")
+
+
+class Draw:
+    """Draws a small site with a router; every choice follows from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(f"site {seed}")  # noqa: S311  # reproducible, not secret
+        self.config: dict[str, Any] = {
+            "domain": "homelab.example",
+            "hosts": {},
+            "zones": {"management": {"role": "management", "prefix": "10.1.0.0/24"}},
+            "services": {},
+            "flows": ["management -> node:8006/tcp"],
+        }
+
+    def keys(self) -> dict[str, Any]:
+        """Return the keys of a sound site."""
+        self._hosts()
+        self._zones()
+        self._router()
+        ends = ["internet", *self.config["zones"], *self.config["services"]]
+        targets = [*self._targets()]
+        wanted = {f"{self.random.choice(ends)} -> {self.random.choice(targets)}" for _ in range(150)}
+        wanted |= {"internet -> traefik:443/tcp", "household -> traefik:80/tcp"}
+        self.config["flows"] += self.random.sample(
+            sorted(wanted), self.random.randint(5, min(60, len(wanted)))
+        )
+        return self._without_faults()
+
+    def _often(self, chance: float = 0.5) -> bool:
+        return self.random.random() < chance
+
+    def _hosts(self) -> None:
+        hosts = self.config["hosts"]
+        hosts["node"] = {"kind": "proxmox", "node": "pve", "address": "10.1.0.5"}
+        if self._often(0.7):
+            address = self.random.choice(("10.1.0.4", "10.1.0.4", "192.168.1.4", "198.18.77.4"))
+            hosts["docker"] = {"kind": "docker", "address": address, "trunk": "ens18"}
+            self.config["zones"]["edge"] = {"role": "edge", "prefix": "172.30.0.0/24"}
+            self.config["tls"] = {"certificate": "a", "key": "b"}
+            self.config["services"]["traefik"] = {
+                "app": "traefik",
+                "zones": ["edge"],
+                "image": "traefik:v3.7.18",
+                "ports": [80, 443],
+            }
+
+    def _zones(self) -> None:
+        zones, services = self.config["zones"], self.config["services"]
+        for number in range(1, self.random.randint(2, 4)):
+            role = self.random.choice(_ROLES)
+            zones[f"vlan{number}"] = {"role": role, "vlan": 10 * number, "prefix": f"10.{10 * number}.0.0/24"}
+            for index in range(1 if role == "isolated" else self.random.randint(1, 2)):
+                services[f"guest-{number}-{index}"] = {
+                    "zone": f"vlan{number}",
+                    "vmid": 100 * number + index,
+                    "address": f"10.{10 * number}.0.{11 + index}",
+                    "ports": self.random.sample(PORTS, self.random.randint(1, 3)),
+                }
+        zones["household"] = {"role": "external", "prefix": "192.168.1.0/24", "ports": ["443/tcp"]}
+        if self._often():
+            zones["office"] = {"role": "external", "prefix": "10.77.0.0/16", "ports": ["22/tcp"]}
+        if self._often(0.3):
+            zones["nas"] = {"role": "external", "prefix": "10.10.0.64/28", "ports": ["53/udp"]}
+
+    def _router(self) -> None:
+        zones = [name for name in self.config["zones"] if name not in {"edge", "nas"}]
+        legs: dict[str, Any] = {}
+        for index, name in enumerate(each for each in zones if each.startswith("vlan") or self._often(0.7)):
+            legs[name] = f"leg{index}"
+            if self._often(0.3):
+                *start, _ = self.config["zones"][name]["prefix"].partition("/")[0].split(".")
+                legs[name] = {"interface": f"leg{index}", "address": ".".join((*start, "254"))}
+        wan: dict[str, Any] = {"interface": "wan"}
+        if self._often(0.7):
+            wan["address"] = "192.168.1.2" if "household" not in legs else "198.18.0.2"
+        if self._often(0.3):
+            wan["masquerade"] = False
+        self.config["hosts"]["router"] = {
+            "kind": "router",
+            "system": self.random.choice(("linux", "vyos")),
+            "legs": legs,
+            "ports": ["22/tcp", "53/udp"],
+            **({"wan": wan} if self._often(0.9) or len(legs) < 2 else {}),  # joins two
+        }
+
+    def _targets(self) -> Iterator[str]:
+        zones = self.config["zones"].items()
+        for name, end in (*self.config["services"].items(), *zones, *self.config["hosts"].items()):
+            yield from (f"{name}:{port}" for port in end.get("ports", ()))
+        yield from (f"internet:{port}" for port in PORTS)
+
+    def _without_faults(self) -> dict[str, Any]:
+        """Return the keys without the flows that the loader refuses."""
+        try:
+            load(self.config)
+        except ConfigError as error:
+            wrong = {int(number) for number in re.findall(r"^flows\[(\d+)\]", str(error), re.MULTILINE)}
+            if not wrong:
+                raise
+            flows = self.config["flows"]
+            self.config["flows"] = [flow for index, flow in enumerate(flows) if index not in wrong]
+            load(self.config)
+        return self.config
+
+
+def drawn(seed: int) -> dict[str, Any]:
+    """Return the keys of a small site with a router."""
+    return Draw(seed).keys()

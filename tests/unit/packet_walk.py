@@ -406,6 +406,8 @@ class Walk:
                     continue
                 if other is target or self._same_host(other, target):
                     yield senders, other, exits, passages
+                elif other.router and other.router.name in {start.device, target.device}:
+                    continue  # a router takes what is for itself where it arrives, and sends from itself
                 elif other.device != target.device:
                     for leg in self._forward(senders[-1], other):
                         if leg.switch not in seen and not (other.router and other.device in seen):
