@@ -59,11 +59,11 @@ def bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
     An internal network's gateway is closed to its members: `gateway_mode_ipv4=isolated` needs engine 28 and
     is silently ignored before; `inhibit_ipv4` has the same effect on every engine. On `edge`, where the
     ingress is alone, neighbours are isolated, and traffic is masqueraded behind the host's address only if a
-    flow to the internet is declared. An egress zone's members leave behind the host's address too, and
-    Docker-SRV's own rules limit each. In a probe zone traffic is never masqueraded. Engines from 28 on drop
-    packets that reach a container through another interface than its bridge, including replies of published
-    ports; `nat-unprotected` exempts a probe zone from these drops, and Docker-SRV's own rules close the zone
-    instead. Engines before 27 ignore `nat-unprotected`.
+    flow to the internet or, by a router, to a guest is declared. An egress zone's members leave behind the
+    host's address too, and Docker-SRV's own rules limit each. In a probe zone traffic is never masqueraded.
+    Engines from 28 on drop packets that reach a container through another interface than its bridge, replies
+    of published ports too; `nat-unprotected` exempts a probe zone from these drops, and Docker-SRV's own
+    rules close the zone instead. Engines before 27 ignore `nat-unprotected`.
     """
     options = {f"{_BRIDGE}name": topology.bridge(zone)}
     if zone.internal:
@@ -77,5 +77,5 @@ def bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:
         return options | {f"{_BRIDGE}enable_ip_masquerade": "true"}
     return options | {
         f"{_BRIDGE}enable_icc": "false",
-        f"{_BRIDGE}enable_ip_masquerade": "true" if topology.egress else "false",
+        f"{_BRIDGE}enable_ip_masquerade": "true" if topology.edge_leaves else "false",
     }

@@ -54,6 +54,8 @@ def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
     topology = args.topology
     if name == INTERNET and args.internet is not None:
         return pulumi.Output.concat("+dc/", args.internet)
+    if name == topology.ingress_name and args.guest.zones[0] not in args.aliases:
+        return str(topology.docker.address)
     if name == topology.ingress_name:
         return pulumi.Output.concat("dc/", args.aliases[args.guest.zones[0]])
     if topology.router and name == topology.router.name:

@@ -282,6 +282,7 @@ def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     service = topology.services.get(name)
     if name == topology.ingress_name and guest in topology.services:
         leg = topology.zones[topology.services[guest].zones[0]].ingress
+        leg = leg or (topology.docker.address if topology.router else None)
         return prefix(IPv4Network(leg)) if leg else None
     if topology.router and name == topology.router.name and guest in topology.services:
         return prefix(IPv4Network(topology.gateway(topology.zones[topology.services[guest].zones[0]])))

@@ -98,7 +98,7 @@ def _bridge(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iter
     published = not zone.internal and zone.role not in _BY_ROLE
     if published and network.option("enable_icc") != "false":
         yield "enable_icc is not false, so its other members reach every port of the ingress"
-    if published and not topology.egress and network.option("enable_ip_masquerade") != "false":
+    if published and not topology.edge_leaves and network.option("enable_ip_masquerade") != "false":
         yield "enable_ip_masquerade is not false, so the ingress leaves behind the host's address"
     if zone.role is Role.PROBE:
         yield from _watching(network)

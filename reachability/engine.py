@@ -8,6 +8,7 @@ Note: a flow is one connection. Connections that a compromised service could ope
 the flow; only proxies, which forward by design, are followed.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from reachability.address_sets import (
     IPSet,
     contains,
     difference,
+    intersection,
     prefix,
     union_all,
 )
@@ -307,14 +309,17 @@ class Reachability:
             if interface.address is None
             else ((interface.address,) * 2,)
         )
-        found = [
-            Range(port.protocol, port.number, port.number)
-            for port, without in ((each.port, each.without) for each in exits)
-            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges)
-            if difference(where, union_all(map(prefix, without)))
-        ]
-        arrivals = (start for start, _ in self._links.arrivals(interface, found, forwarded=forwarded))
-        return bool(found) and source in arrivals
+        found: defaultdict[IPSet, list[Range]] = defaultdict(list)
+        for each in exits:
+            port, open_to = each.port, _open_to(each)
+            if any(p is port.protocol and low <= port.number <= high for p, low, high in ranges):
+                found[intersection(where, open_to)].append(Range(port.protocol, port.number, port.number))
+        return any(
+            source is start
+            for open_to, ports in found.items()
+            if open_to
+            for start, _ in self._links.arrivals(interface, ports, forwarded=forwarded, towards=open_to)
+        )
 
     def _hops(self, source: Interface, name: str) -> tuple[str, ...]:
         """Return the trace's hop for the segment of two neighbours, none if the segment is one of them."""
@@ -435,6 +440,12 @@ class Reachability:
             if not bridges(network)
         )
         return Links(facts=replace(self.facts, hosts=tuple(self._stacks.hosts.values())), legs=legs)
+
+
+def _open_to(exit_: Exit) -> IPSet:
+    """Return the addresses to which a host lets packets out."""
+    to = ALL if exit_.to is None else prefix(exit_.to)
+    return difference(to, union_all(map(prefix, exit_.without)))
 
 
 def _connection_set(

@@ -95,12 +95,14 @@ class Pass:
 class Exit:
     """Connections that the host's rules let out of a bridge: to `port`, at every address not in `without`.
 
-    `source` is the member whose connections they are; None: every member's.
+    `source` is the member whose connections they are; None: every member's. `to` is the one network that they
+    lead to; None: every one.
     """
 
     port: Port
     source: IPv4Address | None = None
     without: tuple[IPv4Network, ...] = ()
+    to: IPv4Network | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,12 +103,17 @@ class Links:
         return {owner: tuple(interfaces) for owner, interfaces in found.items()}
 
     def arrivals(
-        self, interface: Interface, ports: Iterable[Range], *, forwarded: IPSet | None = None
+        self,
+        interface: Interface,
+        ports: Iterable[Range],
+        *,
+        forwarded: IPSet | None = None,
+        towards: IPSet = ALL,
     ) -> Iterator[tuple[Interface, str | None]]:
         """Yield other owners' interfaces that can connect to some of `ports`, each with its gateway or None.
 
         Packets to a published port are `forwarded` from the given addresses: no INPUT rule sees them, so the
-        inbound chain is skipped.
+        inbound chain is skipped. Routers with rules pass packets to addresses in `towards` alone.
         """
         found = set()
         ports = tuple(ports)
@@ -128,7 +133,7 @@ class Links:
                     if self.leaves(source, interface, region, accepted):
                         found.add(source)
                         yield source, gateway
-                for source, gateway in self._routed(interface, region, accepted):
+                for source, gateway in self._routed(interface, region, accepted, towards):
                     if source not in found and marks in (None, source.marks):
                         found.add(source)
                         yield source, gateway
@@ -140,7 +145,7 @@ class Links:
             return True
         possible = intersection(source.sources, accepted)
         where = _addressed(interface)
-        dests = (interface.address,) if where is None else chain.destinations(where)
+        dests = chain.destinations(where) if interface.address is None else (interface.address,)
         return any(
             intersection(possible, chain.walk(part.protocol, part.low, dest).accepted)
             for part in chain.regions(region)
@@ -148,32 +153,28 @@ class Links:
         )
 
     def _routed(
-        self, interface: Interface, region: Range, accepted: IPSet
+        self, interface: Interface, region: Range, accepted: IPSet, towards: IPSet
     ) -> Iterator[tuple[Interface, str | None]]:
         """Yield the interfaces whose packets routers with rules pass to some ports of a region."""
+        where = intersection(_addressed(interface), towards)
         for way in self.ways(interface.segment) if interface.routed else ():
             if interface.owner in way.routers:
                 continue  # a router takes what is for itself on the interface where it arrives
             index = self._domains.get(self._components.get(way.start, "")) or self._segments.get(way.start)
             for part in way.regions(region) if index else ():
-                for dest in _destinations(way, interface):
+                for dest in way.destinations(where):
                     passing = way.sources(part, dest, accepted)
                     for source in index.within(passing) if index and passing else ():
                         if not source.routed or source.owner in {interface.owner, *way.routers}:
                             continue
-                        if self._crosses(source, interface, way, part, accepted):
+                        if self._crosses(source, where, way, part, accepted):
                             yield source, way.gateway
 
-    def _crosses(
-        self, source: Interface, interface: Interface, way: Way, region: Range, accepted: IPSet
-    ) -> bool:
+    @staticmethod
+    def _crosses(source: Interface, where: IPSet, way: Way, region: Range, accepted: IPSet) -> bool:
         """Whether one packet of `source` passes both its own outbound chain and the routers of a way."""
         chain = source.outbound
-        where = _addressed(interface)
-        dests = {
-            *_destinations(way, interface),
-            *(chain.destinations(where) if chain and where is not None else ()),
-        }
+        dests = {*way.destinations(where), *(chain.destinations(where) if chain else ())}
         return any(
             intersection(
                 intersection(source.sources, way.sources(part, dest, accepted)),
@@ -350,19 +351,11 @@ class Links:
             )
 
 
-def _addressed(interface: Interface) -> IPSet | None:
-    """Return the addresses that packets to an interface may have; None where it has exactly one."""
+def _addressed(interface: Interface) -> IPSet:
+    """Return the addresses that packets to an interface may have."""
     if interface.outside:
         return interface.sources
-    return ALL if interface.address is None else None
-
-
-def _destinations(way: Way, interface: Interface) -> tuple[int, ...]:
-    where = _addressed(interface)
-    if where is not None:
-        return way.destinations(where)
-    assert interface.address is not None  # noqa: S101  # it has exactly one
-    return (interface.address,)
+    return ALL if interface.address is None else ((interface.address, interface.address),)
 
 
 def _one(address: IPv4Address | None) -> IPSet:

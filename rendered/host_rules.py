@@ -59,10 +59,10 @@ def rules(topology: Topology) -> str:
 
     Input: containers open no connection to the host; without this rule a container on an internal network
     reaches the host's services on the gateway address. On a closed host nothing else opens one either, but by
-    declared flows (`_closed`). Forward: only published ports lead into a bridge, and
-    only declared egress to public addresses leads out; Docker's own rules let a neighbour on the LAN reach
-    container addresses. A probe zone may reach every port published on the host, of any container
-    publishes it, but those of the ingress that only certain prefixes may use.
+    declared flows (`_closed`). Forward: only published ports lead into a bridge, and only declared egress to
+    public addresses, and the ingress's flows to guests by a router, lead out; Docker's own rules let a
+    neighbour on the LAN reach container addresses. A probe zone may reach every port published on the host,
+    whichever container publishes it, but those of the ingress that only certain prefixes may use.
 
     In an egress zone each address has its own ports (set `leaving`). Packets from a bridge are judged before
     those to published ports, because a port published on the host's address leads to the ingress. The
@@ -91,6 +91,14 @@ def rules(topology: Topology) -> str:
     egress = "".join(
         f"    iifname {{ {edge} }} ip daddr != {{ {near} }} {port.protocol} dport {port.number} accept\n"
         for port in topology.egress
+    )
+    egress += "".join(
+        f'    iifname "{topology.bridge(zone)}" ip saddr {topology.edge_address} '
+        f"ip daddr {topology.address(topology.services[flow.destination])} "
+        f"{flow.port.protocol} dport {flow.port.number} accept\n"
+        for flow in topology.routed
+        for zone in docker
+        if zone.role is Role.EDGE
     )
     limits = "".join(
         f"    oifname {{ {edge} }} ip saddr != {{ {', '.join(map(str, prefixes))} }} "

@@ -40,6 +40,10 @@ _FROM = r"iifname \{ (?P<bridges>[^{}]+) \} "
 _TO = r"ip daddr != \{ (?P<near>[^{}]+) \} "
 _BY_MEMBER = re.compile(rf"{_FROM}ip saddr \. meta l4proto \. th dport @leaving {_TO}accept")
 _BY_BRIDGE = re.compile(rf"{_FROM}{_TO}(?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
+_ROUTED = re.compile(
+    r'iifname "(?P<bridge>\S+)" ip saddr (?P<source>\S+) ip daddr (?P<to>\S+) '
+    r"(?P<protocol>tcp|udp) dport (?P<port>\d+) accept"
+)
 _DROP = re.compile(rf"{_FROM}goto undeclared")
 _INTO = r"oifname \{ (?P<bridges>[^{}]+) \} "
 _LIMIT = re.compile(
@@ -103,6 +107,10 @@ def forward(text: str) -> Forwarded:
         if found := _DROP.fullmatch(line):
             for bridge in _names(found):
                 closed.setdefault(bridge, tuple(open_.get(bridge, ())))
+        elif found := _ROUTED.fullmatch(line):
+            port = Port(number=int(found["port"]), protocol=Protocol(found["protocol"]))
+            exit_ = Exit(port=port, source=IPv4Address(found["source"]), to=IPv4Network(found["to"]))
+            open_.setdefault(found["bridge"], []).append(exit_)
         elif found := _BY_BRIDGE.fullmatch(line) or _BY_MEMBER.fullmatch(line):
             for bridge in _names(found):
                 open_.setdefault(bridge, []).extend(_exits(found, leaving))

@@ -44,6 +44,15 @@ def routed(system: str = "linux") -> dict[str, Any]:
     return config
 
 
+def attached(system: str = "linux") -> dict[str, Any]:
+    """Return the keys of that site with Docker-SRV on an access port: the router leads to every guest."""
+    config = routed(system)
+    del config["hosts"]["docker-srv"]["trunk"]
+    for zone in config["zones"].values():
+        zone.pop("ingress", None)
+    return config
+
+
 PORTS = ("443/tcp", "22/tcp", "53/udp")
 _ROLES = ("tenant", "tenant", "tenant", "isolated")
 

@@ -427,6 +427,7 @@ class Walk:
             exit_.port == port
             and (exit_.source is None or exit_.source in senders)
             and not any(dest in prefix for prefix in exit_.without)
+            and (exit_.to is None or dest in exit_.to)
             for exit_ in network.egress or ()
         )
 
@@ -761,6 +762,7 @@ class Walk:
         exits = [each for network in self.facts.networks for each in network.egress or ()]
         texts |= {str(prefix) for each in exits for prefix in each.without}
         texts |= {str(each.source) for each in exits if each.source}
+        texts |= {str(each.to) for each in exits if each.to}
         texts |= {str(e.address) for proxy in self.facts.proxies for e in proxy.entrypoints if e.address}
         for gateway in self.facts.gateways:
             for permit in gateway.permits or ():

@@ -79,7 +79,9 @@ class Draw:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311  # reproducible, not secret
-        self.ruled = Random(f"routers {seed}")  # noqa: S311  # its own, so that routers change nothing else
+        # Each its own, so that what they draw changes nothing else.
+        self.ruled = Random(f"routers {seed}")  # noqa: S311  # reproducible, not secret
+        self.leading = Random(f"exits {seed}")  # noqa: S311  # reproducible, not secret
 
     def _often(self, chance: float = 0.5) -> bool:
         return self.random.random() < chance
@@ -229,7 +231,9 @@ class Draw:
     def _exit(self) -> Exit:
         source = self.random.choice((None, *(IPv4Address(f"172.30.0.{last}") for last in (2, 3, 4))))
         without = self._some([NEAR, MANAGEMENT, FAR], 3)
-        return Exit(port=self.random.choice((WEB, TLS, SSH, DNS)), source=source, without=tuple(without))
+        to = self.leading.choice((None, None, IPv4Network("10.10.10.0/24"), IPv4Network("10.10.20.11")))
+        port = self.random.choice((WEB, TLS, SSH, DNS))
+        return Exit(port=port, source=source, without=tuple(without), to=to)
 
     def _container(self, name: str, hosts: list[str], networks: list[Network], index: int) -> ContainerFact:
         host = self.random.choice(hosts)

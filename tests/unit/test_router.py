@@ -14,20 +14,21 @@ import pytest
 import yaml
 
 from commands import router as command
+from reachability.result import EdgeKind
 from rendered import router_rules
 from resources.router_rules import RouterRules, read
 from resources.site import Graph
 from resources.typed import view
 from tests.clone import environment
 from tests.golden import ROUTERS
-from tests.policies.sound import run
-from tests.routers import routed
+from tests.policies.sound import Stack, run
+from tests.routers import attached, routed
 from tests.site import FILE, changed
 from tests.unit.packet_walk import Walk
 from topology import schema
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
-from topology.model import RouterSystem, Topology
+from topology.model import Port, RouterSystem, Topology
 
 BAD: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("bad_routers.yaml").read_text(encoding="utf-8")
@@ -106,13 +107,34 @@ def test_what_is_not_understood_opens_everything(system: str, old: str, new: str
     assert read(text.replace(old, new), RouterSystem(system), None) == RouterRules()
 
 
+SITES = {"a trunk": routed, "an access port": attached}
+
+
 @pytest.mark.parametrize("system", RouterSystem)
-def test_engine_and_walk_agree_behind_a_router(system: str) -> None:
-    """On the facts of a site behind a router the engine and the packet walk find the same flows."""
-    graph = Graph(tuple(map(view, run(routed(system)))), TopologyIndex.of(site(system)))
+@pytest.mark.parametrize("attachment", SITES)
+def test_a_site_behind_a_router_is_sound(attachment: str, system: str) -> None:
+    """The pack finds nothing, every flow is possible, and engine and packet walk find the same ones."""
+    keys = SITES[attachment](system)
+    made, topology = run(keys), load(keys)
+    assert Stack(resources=list(made), config=keys).judge().findings == ()
+    graph = Graph(tuple(map(view, made)), TopologyIndex.of(topology))
     found = {flow.key for flow in graph.reachability.flows()}
-    assert {(str(f.source), str(f.destination), f.port) for f in site(system).flows} <= found
+    assert {(str(f.source), str(f.destination), f.port) for f in topology.flows} <= found
     assert found == Walk(graph.facts).flows()
+
+
+def test_only_the_ingress_passes_for_docker_srv() -> None:
+    """Of Docker-SRV's containers the ingress alone reaches a guest by the router, on the port of its flow."""
+    keys = attached()
+    reachability = Graph(tuple(map(view, run(keys))), TopologyIndex.of(load(keys))).reachability
+    sets = [each for each in reachability.connection_sets() if each.destination == "jellyfin"]
+    containers = {each.name for each in load(keys).containers}
+    by_packets = {
+        (name, each.port) for each in sets if each.how is not EdgeKind.PROXIED for name in each.sources
+    }
+    assert {each for each in by_packets if each[0] in containers} == {("traefik", Port(number=8096))}
+    assert reachability.evaluate("docker-srv", "jellyfin", Port(number=8096)).allowed
+    assert not reachability.evaluate("docker-srv", "jellyfin", None).allowed
 
 
 @pytest.mark.parametrize("system", RouterSystem)

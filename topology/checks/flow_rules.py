@@ -128,6 +128,8 @@ def _onto_vlan(site: Site, flow: Flow) -> Reason | None:
         case Container() as source, Guest() as end:
             if source != site.ingress:
                 return "can never work: the ingress alone has legs on VLANs", "remove it"
+            if site.routing and site.routing.crossing(flow):
+                return None
             if site.zones[zone := end.zones[0]].ingress is None:
                 return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
     return None

@@ -68,6 +68,8 @@ def trunk(site: Site) -> Iterator[Fault]:
     zones = [
         zone for zone in site.zones.values() if zone.vlan or (zone.name in site.leg_zones and not zone.bridge)
     ]
+    if site.router:
+        zones = [zone for zone in zones if zone.ingress]
     for host in site.hosts.values():
         if zones and isinstance(host, DockerHost) and host.trunk is None:
             why = "is a VLAN" if zones[0].vlan else "has guests that the ingress reaches"

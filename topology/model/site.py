@@ -111,6 +111,17 @@ class Topology(Value):
         found = (self.routing.crossing(flow) for flow in self.flows) if self.routing else ()
         return tuple(filter(None, found))
 
+    @cached_property
+    def routed(self) -> tuple[Flow, ...]:
+        """The ingress's flows to guests through the router, where it has no leg."""
+        flows = (each.flow for each in self.crossings if each.flow.source == self.ingress_name)
+        return tuple(flow for flow in flows if flow.destination in self.services)
+
+    @property
+    def edge_leaves(self) -> bool:
+        """Whether the ingress opens connections behind Docker-SRV's address."""
+        return bool(self.egress or self.routed)
+
     def gateway(self, zone: Zone) -> IPv4Address:
         """Return the address on a zone to which its machines send what leaves the zone."""
         return self.router.address(zone) if self.router else zone.gateway
@@ -299,7 +310,7 @@ class Topology(Value):
         wanted = {f.destination for f in self.flows_from(self.ingress_name)}
         wanted |= {f.source for f in self.flows_to(self.ingress_name)}
         zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
-        return tuple(z for z in self.vlans if z.name in zones)
+        return tuple(z for z in self.vlans if z.name in zones and (z.ingress or not self.router))
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
