@@ -1,4 +1,4 @@
-"""Composes the site: what runs on Docker-SRV, then what runs on Proxmox-SRV, as far as it has them."""
+"""Composes the site: what runs on Docker-SRV, on Proxmox-SRV and on the router, as far as it has them."""
 
 import gc
 
@@ -7,6 +7,7 @@ import pulumi
 from components.docker_srv import docker_srv
 from components.mistakes import told_once
 from components.proxmox_srv import proxmox_srv
+from components.router_firewall import router
 from components.sdk import mend
 from components.settings import topology
 from topology.outputs import outputs
@@ -18,6 +19,7 @@ with told_once():
 
     docker_srv(site)
     proxmox_srv(site)
+    router(site)
 
     for name, value in outputs(site).items():
         pulumi.export(name, value)

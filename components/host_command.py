@@ -1,4 +1,4 @@
-"""A command on Docker-SRV: on this machine, or over SSH on a host whose key is pinned.
+"""A command on a host: on this machine, or over SSH on one whose key is pinned.
 
 `rendered` provides the commands' texts, which the policy pack compares word for word. Note: a changed command
 is a replacement. The old command's `delete` runs first, so its effects are removed by the text that made
@@ -10,12 +10,12 @@ from __future__ import annotations
 import pulumi
 import pulumi_command as command
 
-from topology.model import Topology
+from topology.model import Ssh
 
 
 def host_command(
     name: str,
-    topology: Topology,
+    ssh: Ssh | None,
     *,
     create: str,
     delete: str,
@@ -23,7 +23,6 @@ def host_command(
     stdin: str | None = None,
 ) -> None:
     """Register the command; `create` and `delete` must be idempotent."""
-    ssh = topology.docker.ssh
     opts = pulumi.ResourceOptions(
         parent=parent, replace_on_changes=["create", "delete"], delete_before_replace=True
     )

@@ -30,14 +30,14 @@ class HostFirewall(pulumi.ComponentResource):
         topology = args.topology
         host_command(
             "bridge-switch",
-            topology,
+            topology.docker.ssh,
             create=host_rules.SWITCH_ON,
             delete=host_rules.SWITCH_OFF,
             parent=self,
         )
         host_command(
             "host-rules",
-            topology,
+            topology.docker.ssh,
             create=host_rules.INSTALL,
             delete=host_rules.remove(topology),
             stdin=host_rules.rules(topology),
@@ -45,7 +45,7 @@ class HostFirewall(pulumi.ComponentResource):
         )
         host_command(
             "boot-rules",
-            topology,
+            topology.docker.ssh,
             create=host_rules.KEEP,
             delete=host_rules.forget(topology),
             stdin=host_rules.keep(topology),
@@ -54,7 +54,7 @@ class HostFirewall(pulumi.ComponentResource):
         if topology.probes:
             host_command(
                 "probe-rules",
-                topology,
+                topology.docker.ssh,
                 create=host_rules.open_probes(topology),
                 delete=host_rules.close_probes(topology),
                 parent=self,

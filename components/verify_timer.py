@@ -31,7 +31,7 @@ class VerifyTimer(pulumi.ComponentResource):
         if args.topology.docker.verify_every:
             host_command(
                 "verify-timer",
-                args.topology,
+                args.topology.docker.ssh,
                 create=verify_timer.INSTALL,
                 delete=verify_timer.remove(args.topology),
                 stdin=verify_timer.script(args.topology, args.stack),

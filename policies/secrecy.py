@@ -14,7 +14,7 @@ from resources import tls
 from resources.docker import DockerContainer
 from resources.resource import HIDDEN, Trail
 from resources.site import Graph
-from resources.typed import TypedResource, dotted, is_secret
+from resources.typed import Command, TypedResource, dotted, is_secret
 from topology.index import TopologyIndex
 
 _SECRET = re.compile(
@@ -33,6 +33,7 @@ LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
 _LONG = 8
 """Minimum length at which equal texts count as the same secret."""
+_KEY = ("connection", "privateKey")
 
 
 @policy(
@@ -133,7 +134,8 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
     """Yield copies of another resource's secret: one breach would reveal it to both.
 
     Certificate requests contain their key, and signed certificates their authority's key; these are no
-    copies. Two containers may hold one declared secret if one of them has a flow to the other.
+    copies, nor is the SSH key of two commands. Two containers may hold one declared secret if one of them has
+    a flow to the other.
     """
     owners: dict[str, tuple[TypedResource[Any], Trail]] = {}
     others = [view for view in graph.views if not isinstance(view.inputs, tls.Request | tls.Signed)]
@@ -144,7 +146,10 @@ def secrets_not_shared(graph: Graph) -> Iterator[Violation]:
     for view in others if owners else ():
         for trail, text in texts(view.resource.inputs, ()):
             owner, place = owners.get(text) or owners.get(text.partition("=")[2]) or (view, trail)
-            if owner.resource.urn != view.resource.urn and not (
+            logs_in = isinstance(owner.inputs, Command) and isinstance(view.inputs, Command)
+            if owner.resource.urn == view.resource.urn or (logs_in and place == trail == _KEY):
+                continue
+            if not (
                 _linked(owner, view, graph.topology)
                 and _sources(owner, place, graph.topology) & _sources(view, trail, graph.topology)
             ):

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, collapse_addresses
 from typing import Final
 
+from rendered.host_rules import SYSTEMD
 from topology.model import Crossing, Flow, RouterHost, RouterSystem, Side, Topology, table
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and replaces the old ones in one step."""
+KEEP = "sh -s"
+"""Reads the script of `keep` from standard input."""
 ANSWERS: Final = "ct state established,related accept"
 NEARBY: Final = "NEARBY"
 """VyOS's group of the prefixes that are not the internet."""
@@ -71,6 +74,48 @@ def rules(topology: Topology) -> str:
 def remove(topology: Topology) -> str:
     """Return the command that removes the rules of a Linux router; it succeeds where there are none."""
     return f"nft 'add table {table_name(topology)}; delete table {table_name(topology)}'"
+
+
+def keep(topology: Topology) -> str:
+    """Return the script by which systemd loads the rules at each boot, before the network is up."""
+    file, unit = _kept(topology)
+    return f"""\
+set -e
+[ -d {SYSTEMD} ] || exit 0
+mkdir -p {file.rpartition("/")[0]}
+cat >{file} <<'KEPT'
+{nftables(topology)}KEPT
+cat >{unit} <<'KEPT'
+[Unit]
+Description=Rules of {table_name(topology)}
+DefaultDependencies=no
+After=nftables.service
+Before=network-pre.target
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft --file {file}
+
+[Install]
+WantedBy=sysinit.target
+KEPT
+systemctl daemon-reload
+systemctl enable {unit.rpartition("/")[2]}
+"""
+
+
+def forget(topology: Topology) -> str:
+    """Return the command that removes unit and file; it succeeds where there are none."""
+    file, unit = _kept(topology)
+    gone = f"systemctl disable {unit.rpartition('/')[2]}; rm -f {unit} {file}; systemctl daemon-reload"
+    return f"[ ! -e {unit} ] || {{ {gone}; }}"
+
+
+def _kept(topology: Topology) -> tuple[str, str]:
+    name = topology.physical("homelab-network-router")
+    return f"/etc/homelab-network/{name}.nft", f"/etc/systemd/system/{name}.service"
 
 
 def table_name(topology: Topology) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 import reachability.facts as fact
+from rendered import router_rules as rendered
 from resources import router_rules
+from resources.typed import Command
 from topology.index import TopologyIndex
 from topology.model import INTERNET, RouterHost, Zone
 
@@ -92,6 +95,18 @@ class Routed:
     def _segment(self, zone: Zone) -> fact.Segment:
         around = self.topology.lan_around(zone) or self.topology.around(zone) or zone
         return vlan(self.topology, around) if around.has_guests else zone.name
+
+
+def text(topology: TopologyIndex, commands: Iterable[Command]) -> str:
+    """Return the rules of the router: those of a command on it, empty without one.
+
+    Rules that are installed by hand, without `ssh`, are taken as rendered.
+    """
+    router = topology.router
+    if router is None or router.ssh is None:
+        return rendered.rules(topology)
+    found = (each for each in commands if each.create == rendered.INSTALL)
+    return next((each.stdin for each in found if each.runs_on(router.ssh)), "")
 
 
 def vlan(topology: TopologyIndex, zone: Zone) -> fact.Vlan:

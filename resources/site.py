@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
-from rendered import router_rules
 from resources import host_rules
 from resources.docker import DockerContainer, DockerNetwork, SwarmService, Volume
 from resources.facts import container_fact, firewall_of, network_fact, proxy_fact, rules_of
@@ -36,7 +35,7 @@ from resources.proxmox import (
     tag,
 )
 from resources.proxmox_guests import SystemContainer, VirtualMachine
-from resources.routed import Routed, vlan
+from resources.routed import Routed, text, vlan
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
 from topology.model import INTERNET, Port, ProxmoxHost
@@ -255,8 +254,12 @@ class Graph:
     @cached_property
     def _routed(self) -> Routed | None:
         """The declared router, with what its rules let through."""
-        router = self.topology.router
-        return Routed(topology=self.topology, text=router_rules.rules(self.topology)) if router else None
+        commands = [each.inputs for each in self.of(Command)]
+        return (
+            Routed(topology=self.topology, text=text(self.topology, commands))
+            if self.topology.router
+            else None
+        )
 
     def _gateways(self) -> Iterator[fact.Gateway]:
         """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.

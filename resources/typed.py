@@ -12,11 +12,11 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from rendered import host_rules, verify_timer
+from rendered import host_rules, router_rules, verify_timer
 from resources import docker, proxmox, proxmox_guests, tls
 from resources.inputs import Ignored, Inputs, Settings, Unsupported
 from resources.resource import UNKNOWN, Resource, Trail
-from topology.model import Topology
+from topology.model import Ssh, Topology
 
 
 class SshConnection(Settings):
@@ -27,13 +27,27 @@ class SshConnection(Settings):
 
 
 class ProjectCommand(Enum):
-    """The project's own commands on Docker-SRV."""
+    """The project's own commands, on Docker-SRV and on a router."""
 
     HOST_RULES = "host rules"
     BRIDGE_SWITCH = "bridge switch"
     BOOT_RULES = "boot rules"
     PROBE_RULES = "probe rules"
     VERIFY_TIMER = "verify timer"
+    ROUTER_RULES = "router rules"
+    ROUTER_BOOT_RULES = "router boot rules"
+
+    def ssh(self, topology: Topology) -> Ssh | None:
+        """Return the connection to the command's host; None: it runs on this machine."""
+        on_router = self in {ProjectCommand.ROUTER_RULES, ProjectCommand.ROUTER_BOOT_RULES}
+        host = topology.router if on_router else topology.docker_host
+        return host.ssh if host else None
+
+    def is_for(self, topology: Topology) -> bool:
+        """Whether the site has the command's host, and commands are to run there."""
+        if self in {ProjectCommand.ROUTER_RULES, ProjectCommand.ROUTER_BOOT_RULES}:
+            return topology.router is not None and topology.router.ssh is not None
+        return topology.docker_host is not None
 
     def texts(self, topology: Topology, stack: str) -> Iterator[str]:
         """Yield create command, delete command and standard input, as the program writes them."""
@@ -51,6 +65,12 @@ class ProjectCommand(Enum):
             case ProjectCommand.VERIFY_TIMER:
                 yield from (verify_timer.INSTALL, verify_timer.remove(topology))
                 yield verify_timer.script(topology, stack)
+            case ProjectCommand.ROUTER_RULES:
+                yield from (router_rules.INSTALL, router_rules.remove(topology))
+                yield router_rules.nftables(topology)
+            case ProjectCommand.ROUTER_BOOT_RULES:
+                yield from (router_rules.KEEP, router_rules.forget(topology))
+                yield router_rules.keep(topology)
 
 
 class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
@@ -64,18 +84,20 @@ class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
 
     def ours(self, topology: Topology, stack: str) -> ProjectCommand | None:
         """Return which of the project's own commands this is, if text and host match exactly."""
-        if topology.docker_host is None:
-            return None
-        ssh, there = topology.docker_host.ssh, self.connection
-        if self.model_extra or (there and (there.host, there.host_key)) != (
-            ssh and (ssh.address, ssh.host_key)
-        ):
+        if self.model_extra:
             return None
         said = (self.create, self.delete, self.stdin)
         for own in ProjectCommand:  # the long texts last, and only if the others are equal
+            if not own.is_for(topology) or not self.runs_on(own.ssh(topology)):
+                continue
             if all(map(str.__eq__, said, own.texts(topology, stack))):
                 return own
         return None
+
+    def runs_on(self, ssh: Ssh | None) -> bool:
+        """Whether the command runs where a connection leads; None: on this machine."""
+        there = self.connection
+        return (there and (there.host, there.host_key)) == (ssh and (ssh.address, ssh.host_key))
 
 
 _FIREWALL: Final = "proxmoxve:firewall/"

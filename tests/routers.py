@@ -53,6 +53,14 @@ def attached(system: str = "linux") -> dict[str, Any]:
     return config
 
 
+def over_ssh() -> dict[str, Any]:
+    """Return the keys of that site with a router whose rules the stack installs."""
+    config = attached()
+    config["hosts"]["router"]["ssh"] = {"address": "10.10.1.1", "host-key": f"ssh-ed25519 {'A' * 68}"}
+    return config
+
+
+STATE = "$HOMELAB_STATE/tls/"
 PORTS = ("443/tcp", "22/tcp", "53/udp")
 _ROLES = ("tenant", "tenant", "tenant", "isolated")
 
@@ -67,7 +75,7 @@ class Draw:
             "hosts": {},
             "zones": {"management": {"role": "management", "prefix": "10.1.0.0/24"}},
             "services": {},
-            "flows": ["management -> node:8006/tcp"],
+            "flows": ["management -> node:8006/tcp", "management -> node:22/tcp"],
         }
 
     def keys(self) -> dict[str, Any]:
@@ -78,7 +86,7 @@ class Draw:
         ends = ["internet", *self.config["zones"], *self.config["services"]]
         targets = [*self._targets()]
         wanted = {f"{self.random.choice(ends)} -> {self.random.choice(targets)}" for _ in range(150)}
-        wanted |= {"internet -> traefik:443/tcp", "household -> traefik:80/tcp"}
+        wanted |= {"internet -> traefik:443/tcp", "household -> traefik:443/tcp"}
         self.config["flows"] += self.random.sample(
             sorted(wanted), self.random.randint(5, min(60, len(wanted)))
         )
@@ -92,14 +100,14 @@ class Draw:
         hosts["node"] = {"kind": "proxmox", "node": "pve", "address": "10.1.0.5"}
         if self._often(0.7):
             address = self.random.choice(("10.1.0.4", "10.1.0.4", "192.168.1.4", "198.18.77.4"))
-            hosts["docker"] = {"kind": "docker", "address": address, "trunk": "ens18"}
+            hosts["docker"] = {"kind": "docker", "address": address}
             self.config["zones"]["edge"] = {"role": "edge", "prefix": "172.30.0.0/24"}
-            self.config["tls"] = {"certificate": "a", "key": "b"}
+            self.config["tls"] = {"certificate": f"{STATE}ingress.crt", "key": f"{STATE}ingress.key"}
             self.config["services"]["traefik"] = {
                 "app": "traefik",
                 "zones": ["edge"],
                 "image": "traefik:v3.7.18",
-                "ports": [80, 443],
+                "ports": [443],
             }
 
     def _zones(self) -> None:
@@ -115,6 +123,9 @@ class Draw:
                     "ports": self.random.sample(PORTS, self.random.randint(1, 3)),
                 }
         zones["household"] = {"role": "external", "prefix": "192.168.1.0/24", "ports": ["443/tcp"]}
+        if "docker" in self.config["hosts"] and self.config["hosts"]["docker"]["address"].startswith("192."):
+            # What may reach a network may reach the Docker host in it, and so what it publishes.
+            del zones["household"]["ports"]
         if self._often():
             zones["office"] = {"role": "external", "prefix": "10.77.0.0/16", "ports": ["22/tcp"]}
         if self._often(0.3):
@@ -149,16 +160,20 @@ class Draw:
 
     def _without_faults(self) -> dict[str, Any]:
         """Return the keys without the flows that the loader refuses."""
-        try:
-            load(self.config)
-        except ConfigError as error:
-            wrong = {int(number) for number in re.findall(r"^flows\[(\d+)\]", str(error), re.MULTILINE)}
-            if not wrong:
-                raise
-            flows = self.config["flows"]
-            self.config["flows"] = [flow for index, flow in enumerate(flows) if index not in wrong]
-            load(self.config)
-        return self.config
+        while True:
+            flows, guests = self.config["flows"], {*self.config["services"]} - {"traefik"}
+            routes = [flow for flow in flows if re.fullmatch(r"traefik -> (\S+):\d+/tcp", flow)]
+            plain = [flow for flow in routes if flow.split()[2].partition(":")[0] in guests]
+            self.config["unencrypted"] = [{"flow": flow, "reason": "it speaks no TLS"} for flow in plain]
+            try:
+                load(self.config)
+            except ConfigError as error:
+                wrong = {int(number) for number in re.findall(r"^flows\[(\d+)\]", str(error), re.MULTILINE)}
+                if not wrong:
+                    raise
+                self.config["flows"] = [flow for index, flow in enumerate(flows) if index not in wrong]
+            else:
+                return self.config
 
 
 def drawn(seed: int) -> dict[str, Any]:

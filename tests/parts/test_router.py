@@ -83,7 +83,7 @@ class Site:
     def facts(self) -> Facts:
         """The site as the proof sees it, with hosts and guests that filter no packet of their own."""
         found = Graph((), TopologyIndex.of(self.topology)).facts
-        ports = {"docker": (Port(number=80), Port(number=443))}
+        ports = {"docker": (Port(number=443),)}
         hosts = [replace(h, firewall=None, ports=ports.get(h.name, h.ports)) for h in found.hosts]
         return replace(
             found,

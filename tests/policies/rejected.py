@@ -21,6 +21,7 @@ from resources.resource import UNKNOWN
 from tests.half import docker_alone
 from tests.policies import words
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
+from tests.routers import over_ssh
 from topology.config import load
 from topology.model import Assertion, Flow, PolicyException
 
@@ -3485,3 +3486,12 @@ def a_secret_variable_that_nobody_declared(stack: Stack) -> None:
 def an_external_volume_that_is_not_declared(stack: Stack) -> None:
     with_words(stack)
     stack.inputs("container", "names")["volumes"][0]["volumeName"] = "others_zones"
+
+
+@rejected(
+    "router-rules-installed",
+    "router: its rules are not in the stack",
+    "router: what restores its rules at boot is not in the stack",
+)
+def a_router_without_its_rules(stack: Stack) -> None:
+    stack.config = over_ssh()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from topology.checks.ends import ends
-from topology.checks.routers import off_road
+from topology.checks.routers import hidden, off_road
 from topology.checks.site import FRONTENDS, Reason, Site
 from topology.model import (
     INTERNET,
@@ -170,4 +170,5 @@ _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _off_vlan,
     _between_guests,
     off_road,
+    hidden,
 )

@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.site import Reason, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import Flow, Guest, RouterHost
+from topology.model import INTERNET, Container, DockerHost, Flow, Guest, RouterHost, RouterSystem
 
 _LONGEST: Final = 30
 """Prefix length of a network with room for a router and one more machine."""
@@ -24,6 +24,8 @@ def routers(site: Site) -> Iterator[Fault]:
     named = [(f"{path}.legs.{name}.interface", leg.interface) for name, leg in router.legs.items()]
     named += [(f"{path}.wan.interface", router.wan.interface)] if router.wan else []
     yield from twice(named, "give each network an interface of its own")
+    if router.ssh and router.system is not RouterSystem.LINUX:
+        yield Fault(f"{path}.ssh", f"{router.system} gets its rules by hand", "remove it")
     yield from _legs(site, router)
     for name, host in site.hosts.items():
         if not isinstance(host, RouterHost) and (host.address is None or not int(host.address)):
@@ -70,9 +72,11 @@ def off_road(site: Site, flow: Flow) -> Reason | None:
     if routing is None or router is None or routing.meets(flow):
         return None
     for name, other in ((flow.source, flow.destination), (flow.destination, flow.source)):
-        if name == router.name or routing.side(name) or _home(site, name) == _home(site, other):
-            continue
         zone = _home(site, name)
+        if _without_address(site, name):
+            continue  # which is a fault of its own
+        if name == router.name or routing.side(name) or (zone and zone == _home(site, other)):
+            continue
         if zone and site.zones[zone].has_guests:
             return (
                 f"can never work: {router.name} has no leg on {zone}",
@@ -84,6 +88,31 @@ def off_road(site: Site, flow: Flow) -> Reason | None:
                 f"add hosts.{router.name}.wan, or a leg",
             )
     return None
+
+
+def hidden(site: Site, flow: Flow) -> Reason | None:
+    """Return why a host beyond the WAN cannot know a flow's source; None where it needs not, or can."""
+    wan, crossing = site.router and site.router.wan, site.routing and site.routing.crossing(flow)
+    if not wan or not crossing or not wan.masquerade or crossing.destination.interface != wan.interface:
+        return None
+    on_host = isinstance(site.services.get(flow.destination), Container) or flow.destination in site.hosts
+    if not on_host or flow.model_copy(update={"source": INTERNET}) in site.flows.values():
+        return None
+    name = site.router.name if site.router else ""
+    return (
+        f"can never work: {name} hides {flow.source} behind its own address",
+        f"set hosts.{name}.wan.masquerade to false",
+    )
+
+
+def _without_address(site: Site, name: str) -> bool:
+    """Whether an end is on a host that is not declared, or without its address."""
+    kind = DockerHost if isinstance(site.services.get(name), Container) else None
+    hosts = [host for host in site.hosts.values() if host.name == name or (kind and isinstance(host, kind))]
+    known = [
+        host for host in hosts if not isinstance(host, RouterHost) and host.address and int(host.address)
+    ]
+    return not known and (kind is not None or bool(hosts)) and name != (site.router and site.router.name)
 
 
 def _home(site: Site, name: str) -> str | None:

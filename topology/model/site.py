@@ -452,7 +452,7 @@ class Topology(Value):
         needed = {
             "grafana:adminPassword": any(c.app is App.GRAFANA for c in self.containers),
             "traefik:users": any(route.login == BASIC for route in self.routes),
-            "ssh:privateKey": bool(self.docker_host and self.docker_host.ssh),
+            "ssh:privateKey": any(host.ssh for host in (self.docker_host, self.router) if host),
         }
         login = self.acme.credentials if self.acme else ()
         own = (key for key, is_needed in needed.items() if is_needed)

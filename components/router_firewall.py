@@ -1,0 +1,55 @@
+"""A Linux router's rules, installed over SSH where the site names its SSH server, and restored at each boot.
+
+`rendered.router_rules` provides their text. The old table is replaced atomically, so an update leaves no gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.host_command import host_command
+from rendered import router_rules
+from topology.model import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterFirewallArgs:
+    """The site; the rules follow from the flows that cross its router."""
+
+    topology: Topology
+
+
+class RouterFirewall(pulumi.ComponentResource):
+    """The router's rules, removed when the stack is destroyed."""
+
+    def __init__(
+        self, name: str, args: RouterFirewallArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("homelab-network:components:RouterFirewall", name, None, opts)
+        topology = args.topology
+        if topology.router and topology.router.ssh:
+            host_command(
+                "router-rules",
+                topology.router.ssh,
+                create=router_rules.INSTALL,
+                delete=router_rules.remove(topology),
+                stdin=router_rules.nftables(topology),
+                parent=self,
+            )
+            host_command(
+                "router-boot-rules",
+                topology.router.ssh,
+                create=router_rules.KEEP,
+                delete=router_rules.forget(topology),
+                stdin=router_rules.keep(topology),
+                parent=self,
+            )
+        self.register_outputs({})
+
+
+def router(site: Topology) -> None:
+    """Register what the stack installs on the site's router; nothing without one."""
+    if site.router and site.router.ssh:
+        RouterFirewall(site.router.name, RouterFirewallArgs(topology=site))
