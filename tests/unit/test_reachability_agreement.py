@@ -129,7 +129,7 @@ class Draw:
                     Gateway(name=f"gateway{i}", origin="g", segments=tuple(self._some(self._segments(), 3)))
                     for i in range(self.random.choice((0, 0, 0, 1, 2)))
                 ),
-                *(self._router(f"router{i}") for i in range(self.ruled.choice((0, 0, 0, 0, 1, 2)))),
+                *(self._router(f"router{i}") for i in range(self.ruled.choice((*(0,) * 89, *(1,) * 10, 2)))),
             ),
             networks=tuple(networks),
             containers=tuple(containers),

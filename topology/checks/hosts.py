@@ -17,7 +17,7 @@ _PROXY_LENGTH: Final = 8
 
 
 def hosts(site: Site) -> Iterator[Fault]:
-    """Check that there is a host, one Docker host at most, and the one that each zone and service needs."""
+    """Check that there is a host, one Docker host and one router at most, and what zones need."""
     if not site.halves:
         yield Fault("hosts", "there is no host", "declare one of kind docker, one of kind proxmox, or both")
         return
@@ -25,7 +25,7 @@ def hosts(site: Site) -> Iterator[Fault]:
     kinds = {DockerHost: "docker", ProxmoxHost: "proxmox", RouterHost: "router"}
     for kind, what in kinds.items():
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
-        if len(found) > 1 and kind is DockerHost:
+        if len(found) > 1 and kind is not ProxmoxHost:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
         needing = next((path for each, path in site.needing.items() if each is kind), None)
         if not found and needing and not site.unreadable_in("hosts"):
