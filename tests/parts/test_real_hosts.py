@@ -27,7 +27,7 @@ def test_a_second_stack_file_is_set_up_and_previewed(tree: Path, tmp_path: Path)
     ):
         (tmp_path / name).write_text(f"-----BEGIN {kind}-----\n", encoding="utf-8")
     text = (tree / "Pulumi.dev.yaml").read_text(encoding="utf-8")
-    home = text.replace("https://127.0.0.1:8006/", "https://192.0.2.1:8006/")
+    home = text.replace("https://127.0.0.1:8006/", "https://10.10.1.5:8006/")
     secrets = home.index("  grafana:adminPassword:")
     (tree / "Pulumi.home.yaml").write_text(
         home[:secrets].replace("$HOMELAB_STATE/tls", str(tmp_path)), encoding="utf-8"
