@@ -6,33 +6,19 @@ router-home/router.vyos for one with VyOS. Exit status: 0 written, 2 bad input a
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
+from commands.written import write
 from rendered.router_rules import FILES, rules
-from topology.config import ConfigError, Fault, from_file
+from topology.model import Topology
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one stack's file; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m commands router", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("file", type=Path, help="Pulumi.<stack>.yaml")
-    file = parser.parse_args(arguments).file
-    try:
-        topology = from_file(file)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if topology.router is None:
-        print(Fault(file.name, "no host is of kind router", "declare one under hosts"), file=sys.stderr)
-        return 2
-    folder = Path(f"router-{file.name.removeprefix('Pulumi.').removesuffix('.yaml')}")
-    folder.mkdir(exist_ok=True)
-    path = folder / FILES[topology.router.system]
-    path.write_text(rules(topology), encoding="utf-8")
-    print(path)
-    return 0
+    description = (__doc__ or "").partition("\n")[0]
+    missing = ("no host is of kind router", "declare one under hosts")
+    return write("router", description, arguments, _texts, missing)
+
+
+def _texts(topology: Topology) -> Mapping[str, str]:
+    return {FILES[topology.router.system]: rules(topology)} if topology.router else {}
