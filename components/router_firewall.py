@@ -11,14 +11,15 @@ import pulumi
 
 from components.host_command import host_command
 from rendered import router_rules
-from topology.model import Topology
+from topology.model import Ssh, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouterFirewallArgs:
-    """The site; the rules follow from the flows that cross its router."""
+    """The site, whose flows that cross its router make the rules, and the router's SSH server."""
 
     topology: Topology
+    ssh: Ssh
 
 
 class RouterFirewall(pulumi.ComponentResource):
@@ -29,27 +30,26 @@ class RouterFirewall(pulumi.ComponentResource):
     ) -> None:
         super().__init__("homelab-network:components:RouterFirewall", name, None, opts)
         topology = args.topology
-        if topology.router and topology.router.ssh:
-            host_command(
-                "router-rules",
-                topology.router.ssh,
-                create=router_rules.INSTALL,
-                delete=router_rules.remove(topology),
-                stdin=router_rules.nftables(topology),
-                parent=self,
-            )
-            host_command(
-                "router-boot-rules",
-                topology.router.ssh,
-                create=router_rules.KEEP,
-                delete=router_rules.forget(topology),
-                stdin=router_rules.keep(topology),
-                parent=self,
-            )
+        host_command(
+            "router-rules",
+            args.ssh,
+            create=router_rules.INSTALL,
+            delete=router_rules.remove(topology),
+            stdin=router_rules.nftables(topology),
+            parent=self,
+        )
+        host_command(
+            "router-boot-rules",
+            args.ssh,
+            create=router_rules.KEEP,
+            delete=router_rules.forget(topology),
+            stdin=router_rules.keep(topology),
+            parent=self,
+        )
         self.register_outputs({})
 
 
 def router(site: Topology) -> None:
     """Register what the stack installs on the site's router; nothing without one."""
     if site.router and site.router.ssh:
-        RouterFirewall(site.router.name, RouterFirewallArgs(topology=site))
+        RouterFirewall(site.router.name, RouterFirewallArgs(topology=site, ssh=site.router.ssh))
