@@ -62,7 +62,7 @@ def rules(topology: Topology) -> str:
     declared flows (`_closed`). Forward: only published ports lead into a bridge, and only declared egress to
     public addresses, and the ingress's flows to guests by a router, lead out; Docker's own rules let a
     neighbour on the LAN reach container addresses. A probe zone may reach every port published on the host,
-    whichever container publishes it, but those of the ingress that only certain prefixes may use.
+    by any container, but those of the ingress that only certain prefixes may use.
 
     In an egress zone each address has its own ports (set `leaving`). Packets from a bridge are judged before
     those to published ports, because a port published on the host's address leads to the ingress. The
