@@ -13,9 +13,9 @@ from resources.resource import Resource
 from resources.site import Graph
 from resources.typed import view
 from tests.policies import generate
+from tests.policies.seen import findings, proved, walked
 from tests.policies.sound import KINDS, Stack, run
 from tests.site import changed
-from tests.unit.packet_walk import Walk
 from topology.config import load
 from topology.index import TopologyIndex
 
@@ -114,25 +114,15 @@ def test_generated_clusters_have_no_finding() -> None:
     """Sound sites of many shapes on two to four nodes pass the pack."""
     wrong = []
     for number in range(SITES):
-        config = spread(number)
-        wrong += [
-            (number, str(each)) for each in Stack(resources=run(config), config=config).judge().findings
-        ]
+        wrong += [(number, each) for each in findings(spread(number))]
     assert wrong == []
 
 
 def test_a_packet_goes_where_the_proof_says() -> None:
     """The packet walk finds the same connections across nodes as the engine."""
     graph = Graph(tuple(map(view, made())), TopologyIndex.of(load(keys())))
-    possible = {
-        (source, one.destination, one.port)
-        for one in graph.reachability.connection_sets()
-        for source in one.sources
-        if source != one.destination
-    }
-    walked = {(source, end, port) for source, end, port in Walk(graph.facts).flows() if source != end}
-    assert possible == walked
-    assert {(source, str(port)) for source, end, port in possible if end == "site-2" and port} >= {
+    assert proved(graph) == walked(graph)
+    assert {(source, str(port)) for source, end, port in proved(graph) if end == "site-2" and port} >= {
         ("site-1", "443/tcp"),
         ("traefik", "443/tcp"),
     }

@@ -14,9 +14,9 @@ from resources.resource import Resource
 from resources.site import Graph
 from resources.typed import view
 from tests.policies import generate
+from tests.policies.seen import findings, proved, walked
 from tests.policies.sound import Stack, run
 from tests.site import changed
-from tests.unit.packet_walk import Walk
 from topology.config import load
 from topology.index import TopologyIndex
 
@@ -124,14 +124,7 @@ def test_a_shared_network_has_no_finding(site: str) -> None:
 def test_a_packet_goes_where_the_proof_says(site: str) -> None:
     """The packet walk finds the same connections as the engine."""
     facts = graph(site)
-    possible = {
-        (source, one.destination, one.port)
-        for one in facts.reachability.connection_sets()
-        for source in one.sources
-        if source != one.destination
-    }
-    walked = {(source, end, port) for source, end, port in Walk(facts.facts).flows() if source != end}
-    assert possible == walked
+    assert proved(facts) == walked(facts)
 
 
 def test_a_guest_among_administrators_is_none() -> None:
@@ -196,10 +189,7 @@ def test_generated_sites_have_no_finding() -> None:
     """Sound sites of many shapes with shared networks pass the pack."""
     wrong = []
     for number in range(SITES):
-        config = spread(number)
-        wrong += [
-            (number, str(each)) for each in Stack(resources=run(config), config=config).judge().findings
-        ]
+        wrong += [(number, each) for each in findings(spread(number))]
     assert wrong == []
 
 

@@ -15,6 +15,7 @@ from policies.rule import Finding
 from resources.typed import view
 from tests.documents import blocks
 from tests.policies.mutations import Mutation, _of_resource
+from tests.policies.seen import findings
 from tests.policies.sound import Stack, run
 from tests.site import configuration, own
 from topology.project import PROJECT
@@ -58,11 +59,6 @@ def _made() -> bytes:
 def stack() -> Stack:
     """Return the stack of a site with containers, of which one shares by exception; a fresh copy."""
     return Stack(resources=pickle.loads(_made()), config=site(EXCEPTED, **MEDIA))  # noqa: S301
-
-
-def findings(config: dict[str, Any]) -> list[str]:
-    """Return the findings about a site as the program makes it."""
-    return [f"{each.rule}: {each}" for each in Stack(resources=run(config), config=config).judge().findings]
 
 
 def test_containers_are_accepted() -> None:
