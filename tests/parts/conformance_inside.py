@@ -142,7 +142,10 @@ def test_broken_rules_are_seen() -> None:
     conformance_site.install(load(keys(*TOGETHER)), facts(TOGETHER))
     try:
         # On a busy machine an answer may come too late for one run; a wrong rule is wrong in each.
-        eventually("the same cases", lambda: wrong(Run().possible, asked()) == expected, 120)
+        for _ in range(4):
+            if (found := wrong(Run().possible, asked())) == expected:
+                break
+        assert found == expected
     finally:
         conformance_site.install(site(), facts())
 
@@ -161,6 +164,8 @@ def attached(zone: Zone) -> Iterator[tuple[str, IPv4Address]]:
         ip("link", "set", "eth0", "up", at=name)
         yield name, own
     finally:
+        # A namespace outlives its name while a connection in it is closing, and so would its card.
+        ip("link", "del", "eth0", at=name)
         ip("netns", "del", name)
 
 

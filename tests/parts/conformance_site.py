@@ -126,10 +126,15 @@ table ip docker-bridges {{
 
 def _bridge(topology: Topology, zone: Zone) -> None:
     bridge = topology.bridge(zone)
-    ip("link", "add", bridge, "type", "bridge")
+    # As the engine does it: a bridge without an address of its own takes another with each newcomer.
+    ip("link", "add", bridge, "address", _mac_of_bridge(zone), "type", "bridge")
     if not zone.internal:
         ip("address", "add", f"{zone.gateway}/{zone.prefix.prefixlen}", "dev", bridge)
     ip("link", "set", bridge, "up")
+
+
+def _mac_of_bridge(zone: Zone) -> str:
+    return "02:00:" + zone.gateway.packed.hex(":")
 
 
 def _vlan(topology: Topology, zone: Zone) -> None:
