@@ -8,23 +8,36 @@ would.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import yaml
 
 from lab import apt, cache
 from lab.process import run
 from lab.toolchain.step import Step
+from rendered.cloud_init import cloud_config
+from topology.config import from_file
+from topology.project import PROJECT
 
 _RELEASE = dict(
     line.split("=", 1) for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines() if line
 )["VERSION_CODENAME"]
 _SOURCE = "deb $(SITE) $(RELEASE) $(COMPONENT)"
+_AS_ON_A_CLOUD_IMAGE = ("systemd-sysv", "cloud-init", "openssh-server")
+_DATABASES = ("mariadb-server", "postgresql")
 _UNREAD = "/usr/share/{doc,info,locale,man}/*"
 
 
-def archive(packages: Sequence[str]) -> Path:
-    """Return a tar file of a root with these packages and those that Debian recommends with them."""
+def archive() -> Path:
+    """Return a tar file of a guest's root, one for all tests, since it takes minutes to make.
+
+    It has a cloud image's packages, those of site-1's file, both database servers, and what these recommend.
+    """
+    site = from_file(PROJECT / "docs" / "Pulumi.home.example.yaml")
+    (guest,) = (each for each in site.guests if each.name == "site-1")
+    packages = [*_AS_ON_A_CLOUD_IMAGE, *yaml.safe_load(cloud_config(site, guest))["packages"], *_DATABASES]
 
     def build(folder: Path) -> None:
         apt.install("Debian root", {"mmdebstrap": "mmdebstrap"}, print)

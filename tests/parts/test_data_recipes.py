@@ -48,7 +48,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture
 def root() -> Iterator[Path]:
     """Yield a Debian root with both servers."""
-    tar = debian_root.archive(["mariadb-server", "postgresql"])
+    tar = debian_root.archive()
     with tempfile.TemporaryDirectory(prefix="homelab-network-") as folder:
         run(["tar", "--extract", "--file", tar, "--directory", folder], "Debian root")
         Path(folder).chmod(0o755)
