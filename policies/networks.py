@@ -221,6 +221,17 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
 
 
 @policy(
+    obligation="Docker-SRV's rules must drop what is undeclared within a zone, not only observe it.",
+    remedy="Take observed-until out of the stack file, or declare an exception that ends then.",
+    severity=Severity.CRITICAL,
+)
+def zones_enforced(graph: Graph) -> Iterator[Violation]:
+    """Yield observed zones: the declared flows are then not the only ones between their members."""
+    for zone in graph.topology.observed:
+        yield f"zone {zone.name}", f"its members reach each other on every port through {zone.observed_until}"
+
+
+@policy(
     obligation="Every declared zone must exist and be used.",
     remedy="Put a service into the zone, or remove it from the stack file.",
     severity=Severity.MEDIUM,

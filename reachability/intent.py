@@ -21,7 +21,7 @@ class Intent:
     `routable` services may be reached through a proxy that has a declared flow to them: by the `audience` of
     their port, of names `outside` the site, of which the internet is everyone, and by the site's own with a
     declared flow to the proxy. Names of one of the `wires` may talk to each other without a declared flow.
-    `trusted` sources are not checked.
+    `trusted` sources are not checked, nor what neighbours ask of each other within `observed` networks.
     """
 
     flows: frozenset[tuple[str, str, Port]]
@@ -30,6 +30,7 @@ class Intent:
     outside: frozenset[str] = frozenset({INTERNET})
     wires: tuple[frozenset[str], ...] = ()
     trusted: frozenset[str] = frozenset()
+    observed: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, topology: Topology) -> Self:
@@ -52,6 +53,7 @@ class Intent:
             outside=frozenset({INTERNET, *(zone.name for zone in topology.outsides)}),
             wires=topology.wires,
             trusted=frozenset(host.name for host in topology.hosts),
+            observed=frozenset(zone.name for zone in topology.observed),
         )
 
     @cached_property
@@ -73,7 +75,9 @@ class Intent:
     def undeclared(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the sources of a bundle that no declaration permits."""
         declared = self.sources.get((bundle.destination, bundle.port), set())
-        if INTERNET in declared:
+        if INTERNET in declared or (
+            bundle.how is EdgeKind.NEIGHBOUR and bundle.trace.hops[0] in self.observed
+        ):
             return
         proxy = bundle.trace.hops[0] if bundle.how is EdgeKind.PROXIED else None
         audience = frozenset[str]()

@@ -8,7 +8,7 @@ a drop on either side is final.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from topology.model import INTERNET, Flow, Role, Topology
@@ -45,6 +45,9 @@ BEGIN = "0.0.0.0 . 0.0.0.0 . tcp . 0"
 AGE = timedelta(days=3650)
 """The expiry that `BEGIN` starts with."""
 _KEY = "ip saddr . ip daddr . meta l4proto . th dport"
+_REMEMBER = (
+    f"ct state new meta l4proto {{ tcp, udp }} meta l4proto != @paused update @tried {{ {_KEY} counter }}"
+)
 _FOLDER = "/etc/homelab-network"
 _UNITS = "/etc/systemd/system"
 
@@ -71,6 +74,9 @@ def rules(topology: Topology) -> str:
     Within a bridge only answers and declared flows pass, addresses included: no ping and no IPv6. ICMP errors
     are answers (`related`), ARP meets no rule, conntrack puts fragments together first. A new set replaces
     the old one in one step, and established connections remain.
+
+    In an observed zone, what members of it ask of each other passes until the end of its day, as the kernel's
+    own clock has it. It is remembered as if it were dropped.
 
     What the bridges' rules drop is remembered in the set `tried`, and logged a few times a minute; the uses
     of declared flows are in `used` (`verify.learned`). Both forget, and while the probe runs neither learns
@@ -121,8 +127,8 @@ table {name} {{
     type ipv4_addr . ipv4_addr . inet_proto . inet_service
 {elements}  }}
 {own}{_learned()}\
-  chain undeclared {{
-    ct state new meta l4proto {{ tcp, udp }} meta l4proto != @paused update @tried {{ {_KEY} counter }}
+{_observing(topology)}  chain undeclared {{
+    {_REMEMBER}
     limit rate 6/minute log prefix "{topology.physical("homelab-network")}: "
     counter drop
   }}
@@ -130,7 +136,7 @@ table {name} {{
     ct state established,related accept
     {_KEY} @declared meta l4proto != @paused update @used {{ {_KEY} counter }}
     {_KEY} @declared accept
-    goto undeclared
+{_observed(topology)}    goto undeclared
   }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
@@ -148,6 +154,39 @@ table {name} {{
   }}
 }}
 """
+
+
+def _observing(topology: Topology) -> str:
+    """Return the set of members of observed zones, and the chain that lets them connect."""
+    members = sorted(
+        topology.address_on(each.name, zone)
+        for zone in topology.observed
+        for each in topology.containers
+        if zone.name in each.zones
+    )
+    if not members:
+        return ""
+    return f"""\
+  set observed {{
+    type ipv4_addr
+    elements = {{ {", ".join(map(str, members))} }}
+  }}
+  chain observe {{
+    {_REMEMBER}
+    accept
+  }}
+"""
+
+
+def _observed(topology: Topology) -> str:
+    """Return the lines that send to `observe`, each for a bridge and its last second."""
+    return "".join(
+        f'    iifname "{topology.bridge(zone)}" ip saddr @observed ip daddr @observed '
+        f"meta time < {int(end.timestamp())} goto observe\n"
+        for zone in topology.observed
+        if zone.observed_until
+        for end in [datetime.combine(zone.observed_until + timedelta(days=1), time.min, UTC)]
+    )
 
 
 def _learned() -> str:

@@ -29,6 +29,9 @@ _WITHIN = (
     f"{_KEY} @declared accept",
     "goto undeclared",
 )
+_OBSERVED = re.compile(
+    r'iifname "(?P<bridge>\S+)" ip saddr @observed ip daddr @observed meta time < \d+ goto observe'
+)
 _UNDECLARED = (
     f"ct state new meta l4proto {{ tcp, udp }} meta l4proto != @paused update @tried {{ {_KEY} counter }}",
     "limit rate 6/minute log prefix",
@@ -69,8 +72,13 @@ _NO_ENTRY = re.compile(
 
 
 def within(text: str) -> dict[str, tuple[Pass, ...]]:
-    """Return what passes between members of each bridge that the rules close; other bridges are open."""
-    if tuple(_lines(text, "within")) != _WITHIN or not _drops(text):
+    """Return what passes between members of each bridge that the rules close; other bridges are open.
+
+    A bridge that is observed for a while is open, to newcomers as well, although the rules drop theirs.
+    """
+    lines = [*_lines(text, "within")]
+    observed = {found["bridge"] for found in map(_OBSERVED.fullmatch, lines) if found}
+    if tuple(each for each in lines if not _OBSERVED.fullmatch(each)) != _WITHIN or not _drops(text):
         return {}
     passes = tuple(
         Pass(
@@ -80,7 +88,7 @@ def within(text: str) -> dict[str, tuple[Pass, ...]]:
         )
         for source, destination, protocol, number in _ELEMENT.findall(text)
     )
-    return dict.fromkeys(_BRIDGE.findall(text), passes)
+    return dict.fromkeys((each for each in _BRIDGE.findall(text) if each not in observed), passes)
 
 
 @dataclass(frozen=True, kw_only=True)

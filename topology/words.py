@@ -46,6 +46,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "unencrypted": ("a list of flows without TLS", "write each with flow and reason"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
+    ".observed-until": ("a date", "write it like 2027-01-31"),
     "flows[].until": ("a date", "write it like 2027-01-31"),
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),
     ".kind": ("a kind of host", "use docker, proxmox or router"),

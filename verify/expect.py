@@ -2,7 +2,7 @@
 
 The only live data used here is what the discovery found at each endpoint: addresses and ports.
 Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, other ports of
-the ingress's leg for an unknown machine on that VLAN.
+the ingress's leg for an unknown machine on that VLAN, what members of an observed zone ask of each other.
 """
 
 from __future__ import annotations
@@ -206,16 +206,19 @@ def _expected(
             return Expected.EITHER if source.name in wire else Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # the router between them is not a resource of the stack
-        case EndpointKind.CONTAINER if (
-            near
-            and source.kind is EndpointKind.MEMBER
-            and topology.zones[address.network].vlan
-            and (port == OTHER or _hears(topology, address, port))
-        ):
+        case EndpointKind.CONTAINER if near and not declared and _is_open(topology, source, address, port):
             return Expected.EITHER
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
+
+
+def _is_open(topology: Topology, source: Endpoint, address: Address, port: Port | str) -> bool:
+    """Whether no rule keeps a member of a zone from another: on a VLAN, or while the zone is observed."""
+    zone = topology.zones[address.network]
+    if source.kind is EndpointKind.MEMBER:
+        return zone.vlan is not None and (port == OTHER or _hears(topology, address, port))
+    return source.kind is EndpointKind.CONTAINER and zone.observed_until is not None
 
 
 def _hears(topology: Topology, address: Address, port: Port | str) -> bool:

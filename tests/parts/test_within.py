@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -251,3 +251,16 @@ def test_a_change_breaks_no_connection(machines: dict[str, subprocess.Popen[str]
         held.stdin.flush()
         assert held.stdout.readline() == "9100\n"
         held.stdin.close()
+
+
+# The last one: for some seconds, what passed here is an answer to the rules.
+def test_members_of_an_observed_zone_pass_until_its_day(machines: dict[str, subprocess.Popen[str]]) -> None:
+    """Members reach each other by IPv4, which is remembered; a newcomer reaches nothing."""
+    key = "zones.backend.observed-until"
+    install(machines, load(changed({**PEERS, key: "2026-01-31"})))
+    assert reached(machines) == declared(SITE)
+    install(machines, load(changed({**PEERS, key: str(datetime.now(UTC).date())})))
+    members = [name for name in machines if name not in {"host", NEWCOMER}]
+    ports = [*(f"{number}/{protocol}" for number in NUMBERS for protocol in ("tcp", "udp")), "0/icmp"]
+    assert reached(machines) == {(a, b, port) for a in members for b in members if a != b for port in ports}
+    assert "loki -> cadvisor:8080/tcp" in map(str, learned.named(SITE, seen(machines).tried))

@@ -1398,6 +1398,11 @@ def rules_that_see_no_frames_within_a_bridge(stack: Stack) -> None:
     open_bridges(stack)
 
 
+@rejected("zones-enforced", "zone backend: its members reach each other on every port through 2027-01-15")
+def a_zone_that_is_only_observed(stack: Stack) -> None:
+    stack.config["zones"]["backend"]["observed-until"] = "2027-01-15"
+
+
 def host_rules(stack: Stack, old: str, new: str) -> None:
     """Change the text of the host's own rules."""
     command = stack.inputs("command", "host-rules")

@@ -72,6 +72,12 @@ def vlans(site: Site) -> Iterator[Fault]:
                     f"remove it, or use role {' or '.join(VLAN_ROLES)}",
                 )
     for zone in site.zones.values():
+        if zone.observed_until and not zone.is_docker:
+            yield Fault(
+                f"zones.{zone.name}.observed-until",
+                f"a zone of role {zone.role} is no Docker network, whose members Docker's host sees",
+                "remove it",
+            )
         if zone.ports and zone.role is not Role.EXTERNAL:
             yield Fault(
                 f"zones.{zone.name}.ports",

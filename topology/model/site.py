@@ -281,6 +281,12 @@ class Topology(Value):
         return tuple(f for f in self.flows if f.destination == name)
 
     @cached_property
+    def observed(self) -> tuple[Zone, ...]:
+        """Docker zones between whose members undeclared connections pass for a while."""
+        peopled = {name for each in self.containers for name in each.zones}
+        return tuple(z for z in self.zones.values() if z.observed_until and z.name in peopled)
+
+    @cached_property
     def exits(self) -> tuple[Zone, ...]:
         """Egress zones, by which containers other than the ingress reach the internet."""
         return tuple(z for z in self.zones.values() if z.role is Role.EGRESS)

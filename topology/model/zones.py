@@ -9,7 +9,7 @@ from pydantic import Field
 
 from topology.model.flows import Port
 from topology.model.roles import ROLES, Role, RoleTraits
-from topology.model.values import InterfaceName, Name, Value
+from topology.model.values import Day, InterfaceName, Name, Value
 
 
 class Zone(Value):
@@ -18,7 +18,8 @@ class Zone(Value):
     Guests are on a VLAN of the Proxmox bridge, or, without `vlan`, on the untagged network of that bridge or
     of `bridge`, which each of their nodes has already; `parent` is Docker-SRV's interface there.
     `ingress` is the address of the ingress's leg there; without it the ingress has none. `ports` are those
-    that external machines answer on.
+    that external machines answer on. Through the day `observed_until`, in UTC, undeclared connections between
+    members of the Docker network pass, and are remembered.
     """
 
     name: Name
@@ -29,6 +30,7 @@ class Zone(Value):
     bridge: InterfaceName | None = None
     parent: InterfaceName | None = None
     ports: tuple[Port, ...] = ()
+    observed_until: Day | None = None
 
     @property
     def traits(self) -> RoleTraits:
