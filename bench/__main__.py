@@ -1,4 +1,4 @@
-"""`python -m bench [up|site|preview|proof|within|commands]…`: measure, and write docs/performance.md.
+"""`python -m bench [up|site|preview|tofu|proof|within|commands]…`: measure, and write docs/performance.md.
 
 Parts that are not measured stay as they are.
 Note: seconds are from one machine on one day; only ratios within one run can be compared.
@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from bench import commands, policies, up, within
+from bench import commands, policies, tofu, up, within
 from lab.errors import LabError
 from topology.project import PROJECT
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "up": up.docker_half,
     "site": up.site,
     "preview": policies.previews,
+    "tofu": tofu.plans,
     "proof": policies.proofs,
     "within": within.neighbours,
     "commands": commands.commands,

@@ -18,6 +18,13 @@ from topology.project import PROJECT
 _GUESTS_A_ZONE = 50
 
 
+def containers(count: int) -> dict[str, Any]:
+    """Return the dev stack's keys with the given number of containers added."""
+    config = keys(0)
+    _add_containers(config, count)
+    return config
+
+
 def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, Any]:
     """Return a stack file's keys, by default the dev stack's, with the given number of services added."""
     file = yaml.safe_load(stack.read_text(encoding="utf-8"))["config"]
@@ -27,9 +34,7 @@ def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, 
     config["zones"]["frontend"]["prefix"] = "172.16.0.0/16"
     for name in ("site-1", "site-2"):
         config["services"][name]["ca-file"] = os.devnull
-    for index in range(services // 2):
-        config["services"][f"e{index}"] = {"zones": ["frontend"], "image": "e:1", "ports": [9]}
-        config["flows"].append(f"grafana -> e{index}:9")
+    _add_containers(config, services // 2)
     for index in range(services - services // 2):
         tag, place = divmod(index, _GUESTS_A_ZONE)
         zone, prefix = f"z{tag}", IPv4Network(((10 << 24) + (100 << 16) + (tag << 8), 24))
@@ -45,3 +50,9 @@ def keys(services: int, stack: Path = PROJECT / "Pulumi.dev.yaml") -> dict[str, 
         }
         config["flows"].append(f"traefik -> g{index}:80")
     return config
+
+
+def _add_containers(config: dict[str, Any], count: int) -> None:
+    for index in range(count):
+        config["services"][f"e{index}"] = {"zones": ["frontend"], "image": "e:1", "ports": [9]}
+        config["flows"].append(f"grafana -> e{index}:9")

@@ -11,6 +11,7 @@ from bench.__main__ import HEAD, main, replaced
 from bench.commands import cost
 from bench.compose import compose
 from bench.measure import measured
+from bench.tofu import configuration
 from resources.resource import Resource
 from tests.policies.sound import sound
 
@@ -88,7 +89,7 @@ def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) ->
     assert main(["nosuch"]) == 2
     assert (
         capsys.readouterr().err
-        == "bench: nosuch can't be measured; name some of up, site, preview, proof, within, commands\n"
+        == "bench: nosuch can't be measured; name some of up, site, preview, tofu, proof, within, commands\n"
     )
 
 
@@ -99,3 +100,44 @@ def test_a_command_costs_time_and_memory() -> None:
     assert 20 < memory < 500
     with pytest.raises(SystemExit, match="judge failed"):
         cost(["judge", "no-such-file.yaml"])
+
+
+_SCHEMA = {
+    "block": {
+        "attributes": {"read_only": {"type": "bool"}, "dns": {"type": ["list", "string"]}, "name": {}},
+        "block_types": {
+            "networks_advanced": {"block": {"attributes": {"ipv4_address": {}, "name": {}}}},
+            "capabilities": {"block": {"attributes": {"drops": {}}}},
+            "upload": {"block": {"attributes": {"file": {}, "content": {}}}},
+        },
+    }
+}
+
+
+def container(**inputs: object) -> dict[str, object]:
+    """Return a container as OpenTofu is told of it."""
+    kind = "docker:index/container:Container"
+    made = Resource(urn=f"urn:pulumi:dev::p::{kind}::a", type=kind, name="a-b", inputs=inputs)
+    found: dict[str, object] = configuration([made], {"docker_container": _SCHEMA})["docker_container"]["a_b"]
+    return found
+
+
+def test_opentofu_is_told_the_same_by_its_own_names() -> None:
+    """Names are the provider's, one block is a list of one, and a property without a name ends the bench."""
+    assert container(
+        name="a",
+        readOnly=True,
+        dns=["127.0.0.1"],
+        networksAdvanced=[{"name": "backend", "ipv4Address": "10.0.0.2"}],
+        capabilities={"drops": ["ALL"]},
+        uploads=[{"file": "/a", "content": "b"}],
+    ) == {
+        "name": "a",
+        "read_only": True,
+        "dns": ["127.0.0.1"],
+        "networks_advanced": [{"name": "backend", "ipv4_address": "10.0.0.2"}],
+        "capabilities": [{"drops": ["ALL"]}],
+        "upload": [{"file": "/a", "content": "b"}],
+    }
+    with pytest.raises(KeyError, match="sysctls"):
+        container(sysctls={})
