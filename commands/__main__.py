@@ -57,7 +57,7 @@ def main(words: Sequence[str]) -> int:
         print(f"{name}: is no command; `python -m commands` lists them.", file=sys.stderr)
         return 2
     module, _ = COMMANDS[name]
-    if module == _FLOWS:
+    if module in {_FLOWS, "report"}:
         parser().parse_args(words)  # ends a usage error before the import
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads every package's metadata
     gc.disable()  # an import leaves little garbage, and looking for it is an eighth of the import's time

@@ -1,4 +1,4 @@
-"""Arguments of the commands on flows, without the modules that these need: a usage error waits for none."""
+"""Arguments of commands on sites, without the modules that these need: a usage error waits for none."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ _COMMANDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ("base", "file", "--markdown", "--sarif"),
     ),
     "judge": ("what the rules say", ("site",)),
+    "report": (
+        "write a stack as one HTML page, or as a Mermaid flowchart",
+        ("site", "--verification", "--output", "--mermaid"),
+    ),
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the commands on flows; its `command` is the chosen one."""
+    """Return the parser of these commands; its `command` is the chosen one."""
     made = argparse.ArgumentParser(prog="python -m commands", description="Who can reach whom, and why.")
     commands = made.add_subparsers(required=True, dest="command", metavar="command")
     for name, (text, places) in _COMMANDS.items():
@@ -33,8 +37,10 @@ def parser() -> argparse.ArgumentParser:
             kind: dict[str, Any] = {"type": str if place in {"source", "destination", "base"} else Path}
             if place in {"--source", "--zone"}:
                 kind = {"metavar": "NAME"}
-            elif place == "--json":
+            elif place in {"--json", "--mermaid"}:
                 kind = {"action": "store_true"}
+            elif place in {"--verification", "--output"}:
+                kind["metavar"] = "FILE"
             command.add_argument(place, help=_HELP[place], **kind)
         if {"site", "before"} & set(places):
             command.add_argument(
@@ -53,6 +59,9 @@ _HELP: Final = {
     "--zone": "only flows that begin or end in this zone",
     "--json": "write JSON instead, each flow with its trace",
     "--markdown": "write the review there too",
+    "--verification": "what `verify --json` wrote",
+    "--output": "default: report-<stack>.html",
+    "--mermaid": "print a Mermaid flowchart instead",
     "--sarif": "write the findings there, for code scanning",
     "source": "internet, a management zone, a service or a host",
     "destination": "what to reach, as service:port/protocol",

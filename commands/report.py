@@ -18,6 +18,7 @@ from typing import Final
 
 import pulumi
 
+from commands.arguments import parser
 from commands.flows import site
 from policies import rule as rules
 from policies.evaluate import evaluate
@@ -34,17 +35,9 @@ from topology.model import Topology
 _WORST: Final = tuple(reversed(Severity))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Write one report; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m commands report", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("site", type=Path, help="Pulumi.<stack>.yaml, or an exported state (.json)")
-    parser.add_argument("--config", type=Path, help="stack file with the intent of an exported state")
-    parser.add_argument("--verification", type=Path, metavar="FILE", help="what `verify --json` wrote")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-<stack>.html")
-    parser.add_argument("--mermaid", action="store_true", help="print a Mermaid flowchart instead")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(["report", *arguments])
     gc.disable()  # a run ends after one page, as in commands.flows
     try:
         return _report(given)

@@ -93,13 +93,18 @@ def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) ->
     )
 
 
-def test_a_command_costs_time_and_memory() -> None:
-    """A command's processor time and memory are its own, and one that can't answer ends the bench."""
-    seconds, memory = cost(["rules"])
+def test_a_command_costs_time_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's processor time and memory are its own, and one that can't answer ends the bench.
+
+    The next run finds compiled files, also where the bench itself writes none.
+    """
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    seconds, memory = cost(["rules"], tmp_path)
     assert 0 < seconds < 30
     assert 20 < memory < 500
+    assert list(tmp_path.rglob("evaluate.*.pyc"))
     with pytest.raises(SystemExit, match="judge failed"):
-        cost(["judge", "no-such-file.yaml"])
+        cost(["judge", "no-such-file.yaml"], tmp_path)
 
 
 _SCHEMA = {

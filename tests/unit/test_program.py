@@ -96,7 +96,9 @@ def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyP
     assert (traces, set(threading.enumerate()) - before) == ([], set())
 
 
-@pytest.mark.parametrize("words", [["explain"], ["judge", "--nobody"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["explain"], ["judge", "--nobody"], ["list", "--help"], ["report", "--nobody"]]
+)
 def test_usage_is_told_before_the_import(words: list[str]) -> None:
     """A usage error and help end before what the command needs is imported."""
     code = f"import sys; from commands.__main__ import main; main({words!r})"
