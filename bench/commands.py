@@ -48,9 +48,9 @@ ASKED = (
             ("list", "--json", "{file}"),
             ("describe", "{file}"),
             ("changes", "{file}", "{file}"),
+            ("report", "{file}", "--output", "{folder}/report.html"),
         )
     ),
-    Asked(words=("report", "{file}", "--output", "{folder}/report.html"), services=1000),
 )
 
 

@@ -108,6 +108,10 @@ class _Layout:
         self.zones: list[Box] = []
         self.legs: list[str] = []
         self.rails: dict[tuple[str, str], str] = {}
+        self.peers: defaultdict[str, list[str]] = defaultdict(list)
+        for flow in topology.flows:
+            self.peers[flow.source].append(flow.destination)
+            self.peers[flow.destination].append(flow.source)
         texts = [(s.name, self._detail(s)) for s in topology.services.values()]
         self.box = _width(texts, least=_NARROWEST)
         self.left = _width([(name, self._outside(name)) for name in self._outsides()], least=96)
@@ -201,8 +205,7 @@ class _Layout:
 
     def _pull(self, name: str, place: Mapping[str, float]) -> float:
         """Return the mean row of the services on the left that it has flows with, so fewer arrows cross."""
-        ends = [(flow.source, flow.destination) for flow in self.topology.flows]
-        rows = [place[b if a == name else a] for a, b in ends if name in (a, b) and {a, b} & place.keys()]
+        rows = [place[each] for each in self.peers[name] if each in place]
         return sum(rows) / len(rows) if rows else len(place)
 
     def _zone_width(self, zone: Zone, crossed: Sequence[bool], *, inside: bool) -> float:

@@ -24,6 +24,9 @@ from resources.typed import view
 from topology.index import TopologyIndex
 from topology.model import INTERNET, PolicyException, Port, Topology
 
+_WHOLE = 300
+"""Most names with a cell for every pair; a larger site's page has only the pairs that flows concern."""
+
 
 class State(StrEnum):
     """The state of one connection; a cell shows the first of this list that one of its ports has.
@@ -118,15 +121,18 @@ class Report:
     def data(self, verification: Verification | None) -> dict[str, Any]:
         """Return the page's data for JSON; only this module and `page.js` know its shape."""
         answers: dict[Answer, int] = {}  # many pairs have the same answer, which the page then holds once
-        cells = [
-            [
-                [answers.setdefault(each, len(answers)) for each in self.answers(source, to)]
-                if source != to
-                else []
-                for to in self.names
+
+        def cell(source: str, to: str) -> list[int]:
+            return [answers.setdefault(each, len(answers)) for each in self.answers(source, to)]
+
+        folded = len(self.names) > _WHOLE
+        if folded:
+            at = {name: index for index, name in enumerate(self.names)}
+            cells: list[Any] = [
+                {at[to]: cell(source, to) for to in self._concerned.get(source, ())} for source in at
             ]
-            for source in self.names
-        ]
+        else:
+            cells = [[cell(one, to) if one != to else [] for to in self.names] for one in self.names]
         return {
             "stack": self.stack,
             "day": self.day.isoformat(),
@@ -135,6 +141,7 @@ class Report:
             "ingress": self.topology.ingress_name,
             "answers": [_told(answer) for answer in answers],
             "cells": cells,
+            "most": _WHOLE if folded else None,
             "findings": self._findings(),
             "exceptions": [exemption.model_dump(mode="json") for exemption in self.in_force],
             "verification": self._verified(verification) if verification else None,
@@ -179,6 +186,15 @@ class Report:
             name: (*dict.fromkeys([*thing.ports, *(f.port for f in self._declared.flows_to(name))]), None)
             for name, thing in things.items()
         }
+
+    @cached_property
+    def _concerned(self) -> Mapping[str, Mapping[str, None]]:
+        """Each source -> the destinations that it has a possible or a declared flow to."""
+        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for source, to, _ in sorted({*self.flows, *self._intent.flows}, key=str):
+            if source != to and {source, to} <= self.names.keys():
+                found[source][to] = None
+        return found
 
     @cached_property
     def _intent(self) -> Intent:

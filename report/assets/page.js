@@ -18,7 +18,13 @@ const VERDICTS = {
 };
 
 const ANSWERS = DATA.answers.map((answer) => ({ why: "", way: [], reasons: [], notes: [], ...answer }));
-const CELLS = DATA.cells.map((row) => row.map((cell) => cell.map((index) => ANSWERS[index])));
+const CELLS = DATA.cells.map((row) => new Map(Object.entries(row).map(([to, cell]) =>
+  [Number(to), cell.map((index) => ANSWERS[index])])));
+/* A large site's page leaves out the pairs that no flow concerns; they are denied. */
+const DENIED = [{ ports: ["any port"], state: "denied", why: "", way: [], notes: [],
+  reasons: ["no flow leads there; `python -m commands explain` names the rule or the network that denies it"] }];
+const cellOf = (from, to) => CELLS[from].get(to) ?? (from === to ? [] : DENIED);
+const ALL = CELLS.flatMap((row) => [...row.values()].flat());
 const NAMES = DATA.names.map(({ name }) => name);
 
 const at = (id) => document.getElementById(id);
@@ -33,6 +39,7 @@ function make(tag, attributes = {}, ...children) {
 
 const many = (number, one, more = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : more}`;
 const first = (order, present) => Object.keys(order).find((name) => present.includes(name));
+const REST = ["*", "any port"];
 const portName = (port) => (port === "*" ? "any other port" : port);
 const sign = (text) => make("span", { class: "sign", "aria-hidden": "true" }, text);
 
@@ -66,7 +73,8 @@ function drawing({ width, height, boxes, legs, arrows }) {
 
 /* ---- the focus: one name with all that it reaches or is reached by, or every name ---- */
 
-function only(name) {
+function only(wanted) {
+  const name = wanted || (DATA.most ? NAMES[0] : "");
   at("focus").value = name;
   const near = new Set([name]);
   for (const { source, destination } of DATA.drawing.arrows) {
@@ -80,7 +88,14 @@ function only(name) {
   const one = NAMES.indexOf(name);
   const open = (cell) => cell.some(({ way, state }) => way.length || state === "missing");
   const all = [...NAMES.keys()];
-  matrix(at("grid"), one < 0 ? all : all.filter((each) => each === one || open(CELLS[one][each]) || open(CELLS[each][one])));
+  const shown = one < 0 ? all : all.filter((each) => each === one || open(cellOf(one, each)) || open(cellOf(each, one)));
+  const some = DATA.most ? [one, ...shown.filter((each) => each !== one)].slice(0, DATA.most).sort((a, b) => a - b) : shown;
+  if (DATA.most) {
+    at("folded").textContent = `A large site: the matrix has ${name} and ${some.length < shown.length
+      ? `${(some.length - 1).toLocaleString("en")} of ` : ""}${many(shown.length - 1, "name")} that it reaches or is reached by; `
+      + "the list above the drawing leads to others. Pairs that no flow concerns are denied.";
+  }
+  matrix(at("grid"), some);
 }
 
 /* ---- the matrix, a grid as the ARIA Authoring Practices describe it: one tab stop, arrow keys inside ---- */
@@ -92,7 +107,7 @@ function matrix(table, shown) {
   const head = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "from ↓ to →"), ...heads));
   const body = make("tbody", {}, ...shown.map((from, y) => make("tr", { class: begins(y) ? "first" : "" },
     make("th", { scope: "row" }, make("span", {}, NAMES[from])),
-    ...shown.map((to, x) => cell(CELLS[from][to], from, to, begins(x) ? "begins" : "")))));
+    ...shown.map((to, x) => cell(cellOf(from, to), from, to, begins(x) ? "begins" : "")))));
   table.replaceChildren(head, body);
 
   const rows = [...body.rows].map((row) => [...row.cells].slice(1));
@@ -151,7 +166,7 @@ function show(from, to) {
   const dialog = at("cell");
   at("cell-title").textContent = `${NAMES[from]} → ${NAMES[to]}`;
   const asked = probes(from, to);
-  at("cell-body").replaceChildren(...CELLS[from][to].map((each) => answer(each, from, to)),
+  at("cell-body").replaceChildren(...cellOf(from, to).map((each) => answer(each, from, to)),
     ...(asked.length ? [make("h3", {}, "Last verification"), probeList(asked)] : []));
   dialog.showModal();
   dialog.scrollTop = 0;
@@ -182,7 +197,7 @@ const WORDS = {
 function flow(from, to, port, state) {
   const [source, target] = [DATA.names[from], DATA.names[to]];
   const outside = ["outside", "hosts", "undeclared"];
-  if (port === "*" || !WORDS[state]) return "";
+  if (REST.includes(port) || !WORDS[state]) return "";
   if (state === "declared") return `${source.name} -> ${target.name}:${port}`;
   if (outside.slice(1).includes(source.group) && state !== "proxied" || outside.includes(target.group)) return "";
   const routed = state === "proxied" || (source.group === "outside" && target.name !== DATA.ingress);
@@ -213,9 +228,9 @@ function ask(form) {
     event.preventDefault();
     const typed = port.value.trim().toLowerCase();
     const wanted = /^\d+$/.test(typed) ? `${typed}/tcp` : typed;
-    const all = CELLS[from.value][to.value];
+    const all = cellOf(Number(from.value), Number(to.value));
     const exact = all.filter(({ ports }) => ports.includes(wanted));
-    const found = !wanted ? all : exact.length ? exact : all.filter(({ ports }) => ports.includes("*"));
+    const found = !wanted ? all : exact.length ? exact : all.filter(({ ports }) => REST.some((each) => ports.includes(each)));
     at("told").replaceChildren(...(from.value === to.value ? [make("p", {}, "Both are the same.")]
       : found.map((each) => told(each, wanted, Number(from.value), Number(to.value)))));
   });
@@ -233,7 +248,7 @@ function told(found, wanted, from, to) {
 function possible(table) {
   if (table.rows.length) return;
   const row = (tag, texts) => make("tr", {}, ...texts.map((text) => make(tag, {}, text)));
-  const rows = CELLS.flatMap((row, from) => row.flatMap((cell, to) => cell.filter(({ way }) => way.length)
+  const rows = CELLS.flatMap((row, from) => [...row].flatMap(([to, cell]) => cell.filter(({ way }) => way.length)
     .map(({ ports, state, way, reasons }) => [NAMES[from], NAMES[to], ports.map(portName).join(", "),
       `${STATES[state][0]} ${STATES[state][1]}`, way.join(" → "), reasons.join("; ")])));
   table.append(make("thead", {}, row("th", ["from", "to", "ports", "", "way", "opened by"])),
@@ -264,8 +279,7 @@ function probeList(asked) {
 /* ---- summary, findings, verification ---- */
 
 function summary() {
-  const answers = CELLS.flat(2);
-  const count = (...states) => answers.reduce((sum, { state, ports }) => sum + states.includes(state) * ports.length, 0);
+  const count = (...states) => ALL.reduce((sum, { state, ports }) => sum + states.includes(state) * ports.length, 0);
   const surplus = count("undeclared");
   const missing = count("missing");
   const tile = (bad, term, main, more) => make("div", { class: bad ? "bad" : "" }, make("dt", {}, term),
@@ -274,7 +288,7 @@ function summary() {
   at("summary").append(
     tile(surplus + missing, "Flows", surplus || missing ? `${surplus} undeclared, ${missing} missing`
       : `All ${count("declared")} declared are possible`,
-    `${many(count("proxied", "follows"), "other follows", "others follow")} from them; ${count("denied")} are denied`),
+    `${many(count("proxied", "follows"), "other follows", "others follow")} from them; ${DATA.most ? "all else is" : `${count("denied")} are`} denied`),
     tile(found, "Findings of the policy pack", found ? many(found, "finding") : "None",
       `${many(DATA.exceptions.length, "exception")} in force`));
   const run = DATA.verification;
@@ -347,7 +361,7 @@ at("drawing").append(drawing(DATA.drawing));
 at("flows-title").textContent = `Declared flows as a list: ${many(DATA.drawing.arrows.length, "pair")}`;
 at("flows").append(...DATA.drawing.arrows.map(({ source, destination, ports }) =>
   make("li", {}, `${source} → ${destination}: ${ports}`)));
-at("focus").append(make("option", { value: "" }, "everything"), ...NAMES.map((name) => make("option", {}, name)));
+at("focus").append(...(DATA.most ? [] : [make("option", { value: "" }, "everything")]), ...NAMES.map((name) => make("option", {}, name)));
 at("focus").addEventListener("change", () => only(at("focus").value));
 at("drawing").addEventListener("click", ({ target }) => {
   const name = target.closest(".service, .outside")?.dataset.name;
@@ -357,7 +371,7 @@ summary();
 legend(at("legend"));
 only("");
 ask(at("ask"));
-at("possible-title").textContent = `Every possible connection as a list: ${many(CELLS.flat(2).filter(({ way }) => way.length).length, "row")}`;
+at("possible-title").textContent = `Every possible connection as a list: ${many(ALL.filter(({ way }) => way.length).length, "row")}`;
 at("possible-title").parentElement.addEventListener("toggle", () => possible(at("possible")));
 printed();
 findings(at("findings"));

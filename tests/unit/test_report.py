@@ -19,6 +19,7 @@ from bench.sites import keys
 from commands import flows as command
 from commands.report import judged, main
 from policies.rule import RULES
+from report import model
 from report.drawing import Box, Drawing, draw
 from report.mermaid import flowchart
 from report.model import Report, State
@@ -92,6 +93,24 @@ def test_rows_stand_by_zone() -> None:
         "backend",
         "undeclared",
     )
+
+
+@pytest.mark.parametrize("make", [sound, broken])
+def test_a_large_site_leaves_out_what_is_denied(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a number of names, the page has the same cells without those in which all is denied."""
+    whole = of(make()).data(None)
+    monkeypatch.setattr(model, "_WHOLE", 5)
+    folded = of(make()).data(None)
+    pairs: dict[tuple[int, int], list[Any]] = {}
+    for told in (whole, folded):
+        for source, row in enumerate(told["cells"]):
+            for to, cell in row.items() if isinstance(row, dict) else enumerate(row):
+                answers = [told["answers"][index] for index in cell]
+                if any(answer["state"] != State.DENIED for answer in answers):
+                    pairs.setdefault((source, to), []).append(answers)
+    assert [pair for pair, (first, *rest) in pairs.items() if rest != [first]] == []
+    assert (whole["most"], folded["most"]) == (None, 5)
+    assert sum(map(len, folded["cells"])) == len(pairs)
 
 
 def test_every_port_of_a_pair_is_answered_once() -> None:
