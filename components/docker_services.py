@@ -1,4 +1,4 @@
-"""Every container except the ingress. Each joins the networks of its zones and publishes no port."""
+"""Every container but the ingress and slots. Each joins the networks of its zones and publishes no port."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.container import ContainerService, ContainerServiceArgs
-from topology.model import Topology
+from topology.model import Slot, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class DockerServices(pulumi.ComponentResource):
         topology = args.topology
         made: dict[str, pulumi.Resource] = {}
         for service in topology.containers_in_order:
-            if service != topology.ingress:
+            if service != topology.ingress and not isinstance(service, Slot):
                 made[service.name] = ContainerService(
                     service.name,
                     ContainerServiceArgs(

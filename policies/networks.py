@@ -14,7 +14,7 @@ from resources.docker import DockerContainer, DockerNetwork
 from resources.site import Graph
 from resources.typed import ProjectCommand, TypedResource
 from topology.index import TopologyIndex
-from topology.model import WATCHES, App, Role, Zone
+from topology.model import WATCHES, App, Role, Slot, Zone, made_here, slots_of
 
 _BRIDGE: Final = "com.docker.network.bridge."
 _SEALED: Final = {f"{_BRIDGE}gateway_mode_ipv4": {"isolated"}, f"{_BRIDGE}inhibit_ipv4": {"true"}}
@@ -123,9 +123,12 @@ def _watching(network: DockerNetwork) -> Iterator[str]:
     remedy="Declare the service in the stack file, or remove the container.",
 )
 def containers_have_a_role(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
-    """Yield containers that are not declared: no zone, flow or rule says what they may do."""
-    if view.inputs.name not in topology.containers_by_name:
+    """Yield containers that are not declared, or another project's: no zone, flow or rule is about them."""
+    service = topology.containers_by_name.get(view.inputs.name)
+    if service is None:
         yield f"container {view.inputs.name or '(unnamed)'} is no declared service"
+    elif isinstance(service, Slot) and service.project != view.resource.project:
+        yield f"container {view.inputs.name} is for project {service.project} to make"
 
 
 @policy(
@@ -240,6 +243,8 @@ def no_empty_zones(graph: Graph) -> Iterator[Violation]:
     """Yield zones without members or without a network: a proof about an empty zone proves nothing."""
     made = {view.inputs.name: view for view in graph.of(DockerNetwork)}
     joined = {leg.name for view in graph.of(DockerContainer) for leg in view.inputs.legs}
+    slots = slots_of(graph.topology.containers)
+    joined |= {graph.topology.physical(graph.topology.zones[name].network) for s in slots for name in s.zones}
     for name, view in made.items():
         if name not in joined:
             yield view, f"no container joins network {name or '(unnamed)'}"
@@ -263,7 +268,7 @@ def declared_services_exist(graph: Graph) -> Iterator[Violation]:
     guests = {view.inputs.name for view in graph.guests}
     topology = graph.topology
     for services, made, what in (
-        (topology.containers, containers, "container"),
+        (made_here(topology.containers), containers, "container"),
         (topology.guests, guests, "guest"),
     ):
         for service in services:

@@ -26,6 +26,7 @@ from resources.resource import HIDDEN, UNKNOWN
 from resources.typed import TypedResource, is_secret
 from topology import env_files
 from topology.index import TopologyIndex
+from topology.model import Slot
 
 _DEFAULTS: Final[Mapping[str, object]] = {
     "containerReadRefreshTimeoutMilliseconds": 15000,
@@ -71,7 +72,7 @@ _SHOWN: Final = 120
 def containers_as_rendered(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield the first difference of each property and file of a declared container."""
     service = topology.containers_by_name.get(view.inputs.name)
-    if service is None:
+    if service is None or isinstance(service, Slot):
         return
     given = dict(view.resource.inputs)
     held = topology.held_by(service.name)

@@ -18,6 +18,7 @@ from topology.model import (
     ProxmoxHost,
     Topology,
     machine_of,
+    made_here,
 )
 
 PROJECT: Final = "homelab-network"
@@ -94,7 +95,7 @@ class Wanted:
 
 def containers(topology: Topology) -> list[Wanted]:
     """Return the containers of Docker-SRV."""
-    return [_in_container(topology, CONTAINER, service, "") for service in topology.containers]
+    return [_in_container(topology, CONTAINER, service, "") for service in made_here(topology.containers)]
 
 
 def volumes(topology: Topology) -> list[Wanted]:

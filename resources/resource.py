@@ -75,6 +75,11 @@ class Resource:
         """Name of the stack, without the organisation."""
         return self.urn.partition("::")[0].rpartition(":")[2]
 
+    @property
+    def project(self) -> str:
+        """Name of the Pulumi project."""
+        return self.urn.partition("::")[2].partition("::")[0]
+
 
 @dataclass(kw_only=True)
 class _Decoder:

@@ -36,6 +36,7 @@ from resources.proxmox import (
 )
 from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.routed import Routed, text, vlan
+from resources.slots import slot_facts
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
 from topology.model import INTERNET, Port, ProxmoxHost
@@ -140,7 +141,7 @@ class Graph:
             hosts=tuple(self._hosts()),
             gateways=tuple(self._gateways()),
             networks=tuple(self._networks()),
-            containers=(*self._containers(), *self._swarm()),
+            containers=(*self._containers(), *self._swarm(), *self._slots()),
             guests=tuple(self._guests()),
             datacenter=self._datacenter,
             proxies=tuple(self._proxies()),
@@ -407,6 +408,11 @@ class Graph:
                 published=tuple(self._limited(port, known.legs) for port in known.published),
                 publish_all=known.publish_all or any(f.path.startswith("ports") for f in each.faults),
             )
+
+    def _slots(self) -> Iterator[fact.ContainerFact]:
+        made = {each.inputs.name for each in self.of(DockerContainer)}
+        found = slot_facts(self.topology, self._bridges, self._engine)
+        return (each for each in found if made.isdisjoint({each.name, *each.names}))
 
     def _swarm(self) -> Iterator[fact.ContainerFact]:
         for each in self.of(SwarmService):

@@ -23,6 +23,7 @@ from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, at, nearest, shown
 from topology.model import (
     GUEST_KINDS,
+    SLOT_KEYS,
     Acme,
     Assertion,
     Certificate,
@@ -41,6 +42,7 @@ from topology.model import (
     Prefix,
     ProxmoxHost,
     RouterHost,
+    Slot,
     SshVantage,
     Temporary,
     Topology,
@@ -267,7 +269,9 @@ class _Reader:
         return acme
 
     def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
-        """Return a guest if the entry has a kind, a VM id, or a zone without an image; else a container."""
+        """Return a slot if the entry has a project, a guest if it has a kind, a VM id, or a zone without an
+        image; else a container.
+        """
         host = _full(raw.get("host", name), domain)
         for key in ("aliases", "redirects"):
             if isinstance(others := raw.get(key), list):
@@ -275,6 +279,8 @@ class _Reader:
         pages = raw.get("pages")
         if isinstance(pages, dict):
             raw = {**raw, "pages": {port: _full(each, domain) for port, each in pages.items()}}
+        if "project" in raw:
+            return self.entry(Slot, self.of_slot(raw, path), path, name, "slot", host=host)
         if "kind" in raw:
             kind = raw["kind"]
             if not isinstance(kind, str) or kind not in {*GuestKind}:
@@ -285,6 +291,23 @@ class _Reader:
         if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)
+
+    def of_slot(self, raw: dict[str, object], path: str) -> dict[str, object]:
+        """Return a slot's keys, after noting those of guests and of the container that fills it."""
+        for key in raw:
+            if key in {"kind", "vmid", "zone", "address"}:
+                remedy = (
+                    "write zones, and addresses where needed"
+                    if key in {"zone", "address"}
+                    else "leave it out"
+                )
+                self.note(at(path, key), "is a guest's, and a slot is for a container of Docker", remedy)
+            elif key in _keys(Container) and key not in SLOT_KEYS:
+                remedy = "set it in that project, or leave project out"
+                self.note(at(path, key), "is for the project that fills the slot to say", remedy)
+            elif key not in (*SLOT_KEYS, "name"):
+                self.unknown(at(path, key), key, SLOT_KEYS)
+        return {key: value for key, value in raw.items() if key in (*SLOT_KEYS, "name")}
 
     def vantage(self, raw: dict[str, object], path: str, name: str) -> SshVantage | ImageVantage | None:
         """Return the image vantage for `containers`, else the SSH vantage named after its source."""

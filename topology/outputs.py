@@ -8,7 +8,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from topology.model import Topology
+from topology.model import Slot, Topology, slots_of
 
 SCHEMA_VERSION = 2
 """Version of the shape; increased when a key is removed or changes its meaning, not when one is added."""
@@ -41,12 +41,33 @@ class IngressOutput(TypedDict):
     legs: dict[str, str]
 
 
+class SlotNetworkOutput(TypedDict):
+    """The zone whose Docker network a slot's container joins, and its address there."""
+
+    zone: str
+    address: str
+
+
+class SlotOutput(TypedDict):
+    """A service whose container the Pulumi project `project` makes, as that container must be.
+
+    `networks` has the networks by the engine's names, which are known in a preview, as ids are not.
+    """
+
+    project: str
+    container: str
+    networks: dict[str, SlotNetworkOutput]
+    ports: list[str]
+    nameServers: list[str]
+
+
 class Outputs(TypedDict):
     """Everything that `pulumi stack output` prints; without Docker-SRV neither `ingress` nor `urls`."""
 
     schemaVersion: int
     ingress: NotRequired[IngressOutput]
     urls: NotRequired[dict[str, str]]
+    slots: NotRequired[dict[str, SlotOutput]]
     zones: dict[str, ZoneOutput]
     flows: dict[str, FlowOutput]
 
@@ -86,4 +107,23 @@ def outputs(topology: Topology) -> Outputs:
             "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
         }
         found["urls"] = {route.name: route.page for route in topology.routes}
+    if slots := slots_of(topology.containers):
+        found["slots"] = {slot.name: _slot(topology, slot) for slot in slots}
     return found
+
+
+def _slot(topology: Topology, slot: Slot) -> SlotOutput:
+    zones = (topology.zones[name] for name in slot.zones)
+    return {
+        "project": slot.project,
+        "container": topology.physical(slot.name),
+        "networks": {
+            topology.physical(zone.network): {
+                "zone": zone.name,
+                "address": str(topology.address_on(slot.name, zone)),
+            }
+            for zone in zones
+        },
+        "ports": [str(port) for port in slot.ports],
+        "nameServers": [str(server) for server in topology.name_servers(slot)],
+    }

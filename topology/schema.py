@@ -21,6 +21,7 @@ from topology.model import (
     GUEST_APPS,
     GUEST_KINDS,
     ROLES,
+    SLOT_KEYS,
     Acme,
     App,
     Assertion,
@@ -49,6 +50,7 @@ from topology.model import (
     RouterInterface,
     RouterLeg,
     RouterWan,
+    Slot,
     Ssh,
     SshVantage,
     Temporary,
@@ -80,6 +82,7 @@ _ENTRIES: Final[tuple[type[Value], ...]] = (
     RouterWan,
     Zone,
     Container,
+    Slot,
     Mount,
     Healthcheck,
     NamedVolume,
@@ -106,6 +109,7 @@ _BELOW: Final = {
     Acme: "acme.",
     Temporary: "flows[].",
     Healthcheck: ".healthcheck.",
+    Slot: "slot.",
     Mount: ".volumes[].",
     NamedVolume: "volume.",
     FileServer: "volume.driver_opts.",
@@ -168,6 +172,10 @@ def configuration() -> Schema:
         if traits.entry is not Guest:
             entry["required"].insert(0, "kind")
             service = _either(_is(guest_kind), _ref(traits.entry), service)
+    _named(entries["Slot"], "host")
+    of_slot = entries["Slot"]["properties"]
+    entries["Slot"]["properties"] = {key: of_slot[key] for key in SLOT_KEYS}
+    service = _either({"required": ["project"]}, _ref(Slot), service)
     keys: dict[str, Schema] = {
         "domain": _type(HostName),
         "name-prefix": _type(Prefix),
@@ -234,7 +242,9 @@ def _tell(entry: Schema, before: str) -> None:
 
 
 def _description(key: str, before: str = ".") -> Schema:
-    noun, remedy = WORDS.get(f"{before}{key}", ("", ""))
+    noun, remedy = (
+        WORDS.get(f"{before}{key}") or WORDS.get(f".{key}" if before == "slot." else "") or ("", "")
+    )
     return {"description": f"{noun[0].upper()}{noun[1:]}; {remedy}."} if noun else {}
 
 

@@ -63,6 +63,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".probe-every": ("a length of time", "write it like 30s, 5m or 1h, at most a day"),
     ".verify-every": ("a length of time", "write it like 30s, 5m or 1h, at most a day"),
     ".project": ("an absolute path", "write it like /opt/homelab-network"),
+    "slot.project": ("the name of a Pulumi project", "name the one project whose stack makes the container"),
     ".closed": ("true or false", "write true where its own rules close it to the outside"),
     ".trusted-proxies": ("a list of prefixes", "write it like [10.10.1.5/32]"),
     ".trusted-proxies[]": ("an IPv4 prefix", "write it like 10.10.1.5/32"),

@@ -13,7 +13,7 @@ from topology.checks.site import Site
 from topology.fault import Fault, nearest, shown
 from topology.host_folders import within
 from topology.limits import HARMLESS_SYSCTL, ULIMITS
-from topology.model import App, Container, Flow, Port, Protocol
+from topology.model import App, Container, Flow, Port, Protocol, Slot
 
 _NUMBERS: Final = re.compile(r"-?\d{1,12}([ \t]+-?\d{1,12}){0,3}", re.ASCII)
 _OF_OTHERS: Final = {
@@ -36,7 +36,11 @@ def depends(site: Site) -> Iterator[Fault]:
             continue
         for name, condition in container.depends_on.items():
             other = site.services.get(name)
-            if isinstance(other, Container) and other.app is not App.TRAEFIK:
+            if isinstance(other, Slot):
+                yield Fault(
+                    path, f"{name} is made by project {other.project}, later than this", "leave it out"
+                )
+            elif isinstance(other, Container) and other.app is not App.TRAEFIK:
                 graph.setdefault(container.name, []).append(name)
                 health = other.healthcheck
                 if condition == "service_healthy" and not other.app and (health is None or health.is_off):

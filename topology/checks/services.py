@@ -9,7 +9,8 @@ from typing import Final
 from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import DNS, INTERNET, ROLES, WATCHES, App, DockerHost, Guest, Role
+from topology.model import DNS, INTERNET, ROLES, WATCHES, App, DockerHost, Guest, Role, made_here, slots_of
+from topology.project import NAME
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
 """Roles of inner Docker networks that a service reached by the ingress must not join."""
@@ -115,10 +116,17 @@ def services(site: Site) -> Iterator[Fault]:
             ((f"services.{service.name}.ports[{i}]", port) for i, port in enumerate(service.ports)),
             "name each port once",
         )
-    for container in site.containers:
+    for container in made_here(site.containers):
         yield from image(f"services.{container.name}.image", container.image)
         if container.app is App.TRAEFIK:
             yield from traefik(f"services.{container.name}.image", container.image)
+    for slot in slots_of(site.containers):
+        if slot.project == NAME:
+            yield Fault(
+                f"services.{slot.name}.project",
+                f"{NAME} is this project, which fills no slot",
+                "name another, or write image instead",
+            )
     yield from twice(
         ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
     )

@@ -115,6 +115,14 @@ from topology.model.site import (
     NO_NAME_SERVER,
     Topology,
 )
+from topology.model.slots import (
+    KEYS as SLOT_KEYS,
+)
+from topology.model.slots import (
+    Slot,
+    made_here,
+    slots_of,
+)
 from topology.model.table import (
     IncompleteTableError,
     table,
@@ -169,6 +177,7 @@ __all__ = [
     "NO_NAME_SERVER",
     "READS_LOGS",
     "ROLES",
+    "SLOT_KEYS",
     "SPEAKS_TLS",
     "SSH",
     "VOLUME_NAME",
@@ -230,6 +239,7 @@ __all__ = [
     "SecretVariable",
     "Service",
     "Side",
+    "Slot",
     "Ssh",
     "SshVantage",
     "Stream",
@@ -247,8 +257,10 @@ __all__ = [
     "kind_of",
     "lans",
     "machine_of",
+    "made_here",
     "served_on",
     "sets_itself_up",
+    "slots_of",
     "table",
     "zone_around",
 ]
