@@ -27,6 +27,7 @@ from policies import (
     rendered,
     routers,
     secrecy,
+    slots,
     targets,
     uploads,
 )
@@ -46,6 +47,7 @@ GROUPS = (
     uploads,
     advisories,
     networks,
+    slots,
     guests,
     guest_firewall,
     bridges,

@@ -12,7 +12,7 @@ for resources that were never analyzed, for example ones that are merely read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from pulumi.runtime.proto import analyzer_pb2 as pb
 from pulumi.runtime.proto import plugin_pb2
 
 from policies.evaluate import EvaluatedResource, conclude, evaluate_resource, evaluate_together
+from policies.other_project import OtherProject, SiteError
 from policies.rule import RULES, Finding, Rule, RuleScope
 from resources.resource import Resource, decode
 from topology.config import ConfigError, from_file, from_pulumi_json
@@ -55,11 +56,15 @@ class Analyzer:
 
     def __init__(self) -> None:
         self._topology: TopologyIndex | None = None
+        self._other: OtherProject | None = None
         self._seen: dict[str, EvaluatedResource] = {}
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
         """Read the declared topology from the stack's configuration; an unnamed stack has none."""
         if not request.stack:
+            return pb.AnalyzerStackConfigureResponse()
+        if request.project not in {"", PACK}:
+            self._other = OtherProject(request.project)
             return pb.AnalyzerStackConfigureResponse()
         read = partial(from_pulumi_json, dict(request.config), tuple(request.config_secret_keys))
         self._topology = _read(read, context)
@@ -80,6 +85,8 @@ class Analyzer:
 
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Evaluate one resource by its inputs, before it is created."""
+        if self._other:
+            return pb.AnalyzeResponse(diagnostics=map(_diagnostic, self._other.one(_resource(request))))
         topology = self._site(request.urn, context)
         judged = self._seen[request.urn] = evaluate_resource(_resource(request), topology)
         kept = conclude(judged.findings, topology, _today(), rules={}).findings
@@ -89,6 +96,8 @@ class Analyzer:
         """Evaluate the stack, including resources that `Analyze` has not seen."""
         if not request.resources:
             return pb.AnalyzeResponse()
+        if self._other:
+            return _of_another(self._other, map(_resource, request.resources), context)
         topology = self._site(request.resources[0].urn, context)
         told = {id(finding) for judged in self._seen.values() for finding in judged.findings}
         stack = [
@@ -141,6 +150,17 @@ class Analyzer:
         return self._topology
 
 
+def _of_another(other: OtherProject, resources: Iterable[Resource], context: Any) -> Any:
+    """Return the verdict on another project's stack; abort the call if no site says what its slots are."""
+    try:
+        stack, findings = other.together(resources, _today())
+    except SiteError as error:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"\n{error}.")
+        raise
+    told = _advice(f"judged by the slots that {stack} hands over", "slots-of")
+    return pb.AnalyzeResponse(diagnostics=[*map(_diagnostic, findings), told])
+
+
 def _read(source: Callable[[], Topology], context: Any) -> TopologyIndex:
     """Read the declared topology; on errors abort the call with all of them."""
     try:
@@ -179,12 +199,12 @@ def _diagnostic(finding: Finding) -> Any:
     )
 
 
-def _advice(text: str) -> Any:
+def _advice(text: str, name: str = "exceptions-in-force") -> Any:
     return pb.AnalyzeDiagnostic(
-        policyName="exceptions-in-force",
+        policyName=name,
         policyPackName=PACK,
         policyPackVersion=VERSION,
-        description="An exception is in force.",
+        description="What the verdict rests on.",
         message=text,
         enforcementLevel=pb.ADVISORY,
     )

@@ -51,7 +51,8 @@ class SlotNetworkOutput(TypedDict):
 class SlotOutput(TypedDict):
     """A service whose container the Pulumi project `project` makes, as that container must be.
 
-    `networks` has the networks by the engine's names, which are known in a preview, as ids are not.
+    `networks` has the networks by the engine's names, which are known in a preview, as ids are not. `engine`
+    is Docker-SRV's address for SSH; None: its engine is on the machine that runs Pulumi.
     """
 
     project: str
@@ -59,6 +60,7 @@ class SlotOutput(TypedDict):
     networks: dict[str, SlotNetworkOutput]
     ports: list[str]
     nameServers: list[str]
+    engine: str | None
 
 
 class Outputs(TypedDict):
@@ -126,4 +128,5 @@ def _slot(topology: Topology, slot: Slot) -> SlotOutput:
         },
         "ports": [str(port) for port in slot.ports],
         "nameServers": [str(server) for server in topology.name_servers(slot)],
+        "engine": topology.docker.ssh.address if topology.docker.ssh else None,
     }

@@ -3500,3 +3500,26 @@ def an_external_volume_that_is_not_declared(stack: Stack) -> None:
 )
 def a_router_without_its_rules(stack: Stack) -> None:
     stack.config = over_ssh()
+
+
+def of_another_project(stack: Stack, kind: str, name: str, inputs: dict[str, Any]) -> None:
+    stack.add(kind, name, inputs)
+    added = stack.resources[-1]
+    urn = added.urn.replace("::homelab-network::", "::start-page::")
+    stack.resources[-1] = replace(added, urn=urn)
+
+
+@rejected(
+    "other-projects-fill-slots",
+    "theirs: docker:index/network:Network is no container, image or volume, and a slot takes nothing else",
+    "page: mounts a folder of the host at /logs, and a slot has none",
+)
+def a_network_and_a_folder_of_another_project(stack: Stack) -> None:
+    of_another_project(stack, KINDS["network"], "theirs", {"name": "theirs"})
+    logs = {"containerPath": "/logs", "hostPath": "/srv/logs", "readOnly": True}
+    of_another_project(stack, KINDS["container"], "page", {"name": "page", "volumes": [logs]})
+
+
+@rejected("volumes-of-slots", "data: volume theirs may be another service's")
+def a_volume_of_another_project(stack: Stack) -> None:
+    of_another_project(stack, KINDS["volume"], "data", {"name": "theirs"})

@@ -109,4 +109,5 @@ def test_the_outputs_hand_a_slot_over() -> None:
         "networks": {network: {"zone": "frontend", "address": "172.30.1.77"}},
         "ports": ["8080/tcp"],
         "nameServers": ["127.0.0.1"],
+        "engine": None,
     }
