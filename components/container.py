@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 import pulumi
 import pulumi_docker as docker
@@ -21,7 +20,8 @@ from topology.model import Container, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerServiceArgs:
-    """`networks` maps a zone's name to its network's name, and this container's address there.
+    """`networks` maps a zone's name to the name of its Docker network; the container joins
+    those of its zones and legs.
 
     `certificates` maps a path in the container to a certificate or key that the stack generates. The site's
     `protect` protects the volumes from deletion, and retains them when they leave the stack. The container is
@@ -30,7 +30,7 @@ class ContainerServiceArgs:
 
     topology: Topology
     service: Container
-    networks: Mapping[str, tuple[pulumi.Input[str], IPv4Address | None]]
+    networks: Mapping[str, pulumi.Input[str]]
     certificates: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     after: Sequence[pulumi.Resource] = ()
 
@@ -70,9 +70,10 @@ class ContainerService(pulumi.ComponentResource):
             uploads=[docker.ContainerUploadArgs(file=path, content=text) for path, text in files.items()],
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(
-                    name=network, ipv4_address=str(address) if address else None
+                    name=args.networks[zone],
+                    ipv4_address=str(topology.address_on(service.name, topology.zones[zone])),
                 )
-                for network, address in args.networks.values()
+                for zone in (*service.zones, *topology.legs.of(service.name))
             ],
             opts=pulumi.ResourceOptions(
                 parent=self, delete_before_replace=True, depends_on=[*volumes, *args.after]

@@ -1,7 +1,7 @@
 """The Proxmox firewall's datacenter switch, with the management rule that keeps administrators' access.
 
 Creates the datacenter's options and rules, for several nodes each node's own rules, the aliases by which
-guests' rules refer to the ingress's legs, and the alias `local_network`: the network that may reach a node's
+guests' rules refer to containers' legs, and the alias `local_network`: the network that may reach a node's
 own ports, by default the one that the node is routed in. Proxmox's own ipset `management` stays unchanged.
 
 Note: the firewall is enabled last, after the management rules and the alias exist, because a datacenter that
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_proxmoxve as proxmox
 
-from topology.model import INTERNET, LOCAL_NETWORK, Guest, ProxmoxHost, Topology
+from topology.model import INTERNET, LOCAL_NETWORK, Guest, Leg, ProxmoxHost, Topology
 
 _EVERYWHERE = ("0.0.0.0/1", "128.0.0.0/1")
 """All addresses; a Proxmox IP set does not accept prefixes of length 0."""
@@ -31,8 +31,8 @@ class DatacenterFirewallArgs:
 class DatacenterFirewall(pulumi.ComponentResource):
     """The datacenter's firewall, which drops all input except from management.
 
-    `aliases` maps a zone's name to the alias of the ingress's leg there; `internet` is the IP set of the
-    addresses that guests' egress may reach, None where no guest has egress.
+    `aliases` maps `Leg.alias` to the alias; `internet` is the IP set of the addresses that guests' egress may
+    reach, None where no guest has egress.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class DatacenterFirewall(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self.internet: pulumi.Output[str] | None = None
         self.aliases: dict[str, pulumi.Output[str]] = {
-            leg.name: proxmox.firewall.AliasLegacy(
-                f"ingress-{leg.network}",
-                name=topology.physical(f"ingress-{leg.network}"),
-                cidr=str(leg.ingress),
-                comment=f"The ingress's leg on zone {leg.name}",
+            leg.alias: proxmox.firewall.AliasLegacy(
+                leg.alias,
+                name=topology.physical(leg.alias),
+                cidr=str(leg.address),
+                comment=f"{_owner(topology, leg)} leg on zone {leg.zone.name}",
                 opts=child,
             ).name
-            for leg in topology.legs
+            for leg in topology.legs.every
         }
         if any(isinstance(topology.services.get(f.source), Guest) for f in topology.flows_to(INTERNET)):
             self.internet = proxmox.firewall.IpsetLegacy(
@@ -96,6 +96,10 @@ class DatacenterFirewall(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[local, *rules]),
         )
         self.register_outputs({"aliases": self.aliases})
+
+
+def _owner(topology: Topology, leg: Leg) -> str:
+    return "The ingress's" if leg.service == topology.ingress_name else f"{leg.service}'s"
 
 
 def _rules(topology: Topology, host: ProxmoxHost) -> list[proxmox.firewall.RulesLegacyRuleArgs]:

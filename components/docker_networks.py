@@ -1,4 +1,4 @@
-"""The Docker networks: one for each Docker zone, and the ingress's leg on each VLAN that it may route to.
+"""The Docker networks: one for each Docker zone, and one on each VLAN where containers have legs.
 
 Sets the networks' drivers, prefixes and isolation; containers join them in `components.container`. Note: a
 leg is internal too. A macvlan network that is not internal takes the default route when its name sorts before
@@ -19,7 +19,7 @@ _BRIDGE = "com.docker.network.bridge."
 
 @dataclass(frozen=True, kw_only=True)
 class DockerNetworksArgs:
-    """The site; its Docker zones and the ingress's legs become networks."""
+    """The site; its Docker zones and those with legs become networks."""
 
     topology: Topology
 
@@ -43,14 +43,18 @@ class DockerNetworks(pulumi.ComponentResource):
                 ipam_configs=[
                     docker.NetworkIpamConfigArgs(subnet=str(zone.prefix), gateway=str(zone.gateway))
                 ],
-                options=bridge_options(topology, zone)
-                if zone.is_docker
-                else {"parent": topology.parent(zone)},
+                options=bridge_options(topology, zone) if zone.is_docker else leg_options(topology, zone),
                 opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
             ).name
-            for zone in [*own, *topology.legs]
+            for zone in [*own, *topology.legs.zones]
         }
         self.register_outputs({"names": self.names})
+
+
+def leg_options(topology: Topology, zone: Zone) -> dict[str, str]:
+    """Return the options of a macvlan network, which keeps legs of several containers apart."""
+    apart = {"macvlan_mode": "private"} if topology.legs.is_shared(zone) else {}
+    return {"parent": topology.parent(zone), **apart}
 
 
 def bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Every container but the ingress and slots. Each joins the networks of its zones and publishes no port."""
+"""Every container but the ingress and slots. Each joins its zones and legs, and publishes no port."""
 
 from __future__ import annotations
 
@@ -38,13 +38,7 @@ class DockerServices(pulumi.ComponentResource):
                     ContainerServiceArgs(
                         topology=topology,
                         service=service,
-                        networks={
-                            zone: (
-                                args.networks[zone],
-                                topology.address_on(service.name, topology.zones[zone]),
-                            )
-                            for zone in service.zones
-                        },
+                        networks=args.networks,
                         certificates=args.certificates.get(service.name, {}),
                         after=[made[name] for name in service.depends_on],
                     ),

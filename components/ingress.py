@@ -34,11 +34,7 @@ class Ingress(pulumi.ComponentResource):
             ContainerServiceArgs(
                 topology=topology,
                 service=service,
-                networks={
-                    zone: (args.networks[zone], topology.address_on(service.name, topology.zones[zone]))
-                    for zone in service.zones
-                }
-                | {leg.name: (args.networks[leg.name], leg.ingress) for leg in topology.legs},
+                networks=args.networks,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -54,12 +54,14 @@ def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
     topology = args.topology
     if name == INTERNET and args.internet is not None:
         return pulumi.Output.concat("+dc/", args.internet)
-    if name == topology.ingress_name and args.guest.zones[0] not in args.aliases:
-        return str(topology.docker.address)
+    near = args.guest.zones[0]
+    for leg in topology.legs.every:
+        if (leg.service, leg.zone.name) == (name, near):
+            return pulumi.Output.concat("dc/", args.aliases[leg.alias])
     if name == topology.ingress_name:
-        return pulumi.Output.concat("dc/", args.aliases[args.guest.zones[0]])
+        return str(topology.docker.address)
     if topology.router and name == topology.router.name:
-        return str(topology.gateway(topology.zones[args.guest.zones[0]]))
+        return str(topology.gateway(topology.zones[near]))
     peer = topology.services.get(name)
     return str(peer.address) if isinstance(peer, Guest) else str(topology.zones[name].prefix)
 

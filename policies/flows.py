@@ -121,7 +121,8 @@ class _Roles:
         if source in self._outsides:
             return not guest
         alone = any(each.alone for each in traits) or source == INTERNET
-        return alone or isinstance(topology.services.get(source), Guest) != guest
+        near = guest and service.zones[0] in topology.legs.of(source)
+        return alone or (isinstance(topology.services.get(source), Guest) != guest and not near)
 
     def _is_container(self, name: str) -> bool:
         return isinstance(self._topology.services.get(name), Container)

@@ -30,7 +30,7 @@ from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
-from topology.model import INTERNET, LOCAL_NETWORK, Flow, Guest
+from topology.model import INTERNET, LOCAL_NETWORK, Container, Flow, Guest
 
 _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, its protocol and its port."
 
@@ -280,9 +280,10 @@ def _is_flow(rule: FirewallRule, scope: Scope, needed: Collection[_Packets]) -> 
 
 def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     service = topology.services.get(name)
-    if name == topology.ingress_name and guest in topology.services:
-        leg = topology.zones[topology.services[guest].zones[0]].ingress
-        leg = leg or (topology.docker.address if topology.router else None)
+    if isinstance(service, Container) and guest in topology.services:
+        leg = topology.legs.of(name).get(topology.services[guest].zones[0])
+        if leg is None and topology.router and name == topology.ingress_name:
+            leg = topology.docker.address
         return prefix(IPv4Network(leg)) if leg else None
     if topology.router and name == topology.router.name and guest in topology.services:
         return prefix(IPv4Network(topology.gateway(topology.zones[topology.services[guest].zones[0]])))

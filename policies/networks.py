@@ -14,6 +14,7 @@ from resources.docker import DockerContainer, DockerNetwork
 from resources.site import Graph
 from resources.typed import ProjectCommand, TypedResource
 from topology.index import TopologyIndex
+from topology.listening import LISTEN, listens
 from topology.model import WATCHES, App, Role, Slot, Zone, made_here, slots_of
 
 _BRIDGE: Final = "com.docker.network.bridge."
@@ -34,13 +35,13 @@ _BY_ROLE: Final = {Role.PROBE: _WATCHING, Role.EGRESS: _LEAVING}
 
 @policy(
     DockerNetwork,
-    obligation="A Docker network must be a declared zone, or the ingress's leg on a VLAN.",
-    remedy="Declare the zone or the flow that needs the leg, or remove the network.",
+    obligation="A Docker network must be a declared zone, or one of legs on a VLAN.",
+    remedy="Declare the zone or the flow that needs a leg, or remove the network.",
 )
 def networks_are_zones(view: TypedResource[DockerNetwork], topology: TopologyIndex) -> Iterator[str]:
     """Yield undeclared networks: without a role, no rule limits their members."""
     if topology.docker_networks.get(view.inputs.name) is None:
-        yield f"network {view.inputs.name or '(unnamed)'} is no declared zone and no leg of the ingress"
+        yield f"network {view.inputs.name or '(unnamed)'} is no declared zone, and no flow needs a leg there"
 
 
 @policy(
@@ -84,7 +85,10 @@ def _leg(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iterato
     parent = network.options.get("parent", "")
     if parent != wanted:
         yield f"parent {parent or '(none)'} is not {wanted}, so it leads to another VLAN"
-    for option in sorted(set(network.options) - {"parent"}):
+    apart = topology.legs.is_shared(zone)
+    if apart and network.options.get("macvlan_mode") != "private":
+        yield "macvlan_mode is not private, so its legs reach each other past every rule"
+    for option in sorted(set(network.options) - {"parent", *(["macvlan_mode"] if apart else [])}):
         yield f"option {option} is not understood"
 
 
@@ -134,7 +138,7 @@ def containers_have_a_role(view: TypedResource[DockerContainer], topology: Topol
 @policy(
     DockerContainer,
     obligation="A container must join exactly the networks of its zones, at its declared addresses.",
-    remedy="Join the networks of the service's zones, the ingress its legs as well, and set ipv4Address.",
+    remedy="Join the networks of the service's zones and legs, and set ipv4Address.",
     severity=Severity.CRITICAL,
     framework=cis_docker("5.29", "Ensure that Docker's default bridge is not used"),
 )
@@ -144,9 +148,7 @@ def containers_on_their_zones(view: TypedResource[DockerContainer], topology: To
     service = topology.containers_by_name.get(container.name)
     if service is None:
         return
-    zones = [topology.zones[name] for name in service.zones]
-    if service.name == topology.ingress_name:
-        zones += topology.legs
+    zones = [topology.zones[name] for name in (*service.zones, *topology.legs.of(service.name))]
     wanted = {topology.physical(zone.network): zone for zone in zones}
     joined = {leg.name: leg for leg in container.legs}
     for name in sorted(set(joined) - set(wanted)):
@@ -155,10 +157,31 @@ def containers_on_their_zones(view: TypedResource[DockerContainer], topology: To
         yield f"does not join {name}, though it is in zone {wanted[name].name}"
     for name in sorted(set(wanted) & set(joined)):
         zone = wanted[name]
-        declared = zone.ingress if zone.has_guests else topology.address_on(service.name, zone)
+        declared = topology.address_on(service.name, zone)
         if joined[name].ipv4_address != declared:
             whose = "guests'" if zone.has_guests else "the host's"
             yield f"its address on {name} is not the declared {declared}, which {whose} rules name"
+
+
+@policy(
+    DockerContainer,
+    obligation="A container with a leg on a network of guests must listen on one address, not its leg's.",
+    remedy=f"Set {LISTEN} once, to the address on its callers' network, or remove the flow to the guest.",
+    severity=Severity.CRITICAL,
+)
+def legs_listen_nowhere(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
+    """Yield containers that listen on a leg: no rule stops a newcomer on the VLAN there."""
+    service = topology.containers_by_name.get(view.inputs.name)
+    at = listens(topology, service) if service else None
+    if service is None or at is None:
+        return
+    words = [word.partition("=") for word in (*view.inputs.entrypoints, *view.inputs.command)]
+    name = LISTEN.lstrip("-")
+    given = [value for flag, _, value in words if flag.startswith("-") and flag.lstrip("-") == name]
+    wanted = f"{at}:{service.ports[0].number}"
+    if given != [wanted]:
+        where, legs = ", ".join(given) or "every address", ", ".join(topology.legs.of(service.name))
+        yield f"listens on {where}, not on {wanted} alone, and it has a leg on {legs}"
 
 
 @policy(

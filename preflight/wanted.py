@@ -108,8 +108,8 @@ def volumes(topology: Topology) -> list[Wanted]:
 
 
 def networks(topology: Topology) -> list[Wanted]:
-    """Return the Docker networks, including the ingress's legs."""
-    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
+    """Return the Docker networks, including those of legs."""
+    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs.zones]
     return [_named(topology, NETWORK, zone.network, ("DockerNetworks", "networks")) for zone in zones]
 
 
@@ -132,9 +132,9 @@ def groups(topology: Topology) -> list[Wanted]:
 
 
 def aliases(topology: Topology) -> list[Wanted]:
-    """Return the datacenter's aliases: one per leg of the ingress, and the node's local network."""
+    """Return the datacenter's aliases: one per leg, and the node's local network."""
     above = ("DatacenterFirewall", "datacenter")
-    legs = [_named(topology, ALIAS, f"ingress-{leg.network}", above) for leg in topology.legs]
+    legs = [_named(topology, ALIAS, leg.alias, above) for leg in topology.legs.every]
     local = Wanted(type=ALIAS, name="local-network", physical=LOCAL_NETWORK, parents=(above,))
     return [*legs, local]
 

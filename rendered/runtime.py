@@ -63,9 +63,9 @@ class Runtime:
     """Command inside the container that exits with 0 when healthy; empty: the image's own check."""
 
 
-def tcp_health(port: int) -> tuple[str, ...]:
+def tcp_health(port: int, address: str = "127.0.0.1") -> tuple[str, ...]:
     """Return a check that the port accepts connections, for ports that require certificates from clients."""
-    return ("nc", "127.0.0.1", str(port))
+    return ("nc", address, str(port))
 
 
 def http_health(port: int, path: str) -> tuple[str, ...]:

@@ -256,7 +256,7 @@ class _Cases:
     def _legs(self) -> Iterator[Case]:
         """The ingress reaches its guests; guests with a flow reach its leg; no rule there stops newcomers."""
         kind, name, ports = Kind.LEG, self.ingress.name, (*self.ingress.ports, None)
-        for zone in self.topology.legs:
+        for zone in self.topology.legs.zones:
             for guest in self.topology.guests:
                 near = guest.zones[0] == zone.name
                 if near:

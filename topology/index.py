@@ -103,8 +103,8 @@ class TopologyIndex(Topology):
 
     @cached_property
     def docker_networks(self) -> Mapping[str, Zone]:
-        """Physical name of a Docker network -> its zone; for the ingress's leg on a VLAN, the VLAN's zone."""
-        zones = [*(zone for zone in self.zones.values() if zone.is_docker), *self.legs]
+        """Physical name of a Docker network -> its zone; for that of legs on a VLAN, the VLAN's zone."""
+        zones = [*(zone for zone in self.zones.values() if zone.is_docker), *self.legs.zones]
         return {self.physical(zone.network): zone for zone in zones}
 
     @cached_property

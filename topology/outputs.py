@@ -84,7 +84,7 @@ def outputs(topology: Topology) -> Outputs:
                 "role": str(zone.role),
                 "prefix": str(zone.prefix),
                 "network": topology.physical(zone.network)
-                if zone.is_docker or zone in topology.legs
+                if zone.is_docker or zone in topology.legs.zones
                 else None,
                 "vlan": zone.vlan,
             }
@@ -106,7 +106,7 @@ def outputs(topology: Topology) -> Outputs:
         found["ingress"] = {
             "address": str(topology.docker_host.address),
             "ports": [port.number for port in topology.published],
-            "legs": {zone.name: str(zone.ingress) for zone in topology.legs},
+            "legs": {name: str(at) for name, at in topology.legs.of(topology.ingress_name).items()},
         }
         found["urls"] = {route.name: route.page for route in topology.routes}
     if slots := slots_of(topology.containers):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from topology.model import INTERNET, Guest, Port, Protocol, Role, Topology
+from topology.listening import listens
+from topology.model import INTERNET, Container, Guest, Port, Protocol, Role, Topology
 
 OTHER = "*"
 """Any port that no flow names; the probe listens on one itself, so that silence there is evidence."""
@@ -235,18 +236,19 @@ def _on_host(topology: Topology, source: Endpoint, port: Port | str) -> Expected
 
 
 def declared_zones(topology: Topology, name: str) -> frozenset[str]:
-    """Return the zones in which a service may have addresses, including the ingress's legs."""
-    service = topology.services[name]
-    legs = {zone.name for zone in topology.legs} if name == topology.ingress_name else set()
-    return frozenset(service.zones) | legs
+    """Return the zones in which a service may have addresses, including those of its legs."""
+    return frozenset((*topology.services[name].zones, *topology.legs.of(name)))
 
 
 def heard(topology: Topology, name: str, network: str, ip: IPv4Address | None) -> frozenset[int] | None:
     """Return the ports on which a container's software listens on a network, None for all of its own.
 
-    The ingress listens on edge, and elsewhere on the ports of services' flows alone.
+    The ingress listens on edge, and elsewhere on the ports of services' flows alone; another container with a
+    leg on one address.
     """
-    zone = topology.zones.get(network)
+    zone, service = topology.zones.get(network), topology.services.get(name)
+    if isinstance(service, Container) and (only := listens(topology, service)):
+        return None if ip == only else frozenset()
     if name != topology.ingress_name or (zone is not None and zone.role is Role.EDGE):
         return None
     return frozenset(topology.ears.get(ip, ()) if ip else ())

@@ -131,7 +131,7 @@ def notes() -> list[str]:
 def others(topology: Topology, there: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a note for each container outside the site that publishes ports on Docker-SRV."""
     declared = {topology.physical(service.name) for service in topology.containers}
-    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs]
+    zones = [*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs.zones]
     networks = {topology.physical(zone.network) for zone in zones}
     for one in there:
         name, settings = one["Name"].lstrip("/"), one["NetworkSettings"]

@@ -56,7 +56,7 @@ def oddities(topology: Topology, one: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 def _networks(topology: Topology) -> dict[str, str]:
     """Return the zone of each of the site's Docker networks, by the engine's name."""
-    zones = (*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs)
+    zones = (*(zone for zone in topology.zones.values() if zone.is_docker), *topology.legs.zones)
     return {topology.physical(zone.network): zone.name for zone in zones}
 
 

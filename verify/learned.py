@@ -144,8 +144,7 @@ def _names(topology: Topology) -> Iterator[tuple[str, str]]:
     for zone in topology.zones.values():
         if zone.is_docker:
             yield str(zone.prefix[1]), topology.docker.name
-        if zone.ingress and topology.ingress_name:
-            yield str(zone.ingress), topology.ingress_name
+    yield from ((str(leg.address), leg.service) for leg in topology.legs.every)
     yield from ((str(guest.address), guest.name) for guest in topology.guests)
     yield from ((str(each.address), each.name) for each in topology.hosts if each.address)
 

@@ -10,6 +10,7 @@ from rendered.apps.text import as_yaml
 from rendered.apps.watch import JOB, probes, rules
 from rendered.runtime import Runtime, http_health, tcp_health
 from topology.certificates import IssuedCertificate
+from topology.listening import LISTEN, LOOPBACK, listens
 from topology.model import ASKS_FOR_CERTIFICATES, App, Container, Flow, Topology
 
 _RULES = "/etc/prometheus/rules/watch.yml"
@@ -20,7 +21,11 @@ _CONTAINER_NAME = r".*/homelab-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.
 
 
 def prometheus(topology: Topology, service: Container) -> Runtime:
-    """Return a runtime that scrapes every declared target; admin API, lifecycle and remote write are off."""
+    """Return a runtime that scrapes every declared target; admin API, lifecycle and remote write are off.
+
+    With a leg on a network of guests it listens on one address, which is not the leg's.
+    """
+    at, port = listens(topology, service), service.ports[0].number
     jobs = [_job(topology, flow) for flow in topology.flows_from(service.name)]
     config = {
         "global": {"scrape_interval": "15s", "scrape_timeout": "10s"},
@@ -33,6 +38,7 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
             f"--web.config.file={WEB_CONFIG}",
             "--storage.tsdb.path=/prometheus",
             "--storage.tsdb.retention.time=30d",
+            *([f"{LISTEN}={at}:{port}"] if at else []),
         ),
         files={
             "/etc/prometheus/prometheus.yml": as_yaml(config),
@@ -40,7 +46,7 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
             WEB_CONFIG: web_config(service),
         },
         data={"/prometheus": "data"},
-        health=tcp_health(service.ports[0].number),
+        health=tcp_health(port, str(at or LOOPBACK)),
     )
 
 

@@ -176,7 +176,7 @@ def _container(topology: Topology, name: str) -> Iterator[dict[str, Any]]:
     ip("route", "add", "default", "via", str(way.gateway), at=name)
     legs = {}
     if name == topology.ingress_name:
-        for zone in topology.legs:
+        for zone in topology.legs.zones:
             leg, parent = f"leg{zone.vlan}", topology.parent(zone)
             ip("link", "add", "link", parent, "name", leg, "netns", name, "type", "macvlan", "mode", "bridge")
             assert zone.ingress

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rendered import verify_timer
 from resources.resource import UNKNOWN
 from tests.half import docker_alone
+from tests.monitoring import with_monitoring
 from tests.policies import words
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from tests.routers import over_ssh
@@ -108,6 +109,12 @@ def container(stack: Stack, name: str, **inputs: Any) -> None:
 def with_words(stack: Stack) -> None:
     """Replace a stack with the sound site and a wiki with its database, in Compose's words."""
     stack.config = words.site()
+    stack.resources = run(stack.config)
+
+
+def with_legs(stack: Stack) -> None:
+    """Replace a stack with the sound site and Prometheus's legs on guests' VLANs."""
+    stack.config = with_monitoring()
     stack.resources = run(stack.config)
 
 
@@ -1191,7 +1198,7 @@ def peers_at_any_place(stack: Stack) -> None:
 # ------------------------------------------------------------------------------------------- networks
 
 
-@rejected("networks-are-zones", "vlan99: network vlan99 is no declared zone and no leg of the ingress")
+@rejected("networks-are-zones", "vlan99: network vlan99 is no declared zone, and no flow needs a leg there")
 def a_leg_on_vlan_99(stack: Stack) -> None:
     inputs = copy.deepcopy(stack.inputs("network", "vlan10"))
     stack.add("network", "vlan99", inputs | {"name": "vlan99", "options": {"parent": "trunk.99"}})
@@ -1278,6 +1285,30 @@ _MODE = "com.docker.network.bridge.gateway_mode_ipv4"
 )
 def a_probe_zone_that_gets_no_reply(stack: Stack) -> None:
     stack.inputs("network", "probe")["options"][_MODE] = "nat"
+
+
+@rejected(
+    "networks-sealed", "vlan20: macvlan_mode is not private, so its legs reach each other past every rule"
+)
+def two_legs_that_meet(stack: Stack) -> None:
+    with_legs(stack)
+    del stack.inputs("network", "vlan20")["options"]["macvlan_mode"]
+
+
+@rejected("networks-sealed", "vlan20: option macvlan_mode is not understood")
+def one_leg_that_is_kept_apart(stack: Stack) -> None:
+    stack.inputs("network", "vlan20")["options"]["macvlan_mode"] = "private"
+
+
+@rejected(
+    "legs-listen-nowhere",
+    "prometheus: listens on every address, not on 172.30.2.156:9090 alone, "
+    "and it has a leg on wordpress, apps",
+)
+def a_prometheus_that_listens_on_its_leg(stack: Stack) -> None:
+    with_legs(stack)
+    command = stack.inputs("container", "prometheus")["command"]
+    command[:] = [word for word in command if "listen-address" not in word]
 
 
 @rejected("networks-sealed", f"edge: option {_MODE} is not understood with this value")

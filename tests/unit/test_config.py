@@ -74,7 +74,7 @@ class TestSite:
 
     def test_legs(self, site: Topology) -> None:
         """The ingress has one leg, with its own address, on each of the three VLANs."""
-        assert [(leg.vlan, leg.network, str(leg.ingress)) for leg in site.legs] == [
+        assert [(leg.zone.vlan, leg.zone.network, str(leg.address)) for leg in site.legs.every] == [
             (10, "vlan10", "10.10.10.2"),
             (20, "vlan20", "10.10.20.2"),
             (30, "vlan30", "10.10.30.2"),

@@ -244,8 +244,7 @@ def endpoints() -> Iterator[Endpoint]:
         )  # fmt: skip
     for one in topology.containers:
         own = {zone: topology.address_on(one.name, topology.zones[zone]) for zone in one.zones}
-        legs = topology.legs if one == topology.ingress else ()
-        own |= {zone.name: zone.ingress for zone in legs if zone.ingress}
+        own |= topology.legs.of(one.name)
         yield Endpoint(
             name=one.name, kind=EndpointKind.CONTAINER, ports=one.ports,
             zones=declared_zones(topology, one.name),

@@ -99,6 +99,12 @@ def unencrypted(site: Site) -> Iterator[Fault]:
         if flow in declared or site.unreadable_in("unencrypted") or closed_port(site, flow):
             continue
         match ends(site, flow):
+            case Container() as source, Guest() if source != site.ingress:
+                yield Fault(
+                    path,
+                    f"{flow} is not encrypted: {source.name} has no certificate of {flow.destination}",
+                    "declare it under unencrypted, with the reason",
+                )
             case Container(), Guest():
                 yield Fault(
                     path,
@@ -119,6 +125,8 @@ def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
             return end.app not in ASKS_FOR_CERTIFICATES
         case Guest() as end if _may_be_ingress(site, flow.source):
             return not end.ca_file and end.app not in SPEAKS_TLS
+        case Guest():
+            return isinstance(site.services.get(flow.source), Container)
     return False
 
 

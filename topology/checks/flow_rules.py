@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from topology.checks.ends import ends
+from topology.checks.legs import reach
 from topology.checks.routers import hidden, off_road
 from topology.checks.site import FRONTENDS, Reason, Site
 from topology.model import (
@@ -127,7 +128,7 @@ def _onto_vlan(site: Site, flow: Flow) -> Reason | None:
     match ends(site, flow):
         case Container() as source, Guest() as end:
             if source != site.ingress:
-                return "can never work: the ingress alone has legs on VLANs", "remove it"
+                return reach(site, source, site.zones[end.zones[0]])
             if site.routing and site.routing.crossing(flow):
                 return None
             if site.zones[zone := end.zones[0]].ingress is None:

@@ -69,14 +69,15 @@ def trunk(site: Site) -> Iterator[Fault]:
         zone for zone in site.zones.values() if zone.vlan or (zone.name in site.leg_zones and not zone.bridge)
     ]
     if site.router:
-        zones = [zone for zone in zones if zone.ingress]
+        declared = {name for container in site.containers for name in container.addresses}
+        zones = [zone for zone in zones if zone.ingress or zone.name in declared]
     for host in site.hosts.values():
         if zones and isinstance(host, DockerHost) and host.trunk is None:
-            why = "is a VLAN" if zones[0].vlan else "has guests that the ingress reaches"
+            why = "is a VLAN" if zones[0].vlan else "has guests that a container reaches"
             yield Fault(
                 f"hosts.{host.name}.trunk",
                 f"missing, and zone {zones[0].name} {why}",
-                "name the interface whose VLAN interfaces carry the ingress's legs, like ens18",
+                "name the interface whose VLAN interfaces carry the containers' legs, like ens18",
             )
 
 

@@ -211,10 +211,13 @@ class Site:
 
     @cached_property
     def leg_zones(self) -> set[str]:
-        """VLAN zones with a guest that the ingress has a flow to or from."""
-        ingress = self.ingress and self.ingress.name
-        sources = {flow.source for flow in self.flows.values() if flow.destination == ingress}
-        return {guest.zones[0] for guest in self.guests if guest.name in self.routed | sources}
+        """Zones with a guest that a container has a flow to or from."""
+        found = set()
+        for flow in self.flows.values():
+            match self.services.get(flow.source), self.services.get(flow.destination):
+                case (Container(), Guest() as guest) | (Guest() as guest, Container()):
+                    found.add(guest.zones[0])
+        return found
 
     @cached_property
     def management(self) -> tuple[str, ...]:

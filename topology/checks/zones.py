@@ -112,7 +112,7 @@ def _own_bridge(site: Site, zone: Zone, path: str) -> Iterator[Fault]:
                 "name another bridge of the node, one that carries no VLANs",
             )
     if zone.parent and not zone.bridge:
-        yield Fault(f"{path}.parent", "the ingress's leg is on the trunk", "leave it out")
+        yield Fault(f"{path}.parent", "legs there are on the trunk", "leave it out")
     if zone.bridge and not zone.vlan and zone.name in site.leg_zones and not zone.parent:
         yield Fault(
             f"{path}.parent",
@@ -180,7 +180,7 @@ def addresses(site: Site) -> Iterator[Fault]:
         (f"services.{container.name}.addresses.{name}", address, site.zones[name])
         for container in site.containers
         for name, address in container.addresses.items()
-        if name in container.zones and name in site.zones
+        if name in site.zones and (name in container.zones or site.zones[name].has_guests)
     ]
     nodes = [host for host in site.hosts.values() if isinstance(host, ProxmoxHost) and host.address]
     for node in nodes if site.management and not site.unreadable_in("zones") else ():
@@ -212,7 +212,7 @@ def members(site: Site) -> Iterator[Fault]:
     """Check that Docker zones have an address for every container, and that given ones are in its zones."""
     for container in site.containers:
         for name in container.addresses:
-            if name not in container.zones:
+            if name not in container.zones and not (name in site.zones and site.zones[name].has_guests):
                 yield Fault(
                     f"services.{container.name}.addresses.{name}",
                     f"{container.name} is not in zone {name}",

@@ -12,6 +12,7 @@ from topology.model.apps import (
     GUEST_APPS,
     HAS_ADMIN_PAGE,
     NO_LOGIN,
+    REACHES_GUESTS,
     READS_LOGS,
     SPEAKS_TLS,
     WATCHES,
@@ -61,6 +62,7 @@ from topology.model.judgement import (
     Assertion,
     PolicyException,
 )
+from topology.model.legs import Leg, leg_address, leg_alias
 from topology.model.limits import (
     Device,
     FileServer,
@@ -175,6 +177,7 @@ __all__ = [
     "MOUNTS",
     "NO_LOGIN",
     "NO_NAME_SERVER",
+    "REACHES_GUESTS",
     "READS_LOGS",
     "ROLES",
     "SLOT_KEYS",
@@ -211,6 +214,7 @@ __all__ = [
     "ImageVantage",
     "IncompleteTableError",
     "InterfaceName",
+    "Leg",
     "LogRight",
     "LxcGuest",
     "Machine",
@@ -256,6 +260,8 @@ __all__ = [
     "entries",
     "kind_of",
     "lans",
+    "leg_address",
+    "leg_alias",
     "machine_of",
     "made_here",
     "served_on",

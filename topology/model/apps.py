@@ -61,6 +61,8 @@ class AppTraits:
     """None: the gateway in front of Loki refuses the app."""
     watches: bool
     """The app may join a probe zone."""
+    reaches_guests: bool
+    """The app may have a leg on a network of guests: it opens connections there, and listens elsewhere."""
 
 
 APPS: Final[Mapping[App, AppTraits]] = table(
@@ -74,6 +76,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.GRAFANA: AppTraits(
             meaning="dashboards, with a data source for each flow to Prometheus or Loki's gateway",
@@ -82,6 +85,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=LogRight.READER,
             watches=False,
+            reaches_guests=False,
         ),
         App.PROMETHEUS: AppTraits(
             meaning="metrics and alerts; it scrapes what it has a flow to",
@@ -90,6 +94,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=True,
+            reaches_guests=True,
         ),
         App.PROMETHEUS_UI: AppTraits(
             meaning="nginx as the read-only way to Prometheus",
@@ -98,6 +103,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=App.PROMETHEUS,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.NODE_EXPORTER: AppTraits(
             meaning="metrics of Docker-SRV and of the last live probe",
@@ -106,6 +112,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.BLACKBOX_EXPORTER: AppTraits(
             meaning="asks Docker-SRV's published ports as a machine outside does",
@@ -114,6 +121,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=True,
+            reaches_guests=False,
         ),
         App.CADVISOR: AppTraits(
             meaning="metrics of the containers",
@@ -122,6 +130,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.LOKI: AppTraits(
             meaning="keeps the logs",
@@ -130,6 +139,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.LOKI_GATEWAY: AppTraits(
             meaning="nginx before Loki, which lets each client read or write and nothing else",
@@ -138,6 +148,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=App.LOKI,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.PROMTAIL: AppTraits(
             meaning="sends the containers' log files",
@@ -146,6 +157,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=App.LOKI_GATEWAY,
             logs=LogRight.WRITER,
             watches=False,
+            reaches_guests=False,
         ),
         App.ALLOY: AppTraits(
             meaning="sends the containers' log files, in Promtail's place",
@@ -154,6 +166,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=App.LOKI_GATEWAY,
             logs=LogRight.WRITER,
             watches=False,
+            reaches_guests=False,
         ),
     },
 )
@@ -208,6 +221,7 @@ NO_LOGIN: Final = frozenset(app for app, traits in APPS.items() if traits.no_log
 ASKS_FOR_CERTIFICATES: Final = frozenset(app for app, traits in APPS.items() if traits.asks_for_certificates)
 READS_LOGS: Final = frozenset(app for app, traits in APPS.items() if traits.logs is LogRight.READER)
 WRITES_LOGS: Final = frozenset(app for app, traits in APPS.items() if traits.logs is LogRight.WRITER)
+REACHES_GUESTS: Final = frozenset(app for app, traits in APPS.items() if traits.reaches_guests)
 WATCHES: Final = frozenset(app for app, traits in APPS.items() if traits.watches)
 
 FROM_DEBIAN: Final = frozenset(app for app, traits in GUEST_APPS.items() if traits.from_debian)

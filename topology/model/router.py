@@ -12,6 +12,7 @@ from pydantic import StringConstraints, model_validator
 
 from topology.model.flows import Flow, Port
 from topology.model.hosts import DockerHost, ProxmoxHost, Ssh
+from topology.model.legs import leg_address
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, Name, Value
 from topology.model.zones import Zone, zone_around
@@ -134,12 +135,12 @@ class Routing:
         )
 
     def meets(self, flow: Flow) -> bool:
-        """Whether the ingress has a leg of its own on a guest's network, so that no router is between."""
-        ends = (self.services.get(flow.source), self.services.get(flow.destination))
-        zones = [self.zones.get(end.zones[0]) for end in ends if isinstance(end, Guest)]
-        return any(isinstance(end, Container) for end in ends) and any(
-            zone is not None and zone.ingress is not None for zone in zones
-        )
+        """Whether a container has a leg of its own on a guest's network, so that no router is between."""
+        match self.services.get(flow.source), self.services.get(flow.destination):
+            case (Container() as own, Guest() as guest) | (Guest() as guest, Container() as own):
+                zone = self.zones.get(guest.zones[0])
+                return zone is not None and leg_address(own, zone) is not None
+        return False
 
     def _host(self, host: DockerHost | ProxmoxHost) -> Side | None:
         address = host.address

@@ -160,7 +160,9 @@ class Container(Service):
     arguments: tuple[Argument, ...] = ()
     """Arguments of a known app, after its own."""
     addresses: Mapping[str, IPv4Address] = Field(default_factory=dict)
-    """Addresses on Docker networks by zone, in place of those that follow from the service's name."""
+    """Addresses by zone: on Docker networks in place of those that follow from the service's name, and on a
+    network of guests that of its leg.
+    """
 
     @property
     def secret_keys(self) -> tuple[str, ...]:

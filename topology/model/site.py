@@ -18,6 +18,7 @@ from topology.model.flows import Flow, Port, Protocol, Temporary
 from topology.model.guest_kinds import sets_itself_up
 from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
+from topology.model.legs import Legs
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
 from topology.model.router import Crossing, RouterHost, Routing
@@ -158,8 +159,8 @@ class Topology(Value):
         return {at: tuple(sorted(numbers)) for at, numbers in sorted(found.items())}
 
     def address_on(self, name: str, zone: Zone) -> IPv4Address:
-        """Return a container's address on the Docker network of one of its zones."""
-        return self._addresses[zone.name][name]
+        """Return a container's address on the Docker network of one of its zones, or of its leg there."""
+        return self.legs.of(name)[zone.name] if zone.has_guests else self._addresses[zone.name][name]
 
     @cached_property
     def _addresses(self) -> Mapping[str, Mapping[str, IPv4Address]]:
@@ -218,7 +219,7 @@ class Topology(Value):
         found = {}
         for lan in self.lans:
             near = {zone.name for zone in self.outsides if self.lan_around(zone) == lan}
-            leg = {self.ingress_name or ""} if lan in self.legs else set()
+            leg = {self.ingress_name or ""} if lan.name in self.legs.of(self.ingress_name) else set()
             found[lan.name] = frozenset({lan.name, *near, *leg})
         return found
 
@@ -258,7 +259,8 @@ class Topology(Value):
         listen.
         """
         ingress = {self.ingress_name or ""}
-        near = ({each.name for each in self.outsides if self.around(each) == zone} for zone in self.legs)
+        legs = (self.zones[name] for name in self.legs.of(self.ingress_name))
+        near = ({each.name for each in self.outsides if self.around(each) == zone} for zone in legs)
         return (*self.segments.values(), *(frozenset(names | ingress) for names in near if names))
 
     @property
@@ -311,12 +313,9 @@ class Topology(Value):
         return tuple(f.port for f in self.flows if f.destination == INTERNET and f.source in leaving)
 
     @cached_property
-    def legs(self) -> tuple[Zone, ...]:
-        """Zones of guests that need a leg of the ingress, for flows to or from guests, ordered by tag."""
-        wanted = {f.destination for f in self.flows_from(self.ingress_name)}
-        wanted |= {f.source for f in self.flows_to(self.ingress_name)}
-        zones = {guest.zones[0] for guest in self.guests if guest.name in wanted}
-        return tuple(z for z in self.vlans if z.name in zones and (z.ingress or not self.router))
+    def legs(self) -> Legs:
+        """The legs of containers on networks of guests, for flows to or from guests there, ordered by tag."""
+        return Legs.of_site(self.flows, self.services, self.vlans)
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
@@ -502,7 +501,7 @@ class Topology(Value):
         return f"br-{self.physical(zone.network)}"[:15]
 
     def parent(self, zone: Zone) -> str:
-        """Return the interface of Docker-SRV that carries the ingress's leg on a zone of guests."""
+        """Return the interface of Docker-SRV that carries the legs on a zone of guests."""
         return f"{self.docker.trunk}.{zone.vlan}" if zone.vlan else str(zone.parent or self.docker.trunk)
 
     def physical(self, name: str) -> str:

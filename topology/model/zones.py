@@ -69,7 +69,7 @@ class Zone(Value):
 
     @property
     def network(self) -> str:
-        """Name of the Docker network: the zone's, but `vlan10` for the ingress's leg on VLAN 10."""
+        """Name of the Docker network: the zone's, but `vlan10` for the legs on VLAN 10."""
         return self.name if self.vlan is None else f"vlan{self.vlan}"
 
 
