@@ -13,6 +13,7 @@ from typing import Any, Final
 from rendered.apps.podman import podman
 from rendered.apps.text import as_blocks
 from rendered.apps.wordpress import wordpress
+from rendered.exporter import exporter
 from rendered.setup import Setup
 from topology.model import SSH, Guest, GuestApp, Topology, table
 
@@ -34,8 +35,8 @@ _UPDATES: Final = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unat
 def cloud_config(topology: Topology, guest: Guest) -> str:
     """Return the guest's cloud-init file; the guest must have an app."""
     assert guest.app  # noqa: S101  # callers pass only guests that set themselves up
-    setup = SETUPS[guest.app](topology, guest)
-    script = ["#!/bin/sh", "set -eu", *setup.script]
+    setup, watched = SETUPS[guest.app](topology, guest), exporter(topology, guest)
+    script = ["#!/bin/sh", "set -eu", *setup.script, *watched.script]
     if SSH not in guest.ports:
         script += ["systemctl mask ssh.service", "systemctl stop ssh.service"]
     config: dict[str, Any] = {
@@ -49,12 +50,13 @@ def cloud_config(topology: Topology, guest: Guest) -> str:
     files = {
         "/etc/apt/apt.conf.d/52unattended-upgrades": _UPDATES,
         **setup.files,
+        **watched.files,
         _SCRIPT: "\n".join(script) + "\n",
     }
     config |= {
         "package_update": True,
         "package_upgrade": True,
-        "packages": ["unattended-upgrades", *setup.packages],
+        "packages": ["unattended-upgrades", *setup.packages, *watched.packages],
         "write_files": [
             {
                 "path": path,

@@ -63,6 +63,7 @@ def topology(number: int) -> dict[str, Any]:
     config["name-prefix"] = draw.choice(["", "", "lab-", "x-"])
     _without_guests(config)
     _vlans(draw, config)
+    _scrapes(random.Random(f"scrapes {number}"), config)  # noqa: S311  # a shape, not a secret
     for index in range(draw.randint(0, 4)):
         services[f"app-{index}"] = {
             "zones": ["frontend"],
@@ -167,6 +168,20 @@ def _vlans(draw: random.Random, config: dict[str, Any]) -> None:
             if guests and draw.random() < 0.3:
                 config["flows"].append(f"{draw.choice(guests)} -> {name}:{port}/tcp")
             guests.append(name)
+
+
+def _scrapes(draw: random.Random, config: dict[str, Any]) -> None:
+    """On some sites let Prometheus scrape guests, from a leg on each VLAN that is not isolated."""
+    legs = config["services"]["prometheus"].setdefault("addresses", {})
+    share = draw.choice([0, 0, 0.3, 1])
+    for name, guest in config["services"].items():
+        zone = config["zones"].get(guest.get("zone"))
+        if zone is None or zone["role"] == "isolated" or draw.random() >= share:
+            continue
+        guest["ports"] = [*guest["ports"], 9100]
+        legs[guest["zone"]] = zone["ingress"].rpartition(".")[0] + ".3"
+        config["flows"].append(f"prometheus -> {name}:9100/tcp")
+        config["unencrypted"].append({"flow": config["flows"][-1], "reason": "the exporter has no TLS"})
 
 
 def _ways_out(draw: random.Random, config: dict[str, Any]) -> None:

@@ -17,12 +17,13 @@ from resources.site import Graph
 from tests.monitoring import SCRAPED, with_monitoring
 from tests.policies.seen import findings, proved, walked
 from tests.policies.sound import Stack, run
-from tests.site import configuration, loaded
+from tests.routers import attached, routed
+from tests.site import changed, configuration, loaded
 from tests.unit.packet_walk import Key
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.listening import listens
-from topology.model import Flow
+from topology.model import Container, Flow, Topology
 from verify.expect import Address, Endpoint, EndpointKind, Expected, cells, declared_zones, guest, heard
 
 VLANS = ("wordpress", "apps")
@@ -63,23 +64,92 @@ def test_the_scrapes_are_all_that_the_legs_add() -> None:
 def test_without_a_leg_prometheus_listens_as_before() -> None:
     """Only a leg changes Prometheus's arguments: without one it listens everywhere."""
     site, across = loaded(), load(with_monitoring())
-    assert listens(site, site.containers[3]) is None
+    assert listens(site, _prometheus(site)) is None
     extra = {*_arguments(across)} - {*_arguments(site)}
     query = across.address_on("prometheus", across.zones["query"])
     assert extra == {f"--web.listen-address={query}:9090"}
 
 
-def _arguments(site: Any) -> tuple[str, ...]:
-    return runtime(site, site.services["prometheus"]).command
+def _prometheus(site: Topology) -> Container:
+    (found,) = (each for each in site.containers if each.name == "prometheus")
+    return found
+
+
+def _arguments(site: Topology) -> tuple[str, ...]:
+    return runtime(site, _prometheus(site)).command
 
 
 def test_prometheus_scrapes_guests_by_address() -> None:
     """Each flow to a guest is a job of Prometheus, with the guest's name and address."""
     site = load(with_monitoring())
-    text = runtime(site, site.services["prometheus"]).files["/etc/prometheus/prometheus.yml"]
+    text = runtime(site, _prometheus(site)).files["/etc/prometheus/prometheus.yml"]
     jobs = {job["job_name"]: job for job in yaml.safe_load(str(text))["scrape_configs"]}
     assert jobs["site-1"] == {"job_name": "site-1", "static_configs": [{"targets": ["10.10.10.11:9100"]}]}
     assert jobs["jellyfin"]["static_configs"] == [{"targets": ["10.10.20.11:9100"]}]
+
+
+def _alone() -> dict[str, Any]:
+    """Return a site with a VLAN where Prometheus has the only leg."""
+    return changed(
+        {
+            "name-prefix": "lab-",
+            "zones.other": {"role": "tenant", "vlan": 40, "prefix": "10.10.40.0/24"},
+            "services.box": {"zone": "other", "vmid": 401, "address": "10.10.40.11", "ports": [9100]},
+            "services.prometheus.addresses": {"other": "10.10.40.3"},
+            "flows[+]": "prometheus -> box:9100/tcp",
+            "unencrypted[+]": {"flow": "prometheus -> box:9100/tcp", "reason": "the exporter has no TLS"},
+        }
+    )
+
+
+def _asked_by_none() -> dict[str, Any]:
+    values = with_monitoring()
+    del values["services"]["prometheus-ui"]
+    values["flows"] = [
+        flow
+        for flow in values["flows"]
+        if "prometheus-ui" not in flow and not flow.endswith("prometheus:9090/tcp")
+    ]
+    return values
+
+
+def _behind_a_router(site: dict[str, Any]) -> dict[str, Any]:
+    """Return a site whose Docker host has a trunk for Prometheus's leg, beside the router."""
+    flow = "prometheus -> jellyfin:9100/tcp"
+    site["hosts"]["docker-srv"]["trunk"] = "trunk"
+    site["services"]["prometheus"]["addresses"] = {"apps": "10.10.20.3"}
+    site["services"]["jellyfin"]["ports"].append(9100)
+    site["flows"].append(flow)
+    site["unencrypted"].append({"flow": flow, "reason": "the exporter has no TLS"})
+    return site
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _alone,
+        _asked_by_none,
+        lambda: _behind_a_router(routed()),
+        lambda: _behind_a_router(attached()),
+    ],
+    ids=["the only leg", "asked by none", "a router", "a router in the ingress's place"],
+)
+def test_other_sites_pass(make: Callable[[], dict[str, Any]]) -> None:
+    """The pack accepts each site, proof and walk agree, and Prometheus reaches only what it scrapes."""
+    values = make()
+    assert findings(values) == []
+    seen = graph(Stack(resources=run(values), config=values))
+    found = proved(seen)
+    assert found == walked(seen)
+    guests = {guest.name for guest in load(values).guests}
+    scraped = {end for source, end, port in found if source == "prometheus" and port and port.number == 9100}
+    assert scraped & guests == {f.destination for f in load(values).flows_from("prometheus")} & guests
+
+
+def test_a_leg_alone_has_no_mode() -> None:
+    """The network of a single leg stays as it was before there were others."""
+    (network,) = (each for each in run(_alone()) if each.name == "vlan40" and "etwork" in each.type)
+    assert network.inputs["options"] == {"parent": "trunk.40"}
 
 
 # ------------------------------------------------------------------------------------------- mutants

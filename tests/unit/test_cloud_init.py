@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from commands import cloud_init as command
 from rendered import cloud_init
 from tests.clone import environment
-from tests.site import FILE, changed
+from tests.site import FILE, changed, own
 from topology.config import from_file, load
 from topology.model import GuestApp, Topology
 from topology.project import PROJECT
@@ -138,3 +139,39 @@ def test_bad_input_writes_nothing(
     assert command.main([str(file)]) == 2
     assert capsys.readouterr() == ("", said)
     assert list(tmp_path.iterdir()) == []
+
+
+def scraped(*flows: str) -> Topology:
+    """Return the example with flows of Prometheus to Jellyfin, from a leg on its VLAN."""
+    values = own(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["config"])
+    jellyfin = values["services"]["jellyfin"]
+    jellyfin["ports"] = [*jellyfin["ports"], *(9100 for flow in flows if ":9100/" in flow)]
+    zone = values["zones"][jellyfin["zone"]]
+    at = str(IPv4Network(zone["prefix"])[9])
+    values["services"]["prometheus"]["addresses"] = {jellyfin["zone"]: at}
+    values["flows"] += flows
+    values["unencrypted"] += [{"flow": flow, "reason": "the exporter serves plain metrics"} for flow in flows]
+    return load(values)
+
+
+def test_a_scraped_guest_has_an_exporter() -> None:
+    """Where Prometheus has a flow to a guest, Node Exporter listens there on that port and address alone."""
+    site = scraped("prometheus -> jellyfin:9100/tcp")
+    config, files = read(site, "jellyfin")
+    guest = next(guest for guest in site.guests if guest.name == "jellyfin")
+    assert "prometheus-node-exporter" in config["packages"]
+    (text,) = (text for path, text in files.items() if "prometheus-node-exporter.service.d" in path)
+    assert text.splitlines() == [
+        "[Service]",
+        "ExecStart=",
+        f"ExecStart=/usr/bin/prometheus-node-exporter --web.listen-address={guest.address}:9100",
+    ]
+    assert "systemctl restart prometheus-node-exporter.service" in files["/usr/local/sbin/set-up"]
+
+
+def test_a_guest_whose_app_is_scraped_has_no_exporter() -> None:
+    """A flow of Prometheus to the app's own port installs nothing, and so does none."""
+    for site in (SITE, scraped("prometheus -> jellyfin:8096/tcp")):
+        config, files = read(site, "jellyfin")
+        assert "prometheus-node-exporter" not in config["packages"]
+        assert not any("prometheus-node-exporter" in text for text in files.values())

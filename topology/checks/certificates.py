@@ -9,6 +9,7 @@ from topology.checks.site import FRONTENDS, Site, not_public, twice
 from topology.fault import Fault
 from topology.model import (
     ASKS_FOR_CERTIFICATES,
+    REACHES_GUESTS,
     SPEAKS_TLS,
     Acme,
     Certificates,
@@ -126,7 +127,8 @@ def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
         case Guest() as end if _may_be_ingress(site, flow.source):
             return not end.ca_file and end.app not in SPEAKS_TLS
         case Guest():
-            return isinstance(site.services.get(flow.source), Container)
+            source = site.services.get(flow.source)
+            return isinstance(source, Container) and source.app in REACHES_GUESTS
     return False
 
 

@@ -11,9 +11,12 @@ from topology.model import (
     FROM_DEBIAN,
     GUEST_KINDS,
     HAS_ADMIN_PAGE,
+    REACHES_GUESTS,
     SPEAKS_TLS,
     SSH,
+    Container,
     Guest,
+    Port,
     Protocol,
     kind_of,
     sets_itself_up,
@@ -45,9 +48,13 @@ def guest_apps(site: Site) -> Iterator[Fault]:
             )
         if guest.app is None:
             continue
-        if [port.protocol for port in guest.ports if port != SSH] != [Protocol.TCP]:
+        scraped = _scraped(site, guest)
+        served = [port for port in guest.ports if port == guest.web or port not in {SSH, *scraped}]
+        if [port.protocol for port in served] != [Protocol.TCP]:
             yield Fault(
-                f"{path}.ports", f"{guest.app} serves one TCP port", "name it, and beside it 22 at most"
+                f"{path}.ports",
+                f"{guest.app} serves one TCP port",
+                "name it, and behind it 22 and an exporter's at most",
             )
         if sets_itself_up(guest) and SSH in guest.ports and node and not node.authorized_keys:
             yield Fault(
@@ -101,3 +108,14 @@ def guest_authorities(site: Site) -> Iterator[Fault]:
                 f"{guest.app} answers by TLS alone, and no authority of its certificate is named",
                 "name the PEM file of that authority",
             )
+
+
+def _scraped(site: Site, guest: Guest) -> set[Port]:
+    """Return the ports of a guest that an app which reaches guests has a flow to."""
+    return {
+        flow.port
+        for flow in site.flows.values()
+        if flow.destination == guest.name
+        and isinstance(source := site.services.get(flow.source), Container)
+        and source.app in REACHES_GUESTS
+    }
