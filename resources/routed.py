@@ -12,7 +12,7 @@ from rendered import router_rules as rendered
 from resources import router_rules
 from resources.typed import Command
 from topology.index import TopologyIndex
-from topology.model import INTERNET, RouterHost, Zone
+from topology.model import INTERNET, RouterHost, Zone, network_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,10 @@ class Routed:
 
     @cached_property
     def taken(self) -> tuple[IPv4Network, ...]:
-        """Addresses of the hosts, which are no machines outside."""
+        """Addresses of the hosts and of the router, which are no machines outside."""
         found = (host.address for host in self.topology.hosts if not isinstance(host, RouterHost))
-        return tuple(IPv4Network(address) for address in found if address)
+        own = (leg.address for leg in self.legs)
+        return tuple(dict.fromkeys(IPv4Network(address) for address in (*found, *own) if address))
 
     @cached_property
     def _beyond(self) -> tuple[str, ...]:
@@ -93,7 +94,7 @@ class Routed:
         return (INTERNET, *(name for name in far if name not in self.router.legs))
 
     def _segment(self, zone: Zone) -> fact.Segment:
-        around = self.topology.lan_around(zone) or self.topology.around(zone) or zone
+        around = network_of(zone, self.topology.zones.values())
         return vlan(self.topology, around) if around.has_guests else zone.name
 
 

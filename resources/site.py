@@ -185,7 +185,7 @@ class Graph:
         nodes = (host.address for host in topology.proxmox_hosts)
         legs = (lan.ingress for lan in topology.lans)
         own = [*(guest.address for guest in topology.guests), *legs, *nodes]
-        return tuple(IPv4Network(ip) for ip in own if ip)
+        return (*(IPv4Network(ip) for ip in own if ip), *(self._routed.taken if self._routed else ()))
 
     def _switch(self, node: str, bridge: str) -> str:
         """Return the switch that a bridge of a node is part of: the declared bridges of all nodes are one."""

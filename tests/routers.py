@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from random import Random
 from typing import Any
 
@@ -50,6 +50,24 @@ def attached(system: str = "linux") -> dict[str, Any]:
     del config["hosts"]["docker-srv"]["trunk"]
     for zone in config["zones"].values():
         zone.pop("ingress", None)
+    return config
+
+
+def beside_management(system: str = "linux") -> dict[str, Any]:
+    """Return the keys of that site with a name server on management's own VLAN, which every guest asks."""
+    config = attached(system)
+    config["zones"]["names"] = {"role": "tenant", "vlan": 1, "prefix": "10.10.1.0/24"}
+    config["services"]["name-server"] = {
+        "zone": "names",
+        "vmid": 901,
+        "address": "10.10.1.53",
+        "ports": ["53/udp"],
+    }
+    legs = config["hosts"]["router"]["legs"]
+    legs["names"] = legs.pop("management")
+    guests = [name for name, each in config["services"].items() if "vmid" in each]
+    config["flows"] += [f"{name} -> name-server:53/udp" for name in guests if name != "name-server"]
+    config["flows"] += ["management -> name-server:53/udp", "household -> name-server:53/udp"]
     return config
 
 
@@ -122,6 +140,15 @@ class Draw:
                     "address": f"10.{10 * number}.0.{11 + index}",
                     "ports": self.random.sample(PORTS, self.random.randint(1, 3)),
                 }
+        if self._often(0.3):
+            # On management's own network, where the router's leg is then this zone's.
+            zones["names"] = {"role": "tenant", "vlan": 1, "prefix": "10.1.0.0/24"}
+            services["guest-names"] = {
+                "zone": "names",
+                "vmid": 900,
+                "address": "10.1.0.53",
+                "ports": self.random.sample(PORTS, self.random.randint(1, 3)),
+            }
         zones["household"] = {"role": "external", "prefix": "192.168.1.0/24", "ports": ["443/tcp"]}
         if "docker" in self.config["hosts"] and self.config["hosts"]["docker"]["address"].startswith("192."):
             # What may reach a network may reach the Docker host in it, and so what it publishes.
@@ -132,15 +159,18 @@ class Draw:
             zones["nas"] = {"role": "external", "prefix": "10.10.0.64/28", "ports": ["53/udp"]}
 
     def _router(self) -> None:
-        zones = [name for name in self.config["zones"] if name not in {"edge", "nas"}]
+        apart = {"edge", "nas", *(("management",) if "names" in self.config["zones"] else ())}
+        zones = [name for name in self.config["zones"] if name not in apart]
         legs: dict[str, Any] = {}
-        for index, name in enumerate(each for each in zones if each.startswith("vlan") or self._often(0.7)):
+        for index, name in enumerate(
+            each for each in zones if each.startswith("vlan") or each == "names" or self._often(0.7)
+        ):
             legs[name] = f"leg{index}"
             if self._often(0.3):
                 *start, _ = self.config["zones"][name]["prefix"].partition("/")[0].split(".")
                 legs[name] = {"interface": f"leg{index}", "address": ".".join((*start, "254"))}
         wan: dict[str, Any] = {"interface": "wan"}
-        if self._often(0.7):
+        if self._often(0.7) or self._is_beyond(legs):
             wan["address"] = "192.168.1.2" if "household" not in legs else "198.18.0.2"
         if self._often(0.3):
             wan["masquerade"] = False
@@ -151,6 +181,12 @@ class Draw:
             "ports": ["22/tcp", "53/udp"],
             **({"wan": wan} if self._often(0.9) or len(legs) < 2 else {}),  # joins two
         }
+
+    def _is_beyond(self, legs: Collection[str]) -> bool:
+        """Whether the Docker host is in a zone beyond the WAN, where the router needs a known address."""
+        address = self.config["hosts"].get("docker", {}).get("address", "")
+        near = {"10.1.0.4": {"management", "names"}, "192.168.1.4": {"household"}}.get(address, {*legs})
+        return not near & {*legs}
 
     def _targets(self) -> Iterator[str]:
         zones = self.config["zones"].items()

@@ -49,7 +49,7 @@ def _legs(site: Site, router: RouterHost) -> Iterator[Fault]:
             continue
         if zone.is_docker:
             yield Fault(at, f"{name} is a Docker network", "name the zone that its host is in")
-        elif around := site.around(zone):
+        elif (around := site.network_of(zone)) != zone:
             yield Fault(at, f"{name} is on the network of zones.{around.name}", f"write {around.name}")
         if zone.prefix.prefixlen > _LONGEST:
             yield Fault(at, f"{zone.prefix} has no address for a router", f"use /{_LONGEST} or shorter")
@@ -120,4 +120,4 @@ def _home(site: Site, name: str) -> str | None:
     if isinstance(service := site.services.get(name), Guest):
         return service.zones[0]
     zone = site.zones.get(name)
-    return (site.around(zone) or zone).name if zone else None
+    return site.network_of(zone).name if zone else None

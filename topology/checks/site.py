@@ -38,6 +38,7 @@ from topology.model import (
     Zone,
     entries,
     lans,
+    network_of,
     zone_around,
 )
 from topology.prefixes import SPECIAL
@@ -237,6 +238,10 @@ class Site:
     def around(self, zone: Zone) -> Zone | None:
         """Return the zone of guests that has external machines on its network; None where none has."""
         return zone_around(zone, self.zones.values())
+
+    def network_of(self, zone: Zone) -> Zone:
+        """Return the zone of guests on whose network a zone's machines are, or the zone itself."""
+        return network_of(zone, self.zones.values())
 
     def is_public(self, ip: IPv4Address) -> bool:
         """Whether an address is on the internet: neither special-purpose nor in a zone of the site."""

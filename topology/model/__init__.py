@@ -153,6 +153,7 @@ from topology.model.vantages import (
 from topology.model.zones import (
     Zone,
     lans,
+    network_of,
     zone_around,
 )
 
@@ -264,6 +265,7 @@ __all__ = [
     "leg_alias",
     "machine_of",
     "made_here",
+    "network_of",
     "served_on",
     "sets_itself_up",
     "slots_of",

@@ -15,7 +15,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost, Ssh
 from topology.model.legs import leg_address
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET, Flag, Name, Value
-from topology.model.zones import Zone, zone_around
+from topology.model.zones import Zone, network_of
 from topology.prefixes import SPECIAL
 
 RouterInterface = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9_.-]*$", max_length=15)]
@@ -151,8 +151,8 @@ class Routing:
         return self._in(zone, IPv4Network(address)) if zone else self._wan(IPv4Network(address))
 
     def _in(self, zone: Zone, prefix: IPv4Network) -> Side | None:
-        """Return the side of addresses in a zone: its leg, that of the zone around it, or the WAN."""
-        around = zone_around(zone, self.zones.values()) or zone
+        """Return the side of addresses in a zone: the leg on its network, or the WAN."""
+        around = network_of(zone, self.zones.values())
         if leg := self.router.legs.get(around.name):
             return Side(interface=leg.interface, prefix=prefix)
         return self._wan(prefix) if around.is_outside else None

@@ -85,3 +85,10 @@ def zone_around(zone: Zone, zones: Iterable[Zone]) -> Zone | None:
     """Return the zone of guests on whose network external machines are; None: they are elsewhere."""
     inside = (each for each in zones if each.has_guests and zone.prefix.subnet_of(each.prefix))
     return next(inside, None) if zone.role is Role.EXTERNAL else None
+
+
+def network_of(zone: Zone, zones: Iterable[Zone]) -> Zone:
+    """Return the zone of guests on whose network a zone's machines are; itself where there is none."""
+    every = tuple(zones)
+    shared = (lan for lan in lans(every) if zone.is_outside and zone.prefix.overlaps(lan.prefix))
+    return next(shared, None) or zone_around(zone, every) or zone
