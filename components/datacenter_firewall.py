@@ -52,7 +52,9 @@ class DatacenterFirewall(pulumi.ComponentResource):
             ).name
             for leg in topology.legs.every
         }
-        if any(isinstance(topology.services.get(f.source), Guest) for f in topology.flows_to(INTERNET)):
+        ends = {f.source for f in topology.flows_to(INTERNET)}
+        ends |= {f.destination for f in topology.flows_from(INTERNET)}
+        if any(isinstance(topology.services.get(name), Guest) for name in ends):
             self.internet = proxmox.firewall.IpsetLegacy(
                 "internet",
                 name=topology.physical("internet"),

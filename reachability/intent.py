@@ -1,6 +1,6 @@
 """Compares intent with reachability: undeclared connections, impossible flows, changes between stacks.
 
-Note: a declared flow from the internet covers every source.
+Note: a declared flow from the internet covers every source, but of a destination that is `public`.
 """
 
 from collections import defaultdict
@@ -21,6 +21,7 @@ class Intent:
     `routable` services may be reached through a proxy that has a declared flow to them: by the `audience` of
     their port, of names `outside` the site, of which the internet is everyone, and by the site's own with a
     declared flow to the proxy. Names of one of the `wires` may talk to each other without a declared flow.
+    The internet's flows to `public` destinations, which no ingress is before, are for the internet alone.
     `trusted` sources are not checked, nor what neighbours ask of each other within `observed` networks.
     """
 
@@ -30,6 +31,7 @@ class Intent:
     outside: frozenset[str] = frozenset({INTERNET})
     wires: tuple[frozenset[str], ...] = ()
     trusted: frozenset[str] = frozenset()
+    public: frozenset[str] = frozenset()
     observed: frozenset[str] = frozenset()
 
     @classmethod
@@ -53,6 +55,7 @@ class Intent:
             outside=frozenset({INTERNET, *(zone.name for zone in topology.outsides)}),
             wires=topology.wires,
             trusted=frozenset(host.name for host in topology.hosts),
+            public=frozenset(guest.name for guest in topology.guests),
             observed=frozenset(zone.name for zone in topology.observed),
         )
 
@@ -75,9 +78,9 @@ class Intent:
     def undeclared(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the sources of a bundle that no declaration permits."""
         declared = self.sources.get((bundle.destination, bundle.port), set())
-        if INTERNET in declared or (
-            bundle.how is EdgeKind.NEIGHBOUR and bundle.trace.hops[0] in self.observed
-        ):
+        if INTERNET in declared and bundle.destination not in self.public:
+            return
+        if bundle.how is EdgeKind.NEIGHBOUR and bundle.trace.hops[0] in self.observed:
             return
         proxy = bundle.trace.hops[0] if bundle.how is EdgeKind.PROXIED else None
         audience = frozenset[str]()

@@ -42,7 +42,7 @@ def entering(topology: Topology) -> Iterator[Entering]:
 
 
 def forwards(topology: Topology) -> Iterator[Crossing]:
-    """Yield one flow for each port that the router forwards from its own address to the ingress."""
+    """Yield one flow for each port that the router forwards from its own address."""
     seen = set()
     for each in topology.crossings:
         if each.forward and each.flow.port not in seen:

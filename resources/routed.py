@@ -90,7 +90,7 @@ class Routed:
     @cached_property
     def _beyond(self) -> tuple[str, ...]:
         """The networks outside that the router has no leg on."""
-        far = (z.name for z in self.topology.outsides if not self.topology.around(z))
+        far = (zone.name for zone in self.topology.outsides if self._segment(zone) == zone.name)
         return (INTERNET, *(name for name in far if name not in self.router.legs))
 
     def _segment(self, zone: Zone) -> fact.Segment:

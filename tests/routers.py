@@ -26,11 +26,11 @@ def routed(system: str = "linux") -> dict[str, Any]:
             "apps": {"interface": "eth1.20", "address": "10.10.20.254"},
             "vault": "eth1.30",
         },
-        "wan": {"interface": "eth0", "address": WAN},
+        "wan": {"interface": "eth0", "address": WAN, "public": [8333]},
         "ports": [22, "53/udp"],
     }
     config["zones"]["household"] = {"role": "external", "prefix": "192.168.1.0/24", "ports": [631]}
-    config["services"]["jellyfin"]["ports"] = [8096, 22]
+    config["services"]["jellyfin"]["ports"] = [8096, 22, 8333]
     config["services"]["site-1"]["ports"] = [443]
     config["flows"] += [
         "management -> router:22/tcp",
@@ -40,6 +40,7 @@ def routed(system: str = "linux") -> dict[str, Any]:
         "jellyfin -> site-1:443/tcp",
         "management -> jellyfin:22/tcp",
         "household -> jellyfin:8096/tcp",
+        "internet -> jellyfin:8333/tcp",
     ]
     return config
 
@@ -101,13 +102,13 @@ class Draw:
         self._hosts()
         self._zones()
         self._router()
+        public = self._public()
         ends = ["internet", *self.config["zones"], *self.config["services"]]
         targets = [*self._targets()]
         wanted = {f"{self.random.choice(ends)} -> {self.random.choice(targets)}" for _ in range(150)}
         wanted |= {"internet -> traefik:443/tcp", "household -> traefik:443/tcp"}
-        self.config["flows"] += self.random.sample(
-            sorted(wanted), self.random.randint(5, min(60, len(wanted)))
-        )
+        flows = self.random.sample(sorted(wanted), self.random.randint(5, min(60, len(wanted))))
+        self.config["flows"] += [*public, *(flow for flow in flows if flow not in public)]
         return self._without_faults()
 
     def _often(self, chance: float = 0.5) -> bool:
@@ -181,6 +182,22 @@ class Draw:
             "ports": ["22/tcp", "53/udp"],
             **({"wan": wan} if self._often(0.9) or len(legs) < 2 else {}),  # joins two
         }
+
+    def _public(self) -> list[str]:
+        """Let the internet reach some guests by the router's address; return these flows."""
+        wan = self.config["hosts"]["router"].get("wan")
+        open_zones = {name for name, zone in self.config["zones"].items() if zone["role"] == "tenant"} - {
+            "names"
+        }
+        taken = {"443/tcp"} if "docker" in self.config["hosts"] else set()
+        found = {}
+        for name, guest in self.config["services"].items():
+            for port in guest["ports"] if wan and guest.get("zone") in open_zones else ():
+                if port not in taken and self._often(0.3):
+                    found.setdefault(port, name)
+        if found:
+            wan["public"] = list(found)
+        return [f"internet -> {name}:{port}" for port, name in found.items()]
 
     def _is_beyond(self, legs: Collection[str]) -> bool:
         """Whether the Docker host is in a zone beyond the WAN, where the router needs a known address."""

@@ -363,7 +363,8 @@ class _Reader:
                 path, word, raw = f"{path}[{place}]", f"{word}.{{}}", raw[place]
         if detail["type"] == "extra_forbidden":
             key, below = str(detail["loc"][-1]), f"{outer}."
-            inner = [each.removeprefix(below) for each in WORDS if outer and each.startswith(below)]
+            keys = [each for each in WORDS if not each.endswith("[]")]
+            inner = [each.removeprefix(below) for each in keys if outer and each.startswith(below)]
             if kind is Container and len(detail["loc"]) == 1 and key in compose_words.REFUSED:
                 self.note(path, *compose_words.refusal(key, raw))
             else:

@@ -84,6 +84,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".wan.interface": ("an interface of the router", "use at most 15 characters like eth0"),
     ".wan.address": ("an IPv4 address", "write the router's own there, or leave it out where it changes"),
     ".wan.masquerade": ("true or false", "write false where its networks' addresses are known outside"),
+    ".wan.public": ("a list of ports", "write it like [8333, 51820/udp]"),
+    ".wan.public[]": ("a port", "use 1-65535, with /udp behind it where it is not TCP"),
     ".node": ("a Proxmox node name", "write it like pve1"),
     ".bridge": ("an interface name", "use at most 10 characters like vmbr1"),
     ".existing-bridge": ("true or false", "write true where the node has the bridge already"),

@@ -124,7 +124,7 @@ class Site:
         wire, senders = self.ends[source]
         own = [IPv4Address(each.partition("/")[0]) for each in self.addresses.values()]
         targets = list(own) if name == "router" else list(self.ends[name][1])
-        if wire == "wan" and name == "docker":
+        if wire == "wan" and name != "router":
             targets.append(IPv4Address(self.addresses["wan"].partition("/")[0]))
         yield from (Probe(wire=wire, source=s, destination=d, port=port) for s in senders for d in targets)
 

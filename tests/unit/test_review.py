@@ -11,6 +11,7 @@ from policies.rule import RULES, Finding, Severity
 from reachability.result import Connection, EdgeKind, Trace
 from tests.egress import with_egress
 from tests.policies.sound import with_acme
+from tests.routers import routed
 from tests.site import FILE, configuration
 from topology.config import load
 from topology.model import Port
@@ -65,6 +66,14 @@ def test_a_way_out_is_sensitive() -> None:
         "paperless": "egress",
         "crawler": "backend, egress",
     }
+
+
+def test_a_way_in_beside_the_ingress_is_sensitive() -> None:
+    """A guest that the internet reaches by the router's port is marked, and no other source of its."""
+    site = load(routed())
+    assert sensitive(site, "internet", "jellyfin") == "a way in beside the ingress"
+    assert not sensitive(site, "household", "jellyfin")
+    assert not sensitive(site, "internet", "site-1")
 
 
 def test_text_can_not_leave_its_cell() -> None:

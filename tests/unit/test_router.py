@@ -82,7 +82,7 @@ def test_both_forms_say_the_same() -> None:
     """The nftables file and the VyOS commands are read as one set of rules, with every crossing."""
     found = {s: read(router_rules.rules(site(s)), RouterSystem(s), None) for s in RouterSystem}
     assert found[RouterSystem.LINUX] == found[RouterSystem.VYOS]
-    assert len(found[RouterSystem.LINUX].permits or ()) == len(site("linux").crossings) == 7
+    assert len(found[RouterSystem.LINUX].permits or ()) == len(site("linux").crossings) == 8
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,35 @@ def test_only_the_ingress_passes_for_docker_srv() -> None:
     assert {each for each in by_packets if each[0] in containers} == {("traefik", Port(number=8096))}
     assert reachability.evaluate("docker-srv", "jellyfin", Port(number=8096)).allowed
     assert not reachability.evaluate("docker-srv", "jellyfin", None).allowed
+
+
+@pytest.mark.parametrize("attachment", SITES)
+def test_the_internet_reaches_a_guest_by_its_public_port(attachment: str) -> None:
+    """The internet reaches the guest at its public port alone, and no other source comes in by it."""
+    keys = SITES[attachment]("linux")
+    graph = Graph(tuple(map(view, run(keys))), TopologyIndex.of(load(keys)))
+    assert (
+        str(graph.reachability.evaluate("internet", "jellyfin", Port(number=8333)).trace)
+        == "router -> jellyfin"
+    )
+    direct = {
+        (f.source, f.port)
+        for f in graph.reachability.flows()
+        if f.destination == "jellyfin" and f.how is not EdgeKind.PROXIED
+    }
+    assert {source for source, port in direct if port == Port(number=8333)} == {"internet"}
+    assert {port for source, port in direct if source == "internet"} == {Port(number=8333)}
+
+
+def test_the_internet_alone_comes_in_by_a_public_port() -> None:
+    """A public port is not open to the guest's neighbours: a rule for every source is refused, and proved."""
+    stack = Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in made()], config=over_ssh())
+    rules = next(r.inputs["rules"] for r in stack.resources if r.inputs.get("name") == "jellyfin")
+    (rule,) = (each for each in rules if each["dport"] == "8333")
+    rule["source"] = "0.0.0.0/0"
+    stack.inputs("options", "stirling-pdf")["outputPolicy"] = "ACCEPT"
+    told = {finding.subject for finding in stack.judge().findings}
+    assert {"stirling-pdf -> jellyfin:8333/tcp", "jellyfin"} <= told
 
 
 @pytest.mark.parametrize("system", RouterSystem)
@@ -214,6 +243,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "every interface out": ('oifname "eth1.10" ip', "ip"),
     "in without asking": (" ct status dnat", ""),
     "another forward": ("dnat ip to 10.10.1.4:443", "dnat ip to 10.10.1.5:8006"),
+    "a forward to another guest": ("dnat ip to 10.10.20.11:8333", "dnat ip to 10.10.20.12:8333"),
     "no forward": ("dnat ip to 10.10.1.4:443", "dnat ip to 10.10.1.4:80"),
     "no translation": ('    oifname "eth0" ip saddr 10.10.10.0/24 masquerade\n', ""),
     "the whole site is the internet": ("      10.0.0.0/8,\n", ""),

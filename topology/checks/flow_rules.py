@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.ends import ends
 from topology.checks.legs import reach
-from topology.checks.routers import hidden, off_road
+from topology.checks.routers import doubled, exposed, hidden, is_public, off_road
 from topology.checks.site import FRONTENDS, Reason, Site
 from topology.model import (
     INTERNET,
@@ -33,12 +33,18 @@ def _to_itself(_: Site, flow: Flow) -> Reason | None:
 
 
 def _second_way_in(site: Site, flow: Flow) -> Reason | None:
-    if flow.source == INTERNET and DockerHost not in site.halves:
-        return "opens a way in, and without a host of kind docker there is no ingress", "remove it"
-    if flow.source != INTERNET or site.ingress is None or flow.destination == site.ingress.name:
+    if flow.source != INTERNET:
+        return None
+    to_guest = isinstance(site.services.get(flow.destination), Guest)
+    if is_public(site, flow) or (to_guest and site.router is None and site.unreadable_in("hosts")):
+        return exposed(site, flow)
+    public = f"add {flow.port} to hosts.{site.router.name}.wan.public" if site.router and to_guest else ""
+    if DockerHost not in site.halves:
+        return "opens a way in, and without a host of kind docker there is no ingress", public or "remove it"
+    if site.ingress is None or flow.destination == site.ingress.name:
         return None
     remedy = f"write {site.ingress.name} as its source" if flow.destination in site.services else "remove it"
-    return "opens a second way in beside the ingress", remedy
+    return "opens a second way in beside the ingress", ", or ".join(filter(None, (remedy, public)))
 
 
 def _to_host(site: Site, flow: Flow) -> Reason | None:
@@ -172,4 +178,5 @@ _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _between_guests,
     off_road,
     hidden,
+    doubled,
 )

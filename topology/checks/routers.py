@@ -7,7 +7,7 @@ from typing import Final
 
 from topology.checks.site import Reason, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import INTERNET, Container, DockerHost, Flow, Guest, RouterHost, RouterSystem
+from topology.model import INTERNET, Container, DockerHost, Flow, Guest, Role, RouterHost, RouterSystem
 
 _LONGEST: Final = 30
 """Prefix length of a network with room for a router and one more machine."""
@@ -27,6 +27,14 @@ def routers(site: Site) -> Iterator[Fault]:
     if router.ssh and router.system is not RouterSystem.LINUX:
         yield Fault(f"{path}.ssh", f"{router.system} gets its rules by hand", "remove it")
     yield from _legs(site, router)
+    used = {flow.port for flow in site.flows.values() if is_public(site, flow)}
+    for index, port in enumerate(router.wan.public if router.wan else ()):
+        if port not in used and not site.unreadable_in("flows") and not site.unreadable_in("services"):
+            yield Fault(
+                f"{path}.wan.public[{index}]",
+                f"no flow leads from {INTERNET} to a guest's {port}",
+                "declare one, or remove it",
+            )
     for name, host in site.hosts.items():
         if not isinstance(host, RouterHost) and (host.address is None or not int(host.address)):
             yield Fault(
@@ -64,6 +72,41 @@ def _legs(site: Site, router: RouterHost) -> Iterator[Fault]:
             yield Fault(
                 f"{path}.wan.address", f"{wan.address} is in zones.{name}, where it has a leg", "correct one"
             )
+
+
+def is_public(site: Site, flow: Flow) -> bool:
+    """Whether a flow leads from the internet to a guest, by a port that the router has for that."""
+    wan = site.router.wan if site.router else None
+    to_guest = isinstance(site.services.get(flow.destination), Guest)
+    return flow.source == INTERNET and to_guest and wan is not None and flow.port in wan.public
+
+
+def exposed(site: Site, flow: Flow) -> Reason | None:
+    """Return why the internet may not reach a guest beside the ingress; None where it may."""
+    guest = site.services.get(flow.destination)
+    zone = site.zones.get(guest.zones[0]) if isinstance(guest, Guest) else None
+    if zone and zone.traits.alone:
+        return f"opens {zone.name}, which is {zone.role}, beside the ingress", "let the ingress serve it"
+    if zone and any(
+        each.role is Role.MANAGEMENT and site.network_of(each) == zone for each in site.zones.values()
+    ):
+        return f"opens {zone.name}, where management is", "give the guest a zone of its own"
+    return None
+
+
+def doubled(site: Site, flow: Flow) -> Reason | None:
+    """Return what else answers on a flow's port at the router's address; None where nothing does."""
+    routing = site.routing
+    if routing is None or not routing.at_wan(flow):
+        return None
+    same = (each for each in site.flows.values() if each.port == flow.port and routing.at_wan(each))
+    first = next((each.destination for each in same), flow.destination)
+    if first == flow.destination:
+        return None
+    return (
+        f"can never work: {routing.router.name} leads this port to {first}",
+        "use another port, or remove one",
+    )
 
 
 def off_road(site: Site, flow: Flow) -> Reason | None:

@@ -50,6 +50,8 @@ class RouterWan(Value):
     """None: its provider chooses it."""
     masquerade: Flag = True
     """Whether what leaves there carries the router's own address."""
+    public: tuple[Port, ...] = ()
+    """Ports at which the internet reaches guests, beside the ingress."""
 
 
 class RouterHost(Value):
@@ -129,10 +131,17 @@ class Routing:
         prefix, wan = destination.prefix, self.router.wan
         private = prefix is not None and any(map(prefix.subnet_of, SPECIAL))
         inward = wan is not None and source.interface == wan.interface
-        is_ingress = isinstance(self.services.get(flow.destination), Container)
-        return Crossing(
-            flow=flow, source=source, destination=destination, forward=inward and private and is_ingress
-        )
+        asks = flow.source == INTERNET or isinstance(self.services.get(flow.destination), Container)
+        forward = inward and private and asks
+        return Crossing(flow=flow, source=source, destination=destination, forward=forward)
+
+    def at_wan(self, flow: Flow) -> bool:
+        """Whether a flow's clients ask for its port at the router's own address towards the internet."""
+        if flow.destination == self.router.name:
+            source, wan = self.side(flow.source), self.router.wan
+            return bool(source and wan and source.interface == wan.interface)
+        crossing = self.crossing(flow)
+        return crossing is not None and crossing.forward
 
     def meets(self, flow: Flow) -> bool:
         """Whether a container has a leg of its own on a guest's network, so that no router is between."""
