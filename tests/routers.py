@@ -190,7 +190,7 @@ class Draw:
             "names"
         }
         taken = {"443/tcp"} if "docker" in self.config["hosts"] else set()
-        found = {}
+        found: dict[str, str] = {}
         for name, guest in self.config["services"].items():
             for port in guest["ports"] if wan and guest.get("zone") in open_zones else ():
                 if port not in taken and self._often(0.3):
