@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the engine start
 # gRPC's older way of waiting passes a call through fewer threads; calls dominate the time per resource.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads every package's metadata
+
 for package, *folder in (["pulumi_policy"], ["pulumi", "runtime"], ["pulumi"], ["grpc", "aio"]):
     installed = find_spec(package)
     if installed and installed.origin:

@@ -76,6 +76,26 @@ def test_the_pack_ends_with_a_killed_engine(tmp_path: Path) -> None:
         assert ended
 
 
+def test_an_interrupted_pack_ends_at_once(tmp_path: Path) -> None:
+    """The engine interrupts the pack and waits for it, so the pack takes no time to clean up behind it."""
+    log = tmp_path / "log"
+    with (
+        log.open("w") as writing,
+        subprocess.Popen(
+            [PROJECT / "policies/serve"],
+            env=os.environ | {"PYTHONVERBOSE": "1"},  # the interpreter then writes what it cleans up
+            stdout=subprocess.PIPE,
+            stderr=writing,
+        ) as served,
+    ):
+        assert served.stdout is not None
+        assert int(served.stdout.readline())
+        served.send_signal(signal.SIGINT)
+    told = log.read_text()
+    assert (served.returncode, "import 'policies.server'" in told) == (0, True)
+    assert ("# cleanup" in told, "Traceback" in told) == (False, False)
+
+
 def configured(pack: Any) -> Any:
     """Return the pack, configured with the dev stack as the engine does it."""
     config = {
