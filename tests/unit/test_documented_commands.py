@@ -54,6 +54,7 @@ ELSEWHERE = {
     "make hooks": ("tests/unit/test_hooks.py", '"make", "hooks"'),
     "make browser": ("Makefile", "for part in lint actionlint unit browser tools parts live"),
     "python -m tests.golden": ("tests/unit/test_golden.py", "golden.with_refusals("),
+    "python -m tests.findings": ("tests/policies/test_mutations.py", "findings.changed("),
     "python -m tests.mutate policies/hosts.py": ("tests/unit/test_mutate.py", "import mutants, survives"),
     "make tools": ("Makefile", "live: $(READY) tools"),
     "make cloud-init": ("tests/unit/test_cloud_init.py", '"cloud-init", "STACK=home"'),

@@ -1,10 +1,13 @@
 """The command that updates expected messages: current ones stay, outdated ones are replaced."""
 
 import ast
+from dataclasses import replace
 
 import yaml
 
-from tests import golden
+from tests import findings, golden
+from tests.policies import rejected
+from tests.policies.sound import sound
 
 
 def decorators(source: str) -> dict[str, str]:
@@ -39,3 +42,14 @@ def test_an_old_message_of_a_rule_is_replaced() -> None:
     assert {name for name in before if before[name] != after[name]} == {"a_swarm_service"}
     wanted = ast.parse(f"@rejected('known-types', 'web: one', {long!r})\ndef a_swarm_service(): pass")
     assert after["a_swarm_service"] == decorators(ast.unparse(wanted))["a_swarm_service"]
+
+
+def test_another_finding_is_seen() -> None:
+    """A finding that is not in the file, with another message or missing, changes the digest of its case."""
+    case = rejected.CASES[0]
+    stack = sound()
+    case.change(stack)
+    found = stack.judge_changes().findings
+    assert findings.changed(findings.of_case(case.name, found)) == []
+    for other in ([replace(found[0], message="other"), *found[1:]], found[1:]):
+        assert findings.changed(findings.of_case(case.name, other)) == [f"rejected/{case.name}"]
