@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from rendered.verify_timer import metrics_file
 from topology.config import ConfigError, from_file, keys_of
-from verify import host, probe, proof, report, vantages
+from verify import host, probe, proof, report, slots, vantages
 from verify.driver import ProbeError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,12 @@ def _probed(stack: str, jobs: int) -> report.ProbeReport:
         seconds=time.monotonic() - started,
         findings=findings,
         left_out=left_out,
-        notes=[*notes, *host.notes(), *host.others(topology, host.containers())]
+        notes=[
+            *notes,
+            *host.notes(),
+            *host.others(topology, there := host.containers()),
+            *slots.states(topology, there),
+        ]
         if topology.docker_host
         else [],
         pairs=pairs,

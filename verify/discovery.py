@@ -14,8 +14,19 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from topology.model import INTERNET, Guest, Port, Protocol, ProxmoxHost, Role, SshVantage, Topology, Zone
-from verify import inventory, learned, namespaces, transports
+from topology.model import (
+    INTERNET,
+    Guest,
+    Port,
+    Protocol,
+    ProxmoxHost,
+    Role,
+    SshVantage,
+    Topology,
+    Zone,
+    slots_of,
+)
+from verify import inventory, learned, namespaces, slots, transports
 from verify.agents import MachineFacts
 from verify.expect import Address, Endpoint, EndpointKind, declared_zones, guest, heard
 
@@ -100,9 +111,16 @@ class Discovery:
         topology = self.topology
         by_name = {str(one["Name"]).lstrip("/"): one for one in containers}
         self.extra = self._published_besides(by_name)
+        empty = [
+            slot
+            for slot in slots_of(topology.containers)
+            if not slots.is_filled(topology, slot, by_name.values())
+        ]
+        self.left_out += [f"slot {each.name}: empty until project {each.project} fills it" for each in empty]
         self.containers = [
             self._declared(service.name, by_name.pop(topology.physical(service.name), {}))
             for service in topology.containers
+            if service not in empty
         ]
         self.containers += [self._strange(name, one) for name, one in by_name.items() if self._addresses(one)]
         for service in topology.guests:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from topology.answers import understood
 from topology.config import from_file, keys_of
-from topology.model import Topology
+from topology.model import Slot, Topology
 from topology.project import stack_name
-from verify import host, inventory
+from verify import host, inventory, slots
 from verify.driver import ProbeError
 from verify.plan import ABSENT, Drift, drifts, is_empty
 
@@ -78,6 +79,7 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
         run = f"run `make drift STACK={stack_name(file)}` there"
         return [f"not looked at: networks and rules of {topology.docker.name}; {run}"]
     there = host.containers()
+    known = [*slots.states(topology, there)]
     for name, own, joined in host.misattached(topology, there):
         found.append(
             Drift(
@@ -85,12 +87,13 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
                 declared=", ".join(own),
                 state=", ".join(own),
                 live=", ".join(joined) or ABSENT,
-                remedy=_anew(host.container(name)),
+                remedy=_of_slot(topology, name) or _anew(host.container(name)),
             )
         )
+    found += moved(topology, there)
     found += [_stranger(f"container {name}", where) for name, where in inventory.containers(topology, there)]
     if os.geteuid():
-        return [f"not looked at: {topology.docker.name}'s own rules; that needs root"]
+        return [*known, f"not looked at: {topology.docker.name}'s own rules; that needs root"]
     found += [
         Drift(
             what=f"{topology.docker.name}'s {what}",
@@ -101,7 +104,27 @@ def _apart(topology: Topology, file: Path, found: list[Drift]) -> list[str]:
         )
         for urn, what in host.changed(topology)
     ]
-    return []
+    return known
+
+
+def moved(topology: Topology, there: Iterable[Mapping[str, Any]]) -> list[Drift]:
+    """Return a difference for each slot whose container has another address than the reserved one."""
+    return [
+        Drift(what=f"{name} (slot)", declared=own, state=ABSENT, live=place, remedy=_of_slot(topology, name))
+        for one in there
+        for place, own in slots.misplaced(topology, one)
+        if (name := _declared(topology, one))
+    ]
+
+
+def _declared(topology: Topology, one: Mapping[str, Any]) -> str:
+    name = str(one["Name"]).lstrip("/")
+    return next((each.name for each in topology.containers if topology.physical(each.name) == name), "")
+
+
+def _of_slot(topology: Topology, name: str) -> str:
+    slot = topology.services[name]
+    return f"leaves it: run `pulumi up` in project {slot.project}" if isinstance(slot, Slot) else ""
 
 
 def _anew(urn: str) -> str:

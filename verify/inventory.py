@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from topology.model import ProxmoxHost, Topology
+from verify import slots
 from verify.driver import ProbeError
 from verify.namespaces import run
 
@@ -42,6 +43,11 @@ def oddities(topology: Topology, one: Mapping[str, Any]) -> Iterator[tuple[str, 
     services = [each.name for each in topology.containers if topology.physical(each.name).lower() != own]
     others = {name.lower() for each in services for name in (each, topology.physical(each))}
     networks = _networks(topology)
+    for place, reserved in slots.misplaced(topology, one):
+        yield (
+            f"has {place}",
+            f"the slot's address is {reserved}; let the other project take it from the outputs",
+        )
     for network, joined in one["NetworkSettings"]["Networks"].items():
         if network not in networks:
             continue

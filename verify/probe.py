@@ -74,11 +74,12 @@ def run(
     if pages:
         through = {name: answers[name].by_id if name in answers else {} for name in pages}
         outside, ingress = through[INTERNET], through.get(topology.ingress.name, {})
-        public = public_routes(topology)
+        asked = {endpoint.name for endpoint in endpoints}
+        first, public = public_routes(topology)[0], [r for r in public_routes(topology) if r.service in asked]
         direct = {route.place: ingress.get(f"page:{route.place}") for route in public}
         served = {route.place: outside.get(f"page:{route.place}") for route in public}
         routes = judge_routes(public, served, direct)
-        routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), public[0].host)
+        routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), first.host)
         found += undecided(routes, next((p.fault for p in endpoints if p.name in pages and p.fault), ""))
     return found
 

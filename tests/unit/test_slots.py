@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,6 +18,8 @@ from topology import schema
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.outputs import outputs
+from verify import drift, inventory, slots
+from verify.discovery import Discovery
 
 FLOWS = ("traefik -> home:8080/tcp", "home -> prometheus-ui:8080/tcp")
 SLOT = {"zones": ["frontend"], "ports": [8080], "project": "start-page"}
@@ -111,3 +114,47 @@ def test_the_outputs_hand_a_slot_over() -> None:
         "nameServers": ["127.0.0.1"],
         "engine": None,
     }
+
+
+def inspected(name: str, networks: dict[str, str], *, running: bool = True) -> dict[str, Any]:
+    """Return the part of a container's `docker inspect` that drift and discovery read."""
+    joined = {network: {"IPAddress": address} for network, address in networks.items()}
+    return {
+        "Name": f"/{name}",
+        "State": {"Running": running, "Pid": 4711},
+        "Config": {},
+        "NetworkSettings": {"Ports": {}, "Networks": joined},
+    }
+
+
+def test_an_empty_slot_is_known_and_not_asked() -> None:
+    """Without its running container a slot is no endpoint; with it, it is one at its address."""
+    topology = load(keys())
+    name, zone = topology.physical("home"), topology.zones["frontend"]
+    network, own = topology.physical(zone.network), str(topology.address_on("home", zone))
+    for there in ([], [inspected(name, {network: ""}, running=False)]):
+        discovery = Discovery(topology, Path("known_hosts"), guests_here=False)
+        discovery.discover(there)
+        assert "home" not in {each.name for each in discovery.containers}
+        assert "slot home: empty until project start-page fills it" in discovery.left_out
+        assert [*slots.states(topology, there)] == ["slot home of project start-page: empty"]
+    filled = [inspected(name, {network: own})]
+    discovery = Discovery(topology, Path("known_hosts"), guests_here=False)
+    discovery.discover(filled)
+    (home,) = (each for each in discovery.containers if each.name == "home")
+    assert (home.there, home.oddities) == (True, ())
+    assert [*slots.states(topology, filled)] == ["slot home of project start-page: filled"]
+    assert [*inventory.containers(topology, filled)] == []
+    assert drift.moved(topology, filled) == []
+
+
+def test_a_slot_filled_at_another_address_is_found() -> None:
+    """Probe and drift name the address, the reserved one, and the project that has to change."""
+    topology = load(keys())
+    zone = topology.zones["frontend"]
+    own = str(topology.address_on("home", zone))
+    there = inspected(topology.physical("home"), {topology.physical(zone.network): "172.30.1.99"})
+    (found,) = drift.moved(topology, [there])
+    assert (found.declared, found.live) == (own, "172.30.1.99 on frontend")
+    assert "in project start-page" in found.remedy
+    assert [what for what, _ in inventory.oddities(topology, there)] == ["has 172.30.1.99 on frontend"]
