@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
 from policies.evaluate import evaluate
 from resources.resource import Resource
 from resources.site import Graph
 from resources.typed import view
 from tests.policies.sound import KINDS, TODAY, run
-from tests.site import changed
+from tests.site import changed, state
 from tests.unit.packet_walk import Walk
+from tests.unit.test_verify import World, endpoints_of
 from topology import schema
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.outputs import outputs
 from verify import drift, inventory, slots
 from verify.discovery import Discovery
+from verify.driver import Ask
+from verify.verdicts import Verdict
 
 FLOWS = ("traefik -> home:8080/tcp", "home -> prometheus-ui:8080/tcp")
 SLOT = {"zones": ["frontend"], "ports": [8080], "project": "start-page"}
@@ -158,3 +162,19 @@ def test_a_slot_filled_at_another_address_is_found() -> None:
     assert (found.declared, found.live) == (own, "172.30.1.99 on frontend")
     assert "in project start-page" in found.remedy
     assert [what for what, _ in inventory.oddities(topology, there)] == ["has 172.30.1.99 on frontend"]
+
+
+def test_the_route_of_an_empty_slot_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ingress's error for an empty slot is no finding, and for a filled one it is."""
+    monkeypatch.setenv("HOMELAB_STATE", str(state(tmp_path)))
+    site = load(keys())
+    every = endpoints_of(site)
+    failed = {"status": 502, "title": "", "location": ""}
+
+    def answer(_source: str, ask: Ask) -> object:
+        return failed if ask.kind == "page" and (ask.host or "").startswith("home.") else None
+
+    without = [each for each in every if each.name != "home"]
+    assert [f for f in World(site, without, answer).findings() if f.verdict is Verdict.DISAGREES] == []
+    wrong = [f for f in World(site, every, answer).findings() if f.verdict is Verdict.DISAGREES]
+    assert any("home" in each.what for each in wrong)
