@@ -61,7 +61,7 @@ def _peer(args: SecurityGroupArgs, name: str) -> pulumi.Input[str]:
     if name == topology.ingress_name:
         return str(topology.docker.address)
     if topology.router and name == topology.router.name:
-        return str(topology.gateway(topology.zones[near]))
+        return str(topology.router.own_address(topology.zones[near]))
     peer = topology.services.get(name)
     return str(peer.address) if isinstance(peer, Guest) else str(topology.zones[name].prefix)
 

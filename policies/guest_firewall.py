@@ -286,7 +286,8 @@ def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
             leg = topology.docker.address
         return prefix(IPv4Network(leg)) if leg else None
     if topology.router and name == topology.router.name and guest in topology.services:
-        return prefix(IPv4Network(topology.gateway(topology.zones[topology.services[guest].zones[0]])))
+        zone = topology.zones[topology.services[guest].zones[0]]
+        return prefix(IPv4Network(topology.router.own_address(zone)))
     if isinstance(service, Guest):
         return prefix(IPv4Network(service.address))
     if name == INTERNET:

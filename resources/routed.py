@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 import reachability.facts as fact
 from rendered import router_rules as rendered
@@ -13,6 +14,8 @@ from resources import router_rules
 from resources.typed import Command
 from topology.index import TopologyIndex
 from topology.model import INTERNET, RouterHost, Zone, network_of
+
+_FAR: Final[fact.Segment] = INTERNET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class Routed:
     def near(self, address: IPv4Address | None) -> tuple[fact.HostLeg, ...]:
         """Return the leg of a host on the zone of its address; beyond the WAN one on each network there."""
         zones = (zone for zone in self.topology.zones.values() if not zone.is_docker)
-        place = next((self._segment(zone) for zone in zones if address and address in zone.prefix), INTERNET)
+        place = next((self._segment(zone) for zone in zones if address and address in zone.prefix), _FAR)
         places = self._beyond if place in self._beyond else (place,)
         return tuple(fact.HostLeg(segment=each, address=address) for each in places)
 
@@ -88,8 +91,15 @@ class Routed:
         return tuple(dict.fromkeys(IPv4Network(address) for address in (*found, *own) if address))
 
     @cached_property
-    def _beyond(self) -> tuple[str, ...]:
-        """The networks outside that the router has no leg on."""
+    def inside(self) -> frozenset[fact.Segment]:
+        """The networks of the router's legs."""
+        return frozenset(self._segment(self.topology.zones[name]) for name in self.router.legs)
+
+    @cached_property
+    def _beyond(self) -> tuple[fact.Segment, ...]:
+        """The networks that the router's WAN leads to: its zone of guests, or all outside without a leg."""
+        if self.router.wan and self.router.wan.zone:
+            return (self._segment(self.topology.zones[self.router.wan.zone]),)
         far = (zone.name for zone in self.topology.outsides if self._segment(zone) == zone.name)
         return (INTERNET, *(name for name in far if name not in self.router.legs))
 

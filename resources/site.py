@@ -281,11 +281,12 @@ class Graph:
         if self._routed:
             yield self._routed.gateway
             far = []
-            vlans = {vlan: name for vlan, name in vlans.items() if vlan not in self._routed.gateway.segments}
+            vlans = {vlan: name for vlan, name in vlans.items() if vlan not in self._routed.inside}
         if vlans or far:
-            outsides = (each.name for each in self._outsides())
+            apart, name = (self._routed.inside, "lan-router") if self._routed else ((), "router")
+            outsides = (each.name for each in self._outsides() if each.name not in apart)
             origin = ", ".join((*vlans.values(), *far))
-            yield fact.Gateway(name="router", origin=origin, segments=(*vlans, *outsides))
+            yield fact.Gateway(name=name, origin=origin, segments=(*vlans, *outsides))
 
     def _segment(self, each: TypedResource[Any]) -> fact.Vlan:
         is_bridge, node = isinstance(each.inputs, Bridge), each.inputs.node_name

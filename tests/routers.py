@@ -72,6 +72,23 @@ def beside_management(system: str = "linux") -> dict[str, Any]:
     return config
 
 
+def behind_a_lan(system: str = "linux") -> dict[str, Any]:
+    """Return the keys of that site with the router's WAN on a LAN without VLANs, where a guest is as well."""
+    config = attached(system)
+    config["zones"]["lan"] = {"role": "tenant", "prefix": "10.10.1.0/24", "bridge": "vmbr0"}
+    config["services"]["watch"] = {"zone": "lan", "vmid": 901, "address": "10.10.1.53", "ports": [443]}
+    router = config["hosts"]["router"]
+    del router["legs"]["management"]
+    router["wan"] = {"interface": "eth0", "address": "10.10.1.2", "zone": "lan", "public": [8333]}
+    config["flows"] += [
+        "watch -> jellyfin:22/tcp",
+        "watch -> router:53/udp",
+        "watch -> internet:443/tcp",
+        "management -> watch:443/tcp",
+    ]
+    return config
+
+
 def over_ssh() -> dict[str, Any]:
     """Return the keys of that site with a router whose rules the stack installs."""
     config = attached()
@@ -107,6 +124,8 @@ class Draw:
         targets = [*self._targets()]
         wanted = {f"{self.random.choice(ends)} -> {self.random.choice(targets)}" for _ in range(150)}
         wanted |= {"internet -> traefik:443/tcp", "household -> traefik:443/tcp"}
+        # On a LAN without a tag the ingress would need an interface of its own.
+        wanted = {each for each in wanted if not each.startswith("traefik -> guest-lan:")}
         flows = self.random.sample(sorted(wanted), self.random.randint(5, min(60, len(wanted))))
         self.config["flows"] += [*public, *(flow for flow in flows if flow not in public)]
         return self._without_faults()
@@ -150,6 +169,15 @@ class Draw:
                 "address": "10.1.0.53",
                 "ports": self.random.sample(PORTS, self.random.randint(1, 3)),
             }
+        elif self._often(0.2):
+            # A LAN with guests, on which the router's WAN is.
+            zones["lan"] = {"role": "tenant", "prefix": "10.1.0.0/24", "bridge": "vmbr0"}
+            services["guest-lan"] = {
+                "zone": "lan",
+                "vmid": 900,
+                "address": "10.1.0.53",
+                "ports": self.random.sample(PORTS, self.random.randint(1, 3)),
+            }
         zones["household"] = {"role": "external", "prefix": "192.168.1.0/24", "ports": ["443/tcp"]}
         if "docker" in self.config["hosts"] and self.config["hosts"]["docker"]["address"].startswith("192."):
             # What may reach a network may reach the Docker host in it, and so what it publishes.
@@ -160,7 +188,8 @@ class Draw:
             zones["nas"] = {"role": "external", "prefix": "10.10.0.64/28", "ports": ["53/udp"]}
 
     def _router(self) -> None:
-        apart = {"edge", "nas", *(("management",) if "names" in self.config["zones"] else ())}
+        shared = {"names", "lan"} & {*self.config["zones"]}
+        apart = {"edge", "nas", "lan", *(("management",) if shared else ())}
         zones = [name for name in self.config["zones"] if name not in apart]
         legs: dict[str, Any] = {}
         for index, name in enumerate(
@@ -175,19 +204,22 @@ class Draw:
             wan["address"] = "192.168.1.2" if "household" not in legs else "198.18.0.2"
         if self._often(0.3):
             wan["masquerade"] = False
+        if "lan" in shared:
+            wan |= {"address": "10.1.0.2", "zone": "lan"}
         self.config["hosts"]["router"] = {
             "kind": "router",
             "system": self.random.choice(("linux", "vyos")),
             "legs": legs,
             "ports": ["22/tcp", "53/udp"],
-            **({"wan": wan} if self._often(0.9) or len(legs) < 2 else {}),  # joins two
+            **({"wan": wan} if self._often(0.9) or len(legs) < 2 or "lan" in shared else {}),  # joins two
         }
 
     def _public(self) -> list[str]:
         """Let the internet reach some guests by the router's address; return these flows."""
         wan = self.config["hosts"]["router"].get("wan")
         open_zones = {name for name, zone in self.config["zones"].items() if zone["role"] == "tenant"} - {
-            "names"
+            "names",
+            "lan",
         }
         taken = {"443/tcp"} if "docker" in self.config["hosts"] else set()
         found: dict[str, str] = {}

@@ -83,6 +83,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".wan": ("a mapping with interface", "write it like {interface: eth0, address: 192.168.1.2}"),
     ".wan.interface": ("an interface of the router", "use at most 15 characters like eth0"),
     ".wan.address": ("an IPv4 address", "write the router's own there, or leave it out where it changes"),
+    ".wan.zone": ("a zone's name", "name the zone of guests whose network the interface is on"),
     ".wan.masquerade": ("true or false", "write false where its networks' addresses are known outside"),
     ".wan.public": ("a list of ports", "write it like [8333, 51820/udp]"),
     ".wan.public[]": ("a port", "use 1-65535, with /udp behind it where it is not TCP"),

@@ -93,8 +93,10 @@ class Site:
         )
 
     def _guest(self, guest: Guest) -> GuestFact:
-        tag = self.topology.zones[guest.zones[0]].vlan
-        nic = Nic(name="net0", bridge="vmbr1", tag=tag, firewall=True, address=guest.address)
+        zone = self.topology.zones[guest.zones[0]]
+        nic = Nic(
+            name="net0", bridge=zone.bridge or "vmbr1", tag=zone.vlan, firewall=True, address=guest.address
+        )
         own = {"ipfilter-net0": (IpsetEntry(cidr=f"{guest.address}/32"),)}
         firewall = GuestFirewall(
             origin=guest.name, enabled=True, input_policy="ACCEPT", ipfilter=True, ipsets=own

@@ -25,7 +25,7 @@ from resources.typed import view
 from tests.clone import environment
 from tests.golden import ROUTERS
 from tests.policies.sound import Stack, run
-from tests.routers import attached, beside_management, drawn, over_ssh, routed
+from tests.routers import attached, behind_a_lan, beside_management, drawn, over_ssh, routed
 from tests.site import FILE, changed
 from tests.unit.packet_walk import Walk
 from topology import schema
@@ -110,7 +110,12 @@ def test_what_is_not_understood_opens_everything(system: str, old: str, new: str
     assert read(text.replace(old, new), RouterSystem(system), None) == RouterRules()
 
 
-SITES = {"a trunk": routed, "an access port": attached, "a name server beside management": beside_management}
+SITES = {
+    "a trunk": routed,
+    "an access port": attached,
+    "a name server beside management": beside_management,
+    "a LAN before the router": behind_a_lan,
+}
 
 
 @pytest.mark.parametrize("system", RouterSystem)

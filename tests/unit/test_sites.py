@@ -83,6 +83,11 @@ def test_what_is_served_is_declared(site: str) -> None:
         ("containers-in-a-flat-lan", "monitoring", "pve"),
         ("containers-in-a-flat-lan", "clients", "network-db"),
         ("containers-in-a-flat-lan", "vpn-1", "dmz-docker"),
+        ("containers-in-a-flat-lan", "monitoring", "node-of-a-chain"),
+        ("containers-in-a-flat-lan", "clients", "node-of-a-chain"),
+        ("containers-in-a-flat-lan", "passwords", "dmz-docker"),
+        ("containers-in-a-flat-lan", "internet", "dmz-docker"),
+        ("containers-in-a-flat-lan", "node-of-a-chain", "dns"),
         ("containers-in-a-flat-lan", "internet", "traefik"),
     ],
 )

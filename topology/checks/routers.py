@@ -27,6 +27,7 @@ def routers(site: Site) -> Iterator[Fault]:
     if router.ssh and router.system is not RouterSystem.LINUX:
         yield Fault(f"{path}.ssh", f"{router.system} gets its rules by hand", "remove it")
     yield from _legs(site, router)
+    yield from _wan_zone(site, router)
     used = {flow.port for flow in site.flows.values() if is_public(site, flow)}
     for index, port in enumerate(router.wan.public if router.wan else ()):
         if port not in used and not site.unreadable_in("flows") and not site.unreadable_in("services"):
@@ -72,6 +73,33 @@ def _legs(site: Site, router: RouterHost) -> Iterator[Fault]:
             yield Fault(
                 f"{path}.wan.address", f"{wan.address} is in zones.{name}, where it has a leg", "correct one"
             )
+
+
+def _wan_zone(site: Site, router: RouterHost) -> Iterator[Fault]:
+    """Check that the WAN's zone is a network of guests without a leg, which has the WAN's address."""
+    wan, path = router.wan, f"hosts.{router.name}.wan"
+    if wan is None or wan.zone is None or site.is_unreadable(wan.zone, "zones"):
+        return
+    zone = site.zones.get(wan.zone)
+    if zone is None or not zone.has_guests or site.network_of(zone) != zone:
+        known = ", ".join(each.name for each in site.zones.values() if each.has_guests)
+        yield Fault(
+            f"{path}.zone", f"{wan.zone} is no zone of guests", f"use one of {known}, or leave it out"
+        )
+    elif wan.zone in router.legs:
+        yield Fault(f"{path}.zone", f"{wan.zone} has a leg", "remove one")
+    elif wan.address is None:
+        yield Fault(
+            f"{path}.address", f"is missing, and guests of {wan.zone} ask it", "write the router's own"
+        )
+    elif wan.address not in zone.prefix:
+        yield Fault(f"{path}.address", f"{wan.address} is not in zones.{zone.name}", "correct one")
+    taken = {guest.address: f"services.{guest.name}" for guest in site.guests}
+    taken |= {
+        each.address: f"hosts.{name}" for name, each in site.hosts.items() if not isinstance(each, RouterHost)
+    }
+    if wan.address and wan.address in taken:
+        yield Fault(f"{path}.address", f"{wan.address} is that of {taken[wan.address]}", "give each its own")
 
 
 def is_public(site: Site, flow: Flow) -> bool:
@@ -138,7 +166,7 @@ def hidden(site: Site, flow: Flow) -> Reason | None:
     wan, crossing = site.router and site.router.wan, site.routing and site.routing.crossing(flow)
     if not wan or not crossing or not wan.masquerade or crossing.destination.interface != wan.interface:
         return None
-    on_host = isinstance(site.services.get(flow.destination), Container) or flow.destination in site.hosts
+    on_host = flow.destination in site.services or flow.destination in site.hosts
     if not on_host or flow.model_copy(update={"source": INTERNET}) in site.flows.values():
         return None
     name = site.router.name if site.router else ""

@@ -98,6 +98,11 @@ def vlans(site: Site) -> Iterator[Fault]:
     )
 
 
+def _is_behind(site: Site, zone: Zone) -> bool:
+    """Whether the router leads the ingress to a zone, in which it has no leg of its own."""
+    return site.router is not None and zone.name in site.router.legs and zone.ingress is None
+
+
 def _own_bridge(site: Site, zone: Zone, path: str) -> Iterator[Fault]:
     """Yield what is wrong with a bridge of a zone's own, or with Docker-SRV's interface there."""
     if zone.bridge and zone.vlan:
@@ -113,7 +118,12 @@ def _own_bridge(site: Site, zone: Zone, path: str) -> Iterator[Fault]:
             )
     if zone.parent and not zone.bridge:
         yield Fault(f"{path}.parent", "legs there are on the trunk", "leave it out")
-    if zone.bridge and not zone.vlan and zone.name in site.leg_zones and not zone.parent:
+    if (
+        zone.bridge
+        and not zone.vlan
+        and zone.name in site.leg_zones
+        and not (zone.parent or _is_behind(site, zone))
+    ):
         yield Fault(
             f"{path}.parent",
             "missing, and the ingress reaches guests there",

@@ -48,6 +48,8 @@ class RouterWan(Value):
     interface: RouterInterface
     address: IPv4Address | None = None
     """None: its provider chooses it."""
+    zone: Name | None = None
+    """Zone of guests on whose network the interface is, behind that network's own router; None: none."""
     masquerade: Flag = True
     """Whether what leaves there carries the router's own address."""
     public: tuple[Port, ...] = ()
@@ -72,6 +74,11 @@ class RouterHost(Value):
         """Return its address on a zone; the zone's gateway where it has no leg."""
         leg = self.legs.get(zone.name)
         return (leg and leg.address) or zone.gateway
+
+    def own_address(self, zone: Zone) -> IPv4Address:
+        """Return the address at which guests of a zone ask the router itself: its WAN's where that is."""
+        wan = self.wan
+        return wan.address if wan and wan.address and wan.zone == zone.name else self.address(zone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +171,11 @@ class Routing:
         around = network_of(zone, self.zones.values())
         if leg := self.router.legs.get(around.name):
             return Side(interface=leg.interface, prefix=prefix)
-        return self._wan(prefix) if around.is_outside else None
+        return self._wan(prefix) if around.is_outside or self.is_before(around) else None
+
+    def is_before(self, zone: Zone) -> bool:
+        """Whether the router's WAN is on a zone of guests."""
+        return self.router.wan is not None and self.router.wan.zone == zone.name
 
     def _wan(self, prefix: IPv4Network | None) -> Side | None:
         return Side(interface=self.router.wan.interface, prefix=prefix) if self.router.wan else None

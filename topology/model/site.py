@@ -439,7 +439,10 @@ class Topology(Value):
         flows = (*self.flows_from(guest.name), *self.flows_to(guest.name))
         if self.router:
             through = {each.flow for each in self.crossings}
-            return any(flow in through or flow.destination == self.router.name for flow in flows)
+            if any(flow in through or flow.destination == self.router.name for flow in flows):
+                return True
+            if not self.routing or not self.routing.is_before(near):
+                return False
         return any(outside & {flow.source, flow.destination} for flow in flows)
 
     def user_data(self, guest: Guest) -> str | None:
