@@ -122,11 +122,14 @@ class _Layout:
         if self.topology.proxmox_host:
             y, width = (hosts[0].bottom + 2 * _GAP, hosts[0].width) if hosts else (0, _ALONE)
             hosts.append(self._proxmox(at, y, width))
-        for node in self.topology.proxmox_hosts[1:]:
-            detail, y = f"node {node.node}, {node.bridge} · {listed(node.ports)}", hosts[-1].bottom + 2 * _GAP
-            hosts.append(
-                Box(kind="host", title=node.name, detail=detail, x=at, y=y, width=_ALONE, height=_HEAD)
-            )
+        below = {
+            n.name: f"node {n.node}, {n.bridge} · {listed(n.ports)}" for n in self.topology.proxmox_hosts[1:]
+        }
+        if router := self.topology.router:
+            below[router.name] = f"router, {router.system} · {listed(router.ports)}".removesuffix(" · ")
+        for name, detail in below.items():
+            y = hosts[-1].bottom + 2 * _GAP
+            hosts.append(Box(kind="host", title=name, detail=detail, x=at, y=y, width=_ALONE, height=_HEAD))
         right = max(host.right for host in hosts)
         hosts = [replace(host, width=right - host.x) for host in hosts]
         self.things |= {host.title: host for host in hosts}

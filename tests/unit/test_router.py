@@ -18,6 +18,7 @@ import yaml
 from commands import router as command
 from reachability.result import EdgeKind
 from rendered import router_rules
+from report.drawing import draw
 from resources.resource import Resource
 from resources.router_rules import RouterRules, read
 from resources.site import Graph
@@ -210,6 +211,13 @@ def test_the_rules_are_written(system: str, name: str, tree: Path) -> None:
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"router-home/{name}\n")
     assert (tree / "router-home" / name).read_text(encoding="utf-8") == router_rules.rules(site(system))
+
+
+def test_the_picture_has_the_router() -> None:
+    """The report's picture has a box for the router, to which flows lead."""
+    drawing = draw(site("linux"))
+    assert "router" in {box.title for box in drawing.boxes}
+    assert "router" in {arrow.destination for arrow in drawing.arrows}
 
 
 def test_no_router_has_no_rules(capsys: pytest.CaptureFixture[str]) -> None:

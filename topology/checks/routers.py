@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Final
 
 from topology.checks.site import Reason, Site, twice
@@ -94,7 +95,7 @@ def _wan_zone(site: Site, router: RouterHost) -> Iterator[Fault]:
         )
     elif wan.address not in zone.prefix:
         yield Fault(f"{path}.address", f"{wan.address} is not in zones.{zone.name}", "correct one")
-    taken = {guest.address: f"services.{guest.name}" for guest in site.guests}
+    taken: dict[IPv4Address | None, str] = {each.address: f"services.{each.name}" for each in site.guests}
     taken |= {
         each.address: f"hosts.{name}" for name, each in site.hosts.items() if not isinstance(each, RouterHost)
     }
