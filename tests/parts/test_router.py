@@ -22,7 +22,7 @@ from topology.config import load
 from topology.index import TopologyIndex
 from topology.model import INTERNET, Container, Guest, Port, Topology, Zone
 
-SITES = 500
+SITES, SHARES = 500, 4
 OTHER = Port(number=9999)
 """A port that no flow names."""
 INSIDE = (IPv4Address("9.9.9.9"), IPv4Address("44.0.0.1"))
@@ -192,10 +192,11 @@ def told(found: Site, keys: set[tuple[str, str, Port | None]]) -> set[tuple[str,
     return {(s, d, p) for s, d, p in found.questions() if (s, d, None if p == OTHER else p) in keys}
 
 
-def test_a_real_router_does_what_the_proof_says(machine: Router) -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_real_router_does_what_the_proof_says(share: int, machine: Router) -> None:
     """On 500 drawn sites the router forwards and takes exactly what engine and packet walk find."""
     total = 0
-    for seed in range(SITES):
+    for seed in range(share, SITES, SHARES):
         found = site(seed)
         put(machine, found)
         live = reached(machine, found)
@@ -205,7 +206,7 @@ def test_a_real_router_does_what_the_proof_says(machine: Router) -> None:
         assert not any(machine.ask([*found.spoofed()], found.addresses).values()), seed
         assert machine.ask_ipv6(found.addresses) == set(), seed
         total += len(live)
-    assert total > SITES
+    assert total > SITES // SHARES
 
 
 WIDER = {
