@@ -176,24 +176,27 @@ def _of_nginx(text: str) -> dict[str, object]:
 
 @policy(
     DockerContainer,
-    obligation="The ingress must ask guests by TLS and check who they are, but in unencrypted flows.",
-    remedy="Use https, a serversTransport with the guest's name and its authorities.pem, or unencrypted.",
+    obligation="The ingress must ask guests, and services with ca-file, by checked TLS, unless unencrypted.",
+    remedy="Use https, a serversTransport with the service's name and its authorities.pem, or unencrypted.",
     severity=Severity.CRITICAL,
 )
 def guests_show_certificates(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
-    """Yield guests asked without TLS or a name check: neighbours on a VLAN could impersonate them."""
+    """Yield services asked without TLS or a name check: neighbours on a VLAN could impersonate guests."""
     if not view.inputs.is_proxy(topology):
         return
     unencrypted = {each.flow for each in topology.unencrypted}
     for where, url, transport in view.inputs.traefik.asked:
         host, port = end(url)
-        guest = topology.services.get(topology.by_address.get(host or "", ""))
-        if not isinstance(guest, Guest):
+        name = topology.by_address.get(host or "") or topology.logical.get(host or "", "")
+        guest = topology.services.get(name)
+        if guest is None or not (isinstance(guest, Guest) or guest.ca_file):
             continue
         if guest.ca_file is None:
             flows = {flow for flow in topology.flows_to(guest.name) if flow.port.number == port}
             if not flows & unencrypted:
                 yield f"{where} asks {guest.name} without TLS, which unencrypted does not list"
+            continue
+        if "://" not in url and any(stream.port.number == port for stream in guest.streams):
             continue
         if not url.startswith("https://"):
             yield f"{where} asks {guest.name} without TLS"

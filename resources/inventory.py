@@ -192,8 +192,9 @@ def _declared(graph: Graph, name: str) -> Iterator[tuple[str, str]]:
     if routes:
         yield "host name", service.host
         yield "login", _LOGIN.get(routes[0].login, f"asked for by {routes[0].login}")
-    if isinstance(service, Guest):
+    if isinstance(service, Guest) or service.ca_file:
         yield "certificate", str(service.ca_file or "none, so no TLS")
+    if isinstance(service, Guest):
         if service.image:
             yield "image", service.image
         if service.app in HAS_ADMIN_PAGE:

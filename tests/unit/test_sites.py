@@ -1,7 +1,9 @@
 """Sites as people have them: the stack files in tests/sites are sound, and hold what their wishes say."""
 
+import json
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from topology.stack_file import keys_of
 
 FOLDER = PROJECT / "tests" / "sites"
 WISHES: dict[str, dict[str, str]] = yaml.safe_load((FOLDER / "wishes.yaml").read_text(encoding="utf-8"))
+ROUTES = "/etc/traefik/dynamic/routes.yml"
 SERVICES = "homelab-network:services"
 
 
@@ -114,6 +117,41 @@ def test_a_log_viewer_is_refused(key: str, value: object, told: str) -> None:
     with pytest.raises(ConfigError) as refused:
         from_keys(keys)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "transport", "told"),
+    [
+        ("http://network-controller:8443", "network-controller", "asks network-controller without TLS"),
+        ("https://network-controller:8443", "", "with serverName not network-controller"),
+        ("https://network-controller:8443", "any", "with insecureSkipVerify not left out"),
+    ],
+)
+def test_a_container_is_asked_by_checked_tls(url: str, transport: str, told: str) -> None:
+    """A container with ca-file is asked by TLS, with its certificate checked; the ingress holds the file."""
+    site = "containers-in-a-flat-lan"
+    ingress = next(each for each in made(site) if each.name == "traefik" and "uploads" in each.inputs)
+    uploads = {each["file"]: each for each in ingress.inputs["uploads"]}
+    assert "/etc/certificates/network-controller/authorities.pem" in uploads
+    routes = yaml.safe_load(uploads[ROUTES]["content"])
+    web = routes["http"]
+    web["services"]["network-controller"]["loadBalancer"] = {
+        "servers": [{"url": url}],
+        **({"serversTransport": transport} if transport else {}),
+    }
+    web["serversTransports"]["any"] = {
+        **web["serversTransports"]["network-controller"],
+        "insecureSkipVerify": True,
+    }
+    text = {**uploads, ROUTES: {**uploads[ROUTES], "content": json.dumps(routes)}}
+    changed = replace(ingress, inputs={**ingress.inputs, "uploads": [*text.values()]})
+    stack = tuple(changed if each is ingress else each for each in made(site))
+    found = [
+        each.message
+        for each in evaluate(stack, from_file(file(site)), TODAY).findings
+        if each.rule == "guests-show-certificates"
+    ]
+    assert any(told in each for each in found), found
 
 
 def test_the_documents_sums_are_these() -> None:

@@ -93,6 +93,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     certificates.served,
     certificates.acme,
     certificates.certificates,
+    certificates.of_containers,
     certificates.unencrypted,
     hosts.lock_out,
     assertions.assertions,

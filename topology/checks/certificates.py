@@ -77,6 +77,20 @@ def certificates(site: Site) -> Iterator[Fault]:
         )
 
 
+def of_containers(site: Site) -> Iterator[Fault]:
+    """Check that only containers whose page the ingress asks by TLS have a `ca-file`."""
+    for container in (each for each in site.containers if each.ca_file):
+        path = f"services.{container.name}.ca-file"
+        if container.app:
+            yield Fault(path, f"{container.app} gets its certificates from this project", "leave it out")
+        elif site.ingress and not site.unreadable_in("flows") and container.name not in site.routed:
+            yield Fault(
+                path,
+                f"the ingress asks no page of {container.name}, and nothing else checks its certificate",
+                f"leave it out, or declare a flow from {site.ingress.name}",
+            )
+
+
 def unencrypted(site: Site) -> Iterator[Fault]:
     """Check that flows to guests and backend services use certificates, or stand under `unencrypted`."""
     bare = {flow: path for path, flow in site.flows.items() if _may_be_unencrypted(site, flow)}
@@ -123,7 +137,8 @@ def unencrypted(site: Site) -> Iterator[Fault]:
 def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
     match site.services.get(flow.destination):
         case Container() as end:
-            return end.app not in ASKS_FOR_CERTIFICATES
+            by_tls = end.ca_file and _may_be_ingress(site, flow.source)
+            return not by_tls and end.app not in ASKS_FOR_CERTIFICATES
         case Guest() as end if _may_be_ingress(site, flow.source):
             return not end.ca_file and end.app not in SPEAKS_TLS
         case Guest():

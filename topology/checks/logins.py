@@ -34,7 +34,7 @@ def _provider(site: Site, ingress: str, service: Container | Guest) -> Iterator[
             f"{service.name} has no route, so the ingress can't ask it",
             f"declare a flow from {ingress} to it",
         )
-    if isinstance(service, Guest) and service.ca_file:
+    if service.ca_file:
         yield "forward-auth", "the ingress asks without TLS alone", "leave out its ca-file"
     if service.login:
         yield (

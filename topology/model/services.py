@@ -119,6 +119,8 @@ class Container(Service):
     app: App | None = None
     user: UserId | None = None
     """None: the user that the app needs, or the unprivileged user `nobody` where there is no app."""
+    ca_file: FilePath | None = Field(default=None, alias="ca-file")
+    """PEM file of the authority that signed its certificate; None: the ingress asks it without TLS."""
     environment: Variables = Field(default_factory=dict)
     """Environment variables; those of a known app stand beside its own."""
     env_file: EnvFiles = ()

@@ -345,7 +345,6 @@ class Topology(Value):
         return {port: names for port, names in self.entries.items() if port not in streaming}
 
     def _route(self, service: Container | Guest, flow: Flow) -> Route:
-        ca_file = service.ca_file if isinstance(service, Guest) else None
         return Route(
             service=service.name,
             port=flow.port,
@@ -360,9 +359,9 @@ class Topology(Value):
             response_headers=service.response_headers,
             stated_login=service.login,
             login_url=self._login_url(service),
-            url=f"{'https' if ca_file else 'http'}://{self.target(flow)}",
+            url=f"{'https' if service.ca_file else 'http'}://{self.target(flow)}",
             app=service.app if isinstance(service, Container) else None,
-            ca_file=ca_file,
+            ca_file=service.ca_file,
             admin_page=not (
                 isinstance(service, Guest) and service.app in HAS_ADMIN_PAGE and not service.admin_page
             ),
