@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from policies.rule import Severity, policy
-from policies.targets import end, groups, mappings, passed_on
+from policies.targets import end, groups, jobs, mappings, passed_on
 from resources.docker import DockerContainer
 from resources.tls import Authority, PrivateKey, TlsCertificate
 from resources.traefik import listed
@@ -125,7 +125,7 @@ def peers_show_certificates(view: TypedResource[DockerContainer], topology: Topo
 
 def _asking(container: DockerContainer) -> Iterator[Asked]:
     for file, content in container.documents:
-        for job in mappings(content.get("scrape_configs")):
+        for job in jobs(content):
             for target in (
                 str(each)
                 for group in groups({"scrape_configs": [job]})

@@ -160,7 +160,7 @@ def _settings(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 def groups(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """Yield the target groups of Prometheus or Promtail."""
-    for job in _jobs(content):
+    for job in jobs(content):
         yield from mappings(job.get("static_configs"))
 
 
@@ -170,7 +170,7 @@ def _discoveries(content: Mapping[str, object]) -> Iterator[str]:
         key = path.rpartition(".")[2]
         if key.endswith("_sd_configs") or key == "scrape_config_files":
             yield key
-    for job in _jobs(content):
+    for job in jobs(content):
         for group in mappings(job.get("static_configs")):
             labels = group.get("labels")
             yield from sorted(_MOVING & labels.keys() if isinstance(labels, Mapping) else ())
@@ -180,7 +180,7 @@ def _discoveries(content: Mapping[str, object]) -> Iterator[str]:
                 yield "relabel_configs"
 
 
-def _jobs(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+def jobs(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """Yield the jobs of Prometheus or Promtail, and the groups of Prometheus' alert managers."""
     alerting = content.get("alerting")
     yield from mappings(content.get("scrape_configs"))

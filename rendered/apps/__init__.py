@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from rendered import nginx
+from rendered.apps.alertmanager import alertmanager
 from rendered.apps.alloy import alloy
 from rendered.apps.blackbox_exporter import blackbox_exporter
 from rendered.apps.exporters import cadvisor, node_exporter
@@ -27,6 +28,7 @@ RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
         App.NODE_EXPORTER: node_exporter,
         App.BLACKBOX_EXPORTER: blackbox_exporter,
         App.CADVISOR: cadvisor,
+        App.ALERTMANAGER: alertmanager,
         App.LOKI: loki,
         App.LOKI_GATEWAY: loki_gateway,
         App.PROMTAIL: promtail,

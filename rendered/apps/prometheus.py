@@ -26,10 +26,13 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
     With a leg on a network of guests it listens on one address, which is not the leg's.
     """
     at, port = listens(topology, service), service.ports[0].number
-    jobs = [_job(topology, flow) for flow in topology.flows_from(service.name)]
+    flows = topology.flows_from(service.name)
+    jobs = [_job(topology, flow) for flow in flows]
+    managers = [_alertmanager(topology, flow) for flow in flows if _app(topology, flow) is App.ALERTMANAGER]
     config = {
         "global": {"scrape_interval": "15s", "scrape_timeout": "10s"},
         "rule_files": [_RULES],
+        **({"alerting": {"alertmanagers": managers}} if managers else {}),
         "scrape_configs": jobs,
     }
     return Runtime(
@@ -51,17 +54,27 @@ def prometheus(topology: Topology, service: Container) -> Runtime:
 
 
 def _job(topology: Topology, flow: Flow) -> dict[str, object]:
-    target = topology.services[flow.destination]
-    at = topology.target(flow)
-    app = target.app if isinstance(target, Container) else None
+    at, app = topology.target(flow), _app(topology, flow)
     how: dict[str, object] = {}
     if app in ASKS_FOR_CERTIFICATES:
         shown = IssuedCertificate(flow.source, flow.destination).client(topology)
         how = {"scheme": "https", "tls_config": shown}
     if app is App.BLACKBOX_EXPORTER:
         return _probe_job(topology, at) | how
-    job = {"job_name": target.name, "static_configs": [{"targets": [at]}], **how}
+    job = {"job_name": flow.destination, "static_configs": [{"targets": [at]}], **how}
     return job | (_name_containers() if app is App.CADVISOR else {})
+
+
+def _app(topology: Topology, flow: Flow) -> App | None:
+    target = topology.services[flow.destination]
+    return target.app if isinstance(target, Container) else None
+
+
+def _alertmanager(topology: Topology, flow: Flow) -> dict[str, object]:
+    """Return where alerts are sent, with the flow's certificate."""
+    shown = IssuedCertificate(flow.source, flow.destination).client(topology)
+    targets = [{"targets": [topology.target(flow)]}]
+    return {"scheme": "https", "tls_config": shown, "static_configs": targets}
 
 
 def _probe_job(topology: Topology, exporter: str) -> dict[str, object]:

@@ -85,6 +85,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     services.ingress,
     flows.flows,
     flows.upstreams,
+    flows.receivers,
     flows.streams,
     flows.routes,
     flows.audiences,

@@ -18,7 +18,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 RESERVED_NAMESPACES: Final = frozenset(
     {
         *("homelab-network", "pulumi", "docker", "proxmoxve", "command", "tls"),
-        *("acme", "grafana", "ssh", "traefik"),
+        *("acme", "alertmanager", "grafana", "ssh", "traefik"),
     }
 )
 """Namespaces of secrets that are for providers, for the program, and for what it configures."""

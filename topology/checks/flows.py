@@ -13,6 +13,7 @@ from topology.model import (
     HTTP,
     HTTPS,
     INTERNET,
+    App,
     Container,
     Entries,
     Flow,
@@ -51,6 +52,19 @@ def upstreams(site: Site) -> Iterator[Fault]:
                 f"services.{service.name}",
                 f"{service.app} needs exactly one outgoing flow, to {wanted}; it has {len(own)}",
                 f"declare one flow from it, to the service of app {wanted}",
+            )
+
+
+def receivers(site: Site) -> Iterator[Fault]:
+    """Check that each Alertmanager has a flow to its receiver."""
+    if site.unreadable_in("flows"):
+        return
+    for service in site.containers:
+        if service.app is App.ALERTMANAGER and all(f.source != service.name for f in site.flows.values()):
+            yield Fault(
+                f"services.{service.name}",
+                "no flow leads to its receiver, so alerts reach no one",
+                f"declare one, like {service.name} -> {INTERNET}:443/tcp",
             )
 
 

@@ -23,6 +23,7 @@ class App(StrEnum):
     NODE_EXPORTER = "node-exporter"
     BLACKBOX_EXPORTER = "blackbox-exporter"
     CADVISOR = "cadvisor"
+    ALERTMANAGER = "alertmanager"
     LOKI = "loki"
     LOKI_GATEWAY = "loki-gateway"
     PROMTAIL = "promtail"
@@ -131,6 +132,14 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             logs=None,
             watches=False,
             reaches_guests=False,
+        ),
+        App.ALERTMANAGER: AppTraits(
+            meaning="sends Prometheus's alerts to the receiver of the secret `alertmanager:receiver`",
+            no_login=False,
+            asks_for_certificates=True,
+            upstream=None,
+            logs=None,
+            watches=False,
         ),
         App.LOKI: AppTraits(
             meaning="keeps the logs",
