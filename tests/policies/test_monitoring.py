@@ -1,6 +1,7 @@
 """Containers with legs on guests' VLANs: the declared scrapes are possible, and nothing else is."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -20,7 +21,7 @@ from tests.policies.sound import Stack, run
 from tests.routers import attached, routed
 from tests.site import changed, configuration, loaded
 from tests.unit.packet_walk import Key
-from topology.config import load
+from topology.config import ConfigError, load
 from topology.index import TopologyIndex
 from topology.listening import listens
 from topology.model import Container, Flow, Topology
@@ -144,6 +145,15 @@ def test_other_sites_pass(make: Callable[[], dict[str, Any]]) -> None:
     guests = {guest.name for guest in load(values).guests}
     scraped = {end for source, end, port in found if source == "prometheus" and port and port.number == 9100}
     assert scraped & guests == {f.destination for f in load(values).flows_from("prometheus")} & guests
+
+
+def test_an_alias_too_long_for_proxmox_is_refused() -> None:
+    """A leg's alias has at most 64 characters."""
+    long = "p" * 60
+    text = json.dumps(with_monitoring()).replace("prometheus -> ", f"{long} -> ")
+    text = text.replace("-> prometheus:", f"-> {long}:").replace('"prometheus": {"app"', f'"{long}": {{"app"')
+    with pytest.raises(ConfigError, match=f"leg-{long}-vlan10 has 71 characters as an alias"):
+        load(json.loads(text))
 
 
 def test_a_leg_alone_has_no_mode() -> None:
