@@ -124,10 +124,11 @@ WITH_LOKI = """def _with_loki(routes):
 
 
 def joining(service: str, network: str) -> tuple[str, str]:
-    """Return the edit of components/docker_services.py by which a service joins another network."""
-    added = f"| {{n: (args.networks[n], None) for n in ['{network}'][: service.name == '{service}']}},"
-    before = "for zone in service.zones\n                        }"
-    return f"{before},", f"{before}\n                        {added}"
+    """Return the edit of components/container.py by which a service joins another network."""
+    made = "docker.ContainerNetworksAdvancedArgs(name=args.networks[n])"
+    added = f"+ [{made} for n in ['{network}'][: service.name == '{service}']],"
+    before = "for zone in (*service.zones, *topology.legs.of(service.name))\n            ]"
+    return f"{before},", f"{before}\n            {added}"
 
 
 def route_loki(tree: Path) -> None:
@@ -140,7 +141,7 @@ def route_loki(tree: Path) -> None:
     )
     edit(
         tree,
-        "components/docker_services.py",
+        "components/container.py",
         joining("loki", "frontend"),
     )
 
@@ -155,7 +156,7 @@ def publish_cadvisor(tree: Path) -> None:
     edit(tree, "rendered/container.py", ("else [],", PUBLISHED))
     edit(
         tree,
-        "components/docker_services.py",
+        "components/container.py",
         joining("cadvisor", "edge"),
     )
 
