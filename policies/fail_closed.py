@@ -14,6 +14,7 @@ from resources.inputs import Ignored, Unsupported
 from resources.site import Graph
 from resources.typed import TYPES, Command, TypedResource
 from topology.index import TopologyIndex
+from topology.model import SSH
 
 _READ = tuple({kind for kind in TYPES.values() if kind is not Ignored})
 
@@ -83,21 +84,27 @@ def known_values(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
 )
 def commands_are_our_own(view: TypedResource[Command], topology: TopologyIndex) -> Iterator[str]:
     """Yield commands other than the project's own: a command can change the network in any way."""
-    if not view.inputs.ours(topology, view.resource.stack):
-        yield f"{view.resource.type} runs a command that can't be judged"
+    stack, kind = view.resource.stack, view.resource.type
+    if not view.inputs.ours(topology, stack, kind):
+        why = view.inputs.difference(topology, stack)
+        yield f"{kind} runs a command that can't be judged{why and f': {why}'}"
 
 
 @policy(
     Command,
     obligation="A remote command must know its host by key.",
-    remedy="Set connection.hostKey to the host's public key.",
+    remedy="Set connection.hostKey to the host's public key, and leave out proxy and port.",
     severity=Severity.CRITICAL,
 )
 def remote_commands_know_their_host(view: TypedResource[Command], _: TopologyIndex) -> Iterator[str]:
-    """Yield remote commands without a host key: any machine could receive the command's secrets."""
+    """Yield remote commands without a host key, or by another way: another machine could get its login."""
     connection = view.inputs.connection
     if view.resource.type.startswith("command:remote:") and not (connection and connection.host_key):
         yield "connection.hostKey is not set, so any machine may answer for the host"
+    if connection and connection.proxy is not None:
+        yield "connection.proxy is set, so another machine gets a login"
+    if connection and connection.port != SSH.number:
+        yield f"connection.port is {connection.port:g}, where another program may answer for the host"
 
 
 @policy(

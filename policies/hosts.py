@@ -33,6 +33,8 @@ _CREDENTIAL: Final = re.compile(
 _SOCKET: Final = re.compile(r"/(var/)?run/([\w-]+/)?docker[\w-]*\.sock")
 """Where the machine's own engine keeps its socket. One elsewhere may be a user's engine, which has networks
 of its own, another program's, or another machine's that `ssh -L` brings here."""
+_NUMBER: Final = re.compile(r"0x[0-9a-f]*|\d+")
+"""The last part of a host's name that is an address in another spelling."""
 _PUBLISHED: Final = "github://api.github.com/muhlba91/pulumi-proxmoxve"
 """Where the one provider package that says so has its program."""
 _AS_NAMED: Final = "_github_/api.github.com/muhlba91/pulumi-proxmoxve"
@@ -106,7 +108,10 @@ def api_on_the_declared_host(view: TypedResource[ProxmoxProvider], topology: Top
 
     A host's name is not resolved, and loopback is the lab's stand-in or a tunnel of the operator's.
     """
-    given = _address(split(view.inputs.endpoint).hostname)
+    parts = split(view.inputs.endpoint)
+    given, last = _address(parts.hostname), (parts.hostname or "").rstrip(".").rpartition(".")[2]
+    if "@" in parts.netloc or (given is None and _NUMBER.fullmatch(last)):
+        yield "endpoint has its host behind a login, or as a number, so it is not what it looks like"
     nodes = [str(each.address) for each in topology.proxmox_hosts if each.address]
     if given and nodes and not given.is_loopback and str(given) not in nodes:
         yield f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {' or '.join(nodes)}"

@@ -74,6 +74,8 @@ def networks_sealed(view: TypedResource[DockerNetwork], topology: TopologyIndex)
         yield f"its subnet is not the declared {zone.prefix}"
     if [config.gateway for config in network.ipam_configs] != [str(zone.gateway)]:
         yield f"its gateway is not the zone's {zone.gateway}"
+    if any(config.aux_address for config in network.ipam_configs):
+        yield "auxAddress is set, which can make another address its members' gateway"
     yield from _leg(network, zone, topology) if zone.has_guests else _bridge(network, zone, topology)
 
 

@@ -325,9 +325,10 @@ class Bind:
     shared: bool = False
 
 
-class IpamConfig(Inputs, inert="aux_address ip_range"):
-    """Address configuration of a Docker network."""
+class IpamConfig(Inputs, inert="ip_range"):
+    """Address configuration of a Docker network; `DefaultGatewayIPv4` in `aux_address` is its gateway."""
 
+    aux_address: Mapping[str, str] = {}
     subnet: str = ""
     gateway: str = ""
 

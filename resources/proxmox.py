@@ -123,10 +123,12 @@ class NodeFirewall(
     nftables: bool = False
 
 
-class ProxmoxSsh(Inputs, inert="agent agent_socket node_address_source password private_key username"):
+class ProxmoxSsh(Inputs, inert="agent agent_socket password private_key username"):
     """The login by which the provider copies files to a node; all of it but other machines is inert."""
 
     agent_forwarding: bool = False
+    node_address_source: Annotated[str, BeforeValidator(lambda value: "" if value == "api" else value)] = ""
+    """Where the addresses of nodes are from; empty: the API itself."""
     nodes: tuple[Any, ...] = ()
     socks5_server: str = ""
 

@@ -318,7 +318,7 @@ class Graph:
     def _own(self) -> Mapping[str, ProjectCommand | None]:
         """Which of the project's own each command is, by URN."""
         return {
-            each.resource.urn: each.inputs.ours(self.topology, each.resource.stack)
+            each.resource.urn: each.inputs.ours(self.topology, each.resource.stack, each.resource.type)
             for each in self.of(Command)
         }
 

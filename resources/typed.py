@@ -20,10 +20,13 @@ from topology.model import Ssh, Topology
 
 
 class SshConnection(Settings):
-    """A remote command's connection to its host."""
+    """A remote command's connection to its host; how it logs in there does not matter."""
 
     host: str = ""
     host_key: str = ""
+    port: float = 22
+    user: str = "root"
+    proxy: Any = None
 
 
 class ProjectCommand(Enum):
@@ -82,22 +85,39 @@ class Command(Inputs, inert="addPreviousOutputInEnv triggers"):
     stdin: str = ""
     connection: SshConnection | None = None
 
-    def ours(self, topology: Topology, stack: str) -> ProjectCommand | None:
-        """Return which of the project's own commands this is, if text and host match exactly."""
+    def ours(self, topology: Topology, stack: str, kind: str) -> ProjectCommand | None:
+        """Return which of the project's own commands this is, if type, text and host match exactly."""
         if self.model_extra:
             return None
         said = (self.create, self.delete, self.stdin)
         for own in ProjectCommand:  # the long texts last, and only if the others are equal
             if not own.is_for(topology) or not self.runs_on(own.ssh(topology)):
                 continue
+            if kind != f"command:{'remote' if own.ssh(topology) else 'local'}:Command":
+                continue
             if all(map(str.__eq__, said, own.texts(topology, stack))):
                 return own
         return None
 
+    def difference(self, topology: Topology, stack: str) -> str:
+        """Return how the command differs from the project's own one nearest to it; empty if none is near."""
+        if self.model_extra:
+            return f"{min(self.model_extra)} is not understood"
+        said = {"create": self.create, "delete": self.delete, "stdin": self.stdin}
+        near = {"": 1}
+        for own in filter(lambda each: each.is_for(topology), ProjectCommand):
+            texts = zip(said.items(), own.texts(topology, stack), strict=True)
+            other = [name for (name, text), wanted in texts if text != wanted]
+            what = f"its {other[0]} is not that of" if other else "it runs elsewhere than"
+            near[f"{what} the project's {own.value}"] = len(said) - len(other)
+        return max(near, key=lambda each: near[each])
+
     def runs_on(self, ssh: Ssh | None) -> bool:
         """Whether the command runs where a connection leads; None: on this machine."""
         there = self.connection
-        return (there and (there.host, there.host_key)) == (ssh and (ssh.address, ssh.host_key))
+        return (there and (there.host, there.host_key, there.user)) == (
+            ssh and (ssh.address, ssh.host_key, ssh.user)
+        )
 
 
 _FIREWALL: Final = "proxmoxve:firewall/"

@@ -188,22 +188,36 @@ def values_that_nobody_knows_yet(stack: Stack) -> None:
     container(stack, "loki", networksAdvanced=UNKNOWN, ports=[{"internal": 3100.0, "external": UNKNOWN}])
 
 
-@rejected("commands-are-our-own", "open: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "open: command:local:Command runs a command that can't be judged",
+)
 def a_command_of_somebody_else(stack: Stack) -> None:
     stack.add("command", "open", {"create": "iptables --flush"})
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "host-rules: command:local:Command runs a command that can't be judged: environment is not understood",
+)
 def the_projects_command_with_one_word_more(stack: Stack) -> None:
     stack.inputs("command", "host-rules")["environment"] = {"LD_PRELOAD": "/tmp/x.so"}  # noqa: S108
 
 
-@rejected("commands-are-our-own", "probe-rules: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "probe-rules: command:local:Command runs a command that can't be judged: "
+    "its create is not that of the project's probe rules",
+)
 def a_chain_of_dockers_opened_wider(stack: Stack) -> None:
     stack.inputs("command", "probe-rules")["create"] += "; iptables --insert DOCKER-USER --jump ACCEPT"
 
 
-@rejected("commands-are-our-own", "verify-timer: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "verify-timer: command:local:Command runs a command that can't be judged: "
+    "its stdin is not that of the project's verify timer",
+)
 def a_timer_that_runs_something_else(stack: Stack) -> None:
     stack.config["hosts"]["docker-srv"]["verify-every"] = "1h"
     site = load(stack.config)
@@ -221,6 +235,17 @@ def a_timer_that_runs_something_else(stack: Stack) -> None:
 )
 def a_remote_command_without_a_host_key(stack: Stack) -> None:
     stack.add("command:remote:CopyFile", "copy", {"connection": {"host": "10.10.1.5"}, "localPath": "x"})
+
+
+@rejected(
+    "remote-commands-know-their-host",
+    "run: connection.proxy is set, so another machine gets a login",
+    "run: connection.port is 2222, where another program may answer for the host",
+)
+def a_remote_command_by_another_machine(stack: Stack) -> None:
+    way = {"port": 2222.0, "proxy": {"host": "192.0.2.1", "user": "x"}}
+    connection = {"host": "10.10.1.5", "hostKey": "ssh-ed25519 AAAA", **way}
+    stack.add("command:remote:Command", "run", {"connection": connection, "create": "true"})
 
 
 @rejected("one-engine", "loki: is on engine ssh://root@10.10.1.9, where the others are not")
@@ -293,6 +318,11 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     "other: ssh.agentForwarding is set, so another machine gets the login",
     "nested: ssh.nodes is set, so another machine gets the login",
     "nested: ssh.socks5Server is set, so another machine gets the login",
+    "asking: ssh.nodeAddressSource is set, so another machine gets the login",
+    *(
+        f"{name}: endpoint has its host behind a login, or as a number, so it is not what it looks like"
+        for name in ("behind", "number", "short")
+    ),
 )
 def an_api_of_another_machine(stack: Stack) -> None:
     nested = '{"nodes": [{"name": "pve1", "address": "10.10.1.9"}], "socks5Server": "10.10.1.9:1080"}'
@@ -300,7 +330,11 @@ def an_api_of_another_machine(stack: Stack) -> None:
         "other": {"endpoint": "https://10.10.1.9:8006/", "ssh": {"agentForwarding": True}},
         "nested": {"endpoint": "https://10.10.1.5:8006/", "ssh": nested},
         "named": {"endpoint": "https://proxmox-srv.lan:8006/", "ssh": '{"agent": true}'},
-        "tunnel": {"endpoint": "https://127.0.0.1:8006/"},
+        "tunnel": {"endpoint": "https://127.0.0.1:8006/", "ssh": {"nodeAddressSource": "api"}},
+        "asking": {"endpoint": "https://10.10.1.5:8006/", "ssh": {"nodeAddressSource": "dns"}},
+        "behind": {"endpoint": "https://10.10.1.5@pve.example:8006/"},
+        "number": {"endpoint": "https://0x0a0a0109:8006/"},
+        "short": {"endpoint": "https://10.657673:8006/"},
     }
     for name, inputs in providers.items():
         stack.add("pulumi:providers:proxmoxve", name, inputs)
@@ -1240,6 +1274,15 @@ def a_network_that_others_may_join(stack: Stack) -> None:
     stack.inputs("network", "backend").update(attachable=True, ipv6=True, ipamConfigs=ipam)
 
 
+@rejected(
+    "networks-sealed", "frontend: auxAddress is set, which can make another address its members' gateway"
+)
+def a_network_whose_gateway_is_a_member(stack: Stack) -> None:
+    stack.inputs("network", "frontend")["ipamConfigs"][0]["auxAddress"] = {
+        "DefaultGatewayIPv4": "172.30.1.99"
+    }
+
+
 @rejected("networks-sealed", "vlan30: parent trunk.20 is not trunk.30, so it leads to another VLAN")
 def a_leg_whose_parent_is_another_vlan(stack: Stack) -> None:
     stack.inputs("network", "vlan30")["options"]["parent"] = "trunk.20"
@@ -1441,23 +1484,39 @@ def host_rules(stack: Stack, old: str, new: str) -> None:
     command["stdin"] = command["stdin"].replace(old, new)
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "host-rules: command:local:Command runs a command that can't be judged: "
+    "its stdin is not that of the project's host rules",
+)
 def host_rules_with_one_pair_more(stack: Stack) -> None:
     pair = "      172.30.3.58 . 172.30.3.217 . tcp . 3100,\n"
     host_rules(stack, pair, f"{pair}      172.30.3.58 . 172.30.3.207 . tcp . 3100,\n")
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "host-rules: command:local:Command runs a command that can't be judged: "
+    "its stdin is not that of the project's host rules",
+)
 def host_rules_without_a_drop_within_bridges(stack: Stack) -> None:
     host_rules(stack, "    counter drop\n", "")
 
 
-@rejected("commands-are-our-own", "host-rules: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "host-rules: command:local:Command runs a command that can't be judged: "
+    "its stdin is not that of the project's host rules",
+)
 def host_rules_that_accept_before_they_look(stack: Stack) -> None:
     host_rules(stack, '    iifname "br-backend" oifname', '    accept\n    iifname "br-backend" oifname')
 
 
-@rejected("commands-are-our-own", "bridge-switch: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "bridge-switch: command:local:Command runs a command that can't be judged: "
+    "its create is not that of the project's bridge switch",
+)
 def a_switch_for_one_family_alone(stack: Stack) -> None:
     command = stack.inputs("command", "bridge-switch")
     command["create"] = command["create"].replace(" /proc/sys/net/bridge/bridge-nf-call-ip6tables", "")
@@ -1468,7 +1527,11 @@ def no_rules_at_boot(stack: Stack) -> None:
     stack.remove("command", "boot-rules")
 
 
-@rejected("commands-are-our-own", "boot-rules: command:local:Command runs a command that can't be judged")
+@rejected(
+    "commands-are-our-own",
+    "boot-rules: command:local:Command runs a command that can't be judged: "
+    "its stdin is not that of the project's boot rules",
+)
 def rules_at_boot_that_are_others(stack: Stack) -> None:
     inputs = stack.inputs("command", "boot-rules")
     inputs["stdin"] = inputs["stdin"].replace("drop", "accept")

@@ -124,7 +124,8 @@ def test_a_wider_rule_is_refused_and_followed(name: str) -> None:
     made = stack()
     made.inputs("command", "host-rules")["stdin"] = other
     said = [finding.message for finding in made.judge().findings]
-    assert "host-rules: command:local:Command runs a command that can't be judged" in said
+    why = "its stdin is not that of the project's host rules"
+    assert f"host-rules: command:local:Command runs a command that can't be judged: {why}" in said
     found, intent = graph(other).reachability, Intent.of(load(keys()))
     assert entries(other) is None or [*surplus(found, intent), *missing(found, intent)]
 

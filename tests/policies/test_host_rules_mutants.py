@@ -45,7 +45,8 @@ def test_every_change_of_one_line_is_refused() -> None:
         return [finding.message for finding in evaluate_resource(made, declared).findings]
 
     text = sound.inputs["stdin"]
-    refused = ["host-rules: command:local:Command runs a command that can't be judged"]
+    why = "its stdin is not that of the project's host rules"
+    refused = [f"host-rules: command:local:Command runs a command that can't be judged: {why}"]
     made = [*mutants(text)]
     assert messages(text) == []
     assert [mutant for mutant in made if messages(mutant) != refused] == []

@@ -279,6 +279,25 @@ def test_other_rules_on_the_router_are_rejected(mutant: str) -> None:
     assert {"commands-are-our-own", "router-rules-installed"} <= told
 
 
+@pytest.mark.parametrize("kind", ["local:Command", "remote:CopyFile"])
+def test_rules_that_do_not_run_on_the_router_are_rejected(kind: str) -> None:
+    """The router's rules in a command of another type, or of another user, are not the router's rules."""
+    resources = [replace(r, inputs=copy.deepcopy(r.inputs)) for r in made()]
+    place = next(index for index, each in enumerate(resources) if each.name == "router-rules")
+    resources[place] = replace(resources[place], type=f"command:{kind}")
+    told = [f"{f.rule}: {f}" for f in Stack(resources=resources, config=over_ssh()).judge().findings]
+    text = "runs a command that can't be judged: it runs elsewhere than the project's router rules"
+    assert f"commands-are-our-own: router-rules: command:{kind} {text}" in told
+    assert "router-rules-installed: router: its rules are not in the stack" in told
+
+
+def test_a_routers_user_is_the_declared_one() -> None:
+    """Another user's login on the router is refused: it may not set rules, and the setup would not say so."""
+    stack = Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in made()], config=over_ssh())
+    installed(stack.resources)["connection"]["user"] = "guest"
+    assert "commands-are-our-own" in {finding.rule for finding in stack.judge().findings}
+
+
 WIDER = ("forward accepts", "another rule first")
 
 
