@@ -18,7 +18,7 @@ from resources.typed import Command, TypedResource, dotted, is_secret
 from topology.index import TopologyIndex
 
 _SECRET = re.compile(
-    r"passw|(?<![a-z])pass(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
+    r"passw|(?<![a-z])(pass|pwd)(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
     re.IGNORECASE,
 )
 _BACKUP = re.compile(
@@ -58,6 +58,8 @@ def secrets_are_files(view: TypedResource[DockerContainer], topology: TopologyIn
             yield f"{path} holds a secret in plain sight"
         if LOGIN.search(value) and not is_secret(view, trail):
             yield f"{path} holds a login in plain sight"
+        if PRIVATE.search(value) and not is_secret(view, trail):
+            yield f"{path} is a private key in plain sight"
     for index, upload in enumerate(view.inputs.uploads):
         if not is_secret(view, ("uploads", index, "content")):
             for what in in_text(upload.text or ""):

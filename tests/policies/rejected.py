@@ -3204,11 +3204,14 @@ def secrets_under_other_names(stack: Stack) -> None:
 
 @rejected(
     "secrets-are-files",
+    "loki: envs.KEY is a private key in plain sight",
+    "loki: envs.MYSQL_PWD holds a secret in plain sight",
     "loki: uploads[0].content is a private key in plain text; make it a Pulumi secret",
 )
 def a_private_key_in_plain_text(stack: Stack) -> None:
-    key = {"file": "/etc/loki/key.pem", "content": f"-----BEGIN EC PRIVATE KEY-----\n{CANARY}"}
-    container(stack, "loki", uploads=[key])
+    text = f"-----BEGIN EC PRIVATE KEY-----\n{CANARY}"
+    uploads = [{"file": "/etc/loki/key.pem", "content": text}]
+    container(stack, "loki", envs=[f"KEY={text}", f"MYSQL_PWD={CANARY}"], uploads=uploads)
 
 
 @rejected(
