@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -37,6 +38,7 @@ def routers(site: Site) -> Iterator[Fault]:
                 f"no flow leads from {INTERNET} to a guest's {port}",
                 "declare one, or remove it",
             )
+    yield from _reached(site, router)
     for name, host in site.hosts.items():
         if not isinstance(host, RouterHost) and (host.address is None or not int(host.address)):
             yield Fault(
@@ -44,6 +46,19 @@ def routers(site: Site) -> Iterator[Fault]:
                 f"is missing, and rules of {router.name} name it",
                 "write the host's own",
             )
+
+
+def _reached(site: Site, router: RouterHost) -> Iterator[Fault]:
+    """Check that its rules are not installed on another machine of a zone that it has a leg on."""
+    for name, leg in router.legs.items():
+        zone = site.zones.get(name)
+        if zone is None or router.ssh is None or not router.ssh.address.replace(".", "").isdecimal():
+            continue
+        with suppress(ValueError):
+            address, own = IPv4Address(router.ssh.address), leg.address or zone.prefix[1]
+            if address in zone.prefix and address != own:
+                fault = f"{address} is in {name}, where the router is {own}"
+                yield Fault(f"hosts.{router.name}.ssh.address", fault, f"write {own}")
 
 
 def _legs(site: Site, router: RouterHost) -> Iterator[Fault]:
