@@ -10,9 +10,11 @@ PYTEST := $(VENV)/bin/python -m pytest --durations 10 --durations-min 10
 # What a stack file may say, what follows from it and how it is judged: tests that start no program.
 QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layering drift host_rules review reachability reachability_rules))
 
-# Make's variables are told apart by case, and `stack=home` would be about dev.
-$(foreach name,stack base markdown sarif json yes write,$(if $(filter command line,$(origin $(name))), \
-	$(error $(name)=$($(name)): variables of make are in upper case; write $(shell echo $(name) | tr a-z A-Z)=$($(name)))))
+# Make takes any variable, and with `stack=home` or `STAK=home` it would be about dev.
+VARIABLES := STACK BASE MARKDOWN SARIF JSON YES WRITE FILE EGRESS PARTS PYTHON
+$(foreach name,$(filter-out $(VARIABLES) VENV READY SHELL MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))), \
+	$(foreach upper,$(shell echo $(name) | tr a-z A-Z),$(error $(name)=$($(name)):$(if $(filter $(upper),$(VARIABLES)), \
+	variables of make are in upper case; write $(upper)=$($(name)), make has no such variable; write one of $(VARIABLES))))))
 
 .PHONY: help up preview diff down verify drift suggest survey adopt report compose cloud-init router test quick lint actionlint unit coverage \
 	contributing browser parts matrix live bench tools env schema lock hooks
@@ -53,6 +55,7 @@ report: $(READY) ## draw the stack and who can reach whom as one page, report-$(
 	@$(VENV)/bin/python -m commands report Pulumi.$(STACK).yaml
 
 compose: $(READY) ## FILE=docker-compose.yml in a stack file's words, with the flows that it needs; writes nothing
+	@test -n '$(FILE)' || { echo "FILE: is not given; write make compose FILE=docker-compose.yml" >&2; exit 2; }
 	@$(VENV)/bin/python -m commands compose $(if $(EGRESS),--egress $(EGRESS)) '$(FILE)'
 
 cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
@@ -60,6 +63,9 @@ cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests wi
 
 router: $(READY) ## write router-$(STACK)/: the rules of the site's router, from the flows that cross it
 	@$(VENV)/bin/python -m commands router Pulumi.$(STACK).yaml
+
+.DEFAULT:
+	@echo "$@: is no command; make lists them" >&2; exit 2
 
 # Each part starts in its own make, which says at the end what each took.
 test: $(READY) ## every check, and every test but `make matrix` and `make contributing` (as root: it brings the lab up and takes it down)

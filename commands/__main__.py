@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
@@ -54,8 +55,12 @@ def main(words: Sequence[str]) -> int:
         return 0 if words else 2
     name, *rest = words
     if name not in COMMANDS:
-        print(f"{name}: is no command; `python -m commands` lists them.", file=sys.stderr)
+        near = next(iter(get_close_matches(name, COMMANDS, 1)), None)
+        remedy = f"write {near}" if near else "`python -m commands` lists them"
+        print(f"{name}: is no command; {remedy}.", file=sys.stderr)
         return 2
+    if name in {"eval", "explain"}:  # a flow may be written as everywhere else, with its arrow
+        words = [part for word in words for part in word.split(" -> ") if part != "->"]
     module, _ = COMMANDS[name]
     if module in {_FLOWS, "report"}:
         parser().parse_args(words)  # ends a usage error before the import

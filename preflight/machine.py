@@ -19,8 +19,8 @@ from cryptography import x509
 from preflight.finding import Check, PreflightFinding
 from preflight.state import PulumiState
 from preflight.wanted import GUEST, SYSTEM_CONTAINER, VOLUME
-from topology.fault import nearest
 from topology.model import Certificate, Port, Topology
+from topology.stack_file import meant
 
 APART: Final = timedelta(minutes=1)
 """How far two clocks may differ: certificates are valid from the moment at which they are made."""
@@ -155,10 +155,8 @@ def stack_unknown(stack: str, folder: Path) -> Iterator[PreflightFinding]:
     """Yield a finding for a stack without a file, with the nearest known name."""
     if (folder / f"Pulumi.{stack}.yaml").is_file():
         return
-    known = sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))
-    close = nearest(stack, known)
-    remedy = f"STACK={close} is meant, or write the file" if close else f"name one of {', '.join(known)}"
-    yield PreflightFinding(Check.STACK_UNKNOWN, f"Pulumi.{stack}.yaml", "no such stack file", remedy)
+    file = folder / f"Pulumi.{stack}.yaml"
+    yield PreflightFinding(Check.STACK_UNKNOWN, file.name, "no such stack file", meant(file))
 
 
 def stack_file_lacks(topology: Topology, state: PulumiState, stack: str) -> Iterator[PreflightFinding]:

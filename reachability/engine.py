@@ -51,6 +51,7 @@ from reachability.result import Connection, ConnectionSet, Decision, EdgeKind, T
 from reachability.rules import STANDING
 from reachability.stacks import Stacks, bridges, key_of
 from reachability.words import Range
+from topology.fault import nearest
 from topology.model import Port, Protocol
 
 _EVERY: IPSet = ((1, LAST_PORT),)
@@ -332,7 +333,11 @@ class Reachability:
     ) -> Connection | None:
         for name in (source, destination):
             if name not in self.names:
-                raise UnknownNameError(f"{name}: no container, guest, host or outside has this name.")
+                near = nearest(name, self.names)
+                remedy = f"write {near}" if near else f"use one of {', '.join(self.names)}"
+                raise UnknownNameError(
+                    f"{name}: no container, guest, host or outside has this name; {remedy}."
+                )
         if source == destination:
             return None
         group = self._group(destination, port)

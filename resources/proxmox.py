@@ -197,7 +197,7 @@ class ProxmoxProvider(Settings):
     def unverified(self) -> str:
         """Why the API's certificate is not verified; empty if it is."""
         if self.endpoint and not self.endpoint.lower().startswith("https://"):
-            return "endpoint is reached without TLS"
+            return "endpoint is reached without TLS; it must begin with https://"
         if self.min_tls not in {"", "1.2", "1.3"}:
             return "minTls takes TLS older than 1.2"
         return "insecure switches certificate checks off" if self.insecure else ""

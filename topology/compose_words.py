@@ -188,6 +188,8 @@ def hint(word: str, raw: object) -> tuple[str, str] | None:
         return ("would be the host", "declare a flow to the service instead")
     if word == ".secrets" and isinstance(raw, list):
         return ("is a list", "write each as the file in the container and the key of its secret")
+    if word == ".environment.{}" and isinstance(raw, str) and raw.isidentifier():
+        return ("has no value", "write it like - LOG_LEVEL=info; nothing is taken from your shell")
     return None
 
 

@@ -51,7 +51,7 @@ from topology.model import (
     Zone,
 )
 from topology.stack_file import NAMESPACE, keys_of, located
-from topology.words import ENTRY, NUMBERS, WORDS
+from topology.words import ENTRY, NUMBERS, WORDS, hint
 
 __all__ = ["NAMESPACE", "ConfigError", "Fault", "from_file", "from_pulumi_json", "keys_of", "load"]
 
@@ -107,8 +107,12 @@ def read(path: Path) -> tuple[dict[str, Any], Topology]:
 
 def from_keys(keys: Mapping[str, object]) -> Topology:
     """Return the topology of a stack file's keys; raises ConfigError."""
-    if bare := [str(key) for key in keys if ":" not in str(key)]:
-        raise ConfigError(Fault(key, "has no namespace", _named(key)) for key in bare)
+    faults = [Fault(str(key), "has no namespace", _named(str(key))) for key in keys if ":" not in str(key)]
+    for space, _, key in (str(each).partition(":") for each in keys):
+        if key in KEYS and space != NAMESPACE and nearest(space.lower(), [NAMESPACE]):
+            faults.append(Fault(f"{space}:{key}", "is in another namespace", f"write {NAMESPACE}:{key}"))
+    if faults:
+        raise ConfigError(faults)
     return load({str(key).partition(":")[2]: value for key, value in keys.items() if _is_ours(key)})
 
 
@@ -240,7 +244,8 @@ class _Reader:
         found = {}
         for index, raw in enumerate(self.container(plain, section, list)):
             path = f"{section}[{index}]"
-            written = mapping if mapping and isinstance(raw, dict) else kind
+            cut = isinstance(raw, dict) and any(" -> " in key for key in raw)
+            written = mapping if mapping and isinstance(raw, dict) and not cut else kind
             if item := self.value(written, raw, path, f"{section}[]"):
                 found[path] = item
             else:
@@ -404,10 +409,9 @@ class _Reader:
         """Return `value` as JSON decodes it, so that a stack file and the engine's values read alike."""
         try:
             return from_json(json.dumps(value, default=_date, allow_nan=False, ensure_ascii=False).encode())
-        except (TypeError, ValueError, RecursionError):
-            self.note(
-                at("", key), "holds more than text, numbers, lists and mappings", "write it as plain YAML"
-            )
+        except (TypeError, ValueError, RecursionError) as error:
+            path = _strange(value, at("", key)) if isinstance(error, TypeError) else at("", key)
+            self.note(path, "holds more than text, numbers, lists and mappings", "write it as plain YAML")
             return _ABSENT
 
     def wrong(self, path: str, raw: object, word: str) -> None:
@@ -421,7 +425,7 @@ class _Reader:
             self.note(path, "is encrypted", f"nothing in {NAMESPACE} is a secret: name a file that holds it")
         elif raw is _ABSENT:
             self.note(path, f"{noun} is missing", remedy)
-        elif other := compose_words.hint(word, raw):
+        elif other := hint(word, raw):
             self.note(path, *other)
         else:
             hidden = isinstance(raw, str | float) and word.startswith(compose_words.HIDDEN)
@@ -431,7 +435,8 @@ class _Reader:
         """Note an unknown key, and suggest the depth where it is known, or the nearest known one."""
         near = nearest(key, known)
         instead = f"write {near}" if near else f"use one of {', '.join(known)}"
-        self.note(path, "unknown key", _below(key) or instead)
+        number = near and near.rstrip("s") == key.rstrip("s")  # zone and zones are each known somewhere
+        self.note(path, "unknown key", instead if number else _below(key) or instead)
 
     def note(self, path: str, fault: str, remedy: str) -> None:
         """Note a fault unless it is noted already."""
@@ -458,6 +463,21 @@ def _network(raw: object) -> IPv4Network | None:
         return IPv4Network(raw, strict=False) if isinstance(raw, str) else None
     except ValueError:
         return None
+
+
+def _strange(value: object, path: str) -> str:
+    """Return the path of the first part that is none of YAML's plain values."""
+    parts: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        parts = ((at(path, str(key)), each) for key, each in value.items())
+    elif isinstance(value, list):
+        parts = ((f"{path}[{index}]", each) for index, each in enumerate(value))
+    for inner, each in parts:
+        try:
+            json.dumps(each, default=_date)
+        except TypeError:
+            return _strange(each, inner)
+    return path
 
 
 def _is_encrypted(raw: object) -> bool:

@@ -13,9 +13,10 @@ import yaml
 
 from topology.fast_yaml import Loader
 from topology.fault import ConfigError, Fault, at, nearest
-from topology.project import stack_name
+from topology.project import PROJECT
 
 NAMESPACE: Final = "homelab-network"
+EXAMPLES: Final = PROJECT / "examples" / "stacks"
 _INDENTED: Final = ("is indented unlike the lines before it", "indent it like the entries beside it")
 _TAB: Final = ("begins with a tab, or with a character that YAML keeps", "use spaces, or quote it")
 _MENDED: Final = {
@@ -36,8 +37,9 @@ _MENDED: Final = {
     "expected node content": ("ends before its value", "write it, and close its list or mapping"),
     "unexpected end of stream": ("a quote is not closed", "write the closing quote"),
     "alphabetic or numeric": ("a value begins with * or &, which YAML keeps", "quote it"),
-    "undefined alias": ("a value begins with *, which YAML keeps", "quote it"),
+    "undefined alias": ("an alias has no anchor above it", "write its anchor there, or quote the *"),
     "unknown escape character": ("has an unknown escape", "use single quotes"),
+    "found another document": ("another document begins above", "keep one, and no --- before it"),
     "written twice": ("", "remove one of the two"),
     "is not text": ("", "write it in quotes"),
     "reads as a number": ("", "write it in quotes"),
@@ -77,26 +79,32 @@ def read(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506  # a safe loader
     except OSError as error:
-        raise _refused(path, 0, f"cannot be read ({error.strerror})", _others(path)) from None
+        raise _refused(path, 0, f"cannot be read ({error.strerror})", meant(path)) from None
     except yaml.MarkedYAMLError as error:
         raise _told(path, error) from None
     except UnicodeDecodeError as error:
         number = error.object[: error.start].count(10) + 1  # newlines before it
         raise _refused(path, number, "is not UTF-8 text", "correct it there") from None
+    except yaml.reader.ReaderError as error:
+        before = path.read_text(encoding="utf-8").partition(chr(error.character))[0]
+        raise _refused(path, before.count("\n") + 1, "has a control character", "remove it") from None
     except RecursionError:
         raise _refused(path, 0, "is nested too deeply", "write it as plain YAML") from None
     except (yaml.YAMLError, ValueError):
         raise _refused(path, 0, "is not YAML", "correct it") from None
 
 
-def _others(path: Path) -> str:
+def meant(path: Path) -> str:
+    """Return the remedy for a stack file that is not there: the nearest one, an example, or all."""
     known = sorted(file.name.split(".")[1] for file in path.parent.glob("Pulumi.*.yaml"))
-    close = nearest(stack_name(path), known)
-    return f"STACK={close} is meant, or write it" if close else f"name a stack file{_listed(known)}"
-
-
-def _listed(names: list[str]) -> str:
-    return f", like that of {', '.join(names)}" if names else ""
+    name = re.sub(r"^(Pulumi\.)+|(\.yaml)+$", "", path.name)
+    example = EXAMPLES / f"Pulumi.{name}.yaml"
+    if close := nearest(name.lower(), known):
+        there = f"STACK={close}" if path.suffix == ".yaml" else path.with_name(f"Pulumi.{close}.yaml")
+        return f"{there} is meant, or write the file"
+    if example.is_file():
+        return f"copy {example.relative_to(PROJECT)} to it first"
+    return f"name one of {', '.join(known)}" if known else "name a stack file"
 
 
 def located(error: ConfigError, path: Path, *, beside: bool = False) -> ConfigError:
@@ -106,7 +114,8 @@ def located(error: ConfigError, path: Path, *, beside: bool = False) -> ConfigEr
 
 
 def _refused(path: Path, line: int, fault: str, remedy: str) -> ConfigError:
-    return ConfigError([Fault(f"{path.name}:{line}" if line else path.name, fault, remedy)])
+    name = path.name or str(path)
+    return ConfigError([Fault(f"{name}:{line}" if line else name, fault, remedy)])
 
 
 def _told(path: Path, error: yaml.MarkedYAMLError) -> ConfigError:
@@ -115,6 +124,9 @@ def _told(path: Path, error: yaml.MarkedYAMLError) -> ConfigError:
     mark = (opened and error.context_mark) or error.problem_mark or error.context_mark
     known = (mended for part, mended in _MENDED.items() if part in problem)
     fault, remedy = next(known, ("", "correct the YAML there"))
+    lines = path.read_text(encoding="utf-8").splitlines()[mark.line : mark.line + 1] if mark else []
+    if "".join(lines).startswith(("<<<<<<<", "=======", ">>>>>>>")):
+        fault, remedy = "is a mark of a merge", "keep one of the two sides, without the marks"
     return _refused(path, mark.line + 1 if mark else 0, fault or problem, remedy)
 
 
@@ -129,6 +141,7 @@ def _lines(path: Path, *, beside: bool) -> dict[str, int]:
             found[""] = key.start_mark.line + 1
             for name, node in value.value:
                 namespace, _, own = str(name.value).partition(":")
+                found[str(name.value)] = name.start_mark.line + 1
                 if namespace == NAMESPACE or not own:
                     inner = at("", own or namespace)
                     found[inner] = name.start_mark.line + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from topology import compose_words
@@ -44,6 +45,12 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "containers.image": ("an image reference", "name one with Python 3.11 or newer, like python:3.13-slim"),
     "certificates": ("a mapping", "write authorities, signer, days or renew below it"),
     "unencrypted": ("a list of flows without TLS", "write each with flow and reason"),
+    "unencrypted[]": (
+        "a flow without TLS",
+        "write it like {flow: traefik -> jellyfin:8096/tcp, reason: why it must be}",
+    ),
+    "exceptions[]": ("an exception", "write it with rule, resource, reason, owner and expires"),
+    "assertions[]": ("an assertion", "write it like {src: internet, deny: [loki:3100/tcp]}"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
     ".observed-until": ("a date", "write it like 2027-01-31"),
@@ -203,3 +210,16 @@ NUMBERS: Final = (
     ".volumes[].size",
 )
 """Keys whose value is a number, so a number in quotes gets a message of its own."""
+
+
+def hint(word: str, raw: object) -> tuple[str, str] | None:
+    """Return another fault and remedy for a value in a form that is common elsewhere."""
+    if word in {"flows[]", "flows[].flow"}:
+        if isinstance(raw, dict):
+            return "has a space behind a colon", "write it like traefik -> grafana:3000/tcp"
+        if re.fullmatch(r"\S+ -> [\w-]+(\.[\w-]+)+(:.*)?", f"{raw}"):
+            return (
+                "leads to a domain or an address",
+                "write it to internet, or to a zone of role external that has the address",
+            )
+    return compose_words.hint(word, raw)

@@ -2654,7 +2654,7 @@ def certificate_checks_switched_off(stack: Stack) -> None:
 @rejected(
     "peers-verified",
     "proxmox: insecure switches certificate checks off",
-    "plain: endpoint is reached without TLS",
+    "plain: endpoint is reached without TLS; it must begin with https://",
     "old: minTls takes TLS older than 1.2",
     "engine: host is reached without TLS",
     "engine-0: sshOpts has StrictHostKeyChecking, by which another host may answer",

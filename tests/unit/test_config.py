@@ -304,7 +304,7 @@ class TestFile:
         [
             (
                 "config: *nobody",
-                "Pulumi.x.yaml:1: a value begins with *, which YAML keeps; quote it.",
+                "Pulumi.x.yaml:1: an alias has no anchor above it; write its anchor there, or quote the *.",
             ),
             (
                 "a: 1\nconfig: {b: 1,\n b: 2}",
@@ -327,7 +327,7 @@ class TestFile:
             ),
             ("", "Pulumi.x.yaml: is empty; write config: and the homelab-network: keys below it."),
             ("config: 1", "Pulumi.x.yaml: has no mapping config; put the homelab-network: keys below one."),
-            ("a: \x07", "Pulumi.x.yaml: is not YAML; correct it."),
+            ("a: \x07", "Pulumi.x.yaml:1: has a control character; remove it."),
             ("config: " + "[" * 100_000, "Pulumi.x.yaml: is nested too deeply; write it as plain YAML."),
         ],
     )

@@ -94,7 +94,7 @@ def test_a_wrong_stack_is_named_with_the_nearest(
     assert lab.main([command, "--stack", "sed"]) == 1
     assert "Pulumi.sed.yaml: no such stack file; STACK=seed is meant" in capsys.readouterr().err
     assert commands(["judge", str(project / "Pulumi.sed.yaml")]) == 2
-    assert "STACK=seed is meant, or write it.\n" in capsys.readouterr().err
+    assert "STACK=seed is meant, or write the file.\n" in capsys.readouterr().err
 
 
 def test_the_broken_file_of_a_stack_that_is_down_is_in_nobodys_way(project: Path) -> None:
