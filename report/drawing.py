@@ -69,6 +69,8 @@ class Arrow:
     y: float
     anchor: str
     """Which end of the label is at (x, y): start or end."""
+    via: str = ""
+    """The router that forwards the flows; empty where none is between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +124,18 @@ class _Layout:
         if self.topology.proxmox_host:
             y, width = (hosts[0].bottom + 2 * _GAP, hosts[0].width) if hosts else (0, _ALONE)
             hosts.append(self._proxmox(at, y, width))
-        below = {
-            n.name: f"node {n.node}, {n.bridge} · {listed(n.ports)}" for n in self.topology.proxmox_hosts[1:]
-        }
+        for node in self.topology.proxmox_hosts[1:]:
+            detail, y = f"node {node.node}, {node.bridge} · {listed(node.ports)}", hosts[-1].bottom + 2 * _GAP
+            hosts.append(
+                Box(kind="host", title=node.name, detail=detail, x=at, y=y, width=_ALONE, height=_HEAD)
+            )
         if router := self.topology.router:
-            below[router.name] = f"router, {router.system} · {listed(router.ports)}".removesuffix(" · ")
-        for name, detail in below.items():
-            y = hosts[-1].bottom + 2 * _GAP
-            hosts.append(Box(kind="host", title=name, detail=detail, x=at, y=y, width=_ALONE, height=_HEAD))
+            zones, y = ", ".join(router.legs), hosts[-1].bottom + 2 * _GAP
+            detail = " · ".join(filter(None, [f"router of {zones}", listed(router.ports)]))
+            width = _width([(router.name, detail)], least=_ALONE)
+            hosts.append(
+                Box(kind="host", title=router.name, detail=detail, x=at, y=y, width=width, height=_HEAD)
+            )
         right = max(host.right for host in hosts)
         hosts = [replace(host, width=right - host.x) for host in hosts]
         self.things |= {host.title: host for host in hosts}
@@ -332,7 +338,9 @@ class _Layout:
         pairs: defaultdict[tuple[str, str], list[Port]] = defaultdict(list)
         for flow in self.topology.flows:
             pairs[flow.source, flow.destination].append(flow.port)
-        turns = self._turns(pairs)
+        router = self.things[self.topology.router.name] if self.topology.router else None
+        through = {(each.flow.source, each.flow.destination) for each in self.topology.crossings}
+        turns = self._turns(pair for pair in pairs if pair not in through)
         ends = self._ends(pair for pair in pairs if pair not in self.rails and pair not in turns)
         for (source, destination), ports in pairs.items():
             label = "" if set(ports) == set(self._ports(destination)) else listed(ports)
@@ -344,6 +352,12 @@ class _Layout:
             else:
                 (start, end) = ends[source, destination]
                 path, x, y = _curve(start, end), end[0] + end[2] * 12, end[1] - 5
+                if router and destination == router.title:
+                    path = self._to_router(source, start, router)
+                if router and (source, destination) in through:
+                    path = self._to_router(source, start, router) + self._from_router(
+                        destination, end, router
+                    )
                 anchor = "start" if end[2] > 0 else "end"
             yield Arrow(
                 source=source,
@@ -354,7 +368,24 @@ class _Layout:
                 x=x,
                 y=y,
                 anchor=anchor,
+                via=router.title if (source, destination) in through and router else "",
             )
+
+    def _to_router(self, source: str, start: _End, router: Box) -> str:
+        """Return the path from a source to the router; from a guest, down beside the guests of its VLAN."""
+        if not isinstance(self.topology.services.get(source), Guest):
+            return _curve(start, (router.x, router.middle[1], -1))
+        box = self.things[source]
+        x, y = box.x - 12, box.middle[1] + 10
+        return f"M{box.x:g} {y:g}H{x + 8:g}q-8 0 -8 8V{router.y:g}"
+
+    def _from_router(self, destination: str, end: _End, router: Box) -> str:
+        """Return the path from the router to a destination; to a guest, up beside the guests of its VLAN."""
+        if not isinstance(self.topology.services.get(destination), Guest):
+            return _curve((router.x, router.middle[1], -1), end)
+        box = self.things[destination]
+        x, y = box.x - 28, box.middle[1]
+        return f"M{x:g} {router.y:g}V{y + 8:g}q0 -8 8 -8H{box.x:g}"
 
     def _turns(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, float, float]]:
         """Return the arrows between a box across several networks and boxes above it, with labels' places.
@@ -397,6 +428,8 @@ class _Layout:
         return {pair: (ends[pair, 0], ends[pair, 1]) for pair in found}
 
     def _ports(self, name: str) -> Sequence[Port]:
+        if (router := self.topology.router) and router.name == name:
+            return router.ports
         if host := next((each for each in self.topology.proxmox_hosts if each.name == name), None):
             return host.ports
         return self.topology.services[name].ports if name in self.topology.services else ()

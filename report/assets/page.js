@@ -61,8 +61,8 @@ function drawing({ width, height, boxes, legs, arrows }) {
   };
   const areas = boxes.filter(({ kind }) => kind === "host" || kind === "zone");
   const things = boxes.filter((each) => !areas.includes(each));
-  const arrow = ({ source, destination, ports, path }) => make("path",
-    { class: "arrow", d: path, "marker-end": "url(#head)", "data-source": source, "data-to": destination }, make("title", {}, `${source} → ${destination}: ${ports}`));
+  const arrow = ({ source, destination, ports, path, via }) => make("path",
+    { class: "arrow", d: path, "marker-end": "url(#head)", "data-source": source, "data-to": destination }, make("title", {}, `${source} → ${destination}: ${ports}${via ? `, through ${via}` : ""}`));
   return make("svg", { viewBox: `-2 -2 ${width + 4} ${height + 4}`, role: "img",
     "aria-label": "Networks as boxes, services inside, declared flows as arrows; the list below says the same" },
     make("defs", {}, head), ...areas.map(box), ...legs.map((d) => make("path", { class: "wire", d })),
@@ -359,8 +359,8 @@ function legend(place) {
 at("lead").textContent = `Judged as of ${DATA.day}, from the resources that the stack is made of.`;
 at("drawing").append(drawing(DATA.drawing));
 at("flows-title").textContent = `Declared flows as a list: ${many(DATA.drawing.arrows.length, "pair")}`;
-at("flows").append(...DATA.drawing.arrows.map(({ source, destination, ports }) =>
-  make("li", {}, `${source} → ${destination}: ${ports}`)));
+at("flows").append(...DATA.drawing.arrows.map(({ source, destination, ports, via }) =>
+  make("li", {}, `${source} → ${destination}: ${ports}${via ? `, through ${via}` : ""}`)));
 at("focus").append(...(DATA.most ? [] : [make("option", { value: "" }, "everything")]), ...NAMES.map((name) => make("option", {}, name)));
 at("focus").addEventListener("change", () => only(at("focus").value));
 at("drawing").addEventListener("click", ({ target }) => {

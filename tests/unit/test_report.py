@@ -28,6 +28,7 @@ from resources.resource import from_state
 from tests.browser.samples import MARKUP, broken, hostile, page, run, state
 from tests.half import docker_alone, flat, proxmox_alone
 from tests.policies.sound import CANARY, TODAY, Stack, sound
+from tests.routers import attached, routed
 from tests.site import FILE, configuration, loaded
 from topology.config import load
 from topology.model import PolicyException, Topology
@@ -314,6 +315,8 @@ SITES = {
     "docker alone": load(docker_alone()),
     "proxmox alone": load(proxmox_alone()),
     "flat": load(flat()),
+    "routed": load(routed()),
+    "attached": load(attached()),
 }
 
 
@@ -429,6 +432,20 @@ def test_no_arrow_runs_through_a_box(name: str) -> None:
             if box.x < x < box.right and box.y < y < box.bottom
         }
         assert through == set(), (arrow.source, arrow.destination)
+
+
+def test_the_router_is_drawn_with_the_flows_through_it() -> None:
+    """The router is a box; a flow that it forwards touches it and names it, and no other flow does."""
+    site, drawing = SITES["attached"], draw(SITES["attached"])
+    box = kind(drawing, "host")["router"]
+    assert box.detail == "router of management, wordpress, apps, vault · 22/tcp, 53/udp"
+    crossing = {(str(each.flow.source), each.flow.destination) for each in site.crossings}
+    assert {(each.source, each.destination) for each in drawing.arrows if each.via} == crossing
+    assert crossing
+    for arrow in drawing.arrows:
+        touched = f" {box.x:g} {box.middle[1]:g}" in arrow.path or f"V{box.y:g}" in arrow.path
+        touched |= f" {box.y:g}V" in arrow.path
+        assert touched == bool(arrow.via) or arrow.destination == box.title
 
 
 def test_the_flowchart_in_the_docs_is_current() -> None:
