@@ -114,7 +114,8 @@ def api_on_the_declared_host(view: TypedResource[ProxmoxProvider], topology: Top
         yield "endpoint has its host behind a login, or as a number, so it is not what it looks like"
     nodes = [str(each.address) for each in topology.proxmox_hosts if each.address]
     if given and nodes and not given.is_loopback and str(given) not in nodes:
-        yield f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {' or '.join(nodes)}"
+        told = f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {' or '.join(nodes)}"
+        yield f"{told}; if {given} is that host's, declare address: {given}"
     yield from (f"ssh.{name} is set, so another machine gets the login" for name in view.inputs.detours)
 
 

@@ -314,7 +314,8 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
 
 @rejected(
     "api-on-the-declared-host",
-    "other: endpoint is https://10.10.1.9:8006/, and the declared host is 10.10.1.5",
+    "other: endpoint is https://10.10.1.9:8006/, and the declared host is 10.10.1.5; "
+    "if 10.10.1.9 is that host's, declare address: 10.10.1.9",
     "other: ssh.agentForwarding is set, so another machine gets the login",
     "nested: ssh.nodes is set, so another machine gets the login",
     "nested: ssh.socks5Server is set, so another machine gets the login",
