@@ -51,12 +51,12 @@ def judged(share: int) -> Iterator[Judged]:
         if reads_the_same(mutation, stack):
             continue
         findings = stack.judge_alone()
-        if not _is_named(mutation, findings):
+        if not is_named(mutation, findings):
             findings = stack.judge_changes().findings
-        yield Judged(number, mutation, stack, _is_named(mutation, findings), findings)
+        yield Judged(number, mutation, stack, is_named(mutation, findings), findings)
 
 
-def _is_named(mutation: Mutation, findings: Iterable[Finding]) -> bool:
+def is_named(mutation: Mutation, findings: Iterable[Finding]) -> bool:
     cause = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in mutation.names))
     return any(cause.search(finding.message) for finding in findings)
 

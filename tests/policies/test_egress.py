@@ -16,11 +16,11 @@ from reachability.intent import Intent, missing, surplus
 from resources.site import Graph
 from resources.typed import view
 from tests.egress import with_egress
+from tests.findings import is_named
 from tests.half import docker_alone
 from tests.policies.mutations import Mutation
 from tests.policies.mutations import _of_resource as of_resource
 from tests.policies.sound import Stack, run, with_acme
-from tests.policies.test_mutations import _is_named as is_named
 from tests.site import configuration
 from topology.config import load
 from topology.index import TopologyIndex

@@ -140,6 +140,7 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             upstream=None,
             logs=None,
             watches=False,
+            reaches_guests=False,
         ),
         App.LOKI: AppTraits(
             meaning="keeps the logs",
