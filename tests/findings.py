@@ -57,6 +57,7 @@ def judged(share: int) -> Iterator[Judged]:
 
 
 def is_named(mutation: Mutation, findings: Iterable[Finding]) -> bool:
+    """Whether some finding names what the mutation changed."""
     cause = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in mutation.names))
     return any(cause.search(finding.message) for finding in findings)
 
