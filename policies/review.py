@@ -155,9 +155,9 @@ def sensitive(topology: Topology, source: str, destination: str) -> str:
         return "egress of an isolated guest"
     if destination in {host.name for host in topology.hosts}:
         return "management host"
-    if destination == INTERNET:
-        return _leaving(topology, source)
     roles = _roles(topology, destination)
+    if destination == INTERNET or Role.EXTERNAL in roles:
+        return _leaving(topology, source)
     if not roles:
         return "not declared"
     if any(ROLES[role].routable and not ROLES[role].sensitive for role in roles):
@@ -174,7 +174,7 @@ def _is_public(topology: Topology, source: str, destination: str) -> bool:
 
 
 def _leaving(topology: Topology, source: str) -> str:
-    """Return why a source's flow to the internet is sensitive, by the roles of its zones; empty if it is not.
+    """Return why a source's flow out of the site is sensitive, by the roles of its zones; empty if it is not.
 
     It is where it leaves by an egress zone: data of every network that the source is on may go that way.
     """

@@ -67,7 +67,8 @@ def rules(topology: Topology) -> str:
     neighbour on the LAN reach container addresses. A probe zone may reach every port published on the host,
     by any container, but those of the ingress that only certain prefixes may use.
 
-    In an egress zone each address has its own ports (set `leaving`). Packets from a bridge are judged before
+    In an egress zone each address has its own ports (set `leaving`), and a line for each flow to external
+    machines, which need not be public. Packets from a bridge are judged before
     those to published ports, because a port published on the host's address leads to the ingress. The
     destination's address is the one after the engine's own translation, so it is never a container's.
 
@@ -117,7 +118,8 @@ def rules(topology: Topology) -> str:
         bridges = ", ".join(f'"{bridge}"' for bridge in sorted(map(topology.bridge, topology.exits)))
         exits = (
             f"    iifname {{ {bridges} }} ip saddr . meta l4proto . th dport @leaving "
-            f"ip daddr != {{ {near} }} accept\n    iifname {{ {bridges} }} goto undeclared\n"
+            f"ip daddr != {{ {near} }} accept\n{_to_machines(topology)}"
+            f"    iifname {{ {bridges} }} goto undeclared\n"
         )
     return f"""\
 add table {name}
@@ -275,6 +277,19 @@ def _leaving(topology: Topology) -> str:
     }
     lines = "".join(f"      {each},\n" for each in sorted(found))
     return f"    elements = {{\n{lines}    }}\n" if lines else ""
+
+
+def _to_machines(topology: Topology) -> str:
+    """Return a line for each flow from an egress zone to external machines."""
+    return "".join(
+        f'    iifname "{topology.bridge(zone)}" ip saddr {topology.address_on(flow.source, zone)} '
+        f"ip daddr {topology.zones[flow.destination].prefix} "
+        f"{flow.port.protocol} dport {flow.port.number} accept\n"
+        for flow in topology.flows
+        if flow.destination in topology.zones and flow.source in topology.services
+        for zone in topology.exits
+        if zone.name in topology.services[flow.source].zones
+    )
 
 
 def _nearby(topology: Topology) -> list[IPv4Network]:

@@ -34,3 +34,13 @@ def with_egress(config: Mapping[str, Any], *flows: object) -> dict[str, Any]:
         "services": {**config["services"], "paperless": {**PAPERLESS}, "crawler": {**CRAWLER}},
         "flows": [*config["flows"], *FLOWS, *flows],
     }
+
+
+MACHINES: Mapping[str, Any] = {"role": "external", "prefix": "192.168.77.0/24", "ports": [444]}
+
+
+def with_machines(config: Mapping[str, Any], *flows: object) -> dict[str, Any]:
+    """Return the same keys with external machines that the crawler asks, and nothing else outside."""
+    found = with_egress(config, "crawler -> machines:444/tcp", *flows)
+    found["flows"] = [flow for flow in found["flows"] if not f"{flow}".startswith("crawler -> internet:")]
+    return {**found, "zones": {**found["zones"], "machines": MACHINES}}

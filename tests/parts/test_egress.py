@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rendered import host_rules
-from tests.egress import with_egress
+from tests.egress import with_egress, with_machines
 from tests.live.site import eventually
 from tests.policies.sound import with_acme
 from tests.site import configuration
@@ -181,3 +181,17 @@ def test_each_member_of_an_egress_zone_leaves_on_its_own_ports(
     assert found("crawler") == [f"{PUBLIC}:444"]
     assert found("newcomer") == []
     assert found("loki") == [f"{BACKEND}:443", f"{BACKEND}:444"]  # its own
+
+
+def test_a_container_reaches_external_machines_on_the_port_of_its_flow(
+    zone: dict[str, subprocess.Popen[str]],
+) -> None:
+    """The crawler reaches them on one port and nothing else; another member of its zone does not."""
+    ends = [f"{host}:{port}" for host in (PUBLIC, OFFICE, LAN, OWN, HOST) for port in (443, 444)]
+    rules = host_rules.rules(load(with_machines(configuration())))
+    inside(zone["host"], *host_rules.INSTALL.split(), given=rules)
+    found = {
+        name: json.loads(inside(zone[name], sys.executable, "-c", _ASK, *ends))
+        for name in ("crawler", "paperless", "newcomer", "loki")
+    }
+    assert found == {"crawler": [f"{LAN}:444"], "paperless": [f"{PUBLIC}:443"], "newcomer": [], "loki": []}

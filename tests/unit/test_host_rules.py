@@ -2,16 +2,19 @@
 
 import os
 import subprocess
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
+from reachability.facts import Exit
 from rendered import host_rules
 from resources.host_rules import forward
-from tests.egress import with_egress
+from tests.egress import with_egress, with_machines
 from tests.policies.sound import with_acme
 from tests.site import configuration, loaded
 from topology.config import load
+from topology.model import Port
 from verify import host
 
 SITE = loaded()
@@ -143,6 +146,17 @@ def test_a_member_of_an_egress_zone_leaves_on_its_own_ports() -> None:
         f"oifname {{ {each} }} goto undeclared",
     ]
     assert "leaving" not in host_rules.rules(SITE)
+
+
+def test_a_member_of_an_egress_zone_reaches_external_machines_by_a_line_of_its_own() -> None:
+    """Its flow names its address, the machines' prefix and the port, before the zone's other packets drop."""
+    text = host_rules.rules(load(with_machines(configuration())))
+    lines = [line.strip() for line in text.splitlines()]
+    at = lines.index('iifname { "br-egress" } goto undeclared')
+    wanted = 'iifname "br-egress" ip saddr 172.30.9.51 ip daddr 192.168.77.0/24 tcp dport 444 accept'
+    assert lines[at - 1] == wanted
+    exit_ = Exit(port=Port(number=444), source=IPv4Address("172.30.9.51"), to=IPv4Network("192.168.77.0/24"))
+    assert exit_ in forward(text).leaving["br-egress"]
 
 
 def test_what_the_probe_zone_asks_of_the_host_is_not_remembered() -> None:

@@ -9,7 +9,7 @@ from policies.markdown import markdown
 from policies.review import FlowChange, Review, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from reachability.result import Connection, EdgeKind, Trace
-from tests.egress import with_egress
+from tests.egress import with_egress, with_machines
 from tests.policies.sound import with_acme
 from tests.routers import routed
 from tests.site import FILE, configuration
@@ -56,6 +56,13 @@ def test_every_way_out_of_an_isolated_guest_is_sensitive(destination: str) -> No
     """Each flow from an isolated guest is sensitive; a tenant's way out is not."""
     assert sensitive(load(configuration()), "vaultwarden", destination) == "egress of an isolated guest"
     assert not sensitive(load(configuration()), "site-1", "internet")
+
+
+def test_a_containers_way_to_external_machines_is_sensitive() -> None:
+    """What a container on an inner zone asks of machines outside may carry data of that zone."""
+    site = load(with_machines(configuration()))
+    assert sensitive(site, "crawler", "machines") == "backend, egress"
+    assert not sensitive(site, "site-1", "machines")
 
 
 def test_a_way_out_is_sensitive() -> None:

@@ -65,6 +65,11 @@ def _egress(site: Site, flow: Flow) -> Reason | None:
     source = site.services.get(flow.source)
     if not isinstance(source, Container) or source == site.ingress or not site.ingress:
         return None
+    return _no_exit(site, source)
+
+
+def _no_exit(site: Site, source: Container) -> Reason | None:
+    """Return why a container other than the ingress can't leave the site; None where it can."""
     if Role.EGRESS in site.roles(source) or not site.is_placed(source):
         return None
     exits = [zone.name for zone in site.zones.values() if zone.role is Role.EGRESS]
@@ -88,11 +93,23 @@ def _from_outside(site: Site, flow: Flow) -> Reason | None:
 
 
 def _to_external(site: Site, flow: Flow) -> Reason | None:
-    if flow.destination not in site.externals or isinstance(site.services.get(flow.source), Guest):
+    source = site.services.get(flow.source)
+    if flow.destination not in site.externals or isinstance(source, Guest):
         return None
-    if flow.source in site.services:
-        return "can never work: containers reach no machine outside the site", "remove it, or use a guest"
-    return "does not pass through the site", "remove it"
+    if site.is_unreadable(flow.source, "services"):
+        return None
+    if source is None:
+        return "does not pass through the site", "remove it; the router or switch between them decides"
+    if source == site.ingress:
+        remedy = "let a container that is on a frontend and on an egress zone pass it on"
+        return "can never work: the ingress reaches no machine outside the site", remedy
+    near = site.around(site.zones[flow.destination])
+    if near and not near.is_flat and site.router is None:
+        return (
+            f"can never work: no way from Docker-SRV into VLAN zone {near.name} is known",
+            "let a guest there ask it",
+        )
+    return None if not site.ingress else _no_exit(site, source)
 
 
 def _logs(site: Site, flow: Flow) -> Reason | None:

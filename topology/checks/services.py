@@ -98,10 +98,13 @@ def exits(site: Site) -> Iterator[Fault]:
         if site.unreadable_in("flows"):
             continue
         ports = site.leaving.get(container.name, ())
-        if not ports:
+        near = any(
+            f.source == container.name and f.destination in site.externals for f in site.flows.values()
+        )
+        if not ports and not near:
             remedy = f"leave it out, or declare a flow like {container.name} -> {INTERNET}:443/tcp"
             yield Fault(path, f"{container.name} joins {out[0]}, and goes nowhere from there", remedy)
-        elif not any(port.number == DNS.number for port in ports):
+        elif ports and not any(port.number == DNS.number for port in ports):
             yield Fault(
                 "flows",
                 f"nothing lets {container.name} ask a name server",

@@ -290,7 +290,7 @@ class Topology(Value):
 
     @cached_property
     def exits(self) -> tuple[Zone, ...]:
-        """Egress zones, by which containers other than the ingress reach the internet."""
+        """Egress zones, by which containers other than the ingress leave the site."""
         return tuple(z for z in self.zones.values() if z.role is Role.EGRESS)
 
     def name_servers(self, container: Container) -> tuple[IPv4Address, ...]:
