@@ -184,6 +184,11 @@ def hint(word: str, raw: object) -> tuple[str, str] | None:
     if word == ".ports[]" and published:
         remedy = f"write {published[1]}, what it listens on, and declare a flow from the ingress"
         return ("would publish a port", remedy)
+    if word == ".ports[]" and re.fullmatch(r"\d+-\d+(/(tcp|udp))?", f"{raw}", re.ASCII):
+        return ("is a range", "name each port that a flow leads to")
+    if word in {".command[]", ".entrypoint[]"} and isinstance(raw, dict) and [*raw] == ["secret"]:
+        remedy = "give it to the program by secrets, a variable or a file"
+        return ("would show a secret to every process list", remedy)
     if word == ".extra_hosts.{}" and f"{raw}".endswith("host-gateway"):
         return ("would be the host", "declare a flow to the service instead")
     if word == ".secrets" and isinstance(raw, list):

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from topology import compose_words
+from topology import compose_words, guest_words
 from topology.checks import CONTAINERS, Site, check
 from topology.fault import ConfigError, Fault, at, nearest, shown
 from topology.model import (
@@ -372,6 +372,8 @@ class _Reader:
             inner = [each.removeprefix(below) for each in keys if outer and each.startswith(below)]
             if kind is Container and len(detail["loc"]) == 1 and key in compose_words.REFUSED:
                 self.note(path, *compose_words.refusal(key, raw))
+            elif issubclass(kind, Guest) and len(detail["loc"]) == 1 and key in guest_words.REFUSED:
+                self.note(path, *guest_words.REFUSED[key])
             else:
                 self.unknown(path, key, inner or _keys(kind))
         else:

@@ -104,7 +104,7 @@ def test_what_is_not_wished_is_impossible(site: str, source: str, destination: s
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("volumes", ["/var/run/docker.sock:/var/run/docker.sock"], "is not for a container"),
+        ("volumes", ["/var/run/docker.sock:/var/run/docker.sock"], "Alloy or Promtail reads logs"),
         ("network_mode", "host", "declare what it listens on as ports, and a flow from the ingress"),
         ("network_mode", "service:vpn", "run both in one guest, whose firewall lets out the VPN's port"),
         ("privileged", True, "name the one capability in cap_add"),

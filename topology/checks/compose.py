@@ -27,6 +27,11 @@ _OF_THE_APP: Final = (
     *("sysctls", "dns", "stop_signal", "cap_add", "devices"),
 )
 """Keys that a known app's container does not take, since the app or its safety would differ."""
+ENGINE: Final = (
+    "leave it out: Alloy or Promtail reads logs, cAdvisor tells metrics, a stack file declares what runs; "
+    "what starts containers, like a CI runner, is a guest with an engine of its own"
+)
+"""The better way than the engine's socket."""
 SCRATCH: Final = "/tmp"  # noqa: S108  # a path in the container
 
 
@@ -115,6 +120,15 @@ def _secret_keys(container: Container) -> Iterator[tuple[str, str]]:
         yield f'secrets["{file}"]', key
 
 
+def _private(path: str, source: str) -> Fault:
+    """Return the fault of a mount of what is not for a container, with the better way."""
+    if source.endswith((".sock", ".socket")):
+        fault = f"{source} is a way into another program, and the engine's is root on the host"
+        return Fault(path, fault, ENGINE)
+    remedy = "use a named volume, or a folder of its own, such as below /srv"
+    return Fault(path, f"{source} holds what is not for a container", remedy)
+
+
 def mounts(site: Site) -> Iterator[Fault]:
     """Check sources and targets of mounts, and that no two services share one that is written."""
     root = next((h.data_root for h in site.hosts.values() if isinstance(h, DockerHost)), "/var/lib/docker")
@@ -135,8 +149,7 @@ def mounts(site: Site) -> Iterator[Fault]:
                 remedy = "use a named volume like data, or write the folder's path from / on"
                 yield Fault(path, f"{shown(mount.source)} is no folder of the host", remedy)
             elif is_private(mount.source, root):
-                remedy = "use a named volume, or a folder of its own, such as below /srv"
-                yield Fault(path, f"{mount.source} holds what is not for a container", remedy)
+                yield _private(path, mount.source)
             else:
                 for source, name, read_only, _ in binds:
                     near = within(source, mount.source) or within(mount.source, source)

@@ -44,6 +44,8 @@ def _second_way_in(site: Site, flow: Flow) -> Reason | None:
     if site.ingress is None or flow.destination == site.ingress.name:
         return None
     remedy = f"write {site.ingress.name} as its source" if flow.destination in site.services else "remove it"
+    if isinstance(site.hosts.get(flow.destination), DockerHost):
+        remedy = f"run it in a container, as a stream of {site.ingress.name}"
     return "opens a second way in beside the ingress", ", or ".join(filter(None, (remedy, public)))
 
 

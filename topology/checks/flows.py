@@ -203,6 +203,8 @@ def _audience(site: Site, ingress: str, service: Container | Guest, known: Entri
     if strangers or not (known or service.audience):
         return
     if not service.audience and len({*known.values()}) > 1:
+        if site.unreadable_in("services"):
+            return  # one that could not be read may have streams, whose ports are not for pages
         told = ", ".join(f"{port} for {' and '.join(sorted(names))}" for port, names in known.items())
         yield f"is missing, though {ingress} serves {told}", "write who may use the route"
     elif not served_on(audience(service.audience, known), known):
