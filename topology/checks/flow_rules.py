@@ -72,6 +72,9 @@ def _egress(site: Site, flow: Flow) -> Reason | None:
 
 def _no_exit(site: Site, source: Container) -> Reason | None:
     """Return why a container other than the ingress can't leave the site; None where it can."""
+    if source.app is App.PROMETHEUS:
+        remedy = "let a container with an exporter ask outside, and scrape that"
+        return "can never work: Prometheus scrapes services of the site alone", remedy
     if Role.EGRESS in site.roles(source) or not site.is_placed(source):
         return None
     exits = [zone.name for zone in site.zones.values() if zone.role is Role.EGRESS]
