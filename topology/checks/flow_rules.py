@@ -168,7 +168,8 @@ def _off_vlan(site: Site, flow: Flow) -> Reason | None:
     match ends(site, flow):
         case Guest() as source, Container() as end:
             if end != site.ingress:
-                return "can never work: guests reach containers through the ingress alone", "remove it"
+                remedy = f"write {site.ingress.name if site.ingress else 'the ingress'} as its destination"
+                return "can never work: guests reach containers through the ingress alone", remedy
             if site.zones[zone := source.zones[0]].ingress is None:
                 return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
     return None
