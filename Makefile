@@ -12,7 +12,7 @@ QUICK := $(addprefix test_,$(addsuffix .py,config model schema dev_stack layerin
 
 # Make takes any variable, and with `stack=home` or `STAK=home` it would be about dev.
 VARIABLES := STACK BASE MARKDOWN SARIF JSON YES WRITE FILE EGRESS PARTS PYTHON
-$(foreach name,$(filter-out $(VARIABLES) VENV READY SHELL MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))), \
+$(foreach name,$(filter-out $(VARIABLES) VENV READY LAB PYTEST SHELL MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))), \
 	$(foreach upper,$(shell echo $(name) | tr a-z A-Z),$(error $(name)=$($(name)):$(if $(filter $(upper),$(VARIABLES)), \
 	variables of make are in upper case; write $(upper)=$($(name)), make has no such variable; write one of $(VARIABLES))))))
 

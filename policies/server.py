@@ -263,9 +263,9 @@ def serve() -> NoReturn:
     Never returns: the engine waits for the process, and nothing here needs an orderly end.
     """
     engine = os.getppid()
-    server, port = start()
-    print(port, flush=True)
     with suppress(KeyboardInterrupt):
+        server, port = start()
+        print(port, flush=True)
         while server.wait_for_termination(timeout=_WATCH) and os.getppid() == engine:
             pass
     os._exit(0)  # else the end of gRPC and of the interpreter takes half as long as the start

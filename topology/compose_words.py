@@ -180,12 +180,8 @@ REFUSED: Final[dict[str, tuple[str, str]]] = {
 
 def hint(word: str, raw: object) -> tuple[str, str] | None:
     """Return another fault and remedy for a value in a form of Compose's that means something else here."""
-    published = re.fullmatch(r"[\d.\-\[\]:]*:(\d{1,5}(/(tcp|udp))?)", f"{raw}", re.ASCII)
-    if word == ".ports[]" and published:
-        remedy = f"write {published[1]}, what it listens on, and declare a flow from the ingress"
-        return ("would publish a port", remedy)
-    if word == ".ports[]" and re.fullmatch(r"\d+-\d+(/(tcp|udp))?", f"{raw}", re.ASCII):
-        return ("is a range", "name each port that a flow leads to")
+    if word == ".ports[]":
+        return _port_hint(f"{raw}")
     if word in {".command[]", ".entrypoint[]"} and isinstance(raw, dict) and [*raw] == ["secret"]:
         remedy = "give it to the program by secrets, a variable or a file"
         return ("would show a secret to every process list", remedy)
@@ -195,6 +191,15 @@ def hint(word: str, raw: object) -> tuple[str, str] | None:
         return ("is a list", "write each as the file in the container and the key of its secret")
     if word == ".environment.{}" and isinstance(raw, str) and raw.isidentifier():
         return ("has no value", "write it like - LOG_LEVEL=info; nothing is taken from your shell")
+    return None
+
+
+def _port_hint(raw: str) -> tuple[str, str] | None:
+    if published := re.fullmatch(r"[\d.\-\[\]:]*:(\d{1,5}(/(tcp|udp))?)", raw, re.ASCII):
+        remedy = f"write {published[1]}, what it listens on, and declare a flow from the ingress"
+        return ("would publish a port", remedy)
+    if re.fullmatch(r"\d+-\d+(/(tcp|udp))?", raw, re.ASCII):
+        return ("is a range", "name each port that a flow leads to")
     return None
 
 

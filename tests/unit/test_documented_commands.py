@@ -140,6 +140,7 @@ NOT_RUN = {
     'eval "$(make -s env STACK=home)"': "it needs a stack file of the reader's; the lab's is run",
     "pulumi config set --secret acme:HETZNER_API_TOKEN": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret grafana:adminPassword": "as proxmoxve:apiToken, which is run",
+    "pulumi config set --secret alertmanager:receiver": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret wiki:db-password": "as proxmoxve:apiToken, which is run",
     "pulumi config set --secret ssh:privateKey": "as proxmoxve:apiToken, which is run",
     "pulumi stack export --file before.json": "as state.json, which is run",
