@@ -144,8 +144,15 @@ def _translated(inputs: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str
             many = value if isinstance(value, list) else [value]
             made[name] = [_translated(each, inner) for each in many]
         else:
-            made[name] = value
+            made[name] = _literal(value)
     return made
+
+
+def _literal(value: Any) -> Any:
+    """Return a value of which OpenTofu reads no part as an expression."""
+    if isinstance(value, str):
+        return re.sub(r"([$%])\{", r"\1\1{", value)
+    return [_literal(each) for each in value] if isinstance(value, list) else value
 
 
 def _camel(name: str) -> str:

@@ -135,14 +135,14 @@ def test_opentofu_is_told_the_same_by_its_own_names() -> None:
         dns=["127.0.0.1"],
         networksAdvanced=[{"name": "backend", "ipv4Address": "10.0.0.2"}],
         capabilities={"drops": ["ALL"]},
-        uploads=[{"file": "/a", "content": "b"}],
+        uploads=[{"file": "/a", "content": "${b}"}],
     ) == {
         "name": "a",
         "read_only": True,
         "dns": ["127.0.0.1"],
         "networks_advanced": [{"name": "backend", "ipv4_address": "10.0.0.2"}],
         "capabilities": [{"drops": ["ALL"]}],
-        "upload": [{"file": "/a", "content": "b"}],
+        "upload": [{"file": "/a", "content": "$${b}"}],
     }
     with pytest.raises(KeyError, match="sysctls"):
         container(sysctls={})
