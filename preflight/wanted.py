@@ -99,11 +99,11 @@ def containers(topology: Topology) -> list[Wanted]:
 
 
 def volumes(topology: Topology) -> list[Wanted]:
-    """Return the volumes of the containers whose apps keep data."""
+    """Return the volumes that the program makes: of apps that keep data, and declared ones."""
     return [
         _in_container(topology, VOLUME, service, f"-{suffix}")
-        for service in topology.containers
-        if (suffix := _suffix(topology, service))
+        for service in made_here(topology.containers)
+        for suffix in _suffixes(topology, service)
     ]
 
 
@@ -170,10 +170,14 @@ def _in_container(topology: Topology, kind: str, service: Container, suffix: str
     )
 
 
-def _suffix(topology: Topology, service: Container) -> str:
+def _suffixes(topology: Topology, service: Container) -> Iterator[str]:
     if service == topology.ingress:
-        return "acme" if topology.acme else ""
-    return _DATA.get(service.app, "") if service.app else ""
+        own = "acme" if topology.acme else ""
+    else:
+        own = _DATA.get(service.app, "") if service.app else ""
+    declared = (each.source for each in service.volumes if not each.is_bind)
+    made = (source for source in declared if topology.volume(service, source) not in topology.external_volumes)
+    yield from dict.fromkeys(filter(None, (own, *made)))
 
 
 def _named(topology: Topology, kind: str, name: str, *parents: tuple[str, str]) -> Wanted:

@@ -323,6 +323,17 @@ def test_an_app_with_data_has_its_volume_in_the_table() -> None:
 
 
 @pytest.mark.usefixtures("authority")
+def test_declared_volumes_are_in_the_table() -> None:
+    """A declared volume is the stack's, and `make down` removes it; an external one and a folder are not."""
+    config = configuration()
+    config["volumes"] = {"films": {"external": True}}
+    config["services"]["grafana"]["volumes"] = ["plugins:/plugins", "films:/films", "/srv/shared:/shared:ro"]
+    made = {each.inputs["name"] for each in program(config) if each.type == wanted.VOLUME}
+    assert "grafana-plugins" in made
+    assert {each.physical for each in wanted.volumes(load(config))} == made
+
+
+@pytest.mark.usefixtures("authority")
 def test_the_stacks_own_is_not_in_the_way(made: PulumiState) -> None:
     """Containers, networks, volumes, bridges and ports of the last update are no conflict, nor is docker0."""
     all_of = {kind: [each for each in made.resources if each.type == kind] for kind in NAMED}
