@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -106,27 +107,30 @@ def _answered(check: Check, path: str, report: Callable[[], PreflightReport]) ->
 
 def _docker(site: PlannedSite, api: DockerApi | None, now: datetime) -> PreflightReport:
     """Return the report on the engine, its objects, and its machine."""
-    here = docker.read_machine() if api is None or api.is_local else docker.Machine()
     if api is None:
-        return PreflightReport(findings=tuple(_on_docker_srv(site, docker.There(), here)))
+        found = _on_docker_srv(site, docker.There(), docker.read_machine())
+        return PreflightReport(findings=tuple(found))
     try:
         its = engine.read(api)
         there = docker.read_there(api, its.pools)
     except ProbeError as fault:
         return PreflightReport(findings=(silent(str(fault)),))
-    told = daemon.read(api.socket) if api.is_local else None
+    # On real hosts a port of this machine may be the end of a tunnel; the lab uses no engine of another one.
+    is_here = api.is_local or (site.lab and its.name == socket.gethostname())
+    here = docker.read_machine() if is_here else docker.Machine()
+    told = daemon.read(api.socket) if is_here else None
     refused = list(engine.refusals(its, site.topology, told, api.host))
     apart = machine.clocks_apart(site.topology.docker.name, now, its.clock)
     return PreflightReport(
         findings=(
             *refused,
-            *(machine.bridge_filter() if api.is_local else ()),
-            *(machine.lock_out(site.topology, machine.session()) if api.is_local else ()),
+            *(machine.bridge_filter() if is_here else ()),
+            *(machine.lock_out(site.topology, machine.session()) if is_here else ()),
             *apart,
             *_on_docker_srv(site, there, here),
         ),
         engine=engine.describe(its, told),
-        left_out=tuple(_left_out(api, told)),
+        left_out=tuple(_left_out(api, told, is_here=is_here)),
         in_the_way=tuple(docker.in_the_way(site, there)),
     )
 
@@ -148,8 +152,8 @@ def _on_docker_srv(
     yield from docker.ports(site, there, here.listeners)
 
 
-def _left_out(api: DockerApi, told: daemon.Daemon | None) -> Iterator[str]:
-    if not api.is_local:
+def _left_out(api: DockerApi, told: daemon.Daemon | None, *, is_here: bool) -> Iterator[str]:
+    if not is_here:
         yield f"{api.host}: its interfaces, routes, processes and dockerd's settings can't be read from here"
     elif told is None:
         yield "dockerd's settings: its process is not found, or only root may read it"

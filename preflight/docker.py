@@ -21,6 +21,8 @@ from verify.namespaces import run
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _NEAR_HIGHEST: Final = 4_278_255_360
 """Routes of this metric and above are the lab's and the probe's own: unreachable, of the last priority."""
+_DEFAULT: Final = frozenset({"default", "0.0.0.0/1", "128.0.0.0/1"})
+"""The default route, and the two by which a VPN takes its place."""
 _NAMESPACE: Final = "homelab-network"
 _USER: Final = re.compile(r'\(\("([^"]+)",pid=(\d+)')
 
@@ -111,7 +113,7 @@ def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
     """Yield routes except the default one, those of this machine's addresses, and the project's own."""
     for each in listed:
         own = each.get("protocol") == "kernel" or int(each.get("metric", 0)) >= _NEAR_HIGHEST
-        if each["dst"] != "default" and not own:
+        if each["dst"] not in _DEFAULT and not own:
             way = [
                 f"{key} {each[word]}" for key, word in (("via", "gateway"), ("dev", "dev")) if word in each
             ]
@@ -125,7 +127,7 @@ def listeners(text: str) -> Iterator[Listener]:
         address, _, number = local.rpartition(":")
         user = _USER.search(line)
         yield Listener(
-            address=address.partition("%")[0].strip("[]"),
+            address=address.partition("%")[0].strip("[]").removeprefix("::ffff:"),
             port=Port.parse(f"{number}/{protocol}"),
             process=user[1] if user else "",
             pid=int(user[2]) if user else 0,
@@ -142,7 +144,7 @@ def peers(text: str) -> Iterator[IPv4Address]:
 
 def in_the_way(site: PlannedSite, there: There) -> Iterator[Found]:
     """Yield objects on the engine that have a name of the stack and are not in the stack's state."""
-    rows = {each["Names"][0].lstrip("/"): each for each in there.containers}
+    rows = {_name(each): each for each in there.containers}
     for wanted, row in _matches(site, containers(site.topology), rows, "Id"):
         what = f"a container of image {row['Image']}, made {_day(row['Created'])}"
         yield _found(Check.CONTAINER_TAKEN, wanted, row["Id"], what, "docker rm --force")
@@ -213,8 +215,8 @@ def ports(site: PlannedSite, there: There, listening: Iterable[Listener]) -> Ite
         holders = [row for row in there.containers if _publishes(row, port, site.topology.docker.address)]
         if any(site.is_ours(ingress, row["Id"]) for row in holders):
             continue
-        names = [f"container {row['Names'][0].lstrip('/')} ({row['Image']})" for row in holders]
-        stop = [f"`docker stop {row['Names'][0].lstrip('/')}`" for row in holders]
+        names = [f"container {_name(row)} ({row['Image']})" for row in holders]
+        stop = [f"`docker stop {_name(row)}`" for row in holders]
         if not names:
             others = [each for each in listening if _collides(each, port, site.topology.docker.address)]
             names = [_process(each) for each in others[:1]]
@@ -289,6 +291,11 @@ def _docker_zones(topology: Topology) -> Iterator[tuple[Zone, Wanted]]:
     for zone, wanted in _zones(topology):
         if zone.is_docker and wanted:
             yield zone, wanted
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    """Return a container's own name; `/web/db` is a name that the container web links it by."""
+    return next((name[1:] for name in container["Names"] or () if name.count("/") == 1), "")
 
 
 def _bridge(network: Mapping[str, Any]) -> str:

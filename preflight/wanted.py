@@ -176,7 +176,9 @@ def _suffixes(topology: Topology, service: Container) -> Iterator[str]:
     else:
         own = _DATA.get(service.app, "") if service.app else ""
     declared = (each.source for each in service.volumes if not each.is_bind)
-    made = (source for source in declared if topology.volume(service, source) not in topology.external_volumes)
+    made = (
+        source for source in declared if topology.volume(service, source) not in topology.external_volumes
+    )
     yield from dict.fromkeys(filter(None, (own, *made)))
 
 

@@ -1,7 +1,8 @@
 """Makes and removes the run's network namespaces and routes.
 
 Namespaces are named `verify-*` and links `verify<n>`; routes have a metric of their own. A run starts by
-removing the leftovers of a killed run, which it finds by these names and this metric.
+removing the leftovers of a killed run: routes of this metric, and what a file in `MARKS` names. Others'
+namespaces and links of such names stay.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from verify.driver import ProbeError
 METRIC = 4_278_255_361
 """Near the kernel's highest, so that every other route wins; only the run's routes have it."""
 PREFIX = "verify"
+MARKS = Path("/run/homelab-network-verify")
+"""Has an empty file for each namespace and link of the run, written before it is made; gone after a boot."""
+_NAMESPACES = Path("/run/netns")
+_LINKS = Path("/sys/class/net")
 _SECONDS = 20
 _DOCUMENTATION = ("198.51.100.0/30", "203.0.113.0/30", "192.0.2.0/30")
 
@@ -86,13 +91,33 @@ def remove_routes() -> None:
 
 def remove_all() -> None:
     """Remove a run's namespaces, links and routes."""
-    for path in Path("/run/netns").glob(f"{PREFIX}-*"):
-        # A namespace outlives its name while a connection in it is closing, and its card would still answer.
-        _without_failing("ip", "-n", path.name, "link", "del", "eth0")
-        run("ip", "netns", "del", path.name)
-    for link in Path("/sys/class/net").glob(f"{PREFIX}[0-9]*"):
-        _without_failing("ip", "link", "del", link.name)
+    for mark in sorted(MARKS.glob("*")):
+        if (_NAMESPACES / mark.name).exists():
+            # A namespace outlives its name while a connection in it is closing, and its card still answers.
+            _without_failing("ip", "-n", mark.name, "link", "del", "eth0")
+            run("ip", "netns", "del", mark.name)
+        if (_LINKS / mark.name).exists():
+            _without_failing("ip", "link", "del", mark.name)
+        mark.unlink()
+    if MARKS.is_dir():
+        MARKS.rmdir()
     remove_routes()
+
+
+def _mark(name: str) -> None:
+    """Record a namespace or a link as the run's own, before it is made."""
+    MARKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (MARKS / name).touch()
+
+
+def _namespace(name: str) -> str:
+    """Make a namespace and return its name; raises ProbeError where one of that name is there."""
+    own = f"{PREFIX}-{name}"
+    if (_NAMESPACES / own).exists():
+        raise ProbeError(f"namespace {own}: there already, and not the probe's; remove it, or rename it")
+    _mark(own)
+    run("ip", "netns", "add", own)
+    return own
 
 
 def _without_failing(*words: str) -> None:
@@ -121,18 +146,22 @@ class Made:
 
     def on_leg(self, name: str, leg: str, own: IPv4Interface, to: Iterable[IPv4Network]) -> None:
         """Make a new member of the VLAN behind an interface of this machine."""
-        run("ip", "netns", "add", f"{PREFIX}-{name}")
-        inside = ["name", "eth0", "netns", f"{PREFIX}-{name}"]
+        inside = ["name", "eth0", "netns", _namespace(name)]
         run("ip", "link", "add", "link", leg, *inside, "type", "macvlan", "mode", "bridge")
         self._up(name, own, own.network[1], to)
 
     def _pair(self, name: str) -> str:
-        port, namespace = f"{PREFIX}{self._count}", f"{PREFIX}-{name}"
-        self._count += 1
-        run("ip", "netns", "add", namespace)
+        namespace, port = _namespace(name), self._port()
+        _mark(port)
         run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
         run("ip", "link", "set", port, "addrgenmode", "none", "up")
         return port
+
+    def _port(self) -> str:
+        """Return a name that no link has."""
+        while (_LINKS / f"{PREFIX}{self._count}").exists():
+            self._count += 1
+        return f"{PREFIX}{self._count}"
 
     def _up(
         self, name: str, own: IPv4Interface, gateway: IPv4Address, prefixes: Iterable[IPv4Network]

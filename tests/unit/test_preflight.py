@@ -429,6 +429,46 @@ def test_a_port_is_taken_on_the_address_alone(address: str, number: int) -> None
     assert len(list(docker.ports(ours, There(), docker.listeners(SS)))) == number
 
 
+def test_a_port_on_an_ipv4_address_of_an_ipv6_socket_is_taken() -> None:
+    """A Java program listens on `[::ffff:192.0.2.1]:443`, beside which Docker can't publish 443."""
+    line = 'tcp LISTEN 0 50 [::ffff:192.0.2.1]:443 *:* users:(("java",pid=7,fd=3))'
+    (found,) = docker.ports(site(), There(), docker.listeners(line))
+    assert (found.path, found.fault) == ("port 443/tcp", "taken by java (process 7)")
+
+
+def test_a_containers_own_name_is_found_beside_those_of_links() -> None:
+    """`docker run --name app --link grafana:db` gives grafana a second name, which the engine lists first."""
+    linked = container("grafana", Names=["/app/db", "/grafana"])
+    (found,) = docker.taken(site(), There(containers=[linked]))
+    assert found.path == "container grafana"
+
+
+def test_a_vpns_default_route_is_no_zones() -> None:
+    """A VPN's two halves of the default route are less specific than every zone, as the default route is."""
+    halves = [{"dst": half, "dev": "tun0"} for half in ("0.0.0.0/1", "128.0.0.0/1")]
+    assert list(docker.routes([*halves, {"dst": "default", "dev": "eth0"}])) == []
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command")
+def test_the_labs_engine_on_a_port_is_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With DOCKER_HOST=tcp://127.0.0.1:2375 the lab looks at interfaces, processes and dockerd, too."""
+    monkeypatch.setattr(DockerApi, "is_local", False)
+    monkeypatch.setattr(DockerApi, "_through_the_client", DockerApi._local)
+    monkeypatch.setattr(daemon, "read", lambda _path: daemon.Daemon(iptables=False))
+    told = answers("engine-29.5.0")
+    told["/info"]["Name"] = socket.gethostname()
+    with answering(tmp_path, told) as api:
+
+        def report(*, lab: bool) -> checks.PreflightReport:
+            return checks.check_hosts(topology(), PulumiState(), stack=STACK, api=api, node=None, lab=lab)
+
+        assert Check.ENGINE_IPTABLES in {each.check for each in report(lab=True).findings}
+        assert report(lab=True).left_out == ()
+        assert len(report(lab=False).left_out) == 1
+
+
 def test_this_machine_is_read() -> None:
     """A port on which this process listens is found with its process id, and so is the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -842,9 +882,9 @@ def test_a_stack_that_was_never_made_has_an_empty_state(
 @pytest.mark.usefixtures("authority")
 def test_what_an_engine_elsewhere_hides_is_said() -> None:
     """For an engine on another machine the report says that its process and the ports' owners are unknown."""
-    (line,) = checks._left_out(DockerApi("ssh://you@docker-srv"), None)
+    (line,) = checks._left_out(DockerApi("ssh://you@docker-srv"), None, is_here=False)
     assert line.startswith("ssh://you@docker-srv: its interfaces, routes, processes")
-    assert list(checks._left_out(DockerApi(), daemon.Daemon())) == []
+    assert list(checks._left_out(DockerApi(), daemon.Daemon(), is_here=True)) == []
 
 
 @pytest.mark.usefixtures("authority")
