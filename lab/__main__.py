@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -33,6 +34,14 @@ from topology.model import Certificate, Topology
 from topology.notes import notes
 
 PASSPHRASE = "homelab-lab"  # noqa: S105  # of the lab's stack files, which hold no secret of anyone's
+_DISK = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "see that this user may write there",
+    errno.EPERM: "see that this user may write there",
+}
+"""Faults of folders that are the user's to mend, and how."""
 _STARTED = time.monotonic()
 
 
@@ -98,6 +107,12 @@ def main(words: Sequence[str]) -> int:
         return 2
     except LabError as error:
         print(f"{given.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        fault = f"{error.filename or 'a disk'}: {error.strerror}"
+        print(f"{given.command}: {fault}; {_DISK[error.errno]}, and run it again", file=sys.stderr)
         return 1
     except (Interrupted, KeyboardInterrupt):
         rest = f"{again(given.stack, given.command)} goes on from here"

@@ -148,6 +148,7 @@ def _on_docker_srv(
 ) -> Iterator[PreflightFinding]:
     yield from docker.taken(site, there)
     yield from docker.bridges(site, there, here.links)
+    yield from docker.tables(site, here.tables)
     yield from docker.prefixes(site, there, here)
     yield from docker.ports(site, there, here.listeners)
 

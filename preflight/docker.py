@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,8 +15,9 @@ from preflight.docker_api import DockerApi
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.state import PulumiState
-from preflight.wanted import Wanted, containers, networks, volumes
+from preflight.wanted import Wanted, containers, has_host_rules, networks, volumes
 from topology.model import Port, Topology, Zone
+from verify.driver import ProbeError
 from verify.namespaces import run
 
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
@@ -59,6 +61,8 @@ class Machine:
     """Prefix, and where it leads: `via 10.0.0.1 dev eth0`."""
     listeners: Sequence[Listener] = ()
     peers: Sequence[IPv4Address] = ()
+    tables: frozenset[str] = frozenset()
+    """nftables' tables, as `inet filter`; none where only root may list them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,14 @@ def read_machine() -> Machine:
         routes=list(routes(json.loads(run("ip", "-json", "-4", "route") or "[]"))),
         listeners=list(listeners(run("ss", "--no-header", "--listening", "--tcp", "--udp", "-n", "-p"))),
         peers=list(peers(run("ss", "--no-header", "--tcp", "-n", "state", "established"))),
+        tables=_tables(),
     )
+
+
+def _tables() -> frozenset[str]:
+    with contextlib.suppress(ProbeError):
+        return frozenset(line.removeprefix("table ") for line in run("nft", "list", "tables").splitlines())
+    return frozenset()
 
 
 def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
@@ -186,6 +197,18 @@ def bridges(site: PlannedSite, there: There, links: Iterable[str]) -> Iterator[P
                 "taken by an interface of this machine that no Docker network has",
                 f"remove it with `ip link delete {name}`, or set {_NAMESPACE}:name-prefix",
             )
+
+
+def tables(site: PlannedSite, there: Iterable[str]) -> Iterator[PreflightFinding]:
+    """Yield a finding if another's table has the name of the host's own rules, which `up` would replace."""
+    name = f"inet {site.topology.physical(_NAMESPACE)}"
+    if name in there and not has_host_rules(site.state):
+        yield PreflightFinding(
+            Check.TABLE_TAKEN,
+            f"table {name}",
+            "taken by rules that this stack did not make, such as another stack's without a name-prefix",
+            f"set {_NAMESPACE}:name-prefix, or remove it with `nft delete table {name}`",
+        )
 
 
 def prefixes(site: PlannedSite, there: There, machine: Machine) -> Iterator[PreflightFinding]:

@@ -28,6 +28,7 @@ class Check(StrEnum):
     NETWORK_TAKEN = "network-taken"
     VOLUME_TAKEN = "volume-taken"
     BRIDGE_TAKEN = "bridge-taken"
+    TABLE_TAKEN = "table-taken"
     PREFIX_TAKEN = "prefix-taken"
     PREFIX_IN_POOL = "prefix-in-pool"
     PORT_TAKEN = "port-taken"

@@ -113,6 +113,11 @@ def networks(topology: Topology) -> list[Wanted]:
     return [_named(topology, NETWORK, zone.network, ("DockerNetworks", "networks")) for zone in zones]
 
 
+def has_host_rules(state: PulumiState) -> bool:
+    """Whether the stack made Docker-SRV's own rules, or was making them when it was killed."""
+    return any(urn.endswith(":Command::host-rules") for urn in state.urns | state.creating)
+
+
 def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
     """Return the guests of Proxmox-SRV, each with its resource."""
     found = []

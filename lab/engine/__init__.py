@@ -50,6 +50,8 @@ for group in "$@"; do echo $$ >"$group"; done
 exec dockerd "$config"
 """
 
+_NOT_OURS = f"{ROOT}: there already, and not made by the lab; move it away and run it again"
+
 START_SECONDS = 60
 STOP_SECONDS = 40
 
@@ -204,7 +206,13 @@ def _refuse_beside_another() -> None:
             f"{NAME}: the one that was used, with its data in {ROOT.readlink()}, does not answer; {remedy}, "
             f"or remove {ROOT} if that engine is gone for good"
         )
-    if others := _others() or ([] if _marked() else _shims()):
+    others = _others() or ([] if _marked() else _shims())
+    if others and not shutil.which("docker"):
+        raise LabError(
+            f"{NAME}: process {others[0]} is another engine's, and there is no `docker` command to "
+            "ask it with; install the command, or put its folder on root's PATH"
+        )
+    if others:
         raise LabError(
             f"{NAME}: process {others[0]} is another engine's, which does not answer; {remedy}, "
             "or name its socket with DOCKER_HOST"
@@ -222,6 +230,8 @@ def _link_data_root(theirs: Mapping[str, Any]) -> None:
             f"{NAME}: its data root {root} is not on this machine; the lab needs an engine that runs here"
         )
     if ROOT.exists() and not ROOT.is_symlink():
+        if not _marked():
+            raise LabError(_NOT_OURS)
         raise LabError(
             f"{ROOT}: data of an engine that the lab started, and another one runs now; run `make down` first"
         )
@@ -262,7 +272,7 @@ def _last_words() -> str:
 
 def _launch(programs: Programs) -> subprocess.Popen[bytes]:
     if ROOT.exists() and not _marked():
-        raise LabError(f"{ROOT}: there already, and not made by the lab; move it away and run it again")
+        raise LabError(_NOT_OURS)
     paths.RUN.mkdir(parents=True, exist_ok=True)
     if not BEFORE.exists():
         write(BEFORE, json.dumps(kernel.snapshot()))

@@ -146,6 +146,18 @@ def test_data_elsewhere_are_told(places: Path, monkeypatch: pytest.MonkeyPatch, 
         engine.up(lambda _line: None)
 
 
+def test_a_folder_in_the_links_place_is_named(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the user's where the link goes stays; `make down` leaves it, too, and is no remedy."""
+    users_engine(monkeypatch, places)
+    engine.ROOT.mkdir(parents=True)
+    with pytest.raises(LabError, match=r"there already, and not made by the lab; move it away and run it"):
+        engine.up(lambda _line: None)
+    engine.MARK.write_text('{"engine": "debian"}')
+    with pytest.raises(LabError, match=r"and another one runs now; run `make down` first"):
+        engine.up(lambda _line: None)
+    assert engine.ROOT.is_dir()
+
+
 def silent_engine(monkeypatch: pytest.MonkeyPatch, *processes: list[str]) -> None:
     """Simulate a machine on which no engine answers and these processes run."""
     monkeypatch.setattr(engine, "users_endpoint", lambda: None)
@@ -155,6 +167,17 @@ def silent_engine(monkeypatch: pytest.MonkeyPatch, *processes: list[str]) -> Non
 
 
 DOCKERD = ["/usr/bin/dockerd", "-H", "fd://"]
+
+
+@pytest.mark.usefixtures("places")
+def test_an_engine_without_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that can't be asked, since sudo's PATH lacks `docker`, need not be started."""
+    silent_engine(monkeypatch, DOCKERD)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    with pytest.raises(LabError, match=r"no `docker` command to ask it with; install the command, or put"):
+        engine.up(lambda _line: None)
+
+
 SHIM = ["/usr/bin/containerd-shim-runc-v2", "-namespace", "moby", "-id", "3f2a9c"]
 
 
@@ -208,7 +231,7 @@ def test_a_folder_is_no_mark(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
     users_engine(monkeypatch, places)
     engine.down(lambda _line: None)
     assert engine.ROOT.is_dir()
-    with pytest.raises(LabError, match="another one runs now; run `make down` first"):
+    with pytest.raises(LabError, match="not made by the lab; move it away and run it again"):
         engine.up(lambda _line: None)
 
 

@@ -1,5 +1,6 @@
 """Mistakes in the order of commands, and in other stacks' files: one line with a remedy, no traceback."""
 
+import errno
 import json
 import os
 import subprocess
@@ -64,6 +65,29 @@ def test_an_environment_behind_a_link_is_not_cleared(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert ".venv is a link, and what it leads to would be cleared; remove the link" in done.stderr
     assert [file.name for file in theirs.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "/var/x"),
+            "up: /var/x: Read-only file system; mount it",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "up: a disk: No space left on device; free some"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: OSError, said: str
+) -> None:
+    """A full disk, or one that is mounted read-only, ends a command with a line and no traceback."""
+
+    def up(_stack: str) -> int:
+        raise fault
+
+    monkeypatch.setattr(lab, "_COMMANDS", {"up": up})
+    assert lab.main(["up"]) == 1
+    assert capsys.readouterr().err.startswith(said)
 
 
 @pytest.mark.parametrize("command", ["preview", "up", "down", "env"])

@@ -443,6 +443,14 @@ def test_a_containers_own_name_is_found_beside_those_of_links() -> None:
     assert found.path == "container grafana"
 
 
+@pytest.mark.usefixtures("authority")
+def test_the_table_of_a_killed_run_is_the_stacks(made: PulumiState) -> None:
+    """The rules' table is the stack's where the state has them, or a killed run was making them."""
+    (urn,) = (each.urn for each in made.resources if each.urn.endswith("::host-rules"))
+    for state in (made, PulumiState(creating=frozenset({urn}))):
+        assert list(docker.tables(site(state), {"inet homelab-network"})) == []
+
+
 def test_a_vpns_default_route_is_no_zones() -> None:
     """A VPN's two halves of the default route are less specific than every zone, as the default route is."""
     halves = [{"dst": half, "dev": "tun0"} for half in ("0.0.0.0/1", "128.0.0.0/1")]

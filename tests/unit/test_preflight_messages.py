@@ -221,6 +221,7 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(), There(networks=[network("mine", bridge="br-edge")]), {"br-edge"}
     ),
     "a bridge of the machine": lambda: docker.bridges(site(), There(), {"lo", "br-edge"}),
+    "a table of another stack": lambda: docker.tables(site(), {"ip nat", "inet homelab-network"}),
     "a prefix of another network": lambda: docker.prefixes(
         site(), There(networks=[network("media_default", "172.30.1.0/25")]), Machine()
     ),
