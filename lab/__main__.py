@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from lab import asking, ending, engine, images, lock, paths, proxmox, tls, toolchain
+from lab import asking, ending, engine, images, lock, orphans, paths, proxmox, tls, toolchain
 from lab.errors import LabError
 from lab.process import Interrupted, run, show
 from lab.stack import Stack
@@ -313,8 +313,9 @@ def _proxmox_up(topology: Topology) -> None:
 
 def _empty(stack: str, topology: Topology) -> None:
     """Destroy the stack's resources while its hosts run; a stopped host can't remove any."""
-    known = (paths.STATE / ".pulumi" / "stacks").is_dir()
+    known = "PULUMI_BACKEND_URL" in os.environ or (paths.STATE / ".pulumi" / "stacks").is_dir()
     if not known or not _selected(stack).deployment().get("resources"):
+        _refuse_what_no_state_knows(stack)
         return
     selected = _selected(stack)
     if engine.is_abandoned():
@@ -327,6 +328,22 @@ def _empty(stack: str, topology: Topology) -> None:
         raise LabError(
             f"pulumi destroy ended with {status}; run {again(stack)} and then {again(stack, 'down')} again"
         )
+
+
+def _refuse_what_no_state_knows(stack: str) -> None:
+    """Raise LabError where the user's engine has containers or networks of the stack, which stays up then."""
+    if engine.is_ours() or not engine.answers():
+        return
+    containers, networks = orphans.labelled(stack, engine.endpoint())
+    if not (containers or networks):
+        return
+    steps = [f"docker rm --force {' '.join(containers)}"] if containers else []
+    steps += [f"docker network rm {' '.join(networks)}"] if networks else []
+    raise LabError(
+        f"stack {stack}: {', '.join([*containers, *networks])} have its label, and the state in "
+        f"{paths.STATE} has nothing of it; name the state that made them with HOMELAB_STATE, "
+        f"or, if it is lost, run `{'; '.join(steps)}` and {again(stack, 'down')} again"
+    )
 
 
 def _remove_metrics(topology: Topology) -> None:

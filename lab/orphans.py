@@ -18,6 +18,7 @@ from lab import paths
 from lab.daemon import Process
 from lab.errors import LabError
 from lab.process import run
+from topology.model import MARK
 
 Inputs = Mapping[str, Any]
 
@@ -99,6 +100,15 @@ def _remove_from_engine(kind: str, given: Inputs, environment: Mapping[str, str]
     marks = {one["label"]: one["value"] for one in given.get("labels", ())}
     if marks and marks.items() <= (json.loads(labels) or {}).items():
         run(["docker", *words, number], given["name"], env=environment)
+
+
+def labelled(stack: str, endpoint: str | None) -> tuple[list[str], list[str]]:
+    """Return the names of containers and networks with a stack's label (`endpoint` None: the user's)."""
+    which = ("--filter", f"label={MARK}={stack}", "--format")
+    env = {"DOCKER_HOST": endpoint} if endpoint else {}
+    containers = run(["docker", "ps", "--all", *which, "{{.Names}}"], "containers", env=env)
+    networks = run(["docker", "network", "ls", *which, "{{.Name}}"], "networks", env=env)
+    return sorted(containers.split()), sorted(networks.split())
 
 
 class Api:

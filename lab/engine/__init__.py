@@ -109,6 +109,11 @@ def endpoint() -> str | None:
     return f"unix://{SOCKET}" if _engines() else users_endpoint()
 
 
+def is_ours() -> bool:
+    """Whether the lab's own engine runs."""
+    return bool(_engines())
+
+
 def answers() -> bool:
     """Whether an engine answers: the lab's own, or else the user's."""
     return _info(endpoint()) is not None

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from commands.__main__ import main as commands
 from lab import __main__ as lab
 from lab import paths
 from lab.errors import LabError
-from tests.site import FILE
+from tests.site import FILE, configuration, load
 from topology.project import PROJECT
 
 TEXT = FILE.read_text(encoding="utf-8")
@@ -65,6 +66,52 @@ def test_an_environment_behind_a_link_is_not_cleared(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert ".venv is a link, and what it leads to would be cleared; remove the link" in done.stderr
     assert [file.name for file in theirs.iterdir()] == ["mine"]
+
+
+class Bare:
+    """A stack whose state is empty, or has a resource."""
+
+    def __init__(self, *resources: str) -> None:
+        self.resources = resources
+        self.destroyed = 0
+
+    def deployment(self) -> dict[str, Any]:
+        """Return the state."""
+        return {"resources": self.resources}
+
+    def destroy(self) -> int:
+        """Remove everything."""
+        self.destroyed += 1
+        return 0
+
+
+def test_what_no_state_knows_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make down` without the state that made the stack takes nothing of the lab away from below it."""
+    assert project
+    monkeypatch.setattr(lab.engine, "is_ours", lambda: False)
+    monkeypatch.setattr(lab.engine, "answers", lambda: True)
+    monkeypatch.setattr(lab.engine, "endpoint", lambda: None)
+    monkeypatch.setattr(
+        lab.orphans, "run", lambda words, *_, **__: "grafana\n" if "ps" in words else "query\n"
+    )
+    with pytest.raises(
+        LabError, match=r"dev: grafana, query have its label.* `docker rm --force grafana; docker n"
+    ):
+        lab._empty("dev", load(configuration()))
+    monkeypatch.setattr(lab.orphans, "run", lambda *_, **__: "")
+    lab._empty("dev", load(configuration()))
+
+
+def test_a_state_elsewhere_is_emptied(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PULUMI_BACKEND_URL the lab's own folder has no state, and the stack is removed all the same."""
+    assert project
+    bare = Bare("a resource")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///srv/state")
+    monkeypatch.setattr(lab, "_selected", lambda _stack: bare)
+    monkeypatch.setattr(lab, "_hosts_up", lambda _topology: None)
+    monkeypatch.setattr(lab.engine, "is_abandoned", lambda: False)
+    lab._empty("dev", load(configuration()))
+    assert bare.destroyed == 1
 
 
 @pytest.mark.parametrize(
