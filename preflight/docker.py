@@ -61,8 +61,8 @@ class Machine:
     """Prefix, and where it leads: `via 10.0.0.1 dev eth0`."""
     listeners: Sequence[Listener] = ()
     peers: Sequence[IPv4Address] = ()
-    tables: frozenset[str] = frozenset()
-    """nftables' tables, as `inet filter`; none where only root may list them."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """nftables' tables of the project's name with their text; none where only root may list them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +114,11 @@ def read_machine() -> Machine:
     )
 
 
-def _tables() -> frozenset[str]:
+def _tables() -> dict[str, str]:
     with contextlib.suppress(ProbeError):
-        return frozenset(line.removeprefix("table ") for line in run("nft", "list", "tables").splitlines())
-    return frozenset()
+        listed = [line.removeprefix("table ") for line in run("nft", "list", "tables").splitlines()]
+        return {name: run("nft", "list", "table", *name.split()) for name in listed if _NAMESPACE in name}
+    return {}
 
 
 def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
@@ -199,10 +200,16 @@ def bridges(site: PlannedSite, there: There, links: Iterable[str]) -> Iterator[P
             )
 
 
-def tables(site: PlannedSite, there: Iterable[str]) -> Iterator[PreflightFinding]:
-    """Yield a finding if another's table has the name of the host's own rules, which `up` would replace."""
+def tables(site: PlannedSite, there: Mapping[str, str]) -> Iterator[PreflightFinding]:
+    """Yield a finding if another's table has the name of the host's own rules, which `up` would replace.
+
+    A killed run's table is in no state; it has this stack's bridges.
+    """
     name = f"inet {site.topology.physical(_NAMESPACE)}"
-    if name in there and not has_host_rules(site.state):
+    own = any(
+        f'"{site.topology.bridge(zone)}"' in there.get(name, "") for zone, _ in _docker_zones(site.topology)
+    )
+    if name in there and not own and not has_host_rules(site.state):
         yield PreflightFinding(
             Check.TABLE_TAKEN,
             f"table {name}",

@@ -114,8 +114,8 @@ def networks(topology: Topology) -> list[Wanted]:
 
 
 def has_host_rules(state: PulumiState) -> bool:
-    """Whether the stack made Docker-SRV's own rules, or was making them when it was killed."""
-    return any(urn.endswith(":Command::host-rules") for urn in state.urns | state.creating)
+    """Whether the stack made Docker-SRV's own rules."""
+    return any(urn.endswith(":Command::host-rules") for urn in state.urns)
 
 
 def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:

@@ -11,9 +11,10 @@ import pytest
 
 from commands.__main__ import main as commands
 from lab import __main__ as lab
-from lab import paths
+from lab import engine, orphans, paths
 from lab.errors import LabError
-from tests.site import FILE, configuration, load
+from tests.site import FILE, configuration
+from topology.config import load
 from topology.project import PROJECT
 
 TEXT = FILE.read_text(encoding="utf-8")
@@ -88,17 +89,15 @@ class Bare:
 def test_what_no_state_knows_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make down` without the state that made the stack takes nothing of the lab away from below it."""
     assert project
-    monkeypatch.setattr(lab.engine, "is_ours", lambda: False)
-    monkeypatch.setattr(lab.engine, "answers", lambda: True)
-    monkeypatch.setattr(lab.engine, "endpoint", lambda: None)
-    monkeypatch.setattr(
-        lab.orphans, "run", lambda words, *_, **__: "grafana\n" if "ps" in words else "query\n"
-    )
+    monkeypatch.setattr(engine, "is_ours", lambda: False)
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    monkeypatch.setattr(engine, "endpoint", lambda: None)
+    monkeypatch.setattr(orphans, "run", lambda words, *_, **__: "grafana\n" if "ps" in words else "query\n")
     with pytest.raises(
         LabError, match=r"dev: grafana, query have its label.* `docker rm --force grafana; docker n"
     ):
         lab._empty("dev", load(configuration()))
-    monkeypatch.setattr(lab.orphans, "run", lambda *_, **__: "")
+    monkeypatch.setattr(orphans, "run", lambda *_, **__: "")
     lab._empty("dev", load(configuration()))
 
 
@@ -109,7 +108,7 @@ def test_a_state_elsewhere_is_emptied(project: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///srv/state")
     monkeypatch.setattr(lab, "_selected", lambda _stack: bare)
     monkeypatch.setattr(lab, "_hosts_up", lambda _topology: None)
-    monkeypatch.setattr(lab.engine, "is_abandoned", lambda: False)
+    monkeypatch.setattr(engine, "is_abandoned", lambda: False)
     lab._empty("dev", load(configuration()))
     assert bare.destroyed == 1
 

@@ -221,7 +221,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(), There(networks=[network("mine", bridge="br-edge")]), {"br-edge"}
     ),
     "a bridge of the machine": lambda: docker.bridges(site(), There(), {"lo", "br-edge"}),
-    "a table of another stack": lambda: docker.tables(site(), {"ip nat", "inet homelab-network"}),
+    "a table of another stack": lambda: docker.tables(
+        site(), {"inet homelab-network": 'table inet homelab-network {\n  oifname "br-media" drop\n}'}
+    ),
     "a prefix of another network": lambda: docker.prefixes(
         site(), There(networks=[network("media_default", "172.30.1.0/25")]), Machine()
     ),
