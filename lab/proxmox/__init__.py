@@ -69,7 +69,7 @@ def up(
 def wait_for(vmids: Collection[int], report: Report) -> None:
     """Wait until the machines are built, for a minute at most: the API starts them in the background.
 
-    What is missing after that is for the probe to tell.
+    What is missing after that is told with the API's last words, such as a namespace that has a guest's name.
     """
 
     def missing() -> list[str]:
@@ -82,6 +82,8 @@ def wait_for(vmids: Collection[int], report: Report) -> None:
             report(f"guests: waiting for {', '.join(names)}")
         told = True
         time.sleep(0.2)
+    if names:
+        report(f"guests: {', '.join(names)} not built; {_log_file()} ends:\n{_last_words()}")
 
 
 def down(
@@ -185,7 +187,7 @@ def _answers() -> None:
 
 
 def _last_words() -> str:
-    return tail(_log_file().read_text(errors="replace"))
+    return tail(_log_file().read_text(errors="replace")) if _log_file().exists() else "  (there is none)"
 
 
 def _pid_file() -> Path:

@@ -540,7 +540,7 @@ class TestDaemon:
 
 
 def test_up_waits_for_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`wait_for` ends once every machine is built, says once for which it waits, and gives up in time."""
+    """`wait_for` ends once every machine is built, says once for which it waits, and tells why it gave up."""
     shown = [{101: "built"}, {101: "built", 102: None}, {101: "built", 102: "built"}]
     monkeypatch.setattr(plane, "status", lambda: shown.pop(0) if len(shown) > 1 else shown[0])
     said: list[str] = []
@@ -548,8 +548,14 @@ def test_up_waits_for_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (said, len(shown)) == (["guests: waiting for vm-102"], 1)
     shown[:] = [{}]
     monkeypatch.setattr(proxmox, "_GUEST_SECONDS", 0.5)
+    paths.RUN.mkdir(exist_ok=True)
+    proxmox._log_file().write_text("namespace vm-101: not made by this lab; remove it\n")
     proxmox.wait_for({101}, said.append)
-    assert said[1:] == ["guests: waiting for vm-101"]
+    assert said[1:] == [
+        "guests: waiting for vm-101",
+        f"guests: vm-101 not built; {proxmox._log_file()} ends:\n"
+        "  namespace vm-101: not made by this lab; remove it",
+    ]
 
 
 @pytest.mark.parametrize(
