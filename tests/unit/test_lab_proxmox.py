@@ -549,12 +549,12 @@ def test_up_waits_for_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     shown[:] = [{}]
     monkeypatch.setattr(proxmox, "_GUEST_SECONDS", 0.5)
     paths.RUN.mkdir(exist_ok=True)
-    proxmox._log_file().write_text("namespace vm-101: not made by this lab; remove it\n")
+    cause = "namespace vm-101: not made by this lab; remove it"
+    proxmox._log_file().write_text(f"{cause}\n")
     proxmox.wait_for({101}, said.append)
     assert said[1:] == [
         "guests: waiting for vm-101",
-        f"guests: vm-101 not built; {proxmox._log_file()} ends:\n"
-        "  namespace vm-101: not made by this lab; remove it",
+        f"guests: vm-101 not built; {proxmox._log_file()} ends:\n  {cause}",
     ]
 
 
