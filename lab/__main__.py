@@ -341,8 +341,8 @@ def _refuse_what_no_state_knows(stack: str) -> None:
     steps += [f"docker network rm {' '.join(networks)}"] if networks else []
     raise LabError(
         f"stack {stack}: {', '.join([*containers, *networks])} have its label, and the state in "
-        f"{paths.STATE} has nothing of it; name the state that made them with HOMELAB_STATE, "
-        f"or, if it is lost, run `{'; '.join(steps)}` and {again(stack, 'down')} again"
+        f"{paths.STATE} has nothing of it; name the state that made them with HOMELAB_STATE or "
+        f"PULUMI_BACKEND_URL, or, if it is lost, run `{'; '.join(steps)}` and {again(stack, 'down')} again"
     )
 
 
