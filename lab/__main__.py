@@ -29,6 +29,7 @@ from lab.errors import LabError
 from lab.process import Interrupted, run, show
 from lab.stack import Stack
 from preflight import machine
+from rendered import host_rules
 from topology.config import ConfigError, from_file, keys_of
 from topology.model import Certificate, Topology
 from topology.notes import notes
@@ -315,7 +316,7 @@ def _empty(stack: str, topology: Topology) -> None:
     """Destroy the stack's resources while its hosts run; a stopped host can't remove any."""
     known = "PULUMI_BACKEND_URL" in os.environ or (paths.STATE / ".pulumi" / "stacks").is_dir()
     if not known or not _selected(stack).deployment().get("resources"):
-        _refuse_what_no_state_knows(stack)
+        _refuse_what_no_state_knows(stack, topology)
         return
     selected = _selected(stack)
     if engine.is_abandoned():
@@ -330,7 +331,7 @@ def _empty(stack: str, topology: Topology) -> None:
         )
 
 
-def _refuse_what_no_state_knows(stack: str) -> None:
+def _refuse_what_no_state_knows(stack: str, topology: Topology) -> None:
     """Raise LabError where the user's engine has containers or networks of the stack, which stays up then."""
     if engine.is_ours() or not engine.answers():
         return
@@ -339,10 +340,12 @@ def _refuse_what_no_state_knows(stack: str) -> None:
         return
     steps = [f"docker rm --force {' '.join(containers)}"] if containers else []
     steps += [f"docker network rm {' '.join(networks)}"] if networks else []
+    steps += [host_rules.remove(topology), *([host_rules.close_probes(topology)] if topology.probes else [])]
     raise LabError(
         f"stack {stack}: {', '.join([*containers, *networks])} have its label, and the state in "
         f"{paths.STATE} has nothing of it; name the state that made them with HOMELAB_STATE or "
-        f"PULUMI_BACKEND_URL, or, if it is lost, run `{'; '.join(steps)}` and {again(stack, 'down')} again"
+        f"PULUMI_BACKEND_URL, or, if it is lost, run `{'; '.join(steps)}` (volumes keep their data) "
+        f"and {again(stack, 'down')} again"
     )
 
 

@@ -94,7 +94,9 @@ def test_what_no_state_knows_is_named(project: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(engine, "endpoint", lambda: None)
     monkeypatch.setattr(orphans, "run", lambda words, *_, **__: "grafana\n" if "ps" in words else "query\n")
     with pytest.raises(
-        LabError, match=r"dev: grafana, query have its label.* `docker rm --force grafana; docker n"
+        LabError,
+        match=r"dev: grafana, query have its label.* `docker rm --force grafana; docker network rm query; "
+        r"nft 'add table inet homelab-network; delete table inet homelab-network'; .* -D DOCKER-USER ",
     ):
         lab._empty("dev", load(configuration()))
     monkeypatch.setattr(orphans, "run", lambda *_, **__: "")
