@@ -18,7 +18,7 @@ from resources.typed import Command, TypedResource, dotted, is_secret
 from topology.index import TopologyIndex
 
 _SECRET = re.compile(
-    r"passw|(?<![a-z])(pass|pwd)(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
+    r"passw|(?<![a-z])(pass|pwd|jwt|psk)(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
     re.IGNORECASE,
 )
 _BACKUP = re.compile(
@@ -30,6 +30,11 @@ _WRITTEN = re.compile(r"^[ \t-]*[\"']?([\w.-]+)[\"']?[ \t]*[:=][ \t]*[\"']?([^\s
 _WORD = re.compile(r"[\w.-]+")
 LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 """A URL with a user's name and password."""
+TOKEN = re.compile(
+    r"\b(gh[pousr]_\w{20}|github_pat_\w{20}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10}|AKIA[0-9A-Z]{16}|sk_live_\w{16}"
+    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10})"
+)
+"""A token by its issuer's own form: GitHub, GitLab, Slack, AWS, Stripe, and a signed JWT (RFC 7519)."""
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
 _LONG = 8
 """Minimum length at which equal texts count as the same secret."""
@@ -54,16 +59,24 @@ def secrets_are_files(view: TypedResource[DockerContainer], topology: TopologyIn
         ):
             yield f"{dotted(trail)} is a secret in plain sight"
     for path, trail, name, value in _named_values(view.inputs):
-        if _names_secret(name) and value and not _POINTS.match(value) and not is_secret(view, trail):
-            yield f"{path} holds a secret in plain sight"
-        if LOGIN.search(value) and not is_secret(view, trail):
-            yield f"{path} holds a login in plain sight"
-        if PRIVATE.search(value) and not is_secret(view, trail):
-            yield f"{path} is a private key in plain sight"
+        for what in _told(name, value) if not is_secret(view, trail) else ():
+            yield f"{path} {what} in plain sight"
     for index, upload in enumerate(view.inputs.uploads):
         if not is_secret(view, ("uploads", index, "content")):
             for what in in_text(upload.text or ""):
                 yield f"uploads[{index}].content {what} in plain text; make it a Pulumi secret"
+
+
+def _told(name: str, value: str) -> Iterator[str]:
+    """Yield what a named value is or holds that is secret."""
+    if named := bool(_names_secret(name) and value and not _POINTS.match(value)):
+        yield "holds a secret"
+    if LOGIN.search(value):
+        yield "holds a login"
+    if PRIVATE.search(value):
+        yield "is a private key"
+    if TOKEN.search(value) and not named:
+        yield "holds a token"
 
 
 def in_text(text: str) -> Iterator[str]:
@@ -72,6 +85,8 @@ def in_text(text: str) -> Iterator[str]:
         yield "is a private key"
     if LOGIN.search(text):
         yield "holds a login"
+    if TOKEN.search(text):
+        yield "holds a token"
     for name, value in _WRITTEN.findall(text):
         if _names_secret(name) and not _POINTS.match(value):
             yield f"holds {name}"

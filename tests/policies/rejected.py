@@ -3216,6 +3216,20 @@ def a_private_key_in_plain_text(stack: Stack) -> None:
 
 
 @rejected(
+    "secrets-are-files",
+    "loki: command[0] holds a token in plain sight",
+    "loki: envs.CI holds a token in plain sight",
+    "loki: envs.JWT holds a secret in plain sight",
+    "loki: uploads[0].content holds a token in plain text; make it a Pulumi secret",
+)
+def a_token_by_its_form(stack: Stack) -> None:
+    parts = [f"eyJ{'a' * 12}", f"eyJ{'b' * 20}", "c" * 40]
+    signed, hub = ".".join(parts), f"ghp_{'d' * 36}"
+    uploads = [{"file": "/etc/loki/ci", "content": f"remote = {hub}\n"}]
+    container(stack, "loki", envs=[f"CI={hub}", f"JWT={signed}"], command=[signed], uploads=uploads)
+
+
+@rejected(
     "backup-keys-apart",
     "grafana: RESTIC_PASSWORD_FILE is a backup key on a service that the public reaches",
 )
