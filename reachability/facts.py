@@ -107,10 +107,15 @@ class Exit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Connections that a host's own rules let in from outside: to `port`, from addresses in `source`."""
+    """Connections that a host's own rules let in from outside: to `port`, from addresses in `source`.
+
+    A router's are by the interface `inbound`, to its address `to`; None: by all, to all.
+    """
 
     port: Port
     source: IPv4Network
+    inbound: str | None = None
+    to: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 Input and forward drop by default, IPv6 as well. Answers pass, and exactly the declared flows, each from its
 own interface and addresses to those of its destination, so no sender can use another network's addresses.
+The router itself answers at its address on the sender's interface alone: else a flow to machines among which
+another of its addresses is would lead to its own programs.
 
 Note: `accept` decides for this table alone; a drop of another table or of the router's own rules is final.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Final
 
 from rendered.host_rules import SYSTEMD
@@ -31,6 +33,7 @@ class Entering:
 
     flow: Flow
     source: Side
+    address: IPv4Address | None
 
 
 def entering(topology: Topology) -> Iterator[Entering]:
@@ -38,7 +41,17 @@ def entering(topology: Topology) -> Iterator[Entering]:
     routing = topology.routing
     for flow in topology.flows_to(topology.router.name) if topology.router else ():
         if routing and (source := routing.side(flow.source)):
-            yield Entering(flow=flow, source=source)
+            yield Entering(flow=flow, source=source, address=_own(topology, source.interface))
+
+
+def _own(topology: Topology, interface: str) -> IPv4Address | None:
+    """Return the router's address on an interface; None: its provider chooses it."""
+    router = _router(topology)
+    legs = (name for name, leg in router.legs.items() if leg.interface == interface)
+    zone = next((topology.zones[name] for name in legs), None)
+    if zone:
+        return router.address(zone)
+    return router.wan.address if router.wan else None
 
 
 def forwards(topology: Topology) -> Iterator[Crossing]:
@@ -164,7 +177,8 @@ def _lines(found: Iterable[str]) -> str:
 
 
 def _entering(each: Entering) -> str:
-    return f'iifname "{each.source.interface}" {_among("saddr", each.source)} {_port(each.flow)} accept'
+    own = f" ip daddr {each.address}" if each.address else ""
+    return f'iifname "{each.source.interface}" {_among("saddr", each.source)}{own} {_port(each.flow)} accept'
 
 
 def _crossing(each: Crossing) -> str:
@@ -224,7 +238,8 @@ def _vyos_lease(router: RouterHost) -> Iterator[_Words]:
 
 def _vyos_entering(each: Entering) -> _Words:
     source = (f"inbound-interface name {each.source.interface}", _vyos_addresses("source", each.source))
-    return (_ACCEPT, *source, *_vyos_port(each.flow))
+    own = (f"destination address {each.address}",) if each.address else ()
+    return (_ACCEPT, *source, *own, *_vyos_port(each.flow))
 
 
 def _vyos_crossing(each: Crossing) -> _Words:

@@ -45,8 +45,15 @@ class Routed:
             origin="config",
             legs=self.legs,
             ports=self.router.ports,
-            entries=self.rules.entries,
+            entries=self._entries,
         )
+
+    @property
+    def _entries(self) -> tuple[fact.Entry, ...] | None:
+        """What its rules let in; None: everything, as one lets in what asks it at another leg's address."""
+        own, found = {leg.name: leg.address for leg in self.legs}, self.rules.entries
+        apart = all(each.inbound in own and each.to == own[each.inbound] for each in found or ())
+        return found if apart else None
 
     @cached_property
     def gateway(self) -> fact.Gateway:

@@ -189,9 +189,10 @@ def _permit(said: Mapping[str, str], nearby: _Prefixes) -> Permit:
 
 def _entry(said: Mapping[str, str], nearby: _Prefixes) -> Entry:
     source, _ = _ends(said["source"], nearby)
-    if source is None or {"outbound", "destination", "forwarded"} & {*said}:
+    if source is None or {"outbound", "forwarded"} & {*said}:
         raise ValueError("an entry of another kind")
-    return Entry(port=_port(said), source=source[0])
+    to = IPv4Address(said["destination"]) if "destination" in said else None
+    return Entry(port=_port(said), source=source[0], inbound=said.get("inbound"), to=to)
 
 
 def _forward(said: Mapping[str, str]) -> PortForward:

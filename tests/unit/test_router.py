@@ -20,6 +20,7 @@ from reachability.result import EdgeKind
 from rendered import router_rules
 from report.drawing import draw
 from resources.resource import Resource
+from resources.routed import Routed
 from resources.router_rules import RouterRules, read
 from resources.site import Graph
 from resources.typed import view
@@ -260,7 +261,12 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "no forward": ("dnat ip to 10.10.1.4:443", "dnat ip to 10.10.1.4:80"),
     "no translation": ('    oifname "eth0" ip saddr 10.10.10.0/24 masquerade\n', ""),
     "the whole site is the internet": ("      10.0.0.0/8,\n", ""),
-    "anybody logs in": ('iifname "eth1" ip saddr 10.10.1.0/24 tcp dport 22', "tcp dport 22"),
+    "anybody logs in": (
+        'iifname "eth1" ip saddr 10.10.1.0/24 ip daddr 10.10.1.1 tcp dport 22',
+        "tcp dport 22",
+    ),
+    "at each of its addresses": (" ip daddr 10.10.1.1 tcp", " tcp"),
+    "at another leg's address": (" ip daddr 10.10.1.1 tcp", " ip daddr 192.168.1.2 tcp"),
     "no rules": ("table inet homelab-network-router {", "table inet another {"),
     "another rule first": ("    ct state established", "    accept\n    ct state established"),
 }
@@ -296,6 +302,17 @@ def test_a_routers_user_is_the_declared_one() -> None:
     stack = Stack(resources=[replace(r, inputs=copy.deepcopy(r.inputs)) for r in made()], config=over_ssh())
     installed(stack.resources)["connection"]["user"] = "guest"
     assert "commands-are-our-own" in {finding.rule for finding in stack.judge().findings}
+
+
+@pytest.mark.parametrize("other", ["", " ip daddr 192.168.1.2"])
+def test_a_router_takes_what_asks_the_near_address(other: str) -> None:
+    """A rule of its input for another leg's address opens all: a flow to machines there would lead to it."""
+    topology = TopologyIndex.of(site("linux"))
+    text = router_rules.rules(topology)
+    assert Routed(topology=topology, text=text).host.entries
+    changed = text.replace(" ip daddr 10.10.1.1", other)
+    assert changed != text
+    assert Routed(topology=topology, text=changed).host.entries is None
 
 
 WIDER = ("forward accepts", "another rule first")
