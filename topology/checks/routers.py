@@ -135,6 +135,10 @@ def exposed(site: Site, flow: Flow) -> Reason | None:
         each.role is Role.MANAGEMENT and site.network_of(each) == zone for each in site.zones.values()
     ):
         return f"opens {zone.name}, where management is", "give the guest a zone of its own"
+    router, routing = site.router, site.routing
+    if zone and router and routing and routing.is_before(zone) and zone.name not in router.legs:
+        remedy = "give the guest a zone with a leg"
+        return f"can never work: {router.name} leads no port to {zone.name}, where its wan is", remedy
     return None
 
 
