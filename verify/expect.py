@@ -7,8 +7,9 @@ the ingress's leg for an unknown machine on that VLAN, what members of an observ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from ipaddress import IPv4Address
 
@@ -110,16 +111,20 @@ class Cell:
         return self.destination, self.port if there else label(OTHER), self.address.ip
 
 
-def cells(topology: Topology, endpoints: Iterable[Endpoint]) -> list[Cell]:
-    """Return the cells from every endpoint except the hosts to every other one, in the endpoints' order."""
-    everywhere = tuple(endpoints)
+def cells(topology: Topology, endpoints: Iterable[Endpoint], today: date | None = None) -> list[Cell]:
+    """Return the cells from every endpoint except the hosts to every other one, in the endpoints' order.
+
+    On the day after a zone's last observed one the rules must have closed it. `today` None: by the clock.
+    """
+    day, everywhere = today or datetime.now(UTC).date(), tuple(endpoints)
+    observed = {zone.name for zone in topology.observed if zone.observed_until and zone.observed_until >= day}
     return [
         Cell(
             source=source.name,
             destination=destination.name,
             port=label(port),
             address=address,
-            expected=_expected(topology, source, destination, address, port),
+            expected=_expected(topology, source, destination, address, port, observed=observed),
         )
         for source in everywhere
         if source.kind not in {EndpointKind.HOST, EndpointKind.NODE} and not source.elsewhere
@@ -190,7 +195,13 @@ def _ports(topology: Topology, source: Endpoint, destination: Endpoint) -> Itera
 
 
 def _expected(
-    topology: Topology, source: Endpoint, destination: Endpoint, address: Address, port: Port | str
+    topology: Topology,
+    source: Endpoint,
+    destination: Endpoint,
+    address: Address,
+    port: Port | str,
+    *,
+    observed: Collection[str],
 ) -> Expected:
     declared = (source.name, destination.name, port) in {
         (flow.source, flow.destination, flow.port) for flow in topology.flows
@@ -207,19 +218,23 @@ def _expected(
             return Expected.EITHER if source.name in wire else Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # the router between them is not a resource of the stack
-        case EndpointKind.CONTAINER if near and not declared and _is_open(topology, source, address, port):
+        case EndpointKind.CONTAINER if (
+            near and not declared and _is_open(topology, source, address, port, observed)
+        ):
             return Expected.EITHER
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
 
 
-def _is_open(topology: Topology, source: Endpoint, address: Address, port: Port | str) -> bool:
+def _is_open(
+    topology: Topology, source: Endpoint, address: Address, port: Port | str, observed: Collection[str]
+) -> bool:
     """Whether no rule keeps a member of a zone from another: on a VLAN, or while the zone is observed."""
-    zone = topology.zones[address.network]
     if source.kind is EndpointKind.MEMBER:
-        return zone.vlan is not None and (port == OTHER or _hears(topology, address, port))
-    return source.kind is EndpointKind.CONTAINER and zone.observed_until is not None
+        vlan = topology.zones[address.network].vlan
+        return vlan is not None and (port == OTHER or _hears(topology, address, port))
+    return source.kind is EndpointKind.CONTAINER and address.network in observed
 
 
 def _hears(topology: Topology, address: Address, port: Port | str) -> bool:

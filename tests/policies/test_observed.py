@@ -91,7 +91,7 @@ def test_another_line_is_not_taken_for_an_observing_one() -> None:
 
 
 def test_the_probe_shows_such_cells_and_judges_them_not() -> None:
-    """Undeclared cells between members are EITHER, a newcomer's are denied, declared ones allowed."""
+    """Undeclared cells between members are EITHER until the day is over, a newcomer's are always denied."""
     site = load(keys())
     zone = site.zones["backend"]
 
@@ -104,7 +104,11 @@ def test_the_probe_shows_such_cells_and_judges_them_not() -> None:
         )
 
     ends = [end(name, EndpointKind.CONTAINER) for name in ("prometheus", "cadvisor", "loki")]
-    found = {str(each): each.expected for each in cells(site, [*ends, end("by-hand", EndpointKind.MEMBER)])}
+    ends.append(end("by-hand", EndpointKind.MEMBER))
+    found = {str(each): each.expected for each in cells(site, ends, date(2027, 1, 15))}
     assert found["prometheus -> cadvisor:8080/tcp"] is Expected.ALLOWED
     assert found["loki -> cadvisor:8080/tcp"] is found["loki -> cadvisor:*/tcp"] is Expected.EITHER
     assert found["by-hand -> cadvisor:8080/tcp"] is Expected.DENIED
+    after = {str(each): each.expected for each in cells(site, ends, date(2027, 1, 16))}
+    assert {key for key in found if found[key] is not after[key]} >= {"loki -> cadvisor:8080/tcp"}
+    assert {*after.values()} == {Expected.ALLOWED, Expected.DENIED}
