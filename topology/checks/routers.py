@@ -145,16 +145,23 @@ def exposed(site: Site, flow: Flow) -> Reason | None:
 def doubled(site: Site, flow: Flow) -> Reason | None:
     """Return what else answers on a flow's port at the router's address; None where nothing does."""
     routing = site.routing
-    if routing is None or not routing.at_wan(flow):
+    if routing is None or not (routing.at_wan(flow) or _led_astray(site, flow)):
         return None
     same = (each for each in site.flows.values() if each.port == flow.port and routing.at_wan(each))
     first = next((each.destination for each in same), flow.destination)
     if first == flow.destination:
         return None
-    return (
-        f"can never work: {routing.router.name} leads this port to {first}",
-        "use another port, or remove one",
-    )
+    remedy = "use another port, or remove one"
+    if not routing.at_wan(flow):
+        remedy = f"write hosts.{routing.router.name}.wan.address, or {remedy}"
+    return f"can never work: {routing.router.name} leads this port to {first}", remedy
+
+
+def _led_astray(site: Site, flow: Flow) -> bool:
+    """Whether a flow comes in by the WAN of a VyOS that forwards ports for each address asked there."""
+    router, crossing = site.router, site.routing and site.routing.crossing(flow)
+    wan = router.wan if router and router.system is RouterSystem.VYOS else None
+    return bool(wan and not wan.address and crossing and crossing.source.interface == wan.interface)
 
 
 def off_road(site: Site, flow: Flow) -> Reason | None:
