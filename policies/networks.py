@@ -6,6 +6,7 @@ Note: `internal` blocks packets beyond the host, but not to the host itself on t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -155,6 +156,9 @@ def containers_on_their_zones(view: TypedResource[DockerContainer], topology: To
     joined = {leg.name: leg for leg in container.legs}
     for name in sorted(set(joined) - set(wanted)):
         yield f"joins {name}, which is no network of its zones"
+    for name, often in sorted(Counter(leg.name for leg in container.legs).items()):
+        if often > 1:
+            yield f"joins {name} {often} times, and which of the addresses it gets is undefined"
     for name in sorted(set(wanted) - set(joined)):
         yield f"does not join {name}, though it is in zone {wanted[name].name}"
     for name in sorted(set(wanted) & set(joined)):

@@ -108,6 +108,15 @@ def test_an_empty_stack_is_accepted(pack: Any) -> None:
             "containers-on-their-zones",
         ),
         (
+            {
+                "networksAdvanced": [
+                    {"name": NETWORK, "ipv4Address": "172.30.1.99"},
+                    *FILLED["networksAdvanced"],
+                ]
+            },
+            "containers-on-their-zones",
+        ),
+        (
             {"networksAdvanced": [{**FILLED["networksAdvanced"][0], "aliases": ["grafana"]}]},
             "names-are-the-engines",
         ),
