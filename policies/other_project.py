@@ -22,6 +22,8 @@ from topology.outputs import SCHEMA_VERSION, SlotOutput, ZoneOutput
 from topology.project import NAME
 
 _REFERENCE: Final = "pulumi:pulumi:StackReference"
+_READER: Final = "pulumi:providers:pulumi"
+"""The engine's own provider, which reads another stack's outputs; a component's are the program's words."""
 _OF_THE_STACK: Final = (
     *("volumes-not-shared", "one-resource-each", "secrets-not-shared", "images-not-known-broken"),
     *("one-engine", "engine-on-the-declared-host"),
@@ -75,8 +77,9 @@ class OtherProject:
     def together(self, shown: Iterable[Resource], today: date) -> tuple[str, list[Finding]]:
         """Return the site's stack, and the findings that `one` has not returned; raises SiteError."""
         shown = tuple(shown)
+        read = [each for each in shown if _is_read(each, analyzed=each.urn in self._seen)]
         late = [finding for each in shown if each.urn not in self._seen for finding in self.one(each)]
-        stack, site = site_of(shown, self._project)
+        stack, site = site_of(read, self._project)
         own = rules(site=True)
         resources = [self._seen[each.urn].view.resource for each in shown]
         judged = [evaluate_resource(each, site, own) for each in resources]
@@ -91,6 +94,12 @@ def rules(*, site: bool) -> dict[str, Rule]:
         if (rule.scope is RuleScope.RESOURCE and (name in _OF_THE_SITE) == site)
         or (rule.scope is RuleScope.STACK and name in _OF_THE_STACK and site)
     }
+
+
+def _is_read(resource: Resource, *, analyzed: bool) -> bool:
+    """Whether the engine itself has read a resource's outputs; it shows what is read to `one` never."""
+    kind = resource.provider.split("::")[2:3]
+    return kind == [_READER] or (not kind and not analyzed)
 
 
 def _is_site(name: str) -> bool:

@@ -201,3 +201,30 @@ def test_without_its_slots_nothing_is_accepted(pack: Any, site: str, told: Any, 
     with pytest.raises(grpc.RpcError) as ended:
         said(pack, (CONTAINER, "page", FILLED), site=site, told=told)
     assert fault in str(ended.value)
+
+
+@pytest.mark.parametrize("provider", ["", "urn:pulumi:dev::start-page::pulumi:providers:pulumi-python::own"])
+def test_outputs_that_the_program_made_up_are_not_taken(pack: Any, provider: str) -> None:
+    """A component or a resource of the program's own with a StackReference's type says of no slot."""
+    kind = "pulumi:pulumi:StackReference"
+    known: dict[str, Any] = {"urn": f"urn:pulumi:dev::start-page::{kind}::x", "type": kind, "name": "x"}
+    if provider:
+        known["provider"] = pb.AnalyzerProviderResource(urn=provider, type="p", name="own")
+    pack.Analyze(pb.AnalyzeRequest(properties=struct({}), **known))
+    made = pb.AnalyzerResource(properties=struct({"name": SITE, "outputs": TOLD}), **known)
+    with pytest.raises(grpc.RpcError) as ended:
+        pack.AnalyzeStack(pb.AnalyzeStackRequest(resources=[made]))
+    assert "0 stacks of homelab-network are referenced" in str(ended.value)
+
+
+def test_outputs_that_the_engine_read_are_taken(pack: Any) -> None:
+    """A reference is the engine's own by its provider, also where it is shown before it is read."""
+    kind = "pulumi:pulumi:StackReference"
+    own = "urn:pulumi:dev::start-page::pulumi:providers:pulumi::default"
+    provider = pb.AnalyzerProviderResource(urn=own, type="pulumi:providers:pulumi", name="default")
+    urn = f"urn:pulumi:dev::start-page::{kind}::x"
+    known: dict[str, Any] = {"urn": urn, "type": kind, "name": "x", "provider": provider}
+    pack.Analyze(pb.AnalyzeRequest(properties=struct({}), **known))
+    read = pb.AnalyzerResource(properties=struct({"name": SITE, "outputs": TOLD}), **known)
+    found = pack.AnalyzeStack(pb.AnalyzeStackRequest(resources=[read])).diagnostics
+    assert [each.policyName for each in found] == ["slots-of"]
