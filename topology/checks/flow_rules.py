@@ -10,6 +10,7 @@ from topology.checks.legs import reach
 from topology.checks.routers import doubled, exposed, hidden, is_public, off_road
 from topology.checks.site import FRONTENDS, Reason, Site
 from topology.model import (
+    ASKS_FOR_CERTIFICATES,
     INTERNET,
     READS_LOGS,
     WRITES_LOGS,
@@ -147,6 +148,11 @@ def _between_containers(site: Site, flow: Flow) -> Reason | None:
         case Container() as source, Container() as end:
             if source == site.ingress and not site.roles(end) & FRONTENDS:
                 return "is a route to a backend service", "route to a service on a frontend zone that asks it"
+            if source == site.ingress and end.app in ASKS_FOR_CERTIFICATES:
+                return (
+                    f"can never work: {end.app} asks for a certificate, and the ingress shows none",
+                    "route to a service that asks it, such as prometheus-ui or grafana",
+                )
             if not set(source.zones) & set(end.zones):
                 return "can never work: they share no Docker network", "let both join one zone"
     return None
