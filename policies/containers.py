@@ -27,6 +27,9 @@ from topology.model import Container as Service
 
 _USER: Final = re.compile(r"\d+:\d+")
 _SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
+_NO_NEW_PRIVILEGES: Final = frozenset({"no-new-privileges", "no-new-privileges:true"})
+_PROFILES: Final = frozenset({"apparmor=docker-default", "seccomp=builtin"})
+"""Security options that name what the engine does without them."""
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
 
 
@@ -203,11 +206,13 @@ def no_privileges(view: TypedResource[DockerContainer], _: TopologyIndex) -> Ite
         yield f"capability {name} reaches beyond the container"
     if not drops & {"ALL", "NET_RAW"}:
         yield "keeps capability NET_RAW, with which it can speak for its neighbours; drop ALL"
-    if not {"no-new-privileges", "no-new-privileges:true"} & set(container.security_opts):
+    if not _NO_NEW_PRIVILEGES & set(container.security_opts):
         yield "may gain privileges; set securityOpts no-new-privileges:true"
     for option in container.security_opts:
         if re.search(r"unconfined|disable|no-new-privileges[:=]false", option):
             yield f"securityOpts {option} switches a protection off"
+        elif option not in _NO_NEW_PRIVILEGES | _PROFILES:
+            yield f"securityOpts {re.split('[:=]', option)[0]} may switch a protection off"
     if container.runtime not in {"", "runc"}:
         yield f"runtime {container.runtime} is not the engine's own"
 

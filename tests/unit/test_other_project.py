@@ -132,6 +132,12 @@ def test_an_empty_stack_is_accepted(pack: Any) -> None:
         ({"capabilities": {}}, "no-privileges"),
         ({"capabilities": {"adds": ["NET_ADMIN"], "drops": ["ALL"]}}, "no-privileges"),
         ({"securityOpts": []}, "no-privileges"),
+        ({"securityOpts": ["no-new-privileges:true", "no-new-privileges:0"]}, "no-privileges"),
+        ({"securityOpts": ["no-new-privileges:true", "label=type:spc_t"]}, "no-privileges"),
+        (
+            {"securityOpts": ["no-new-privileges:true", 'seccomp={"defaultAction":"SCMP_ACT_ALLOW"}']},
+            "no-privileges",
+        ),
         ({"devices": [{"hostPath": "/dev/net/tun"}]}, "no-devices"),
         ({"user": "0:0"}, "containers-not-root"),
         ({"memory": 0}, "memory-limited"),
