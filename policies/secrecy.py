@@ -35,6 +35,8 @@ TOKEN = re.compile(
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10})"
 )
 """A token by its issuer's own form: GitHub, GitLab, Slack, AWS, Stripe, and a signed JWT (RFC 7519)."""
+_FORMS = ((PRIVATE, "is a private key"), (LOGIN, "holds a login"), (TOKEN, "holds a token"))
+"""What tells a secret by its form, and what a message says of it."""
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
 _LONG = 8
 """Minimum length at which equal texts count as the same secret."""
@@ -69,24 +71,15 @@ def secrets_are_files(view: TypedResource[DockerContainer], topology: TopologyIn
 
 def _told(name: str, value: str) -> Iterator[str]:
     """Yield what a named value is or holds that is secret."""
-    if named := bool(_names_secret(name) and value and not _POINTS.match(value)):
+    named = bool(_names_secret(name) and value and not _POINTS.match(value))
+    if named:
         yield "holds a secret"
-    if LOGIN.search(value):
-        yield "holds a login"
-    if PRIVATE.search(value):
-        yield "is a private key"
-    if TOKEN.search(value) and not named:
-        yield "holds a token"
+    yield from (what for form, what in _FORMS if form.search(value) and not (named and form is TOKEN))
 
 
 def in_text(text: str) -> Iterator[str]:
     """Yield what of a text is secret, as the end of a sentence about the text."""
-    if PRIVATE.search(text):
-        yield "is a private key"
-    if LOGIN.search(text):
-        yield "holds a login"
-    if TOKEN.search(text):
-        yield "holds a token"
+    yield from (what for form, what in _FORMS if form.search(text))
     for name, value in _WRITTEN.findall(text):
         if _names_secret(name) and not _POINTS.match(value):
             yield f"holds {name}"

@@ -153,10 +153,9 @@ def known_times(topology: Topology, state: PulumiState) -> dict[str, datetime]:
 
 def stack_unknown(stack: str, folder: Path) -> Iterator[PreflightFinding]:
     """Yield a finding for a stack without a file, with the nearest known name."""
-    if (folder / f"Pulumi.{stack}.yaml").is_file():
-        return
     file = folder / f"Pulumi.{stack}.yaml"
-    yield PreflightFinding(Check.STACK_UNKNOWN, file.name, "no such stack file", meant(file))
+    if not file.is_file():
+        yield PreflightFinding(Check.STACK_UNKNOWN, file.name, "no such stack file", meant(file))
 
 
 def stack_file_lacks(topology: Topology, state: PulumiState, stack: str) -> Iterator[PreflightFinding]:

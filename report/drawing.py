@@ -110,6 +110,7 @@ class _Layout:
         self.zones: list[Box] = []
         self.legs: list[str] = []
         self.rails: dict[tuple[str, str], str] = {}
+        self.reached = topology.legs.of(topology.ingress_name)
         self.peers: defaultdict[str, list[str]] = defaultdict(list)
         for flow in topology.flows:
             self.peers[flow.source].append(flow.destination)
@@ -256,7 +257,7 @@ class _Layout:
             for column, zone in enumerate(row):
                 left = x + _PAD + _GAP + column * (wide + _GAP + _PAD)
                 self._vlan(zone, Box(kind="zone", title="", x=left, y=at, width=wide, height=tall))
-                if zone.name in self.topology.legs.of(self.topology.ingress_name):
+                if zone.name in self.reached:
                     gutters.append((left - _GAP, at + _HEAD + 12, left + _PAD))
             at += tall + _GAP
         self._bus(gutters, y - _GAP)
@@ -278,14 +279,14 @@ class _Layout:
         return [guest for guest in self.topology.guests if guest.zones == (zone.name,)]
 
     def _vlan_height(self, zone: Zone) -> float:
-        leg = 36 if zone.name in self.topology.legs.of(self.topology.ingress_name) else 0
+        leg = 36 if zone.name in self.reached else 0
         return _HEAD + leg + len(self._guests(zone)) * (_HEIGHT + _GAP / 2) + _PAD / 2
 
     def _vlan(self, zone: Zone, room: Box) -> None:
         self.zones.append(_zone_box(zone, room.x, room.y, room.width, room.height))
         y, rail = room.y + _HEAD, room.x + _PAD + 10
         ingress = self.topology.ingress_name or ""
-        if leg := zone.name in self.topology.legs.of(self.topology.ingress_name):
+        if leg := zone.name in self.reached:
             title = f"{ingress} {zone.ingress}"
             width = _width([("", title)], least=0)
             self.zones.append(Box(kind="leg", title=title, x=room.x + _PAD, y=y, width=width, height=24))

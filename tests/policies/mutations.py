@@ -187,7 +187,7 @@ FOREIGN: dict[str, tuple[Any, ...]] = {
             ("fileId", "local:iso/x.img"),
             ("importFrom", "local-lvm:vm-301-disk-0"),
             *(("datastoreId", each) for each in ("nas", "local-lvm:vm-301-disk-0,x=", "/dev/sda,x=")),
-            *(("serial", "x,file=/dev/sda"), ("interface", "scsi0,"), ("nobody", "x")),
+            *(("serial", "x,file=/dev/sda"), ("interface", "scsi0,"), ("unknown", "x")),
         )
     ),
     "efiDisk": ({"datastoreId": "nas"}, {"datastoreId": "local-lvm:vm-301-disk-0,x="}, {"fileId": "x"}),

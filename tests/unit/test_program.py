@@ -97,7 +97,7 @@ def test_a_registration_needs_no_thread_and_no_trace(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "words", [["explain"], ["judge", "--nobody"], ["list", "--help"], ["report", "--nobody"]]
+    "words", [["explain"], ["judge", "--unknown"], ["list", "--help"], ["report", "--unknown"]]
 )
 def test_usage_is_told_before_the_import(words: list[str]) -> None:
     """A usage error and help end before what the command needs is imported."""
