@@ -37,6 +37,13 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
         "--no-hosts", action="store_true", help="the hosts are started later; look at the rest"
     )
     parser.add_argument("--imports", metavar="FILE", help="write what is in the way, for pulumi import")
+    parser.add_argument(
+        "--also",
+        metavar="FINDING",
+        action="append",
+        default=[],
+        help="a finding to tell with these",
+    )
     given = parser.parse_args(words)
     if unknown := list(machine.stack_unknown(given.stack, folder)):
         return tell(checks.PreflightReport(findings=tuple(unknown)))
@@ -48,17 +55,18 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
         return 2
     if given.imports:
         Path(given.imports).write_text(json.dumps(import_file(report.in_the_way), indent=2), encoding="utf-8")
-    return tell(report)
+    return tell(report, given.also)
 
 
-def tell(report: checks.PreflightReport) -> int:
-    """Print a report; returns 1 if it has findings, else 0."""
+def tell(report: checks.PreflightReport, also: Sequence[str] = ()) -> int:
+    """Print a report and the caller's findings; returns 1 if there are any, else 0."""
     lines = [report.engine] if report.engine else []
-    lines += [str(each) for each in report.findings]
+    findings = [*map(str, report.findings), *also]
+    lines += findings
     lines += [f"not looked at: {each}" for each in report.left_out]
-    number = len(report.findings)
+    number = len(findings)
     print(*lines, f"{number or 'no'} finding{'' if number == 1 else 's'}", sep="\n")
-    return int(bool(report.findings))
+    return int(bool(findings))
 
 
 def import_file(in_the_way: Sequence[Found]) -> dict[str, object]:

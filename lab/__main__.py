@@ -30,6 +30,7 @@ from lab.process import Interrupted, run, show
 from lab.stack import Stack
 from preflight import machine
 from rendered import host_rules
+from rendered.container import cgroups
 from topology.config import ConfigError, from_file, keys_of
 from topology.model import Certificate, Topology
 from topology.notes import notes
@@ -189,7 +190,10 @@ def _alone(stack: str) -> contextlib.AbstractContextManager[None]:
 def _up(stack: str, topology: Topology, *, yes: bool) -> int:
     if serves(stack):
         _need_the_lab(stack)
-        _preflight(stack, "--lab", "--no-hosts")
+        taken = proxmox.taken(
+            [guest.vmid for guest in topology.guests], address=topology.node_interface, **_switch(topology)
+        )
+        _preflight(stack, "--lab", "--no-hosts", *(f"--also={fault}" for fault in taken))
         lab_up(topology)
     selected = _with_secrets(stack, topology)
     selected.resume()
@@ -236,15 +240,10 @@ def _down(stack: str, topology: Topology, *, yes: bool) -> int:
         return selected.destroy()
     _need_the_lab(stack)
     _empty(stack, topology)
-    proxmox.down(
-        report,
-        bridge=topology.proxmox.bridge,
-        trunk=topology.docker.trunk or "",
-        vlans=[zone.vlan or 0 for zone in topology.vlans],
-    )
+    proxmox.down(report, **_switch(topology))
     if engine.answers():
         images.remove(engine.endpoint(), report)
-    engine.down(report)
+    engine.down(report, cgroups(topology))
     _remove_metrics(topology)
     report("down")
     return 0
@@ -305,11 +304,18 @@ def _proxmox_up(topology: Topology) -> None:
     proxmox.up(
         report,
         prefixes=[IPv4Network(zone.prefix) for zone in topology.zones.values()],
-        bridge=topology.proxmox.bridge,
-        trunk=topology.docker.trunk or "",
-        vlans=[zone.vlan or 0 for zone in topology.vlans],
         address=topology.node_interface,
+        **_switch(topology),
     )
+
+
+def _switch(topology: Topology) -> dict[str, Any]:
+    """Return what the lab's switch is made of: its bridge, and the interfaces on its VLANs."""
+    return {
+        "bridge": topology.proxmox.bridge,
+        "trunk": topology.docker.trunk or "",
+        "vlans": [zone.vlan or 0 for zone in topology.vlans],
+    }
 
 
 def _empty(stack: str, topology: Topology) -> None:
@@ -412,8 +418,12 @@ def _need_the_lab(stack: str) -> None:
 
 
 def _holds_something(stack: str) -> bool:
-    """Whether the lab's state of a stack has resources; raises LabError where it can't be read."""
-    state = paths.STATE / f".pulumi/stacks/homelab-network/{stack}.json"
+    """Whether the state of a stack has resources; raises LabError where it can't be read.
+
+    Of a backend that is no folder the answer is no.
+    """
+    backend = os.environ.get("PULUMI_BACKEND_URL") or f"file://{paths.STATE}"
+    state = machine.folder_of(backend) / f".pulumi/stacks/homelab-network/{stack}.json"
     try:
         latest = json.loads(state.read_text(encoding="utf-8"))["checkpoint"]["latest"] or {}
         return bool(latest.get("resources"))

@@ -229,9 +229,13 @@ def _is_pulumi(process: Path) -> bool:
 
 
 def locks_of(backend: str, stack: str) -> Path:
-    """Return the folder with a stack's locks in a file backend, `file:///root/state?metadata=skip`."""
-    folder = Path(backend.removeprefix("file://").partition("?")[0])
-    return folder / ".pulumi/locks/organization/homelab-network" / stack
+    """Return the folder with a stack's locks in a file backend."""
+    return folder_of(backend) / ".pulumi/locks/organization/homelab-network" / stack
+
+
+def folder_of(backend: str) -> Path:
+    """Return the folder of a file backend, `file:///root/state?metadata=skip` or `file://~`."""
+    return Path(backend.removeprefix("file://").partition("?")[0]).expanduser()
 
 
 def _owner(urn: str, parent: str) -> str:

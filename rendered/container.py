@@ -83,7 +83,7 @@ def container(
         "restart": "unless-stopped",
         "memory": service.memory,
         "memorySwap": service.memory,
-        "cgroupParent": f"homelab-{physical}.slice",
+        "cgroupParent": _cgroup(physical),
         **compose.limits(service),
         "securityOpts": ["no-new-privileges:true"],
         "logDriver": "json-file",
@@ -96,6 +96,15 @@ def container(
     }
     volumes = {**dict.fromkeys(made.data.values()), **compose.volumes(topology, service)}
     return RenderedContainer(properties=properties, files=files, secrets=secrets, volumes=volumes)
+
+
+def cgroups(topology: Topology) -> list[str]:
+    """Return the names of the containers' control groups, by which their metrics are known."""
+    return [_cgroup(topology.physical(each.name)) for each in topology.containers]
+
+
+def _cgroup(physical: str) -> str:
+    return f"homelab-{physical}.slice"
 
 
 def _healthcheck(made: Runtime) -> dict[str, Any] | None:

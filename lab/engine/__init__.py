@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,8 @@ def up(report: Report) -> Engine:
     return Engine(endpoint=f"unix://{SOCKET}", version=version)
 
 
-def down(report: Report) -> None:
-    """Stop the engine that `up` started and restore the machine; remove the groups that any engine left.
+def down(report: Report, groups: Collection[str] = ()) -> None:
+    """Stop the engine that `up` started and restore the machine; remove the containers' control groups.
 
     A crashed lab engine is started once more, because only an engine can remove its containers in order; but
     never beside another engine.
@@ -96,11 +96,12 @@ def down(report: Report) -> None:
     if ROOT.is_symlink():
         ROOT.unlink()
     if not (_engines() or _marked()):
-        clear_groups()
+        clear_groups(groups)
         return
     _need_root()
     with _alone():
         _take_down(report)
+    clear_groups(groups)
     report(f"{NAME}: stopped and cleared")
 
 
@@ -390,12 +391,15 @@ def _clear_files() -> None:
     for folder in (ROOT, EXEC):
         if folder.exists():
             shutil.rmtree(folder)
-    clear_groups(*CGROUPS.glob("*/docker"))
+    _remove_groups(CGROUPS.glob("*/docker"))
 
 
-def clear_groups(*more: Path) -> None:
-    """Remove the containers' groups, which an engine leaves behind; one in use is not empty and stays."""
-    tops = [*CGROUPS.glob("**/homelab*.slice"), *more]
+def clear_groups(names: Collection[str]) -> None:
+    """Remove the groups of these names that an engine left behind; one in use is not empty and stays."""
+    _remove_groups(group for name in names for group in CGROUPS.glob(f"**/{name}"))
+
+
+def _remove_groups(tops: Iterable[Path]) -> None:
     for group in sorted((group for top in tops for group in (top, *top.glob("**/"))), reverse=True):
         with contextlib.suppress(OSError):
             group.rmdir()

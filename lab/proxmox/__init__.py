@@ -25,11 +25,13 @@ from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.process import tail
 from lab.proxmox import node, packages, plane, switch
+from lab.proxmox.api import NODE
 from lab.proxmox.privileges import TOKEN
 
 PORT = 8006
 URL = f"https://127.0.0.1:{PORT}"
 NAMES = ("localhost", "127.0.0.1")
+_PORT_IN_USE = f"127.0.0.1:{PORT}: in use by another program, and the lab's Proxmox API listens there; end it"
 _START_SECONDS = 30
 _ANSWER_SECONDS = 10
 _GUEST_SECONDS = 60
@@ -84,6 +86,18 @@ def wait_for(vmids: Collection[int], report: Report) -> None:
         time.sleep(0.2)
     if names:
         report(f"guests: {', '.join(names)} not built; {_log_file()} ends:\n{_last_words()}")
+
+
+def taken(
+    vmids: Collection[int], *, bridge: str, trunk: str, vlans: Sequence[int], address: IPv4Interface | None
+) -> list[str]:
+    """Return a fault for each name and port that `up` needs and that is not the lab's; changes nothing."""
+    return [
+        *switch.taken(bridge, trunk, vlans),
+        *plane.taken(vmids),
+        *(node.taken(NODE) if address else ()),
+        *([] if Process.recorded(_pid_file()) or _port_is_free() else [_PORT_IN_USE]),
+    ]
 
 
 def down(
@@ -141,12 +155,8 @@ def token() -> str:
 def _start(bridge: str, address: IPv4Interface | None) -> None:
     if Process.recorded(_pid_file()):
         return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", PORT))
-        except OSError as fault:
-            raise LabError(f"127.0.0.1:{PORT}: in use by another program; end it") from fault
+    if not _port_is_free():
+        raise LabError(_PORT_IN_USE)
     tls.leaf("proxmox", NAMES)
     token()
     _log_file().parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +182,16 @@ def _start(bridge: str, address: IPv4Interface | None) -> None:
         if daemon:
             daemon.end()
         raise LabError(f"Proxmox API: not up in {_START_SECONDS} s; {_log_file()} ends:\n{_last_words()}")
+
+
+def _port_is_free() -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            return False
+    return True
 
 
 def _answers() -> None:

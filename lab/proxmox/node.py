@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,16 @@ def follow(name: str, address: IPv4Address, rules: str) -> None:
             _log.info("%s: other rules", name)
     except LabError as fault:
         _log.error("%s: %s", name, fault)
+
+
+def taken(name: str) -> Iterator[str]:
+    """Yield a fault for a namespace and an interface of the node that the lab did not make."""
+    if _record().exists():
+        return
+    if Path("/run/netns", name).exists():
+        yield f"namespace {name}: there already, and not made by the lab; remove it"
+    if switch.has_link(_LINK):
+        yield f"interface {_LINK}: there already, and not made by the lab; remove it"
 
 
 def let_through() -> None:
@@ -94,8 +104,8 @@ def _remove(held: Mapping[str, Any]) -> None:
 
 
 def _build(name: str, address: IPv4Address, rules: str) -> None:
-    if Path("/run/netns", name).exists():
-        raise LabError(f"namespace {name}: not made by this lab; remove it")
+    for fault in taken(name):
+        raise LabError(fault)
     write(_record(), json.dumps({"node": [name, str(address)]}))
     run(["ip", "netns", "add", name], f"namespace {name}")
     plane.put_in_force(name, rules)

@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,17 @@ def follow(bridge: str, wanted: Mapping[LabGuest, str]) -> None:
             _log.error("%s: %s", guest.namespace, fault)
 
 
+def taken(vmids: Iterable[int]) -> Iterator[str]:
+    """Yield a fault for each namespace and interface that has a guest's name and is not the lab's."""
+    for vmid in sorted(set(vmids) - set(_recorded())):
+        remedy = "not made by the lab; remove it, or give the guest another id"
+        for name in (f"vm-{vmid}", f"fw-{vmid}"):
+            if Path("/run/netns", name).exists():
+                yield f"namespace {name}: there already, and {remedy}"
+        for link in sorted(Path("/sys/class/net").glob(f"tap{vmid}i*")):
+            yield f"interface {link.name}: there already, and {remedy}"
+
+
 def clear() -> None:
     """Remove every guest that has a record."""
     for vmid in _recorded():
@@ -63,14 +74,8 @@ def status() -> dict[int, str | None]:
 
 def _build(bridge: str, guest: LabGuest, rules: str) -> None:
     ns, record = guest.namespace, _record(guest.vmid)
-    for name in (ns, guest.filter):
-        if Path("/run/netns", name).exists():
-            raise LabError(
-                f"namespace {name}: not made by this lab; remove it or give the machine another id"
-            )
-    for nic in guest.nics:
-        if switch.has_link(guest.tap(nic)):
-            raise LabError(f"interface {guest.tap(nic)}: not made by this lab; give the machine another id")
+    for fault in taken([guest.vmid]):
+        raise LabError(fault)
     write(record, "{}")
     for name in (ns, guest.filter):
         run(["ip", "netns", "add", name], f"namespace {name}")

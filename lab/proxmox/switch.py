@@ -9,7 +9,7 @@ tagged sub-interface of Docker-SRV's trunk.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lab import paths
@@ -30,8 +30,7 @@ def start(bridge: str) -> None:
     """Start the daemons and make the bridge where missing; idempotent, also after a kill at any moment."""
     folder = _folder()
     if not folder.exists():
-        _need_free(bridge, _OTHER_NAME)
-        _need_free(_TAP, "end the other Open vSwitch")
+        _refuse(taken(bridge))
     folder.mkdir(parents=True, exist_ok=True)
     if not _daemon("ovsdb-server"):
         if not (folder / "conf.db").exists():
@@ -44,10 +43,24 @@ def start(bridge: str) -> None:
     _vsctl("--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
 
 
-def _need_free(name: str, remedy: str) -> None:
-    """Raise LabError where an interface is there already: `stop` would delete it."""
+def taken(bridge: str, trunk: str = "", vlans: Sequence[int] = ()) -> Iterator[str]:
+    """Yield a fault for each interface of a switch that the lab did not make: `stop` would delete it."""
+    if not _folder().exists():
+        yield from _there(bridge, _OTHER_NAME)
+        yield from _there(_TAP, "end the other Open vSwitch")
+    for name in (name for vlan in vlans for name in _leg(trunk, vlan)):
+        if not is_ours(name):
+            yield from _there(name, _OTHER_NAME)
+
+
+def _there(name: str, remedy: str) -> Iterator[str]:
     if has_link(name):
-        raise LabError(f"interface {name}: there already, and not made by the lab; {remedy}")
+        yield f"interface {name}: there already, and not made by the lab; {remedy}"
+
+
+def _refuse(faults: Iterable[str]) -> None:
+    for fault in faults:
+        raise LabError(fault)
 
 
 def stop(bridge: str) -> None:
@@ -97,11 +110,9 @@ def ports(bridge: str) -> dict[str, dict[str, object]]:
 
 def add_legs(bridge: str, trunk: str, vlans: Sequence[int]) -> None:
     """Make `<trunk>.<vlan>` for each VLAN: up, no address, its peer an access port of that VLAN."""
+    _refuse(taken(bridge, trunk, vlans))
     for vlan in vlans:
         leg, port = _leg(trunk, vlan)
-        for name in (leg, port):
-            if has_link(name) and not is_ours(name):
-                raise LabError(f"interface {name}: there already, and not made by the lab; {_OTHER_NAME}")
         if not has_link(leg) or not has_link(port):
             unplug(port)
             delete_link(leg)

@@ -7,6 +7,7 @@ then guests, then, after the host's rules, Docker's networks and containers.
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.live.sabotage import NODE, TOPOLOGY, api
-from tests.live.site import make
+from tests.live.site import command, make
 from tests.parts import users_docker
 from tests.parts.runs import kill_up_at, said, started_up, wait_until
 from tests.parts.users_docker import Watch, machine
@@ -111,6 +112,28 @@ def before(theirs: Watch) -> dict[str, list[str]]:
     """Return the machine before the first run."""
     assert theirs
     return machine()
+
+
+def test_names_of_the_lab_are_named_before_its_first_change(before: dict[str, list[str]]) -> None:
+    """A user's interface, namespace and program with the lab's names and port are told together, and stay."""
+    command("ip", "link", "add", "trunk.10", "type", "dummy")
+    command("ip", "netns", "add", f"vm-{GUEST.vmid}")
+    with socket.create_server(("127.0.0.1", 8006)):
+        theirs = machine()
+        refused = make("up")
+        assert refused.returncode != 0
+        assert machine() == theirs
+    command("ip", "netns", "del", f"vm-{GUEST.vmid}")
+    command("ip", "link", "del", "trunk.10")
+    told = refused.stdout.splitlines()
+    there = "there already, and not made by the lab"
+    assert [line for line in told if line.startswith(("interface", "namespace", "127."))] == [
+        f"interface trunk.10: {there}; give the stack file another name, or remove it",
+        f"namespace vm-{GUEST.vmid}: {there}; remove it, or give the guest another id",
+        "127.0.0.1:8006: in use by another program, and the lab's Proxmox API listens there; end it",
+    ]
+    assert "3 findings" in told
+    assert machine() == before
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

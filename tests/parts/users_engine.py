@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 
 from lab.engine import clear_groups
+from rendered.container import cgroups
 from tests.apart import install, pytest_apart
 from tests.live.site import PROJECT
+from topology.config import from_file
 
 COLUMNS = (
     "Docker",
@@ -32,7 +34,9 @@ def run(engine: str, file: str, folder: Path) -> Path:
     try:
         assert pytest_apart(inside, folder, environment, "-x", "--timeout=900", seconds=1700) == 0
     finally:
-        clear_groups()  # the machine's own, which a failed test leaves
+        clear_groups(
+            cgroups(from_file(PROJECT / "Pulumi.dev.yaml"))
+        )  # the machine's own, which a failed test leaves
     return folder / "state"
 
 

@@ -246,6 +246,15 @@ def test_a_broken_mark_is_mended_as_told(places: Path) -> None:
     assert engine._marked()
 
 
+def test_groups_of_the_stack_go_alone(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`down` removes the containers' empty control groups, and no other whose name begins alike."""
+    monkeypatch.setattr(engine, "CGROUPS", places / "cgroup")
+    for group in ("cpu/homelab-loki.slice/0123", "pids/homelab-loki.slice", "pids/homelab-mine.slice"):
+        (engine.CGROUPS / group).mkdir(parents=True)
+    engine.down(lambda _line: None, ["homelab-loki.slice"])
+    assert [group.name for group in engine.CGROUPS.glob("*/*")] == ["homelab-mine.slice"]
+
+
 def test_no_second_engine_is_started(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the lab's engine died and the user's runs, `down` removes the lab's data but no rules."""
     engine.ROOT.mkdir(parents=True)

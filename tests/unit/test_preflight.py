@@ -836,7 +836,10 @@ def test_the_command_ends_as_it_says(
     with answering(bench, answers("engine-29.5.0")) as api:
         monkeypatch.setenv("DOCKER_HOST", api.host)
         assert main(["--stack", "dev", "--no-hosts"], bench) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "no findings"
+        assert capsys.readouterr().out.splitlines()[-1] == "no findings"
+        assert main(["--stack", "dev", "--no-hosts", "--also", "a: b; c", "--also", "d: e; f"], bench) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[1:3], lines[-1]) == (["a: b; c", "d: e; f"], "2 findings")
     assert main(["--stack", "dve"], bench) == 1
     assert "STACK=dev is meant" in capsys.readouterr().out
     (bench / "pulumi").write_text("#!/bin/sh\necho no login >&2; exit 1\n")
