@@ -1,137 +1,47 @@
-"""Derives a site's facts from all of a stack's resources together.
-
-Note: resources are linked by the names and numbers that the program chose, never by ids, because ids are
-unknown before creation.
-"""
+"""Derives a site's facts from all of a stack's resources together."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Network
-from typing import Any, TypeVar
+from typing import Any
 
 import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
 from resources import host_rules
-from resources.docker import DockerContainer, DockerNetwork, SwarmService, Volume
+from resources.docker import DockerContainer, DockerNetwork, SwarmService
 from resources.facts import container_fact, firewall_of, network_fact, proxy_fact, rules_of
-from resources.inputs import Inputs
+from resources.index import ResourceIndex
 from resources.proxmox import (
-    Alias,
     Bridge,
     DatacenterFirewall,
     FirewallOptions,
     FirewallRules,
-    Ipset,
     NodeFirewall,
     SecurityGroup,
     VlanInterface,
-    bare_name,
     tag,
 )
-from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.proxmox_guests import SystemContainer
 from resources.routed import Routed, text, vlan
 from resources.slots import slot_facts
 from resources.typed import Command, ProjectCommand, TypedResource
-from topology.index import TopologyIndex
 from topology.model import INTERNET, Port, ProxmoxHost
-
-_T = TypeVar("_T", bound=Inputs)
 
 
 @dataclass(frozen=True)
-class Graph:
-    """All resources that the pack understands, indexed by kind, and the facts derived from them."""
-
-    views: tuple[TypedResource[Any], ...]
-    topology: TopologyIndex
-
-    def __post_init__(self) -> None:
-        """Sort the resources, which the engine sends in any order."""
-        object.__setattr__(
-            self, "views", tuple(sorted(self.views, key=lambda each: (each.name, each.resource.urn)))
-        )
-
-    @cached_property
-    def _by_kind(self) -> Mapping[type[Inputs], list[TypedResource[Any]]]:
-        kinds = defaultdict(list)
-        for each in self.views:
-            kinds[type(each.inputs)].append(each)
-        return kinds
-
-    def of(self, kind: type[_T]) -> list[TypedResource[_T]]:
-        """Return all resources of one kind."""
-        return self._by_kind.get(kind, [])
-
-    @cached_property
-    def guests(self) -> list[TypedResource[Any]]:
-        """Virtual machines and system containers."""
-        return [*self.of(VirtualMachine), *self.of(SystemContainer)]
+class Graph(ResourceIndex):
+    """A stack's resources, and the facts derived from them."""
 
     @cached_property
     def zones(self) -> Mapping[str, str]:
         """Names of Docker networks in flows and traces, by physical name."""
         own = {self.topology.physical(z.network): z.name for z in self.topology.zones.values() if z.is_docker}
         return own | {self.topology.physical(z.network): z.network for z in self.topology.vlans}
-
-    @cached_property
-    def groups(self) -> Mapping[str, TypedResource[SecurityGroup]]:
-        """Security groups by name."""
-        return {each.inputs.name: each for each in self.of(SecurityGroup)}
-
-    @cached_property
-    def named(self) -> Mapping[tuple[type[Inputs], int | None, str], Ipset | Alias]:
-        """Ipsets and aliases by kind, owning guest (None: the datacenter) and name."""
-        found: list[TypedResource[Any]] = [*self.of(Ipset), *self.of(Alias)]
-        return {
-            (type(each.inputs), each.inputs.guest, bare_name(each.inputs.name)): each.inputs for each in found
-        }
-
-    @cached_property
-    def volumes(self) -> Mapping[str, Volume]:
-        """Volumes by name."""
-        return {each.inputs.name: each.inputs for each in self.of(Volume)}
-
-    def keys(self, view: TypedResource[Any]) -> Iterator[tuple[object, ...]]:
-        """Yield keys of the things that a resource creates; equal keys mean the same thing."""
-        inputs = view.inputs
-        yield from (("the", own.value) for own in (self._own.get(view.resource.urn),) if own)
-        match inputs:
-            case DockerContainer() | SwarmService():
-                yield "container", inputs.name
-                legs = inputs.legs if isinstance(inputs, DockerContainer) else ()
-                yield from (("address", leg.ipv4_address) for leg in legs if leg.ipv4_address)
-            case DockerNetwork():
-                yield "network", inputs.name
-            case Volume():
-                yield "volume", inputs.name
-            case VirtualMachine() | SystemContainer():
-                addresses = (config.ipv4.address for config in inputs.initialization.ip_configs)
-                yield from (("guest", name) for name in (inputs.name, inputs.vm_id) if name)
-                yield from (("address", address) for address in addresses if address)
-                macs = (card.mac_address.upper() for card in inputs.cards)
-                yield from (("hardware address", mac) for mac in macs if mac)
-            case FirewallOptions() | FirewallRules():
-                what = "options" if isinstance(inputs, FirewallOptions) else "rules"
-                yield f"firewall {what} of", inputs.guest or inputs.node_name or "the datacenter"
-            case Ipset() | Alias():
-                what, owner = type(inputs).__name__.lower(), inputs.guest or "the datacenter"
-                yield what, inputs.name.lower(), "of", owner
-            case SecurityGroup():
-                yield "security group", inputs.name.lower()
-            case DatacenterFirewall():
-                yield ("datacenter firewall",)
-            case NodeFirewall() | Bridge() | VlanInterface():
-                yield type(inputs).__name__, inputs.node_name, getattr(inputs, "name", "")
-
-    def called(self, physical: str) -> str:
-        """Return the declared name of a container or guest, else the physical name."""
-        return self.topology.logical.get(physical, physical)
 
     @cached_property
     def facts(self) -> fact.Facts:
@@ -310,27 +220,6 @@ class Graph:
                 )
 
     @cached_property
-    def commands(self) -> frozenset[ProjectCommand | None]:
-        """The project's own commands that are in the stack."""
-        return frozenset(self._commands)
-
-    @cached_property
-    def _own(self) -> Mapping[str, ProjectCommand | None]:
-        """Which of the project's own each command is, by URN."""
-        return {
-            each.resource.urn: each.inputs.ours(self.topology, each.resource.stack, each.resource.type)
-            for each in self.of(Command)
-        }
-
-    @cached_property
-    def _commands(self) -> Mapping[ProjectCommand | None, Command]:
-        """The commands by which of the project's own they are, the first of each."""
-        found: dict[ProjectCommand | None, Command] = {}
-        for each in self.of(Command):
-            found.setdefault(self._own[each.resource.urn], each.inputs)
-        return found
-
-    @cached_property
     def _within(self) -> Mapping[str, tuple[fact.Pass, ...]]:
         """What the host's own rules let pass, by bridge; without the switch they see no frames."""
         if ProjectCommand.BRIDGE_SWITCH not in self.commands:
@@ -361,10 +250,6 @@ class Graph:
         if not limits or None in limits:
             return published
         return replace(published, admitted=tuple({p for each in limits for p in each or ()}))
-
-    @cached_property
-    def _bridges(self) -> Mapping[str, DockerNetwork]:
-        return {each.inputs.name: each.inputs for each in self.of(DockerNetwork)}
 
     def _is_guarded(self, network: DockerNetwork) -> bool:
         """Whether the host's own rules name the network's bridge."""
@@ -462,19 +347,6 @@ class Graph:
                 lxc=isinstance(guest, SystemContainer),
                 firewall=self._guest_firewall(guest.vm_id, each.name),
             )
-
-    @cached_property
-    def scoped(self) -> Mapping[int | None, list[TypedResource[Any]]]:
-        """Firewall resources by guest id; None: those of no guest."""
-        found = defaultdict(list)
-        for kind in (FirewallOptions, FirewallRules, Ipset, Alias):
-            for each in self.of(kind):
-                found[each.inputs.guest].append(each)
-        return found
-
-    def owned(self, guest: int | None) -> list[TypedResource[Any]]:
-        """Return a guest's firewall resources; none for a guest without an id."""
-        return self.scoped.get(guest, []) if guest else []
 
     def scope(self, guest: int | None) -> Scope:
         """Return the name scope of a guest's rules or, for None, of datacenter, node and group rules."""

@@ -1,0 +1,155 @@
+"""Finds a stack's resources by kind, name and owner.
+
+Note: resources are linked by the names and numbers that the program chose, never by ids, because ids are
+unknown before creation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from resources.docker import DockerContainer, DockerNetwork, SwarmService, Volume
+from resources.inputs import Inputs
+from resources.proxmox import (
+    Alias,
+    Bridge,
+    DatacenterFirewall,
+    FirewallOptions,
+    FirewallRules,
+    Ipset,
+    NodeFirewall,
+    SecurityGroup,
+    VlanInterface,
+    bare_name,
+)
+from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.typed import Command, ProjectCommand, TypedResource
+from topology.index import TopologyIndex
+
+_T = TypeVar("_T", bound=Inputs)
+
+
+@dataclass(frozen=True)
+class ResourceIndex:
+    """All resources that the pack understands, indexed by kind."""
+
+    views: tuple[TypedResource[Any], ...]
+    topology: TopologyIndex
+
+    def __post_init__(self) -> None:
+        """Sort the resources, which the engine sends in any order."""
+        object.__setattr__(
+            self, "views", tuple(sorted(self.views, key=lambda each: (each.name, each.resource.urn)))
+        )
+
+    @cached_property
+    def _by_kind(self) -> Mapping[type[Inputs], list[TypedResource[Any]]]:
+        kinds = defaultdict(list)
+        for each in self.views:
+            kinds[type(each.inputs)].append(each)
+        return kinds
+
+    def of(self, kind: type[_T]) -> list[TypedResource[_T]]:
+        """Return all resources of one kind."""
+        return self._by_kind.get(kind, [])
+
+    @cached_property
+    def guests(self) -> list[TypedResource[Any]]:
+        """Virtual machines and system containers."""
+        return [*self.of(VirtualMachine), *self.of(SystemContainer)]
+
+    @cached_property
+    def groups(self) -> Mapping[str, TypedResource[SecurityGroup]]:
+        """Security groups by name."""
+        return {each.inputs.name: each for each in self.of(SecurityGroup)}
+
+    @cached_property
+    def named(self) -> Mapping[tuple[type[Inputs], int | None, str], Ipset | Alias]:
+        """Ipsets and aliases by kind, owning guest (None: the datacenter) and name."""
+        found: list[TypedResource[Any]] = [*self.of(Ipset), *self.of(Alias)]
+        return {
+            (type(each.inputs), each.inputs.guest, bare_name(each.inputs.name)): each.inputs for each in found
+        }
+
+    @cached_property
+    def volumes(self) -> Mapping[str, Volume]:
+        """Volumes by name."""
+        return {each.inputs.name: each.inputs for each in self.of(Volume)}
+
+    def keys(self, view: TypedResource[Any]) -> Iterator[tuple[object, ...]]:
+        """Yield keys of the things that a resource creates; equal keys mean the same thing."""
+        inputs = view.inputs
+        yield from (("the", own.value) for own in (self._own.get(view.resource.urn),) if own)
+        match inputs:
+            case DockerContainer() | SwarmService():
+                yield "container", inputs.name
+                legs = inputs.legs if isinstance(inputs, DockerContainer) else ()
+                yield from (("address", leg.ipv4_address) for leg in legs if leg.ipv4_address)
+            case DockerNetwork():
+                yield "network", inputs.name
+            case Volume():
+                yield "volume", inputs.name
+            case VirtualMachine() | SystemContainer():
+                addresses = (config.ipv4.address for config in inputs.initialization.ip_configs)
+                yield from (("guest", name) for name in (inputs.name, inputs.vm_id) if name)
+                yield from (("address", address) for address in addresses if address)
+                macs = (card.mac_address.upper() for card in inputs.cards)
+                yield from (("hardware address", mac) for mac in macs if mac)
+            case FirewallOptions() | FirewallRules():
+                what = "options" if isinstance(inputs, FirewallOptions) else "rules"
+                yield f"firewall {what} of", inputs.guest or inputs.node_name or "the datacenter"
+            case Ipset() | Alias():
+                what, owner = type(inputs).__name__.lower(), inputs.guest or "the datacenter"
+                yield what, inputs.name.lower(), "of", owner
+            case SecurityGroup():
+                yield "security group", inputs.name.lower()
+            case DatacenterFirewall():
+                yield ("datacenter firewall",)
+            case NodeFirewall() | Bridge() | VlanInterface():
+                yield type(inputs).__name__, inputs.node_name, getattr(inputs, "name", "")
+
+    def called(self, physical: str) -> str:
+        """Return the declared name of a container or guest, else the physical name."""
+        return self.topology.logical.get(physical, physical)
+
+    @cached_property
+    def commands(self) -> frozenset[ProjectCommand | None]:
+        """The project's own commands that are in the stack."""
+        return frozenset(self._commands)
+
+    @cached_property
+    def _own(self) -> Mapping[str, ProjectCommand | None]:
+        """Which of the project's own each command is, by URN."""
+        return {
+            each.resource.urn: each.inputs.ours(self.topology, each.resource.stack, each.resource.type)
+            for each in self.of(Command)
+        }
+
+    @cached_property
+    def _commands(self) -> Mapping[ProjectCommand | None, Command]:
+        """The commands by which of the project's own they are, the first of each."""
+        found: dict[ProjectCommand | None, Command] = {}
+        for each in self.of(Command):
+            found.setdefault(self._own[each.resource.urn], each.inputs)
+        return found
+
+    @cached_property
+    def _bridges(self) -> Mapping[str, DockerNetwork]:
+        return {each.inputs.name: each.inputs for each in self.of(DockerNetwork)}
+
+    @cached_property
+    def scoped(self) -> Mapping[int | None, list[TypedResource[Any]]]:
+        """Firewall resources by guest id; None: those of no guest."""
+        found = defaultdict(list)
+        for kind in (FirewallOptions, FirewallRules, Ipset, Alias):
+            for each in self.of(kind):
+                found[each.inputs.guest].append(each)
+        return found
+
+    def owned(self, guest: int | None) -> list[TypedResource[Any]]:
+        """Return a guest's firewall resources; none for a guest without an id."""
+        return self.scoped.get(guest, []) if guest else []
