@@ -91,12 +91,6 @@ class _Roles:
         self._outsides = {zone.name for zone in topology.outsides}
         self._hosts = {host.name for host in topology.hosts}
         self._ingress = topology.ingress_name or ""
-        self._public = {
-            flow.destination
-            for flow in topology.flows_from(INTERNET)
-            if isinstance(end := topology.services.get(flow.destination), Guest)
-            and not topology.zones[end.zones[0]].traits.alone
-        }
 
     def sources(self, bundle: ConnectionSet) -> Iterator[str]:
         """Yield the forbidden sources of a bundle, without a look at each neighbour."""
@@ -125,7 +119,7 @@ class _Roles:
             return False
         guest = isinstance(service, Guest)
         if source in self._outsides or source == INTERNET:
-            return not guest or (source == INTERNET and destination not in self._public)
+            return not guest or (source == INTERNET and destination not in topology.public_guests)
         alone = any(each.alone for each in traits)
         near = guest and service.zones[0] in topology.legs.of(source)
         return alone or (isinstance(topology.services.get(source), Guest) != guest and not near)

@@ -21,7 +21,7 @@ from reachability.intent import diff
 from reachability.result import Connection, EdgeKind
 from resources.inventory import Inventory, Kind, inventory
 from resources.site import Graph
-from topology.model import INTERNET, ROLES, Container, Guest, Role, Topology
+from topology.model import INTERNET, ROLES, Container, Role, Topology
 
 LABEL: Final = "flows-reviewed"
 """Label of a pull request that opens a flow to a sensitive zone; the workflow looks for it in the comment."""
@@ -161,16 +161,9 @@ def sensitive(topology: Topology, source: str, destination: str) -> str:
     if not roles:
         return "not declared"
     if any(ROLES[role].routable and not ROLES[role].sensitive for role in roles):
-        return "a way in beside the ingress" if _is_public(topology, source, destination) else ""
+        beside = source == INTERNET and destination in topology.public_guests
+        return "a way in beside the ingress" if beside else ""
     return ", ".join(sorted(role for role in roles if ROLES[role].sensitive))
-
-
-def _is_public(topology: Topology, source: str, destination: str) -> bool:
-    """Whether a guest has a declared flow from the internet, and the source is the internet."""
-    declared = {flow.destination for flow in topology.flows_from(INTERNET)}
-    return (
-        source == INTERNET and destination in declared and isinstance(topology.services[destination], Guest)
-    )
 
 
 def _leaving(topology: Topology, source: str) -> str:

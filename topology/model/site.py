@@ -257,6 +257,14 @@ class Topology(DeclaredSite):
         }
 
     @cached_property
+    def public_guests(self) -> frozenset[str]:
+        """Guests that the internet may reach beside the ingress, by a declared flow of their own."""
+        ends = (self.services.get(flow.destination) for flow in self.flows_from(INTERNET))
+        return frozenset(
+            end.name for end in ends if isinstance(end, Guest) and not self.zones[end.zones[0]].traits.alone
+        )
+
+    @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
         """Prefixes outside the internet: the special-purpose ones and the site's own."""
         own = (zone.prefix for zone in self.zones.values())
