@@ -7,7 +7,7 @@ of systemd's, since Debian's package asks what to keep of a changed file in /etc
 from typing import Final
 
 from rendered.setup import Setup
-from topology.model import SSH, App, Container, Guest, Port, Protocol, Topology
+from topology.model import SSH, Guest, Port, Protocol, Topology, is_scrape
 
 PACKAGE: Final = "prometheus-node-exporter"
 _DROP_IN: Final = f"/etc/systemd/system/{PACKAGE}.service.d/listen.conf"
@@ -19,12 +19,9 @@ ExecStart=/usr/bin/%(program)s --web.listen-address=%(address)s:%(port)d
 
 def scraped_on(topology: Topology, guest: Guest) -> Port | None:
     """Return the port on which Prometheus scrapes a guest's exporter; None where it has no flow to one."""
-    for flow in topology.flows_to(guest.name):
-        source = topology.services.get(flow.source)
-        asks = isinstance(source, Container) and source.app is App.PROMETHEUS
-        if asks and flow.port.protocol is Protocol.TCP and flow.port not in {SSH, guest.web}:
-            return flow.port
-    return None
+    asked = (flow.port for flow in topology.flows_to(guest.name) if is_scrape(flow, topology.services))
+    own = (port for port in asked if port.protocol is Protocol.TCP and port not in {SSH, guest.web})
+    return next(own, None)
 
 
 def exporter(topology: Topology, guest: Guest) -> Setup:

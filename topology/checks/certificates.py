@@ -9,7 +9,6 @@ from topology.checks.site import FRONTENDS, Site, not_public, twice
 from topology.fault import Fault
 from topology.model import (
     ASKS_FOR_CERTIFICATES,
-    REACHES_GUESTS,
     SPEAKS_TLS,
     Acme,
     Certificates,
@@ -18,6 +17,7 @@ from topology.model import (
     Flow,
     Guest,
     Role,
+    is_scrape,
 )
 
 
@@ -142,8 +142,7 @@ def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
         case Guest() as end if _may_be_ingress(site, flow.source):
             return not end.ca_file and end.app not in SPEAKS_TLS
         case Guest():
-            source = site.services.get(flow.source)
-            return isinstance(source, Container) and source.app in REACHES_GUESTS
+            return is_scrape(flow, site.services)
     return False
 
 

@@ -11,13 +11,11 @@ from topology.model import (
     FROM_DEBIAN,
     GUEST_KINDS,
     HAS_ADMIN_PAGE,
-    REACHES_GUESTS,
     SPEAKS_TLS,
     SSH,
-    Container,
     Guest,
-    Port,
     Protocol,
+    is_scrape,
     kind_of,
     sets_itself_up,
 )
@@ -48,7 +46,8 @@ def guest_apps(site: Site) -> Iterator[Fault]:
             )
         if guest.app is None:
             continue
-        scraped = _scraped(site, guest)
+        flows = (flow for flow in site.flows.values() if flow.destination == guest.name)
+        scraped = {flow.port for flow in flows if is_scrape(flow, site.services)}
         served = [port for port in guest.ports if port == guest.web or port not in {SSH, *scraped}]
         if [port.protocol for port in served] != [Protocol.TCP]:
             yield Fault(
@@ -108,14 +107,3 @@ def guest_authorities(site: Site) -> Iterator[Fault]:
                 f"{guest.app} answers by TLS alone, and no authority of its certificate is named",
                 "name the PEM file of that authority",
             )
-
-
-def _scraped(site: Site, guest: Guest) -> set[Port]:
-    """Return the ports of a guest that an app which reaches guests has a flow to."""
-    return {
-        flow.port
-        for flow in site.flows.values()
-        if flow.destination == guest.name
-        and isinstance(source := site.services.get(flow.source), Container)
-        and source.app in REACHES_GUESTS
-    }

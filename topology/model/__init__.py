@@ -112,6 +112,7 @@ from topology.model.services import (
     Container,
     Guest,
     Service,
+    is_scrape,
 )
 from topology.model.site import (
     NO_NAME_SERVER,
@@ -259,6 +260,7 @@ __all__ = [
     "Zone",
     "audience",
     "entries",
+    "is_scrape",
     "kind_of",
     "lans",
     "leg_address",

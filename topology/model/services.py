@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from topology.model.apps import App, GuestApp
+from topology.model.apps import REACHES_GUESTS, App, GuestApp
 from topology.model.compose import (
     EnvFiles,
     Healthcheck,
@@ -19,7 +19,7 @@ from topology.model.compose import (
     Variables,
     Words,
 )
-from topology.model.flows import SSH, Port, StreamPort
+from topology.model.flows import SSH, Flow, Port, StreamPort
 from topology.model.hosts import ProxmoxHost
 from topology.model.limits import (
     Capability,
@@ -206,3 +206,9 @@ class Guest(Service):
     def mac(self) -> str:
         """The network card's MAC address, from Proxmox's OUI and the VM id; known before the guest exists."""
         return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (self.vmid & 0xFFFFFF).to_bytes(3, "big"))
+
+
+def is_scrape(flow: Flow, services: Mapping[str, Service]) -> bool:
+    """Whether an app that reaches guests opens a flow."""
+    source = services.get(flow.source)
+    return isinstance(source, Container) and source.app in REACHES_GUESTS
