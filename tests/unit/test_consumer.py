@@ -2,16 +2,18 @@
 
 import asyncio
 import importlib.util
-from pathlib import Path
+import json
 from typing import Any
 
 import pulumi
 import pytest
 
-from tests.site import loaded
+from tests.site import changed
+from topology.config import load
 from topology.outputs import outputs
+from topology.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
+NAME = "start-page"
 
 
 class Site(pulumi.runtime.Mocks):
@@ -33,23 +35,25 @@ class Site(pulumi.runtime.Mocks):
         raise AssertionError(args.token)
 
 
-def build(authority: Path, prefix: str = "172.30.99.0/28", **other: Any) -> dict[str, dict[str, Any]]:
-    """Run the program beside dev, with other outputs if given; return what it made, by kind."""
-    told: dict[str, Any] = {**outputs(loaded()), **other}
-    authority.write_text("a certificate")
+def told(project: str = NAME, port: int = 8080) -> dict[str, Any]:
+    """Return the outputs of the sound site with a slot for the page, as another project reads them."""
+    flow = f"traefik -> {NAME}:{port}/tcp"
+    slot = {"zones": ["frontend"], "ports": [port], "project": project}
+    config = changed({f"services.{NAME}": slot})
+    config["flows"] += [flow]
+    config["unencrypted"] += [{"flow": flow, "reason": "the page speaks no TLS"}]
+    return dict(json.loads(json.dumps(outputs(load(config)))))
+
+
+def build(read: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Run the program beside a site with these outputs; return what it made, by kind."""
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)  # every use of refused outputs fails; one error is enough
     asyncio.set_event_loop(loop)
-    site = Site(told)
-    pulumi.runtime.set_mocks(site, project="start-page", preview=False)
-    names = {
-        "site": "organization/homelab-network/dev",
-        "prefix": prefix,
-        "image": "nginx:1",
-        "authority": "",
-    }
-    values = {f"start-page:{key}": value for key, value in names.items()}
-    pulumi.runtime.set_all_config(values | {"start-page:ca-file": str(authority)})
+    site = Site(read)
+    pulumi.runtime.set_mocks(site, project=NAME, preview=False)
+    config = {"site": "organization/homelab-network/dev", "image": "nginx:1"}
+    pulumi.runtime.set_all_config({f"{NAME}:{key}": value for key, value in config.items()})
 
     def program() -> None:
         spec = importlib.util.spec_from_file_location("consumer", PROJECT / "examples/consumer/__main__.py")
@@ -61,35 +65,32 @@ def build(authority: Path, prefix: str = "172.30.99.0/28", **other: Any) -> dict
     return site.made
 
 
-def test_it_makes_a_network_and_a_container_on_it(tmp_path: Path) -> None:
-    """The container is only on its own network, publishes nothing, and asks the ingress by name."""
-    made = build(tmp_path / "ca.crt")
-    assert made.keys() == {"Network", "Container"}
-    container = made["Container"]
-    assert [one["name"] for one in container["networksAdvanced"]] == [made["Network"]["name"]]
+def test_it_makes_the_container_of_its_slot() -> None:
+    """Name, networks, addresses and name servers are the slot's; the page links to every other service."""
+    read = told()
+    made = build(read)
+    assert made.keys() == {"Container"}
+    container, slot = made["Container"], read["slots"][NAME]
+    assert (container["name"], container["dns"]) == (slot["container"], slot["nameServers"])
+    assert {one["name"]: one["ipv4Address"] for one in container["networksAdvanced"]} == {
+        name: place["address"] for name, place in slot["networks"].items()
+    }
     assert "ports" not in container
-    nginx, page, authority = (one["content"] for one in container["uploads"])
-    assert "proxy_pass https://172.30.99.1:443/;" in nginx
-    assert nginx.count("location = /live/") == page.count("<li>") == 7
-    assert (authority, "proxy_ssl_verify on;" in nginx) == ("a certificate", True)
-
-
-def test_an_ingress_with_an_address_is_asked_there(tmp_path: Path) -> None:
-    """Where Docker-SRV publishes on one address, the container uses that address."""
-    ingress = {"address": "192.0.2.10", "ports": [443], "legs": {}}
-    nginx = build(tmp_path / "ca.crt", ingress=ingress)["Container"]["uploads"][0]["content"]
-    assert "proxy_pass https://192.0.2.10:443/;" in nginx
+    page = container["uploads"][1]["content"]
+    assert page.count("<li>") == len(read["urls"]) - 1
+    assert NAME not in page
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("read", "said"),
     [
-        ({"schemaVersion": 3}, "schemaVersion: 3 is not 2; read docs/outputs.md"),
-        ({"flows": {}}, "flows: the internet may not reach the ingress on 443"),
-        ({"prefix": "172.30.1.16/28"}, "overlaps 172.30.1.0/24 of zone frontend; use another"),
+        ({**told(), "schemaVersion": 3}, "schemaVersion: 3 is not 2; read docs/outputs.md"),
+        ({**told(), "slots": None}, "slots: start-page is not there for project start-page; declare it"),
+        (told(project="other"), "slots: start-page is not there for project start-page; declare it"),
+        (told(port=80), "slots.start-page.ports: lacks 8080/tcp"),
     ],
 )
-def test_it_refuses_what_it_can_not_build_on(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
-    """A wrong schema version, an unreachable ingress or an overlapping prefix is refused; nothing is made."""
+def test_it_refuses_what_it_can_not_fill(read: dict[str, Any], said: str) -> None:
+    """A wrong schema version, and no slot of this project with the page's port, are refused."""
     with pytest.raises(pulumi.RunError, match=said.replace(".", r"\.")):
-        build(tmp_path / "ca.crt", **wrong)
+        build(read)
