@@ -26,7 +26,7 @@ from resources.proxmox import (
     SecurityGroup,
     bare_name,
 )
-from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
@@ -36,8 +36,7 @@ _REMEDY_RULES: Final = "State type, action ACCEPT, the peer of a declared flow, 
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest's network card must have the firewall on.",
     remedy="Set firewall on the network card; without it the guest's rules do nothing.",
     severity=Severity.CRITICAL,

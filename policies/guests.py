@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
 from policies.secrecy import texts
-from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
 from resources.resource import HIDDEN
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
@@ -31,8 +31,7 @@ def node_of(guest: Guest | None, topology: TopologyIndex) -> ProxmoxHost:
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest must be a declared service, with the id that is declared.",
     remedy="Declare the service in the stack file, or remove the guest.",
 )
@@ -50,12 +49,11 @@ def guests_have_a_role(view: TypedResource[Any], topology: TopologyIndex) -> Ite
 
 
 def _machine(view: TypedResource[Any]) -> Machine:
-    return Machine.SYSTEM_CONTAINER if isinstance(view.inputs, SystemContainer) else Machine.VIRTUAL_MACHINE
+    return next(machine for machine, kind in GUESTS.items() if isinstance(view.inputs, kind))
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest must have one network card, on its zone's VLAN and on no other.",
     remedy="Give it one card on the declared bridge with vlanId of its zone and without trunks.",
     severity=Severity.CRITICAL,
@@ -83,8 +81,7 @@ def guests_on_their_vlan(view: TypedResource[Any], topology: TopologyIndex) -> I
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest must have its declared address and name servers, and no others.",
     remedy="State the address and gateway of the zone, no IPv6, and the name-servers of the host.",
 )
@@ -116,8 +113,7 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest must set itself up by its own declared cloud-init file, or by none.",
     remedy="Name the file that make cloud-init writes for it; no vendor, network or meta data, no SMBIOS.",
 )
@@ -145,8 +141,7 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest's disks must be its own, on the declared storage: copies of the template, or empty.",
     remedy="Clone its template to the host's storage; no file, path or volume that is there already.",
     severity=Severity.CRITICAL,
@@ -179,8 +174,7 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
 
 
 @policy(
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     obligation="A guest's network cards must be its only way to the host.",
     remedy="Remove the property, or declare an exception that says what it is for.",
 )

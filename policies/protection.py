@@ -14,15 +14,14 @@ from typing import Any
 from policies.rule import policy
 from resources.docker import Volume
 from resources.proxmox import DatacenterFirewall, FirewallOptions, FirewallRules, Ipset, SecurityGroup
-from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.proxmox_guests import GUESTS
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
 
 
 @policy(
     Volume,
-    VirtualMachine,
-    SystemContainer,
+    *GUESTS.values(),
     SecurityGroup,
     Ipset,
     FirewallOptions,

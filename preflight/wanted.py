@@ -19,6 +19,7 @@ from topology.model import (
     Topology,
     machine_of,
     made_here,
+    table,
 )
 
 PROJECT: Final = "homelab-network"
@@ -33,10 +34,14 @@ IPSET: Final = "proxmoxve:firewall/ipsetLegacy:IpsetLegacy"
 BRIDGE: Final = "proxmoxve:network/linux/bridge:Bridge"
 
 _COMPONENTS: Final = f"{PROJECT}:components:"
-_MACHINES: Final[Mapping[Machine, tuple[str, str]]] = {
-    Machine.VIRTUAL_MACHINE: ("VirtualMachine", GUEST),
-    Machine.SYSTEM_CONTAINER: ("SystemContainer", SYSTEM_CONTAINER),
-}
+_MACHINES: Final[Mapping[Machine, tuple[str, str]]] = table(
+    "_MACHINES",
+    Machine,
+    {
+        Machine.VIRTUAL_MACHINE: ("VirtualMachine", GUEST),
+        Machine.SYSTEM_CONTAINER: ("SystemContainer", SYSTEM_CONTAINER),
+    },
+)
 """What Proxmox makes -> the component that has it, and its type."""
 _DATA: Final[Mapping[App, str]] = {
     App.GRAFANA: "data",

@@ -26,7 +26,7 @@ from resources.proxmox import (
     VlanInterface,
     bare_name,
 )
-from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
 
@@ -60,7 +60,7 @@ class ResourceIndex:
     @cached_property
     def guests(self) -> list[TypedResource[Any]]:
         """Virtual machines and system containers."""
-        return [*self.of(VirtualMachine), *self.of(SystemContainer)]
+        return [each for kind in GUESTS.values() for each in self.of(kind)]
 
     @cached_property
     def groups(self) -> Mapping[str, TypedResource[SecurityGroup]]:

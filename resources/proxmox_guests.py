@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from pydantic.alias_generators import to_camel
 
 from resources.inputs import Address, Inputs
+from topology.model import Machine, table
 
 
 class NetworkDevice(Inputs, inert="model mtu queues rate_limit"):
@@ -349,3 +350,11 @@ class SystemContainer(
             if point.is_folder:
                 how = "read-only" if point.read_only else "writable"
                 yield Door(f"mountPoints[{index}]", f"volumes: {point.volume} as {point.path}, {how}")
+
+
+GUESTS: Final[Mapping[Machine, type[VirtualMachine | SystemContainer]]] = table(
+    "GUESTS",
+    Machine,
+    {Machine.VIRTUAL_MACHINE: VirtualMachine, Machine.SYSTEM_CONTAINER: SystemContainer},
+)
+"""What Proxmox makes for a guest -> its model; a rule on `*GUESTS.values()` holds for every guest."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from policies.rule import RULES
+from resources.proxmox_guests import GUESTS, VirtualMachine
 from tests import findings
 from tests.policies.rejected import ALLOY, CASES, ROUTES, Case, alloy, upload
 from tests.policies.sound import Stack, run, sound, with_acme
@@ -63,6 +64,14 @@ def test_no_rule_fails_beside(case: Case) -> None:
 def test_every_rule_has_a_stack_that_it_rejects() -> None:
     """Every rule has a stack that it rejects, and every such stack has a rule."""
     assert {case.rule for case in CASES} == set(RULES)
+
+
+def test_a_rule_about_virtual_machines_is_about_every_guest() -> None:
+    """No rule forgets what Proxmox makes for another kind of guest."""
+    kinds = set(GUESTS.values())
+    about = {rule.name: set(rule.on) for rule in RULES.values() if VirtualMachine in rule.on}
+    assert about
+    assert {name for name, on in about.items() if not kinds <= on} == set()
 
 
 def test_no_line_of_an_alloys_certificates_can_change() -> None:

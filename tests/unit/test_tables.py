@@ -17,6 +17,7 @@ from lab.images.catalogue import IMAGES
 from rendered.apps import RUNTIMES, runtime
 from rendered.cloud_init import SETUPS
 from report.page import page
+from resources.proxmox_guests import GUESTS
 from tests.site import configuration
 from topology import schema
 from topology.config import load
@@ -53,6 +54,7 @@ TABLES: Mapping[str, tuple[type[StrEnum], Mapping[Any, object]]] = {
     "GUEST_APPS": (GuestApp, GUEST_APPS),
     "GUEST_KINDS": (GuestKind, GUEST_KINDS),
     "MACHINES": (Machine, MACHINES),
+    "GUESTS": (Machine, GUESTS),
     "RUNTIMES": (App, RUNTIMES),
     "SETUPS": (GuestApp, SETUPS),
 }
