@@ -8,7 +8,7 @@ for another protocol's first words, is not seen to do so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -43,11 +43,9 @@ def judge(
     """Return a finding for each scan, relay and needless address; `other` is the probe's own port."""
     everyone = tuple(endpoints)
     found: list[ProbeFinding] = []
-    for host in (each for each in everyone if each.kind is EndpointKind.HOST):
-        sockets = _sockets(topology, answers.get(host.name), host, other)
+    for host, sockets, scans in _read(topology, everyone, answers, other):
         found += [*_relays(host, sockets, everyone), *_added(topology, host)]
-        for source in (each for each in everyone if _asked_at(each) and topology.docker.closed):
-            scan = _Scan.of(answers.get(source.name), host, other)
+        for source, scan in scans if topology.docker.closed else ():
             found += _from_outside(source, host, scan, sockets)
     return found
 
@@ -56,13 +54,10 @@ def notes(
     topology: Topology, endpoints: Iterable[Endpoint], answers: Mapping[str, Answers], other: int
 ) -> Iterator[str]:
     """Yield what an open host answers from each source outside on ports that nothing declares."""
-    everyone = tuple(endpoints)
-    for host in (each for each in everyone if each.kind is EndpointKind.HOST):
+    for host, sockets, scans in _read(topology, tuple(endpoints), answers, other):
         if host.name not in answers:
             yield f"{host.name}: no agent runs there, so whether it relays into the site was not asked"
-        sockets = _sockets(topology, answers.get(host.name), host, other)
-        for source in (each for each in everyone if _asked_at(each) and not topology.docker.closed):
-            scan = _Scan.of(answers.get(source.name), host, other)
+        for source, scan in () if topology.docker.closed else scans:
             listed = ", ".join(f"{port} ({_called(port, sockets)})" for port in scan.ports)
             fault = f" ({scan.fault})" if scan.fault else ""
             yield f"{host.name} is open: {source.name} reaches {listed or 'no other port'}{fault}"
@@ -100,6 +95,16 @@ class _Scan:
         )
         ports = tuple(port for port in (*tcp, *udp) if port not in known)
         return cls(ports=ports, fault="" if last == _EVERY else f"only ports to {last} were asked in time")
+
+
+def _read(
+    topology: Topology, everyone: Collection[Endpoint], answers: Mapping[str, Answers], other: int
+) -> Iterator[tuple[Endpoint, dict[Port, _Socket], list[tuple[Endpoint, _Scan]]]]:
+    """Yield each host with its sockets, and with what each source outside found open there."""
+    for host in (each for each in everyone if each.kind is EndpointKind.HOST):
+        outside = (each for each in everyone if _asked_at(each))
+        scans = [(each, _Scan.of(answers.get(each.name), host, other)) for each in outside]
+        yield host, _sockets(topology, answers.get(host.name), host, other), scans
 
 
 def _from_outside(
