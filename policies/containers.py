@@ -19,7 +19,7 @@ from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
 from resources.site import Graph
 from resources.typed import TypedResource
-from topology.host_folders import SENSITIVE, within
+from topology.host_folders import SENSITIVE, is_state, meets, within
 from topology.index import TopologyIndex
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
 from topology.model import WRITES_LOGS, App, Port
@@ -141,9 +141,7 @@ def _is_private(path: str, service: Service | None, topology: TopologyIndex) -> 
         return app not in WRITES_LOGS
     if within(path, "/proc"):
         return path != "/proc" or app is not App.NODE_EXPORTER
-    if any(within(path, one) or within(one, path) for one in (*SENSITIVE, root)):
-        return True
-    return within(path, "/var") and not within(path, "/var/log") and path != topology.docker.metrics
+    return meets(path, (*SENSITIVE, root)) or (is_state(path) and path != topology.docker.metrics)
 
 
 @policy(

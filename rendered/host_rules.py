@@ -12,7 +12,7 @@ from datetime import UTC, datetime, time, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from topology.model import INTERNET, Flow, Role, Topology
-from topology.prefixes import DOCUMENTATION, SPECIAL
+from topology.prefixes import DOCUMENTATION, SPECIAL, nearby
 
 INSTALL = "nft --file -"
 """Reads the rules from standard input and replaces the old ones atomically."""
@@ -297,9 +297,8 @@ def _nearby(topology: Topology) -> list[IPv4Network]:
 
     Documentation prefixes count as public unless a zone has one: the live probe uses them as its internet.
     """
-    special = {*SPECIAL} - {*DOCUMENTATION}
-    zones = {zone.prefix for zone in topology.zones.values()}
-    return sorted(special | {own for own in zones if not any(map(own.subnet_of, special))})
+    special = [prefix for prefix in SPECIAL if prefix not in DOCUMENTATION]
+    return sorted({*nearby(special, (zone.prefix for zone in topology.zones.values()))})
 
 
 def kept(topology: Topology) -> Mapping[str, str]:

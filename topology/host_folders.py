@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root", "/tmp")  # noqa: S108  # folders of the host
@@ -13,12 +14,20 @@ def within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
+def meets(path: str, folders: Iterable[str]) -> bool:
+    """Whether a folder is one of some folders, or lies above or below one."""
+    return any(within(path, one) or within(one, path) for one in folders)
+
+
+def is_state(path: str) -> bool:
+    """Whether a folder holds what programs keep: it is below /var, and no log."""
+    return within(path, "/var") and not within(path, "/var/log")
+
+
 def is_private(path: str, data_root: str) -> bool:
     """Whether a folder, one above it or one below it holds what no container may be given by the stack file.
 
     `path` is normalised; `data_root` is the engine's folder.
     """
     folders = (*SENSITIVE, *_SYSTEM, data_root)
-    if any(within(path, one) or within(one, path) for one in folders) or path.endswith((".sock", ".socket")):
-        return True
-    return within(path, "/var") and not within(path, "/var/log")
+    return meets(path, folders) or path.endswith((".sock", ".socket")) or is_state(path)

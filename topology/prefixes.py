@@ -1,5 +1,6 @@
 """Special-purpose IPv4 prefixes, as defined by IANA and RFCs."""
 
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
 _RESERVED = (
@@ -10,3 +11,8 @@ DOCUMENTATION = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.
 """Prefixes reserved for documentation (RFC 5737); the live probe uses them for its simulated internet."""
 SPECIAL = tuple(map(IPv4Network, _RESERVED.split()))
 """Prefixes that are not part of the public internet (IANA's special-purpose registry, RFC 6890)."""
+
+
+def nearby(special: Sequence[IPv4Network], own: Iterable[IPv4Network]) -> tuple[IPv4Network, ...]:
+    """Return the special-purpose prefixes, and those of a site's own that none of them contains."""
+    return (*special, *(prefix for prefix in own if not any(map(prefix.subnet_of, special))))

@@ -19,7 +19,7 @@ from topology.model.routes import BASIC, Entries, Requests, Route, Stream, audie
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET
 from topology.model.zones import Zone
-from topology.prefixes import SPECIAL
+from topology.prefixes import SPECIAL, nearby
 
 NO_NAME_SERVER = IPv4Address("127.0.0.1")
 """A container's own loopback, where the engine asks from within the container's network: no answer comes."""
@@ -267,8 +267,7 @@ class Topology(DeclaredSite):
     @cached_property
     def nearby(self) -> tuple[IPv4Network, ...]:
         """Prefixes outside the internet: the special-purpose ones and the site's own."""
-        own = (zone.prefix for zone in self.zones.values())
-        return (*SPECIAL, *(prefix for prefix in own if not any(map(prefix.subnet_of, SPECIAL))))
+        return nearby(SPECIAL, (zone.prefix for zone in self.zones.values()))
 
     def is_routed(self, guest: Guest) -> bool:
         """Whether a guest has flows beyond its VLAN and so needs the router at its zone's gateway address."""
