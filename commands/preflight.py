@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from preflight import checks, machine
-from preflight.docker_api import DEFAULT, DockerApi
+from preflight.docker_api import DockerApi
 from preflight.found import Found
 from preflight.state import PulumiState
+from survey.docker_api import DEFAULT
 from topology.config import ConfigError, from_file, keys_of
 from topology.model import Topology
 from topology.project import PROJECT

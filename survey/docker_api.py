@@ -36,7 +36,7 @@ class DockerApi:
     def __init__(self, host: str = DEFAULT, *, environment: bool = False) -> None:
         self.host = host
         self._decoded = _without_registries if environment else _without_secrets
-        self._connection = _Connection(host)
+        self._connection = Connection(host)
 
     @property
     def is_local(self) -> bool:
@@ -101,7 +101,7 @@ class DockerApi:
         self._connection.close()
 
 
-class _Connection(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
     """A connection to a local socket, or by `docker system dial-stdio`."""
 
     def __init__(self, endpoint: str) -> None:

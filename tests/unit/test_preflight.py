@@ -37,6 +37,7 @@ from tests.policies.sound import run as program
 from tests.policies.sound import with_acme
 from tests.policies.test_nodes import keys as cluster
 from tests.site import configuration, put
+from tests.unit import test_survey
 from tests.unit.test_lab_proxmox import add_container, served
 from tests.unit.test_preflight_messages import (
     DATA,
@@ -285,10 +286,10 @@ def test_a_socket_that_is_not_there_is_one_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command")
-def test_an_engine_elsewhere_is_read_through_the_docker_command(tmp_path: Path) -> None:
+def test_an_engine_elsewhere_is_read_through_the_docker_command() -> None:
     """With any DOCKER_HOST `docker system dial-stdio` passes on the request and the whole answer."""
-    with answering(tmp_path, answers("engine-29.5.0")) as api:
-        assert DockerApi(api.host)._through_the_client("/info")["FirewallBackend"]["Driver"] == "nftables"
+    with test_survey.served(answers("engine-29.5.0"), None) as (endpoint, _):
+        assert DockerApi(endpoint).get("/info")["FirewallBackend"]["Driver"] == "nftables"
     with pytest.raises(ProbeError, match=r"^tcp://127\.0\.0\.1:1: "):
         DockerApi("tcp://127.0.0.1:1").get("/info")
 
@@ -459,16 +460,13 @@ def test_a_vpns_default_route_is_no_zones() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command")
-def test_the_labs_engine_on_a_port_is_of_this_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_labs_engine_on_a_port_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """With DOCKER_HOST=tcp://127.0.0.1:2375 the lab looks at interfaces, processes and dockerd, too."""
-    monkeypatch.setattr(DockerApi, "is_local", False)
-    monkeypatch.setattr(DockerApi, "_through_the_client", DockerApi._local)
     monkeypatch.setattr(daemon, "read", lambda _path: daemon.Daemon(iptables=False))
     told = answers("engine-29.5.0")
     told["/info"]["Name"] = socket.gethostname()
-    with answering(tmp_path, told) as api:
+    with test_survey.served(told, None) as (endpoint, _):
+        api = DockerApi(endpoint)
 
         def report(*, lab: bool) -> checks.PreflightReport:
             return checks.check_hosts(topology(), PulumiState(), stack=STACK, api=api, node=None, lab=lab)
