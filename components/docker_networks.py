@@ -52,9 +52,8 @@ class DockerNetworks(pulumi.ComponentResource):
 
 
 def leg_options(topology: Topology, zone: Zone) -> dict[str, str]:
-    """Return the options of a macvlan network, which keeps legs of several containers apart."""
-    apart = {"macvlan_mode": "private"} if topology.legs.is_shared(zone) else {}
-    return {"parent": topology.parent(zone), **apart}
+    """Return the options of a macvlan network; what one member sends to another would meet no rule."""
+    return {"parent": topology.parent(zone), "macvlan_mode": "private"}
 
 
 def bridge_options(topology: Topology, zone: Zone) -> dict[str, str]:

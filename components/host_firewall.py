@@ -1,7 +1,7 @@
 """Docker-SRV's own firewall rules, in place before any container starts.
 
-`rendered.host_rules` provides their text, `components.host_command` runs it on the host. The old table is
-replaced atomically, so an update leaves no gap.
+`rendered.host_rules` and `rendered.leg_rules` provide their text, `components.host_command` runs it on the
+host. Old tables are replaced atomically, so an update leaves no gap.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.host_command import host_command
-from rendered import host_rules
+from rendered import host_rules, leg_rules
 from topology.model import Topology
 
 
@@ -43,6 +43,15 @@ class HostFirewall(pulumi.ComponentResource):
             stdin=host_rules.rules(topology),
             parent=self,
         )
+        if topology.legs.every:
+            host_command(
+                "leg-rules",
+                topology.docker.ssh,
+                create=leg_rules.install(topology),
+                delete=leg_rules.remove(topology),
+                stdin=leg_rules.rules(topology),
+                parent=self,
+            )
         host_command(
             "boot-rules",
             topology.docker.ssh,

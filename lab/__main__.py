@@ -29,7 +29,7 @@ from lab.errors import LabError
 from lab.process import Interrupted, run, show
 from lab.stack import Stack
 from preflight import machine
-from rendered import host_rules
+from rendered import host_rules, leg_rules
 from rendered.container import cgroups
 from topology.config import ConfigError, from_file, keys_of
 from topology.model import Certificate, Topology
@@ -346,7 +346,8 @@ def _refuse_what_no_state_knows(stack: str, topology: Topology) -> None:
         return
     steps = [f"docker rm --force {' '.join(containers)}"] if containers else []
     steps += [f"docker network rm {' '.join(networks)}"] if networks else []
-    steps += [host_rules.remove(topology), *([host_rules.close_probes(topology)] if topology.probes else [])]
+    steps += [host_rules.remove(topology), *([leg_rules.remove(topology)] if topology.legs.every else [])]
+    steps += [host_rules.close_probes(topology)] if topology.probes else []
     raise LabError(
         f"stack {stack}: {', '.join([*containers, *networks])} have its label, and the state in "
         f"{paths.STATE} has nothing of it; name the state that made them with HOMELAB_STATE or "

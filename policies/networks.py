@@ -88,10 +88,9 @@ def _leg(network: DockerNetwork, zone: Zone, topology: TopologyIndex) -> Iterato
     parent = network.options.get("parent", "")
     if parent != wanted:
         yield f"parent {parent or '(none)'} is not {wanted}, so it leads to another VLAN"
-    apart = topology.legs.is_shared(zone)
-    if apart and network.options.get("macvlan_mode") != "private":
-        yield "macvlan_mode is not private, so its legs reach each other past every rule"
-    for option in sorted(set(network.options) - {"parent", *(["macvlan_mode"] if apart else [])}):
+    if network.options.get("macvlan_mode") != "private":
+        yield "macvlan_mode is not private, so its members reach each other past every rule"
+    for option in sorted(set(network.options) - {"parent", "macvlan_mode"}):
         yield f"option {option} is not understood"
 
 
@@ -176,7 +175,7 @@ def containers_on_their_zones(view: TypedResource[DockerContainer], topology: To
     severity=Severity.CRITICAL,
 )
 def legs_listen_nowhere(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
-    """Yield containers that listen on a leg: no rule stops a newcomer on the VLAN there."""
+    """Yield containers that listen on a leg, where nothing but the rules of its VLAN stops a newcomer."""
     service = topology.containers_by_name.get(view.inputs.name)
     at = listens(topology, service) if service else None
     if service is None or at is None:
@@ -238,6 +237,8 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
     topology, host = graph.topology, graph.topology.docker_host
     if host and ProjectCommand.HOST_RULES not in graph.commands:
         yield host.name, "its own rules are not in the stack"
+    if host and topology.legs.every and ProjectCommand.LEG_RULES not in graph.commands:
+        yield host.name, "the rules of its legs are not in the stack, so a VLAN reaches all that they lead to"
     if host and ProjectCommand.BRIDGE_SWITCH not in graph.commands:
         yield host.name, "the switch that shows its rules frames within a bridge is not in the stack"
     if host and ProjectCommand.BOOT_RULES not in graph.commands:

@@ -45,6 +45,7 @@ from reachability.port_groups import (
     PublishedPort,
     entered,
     external,
+    passed,
     published_ports,
 )
 from reachability.result import Connection, ConnectionSet, Decision, EdgeKind, Trace, UnknownNameError
@@ -215,8 +216,10 @@ class Reachability:
         self, owner: str, group: PortGroup, at: frozenset[IPv4Address] | None = None
     ) -> Iterator[ConnectionSet]:
         for interface in self._links.interfaces.get(owner, ()):
-            if _is_among(interface.address, at):
-                yield from self._by_interface(interface, group)
+            open_ = interface.parent is not None and interface.passes is None
+            if open_ or _is_among(interface.address, at):
+                for part, admitted in passed(interface.passes, group):
+                    yield from self._by_interface(interface, part, admitted=admitted)
 
     def _to_published(
         self, owner: ContainerFact, published: Published, group: PortGroup

@@ -154,11 +154,14 @@ class Leg:
     """A container's interface on the network called `network`; `names` are its aliases there.
 
     `address` is None when the engine chooses the address, or when the container can take another one.
+    `passes` is what the host's rules let pass to a macvlan leg from the VLAN; None: everything, to each of
+    the container's addresses. They see no frames between members of a network that does not isolate them.
     """
 
     network: str
     address: IPv4Address | None = None
     names: tuple[str, ...] = ()
+    passes: tuple[Pass, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ class Intent:
 
     `routable` services may be reached through a proxy that has a declared flow to them: by the `audience` of
     their port, of names `outside` the site, of which the internet is everyone, and by the site's own with a
-    declared flow to the proxy. Names of one of the `wires` may talk to each other without a declared flow.
+    declared flow to the proxy. A source reaches the names in its `wires` on its network without one.
     The internet's flows to `public` destinations, which no ingress is before, are for the internet alone.
     `trusted` sources are not checked, nor what neighbours ask of each other within `observed` networks.
     """
@@ -29,7 +29,7 @@ class Intent:
     routable: frozenset[str] = frozenset()
     audience: Mapping[tuple[str, Port], frozenset[str]] = field(default_factory=dict)
     outside: frozenset[str] = frozenset({INTERNET})
-    wires: tuple[frozenset[str], ...] = ()
+    wires: Mapping[str, frozenset[str]] = field(default_factory=dict)
     trusted: frozenset[str] = frozenset()
     public: frozenset[str] = frozenset()
     observed: frozenset[str] = frozenset()
@@ -94,9 +94,7 @@ class Intent:
                 continue
             if source in audience:
                 continue
-            if bundle.how is EdgeKind.VLAN and any(
-                {source, bundle.destination} <= wire for wire in self.wires
-            ):
+            if bundle.how is EdgeKind.VLAN and bundle.destination in self.wires.get(source, ()):
                 continue
             if source not in declared or bundle.how is EdgeKind.PROXIED:
                 yield source

@@ -14,7 +14,18 @@ from functools import cached_property
 from ipaddress import IPv4Address
 
 from reachability.address_sets import ALL, IPSet, difference, intersection, prefix, public, union_all
-from reachability.facts import Facts, GuestFact, Host, Leg, Network, NetworkDriver, Outside, Segment, Vlan
+from reachability.facts import (
+    Facts,
+    GuestFact,
+    Host,
+    Leg,
+    Network,
+    NetworkDriver,
+    Outside,
+    Pass,
+    Segment,
+    Vlan,
+)
 from reachability.routing import Way, ways
 from reachability.rules import Chain, Firewall
 from reachability.words import Range
@@ -27,6 +38,7 @@ class Interface:
     `sources` are the addresses that its packets may carry, `address` is its own address (None: unknown).
     `routed`: it has a route beyond its segment. `parent` is the engine's host of a macvlan leg, from which
     the kernel isolates it; `alone` is a leg in private mode, isolated from other legs of that host as well.
+    `passes` are the connections that this host lets pass to such a leg (None: all, to every address).
     `silent` opens no connections.
     `marks`: its packets carry the mark of a guest's chain; `marked` is the inbound chain for packets with the
     mark.
@@ -43,6 +55,7 @@ class Interface:
     routed: bool = True
     parent: str | None = None
     alone: bool = False
+    passes: tuple[Pass, ...] | None = None
     outside: bool = False
     silent: bool = False
 
@@ -223,6 +236,8 @@ class Links:
         if meets and self.apart(source, interface):
             yield f"macvlan keeps {source.owner} and {interface.owner} apart on {interface.segment}"
             return
+        if meets and interface.passes is not None:
+            yield f"{interface.parent}'s rules let nothing of the kind to the leg on {interface.segment}"
         if not source.sources:
             yield f"the IP filter of {source.owner} lets no address out"
         inbound = interface.marked if source.marks and interface.marked else interface.inbound
@@ -340,6 +355,7 @@ class Links:
     def _leg(self, owner: str, network: Network, leg: Leg) -> Iterator[Interface]:
         every = tuple(vlan for vlans in self._vlans.values() for vlan in vlans)
         for segment in (network.vlan,) if network.vlan else every:
+            alone = network.driver is NetworkDriver.MACVLAN and not network.icc
             yield Interface(
                 owner=owner,
                 segment=segment,
@@ -347,7 +363,8 @@ class Links:
                 address=None if leg.address is None else int(leg.address),
                 routed=not network.internal,
                 parent=network.host,
-                alone=network.driver is NetworkDriver.MACVLAN and not network.icc,
+                alone=alone,
+                passes=leg.passes if alone else None,
             )
 
 

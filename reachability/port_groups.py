@@ -1,10 +1,11 @@
 """Ports of a destination that are evaluated together, and the host's ports that lead to them."""
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
 from typing import NamedTuple, Self
 
 from reachability.address_sets import ALL, IPSet, prefix, union_all
-from reachability.facts import ContainerFact, Host, Published
+from reachability.facts import ContainerFact, Host, Pass, Published
 from reachability.rules import EVERY_PORT
 from reachability.words import Range
 from topology.model import Port, Protocol
@@ -55,6 +56,16 @@ def entered(host: Host, group: PortGroup) -> Iterator[tuple[PortGroup, IPSet | N
         if group.holds(entry.port):
             port = Range(entry.port.protocol, entry.port.number, entry.port.number)
             yield group._replace(ranges=(port,)), prefix(entry.source)
+
+
+def passed(passes: Iterable[Pass] | None, group: PortGroup) -> Iterator[tuple[PortGroup, IPSet | None]]:
+    """Yield the parts of a group that a host lets pass to a leg, and from which address; None: from all."""
+    if passes is None:
+        yield group, None
+    for each in passes or ():
+        if group.holds(each.port):
+            port = Range(each.port.protocol, each.port.number, each.port.number)
+            yield group._replace(ranges=(port,)), prefix(IPv4Network(each.source))
 
 
 def published_ports(container: ContainerFact) -> Iterator[Published]:

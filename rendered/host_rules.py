@@ -1,7 +1,8 @@
 """Docker-SRV's own firewall rules, which limit what its bridges reach on the host and in networks beyond it.
 
 They consist of the project's nftables table, the kernel's switch that shows it frames within a bridge, two
-rules in Docker's DOCKER-USER chain for each probe zone, and the systemd units that restore all three.
+rules in Docker's DOCKER-USER chain for each probe zone, the tables of legs (`rendered.leg_rules`), and the
+systemd units that restore all of them.
 
 Note: `accept` ends only this table's chain. The engine's own rules still evaluate the packet afterwards, and
 a drop on either side is final.
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
+from rendered import leg_rules
 from topology.model import INTERNET, Flow, Role, Topology
 from topology.prefixes import DOCUMENTATION, SPECIAL, nearby
 
@@ -50,6 +52,8 @@ _REMEMBER = (
 )
 _FOLDER = "/etc/homelab-network"
 _UNITS = "/etc/systemd/system"
+_DASH = r"\x2d"
+"""A hyphen of an interface's name in that of its unit (systemd-escape(1))."""
 
 
 def remove(topology: Topology) -> str:
@@ -307,7 +311,7 @@ def kept(topology: Topology) -> Mapping[str, str]:
     The switch is set and the table loaded before Docker starts a container; Docker requires the unit, so it
     does not start without the rules. Firewalls, such as nftables.service, whose file begins by flushing all
     tables, start before network-pre.target, and the unit after it. The probe zone's rules follow each start
-    of Docker, since they are in Docker's chains.
+    of Docker, since they are in Docker's chains, and a leg's table its interface, with which its chain goes.
     """
     name = _unit(topology)
     files = {
@@ -319,6 +323,11 @@ def kept(topology: Topology) -> Mapping[str, str]:
         files |= {
             f"{_FOLDER}/{name}-probes.sh": f"{open_probes(topology)}\n",
             f"{_UNITS}/{name}-probes.service": _probes_unit(topology),
+        }
+    for parent, text in leg_rules.tables(topology).items():
+        files |= {
+            f"{_FOLDER}/{name}-{parent}.nft": text,
+            f"{_UNITS}/{name}-{parent}.service": _leg_unit(topology, parent),
         }
     return files
 
@@ -361,6 +370,25 @@ ExecStart=/bin/sh {_FOLDER}/{_unit(topology)}-probes.sh
 
 [Install]
 WantedBy=docker.service
+"""
+
+
+def _leg_unit(topology: Topology, parent: str) -> str:
+    device = f"sys-subsystem-net-devices-{parent.replace('-', _DASH)}.device"
+    return f"""\
+[Unit]
+Description=Rules of the legs on {parent}
+BindsTo={device}
+After={device} network-pre.target
+Before=docker.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft --file {_FOLDER}/{_unit(topology)}-{parent}.nft
+
+[Install]
+WantedBy={device} docker.service
 """
 
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import reachability.facts as fact
 from reachability.engine import Reachability
 from reachability.names import Scope
-from resources import host_rules
+from resources import host_rules, leg_rules
 from resources.docker import DockerContainer, DockerNetwork, SwarmService
 from resources.facts import container_fact, firewall_of, network_fact, proxy_fact, rules_of
 from resources.index import ResourceIndex
@@ -257,6 +257,20 @@ class Graph(ResourceIndex):
         names = {self.topology.bridge(zone) for zone in zones}
         return ProjectCommand.HOST_RULES in self.commands and network.option("name") in names
 
+    @cached_property
+    def _leg_passes(self) -> Mapping[tuple[str, IPv4Address], tuple[fact.Pass, ...]]:
+        """What the host's rules let pass to each leg, by parent interface and address."""
+        own = self._commands.get(ProjectCommand.LEG_RULES)
+        return leg_rules.legs(own.stdin) if own else {}
+
+    def _leg(self, leg: fact.Leg, *, fixed: bool) -> fact.Leg:
+        """Return a container's leg as the engine needs it; one that is not `fixed` may take any address."""
+        network, name = self._bridges.get(leg.network), self.zones.get(leg.network, leg.network)
+        if not fixed or leg.address is None:
+            return replace(leg, network=name, address=None)
+        parent = network.options.get("parent", "") if network else ""
+        return replace(leg, network=name, passes=self._leg_passes.get((parent, leg.address)))
+
     def parent_vlan(self, network: DockerNetwork) -> fact.Vlan | None:
         """Return the VLAN of a macvlan network's parent interface; None is unknown: every VLAN."""
         docker, proxmox = self.topology.docker_host, self.topology.proxmox_host
@@ -282,14 +296,7 @@ class Graph(ResourceIndex):
             yield replace(
                 known,
                 shares=self.called(known.shares) if known.shares else None,
-                legs=tuple(
-                    replace(
-                        leg,
-                        network=self.zones.get(leg.network, leg.network),
-                        address=None if each.inputs.takes_addresses else leg.address,
-                    )
-                    for leg in known.legs
-                ),
+                legs=tuple(self._leg(leg, fixed=not each.inputs.takes_addresses) for leg in known.legs),
                 ports=service.ports if service else (),
                 published=tuple(self._limited(port, known.legs) for port in known.published),
                 publish_all=known.publish_all or any(f.path.startswith("ports") for f in each.faults),

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
-from rendered import host_rules, router_rules, verify_timer
+from rendered import host_rules, leg_rules, router_rules, verify_timer
 from resources import docker, proxmox, proxmox_guests, tls
 from resources.inputs import Ignored, Inputs, Settings, Unsupported
 from resources.resource import UNKNOWN, Resource, Trail
@@ -33,6 +33,7 @@ class ProjectCommand(Enum):
     """The project's own commands, on Docker-SRV and on a router."""
 
     HOST_RULES = "host rules"
+    LEG_RULES = "leg rules"
     BRIDGE_SWITCH = "bridge switch"
     BOOT_RULES = "boot rules"
     PROBE_RULES = "probe rules"
@@ -58,6 +59,9 @@ class ProjectCommand(Enum):
             case ProjectCommand.HOST_RULES:
                 yield from (host_rules.INSTALL, host_rules.remove(topology))
                 yield host_rules.rules(topology)
+            case ProjectCommand.LEG_RULES:
+                yield from (leg_rules.install(topology), leg_rules.remove(topology))
+                yield leg_rules.rules(topology)
             case ProjectCommand.BRIDGE_SWITCH:
                 yield from (host_rules.SWITCH_ON, host_rules.SWITCH_OFF, "")
             case ProjectCommand.BOOT_RULES:

@@ -254,7 +254,7 @@ class _Cases:
         return Expected.ALLOWED if probes & {*zones} and port in self.topology.public else Expected.DENIED
 
     def _legs(self) -> Iterator[Case]:
-        """The ingress reaches its guests; guests with a flow reach its leg; no rule there stops newcomers."""
+        """The ingress reaches its guests; guests with a flow reach its leg, and newcomers don't."""
         kind, name, ports = Kind.LEG, self.ingress.name, (*self.ingress.ports, None)
         for zone in self.topology.legs.zones:
             for guest in self.topology.guests:
@@ -268,7 +268,7 @@ class _Cases:
                 )  # fmt: skip
             yield from self._to(
                 kind, "newcomer -> leg", newcomer(zone), name, zone.ingress,
-                ports=ports, expected=Expected.EITHER,
+                ports=ports, expected=Expected.DENIED,
             )  # fmt: skip
 
     def _egress(self) -> Iterator[Case]:
@@ -325,7 +325,7 @@ class _Cases:
                     yield from self._to(kind, "container -> guest", *ends, ports=(*guest.ports, None))
 
     def _external(self) -> Iterator[Case]:
-        """A machine on a guests' VLAN is reached by declared flows, and reaches no guest without one."""
+        """A machine on a guests' VLAN is reached by declared flows, and reaches nothing there without one."""
         kind, nas = Kind.EXTERNAL, self.topology.zones[NAS]
         around = self.topology.around(nas)
         at, ports = nas.prefix[0], (*nas.ports, None)
@@ -334,8 +334,13 @@ class _Cases:
             if around and around.name in guest.zones:
                 ends = (NAS, guest.name, guest.address)
                 yield from self._to(kind, "machine -> guest", *ends, ports=(*guest.ports, None))
+        if around and around.ingress:
+            # Published ports it reaches at the host's address.
+            own = [port for port in self.ingress.ports if port not in self.topology.published]
+            ends = (NAS, self.ingress.name, around.ingress)
+            yield from self._to(kind, "machine -> leg", *ends, ports=(*own, None))
         for container in self.topology.containers:
-            if container != self.ingress:  # no rule stops it on its own leg
+            if container != self.ingress:  # no rule stops what it sends from its own leg
                 yield from self._to(kind, "container -> machine", container.name, NAS, at, ports=ports)
 
     def _node(self) -> Iterator[Case]:

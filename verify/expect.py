@@ -1,8 +1,8 @@
 """The cells of the matrix, each with the result that the declared flows require.
 
 The only live data used here is what the discovery found at each endpoint: addresses and ports.
-Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, other ports of
-the ingress's leg for an unknown machine on that VLAN, what members of an observed zone ask of each other.
+Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, and what
+members of an observed zone ask of each other.
 """
 
 from __future__ import annotations
@@ -214,33 +214,16 @@ def _expected(
         case EndpointKind.HOST if source.kind is EndpointKind.OUTSIDE and port not in destination.extra:
             return _on_host(topology, source, port)
         case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
-            wire = topology.segments.get(address.network, frozenset())
-            return Expected.EITHER if source.name in wire else Expected.DENIED
+            return Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # the router between them is not a resource of the stack
         case EndpointKind.CONTAINER if (
-            near and not declared and _is_open(topology, source, address, port, observed)
+            near and not declared and source.kind is EndpointKind.CONTAINER and address.network in observed
         ):
             return Expected.EITHER
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
-
-
-def _is_open(
-    topology: Topology, source: Endpoint, address: Address, port: Port | str, observed: Collection[str]
-) -> bool:
-    """Whether no rule keeps a member of a zone from another: on a VLAN, or while the zone is observed."""
-    if source.kind is EndpointKind.MEMBER:
-        vlan = topology.zones[address.network].vlan
-        return vlan is not None and (port == OTHER or _hears(topology, address, port))
-    return source.kind is EndpointKind.CONTAINER and address.network in observed
-
-
-def _hears(topology: Topology, address: Address, port: Port | str) -> bool:
-    """Whether the ingress listens at this address on the port, for a service's flow from there."""
-    numbers = topology.ears.get(address.ip, ()) if address.ip else ()
-    return isinstance(port, Port) and port.number in numbers
 
 
 def _on_host(topology: Topology, source: Endpoint, port: Port | str) -> Expected:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rendered import host_rules
+from rendered import host_rules, leg_rules
 from topology.model import Topology
 from verify.driver import ProbeError
 from verify.expect import declared_zones
@@ -25,15 +25,27 @@ _REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
 def rules_in_force(topology: Topology) -> bool:
-    """Whether this machine's table equals the rendered one, rule by rule; needs root.
+    """Whether this machine's table equals the rendered one, rule by rule; needs root."""
+    return _in_force(host_rules.rules(topology), [host_rules.table(topology)])
 
-    nftables lists both, the rendered one from a temporary network namespace. What the kernel filled in, sets
-    whose elements expire, is left out.
+
+def leg_rules_in_force(topology: Topology) -> bool:
+    """Whether this machine's tables of legs equal the rendered ones, rule by rule; needs root."""
+    names = leg_rules.names(topology)
+    return not names or _in_force(leg_rules.rules(topology), names, leg_rules.tables(topology))
+
+
+def _in_force(text: str, tables: Iterable[str], links: Iterable[str] = ()) -> bool:
+    """Whether tables of this machine equal those of a text.
+
+    nftables lists both, the rendered ones from a temporary network namespace with the interfaces `links`.
+    What the kernel filled in, sets whose elements expire, is left out.
     """
-    listing = ("nft", "--stateless", "list", "table", *host_rules.table(topology).split())
-    apart = ("unshare", "--net", "sh", "-c", 'nft --file - && exec "$@"', "sh")
+    listing = " && ".join(f"nft --stateless list table {name}" for name in tables)
+    made = (f"ip link add {link} type veth" for link in links)
+    apart = ("unshare", "--net", "sh", "-c", " && ".join((*made, "nft --file -", listing)))
     try:
-        here, rendered = run(*listing), run(*apart, *listing, given=host_rules.rules(topology))
+        here, rendered = run("sh", "-c", listing), run(*apart, given=text)
         return _LEARNED.sub(r"\1", here) == _LEARNED.sub(r"\1", rendered)
     except ProbeError:
         return False
@@ -70,6 +82,7 @@ def comes_back(topology: Topology) -> bool:
 
 OWN: Mapping[str, tuple[str, Callable[[Topology], bool]]] = {
     "host-rules": ("own rules", rules_in_force),
+    "leg-rules": ("rules of its legs", leg_rules_in_force),
     "bridge-switch": ("switch that shows its rules frames within a bridge", bridges_switched),
     "probe-rules": ("rules that let the probe zone see published ports", probes_let_through),
     "boot-rules": ("units that bring its rules back at boot", comes_back),

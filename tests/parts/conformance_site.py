@@ -20,7 +20,7 @@ from lab.process import run
 from lab.proxmox.firewall import Held, node_ruleset, ruleset
 from lab.proxmox.guests import LabGuest, read_nic
 from reachability.facts import Datacenter, Facts, GuestFirewall, HostFirewallFact, ProxmoxRule
-from rendered import host_rules
+from rendered import host_rules, leg_rules
 from tests.conformance import MANAGEMENT, NAS
 from topology.model import Guest, Protocol, Topology, Zone
 
@@ -85,6 +85,7 @@ def made(topology: Topology, facts: Facts) -> Iterator[list[dict[str, Any]]]:
 def install(topology: Topology, facts: Facts) -> None:
     """Put the host's, the guests' and the node's rules of a site in force."""
     run(host_rules.INSTALL.split(), "host rules", stdin=host_rules.rules(topology))
+    run(["sh", "-c", leg_rules.install(topology)], "rules of legs", stdin=leg_rules.rules(topology))
     assert facts.datacenter
     shared = _shared(facts.datacenter)
     firewalls = {guest.name: guest.firewall for guest in facts.guests}
@@ -178,7 +179,8 @@ def _container(topology: Topology, name: str) -> Iterator[dict[str, Any]]:
     if name == topology.ingress_name:
         for zone in topology.legs.zones:
             leg, parent = f"leg{zone.vlan}", topology.parent(zone)
-            ip("link", "add", "link", parent, "name", leg, "netns", name, "type", "macvlan", "mode", "bridge")
+            kind = ("type", "macvlan", "mode", "private")
+            ip("link", "add", "link", parent, "name", leg, "netns", name, *kind)
             assert zone.ingress
             _up(name, leg, zone.ingress, zone)
             legs[zone] = zone.ingress

@@ -1332,16 +1332,18 @@ def a_probe_zone_that_gets_no_reply(stack: Stack) -> None:
 
 
 @rejected(
-    "networks-sealed", "vlan20: macvlan_mode is not private, so its legs reach each other past every rule"
+    "networks-sealed", "vlan20: macvlan_mode is not private, so its members reach each other past every rule"
 )
 def two_legs_that_meet(stack: Stack) -> None:
     with_legs(stack)
     del stack.inputs("network", "vlan20")["options"]["macvlan_mode"]
 
 
-@rejected("networks-sealed", "vlan20: option macvlan_mode is not understood")
-def one_leg_that_is_kept_apart(stack: Stack) -> None:
-    stack.inputs("network", "vlan20")["options"]["macvlan_mode"] = "private"
+@rejected(
+    "networks-sealed", "vlan10: macvlan_mode is not private, so its members reach each other past every rule"
+)
+def a_leg_that_meets_what_is_attached_beside_it(stack: Stack) -> None:
+    stack.inputs("network", "vlan10")["options"]["macvlan_mode"] = "bridge"
 
 
 @rejected(
@@ -1471,6 +1473,26 @@ def no_commands_for_who_watches(stack: Stack) -> None:
 )
 def rules_that_see_no_frames_within_a_bridge(stack: Stack) -> None:
     open_bridges(stack)
+
+
+@rejected(
+    "host-rules-installed",
+    "docker-srv: the rules of its legs are not in the stack, so a VLAN reaches all that they lead to",
+)
+def legs_without_rules(stack: Stack) -> None:
+    stack.remove("command", "leg-rules")
+
+
+@rejected(
+    "commands-are-our-own",
+    "leg-rules: command:local:Command runs a command that can't be judged: "
+    "its stdin is not that of the project's leg rules",
+)
+def legs_with_one_flow_more(stack: Stack) -> None:
+    command = stack.inputs("command", "leg-rules")
+    asked = "      10.10.10.11 . 10.10.10.2 . tcp . 443,\n"
+    assert asked in command["stdin"]
+    command["stdin"] = command["stdin"].replace(asked, f"{asked}{asked.replace('443', '22')}")
 
 
 @rejected("zones-enforced", "zone backend: its members reach each other on every port through 2027-01-15")

@@ -156,10 +156,10 @@ def test_an_alias_too_long_for_proxmox_is_refused() -> None:
         load(json.loads(text))
 
 
-def test_a_leg_alone_has_no_mode() -> None:
-    """The network of a single leg stays as it was before there were others."""
+def test_a_leg_alone_is_apart_too() -> None:
+    """On the network of a single leg, what is attached by hand does not reach the leg past the rules."""
     (network,) = (each for each in run(_alone()) if each.name == "vlan40" and "etwork" in each.type)
-    assert network.inputs["options"] == {"parent": "trunk.40"}
+    assert network.inputs["options"] == {"parent": "trunk.40", "macvlan_mode": "private"}
 
 
 # ------------------------------------------------------------------------------------------- mutants

@@ -72,6 +72,7 @@ class Interface:
     guest: GuestFact | None = None
     nic: Nic | None = None
     network: Network | None = None
+    passes: tuple[Pass, ...] | None = None
     filtered: bool = False
     routed: bool = True
     router: Gateway | None = None
@@ -278,7 +279,13 @@ class Walk:
         stack = self.stacks.get(name)
         if not ears or None in ears or stack in (None, self.stacks.get(source), *self.hosts):
             return True
-        there = [end for end in self.ends[name, port] if end[2] is not None or {*end[0].answers} & {*ears}]
+        there = [
+            end
+            for end in self.ends[name, port]
+            if end[2] is not None
+            or {*end[0].answers} & {*ears}
+            or (end[0].kind == "macvlan" and end[0].passes is None)  # a machine takes all of its addresses
+        ]
         return self.arrives(source, there)
 
     def _unjudged(self, name: str, port: Port) -> bool:
@@ -347,6 +354,7 @@ class Walk:
             # If no rule reads the address, one address stands for all.
             inside = last.kind == "veth" and last.network is not None and last.network.passes is not None
             closed = last.device in self.hosts and self.hosts[last.device].entries is not None
+            inside = inside or last.passes is not None
             by_source = inside or through or closed or passages or any(gate.asks("source") for gate in gates)
             sources = senders[0].addresses[: None if by_source else 1]
             every = inside or exits or passages or any(gate.asks("dest") for gate in gates)
@@ -386,8 +394,12 @@ class Walk:
 
     @staticmethod
     def _stays(sender: Interface, last: Interface, packet: Packet, port: Port) -> bool:
-        """Whether the host passes a packet that stays on one bridge; any packet that does not."""
+        """Whether the host passes a packet that stays on one bridge, or comes to a leg by its VLAN."""
         network = last.network
+        if last.passes is not None:
+            near = sender.network and network and sender.network.host == network.host
+            beside = sender.kind == "macvlan" and near
+            return bool(beside) or Pass(source=packet.src, destination=packet.dst, port=port) in last.passes
         if network is None or network.passes is None or not sender.kind == last.kind == "veth":
             return True
         return Pass(source=packet.src, destination=packet.dst, port=port) in network.passes
@@ -715,6 +727,7 @@ class Walk:
                 "macvlan",
                 answers=known,
                 network=network,
+                passes=leg.passes,
                 routed=not network.internal,
             )
 

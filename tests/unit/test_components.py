@@ -146,10 +146,8 @@ def test_networks_are_as_isolated_as_their_role_says(dev: Recorder) -> None:
         "vlan20": ("macvlan", True),
         "vlan30": ("macvlan", True),
     }
-    assert [networks[f"vlan{tag}"]["options"]["parent"] for tag in (10, 20, 30)] == [
-        "trunk.10",
-        "trunk.20",
-        "trunk.30",
+    assert [networks[f"vlan{tag}"]["options"] for tag in (10, 20, 30)] == [
+        {"parent": f"trunk.{tag}", "macvlan_mode": "private"} for tag in (10, 20, 30)
     ]
 
 

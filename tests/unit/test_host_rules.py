@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reachability.facts import Exit
-from rendered import host_rules
+from rendered import host_rules, leg_rules
 from resources.host_rules import forward
 from tests.egress import with_egress, with_machines
 from tests.policies.sound import with_acme
@@ -67,13 +67,25 @@ def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
             "WantedBy=docker.service",
             f"ExecStart=/bin/sh {folder}/homelab-network-rules-probes.sh",
         },
+        **{
+            f"homelab-network-rules-{parent}.service": {
+                f"BindsTo=sys-subsystem-net-devices-{parent}.device",
+                f"After=sys-subsystem-net-devices-{parent}.device network-pre.target",
+                "Before=docker.service",
+                f"WantedBy=sys-subsystem-net-devices-{parent}.device docker.service",
+                f"ExecStart=/usr/sbin/nft --file {folder}/homelab-network-rules-{parent}.nft",
+            }
+            for parent in ("trunk.10", "trunk.20", "trunk.30")
+        },
     }
+    for parent, text in leg_rules.tables(SITE).items():
+        assert (folder / f"homelab-network-rules-{parent}.nft").read_text() == text
     for unit, lines in wanted.items():
         assert lines <= set((units / unit).read_text().splitlines())
     for _ in range(2):
         run(root, "sh", "-c", host_rules.forget(SITE))
     assert [*folder.iterdir(), *units.iterdir()] == []
-    both = "homelab-network-rules.service homelab-network-rules-probes.service"
+    both = " ".join(wanted)
     assert (root / "asked").read_text().splitlines() == [
         "daemon-reload",
         f"enable {both}",

@@ -449,6 +449,47 @@ def test_macvlan_private_mode() -> None:
         assert sources(engine, "y") == expected
 
 
+def test_a_leg_is_reached_as_its_rules_say() -> None:
+    """Rules pass a source and a port; without any a machine there reaches every address of the container."""
+    near = [
+        Outside(name=f"m{host}", origin="config", prefix=IPv4Network(f"10.10.10.{host}"), segment=VLAN10)
+        for host in (11, 12)
+    ]
+    way = Pass(source=IPv4Address("10.10.10.11"), destination=IPv4Address("10.10.10.2"), port=WEB)
+    ruled, found = replace(on10(2), passes=(way,)), {}
+    for name, leg, icc in (("ruled", ruled, False), ("open", on10(2), False), ("unseen", ruled, True)):
+        engine = site(leg10(icc=icc), container("x", leg), outsides=(*OUTSIDES, *near))
+        found[name] = sources(engine, "x"), sources(engine, "x", None)
+    both = {"m11", "m12"}
+    assert found == {"ruled": ({"m11"}, set()), "open": (both, both), "unseen": (both, both)}
+    engine = site(leg10(icc=False), container("x", ruled), outsides=(*OUTSIDES, *near))
+    closed = "docker-srv's rules let nothing of the kind to the leg on vmbr1.10"
+    assert engine.evaluate("m12", "x", WEB).reasons == (closed,)
+
+
+def test_a_leg_without_rules_leads_to_every_address() -> None:
+    """A proxy that listens on another address is reached by a leg of its container, unless rules close it."""
+    edge = IPv4Address("172.30.0.2")
+    proxy = Proxy(
+        container="x",
+        origin="x",
+        entrypoints=(Entrypoint(name="web", port=WEB, address=edge),),
+        routers=(Router(name="r", origin="r", entrypoints=("web",), service="s"),),
+        services=(ProxyService(name="s", origin="s", servers=("http://y:80",)),),
+    )
+    near = Outside(name="near", origin="config", prefix=IPv4Network("10.10.10.11"), segment=VLAN10)
+    for passes, reached in ((None, {"near"}), ((), set())):
+        engine = site(
+            leg10(icc=False),
+            network("a"),
+            container("x", replace(on10(2), passes=passes), "a"),
+            container("y", "a"),
+            outsides=(*OUTSIDES, near),
+            proxies=(proxy,),
+        )
+        assert sources(engine, "y") - {"x"} == reached
+
+
 def test_unknown_parent_is_every_vlan() -> None:
     """A macvlan network with an unknown parent is on every VLAN."""
     engine = site(leg10(vlan=None), container("x", on10(2)), guest("z", 11, tag=20, card=False))

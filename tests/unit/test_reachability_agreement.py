@@ -82,6 +82,7 @@ class Draw:
         # Each its own, so that what they draw changes nothing else.
         self.ruled = Random(f"routers {seed}")  # noqa: S311  # reproducible, not secret
         self.leading = Random(f"exits {seed}")  # noqa: S311  # reproducible, not secret
+        self.legged = Random(f"legs {seed}")  # noqa: S311  # reproducible, not secret
 
     def _often(self, chance: float = 0.5) -> bool:
         return self.random.random() < chance
@@ -244,17 +245,26 @@ class Draw:
             host=host,
             mode=self.random.choices(list(Mode), (10, 1, 1))[0],
             shares=f"c{self.random.randrange(index + 2)}" if self._often(0.1) else None,
-            legs=tuple(
-                Leg(
-                    network=n.name,
-                    address=self._leg_address(n),
-                )
-                for n in self._some(near, 3) or near[:1]
-            ),
+            legs=tuple(self._leg(n) for n in self._some(near, 3) or near[:1]),
             ports=self._ports(),
             published=tuple(self._published() for _ in range(self.random.choice((0, 0, 1, 2)))),
             publish_all=self._often(0.05),
             labels=self._labels(),
+        )
+
+    def _leg(self, network: Network) -> Leg:
+        draw, address = self.legged, self._leg_address(network)
+        ruled = network.driver is NetworkDriver.MACVLAN and not network.icc and address
+        sources = [IPv4Address(f"10.10.{tag}.{last}") for tag in (10, 20) for last in (2, 11, 12)]
+        passes = (
+            Pass(source=draw.choice(sources), destination=address, port=draw.choice((WEB, TLS, SSH, DNS)))
+            for _ in range(draw.randrange(4))
+            if address
+        )
+        return Leg(
+            network=network.name,
+            address=address,
+            passes=tuple(passes) if ruled and draw.random() < 0.7 else None,
         )
 
     def _leg_address(self, network: Network) -> IPv4Address | None:
@@ -554,6 +564,12 @@ BREAKAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "a host's own rules let nothing in": lambda patch: patch.setattr(
         module, "entered", lambda host, group: [(group, None)] if host.entries is None else []
+    ),
+    "a leg's rules let everything to it": lambda patch: patch.setattr(
+        module, "passed", lambda _, group: [(group, None)]
+    ),
+    "a leg's rules let nothing to it": lambda patch: patch.setattr(
+        module, "passed", lambda passes, group: [(group, None)] if passes is None else []
     ),
     "an unknown address is none": lambda patch: patch.setattr(Stacks, "at", property(_known)),
     "a router's rules let everything through": lambda patch: patch.setattr(

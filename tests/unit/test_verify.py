@@ -214,16 +214,13 @@ def test_what_is_denied(world: World, cell: str) -> None:
     assert cell not in of(world, Expected.ALLOWED)
 
 
-def test_neighbours_are_judged(world: World, site: Topology) -> None:
-    """Without expectation are only the ingress's legs, from a newcomer there, and the host from outside."""
-    by_name = {endpoint.name: endpoint for endpoint in world.endpoints}
-    free = [cell for cell in world.questions if cell.expected is Expected.EITHER]
-    assert free
-    for cell in free:
-        source, destination = by_name[cell.source], by_name[cell.destination]
-        host = destination.kind is EndpointKind.HOST and source.kind is EndpointKind.OUTSIDE
-        leg = source.kind is EndpointKind.MEMBER and destination.name == site.ingress.name
-        assert host or (leg and site.zones[cell.address.network].vlan), cell
+def test_every_cell_is_judged(world: World, site: Topology) -> None:
+    """No cell of the sound site is without expectation; newcomers reach no port of a leg."""
+    assert of(world, Expected.EITHER) == set()
+    legs = {*site.legs.of(site.ingress.name).values()}
+    newcomers = [c for c in world.questions if c.source.startswith("stranger@") and c.address.ip in legs]
+    assert {cell.expected for cell in newcomers} == {Expected.DENIED}
+    assert {cell.port for cell in newcomers} >= {"443/tcp", "*/tcp"}
 
 
 def test_a_declared_flow_counts_at_the_shared_network(world: World) -> None:

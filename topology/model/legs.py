@@ -63,10 +63,6 @@ class Legs:
         """Return a container's address on each zone where it has a leg."""
         return self._of.get(name or "", {})
 
-    def is_shared(self, zone: Zone) -> bool:
-        """Whether several containers have a leg on a zone; the network keeps them apart."""
-        return sum(leg.zone.name == zone.name for leg in self.every) > 1
-
     @cached_property
     def _of(self) -> Mapping[str, Mapping[str, IPv4Address]]:
         found: defaultdict[str, dict[str, IPv4Address]] = defaultdict(dict)

@@ -99,29 +99,21 @@ class Topology(DeclaredSite):
         }
 
     @cached_property
-    def segments(self) -> Mapping[str, frozenset[str]]:
-        """Names on each shared network's wire that no rule of the site keeps apart; guests have firewalls.
+    def wires(self) -> Mapping[str, frozenset[str]]:
+        """Names that each name reaches on its own network by no rule of the site; guests have firewalls.
 
-        The zone's own name stands for the machines of the LAN.
+        Machines of a shared network reach each other; the zone's own name stands for those of the LAN. The
+        ingress reaches what is beside its legs, and rules keep that from reaching the ingress.
         """
-        found = {}
-        for lan in self.lans:
-            near = {zone.name for zone in self.outsides if self.lan_around(zone) == lan}
-            leg = {self.ingress_name or ""} if lan.name in self.legs.of(self.ingress_name) else set()
-            found[lan.name] = frozenset({lan.name, *near, *leg})
+        found: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
+        legs = self.legs.of(self.ingress_name)
+        for zone in self.vlans:
+            outsides = (z for z in self.outsides if zone in {self.around(z), self.lan_around(z)})
+            lan = {zone.name} if zone in self.lans else set()
+            near = frozenset(lan | {each.name for each in outsides})
+            for name in (*(near if lan else ()), *([self.ingress_name or ""] if zone.name in legs else [])):
+                found[name] |= near
         return found
-
-    @cached_property
-    def wires(self) -> tuple[frozenset[str], ...]:
-        """Groups of names on one network that no rule of the site keeps apart, although they are no guests.
-
-        They are `segments`, and on each VLAN the external machines and the ingress's leg, where it does not
-        listen.
-        """
-        ingress = {self.ingress_name or ""}
-        legs = (self.zones[name] for name in self.legs.of(self.ingress_name))
-        near = ({each.name for each in self.outsides if self.around(each) == zone} for zone in legs)
-        return (*self.segments.values(), *(frozenset(names | ingress) for names in near if names))
 
     @cached_property
     def observed(self) -> tuple[Zone, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rendered import host_rules
+from rendered import host_rules, leg_rules
 from tests.live.sabotage.change import RULES, SWITCH, TOPOLOGY, nft, pair, sabotage
 from tests.live.site import Site, command
 
@@ -51,6 +51,25 @@ def the_host_lets_the_ingress_in(_site: Site) -> None:
 @sabotage("containers", "✗ loki -> loki-gateway:3100/tcp", "own rules are missing or changed", RULES)
 def a_pair_more_passes(_site: Site) -> None:
     nft("add element {table} declared {{", pair("loki", "loki-gateway", "3100"), "}}")
+
+
+def _legs(*words: str) -> None:
+    done = command("nft", " ".join(words))
+    assert done.returncode == 0, done.stdout
+
+
+LEGS = ("✗ docker-srv's rules of its legs", "`make up` puts them back")
+
+
+@sabotage("set", *LEGS)
+def the_rules_of_the_legs_are_removed(_site: Site) -> None:
+    _legs(*(f"delete table {name};" for name in leg_rules.names(TOPOLOGY)))
+
+
+@sabotage("order", *LEGS)
+def a_port_of_a_leg_is_opened(_site: Site) -> None:
+    ends = f"10.10.10.250 . {TOPOLOGY.zones['wordpress'].ingress} . tcp . 443"
+    _legs("add element netdev homelab-network-trunk.10 declared {", ends, "}")
 
 
 @sabotage("set", "✗ prometheus -> node-exporter:9100/tcp", "a rule is missing or too narrow", RULES)

@@ -51,8 +51,8 @@ def _leave_vault(site: Site) -> None:
 
 @sabotage(
     "strangers",
-    "✗ stranger@vault -> grafana:3000/tcp",
-    "grafana is on vault, which is not declared",
+    "✗ grafana is on vault",
+    "joined to that network by hand",
     undo=_leave_vault,
 )
 def grafana_joins_vaultwardens_vlan(site: Site) -> None:
