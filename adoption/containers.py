@@ -64,6 +64,7 @@ class DockerHalf:
         self._serve(zones, outside)
         for box in self._boxes:
             self._stack.services[box.draft.name] = self._keys(box, zones)
+            self._tell_old_names(box)
         self._flow(found, zones)
         for each in self._outcome.exceptions:
             reason = each["reason"].replace(", because …", " today")
@@ -186,6 +187,16 @@ class DockerHalf:
         if draft.published:
             draft.keys["streams"] = [f"{host}:{port}" for host, port in draft.published]
         return keys_of(draft, near)
+
+    def _tell_old_names(self, box: Box) -> None:
+        """Note each secret and argument that names a neighbour otherwise than it is called here."""
+        near = [each.draft for each in self._near(box)]
+        for place, name, text in box.draft.texts:
+            if isinstance(box.draft.keys.get("environment", {}).get(name), str):
+                continue  # has the new name
+            for alias, new in links.old_names(text, near, name):
+                told = f"{place} names {alias}, which is called {new} here"
+                self._outcome.note(f"services.{box.draft.name}: {told}; correct it, or it finds no {alias}")
 
     def _near(self, box: Box) -> list[Box]:
         """Return the boxes on one of a box's networks, whose names it finds; itself included."""

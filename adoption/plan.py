@@ -6,6 +6,7 @@ beside them. Nothing here runs a command.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 from ipaddress import IPv4Network
 from typing import Any, Final
 
+from preflight.finding import PreflightFinding
 from topology.model import Container, Topology
 
 Row = Mapping[str, Any]
@@ -21,6 +23,13 @@ Row = Mapping[str, Any]
 BEFORE: Final = "-before"
 """What the name of a container that made way ends with."""
 _OWN: Final = frozenset({"bridge", "host", "none"})
+_UNVERSIONED: Final = ":as-surveyed"
+"""The tag that a survey gives to an image without a version."""
+_LASTING: Final = (
+    "was started with --rm, so its stop removes it, with its volumes without a name; start it without --rm"
+)
+_HOLDER: Final = re.compile(r"container \S+(?= \()|network \S+")
+"""What a pre-flight's fault names as the holder of a port, a prefix or a bridge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,10 @@ class Plan:
     topology: Topology
     containers: Sequence[Row]
     networks: Sequence[Row]
+    host: str = ""
+    """The engine, as in DOCKER_HOST; empty for the one that `docker` asks by itself."""
+    faults: Sequence[PreflightFinding] = ()
+    """What the pre-flight finds today."""
     kept: Sequence[str] = ()
     """What an import keeps, a line each."""
     made_anew: Sequence[str] = ()
@@ -42,6 +55,21 @@ class Plan:
         names = {self.topology.physical(zone.network) for zone in self._zones()}
         return [row["Id"] for row in self._in_the_way() if row["Name"] in names]
 
+    @property
+    def first(self) -> list[str]:
+        """What has to be mended before the outage: what no step of the plan settles."""
+        moved, networks = self._moved(), self._in_the_way()
+        settled = {f"container {_name(row)}" for row in moved} | {
+            f"network {row['Name']}" for row in networks
+        }
+        lasting = [f"container {_name(row)}: {_LASTING}" for row in moved if _is_removed(row)]
+        return lasting + [
+            str(each)
+            for each in self.faults
+            if not settled & {each.path, *_HOLDER.findall(each.fault)}
+            and not any(line.startswith(f"{each.path}: ") for line in self.kept)
+        ]
+
     def lines(self, today: date) -> Iterator[str]:
         """Yield the plan as Markdown."""
         moved, networks = self._moved(), self._in_the_way()
@@ -49,6 +77,12 @@ class Plan:
         yield ""
         yield f"Made on {today} from what the hosts said then; make it again if something has changed."
         yield "Nothing was changed, and no command here removes a volume, a guest or a container."
+        yield f"Type all of it in one shell, in this folder, as root, after `{self._shell()}`."
+        if first := self.first:
+            yield ""
+            yield "## Mend first"
+            yield "`make up` would end at these, in the middle of the outage:"
+            yield from (f"- {each}" for each in first)
         yield ""
         yield f"{len(moved)} containers make way, and {len(networks)} networks are made anew."
         yield "The outage of each lasts until its service is made; docs/performance.md has figures."
@@ -94,7 +128,10 @@ class Plan:
         ]
 
     def _moved(self) -> list[Row]:
-        """Return the containers that make way, in the order in which they stop."""
+        """Return the containers that make way, in the order in which they stop.
+
+        One that does not run has to leave its networks, too: it would not find those that are made anew.
+        """
         gone = {row["Name"] for row in self._in_the_way()}
         ports = {port.number for port in self.topology.published}
         order = {name: place for place, name in enumerate(self._order())}
@@ -103,7 +140,10 @@ class Plan:
             for row in self.containers
             if self._service(row) or gone & {*_legs(row)} or ports & {*_published(row)}
         ]
-        return sorted(found, key=lambda row: order.get(self._service(row), -1))
+        owners = {f"container:{row['Id']}" for row in found}
+        inside = [row for row in self.containers if row["HostConfig"].get("NetworkMode") in owners]
+        rest = [row for row in found if row not in inside]
+        return inside + sorted(rest, key=lambda row: order.get(self._service(row), -1))
 
     def _service(self, row: Row) -> str:
         """Return the declared service of a container, by its name or Compose's; empty where there is none."""
@@ -127,23 +167,30 @@ class Plan:
     # ------------------------------------------------------------------------------------------- commands
 
     def _back(self, moved: Sequence[Row], networks: Sequence[Row]) -> Iterator[str]:
-        yield f"pulumi config set homelab-network:protect false --stack {self.stack}"
-        yield f"make up STACK={self.stack}"
-        yield f"make down STACK={self.stack} # volumes that are external stay, with their data"
+        yield f"pulumi state unprotect --all --yes --stack {self.stack} # also after a `make up` that failed"
+        yield f"make down STACK={self.stack} # volumes stay, with their data"
         yield from (_created(row) for row in networks)
         for row in reversed(moved):
-            name = row["Name"].lstrip("/")
+            name = _name(row)
+            if _is_removed(row):
+                yield f"# run {name} as before: it was made with --rm, so its stop removed it"
+                continue
             yield _words("docker", "rename", f"{name}{BEFORE}", name)
             yield from _connections(row, name)
             yield _words("docker", "update", f"--restart={_restart(row)}", name)
-            yield _words("docker", "start", name)
+            if _is_up(row):
+                yield _words("docker", "start", name)
 
     def _before(self) -> Iterator[str]:
-        yield f"make preview STACK={self.stack}"
         there = {row["Config"].get("Image") for row in self.containers}
-        for image in dict.fromkeys(each.image for each in self.topology.containers):
-            if image not in there and not image.endswith(":as-surveyed"):
+        known = {self._service(row): row["Image"] for row in self.containers if self._service(row)}
+        tagged = {each.image: known.get(each.name) for each in self.topology.containers}
+        for image, identity in tagged.items():
+            if image.endswith(_UNVERSIONED) and identity:
+                yield _words("docker", "tag", identity, image)
+            elif image not in there:
                 yield _words("docker", "pull", image)
+        yield f"make preview STACK={self.stack}"
 
     def _removals(self, networks: Sequence[Row]) -> Iterator[str]:
         for row in networks:
@@ -153,8 +200,16 @@ class Plan:
     def _makes(self) -> Iterator[str]:
         file = f"imports-{self.stack}.json"
         if self.kept:
-            yield _words("pulumi", "import", "--stack", self.stack, "--generate-code=false", "--file", file)
-        yield f"make up STACK={self.stack}"
+            yield _words(
+                *("pulumi", "import", "--yes", "--stack", self.stack, "--protect=false"),
+                *("--generate-code=false", "--file", file),
+            )
+        yield f"make up STACK={self.stack} YES=1 # does not preview and ask again, in the outage"
+
+    def _shell(self) -> str:
+        """Return what a shell needs before the plan's commands."""
+        engine = f"export DOCKER_HOST={shlex.quote(self.host)}; " if self.host else ""
+        return f'{engine}eval "$(make -s env STACK={self.stack})"'
 
 
 def _block(title: str, commands: Iterator[str] | Sequence[str], told: str) -> Iterator[str]:
@@ -168,7 +223,10 @@ def _block(title: str, commands: Iterator[str] | Sequence[str], told: str) -> It
 
 def _stops(moved: Sequence[Row]) -> Iterator[str]:
     for row in moved:
-        name = row["Name"].lstrip("/")
+        name = _name(row)
+        if _is_removed(row):
+            yield f"{_words('docker', 'stop', name)} # made with --rm: this removes it"
+            continue
         yield _words("docker", "update", "--restart=no", name)
         yield _words("docker", "stop", name)
         yield _words("docker", "rename", name, f"{name}{BEFORE}")
@@ -194,12 +252,27 @@ def _created(row: Row) -> str:
             "--subnet",
             each["Subnet"],
             *(["--gateway", each["Gateway"]] if each.get("Gateway") else []),
+            *(["--ip-range", each["IPRange"]] if each.get("IPRange") else []),
         ]
     words += ["--internal"] if row.get("Internal") else []
+    words += ["--ipv6"] if row.get("EnableIPv6") else []
     words += [f"--opt={key}={value}" for key, value in (row.get("Options") or {}).items()]
     labels = (row.get("Labels") or {}).items()
     words += [f"--label={key}={value}" for key, value in labels if key.startswith("com.docker.compose.")]
     return _words(*words, row["Name"])
+
+
+def _name(row: Row) -> str:
+    return str(row["Name"]).lstrip("/")
+
+
+def _is_up(row: Row) -> bool:
+    return (row.get("State") or {}).get("Status") in {"running", "paused", "restarting"}
+
+
+def _is_removed(row: Row) -> bool:
+    """Whether the engine removes a container when it stops."""
+    return bool(row["HostConfig"].get("AutoRemove"))
 
 
 def _legs(row: Row) -> dict[str, Row]:

@@ -26,6 +26,11 @@ _HANDS_OVER = (
 )
 
 
+def name_of(path: Path) -> str:
+    """Return the stack's name in the path of its file."""
+    return path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+
+
 def path_of(given: str) -> Path:
     """Return the path of a stack file that is not there yet; raises SurveyError."""
     path = Path(given)
@@ -38,8 +43,8 @@ def path_of(given: str) -> Path:
     return path
 
 
-def written(site: RunningSite, sources: Sequence[Source], today: date) -> str:
-    """Return the text of a stack file that declares what a survey saw; raises SurveyError."""
+def written(site: RunningSite, sources: Sequence[Source], today: date, name: str = "home") -> str:
+    """Return the text of the stack file `name` that declares what a survey saw; raises SurveyError."""
     stack, names = Stack(today), Names((INTERNET,))
     host = names.give(site.host, "docker")
     lans = [each for each in site.facts.outsides if each.prefix and each.inbound]
@@ -52,7 +57,7 @@ def written(site: RunningSite, sources: Sequence[Source], today: date) -> str:
     known = " ".join(stack.commands)
     needed = [key for key in stack.mend().secrets if key not in known]
     stack.commands += [f"pulumi config set --secret {key}" for key in needed]
-    text = "\n".join((*_lines(site, stack), ""))
+    text = "\n".join((*_lines(site, stack, name), ""))
     for each in hidden:  # the last guard, for what no other place has found
         text = text.replace(each, "<secret>")
     return text
@@ -72,7 +77,7 @@ def _outside(site: RunningSite, stack: Stack, names: Names) -> str:
     return name
 
 
-def _lines(site: RunningSite, stack: Stack) -> Iterator[str]:
+def _lines(site: RunningSite, stack: Stack, name: str) -> Iterator[str]:
     yield "# yaml-language-server: $schema=docs/configuration.schema.json"
     yield f"# What ran on {_plain(site.host)} on {stack.today}, as the survey read it. Nothing was changed."
     yield "# Read what is guessed and what is left out; docs/from-a-running-site.md says how to go on."
@@ -81,9 +86,10 @@ def _lines(site: RunningSite, stack: Stack) -> Iterator[str]:
     yield from (f"# not seen: {_plain(each)}" for each in site.unseen)
     yield from stack.lines()
     if stack.commands:
-        yield "# Before the preview, hand the secrets over; no command shows one (add --stack <name>):"
+        yield "# Before the preview, hand the secrets over; no command shows one:"
+        yield f'#   make tools && eval "$(make -s env STACK={name})" && pulumi stack select --create {name}'
         yield f"#   {_HANDS_OVER}"
-        yield from (f"#   {each}" for each in stack.commands)
+        yield from (f"#   {each} --stack {name}" for each in stack.commands)
 
 
 def _plain(text: str) -> str:

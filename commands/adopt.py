@@ -1,7 +1,7 @@
 """Write how a running site becomes this stack's own: the import file, and a plan with the way back.
 
-Writes adopt-<stack>.md and imports-<stack>.json beside the stack file; changes nothing on a host. Exit
-status: 0 written, 2 not.
+Writes adopt-<stack>.md and imports-<stack>.json beside the stack file, and says what would end the take-over
+midway; changes nothing on a host. Exit status: 0 written, 2 not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from adoption.plan import Plan
-from commands.preflight import docker_host, exported_state, import_file, node_of
-from preflight import checks, docker_api
+from commands.preflight import docker_host, import_file, look
+from preflight.checks import PreflightReport
 from preflight.finding import Check
-from preflight.found import Found
-from preflight.state import PulumiState
-from survey.docker_api import DockerApi
+from survey.docker_api import DEFAULT, DockerApi
 from survey.errors import SurveyError
 from topology.config import ConfigError, from_file, keys_of
 from topology.model import Topology
@@ -41,37 +39,28 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     try:
         topology = from_file(file)
         host = docker_host(keys_of(file))
-        state = exported_state(stack)
-        in_the_way = found(topology, state, stack, host)
+        report = answered(look(topology, folder, stack))
         rows = asked(host) if topology.docker_host else ([], [])
     except (ConfigError, ProbeError, SurveyError) as error:
         print(error, file=sys.stderr)
         return 2
-    for path in written(folder, stack, topology, in_the_way, rows):
-        print(path)
+    for line in written(folder, stack, topology, report, rows, host="" if host == DEFAULT else host):
+        print(line)
     return 0
 
 
-def found(topology: Topology, state: PulumiState, stack: str, host: str) -> tuple[Found, ...]:
-    """Return what has a wanted name on the hosts; raises ProbeError for a host that does not answer."""
-    report = checks.check_hosts(
-        topology,
-        state,
-        stack=stack,
-        api=docker_api.DockerApi(host),
-        node=node_of(stack, later=False) if topology.proxmox_host else None,
-    )
+def answered(report: PreflightReport) -> PreflightReport:
+    """Return a report if each host answered; raises ProbeError."""
     silent = [each for each in report.findings if each.check in {Check.ENGINE_SILENT, Check.PROXMOX_SILENT}]
     if silent:
         raise ProbeError(f"{silent[0]}.")
-    return report.in_the_way
+    return report
 
 
 def asked(host: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the engine's running containers and its networks, without environments; raises SurveyError."""
+    """Return the engine's containers and its networks, without environments; raises SurveyError."""
     with closing(DockerApi(host)) as api:
-        listed = [each["Id"] for each in api.get("/containers/json?all=1") if each["State"] == "running"]
-        rows = (api.find(f"/containers/{each}/json") for each in listed)
+        rows = (api.find(f"/containers/{each['Id']}/json") for each in api.get("/containers/json?all=1"))
         return [row for row in rows if row is not None], list(api.get("/networks"))
 
 
@@ -79,23 +68,31 @@ def written(
     folder: Path,
     stack: str,
     topology: Topology,
-    in_the_way: Sequence[Found],
+    report: PreflightReport,
     rows: tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]],
-) -> list[Path]:
-    """Write the import file and the plan; returns their paths."""
-    plan = Plan(stack=stack, topology=topology, containers=rows[0], networks=rows[1])
-    others = [each for each in in_the_way if each.check is not Check.CONTAINER_TAKEN]
+    *,
+    host: str = "",
+) -> list[str]:
+    """Write the import file and the plan; returns their paths, and what to mend before the plan.
+
+    A volume is not imported: the way back would remove it. One that is `external` is not in the way.
+    """
+    plan = Plan(stack=stack, topology=topology, containers=rows[0], networks=rows[1], host=host)
+    others = [each for each in report.in_the_way if each.check is not Check.CONTAINER_TAKEN]
     keeps = [
         each
         for each in others
-        if each.identity and (each.check is not Check.NETWORK_TAKEN or each.identity in plan.imported)
+        if each.identity
+        and each.check is not Check.VOLUME_TAKEN
+        and (each.check is not Check.NETWORK_TAKEN or each.identity in plan.imported)
     ]
     plan = replace(
         plan,
+        faults=report.findings,
         kept=[f"{each.path}: {each.what}" for each in keeps],
         made_anew=[f"{each.path}: {each.what}" for each in others if each not in keeps],
     )
     imports, text = folder / f"imports-{stack}.json", folder / f"adopt-{stack}.md"
     imports.write_text(json.dumps(import_file(keeps), indent=2) + "\n", encoding="utf-8")
     text.write_text("\n".join((*plan.lines(datetime.now(UTC).date()), "")), encoding="utf-8")
-    return [text, imports]
+    return [str(text), str(imports), *(f"mend before the outage: {each}" for each in plan.first)]

@@ -50,7 +50,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
         return tell(checks.PreflightReport(findings=tuple(unknown)))
     try:
         topology = from_file(folder / f"Pulumi.{given.stack}.yaml")
-        report = _look(topology, folder, given)
+        report = look(topology, folder, given.stack, lab=given.lab, no_hosts=given.no_hosts)
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -82,30 +82,32 @@ def docker_host(config: Mapping[str, Any]) -> str:
     return str(config.get("docker:host") or os.environ.get("DOCKER_HOST") or DEFAULT)
 
 
-def _look(topology: Topology, folder: Path, given: argparse.Namespace) -> checks.PreflightReport:
-    """Check the machine, and the hosts that are running; returns the report."""
-    state = exported_state(given.stack)
-    config = keys_of(folder / f"Pulumi.{given.stack}.yaml")
+def look(
+    topology: Topology, folder: Path, stack: str, *, lab: bool = False, no_hosts: bool = False
+) -> checks.PreflightReport:
+    """Check the machine, and the hosts that are running; returns the report. Raises ProbeError."""
+    state = exported_state(stack)
+    config = keys_of(folder / f"Pulumi.{stack}.yaml")
     on_machine = checks.check_machine(
         topology,
         state,
-        stack=given.stack,
+        stack=stack,
         folder=folder,
         backend=os.environ.get("PULUMI_BACKEND_URL", ""),
-        needs=needs(topology if given.lab else None, made=bool(state.resources)),
-        updated_at=last_commit(given.stack),
+        needs=needs(topology if lab else None, made=bool(state.resources)),
+        updated_at=last_commit(stack),
     )
-    if given.lab:
+    if lab:
         on_machine += machine.root(os.geteuid(), "make up", "it starts what looks like the hosts")
     api = DockerApi(docker_host(config))
     report = checks.check_hosts(
         topology,
         state,
-        stack=given.stack,
-        api=None if given.no_hosts and not api.answers() else api,
-        node=node_of(given.stack, later=given.no_hosts) if topology.proxmox_host else None,
-        lab=given.lab,
-        resumes=given.lab and given.no_hosts,
+        stack=stack,
+        api=None if no_hosts and not api.answers() else api,
+        node=node_of(stack, later=no_hosts) if topology.proxmox_host else None,
+        lab=lab,
+        resumes=lab and no_hosts,
     )
     return dataclasses.replace(report, findings=(*on_machine, *report.findings))
 

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str]) -> int:
 def write(path: Path, site: RunningSite) -> int:
     """Write the stack file of a survey and say what to read first; raises SurveyError."""
     with closing(DockerApi(site.docker.engine.endpoint, environment=True)) as api:
-        text = stack_file.written(site, source.read(api), datetime.now(UTC).date())
+        today, name = datetime.now(UTC).date(), stack_file.name_of(path)
+        text = stack_file.written(site, source.read(api), today, name)
     path.write_text(text, encoding="utf-8")
     guesses, left = text.count("guessed:"), text.count("\n# left out: ")
     print(f"{path}: {guesses} guesses to read, {left} parts left out; docs/from-a-running-site.md goes on")

@@ -54,7 +54,7 @@ def keys_of(draft: Draft, drafts: list[Draft]) -> dict[str, Any]:
         ]
     if "environment" in keys:
         keys["environment"] = {
-            name: links.renamed(value, drafts) if isinstance(value, str) else value
+            name: links.renamed(value, drafts, name) if isinstance(value, str) else value
             for name, value in keys["environment"].items()
         }
     for key in ("environment", "command", "entrypoint", "healthcheck", "labels"):

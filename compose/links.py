@@ -17,12 +17,25 @@ _HOST_LIKE: Final = re.compile(
 _PORT_LIKE: Final = re.compile(r"(HOSTNAME|HOST|SERVER|ADDRESS|ADDR|ENDPOINT)$", re.IGNORECASE)
 
 
-def renamed(text: str, drafts: Iterable[Draft]) -> str:
-    """Return a text in which services have the names that they have here, where a host name stands."""
-    for draft in drafts:
-        for alias in draft.aliases - {draft.name}:
-            text = _at(alias).sub(partial(_replaced, draft.name), text)
+def renamed(text: str, drafts: Iterable[Draft], variable: str) -> str:
+    """Return a variable's text in which services have the names that they have here."""
+    for alias, name in old_names(text, drafts, variable):
+        text = _at(alias).sub(partial(_replaced, name), text)
     return text
+
+
+def old_names(text: str, drafts: Iterable[Draft], variable: str) -> list[tuple[str, str]]:
+    """Return the host names in a variable's text that services do not have here, each with the one they have.
+
+    A text that is a name alone is a host's only in a variable of such a name: a user or a database often has
+    the name of its service.
+    """
+    return [
+        (alias, draft.name)
+        for draft in drafts
+        for alias in sorted(draft.aliases - {draft.name})
+        if (text.strip() != alias or _HOST_LIKE.search(variable)) and _at(alias).search(text)
+    ]
 
 
 def _replaced(name: str, found: re.Match[str]) -> str:

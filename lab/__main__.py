@@ -129,7 +129,8 @@ def tools(_stack: str) -> int:
 
 
 def env(stack: str) -> int:
-    """Print the environment as shell commands."""
+    """Print the environment as shell commands; makes the state's folder, which Pulumi does not make."""
+    paths.STATE.mkdir(parents=True, exist_ok=True)
     for key, value in environment(stack).items():
         print(f"export {key}={shlex.quote(value)}")
     return 0

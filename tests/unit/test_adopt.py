@@ -11,14 +11,20 @@ import pytest
 from adoption import source, stack_file
 from adoption.plan import Plan
 from commands import adopt
+from preflight.checks import PreflightReport
 from preflight.docker import PlannedSite, There, in_the_way
+from preflight.finding import Check, PreflightFinding
+from preflight.found import Found
 from preflight.state import PulumiState
+from preflight.wanted import volumes as wanted_volumes
 from survey import docker
 from survey.docker_api import DockerApi
 from survey.site import RunningSite
 from tests.unit.test_adoption import loaded
 from tests.unit.test_survey import CANARY, HERE, RECORDINGS, recorded, served
+from topology.config import from_file
 from topology.model import Topology
+from topology.project import PROJECT
 
 Rows = list[dict[str, Any]]
 
@@ -35,17 +41,35 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Topology, Rows, Row
         topology = loaded(stack_file.written(site, sources, date(2026, 11, 30)), folder)
         containers, networks = adopt.asked(endpoint)
     there = There(containers=answers["/containers/json?all=1"], networks=networks)
-    found = [*in_the_way(PlannedSite(topology=topology, state=PulumiState(), stack="home"), there)]
-    adopt.written(folder, "home", topology, found, (containers, networks))
+    site_planned = PlannedSite(topology=topology, state=PulumiState(), stack="home")
+    report = PreflightReport(findings=(), in_the_way=tuple(in_the_way(site_planned, there)))
+    adopt.written(folder, "home", topology, report, (containers, networks))
     return topology, containers, networks, folder
 
 
-def commands(taken: tuple[Topology, Rows, Rows, Path], title: str) -> list[list[str]]:
-    """Return the words of each command below a heading of the plan."""
-    text = (taken[3] / "adopt-home.md").read_text()
-    _, found, below = text.partition(f"\n## {title}\n")
+def below(text: str, title: str) -> list[list[str]]:
+    """Return the words of each command below a heading of a plan."""
+    _, found, rest = text.partition(f"\n## {title}\n")
     assert found
-    return [shlex.split(line, comments=True) for line in below.split("```")[1].splitlines()[1:]]
+    return [shlex.split(line, comments=True) for line in rest.split("```")[1].splitlines()[1:]]
+
+
+def commands(taken: tuple[Topology, Rows, Rows, Path], title: str) -> list[list[str]]:
+    """Return the words of each command below a heading of the recorded host's plan."""
+    return below((taken[3] / "adopt-home.md").read_text(), title)
+
+
+def planned(taken: tuple[Topology, Rows, Rows, Path], *more: dict[str, Any], **changes: Any) -> Plan:
+    """Return the plan of the recorded host with further containers, and with other fields."""
+    topology, containers, networks, _ = taken
+    fields = {"stack": "home", "topology": topology, "networks": networks, **changes}
+    return Plan(containers=[*containers, *more], **fields)
+
+
+def like(taken: tuple[Topology, Rows, Rows, Path], name: str, new: str, **host: Any) -> dict[str, Any]:
+    """Return a container like another, under a new name and id, with other settings of its host."""
+    row = next(each for each in taken[1] if each["Name"] == f"/{name}")
+    return {**row, "Name": f"/{new}", "Id": new * 8, "HostConfig": {**row["HostConfig"], **host}}
 
 
 def test_what_asks_stops_first(taken: tuple[Topology, Rows, Rows, Path]) -> None:
@@ -110,3 +134,100 @@ def test_a_stack_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert adopt.main(["--stack", "nowhere"], tmp_path) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert [*tmp_path.iterdir()] == []
+
+
+def test_what_no_step_settles_is_told_before_the_outage(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """A fault of a host that the plan leaves is at its head; what makes way is not."""
+    lasting = PreflightFinding(
+        Check.PREFIX_TAKEN, "zones.edge.prefix", "overlaps interface wg0", "take it off"
+    )
+    settled = (
+        PreflightFinding(Check.CONTAINER_TAKEN, "container redis", "taken by a container", "remove it"),
+        PreflightFinding(
+            Check.PORT_TAKEN, "port 80/tcp", "taken by container traefik (traefik:v3.7)", "stop it"
+        ),
+        PreflightFinding(Check.PREFIX_TAKEN, "zones.proxy.prefix", "overlaps Docker network proxy (…)", "no"),
+    )
+    plan = planned(taken, faults=(lasting, *settled))
+    assert plan.first == [str(lasting)]
+    text = "\n".join(plan.lines(date(2026, 11, 30)))
+    assert text.index("## Mend first") < text.index(str(lasting)) < text.index("## The way back")
+
+
+def test_a_container_that_its_stop_removes_is_told(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """A container that was started with --rm is told first, and neither renamed nor started again."""
+    plan = planned(taken, like(taken, "redis", "passing", AutoRemove=True))
+    assert [line.partition(":")[0] for line in plan.first] == ["container passing"]
+    text = "\n".join(plan.lines(date(2026, 11, 30)))
+    assert [
+        line.partition(" #")[0] for line in text.splitlines() if "passing" in line and "docker" in line
+    ] == ["docker stop passing"]
+
+
+def test_what_shares_a_network_stack_makes_way_before_its_owner(
+    taken: tuple[Topology, Rows, Rows, Path],
+) -> None:
+    """A container in another's network stack stops before it, and starts after it on the way back."""
+    owner = next(each for each in taken[1] if each["Name"] == "/redis")
+    sidecar = like(taken, "redis", "sidecar", NetworkMode=f"container:{owner['Id']}")
+    sidecar["NetworkSettings"] = {"Networks": {}, "Ports": {}}
+    text = "\n".join(planned(taken, sidecar).lines(date(2026, 11, 30)))
+    stops = [words[-1] for words in below(text, "2. Make way") if words[:2] == ["docker", "stop"]]
+    starts = [words[-1] for words in below(text, "The way back") if words[:2] == ["docker", "start"]]
+    assert stops.index("sidecar") < stops.index("redis")
+    assert starts.index("redis") < starts.index("sidecar")
+
+
+def test_a_container_that_does_not_run_is_not_started(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """A stopped container on a network that is made anew is connected again on the way back, not started."""
+    stopped = {**like(taken, "redis", "old"), "State": {"Status": "exited"}}
+    back = below("\n".join(planned(taken, stopped).lines(date(2026, 11, 30))), "The way back")
+    assert ["docker", "rename", "old-before", "old"] in back
+    assert ["docker", "start", "old"] not in back
+
+
+def test_the_plan_names_its_engine_and_shell(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """The commands of an engine on another machine begin with its name; each plan sets its environment."""
+    text = "\n".join(planned(taken, host="ssh://root@docker-srv").lines(date(2026, 11, 30)))
+    assert '`export DOCKER_HOST=ssh://root@docker-srv; eval "$(make -s env STACK=home)"`' in text
+    assert "DOCKER_HOST" not in (taken[3] / "adopt-home.md").read_text()
+
+
+def test_an_image_without_a_version_is_tagged_before(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """An image that the stack file names by the survey's own tag gets that tag before the outage."""
+    before = commands(taken, "1. Before")
+    tags = {words[-1] for words in before if words[:2] == ["docker", "tag"]}
+    named = {each.image for each in taken[0].containers if each.image.endswith(":as-surveyed")}
+    assert (tags == named, bool(named)) == (True, True)
+    assert not any(words[-1] in named for words in before if words[:2] == ["docker", "pull"])
+
+
+def test_a_network_is_made_again_with_its_range(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """The command that makes a network again has its range of addresses and its IPv6."""
+    config = {"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1", "IPRange": "172.18.5.0/24"}
+    networks = [
+        {**row, "EnableIPv6": True, "IPAM": {"Config": [config]}} if row["Name"] == "proxy" else row
+        for row in taken[2]
+    ]
+    text = "\n".join(planned(taken, networks=networks).lines(date(2026, 11, 30)))
+    (made,) = (words for words in below(text, "The way back") if words[-1] == "proxy" and "create" in words)
+    assert made[made.index("--ip-range") + 1] == "172.18.5.0/24"
+    assert "--ipv6" in made
+
+
+def test_a_volume_with_data_is_not_imported(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """A volume that has a wanted name is no part of the import, whose way back would remove it."""
+    volume = {"Name": "grafana-data", "Driver": "local", "CreatedAt": "2026-01-01"}
+    wanted = next(
+        each
+        for each in wanted_volumes(from_file(PROJECT / "Pulumi.dev.yaml"))
+        if each.physical == "grafana-data"
+    )
+    found = Found(
+        check=Check.VOLUME_TAKEN, wanted=wanted, path="volume grafana-data", what="a volume with data",
+        removal="remove it", identity=volume["Name"],
+    )  # fmt: skip
+    report = PreflightReport(findings=(), in_the_way=(found,))
+    adopt.written(taken[3], "apart", taken[0], report, (taken[1], taken[2]))
+    assert json.loads((taken[3] / "imports-apart.json").read_text())["resources"] == []
+    assert "- volume grafana-data: a volume with data" in (taken[3] / "adopt-apart.md").read_text()

@@ -111,6 +111,24 @@ def test_a_variable_that_names_a_neighbour_is_a_flow(tmp_path: Path) -> None:
     assert isinstance(blog.environment["WORDPRESS_DB_PASSWORD"], SecretVariable)
 
 
+def test_only_a_host_name_follows_a_services_new_name(tmp_path: Path) -> None:
+    """A host follows its service's name; a user of the same name stays, and what can't follow is noted."""
+    answers = recorded(RECORDINGS[1])
+    db, blog = rows(answers)["db"], rows(answers)["blog"]["Config"]
+    db["Config"]["Labels"] = {"com.docker.compose.project": "home", "com.docker.compose.service": "store"}
+    for leg in db["NetworkSettings"]["Networks"].values():
+        leg["Aliases"] = ["store"]
+    login = f"postgres://wp:{CANARY}@store:5432/wp"
+    blog["Env"] += ["DB_HOST=store", "DB_URL=pg://store/wp", "DB_USER=store", f"DATABASE_URL={login}"]
+    text = text_of(answers, tmp_path)
+    found = loaded(text, tmp_path).services["blog"]
+    assert isinstance(found, Container)
+    told = {name: found.environment[name] for name in ("DB_HOST", "DB_URL", "DB_USER")}
+    assert told == {"DB_HOST": "db", "DB_URL": "pg://db/wp", "DB_USER": "store"}
+    note = "services.blog: the variable DATABASE_URL names store, which is called db here; correct it"
+    assert f"# note: {note}" in text
+
+
 def test_no_secret_is_in_any_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A secret in variables, arguments, labels, a URL and a repetition is in no page, JSON or file."""
     answers = recorded(RECORDINGS[1])
@@ -128,7 +146,7 @@ def test_no_secret_is_in_any_output(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     text = (tmp_path / "Pulumi.home.yaml").read_text()
     assert "blog" in text
-    assert "secret_of blog DATABASE_URL | pulumi config set --secret blog:database-url" in text
+    assert "secret_of blog DATABASE_URL | pulumi config set --secret blog:database-url --stack home" in text
     assert CANARY not in text + said.out + said.err
 
 

@@ -1,0 +1,173 @@
+"""What `test_takeover` runs on a machine of its own: a site made by hand is taken over, and goes back.
+
+Each command is the one that the documents or the plan name, typed as it stands there.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clone import environment, git
+from tests.parts import takeover_site, users_docker
+from tests.parts.users_docker import docker
+
+STATE = Path(os.environ["HOMELAB_STATE"])
+STACK = "taken"
+NAMESPACE = "homelab-network:"
+BESIDE = {"container": "mine", "network": "my-net"}
+"""What the user keeps out of the stack."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The user's shell in a clone of the project, beside the running site."""
+
+    tree: Path
+    environment: dict[str, str]
+
+    def types(self, *lines: str, status: int = 0) -> str:
+        """Type lines into a shell with the stack's environment, one after the other; each must succeed."""
+        opened = (
+            f'eval "$(make -s env STACK={STACK})"' if (self.tree / f"Pulumi.{STACK}.yaml").exists() else ""
+        )
+        done = subprocess.run(
+            ["bash", "-c", "\n".join(("set -eo pipefail", opened, *lines))],
+            cwd=self.tree, env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
+        )  # fmt: skip
+        print(*lines, done.stdout[-3000:], sep="\n")
+        assert done.returncode == status, f"{lines}\n{done.stdout[-8000:]}"
+        return done.stdout
+
+    def plan(self, title: str) -> list[str]:
+        """Return the commands below a heading of the plan."""
+        text = (self.tree / f"adopt-{STACK}.md").read_text(encoding="utf-8")
+        return text.partition(f"\n## {title}\n")[2].split("```")[1].splitlines()[1:]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, origin: Path) -> Iterator[Home]:
+    """The site made by hand on an engine, and a clone in which its user types."""
+    folder = tmp_path_factory.mktemp("home")
+    git(folder, "clone", "--quiet", "--local", str(origin), "tree")
+    tree = folder / "tree"
+    (tree / ".venv").symlink_to(sys.prefix)
+    os.utime(tree / "requirements.txt", (0, 0))  # the environment is newer
+    users_docker.neighbour()
+    own = {"PULUMI_CONFIG_PASSPHRASE": "x"}
+    theirs = {key: value for key, value in environment(tree).items() if not key.startswith("PULUMI_")}
+    with users_docker.running(os.environ["USERS_ENGINE"], folder):
+        takeover_site.make()
+        yield Home(tree=tree, environment=theirs | own)
+
+
+def tightened(text: str, folder: Path) -> str:
+    """Return the written file as its user goes on with it: read, corrected and tightened.
+
+    The database is asked by the app alone, on their own network; its published port is closed, and what stays
+    out of the stack goes. The certificate and an image that can be had here are named.
+    """
+    config: dict[str, Any] = yaml.safe_load(text)["config"]
+    services, zones = config[f"{NAMESPACE}services"], config[f"{NAMESPACE}zones"]
+    del services[BESIDE["container"]], zones[BESIDE["network"]]
+    db = services["db"]
+    db["zones"] = ["home-db"]
+    del db["streams"]
+    ingress = services["traefik"]
+    ingress["image"] = takeover_site.TRAEFIK
+    ingress["ports"] = [port for port in ingress["ports"] if port not in {5432, users_docker.PORT}]
+    gone = re.compile(rf"\b{BESIDE['container']}\b|-> traefik:({users_docker.PORT}|5432)/|traefik -> db:")
+    for section in ("flows", "unencrypted", "exceptions"):
+        kept = [each for each in config.get(f"{NAMESPACE}{section}", ()) if not gone.search(str(each))]
+        config[f"{NAMESPACE}{section}"] = kept
+    open_flow = {"flow": "app -> db:5432/tcp", "reason": "PostgreSQL's password is never sent in clear"}
+    config[f"{NAMESPACE}unencrypted"].append(open_flow)
+    config[f"{NAMESPACE}tls"] = {"certificate": f"{folder}/page.crt", "key": f"{folder}/page.key"}
+    return yaml.safe_dump({"config": config}, sort_keys=False)
+
+
+def certificate(folder: Path) -> None:
+    """Make a certificate for every name below the domain."""
+    words = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    files = ("-keyout", str(folder / "page.key"), "-out", str(folder / "page.crt"), "-days", "90")
+    names = ("-subj", "/CN=home.example", "-addext", "subjectAltName=DNS:home.example,DNS:*.home.example")
+    subprocess.run([*words, *files, *names], check=True, capture_output=True)
+
+
+def beside() -> dict[str, Any]:
+    """Return what the user keeps out of the stack, as the engine shows it."""
+    (container,) = json.loads(docker("inspect", BESIDE["container"]))
+    (network,) = json.loads(docker("network", "inspect", BESIDE["network"]))
+    return {
+        "container": (container["Id"], container["State"]["StartedAt"], container["NetworkSettings"]),
+        "network": (network["Id"], network["IPAM"], network["Options"]),
+    }
+
+
+def containers() -> dict[str, str]:
+    """Return each container's name with its id."""
+    lines = docker("ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.ID}}").splitlines()
+    return dict(line.split() for line in lines)
+
+
+def test_the_site_is_taken_over_without_loss(home: Home, tmp_path: Path) -> None:
+    """The survey's file loads; as planned, containers move, data and the rest stay, and the probe agrees."""
+    before, apart, ids = takeover_site.data(), beside(), containers()
+    home.types(f"make survey WRITE=Pulumi.{STACK}.yaml")
+    file = home.tree / f"Pulumi.{STACK}.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert takeover_site.PASSWORD not in text
+    home.types(f".venv/bin/python -m commands list Pulumi.{STACK}.yaml")  # it loads as it was written
+    certificate(tmp_path)
+    file.write_text(tightened(text, tmp_path), encoding="utf-8")
+    commands = text.partition("# Before the preview, ")[2].splitlines()[1:]
+    home.types(*(line.removeprefix("#   ") for line in commands))
+    home.types(f".venv/bin/python -m commands judge Pulumi.{STACK}.yaml")
+    said = home.types(f"make adopt STACK={STACK}")
+    assert "mend before the outage" not in said
+    assert takeover_site.PASSWORD not in "".join(
+        (home.tree / name).read_text() for name in (f"adopt-{STACK}.md", f"imports-{STACK}.json")
+    )
+    with takeover_site.asked(tmp_path) as outages:
+        for title in ("1. Before", "2. Make way", "3. Networks", "4. Import and make", "5. Compare"):
+            for line in home.plan(title):
+                home.types(line)
+        seen = outages()
+    assert takeover_site.data() == before
+    assert beside() == apart
+    after = containers()
+    assert {name: after[f"{name}-before"] for name in ("traefik", "db", "app", "wiki")} == {
+        name: ids[name] for name in ("traefik", "db", "app", "wiki")
+    }
+    assert not {after[name] for name in ("traefik", "db", "app", "wiki")} & {*ids.values()}
+    assert seen["mine"] == 0
+    assert all(0 < seconds < 300 for name, seconds in seen.items() if name != "mine"), seen
+    (STATE / "seen.json").write_text(json.dumps(seen))
+    print(seen)
+    again = home.types(f"make up STACK={STACK} YES=1")
+    assert not re.search(r"\b(created|updated|replaced)\b", again), again[-3000:]
+
+
+def test_the_way_back_leads_back(home: Home, tmp_path: Path) -> None:
+    """By the plan's way back the old containers serve again, with the same data and settings as before."""
+    before, apart, old = takeover_site.data(), beside(), containers()
+    for line in home.plan("The way back"):
+        home.types(line)
+    assert (takeover_site.data(), beside()) == (before, apart)
+    back = containers()
+    for name in ("traefik", "db", "app", "wiki"):
+        assert back[name] == old[f"{name}-before"], name
+    assert {row["HostConfig"]["RestartPolicy"]["Name"] for row in json.loads(docker("inspect", "db"))} == {
+        "always"
+    }
+    with takeover_site.asked(tmp_path):
+        pass
