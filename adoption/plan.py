@@ -85,7 +85,7 @@ class Plan:
             yield from (f"- {each}" for each in first)
         yield ""
         yield f"{len(moved)} containers make way, and {len(networks)} networks are made anew."
-        yield "The outage of each lasts until its service is made; docs/performance.md has figures."
+        yield "The outage of each lasts until its service is made; docs/from-a-running-site.md has figures."
         yield from _block(
             "The way back", self._back(moved, networks), "Until the old containers are removed:"
         )
@@ -168,7 +168,7 @@ class Plan:
 
     def _back(self, moved: Sequence[Row], networks: Sequence[Row]) -> Iterator[str]:
         yield f"pulumi state unprotect --all --yes --stack {self.stack} # also after a `make up` that failed"
-        yield f"make down STACK={self.stack} # volumes stay, with their data"
+        yield f"make down STACK={self.stack} YES=1 # volumes stay, with their data"
         yield from (_created(row) for row in networks)
         for row in reversed(moved):
             name = _name(row)

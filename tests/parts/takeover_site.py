@@ -29,6 +29,7 @@ APP = "my/app:1"
 HOST = "app.home.example"
 PASSWORD = "canary-4711-pass"  # the test's own
 FILES = 200
+SUM = "select md5(string_agg(said, ',' order by id)) from notes"
 
 _LEFT_OUT = re.compile(
     r"\./(boot|dev|proc|run|sys|tmp|usr/(include|games|lib/(gcc|php|modules|git-core|mysql)|share/(?!postgresql|zoneinfo))"
@@ -49,13 +50,13 @@ _PAGE = """\
 #!/usr/bin/python3
 import glob, http.server, os, subprocess
 PSQL = glob.glob("/usr/lib/postgresql/*/bin/psql")[0]
-SUM = "select md5(string_agg(said, ',' order by id)) from notes"
+SQL = "select md5(string_agg(said, ',' order by id)) from notes"
 
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         text, status = "here\\n", 200
         if self.path == "/notes":
-            words = [PSQL, "--no-align", "--tuples-only", "--dbname=app", "--command", SUM]
+            words = [PSQL, "--no-align", "--tuples-only", "--dbname=app", "--command", SQL]
             done = subprocess.run(words, capture_output=True, text=True, timeout=5)
             text, status = done.stdout, 200 if done.returncode == 0 else 502
         self.send_response(status)
@@ -69,13 +70,13 @@ http.server.ThreadingHTTPServer(("", 8000), Page).serve_forever()
 """
 CLIENT = """
 import http.client, socket, ssl, sys, time
-host, port, path, wanted = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+path, wanted, *ways = sys.argv[1:]
 
-def answered():
+def answered(host, port):
     try:
         line = http.client.HTTPConnection(host, timeout=2)
-        line.sock = socket.create_connection(("192.0.2.1", port), timeout=2)
-        if port == 443:
+        line.sock = socket.create_connection(("192.0.2.1", int(port)), timeout=2)
+        if port == "443":
             trusting = ssl._create_unverified_context()
             line.sock = trusting.wrap_socket(line.sock, server_hostname=host)
         line.request("GET", path)
@@ -85,10 +86,11 @@ def answered():
         return False
 
 while True:
-    print(time.monotonic(), int(answered()), flush=True)
+    found = any(answered(*way.split(":")) for way in ways)
+    print(time.monotonic(), int(found), flush=True)
     time.sleep(0.1)
 """
-"""Asks one page from the LAN all the time, and prints when, and whether it answered."""
+"""Asks a page all the time, by each of its names and ports, and prints when, and whether it answered."""
 
 
 def _debian_image(tag: str, *changes: str) -> None:
@@ -117,7 +119,7 @@ def make() -> None:
     """Make images, networks, volumes and containers, and fill the database and the app's files."""
     users_docker.page_image()
     images._make(next(each for each in IMAGES if each.tag == TRAEFIK), {}, print)
-    _debian_image(POSTGRES, 'CMD ["serve-db"]', "EXPOSE 5432/tcp")
+    _debian_image(POSTGRES, 'CMD ["serve-db"]')
     docker("tag", POSTGRES, APP)
     owner = docker("run", "--rm", "--network=none", POSTGRES, "sh", "-c", "id -u postgres; id -g postgres")
     user, group = owner.split()
@@ -133,13 +135,8 @@ def make() -> None:
             *("--entrypoints.web.address=:80", "--entrypoints.websecure.address=:443"),
         ),
         (
-            *(
-                "--name=db",
-                "--network=home",
-                "--publish=5432:5432",
-                "--restart=always",
-                "--stop-signal=SIGINT",
-            ),
+            *("--name=db", "--network=home", "--publish=5432:5432", "--expose=5432"),
+            *("--restart=always", "--stop-signal=SIGINT"),
             *(f"--user={user}:{group}", "--env=PGDATA=/var/lib/postgresql/data"),
             *(f"--env=POSTGRES_PASSWORD={PASSWORD}", "--volume=home_db-data:/var/lib/postgresql", POSTGRES),
         ),
@@ -189,7 +186,7 @@ def data() -> dict[str, str]:
     files = "cd /srv/files && find . -type f -exec sha256sum {} + | sort -k2 | sha256sum"
     volumes = json.loads(docker("volume", "inspect", "home_db-data", "home_files"))
     return {
-        "rows": query("select count(*) || ' ' || md5(string_agg(said, ',' order by id)) from notes"),
+        "rows": query(SUM),
         "cluster": query("select system_identifier from pg_control_system()"),
         "files": docker("exec", "app", "bash", "-c", files).strip(),
         **{each["Name"]: f"{each['CreatedAt']} {each['Mountpoint']}" for each in volumes},
@@ -203,10 +200,10 @@ def asked(folder: Path) -> Iterator[Callable[[], dict[str, float]]]:
     An outage lasts from the last answer before it to the first one after it, in seconds.
     """
     pages = {
-        "traefik and app": (HOST, "443", "/", "here"),
-        "db": (HOST, "443", "/notes", query("select md5(string_agg(said, ',' order by id)) from notes")),
-        "wiki": ("wiki", "8081", "/", "stand-in for Wiki"),
-        "mine": ("mine", str(users_docker.PORT), "/", "stand-in for Mine"),
+        "traefik and app": ("/", "here", f"{HOST}:443"),
+        "db": ("/notes", query(SUM), f"{HOST}:443"),
+        "wiki": ("/", "stand-in for Wiki", "wiki:8081", "wiki.home.example:443"),
+        "mine": ("/", "stand-in for Mine", f"mine:{users_docker.PORT}"),
     }
     logs = {name: folder / f"{number}.log" for number, name in enumerate(pages)}
     clients = []
