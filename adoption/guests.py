@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network, ip_network
@@ -18,6 +19,7 @@ from topology.model import Feature, OsType, Port
 _API: Final = ("8006/tcp", "22/tcp")
 _TEMPLATE: Final = 9000
 _SIZES: Final = range(16, 31)
+_MAC: Final = re.compile(r"(?<==)[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _LONGEST: Final = 18
 """Characters of a security group's name, which is the guest's."""
 
@@ -34,6 +36,11 @@ class ProxmoxHalf:
         self._management = ""
         if site.proxmox and not self._found:
             self._leave("Proxmox: no node can be read", "give the token the role PVEAuditor on /")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a node to declare."""
+        return self._found is not None
 
     def zones(self, taken: list[IPv4Network]) -> str:
         """Put management and the guests' networks into the stack; returns management's name, else empty."""
@@ -155,6 +162,7 @@ class ProxmoxHalf:
 
     def _service(self, name: str, guest: SeenGuest) -> dict[str, Any]:
         nic, hardware = guest.guest.nics[0], guest.hardware
+        mac = _MAC.search(guest.cards.get(nic.name, ""))
         made: dict[str, Any] = {}
         if guest.kind == "lxc":
             known = hardware.ostype in {*OsType}
@@ -176,6 +184,7 @@ class ProxmoxHalf:
             "zone": self._zones[nic.tag],
             "vmid": guest.number,
             "address": str(nic.address),
+            **({"existing-mac": mac[0]} if guest.kind == "qemu" and mac else {}),
             "memory": max(16, hardware.memory),
             "cores": hardware.cores,
             "disk": hardware.disk,

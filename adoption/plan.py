@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from graphlib import CycleError, TopologicalSorter
 from ipaddress import IPv4Network
@@ -46,6 +46,8 @@ class Plan:
     """What the pre-flight finds today."""
     kept: Sequence[str] = ()
     """What an import keeps, a line each."""
+    guests: Mapping[str, str] = field(default_factory=dict)
+    """URN of each guest that is imported -> its node and id, like `pve1/101`."""
     made_anew: Sequence[str] = ()
     """What no import keeps, a line each."""
 
@@ -167,6 +169,12 @@ class Plan:
     # ------------------------------------------------------------------------------------------- commands
 
     def _back(self, moved: Sequence[Row], networks: Sequence[Row]) -> Iterator[str]:
+        for urn, identity in self.guests.items():
+            forget = ("--yes", "--force", "--target-dependents", "--stack", self.stack)
+            node, number = identity.split("/")
+            yield f"{_words('pulumi', 'state', 'delete', *forget, urn)} # the guest stays"
+            switch = f"/nodes/{node}/qemu/{number}/firewall/options"
+            yield f"{_words('pvesh', 'set', switch, '--enable', '0')} # on the node; or its copy of step 4"
         yield f"pulumi state unprotect --all --yes --stack {self.stack} # also after a `make up` that failed"
         yield f"make down STACK={self.stack} YES=1 # volumes stay, with their data"
         yield from (_created(row) for row in networks)
@@ -201,7 +209,7 @@ class Plan:
         file = f"imports-{self.stack}.json"
         if self.kept:
             yield _words(
-                *("pulumi", "import", "--yes", "--stack", self.stack, "--protect=false"),
+                *("pulumi", "import", "--yes", "--stack", self.stack),
                 *("--generate-code=false", "--file", file),
             )
         yield f"make up STACK={self.stack} YES=1 # does not preview and ask again, in the outage"

@@ -29,6 +29,8 @@ class Stack:
     today: date
     domain: str = "home.example"
     tls: dict[str, Any] | None = None
+    endpoint: str = ""
+    """URL of the Proxmox API; empty without one."""
     hosts: dict[str, Any] = field(default_factory=dict)
     zones: dict[str, Any] = field(default_factory=dict)
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -128,6 +130,8 @@ class Stack:
     def lines(self) -> Iterator[str]:
         """Yield the file's lines from `config:` on."""
         yield "config:"
+        if self.endpoint:
+            yield f"  proxmoxve:endpoint: {self.endpoint}"
         yield f"  {NAMESPACE}:domain: {self.domain}"
         for section in ("hosts", "tls", "zones", "services", "volumes"):
             value = getattr(self, section)

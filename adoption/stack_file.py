@@ -57,6 +57,9 @@ def written(site: RunningSite, sources: Sequence[Source], today: date, name: str
     known = " ".join(stack.commands)
     needed = [key for key in stack.mend().secrets if key not in known]
     stack.commands += [f"pulumi config set --secret {key}" for key in needed]
+    if guests.is_there and site.proxmox:
+        stack.endpoint = f"{site.proxmox.url.rstrip('/')}/"
+        stack.commands.append("pulumi config set --secret proxmoxve:apiToken")
     text = "\n".join((*_lines(site, stack, name), ""))
     for each in hidden:  # the last guard, for what no other place has found
         text = text.replace(each, "<secret>")

@@ -89,6 +89,7 @@ def written(
     plan = replace(
         plan,
         faults=report.findings,
+        guests={each.wanted.urn(stack): each.identity for each in keeps if each.check is Check.VM_TAKEN},
         kept=[f"{each.path}: {each.what}" for each in keeps],
         made_anew=[f"{each.path}: {each.what}" for each in others if each not in keeps],
     )

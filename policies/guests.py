@@ -131,13 +131,25 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
         if file:
             yield f"{name} is {file}, not left out"
     declared_keys = {key.split()[1] for key in node_of(guest, topology).authorized_keys}
-    for index, key in enumerate(given.user_account.keys):
+    is_new = guest is None or guest.existing_mac is None
+    for index, key in enumerate(given.user_account.keys if is_new else ()):
         if key != HIDDEN and not declared_keys & {*key.split()}:
             yield f"initialization.userAccount.keys[{index}] is none of the Proxmox host's authorized-keys"
     if given.entrypoint:
         yield "initialization.entrypoint is set, so another program than the archive's starts"
     if isinstance(view.inputs, VirtualMachine) and view.inputs.smbios:
         yield "smbios is set, where cloud-init looks for user data"
+
+
+def _existing_disks(inputs: VirtualMachine | SystemContainer, number: int) -> Iterator[str]:
+    """Yield what would give a guest that is there already the disks of another, or make it anew."""
+    if inputs.clone:
+        yield "clone is set, and the guest is there already"
+    for path, medium in inputs.media:
+        own = medium.path_in_datastore.rpartition("/")[2].startswith(f"vm-{number}-")
+        for name in medium.foreign:
+            if name != "pathInDatastore" or not own:
+                yield f"{path}.{name} gives it content that is not its own"
 
 
 @policy(
@@ -152,8 +164,15 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
     Another guest's disk contains that guest's data, the node's disks contain all data, and a seed image
     contains user data.
     """
-    clone, guest = view.inputs.clone, declared(view, topology)
-    host = node_of(guest, topology)
+    guest = declared(view, topology)
+    if guest and guest.existing_mac:
+        yield from _existing_disks(view.inputs, guest.vmid)
+    else:
+        yield from _new_disks(view, guest, topology)
+
+
+def _new_disks(view: TypedResource[Any], guest: Guest | None, topology: TopologyIndex) -> Iterator[str]:
+    clone, host = view.inputs.clone, node_of(guest, topology)
     origin = topology.template_node(host).node
     template = guest.cloned_from(host) if guest else host.template
     if isinstance(view.inputs, SystemContainer):

@@ -38,6 +38,7 @@ class Check(StrEnum):
     STORAGE_MISSING = "storage-missing"
     ROOT_ALONE = "root-alone"
     VM_TAKEN = "vm-taken"
+    VM_MISSING = "vm-missing"
     FIREWALL_NAME_TAKEN = "firewall-name-taken"
     NODE_BRIDGE_TAKEN = "node-bridge-taken"
     NODE_BRIDGE_MISSING = "node-bridge-missing"

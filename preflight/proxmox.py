@@ -87,6 +87,7 @@ def findings(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
         yield found.finding(site.stack, site.state)
     for host in site.topology.proxmox_hosts:
         yield from _missing(site, node, host)
+    yield from _absent(site, node)
     yield from _roots(site)
     for host in site.topology.proxmox_hosts:
         yield from _bridge(node.of(host), host)
@@ -146,7 +147,9 @@ def _containers(site: PlannedSite, host: ProxmoxHost) -> list[LxcGuest]:
 
 
 def _has_machines(site: PlannedSite, host: ProxmoxHost) -> bool:
-    return any(machine_of(guest) is Machine.VIRTUAL_MACHINE for guest in _on(site, host))
+    """Whether machines are to be made on a node; one that exists needs no template and no storage."""
+    machines = (each for each in _on(site, host) if machine_of(each) is Machine.VIRTUAL_MACHINE)
+    return any(each.existing_mac is None for each in machines)
 
 
 def _storage_of(guest: LxcGuest) -> str:
@@ -189,6 +192,16 @@ def _guests_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
     for guest, wanted in guests(site.topology):
         row = rows.get(guest.vmid)
         if row is None or _is_made(site, wanted):
+            continue
+        if guest.existing_mac and row["kind"] == "qemu":
+            yield Found(
+                check=Check.VM_TAKEN,
+                wanted=wanted,
+                path=f"vmid {guest.vmid}",
+                what=f"{row.get('name', 'a guest')} on node {row['node']}, which existing-mac takes over",
+                removal="leave it out of the stack file",
+                identity=f"{row['node']}/{guest.vmid}",
+            )
             continue
         ours = guest.vmid in node.ours
         by = ", made by this stack according to its notes" if ours else ""
@@ -266,6 +279,19 @@ def _missing(site: PlannedSite, cluster: Node, host: ProxmoxHost) -> Iterator[Pr
                 f"{guest.ostemplate} is not on node {host.node}",
                 "download it there (docs/real-hosts.md), or name one of "
                 + (", ".join(sorted(node.archives)) or "those that `pveam available` lists"),
+            )
+
+
+def _absent(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
+    """Yield guests that are declared to exist, and are no virtual machine of any node."""
+    there = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu"}
+    for guest, _ in guests(site.topology):
+        if guest.existing_mac and guest.vmid not in there:
+            yield PreflightFinding(
+                Check.VM_MISSING,
+                f"{_NAMESPACE}:services.{guest.name}.existing-mac",
+                f"says that {guest.vmid} exists, and it is no virtual machine that the token may see",
+                "correct its vmid, or leave existing-mac out, so that it is made",
             )
 
 

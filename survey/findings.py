@@ -161,10 +161,15 @@ class Findings:
             )
 
     def _host_ports(self) -> Iterator[SurveyFinding]:
-        """Yield a finding for each well-known port of the host's own programs that is open to outside."""
+        """Yield a finding for each well-known port of the host's own programs that is open to outside.
+
+        What a container in the host's network listens on is told as the container's.
+        """
+        on_host = (each for each in self.site.names.values() if each.container.network_mode == Mode.HOST)
+        theirs = {port for each in on_host for port in each.exposed}
         for port in self.site.listeners:
             danger = danger_of(port)
-            if danger and port.number != DOCKER_API:
+            if danger and port.number != DOCKER_API and port not in theirs:
                 yield SurveyFinding(
                     rule="host-port",
                     severity=SurveySeverity.HIGH,
@@ -289,7 +294,7 @@ class Findings:
 
     def _internal(self) -> Iterator[SurveyFinding]:
         """Yield a finding for each internal network whose members reach programs of the host."""
-        ports = ", ".join(map(str, self.site.listeners))
+        ports = ", ".join(map(str, sorted(self.site.listeners, key=lambda each: each.number)))
         new = self.site.docker.engine.numbers >= (28, 0)
         option = 'gateway_mode_ipv4: "isolated"' if new else 'inhibit_ipv4: "true"'
         for network in self.site.facts.networks:

@@ -181,6 +181,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".admin-page": ("a mapping with until and reason", "write both below it"),
     ".until": ("a date", "write it like 2027-01-31"),
     ".cores": ("a number of cores", "use 1-512"),
+    ".existing-mac": ("a MAC address", "write that of the guest's card, like BC:24:11:00:00:65"),
     ".disk": ("a disk size in GiB", "use 1-131072"),
     ".authorities": ("a list of names", "write it like [a], or [a, b] while b replaces a"),
     ".authorities[]": ("a name", "use lower-case letters, digits and hyphens, a letter first"),

@@ -7,67 +7,31 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.clone import environment, git
 from tests.parts import takeover_site, users_docker
+from tests.parts.takeover_shell import STACK, Home
 from tests.parts.users_docker import docker
 
 STATE = Path(os.environ["HOMELAB_STATE"])
-STACK = "taken"
 NAMESPACE = "homelab-network:"
 BESIDE = {"container": "mine", "network": "my-net"}
 """What the user keeps out of the stack."""
-
-
-@dataclass(frozen=True)
-class Home:
-    """The user's shell in a clone of the project, beside the running site."""
-
-    tree: Path
-    environment: dict[str, str]
-
-    def types(self, *lines: str, status: int = 0) -> str:
-        """Type lines into a shell with the stack's environment, one after the other; each must succeed."""
-        opened = (
-            f'eval "$(make -s env STACK={STACK})"' if (self.tree / f"Pulumi.{STACK}.yaml").exists() else ""
-        )
-        done = subprocess.run(
-            ["bash", "-c", "\n".join(("set -eo pipefail", opened, *lines))],
-            cwd=self.tree, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
-        )  # fmt: skip
-        print(*lines, done.stdout[-3000:], sep="\n")
-        assert done.returncode == status, f"{lines}\n{done.stdout[-8000:]}"
-        return done.stdout
-
-    def plan(self, title: str) -> list[str]:
-        """Return the commands below a heading of the plan."""
-        text = (self.tree / f"adopt-{STACK}.md").read_text(encoding="utf-8")
-        return text.partition(f"\n## {title}\n")[2].split("```")[1].splitlines()[1:]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, origin: Path) -> Iterator[Home]:
     """The site made by hand on an engine, and a clone in which its user types."""
     folder = tmp_path_factory.mktemp("home")
-    git(folder, "clone", "--quiet", "--local", str(origin), "tree")
-    tree = folder / "tree"
-    (tree / ".venv").symlink_to(sys.prefix)
-    os.utime(tree / "requirements.txt", (0, 0))  # the environment is newer
     users_docker.neighbour()
-    own = {"PULUMI_CONFIG_PASSPHRASE": "x"}
-    theirs = {key: value for key, value in environment(tree).items() if not key.startswith("PULUMI_")}
     with users_docker.running(os.environ["USERS_ENGINE"], folder):
         takeover_site.make()
-        yield Home(tree=tree, environment=theirs | own)
+        yield Home.of(origin, folder)
 
 
 def tightened(text: str, folder: Path) -> str:

@@ -56,7 +56,7 @@ PLANTED = {
     ("medium", "routed-without-login", "grafana", "3000/tcp"),
     ("medium", "routed-without-login", "whoami", "80/tcp"),
     ("medium", "default-bridge", "bridge", "*"),
-    ("low", "internal-reaches-host", "home", "22/tcp, 9090/tcp"),
+    ("low", "internal-reaches-host", "home", "22/tcp, 9090/tcp, 9100/tcp"),
 }
 """Severity, rule, destination and port of each exposure that the recorded site has, on every engine."""
 
@@ -116,9 +116,10 @@ HERE = RunningMachine(
         (IPv4Address("127.0.0.1"), Port(number=3306)),
         (IPv4Address(0), Port(number=9090)),
         (IPv4Address(0), Port(number=6379)),
+        (IPv4Address(0), Port(number=9100)),
     ),
 )
-"""A machine whose own programs serve SSH and Cockpit; the engine's proxy serves Redis."""
+"""A machine whose own programs serve SSH and Cockpit; the engine's proxy serves Redis, a container 9100."""
 
 
 def surveyed(answers: Mapping[str, Any], folder: Path, here: RunningMachine | None = HERE) -> RunningSite:

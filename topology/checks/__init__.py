@@ -78,6 +78,7 @@ _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     compose_limits.names,
     compose_limits.volumes,
     hosts.existing_bridge,
+    guests.existing_guests,
     guests.guest_apps,
     guests.admin_pages,
     guests.guest_authorities,

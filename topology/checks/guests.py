@@ -1,4 +1,4 @@
-"""Checks of guests that set themselves up."""
+"""Checks of guests that are there already, and of those that set themselves up."""
 
 from __future__ import annotations
 
@@ -14,11 +14,27 @@ from topology.model import (
     SPEAKS_TLS,
     SSH,
     Guest,
+    Machine,
     Protocol,
     is_scrape,
     kind_of,
+    machine_of,
     sets_itself_up,
 )
+
+
+def existing_guests(site: Site) -> Iterator[Fault]:
+    """Check guests that are there already: their kind, and that each card's address is its own."""
+    holders: dict[str, str] = {}
+    for guest in site.guests:
+        path = f"services.{guest.name}.existing-mac"
+        if guest.existing_mac and machine_of(guest) is not Machine.VIRTUAL_MACHINE:
+            yield Fault(path, "is for virtual machines", "leave it out; a container is made anew")
+        elif guest.existing_mac and (holder := holders.get(guest.mac)):
+            yield Fault(path, f"is {holder}'s, too", "write the address of its own card")
+        elif guest.existing_mac and guest.app:
+            yield Fault(path, f"{guest.app} would not be set up in it", "leave app out")
+        holders.setdefault(guest.mac, guest.name)
 
 
 def guest_apps(site: Site) -> Iterator[Fault]:

@@ -41,6 +41,7 @@ from topology.model.values import (
     FilePath,
     Flag,
     HostName,
+    MacAddress,
     Name,
     PathPrefix,
     UrlPath,
@@ -185,6 +186,8 @@ class Guest(Service):
     cores: int = Field(default=1, ge=1, le=512)
     disk: int = Field(default=8, ge=1, le=131_072)
     """GiB."""
+    existing_mac: MacAddress | None = None
+    """MAC address of the card of a guest that is there already, whose hardware stays as it is."""
     app: GuestApp | None = None
     image: str | None = None
     """Image, pinned by digest, of an app that upstream publishes only as a container image."""
@@ -204,7 +207,9 @@ class Guest(Service):
 
     @property
     def mac(self) -> str:
-        """The network card's MAC address, from Proxmox's OUI and the VM id; known before the guest exists."""
+        """The network card's MAC address; of a new guest from Proxmox's OUI and the VM id, so it is known."""
+        if self.existing_mac:
+            return self.existing_mac
         return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (self.vmid & 0xFFFFFF).to_bytes(3, "big"))
 
 
