@@ -92,7 +92,8 @@ def test_guests_are_taken_over(api: tuple[Ask, Proxmox], origin: Path, tmp_path:
     assert "mend before" not in home.types(f"make adopt STACK={STACK}")
     imports, up = home.plan("4. Import and make")
     home.types(imports)
-    steps = json.loads(home.types(f"pulumi preview --stack {STACK} --json 2>/dev/null"))["steps"]
+    said = home.types(f"pulumi preview --stack {STACK} --json 2>/dev/null")
+    steps = json.loads(said[said.index("{") :])["steps"]
     planned = {step["urn"].rpartition("::")[2]: step["op"] for step in steps if "VmLegacy::" in step["urn"]}
     assert planned == dict.fromkeys(GUESTS.values(), "update")
     home.types(up)

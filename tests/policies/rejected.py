@@ -1893,6 +1893,19 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
 
 
 @rejected(
+    "guests-have-their-own-disks",
+    "site-1: clone is set, and the guest is there already",
+    "site-1: disks[0].pathInDatastore gives it content that is not its own",
+    "site-2: disks[0].pathInDatastore gives it content that is not its own",
+)
+def guests_that_exist_with_the_disks_of_others(stack: Stack) -> None:
+    for number, name, disk in ((101, "site-1", "vm-102-disk-0"), (102, "site-2", "/dev/vm-102-disk-0")):
+        stack.config["services"][name]["existing-mac"] = f"BC:24:11:00:00:{number:02X}"
+        stack.inputs("vm", name)["disks"][0]["pathInDatastore"] = disk
+    del stack.inputs("vm", "site-2")["clone"]
+
+
+@rejected(
     "firewall-can-be-built",
     "site-1: rules[0] includes group nobody, which is not in the stack",
     "site-2: rules[0] can't be built: ICMP type 300 is unknown, "

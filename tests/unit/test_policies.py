@@ -464,6 +464,22 @@ def test_an_existing_bridge_is_named_and_not_made() -> None:
     assert {card["bridge"] for machine in machines for card in machine["networkDevices"]} == {"vmbr0"}
 
 
+def test_a_guest_that_exists_is_not_made_anew() -> None:
+    """A guest with `existing-mac` is sound without a template, on its own disk and with its own card."""
+    config = configuration()
+    config["services"]["site-1"]["existing-mac"] = "aa:bb:cc:00:11:22"
+    stack = sound()
+    stack.config["services"]["site-1"]["existing-mac"] = "aa:bb:cc:00:11:22"
+    (made,) = (each for each in run(config) if (each.type, each.name) == (KINDS["vm"], "site-1"))
+    assert ("clone" in made.inputs, made.inputs["rebootAfterUpdate"]) == (False, False)
+    assert made.inputs["networkDevices"][0]["macAddress"] == "AA:BB:CC:00:11:22"
+    disks = [{"pathInDatastore": "vm-101-disk-0", "size": 2.0}]
+    for inputs in (made.inputs, {**made.inputs, "disks": disks}):
+        stack.inputs("vm", "site-1").clear()
+        stack.inputs("vm", "site-1").update(inputs)
+        assert evaluate(stack.resources, load(stack.config), TODAY).findings == ()
+
+
 @pytest.mark.parametrize("existing", [True, False])
 def test_the_node_is_on_its_own_bridge(existing: bool) -> None:
     """An unfiltered, untagged card reaches the node only on a bridge that the node already has."""

@@ -134,6 +134,13 @@ def with_container(**more: Any) -> PlannedSite:
     return PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
 
 
+def with_existing() -> PlannedSite:
+    """Return the dev site with a guest that is there already."""
+    config = configuration()
+    config["services"]["site-1"]["existing-mac"] = "BC:24:11:00:00:65"
+    return PlannedSite(topology=load(config), state=PulumiState(), stack=STACK)
+
+
 def node(**more: Any) -> proxmox.Node:
     """Return a node with what the dev site needs, and more rows."""
     rows: dict[str, Any] = {key: (*getattr(NODE, key), *value) for key, value in more.items()}
@@ -290,6 +297,10 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         ),
     ),
     "a VM": lambda: proxmox.findings(site(), node(guests=[guest(101, node="pve2")])),
+    "a guest that exists, as declared": lambda: proxmox.findings(
+        with_existing(), node(guests=[guest(101, "blog", node="pve2")])
+    ),
+    "a guest that does not exist": lambda: proxmox.findings(with_existing(), node()),
     "a guest whose state is lost": lambda: proxmox.findings(
         site(), node(guests=[guest(101, "site-1")], ours=[101])
     ),
