@@ -91,13 +91,39 @@ OWN: Mapping[str, tuple[str, Callable[[Topology], bool]]] = {
 
 
 def changed(topology: Topology) -> Iterator[tuple[str, str]]:
-    """Yield each command of Docker-SRV whose result is missing or changed here: URN's end, description.
+    """Yield each resource of Docker-SRV that is missing or changed here: URN's end, description.
 
     Needs root.
     """
     for name, (what, in_force) in OWN.items():
         if (name != "probe-rules" or topology.probes) and not in_force(topology):
             yield f"command:local:Command::{name}", what
+    for zone in topology.probes:
+        if replies_dropped(topology.bridge(zone)):
+            yield f"docker:index/network:Network::{zone.network}", f"gateway mode of network {zone.network}"
+
+
+def replies_dropped(bridge: str) -> bool:
+    """Whether the engine drops replies of published ports to this bridge's members; needs root.
+
+    It does where an engine before 27 made the network: such an engine does not store the gateway mode, so a
+    newer one that reads the network from its disk uses its default, although `docker network inspect` shows
+    the option.
+    """
+    iptables = rf"^-A PREROUTING -d \S+ ! -i {bridge} -j DROP$"
+    nftables = rf'iifname != .*"{bridge}".* drop comment "DROP DIRECT ACCESS"'
+    return bool(
+        re.search(iptables, _printed("iptables-save"), re.MULTILINE)
+        or re.search(nftables, _printed("nft", "list", "table", "ip", "docker-bridges"))
+    )
+
+
+def _printed(*words: str) -> str:
+    """Return what a command prints; nothing where it fails, as on an engine with the other backend."""
+    try:
+        return run(*words)
+    except ProbeError:
+        return ""
 
 
 def elsewhere() -> bool:

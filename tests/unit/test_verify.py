@@ -901,6 +901,25 @@ def test_an_engine_that_ignores_a_gateway_mode_is_told(
     assert bool(host.notes()) is bool(told)
 
 
+DROPS = {
+    "28": "*raw\n-A PREROUTING -d 172.30.9.2/32 ! -i {bridge} -j DROP\nCOMMIT\n",
+    "29-nftables": '\t\tip daddr 172.30.9.2 iifname != "{bridge}" counter packets 0 bytes 0 drop '
+    'comment "DROP DIRECT ACCESS"\n',
+}
+
+
+@pytest.mark.parametrize("engine", DROPS)
+@pytest.mark.parametrize(("bridge", "dropped"), [("br-probe", True), ("br-edge", False)])
+def test_probe_network_of_an_older_engine_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, site: Topology, engine: str, bridge: str, dropped: bool
+) -> None:
+    """A probe network whose replies the engine drops is replaced; drops for others are the engine's."""
+    monkeypatch.setattr(host, "OWN", {})
+    monkeypatch.setattr(host, "run", lambda *_: DROPS[engine].format(bridge=bridge))
+    network = ("docker:index/network:Network::probe", "gateway mode of network probe")
+    assert [*host.changed(site)] == ([network] if dropped else [])
+
+
 def test_documentation_prefix_is_nobodys() -> None:
     """The internet side uses a documentation prefix that overlaps no network of this machine."""
     taken = [IPv4Network("198.51.0.0/16"), IPv4Network("203.0.113.0/25")]
