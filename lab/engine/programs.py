@@ -1,4 +1,4 @@
-"""The engine's programs: Debian's package, or Docker 29 built from Go modules, with either firewall backend.
+"""The engine's programs: Debian's package, or an engine built from Go modules, with either firewall backend.
 
 HOMELAB_ENGINE selects them. `make up` uses Debian's, which install in seconds; the live tests use Docker 29.
 An engine that the lab started keeps its programs until `make down`.
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lab import apt, docker29
+from lab import apt, dockerd
 from lab.errors import LabError
 
 Report = Callable[[str], None]
@@ -28,11 +28,12 @@ _NFTABLES = MappingProxyType({"firewall-backend": "nftables"})
 class Programs:
     """One set of dockerd, containerd and runc with its settings.
 
-    `forwards`: the engine expects IP forwarding to be on instead of enabling it.
+    `built` is the engine to build, None for Debian's. `forwards`: it expects IP forwarding to be on instead
+    of enabling it.
     """
 
     name: str
-    built: bool = False
+    built: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     forwards: bool = False
 
@@ -45,11 +46,11 @@ class Programs:
         return CHOICES[name]
 
     def install(self, report: Report) -> None:
-        """Install the missing Debian packages, and build Docker 29 where it is selected."""
+        """Install the missing Debian packages, and build the engine where that is selected."""
         wanted = {"docker": "docker.io", "iptables": "iptables"}
         apt.install("Docker engine", wanted if self.built else {"dockerd": "docker.io", **wanted}, report)
         if self.built:
-            docker29.programs(report)
+            dockerd.path(self.built, report)
 
     def prepare(self) -> None:
         """Set what the engine expects of the kernel; `kernel.restore` resets it."""
@@ -61,14 +62,15 @@ class Programs:
         """Return variables for the engine's process: the built programs come first on its PATH."""
         if not self.built:
             return {}
-        return {"PATH": f"{docker29.programs(lambda _line: None)}:{os.environ.get('PATH', os.defpath)}"}
+        programs = dockerd.path(self.built, lambda _line: None)
+        return {"PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}"}
 
 
 CHOICES: Mapping[str, Programs] = {
     choice.name: choice
     for choice in (
         Programs(name=DEFAULT),
-        Programs(name="29", built=True),
-        Programs(name="29-nftables", built=True, settings=_NFTABLES, forwards=True),
+        *(Programs(name=name, built=name) for name in dockerd.ENGINES),
+        Programs(name="29-nftables", built="29", settings=_NFTABLES, forwards=True),
     )
 }

@@ -1,4 +1,4 @@
-module homelab-network/lab/docker29/containerd
+module homelab-network/lab/dockerd/containerd
 
 go 1.26.6
 

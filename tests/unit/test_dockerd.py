@@ -1,4 +1,4 @@
-"""The recipe of Docker 29: what is pinned, and when the cache builds again."""
+"""The recipes of the Docker engines: what is pinned, and when the cache builds again."""
 
 import re
 import shutil
@@ -7,51 +7,63 @@ from pathlib import Path
 
 import pytest
 
-from lab import apt, docker29
-from lab.docker29 import SOURCES
+from lab import apt, dockerd
+from lab.dockerd import ENGINES, RUNTIME
 from lab.toolchain import golang
 
 VERSIONS = {
-    "moby": "github.com/moby/moby/v2 v2.0.0-beta.18",
+    "29": "github.com/moby/moby/v2 v2.0.0-beta.18",
+    "28": "github.com/docker/docker v28.5.2+incompatible",
+    "26": "github.com/docker/docker v26.1.5+incompatible",
     "containerd": "github.com/containerd/containerd/v2 v2.4.2",
     "runc": "github.com/opencontainers/runc v1.4.0",
 }
+SOURCES = (*ENGINES.values(), *RUNTIME)
 
 
-def test_programs() -> None:
-    """The recipe builds the five programs that the engine needs first on PATH."""
-    programs = [program for source in SOURCES for program in source.programs]
+@pytest.mark.parametrize("engine", ENGINES)
+def test_programs(engine: str) -> None:
+    """Each engine comes with the five programs that it needs first on PATH."""
+    programs = [program for source in (ENGINES[engine], *RUNTIME) for program in source.programs]
     assert sorted(programs) == ["containerd", "containerd-shim-runc-v2", "docker-proxy", "dockerd", "runc"]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_pins(source: docker29.Source) -> None:
+def test_pins(source: dockerd.Source) -> None:
     """Each module has an exact version, and each of its requirements a checksum."""
     pins = (source.folder / "go.mod").read_text()
     sums = (source.folder / "go.sum").read_text()
-    required = re.findall(r"^\s+(\S+ v\S+)", pins, re.MULTILINE)
+    required = re.findall(r"^\s+(\S+ v\S+) // indirect", pins, re.MULTILINE)
     assert VERSIONS[source.name] in required
     assert [pin for pin in required if f"{pin} h1:" not in sums] == []
 
 
-@pytest.mark.parametrize("file", [f"{name}/go.{end}" for name in VERSIONS for end in ("mod", "sum")])
-def test_changed_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    """A change to any go.mod or go.sum makes another entry in the cache."""
-    before = docker29.material()
-    shutil.copytree(docker29.HERE / "go", tmp_path / "go")
-    monkeypatch.setattr(docker29, "HERE", tmp_path)
-    assert docker29.material() == before
-    (tmp_path / "go" / file).open("a").write("\n")
-    assert docker29.material() != before
+@pytest.mark.parametrize("engine", ["28", "26"])
+def test_version(engine: str) -> None:
+    """An engine reports its module's version, which the linker sets."""
+    _, _, version = VERSIONS[engine].removesuffix("+incompatible").partition(" v")
+    assert any(flag.endswith(f"/dockerversion.Version={version}") for flag in ENGINES[engine].flags)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+@pytest.mark.parametrize("file", ["go.mod", "go.sum"])
+def test_changed_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: dockerd.Source, file: str
+) -> None:
+    """A change to go.mod or go.sum makes another entry in the cache."""
+    before = source.material
+    shutil.copytree(dockerd.HERE / "go", tmp_path / "go")
+    monkeypatch.setattr(dockerd, "HERE", tmp_path)
+    assert source.material == before
+    (source.folder / file).open("a").write("\n")
+    assert source.material != before
 
 
 @pytest.mark.parametrize("change", [{"flags": ()}, {"cgo": True}, {"programs": {}}])
-def test_changed_recipe(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> None:
+def test_changed_recipe(change: dict[str, object]) -> None:
     """A change to a program's build makes another entry in the cache."""
-    before = docker29.material()
-    first, *rest = SOURCES
-    monkeypatch.setattr(docker29, "SOURCES", (replace(first, **change), *rest))  # type: ignore[arg-type]
-    assert docker29.material() != before
+    source = ENGINES["29"]
+    assert replace(source, **change).material != source.material  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cgo", [True, False])

@@ -1,4 +1,4 @@
-module homelab-network/lab/docker29/runc
+module homelab-network/lab/dockerd/runc
 
 go 1.26
 

@@ -1,4 +1,4 @@
-module homelab-network/lab/docker29/moby
+module homelab-network/lab/dockerd/29
 
 go 1.26
 
