@@ -36,7 +36,7 @@ class ContainerServiceArgs:
 
 
 class ContainerService(pulumi.ComponentResource):
-    """A running, healthy container with its volumes."""
+    """A running, healthy container with its volumes, which are in `volumes` by their names in the service."""
 
     def __init__(
         self, name: str, args: ContainerServiceArgs, opts: pulumi.ResourceOptions | None = None
@@ -50,8 +50,8 @@ class ContainerService(pulumi.ComponentResource):
         }
         properties = {to_snake(key): value for key, value in rendered.properties.items()}
         properties["envs"] = _variables(service, rendered) or None
-        volumes = [
-            docker.Volume(
+        self.volumes = {
+            volume: docker.Volume(
                 f"{name}-{volume}",
                 name=f"{topology.physical(service.name)}-{volume}",
                 driver_opts=options,
@@ -63,7 +63,7 @@ class ContainerService(pulumi.ComponentResource):
                 ),
             )
             for volume, options in rendered.volumes.items()
-        ]
+        }
         self.container = docker.Container(
             name,
             **properties,
@@ -76,7 +76,7 @@ class ContainerService(pulumi.ComponentResource):
                 for zone in (*service.zones, *topology.legs.of(service.name))
             ],
             opts=pulumi.ResourceOptions(
-                parent=self, delete_before_replace=True, depends_on=[*volumes, *args.after]
+                parent=self, delete_before_replace=True, depends_on=[*self.volumes.values(), *args.after]
             ),
         )
         self.register_outputs({"name": self.container.name})

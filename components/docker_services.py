@@ -14,12 +14,13 @@ from topology.model import Slot, Topology
 @dataclass(frozen=True, kw_only=True)
 class DockerServicesArgs:
     """`networks` maps a zone's name to the name of its Docker network, `certificates` a service's name to the
-    certificate files that its container gets.
+    certificate files that its container gets. `ingress` may have volumes that others read.
     """
 
     topology: Topology
     networks: Mapping[str, pulumi.Input[str]]
     certificates: Mapping[str, Mapping[str, pulumi.Input[str]]]
+    ingress: ContainerService
 
 
 class DockerServices(pulumi.ComponentResource):
@@ -29,8 +30,8 @@ class DockerServices(pulumi.ComponentResource):
         self, name: str, args: DockerServicesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("homelab-network:components:DockerServices", name, None, opts)
-        topology = args.topology
-        made: dict[str, pulumi.Resource] = {}
+        topology, borrowed = args.topology, args.topology.named_volumes.borrowed
+        made = {topology.ingress.name: args.ingress}
         for service in topology.containers_in_order:
             if service != topology.ingress and not isinstance(service, Slot):
                 made[service.name] = ContainerService(
@@ -40,8 +41,11 @@ class DockerServices(pulumi.ComponentResource):
                         service=service,
                         networks=args.networks,
                         certificates=args.certificates.get(service.name, {}),
-                        after=[made[name] for name in service.depends_on],
+                        after=[
+                            *(made[name].container for name in service.depends_on),
+                            *(made[owner].volumes[name] for name, owner in borrowed(service).items()),
+                        ],
                     ),
                     opts=pulumi.ResourceOptions(parent=self),
-                ).container
+                )
         self.register_outputs({})

@@ -19,7 +19,9 @@ def docker_srv(site: Topology) -> None:
     after_host = pulumi.ResourceOptions(depends_on=[host])
     networks = DockerNetworks("networks", DockerNetworksArgs(topology=site), after_host)
     certificates = Authorities("authorities", AuthoritiesArgs(topology=site)).files
-    services = DockerServicesArgs(topology=site, networks=networks.names, certificates=certificates)
+    ingress = Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
+    services = DockerServicesArgs(
+        topology=site, networks=networks.names, certificates=certificates, ingress=ingress.service
+    )
     DockerServices("services", services)
-    Ingress("ingress", IngressArgs(topology=site, networks=networks.names))
     VerifyTimer("verify", VerifyTimerArgs(topology=site, stack=pulumi.get_stack()))

@@ -24,12 +24,12 @@ class IngressArgs:
 
 
 class Ingress(pulumi.ComponentResource):
-    """The ingress, the single entry point to containers and guests."""
+    """The ingress, the single entry point to containers and guests; `service` is its container."""
 
     def __init__(self, name: str, args: IngressArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("homelab-network:components:Ingress", name, None, opts)
         topology, service = args.topology, args.topology.ingress
-        ContainerService(
+        self.service = ContainerService(
             service.name,
             ContainerServiceArgs(
                 topology=topology,

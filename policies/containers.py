@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
@@ -164,27 +165,52 @@ def volumes_are_local(view: TypedResource[Any], _: TopologyIndex) -> Iterator[st
 
 
 @policy(
-    obligation="A volume must be in the stack, and belong to one container.",
-    remedy="Make the volume in the same program, and give each container its own.",
+    obligation="A volume must be in the stack, and one container may write it; others read it if declared.",
+    remedy="Make the volume in the same program; mount it :ro in all but one, or give each its own.",
 )
 def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
-    """Yield volumes that are shared, unused or not in the stack.
+    """Yield volumes that several write, that are read without a declaration, unused or not in the stack.
 
-    Containers that share a volume can communicate past every network.
+    Containers that write one volume can communicate past every network; a reader only hears its writer.
     """
-    owners: defaultdict[str, list[TypedResource[DockerContainer]]] = defaultdict(list)
+    mounts: defaultdict[str, list[tuple[bool, TypedResource[DockerContainer]]]] = defaultdict(list)
     for view in graph.of(DockerContainer):
-        volumes = [bind.volume or "" for bind in view.inputs.binds if _on_host(bind) is None]
-        for name in dict.fromkeys(volumes):
-            owners[name].append(view)
-            if name not in graph.volumes and name not in graph.topology.external_volumes:
+        volumes = [bind for bind in view.inputs.binds if _on_host(bind) is None]
+        for name in dict.fromkeys(bind.volume or "" for bind in volumes):
+            mounts[name].append((any(not b.read_only for b in volumes if (b.volume or "") == name), view))
+            if name not in graph.volumes and name not in graph.topology.named_volumes.external:
                 yield view, f"mounts volume {name or '(unnamed)'}, which is not in the stack"
-    for name, views in owners.items():
-        for view in views[1:]:
-            yield view, f"mounts volume {name}, as {views[0].name} does"
+    for name, found in mounts.items():
+        yield from _mounted_by_several(name, found, graph.topology)
+    yield from _written_by_several(graph.of(DockerContainer))
     for volume in graph.of(Volume):
-        if volume.inputs.name not in owners:
+        if volume.inputs.name not in mounts:
             yield volume, f"no container mounts volume {volume.inputs.name or '(unnamed)'}"
+
+
+def _mounted_by_several(
+    name: str, mounts: list[tuple[bool, TypedResource[DockerContainer]]], topology: TopologyIndex
+) -> Iterator[Violation]:
+    """Yield the mounts of a volume, with whether each may write, besides those of its writer and readers."""
+    (_, first), *others = sorted(mounts, key=lambda mount: not mount[0])
+    for writes, view in others:
+        if name not in topology.mounted.get(view.inputs.name, ()):
+            yield view, f"mounts volume {name}, as {first.name} does"
+        elif writes:
+            yield view, f"writes volume {name}, as {first.name} does"
+
+
+def _written_by_several(views: list[TypedResource[DockerContainer]]) -> Iterator[Violation]:
+    """Yield folders of the host that a second container writes, or one above or below them."""
+    written = [
+        (path, view)
+        for view in views
+        for bind in view.inputs.binds
+        if (path := _on_host(bind)) is not None and not bind.read_only
+    ]
+    for (path, first), (other, view) in combinations(written, 2):
+        if view is not first and (within(path, other) or within(other, path)):
+            yield view, f"writes {other} of the host, as {first.name} does"
 
 
 @policy(

@@ -121,7 +121,8 @@ class _Roles:
         if source in self._outsides or source == INTERNET:
             return not guest or (source == INTERNET and destination not in topology.public_guests)
         alone = any(each.alone for each in traits)
-        near = guest and service.zones[0] in topology.legs.of(source)
+        # By a leg, or behind Docker-SRV's address, where the host's own rules let each container's flows out.
+        near = guest and (service.zones[0] in topology.legs.of(source) or how is EdgeKind.EGRESS)
         return alone or (isinstance(topology.services.get(source), Guest) != guest and not near)
 
     def _is_container(self, name: str) -> bool:

@@ -281,7 +281,7 @@ def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     service = topology.services.get(name)
     if isinstance(service, Container) and guest in topology.services:
         leg = topology.legs.of(name).get(topology.services[guest].zones[0])
-        if leg is None and topology.router and name == topology.ingress_name:
+        if leg is None and topology.router:
             leg = topology.docker.address
         return prefix(IPv4Network(leg)) if leg else None
     if topology.router and name == topology.router.name and guest in topology.services:

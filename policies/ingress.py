@@ -286,7 +286,7 @@ def ingress_listens_on_edge(view: TypedResource[DockerContainer], topology: Topo
     for name in (each.name for each in view.inputs.traefik.entrypoints):
         address = str(declared[name].get("address", ""))
         host = address.rpartition(":")[0]
-        if host != str(topology.edge_address) and address not in ears:
+        if host != str(topology.edge_address) and address.removesuffix("/tcp") not in ears:
             yield f"entry point {name} listens on {host or 'every address'}, not on {topology.edge_address}"
 
 

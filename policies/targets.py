@@ -59,7 +59,7 @@ def targets_declared(view: TypedResource[DockerContainer], topology: TopologyInd
         host, port = end(target)
         if host == source.host or (host in _LOCAL and (path.startswith("promtail") or port in own)):
             continue
-        name = topology.by_address.get(host or "")
+        name = topology.by_address.get(host or "") or topology.machines.get(host or "")
         if not name or not port:
             yield f"{file}: {path} names {host or '(nothing)'}, which is no declared service"
         elif str(Flow(source=source.name, destination=name, port=Port(number=port))) not in flows:

@@ -185,11 +185,7 @@ def _suffixes(topology: Topology, service: Container) -> Iterator[str]:
         own = "acme" if topology.acme else ""
     else:
         own = _DATA.get(service.app, "") if service.app else ""
-    declared = (each.source for each in service.volumes if not each.is_bind)
-    made = (
-        source for source in declared if topology.volume(service, source) not in topology.external_volumes
-    )
-    yield from dict.fromkeys(filter(None, (own, *made)))
+    yield from dict.fromkeys(filter(None, (own, *topology.named_volumes.made_with(service))))
 
 
 def _named(topology: Topology, kind: str, name: str, *parents: tuple[str, str]) -> Wanted:

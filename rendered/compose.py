@@ -49,24 +49,20 @@ def healthy_within(declared: Healthcheck | None) -> int:
     return max(_LEAST, ((declared.start_period or 0) + tries) // 1000)
 
 
-def mount(topology: Topology, service: Container, declared: Mount) -> dict[str, Any]:
-    """Return a mount of a service's container."""
+def mount(topology: Topology, declared: Mount) -> dict[str, Any]:
+    """Return a mount of a container."""
     place = (
         {"hostPath": declared.source}
         if declared.is_bind
-        else {"volumeName": topology.volume(service, declared.source)}
+        else {"volumeName": topology.named_volumes.name(declared.source)}
     )
     return {"containerPath": declared.target, **place, **({"readOnly": True} if declared.read_only else {})}
 
 
 def volumes(topology: Topology, service: Container) -> dict[str, dict[str, str] | None]:
-    """Return the volumes that the stack makes for a service: name in the service -> options of its driver."""
-    found: dict[str, dict[str, str] | None] = {}
-    for each in service.volumes:
-        named = topology.volumes.get(each.source)
-        if not each.is_bind and not (named and named.external):
-            found[each.source] = topology.driver_options(each.source)
-    return found
+    """Return the volumes that the stack makes with a service: name in it -> options of the driver."""
+    named = topology.named_volumes
+    return {source: named.options(source) for source in named.made_with(service)}
 
 
 def scratch(service: Container) -> dict[str, str]:

@@ -72,7 +72,7 @@ def container(
                 {"containerPath": path, "hostPath": host_path, "readOnly": True}
                 for path, host_path in made.host_paths.items()
             ),
-            *(compose.mount(topology, service, each) for each in service.volumes),
+            *(compose.mount(topology, each) for each in service.volumes),
         ],
         "dns": list(map(str, made.name_servers)) or None,
         "networkMode": "bridge",

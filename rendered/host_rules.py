@@ -72,7 +72,7 @@ def rules(topology: Topology) -> str:
     by any container, but those of the ingress that only certain prefixes may use.
 
     In an egress zone each address has its own ports (set `leaving`), and a line for each flow to external
-    machines, which need not be public. Packets from a bridge are judged before
+    machines, or by the router to a guest, which need not be public. Packets from a bridge are judged before
     those to published ports, because a port published on the host's address leads to the ingress. The
     destination's address is the one after the engine's own translation, so it is never a container's.
 
@@ -108,6 +108,7 @@ def rules(topology: Topology) -> str:
         f"ip daddr {topology.address(topology.services[flow.destination])} "
         f"{flow.port.protocol} dport {flow.port.number} accept\n"
         for flow in topology.routed
+        if flow.source == topology.ingress_name
         for zone in docker
         if zone.role is Role.EDGE
     )
@@ -284,13 +285,15 @@ def _leaving(topology: Topology) -> str:
 
 
 def _to_machines(topology: Topology) -> str:
-    """Return a line for each flow from an egress zone to external machines."""
+    """Return a line for each flow from an egress zone to external machines, or by the router to a guest."""
+    machines = {name: str(zone.prefix) for name, zone in topology.zones.items()}
+    guests = {guest.name: str(guest.address) for guest in topology.guests}
     return "".join(
         f'    iifname "{topology.bridge(zone)}" ip saddr {topology.address_on(flow.source, zone)} '
-        f"ip daddr {topology.zones[flow.destination].prefix} "
+        f"ip daddr {(machines | guests)[flow.destination]} "
         f"{flow.port.protocol} dport {flow.port.number} accept\n"
         for flow in topology.flows
-        if flow.destination in topology.zones and flow.source in topology.services
+        if flow in topology.routed or (flow.destination in machines and flow.source in topology.services)
         for zone in topology.exits
         if zone.name in topology.services[flow.source].zones
     )

@@ -1,6 +1,6 @@
-"""nginx.conf of the two filtering proxies: Prometheus UI, and the gateway in front of Loki.
+"""nginx.conf of the filtering proxies, Prometheus UI and the gateway before Loki, and of machines' pages.
 
-`policies.rendered` compares the uploaded text with it. Paths that are not listed are refused.
+`policies.rendered` compares the uploaded text with it. The filters refuse paths that are not listed.
 Note: the gateway checks the path as the client sent it, not as nginx normalises it, because Loki gets the
 path as sent.
 """
@@ -8,10 +8,14 @@ path as sent.
 from typing import Final
 
 from topology.certificates import IssuedCertificate
-from topology.model import APPS, Container, Topology
+from topology.model import APPS, Container, Port, Topology, Zone
 
 COMMAND: Final = ("nginx", "-g", "daemon off;")
 FILE: Final = "/etc/nginx/nginx.conf"
+AUTHORITY: Final = "/etc/nginx/authorities.pem"
+"""Certificate of the authority that signed a machine's."""
+HEALTH: Final = 8082
+"""Port on loopback where a machine's page is asked for its health."""
 
 _QUERIES = (
     "query|query_range|query_exemplars|format_query|parse_query|series|labels|label/[^/]+/values|metadata"
@@ -26,6 +30,21 @@ _READ = (
     r"|detected_(?:labels|fields|field/[\w.%-]+/values)|format_query|drilldown-limits|status/buildinfo|tail"
 )
 """Paths below /loki/api/v1 that Grafana's Loki data source requests; all are read-only."""
+
+
+_BEGIN = """\
+worker_processes 1;
+pid /tmp/nginx.pid;
+error_log /dev/stderr warn;
+events {}
+http {
+  access_log off;
+  client_body_temp_path /tmp/body;
+  proxy_temp_path /tmp/proxy;
+  fastcgi_temp_path /tmp/fastcgi;
+  uwsgi_temp_path /tmp/uwsgi;
+  scgi_temp_path /tmp/scgi;
+"""
 
 
 def prometheus_ui(topology: Topology, service: Container) -> str:
@@ -110,18 +129,7 @@ def _proxy(topology: Topology, service: Container, before: str, inside: str) -> 
     flow = topology.flows_from(service.name)[0]
     shown = IssuedCertificate(service.name, flow.destination).client(topology)
     return f"""\
-worker_processes 1;
-pid /tmp/nginx.pid;
-error_log /dev/stderr warn;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path /tmp/body;
-  proxy_temp_path /tmp/proxy;
-  fastcgi_temp_path /tmp/fastcgi;
-  uwsgi_temp_path /tmp/uwsgi;
-  scgi_temp_path /tmp/scgi;
-  client_max_body_size 64k;
+{_BEGIN}  client_max_body_size 64k;
   default_type text/plain;
   resolver 127.0.0.11 valid=10s;
   proxy_ssl_protocols TLSv1.3;
@@ -136,6 +144,48 @@ http {{
     server_tokens off;
     set $upstream https://{topology.target(flow)};
 {inside}\
+  }}
+}}
+"""
+
+
+def machine_page(service: Container, machine: Zone, port: Port) -> str:
+    """Return the configuration that passes every request, bodies and answers as they come, to one machine.
+
+    With `ca-file` it is asked by TLS, and its certificate checked.
+    """
+    scheme, by_tls = "http", ""
+    if machine.ca_file:
+        scheme = "https"
+        by_tls = f"""\
+  proxy_ssl_protocols TLSv1.2 TLSv1.3;
+  proxy_ssl_trusted_certificate {AUTHORITY};
+  proxy_ssl_verify_depth 3;
+  proxy_ssl_name {machine.host};
+  proxy_ssl_server_name on;
+  proxy_ssl_verify on;
+"""
+    return f"""\
+{_BEGIN}  client_max_body_size 0;
+  map $http_upgrade $upgrade {{ default upgrade; "" ""; }}
+{by_tls}\
+  server {{
+    listen {service.ports[0].number};
+    server_tokens off;
+    location / {{
+      proxy_pass {scheme}://{machine.prefix[0]}:{port.number};
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $upgrade;
+      proxy_request_buffering off;
+      proxy_buffering off;
+      proxy_read_timeout 10m;
+    }}
+  }}
+  server {{
+    listen 127.0.0.1:{HEALTH};
+    location / {{ return 200 "ok\\n"; }}
   }}
 }}
 """

@@ -189,6 +189,9 @@ def hint(word: str, raw: object) -> tuple[str, str] | None:
         return ("would be the host", "declare a flow to the service instead")
     if word == ".secrets" and isinstance(raw, list):
         return ("is a list", "write each as the file in the container and the key of its secret")
+    if word == "volume.driver_opts.type" and raw in ("cifs", "smb3"):
+        remedy = "mount it on Docker-SRV with a credentials file, and that folder like /mnt/films:/films:ro"
+        return ("would keep its password in the engine's options of the volume", remedy)
     if word == ".environment.{}" and isinstance(raw, str) and raw.isidentifier():
         return ("has no value", "write it like - LOG_LEVEL=info; nothing is taken from your shell")
     return None

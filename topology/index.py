@@ -69,10 +69,20 @@ class TopologyIndex(Topology):
     def volume_options(self) -> Mapping[str, Mapping[str, str] | None]:
         """The engine's name of each volume that a container declares -> its driver's options, if any."""
         return {
-            self.volume(container, each.source): self.driver_options(each.source)
+            self.named_volumes.name(each.source): self.named_volumes.options(each.source)
             for container in self.containers
             for each in container.volumes
             if not each.is_bind
+        }
+
+    @cached_property
+    def mounted(self) -> Mapping[str, frozenset[str]]:
+        """Physical name of a container -> the engine's names of the volumes that it declares."""
+        return {
+            self.physical(container.name): frozenset(
+                self.named_volumes.name(each.source) for each in container.volumes if not each.is_bind
+            )
+            for container in self.containers
         }
 
     @cached_property
@@ -84,6 +94,11 @@ class TopologyIndex(Topology):
     def by_address(self) -> Mapping[str, str]:
         """A service's address on its network -> its declared name."""
         return {self.address(service): name for name, service in self.services.items()}
+
+    @cached_property
+    def machines(self) -> Mapping[str, str]:
+        """Address of an external machine -> its zone's name."""
+        return {str(zone.prefix[0]): zone.name for zone in self.zones.values() if zone.is_machine}
 
     @cached_property
     def names(self) -> frozenset[str]:

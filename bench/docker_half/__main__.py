@@ -10,6 +10,8 @@ site = topology()
 
 networks = DockerNetworks("networks", DockerNetworksArgs(topology=site))
 certificates = Authorities("authorities", AuthoritiesArgs(topology=site)).files
-services = DockerServicesArgs(topology=site, networks=networks.names, certificates=certificates)
+ingress = Ingress("ingress", IngressArgs(topology=site, networks=networks.names)).service
+services = DockerServicesArgs(
+    topology=site, networks=networks.names, certificates=certificates, ingress=ingress
+)
 DockerServices("services", services)
-Ingress("ingress", IngressArgs(topology=site, networks=networks.names))

@@ -11,6 +11,7 @@ from rendered.apps.blackbox_exporter import blackbox_exporter
 from rendered.apps.exporters import cadvisor, node_exporter
 from rendered.apps.grafana import grafana
 from rendered.apps.logs import loki, loki_gateway, promtail
+from rendered.apps.machine_page import machine_page
 from rendered.apps.prometheus import prometheus, prometheus_ui
 from rendered.apps.traefik import traefik
 from rendered.runtime import Runtime, stack_secret
@@ -33,6 +34,7 @@ RUNTIMES: Final[Mapping[App, Callable[[Topology, Container], Runtime]]] = table(
         App.LOKI_GATEWAY: loki_gateway,
         App.PROMTAIL: promtail,
         App.ALLOY: alloy,
+        App.MACHINE_PAGE: machine_page,
     },
 )
 

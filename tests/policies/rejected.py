@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rendered import verify_timer
 from resources.resource import UNKNOWN
+from tests import machine_pages
 from tests.half import docker_alone
 from tests.monitoring import with_monitoring
 from tests.policies import words
@@ -3638,6 +3639,28 @@ def a_secret_variable_that_nobody_declared(stack: Stack) -> None:
 def an_external_volume_that_is_not_declared(stack: Stack) -> None:
     with_words(stack)
     stack.inputs("container", "names")["volumes"][0]["volumeName"] = "others_zones"
+
+
+@rejected(
+    "machine-pages-inside",
+    "nas-page: shows the internet the page of nas as nas.homelab.localhost, without a login before it",
+)
+def a_page_of_a_machine_for_the_internet(stack: Stack) -> None:
+    stack.config = machine_pages.keys(audience=["internet"])
+    stack.resources = run(stack.config)
+
+
+@rejected(
+    "volumes-not-shared",
+    "cron: writes volume backup-jobs, as backup does",
+    "names: mounts volume backup-jobs, as backup does",
+)
+def a_volume_that_two_write_and_another_reads(stack: Stack) -> None:
+    own = {"zones": ["query"], "image": "example/cron:1.0", "volumes": ["jobs:/jobs"]}
+    stack.config = words.site(**{"services.cron": own, "services.backup": own})
+    stack.resources = run(stack.config)
+    mount = {"containerPath": "/x", "volumeName": "backup-jobs", "readOnly": True}
+    stack.inputs("container", "names")["volumes"].append(mount)
 
 
 @rejected(

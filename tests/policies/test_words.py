@@ -509,3 +509,111 @@ def test_the_documented_example_is_accepted() -> None:
     config["flows"][-3:], config["unencrypted"][-2:] = example["flows"], example["unencrypted"]
     del config["services"]["names"], config["volumes"]
     assert findings(config) == []
+
+
+READER = {
+    "zones": ["query"],
+    "image": "example/cron:1.0",
+    "volumes": ["uploads:/uploads:ro", "logs:/logs:ro"],
+}
+SHARED = {"services.backup": READER, "services.traefik.volumes": ["logs:/var/log/traefik"]}
+"""A service that reads a volume of the wiki, and one of the ingress."""
+
+
+def test_a_volume_may_be_read_by_others() -> None:
+    """One service writes a volume, which has its name, and another reads it; the pack finds nothing."""
+    config = site(**SHARED)
+    made = run(config)
+    assert findings(config, made) == []
+    names = [each.inputs["name"] for each in made if each.type.endswith(":Volume")]
+    assert [names.count(name) for name in ("wiki-uploads", "traefik-logs")] == [1, 1]
+    assert [name for name in names if name.startswith("backup-")] == []
+    inputs = Stack(resources=made).inputs("container", "backup")
+    assert inputs["volumes"] == [
+        {"containerPath": "/uploads", "volumeName": "wiki-uploads", "readOnly": True},
+        {"containerPath": "/logs", "volumeName": "traefik-logs", "readOnly": True},
+    ]
+
+
+def test_the_owner_of_a_volume_does_not_depend_on_the_order() -> None:
+    """The engine hands services over by name, a file in its own order: a volume has one name in both."""
+    config = site(**SHARED, **{"services.a-reader": READER})
+    turned = {**config, "services": dict(reversed(config["services"].items()))}
+    for each in (config, turned):
+        topology = load(each)
+        volumes, order = topology.named_volumes, [one.name for one in topology.containers_in_order]
+        assert order.index("wiki") < order.index("backup")
+        assert (volumes.name("uploads"), volumes.name("logs")) == ("wiki-uploads", "traefik-logs")
+
+
+SHARES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "two write a volume": (
+        {"services.cron": {**READER, "volumes": ["uploads:/uploads"]}},
+        "wiki",
+        "wiki: writes volume cron-uploads, as cron does",
+    ),
+    "two write a folder of the host": (
+        {
+            "services.cron": {**READER, "volumes": ["/srv/films/new:/new"]},
+            "services.wiki.volumes": ["/srv/films:/films"],
+            "exceptions": [
+                {"rule": "host-folders-read-only", "resource": name, **EXCEPTION} for name in ("cron", "wiki")
+            ],
+        },
+        "wiki",
+        "wiki: writes /srv/films of the host, as cron does",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_two_writers_need_an_exception(name: str) -> None:
+    """What two services write is a way past the flows, and needs an exception that names the second."""
+    change, resource, told = SHARES[name]
+    config = site(**change)
+    assert findings(config) == [f"volumes-not-shared: {told}"]
+    excepted = {"rule": "volumes-not-shared", "resource": resource, **EXCEPTION}
+    config["exceptions"] = [*config.get("exceptions", []), excepted]
+    assert findings(config) == []
+
+
+def test_a_folder_that_one_writes_may_be_read_by_others() -> None:
+    """A folder of the host may have one writer, by exception, and readers."""
+    config = site(
+        **{
+            "services.cron": {**READER, "volumes": ["/srv/media/new:/new"]},
+            "exceptions": [{"rule": "host-folders-read-only", "resource": "cron", **EXCEPTION}],
+        }
+    )
+    assert findings(config) == []
+
+
+MOUNTS: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "the reader writes": ("backup", [{"containerPath": "/uploads", "volumeName": "wiki-uploads"}]),
+    "another reads": ("names", [{"containerPath": "/x", "volumeName": "wiki-uploads", "readOnly": True}]),
+    "another reads the ingress's": (
+        "names",
+        [{"containerPath": "/x", "volumeName": "traefik-logs", "readOnly": True}],
+    ),
+    "the reader reads the database": (
+        "backup",
+        [{"containerPath": "/x", "volumeName": "wiki-db-db", "readOnly": True}],
+    ),
+    "the reader writes a second mount": (
+        "backup",
+        [
+            {"containerPath": "/uploads", "volumeName": "wiki-uploads", "readOnly": True},
+            {"containerPath": "/more", "volumeName": "wiki-uploads"},
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOUNTS)
+def test_an_undeclared_share_is_refused(name: str) -> None:
+    """A mount of another's volume that the stack file does not declare is refused by the rule on volumes."""
+    config, (container_, mounts) = site(**SHARED), MOUNTS[name]
+    stack = Stack(resources=run(config), config=config)
+    stack.inputs("container", container_)["volumes"] = mounts
+    rules = {finding.rule for finding in stack.judge().findings}
+    assert {"volumes-not-shared", "containers-as-rendered"} <= rules

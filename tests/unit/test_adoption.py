@@ -90,7 +90,7 @@ def test_volumes_and_fixed_addresses_are_kept(tmp_path: Path) -> None:
     ]
     db["NetworkSettings"]["Networks"]["proxy"]["IPAMConfig"] = {"IPv4Address": "172.18.0.66"}
     topology = loaded(text_of(answers, tmp_path), tmp_path)
-    assert topology.external_volumes == {"home_db"}
+    assert topology.named_volumes.external == {"home_db"}
     found = topology.services["db"]
     assert isinstance(found, Container)
     assert {zone: str(ip) for zone, ip in found.addresses.items()} == {"proxy": "172.18.0.66"}

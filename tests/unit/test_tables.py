@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from enum import StrEnum
 from functools import cache
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ from topology.model import (
     Port,
     Role,
     Topology,
+    Zone,
     table,
 )
 from topology.model.apps import AppTraits, GuestAppTraits
@@ -282,7 +284,14 @@ def site(app: App) -> tuple[Topology, Container]:
     if APPS[app].no_login:
         ingress = topology.ingress.name
         flows.append(Flow(source=ingress, destination=service.name, port=service.ports[0]))
-    more = {"services": {**topology.services, service.name: service}, "flows": tuple(flows)}
+    if app is App.MACHINE_PAGE:
+        flows.append(Flow(source=service.name, destination="nas", port=Port(number=5001)))
+    machine = Zone(name="nas", role=Role.EXTERNAL, prefix=IPv4Network("192.168.30.9/32"))
+    more = {
+        "zones": {**topology.zones, "nas": machine},
+        "services": {**topology.services, service.name: service},
+        "flows": tuple(flows),
+    }
     return Topology.model_validate(
         {**{key: getattr(topology, key) for key in Topology.model_fields}, **more}
     ), service

@@ -11,6 +11,7 @@ from topology.model import (
     ASKS_FOR_CERTIFICATES,
     SPEAKS_TLS,
     Acme,
+    App,
     Certificates,
     Container,
     DockerHost,
@@ -126,6 +127,12 @@ def unencrypted(site: Site) -> Iterator[Fault]:
                     f"{flow} is not encrypted: nothing says who signed a certificate of {flow.destination}",
                     "give it ca-file, or declare the flow under unencrypted, with the reason",
                 )
+            case _ if flow.destination in site.externals:
+                yield Fault(
+                    path,
+                    f"{flow} is not encrypted: nothing says who signed a certificate of {flow.destination}",
+                    f"give zones.{flow.destination} host and ca-file, or declare the flow under unencrypted",
+                )
             case Container(), Container() as end if not site.roles(end) & {Role.EDGE, *FRONTENDS}:
                 yield Fault(
                     path,
@@ -135,6 +142,10 @@ def unencrypted(site: Site) -> Iterator[Fault]:
 
 
 def _may_be_unencrypted(site: Site, flow: Flow) -> bool:
+    source = site.services.get(flow.source)
+    if flow.destination in site.externals:
+        is_page = isinstance(source, Container) and source.app is App.MACHINE_PAGE
+        return is_page and not site.zones[flow.destination].ca_file
     match site.services.get(flow.destination):
         case Container() as end:
             by_tls = end.ca_file and _may_be_ingress(site, flow.source)

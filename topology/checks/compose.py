@@ -130,10 +130,8 @@ def _private(path: str, source: str) -> Fault:
 
 
 def mounts(site: Site) -> Iterator[Fault]:
-    """Check sources and targets of mounts, and that no two services share one that is written."""
+    """Check sources and targets of mounts; which services may share one is the pack's to say."""
     root = next((h.data_root for h in site.hosts.values() if isinstance(h, DockerHost)), "/var/lib/docker")
-    owners: dict[str, str] = {}
-    binds: list[tuple[str, str, bool, str]] = []
     for container in site.containers:
         seen = set[str]()
         for place, mount in enumerate(container.volumes):
@@ -142,21 +140,11 @@ def mounts(site: Site) -> Iterator[Fault]:
             if not mount.is_bind:
                 if not VOLUME_NAME.fullmatch(mount.source):
                     yield Fault(path, f"{shown(mount.source)} is no volume's name", "write it like data")
-                elif (owner := owners.setdefault(mount.source, container.name)) != container.name:
-                    remedy = "name it apart, and declare a flow between them"
-                    yield Fault(path, f"{mount.source} is a volume of {owner}", remedy)
             elif not is_path(mount.source):
                 remedy = "use a named volume like data, or write the folder's path from / on"
                 yield Fault(path, f"{shown(mount.source)} is no folder of the host", remedy)
             elif is_private(mount.source, root):
                 yield _private(path, mount.source)
-            else:
-                for source, name, read_only, _ in binds:
-                    near = within(source, mount.source) or within(mount.source, source)
-                    if near and name != container.name and not (read_only and mount.read_only):
-                        remedy = "mount it read-only in both, or declare a flow between them"
-                        yield Fault(path, f"{mount.source} is also mounted by {name}", remedy)
-                binds.append((mount.source, container.name, mount.read_only, path))
 
 
 def _target(path: str, target: str, seen: set[str]) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from topology.checks.site import Site
 from topology.fault import Fault, nearest, shown
 from topology.host_folders import within
 from topology.limits import HARMLESS_SYSCTL, ULIMITS
-from topology.model import App, Container, Flow, Port, Protocol, Slot
+from topology.model import DNS, App, Container, Flow, Slot, Volumes
 
 _NUMBERS: Final = re.compile(r"-?\d{1,12}([ \t]+-?\d{1,12}){0,3}", re.ASCII)
 _OF_OTHERS: Final = {
@@ -22,13 +22,26 @@ _OF_OTHERS: Final = {
     "com.docker.": ("is a mark of the engine's", "leave it out"),
     "org.opencontainers.": ("is a mark of images", "leave it out"),
 }
-_NAMES: Final = Port(number=53, protocol=Protocol.UDP)
 _NOWHERE: Final = IPv4Network("0.0.0.0/8")
 
 
+def borrowed(site: Site) -> Iterator[Fault]:
+    """Check that the ingress, which is made first, mounts no volume that is made with another service."""
+    if ingress := site.ingress:
+        named = Volumes.of(site.containers, site.volumes, site.name_prefix)
+        for owner in dict.fromkeys(named.borrowed(ingress).values()):
+            path = f"services.{ingress.name}.volumes"
+            fault = f"the ingress is made before {owner}, which writes one of them"
+            yield Fault(path, fault, f"mount it :ro in {owner}")
+
+
 def depends(site: Site) -> Iterator[Fault]:
-    """Check that a container waits for others, in no circle, and for health only where it is checked."""
-    graph: dict[str, list[str]] = {}
+    """Check that a container waits for others, in no circle, and for health only where it is checked.
+
+    It also waits for a service whose volume it mounts.
+    """
+    named = Volumes.of(site.containers, site.volumes, site.name_prefix)
+    graph = {each.name: [*named.borrowed(each).values()] for each in site.containers if each != site.ingress}
     for container in site.containers:
         path = f"services.{container.name}.depends_on"
         if container.app is App.TRAEFIK and container.depends_on:
@@ -41,7 +54,7 @@ def depends(site: Site) -> Iterator[Fault]:
                     path, f"{name} is made by project {other.project}, later than this", "leave it out"
                 )
             elif isinstance(other, Container) and other.app is not App.TRAEFIK:
-                graph.setdefault(container.name, []).append(name)
+                graph[container.name].append(name)
                 health = other.healthcheck
                 if condition == "service_healthy" and not other.app and (health is None or health.is_off):
                     yield Fault(path, f"{name} has no health check", f"give {name} a healthcheck")
@@ -127,15 +140,23 @@ def names(site: Site) -> Iterator[Fault]:
                 yield Fault(f"{path}.extra_hosts", f"{name} is the name of a service", "leave it out")
             if address.is_loopback or address in _NOWHERE or address.is_multicast:
                 yield Fault(f"{path}.extra_hosts", f"{address} is no host's address", "write the host's own")
+        flows = [flow for flow in site.flows.values() if flow.source == container.name]
         for place, server in enumerate(container.dns):
             known = [
                 each.name
                 for each in site.containers
                 if server in each.addresses.values()
-                and Flow(source=container.name, destination=each.name, port=_NAMES) in site.flows.values()
+                and Flow(source=container.name, destination=each.name, port=DNS) in site.flows.values()
             ]
+            end = site.name_server(server)
+            if end and any(flow.destination == end and flow.port.number == DNS.number for flow in flows):
+                continue
             if not known and not site.unreadable_in("flows") and not site.unreadable_in("services"):
-                remedy = f"declare {container.name} -> <service>:53/udp, and give that service this address"
+                remedy = (
+                    f"declare {container.name} -> {end}:{DNS}"
+                    if end
+                    else f"declare {container.name} -> <service>:{DNS}, and give that service this address"
+                )
                 yield Fault(f"{path}.dns[{place}]", f"{server} is no name server that it reaches", remedy)
 
 
@@ -156,12 +177,8 @@ def volumes(site: Site) -> Iterator[Fault]:
         if options and not _is_address(options.o):
             yield Fault(f"{path}.driver_opts.o", "names no IPv4 address", "write it like addr=192.168.1.9,ro")
     engine = [volume.name or name for name, volume in site.volumes.items() if volume.external]
-    made = {
-        f"{site.name_prefix}{container.name}-{each.source}": container.name
-        for container in site.containers
-        for each in container.volumes
-        if not each.is_bind and not (each.source in site.volumes and site.volumes[each.source].external)
-    }
+    named = Volumes.of(site.containers, site.volumes, site.name_prefix)
+    made = {named.name(source) for each in site.containers for source in named.made_with(each)}
     for name in engine:
         if name in made or engine.count(name) > 1:
             yield Fault("volumes", f"{name} is a volume of another, too", "give each its own")

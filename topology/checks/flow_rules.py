@@ -12,6 +12,7 @@ from topology.checks.site import FRONTENDS, Reason, Site
 from topology.model import (
     ASKS_FOR_CERTIFICATES,
     INTERNET,
+    REACHES_GUESTS,
     READS_LOGS,
     WRITES_LOGS,
     App,
@@ -21,6 +22,8 @@ from topology.model import (
     Guest,
     Role,
     RouterHost,
+    Zone,
+    leg_address,
 )
 
 
@@ -107,7 +110,7 @@ def _to_external(site: Site, flow: Flow) -> Reason | None:
     if source is None:
         return "does not pass through the site", "remove it; the router or switch between them decides"
     if source == site.ingress:
-        remedy = "let a container that is on a frontend and on an egress zone pass it on"
+        remedy = f"route to an app {App.MACHINE_PAGE}, on a frontend and an egress zone, that asks it"
         return "can never work: the ingress reaches no machine outside the site", remedy
     near = site.around(site.zones[flow.destination])
     if near and not near.is_flat and site.router is None:
@@ -162,12 +165,32 @@ def _onto_vlan(site: Site, flow: Flow) -> Reason | None:
     match ends(site, flow):
         case Container() as source, Guest() as end:
             if source != site.ingress:
-                return reach(site, source, site.zones[end.zones[0]])
+                return _to_guest(site, flow, source, site.zones[end.zones[0]])
             if site.routing and site.routing.crossing(flow):
                 return None
             if site.zones[zone := end.zones[0]].ingress is None:
                 return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
     return None
+
+
+def _to_guest(site: Site, flow: Flow, source: Container, zone: Zone) -> Reason | None:
+    """Return why a container other than the ingress can't reach a guest by a leg, or by the router."""
+    if source.app in REACHES_GUESTS or zone.traits.alone:
+        return reach(site, source, zone)
+    if leg_address(source, zone):
+        known = ", ".join(sorted(REACHES_GUESTS))
+        return (
+            f"can never work: only the ingress and apps that reach guests ({known}) have legs",
+            f"remove services.{source.name}.addresses.{zone.name}",
+        )
+    if site.routing and site.routing.is_behind(flow):
+        return _no_exit(site, source)
+    if site.unreadable_in("hosts") or off_road(site, flow):
+        return None  # the latter has the reason
+    return (
+        f"can never work: no way from Docker-SRV into {zone.name} is known but a leg of the ingress",
+        f"declare the router between them, and let {source.name} join an egress zone",
+    )
 
 
 def _off_vlan(site: Site, flow: Flow) -> Reason | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from topology.checks.site import Site, not_public
+from topology.checks.site import Site
 from topology.fault import Fault
 from topology.model import SSH, DockerHost, Flow, Port, ProxmoxHost, Role, RouterHost, entries
 
@@ -49,8 +49,8 @@ def proxies(site: Site) -> Iterator[Fault]:
 
 
 def name_servers(site: Site) -> Iterator[Fault]:
-    """Check that containers that go out have name servers to ask, on the internet, and no other has any."""
-    leaving = [c.name for c in site.containers if Role.EGRESS in site.roles(c)]
+    """Check that containers that go out have name servers to ask, where flows lead, and no other has any."""
+    leaving = [c.name for c in site.containers if Role.EGRESS in site.roles(c) and not c.dns]
     for host in site.hosts.values():
         path = f"hosts.{host.name}.name-servers"
         if not isinstance(host, DockerHost):
@@ -60,7 +60,13 @@ def name_servers(site: Site) -> Iterator[Fault]:
         unread = site.unreadable_in("services") or site.unreadable_in("zones")
         if host.name_servers and not leaving and not unread:
             yield Fault(path, "no container is in an egress zone, so none asks them", "remove it")
-        yield from not_public(site, path, host.name_servers, "the containers' flows")
+        for index, ip in enumerate(host.name_servers if not unread else ()):
+            if site.name_server(ip) is None:
+                yield Fault(
+                    f"{path}[{index}]",
+                    f"{ip} is neither on the internet nor a guest or external machine",
+                    f"use a public one, like 9.9.9.9, or declare a zone of role external like {ip}/32",
+                )
 
 
 def trunk(site: Site) -> Iterator[Fault]:

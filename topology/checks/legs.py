@@ -7,17 +7,14 @@ from typing import Final
 
 from topology.checks.site import Reason, Site
 from topology.fault import Fault
-from topology.model import REACHES_GUESTS, Container, Guest, Zone, lans, leg_address, leg_alias
+from topology.model import Container, Guest, Zone, lans, leg_address, leg_alias
 
 _ALIAS: Final = 64
 """Characters of an alias of Proxmox's firewall (API schema: `pve-fw-alias`)."""
 
 
 def reach(site: Site, source: Container, zone: Zone) -> Reason | None:
-    """Return why a container other than the ingress can't reach guests of a zone; None where it can."""
-    if source.app not in REACHES_GUESTS:
-        known = ", ".join(sorted(REACHES_GUESTS))
-        return f"can never work: only the ingress and apps that reach guests ({known}) have legs", "remove it"
+    """Return why a container other than the ingress can't reach guests of a zone by a leg; None: it can."""
     if zone.traits.alone:
         return f"reaches into {zone.name}, which is {zone.role}", "use role tenant, or remove it"
     if zone in lans(site.zones.values()) or any(site.around(each) == zone for each in site.zones.values()):

@@ -9,7 +9,19 @@ from typing import Final
 from topology.checks.images import image, traefik
 from topology.checks.site import DOCKER_ROLES, FRONTENDS, INSIDES, VLAN_ROLES, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import DNS, INTERNET, ROLES, WATCHES, App, DockerHost, Guest, Role, made_here, slots_of
+from topology.model import (
+    DNS,
+    INTERNET,
+    ROLES,
+    WATCHES,
+    App,
+    Container,
+    DockerHost,
+    Guest,
+    Role,
+    made_here,
+    slots_of,
+)
 from topology.project import NAME
 
 _BEHIND: Final = frozenset(role for role in INSIDES if not ROLES[role].beside_routable)
@@ -98,18 +110,24 @@ def exits(site: Site) -> Iterator[Fault]:
         if site.unreadable_in("flows"):
             continue
         ports = site.leaving.get(container.name, ())
-        near = any(
-            f.source == container.name and f.destination in site.externals for f in site.flows.values()
-        )
+        ends = {f.destination for f in site.flows.values() if f.source == container.name}
+        near = {name for name in ends if name in site.externals or isinstance(site.services.get(name), Guest)}
         if not ports and not near:
             remedy = f"leave it out, or declare a flow like {container.name} -> {INTERNET}:443/tcp"
             yield Fault(path, f"{container.name} joins {out[0]}, and goes nowhere from there", remedy)
-        elif ports and not any(port.number == DNS.number for port in ports):
-            yield Fault(
-                "flows",
-                f"nothing lets {container.name} ask a name server",
-                f"add {container.name} -> {INTERNET}:{DNS}",
-            )
+        elif ports and not container.dns:
+            yield from _unnamed(site, container)
+
+
+def _unnamed(site: Site, container: Container) -> Iterator[Fault]:
+    """Yield the flows by which a container would ask the host's name servers, and that are not declared."""
+    host = next((each for each in site.hosts.values() if isinstance(each, DockerHost)), None)
+    servers = dict.fromkeys(filter(None, map(site.name_server, host.name_servers if host else ())))
+    flows = (flow for flow in site.flows.values() if flow.port.number == DNS.number)
+    asked = {flow.destination for flow in flows if flow.source == container.name}
+    for name in (each for each in servers or (INTERNET,) if each not in asked):
+        remedy = f"add {container.name} -> {name}:{DNS}"
+        yield Fault("flows", f"nothing lets {container.name} ask a name server", remedy)
 
 
 def services(site: Site) -> Iterator[Fault]:
@@ -131,7 +149,12 @@ def services(site: Site) -> Iterator[Fault]:
                 "name another, or write image instead",
             )
     yield from twice(
-        ((f"services.{c.name}.app", c.app) for c in site.containers if c.app), "run each app once"
+        (
+            (f"services.{c.name}.app", c.app)
+            for c in site.containers
+            if c.app and c.app is not App.MACHINE_PAGE
+        ),
+        "run each app once",
     )
 
 

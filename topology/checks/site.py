@@ -247,6 +247,14 @@ class Site:
         """Whether an address is on the internet: neither special-purpose nor in a zone of the site."""
         return not any(ip in prefix for prefix in (*SPECIAL, *(zone.prefix for zone in self.zones.values())))
 
+    def name_server(self, ip: IPv4Address) -> str | None:
+        """Return the end of the flows by which a name server is asked; None where containers know no way."""
+        if self.is_public(ip):
+            return INTERNET
+        guests = [guest.name for guest in self.guests if guest.address == ip]
+        machines = [name for name in self.externals if ip in self.zones[name].prefix]
+        return next(iter((*guests, *machines)), None)
+
     def roles(self, service: Container | Guest) -> set[Role]:
         """Return the roles of the service's zones, as far as they could be read."""
         return {self.zones[name].role for name in service.zones if name in self.zones}

@@ -151,6 +151,7 @@ from topology.model.vantages import (
     ImageVantage,
     SshVantage,
 )
+from topology.model.volumes import Volumes
 from topology.model.zones import (
     Zone,
     lans,
@@ -257,6 +258,7 @@ __all__ = [
     "Value",
     "Variable",
     "VolumeName",
+    "Volumes",
     "Zone",
     "audience",
     "entries",

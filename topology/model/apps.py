@@ -28,6 +28,7 @@ class App(StrEnum):
     LOKI_GATEWAY = "loki-gateway"
     PROMTAIL = "promtail"
     ALLOY = "alloy"
+    MACHINE_PAGE = "machine-page"
 
 
 class GuestApp(StrEnum):
@@ -175,6 +176,15 @@ APPS: Final[Mapping[App, AppTraits]] = table(
             asks_for_certificates=False,
             upstream=App.LOKI_GATEWAY,
             logs=LogRight.WRITER,
+            watches=False,
+            reaches_guests=False,
+        ),
+        App.MACHINE_PAGE: AppTraits(
+            meaning="nginx as the ingress's way to the page of one external machine, such as a NAS",
+            no_login=False,
+            asks_for_certificates=False,
+            upstream=None,
+            logs=None,
             watches=False,
             reaches_guests=False,
         ),

@@ -21,6 +21,7 @@ from topology.model.router import RouterHost
 from topology.model.services import Container, Guest
 from topology.model.values import Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
+from topology.model.volumes import Volumes
 from topology.model.zones import Zone, lans, zone_around
 
 _T = TypeVar("_T")
@@ -104,11 +105,20 @@ class DeclaredSite(Value):
         """Every container service, in declared order."""
         return tuple(s for s in self.services.values() if isinstance(s, Container))
 
+    @cached_property
+    def named_volumes(self) -> Volumes:
+        """Every named volume of the containers."""
+        return Volumes.of(self.containers, self.volumes, self.name_prefix)
+
     @property
     def containers_in_order(self) -> tuple[Container, ...]:
-        """Every container service after those that it depends on, else in declared order."""
+        """Every container after those that it depends on, or has a volume of, else in declared order."""
         named = {container.name: container for container in self.containers}
-        order = TopologicalSorter({name: each.depends_on for name, each in named.items()}).static_order()
+        waits = {
+            name: (*each.depends_on, *self.named_volumes.borrowed(each).values())
+            for name, each in named.items()
+        }
+        order = TopologicalSorter(waits).static_order()
         return tuple(named[name] for name in order)
 
     @cached_property

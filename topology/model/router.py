@@ -150,6 +150,12 @@ class Routing:
         crossing = self.crossing(flow)
         return crossing is not None and crossing.forward
 
+    def is_behind(self, flow: Flow) -> bool:
+        """Whether a flow leads from a container to a guest, without a leg and by a known way."""
+        ends = self.services.get(flow.source), self.services.get(flow.destination)
+        known = self.side(flow.source) and self.side(flow.destination) and not self.meets(flow)
+        return isinstance(ends[0], Container) and isinstance(ends[1], Guest) and bool(known)
+
     def meets(self, flow: Flow) -> bool:
         """Whether a container has a leg of its own on a guest's network, so that no router is between."""
         match self.services.get(flow.source), self.services.get(flow.destination):

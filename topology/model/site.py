@@ -44,14 +44,13 @@ class Topology(DeclaredSite):
 
     @cached_property
     def routed(self) -> tuple[Flow, ...]:
-        """The ingress's flows to guests through the router, where it has no leg."""
-        flows = (each.flow for each in self.crossings if each.flow.source == self.ingress_name)
-        return tuple(flow for flow in flows if flow.destination in self.services)
+        """The flows of containers to guests without a leg: by the router, or on Docker-SRV's own network."""
+        return tuple(flow for flow in self.flows if self.routing and self.routing.is_behind(flow))
 
     @property
     def edge_leaves(self) -> bool:
         """Whether the ingress opens connections behind Docker-SRV's address."""
-        return bool(self.egress or self.routed)
+        return bool(self.egress) or any(flow.source == self.ingress_name for flow in self.routed)
 
     def gateway(self, zone: Zone) -> IPv4Address:
         """Return the address on a zone to which its machines send what leaves the zone."""
@@ -295,21 +294,6 @@ class Topology(DeclaredSite):
         own = (key for key, is_needed in needed.items() if is_needed)
         held = dict.fromkeys(key for container in self.containers for key in container.secret_keys)
         return (*own, *(f"acme:{name}" for name in login), *held)
-
-    def volume(self, service: Container, source: str) -> str:
-        """Return the engine's name of a service's declared volume."""
-        named = self.volumes.get(source)
-        return named.name or source if named and named.external else f"{self.physical(service.name)}-{source}"
-
-    def driver_options(self, source: str) -> dict[str, str] | None:
-        """Return the options of a declared volume's driver; None where it is a folder of the engine."""
-        named = self.volumes.get(source)
-        return dict(named.driver_opts) if named and named.driver_opts else None
-
-    @cached_property
-    def external_volumes(self) -> frozenset[str]:
-        """The engine's names of the declared volumes that are there already."""
-        return frozenset(each.name or source for source, each in self.volumes.items() if each.external)
 
     def bridge(self, zone: Zone) -> str:
         """Return the name of a Docker zone's bridge, cut to the maximum length of a Linux interface name."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from topology.model.flows import Port
 from topology.model.roles import ROLES, Role, RoleTraits
-from topology.model.values import Day, InterfaceName, Name, Value
+from topology.model.values import Day, FilePath, HostName, InterfaceName, Name, Value
 
 
 class Zone(Value):
@@ -18,8 +18,9 @@ class Zone(Value):
     Guests are on a VLAN of the Proxmox bridge, or, without `vlan`, on the untagged network of that bridge or
     of `bridge`, which each of their nodes has already; `parent` is Docker-SRV's interface there.
     `ingress` is the address of the ingress's leg there; without it the ingress has none. `ports` are those
-    that external machines answer on. Through the day `observed_until`, in UTC, undeclared connections between
-    members of the Docker network pass, and are remembered.
+    that external machines answer on; `host` is the name in the certificate of a single one, and `ca_file` the
+    PEM file of the authority that signed it. Through the day `observed_until`, in UTC, undeclared connections
+    between members of the Docker network pass, and are remembered.
     """
 
     name: Name
@@ -31,6 +32,8 @@ class Zone(Value):
     parent: InterfaceName | None = None
     ports: tuple[Port, ...] = ()
     observed_until: Day | None = None
+    host: HostName | None = None
+    ca_file: FilePath | None = None
 
     @property
     def traits(self) -> RoleTraits:
@@ -56,6 +59,11 @@ class Zone(Value):
     def is_flat(self) -> bool:
         """Whether the zone is a network of guests without a VLAN tag, which they share with the LAN."""
         return self.traits.vlan and self.vlan is None
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether the zone is one external machine."""
+        return self.role is Role.EXTERNAL and self.prefix.num_addresses == 1
 
     @property
     def internal(self) -> bool:
