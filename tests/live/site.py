@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,15 @@ class Snapshot:
             forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text(),
             tree=command("git", "status", "--porcelain").stdout,
         )
+
+    def left(self, later: "Snapshot") -> dict[str, object]:
+        """Return what is otherwise later, by field; others' processes and ports may end in the meantime."""
+        ended = {
+            name: [each for each in getattr(self, name) if each in getattr(later, name)]
+            for name in ("processes", "listeners")
+        }
+        before = asdict(self) | ended
+        return {name: value for name, value in asdict(later).items() if value != before[name]}
 
 
 def listeners() -> list[str]:
