@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.live.site import eventually
 from tests.parts import takeover_site, users_docker
 from tests.parts.takeover_shell import STACK, Home
 from tests.parts.users_docker import docker
@@ -108,8 +109,7 @@ def test_the_site_is_taken_over_without_loss(home: Home, tmp_path: Path) -> None
     )
     with takeover_site.asked(tmp_path) as outages:
         for title in ("1. Before", "2. Make way", "3. Networks", "4. Import and make", "5. Compare"):
-            for line in home.plan(title):
-                home.types(line)
+            home.types(*home.plan(title))
         seen = outages()
     assert takeover_site.data() == before
     assert beside() == apart
@@ -129,8 +129,8 @@ def test_the_site_is_taken_over_without_loss(home: Home, tmp_path: Path) -> None
 def test_the_way_back_leads_back(home: Home, tmp_path: Path) -> None:
     """By the plan's way back the old containers serve again, with the same data and settings as before."""
     before, apart, old = takeover_site.data(), beside(), containers()
-    for line in home.plan("The way back"):
-        home.types(line)
+    home.types(*home.plan("The way back"))
+    eventually("the database", lambda: takeover_site.answers("select 1"))
     assert (takeover_site.data(), beside()) == (before, apart)
     back = containers()
     for name in ("traefik", "db", "app", "wiki"):

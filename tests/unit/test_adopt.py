@@ -231,3 +231,14 @@ def test_a_volume_with_data_is_not_imported(taken: tuple[Topology, Rows, Rows, P
     adopt.written(taken[3], "apart", taken[0], report, (taken[1], taken[2]))
     assert json.loads((taken[3] / "imports-apart.json").read_text())["resources"] == []
     assert "- volume grafana-data: a volume with data" in (taken[3] / "adopt-apart.md").read_text()
+
+
+def test_the_way_back_forgets_imported_guests_first(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """A guest leaves the state, and its firewall is off, before `make down`, which would remove the guest."""
+    urn = "urn:pulumi:home::homelab-network::VmLegacy::web"
+    back = below(
+        "\n".join(planned(taken, guests={urn: "pve1/101"}).lines(date(2026, 11, 30))), "The way back"
+    )
+    assert (back[0][:3], back[0][-1]) == (["pulumi", "state", "delete"], urn)
+    assert back[1] == ["pvesh", "set", "/nodes/pve1/qemu/101/firewall/options", "--enable", "0"]
+    assert ["make", "down", "STACK=home", "YES=1"] in back[2:]

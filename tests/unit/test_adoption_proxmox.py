@@ -25,12 +25,16 @@ def declared(node: Proxmox, folder: Path, token: str | None = None) -> tuple[str
 
 
 def test_guests_keep_id_vlan_and_address(pve: tuple[Ask, Proxmox], tmp_path: Path) -> None:
-    """Each guest keeps its id, its VLAN and its address; the bridge is the node's own."""
-    _, topology = declared(pve[1], tmp_path)
-    assert {(g.name, g.vmid, str(g.address), topology.zones[g.zones[0]].vlan) for g in topology.guests} == {
-        ("web", 101, "10.10.10.5", 10),
-        ("vault", 102, "10.10.20.5", 20),
+    """Each guest keeps its id, VLAN, address and card; the bridge is the node's own, the API is named."""
+    text, topology = declared(pve[1], tmp_path)
+    assert {
+        (g.name, g.vmid, str(g.address), topology.zones[g.zones[0]].vlan, g.existing_mac)
+        for g in topology.guests
+    } == {
+        ("web", 101, "10.10.10.5", 10, "BC:24:11:00:00:61"),
+        ("vault", 102, "10.10.20.5", 20, "BC:24:11:00:00:62"),
     }
+    assert f"\n  proxmoxve:endpoint: {pve[1].url}/\n" in text
     assert (topology.proxmox.bridge, topology.proxmox.existing_bridge) == ("vmbr1", True)
     assert str(topology.zones["management"].prefix) == "192.0.2.0/24"
 
