@@ -74,7 +74,7 @@ def machines(ask: Ask) -> dict[int, dict[str, Any]]:
 
 
 @pytest.mark.matrix
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_guests_are_taken_over(api: tuple[Ask, Proxmox], origin: Path, tmp_path: Path) -> None:
     """Guests keep id, hardware address, disk and process, get their firewall, and stay on the way back."""
     ask, node = api
