@@ -26,7 +26,7 @@ class Place:
     secrets: dict[str, Any]
     configs: dict[str, Any]
     owners: dict[str, str]
-    """Named volume -> the service that has it already."""
+    """Named volume -> the first service by name that writes it."""
     shared: frozenset[str]
     """Files with variables that several services name."""
     used: dict[str, Any]
@@ -101,10 +101,7 @@ def _named(name: str, target: str, read_only: bool) -> str:
 def _volume(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, outcome: Outcome) -> None:
     source, target, read_only = mount
     name = source or re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-") or "data"
-    owner = place.owners.setdefault(name, draft.name)
-    if owner != draft.name:
-        remedy = f"give each a volume of its own, and let {draft.name} ask {owner} by a flow"
-        outcome.refuse(path, f"{name} is a volume of {owner}, too", remedy)
+    if not (read_only or _writes(draft, path, name, place, outcome)):
         return
     given = place.volumes.get(source)
     if isinstance(given, dict) and (given.get("external") or given.get("driver_opts")):
@@ -134,6 +131,18 @@ def _volume(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place,
     draft.keys.setdefault("volumes", []).append(_named(name, target, read_only))
 
 
+def _writes(draft: Draft, path: str, name: str, place: Place, outcome: Outcome) -> bool:
+    """Whether a service may write a volume: as the first, or with an exception for the later by name."""
+    owner = place.owners.get(name, draft.name)
+    place.owners[name] = min(owner, draft.name)
+    if owner == draft.name:
+        return True
+    remedy = "mount it :ro in one, give each its own, or add the exception below and the line itself"
+    refusal = (path, f"{owner} writes {name}, too", remedy)
+    resource = max(owner, draft.name)
+    return outcome.takes(refusal, "volumes-not-shared", resource, f"it writes {name}, as another does")
+
+
 def _bind(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, outcome: Outcome) -> None:
     source, target, read_only = mount
     if source in _CLOCK:
@@ -145,10 +154,7 @@ def _bind(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, o
             _file(draft, target, source, outcome)
             return
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.normpath(source)).strip("-") or "data"
-        owner = place.owners.setdefault(name, draft.name)
-        if owner != draft.name:
-            remedy = "use a folder below /srv that both only read, or a volume and a flow"
-            outcome.refuse(path, f"{source} is also mounted by {owner}", remedy)
+        if not (read_only or _writes(draft, path, name, place, outcome)):
             return
         comment = f"guessed: in place of {source}; copy what is there into the volume"
         draft.keys.setdefault("volumes", []).append(Noted(_named(name, target, read_only), comment))
