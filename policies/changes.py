@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from resources.inventory import Inventory, Item, Kind
+from resources.inventory import SHARED, Inventory, Item, Kind
 
 _ANY: Final = Item()
 
@@ -63,6 +63,8 @@ def _service(name: str, former: str, old: Item | None, new: Item) -> Iterator[Ch
     who = plain(name)
     if old is None:
         yield Change(text=f"{who} is new{_traits(new)}")
+        if shared := new.traits.get(SHARED):
+            yield _shared(who, SHARED, "", shared)
         return
     found = [_first(f"{plain(former)} is called {who} now")] if name != former else []
     found += _moved(who, old, new)
@@ -143,11 +145,22 @@ def _image(who: str, _trait: str, first: str, second: str) -> Change:
     return _first(f"{who} runs {code(second or 'no image')} instead of {code(first)}")
 
 
+def _shared(who: str, _trait: str, first: str, second: str) -> Change:
+    old, new = (set(filter(None, text.split(", "))) for text in (first, second))
+    words = [
+        f"{verb} {' and '.join(map(code, sorted(names)))}"
+        for verb, names in (("mounts", new - old), ("no longer mounts", old - new))
+        if names
+    ]
+    return _first(f"{who} {' and '.join(words)}, which other services write")
+
+
 _LEADING: Final[Mapping[str, Callable[[str, str, str, str], Change]]] = {
     "image": _image,
     "login": _login,
     "admin page": _led,
     "app": _led,
+    SHARED: _shared,
 }
 
 

@@ -16,6 +16,7 @@ from resources.docker import DockerContainer, Volume
 from resources.proxmox_guests import SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
+from topology.index import TopologyIndex
 from topology.model import BASIC, HAS_ADMIN_PAGE, Container, Guest, Topology
 from topology.project import NAME
 
@@ -52,6 +53,8 @@ class Item:
         return cls(**{**written, "traits": dict(written["traits"])})
 
 
+SHARED: Final = "volumes of others"
+"""Trait of a container that mounts volumes which are made with other services."""
 _LOGIN: Final = {None: "left to the service", BASIC: "asked for by the ingress"}
 
 Inventory = Mapping[str, Mapping[str, Item]]
@@ -201,11 +204,17 @@ def _declared(graph: Graph, name: str) -> Iterator[tuple[str, str]]:
             page = service.admin_page
             yield "admin page", f"open until {page.until}" if page else "closed"
     if isinstance(service, Container):
-        for key, value in service.environment.items():
-            yield f"variable {key}", _digest(value)
-        for key, value in service.files.items():
-            yield f"file {key}", _digest(value)
-        yield "arguments", " ".join(service.arguments) or "none"
+        yield from _of_container(service, graph.topology)
+
+
+def _of_container(service: Container, topology: TopologyIndex) -> Iterator[tuple[str, str]]:
+    for key, value in service.environment.items():
+        yield f"variable {key}", _digest(value)
+    for key, value in service.files.items():
+        yield f"file {key}", _digest(value)
+    yield "arguments", " ".join(service.arguments) or "none"
+    if borrowed := topology.named_volumes.borrowed(service):
+        yield SHARED, ", ".join(map(topology.named_volumes.name, borrowed))
 
 
 def _item(**traits: str) -> Item:

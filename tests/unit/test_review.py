@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from policies.changes import changes
 from policies.markdown import markdown
 from policies.review import FlowChange, Review, sarif, sensitive
 from policies.rule import RULES, Finding, Severity
 from reachability.result import Connection, EdgeKind, Trace
+from resources.inventory import SHARED, Item, Kind
 from tests.egress import with_egress, with_machines
 from tests.policies.sound import with_acme
 from tests.routers import routed
@@ -177,3 +179,19 @@ def test_what_opens_is_told_first() -> None:
         "| opens | `a -> b:80/tcp` | `x -> b` | follows |  |",
         "</details>",
     ]
+
+
+def test_a_volume_of_anothers_is_told_first() -> None:
+    """A review's first paragraph says that a service mounts what another writes, or no longer does."""
+    alone, sharing = Item(traits={"app": "none"}), Item(traits={"app": "none", SHARED: "cloud-files"})
+    for before, after, told in (
+        ({}, {"backup": sharing}, "backup mounts `cloud-files`, which other services write"),
+        ({"backup": alone}, {"backup": sharing}, "backup mounts `cloud-files`, which other services write"),
+        (
+            {"backup": sharing},
+            {"backup": alone},
+            "backup no longer mounts `cloud-files`, which other services write",
+        ),
+    ):
+        found = changes({Kind.SERVICE: before}, {Kind.SERVICE: after})
+        assert told in [each.leading for each in found]
