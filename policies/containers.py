@@ -181,7 +181,7 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
             if name not in graph.volumes and name not in graph.topology.named_volumes.external:
                 yield view, f"mounts volume {name or '(unnamed)'}, which is not in the stack"
     for name, found in mounts.items():
-        yield from _mounted_by_several(name, found, graph.topology)
+        yield from _mounted_by_several(name, found, graph)
     yield from _written_by_several(graph.of(DockerContainer))
     for volume in graph.of(Volume):
         if volume.inputs.name not in mounts:
@@ -189,12 +189,16 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
 
 
 def _mounted_by_several(
-    name: str, mounts: list[tuple[bool, TypedResource[DockerContainer]]], topology: TopologyIndex
+    name: str, mounts: list[tuple[bool, TypedResource[DockerContainer]]], graph: Graph
 ) -> Iterator[Violation]:
-    """Yield the mounts of a volume, with whether each may write, besides those of its writer and readers."""
+    """Yield the mounts of a volume, each with whether it may write, besides those of its writer and readers.
+
+    A volume of the stack that is declared as external, which it is not, is its own service's alone.
+    """
     (_, first), *others = sorted(mounts, key=lambda mount: not mount[0])
+    own = name in graph.volumes and name in graph.topology.named_volumes.external
     for writes, view in others:
-        if name not in topology.mounted.get(view.inputs.name, ()):
+        if own or name not in graph.topology.mounted.get(view.inputs.name, ()):
             yield view, f"mounts volume {name}, as {first.name} does"
         elif writes:
             yield view, f"writes volume {name}, as {first.name} does"

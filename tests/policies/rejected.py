@@ -3663,6 +3663,13 @@ def a_volume_that_two_write_and_another_reads(stack: Stack) -> None:
     stack.inputs("container", "names")["volumes"].append(mount)
 
 
+@rejected("volumes-not-shared", "names: mounts volume grafana-data, as grafana does")
+def a_volume_of_an_app_under_another_name(stack: Stack) -> None:
+    volumes = {"zones_of_old": {"external": True, "name": "grafana-data"}}
+    stack.config = words.site(**{"volumes": volumes, "services.names.volumes": ["zones_of_old:/zones:ro"]})
+    stack.resources = run(stack.config)
+
+
 @rejected(
     "router-rules-installed",
     "router: its rules are not in the stack",
