@@ -281,7 +281,8 @@ def _peer(name: str, guest: str, topology: TopologyIndex) -> IPSet | None:
     service = topology.services.get(name)
     if isinstance(service, Container) and guest in topology.services:
         leg = topology.legs.of(name).get(topology.services[guest].zones[0])
-        if leg is None and topology.router:
+        behind = any((flow.source, flow.destination) == (name, guest) for flow in topology.routed)
+        if leg is None and (behind or (topology.router and name == topology.ingress_name)):
             leg = topology.docker.address
         return prefix(IPv4Network(leg)) if leg else None
     if topology.router and name == topology.router.name and guest in topology.services:

@@ -30,7 +30,7 @@ from resources.proxmox_guests import SystemContainer
 from resources.routed import Routed, text, vlan
 from resources.slots import slot_facts
 from resources.typed import Command, ProjectCommand, TypedResource
-from topology.model import INTERNET, Port, ProxmoxHost
+from topology.model import INTERNET, Port, ProxmoxHost, RouterHost
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Graph(ResourceIndex):
     def _known(self) -> tuple[IPv4Network, ...]:
         """Addresses of the site's own machines on shared networks."""
         topology = self.topology
-        nodes = (host.address for host in topology.proxmox_hosts)
+        hosts = (host.address for host in topology.hosts if not isinstance(host, RouterHost))
         legs = (lan.ingress for lan in topology.lans)
-        own = [*(guest.address for guest in topology.guests), *legs, *nodes]
+        own = [*(guest.address for guest in topology.guests), *legs, *hosts]
         return (*(IPv4Network(ip) for ip in own if ip), *(self._routed.taken if self._routed else ()))
 
     def _switch(self, node: str, bridge: str) -> str:
@@ -112,7 +112,14 @@ class Graph(ResourceIndex):
                 for zone in topology.outsides
                 if topology.lan_around(zone) or not topology.around(zone)
             )
-            everywhere = tuple(fact.HostLeg(segment=name) for name in (INTERNET, *apart))
+            everywhere = (
+                *(fact.HostLeg(segment=name) for name in (INTERNET, *apart)),
+                *(
+                    fact.HostLeg(segment=vlan(topology, zone), address=docker.address)
+                    for zone in topology.vlans
+                    if docker.address in zone.prefix
+                ),
+            )
             yield fact.Host(
                 name=docker.name,
                 origin="config",

@@ -178,6 +178,12 @@ REFUSED: Final[dict[str, tuple[str, str]]] = {
 """Compose's keys that a container does not take: why, and what to write instead."""
 
 
+_SMB: Final = (
+    "would keep its password in the engine's options of the volume",
+    "mount it on Docker-SRV with a credentials file, and that folder like /mnt/films:/films:ro",
+)
+
+
 def hint(word: str, raw: object) -> tuple[str, str] | None:
     """Return another fault and remedy for a value in a form of Compose's that means something else here."""
     if word == ".ports[]":
@@ -189,12 +195,9 @@ def hint(word: str, raw: object) -> tuple[str, str] | None:
         return ("would be the host", "declare a flow to the service instead")
     if word == ".secrets" and isinstance(raw, list):
         return ("is a list", "write each as the file in the container and the key of its secret")
-    if word == "volume.driver_opts.type" and raw in ("cifs", "smb3"):
-        remedy = "mount it on Docker-SRV with a credentials file, and that folder like /mnt/films:/films:ro"
-        return ("would keep its password in the engine's options of the volume", remedy)
     if word == ".environment.{}" and isinstance(raw, str) and raw.isidentifier():
         return ("has no value", "write it like - LOG_LEVEL=info; nothing is taken from your shell")
-    return None
+    return _SMB if word == "volume.driver_opts.type" and raw in ("cifs", "smb3") else None
 
 
 def _port_hint(raw: str) -> tuple[str, str] | None:

@@ -17,9 +17,11 @@ from reachability.result import EdgeKind
 from resources.resource import Resource
 from resources.site import Graph
 from tests.egress import with_egress
+from tests.half import flat
 from tests.policies.seen import proved, walked
 from tests.policies.sound import Stack, run
 from tests.routers import attached, beside_management, over_ssh, routed
+from tests.site import configuration
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
 from verify.expect import Endpoint, EndpointKind, Expected, cells, guest
@@ -38,6 +40,20 @@ def _with_the_sites_names() -> dict[str, Any]:
     return config
 
 
+def _on_its_own_network() -> dict[str, Any]:
+    """Return a site without a router, whose Docker-SRV has an address on the VLAN of the sites."""
+    config = with_egress(configuration(), FLOW)
+    config["hosts"]["docker-srv"] = {**config["hosts"]["docker-srv"], "address": "10.10.10.4"}
+    return config
+
+
+def _in_a_lan() -> dict[str, Any]:
+    """Return a site without a router and VLANs, whose Docker-SRV is in the guests' LAN."""
+    config = with_egress(flat(), FLOW)
+    config["hosts"]["docker-srv"] = {**config["hosts"]["docker-srv"], "address": "10.10.10.4"}
+    return config
+
+
 def _with_names_of_a_machine() -> dict[str, Any]:
     """Return a site with one container that asks the household's router for names, and others as before."""
     config = with_egress(attached(), FLOW, "paperless -> gate:53/udp")
@@ -52,6 +68,8 @@ SITES: dict[str, Callable[[], dict[str, Any]]] = {
     "by VyOS": lambda: with_egress(attached("vyos"), FLOW),
     "beside legs of the ingress": lambda: with_egress(routed(), FLOW),
     "by a router that the stack sets": lambda: with_egress(over_ssh(), FLOW),
+    "on Docker-SRV's own network": _on_its_own_network,
+    "in a LAN without VLANs": _in_a_lan,
     "with the site's own names": _with_the_sites_names,
     "with names of a machine": _with_names_of_a_machine,
 }

@@ -167,7 +167,9 @@ def test_a_container_is_asked_by_checked_tls(url: str, transport: str, told: str
 def test_the_documents_sums_are_these() -> None:
     """docs/sites.md states how many of the wishes are served, refused and missing."""
     text = (PROJECT / "docs" / "sites.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| ([a-z-]+)(?: \(invented\))? \| (\d+ \| \d+ \| \d+ \| \d+) \|$", text, re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| ([a-z-]+)(?: \(invented\))? \| (\d+ \| \d+ \| \d+ \| \d+) \|$", text, re.MULTILINE)
+    )
     counted = {
         site: Counter(said.partition(":")[0] for said in wishes.values()) for site, wishes in WISHES.items()
     }

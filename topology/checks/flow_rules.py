@@ -183,7 +183,7 @@ def _to_guest(site: Site, flow: Flow, source: Container, zone: Zone) -> Reason |
             f"can never work: only the ingress and apps that reach guests ({known}) have legs",
             f"remove services.{source.name}.addresses.{zone.name}",
         )
-    if site.routing and site.routing.is_behind(flow):
+    if site.is_behind(flow):
         return _no_exit(site, source)
     if site.unreadable_in("hosts") or off_road(site, flow):
         return None  # the latter has the reason

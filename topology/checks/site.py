@@ -37,6 +37,7 @@ from topology.model import (
     Unencrypted,
     Zone,
     entries,
+    is_behind,
     lans,
     network_of,
     zone_around,
@@ -210,11 +211,17 @@ class Site:
         ends = {**self.hosts, **{name: self.zones[name] for name in self.externals}, **self.services}
         return {(name, port) for name, end in ends.items() for port in end.ports}
 
+    def is_behind(self, flow: Flow) -> bool:
+        """Whether a flow leads from a container other than the ingress to a guest without a leg."""
+        docker = next((host for host in self.hosts.values() if isinstance(host, DockerHost)), None)
+        is_own = self.ingress is not None and flow.source == self.ingress.name
+        return not is_own and is_behind(flow, self.services, self.zones, docker, self.routing)
+
     @cached_property
     def leg_zones(self) -> set[str]:
-        """Zones with a guest that a container has a flow to or from."""
+        """Zones with a guest that a container has a flow to or from by a leg."""
         found = set()
-        for flow in self.flows.values():
+        for flow in (each for each in self.flows.values() if not self.is_behind(each)):
             match self.services.get(flow.source), self.services.get(flow.destination):
                 case (Container(), Guest() as guest) | (Guest() as guest, Container()):
                     found.add(guest.zones[0])

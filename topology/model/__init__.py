@@ -93,6 +93,7 @@ from topology.model.router import (
     RouterWan,
     Routing,
     Side,
+    is_behind,
 )
 from topology.model.routes import (
     ADMIN_PAGE_LEFT_OUT,
@@ -262,6 +263,7 @@ __all__ = [
     "Zone",
     "audience",
     "entries",
+    "is_behind",
     "is_scrape",
     "kind_of",
     "lans",

@@ -150,12 +150,6 @@ class Routing:
         crossing = self.crossing(flow)
         return crossing is not None and crossing.forward
 
-    def is_behind(self, flow: Flow) -> bool:
-        """Whether a flow leads from a container to a guest, without a leg and by a known way."""
-        ends = self.services.get(flow.source), self.services.get(flow.destination)
-        known = self.side(flow.source) and self.side(flow.destination) and not self.meets(flow)
-        return isinstance(ends[0], Container) and isinstance(ends[1], Guest) and bool(known)
-
     def meets(self, flow: Flow) -> bool:
         """Whether a container has a leg of its own on a guest's network, so that no router is between."""
         match self.services.get(flow.source), self.services.get(flow.destination):
@@ -185,3 +179,24 @@ class Routing:
 
     def _wan(self, prefix: IPv4Network | None) -> Side | None:
         return Side(interface=self.router.wan.interface, prefix=prefix) if self.router.wan else None
+
+
+def is_behind(
+    flow: Flow,
+    services: Mapping[str, Container | Guest],
+    zones: Mapping[str, Zone],
+    docker: DockerHost | None,
+    routing: Routing | None,
+) -> bool:
+    """Whether a flow leads from a container to a guest behind Docker-SRV's address, by a known way.
+
+    The container has no leg there, and Docker-SRV is on the guest's own network, or the router is between.
+    """
+    match services.get(flow.source), services.get(flow.destination):
+        case Container() as own, Guest() as guest if (zone := zones.get(guest.zones[0])) and docker:
+            if leg_address(own, zone):
+                return False
+            if routing:
+                return bool(routing.side(flow.source) and routing.side(flow.destination))
+            return docker.address in zone.prefix
+    return False

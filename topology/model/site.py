@@ -14,7 +14,7 @@ from topology.model.flows import Flow, Port, Protocol
 from topology.model.guest_kinds import sets_itself_up
 from topology.model.legs import Legs
 from topology.model.roles import Role
-from topology.model.router import Crossing, RouterHost, Routing
+from topology.model.router import Crossing, RouterHost, Routing, is_behind
 from topology.model.routes import BASIC, Entries, Requests, Route, Stream, audience, entries, served_on
 from topology.model.services import Container, Guest
 from topology.model.values import INTERNET
@@ -45,7 +45,8 @@ class Topology(DeclaredSite):
     @cached_property
     def routed(self) -> tuple[Flow, ...]:
         """The flows of containers to guests without a leg: by the router, or on Docker-SRV's own network."""
-        return tuple(flow for flow in self.flows if self.routing and self.routing.is_behind(flow))
+        known = self.services, self.zones, self.docker_host, self.routing
+        return tuple(flow for flow in self.flows if is_behind(flow, *known))
 
     @property
     def edge_leaves(self) -> bool:
