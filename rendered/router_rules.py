@@ -161,7 +161,7 @@ table {name} {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
     {ANSWERS}
-{_lines(map(_crossing, topology.crossings))}  }}
+{_lines(dict.fromkeys(map(_crossing, topology.crossings)))}  }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
 {_lines(_forward(router, each) for each in forwards(topology))}  }}
@@ -219,7 +219,9 @@ def vyos(topology: Topology) -> str:
         lines += [f"firewall ipv{number} {chain} filter default-action drop" for number in (4, 6)]
     own = [_ANSWERS, _LOOPBACK, *_vyos_lease(router), *map(_vyos_entering, entering(topology))]
     lines += _numbered("firewall ipv4 input filter", own)
-    lines += _numbered("firewall ipv4 forward filter", [_ANSWERS, *map(_vyos_crossing, topology.crossings)])
+    lines += _numbered(
+        "firewall ipv4 forward filter", [_ANSWERS, *dict.fromkeys(map(_vyos_crossing, topology.crossings))]
+    )
     lines += _numbered("nat destination", [_vyos_forward(router, each) for each in forwards(topology)])
     lines += _numbered("nat source", [_vyos_masquerade(*each) for each in masqueraded(topology)])
     return "".join(f"set {line}\n" for line in lines)

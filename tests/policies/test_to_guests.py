@@ -14,6 +14,7 @@ import pytest
 from policies.evaluate import evaluate_resource
 from reachability.intent import Intent, missing, surplus
 from reachability.result import EdgeKind
+from rendered import router_rules
 from resources.resource import Resource
 from resources.site import Graph
 from tests.egress import with_egress
@@ -24,6 +25,7 @@ from tests.routers import attached, beside_management, over_ssh, routed
 from tests.site import configuration
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
+from topology.model import RouterSystem
 from verify.expect import Endpoint, EndpointKind, Expected, cells, guest
 
 FLOW = "paperless -> site-1:443/tcp"
@@ -203,6 +205,13 @@ def test_what_can_never_work_is_refused(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(config)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("system", RouterSystem)
+def test_the_router_has_one_rule_for_all_of_docker_srv(system: RouterSystem) -> None:
+    """Containers share Docker-SRV's address, so their flows to one port of a guest are one rule."""
+    one, both = with_egress(attached(system)), with_egress(attached(system), FLOW)
+    assert router_rules.rules(load(one)) == router_rules.rules(load(both))
 
 
 def test_an_isolated_guest_stays_alone() -> None:
