@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from rendered.verify_timer import metrics_file
 from topology.config import ConfigError, from_file, keys_of
-from verify import host, probe, proof, report, slots, vantages
+from verify import host, probe, proof, report, since, slots, vantages
 from verify.driver import ProbeError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -47,7 +47,9 @@ def main(words: Sequence[str]) -> int:
         done = _probed(given.stack, given.jobs)
         print(report.text(done))
         if given.json:
-            earlier = report.summaries(given.json, given.stack)
+            earlier = since.read(given.json, given.stack)
+            for line in earlier.told(done.findings, given.json):
+                print(line)
             given.json.write_text(report.as_json(done, earlier), encoding="utf-8")
         if given.junit:
             given.junit.write_text(report.as_junit(done), encoding="utf-8")

@@ -242,6 +242,7 @@ class Report:
             "counts": run.counts,
             "leftOut": run.left_out,
             "notes": run.notes,
+            "changes": run.changes,
             "earlier": [each.model_dump() for each in run.earlier],
             "cells": cells,
             "others": [probe.model_dump() for probe in run.others],

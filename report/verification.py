@@ -46,6 +46,7 @@ class _File(BaseModel):
     seconds: float
     left_out: list[str] = Field(alias="leftOut")
     notes: list[str] = []
+    changes: list[str] = []
     earlier: list[Summary] = []
     cells: list[Probe]
 
@@ -54,7 +55,7 @@ class _File(BaseModel):
 class Verification:
     """A run; `cells` belong to pairs of the matrix, routes to the service's; `others` (newcomers) to none.
 
-    `notes` are about the host and about what else runs on it.
+    `notes` are about the host and about what else runs on it; `changes` are new answers.
     """
 
     when: str
@@ -64,6 +65,7 @@ class Verification:
     cells: Mapping[tuple[str, str], list[Probe]]
     others: tuple[Probe, ...]
     notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     earlier: tuple[Summary, ...] = ()
 
 
@@ -95,5 +97,6 @@ def read(path: Path, stack: str, names: Container[str]) -> Verification:
         cells=cells,
         others=tuple(others),
         notes=tuple(file.notes),
+        changes=tuple(file.changes),
         earlier=tuple(file.earlier),
     )

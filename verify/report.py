@@ -10,12 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from verify.expect import Expected
+from verify.since import Earlier
 from verify.verdicts import ProbeFinding, Verdict
 
 SCHEMA_VERSION = 1
@@ -27,8 +25,6 @@ _COUNTED = {
     Verdict.INCONCLUSIVE: "inconclusive",
     Verdict.FREE: "not judged",
 }
-_KEPT = 50
-"""How many earlier runs a file keeps the summaries of."""
 _TOGETHER = 4
 """From how many disagreements on a cause is told once, with its places below it."""
 
@@ -143,8 +139,9 @@ def _inconclusive(findings: Iterable[ProbeFinding]) -> list[str]:
     return [f"? {len(all_)} inconclusive, like {all_[0].what}: {cause}" for cause, all_ in causes.items()]
 
 
-def as_json(report: ProbeReport, earlier: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return the whole run as JSON, with summaries of earlier ones; docs/verify.md describes its shape."""
+def as_json(report: ProbeReport, earlier: Earlier | None = None) -> str:
+    """Return the whole run as JSON, with what differs from earlier ones; docs/verify.md has its shape."""
+    earlier = earlier or Earlier()
     return json.dumps(
         {
             "schemaVersion": SCHEMA_VERSION,
@@ -155,22 +152,12 @@ def as_json(report: ProbeReport, earlier: Sequence[Mapping[str, Any]] = ()) -> s
             "leftOut": list(report.left_out),
             "notes": list(report.notes),
             "pairs": report.pairs,
-            "earlier": list(earlier),
+            "earlier": list(earlier.summaries),
+            "changes": earlier.changes(report.findings),
             "cells": [asdict(finding) for finding in report.findings],
         },
         indent=1,
     )
-
-
-def summaries(file: Path, stack: str) -> list[Mapping[str, Any]]:
-    """Return the summaries of a stack's runs in a file of `as_json`, its own last; none from other files."""
-    try:
-        told = json.loads(file.read_bytes())
-        ended = datetime.fromtimestamp(file.stat().st_mtime, tz=UTC)
-        its = {"when": f"{ended:%Y-%m-%d %H:%M} UTC", "seconds": told["seconds"], "counts": told["counts"]}
-        return [*told.get("earlier", ()), its][-_KEPT:] if told["stack"] == stack else []
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 def as_metrics(report: ProbeReport, now: float) -> str:

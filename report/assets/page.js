@@ -329,6 +329,10 @@ function verification(place) {
     place.append(make("h3", {}, "About the host and what else runs there"),
       make("ul", {}, ...run.notes.map((note) => make("li", {}, note))));
   }
+  if (run.changes.length) {
+    place.append(make("h3", {}, many(run.changes.length, "answer", "answers") + " changed since the run before"),
+      make("ul", {}, ...run.changes.map((change) => make("li", {}, change))));
+  }
   if (run.earlier.length) place.append(make("h3", {}, "Runs so far"), runs([...run.earlier, run].reverse()));
   if (run.leftOut.length) {
     place.append(make("h3", {}, "Not asked"), make("ul", {}, ...run.leftOut.map((reason) => make("li", {}, reason))));

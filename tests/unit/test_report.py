@@ -34,7 +34,7 @@ from topology.config import load
 from topology.model import PolicyException, Topology
 from topology.project import PROJECT
 from verify import report as verify
-from verify.report import summaries
+from verify import since
 
 
 def data(file: Path) -> Any:
@@ -221,12 +221,13 @@ def test_a_published_port_is_the_ingresss_cell() -> None:
 def test_earlier_runs_are_a_time_line(tmp_path: Path) -> None:
     """Each run of `make verify` keeps the summaries of those before it, and what it saw beside the cells."""
     file = run(tmp_path)
-    first = summaries(file, "dev")
+    first = since.read(file, "dev")
     told = verify.ProbeReport(
         stack="dev", seconds=3.0, findings=(), notes=("container media, not of this site",)
     )
     file.write_text(verify.as_json(told, first))
-    assert [(each["seconds"], each["counts"]["agrees"]) for each in summaries(file, "dev")] == [
+    summaries = since.read(file, "dev").summaries
+    assert [(each["seconds"], each["counts"]["agrees"]) for each in summaries] == [
         (12.5, 3),
         (3, 0),
     ]
@@ -235,7 +236,8 @@ def test_earlier_runs_are_a_time_line(tmp_path: Path) -> None:
         ["container media, not of this site"],
         [12.5],
     )
-    assert (summaries(file, "home"), summaries(tmp_path / "none", "dev")) == ([], [])
+    nothing = since.Earlier()
+    assert (since.read(file, "home"), since.read(tmp_path / "none", "dev")) == (nothing, nothing)
 
 
 def test_no_more_than_fifty_runs_are_kept(tmp_path: Path) -> None:
@@ -243,8 +245,8 @@ def test_no_more_than_fifty_runs_are_kept(tmp_path: Path) -> None:
     file = run(tmp_path)
     told = verify.ProbeReport(stack="dev", seconds=3.0, findings=())
     for _ in range(60):
-        file.write_text(verify.as_json(told, summaries(file, "dev")))
-    assert len(summaries(file, "dev")) == 50
+        file.write_text(verify.as_json(told, since.read(file, "dev")))
+    assert len(since.read(file, "dev").summaries) == 50
 
 
 SIGHTS = {
