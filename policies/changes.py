@@ -259,7 +259,7 @@ def _settings(before: Items, after: Items) -> Iterator[Change]:
 
 
 def _closed(name: str, old: Item, new: Item) -> Iterator[Change]:
-    """Yield that a host is closed or opened; a host that is new or gone is told by what is on it."""
+    """Yield a host that is closed or opened; a new or removed host is reported by what is on it."""
     if {old.traits.get("closed"), new.traits.get("closed")} == {"true", "false"}:
         yield _first(
             f"{plain(name)} is closed: only declared flows reach its own programs from outside"

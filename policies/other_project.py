@@ -36,7 +36,7 @@ _OF_THE_SITE: Final = (
 
 
 class SiteError(Exception):
-    """Outputs that say of no slot what it is, as a fault and a remedy."""
+    """Outputs that describe no slot, as `fault; remedy`."""
 
 
 def site_of(resources: Iterable[Resource], project: str) -> tuple[str, TopologyIndex]:

@@ -78,7 +78,7 @@ def _told(name: str, value: str) -> Iterator[str]:
 
 
 def in_text(text: str) -> Iterator[str]:
-    """Yield what of a text is secret, as the end of a sentence about the text."""
+    """Yield the secret parts of a text, each as the end of a sentence about the text."""
     yield from (what for form, what in _FORMS if form.search(text))
     for name, value in _WRITTEN.findall(text):
         if _names_secret(name) and not _POINTS.match(value):

@@ -29,7 +29,7 @@ _WORD: Final = re.compile(r"[a-zA-Z0-9_.]+")
     severity=Severity.CRITICAL,
 )
 def other_projects_fill_slots(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
-    """Yield what another project's stack has besides: networks, guests, commands, and folders of the host."""
+    """Yield what no slot takes from another project: networks, guests, commands, folders of the host."""
     if view.resource.project == NAME:
         return
     if not isinstance(view.inputs, _TAKEN):

@@ -86,7 +86,7 @@ class Forwarding:
 
     @cached_property
     def ears(self) -> Mapping[tuple[str, Port], frozenset[IPv4Address]]:
-        """Addresses at which proxies listen on a port, where they do not listen at all of theirs."""
+        """Addresses at which proxies listen on a port, of proxies that do not listen on all of their own."""
         found: defaultdict[tuple[str, Port], set[IPv4Address | None]] = defaultdict(set)
         for proxy in self.facts.proxies:
             for each in proxy.entrypoints:

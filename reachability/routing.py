@@ -89,7 +89,7 @@ class Way:
         return iter(parts)
 
     def destinations(self, within: IPSet) -> tuple[int, ...]:
-        """Return one address of each part of `within` whose addresses no router tells apart."""
+        """Return one address of each part of `within` that all routers treat alike."""
         return tuple(sorted({each for hop in self.hops for each in hop.chain.destinations(within)}))
 
     def sources(self, ports: Range, dest: int, accepted: IPSet) -> IPSet:

@@ -90,7 +90,7 @@ class Chain:
             yield Range(protocol, low, after - 1)
 
     def destinations(self, within: IPSet) -> tuple[int, ...]:
-        """Return one address of each part of `within` whose addresses no rule tells apart."""
+        """Return one address of each part of `within` that all rules treat alike."""
         edges = {low for low, _ in within}
         for match in self.matches:
             if match.dest != ALL:

@@ -210,6 +210,6 @@ def _port_hint(raw: str) -> tuple[str, str] | None:
 
 
 def refusal(key: str, value: object) -> tuple[str, str]:
-    """Return what is wrong with a refused key that has this value, and the better way."""
+    """Return the fault of a refused key with this value, and its remedy."""
     shares = key == "network_mode" and str(value).startswith(("service:", "container:"))
     return ANOTHERS_STACK if shares else REFUSED[key]

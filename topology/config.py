@@ -452,7 +452,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _full(host: object, domain: str) -> object:
-    """Return a host name with the domain appended where it has no dot; anything else as it is."""
+    """Return a host name, with the domain appended where it has no dot; other values unchanged."""
     return f"{host}.{domain}" if isinstance(host, str) and "." not in host else host
 
 

@@ -45,7 +45,7 @@ class ConfigError(Exception):
 
 
 def shown(raw: object) -> str:
-    """Return a value as a message may repeat it: short and on one line, else only its kind."""
+    """Return a value in the form that a message may repeat: short and on one line, else its kind only."""
     if isinstance(raw, dict):
         return "a mapping"
     if isinstance(raw, list) and raw:

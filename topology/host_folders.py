@@ -20,7 +20,7 @@ def meets(path: str, folders: Iterable[str]) -> bool:
 
 
 def is_state(path: str) -> bool:
-    """Whether a folder holds what programs keep: it is below /var, and no log."""
+    """Whether a folder is below /var and not below /var/log: it holds data of programs."""
     return within(path, "/var") and not within(path, "/var/log")
 
 

@@ -107,7 +107,7 @@ class Discovery:
         return {port.number for port in ports}
 
     def discover(self, containers: Iterable[Mapping[str, Any]]) -> None:
-        """Find what exists without this run, and the transports to it."""
+        """Discover the endpoints that exist before the run, and the transports to them."""
         topology = self.topology
         by_name = {str(one["Name"]).lstrip("/"): one for one in containers}
         self.extra = self._published_besides(by_name)

@@ -52,7 +52,7 @@ def _in_force(text: str, tables: Iterable[str], links: Iterable[str] = ()) -> bo
 
 
 def bridges_switched(_topology: Topology) -> bool:
-    """Whether the kernel shows this machine's rules what passes within a bridge."""
+    """Whether the kernel passes frames within a bridge to this machine's rules."""
     switches = [Path(switch) for switch in host_rules.SWITCHES]
     return all(switch.is_file() and switch.read_text().strip() == "1" for switch in switches)
 

@@ -150,7 +150,7 @@ def _names(topology: Topology) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(topology: Topology, ip: IPv4Address) -> str:
-    """Return what an address is that no service has: its zone where machines are declared, else words."""
+    """Describe an address that no service has: by the zone of declared machines, else in words."""
     for zone in topology.zones.values():
         if ip in zone.prefix:
             return zone.name if zone in topology.outsides else f"{ip} (unknown, on {zone.name})"
@@ -171,7 +171,7 @@ def unused(topology: Topology, learned: Learned) -> tuple[list[Flow], list[Flow]
 
 @contextmanager
 def paused(topology: Topology) -> Iterator[None]:
-    """Keep this machine's rules from learning meanwhile; without the rules there is nothing to do."""
+    """Stop this machine's rules from learning during the block; does nothing without the rules."""
     with suppress(ProbeError):
         run("nft", host_rules.pause(topology, _PAUSE))
     try:

@@ -121,7 +121,7 @@ def _secret_keys(container: Container) -> Iterator[tuple[str, str]]:
 
 
 def _private(path: str, source: str) -> Fault:
-    """Return the fault of a mount of what is not for a container, with the better way."""
+    """Return the fault of a mount that no container may have, with its remedy."""
     if source.endswith((".sock", ".socket")):
         fault = f"{source} is a way into another program, and the engine's is root on the host"
         return Fault(path, fault, ENGINE)

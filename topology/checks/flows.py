@@ -126,7 +126,7 @@ def routes(site: Site) -> Iterator[Fault]:
 
 
 def _paths(service: Container | Guest) -> Iterator[Fault]:
-    """Yield paths of an app's pages, paths below another one, and none to strip."""
+    """Yield faults of paths: an app has them, one is below another, or there is none to strip."""
     at = f"services.{service.name}"
     if service.paths and service.app:
         fault = f"{service.app} serves its pages from / on"
@@ -166,7 +166,7 @@ def _further(site: Site) -> Iterator[tuple[str, str, tuple[str, int]]]:
 
 
 def _unrouted(site: Site, ingress: str, routed: Collection[str]) -> Iterator[Fault]:
-    """Yield what says something about the route of a service that has none."""
+    """Yield keys about the route of a service without a route."""
     for service in site.services.values():
         for key in (
             "audience",

@@ -86,7 +86,7 @@ def guest_apps(site: Site) -> Iterator[Fault]:
 
 
 def _set_up_by_nothing(guest: Guest, path: str) -> Iterator[Fault]:
-    """Yield what would have to run in the guest: no cloud-init does, and Proxmox's API runs no command."""
+    """Yield keys that need cloud-init in a guest without it; Proxmox's API runs no command either."""
     remedy = f"name a template that has {guest.app or 'it'}, and leave this out, or write kind: vm"
     if guest.image:
         yield Fault(

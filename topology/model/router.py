@@ -51,7 +51,7 @@ class RouterWan(Value):
     zone: Name | None = None
     """Zone of guests on whose network the interface is, behind that network's own router; None: none."""
     masquerade: Flag = True
-    """Whether what leaves there carries the router's own address."""
+    """Whether packets that leave there carry the router's own address."""
     public: tuple[Port, ...] = ()
     """Ports at which the internet reaches guests, beside the ingress."""
 

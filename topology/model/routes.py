@@ -141,7 +141,7 @@ class Route(Value):
 
     @property
     def middlewares(self) -> Mapping[str, Mapping[str, object]]:
-        """What is done to its requests besides the login: Traefik's kinds of middlewares, with settings."""
+        """Traefik's middlewares for its requests besides the login, by kind, with their settings."""
         body, rate, at_once = self.requests.body, self.requests.rate, self.requests.at_once
         headers = {
             "customRequestHeaders": self.request_headers,

@@ -54,7 +54,7 @@ class Topology(DeclaredSite):
         return bool(self.egress) or any(flow.source == self.ingress_name for flow in self.routed)
 
     def gateway(self, zone: Zone) -> IPv4Address:
-        """Return the address on a zone to which its machines send what leaves the zone."""
+        """Return the address of the gateway of a zone's machines."""
         return self.router.address(zone) if self.router else zone.gateway
 
     @cached_property
