@@ -621,6 +621,20 @@ def a_published_entrypoint_that_does_not_exist(stack: Stack) -> None:
 
 @rejected(
     "only-the-ingress-publishes",
+    "traefik: publishes 0.0.0.0:8443 -> 443/tcp, which no declared flow from outside uses",
+    "traefik: publishes 192.0.2.9:80 -> 80/tcp, which no declared flow from outside uses",
+    "traefik: publishes 0.0.0.0:443 -> 443/udp, which no declared flow from outside uses",
+    "loki: publishes 0.0.0.0:443 -> 443/tcp, which no declared flow from outside uses",
+)
+def declared_ports_published_in_another_way(stack: Stack) -> None:
+    http, https = stack.inputs("container", "traefik")["ports"]
+    others = [https | {"external": 8443.0}, http | {"ip": "192.0.2.9"}, https | {"protocol": "udp"}]
+    container(stack, "traefik", ports=others)
+    container(stack, "loki", ports=[https])
+
+
+@rejected(
+    "only-the-ingress-publishes",
     "web: publishes 8443 -> 443/tcp, which no declared flow from outside uses",
 )
 def a_swarm_endpoint(stack: Stack) -> None:
@@ -695,6 +709,7 @@ def the_engine_over_the_network(stack: Stack) -> None:
             "/run/dbus",
             "/run/lock",
             "/srv/x.sock",
+            "/srv/x.socket",
         )
     ),
 )
@@ -702,6 +717,7 @@ def folders_of_sockets(stack: Stack) -> None:
     for path in ("docker", "podman", "user/1000/", "dbus", "/lock"):
         _bind(stack, "grafana", f"/var/run/{path}")
     _bind(stack, "grafana", "/srv/./x.sock")
+    _bind(stack, "grafana", "/srv/x.socket")
 
 
 @rejected(
@@ -723,6 +739,17 @@ def a_writable_host_folder(stack: Stack) -> None:
 @rejected("host-folders-read-only", "loki: mounts /etc/ssl of the host, where secrets of others are")
 def a_sensitive_host_folder(stack: Stack) -> None:
     _bind(stack, "loki", "/etc/ssl")
+
+
+@rejected(
+    "host-folders-read-only",
+    "node-exporter: mounts /proc/1 of the host, where secrets of others are",
+    "loki: mounts /etc of the host, where secrets of others are",
+)
+def a_process_of_the_host_and_a_folder_as_a_volume(stack: Stack) -> None:
+    _bind(stack, "node-exporter", "/proc/1")
+    own = {"volumeName": "/etc", "containerPath": "/srv", "readOnly": True}
+    stack.inputs("container", "loki")["volumes"].append(own)
 
 
 @rejected(
@@ -842,6 +869,11 @@ def protections_switched_off(stack: Stack) -> None:
     container(stack, "loki", securityOpts=["seccomp=unconfined"], runtime="kata")
 
 
+@rejected("no-privileges", "loki: securityOpts label may switch a protection off")
+def an_option_of_another_security_module(stack: Stack) -> None:
+    stack.inputs("container", "loki")["securityOpts"].append("label=type:spc_t")
+
+
 @rejected(
     "containers-not-root",
     "grafana: runs as root",
@@ -894,6 +926,16 @@ def a_device_of_the_host(stack: Stack) -> None:
 @rejected("no-devices", "cadvisor: is given devices by rule or request")
 def devices_by_rule(stack: Stack) -> None:
     container(stack, "cadvisor", deviceCgroupRules=["c 10:200 rwm"])
+
+
+@rejected(
+    "no-devices",
+    "cadvisor: is given devices by rule or request",
+    "loki: is given devices by rule or request",
+)
+def devices_by_request(stack: Stack) -> None:
+    container(stack, "cadvisor", deviceRequests=[{"driver": "nvidia", "count": -1}])
+    container(stack, "loki", gpus="all")
 
 
 @rejected("images-pinned", "grafana: image grafana/grafana:latest names no version")
@@ -986,6 +1028,18 @@ def names_and_settings_in_other_spellings(stack: Stack) -> None:
 @rejected("names-are-the-engines", "loki-gateway: has undeclared addresses or options on query")
 def an_address_of_another_family(stack: Stack) -> None:
     stack.inputs("container", "loki-gateway")["networksAdvanced"][0]["ipv6Address"] = "fd00::5"
+
+
+@rejected(
+    "names-are-the-engines",
+    "loki-gateway: has undeclared addresses or options on query",
+    "loki: has undeclared addresses or options on backend",
+    "promtail: has undeclared addresses or options on backend",
+)
+def undeclared_options_of_a_network(stack: Stack) -> None:
+    stack.inputs("container", "loki-gateway")["networksAdvanced"][0]["linkLocalIps"] = ["169.254.0.9"]
+    stack.inputs("container", "loki")["networksAdvanced"][0]["driverOpts"] = ["x=y"]
+    stack.inputs("container", "promtail")["networksAdvanced"][0]["gwPriority"] = 1.0
 
 
 @rejected("logs-stay-local", "loki: logDriver syslog sends logs past the declared flows")
@@ -1128,6 +1182,35 @@ def programs_that_something_else_runs(stack: Stack) -> None:
     )
 
 
+PROGRAMS = (
+    *("/bin/x", "/sbin/x", "/lib/x", "/lib64/x", "/usr/x", "/opt/x", "/etc/ld.so.preload"),
+    *("/etc/ld.so.conf.d/x", "/etc/cron.d/x", "/etc/crontab", "/etc/crontabs/x", "/var/spool/cron/x"),
+    *("/etc/init.d/x", "/etc/profile.d/x", "/docker-entrypoint.d/x", "/etc/cont-init.d/x"),
+    *("/etc/services.d/x", "/etc/s6-overlay/x"),
+)
+LOADERS = (
+    *("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "JAVA_TOOL_OPTIONS"),
+    *("JDK_JAVA_OPTIONS", "NODE_OPTIONS", "NODE_PATH", "PERL5LIB", "PERL5OPT", "PYTHONPATH"),
+    *("PYTHONSTARTUP", "RUBYLIB", "RUBYOPT"),
+)
+
+
+@rejected(
+    "uploads-are-configuration",
+    *(f"wiki: {path} is an uploaded program" for path in (*PROGRAMS, "/srv/x")),
+)
+def programs_by_place_and_by_beginning(stack: Stack) -> None:
+    beside(stack, *map(text, PROGRAMS), text("/srv/x", "\x7fELF"))
+
+
+@rejected(
+    "uploads-are-configuration",
+    *(f"wiki: envs.{name} runs /etc/run, which is uploaded" for name in LOADERS),
+)
+def variables_that_name_an_upload_to_run(stack: Stack) -> None:
+    beside(stack, text("/etc/run"), envs=[f"{name}=/etc/run" for name in LOADERS])
+
+
 @rejected("uploads-are-configuration", "wiki: command runs /etc/run, which is uploaded")
 def an_interpreter_of_an_upload(stack: Stack) -> None:
     beside(
@@ -1141,6 +1224,16 @@ def an_interpreter_of_an_upload(stack: Stack) -> None:
 @rejected("uploads-are-configuration", "wiki: command runs /etc/run, which is uploaded")
 def a_line_for_the_images_shell(stack: Stack) -> None:
     beside(stack, text("/etc/run"), command=["-c", "set -e; . /etc/run"])
+
+
+@rejected(
+    "uploads-are-configuration",
+    "wiki: /etc/x is an uploaded program",
+    "wiki: healthcheck.tests runs /etc/run, which is uploaded",
+)
+def a_program_by_its_flag_and_a_health_check_by_the_shell(stack: Stack) -> None:
+    uploads = text("/etc/x", executable=True), text("/etc/run")
+    beside(stack, *uploads, healthcheck={"tests": ["CMD-SHELL", "/etc/run"]})
 
 
 @rejected(
@@ -2920,6 +3013,8 @@ def exporters_that_anybody_may_ask(stack: Stack) -> None:
     "loki: /etc/loki/config.yaml: limits_config.deletion_mode is not disabled, so logs can be deleted by "
     "request",
     "loki: -server.http-tls-client-auth overrides what its file says",
+    "loki: --internal-server.http-listen-address overrides what its file says",
+    "loki: -compactor.deletion-mode overrides what its file says",
 )
 def a_loki_with_a_second_way_in(stack: Stack) -> None:
     def change(content: Any) -> None:
@@ -2928,7 +3023,11 @@ def a_loki_with_a_second_way_in(stack: Stack) -> None:
         content["limits_config"]["deletion_mode"] = "filter-and-delete"
 
     edit(stack, "loki", "/etc/loki/config.yaml", change)
-    stack.inputs("container", "loki")["command"].append("-server.http-tls-client-auth=NoClientCert")
+    stack.inputs("container", "loki")["command"] += [
+        "-server.http-tls-client-auth=NoClientCert",
+        "--internal-server.http-listen-address=0.0.0.0",
+        "-compactor.deletion-mode=filter-and-delete",
+    ]
 
 
 @rejected(
@@ -3122,6 +3221,7 @@ def a_guest_without_tls_that_nobody_declared(stack: Stack) -> None:
     "loki.a: is an authority that signs nothing",
     "loki.a: is valid for 8760 hours, not 1825 days",
     "prometheus.a: is a key of RSA that is not ECDSA on P256 or P384",
+    "node-exporter.a: is a key of ECDSA that is not ECDSA on P256 or P384",
 )
 def certificates_for_ever(stack: Stack) -> None:
     leaf = stack.inputs("certificate", "loki-gateway.grafana.a")
@@ -3130,6 +3230,7 @@ def certificates_for_ever(stack: Stack) -> None:
     changed = {"isCaCertificate": False, "validityPeriodHours": 8760.0, "allowedUses": []}
     stack.inputs("authority", "loki.a").update(changed)
     stack.inputs("key", "prometheus.a").update(algorithm="RSA", rsaBits=1024.0)
+    stack.inputs("key", "node-exporter.a").update(ecdsaCurve="P224")
 
 
 @rejected(

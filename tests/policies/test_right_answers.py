@@ -112,12 +112,30 @@ def triggers_of_an_own_command(stack: Stack) -> None:
     stack.inputs("command", "host-rules")["triggers"] = ["x"]
 
 
+def containers_in_other_words(stack: Stack) -> None:
+    """The engine's defaults may be stated, an image be a digest, and an image's own file be named."""
+    options = ["no-new-privileges", "apparmor=docker-default", "seccomp=builtin"]
+    digest = f"sha256:{'0' * 64}"
+    for name, inputs in {
+        "loki": {"runtime": "runc", "securityOpts": options, "capabilities": {"drops": ["NET_RAW"]}},
+        "grafana": {"image": f"grafana/grafana@{digest}", "ipcMode": "private", "logDriver": "local"},
+        "promtail": {"image": digest, "ipcMode": "none", "logDriver": "journald"},
+        "cadvisor": {
+            "memory": 1.0,
+            "memorySwap": 1.0,
+            "logDriver": "none",
+            "command": ["--config.file=/x.conf"],
+        },
+    }.items():
+        stack.inputs("container", name).update(inputs)
+
+
 def _interprets(finding: Finding) -> bool:
     """Whether a finding is of a rule that reads what the file means."""
     return RULES[finding.rule].check.__module__.rpartition(".")[2] in _INTERPRET
 
 
-_INTERPRET = {"acme", "certificates", "closed", "flows", "ingress", "networks"}
+_INTERPRET = {"acme", "certificates", "closed", "containers", "flows", "ingress", "networks", "uploads"}
 SOUND = (
     dynamic_keys_in_lower_case,
     headers_that_harm_nobody,
@@ -126,6 +144,7 @@ SOUND = (
     a_login_in_a_chain,
     lists_with_commas_in_arguments,
     triggers_of_an_own_command,
+    containers_in_other_words,
 )
 
 
