@@ -6,9 +6,12 @@ imports only the standard library and writes no files, because it is sent to mac
 First line in: `{"listen": [tcp ports]}`; out: `{"addresses": [own], "listeners": [ports], "pings": bool}`.
 Second line in: `{"ask": [{"id", "kind", "address", "port", "within"}, ...], "authorities": PEM}`; out:
 `{"answers": {id: answer}, "heard": [addresses whose hardware answered]}`.
+Third line in, once all agents have answered: `{}`; out: `{"arrived": [ids of questions over UDP]}`, null
+where this process may not look.
 """
 
 import asyncio
+import ctypes
 import errno
 import html
 import http.client
@@ -38,6 +41,10 @@ _AT_ONCE = 128
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
 _ECHO, _ECHO_REPLY = 8, 0
 _RECURSE, _SERVER_FAILURE = 0x0100, 2
+_IPV4, _MARK = 0x0800, b"\0homelab-network "
+_ATTACH_FILTER, _SOL_PACKET, _STATISTICS = 26, 263, 6
+_ONLY_UDP = ((0x30, 0, 0, 9), (0x15, 0, 1, socket.IPPROTO_UDP), (0x06, 0, 0, 256), (0x06, 0, 0, 0))
+"""Classic BPF: keep 256 bytes of a packet whose protocol, byte 9 of its IPv4 header, is UDP."""
 _LISTENING, _UNCONNECTED = "0A", "07"
 _LAST_PORT = 65535
 _SCANNED_AT_ONCE, _SPARE_FILES = 8192, 192
@@ -60,9 +67,36 @@ async def udp(ask: dict[str, Any]) -> str:
         sock.setblocking(False)
         sock.connect((ask["address"], ask["port"]))
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, b"\0")
+        await loop.sock_sendall(sock, _MARK + ask["id"].encode())
         await loop.sock_recv(sock, 1)
     return "open"
+
+
+def watching() -> socket.socket | None:
+    """Return a socket that keeps each datagram that arrives here, whether or not a program answers it.
+
+    It has them from the interfaces, past every rule on the way. None: this process may not look.
+    """
+    try:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
+    except PermissionError:
+        return None
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _ONLY_UDP))
+    pointer = struct.pack("HP", len(_ONLY_UDP), ctypes.addressof(program))
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, pointer)
+    sock.setblocking(False)
+    return sock
+
+
+def arrived(sock: socket.socket | None) -> list[str] | None:
+    """Return the ids of the probe's datagrams that a socket kept; None if there is none or it lost some."""
+    found = set()
+    with suppress(BlockingIOError):
+        while sock:
+            _, mark, number = sock.recv(256).partition(_MARK)
+            found |= {number.decode(errors="replace")} if mark else set()
+    _, lost = struct.unpack("II", sock.getsockopt(_SOL_PACKET, _STATISTICS, 8)) if sock else (0, 1)
+    return None if lost else sorted(found)
 
 
 async def icmp(ask: dict[str, Any]) -> str:
@@ -337,6 +371,7 @@ async def main() -> None:
     for port in json.loads(await lines.readline() or "{}").get("listen", []):
         with suppress(OSError):
             servers.append(await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", port))  # noqa: S104  # all of the namespace's own addresses
+    kept = watching()
     print(json.dumps({"addresses": addresses(), "listeners": listeners(), "pings": pings()}), flush=True)
     if line := await lines.readline():
         said, gate = json.loads(line), asyncio.Semaphore(_AT_ONCE)
@@ -344,7 +379,9 @@ async def main() -> None:
         answers = await asyncio.gather(*(answered(ask, gate) for ask in asks))
         by_id = {ask["id"]: answer for ask, answer in zip(asks, answers, strict=True)}
         print(json.dumps({"answers": by_id, "heard": arp_neighbours()}), flush=True)
-        await lines.read()
+        if await lines.readline():
+            print(json.dumps({"arrived": arrived(kept)}), flush=True)
+            await lines.read()
 
 
 if __name__ == "__main__":

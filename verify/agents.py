@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
@@ -121,7 +121,14 @@ class Agents:
             self._running[name].tell(asks[name])
             return self._heard(name, lambda said: _answers(said, lasting=self.transports[name].lasting))
 
-        return self._each(one, [name for name in asks if name in self._running], self.jobs)
+        answers = self._each(one, [name for name in asks if name in self._running], self.jobs)
+
+        def heard(name: str) -> frozenset[str] | None:
+            self._running[name].tell({})
+            return self._heard(name, _arrived)
+
+        arrived = self._each(heard, answers, self.jobs)
+        return {name: replace(given, arrived=arrived.get(name)) for name, given in answers.items()}
 
     def _heard(self, name: str, read: Callable[[Mapping[str, Any]], T]) -> T | None:
         agent = self._running[name]
@@ -175,6 +182,11 @@ def _facts(said: Mapping[str, Any]) -> MachineFacts:
         listeners=frozenset(map(int, said["listeners"])),
         pings=bool(said["pings"]),
     )
+
+
+def _arrived(said: Mapping[str, Any]) -> frozenset[str] | None:
+    ids = said["arrived"]
+    return None if ids is None else frozenset(ids)
 
 
 def _answers(said: Mapping[str, Any], *, lasting: bool) -> Answers:

@@ -6,7 +6,7 @@ fault for each endpoint that the driver could not ask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -40,10 +40,14 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """An endpoint's answers by question id, and the neighbours that answered ARP."""
+    """An endpoint's answers by question id, and the neighbours that answered ARP.
+
+    `arrived` are the ids of all endpoints' questions over UDP that reached this one; None: unknown.
+    """
 
     by_id: Mapping[str, object]
     arp_neighbours: Sequence[str] = ()
+    arrived: Collection[str] | None = None
 
 
 class Driver(Protocol):

@@ -7,16 +7,19 @@ limited time; one that should not is tried once, so waiting can only help declar
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 
 from topology.certificates import PemError, read_pem
 from topology.model import HTTP, HTTPS, INTERNET, Route, Topology
 from verify import exposed, names
-from verify.driver import Ask, Driver, ProbeError
+from verify.driver import Answers, Ask, Driver, ProbeError
 from verify.expect import ICMP, OTHER, Cell, EndpointKind, Expected, alive, cells
 from verify.verdicts import (
+    LOST,
     NOT_THERE,
+    OPEN,
+    SILENT,
     ProbeFinding,
     Seen,
     judge,
@@ -56,7 +59,8 @@ def run(
     by_cell = {}
     for number, cell in enumerate([*questions, *own]):
         given = answers.get(cell.source)
-        by_cell[cell] = str(given.by_id.get(str(number), NOT_THERE)) if given else NOT_THERE
+        answer = str(given.by_id.get(str(number), NOT_THERE)) if given else NOT_THERE
+        by_cell[cell] = _arrived(topology, cell, str(number), answers) if answer == SILENT else answer
     made = {
         endpoint.name
         for endpoint in driver.endpoints
@@ -82,6 +86,20 @@ def run(
         routes += judge_unrouted(outside.get("unknown"), outside.get("redirect"), first.host)
         found += undecided(routes, next((p.fault for p in endpoints if p.name in pages and p.fault), ""))
     return found
+
+
+def _arrived(topology: Topology, cell: Cell, number: str, answers: Mapping[str, Answers]) -> str:
+    """Return what silence means: over UDP, where the destination's agent saw what arrived, OPEN or LOST.
+
+    What is sent to a port that Docker-SRV publishes arrives at the ingress. A closed port refuses, so a port
+    at which a datagram arrives in silence is one that a program has.
+    """
+    host = topology.docker_host
+    is_host = host is not None and host.name == cell.destination
+    given = answers.get((topology.ingress_name or "") if is_host else cell.destination)
+    if not cell.port.endswith("/udp") or given is None or given.arrived is None:
+        return SILENT
+    return OPEN if number in given.arrived else LOST
 
 
 def public_routes(topology: Topology) -> tuple[Route, ...]:

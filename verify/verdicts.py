@@ -17,7 +17,9 @@ from topology.model import Route
 from verify.expect import ICMP, OTHER, Cell, Endpoint, EndpointKind, Expected
 
 OPEN, REFUSED, SILENT, UNREACHABLE, NOT_THERE = "open", "refused", "silent", "unreachable", "not there"
-_SHUT = {REFUSED, SILENT, UNREACHABLE}
+LOST = "lost"
+"""The destination's agent saw that a datagram did not arrive."""
+_SHUT = {REFUSED, SILENT, UNREACHABLE, LOST}
 """Answers that count as denied; any other failure is the probe's own."""
 
 
@@ -141,7 +143,7 @@ def _one(
             cause = f"no packet of {cell.source} was seen to pass in this run"
         elif cell.target not in listening:
             cause = ends[1].fault or f"{cell.destination} does not listen there, so silence says nothing"
-        elif cell.port.endswith("/udp") and answer != UNREACHABLE:
+        elif cell.port.endswith("/udp") and answer not in {UNREACHABLE, LOST}:
             cause = "UDP without an answer can't be told from a listener that says nothing"
         verdict = Verdict.INCONCLUSIVE if cause else verdict
     return ProbeFinding(
@@ -167,6 +169,7 @@ def _why_shut(answer: str, source: Endpoint, destination: Endpoint) -> str:
         REFUSED: f"nothing listens on {destination.name}'s port: the service is stopped, or a rule rejects",
         UNREACHABLE: "no way there: a network, leg or route is missing",
         SILENT: "dropped on the way: a rule is missing or too narrow, or the address is not answered",
+        LOST: "dropped on the way: a rule is missing or too narrow",
         NOT_THERE: f"{source.name} was not asked: it, or this address of {destination.name}, is missing",
     }.get(answer, "the question itself failed")
 

@@ -1,5 +1,6 @@
-"""The probe's own namespaces and links, beside a user's of such names."""
+"""The probe's own namespaces and links, beside a user's of such names, and what its agent sees arrive."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,3 +51,37 @@ def test_a_users_namespace_and_link_stay() -> None:
         "namespace verify-mine: there already, and not the probe's; remove it, or rename it",
         f"{theirs} False",
     ]
+
+
+HEARS = """
+import json, socket, subprocess, sys
+dropped, silent, other = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(3))
+for port, each in ((5300, dropped), (5301, silent)):
+    each.bind(("127.0.0.1", port))
+piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+agent = subprocess.Popen([sys.executable, "verify/agent.py"], **piped)
+def told(message):
+    print(json.dumps(message), file=agent.stdin, flush=True)
+    return json.loads(agent.stdout.readline())
+told({"listen": []})
+other.sendto(b"of another", ("127.0.0.1", 5301))
+same = {"kind": "udp", "address": "127.0.0.1", "within": 0}
+asks = [{**same, "id": str(port), "port": port} for port in (5300, 5301, 5302)]
+print(json.dumps([told({"ask": asks, "authorities": ""})["answers"], told({})["arrived"]]))
+agent.stdin.close()
+"""
+DROPS = (
+    "ip link set lo up; nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }; "
+    "add rule ip t c udp dport 5300 drop'; "
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_agent_sees_what_arrives_in_silence() -> None:
+    """What a rule drops does not arrive; what a program gets does, and what is refused."""
+    words = ("unshare", "--net", "sh", "-ec", DROPS + 'exec "$@"', "sh", sys.executable, "-c", HEARS)
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answers, arrived = json.loads(done.stdout)
+    assert arrived == ["5301", "5302"]
+    assert (answers["5301"], answers["5302"]) == ("silent", "refused")

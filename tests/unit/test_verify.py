@@ -109,7 +109,10 @@ def page(ask: Ask) -> dict[str, object]:
 
 @dataclass
 class World:
-    """A driver whose network does what is declared, except where `change` returns another answer."""
+    """A driver whose network does what is declared, except where `change` returns another answer.
+
+    `arrives` says which questions over UDP the agents see arrive; None: no agent may look.
+    """
 
     site: Topology
     endpoints: list[Endpoint]
@@ -117,14 +120,17 @@ class World:
     left_out: list[str] = field(default_factory=list)
     changed_rules: Sequence[str] | None = ()
     other: int = 60999
+    arrives: Callable[[Cell], bool] | None = None
 
     def ask(self, questions: Mapping[str, Iterable[Ask]]) -> Mapping[str, Answers]:
         """Answer as the flows say; an endpoint that is asked about itself listens."""
         wanted = {str(n): cell for n, cell in enumerate([*self.questions, *alive(self.endpoints)])}
+        arrived = {n for n, cell in wanted.items() if self.arrives(cell)} if self.arrives else None
         return {
             source: Answers(
                 by_id={ask.id: self.change(source, ask) or self.answer(wanted, ask) for ask in asks},
                 arp_neighbours=["172.30.3.1"],
+                arrived=arrived,
             )
             for source, asks in questions.items()
             if next(endpoint for endpoint in self.endpoints if endpoint.name == source).there
@@ -489,6 +495,39 @@ def test_silence_over_udp_is_inconclusive(site: Topology) -> None:
     found = [replace(p, ports=(Port.parse("53/udp"),)) if p.name == "loki" else p for p in endpoints_of(site)]
     verdicts = {f.verdict for f in World(site, found).findings() if f.what == "internet -> loki:53/udp"}
     assert verdicts == {Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("arrives", "verdict"),
+    [("loki", Verdict.AGREES), ("grafana", Verdict.DISAGREES), ("", Verdict.INCONCLUSIVE)],
+)
+def test_what_arrives_over_udp_is_told_from_silence(site: Topology, arrives: str, verdict: Verdict) -> None:
+    """A lost datagram is denied if one of the listener's own arrived; one that arrives is open."""
+    found = [replace(p, ports=(Port.parse("53/udp"),)) if p.name == "loki" else p for p in endpoints_of(site)]
+    world = World(site, found, change=silent_over_udp, arrives=lambda cell: cell.source == arrives)
+    verdicts = {f.verdict for f in world.findings() if f.what == "grafana -> loki:53/udp"}
+    assert verdicts == {verdict}
+
+
+def silent_over_udp(_source: str, ask: Ask) -> str | None:
+    """Answer no question over UDP."""
+    return "silent" if ask.kind == "udp" else None
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_published_port_over_udp_is_judged_at_the_ingress(arrives: bool) -> None:
+    """What is sent from outside to Docker-SRV's port has to arrive at the ingress, which says nothing."""
+    names = {"zones": ["frontend"], "image": "example/names:1", "ports": ["53/udp"], "streams": ["53:53/udp"]}
+    flows = [*configuration()["flows"], "internet -> traefik:53/udp", "traefik -> names:53/udp"]
+    keys = {"services.names": names, "services.traefik.ports": [80, 443, "53/udp"], "flows": flows}
+    site = load(changed(keys))
+    found = [replace(p, ports=site.published) if p.name == "docker-srv" else p for p in endpoints_of(site)]
+    world = World(site, found, change=silent_over_udp, arrives=lambda _cell: arrives)
+    (seen,) = (f for f in world.findings() if f.what == "internet -> docker-srv:53/udp")
+    assert seen.verdict is (Verdict.AGREES if arrives else Verdict.DISAGREES)
+    world.arrives = None
+    (unknown,) = (f for f in world.findings() if f.what == "internet -> docker-srv:53/udp")
+    assert unknown.verdict is Verdict.FREE
 
 
 def test_a_stopped_service_is_named(world: World) -> None:
