@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from compose.known import last
 from compose.outcome import Draft, Noted, Outcome, is_tainted, listed
 from compose.secrecy import is_secret
 from compose.words import if_valid, pairs
 from topology.compose_words import REFUSED
+from topology.host_folders import within
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
+from topology.scratch import SOCKETS
 
 TAKEN: Final = ("init", "shm_size", "ulimits", "stop_signal", "stop_grace_period", "working_dir", "cpus")
 HOST_MODES: Final = {
@@ -57,6 +60,8 @@ def limits(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
         draft.keys.setdefault("tmpfs", []).append(
             f"{str(each).partition(':')[0]}{':' if kept else ''}{','.join(kept)}"
         )
+    if socket := SOCKETS.get(last(draft.image)):
+        _let_write(draft, socket)
     path = f"services.{draft.name}"
     devices = (resources.get("reservations") or {}).get("devices")
     if devices or service.get("gpus"):
@@ -64,6 +69,14 @@ def limits(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
     count = service.get("scale") or (deploy or {}).get("replicas")
     if count not in (None, 1, "1"):
         outcome.refuse(f"{path}.scale", *REFUSED["scale"])
+
+
+def _let_write(draft: Draft, folder: str) -> None:
+    """Give a program a folder in memory, unless the file has a place for it there."""
+    mounts = [str(getattr(each, "value", each)).split(":") for each in draft.keys.get("volumes", ())]
+    there = [str(each).partition(":")[0] for each in draft.keys.get("tmpfs", ())]
+    if not any(within(folder, place) for place in (*there, *(target for _, target, *_ in mounts))):
+        draft.keys.setdefault("tmpfs", []).append(Noted(folder, "certain: its socket is there"))
 
 
 def privileges(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:  # noqa: C901  # a list

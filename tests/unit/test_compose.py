@@ -17,6 +17,7 @@ from tests.site import configuration, own
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
 from topology.project import PROJECT
+from topology.scratch import without_socket
 
 FIXTURES = Path(__file__).parent / "compose"
 
@@ -171,6 +172,7 @@ def test_what_remains_loads_and_passes_the_pack(name: str, capsys: pytest.Captur
     """The fragment, its guesses confirmed and its images pinned, makes a sound site."""
     _, text, _ = printed(name, capsys)
     assert faults(pinned(text)) == []
+    assert [each.name for each in load(joined(pinned(text))).containers if without_socket(each)] == []
 
 
 @pytest.mark.parametrize("name", FILES)

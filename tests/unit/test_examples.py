@@ -14,6 +14,7 @@ from resources.typed import view
 from tests.policies.sound import KINDS, TODAY
 from topology.config import from_file
 from topology.index import TopologyIndex
+from topology.notes import notes
 from topology.project import PROJECT
 
 FOLDER = PROJECT / "examples" / "stacks"
@@ -35,6 +36,32 @@ def made(stack: str) -> tuple[Resource, ...]:
 def test_a_stack_is_sound(stack: str) -> None:
     """The program makes it, and the pack finds nothing."""
     assert evaluate(made(stack), from_file(file(stack)), TODAY).findings == ()
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_nothing_is_noted(stack: str) -> None:
+    """Each service is reached or reaches, and each known database has a place for its socket."""
+    assert notes(from_file(file(stack)), file(stack)) == ()
+
+
+def test_a_database_without_a_place_for_its_socket_is_told(tmp_path: Path) -> None:
+    """With a read-only root the note says which folder to add; with a place to write there is none."""
+    text = file("forge").read_text(encoding="utf-8")
+    place = "tmpfs: [/var/run/postgresql] # its socket"
+    changed = tmp_path / "Pulumi.forge.yaml"
+    assert place in text
+
+    def told(instead: str) -> list[str]:
+        changed.write_text(text.replace(place, instead), encoding="utf-8")
+        return [str(note) for note in notes(from_file(changed), changed)]
+
+    (line,) = told("shm_size: 64m")
+    assert line.endswith(
+        "services.forge-db: postgres:17.6 makes its socket in /var/run/postgresql, and its root file system "
+        "is read-only; add tmpfs: [/var/run/postgresql]."
+    )
+    for instead in ("tmpfs: [/run]", "tmpfs: [/run/postgresql]", "read_only: false"):
+        assert told(instead) == []
 
 
 @pytest.mark.parametrize("stack", STACKS)

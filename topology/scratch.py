@@ -1,0 +1,39 @@
+"""Folders in which programs of published images make their sockets, outside of their data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from topology.host_folders import within
+from topology.model import Container
+
+SOCKETS: Final = {
+    "postgres": "/var/run/postgresql",
+    "postgis": "/var/run/postgresql",
+    "timescaledb": "/var/run/postgresql",
+    "pgvecto-rs": "/var/run/postgresql",
+    "mariadb": "/run/mysqld",
+    "mysql": "/var/run/mysqld",
+}
+"""Last part of an image's name -> the folder, without which the program does not start."""
+
+
+def without_socket(container: Container) -> str | None:
+    """Return the folder that a container's program can't make its socket in; None where there is none.
+
+    The root file system is read-only unless the container holds files or says otherwise.
+    """
+    image = container.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    folder = SOCKETS.get(image)
+    is_writable = (
+        container.files or container.secrets if container.read_only is None else not container.read_only
+    )
+    if folder is None or is_writable:
+        return None
+    places = [_as_run(each.target) for each in (*container.tmpfs, *container.volumes)]
+    return None if any(within(_as_run(folder), place) for place in places) else folder
+
+
+def _as_run(folder: str) -> str:
+    """Return a folder by its own name: /var/run is a link to /run."""
+    return folder.removeprefix("/var") if within(folder, "/var/run") else folder
