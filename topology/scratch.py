@@ -30,8 +30,8 @@ def without_socket(container: Container) -> str | None:
     )
     if folder is None or is_writable:
         return None
-    places = [_as_run(each.target) for each in (*container.tmpfs, *container.volumes)]
-    return None if any(within(_as_run(folder), place) for place in places) else folder
+    places = [each.target for each in container.tmpfs] + [each.target for each in container.volumes]
+    return None if any(within(_as_run(folder), _as_run(place)) for place in places) else folder
 
 
 def _as_run(folder: str) -> str:
