@@ -79,7 +79,7 @@ def of_stack_file(file: Path) -> Recorded:
         key: SECRET if isinstance(value, dict) and set(value) == {"secure"} else value
         for key, value in config.items()
     }
-    named = {f"{NAME}:tls", f"{NAME}:services"} & plain.keys()
+    named = {f"{NAME}:tls", f"{NAME}:services", f"{NAME}:zones"} & plain.keys()
     without = {key: _without_files(plain[key]) for key in named}
     return Recorded(config, topology, resources(plain | without, stack=stack_name(file)))
 
