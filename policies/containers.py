@@ -324,8 +324,8 @@ def no_devices(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterat
 def images_pinned(view: TypedResource[DockerContainer], _: TopologyIndex) -> Iterator[str]:
     """Yield images without a version or digest: another image could run later than the one evaluated."""
     image = view.inputs.image
-    tag = image.rpartition("/")[2].partition(":")[2]
-    if "@sha256:" not in image and not image.startswith("sha256:") and tag in {"", "latest"}:
+    tag = image.rpartition("/")[2].partition(":")[2]  # or a digest's digits, which stand behind a colon too
+    if tag in {"", "latest"}:
         yield f"image {image or '(none)'} names no version"
 
 
@@ -385,7 +385,7 @@ def _on_host(bind: Bind) -> str | None:
     if bind.host_path is None:
         return bind.volume if bind.volume and bind.volume.startswith("/") else None
     path = posixpath.normpath("/" + bind.host_path.lstrip("/"))
-    return path.replace("/var/run", "/run", 1) if within(path, "/var/run") else path
+    return path.removeprefix("/var") if within(path, "/var/run") else path
 
 
 def _names(capabilities: tuple[str, ...]) -> set[str]:

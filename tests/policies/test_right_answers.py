@@ -116,7 +116,7 @@ def containers_in_other_words(stack: Stack) -> None:
     """The engine's defaults may be stated, an image be a digest, and an image's own file be named."""
     options = ["no-new-privileges", "apparmor=docker-default", "seccomp=builtin"]
     digest = f"sha256:{'0' * 64}"
-    words: dict[str, dict[str, Any]] = {
+    said: dict[str, dict[str, Any]] = {
         "loki": {"runtime": "runc", "securityOpts": options, "capabilities": {"drops": ["NET_RAW"]}},
         "grafana": {"image": f"grafana/grafana@{digest}", "ipcMode": "private", "logDriver": "local"},
         "promtail": {"image": digest, "ipcMode": "none", "logDriver": "journald"},
@@ -127,7 +127,7 @@ def containers_in_other_words(stack: Stack) -> None:
             "command": ["--config.file=/x.conf"],
         },
     }
-    for name, inputs in words.items():
+    for name, inputs in said.items():
         stack.inputs("container", name).update(inputs)
 
 
