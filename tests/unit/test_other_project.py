@@ -152,6 +152,7 @@ def test_an_empty_stack_is_accepted(pack: Any) -> None:
             {"mounts": [{"type": "bind", "source": "/srv/x", "target": "/x", "readOnly": True}]},
             "other-projects-fill-slots",
         ),
+        ({"volumes": [{"containerPath": "/data", "volumeName": "/srv/x"}]}, "other-projects-fill-slots"),
         ({"volumes": [{"containerPath": "/data", "volumeName": "grafana-data"}]}, "volumes-not-shared"),
     ],
 )
