@@ -13,15 +13,38 @@ from tests.apart import pytest_apart
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("engine", "proxy"), [("debian", True), ("debian", False), ("29", True), ("29-nftables", False)]
+    ("engine", "proxy"),
+    [
+        ("debian", True),
+        ("debian", False),
+        pytest.param("26", True, marks=pytest.mark.matrix),
+        pytest.param("28", True, marks=pytest.mark.matrix),
+        ("29", True),
+        ("29-nftables", False),
+    ],
 )
 def test_probe_zone(tmp_path: Path, engine: str, proxy: bool) -> None:
     """Every test of `probe_zone_inside` passes on this engine, with and without a userland proxy."""
+    assert apart("probe_zone_inside.py", tmp_path, engine, proxy) == 0
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("newer", ["28", "29"])
+def test_upgrade(tmp_path: Path, newer: str) -> None:
+    """A newer engine than 26 closes the zone until its network is made anew; the check names it."""
+    programs = Programs.chosen(newer)
+    programs.install(print)
+    path = programs.environment["PATH"]
+    assert apart("probe_zone_upgraded_inside.py", tmp_path, "26", True, NEWER_PATH=path) == 0
+
+
+def apart(file: str, folder: Path, engine: str, proxy: bool, **variables: str) -> int:
+    """Run a file of tests on an engine in namespaces of its own; returns pytest's exit status."""
     programs = Programs.chosen(engine)
     programs.install(print)
     BASE.get(print)
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     options = json.dumps({"userland-proxy": proxy, **programs.settings})
-    environment = {**theirs, **programs.environment, "ENGINE_OPTIONS": options}
-    file = Path(__file__).with_name("probe_zone_inside.py")
-    assert pytest_apart(file, tmp_path, environment, "--timeout=180", seconds=600) == 0
+    environment = {**theirs, **programs.environment, **variables, "ENGINE_OPTIONS": options}
+    return pytest_apart(Path(__file__).with_name(file), folder, environment, "--timeout=180", seconds=600)
