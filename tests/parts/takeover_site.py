@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -32,8 +33,11 @@ FILES = 200
 SUM = "select md5(string_agg(said, ',' order by id)) from notes"
 
 _LEFT_OUT = re.compile(
-    r"\./(boot|dev|proc|run|sys|tmp|usr/(include|games|lib/(gcc|php|modules|git-core|mysql)|share/(?!postgresql|zoneinfo))"
-    r"|var/(cache|log|lib/(?!postgresql$))|usr/s?bin/(mariadb|mysql|php)|.*(libLLVM|wordpress))"
+    r"\./(boot|dev|proc|run|sys|tmp|usr/(include|games|share/(?!postgresql|zoneinfo))"
+    r"|usr/lib/(file|gcc|git-core|modules|mysql|php|python3|systemd|udev)/"
+    r"|usr/lib/x86_64-linux-gnu/(perl|gconv|systemd|gio|samba|dri)/"
+    r"|var/(cache|log|lib/(?!postgresql$))|usr/s?bin/(aria|mariadb|mysql|my|php|perl|ssh)"
+    r"|.*(libLLVM|libz3|libx265|libSvtAv1|libaom|librsvg|libgs|libMagick|libdav1d|librav1e|wordpress))"
 )
 _DB = """\
 #!/bin/bash
@@ -112,7 +116,8 @@ def _debian_image(tag: str, *changes: str) -> None:
                 folder = tarfile.TarInfo(f"./{path}")
                 folder.type, folder.uid, folder.gid, folder.mode = tarfile.DIRTYPE, owner, owner, mode
                 tar.addfile(folder)
-        docker("import", *(f"--change={each}" for each in changes), file.name, tag)
+        words = ("docker", "import", *(f"--change={each}" for each in changes), file.name, tag)
+        subprocess.run(words, check=True, capture_output=True, timeout=600)  # some 200 MB
 
 
 def make() -> None:
