@@ -473,8 +473,7 @@ def test_a_guest_that_exists_is_not_made_anew() -> None:
     (made,) = (each for each in run(config) if (each.type, each.name) == (KINDS["vm"], "site-1"))
     assert ("clone" in made.inputs, made.inputs["rebootAfterUpdate"]) == (False, False)
     assert made.inputs["networkDevices"][0]["macAddress"] == "AA:BB:CC:00:11:22"
-    disks = [{"pathInDatastore": "vm-101-disk-0", "size": 2.0}]
-    for inputs in (made.inputs, {**made.inputs, "disks": disks}):
+    for inputs in (made.inputs, {**made.inputs, "disks": [{"pathInDatastore": "vm-101-disk-0"}]}):
         stack.inputs("vm", "site-1").clear()
         stack.inputs("vm", "site-1").update(inputs)
         assert evaluate(stack.resources, load(stack.config), TODAY).findings == ()
