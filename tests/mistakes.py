@@ -138,28 +138,140 @@ MISTAKES: Final[dict[str, tuple[str, str]]] = {
 """Mistake -> a text of the sound stack file, and what stands in its place."""
 
 
+WIDE: Final = PROJECT / "tests" / "Pulumi.wide.yaml"
+START = "    start: {project: start-page, zones: [frontend], ports: [3000], login: sso}\n"
+SSO = "forward-auth: /api/auth/traefik"
+CA = "      ca-file: $HOMELAB_STATE/tls/ca.crt\n"
+PAGES = "      pages: {'9001': forge-console}\n"
+STREAM = "      streams: ['1883:1883']\n"
+OBSERVED = ", observed-until: 2099-01-15"
+THINGS = "    - automation -> things:6053/tcp\n"
+WAN = "      wan: {interface: eth0, address: 192.168.1.2, public: [8333]}\n"
+LXC = "      features: [nesting]\n"
+VOLUME = "{path: /var/lib/backup, size: 50}"
+LATER: Final[dict[str, tuple[str, str]]] = {
+    # -------------------------------------------------------------------------- slots of other projects
+    "a slot's image": (START, START.replace("zones", "image: 'start:1', zones")),
+    "a slot's folder": (START, START.replace("start-page", "../start-page")),
+    "a slot in one zone": (START, START.replace("zones: [frontend]", "zone: frontend")),
+    "a slot's variables": (START, START.replace("zones", "environment: {A: b}, zones")),
+    "projects of a slot": (START, START.replace("start-page", "[start-page]")),
+    "a project beside services": (
+        "  homelab-network:flows:\n",
+        "  homelab-network:project: start-page\n  homelab-network:flows:\n",
+    ),
+    # --------------------------------------------------------------------------------------- ca-file
+    "a CA as a list": (CA, CA.replace("$HOMELAB", "[$HOMELAB").replace(".crt", ".crt]")),
+    "a CA in Compose's spelling": (CA, CA.replace("ca-file", "ca_file")),
+    "a CA of a slot's": (START, START.replace("ports", "ca-file: a.crt, ports")),
+    # --------------------------------------------------------------------------------- observed-until
+    "observed for days": (OBSERVED, ", observed-until: 14d"),
+    "observed for good": (OBSERVED, ", observed-until: true"),
+    "a day in another order": (OBSERVED, ", observed-until: 15.01.2099"),
+    "observed below a service": (STREAM, f"{STREAM}      observed-until: 2099-01-15\n"),
+    "observed on a VLAN": ("ingress: 10.10.20.2}", "ingress: 10.10.20.2, observed-until: 2099-01-15}"),
+    # -------------------------------------------------------------------------------- pages and streams
+    "a page for the other way round": (PAGES, "      pages: {forge-console: 9001}\n"),
+    "a page without a port": (PAGES, "      pages: [forge-console]\n"),
+    "a page without a flow": ("    - traefik -> forge:9001/tcp\n", ""),
+    "pages left out": (PAGES, ""),
+    "a page with a URL": (PAGES, PAGES.replace("forge-console", "https://console")),
+    "a stream of one port": (STREAM, "      streams: [1883]\n"),
+    "a stream that is a mapping": (STREAM, "      streams: {'1883': 1883}\n"),
+    "a stream in a word": (STREAM, "      streams: '1883:1883'\n"),
+    "a stream without quotes": (STREAM, "      streams: [22:22]\n"),
+    "a stream of another listener": (STREAM, "      streams: ['8883:1883']\n"),
+    "a stream of a page's port": (STREAM, "      streams: ['443:1883']\n"),
+    "a stream past its audience": ("    - internet -> traefik:1883/tcp\n", ""),
+    # --------------------------------------------------------------------------------------- logins
+    "a login that is true": (START, START.replace("sso", "true")),
+    "a login that is none": (START, START.replace("sso", "automation")),
+    "a login in another spelling": (START, START.replace("sso", "ssso")),
+    "an address to ask": (SSO, "forward-auth: http://sso:3000/api/auth/traefik"),
+    "an answer that is true": (SSO, "forward-auth: true"),
+    "a login of the login": (SSO, f"{SSO}, login: sso"),
+    "a login in Traefik's spelling": (SSO, "forwardAuth: /api/auth/traefik"),
+    # ---------------------------------------------------------------------- ways out, external machines
+    "no name servers": ("      name-servers: [9.9.9.9]\n", ""),
+    "a name server in a word": ("[9.9.9.9]", "9.9.9.9"),
+    "an external machine's other port": (THINGS, THINGS.replace("6053", "6054")),
+    "an external machine that starts": (THINGS, f"{THINGS}    - things -> automation:8123/tcp\n"),
+    "out by the ingress": (THINGS, f"{THINGS}    - traefik -> things:6053/tcp\n"),
+    "out without an egress zone": (THINGS, f"{THINGS}    - broker -> things:6053/tcp\n"),
+    "a VLAN of external machines": ("ports: [6053]}", "vlan: 50, ports: [6053]}"),
+    "a service of external machines": (
+        "    automation:",
+        "    light: {zone: things, address: 192.168.5.9}\n    automation:",
+    ),
+    "the role of a zone that goes out": ("role: egress", "role: internet"),
+    # --------------------------------------------------------------------------------------- routers
+    "a WAN in a word": (WAN, "      wan: eth0\n"),
+    "a WAN by DHCP": (WAN, WAN.replace("192.168.1.2", "dhcp")),
+    "a WAN with its prefix": (WAN, WAN.replace("192.168.1.2", "192.168.1.2/24")),
+    "a public port with two numbers": (WAN, WAN.replace("[8333]", "['8333:8333']")),
+    "a public port in a word": (WAN, WAN.replace("[8333]", "8333")),
+    "a public port that no flow names": (WAN, WAN.replace("[8333]", "[8333, 22]")),
+    "a leg's address": ("apps: eth1.20}", "apps: 10.10.20.1}"),
+    "legs as a list": ("{management: eth1, apps: eth1.20}", "[eth1, eth1.20]"),
+    "a leg twice": ("apps: eth1.20}", "apps: eth1}"),
+    "a router's key": (WAN, f"{WAN}      nat: true\n"),
+    "a router that is something else": (
+        "      kind: router\n",
+        "      kind: router\n      system: opnsense\n",
+    ),
+    # ------------------------------------------------------------------------------ a closed Docker host
+    "ports of an open host": ("      closed: true\n", ""),
+    "closed in a word": ("      closed: true\n", "      closed: on request\n"),
+    "a published port of the host": ("      ports: [22]\n    pve", "      ports: [22, 443]\n    pve"),
+    "a port that the host lacks": ("management -> docker-srv:22/tcp", "management -> docker-srv:9100/tcp"),
+    # ------------------------------------------------------------------------------- system containers
+    "a feature that is true": (LXC, "      features: nesting\n"),
+    "Proxmox's text of features": (LXC, "      features: [nesting=1]\n"),
+    "a feature of a privileged container": (LXC, "      features: [nfs]\n"),
+    "a template without its kind": ("local:vztmpl/", "local:"),
+    "a template of virtual machines": (LXC, f"{LXC}      template: 9000\n"),
+    "Compose's volume": (VOLUME, "'backup:/var/lib/backup'"),
+    "a volume's size with a unit": (VOLUME, VOLUME.replace("50", "50G")),
+    "a volume without a size": (VOLUME, VOLUME.replace(", size: 50", "")),
+    "a device's major number": (LXC, f"{LXC}      devices: ['c 226:128 rwm']\n"),
+    "an image for a system container": (LXC, f"{LXC}      image: debian:12\n"),
+}
+"""Mistake in the keys of `WIDE` -> a text of that file, and what stands in its place."""
+
+
+def text(name: str) -> tuple[str, str]:
+    """Return the sound file that a mistake is in, before and after it."""
+    sound, (old, new) = (TEXT, MISTAKES[name]) if name in MISTAKES else (WIDE.read_text("utf-8"), LATER[name])
+    assert sound.count(old) == 1, old
+    return sound, sound.replace(old, new)
+
+
 def told(name: str) -> tuple[int, str]:
     """Return the exit status of a command on a file with a mistake, and what it said."""
-    old, new = MISTAKES[name]
-    assert TEXT.count(old) == 1, old
+    return judged(text(name)[1])
+
+
+def judged(written: str) -> tuple[int, str]:
+    """Return the exit status of a command on a file with this text, and its complaint."""
     said = io.StringIO()
     with TemporaryDirectory() as folder, contextlib.redirect_stderr(said):
         file = Path(folder) / "Pulumi.x.yaml"
-        file.write_text(TEXT.replace(old, new), encoding="utf-8")
-        return command(["judge", str(file)]), said.getvalue()
+        file.write_text(written, encoding="utf-8")
+        with contextlib.redirect_stdout(io.StringIO()):
+            return command(["judge", str(file)]), said.getvalue()
 
 
 def changed_line(name: str) -> int:
     """Return the first line of the file that the mistake changes."""
-    old, new = MISTAKES[name]
-    before, after = TEXT.splitlines(), TEXT.replace(old, new).splitlines()
+    before, after = (each.splitlines() for each in text(name))
     pairs = enumerate(zip(before, after, strict=False), start=1)
     return next((number for number, (one, other) in pairs if one != other), 1)
 
 
 def main() -> int:
     """Write what each mistake is told in."""
-    LINES.write_text("".join(f"# {name}\n{told(name)[1]}" for name in MISTAKES), encoding="utf-8")
+    names = (*MISTAKES, *LATER)
+    LINES.write_text("".join(f"# {name}\n{told(name)[1]}" for name in names), encoding="utf-8")
     return 0
 
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from functools import cache, partial
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -50,6 +49,7 @@ from topology.model import (
     VolumeName,
     Zone,
 )
+from topology.prefixes import without_host_bits
 from topology.stack_file import NAMESPACE, keys_of, located
 from topology.words import ENTRY, NUMBERS, WORDS, hint
 
@@ -76,7 +76,7 @@ RENAMED: Final[dict[str, dict[str, str]]] = {
 }
 """Former keys and their present names, by section; an entry under its former key is still checked."""
 _OWNERS: Final[Mapping[str, tuple[Any, ...]]] = {
-    "a service": (Container, Guest),
+    "a service": (Container, Guest, Slot),
     "a zone": (Zone,),
     "a host": (DockerHost, ProxmoxHost, RouterHost),
     "a vantage": (SshVantage,),
@@ -191,14 +191,16 @@ class _Reader:
         if "tls" not in plain and (not hosts or any(isinstance(h, DockerHost) for h in hosts.values())):
             self.wrong("tls", _ABSENT, "tls")
         domain = self.key(HostName, plain, "domain") or "invalid"
+        zones: dict[str, Zone] = self.entries(plain, "zones", partial(self.entry, Zone))
+        outside = [name for name, zone in zones.items() if zone.is_outside]
         flows: dict[str, Flow | Temporary] = self.items(plain, "flows", Flow, Temporary)
         return Site(
             domain=domain,
             name_prefix=self.key(Prefix, plain, "name-prefix") or "",
             protect=self.key(Flag, plain, "protect") is not False,
             hosts=hosts,
-            zones=self.entries(plain, "zones", partial(self.entry, Zone)),
-            services=self.entries(plain, "services", partial(self.service, domain)),
+            zones=zones,
+            services=self.entries(plain, "services", partial(self.service, domain, outside)),
             volumes=self.key(dict[VolumeName, NamedVolume], plain, "volumes") or {},
             flows={path: each.flow if isinstance(each, Temporary) else each for path, each in flows.items()},
             temporary=tuple(each for each in flows.values() if isinstance(each, Temporary)),
@@ -273,7 +275,9 @@ class _Reader:
         acme: Acme | None = self.value(Acme, given, "tls.acme", "acme")
         return acme
 
-    def service(self, domain: str, raw: dict[str, object], path: str, name: str) -> Container | Guest | None:
+    def service(
+        self, domain: str, outside: Collection[str], raw: dict[str, object], path: str, name: str
+    ) -> Container | Guest | None:
         """Return a slot if the entry has a project, a guest if it has a kind, a VM id, or a zone without an
         image; else a container.
         """
@@ -292,7 +296,12 @@ class _Reader:
                 self.wrong(f"{path}.kind", kind, "service.kind")
                 return None
             written = {key: raw[key] for key in raw if key != "kind"}
-            return self.entry(GUEST_KINDS[GuestKind(kind)].entry, written, path, name, host=host)
+            word = "" if kind == GuestKind.VM else kind
+            return self.entry(GUEST_KINDS[GuestKind(kind)].entry, written, path, name, word, host=host)
+        if "vmid" not in raw and raw.get("zone") in outside:
+            remedy = f"remove it, and name {raw['zone']} in flows"
+            self.note(at(path, "zone"), f"nothing is built in {raw['zone']}, where machines are", remedy)
+            return None
         if "vmid" in raw or ("zone" in raw and "image" not in raw):
             return self.entry(Guest, raw, path, name, host=host)
         return self.entry(Container, raw, path, name, host=host)
@@ -312,7 +321,8 @@ class _Reader:
                 self.note(at(path, key), "is for the project that fills the slot to say", remedy)
             elif key not in (*SLOT_KEYS, "name"):
                 self.unknown(at(path, key), key, SLOT_KEYS)
-        return {key: value for key, value in raw.items() if key in (*SLOT_KEYS, "name")}
+        kept = {key: value for key, value in raw.items() if key in (*SLOT_KEYS, "name")}
+        return {"zones": [raw["zone"]], **kept} if "zone" in raw else kept
 
     def vantage(self, raw: dict[str, object], path: str, name: str) -> SshVantage | ImageVantage | None:
         """Return the image vantage for `containers`, else the SSH vantage named after its source."""
@@ -344,8 +354,11 @@ class _Reader:
         try:
             return _adapter(kind).validate_json(json.dumps(whole), strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
-            for detail in error.errors():
-                self.tell(detail, kind, raw, path, word)
+            errors = error.errors()
+            keys = {detail["loc"][:-1] for detail in errors if detail["loc"][-1:] == ("[key]",)}
+            for detail in errors:
+                if detail["loc"] not in keys:  # an item below a wrong key is told by that key
+                    self.tell(detail, kind, raw, path, word)
             return None
 
     def tell(self, detail: ErrorDetails, kind: Any, raw: object, path: str, word: str) -> None:
@@ -369,7 +382,8 @@ class _Reader:
         if detail["type"] == "extra_forbidden":
             key, below = str(detail["loc"][-1]), f"{outer}."
             keys = [each for each in WORDS if not each.endswith("[]")]
-            inner = [each.removeprefix(below) for each in keys if outer and each.startswith(below)]
+            deep = outer and len(detail["loc"]) > 1
+            inner = [each.removeprefix(below) for each in keys if deep and each.startswith(below)]
             if kind is Container and len(detail["loc"]) == 1 and key in compose_words.REFUSED:
                 self.note(path, *compose_words.refusal(key, raw))
             elif issubclass(kind, Guest) and len(detail["loc"]) == 1 and key in guest_words.REFUSED:
@@ -419,7 +433,7 @@ class _Reader:
     def wrong(self, path: str, raw: object, word: str) -> None:
         """Note that a value is missing, encrypted, or of the wrong kind."""
         noun, remedy = WORDS.get(word, ENTRY)
-        if word == ".prefix" and (network := _network(raw)):
+        if word == ".prefix" and (network := without_host_bits(raw)):
             noun, remedy = "a prefix: it has host bits set", f"write {network}"
         if word in NUMBERS and isinstance(raw, str) and raw.isdecimal():
             remedy = "write it without quotes"
@@ -452,19 +466,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _full(host: object, domain: str) -> object:
-    """Return a host name, with the domain appended where it has no dot; other values unchanged."""
-    return f"{host}.{domain}" if isinstance(host, str) and "." not in host else host
+    """Return a host name with the domain appended where it has no dot; anything else, as a URL, as it is."""
+    return f"{host}.{domain}" if isinstance(host, str) and not set(host) & set("./:") else host
 
 
 def _keys(kind: Any) -> list[str]:
     return [str(field.validation_alias) for name, field in kind.model_fields.items() if name != "name"]
-
-
-def _network(raw: object) -> IPv4Network | None:
-    try:
-        return IPv4Network(raw, strict=False) if isinstance(raw, str) else None
-    except ValueError:
-        return None
 
 
 def _strange(value: object, path: str) -> str:

@@ -31,7 +31,10 @@ REFUSED: Final[dict[str, tuple[str, str]]] = {
         "write kind: lxc and unprivileged: false, with an exception",
     ),
     "swap": ("is the same for every guest", _OUT),
-    "template": ("is the node's", "write it below the host of kind proxmox"),
+    "template": (
+        "is the node's, for its virtual machines",
+        "write it below the host of kind proxmox; kind: lxc has ostemplate",
+    ),
     "usb": _CARD,
     "vlan": _ZONE,
     "volumes": ("is for containers and kind: lxc", "raise disk, or write kind: lxc"),

@@ -16,3 +16,11 @@ SPECIAL = tuple(map(IPv4Network, _RESERVED.split()))
 def nearby(special: Sequence[IPv4Network], own: Iterable[IPv4Network]) -> tuple[IPv4Network, ...]:
     """Return the special-purpose prefixes, and those of a site's own that none of them contains."""
     return (*special, *(prefix for prefix in own if not any(map(prefix.subnet_of, special))))
+
+
+def without_host_bits(text: object) -> IPv4Network | None:
+    """Return the network of a prefix that may have host bits set; None for anything else."""
+    try:
+        return IPv4Network(text, strict=False) if isinstance(text, str) else None
+    except ValueError:
+        return None

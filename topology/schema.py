@@ -101,7 +101,7 @@ _ENTRIES: Final[tuple[type[Value], ...]] = (
     ImageVantage,
 )
 _BELOW: Final = {
-    MountPoint: ".volumes[].",
+    MountPoint: "lxc.volumes[].",
     RouterLeg: ".legs.{}.",
     RouterWan: ".wan.",
     Ssh: ".ssh.",

@@ -125,6 +125,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".redirects": ("a list of host names", "write it in lower case like [old-name]"),
     ".redirects[]": ("a host name", "write it in lower case like old-name"),
     ".pages": ("a mapping of ports to host names", "write it like {'9001': console}"),
+    ".pages.[key]": ("a port", "write it before the name, like {'9001': console}"),
     ".pages.{}": ("a host name", "write a port and a name in lower case like 9001: console"),
     ".paths": ("a list of paths", "write it like [/api]"),
     ".paths[]": ("a path", "write it like /api, without a slash at its end"),
@@ -169,15 +170,18 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ".unprivileged": ("true or false", "leave it out, or write false and declare an exception"),
     ".features": ("a list of features", "write it like [nesting]"),
     ".features[]": ("a feature", f"use one of {', '.join(Feature)}"),
-    ".volumes": ("a list of volumes", "write each like - {path: /var/lib/photos, size: 20}"),
-    ".volumes[]": ("a volume", "give it path, and size or host-path"),
-    ".volumes[].path": ("an absolute path", "name a folder of the container like /var/lib/photos"),
-    ".volumes[].size": ("a volume's size in GiB", "use 1-131072"),
-    ".volumes[].storage": ("a storage name", "write it like local-lvm"),
-    ".volumes[].host-path": ("an absolute path", "name a folder of the node like /srv/media"),
-    ".volumes[].writable": ("true or false", "leave it out, or write true where the guest may write there"),
-    ".devices": ("a list of devices", "write it like [/dev/dri/renderD128]"),
-    ".devices[]": ("a device", "write it like /dev/dri/renderD128"),
+    "lxc.volumes": ("a list of volumes", "write each like - {path: /var/lib/photos, size: 20}"),
+    "lxc.volumes[]": ("a volume", "write it like {path: /var/lib/photos, size: 20}"),
+    "lxc.volumes[].path": ("an absolute path", "name a folder of the container like /var/lib/photos"),
+    "lxc.volumes[].size": ("a volume's size in GiB", "use 1-131072"),
+    "lxc.volumes[].storage": ("a storage name", "write it like local-lvm"),
+    "lxc.volumes[].host-path": ("an absolute path", "name a folder of the node like /srv/media"),
+    "lxc.volumes[].writable": (
+        "true or false",
+        "leave it out, or write true where the guest may write there",
+    ),
+    "lxc.devices": ("a list of devices", "write it like [/dev/dri/renderD128]"),
+    "lxc.devices[]": ("a device", "write it like /dev/dri/renderD128"),
     ".admin-page": ("a mapping with until and reason", "write both below it"),
     ".until": ("a date", "write it like 2027-01-31"),
     ".cores": ("a number of cores", "use 1-512"),
@@ -208,7 +212,7 @@ an entry.
 
 NUMBERS: Final = (
     *(".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew"),
-    ".volumes[].size",
+    "lxc.volumes[].size",
 )
 """Keys whose value is a number, so a number in quotes gets a message of its own."""
 

@@ -37,7 +37,7 @@ def _to_itself(_: Site, flow: Flow) -> Reason | None:
 
 
 def _second_way_in(site: Site, flow: Flow) -> Reason | None:
-    if flow.source != INTERNET:
+    if flow.source != INTERNET or site.is_unreadable(flow.destination, "services"):
         return None
     to_guest = isinstance(site.services.get(flow.destination), Guest)
     if is_public(site, flow) or (to_guest and site.router is None and site.unreadable_in("hosts")):

@@ -204,7 +204,9 @@ def hidden(site: Site, flow: Flow) -> Reason | None:
 
 
 def _without_address(site: Site, name: str) -> bool:
-    """Whether an end is on a host that is not declared, or without its address."""
+    """Whether an end could not be read, or is on a host that is not declared, or without its address."""
+    if site.is_unreadable(name, "services") or site.is_unreadable(name, "hosts"):
+        return True
     kind = DockerHost if isinstance(site.services.get(name), Container) else None
     hosts = [host for host in site.hosts.values() if host.name == name or (kind and isinstance(host, kind))]
     known = [
