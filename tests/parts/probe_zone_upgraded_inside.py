@@ -23,7 +23,7 @@ from verify import host
 __all__ = ["daemon", "site"]
 
 
-def test_upgrade(site: Engine, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811  # the fixture
+def test_upgrade(site: Engine, monkeypatch: pytest.MonkeyPatch) -> None:  # the fixture
     """The newer engine closes the zone of the older one's network, which is seen; made anew it is open."""
     bridge = SITE.bridge(PROBE)
     assert not host.replies_dropped(bridge)
