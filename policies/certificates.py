@@ -23,6 +23,8 @@ from topology.model import ASKS_FOR_CERTIFICATES, App, Guest
 
 _LOOPBACK: Final = "127.0.0.1"
 _OLD: Final = re.compile(r"TLS1[01]$")
+_MORE: Final = re.compile(r"^-{1,2}web\.enable-|write-receiver")
+"""Arguments by which Prometheus takes more than queries; other words of `--enable-feature` do not."""
 _DIRECTIVE: Final = re.compile(r"^\s*(proxy_ssl_\w+)\s+([^;]*);", re.MULTILINE)
 _FILE: Final = re.compile(r"\$__file\{(.*)\}")
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----")
@@ -64,7 +66,7 @@ def backend_asks_for_certificates(
     if service.app is App.LOKI:
         yield from _loki_beside(view.inputs)
     for word in view.inputs.command if service.app is App.PROMETHEUS else ():
-        if "enable-" in word:
+        if _MORE.search(word):
             yield f"{word} lets its clients do more than query"
 
 

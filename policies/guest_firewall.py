@@ -324,7 +324,7 @@ def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
     for view in lists:
         seen: set[str] = set()
         for index, rule in enumerate(view.inputs.rules):
-            for text in _useless(rule):
+            for text in _useless(rule, view):
                 yield view, f"rules[{index}] {text}"
             if str(rule) in seen:
                 yield view, f"rules[{index}] repeats another ({rule})"
@@ -334,21 +334,26 @@ def firewall_rules_match(graph: Graph) -> Iterator[Violation]:
     for group in graph.of(SecurityGroup):
         if group.inputs.name not in included:
             yield group, f"no guest includes group {group.inputs.name}"
-    named = {bare_name(part) for rule in rules for part in _parts(rule)} | {MANAGEMENT, LOCAL_NETWORK}
+    named = {bare_name(part) for rule in rules for part in _parts(rule)} | _STANDING
     names: list[TypedResource[Ipset] | TypedResource[Alias]] = [*graph.of(Ipset), *graph.of(Alias)]
     for each in names:
         if bare_name(each.inputs.name) not in named and not each.inputs.name.startswith("ipfilter-"):
             yield each, f"no rule names {each.inputs.name}"
 
 
-def _useless(rule: FirewallRule) -> Iterator[str]:
-    """Yield the reasons why a rule cannot match."""
+def _useless(rule: FirewallRule, view: TypedResource[Any]) -> Iterator[str]:
+    """Yield the reasons why a rule of a list or group cannot match."""
+    of_node = isinstance(view.inputs, FirewallRules) and not view.inputs.guest
     if not rule.enabled:
         yield f"is switched off ({rule})"
     if not rule.security_group and (rule.type not in {"in", "out"} or not rule.action):
         yield f"has type {rule.type or '(none)'} and action {rule.action or '(none)'}, which is never applied"
-    if rule.iface and rule.iface != "net0":
-        yield f"is for {rule.iface}, which no guest here has"
+    if rule.iface and (of_node or rule.iface != "net0"):
+        yield f"is for {rule.iface}, which no {'node here is known to have' if of_node else 'guest here has'}"
+
+
+_STANDING: Final = frozenset({MANAGEMENT, LOCAL_NETWORK, "blacklist"})
+"""Names that Proxmox itself uses, whether a rule has them or not."""
 
 
 def _parts(rule: FirewallRule) -> list[str]:

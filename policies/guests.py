@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
-from policies.secrecy import texts
+from policies.secrecy import leaves
 from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
-from resources.resource import HIDDEN
+from resources.resource import HIDDEN, Unknown
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
 from topology.index import TopologyIndex
@@ -203,9 +203,14 @@ def guests_have_no_back_door(view: TypedResource[Any], topology: TopologyIndex) 
     for door in view.inputs.doors:
         if door.shares not in shared:
             yield f"{door.path} leads past its network cards"
-    for trail, text in texts(view.resource.inputs, ()):
-        if trail[0] not in _WRITTEN_ALONE and trail[1:2] not in _FREE and _SEPARATOR.search(text):
+    read = {fault.path for fault in view.faults}
+    for trail, text in leaves(view.resource.inputs, (str, Unknown)):
+        if trail[0] in _WRITTEN_ALONE or trail[1:2] in _FREE:
+            continue
+        if isinstance(text, str) and _SEPARATOR.search(text):
             yield f"{dotted(trail)} holds a separator, so Proxmox reads it as more than one setting"
+        elif isinstance(text, Unknown) and dotted(trail) not in read:
+            yield f"{dotted(trail)} can't be known before creation, so it may be several settings"
 
 
 _SEPARATOR: Final = re.compile(r"[\s,;]")

@@ -33,6 +33,8 @@ _CREDENTIAL: Final = re.compile(
 _SOCKET: Final = re.compile(r"/(var/)?run/([\w-]+/)?docker[\w-]*\.sock")
 """Where the machine's own engine keeps its socket. One elsewhere may be a user's engine, which has networks
 of its own, another program's, or another machine's that `ssh -L` brings here."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._-]*(:\d+)?", re.ASCII)
+"""A host's name with a port. In other alphabets there are digits and dots that a client makes ASCII of."""
 _NUMBER: Final = re.compile(r"0x[0-9a-f]*|\d+")
 """The last part of a host's name that is an address in another spelling."""
 _PUBLISHED: Final = "github://api.github.com/muhlba91/pulumi-proxmoxve"
@@ -93,8 +95,10 @@ def _elsewhere(host: str, ssh: Ssh | None) -> str:
         return "" if own else f"host is {shown(host)}, which may be another engine than this machine's own"
     if local:
         return f"host is {shown(host) or 'not set'}, and the host's rules are installed on {ssh.address}"
-    same = parts.hostname == ssh.address
-    return "" if same else f"host is {shown(host)}, and the host's rules are installed on {ssh.address}"
+    if parts.hostname != ssh.address:
+        return f"host is {shown(host)}, and the host's rules are installed on {ssh.address}"
+    own = parts.scheme != "ssh" or not parts.path.strip("/") or _SOCKET.fullmatch(parts.path)
+    return "" if own else f"host is {shown(host)}, which may be another engine than that machine's own"
 
 
 @policy(
@@ -110,8 +114,10 @@ def api_on_the_declared_host(view: TypedResource[ProxmoxProvider], topology: Top
     """
     parts = split(view.inputs.endpoint)
     given, last = _address(parts.hostname), (parts.hostname or "").rstrip(".").rpartition(".")[2]
-    if "@" in parts.netloc or (given is None and _NUMBER.fullmatch(last)):
-        yield "endpoint has its host behind a login, or as a number, so it is not what it looks like"
+    odd = given is None and (_NUMBER.fullmatch(last) or not _PLAIN.fullmatch(parts.netloc))
+    if odd or "@" in parts.netloc:
+        how = "behind a login, as a number or in other letters"
+        yield f"endpoint has its host {how}, so it is not what it looks like"
     nodes = [str(each.address) for each in topology.proxmox_hosts if each.address]
     if given and nodes and not given.is_loopback and str(given) not in nodes:
         told = f"endpoint is {shown(view.inputs.endpoint)}, and the declared host is {' or '.join(nodes)}"

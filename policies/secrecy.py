@@ -18,7 +18,7 @@ from resources.typed import Command, TypedResource, dotted, is_secret
 from topology.index import TopologyIndex
 
 _SECRET = re.compile(
-    r"passw|(?<![a-z])(pass|pwd|jwt|psk)(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
+    r"passw|(?<![a-z])(pass|pwd?|jwt|psk)(?![a-z])|secret|token|(api|app|private|encryption)_?key|credential|passphrase",
     re.IGNORECASE,
 )
 _BACKUP = re.compile(
@@ -32,9 +32,11 @@ LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 """A URL with a user's name and password."""
 TOKEN = re.compile(
     r"\b(gh[pousr]_\w{20}|github_pat_\w{20}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10}|AKIA[0-9A-Z]{16}|sk_live_\w{16}"
+    r"|hv[bs]\.[\w-]{20}|tskey-\w+-\w{10}|npm_\w{30}|hf_\w{30}|dop_v1_\w{30}|AIza[\w-]{35}|SG\.[\w-]{20}"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10})"
 )
-"""A token by its issuer's own form: GitHub, GitLab, Slack, AWS, Stripe, and a signed JWT (RFC 7519)."""
+"""A token by its issuer's own form: GitHub, GitLab, Slack, AWS, Stripe, Vault, Tailscale, npm, Hugging Face,
+DigitalOcean, Google, SendGrid, and a signed JWT (RFC 7519)."""
 _FORMS = ((PRIVATE, "is a private key"), (LOGIN, "holds a login"), (TOKEN, "holds a token"))
 """What tells a secret by its form, and what a message says of it."""
 _POINTS = re.compile(r"^(/|file:|true$|false$|\d*$)", re.IGNORECASE)
@@ -228,11 +230,16 @@ def _at(inputs: Any, trail: Trail) -> object:
 
 def texts(value: object, at: Trail) -> Iterator[tuple[Trail, str]]:
     """Yield every text in a value, with its path below `at`."""
-    if isinstance(value, str):
+    yield from ((trail, each) for trail, each in leaves(value, (str,), at) if isinstance(each, str))
+
+
+def leaves(value: object, kinds: tuple[type, ...], at: Trail = ()) -> Iterator[tuple[Trail, object]]:
+    """Yield every part of a value that is of one of these kinds, with its path below `at`."""
+    if isinstance(value, kinds):
         yield at, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from texts(inner, (*at, key))
+            yield from leaves(inner, kinds, (*at, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from texts(inner, (*at, index))
+            yield from leaves(inner, kinds, (*at, index))

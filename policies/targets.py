@@ -148,9 +148,9 @@ def _targets(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _settings(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Yield path and value of each setting at any depth, but of labels, which are texts."""
+    """Yield path and value of each setting at any depth, but of labels and annotations, which are texts."""
     for key, inner in value.items() if isinstance(value, Mapping) else ():
-        if key != "labels":
+        if key not in {"labels", "annotations"}:
             at = f"{path}.{key}".lstrip(".")
             yield at, inner
             yield from _settings(inner, at)

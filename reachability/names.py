@@ -24,6 +24,8 @@ MANAGEMENT: Final = "management"
 """Ipset whose members reach a node's standing ports; it always contains the node's local network."""
 _ALIAS: Final = re.compile(rf"(dc/|guest/)?({NAME})")
 _SET: Final = re.compile(rf"\+(dc/|guest/|sdn/)?({NAME})")
+_BEYOND: Final = re.compile(r"\d+(\.\d+){3}/\d+[-/]")
+"""A network with more behind it, such as `10.0.0.0/24-10.0.1.0/24`; Proxmox checks the network alone."""
 _LITERAL: Final = re.compile(r"[0-9A-Fa-f:.]+(/\d{1,3})?")
 _WIDEST: Final = 32
 Prefix = IPv4Network | IPv6Network
@@ -260,6 +262,8 @@ def network_of(text: str) -> Prefix:
 @lru_cache(maxsize=65536)
 def _literal(text: str) -> tuple[int, IPSet]:
     """Return the IP version and the addresses of one list item; raises WordError."""
+    if _BEYOND.match(text):
+        raise KernelError(f"iptables takes no network with more behind it ({text})")
     first, dash, last = text.partition("-")
     decimal(f"the prefix of {text}", first.partition("/")[2])
     try:

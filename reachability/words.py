@@ -1,6 +1,7 @@
 """Parses the words of a Proxmox rule: protocols, ports, services, ICMP types and macros.
 
-Names are those of Debian's `netbase`, which a Proxmox node has. A `WordError` is a word that Proxmox
+Names are those of Debian's `netbase`, which a Proxmox node has, with the port that iptables finds first:
+`dicom` is also another name of 104. A `WordError` is a word that Proxmox
 refuses, a `CompileError` a word that it accepts but cannot build a rule from, a `KernelError` a rule that it
 builds but iptables refuses.
 """
@@ -81,8 +82,8 @@ cmip-man 163/tcp+udp; cmip-agent 164/tcp+udp; mailq 174/tcp; xdmcp 177/udp; bgp 
 rpc2portmap 369/tcp+udp; codaauth2 370/tcp+udp; clearcase 371/udp; ldap 389/tcp+udp; svrloc 427/tcp+udp;
 https 443/tcp+udp; snpp 444/tcp; microsoft-ds 445/tcp; kpasswd 464/tcp+udp; submissions 465/tcp; saft
 487/tcp; isakmp 500/udp; rtsp 554/tcp+udp; nqs 607/tcp; asf-rmcp 623/udp; qmqp 628/tcp; ipp 631/tcp; ldp
-646/tcp+udp; exec 512/tcp; biff 512/udp; login 513/tcp; who 513/udp; shell 514/tcp; syslog 514/udp; printer
-515/tcp; talk 517/udp; ntalk 518/udp; route 520/udp; gdomap 538/tcp+udp; uucp 540/tcp; klogin 543/tcp;
+646/tcp+udp; exec 512/tcp; biff 512/udp; login 513/tcp; who 513/udp; shell 514/tcp; syslog 514/tcp+udp;
+printer 515/tcp; talk 517/udp; ntalk 518/udp; route 520/udp; gdomap 538/tcp+udp; uucp 540/tcp; klogin 543/tcp;
 kshell 544/tcp; dhcpv6-client 546/udp; dhcpv6-server 547/udp; afpovertcp 548/tcp; nntps 563/tcp; submission
 587/tcp; ldaps 636/tcp+udp; tinc 655/tcp+udp; silc 706/tcp; kerberos-adm 749/tcp; domain-s 853/tcp+udp;
 rsync 873/tcp; ftps-data 989/tcp; ftps 990/tcp; telnets 992/tcp; imaps 993/tcp; pop3s 995/tcp; socks
@@ -104,7 +105,7 @@ mysql-proxy 6446/tcp; babel 6696/udp; ircs-u 6697/tcp; bbs 7000/tcp; afs3-filese
 7001/udp; afs3-prserver 7002/udp; afs3-vlserver 7003/udp; afs3-kaserver 7004/udp; afs3-volser 7005/udp;
 afs3-bos 7007/udp; afs3-update 7008/udp; afs3-rmtsys 7009/udp; font-service 7100/tcp; http-alt 8080/tcp;
 puppet 8140/tcp; bacula-dir 9101/tcp; bacula-fd 9102/tcp; bacula-sd 9103/tcp; xmms2 9667/tcp; nbd 10809/tcp;
-zabbix-agent 10050/tcp; zabbix-trapper 10051/tcp; amanda 10080/tcp; dicom 11112/tcp; hkp 11371/tcp; db-lsp
+zabbix-agent 10050/tcp; zabbix-trapper 10051/tcp; amanda 10080/tcp; dicom 104/tcp; hkp 11371/tcp; db-lsp
 17500/tcp; dcap 22125/tcp; gsidcap 22128/tcp; wnn6 22273/tcp; kerberos4 750/udp+tcp; kerberos-master
 751/udp+tcp; passwd-server 752/udp; krb-prop 754/tcp; zephyr-srv 2102/udp; zephyr-clt 2103/udp; zephyr-hm
 2104/udp; iprop 2121/tcp; supfilesrv 871/tcp; supfiledbg 1127/tcp; poppassd 106/tcp; moira-db 775/tcp;
@@ -200,7 +201,10 @@ SERVICES: Final[Mapping[str, tuple[int, frozenset[str]]]] = {
     name: (int(value.partition("/")[0]), frozenset(value.partition("/")[2].split("+")))
     for name, value in _table(_SERVICES)
 }
+_LAST_PROTOCOL: Final = 255
 _WITH_PORTS: Final = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
+_BY_NAME: Final = frozenset({"tcp", "sctp"})
+"""Protocols of which iptables looks up a single service; for the others it takes that of any protocol."""
 _MAX_NUMBERS: Final = 15
 """Maximum numbers in a port list, for iptables and Proxmox; a range is two, and Proxmox skips names."""
 
@@ -238,6 +242,8 @@ def protocol_number(proto: str) -> int:
         number = int(proto) if int(proto) in PROTOCOLS.values() else None
     if number is None:
         raise WordError(f"proto {proto} is unknown")
+    if proto.isdecimal() and number > _LAST_PROTOCOL:
+        raise KernelError(f"iptables takes no protocol above {_LAST_PROTOCOL} by its number ({proto})")
     return number
 
 
@@ -251,8 +257,6 @@ def macro_services(
     proto, dport, sport = (None if text == "0" else text or None for text in (proto, dport, sport))
     if proto is None and (dport or sport):
         raise WordError(f"{'dport' if dport else 'sport'} without a protocol")
-    if proto is not None:
-        service(proto, dport, sport)
     for line in lines:
         for key, own, given in (
             ("proto", line.proto, proto),
@@ -261,6 +265,8 @@ def macro_services(
         ):
             if own is not None and given is not None and own != given:
                 raise WordError(f"{key} {given} contradicts macro {name}, which says {own}")
+    if proto is not None:
+        service(proto, dport, sport)
     if name.lower() in _IPV6_ALONE:
         return ()
     return tuple(service(line.proto, line.dport or dport, line.sport or sport) for line in lines)
@@ -269,6 +275,10 @@ def macro_services(
 def _icmp(proto: str, dport: str | None, sport: str | None) -> PacketMatch:
     if sport:
         raise WordError(f"protocol {proto} has no source ports")
+    if dport:
+        decimal(f"ICMP type {dport}", dport)
+        if not {*dport.split(",")} <= {*ICMP_TYPES, *_ICMP_6.split()}:
+            _numbers(dport)
     if proto != "icmp":
         if dport and proto == "ipv6-icmp":
             raise CompileError(f"protocol {proto} has no ports")
@@ -277,7 +287,6 @@ def _icmp(proto: str, dport: str | None, sport: str | None) -> PacketMatch:
         return PacketMatch(())
     if not dport:
         return PacketMatch((Range(ICMP, 0, MAX_PORT),))
-    decimal(f"ICMP type {dport}", dport)
     if dport in ICMP_TYPES:
         return PacketMatch((Range(ICMP, *ICMP_TYPES[dport]),))
     if not _small(dport):
@@ -295,22 +304,26 @@ def _small(text: str) -> bool:
     return text.isascii() and text.isdecimal() and int(text) <= 255  # noqa: PLR2004  # an ICMP type's eight bits
 
 
-def _ports(text: str, protocol: int) -> Bounds:
+def _numbers(text: str) -> Bounds:
+    """Return the ports of a list that Proxmox takes; raises WordError."""
     parts = text.split(",")
     found = tuple(map(_port, parts))
     numbers = sum(2 if ":" in part else 1 for part in parts if part[:1].isdecimal())
     if numbers > _MAX_NUMBERS:
         raise WordError(f"list {text} has more than {_MAX_NUMBERS} ports")
+    return found
+
+
+def _ports(text: str, protocol: int) -> Bounds:
+    found, parts = _numbers(text), text.split(",")
     name = _WITH_PORTS[protocol]
-    if len(parts) == 1:
-        if name == "udplite":
-            raise KernelError(f"iptables takes no single port of {name}")
-        return found
-    if len(parts) + sum(":" in part for part in parts) > _MAX_NUMBERS:
+    if len(parts) == 1 and name == "udplite":
+        raise KernelError(f"iptables takes no single port of {name}")
+    if len(parts) > 1 and len(parts) + sum(":" in part for part in parts) > _MAX_NUMBERS:
         raise KernelError(f"iptables takes no list of more than {_MAX_NUMBERS} ports ({text})")
-    for part in parts:
+    for part in parts if len(parts) > 1 or name in _BY_NAME else ():
         if part in SERVICES and name not in SERVICES[part][1]:
-            raise KernelError(f"iptables knows no {part} of {name} in a list ({text})")
+            raise KernelError(f"iptables knows no {part} of {name} ({text})")
     return found
 
 

@@ -21,8 +21,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "files": {"/etc/grafana/provisioning/alerting/mail.yaml": "apiVersion: 1\n"},
     },
     "prometheus": {
-        "arguments": ["--log.level=warn"],
-        "files": {"/etc/prometheus/rules/own.yml": "groups: []\n"},
+        "arguments": ["--log.level=warn", "--enable-feature=exemplar-storage"],
+        "files": {
+            "/etc/prometheus/rules/own.yml": "groups: [{name: own, rules: [{alert: Down, expr: up == 0, "
+            "annotations: {runbook_url: 'https://wiki.example/down'}}]}]\n"
+        },
     },
     "traefik": {
         "environment": {"TZ": "Europe/Berlin"},

@@ -270,6 +270,8 @@ SSH = {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA"}
     "other: context names an engine that can't be known",
     "socket: host is unix:///srv/engine, and the host's rules are installed on docker-srv.lan",
     "tls: host is tcp://docker-srv:2376, and the host's rules are installed on docker-srv.lan",
+    "mine: host is ssh://docker-srv.lan/run/user/1000/docker.sock, which may be another engine than that "
+    "machine's own",
 )
 def engines_of_other_machines(stack: Stack) -> None:
     stack.config["hosts"]["docker-srv"]["ssh"] = SSH
@@ -278,7 +280,9 @@ def engines_of_other_machines(stack: Stack) -> None:
         "other": {"host": "ssh://docker-srv.lan", "context": "prod"},
         "socket": {"host": "unix:///srv/engine"},
         "tls": {"host": "tcp://docker-srv:2376"},
+        "mine": {"host": "ssh://docker-srv.lan/run/user/1000/docker.sock"},
         "same": {"host": "ssh://you@Docker-SRV.lan:2222"},
+        "own": {"host": "ssh://docker-srv.lan/var/run/docker.sock"},
     }.items():
         stack.add("pulumi:providers:docker", name, inputs)
 
@@ -322,8 +326,9 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     "nested: ssh.socks5Server is set, so another machine gets the login",
     "asking: ssh.nodeAddressSource is set, so another machine gets the login",
     *(
-        f"{name}: endpoint has its host behind a login, or as a number, so it is not what it looks like"
-        for name in ("behind", "number", "short")
+        f"{name}: endpoint has its host behind a login, as a number or in other letters, "
+        "so it is not what it looks like"
+        for name in ("behind", "number", "short", "dotted")
     ),
 )
 def an_api_of_another_machine(stack: Stack) -> None:
@@ -337,6 +342,7 @@ def an_api_of_another_machine(stack: Stack) -> None:
         "behind": {"endpoint": "https://10.10.1.5@pve.example:8006/"},
         "number": {"endpoint": "https://0x0a0a0109:8006/"},
         "short": {"endpoint": "https://10.657673:8006/"},
+        "dotted": {"endpoint": "https://10\N{IDEOGRAPHIC FULL STOP}10.1.9\N{IDEOGRAPHIC FULL STOP}:8006/"},
     }
     for name, inputs in providers.items():
         stack.add("pulumi:providers:proxmoxve", name, inputs)
@@ -1949,6 +1955,10 @@ def a_device_of_the_node(stack: Stack) -> None:
             "machine",
         )
     ),
+    *(
+        f"site-2: {path} can't be known before creation, so it may be several settings"
+        for path in ("machine", "cpu.type", "networkDevices[0].model")
+    ),
     "site-1: bootOrders leads past its network cards",
 )
 def more_than_one_setting_in_a_text(stack: Stack) -> None:
@@ -1957,12 +1967,16 @@ def more_than_one_setting_in_a_text(stack: Stack) -> None:
     inputs["networkDevices"][0]["model"] = "virtio,bridge=vmbr0"
     inputs |= {"bootOrders": ["scsi0;net0"], "machine": "pc -netdev user", "tags": ["a", "b"]}
     inputs |= {"cpu": {"affinity": "0,2", "cores": 1.0}, "hotplug": "disk,usb"}
+    other = stack.inputs("vm", "site-2")
+    other |= {"machine": UNKNOWN, "cpu": {"type": UNKNOWN, "affinity": UNKNOWN}, "description": UNKNOWN}
+    other["networkDevices"][0]["model"] = UNKNOWN
 
 
 @rejected(
     "guests-have-their-own-disks",
     "site-1: disks[0].pathInDatastore gives it content that is there already",
     "site-1: cdrom.fileId gives it content that is there already",
+    "vaultwarden: cdrom.fileId gives it content that is there already",
     "site-2: clone.vmId is 301, not the template 9000",
     "site-2: clone.nodeName is pve2, not pve1, which has the template",
     "jellyfin: disks[1].fileId gives it content that is there already",
@@ -1982,6 +1996,7 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     stack.add(_CONTAINER, "box", {"operatingSystem": {"templateFileId": "local:backup/vzdump-lxc-301.tar"}})
     vault, other = stack.inputs("vm", "vaultwarden"), {"datastoreId": "nas"}
     vault |= {"efiDisk": {**other, "type": "4m"}, "tpmState": {**other, "version": "v2.0"}}
+    vault["cdrom"] = {"interface": "ide3"}  # the provider then takes the node's own drive
     for each in (vault["disks"][0], vault["initialization"], vault["clone"]):
         each.update(other)
 
@@ -2245,6 +2260,7 @@ def egress_that_nobody_declared(stack: Stack) -> None:
     "jellyfin: rules[2] is for net7, which no guest here has",
     "stirling-pdf: rules[1] repeats another (in ACCEPT source dc/ingress-vlan20 proto tcp dport 8080)",
     "spare: no rule names spare",
+    "datacenter: rules[0] is for net0, which no node here is known to have",
 )
 def rules_that_never_match(stack: Stack) -> None:
     stack.inputs("rules", "site-1")["rules"][0]["securityGroup"] = "nobody"
@@ -2254,6 +2270,8 @@ def rules_that_never_match(stack: Stack) -> None:
     stack.inputs("group", "jellyfin")["rules"] += more
     stack.inputs("group", "stirling-pdf")["rules"].append(copy.deepcopy(_rule(stack, "stirling-pdf")))
     stack.add("alias", "spare", {"name": "spare", "cidr": "10.10.20.9/32"})
+    stack.add("ipset", "strangers", {"name": "blacklist", "cidrs": [{"name": "203.0.113.0/24"}]})
+    stack.inputs("rules", "datacenter")["rules"][0]["iface"] = "net0"
 
 
 @rejected("bridge-carries-declared-vlans", "vmbr1: vids carries VLAN 2-9, which is no declared zone")
@@ -2994,13 +3012,15 @@ def a_watcher_that_believes_anybody(stack: Stack) -> None:
     f"prometheus: {WEB}: client_ca_file is not /etc/certificates/prometheus/authorities.pem",
     f"prometheus: {WEB}: key_file is not /etc/certificates/prometheus/key.pem",
     "prometheus: --web.enable-admin-api lets its clients do more than query",
+    "prometheus: --enable-feature=remote-write-receiver lets its clients do more than query",
     "blackbox-exporter: is given no file by which it asks for certificates",
 )
 def exporters_that_anybody_may_ask(stack: Stack) -> None:
     weak = {"client_auth_type": "RequestClientCert", "min_version": "TLS10"}
     edit(stack, "node-exporter", WEB, lambda c: c["tls_server_config"].update(weak))
     edit(stack, "prometheus", WEB, lambda c: c.clear())
-    stack.inputs("container", "prometheus")["command"].append("--web.enable-admin-api")
+    more = ["--web.enable-admin-api", "--enable-feature=remote-write-receiver"]
+    stack.inputs("container", "prometheus")["command"] += more
     command = stack.inputs("container", "blackbox-exporter")["command"]
     container(stack, "blackbox-exporter", command=[w for w in command if "web.config" not in w])
 

@@ -30,8 +30,10 @@ from reachability.facts import (
     Nic,
     ProxmoxRule,
 )
+from reachability.faults import RulesOwner, rule_faults
+from reachability.names import Scope
 from reachability.rules import EVERY_PORT, Chain, Firewall
-from reachability.words import MAX_PORT, Range, WordError, service
+from reachability.words import MAX_PORT, CompileError, KernelError, Range, WordError, service
 from topology.model import Port, Protocol
 
 NIC = Nic(name="net0", bridge="vmbr1", tag=10, firewall=True, address=IPv4Address("10.10.10.11"))
@@ -321,6 +323,39 @@ def test_port_lists(text: str | None, expected: tuple[tuple[int, int], ...] | No
     else:
         found = service("tcp", text, None)
         assert found.ports == tuple(Range(Protocol.TCP, low, high) for low, high in expected)
+
+
+@pytest.mark.parametrize(
+    ("fault", "fields"),
+    [
+        (None, {"proto": "tcp", "dport": "http"}),
+        (None, {"proto": "udp", "dport": "http"}),  # a single service of UDP is looked up in any protocol
+        (None, {"proto": "tcp", "sport": "syslog,80"}),
+        (KernelError, {"proto": "tcp", "dport": "ntp"}),
+        (KernelError, {"proto": "sctp", "dport": "http"}),
+        (KernelError, {"proto": "udp", "dport": "http,8000"}),
+        (KernelError, {"proto": "udplite", "dport": "80"}),
+        (KernelError, {"proto": "262"}),
+        (None, {"proto": "mptcp"}),
+        (KernelError, {"source": "10.0.0.0/24-10.0.1.0/24"}),
+        (KernelError, {"source": "10.0.0.0/24/8"}),
+        (WordError, {"source": "10.0.0.0-10.0.1.0/24"}),
+        (CompileError, {"proto": "icmp", "dport": "300"}),
+        (CompileError, {"proto": "icmp", "dport": "echo-request,echo-reply"}),
+        (WordError, {"proto": "icmp", "dport": "65536"}),
+        (WordError, {"proto": "icmpv6", "dport": "80-81"}),
+        (WordError, {"proto": "sctp", "dport": "http,8000", "macro": "RDP"}),
+    ],
+)
+def test_a_word_fails_where_it_does_at_proxmox(fault: type[WordError] | None, fields: dict[str, str]) -> None:
+    """Proxmox refuses a word, fails to build it, or has it refused by iptables, as its code does."""
+    found = [type(each) for each in rule_faults(rule(**fields), Scope.of(DATACENTER), RulesOwner.GROUP)]
+    assert found == ([fault] if fault else [])
+
+
+def test_a_service_has_the_port_that_iptables_finds_first() -> None:
+    """Debian names 104 and 11112 dicom; iptables takes the former."""
+    assert service("tcp", "dicom", None).ports == (Range(Protocol.TCP, 104, 104),)
 
 
 def test_regions_are_where_a_verdict_can_change() -> None:
