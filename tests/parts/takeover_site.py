@@ -37,7 +37,7 @@ _LEFT_OUT = re.compile(
     r"|usr/lib/(file|gcc|git-core|modules|mysql|php|python3|systemd|udev)/"
     r"|usr/lib/x86_64-linux-gnu/(perl|gconv|systemd|gio|samba|dri)/"
     r"|var/(cache|log|lib/(?!postgresql$))|usr/s?bin/(aria|mariadb|mysql|my|php|perl|ssh)"
-    r"|.*(libLLVM|libz3|libx265|libSvtAv1|libaom|librsvg|libgs|libMagick|libdav1d|librav1e|wordpress))"
+    r"|.*(libLLVM|libz3|libx265|libSvtAv1|libaom|librsvg|libMagick|libdav1d|librav1e|wordpress))"
 )
 _DB = """\
 #!/bin/bash
