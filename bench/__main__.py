@@ -1,4 +1,4 @@
-"""`python -m bench [up|site|preview|tofu|proof|within|commands]…`: measure, and write docs/performance.md.
+"""`python -m bench [PART…]`: measure the named of PARTS, or all, and write docs/performance.md.
 
 Parts that are not measured stay as they are.
 Note: seconds are from one machine on one day; only ratios within one run can be compared.
@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from bench import commands, policies, tofu, up, within
+from bench import commands, lines, policies, tofu, up, within
 from lab.errors import LabError
 from topology.project import PROJECT
 
@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "proof": policies.proofs,
     "within": within.neighbours,
     "commands": commands.commands,
+    "lines": lines.printed,
 }
 
 
@@ -39,13 +40,13 @@ def main(words: Sequence[str]) -> int:
         return 2
     for name in words or PARTS:
         try:
-            lines = list(PARTS[name]())
+            told = list(PARTS[name]())
         except LabError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
-        print("\n".join(lines))
+        print("\n".join(told))
         text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else HEAD
-        text = replaced(text, name, f"{_machine()}\n\n" + "\n".join(lines))
+        text = replaced(text, name, f"{_machine()}\n\n" + "\n".join(told))
         DOCUMENT.write_text(text, encoding="utf-8")
     return 0
 

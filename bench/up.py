@@ -47,7 +47,7 @@ _PROVIDERS = f"{_EMPTY}import pulumi_command, pulumi_docker, pulumi_proxmoxve, p
 
 def site() -> Iterator[str]:
     """Yield the cost of preview and probe for the whole dev stack."""
-    with _lab():
+    with lab():
         if up("dev"):
             raise SystemExit("bench: the lab did not come up")
         yield from _no_change()
@@ -56,13 +56,14 @@ def site() -> Iterator[str]:
 
 def docker_half() -> Iterator[str]:
     """Yield the cost of `up` for the Docker half, on the lab's hosts without any of the stack's resources."""
-    with _lab():
+    with lab():
         lab_up(from_file(stack_file("dev")))
         yield from _against_compose()
 
 
 @contextmanager
-def _lab() -> Iterator[None]:
+def lab() -> Iterator[None]:
+    """Check that stack dev is not up, and take the lab down at the end."""
     os.environ["HOMELAB_STATE"] = str(paths.STATE)  # the stack file's certificates are below it
     toolchain.ensure(report)
     if Stack(name="dev", environment=_selected()).deployment().get("resources"):

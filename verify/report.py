@@ -73,13 +73,12 @@ def text(report: ProbeReport) -> str:
     sources = list(dict.fromkeys(source for source, _ in pairs))
     destinations = list(dict.fromkeys(destination for _, destination in pairs))
     width = max((len(name) for name in (*sources, *destinations)), default=0)
-    lines = [f"Who reaches whom, as it is (rows: from, columns: to)   {_LEGEND}", ""]
-    lines += [f"  {number:>2} {name}" for number, name in enumerate(destinations, 1)]
-    lines += ["", " " * (width + 2) + "".join(f"{number:>3}" for number in range(1, len(destinations) + 1))]
-    lines += [
-        f"  {source:<{width}}" + "".join(f"  {_mark(pairs.get((source, to), []))}" for to in destinations)
-        for source in sources
-    ]
+    lines = [f"Who reaches whom, as it is (rows: from; columns: to, by number)   {_LEGEND}", ""]
+    numbers = {name: f"{number}" for number, name in enumerate(destinations, 1)}
+    lines += [" " * (width + 5) + "".join(f"{number:>3}" for number in numbers.values())]
+    for name in dict.fromkeys((*sources, *destinations)):
+        marks = (f"  {_mark(pairs.get((name, to), []))}" for to in destinations)
+        lines.append(f"  {numbers.get(name, ''):>2} {name:<{width}}{''.join(marks)}".rstrip())
     lines += ["", *(f"{_square(f)} {f.what}  {f.got}" for f in report.findings if not f.where)]
     lines += ["", *_disagreeing(report.wrong)]
     lines += _inconclusive(report.wrong)

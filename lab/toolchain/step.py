@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -56,6 +57,8 @@ class Step:
             try:
                 self._wait(child)
             finally:
+                if sys.stdout.isatty():
+                    print("\r\033[K", end="", flush=True)
                 if child.poll() is None:
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait()
@@ -76,7 +79,9 @@ class Step:
                 now = time.monotonic()
             else:
                 return
-            if now - told >= TELL_SECONDS:
+            if sys.stdout.isatty():
+                print(f"\r\033[K  {self.what}: {now - began:.0f} s", end="", flush=True)
+            elif now - told >= TELL_SECONDS:
                 told = now
                 self.report(f"{self.what} … {now - began:.0f} s")
             if self.watched and (held := _size(self.watched)) > size:

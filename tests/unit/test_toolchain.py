@@ -371,6 +371,17 @@ class TestStep:
         assert said
         assert all(re.fullmatch(r"building it … [1-9]\d* s", line) for line in said), said
 
+    def test_progress_on_a_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """On a terminal the time is one line, written again each second, of which nothing is left."""
+        monkeypatch.setattr("lab.toolchain.step.TELL_SECONDS", 0)
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert self._run("sleep 2.2") == []
+        shown = capsys.readouterr().out
+        assert shown.startswith("\r\033[K  building it: 1 s\r\033[K  building it: 2 s")
+        assert (shown.endswith("\r\033[K"), "\n" in shown) == (True, False)
+
 
 class TestFetching:
     """How published pieces are downloaded into the cache."""
