@@ -168,7 +168,7 @@ def _leaves(name: str, value: object, path: str) -> Iterator[tuple[str, object]]
 def _entries(name: str, values: list[object]) -> Iterator[tuple[str, object]]:
     """Yield the entries of a list with what tells them apart; a repeated one gets another key."""
     seen = Counter[str]()
-    for index, entry in enumerate(values if name in _ORDERED else sorted(values, key=str)):
+    for index, entry in enumerate(values if name in _ORDERED else sorted(values, key=_in_order)):
         key = str(index)
         if name == "envs" and isinstance(entry, str):
             key = entry.partition("=")[0]
@@ -176,6 +176,11 @@ def _entries(name: str, values: list[object]) -> Iterator[tuple[str, object]]:
             key = f"{entry.get(_NAMED_BY[name])}".removesuffix(".0")
         seen[key] += 1
         yield key if seen[key] == 1 else f"{key}, {seen[key]}", entry
+
+
+def _in_order(entry: object) -> str:
+    """Return what sorts entries alike, in which order the engine ever hands over their properties."""
+    return str(sorted(entry.items())) if isinstance(entry, Mapping) else str(entry)
 
 
 def _file_differences(

@@ -1,6 +1,7 @@
 """The stack files of examples/stacks: sound, and closed where their first lines say so."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +72,21 @@ def test_the_lines_before_a_secret_set_it(stack: str) -> None:
     assert [
         line for line in secrets if f"config set --secret {line.split(': {')[0].strip()}" not in line
     ] == []
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_properties_of_a_port_come_in_any_order(protocol: str) -> None:
+    """Ports of TCP and UDP with one number are told apart, in which order the engine gives what they have."""
+
+    def reordered(resource: Resource) -> Resource:
+        ports = [
+            dict(reversed(port.items())) if port["protocol"] == protocol else port
+            for port in resource.inputs.get("ports") or ()
+        ]
+        return replace(resource, inputs={**resource.inputs, "ports": ports}) if ports else resource
+
+    given = tuple(map(reordered, made("streams")))
+    assert evaluate(given, from_file(file("streams")), TODAY).findings == ()
 
 
 CALLERS: dict[str, dict[str, set[str]]] = {
