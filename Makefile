@@ -104,7 +104,7 @@ browser: $(READY) ## the report in a headless Chromium (as root where Debian's m
 parts: $(READY) tools ## the tests on single real parts, with nothing running: engine, images, guests (as root)
 	@$(PYTEST) --numprocesses auto --dist loadfile --no-loadscope-reorder -m 'not matrix' tests/parts
 
-matrix: $(READY) tools ## the tests on every other engine, of killed runs and of imports (as root; many minutes)
+matrix: $(READY) tools ## the tests on every other engine, of killed runs, imports and examples/stacks (as root; many minutes)
 	@$(PYTEST) -m matrix tests/parts
 
 live: $(READY) tools ## the tests on the running lab (as root)

@@ -30,15 +30,15 @@ NOT_THERE = ("manifest unknown", "not found", "no matching manifest", "does not 
 PULL_SECONDS = 600
 
 
-def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
-    """Make every image present in the engine at `endpoint` (None: the user's own); return tag -> origin.
+def ensure(endpoint: str | None, report: Report, wanted: tuple[Image, ...] = IMAGES) -> dict[str, str]:
+    """Make the images present in the engine at `endpoint` (None: the user's own); return tag -> origin.
 
     The origin is "cached", "pulled" or "made". Raises LabError naming an image that can't be had.
     """
     engine = {"DOCKER_HOST": endpoint} if endpoint else {}
     how: dict[str, str] = {}
     registry = True
-    for number, image in enumerate(IMAGES, 1):
+    for number, image in enumerate(wanted, 1):
         began = time.monotonic()
         try:
             how[image.tag] = _bring(image, engine, report, registry=registry)
@@ -49,7 +49,7 @@ def ensure(endpoint: str | None, report: Report) -> dict[str, str]:
         if how[image.tag] != "cached":
             seconds = time.monotonic() - began
             report(
-                f"image {image.tag}: {how[image.tag]} in {seconds:.0f} s; {len(IMAGES) - number} to look at"
+                f"image {image.tag}: {how[image.tag]} in {seconds:.0f} s; {len(wanted) - number} to look at"
             )
     report(f"images: {', '.join(f'{number} {origin}' for origin, number in Counter(how.values()).items())}")
     return how

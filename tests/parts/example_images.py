@@ -1,0 +1,202 @@
+"""Images of the stack files in examples/stacks: real programs, packed from Debian's packages and Go modules.
+
+They are not the published images: versions differ, and what an image's own script does at the start is here
+as far as the stack files use it. Ports, paths, users and variables are those of the published ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from lab import images
+from lab.images.catalogue import BASE, BASE_LINKS, IMAGES, NGINX, NODE_EXPORTER, OAUTH2_PROXY, Image
+from lab.images.parts import debian, go
+from lab.process import run
+from tests.parts import debian_root
+from tests.parts.users_docker import docker
+
+SCRIPTS: Final = Path(__file__).with_name("example_images")
+MINIFLUX: Final = go(
+    "miniflux", "miniflux", {"miniflux.app/v2": "usr/bin/miniflux"}, flags=("-ldflags=-s -w",)
+)
+COREDNS: Final = go("coredns", "coredns", {".": "coredns"}, flags=("-ldflags=-s -w",))
+MOSQUITTO: Final = debian(
+    "mosquitto",
+    {
+        "mosquitto": "2.0.11",
+        **dict.fromkeys(("libcap2", "libcjson1", "libdlt2", "libgcrypt20", "libgpg-error0", "liblz4-1"), ""),
+        **dict.fromkeys(("liblzma5", "libmosquitto1", "libnsl2", "libssl3", "libsystemd0", "libtirpc3"), ""),
+        **dict.fromkeys(("libwrap0", "libzstd1", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3"), ""),
+        **dict.fromkeys(("libcom-err2", "libkrb5support0", "libkeyutils1"), ""),
+    },
+)
+FRP: Final = go(
+    "frp",
+    "frp",
+    {f"github.com/fatedier/frp/cmd/{name}": f"usr/bin/{name}" for name in ("frpc", "frps")},
+    flags=("-ldflags=-s -w",),
+)
+PAGES: Final = """\
+daemon off;
+pid /tmp/nginx.pid;
+error_log stderr;
+events {}
+http {
+  include /etc/nginx/mime.types;
+  access_log off;
+  client_body_temp_path /tmp/body;
+  proxy_temp_path /tmp/proxy;
+  fastcgi_temp_path /tmp/fastcgi;
+  uwsgi_temp_path /tmp/uwsgi;
+  scgi_temp_path /tmp/scgi;
+  server { listen 8080; root /usr/share/nginx/html; }
+}
+"""
+SYNCTHING: Final = debian("syncthing", {"syncthing": "1.19.2"})
+_SMALL_LINKS: Final = {**BASE_LINKS, "bin/env": "busybox"}
+SMALL: Final[Mapping[str, Image]] = {
+    "miniflux:2.2.13": Image(
+        name="miniflux",
+        version="2.2.13",
+        published=None,
+        origin="built from Miniflux's Go module 2.2.13",
+        parts=(BASE, MINIFLUX),
+        links=_SMALL_LINKS,
+        entrypoint=("/bin/env", "LISTEN_ADDR=0.0.0.0:8080", "/usr/bin/miniflux"),
+    ),
+    "coredns:1.12.4": Image(
+        name="coredns",
+        version="1.12.4",
+        published=None,
+        origin="built from CoreDNS's Go module 1.12.4 with its plugin hosts",
+        parts=(BASE, COREDNS),
+        links=BASE_LINKS,
+        entrypoint=("/coredns",),
+    ),
+    "eclipse-mosquitto:2.0.22": Image(
+        name="mosquitto",
+        version="2.0.11",
+        published=None,
+        origin="built from Debian's mosquitto 2.0.11",
+        parts=(BASE, MOSQUITTO),
+        links=BASE_LINKS,
+        folders={"mosquitto/data": 1883},
+        entrypoint=("/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"),
+    ),
+    "oauth2-proxy:v7.15.6": Image(
+        name="oauth2-proxy",
+        version="7.15.6",
+        published=None,
+        origin="built from oauth2-proxy's Go module 7.15.6",
+        parts=(BASE, OAUTH2_PROXY),
+        links=BASE_LINKS,
+        entrypoint=("/usr/bin/oauth2-proxy",),
+    ),
+    "frpc:0.65.0": Image(
+        name="frpc",
+        version="0.65.0",
+        published=None,
+        origin="built from frp's Go module 0.65.0",
+        parts=(BASE, FRP),
+        links=BASE_LINKS,
+        entrypoint=("/usr/bin/frpc",),
+    ),
+    "nginx-unprivileged:1.29.1": Image(
+        name="nginx-unprivileged",
+        version="1.22.1",
+        published=None,
+        origin="built from Debian's nginx 1.22.1",
+        parts=(BASE, NGINX),
+        links=BASE_LINKS,
+        files={"etc/nginx/unprivileged.conf": PAGES},
+        entrypoint=("/usr/sbin/nginx", "-e", "stderr", "-c", "/etc/nginx/unprivileged.conf"),
+    ),
+    "node-exporter:v1.9.1": Image(
+        name="node-exporter-alone",
+        version="1.5.0",
+        published=None,
+        origin="built from Debian's prometheus-node-exporter 1.5.0",
+        parts=(BASE, NODE_EXPORTER),
+        links=BASE_LINKS,
+        entrypoint=("/usr/bin/prometheus-node-exporter",),
+    ),
+    "syncthing:2.0.10": Image(
+        name="syncthing",
+        version="1.19.2",
+        published=None,
+        origin="built from Debian's syncthing 1.19.2",
+        parts=(BASE, SYNCTHING),
+        links=_SMALL_LINKS,
+        folders={"var/syncthing": 1000},
+        entrypoint=(
+            *("/bin/env", "HOME=/var/syncthing", "/usr/bin/syncthing", "serve", "--no-browser"),
+            "--home=/var/syncthing/config",
+        ),
+    ),
+}
+"""Image of a stack file -> what is packed in its place."""
+_OWN: Final = "install -d -o 999 -g 999"
+_POSTGRES: Final = (
+    f"sed -i s/^postgres:x:[0-9]*:[0-9]*/postgres:x:999:999/ /etc/passwd && {_OWN} /run/postgresql"
+)
+WHOLE: Final[Mapping[str, tuple[str, str]]] = {
+    "wordpress:6.8.3-php8.3-apache": ("wordpress", "install -d -o 33 -g 33 /var/www/html"),
+    "mariadb:11.8.3": ("mariadb", f"{_OWN} /var/lib/mysql /run/mysqld"),
+    "postgres:17.6": ("postgres", f"{_POSTGRES} && {_OWN} -m 700 /var/lib/postgresql/data"),
+}
+"""Image of a stack file -> the script that its container runs, and what is set up in Debian's root for it."""
+EMPTIED: Final = "rm -rf /var/lib/mysql /var/lib/postgresql /var/www/html /run/mysqld /run/postgresql"
+BASE_TAG: Final = "homelab-lab/debian:12"
+TRAEFIK: Final = next(image.tag for image in IMAGES if image.name == "traefik")
+
+
+def tags() -> dict[str, str]:
+    """Return each image of a stack file with the name of what is packed in its place."""
+    small = {name: image.tag for name, image in SMALL.items()}
+    return {
+        **small,
+        **{name: _tag(script) for name, (script, _) in WHOLE.items()},
+        "traefik:v3.7.18": TRAEFIK,
+    }
+
+
+def get() -> None:
+    """Get what the images are made of; this needs registries."""
+    debian_root.archive()
+    for image in SMALL.values():
+        for part in image.parts:
+            part.get(print)
+
+
+def load(*tags: str) -> None:
+    """Load images, named by what is packed, into the engine where they are missing."""
+    small = (*(image for image in IMAGES if image.tag == TRAEFIK), *SMALL.values())
+    images.ensure(None, print, tuple(image for image in small if image.tag in tags))
+    for script, setup in WHOLE.values():
+        if _tag(script) in tags and not _there(_tag(script)):
+            _whole(script, setup)
+
+
+def _tag(script: str) -> str:
+    return f"homelab-lab/{script}:debian-12"
+
+
+def _there(tag: str) -> bool:
+    return bool(docker("image", "ls", "--quiet", tag))
+
+
+def _whole(script: str, setup: str) -> None:
+    """Make an image of Debian's whole root, which has the packages of all three."""
+    if not _there(BASE_TAG):
+        run(["docker", "import", debian_root.archive(), BASE_TAG], "Debian's root", timeout=600)
+    words = ("create", "--network=none", BASE_TAG, "sh", "-ec", f"{EMPTIED}; {setup}")
+    made = docker(*words).strip()
+    try:
+        docker("cp", f"{SCRIPTS}/.", f"{made}:/etc/lab")
+        docker("start", "--attach", made)
+        entry = f'ENTRYPOINT ["sh", "/etc/lab/{script}.sh"]'
+        docker("commit", "--change", entry, "--change", "CMD []", made, _tag(script))
+    finally:
+        docker("rm", made)
