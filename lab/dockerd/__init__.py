@@ -1,4 +1,4 @@
-"""Builds Docker engines from Go modules, for tests: 29, and 28 and 26, which many machines still run.
+"""Builds Docker engines from Go modules, for tests: 29, and 28, which many machines still run.
 
 An engine finds docker-proxy, containerd, its shim and runc through PATH, so their folders must come first
 there. All engines share one containerd and one runc (Debian 12's runc 1.1.5 is too old for this containerd).
@@ -84,7 +84,6 @@ ENGINES: Mapping[str, Source] = {
     for source in (
         _engine("29", "github.com/moby/moby/v2", "29.6.0-dev"),
         _engine("28", _OLD, "28.5.2", _language("1.24")),
-        _engine("26", _OLD, "26.1.5", _language("1.21")),
     )
 }
 RUNTIME = (

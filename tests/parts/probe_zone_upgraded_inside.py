@@ -1,4 +1,4 @@
-"""What `test_probe_zone` runs in namespaces of its own: a newer engine on the data root of Docker 26."""
+"""What `test_probe_zone` runs in namespaces of its own: a newer engine on an older one's data root."""
 
 import os
 
@@ -23,7 +23,7 @@ from verify import host
 __all__ = ["daemon", "site"]
 
 
-def test_upgrade(site: Engine, monkeypatch: pytest.MonkeyPatch) -> None:  # the fixture
+def test_upgrade(site: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newer engine closes the zone of the older one's network, which is seen; made anew it is open."""
     bridge = SITE.bridge(PROBE)
     assert not host.replies_dropped(bridge)

@@ -9,8 +9,6 @@ from survey.docker_api import DockerApi
 from tests.parts.users_engine import run
 from tests.unit.test_survey import RECORDINGS, recorded, served
 
-OTHERS = ("debian", "26", "28", "29-nftables")
-
 
 def test_the_docker_command_carries_other_endpoints() -> None:
     """An engine on TCP is asked through the `docker` command, on one connection, and is told as open."""
@@ -24,8 +22,7 @@ def test_the_docker_command_carries_other_endpoints() -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "engine",
-    [*(pytest.param(each, marks=pytest.mark.matrix) for each in ("debian", "26", "28", "29-nftables")), "29"],
+    "engine", [*(pytest.param(each, marks=pytest.mark.matrix) for each in ("debian", "29-nftables")), "29"]
 )
 def test_survey_says_what_connects(engine: str, tmp_path: Path) -> None:
     """On each engine the survey's answers are what connections show, and it changes nothing."""

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import shutil
 import subprocess
 import tarfile
 import threading
@@ -22,8 +21,6 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
     "debian": {},
     "29": {"userland-proxy": False},
     "29-nftables": {"bridge": "none", "features": {"containerd-snapshotter": False}},
-    "28": {},
-    "26": {},
 }
 """Each engine's daemon.json; together they cover all settings that users change."""
 PORT = 8099
@@ -38,17 +35,6 @@ def docker(*words: str, given: bytes | None = None) -> str:
     return done.stdout.decode()
 
 
-def legacy_iptables(folder: Path) -> None:
-    """Let iptables and its companions be those of iptables-legacy, in this mount namespace."""
-    alternatives = Path("/etc/alternatives")
-    chosen = shutil.copytree(alternatives, folder / "alternatives", symlinks=True)
-    for link in chosen.glob("ip*tables*"):
-        program = str(link.readlink()).replace("-nft", "-legacy")
-        link.unlink()
-        link.symlink_to(program)
-    run(["mount", "--bind", str(chosen), str(alternatives)], "iptables-legacy")
-
-
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Iterator[None]:
     """Run the engine called `name` as the machine's own: default socket, default data root."""
@@ -56,7 +42,7 @@ def running(name: str, folder: Path) -> Iterator[None]:
     config = folder / "daemon.json"
     config.write_text(json.dumps({**programs.settings, **SETTINGS[name]}))
     programs.prepare()
-    with (folder / f"dockerd-{name}.log").open("wb") as log:
+    with (folder / "dockerd.log").open("wb") as log:
         daemon = subprocess.Popen(
             ["sh", "-c", engine.LAUNCH, "dockerd", f"--config-file={config}", *engine._top_groups()],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **programs.environment},

@@ -23,8 +23,6 @@ ELEVEN = (*ROUNDS["containers"], *ROUNDS["rules"][:3])
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """The user's engine, container and network, whose page is asked for all the time."""
     users_docker.neighbour()
-    if "LEGACY_IPTABLES" in os.environ:
-        users_docker.legacy_iptables(tmp_path_factory.mktemp("iptables"))
     with users_docker.running(ENGINE, tmp_path_factory.mktemp("engine")):
         users_docker.page_image()
         users_docker.docker("network", "create", "--subnet", "198.51.100.0/24", "my-net")
@@ -90,10 +88,9 @@ def seen(info: dict[str, Any], cells: re.Match[str]) -> dict[str, str]:
         else "graph driver"
     )
     settings = users_docker.SETTINGS[ENGINE]
-    legacy = "-legacy" if "legacy" in command("iptables", "--version").stdout else ""
     return {
         "Docker": info["ServerVersion"],
-        "firewall backend": (info.get("FirewallBackend") or {"Driver": f"iptables{legacy}"})["Driver"],
+        "firewall backend": (info.get("FirewallBackend") or {"Driver": "iptables"})["Driver"],
         "images": store,
         "userland-proxy": "off" if settings.get("userland-proxy") is False else "on",
         "default bridge": "none" if settings.get("bridge") == "none" else "docker0",

@@ -14,7 +14,6 @@ from lab.toolchain import golang
 VERSIONS = {
     "29": "github.com/moby/moby/v2 v2.0.0-beta.18",
     "28": "github.com/docker/docker v28.5.2+incompatible",
-    "26": "github.com/docker/docker v26.1.5+incompatible",
     "containerd": "github.com/containerd/containerd/v2 v2.4.2",
     "runc": "github.com/opencontainers/runc v1.4.0",
 }
@@ -38,11 +37,10 @@ def test_pins(source: dockerd.Source) -> None:
     assert [pin for pin in required if f"{pin} h1:" not in sums] == []
 
 
-@pytest.mark.parametrize("engine", ["28", "26"])
-def test_version(engine: str) -> None:
-    """An engine reports its module's version, which the linker sets."""
-    _, _, version = VERSIONS[engine].removesuffix("+incompatible").partition(" v")
-    assert any(flag.endswith(f"/dockerversion.Version={version}") for flag in ENGINES[engine].flags)
+def test_version() -> None:
+    """Docker 28 reports its module's version, which the linker sets."""
+    _, _, version = VERSIONS["28"].removesuffix("+incompatible").partition(" v")
+    assert any(flag.endswith(f"/dockerversion.Version={version}") for flag in ENGINES["28"].flags)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

@@ -308,7 +308,7 @@ def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Programs.chosen().name == "29"
     assert Programs.chosen("29-nftables").settings == {"firewall-backend": "nftables"}
     monkeypatch.setenv("HOMELAB_ENGINE", "30")
-    with pytest.raises(LabError, match="30 is no engine; use one of debian, 29, 28, 26, 29-nftables"):
+    with pytest.raises(LabError, match="30 is no engine; use one of debian, 29, 28, 29-nftables"):
         Programs.chosen()
 
 
