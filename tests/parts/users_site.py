@@ -61,47 +61,7 @@ BOXES: Mapping[str, Box] = {
     "masked": Box(7003, ("--network=bare", "--publish=7003:7003")),
     "sealed-1": Box(7004, ("--network=sealed", "--publish=7004:7004")),
     "alone": Box(7005, ("--network=none",)),
-    "socket": Box(
-        9443,
-        ("--network=proxy", "--publish=9443:9443", "--volume=/run/docker.sock:/var/run/docker.sock"),
-    ),
-    "spy": Box(7006, ("--network=app", "--pid=host")),
-    "tracer": Box(7007, ("--network=bare", "--publish=7007:7007", "--cap-add=SYS_PTRACE")),
-    "keeper": Box(7008, ("--network=apart", "--volume=/etc:/host")),
-    "screen": Box(5900, ("--network=bridge", "--publish=5900:5900")),
-    "documents": Box(27017, ("--network=proxy", "--expose=27017")),
-    "metrics": Box(9090, ("--network=bare", "--publish=9090:9090")),
-    "sessions": Box(11211, ("--network=inner", "--expose=11211")),
 }
-PLANTED = {
-    ("critical", "published", "db", "5432/tcp"),
-    ("critical", "published", "socket", "9443/tcp"),
-    ("critical", "published", "screen", "5900/tcp"),
-    ("critical", "published", "metrics", "9090/tcp"),
-    ("critical", "owns-the-host", "socket", "9443/tcp"),
-    ("critical", "host-network", "hosted", "9100/tcp"),
-    ("high", "published", "web", "80/tcp"),
-    ("high", "published", "old", "8000/tcp"),
-    ("high", "published", "shy-2", "7002/tcp"),
-    ("high", "published", "masked", "7003/tcp"),
-    ("high", "published", "tracer", "7007/tcp"),
-    ("high", "owns-the-host", "tracer", "7007/tcp"),
-    ("high", "owns-the-host", "spy", "*"),
-    ("high", "database-of-a-network", "db", "5432/tcp"),
-    ("high", "database-of-a-network", "cache", "6379/tcp"),
-    ("high", "database-of-a-network", "documents", "27017/tcp"),
-    ("high", "host-port", "docker-srv", "10000/tcp"),
-    ("high", "proxmox-firewall-off", "shop, vault", "*"),
-    ("medium", "owns-the-host", "keeper", "*"),
-    ("medium", "database-of-a-network", "inner-db", "3306/tcp"),
-    ("medium", "database-of-a-network", "sessions", "11211/tcp"),
-    ("medium", "default-bridge", "bridge", "*"),
-    ("low", "internal-reaches-host", "docker-srv", "9100/tcp, 10000/tcp"),
-}
-"""Severity, rule, destination and port of each exposure of this site, of its host's program and its guests.
-
-`docker-srv` stands for the engine's own name.
-"""
 
 
 def boxes() -> dict[str, Box]:
