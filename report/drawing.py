@@ -373,10 +373,17 @@ class _Layout:
             )
 
     def _to_router(self, source: str, start: _End, router: Box) -> str:
-        """Return the path from a source to the router; from a guest, down beside the guests of its VLAN."""
-        if not isinstance(self.topology.services.get(source), Guest):
+        """Return the path from a source to the router; from a guest, down beside the guests of its VLAN.
+
+        From a container other than the ingress it leads down along the hosts' right edge.
+        """
+        service = self.topology.services.get(source)
+        if service is None or service.name == self.topology.ingress_name:
             return _curve(start, (router.x, router.middle[1], -1))
         box = self.things[source]
+        if not isinstance(service, Guest):
+            x, y = router.right - 6, box.middle[1]
+            return f"M{box.right:g} {y:g}H{x - 8:g}q8 0 8 8V{router.y:g}"
         x, y = box.x - 12, box.middle[1] + 10
         return f"M{box.x:g} {y:g}H{x + 8:g}q-8 0 -8 8V{router.y:g}"
 

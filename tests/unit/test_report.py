@@ -27,10 +27,11 @@ from report.verification import Probe, Verification
 from resources.resource import from_state
 from tests.browser.samples import MARKUP, broken, hostile, page, run, state
 from tests.half import docker_alone, flat, proxmox_alone
+from tests.mistakes import WIDE
 from tests.policies.sound import CANARY, TODAY, Stack, sound
 from tests.routers import attached, routed
 from tests.site import FILE, configuration, loaded
-from topology.config import load
+from topology.config import from_file, load
 from topology.model import PolicyException, Topology
 from topology.project import PROJECT
 from verify import report as verify
@@ -319,6 +320,7 @@ SITES = {
     "flat": load(flat()),
     "routed": load(routed()),
     "attached": load(attached()),
+    "keys added last": from_file(WIDE),
 }
 
 
@@ -448,6 +450,16 @@ def test_the_router_is_drawn_with_the_flows_through_it() -> None:
         touched = f" {box.x:g} {box.middle[1]:g}" in arrow.path or f"V{box.y:g}" in arrow.path
         touched |= f" {box.y:g}V" in arrow.path
         assert touched == bool(arrow.via) or arrow.destination == box.title
+
+
+def test_a_container_leaves_by_the_router_beside_every_box() -> None:
+    """What a container asks outside leads down at the hosts' right edge, past all services and networks."""
+    drawing = draw(SITES["keys added last"])
+    leaving = [each.path for each in drawing.arrows if each.source == "automation"]
+    (lane,) = {float(re.findall(r"H([\d.]+)q8 0 8 8V", path)[0]) + 8 for path in leaving}
+    inner = [box for kinds in ("service", "zone") for box in kind(drawing, kinds).values()]
+    assert (len(leaving), max(box.right for box in inner) < lane) == (2, True)
+    assert lane < kind(drawing, "host")["router"].right
 
 
 def test_the_flowchart_in_the_docs_is_current() -> None:
