@@ -214,7 +214,8 @@ def test_what_the_stack_file_gives_an_app_is_rendered() -> None:
         config["services"][name] |= settings
     stack = Stack(resources=run(config), config=config)
     assert stack.judge().findings == ()
-    assert stack.inputs("container", "prometheus")["command"][-1] == "--log.level=warn"
+    given = SETTINGS["prometheus"]["arguments"]
+    assert stack.inputs("container", "prometheus")["command"][-len(given) :] == given
     assert "TZ=Europe/Berlin" in stack.inputs("container", "traefik")["envs"]
     (path, content), *_ = SETTINGS["cadvisor"]["files"].items()
     assert upload(stack, "cadvisor", path)["content"] == content

@@ -102,10 +102,14 @@ ELSEWHERE = {
     "pulumi up --skip-preview": ("tests/live/test_site_2_again.py", '"up", "--yes", "--skip-preview"'),
     "pulumi preview --refresh --json": ("verify/drift.py", '"--refresh", "--json"'),
     "pulumi stack select --create home": ("lab/stack.py", '"stack", "select", "--create", self.name'),
-    "pulumi stack init dev": ("tests/live/test_site_1_consumer.py", '"stack", "init", "dev"'),
-    "pulumi destroy": ("tests/live/test_site_1_consumer.py", '"destroy", "--yes", "--stack", "dev"'),
+    "pulumi stack init dev": ("tests/live/test_site_2_add_service.py", '"stack", "init", "dev"'),
+    "pulumi up --policy-pack ../../policies/serve": (
+        "tests/live/test_site_2_add_service.py",
+        '"--policy-pack", "../../policies/serve"',
+    ),
+    "pulumi destroy": ("tests/live/test_site_2_add_service.py", '"destroy", "--yes", "--stack", "dev"'),
     "pulumi stack rm --preserve-config dev": (
-        "tests/live/test_site_1_consumer.py",
+        "tests/live/test_site_2_add_service.py",
         '"stack", "rm", "--yes", "--preserve-config", "dev"',
     ),
     "pulumi stack output --json": ("lab/stack.py", '"stack", "output", "--json"'),

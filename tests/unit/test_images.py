@@ -70,8 +70,7 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
 
     def bring(docker: Docker, *wanted: Image) -> dict[str, str]:
         monkeypatch.setattr(images, "run", docker)
-        monkeypatch.setattr(images, "IMAGES", wanted)
-        return images.ensure(HOST, lambda _line: None)
+        return images.ensure(HOST, lambda _line: None, wanted)
 
     return bring
 

@@ -131,7 +131,7 @@ def test_every_port_of_a_pair_is_answered_once() -> None:
         ("loki", "cadvisor", "8080/tcp", State.DENIED, ""),
         ("docker-srv", "proxmox-srv", "22/tcp", State.FOLLOWS, "from a host"),
         ("internet", "loki", "3100/tcp", State.DENIED, ""),
-        ("jellyfin", "traefik", "*", State.UNDECLARED, "not declared"),
+        ("traefik", "jellyfin", "*", State.UNDECLARED, "not declared"),
         ("traefik", "vaultwarden", "80/tcp", State.MISSING, "declared, but not possible"),
     ],
 )
@@ -154,17 +154,17 @@ def test_a_denial_names_the_rule_that_denies() -> None:
 def test_a_cell_holds_what_the_pack_says_about_it() -> None:
     """A finding about a flow is in that flow's cell, and so is an exception that sets it aside."""
     stack = broken()
-    (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
-    assert answer.notes == ("undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> traefik",)
+    (answer,) = [a for a in of(stack).answers("traefik", "jellyfin") if "*" in a.ports]
+    assert answer.notes == ("undeclared-flows: expected DENIED, got ALLOWED via vlan20 -> jellyfin",)
     exemption = PolicyException(
         rule="undeclared-flows",
-        resource="jellyfin -> traefik:*",
+        resource="traefik -> jellyfin:*",
         reason="until its card is on",
         owner="me",
         expires=date(2027, 1, 1),
     )
     stack.topology = load(stack.config).model_copy(update={"exceptions": (exemption,)})
-    (answer,) = [a for a in of(stack).answers("jellyfin", "traefik") if "*" in a.ports]
+    (answer,) = [a for a in of(stack).answers("traefik", "jellyfin") if "*" in a.ports]
     assert (answer.state, answer.notes) == (
         State.UNDECLARED,
         ("exception to undeclared-flows until 2027-01-01, by me: until its card is on",),

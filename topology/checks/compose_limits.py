@@ -140,7 +140,6 @@ def names(site: Site) -> Iterator[Fault]:
                 yield Fault(f"{path}.extra_hosts", f"{name} is the name of a service", "leave it out")
             if address.is_loopback or address in _NOWHERE or address.is_multicast:
                 yield Fault(f"{path}.extra_hosts", f"{address} is no host's address", "write the host's own")
-        flows = [flow for flow in site.flows.values() if flow.source == container.name]
         for place, server in enumerate(container.dns):
             known = [
                 each.name
@@ -149,7 +148,10 @@ def names(site: Site) -> Iterator[Fault]:
                 and Flow(source=container.name, destination=each.name, port=DNS) in site.flows.values()
             ]
             end = site.name_server(server)
-            if end and any(flow.destination == end and flow.port.number == DNS.number for flow in flows):
+            if end and any(
+                (flow.source, flow.destination, flow.port.number) == (container.name, end, DNS.number)
+                for flow in site.flows.values()
+            ):
                 continue
             if not known and not site.unreadable_in("flows") and not site.unreadable_in("services"):
                 remedy = (

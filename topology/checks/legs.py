@@ -38,8 +38,7 @@ def legs(site: Site) -> Iterator[Fault]:
         own = [zone for name in container.addresses if (zone := site.zones.get(name)) and zone.has_guests]
         for zone in own:
             yield from _leg(site, container, zone)
-        asked_on = _asked_on(site, container)
-        if own and container != site.ingress and len(asked_on) > 1:
+        if own and container != site.ingress and len(asked_on := _asked_on(site, container)) > 1:
             yield Fault(
                 f"services.{container.name}.addresses.{own[0].name}",
                 f"with a leg {container.name} listens on one address, and is asked on {', '.join(asked_on)}",
