@@ -768,8 +768,7 @@ class Walk:
         texts |= {str(leg.address) for h in self.facts.hosts for leg in h.legs}
         entries = [each for host in self.facts.hosts for each in host.entries or ()]
         texts |= {str(each.source) for each in entries}
-        passes = [each for network in self.facts.networks for each in network.passes or ()]
-        texts |= {str(ip) for each in passes for ip in (each.source, each.destination)}
+        texts |= {str(ip) for each in self._passes() for ip in (each.source, each.destination)}
         published = [each for container in self.facts.containers for each in container.published]
         texts |= {str(prefix) for each in published for prefix in each.admitted or ()}
         exits = [each for network in self.facts.networks for each in network.egress or ()]
@@ -814,7 +813,7 @@ class Walk:
             numbers |= {int(label)} if label else set()
         exits = [each for network in self.facts.networks for each in network.egress or ()]
         numbers |= {each.port.number for each in exits}
-        numbers |= {each.port.number for network in self.facts.networks for each in network.passes or ()}
+        numbers |= {each.port.number for each in self._passes()}
         numbers |= {each.port.number for host in self.facts.hosts for each in host.entries or ()}
         for gateway in self.facts.gateways:
             numbers |= {permit.port.number for permit in gateway.permits or () if permit.port}
@@ -825,6 +824,12 @@ class Walk:
             for _, low, high in MACROS[rule.macro] if rule.macro else ():
                 numbers |= {low, high + 1}
         return tuple(Port(number=n, protocol=p) for p in Protocol for n in sorted(numbers) if 1 <= n <= 65535)
+
+    def _passes(self) -> list[Pass]:
+        """Return what hosts let pass within bridges and to legs."""
+        legs = [leg.passes for container in self.facts.containers for leg in container.legs]
+        networks = [network.passes for network in self.facts.networks]
+        return [each for passes in (*networks, *legs) for each in passes or ()]
 
     def _every_rule(self) -> list[ProxmoxRule]:
         rules = [rule for guest in self.facts.guests for rule in guest.firewall.rules]

@@ -264,7 +264,7 @@ class Draw:
         return Leg(
             network=network.name,
             address=address,
-            passes=tuple(passes) if ruled and draw.random() < 0.7 else None,
+            passes=tuple(passes) if ruled and draw.random() < 0.4 else None,
         )
 
     def _leg_address(self, network: Network) -> IPv4Address | None:
