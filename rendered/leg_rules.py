@@ -119,8 +119,11 @@ def _others(topology: Topology, parent: str) -> list[IPv4Network]:
 
 
 def _old(topology: Topology) -> str:
-    """Return the command that prints how to delete the tables that are there."""
-    return f"nft list tables netdev | sed -n 's/^table {_name(topology, '')}/delete &/p'"
+    """Return the command that prints how to delete the tables that are there.
+
+    An interface's name has at most 15 characters; a longer end is of another stack, by its prefix.
+    """
+    return rf"nft list tables netdev | sed -n 's/^table {_name(topology, '')}.\{{1,15\}}$/delete &/p'"
 
 
 def _name(topology: Topology, parent: str) -> str:

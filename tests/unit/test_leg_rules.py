@@ -1,5 +1,6 @@
 """The rules of legs: what is declared is in their text, and what their text lets pass is read from it."""
 
+import subprocess
 from ipaddress import IPv4Address
 
 import pytest
@@ -91,3 +92,13 @@ def test_a_hyphen_in_an_interfaces_name_is_escaped_for_systemd() -> None:
     site = load(changed({"hosts.docker-srv.trunk": "my-trunk"}))
     text = next(t for path, t in host_rules.kept(site).items() if path.endswith("my-trunk.10.service"))
     assert r"BindsTo=sys-subsystem-net-devices-my\x2dtrunk.10.device" in text
+
+
+def test_only_tables_of_the_stack_are_removed() -> None:
+    """A former leg's table goes; one of a stack whose prefix begins with the name stays, as others do."""
+    kept = ["table netdev homelab-network-b-homelab-network-trunk.10", "table netdev mine"]
+    made = "".join(f"add {each}\n" for each in ("table netdev homelab-network-eth0.4094", *kept))
+    script = f"nft --file - && {leg_rules.remove(SITE)} && nft list tables netdev"
+    words = ["unshare", "--net", "sh", "-c", script]
+    done = subprocess.run(words, input=made, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == kept
