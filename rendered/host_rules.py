@@ -396,17 +396,25 @@ WantedBy={device} docker.service
 
 
 def keep(topology: Topology) -> str:
-    """Return the script that installs the kept files and enables their units.
+    """Return the script that installs the kept files and enables their units; former legs' units go.
 
     On a machine without systemd it does nothing: the rules last until shutdown.
     """
     files = "".join(f"cat >{path} <<'KEPT'\n{text}KEPT\n" for path, text in kept(topology).items())
+    wanted, name = " ".join(units(topology)), _unit(topology)
     return f"""\
 set -e
 [ -d {SYSTEMD} ] || exit 0
 mkdir -p {_FOLDER}
+for unit in {_UNITS}/{name}-*.service; do
+  [ -e "$unit" ] || continue
+  former=$(basename "$unit" .service)
+  case " {wanted} " in *" $former.service "*) continue ;; esac
+  systemctl disable "$former.service"
+  rm -f "$unit" {_FOLDER}/"$former".nft {_FOLDER}/"$former".sh
+done
 {files}systemctl daemon-reload
-systemctl enable {" ".join(units(topology))}
+systemctl enable {wanted}
 """
 
 

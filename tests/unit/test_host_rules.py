@@ -12,7 +12,7 @@ from rendered import host_rules, leg_rules
 from resources.host_rules import forward
 from tests.egress import with_egress, with_machines
 from tests.policies.sound import with_acme
-from tests.site import configuration, loaded
+from tests.site import changed, configuration, loaded
 from topology.config import load
 from topology.model import Port
 from verify import host
@@ -92,6 +92,21 @@ def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
         f"disable {both}",
         "daemon-reload",
     ]
+
+
+def test_a_former_leg_leaves_no_unit(root: Path) -> None:
+    """The next rules remove unit and file of each interface that carries no leg any more, and no other's."""
+    (root / "run/systemd/system").mkdir(parents=True)
+    folder, units = root / "etc/homelab-network", root / "etc/systemd/system"
+    other = units / "b-homelab-network-rules-trunk.10.service"
+    other.touch()
+    run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
+    moved = load(changed({"hosts.docker-srv.trunk": "eth1"}))
+    run(root, *host_rules.KEEP.split(), given=host_rules.keep(moved))
+    files = {root / each.lstrip("/") for each in host_rules.kept(moved)}
+    assert {*folder.iterdir(), *units.iterdir()} == {other, *files}
+    former = [f"disable homelab-network-rules-trunk.{tag}.service" for tag in (10, 20, 30)]
+    assert [each for each in (root / "asked").read_text().splitlines() if "disable" in each] == former
 
 
 def test_kept_files_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
