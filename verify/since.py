@@ -66,9 +66,10 @@ def read(file: Path, stack: str) -> Earlier:
         its = {"when": when, "seconds": told["seconds"], "counts": told["counts"]}
         answers = {_key(cell): _answer(cell) for cell in told["cells"]}
         summaries = [*told.get("earlier", ()), its][-_KEPT:]
+        owner = told["stack"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Earlier()
-    return Earlier(when=when, summaries=summaries, answers=answers) if told["stack"] == stack else Earlier()
+    return Earlier(when=when, summaries=summaries, answers=answers) if owner == stack else Earlier()
 
 
 def _key(cell: Mapping[str, Any]) -> _Key:

@@ -38,6 +38,8 @@ http {{
 
 def slot_of(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the slot that this program fills; raises RunError if the outputs have none that it can fill."""
+    if outputs["schemaVersion"] is None:
+        raise pulumi.RunError("schemaVersion: is not there; name a site that is up in start-page:site.")
     if outputs["schemaVersion"] != SCHEMA_VERSION:
         raise pulumi.RunError(
             f"schemaVersion: {outputs['schemaVersion']:g} is not {SCHEMA_VERSION}; "

@@ -85,6 +85,7 @@ def test_it_makes_the_container_of_its_slot() -> None:
     ("read", "said"),
     [
         ({**told(), "schemaVersion": 3}, "schemaVersion: 3 is not 2; read docs/outputs.md"),
+        ({}, "schemaVersion: is not there; name a site"),
         ({**told(), "slots": None}, "slots: start-page is not there for project start-page; declare it"),
         (told(project="other"), "slots: start-page is not there for project start-page; declare it"),
         (told(port=80), "slots.start-page.ports: lacks 8080/tcp"),

@@ -66,6 +66,13 @@ def test_many_changes_are_a_few_lines(tmp_path: Path) -> None:
     assert [*since.Earlier().told(after, file)] == []
 
 
+def test_a_file_of_another_tool_holds_no_runs(tmp_path: Path) -> None:
+    """A file without a stack's name is as none."""
+    file = written(tmp_path, [cell("loki", "ALLOWED")])
+    file.write_text(file.read_text().replace('"stack"', '"of"'))
+    assert since.read(file, "dev") == since.Earlier()
+
+
 def test_the_command_says_it_and_the_file_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
