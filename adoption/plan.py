@@ -28,6 +28,8 @@ _UNVERSIONED: Final = ":as-surveyed"
 _LASTING: Final = (
     "was started with --rm, so its stop removes it, with its volumes without a name; start it without --rm"
 )
+_STAY: Final = "volumes stay, with their data"
+_GO: Final = "volumes that are external stay; protect: false lets the others go"
 _HOLDER: Final = re.compile(r"container \S+(?= \()|network \S+")
 """What a pre-flight's fault names as the holder of a port, a prefix or a bridge."""
 
@@ -176,7 +178,7 @@ class Plan:
             switch = f"/nodes/{node}/qemu/{number}/firewall/options"
             yield f"{_words('pvesh', 'set', switch, '--enable', '0')} # on the node; or its copy of step 4"
         yield f"pulumi state unprotect --all --yes --stack {self.stack} # also after a `make up` that failed"
-        yield f"make down STACK={self.stack} YES=1 # volumes stay, with their data"
+        yield f"make down STACK={self.stack} YES=1 # {_STAY if self.topology.protect else _GO}"
         yield from (_created(row) for row in networks)
         for row in reversed(moved):
             name = _name(row)

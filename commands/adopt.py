@@ -75,7 +75,8 @@ def written(
 ) -> list[str]:
     """Write the import file and the plan; returns their paths, and what to mend before the plan.
 
-    A volume is not imported: the way back would remove it. One that is `external` is not in the way.
+    Neither a volume nor a node's bridge is imported: the way back would remove it. One that is `external` or
+    has `existing-bridge` is not in the way.
     """
     plan = Plan(stack=stack, topology=topology, containers=rows[0], networks=rows[1], host=host)
     others = [each for each in report.in_the_way if each.check is not Check.CONTAINER_TAKEN]
@@ -83,7 +84,7 @@ def written(
         each
         for each in others
         if each.identity
-        and each.check is not Check.VOLUME_TAKEN
+        and each.check not in {Check.VOLUME_TAKEN, Check.NODE_BRIDGE_TAKEN}
         and (each.check is not Check.NETWORK_TAKEN or each.identity in plan.imported)
     ]
     plan = replace(

@@ -16,6 +16,7 @@ from preflight.docker import PlannedSite, There, in_the_way
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.state import PulumiState
+from preflight.wanted import bridges as wanted_bridges
 from preflight.wanted import volumes as wanted_volumes
 from survey import docker
 from survey.docker_api import DockerApi
@@ -231,6 +232,31 @@ def test_a_volume_with_data_is_not_imported(taken: tuple[Topology, Rows, Rows, P
     adopt.written(taken[3], "apart", taken[0], report, (taken[1], taken[2]))
     assert json.loads((taken[3] / "imports-apart.json").read_text())["resources"] == []
     assert "- volume grafana-data: a volume with data" in (taken[3] / "adopt-apart.md").read_text()
+
+
+def test_a_bridge_of_a_node_is_not_imported(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """A bridge that others' guests are on is no part of the import, and its remedy is told first."""
+    found = Found(
+        check=Check.NODE_BRIDGE_TAKEN, wanted=wanted_bridges(from_file(PROJECT / "Pulumi.dev.yaml"))[0],
+        path="bridge vmbr1 of pve1", what="a bridge", removal="remove it", identity="pve1:vmbr1",
+        instead="write existing-bridge: true",
+    )  # fmt: skip
+    told = found.finding("bridged", PulumiState())
+    report = PreflightReport(findings=(told,), in_the_way=(found,))
+    lines = adopt.written(taken[3], "bridged", taken[0], report, (taken[1], taken[2]))
+    assert json.loads((taken[3] / "imports-bridged.json").read_text())["resources"] == []
+    assert f"mend before the outage: {told}" in lines
+
+
+def test_only_protected_volumes_are_said_to_stay(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """Without `protect`, `make down` removes the volumes that the stack made; the way back says so."""
+    open_ = taken[0].model_copy(update={"protect": False})
+    back, bare = (
+        next(line for line in plan.lines(date(2026, 11, 30)) if line.startswith("make down"))
+        for plan in (planned(taken), planned(taken, topology=open_))
+    )
+    assert back.endswith("# volumes stay, with their data")
+    assert bare.endswith("# volumes that are external stay; protect: false lets the others go")
 
 
 def test_the_way_back_forgets_imported_guests_first(taken: tuple[Topology, Rows, Rows, Path]) -> None:
