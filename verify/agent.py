@@ -75,11 +75,12 @@ async def udp(ask: dict[str, Any]) -> str:
 def watching() -> socket.socket | None:
     """Return a socket that keeps each datagram that arrives here, whether or not a program answers it.
 
-    It has them from the interfaces, past every rule on the way. None: this process may not look.
+    It has them from the interfaces, past every rule on the way. None: this process may not look, or the kernel has
+    no such sockets.
     """
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
-    except PermissionError:
+    except OSError:
         return None
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _ONLY_UDP))
     pointer = struct.pack("HP", len(_ONLY_UDP), ctypes.addressof(program))

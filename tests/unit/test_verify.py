@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.site import CERTIFICATE, changed, configuration
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.model import Flow, Port, Route, Topology
+from verify import agent as agent_program
 from verify import host, namespaces, probe, proof, report, vantages
 from verify.discovery import Discovery
 from verify.discovery import address as discovery_address
@@ -1185,3 +1187,9 @@ def test_an_agent_that_is_told_nothing_ends() -> None:
         [sys.executable, "-I", AGENT], input="", capture_output=True, text=True, timeout=120, check=True
     )
     assert json.loads(done.stdout).keys() == {"addresses", "listeners", "pings"}
+
+
+def test_an_agent_works_without_packet_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel lacks such sockets, as in some containers, what arrives is unknown."""
+    monkeypatch.setattr(socket, "AF_PACKET", 255)
+    assert agent_program.arrived(agent_program.watching()) is None
