@@ -75,8 +75,8 @@ async def udp(ask: dict[str, Any]) -> str:
 def watching() -> socket.socket | None:
     """Return a socket that keeps each datagram that arrives here, whether or not a program answers it.
 
-    It has them from the interfaces, past every rule on the way. None: this process may not look, or the kernel has
-    no such sockets.
+    It has them from the interfaces, past every rule on the way. None: this process may not look, or the
+    kernel has no such sockets.
     """
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
