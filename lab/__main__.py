@@ -130,7 +130,10 @@ def tools(_stack: str) -> int:
 
 def env(stack: str) -> int:
     """Print the environment as shell commands; makes the state's folder, which Pulumi does not make."""
-    paths.STATE.mkdir(parents=True, exist_ok=True)
+    try:
+        paths.STATE.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise LabError(f"{paths.STATE}: {fault.strerror}; name another folder with HOMELAB_STATE") from fault
     for key, value in environment(stack).items():
         print(f"export {key}={shlex.quote(value)}")
     return 0

@@ -223,3 +223,13 @@ def test_a_service_without_a_flow_is_mentioned(tmp_path: Path, capsys: pytest.Ca
         "note: Pulumi.x.yaml:83: services.wiki: no flow leads to it or from it, so nothing reaches it; "
         "declare one like management -> wiki:3000/tcp, or remove it.\n"
     )
+
+
+def test_a_state_that_can_not_be_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make env` names the folder and the variable that chooses another."""
+    monkeypatch.setattr(paths, "STATE", Path("/proc/none/state"))
+    assert lab.main(["env"]) == 1
+    said = "env: /proc/none/state: No such file or directory; name another folder with HOMELAB_STATE\n"
+    assert capsys.readouterr() == ("", said)
