@@ -446,7 +446,7 @@ class Draw:
                 Proxy(
                     container=container.name,
                     origin="p",
-                    entrypoints=entrypoints,
+                    entrypoints=self._heard(container, entrypoints),
                     routers=tuple(routers),
                     services=tuple(services),
                     labels=self._often(0.3),
@@ -454,6 +454,13 @@ class Draw:
                 )
             )
         return proxies
+
+    def _heard(self, container: ContainerFact, entrypoints: tuple[Entrypoint, ...]) -> tuple[Entrypoint, ...]:
+        """Return entry points that often are at one of their own container's addresses."""
+        own = [leg.address for leg in container.legs if leg.address]
+        if not own or self.legged.random() < 0.5:
+            return entrypoints
+        return tuple(replace(each, address=self.legged.choice(own)) for each in entrypoints)
 
 
 def engine(facts: Facts) -> set[Key]:
