@@ -146,7 +146,9 @@ def _existing_disks(inputs: VirtualMachine | SystemContainer, number: int) -> It
     if inputs.clone:
         yield "clone is set, and the guest is there already"
     for path, medium in inputs.media:
-        own = re.fullmatch(rf"(base-\d+-[\w-]+/)?vm-{number}-[\w.-]+", medium.path_in_datastore)
+        own = re.fullmatch(
+            rf"((\d+/)?base-\d+-[\w.-]+/)?({number}/)?vm-{number}-[\w.-]+", medium.path_in_datastore
+        )
         for name in medium.foreign:
             if name != "pathInDatastore" or not own:
                 yield f"{path}.{name} gives it content that is not its own"

@@ -25,3 +25,6 @@ def machine_pages_inside(view: TypedResource[DockerContainer], topology: Topolog
     for route in topology.routes:
         if route.service == service.name and INTERNET in route.audience and not route.login:
             yield f"shows the internet the page of {asked} as {route.host}, without a login before it"
+    for stream in topology.streams:
+        if stream.service == service.name and INTERNET in topology.entries[stream.entry]:
+            yield f"shows the internet the page of {asked} on port {stream.entry}, without a login before it"

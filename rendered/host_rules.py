@@ -100,7 +100,8 @@ def rules(topology: Topology) -> str:
     asking = "".join(f'    iifname "{bridge}" drop\n' for bridge in probing)
     near = ", ".join(map(str, _nearby(topology)))
     egress = "".join(
-        f"    iifname {{ {edge} }} ip daddr != {{ {near} }} {port.protocol} dport {port.number} accept\n"
+        f"    iifname {{ {edge} }} ip saddr {topology.edge_address} ip daddr != {{ {near} }} "
+        f"{port.protocol} dport {port.number} accept\n"
         for port in topology.egress
     )
     egress += "".join(

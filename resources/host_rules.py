@@ -42,7 +42,9 @@ _PREFIX = re.compile(r' "[a-z0-9-]+: "$')
 _FROM = r"iifname \{ (?P<bridges>[^{}]+) \} "
 _TO = r"ip daddr != \{ (?P<near>[^{}]+) \} "
 _BY_MEMBER = re.compile(rf"{_FROM}ip saddr \. meta l4proto \. th dport @leaving {_TO}accept")
-_BY_BRIDGE = re.compile(rf"{_FROM}{_TO}(?P<protocol>tcp|udp) dport (?P<port>\d+) accept")
+_BY_BRIDGE = re.compile(
+    rf"{_FROM}(ip saddr (?P<source>\S+) )?{_TO}(?P<protocol>tcp|udp) dport (?P<port>\d+) accept"
+)
 _ROUTED = re.compile(
     r'iifname "(?P<bridge>\S+)" ip saddr (?P<source>\S+) ip daddr (?P<to>\S+) '
     r"(?P<protocol>tcp|udp) dport (?P<port>\d+) accept"
@@ -159,8 +161,9 @@ def _admitted(limits: Iterable[re.Match[str]]) -> Mapping[str, Mapping[Port, tup
 
 def _exits(rule: re.Match[str], leaving: str) -> Iterator[Exit]:
     """Yield what a rule lets out: its one port, or the elements of the set `leaving`."""
-    own = rule.groupdict().get("port")
-    for source, protocol, number in [(None, rule["protocol"], own)] if own else _LEAVING.findall(leaving):
+    own = rule.groupdict()
+    one = [(own["source"], own["protocol"], own["port"])] if "port" in own else _LEAVING.findall(leaving)
+    for source, protocol, number in one:
         yield Exit(
             port=Port(number=int(number), protocol=Protocol(protocol)),
             source=IPv4Address(source) if source else None,

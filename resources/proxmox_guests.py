@@ -120,15 +120,6 @@ class Medium(
             yield "volume"
 
 
-class Cdrom(Medium):
-    """A CD-ROM drive; without `fileId` it is the node's own."""
-
-    @property
-    def foreign(self) -> Iterator[str]:
-        """Properties that give the drive existing content; only `none` leaves it empty."""
-        yield from ("fileId",) if self.file_id != "none" else ()
-
-
 class Disk(Medium, inert="pre_enrolled_keys size type version"):
     """A disk of a virtual machine, its firmware or its TPM."""
 
@@ -268,7 +259,7 @@ class VirtualMachine(
     usbs: tuple[Any, ...] = ()
     virtiofs: tuple[Any, ...] = ()
     disks: tuple[Disk, ...] = ()
-    cdrom: Cdrom | None = None
+    cdrom: Medium | None = None
     efi_disk: Disk | None = None
     tpm_state: Disk | None = None
     rngs: tuple[Rng, ...] = ()

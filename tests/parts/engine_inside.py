@@ -25,6 +25,7 @@ from lab.process import run
 from topology.model import NO_NAME_SERVER
 
 ENGINE = {"DOCKER_HOST": f"unix://{engine.SOCKET}"}
+GROUPS = ("homelab-inside.slice",)
 STAND_IN = "homelab-lab/grafana-stand-in:1"
 
 
@@ -64,7 +65,7 @@ def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
 def before() -> Iterator[dict[str, list[str]]]:
     """Yield the machine's state before the engine; stops the engine after the test in any case."""
     yield machine()
-    engine.down(print)
+    engine.down(print, GROUPS)
 
 
 def load(tag: str) -> None:
@@ -82,7 +83,7 @@ def serve() -> None:
         "--name=inside",
         "--network=bridge",
         "--publish=8099:8099",
-        "--cgroup-parent=homelab-inside.slice",
+        f"--cgroup-parent={GROUPS[0]}",
     ]
     program = ["--entrypoint=/usr/bin/standin", "--volume=inside:/data", "--restart=unless-stopped", STAND_IN]
     docker("create", *options, *program, "page", "--name", "Inside", "--listen", ":8099")
@@ -118,7 +119,7 @@ def test_down_leaves_nothing(before: dict[str, list[str]]) -> None:
     until("the page is served", lambda: "stand-in for Inside, not Inside" in page())
     assert machine() != before
     assert machine()["groups"]
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -129,8 +130,8 @@ def test_up_again_is_nothing(before: dict[str, list[str]]) -> None:
     assert engine.up(print) == first
     assert engine._engines() == pids
     assert engine.endpoint() == ENGINE["DOCKER_HOST"]
-    engine.down(print)
-    engine.down(print)
+    engine.down(print, GROUPS)
+    engine.down(print, GROUPS)
     assert engine.endpoint() is None
     assert machine() == before
 
@@ -143,7 +144,7 @@ def test_two_at_once_start_one(before: dict[str, list[str]]) -> None:
     assert [one.returncode for one in both] == [0, 0]
     assert all(ENGINE["DOCKER_HOST"] in text for text in said)
     assert len(engine._engines()) == 1
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -155,7 +156,7 @@ def test_killed_engine_goes_on(before: dict[str, list[str]]) -> None:
     engine.up(print)
     docker("start", "inside")
     until("the page is served again", lambda: "stand-in for Inside" in page())
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -164,7 +165,7 @@ def test_down_after_a_crash(before: dict[str, list[str]]) -> None:
     engine.up(print)
     serve()
     kill_engine()
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -188,7 +189,7 @@ def test_half_made_things_go_by_their_label(before: dict[str, list[str]]) -> Non
     listed = docker("network", "ls", "--filter=type=custom", "--format", "{{.Name}}").split()
     assert sorted(listed) == ["net-other-stack", "net-theirs"]
     remove("Container", "never-made")
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -203,7 +204,7 @@ def test_the_images_go_again(before: dict[str, list[str]]) -> None:
     docker("tag", STAND_IN, "my/copy:1")
     images.remove(ENGINE["DOCKER_HOST"], print)
     assert docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}") == "my/copy:1"
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -262,7 +263,7 @@ def test_a_container_on_its_own_loopback_learns_no_name(before: dict[str, list[s
         "edge-closed": (True, False),
         "backend-closed": (True, False),
     }
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -285,7 +286,7 @@ def test_down_without_an_engine(before: dict[str, list[str]], broken: Callable[[
     serve()
     kill_engine()
     broken()
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before
 
 
@@ -294,5 +295,5 @@ def test_failed_start_is_told(before: dict[str, list[str]], broken: Callable[[],
     broken()
     with pytest.raises(LabError, match=r"(?s)dockerd ended while starting.*no such storage driver"):
         engine.up(print)
-    engine.down(print)
+    engine.down(print, GROUPS)
     assert machine() == before

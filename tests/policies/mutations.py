@@ -202,7 +202,7 @@ FOREIGN: dict[str, tuple[Any, ...]] = {
     "rngs": ([{"source": "/dev/nvme0n1"}],),
     "machine": ("pc -netdev user", "q35,viommu=intel", UNKNOWN),
     "cpu": ({"type": "host -netdev user"}, {"type": UNKNOWN}),
-    "cdrom": ({"fileId": "local:iso/seed.iso"}, {"fileId": "cdrom"}, {"fileId": ""}, {"interface": "ide3"}),
+    "cdrom": ({"fileId": "local:iso/seed.iso"}, {"fileId": "cdrom"}),
     "clone": ({"vmId": 301.0}, {"vmId": 9000.0, "nodeName": "pve2"}),
     "bootOrders": (["net0"], ["scsi0", "net0"], ["usb0"], ["scsi0;net0"], ["scsi0,order=net0"]),
     "smbios": ({"serial": "ds=nocloud;s=http://192.0.2.1/"},),

@@ -1976,7 +1976,6 @@ def more_than_one_setting_in_a_text(stack: Stack) -> None:
     "guests-have-their-own-disks",
     "site-1: disks[0].pathInDatastore gives it content that is there already",
     "site-1: cdrom.fileId gives it content that is there already",
-    "vaultwarden: cdrom.fileId gives it content that is there already",
     "site-2: clone.vmId is 301, not the template 9000",
     "site-2: clone.nodeName is pve2, not pve1, which has the template",
     "jellyfin: disks[1].fileId gives it content that is there already",
@@ -1996,7 +1995,6 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     stack.add(_CONTAINER, "box", {"operatingSystem": {"templateFileId": "local:backup/vzdump-lxc-301.tar"}})
     vault, other = stack.inputs("vm", "vaultwarden"), {"datastoreId": "nas"}
     vault |= {"efiDisk": {**other, "type": "4m"}, "tpmState": {**other, "version": "v2.0"}}
-    vault["cdrom"] = {"interface": "ide3"}  # the provider then takes the node's own drive
     for each in (vault["disks"][0], vault["initialization"], vault["clone"]):
         each.update(other)
 
@@ -3768,6 +3766,17 @@ def an_external_volume_that_is_not_declared(stack: Stack) -> None:
 )
 def a_page_of_a_machine_for_the_internet(stack: Stack) -> None:
     stack.config = machine_pages.keys(audience=["internet"])
+    stack.resources = run(stack.config)
+
+
+@rejected(
+    "machine-pages-inside",
+    "nas-page: shows the internet the page of nas on port 9443/tcp, without a login before it",
+)
+def a_page_of_a_machine_as_a_stream_for_the_internet(stack: Stack) -> None:
+    stack.config = machine_pages.keys(audience=[], streams=["9443:8080"])
+    stack.config["services"]["traefik"]["ports"].append(9443)
+    stack.config["flows"].append("internet -> traefik:9443/tcp")
     stack.resources = run(stack.config)
 
 

@@ -137,6 +137,15 @@ def _interprets(finding: Finding) -> bool:
 
 
 _INTERPRET = {"acme", "certificates", "closed", "containers", "flows", "ingress", "networks", "uploads"}
+
+
+def drives_that_the_provider_adds(stack: Stack) -> None:
+    """The provider gives every machine a CD-ROM drive without a file, which it then leaves out."""
+    stack.inputs("vm", "site-1")["cdrom"] = {"interface": "ide3"}
+    stack.inputs("vm", "site-2")["cdrom"] = {"fileId": "", "interface": "ide3"}
+    stack.inputs("vm", "jellyfin")["cdrom"] = {"fileId": "none"}
+
+
 SOUND = (
     dynamic_keys_in_lower_case,
     headers_that_harm_nobody,
@@ -146,6 +155,7 @@ SOUND = (
     lists_with_commas_in_arguments,
     triggers_of_an_own_command,
     containers_in_other_words,
+    drives_that_the_provider_adds,
 )
 
 

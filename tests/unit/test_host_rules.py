@@ -131,7 +131,10 @@ def test_kept_files_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_egress_is_let_out_to_public_addresses_alone() -> None:
-    """A declared flow from the ingress to the internet opens its port for public addresses only."""
+    """A declared flow from the ingress to the internet opens its port for public addresses only.
+
+    What comes by the ingress's leg from a VLAN has another source, and does not leave.
+    """
     near = (
         "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, "
         "192.168.0.0/16, 198.18.0.0/15, 198.41.0.0/24, 224.0.0.0/3"
@@ -140,7 +143,7 @@ def test_egress_is_let_out_to_public_addresses_alone() -> None:
     keys["zones"]["office"] = {"role": "management", "prefix": "198.41.0.0/24"}
     opened = [line.strip() for line in host_rules.rules(load(keys)).splitlines() if "daddr !=" in line]
     assert opened == [
-        f'iifname {{ "br-edge" }} ip daddr != {{ {near} }} {port} accept'
+        f'iifname {{ "br-edge" }} ip saddr {load(keys).edge_address} ip daddr != {{ {near} }} {port} accept'
         for port in ("tcp dport 443", "udp dport 53")
     ]
     assert "daddr !=" not in host_rules.rules(SITE)
@@ -204,9 +207,10 @@ def test_egress_does_not_lead_to_a_zone_with_a_documentation_prefix() -> None:
 
 def test_what_the_rules_let_out_is_read() -> None:
     """What leaves edge and an egress zone is read from the text; nothing leaves another bridge."""
-    found = forward(host_rules.rules(load(with_egress(with_acme(configuration()))))).leaving
+    site = load(with_egress(with_acme(configuration())))
+    found, ingress = forward(host_rules.rules(site)).leaving, str(site.edge_address)
     assert {bridge: {(str(e.port), str(e.source)) for e in exits} for bridge, exits in found.items()} == {
-        "br-edge": {("443/tcp", "None"), ("53/udp", "None")},
+        "br-edge": {("443/tcp", ingress), ("53/udp", ingress)},
         "br-egress": {
             ("443/tcp", "172.30.9.35"),
             ("53/udp", "172.30.9.35"),

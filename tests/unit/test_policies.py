@@ -473,7 +473,9 @@ def test_a_guest_that_exists_is_not_made_anew() -> None:
     (made,) = (each for each in run(config) if (each.type, each.name) == (KINDS["vm"], "site-1"))
     assert ("clone" in made.inputs, made.inputs["rebootAfterUpdate"]) == (False, False)
     assert made.inputs["networkDevices"][0]["macAddress"] == "AA:BB:CC:00:11:22"
-    for inputs in (made.inputs, {**made.inputs, "disks": [{"pathInDatastore": "vm-101-disk-0"}]}):
+    of_folders = ("101/vm-101-disk-0.qcow2", "9000/base-9000-disk-0.qcow2/101/vm-101-disk-0.qcow2")
+    disks = ("vm-101-disk-0", "base-9000-disk-0/vm-101-disk-0", *of_folders)
+    for inputs in (made.inputs, *({**made.inputs, "disks": [{"pathInDatastore": disk}]} for disk in disks)):
         stack.inputs("vm", "site-1").clear()
         stack.inputs("vm", "site-1").update(inputs)
         assert evaluate(stack.resources, load(stack.config), TODAY).findings == ()
