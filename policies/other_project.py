@@ -1,11 +1,14 @@
 """The evaluation of another project's stack, with the outputs of the site's stack as its intent.
 
-Of the outputs that its StackReference reads, `site_of` makes a topology with that project's slots and their
-zones alone. It has no exceptions, so none applies there.
+The project's configuration names the site's stack, whose outputs Pulumi is asked for: the engine shows a pack
+nothing that is only read, such as a StackReference. Of the outputs `site_of` makes a topology with that
+project's slots and their zones alone. It has no exceptions, so none applies there.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import date
 from ipaddress import IPv4Address, IPv4Network
@@ -21,9 +24,8 @@ from topology.model import DockerHost, Port, Role, Slot, Ssh, Zone
 from topology.outputs import SCHEMA_VERSION, SlotOutput, ZoneOutput
 from topology.project import NAME
 
-_REFERENCE: Final = "pulumi:pulumi:StackReference"
-_READER: Final = "pulumi:providers:pulumi"
-"""The engine's own provider, which reads another stack's outputs; a component's are the program's words."""
+_SECONDS: Final = 60
+"""How long Pulumi may take to answer with a stack's outputs."""
 _OF_THE_STACK: Final = (
     *("volumes-not-shared", "one-resource-each", "secrets-not-shared", "images-not-known-broken"),
     *("one-engine", "engine-on-the-declared-host"),
@@ -39,20 +41,35 @@ class SiteError(Exception):
     """Outputs that describe no slot, as `fault; remedy`."""
 
 
-def site_of(resources: Iterable[Resource], project: str) -> tuple[str, TopologyIndex]:
-    """Return the referenced site's stack, and what its outputs say of a project's slots; raises SiteError."""
-    found = {
-        name: each.inputs.get("outputs")
-        for each in resources
-        if each.type == _REFERENCE and _is_site(name := str(each.inputs.get("name")))
-    }
+def named(config: Mapping[str, str]) -> str:
+    """Return the stack of a site that another project's configuration names; raises SiteError."""
+    found = {value for value in config.values() if value.split("/")[-2:-1] == [NAME]}
     if len(found) != 1:
-        raise SiteError(f"{len(found)} stacks of {NAME} are referenced; name the one site by StackReference")
-    ((stack, outputs),) = found.items()
+        remedy = f"name the site's, like organization/{NAME}/dev"
+        raise SiteError(f"the configuration names {len(found)} stacks of {NAME}; {remedy}")
+    return found.pop()
+
+
+def outputs_of(stack: str) -> object:
+    """Return a stack's outputs as Pulumi tells them, secrets hidden; raises SiteError."""
+    words = ("pulumi", "stack", "output", "--json", "--stack", stack, "--non-interactive")
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        fault = (done.stderr.strip().splitlines() or ["no reason told"])[-1].removeprefix("error: ")
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        fault = type(error).__name__
+    remedy = "see that `pulumi stack output` shows them here"
+    raise SiteError(f"{stack}: its outputs can't be read ({fault}); {remedy}")
+
+
+def site_of(stack: str, outputs: object, project: str) -> TopologyIndex:
+    """Return what the outputs of a site's stack say of a project's slots; raises SiteError."""
     if not isinstance(outputs, Mapping) or outputs.get("schemaVersion") != SCHEMA_VERSION:
         raise SiteError(f"{stack} has no outputs of version {SCHEMA_VERSION}; update the site's stack first")
     try:
-        return stack, _topology(outputs, project)
+        return _topology(outputs, project)
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
         raise SiteError(f"{stack} has outputs that can't be read; update the site's stack first") from None
 
@@ -61,10 +78,11 @@ class OtherProject:
     """The evaluation of one deployment of another project.
 
     The rules that need no site judge a resource before it is made; the others judge the stack at the end of
-    the preview, when the outputs of the StackReference are known.
+    the preview. `config` is the project's configuration.
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, config: Mapping[str, str]) -> None:
+        self._config = config
         self._project, self._nothing = project, _site({}, {}, "", None)
         self._seen: dict[str, EvaluatedResource] = {}
 
@@ -77,9 +95,9 @@ class OtherProject:
     def together(self, shown: Iterable[Resource], today: date) -> tuple[str, list[Finding]]:
         """Return the site's stack, and the findings that `one` has not returned; raises SiteError."""
         shown = tuple(shown)
-        read = [each for each in shown if _is_read(each, analyzed=each.urn in self._seen)]
         late = [finding for each in shown if each.urn not in self._seen for finding in self.one(each)]
-        stack, site = site_of(read, self._project)
+        stack = named(self._config)
+        site = site_of(stack, outputs_of(stack), self._project)
         own = rules(site=True)
         resources = [self._seen[each.urn].view.resource for each in shown]
         judged = [evaluate_resource(each, site, own) for each in resources]
@@ -94,16 +112,6 @@ def rules(*, site: bool) -> dict[str, Rule]:
         if (rule.scope is RuleScope.RESOURCE and (name in _OF_THE_SITE) == site)
         or (rule.scope is RuleScope.STACK and name in _OF_THE_STACK and site)
     }
-
-
-def _is_read(resource: Resource, *, analyzed: bool) -> bool:
-    """Whether the engine itself has read a resource's outputs; it shows what is read to `one` never."""
-    kind = resource.provider.split("::")[2:3]
-    return kind == [_READER] or (not kind and not analyzed)
-
-
-def _is_site(name: str) -> bool:
-    return name.split("/")[-2:-1] == [NAME]
 
 
 def _topology(outputs: Mapping[str, Any], project: str) -> TopologyIndex:

@@ -64,7 +64,7 @@ class Analyzer:
         if not request.stack:
             return pb.AnalyzerStackConfigureResponse()
         if request.project not in {"", PACK}:
-            self._other = OtherProject(request.project)
+            self._other = OtherProject(request.project, dict(request.config))
             return pb.AnalyzerStackConfigureResponse()
         read = partial(from_pulumi_json, dict(request.config), tuple(request.config_secret_keys))
         self._topology = _read(read, context)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -38,14 +39,15 @@ MOUNTED = {"volumes": [{"containerPath": "/data", "volumeName": DATA}]}
 
 
 @pytest.fixture
-def pack() -> Iterator[Any]:
-    """Yield a client of the pack, configured for the other project as the engine does it."""
+def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Yield a client of the pack, beside a `pulumi` that prints the outputs in the file `outputs`."""
+    (tmp_path / "pulumi").write_text(f"#!/bin/sh\necho $* > {tmp_path}/asked\ncat {tmp_path}/outputs\n")
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
     server, port = start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        client = AnalyzerStub(channel)
-        request = pb.AnalyzerStackConfigureRequest(stack="dev", project="start-page", config={"a:b": "c"})
-        client.ConfigureStack(request)
-        yield client
+        yield AnalyzerStub(channel)
     server.stop(0)
 
 
@@ -62,6 +64,9 @@ Shown = tuple[str, str, dict[str, Any]]
 
 def said(pack: Any, *shown: Shown, site: str = SITE, told: Any = TOLD) -> set[tuple[str, str]]:
     """Return the rules and messages of all violations of a stack that the engine shows."""
+    Path("outputs").write_text(told if isinstance(told, str) else json.dumps(told))
+    config = {"start-page:image": "nginx:1", "start-page:site": site}
+    pack.ConfigureStack(pb.AnalyzerStackConfigureRequest(stack="dev", project="start-page", config=config))
     found, together = [], []
     for kind, name, inputs in shown:
         urn = f"urn:pulumi:dev::start-page::{kind}::{name}"
@@ -69,11 +74,10 @@ def said(pack: Any, *shown: Shown, site: str = SITE, told: Any = TOLD) -> set[tu
         known: dict[str, Any] = {"urn": urn, "type": kind, "name": name, "provider": provider}
         found += pack.Analyze(pb.AnalyzeRequest(properties=struct(inputs), **known)).diagnostics
         together.append(pb.AnalyzerResource(properties=struct(inputs), **known))
-    reference = "pulumi:pulumi:StackReference"
-    urn = f"urn:pulumi:dev::start-page::{reference}::{site}"
-    read = struct({"name": site, "outputs": told})
-    together.append(pb.AnalyzerResource(urn=urn, type=reference, name=site, properties=read))
+    stack = "pulumi:pulumi:Stack"
+    together.append(pb.AnalyzerResource(urn=f"urn:pulumi:dev::start-page::{stack}::x", type=stack, name="x"))
     found += pack.AnalyzeStack(pb.AnalyzeStackRequest(resources=together)).diagnostics
+    assert f"--stack {site}" in Path("asked").read_text()
     return {
         (each.policyName, each.message.partition("\n")[2])
         for each in found
@@ -190,7 +194,7 @@ def test_two_containers_in_one_slot_are_refused(pack: Any) -> None:
 @pytest.mark.parametrize(
     ("site", "told", "fault"),
     [
-        ("organization/elsewhere/dev", TOLD, "0 stacks of homelab-network are referenced; name"),
+        ("organization/elsewhere/dev", TOLD, "the configuration names 0 stacks of homelab-network; name"),
         (SITE, {**TOLD, "slots": {}}, "no slot is for project start-page; declare one"),
         (
             SITE,
@@ -198,7 +202,8 @@ def test_two_containers_in_one_slot_are_refused(pack: Any) -> None:
             "no slot is for project start-page",
         ),
         (SITE, {**TOLD, "schemaVersion": 3}, "has no outputs of version 2; update"),
-        (SITE, "04da6b54-80e4-46f7-96ec-b56ff0331ba9", "has no outputs of version 2; update"),
+        (SITE, "[]", "has no outputs of version 2; update"),
+        (SITE, "no JSON", "its outputs can't be read (JSONDecodeError); see"),
         (SITE, {**TOLD, "slots": {"home": {**HOME, "networks": {"x": {}}}}}, "can't be read; update"),
         (SITE, {**TOLD, "zones": {}}, "can't be read; update"),
     ],
@@ -210,28 +215,9 @@ def test_without_its_slots_nothing_is_accepted(pack: Any, site: str, told: Any, 
     assert fault in str(ended.value)
 
 
-@pytest.mark.parametrize("provider", ["", "urn:pulumi:dev::start-page::pulumi:providers:pulumi-python::own"])
-def test_outputs_that_the_program_made_up_are_not_taken(pack: Any, provider: str) -> None:
-    """A component or a resource of the program's own with a StackReference's type says of no slot."""
-    kind = "pulumi:pulumi:StackReference"
-    known: dict[str, Any] = {"urn": f"urn:pulumi:dev::start-page::{kind}::x", "type": kind, "name": "x"}
-    if provider:
-        known["provider"] = pb.AnalyzerProviderResource(urn=provider, type="p", name="own")
-    pack.Analyze(pb.AnalyzeRequest(properties=struct({}), **known))
-    made = pb.AnalyzerResource(properties=struct({"name": SITE, "outputs": TOLD}), **known)
+def test_outputs_that_can_not_be_read_are_told(pack: Any) -> None:
+    """Where Pulumi does not tell a stack's outputs, its reason is told, without a traceback."""
+    Path("pulumi").write_text("#!/bin/sh\necho 'error: no stack named dev found' >&2\nexit 255\n")
     with pytest.raises(grpc.RpcError) as ended:
-        pack.AnalyzeStack(pb.AnalyzeStackRequest(resources=[made]))
-    assert "0 stacks of homelab-network are referenced" in str(ended.value)
-
-
-def test_outputs_that_the_engine_read_are_taken(pack: Any) -> None:
-    """A reference is the engine's own by its provider, also where it is shown before it is read."""
-    kind = "pulumi:pulumi:StackReference"
-    own = "urn:pulumi:dev::start-page::pulumi:providers:pulumi::default"
-    provider = pb.AnalyzerProviderResource(urn=own, type="pulumi:providers:pulumi", name="default")
-    urn = f"urn:pulumi:dev::start-page::{kind}::x"
-    known: dict[str, Any] = {"urn": urn, "type": kind, "name": "x", "provider": provider}
-    pack.Analyze(pb.AnalyzeRequest(properties=struct({}), **known))
-    read = pb.AnalyzerResource(properties=struct({"name": SITE, "outputs": TOLD}), **known)
-    found = pack.AnalyzeStack(pb.AnalyzeStackRequest(resources=[read])).diagnostics
-    assert [each.policyName for each in found] == ["slots-of"]
+        said(pack, (CONTAINER, "page", FILLED))
+    assert f"{SITE}: its outputs can't be read (no stack named dev found); see that" in str(ended.value)
