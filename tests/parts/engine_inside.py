@@ -49,7 +49,7 @@ def machine() -> dict[str, list[str]]:
         "mounts": [point for point in mounts if point.startswith(ours)],
         "processes": sorted(name for name in processes if re.match("docker|containerd|runc|standin", name)),
         "files": [str(path) for root in (paths.RUN, paths.DATA) for path in root.iterdir()],
-        "groups": [str(path) for path in engine.CGROUPS.glob("**/homelab-inside*.slice")],
+        "groups": [str(path) for path in engine.CGROUPS.glob(f"**/{GROUPS[0]}")],
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lab import engine, images
 from lab.errors import LabError
-from lab.images.catalogue import IMAGES
+from lab.images.catalogue import IMAGES, Image
 from tests.parts.engine_inside import ENGINE, STAND_IN, docker, until
 
 NAME = r"/homelab-inside-([a-z0-9-]+)\.slice/(?:docker-)?[0-9a-f]{64}(?:\.scope)?"
@@ -120,6 +120,10 @@ def healthy(name: str) -> bool:
     return True
 
 
+def _group(image: Image) -> str:
+    return f"homelab-inside-{image.name}.slice"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Run every image on one network, without any capability that it does not need."""
@@ -132,7 +136,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         options = ["--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--network=site"]
         options += [
             f"--name={image.name}",
-            f"--cgroup-parent=homelab-inside-{image.name}.slice",
+            f"--cgroup-parent={_group(image)}",
             *trial.options,
         ]
         if trial.file:
@@ -141,7 +145,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             options += [f"--volume={file}:{trial.file[0]}:ro"]
         docker("run", "--detach", *options, image.tag, *trial.command)
     yield
-    engine.down(print)
+    engine.down(print, [*map(_group, IMAGES)])
 
 
 @pytest.mark.usefixtures("site")

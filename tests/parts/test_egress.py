@@ -98,7 +98,7 @@ def machines() -> Iterator[dict[str, subprocess.Popen[str]]]:
         for machine, device, address, gateway in (
             (host, "br-edge", "172.30.0.1/24", None),
             (host, "veth1", "198.18.0.1/30", "198.18.0.2"),
-            (member, "eth0", "172.30.0.2/24", "172.30.0.1"),
+            (member, "eth0", f"{load(configuration()).edge_address}/24", "172.30.0.1"),
             (outside, "eth0", "198.18.0.2/30", "198.18.0.1"),
         ):
             inside(machine, "ip", "address", "add", address, "dev", device)
@@ -122,6 +122,13 @@ def test_declared_egress_leads_to_the_internet_alone(machines: dict[str, subproc
     for keys, wanted in ((with_acme(configuration()), [f"{PUBLIC}:443"]), (configuration(), [])):
         inside(machines["host"], *host_rules.INSTALL.split(), given=host_rules.rules(load(keys)))
         assert reached(machines) == wanted
+    # As what a machine on a VLAN sends by the ingress's leg: the packets have another source.
+    rules = host_rules.rules(load(with_acme(configuration())))
+    inside(machines["host"], *host_rules.INSTALL.split(), given=rules)
+    inside(machines["member"], "ip", "address", "flush", "dev", "eth0")
+    inside(machines["member"], "ip", "address", "add", "172.30.0.2/24", "dev", "eth0")
+    inside(machines["member"], "ip", "route", "replace", "default", "via", "172.30.0.1")
+    assert reached(machines) == []
 
 
 @pytest.fixture(scope="module")
