@@ -15,7 +15,6 @@ from adoption.stack import Stack
 from adoption.zones import EDGE, Box, Zones, addresses, placed
 from compose import links, service
 from compose.keys import keep
-from compose.known import last
 from compose.lines import keys_of
 from compose.mounts import Place, key_of
 from compose.outcome import Draft, Link, Noted, Outcome
@@ -25,6 +24,7 @@ from reachability.result import EdgeKind
 from survey.docker import RunningContainer
 from survey.site import RunningSite
 from topology.model import INTERNET, VOLUME_NAME
+from topology.versions import software
 
 INGRESS_IMAGE: Final = "traefik:v3.7.18"
 """A Traefik that knows every setting of the ingress."""
@@ -296,13 +296,13 @@ class DockerHalf:
                 self._stack.proposed.append(line)
 
     def _proxies(self) -> Iterator[RunningContainer]:
-        return (each for each in self._site.docker.containers if last(each.container.image) == _TRAEFIK)
+        return (each for each in self._site.docker.containers if software(each.container.image) == _TRAEFIK)
 
     def _tls(self) -> dict[str, Any]:
         """Return ACME settings like those of the Traefik that runs, else files that have to be there."""
         for each in self._sources:
             command = [str(word) for word in each.words.get("command", ())]
-            if last(str(each.words["image"])) != _TRAEFIK or not any(map(_RESOLVER.match, command)):
+            if software(str(each.words["image"])) != _TRAEFIK or not any(map(_RESOLVER.match, command)):
                 continue
             acme: dict[str, Any] = {"email": f"you@{self._stack.domain}", "name-servers": ["9.9.9.9"]}
             provider = next((match[1].lower() for word in command if (match := _PROVIDER.match(word))), "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from topology.versions import software
+
 
 @dataclass(frozen=True)
 class Known:
@@ -147,16 +149,11 @@ MOVING: Final = frozenset({"release", "stable", "main", "master", "edge", "night
 """Tags that name another image from time to time."""
 
 
-def last(image: str) -> str:
-    """Return the last part of an image's name, without tag and digest."""
-    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-
-
 def known(image: str) -> Known | None:
     """Return what is known of an image; None where nothing is."""
     if image.partition("@")[0].endswith("/immich/postgres"):
         return IMAGES["postgres"]
-    found = IMAGES.get(last(image))
-    if found and last(image) == "postgres" and "alpine" in image:
+    found = IMAGES.get(software(image))
+    if found and software(image) == "postgres" and "alpine" in image:
         return Known(found.port, "70:70")
     return found

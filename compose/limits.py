@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from compose.known import last
 from compose.outcome import Draft, Noted, Outcome, is_tainted, listed
 from compose.secrecy import is_secret
 from compose.words import if_valid, pairs
@@ -13,6 +12,7 @@ from topology.compose_words import REFUSED
 from topology.host_folders import within
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
 from topology.scratch import SOCKETS
+from topology.versions import software
 
 TAKEN: Final = ("init", "shm_size", "ulimits", "stop_signal", "stop_grace_period", "working_dir", "cpus")
 HOST_MODES: Final = {
@@ -60,7 +60,7 @@ def limits(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
         draft.keys.setdefault("tmpfs", []).append(
             f"{str(each).partition(':')[0]}{':' if kept else ''}{','.join(kept)}"
         )
-    if socket := SOCKETS.get(last(draft.image)):
+    if socket := SOCKETS.get(software(draft.image)):
         _let_write(draft, socket)
     path = f"services.{draft.name}"
     devices = (resources.get("reservations") or {}).get("devices")

@@ -8,8 +8,9 @@ from functools import partial
 from itertools import combinations
 from typing import Final
 
-from compose.known import ASKS, SCHEMES, known, last
+from compose.known import ASKS, SCHEMES, known
 from compose.outcome import Draft, Link, Outcome
+from topology.versions import software
 
 _HOST_LIKE: Final = re.compile(
     r"(^|_)(HOST|HOSTNAME|SERVER|ADDR|ADDRESS|ENDPOINT|URL|URI|BROKER|DBHOST|NODES?)$|HOST$", re.IGNORECASE
@@ -84,10 +85,10 @@ def links(drafts: list[Draft], outcome: Outcome) -> list[Link]:
 
 def _by_default(source: Draft, drafts: list[Draft]) -> Iterator[Link]:
     """Yield flows to services that an image asks by default, without a variable."""
-    for image in ASKS.get(last(source.image), ()):
+    for image in ASKS.get(software(source.image), ()):
         for other in drafts:
-            if last(other.image) == image and (port := _likely(other)):
-                why = f"{last(source.image)} asks {image} by default"
+            if software(other.image) == image and (port := _likely(other)):
+                why = f"{software(source.image)} asks {image} by default"
                 yield Link(source.name, other.name, port, False, why)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from compose import limits, mounts, routes, traefik
 from compose.document import env_file
-from compose.known import INGRESSES, MOVING, TUNNELS, known, last
+from compose.known import INGRESSES, MOVING, TUNNELS, known
 from compose.limits import HOST_MODES, TAKEN
 from compose.mounts import Place
 from compose.outcome import Draft, Noted, Outcome, Text, is_tainted, listed
@@ -16,6 +16,7 @@ from compose.secrecy import in_words, is_secret
 from compose.words import if_valid, pairs
 from topology.checks.images import IMAGE
 from topology.compose_words import REFUSED, refusal
+from topology.versions import software
 
 _SILENT: Final = frozenset(
     {
@@ -68,7 +69,7 @@ def _instead(image: str) -> str:
         "dozzle": "use Loki with promtail or alloy, which read log files",
         "homepage": "declare its pages in a file",
     }
-    return tools.get(last(image), "configure it by files, or let it read an exporter over the network")
+    return tools.get(software(image), "configure it by files, or let it read an exporter over the network")
 
 
 def _names(service: dict[str, Any]) -> set[str]:
@@ -95,12 +96,12 @@ def _is_possible(draft: Draft, service: dict[str, Any], outcome: Outcome) -> boo
         outcome.refuse(f"{path}.build", *REFUSED["build"])
     elif is_tainted(draft.image) or not IMAGE.fullmatch(draft.image):
         outcome.refuse(f"{path}.image", "is no image reference", "write it like example/wiki:2.5.1")
-    elif last(draft.image) in INGRESSES:
+    elif software(draft.image) in INGRESSES:
         outcome.note(
             f"{path} is left out: the site's own ingress (app: traefik) does its work; its routes are flows, "
             "its certificates are tls, and it needs no socket"
         )
-    elif last(draft.image) in TUNNELS:
+    elif software(draft.image) in TUNNELS:
         outcome.refuse(
             path, "would let the internet in past the ingress", "put it on a guest with a flow to the ingress"
         )
@@ -110,7 +111,7 @@ def _is_possible(draft: Draft, service: dict[str, Any], outcome: Outcome) -> boo
         if mode in {"host", "none"} or mode not in {"", "bridge"}:
             outcome.refuse(f"{path}.network_mode", *refusal("network_mode", mode))
             if found := known(draft.image):
-                draft.routes.append((found.port, False, f"{last(draft.image)} has its pages there"))
+                draft.routes.append((found.port, False, f"{software(draft.image)} has its pages there"))
         return True
     return False
 
@@ -256,7 +257,7 @@ def _user(draft: Draft, service: dict[str, Any], outcome: Outcome) -> None:
         else:
             outcome.refuse(path, "is a user by name", "write uid:gid, which `id` in the container tells")
     elif found and found.user:
-        draft.keys["user"] = Noted(found.user, f"guessed: the user of the image {last(draft.image)}")
+        draft.keys["user"] = Noted(found.user, f"guessed: the user of the image {software(draft.image)}")
     elif {"PUID", "PGID"} <= draft.keys.get("environment", {}).keys():
         environment = draft.keys["environment"]
         user = f"{environment['PUID']}:{environment['PGID']}"

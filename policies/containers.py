@@ -20,7 +20,7 @@ from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
 from resources.site import Graph
 from resources.typed import TypedResource
-from topology.host_folders import SENSITIVE, is_state, meets, within
+from topology.host_folders import SENSITIVE, as_run, is_state, meets, within
 from topology.index import TopologyIndex
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
 from topology.model import WRITES_LOGS, App, Port
@@ -213,7 +213,7 @@ def _written_by_several(views: list[TypedResource[DockerContainer]]) -> Iterator
         if (path := _on_host(bind)) is not None and not bind.read_only
     ]
     for (path, first), (other, view) in combinations(written, 2):
-        if view is not first and (within(path, other) or within(other, path)):
+        if view is not first and meets(path, [other]):
             yield view, f"writes {other} of the host, as {first.name} does"
 
 
@@ -384,8 +384,7 @@ def _names_of_others(container: DockerContainer, topology: TopologyIndex) -> Ite
 def _on_host(bind: Bind) -> str | None:
     if bind.host_path is None:
         return bind.volume if bind.volume and bind.volume.startswith("/") else None
-    path = posixpath.normpath("/" + bind.host_path.lstrip("/"))
-    return path.removeprefix("/var") if within(path, "/var/run") else path
+    return as_run(posixpath.normpath("/" + bind.host_path.lstrip("/")))
 
 
 def _names(capabilities: tuple[str, ...]) -> set[str]:

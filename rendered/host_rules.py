@@ -8,11 +8,12 @@ Note: `accept` ends only this table's chain. The engine's own rules still evalua
 a drop on either side is final.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from rendered import leg_rules
+from rendered.nft import elements
 from topology.model import INTERNET, Flow, Role, Topology
 from topology.prefixes import DOCUMENTATION, SPECIAL, nearby
 
@@ -93,8 +94,6 @@ def rules(topology: Topology) -> str:
     each = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker)
     edge = ", ".join(f'"{topology.bridge(zone)}"' for zone in docker if zone.role is Role.EDGE)
     inside = "\n".join(f'    iifname "{b}" oifname "{b}" jump within' for b in map(topology.bridge, docker))
-    declared = "".join(f"      {pair},\n" for pair in _declared(topology))
-    elements = f"    elements = {{\n{declared}    }}\n" if declared else ""
     probing = [topology.bridge(zone) for zone in docker if zone.role is Role.PROBE]
     probes = "".join(f'    iifname "{bridge}" ct status dnat accept\n' for bridge in probing)
     asking = "".join(f'    iifname "{bridge}" drop\n' for bridge in probing)
@@ -133,7 +132,7 @@ delete table {name}
 table {name} {{
   set declared {{
     type ipv4_addr . ipv4_addr . inet_proto . inet_service
-{elements}  }}
+{elements(_declared(topology))}  }}
 {own}{_learned()}\
 {_observing(topology)}  chain undeclared {{
     {_REMEMBER}
@@ -261,28 +260,22 @@ def pairs(topology: Topology, flow: Flow) -> list[tuple[IPv4Address, IPv4Address
     ]
 
 
-def _declared(topology: Topology) -> list[str]:
-    """Return `source . destination . protocol . port` of each flow within a bridge."""
-    return sorted(
-        {
-            f"{source} . {destination} . {flow.port.protocol} . {flow.port.number}"
-            for flow in topology.flows
-            for source, destination in pairs(topology, flow)
-        }
-    )
+def _declared(topology: Topology) -> Iterator[str]:
+    """Yield `source . destination . protocol . port` of each flow within a bridge."""
+    for flow in topology.flows:
+        for source, destination in pairs(topology, flow):
+            yield f"{source} . {destination} . {flow.port.protocol} . {flow.port.number}"
 
 
 def _leaving(topology: Topology) -> str:
     """Return the elements `source . protocol . port` of each flow from an egress zone to the internet."""
-    found = {
+    return elements(
         f"{topology.address_on(flow.source, zone)} . {flow.port.protocol} . {flow.port.number}"
         for flow in topology.flows_to(INTERNET)
         if flow.source in topology.services
         for zone in topology.exits
         if zone.name in topology.services[flow.source].zones
-    }
-    lines = "".join(f"      {each},\n" for each in sorted(found))
-    return f"    elements = {{\n{lines}    }}\n" if lines else ""
+    )
 
 
 def _to_machines(topology: Topology) -> str:

@@ -11,10 +11,11 @@ of TCP by its flags.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 
-from topology.model import Guest, Leg, Topology
+from rendered.nft import elements
+from topology.model import Flow, Guest, Leg, Topology
 
 
 def rules(topology: Topology) -> str:
@@ -62,10 +63,10 @@ delete table {name}
 table {name} {{
   set declared {{
     type ipv4_addr . ipv4_addr . inet_proto . inet_service
-{_elements(_declared(topology, legs))}  }}
+{elements(_of_guests(topology, legs, topology.flows_to))}  }}
   set asked {{
     type ipv4_addr . ipv4_addr . inet_proto . inet_service
-{_elements(_asked(topology, legs))}  }}
+{elements(_of_guests(topology, legs, topology.flows_from))}  }}
   chain leg {{
     ip saddr . ip daddr . meta l4proto . th dport @declared accept
     ip saddr . ip daddr . meta l4proto . th sport @asked meta l4proto udp accept
@@ -83,27 +84,16 @@ table {name} {{
 """
 
 
-def _declared(topology: Topology, legs: Iterable[Leg]) -> Iterator[str]:
-    """Yield `guest . leg . protocol . port` of each flow from a guest to a leg."""
+def _of_guests(
+    topology: Topology, legs: Iterable[Leg], flows: Callable[[str], Iterable[Flow]]
+) -> Iterator[str]:
+    """Yield `guest . leg . protocol . port` of each of a leg's flows to or from a guest of its network."""
     for leg in legs:
-        for flow in topology.flows_to(leg.service):
-            guest = topology.services.get(flow.source)
+        for flow in flows(leg.service):
+            end = flow.source if flow.destination == leg.service else flow.destination
+            guest = topology.services.get(end)
             if isinstance(guest, Guest) and leg.zone.name in guest.zones:
                 yield f"{guest.address} . {leg.address} . {flow.port.protocol} . {flow.port.number}"
-
-
-def _asked(topology: Topology, legs: Iterable[Leg]) -> Iterator[str]:
-    """Yield `guest . leg . protocol . port` of each flow from a leg to a guest."""
-    for leg in legs:
-        for flow in topology.flows_from(leg.service):
-            guest = topology.services.get(flow.destination)
-            if isinstance(guest, Guest) and leg.zone.name in guest.zones:
-                yield f"{guest.address} . {leg.address} . {flow.port.protocol} . {flow.port.number}"
-
-
-def _elements(found: Iterable[str]) -> str:
-    lines = "".join(f"      {each},\n" for each in sorted({*found}))
-    return f"    elements = {{\n{lines}    }}\n" if lines else ""
 
 
 def _others(topology: Topology, parent: str) -> list[IPv4Network]:

@@ -15,12 +15,10 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import takewhile
 
 from reachability.facts import Entry, Exit, Pass
+from resources.nft import CHAIN, passes, sets
 from topology.model import Port, Protocol
 
 _BRIDGE = re.compile(r'^ +iifname "(\S+)" oifname "\1" jump within$', re.MULTILINE)
-_CHAIN = re.compile(r"^  chain (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
-_SET = re.compile(r"^  set (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
-_ELEMENT = re.compile(r"^ +(\S+) \. (\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
 _LEAVING = re.compile(r"^ +(\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
 _KEY = "ip saddr . ip daddr . meta l4proto . th dport"
 _WITHIN = (
@@ -82,15 +80,7 @@ def within(text: str) -> dict[str, tuple[Pass, ...]]:
     observed = {found["bridge"] for found in map(_OBSERVED.fullmatch, lines) if found}
     if tuple(each for each in lines if not _OBSERVED.fullmatch(each)) != _WITHIN or not _drops(text):
         return {}
-    passes = tuple(
-        Pass(
-            source=IPv4Address(source),
-            destination=IPv4Address(destination),
-            port=Port(number=int(number), protocol=Protocol(protocol)),
-        )
-        for source, destination, protocol, number in _ELEMENT.findall(text)
-    )
-    return dict.fromkeys((each for each in _BRIDGE.findall(text) if each not in observed), passes)
+    return dict.fromkeys((each for each in _BRIDGE.findall(text) if each not in observed), passes(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +99,7 @@ def forward(text: str) -> Forwarded:
     """Read the chain line by line, in order; a line that is not understood opens everything."""
     open_: dict[str, list[Exit]] = {}
     closed: dict[str, tuple[Exit, ...]] = {}
-    leaving = dict(_SET.findall(text)).get("leaving", "")
+    leaving = sets(text).get("leaving", "")
     first, *lines = *_lines(text, "forward"), ""
     if first != _HOOK or not _drops(text):
         return Forwarded()
@@ -178,7 +168,7 @@ def _drops(text: str) -> bool:
 
 def _lines(text: str, chain: str) -> Iterator[str]:
     """Yield the lines of a chain without their indentation; none if the text does not have exactly one."""
-    found = [lines for name, lines in _CHAIN.findall(text) if name == chain]
+    found = [lines for name, lines in CHAIN.findall(text) if name == chain]
     yield from (line.strip() for line in found[0].splitlines()) if len(found) == 1 else ()
 
 

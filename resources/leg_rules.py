@@ -10,12 +10,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
 from reachability.facts import Pass
-from topology.model import Port, Protocol
+from resources.nft import CHAIN, passes, sets
 
 _TABLE = re.compile(r"^table netdev \S+ \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
-_SET = re.compile(r"^  set (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
-_CHAIN = re.compile(r"^  chain (\w+) \{\n(.*?)^  \}$", re.MULTILINE | re.DOTALL)
-_ELEMENT = re.compile(r"^ +(\S+) \. (\S+) \. (tcp|udp) \. (\d+),$", re.MULTILINE)
 _HOOK = re.compile(
     r'type filter hook ingress device "(?P<parent>\S+)" priority filter; policy accept;\n'
     r"(?: +vlan id 1-4095 accept\n)?"
@@ -43,17 +40,10 @@ def legs(text: str) -> dict[tuple[str, IPv4Address], tuple[Pass, ...]]:
 
 
 def _closed(table: str) -> Iterator[tuple[str, IPv4Address, tuple[Pass, ...]]]:
-    chains: Mapping[str, str] = dict(_CHAIN.findall(table))
+    chains: Mapping[str, str] = dict(CHAIN.findall(table))
     hook = _HOOK.fullmatch(chains.get("ingress", "").lstrip())
     if not hook or tuple(line.strip() for line in chains.get("leg", "").splitlines()) != _LEG:
         return
-    found = [
-        Pass(
-            source=IPv4Address(source),
-            destination=IPv4Address(destination),
-            port=Port(number=int(number), protocol=Protocol(protocol)),
-        )
-        for source, destination, protocol, number in _ELEMENT.findall(dict(_SET.findall(table))["declared"])
-    ]
+    found = passes(sets(table)["declared"])
     for address in map(IPv4Address, hook["legs"].split(", ")):
         yield hook["parent"], address, tuple(each for each in found if each.destination == address)

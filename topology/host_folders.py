@@ -19,6 +19,11 @@ def meets(path: str, folders: Iterable[str]) -> bool:
     return any(within(path, one) or within(one, path) for one in folders)
 
 
+def as_run(path: str) -> str:
+    """Return a path below /var/run by its own name, below /run; any other as it is."""
+    return path.removeprefix("/var") if within(path, "/var/run") else path
+
+
 def is_state(path: str) -> bool:
     """Whether a folder is below /var and not below /var/log: it holds data of programs."""
     return within(path, "/var") and not within(path, "/var/log")

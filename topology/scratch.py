@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from topology.host_folders import within
+from topology.host_folders import as_run, within
 from topology.model import Container
+from topology.versions import software
 
 SOCKETS: Final = {
     "postgres": "/var/run/postgresql",
@@ -23,17 +24,11 @@ def without_socket(container: Container) -> str | None:
 
     The root file system is read-only unless the container holds files or says otherwise.
     """
-    image = container.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-    folder = SOCKETS.get(image)
+    folder = SOCKETS.get(software(container.image))
     is_writable = (
         container.files or container.secrets if container.read_only is None else not container.read_only
     )
     if folder is None or is_writable:
         return None
     places = [each.target for each in container.tmpfs] + [each.target for each in container.volumes]
-    return None if any(within(_as_run(folder), _as_run(place)) for place in places) else folder
-
-
-def _as_run(folder: str) -> str:
-    """Return a folder by its own name: /var/run is a link to /run."""
-    return folder.removeprefix("/var") if within(folder, "/var/run") else folder
+    return None if any(within(as_run(folder), as_run(place)) for place in places) else folder
