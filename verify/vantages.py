@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import re
 import socket
 import tempfile
@@ -26,6 +27,11 @@ from verify.expect import Endpoint, EndpointKind
 from verify.probe import fence
 
 _LOCK_SECONDS = 90
+_NOT_EPHEMERAL = range(61000, 65536)
+"""Above Linux's ports for outgoing connections (ip-sysctl: ip_local_port_range).
+
+An agent can't listen on a port that a connection of its endpoint has, or had within the last minute.
+"""
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -175,8 +181,8 @@ def _authorities() -> str:
 
 
 def _free_ports() -> Iterator[int]:
-    """Yield ports that are free on this machine now."""
-    for _ in range(99):
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            yield int(sock.getsockname()[1])
+    """Yield ports that are free on this machine now, and that no endpoint gives to its own connections."""
+    for port in random.sample(_NOT_EPHEMERAL, 99):
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            yield port

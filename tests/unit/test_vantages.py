@@ -1,5 +1,6 @@
 """Where the probe sends from: the choice of transports, checks of machines, results without a vantage."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -442,3 +443,19 @@ def test_what_a_run_needs(
     ):
         pytest.fail("it began")
     assert str(refused.value).startswith(said)
+
+
+def test_the_port_that_must_not_answer_is_no_connection_of_an_endpoint() -> None:
+    """A closed connection keeps its port for a minute, so every agent's port is beyond those."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        kept, (accepted, _) = client.getsockname()[1], server.accept()
+        client.close()
+        accepted.close()
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("0.0.0.0", kept))  # noqa: S104  # as an agent does, with SO_REUSEADDR
+    assert low <= kept <= high
+    ports = [*vantages._free_ports()]
+    assert len(ports) > 1
+    assert not [port for port in ports if low <= port <= high]
