@@ -44,7 +44,11 @@ StorageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9._-]
 InterfaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=10)]
 """A network interface's name; ten characters leave room for `.4094` within the kernel's limit of fifteen."""
 
-MacAddress = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", to_upper=True)]
+MacAddress = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$", to_upper=True),
+]
+"""The address of one card: an odd first byte would be a group's (IEEE 802)."""
 UserId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}:\d{1,10}$")]
 """A numeric user and group, which do not depend on the image's user names."""
 
