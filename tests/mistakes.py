@@ -1,7 +1,7 @@
 """Mistakes in a stack file, and the one line that each is told in.
 
 `.venv/bin/python -m tests.mistakes` writes the lines to `tests/unit/mistakes.txt`; `git diff` then shows each
-changed one.
+changed one. Lists of roles, apps and kinds have the names of `tests.site.LISTS`: a new row changes no line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from commands.__main__ import main as command
-from tests.site import FILE
+from tests.site import FILE, unlisted
 from topology.project import PROJECT
 
 LINES: Final = PROJECT / "tests" / "unit" / "mistakes.txt"
@@ -247,8 +247,9 @@ def text(name: str) -> tuple[str, str]:
 
 
 def told(name: str) -> tuple[int, str]:
-    """Return the exit status of a command on a file with a mistake, and what it said."""
-    return judged(text(name)[1])
+    """Return the exit status of a command on a file with a mistake, and what it said, its lists named."""
+    status, said = judged(text(name)[1])
+    return status, unlisted(said)
 
 
 def judged(written: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from topology.config import load
-from topology.model import ROLES, App, GuestApp, Role, Topology
+from topology.model import ROLES, App, GuestApp, GuestKind, Role, Topology
 from topology.project import PROJECT
 
 FILE = PROJECT / "tests" / "Pulumi.sound.yaml"
@@ -126,6 +126,7 @@ LISTS = {
     "<Docker roles>": f"{', '.join(_DOCKER[:-1])} or {_DOCKER[-1]}",
     "<apps>": ", ".join(App),
     "<apps of guests>": ", ".join(GuestApp),
+    "<kinds of guests>": " or ".join(GuestKind),
 }
 """What messages list, in the notation of bad_configurations.yaml, so that a new row changes no message."""
 

@@ -46,7 +46,7 @@ def test_no_address_is_missing(name: str) -> None:
 
 def test_what_follows_from_the_flows_is_told() -> None:
     """Beside "nothing else" stand the pages behind the ingress, and what hosts can do."""
-    said = told(SITES["dev"])
+    said = told(SITES["sound"])
     assert "Who may reach traefik also reaches its pages by it: grafana, prometheus-ui, site-1," in said
     assert (
         "Nothing else, between neighbours on one Docker network too; docker-srv and proxmox-srv can reach "
@@ -56,7 +56,7 @@ def test_what_follows_from_the_flows_is_told() -> None:
 
 def test_a_stand_in_is_told() -> None:
     """In the lab the image of Grafana and three guests are stand-ins, and the two sites are not."""
-    line = re.search(r"^Stand-ins.*", told(SITES["dev"]), re.MULTILINE)
+    line = re.search(r"^Stand-ins.*", told(SITES["sound"]), re.MULTILINE)
     assert line
     assert line[0].partition(": ")[2] == "grafana, jellyfin, stirling-pdf, vaultwarden"
 
@@ -64,11 +64,11 @@ def test_a_stand_in_is_told() -> None:
 def test_the_authority_is_where_the_lab_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file for curl and for a browser is that of `HOMELAB_STATE`."""
     monkeypatch.setattr(paths, "STATE", tmp_path)
-    assert f"curl --cacert {tmp_path}/tls/ca.crt https://grafana.homelab.localhost/" in told(SITES["dev"])
+    assert f"curl --cacert {tmp_path}/tls/ca.crt https://grafana.homelab.localhost/" in told(SITES["sound"])
 
 
 def test_real_hosts_show_no_login_of_the_lab() -> None:
     """Elsewhere passwords are the user's own, and nothing of the lab is named."""
-    said = told(SITES["dev"], in_lab=False)
+    said = told(SITES["sound"], in_lab=False)
     assert "(a user of the secret traefik:users)" in said
     assert [word for word in ("homelab-lab", "--cacert", "Stand-ins") if word in said] == []

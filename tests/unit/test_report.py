@@ -174,7 +174,7 @@ def test_a_cell_holds_what_the_pack_says_about_it() -> None:
 def test_the_worst_finding_comes_first(tmp_path: Path) -> None:
     """All findings of the pack are shown, by severity."""
     file = state(tmp_path, broken())
-    told = [one["severity"] for one in data(page(tmp_path, file))["findings"]]
+    told = [one["severity"] for one in data(page(tmp_path, file, "--config", str(FILE)))["findings"]]
     stack = broken()
     stack.resources = from_state(file)
     assert sorted(told) == sorted(RULES[finding.rule].severity for finding in stack.judge().findings)
