@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from lab.process import run
 from tests.live.sabotage import NODE, TOPOLOGY, api
-from tests.live.site import command, make
+from tests.live.site import make
 from tests.parts import users_docker
 from tests.parts.runs import kill_up_at, said, started_up, wait_until
 from tests.parts.users_docker import Watch, machine
@@ -74,6 +75,11 @@ MACHINE = Thing(
 )
 
 
+def ip(*words: str) -> None:
+    """Change the machine's interfaces and namespaces; it must succeed."""
+    run(["ip", *words], "the machine")
+
+
 def state() -> dict[str, Any]:
     """Return the stack's state; empty before its first resource."""
     file = STATE / ".pulumi/stacks/homelab-network/dev.json"
@@ -116,15 +122,15 @@ def before(theirs: Watch) -> dict[str, list[str]]:
 
 def test_names_of_the_lab_are_named_before_its_first_change(before: dict[str, list[str]]) -> None:
     """A user's interface, namespace and program with the lab's names and port are told together, and stay."""
-    command("ip", "link", "add", "trunk.10", "type", "dummy")
-    command("ip", "netns", "add", f"vm-{GUEST.vmid}")
+    ip("link", "add", "trunk.10", "type", "veth", "peer", "name", "theirs")
+    ip("netns", "add", f"vm-{GUEST.vmid}")
     with socket.create_server(("127.0.0.1", 8006)):
         theirs = machine()
         refused = make("up")
         assert refused.returncode != 0
         assert machine() == theirs
-    command("ip", "netns", "del", f"vm-{GUEST.vmid}")
-    command("ip", "link", "del", "trunk.10")
+    ip("netns", "del", f"vm-{GUEST.vmid}")
+    ip("link", "del", "trunk.10")
     told = refused.stdout.splitlines()
     there = "there already, and not made by the lab"
     assert [line for line in told if line.startswith(("interface", "namespace", "127."))] == [
