@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -234,8 +235,12 @@ def locks_of(backend: str, stack: str) -> Path:
 
 
 def folder_of(backend: str) -> Path:
-    """Return the folder of a file backend, `file:///root/state?metadata=skip` or `file://~`."""
-    return Path(backend.removeprefix("file://").partition("?")[0]).expanduser()
+    """Return the folder of a file backend, `file:///root/state?metadata=skip` or `file://~/state`.
+
+    Pulumi knows no `~name`: of what follows the tilde it drops a character, and looks below its user's home.
+    """
+    path = backend.removeprefix("file://").partition("?")[0]
+    return Path(pwd.getpwuid(os.getuid()).pw_dir, path[2:]) if path.startswith("~") else Path(path)
 
 
 def _owner(urn: str, parent: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -786,6 +787,24 @@ export) cat "$HERE/state.json" ;;
 history) echo '[{"kind": "update", "environment": {}}]' ;;
 esac
 """
+
+@pytest.mark.parametrize(
+    ("backend", "folder"),
+    [
+        ("file:///srv/state?metadata=skip", "/srv/state"),
+        ("file://~", "{home}"),
+        ("file://~/state", "{home}/state"),
+        ("file://~nosuchuser", "{home}/osuchuser"),
+    ],
+)
+def test_the_folder_of_a_backend_is_pulumis(
+    backend: str, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tilde is the home of the process's user, not HOME, and `~name` is no other user's."""
+    monkeypatch.setenv("HOME", "/elsewhere")
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert machine.folder_of(backend) == Path(folder.format(home=home))
+
 
 
 @pytest.fixture(name="bench")
