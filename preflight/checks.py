@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from preflight import daemon, docker, engine, machine, proxmox
+from preflight import daemon, docker, engine, links, machine, proxmox
 from preflight.docker import PlannedSite
 from preflight.docker_api import DockerApi
 from preflight.finding import Check, PreflightFinding
@@ -149,6 +149,9 @@ def _on_docker_srv(
     yield from docker.taken(site, there)
     yield from docker.bridges(site, there, here.links)
     yield from docker.tables(site, here.tables)
+    yield from links.bridged(here.links, here.rules, docker.of_docker(site, there))
+    if here.links and not site.lab:
+        yield from links.of_legs(site.topology, here.links)
     yield from docker.prefixes(site, there, here)
     yield from docker.ports(site, there, here.listeners)
 

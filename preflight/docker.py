@@ -14,8 +14,10 @@ from typing import Any, Final
 from preflight.docker_api import DockerApi
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
+from preflight.links import Links
 from preflight.state import PulumiState
-from preflight.wanted import Wanted, containers, has_host_rules, networks, volumes
+from preflight.wanted import Wanted, containers, has_command, networks, volumes
+from rendered import host_rules, leg_rules
 from topology.model import Port, Topology, Zone
 from verify.driver import ProbeError
 from verify.namespaces import run
@@ -26,6 +28,8 @@ _NEAR_HIGHEST: Final = 4_278_255_360
 _DEFAULT: Final = frozenset({"default", "0.0.0.0/1", "128.0.0.0/1"})
 """The default route, and the two by which a VPN takes its place."""
 _NAMESPACE: Final = "homelab-network"
+_WORD: Final = re.compile(r'"[^"]*"|[\d.]+')
+"""A name or an address in an nftables table's text."""
 _USER: Final = re.compile(r'\(\("([^"]+)",pid=(\d+)')
 
 Rows = Sequence[Mapping[str, Any]]
@@ -56,13 +60,15 @@ class Machine:
     """Interfaces, routes, listeners and connected hosts of a machine."""
 
     addresses: Mapping[IPv4Interface, str] = field(default_factory=dict)
-    links: frozenset[str] = frozenset()
+    links: Links = field(default_factory=dict)
     routes: Sequence[tuple[IPv4Network, str]] = ()
     """Prefix, and where it leads: `via 10.0.0.1 dev eth0`."""
     listeners: Sequence[Listener] = ()
     peers: Sequence[IPv4Address] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     """nftables' tables of the project's name with their text; none where only root may list them."""
+    rules: Sequence[str] = ()
+    """What iptables-save and ip6tables-save print of the table filter; none where only root may read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +112,12 @@ def read_machine() -> Machine:
             for link in addresses
             for info in link.get("addr_info", ())
         },
-        links=frozenset(link["ifname"] for link in json.loads(run("ip", "-json", "link"))),
+        links={link["ifname"]: link for link in json.loads(run("ip", "-json", "-details", "link"))},
         routes=list(routes(json.loads(run("ip", "-json", "-4", "route") or "[]"))),
         listeners=list(listeners(run("ss", "--no-header", "--listening", "--tcp", "--udp", "-n", "-p"))),
         peers=list(peers(run("ss", "--no-header", "--tcp", "-n", "state", "established"))),
         tables=_tables(),
+        rules=_rules(),
     )
 
 
@@ -119,6 +126,12 @@ def _tables() -> dict[str, str]:
         listed = [line.removeprefix("table ") for line in run("nft", "list", "tables").splitlines()]
         return {name: run("nft", "list", "table", *name.split()) for name in listed if _NAMESPACE in name}
     return {}
+
+
+def _rules() -> list[str]:
+    with contextlib.suppress(ProbeError):
+        return [run(f"{name}-save", "-t", "filter") for name in ("iptables", "ip6tables")]
+    return []
 
 
 def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
@@ -201,21 +214,27 @@ def bridges(site: PlannedSite, there: There, links: Iterable[str]) -> Iterator[P
 
 
 def tables(site: PlannedSite, there: Mapping[str, str]) -> Iterator[PreflightFinding]:
-    """Yield a finding if another's table has the name of the host's own rules, which `up` would replace.
+    """Yield a finding for each of another's tables that `up` would replace: the host's own rules, or legs'.
 
-    A killed run's table is in no state; it has this stack's bridges.
+    A killed run's table is in no state; it has this stack's bridges, or its legs' addresses.
     """
-    name = f"inet {site.topology.physical(_NAMESPACE)}"
-    own = any(
-        f'"{site.topology.bridge(zone)}"' in there.get(name, "") for zone, _ in _docker_zones(site.topology)
-    )
-    if name in there and not own and not has_host_rules(site.state):
-        yield PreflightFinding(
-            Check.TABLE_TAKEN,
-            f"table {name}",
-            "taken by rules that this stack did not make, such as another stack's without a name-prefix",
-            f"set {_NAMESPACE}:name-prefix, or remove it with `nft delete table {name}`",
-        )
+    topology = site.topology
+    bridges = {f'"{topology.bridge(zone)}"' for zone, _ in _docker_zones(topology)}
+    addresses = {str(leg.address) for leg in topology.legs.every}
+    for name, text in there.items():
+        if name == host_rules.table(topology):
+            command, own = "host-rules", bridges
+        elif addresses and leg_rules.replaces(topology, name):
+            command, own = "leg-rules", addresses
+        else:
+            continue
+        if own.isdisjoint(_WORD.findall(text)) and not has_command(site.state, command):
+            yield PreflightFinding(
+                Check.TABLE_TAKEN,
+                f"table {name}",
+                "taken by rules that this stack did not make, such as another stack's without a name-prefix",
+                f"set {_NAMESPACE}:name-prefix, or remove it with `nft delete table {name}`",
+            )
 
 
 def prefixes(site: PlannedSite, there: There, machine: Machine) -> Iterator[PreflightFinding]:
@@ -235,6 +254,12 @@ def prefixes(site: PlannedSite, there: There, machine: Machine) -> Iterator[Pref
                     f"{zone.prefix} overlaps {pool}, from which the engine gives networks their prefixes",
                     "give the zone another prefix, or change the engine's default-address-pools",
                 )
+
+
+def of_docker(site: PlannedSite, there: There) -> set[str]:
+    """Return the bridges of the engine's networks and of the stack's zones."""
+    own = {site.topology.bridge(zone) for zone, _ in _docker_zones(site.topology)}
+    return own | {_bridge(each) for each in there.networks}
 
 
 def ports(site: PlannedSite, there: There, listening: Iterable[Listener]) -> Iterator[PreflightFinding]:
@@ -285,8 +310,7 @@ def _holders(
     site: PlannedSite, zone: Zone, there: There, machine: Machine
 ) -> Iterator[tuple[str, IPv4Network | IPv4Interface, str]]:
     ours = {wanted.physical for wanted in networks(site.topology)}
-    bridges_of_docker = {_bridge(each) for each in there.networks}
-    own = {site.topology.bridge(each) for each, _ in _docker_zones(site.topology)} | bridges_of_docker
+    own = of_docker(site, there)
     for each in there.networks:
         for prefix in _subnets(each):
             if each["Name"] not in ours and prefix.overlaps(zone.prefix):
@@ -298,8 +322,11 @@ def _holders(
     for address, name in machine.addresses.items():
         if name not in own and address.network.overlaps(zone.prefix):
             yield f"interface {name}", address, "take the address off it"
-    for prefix, way in machine.routes if zone.is_docker else ():
-        if way.rpartition("dev ")[2] not in own and prefix.overlaps(zone.prefix):
+    for prefix, way in machine.routes:
+        # The lab's unreachable route to a VLAN hides only less specific ones.
+        wider = prefix != zone.prefix and prefix.supernet_of(zone.prefix)
+        hidden = prefix.overlaps(zone.prefix) if zone.is_docker else site.lab and wider
+        if hidden and way.rpartition("dev ")[2] not in own:
             yield f"the route {way}", prefix, "remove it"
     near = [address.network for address, name in machine.addresses.items() if name in own]
     for peer in {*machine.peers} if zone.is_docker or site.lab else ():

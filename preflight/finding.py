@@ -29,6 +29,8 @@ class Check(StrEnum):
     VOLUME_TAKEN = "volume-taken"
     BRIDGE_TAKEN = "bridge-taken"
     TABLE_TAKEN = "table-taken"
+    BRIDGED_FRAMES = "bridged-frames"
+    LEG_INTERFACE = "leg-interface"
     PREFIX_TAKEN = "prefix-taken"
     PREFIX_IN_POOL = "prefix-in-pool"
     PORT_TAKEN = "port-taken"

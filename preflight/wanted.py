@@ -118,9 +118,9 @@ def networks(topology: Topology) -> list[Wanted]:
     return [_named(topology, NETWORK, zone.network, ("DockerNetworks", "networks")) for zone in zones]
 
 
-def has_host_rules(state: PulumiState) -> bool:
-    """Whether the stack made Docker-SRV's own rules."""
-    return any(urn.endswith(":Command::host-rules") for urn in state.urns)
+def has_command(state: PulumiState, name: str) -> bool:
+    """Whether the stack ran this command on Docker-SRV, such as `host-rules`."""
+    return any(urn.endswith(f":Command::{name}") for urn in state.urns)
 
 
 def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:

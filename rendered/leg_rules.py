@@ -10,6 +10,7 @@ Note: connections are not tracked yet where these chains are. An answer is known
 of TCP by its flags.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
@@ -114,6 +115,11 @@ def _old(topology: Topology) -> str:
     An interface's name has at most 15 characters; a longer end is of another stack, by its prefix.
     """
     return rf"nft list tables netdev | sed -n 's/^table {_name(topology, '')}.\{{1,15\}}$/delete &/p'"
+
+
+def replaces(topology: Topology, table: str) -> bool:
+    """Whether `install` replaces a table, such as `netdev homelab-network-trunk.10`, whoever made it."""
+    return re.fullmatch(rf"{_name(topology, '')}.{{1,15}}", table) is not None
 
 
 def _name(topology: Topology, parent: str) -> str:

@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"report", "topology", "reachability", "resources", "rendered"},
     "survey": {"survey", "topology", "reachability", "resources", "report"},
     "compose": {"compose", "topology"},
-    "preflight": {"preflight", "survey", "verify", "topology"},
+    "preflight": {"preflight", "survey", "verify", "topology", "rendered"},
     "adoption": {"adoption", "compose", "survey", "preflight", "topology", "reachability", "resources"},
     "commands": {
         "commands",

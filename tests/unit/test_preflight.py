@@ -28,7 +28,7 @@ from commands.preflight import import_file, main, needs
 from lab import tls
 from lab.__main__ import main as lab_main
 from lab.proxmox.api import ARCHIVE
-from preflight import checks, daemon, docker, engine, machine, proxmox, wanted
+from preflight import checks, daemon, docker, engine, links, machine, proxmox, wanted
 from preflight.docker import Listener, Machine, PlannedSite, There
 from preflight.docker_api import DockerApi
 from preflight.finding import Check
@@ -46,10 +46,12 @@ from tests.unit.test_preflight_messages import (
     NODE,
     NOW,
     STACK,
+    VLANS,
     Answers,
     container,
     exported,
     guest,
+    kind,
     network,
     recorded,
     site,
@@ -365,10 +367,10 @@ def test_the_stacks_own_is_not_in_the_way(made: PulumiState) -> None:
     )
     ours = site(state)
     listening = [Listener(address="0.0.0.0", port=Port.parse(80), process="docker-proxy", pid=9)]  # noqa: S104
-    links = {"br-edge", "br-frontend", "lo"}
+    there_too = {"br-edge", "br-frontend", "lo"}
     assert len(there.containers) == 10
     assert list(docker.taken(ours, there)) == []
-    assert list(docker.bridges(ours, there, links)) == []
+    assert list(docker.bridges(ours, there, there_too)) == []
     assert list(docker.prefixes(ours, there, Machine())) == []
     assert list(docker.ports(ours, there, listening)) == []
 
@@ -400,9 +402,11 @@ def test_routes_that_are_the_projects_own_do_not_count() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_a_route_to_a_vlan_is_how_docker_srv_gets_there() -> None:
-    """A route to a VLAN through a router does not conflict with the VLAN's prefix."""
+    """A route to a VLAN through a router does not conflict with the VLAN's prefix, in the lab neither."""
     ways = Machine(routes=[(IPv4Network("10.10.20.0/24"), "via 10.0.0.1 dev eth0")])
     assert list(docker.prefixes(site(), There(), ways)) == []
+    in_the_lab = dataclasses.replace(site(), lab=True)
+    assert list(docker.prefixes(in_the_lab, There(), ways)) == []
 
 
 SS = """\
@@ -452,6 +456,37 @@ def test_the_table_of_a_killed_run_is_the_stacks(made: PulumiState) -> None:
     assert list(docker.tables(site(made), {name: ""})) == []
     assert list(docker.tables(site(), {name: 'iifname { "br-backend", "br-edge" } drop'})) == []
     assert len(list(docker.tables(site(), {name: ""}))) == 1
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_tables_of_a_killed_run_for_legs_are_the_stacks(made: PulumiState) -> None:
+    """A table for legs is the stack's if the state has them or it names a leg; a longer name is another's."""
+    name = "netdev homelab-network-eth1"
+    assert list(docker.tables(site(made), {name: ""})) == []
+    assert list(docker.tables(site(), {name: "ip daddr { 10.10.10.2, 10.10.20.2 } goto leg"})) == []
+    assert list(docker.tables(site(), {f"{name}-of-another-stack": ""})) == []
+    assert len(list(docker.tables(site(), {name: "ip daddr 10.10.10.20 goto leg"}))) == 1
+
+
+@pytest.mark.usefixtures("authority")
+def test_interfaces_that_carry_legs_as_they_are() -> None:
+    """An access port of a leg's name carries the legs, and so does its VLAN's interface."""
+    assert list(links.of_legs(topology(), VLANS)) == []
+
+
+def test_a_bridge_of_others_is_told_only_where_it_would_lose_frames(tmp_path: Path) -> None:
+    """No finding for a bridge without ports, of Docker, accepted, or whose frames meet the rules already."""
+    br0, port = kind("bridge"), kind("tun", master="br0")
+    drop, accept = ":FORWARD DROP [0:0]\n", "-A LIBVIRT_FWX -i br0 -o br0 -j ACCEPT\n"
+    off, on = (str(tmp_path / name) for name in ("off", "on"))
+    Path(off).write_text("0\n")
+    Path(on).write_text("1\n")
+    assert list(links.bridged({"br0": br0}, [drop], (), [off])) == []
+    assert list(links.bridged({"br0": br0, "vnet0": port}, [drop], {"br0"}, [off])) == []
+    assert list(links.bridged({"br0": br0, "vnet0": port}, [accept, accept], (), [off])) == []
+    assert list(links.bridged({"br0": br0, "vnet0": port}, [drop], (), [on])) == []
+    assert list(links.bridged({"br0": kind("bond"), "eth0": port}, [drop], (), [off])) == []
+    assert len(list(links.bridged({"br0": br0, "vnet0": port}, [accept, drop], (), [on, off]))) == 1
 
 
 def test_a_vpns_default_route_is_no_zones() -> None:
@@ -753,6 +788,24 @@ def test_this_machine_is_checked_for_everything(tmp_path: Path) -> None:
     assert {each.check for each in found} == expected
 
 
+@pytest.mark.parametrize(
+    ("backend", "folder"),
+    [
+        ("file:///srv/state?metadata=skip", "/srv/state"),
+        ("file://~", "{home}"),
+        ("file://~/state", "{home}/state"),
+        ("file://~nosuchuser", "{home}/osuchuser"),
+    ],
+)
+def test_the_folder_of_a_backend_is_pulumis(
+    backend: str, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tilde is the home of the process's user, not HOME, and `~name` is no other user's."""
+    monkeypatch.setenv("HOME", "/elsewhere")
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert machine.folder_of(backend) == Path(folder.format(home=home))
+
+
 def test_another_run_is_told_by_its_lock(tmp_path: Path) -> None:
     """A lock of a live Pulumi or another machine is reported; one whose process is gone or another is not."""
     for pid, name in ((41, "pulumi"), (42, "sshd")):
@@ -787,24 +840,6 @@ export) cat "$HERE/state.json" ;;
 history) echo '[{"kind": "update", "environment": {}}]' ;;
 esac
 """
-
-@pytest.mark.parametrize(
-    ("backend", "folder"),
-    [
-        ("file:///srv/state?metadata=skip", "/srv/state"),
-        ("file://~", "{home}"),
-        ("file://~/state", "{home}/state"),
-        ("file://~nosuchuser", "{home}/osuchuser"),
-    ],
-)
-def test_the_folder_of_a_backend_is_pulumis(
-    backend: str, folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A tilde is the home of the process's user, not HOME, and `~name` is no other user's."""
-    monkeypatch.setenv("HOME", "/elsewhere")
-    home = pwd.getpwuid(os.getuid()).pw_dir
-    assert machine.folder_of(backend) == Path(folder.format(home=home))
-
 
 
 @pytest.fixture(name="bench")
@@ -875,7 +910,7 @@ def test_hosts_that_do_not_answer_are_one_finding_each() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
-    """For the lab, the data root of the user's engine and leftovers of a killed run are no findings."""
+    """For the lab, the engine's data root, killed runs and legs' interfaces are no findings."""
     (loki,) = [each.urn(STACK) for each in wanted.containers(topology()) if each.name == "loki"]
     state = PulumiState(creating=frozenset({loki}))
     there = answers("engine-29.5.0", [container("loki")])
@@ -888,7 +923,8 @@ def test_the_lab_is_told_nothing_of_what_it_does_itself(tmp_path: Path) -> None:
                 checks.check_hosts(topology(), state, stack=STACK, api=api, node=None, lab=lab, resumes=lab)
             ]
         ]
-    assert told[0] - told[1] == {Check.ENGINE_DATA_ROOT, Check.CONTAINER_TAKEN}
+    assert told[0] - told[1] - {Check.LEG_INTERFACE} == {Check.ENGINE_DATA_ROOT, Check.CONTAINER_TAKEN}
+    assert Check.LEG_INTERFACE not in told[1]
 
 
 @pytest.mark.usefixtures("authority")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from preflight import checks, docker, engine, machine, proxmox
+from preflight import checks, docker, engine, links, machine, proxmox
 from preflight.daemon import Daemon
 from preflight.docker import Listener, Machine, PlannedSite, There
 from preflight.finding import PreflightFinding
@@ -184,6 +184,20 @@ CONNECTED = (
 )
 """Connections that are in no Docker zone's way."""
 
+
+def kind(name: str, **more: Any) -> dict[str, Any]:
+    """Return an interface of a kind, as `ip -json -details link` lists it."""
+    return {"linkinfo": {"info_kind": name}, **more}
+
+
+def vlan(tag: int) -> dict[str, Any]:
+    """Return an interface of a VLAN on the trunk."""
+    return {"link": "trunk", "linkinfo": {"info_kind": "vlan", "info_data": {"id": tag}}}
+
+
+VLANS = {"trunk.10": kind("veth"), "trunk.20": vlan(20), "trunk.30": vlan(30)}
+"""The interfaces for the dev site's legs; that of VLAN 10 is an access port."""
+
 CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "no engine": lambda: [checks.silent("unix:///var/run/docker.sock: No such file or directory")],
     "a socket of others": lambda: [checks.silent("unix:///var/run/docker.sock: Permission denied")],
@@ -231,6 +245,15 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "a table of another stack": lambda: docker.tables(
         site(), {"inet homelab-network": 'table inet homelab-network {\n  oifname "br-media" drop\n}'}
     ),
+    "a table for legs of another": lambda: docker.tables(
+        site(),
+        {"netdev homelab-network-eth1": "ip saddr 10.10.10.20 drop"},
+    ),
+    "no interface for legs": lambda: links.of_legs(topology(), {"trunk.10": {}, "trunk.20": vlan(20)}),
+    "another VLAN's interface for legs": lambda: links.of_legs(topology(), VLANS | {"trunk.30": vlan(3)}),
+    "a bridge of virtual machines": lambda: links.bridged(
+        {"br0": kind("bridge"), "vnet0": kind("tun", master="br0")}, [":FORWARD DROP [0:0]\n"], (), ["none"]
+    ),
     "a prefix of another network": lambda: docker.prefixes(
         site(), There(networks=[network("media_default", "172.30.1.0/25")]), Machine()
     ),
@@ -241,6 +264,11 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(),
         There(),
         Machine(routes=list(docker.routes([{"dst": "172.30.3.0/24", "gateway": "10.0.0.1", "dev": "eth0"}]))),
+    ),
+    "a wide route in the lab": lambda: docker.prefixes(
+        dataclasses.replace(site(), lab=True),
+        There(),
+        Machine(routes=[(IPv4Network("10.10.20.0/22"), "via 10.8.0.1 dev wg0")]),
     ),
     "a prefix of an ssh session": lambda: docker.prefixes(
         site(), There(), Machine(peers=list(docker.peers(f"0 0 10.0.0.4:22 172.30.1.7:5012\n{CONNECTED}")))
