@@ -78,7 +78,7 @@ def check_hosts(
         topology=topology,
         state=state,
         stack=stack,
-        ignored=state.creating if resumes else state.half_made_volumes,
+        ignored=state.creating if resumes else frozenset(),
         lab=lab,
     )
     moment = now or datetime.now(UTC)

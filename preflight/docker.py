@@ -16,7 +16,7 @@ from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.links import Links
 from preflight.state import PulumiState
-from preflight.wanted import Wanted, containers, has_command, networks, volumes
+from preflight.wanted import VOLUME, Wanted, containers, has_command, networks, volumes
 from rendered import host_rules, leg_rules
 from topology.model import Port, Topology, Zone
 from verify.driver import ProbeError
@@ -85,8 +85,8 @@ class PlannedSite:
 
     def is_ours(self, wanted: Wanted, identity: str) -> bool:
         """Whether the object with a wanted name is the stack's own."""
-        urn = wanted.urn(self.stack)
-        return (wanted.type, identity) in self.state.ids or urn in self.ignored
+        cleared = wanted.type != VOLUME and wanted.urn(self.stack) in self.ignored
+        return (wanted.type, identity) in self.state.ids or cleared
 
     def is_made(self, wanted: Wanted) -> bool:
         """Whether the state holds the wanted resource."""
@@ -179,7 +179,10 @@ def in_the_way(site: PlannedSite, there: There) -> Iterator[Found]:
         yield _found(Check.NETWORK_TAKEN, wanted, row["Id"], what, "docker network rm")
     rows = {each["Name"]: each for each in there.volumes}
     for wanted, row in _matches(site, volumes(site.topology), rows, "Name"):
-        what = f"a volume with data, made {str(row.get('CreatedAt', ''))[:10]}"
+        made = str(row.get("CreatedAt", ""))
+        if site.state.was_making(wanted.urn(site.stack), made):
+            continue
+        what = f"a volume with data, made {made[:10]}"
         yield _found(Check.VOLUME_TAKEN, wanted, row["Name"], what, "docker volume rm")
 
 

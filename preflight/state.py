@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from topology.answers import understood
 from verify.driver import ProbeError
+
+_AT_ONCE: Final = timedelta(minutes=1)
+"""How far a volume's making may be from the last update of the state: making one takes no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,14 @@ class PulumiState:
     creating: frozenset[str] = frozenset()
     time: datetime | None = None
 
-    @property
-    def half_made_volumes(self) -> frozenset[str]:
-        """The volumes that a killed run was making: Docker takes such a volume as it is."""
-        return frozenset(urn for urn in self.creating if "docker:index/volume:Volume::" in urn)
+    def was_making(self, urn: str, made: str) -> bool:
+        """Whether a killed run was making a volume that was `made` at an ISO 8601 time.
+
+        Docker takes a volume of a wanted name as it is, so one made long before or after is another's.
+        """
+        if urn not in self.creating or self.time is None or not made:
+            return False
+        return abs(datetime.fromisoformat(made) - self.time) < _AT_ONCE
 
     @classmethod
     def of(cls, exported: Mapping[str, Any]) -> PulumiState:

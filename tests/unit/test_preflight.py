@@ -388,6 +388,18 @@ def test_a_half_made_thing_is_in_the_way_unless_it_is_cleared_up() -> None:
 
 
 @pytest.mark.usefixtures("authority")
+@pytest.mark.parametrize(("made", "number"), [("08:00:50Z", 0), ("08:02:00Z", 1), ("07:00:00Z", 1)])
+def test_a_half_made_volume_is_known_by_its_time(made: str, number: int) -> None:
+    """A volume of a killed run's name is the run's only if it was made at that time: no other mark tells."""
+    (urn,) = [each.urn(STACK) for each in wanted.volumes(topology()) if each.physical == "loki-data"]
+    state = PulumiState(creating=frozenset({urn}), time=datetime(2026, 11, 1, 8, tzinfo=UTC))
+    there = There(volumes=[{"Name": "loki-data", "CreatedAt": f"2026-11-01T{made}"}])
+    for ignored in (frozenset[str](), state.creating):
+        ours = dataclasses.replace(site(state), ignored=ignored)
+        assert [each.path for each in docker.taken(ours, there)] == number * ["volume loki-data"]
+
+
+@pytest.mark.usefixtures("authority")
 def test_routes_that_are_the_projects_own_do_not_count() -> None:
     """The lab's and probe's unreachable routes, the default route and routes of own addresses don't count."""
     listed: list[dict[str, Any]] = [
