@@ -42,6 +42,8 @@ class Check(StrEnum):
     VM_TAKEN = "vm-taken"
     VM_MISSING = "vm-missing"
     FIREWALL_NAME_TAKEN = "firewall-name-taken"
+    FIREWALL_RULES_TAKEN = "firewall-rules-taken"
+    GUEST_CUT_OFF = "guest-cut-off"
     NODE_BRIDGE_TAKEN = "node-bridge-taken"
     NODE_BRIDGE_MISSING = "node-bridge-missing"
     UPLINK = "uplink"

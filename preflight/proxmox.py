@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from preflight import proxmox_firewall
 from preflight.docker import PlannedSite
 from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
+from preflight.proxmox_firewall import Firewall
 from preflight.wanted import Wanted, aliases, bridge, groups, guests, ipsets
 from topology.fault import nearest
 from topology.model import MARK, Guest, LxcGuest, Machine, ProxmoxHost, machine_of
@@ -39,6 +41,7 @@ class Node:
     ours: frozenset[int] = frozenset()
     """Declared ids of guests that the state lacks and whose notes name this stack as their maker."""
     clock: datetime | None = None
+    firewall: Firewall | None = None
     further: Mapping[str, Node] = field(default_factory=dict)
     """What the cluster's other declared nodes have of their own, by host; `guests` are this one's."""
 
@@ -70,6 +73,7 @@ def read(site: PlannedSite, api: Reader) -> Node | PreflightFinding:
             groups=api.get("cluster/firewall/groups"),
             aliases=api.get("cluster/firewall/aliases"),
             ipsets=api.get("cluster/firewall/ipset"),
+            firewall=proxmox_firewall.read(site, api, listed),
             further={host.name: _own(site, api, host) for host in others},
         )
     except ProbeError as fault:
@@ -88,6 +92,8 @@ def findings(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     for host in site.topology.proxmox_hosts:
         yield from _missing(site, node, host)
     yield from _absent(site, node)
+    if node.firewall:
+        yield from proxmox_firewall.findings(site, node.firewall, node.guests)
     yield from _roots(site)
     for host in site.topology.proxmox_hosts:
         yield from _bridge(node.of(host), host)

@@ -28,7 +28,7 @@ from commands.preflight import import_file, main, needs
 from lab import tls
 from lab.__main__ import main as lab_main
 from lab.proxmox.api import ARCHIVE
-from preflight import checks, daemon, docker, engine, links, machine, proxmox, wanted
+from preflight import checks, daemon, docker, engine, links, machine, proxmox, proxmox_firewall, wanted
 from preflight.docker import Listener, Machine, PlannedSite, There
 from preflight.docker_api import DockerApi
 from preflight.finding import Check
@@ -39,7 +39,7 @@ from tests.policies.sound import with_acme
 from tests.policies.test_nodes import keys as cluster
 from tests.site import configuration, put
 from tests.unit import test_survey
-from tests.unit.test_lab_proxmox import add_container, served
+from tests.unit.test_lab_proxmox import add_container, add_machine, served
 from tests.unit.test_preflight_messages import (
     DATA,
     MESSAGES,
@@ -581,6 +581,53 @@ def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("authority")
+def test_a_guest_that_the_datacenters_switch_would_cut_off_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest of others is told if its firewall is on without a rule, and the datacenter's is off."""
+    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
+    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
+    with served(tmp_path / "proxmox.json", []) as (ask, _):
+
+        class Lab:
+            def get(self, path: str) -> Any:
+                return ask("GET", f"/{path}")
+
+        def told() -> list[str]:
+            listed = [guest(vmid, "nas") for vmid in (501, 502)]
+            found = proxmox_firewall.read(site(), Lab(), listed)
+            return [each.path for each in proxmox_firewall.findings(site(), found, listed)]
+
+        place = "/nodes/pve1/qemu/501"
+        for vmid in (501, 502):
+            add_machine(ask, vmid)
+        assert told() == []
+        ask("PUT", f"{place}/firewall/options", enable=1)
+        assert told() == []
+        ask("PUT", f"{place}/config", net0="virtio,bridge=vmbr0,firewall=1")
+        assert told() == ["vmid 501"]
+        ask("PUT", f"{place}/firewall/options", policy_in="ACCEPT")
+        assert told() == []
+        ask("PUT", f"{place}/firewall/options", policy_in="DROP")
+        ask("POST", f"{place}/firewall/rules", type="in", action="ACCEPT")
+        assert told() == []
+        ask("DELETE", f"{place}/firewall/rules/0")
+        ask("PUT", "/cluster/firewall/options", enable=1)
+        assert told() == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_rules_of_the_stack_are_not_in_its_way(made: PulumiState) -> None:
+    """Rules that are there are told unless the state has the list, or the caller clears a killed run's."""
+    firewall = proxmox_firewall.Firewall(rules={"cluster/firewall/rules": 2})
+    assert list(proxmox_firewall.findings(site(made), firewall, ())) == []
+    (urn,) = [urn for urn in made.urns if urn.endswith("RulesLegacy::datacenter")]
+    resuming = dataclasses.replace(site(), ignored=frozenset({urn}))
+    assert list(proxmox_firewall.findings(resuming, firewall, ())) == []
+    assert len(list(proxmox_firewall.findings(site(), firewall, ()))) == 1
+
+
+@pytest.mark.usefixtures("authority")
 def test_a_node_is_asked_for_templates_and_containers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -614,7 +661,8 @@ def test_an_id_of_a_guest_that_is_not_listed_is_asked_for() -> None:
     """A VM id that Proxmox calls taken is a conflict, even if the token can't see the guest."""
     paths = ["storage", "network", "qemu", "lxc"]
     known: dict[str, Any] = {f"nodes/pve1/{path}": [] for path in paths}
-    known |= {f"cluster/firewall/{path}": [] for path in ("groups", "aliases", "ipset")}
+    known |= {f"cluster/firewall/{path}": [] for path in ("groups", "aliases", "ipset", "rules")}
+    known |= {"cluster/firewall/options": {}}
     known |= {"nodes": [{"node": "pve1"}], "nodes/pve1/time": {"time": int(NOW.timestamp())}}
     known |= {f"cluster/nextid?vmid={number}": str(number) for number in (101, 102, 201, 301)}
     found = proxmox.read(site(), Answers(known))
@@ -631,8 +679,9 @@ def test_what_is_missing_on_another_node_is_told() -> None:
     storages = [{"storage": name, "content": "images"} for name in ("ceph", "tank")]
     known: dict[str, Any] = {f"cluster/firewall/{path}": [] for path in ("groups", "aliases", "ipset")}
     known |= {"nodes": [{"node": name} for name in ("pve1", "pve2", "pve3")]}
+    known |= {"cluster/firewall/options": {"enable": 1}}
     for name in ("pve1", "pve2", "pve3"):
-        known |= {f"nodes/{name}/{path}": [] for path in ("qemu", "lxc")}
+        known |= {f"nodes/{name}/{path}": [] for path in ("qemu", "lxc", "firewall/rules")}
         known |= {f"nodes/{name}/storage": storages, f"nodes/{name}/time": {"time": NOW.timestamp()}}
         known |= {f"nodes/{name}/network": [{"iface": "eno1", "type": "eth"}]}
     known["nodes/pve1/qemu"] = [guest(9000, "template")]

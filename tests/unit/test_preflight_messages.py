@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from preflight import checks, docker, engine, links, machine, proxmox
+from preflight import checks, docker, engine, links, machine, proxmox, proxmox_firewall
 from preflight.daemon import Daemon
 from preflight.docker import Listener, Machine, PlannedSite, There
 from preflight.finding import PreflightFinding
+from preflight.proxmox_firewall import Firewall
 from preflight.state import PulumiState
 from resources.resource import Resource
 from tests.policies.sound import run
@@ -340,6 +341,17 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
         site(), node(aliases=[{"name": "ingress-vlan10", "cidr": "10.0.0.1"}])
     ),
     "an ipset": lambda: proxmox.findings(_leaving(), node(ipsets=[{"name": "internet"}])),
+    "rules of the datacenter": lambda: proxmox_firewall.findings(
+        site(), Firewall(rules={"cluster/firewall/rules": 2}), ()
+    ),
+    "rules of a guest that exists": lambda: proxmox_firewall.findings(
+        with_existing(),
+        Firewall(rules={"cluster/firewall/rules": 0, "nodes/pve2/qemu/101/firewall/rules": 1}),
+        [guest(101, "blog", node="pve2")],
+    ),
+    "a guest whose firewall waits": lambda: proxmox_firewall.findings(
+        site(), Firewall(rules={"cluster/firewall/rules": 0}, cut_off=[guest(105, "nas")]), ()
+    ),
     "the bridge": lambda: proxmox.findings(
         site(), node(networks=[{"iface": "vmbr1", "type": "bridge", "comments": "tenants\n"}])
     ),
