@@ -238,6 +238,8 @@ def down(stack: str, *, yes: bool = False) -> int:
 def _down(stack: str, topology: Topology, *, yes: bool) -> int:
     if not serves(stack):
         selected = _selected(stack)
+        if topology.proxmox_host:
+            report(ending.FIREWALL_STAYS)
         if not yes:
             made = f"stack {stack} removes all that it made, guests with their disks and volumes included"
             asking.consent(made, again(stack, "down"))

@@ -12,6 +12,11 @@ from lab.proxmox import servers
 from topology.model import App, GuestApp, Role, Topology
 
 _PASSWORD: Final = "homelab-lab"  # noqa: S105  # of the lab's own stack files, which hold no secret of anyone's
+FIREWALL_STAYS: Final = (
+    "Proxmox: its firewall stays on, without the stack's rules and the alias local_network, which may lock "
+    "you out; switch it off before, unless you need it: `pvesh set /cluster/firewall/options --enable 0`"
+)
+"""What `make down` says of real hosts: Proxmox's provider leaves the datacenter's options as they are."""
 
 
 def flows(topology: Topology, outputs: Mapping[str, Any]) -> Iterator[str]:

@@ -197,6 +197,15 @@ def test_real_hosts_are_changed_after_consent_alone(
     assert step in home.steps
 
 
+@pytest.mark.usefixtures("nowhere", "home")
+def test_what_stays_on_is_said_before_all_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make down` says that Proxmox's firewall stays on before it asks for consent."""
+    assert command.main(["down", "--stack", "home"]) == 1
+    told = capsys.readouterr()
+    assert "switch it off before, unless you need it: `pvesh set /cluster/firewall/options" in told.out
+    assert "nothing was changed" in told.err
+
+
 @pytest.mark.parametrize(
     ("given", "agreed"), [("YES=1", True), ("YES=no", False), ("YES=0", False), ("", False)]
 )
