@@ -19,6 +19,7 @@ from tests.live.site import command, eventually
 
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "debian": {},
+    "28": {},
     "29": {"userland-proxy": False},
     "29-nftables": {"bridge": "none", "features": {"containerd-snapshotter": False}},
 }
