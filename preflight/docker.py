@@ -68,7 +68,7 @@ class Machine:
     tables: Mapping[str, str] = field(default_factory=dict)
     """nftables' tables of the project's name with their text; none where only root may list them."""
     rules: Sequence[str] = ()
-    """What iptables-save and ip6tables-save print of the table filter; none where only root may read it."""
+    """What iptables-save and ip6tables-save print; none where only root may read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +129,12 @@ def _tables() -> dict[str, str]:
 
 
 def _rules() -> list[str]:
-    with contextlib.suppress(ProbeError):
-        return [run(f"{name}-save", "-t", "filter") for name in ("iptables", "ip6tables")]
-    return []
+    found = []
+    for name in ("iptables-save", "ip6tables-save"):
+        # Of all tables: asked for one by its name, iptables-legacy makes it where there is none.
+        with contextlib.suppress(ProbeError):
+            found.append(run(name))
+    return found
 
 
 def routes(listed: Rows) -> Iterator[tuple[IPv4Network, str]]:
