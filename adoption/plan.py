@@ -80,7 +80,7 @@ class Plan:
         yield f"# Taking over what runs, as the stack {self.stack}"
         yield ""
         yield f"Made on {today} from what the hosts said then; make it again if something has changed."
-        yield "Nothing was changed, and no command here removes a volume, a guest or a container."
+        yield "Nothing was changed. No command here removes a volume, a guest or, without --rm, a container."
         yield f"Type all of it in one shell, in this folder, as root, after `{self._shell()}`."
         if first := self.first:
             yield ""
@@ -93,7 +93,8 @@ class Plan:
         yield from _block(
             "The way back", self._back(moved, networks), "Until the old containers are removed:"
         )
-        yield from _block("1. Before", self._before(), "Copies first: docs/from-a-running-site.md, step 4.")
+        told = "Copies first: docs/from-a-running-site.md, step 4. `docker diff` shows what is in no volume."
+        yield from _block("1. Before", self._before(), told)
         told = "**The outage begins.** What asks stops before what it asks."
         yield from _block("2. Make way", _stops(moved), told)
         yield from _block(
@@ -105,10 +106,11 @@ class Plan:
         yield from _block(
             "5. Compare", [f"make verify STACK={self.stack}"], "Checksums, and a login to each."
         )
-        yield ""
-        yield "## Point of no return"
-        yield f"Removing a container whose name ends in `{BEFORE}`; a newer program that migrates its data."
-        for title, lines in (("Kept by the import", self.kept), ("Not kept by an import", self.made_anew)):
+        for title, lines in (
+            ("Points of no return", [*self._no_return(moved)]),
+            ("Kept by the import", self.kept),
+            ("Not kept by an import", self.made_anew),
+        ):
             yield ""
             yield f"## {title}"
             yield from (f"- {line}" for line in lines or ("nothing",))
@@ -190,6 +192,21 @@ class Plan:
             yield _words("docker", "update", f"--restart={_restart(row)}", name)
             if _is_up(row):
                 yield _words("docker", "start", name)
+
+    def _no_return(self, moved: Sequence[Row]) -> Iterator[str]:
+        """Yield each act that no command of the way back undoes."""
+        removed = [_name(row) for row in moved if _is_removed(row)]
+        yield from (f"The stop of {name}, which was started with --rm" for name in removed)
+        images = {each.name: each.image for each in self.topology.containers}
+        for row in self.containers:
+            name, runs = self._service(row), row["Config"].get("Image")
+            starts = images.get(name, runs)
+            if starts != runs and not starts.endswith(_UNVERSIONED):
+                yield f"The start of {name} as {starts}, not {runs}, if it migrates data: keep a copy"
+        for place in self.guests.values():
+            yield f"`make up` writes its mark over the notes of guest {place}"
+        if len(removed) < len(moved):
+            yield f"Removing a container whose name ends in `{BEFORE}`, with what it wrote beside its volumes"
 
     def _before(self) -> Iterator[str]:
         there = {row["Config"].get("Image") for row in self.containers}

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,29 @@ def test_a_container_that_its_stop_removes_is_told(taken: tuple[Topology, Rows, 
     assert [
         line.partition(" #")[0] for line in text.splitlines() if "passing" in line and "docker" in line
     ] == ["docker stop passing"]
+
+
+def test_each_point_of_no_return_is_named(taken: tuple[Topology, Rows, Rows, Path]) -> None:
+    """The plan names old containers, another image, a container of --rm, and a guest's notes."""
+
+    def told(plan: Plan) -> set[str]:
+        text = "\n".join(plan.lines(date(2026, 11, 30)))
+        return {*text.partition("\n## Points of no return\n")[2].partition("\n\n")[0].splitlines()}
+
+    plain = planned(taken)
+    rows = [
+        {**row, "Config": {**row["Config"], "Image": "redis:1"}} if row["Name"] == "/redis" else row
+        for row in taken[1]
+    ]
+    passing = like(taken, "redis", "passing", AutoRemove=True)
+    assert any("-before" in line for line in told(plain))
+    for plan, word in (
+        (replace(plain, containers=rows), "not redis:1,"),
+        (planned(taken, passing), "stop of passing,"),
+        (planned(taken, guests={"urn": "pve1/101"}), "pve1/101"),
+    ):
+        (line,) = told(plan) - told(plain)
+        assert word in line
 
 
 def test_what_shares_a_network_stack_makes_way_before_its_owner(
