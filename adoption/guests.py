@@ -168,7 +168,8 @@ class ProxmoxHalf:
             known = hardware.ostype in {*OsType}
             archive = f"local:vztmpl/{hardware.ostype if known else 'debian'}-as-surveyed.tar.zst"
             told = "guessed: Proxmox does not keep the archive's name; `pveam list local`"
-            made = {"kind": "lxc", "ostemplate": Noted(archive, told)}
+            anew = "no import keeps one: leave it out, or give it another vmid and address"
+            made = {"kind": Noted("lxc", anew), "ostemplate": Noted(archive, told)}
             features = [each for each in hardware.features if each in {*Feature}]
             made |= {"features": features} if features else {}
             if not hardware.unprivileged:

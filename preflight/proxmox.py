@@ -20,6 +20,11 @@ from verify.driver import ProbeError
 from verify.inventory import Reader
 
 _NAMESPACE: Final = "homelab-network"
+_KEPT: Final = {
+    "qemu": "take {} over by existing-mac",
+    "lxc": "leave {} out of the stack file, as no import keeps a system container",
+}
+"""What keeps a guest that the stack file declares as it runs."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -211,7 +216,11 @@ def _guests_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
             continue
         ours = guest.vmid in node.ours
         by = ", made by this stack according to its notes" if ours else ""
-        restore = "restore the stack's state with `pulumi stack import`, or " if ours else ""
+        better = ""
+        if ours:
+            better = "restore the stack's state with `pulumi stack import`, or "
+        elif row.get("name") == guest.name:
+            better = f"{_KEPT[row['kind']].format(guest.name)}, or "
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
         # Without an identity: an imported guest lacks its clone, so Pulumi would make it anew, disk included.
         yield Found(
@@ -220,7 +229,7 @@ def _guests_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
             path=f"vmid {guest.vmid}",
             what=f"{row.get('name', 'a guest without a name')} on node {row['node']}{by}",
             removal=f"remove it, with its disk, by `{command} {guest.vmid}` on {row['node']}",
-            instead=f"{restore}give {guest.name} another vmid",
+            instead=f"{better}give {guest.name} another vmid",
         )
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from adoption import stack_file
 from lab.proxmox.api import Proxmox
-from tests.unit.test_lab_proxmox import NODE, Ask
+from tests.unit.test_lab_proxmox import NODE, Ask, add_container
 from tests.unit.test_survey_proxmox import granted, pve, surveyed, switched_on
 from topology.config import from_file
-from topology.model import Topology
+from topology.model import LxcGuest, Topology
 
 __all__ = ["pve"]
 
@@ -37,6 +37,22 @@ def test_guests_keep_id_vlan_and_address(pve: tuple[Ask, Proxmox], tmp_path: Pat
     assert f"\n  proxmoxve:endpoint: {pve[1].url}/\n" in text
     assert (topology.proxmox.bridge, topology.proxmox.existing_bridge) == ("vmbr1", True)
     assert str(topology.zones["management"].prefix) == "192.0.2.0/24"
+
+
+def test_a_system_container_is_declared_as_one(pve: tuple[Ask, Proxmox], tmp_path: Path) -> None:
+    """A system container keeps its id and address in the file, which says that no import keeps it."""
+    ask, node = pve
+    add_container(ask)
+    text, topology = declared(node, tmp_path)
+    dns = topology.services["dns"]
+    assert isinstance(dns, LxcGuest)
+    assert (dns.vmid, str(dns.address), dns.zones, dns.existing_mac) == (
+        203,
+        "10.10.20.13",
+        ("vlan-20",),
+        None,
+    )
+    assert "      kind: lxc # no import keeps one: " in text
 
 
 def test_a_guests_own_rule_is_a_flow(pve: tuple[Ask, Proxmox], tmp_path: Path) -> None:

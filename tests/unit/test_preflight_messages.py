@@ -335,6 +335,15 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     ),
     "the lab's guests whose state is lost": lambda: [proxmox.state_lost(site(), node(ours=[101, 102]))],
     "a system container": lambda: proxmox.findings(site(), node(guests=[guest(301, "dns", "lxc")])),
+    "a system container that exists, as declared": lambda: proxmox.findings(
+        with_container(),
+        dataclasses.replace(
+            STORES, archives=frozenset({ARCHIVE}), guests=(TEMPLATE, guest(201, "jellyfin", "lxc"))
+        ),
+    ),
+    "a VM that exists, as declared but for its card": lambda: proxmox.findings(
+        site(), node(guests=[guest(101, "site-1")])
+    ),
     "a guest that the token may not see": lambda: proxmox.findings(site(), node(hidden=[102])),
     "a group": lambda: proxmox.findings(site(), node(groups=[{"group": "jellyfin", "comment": "by hand"}])),
     "an alias": lambda: proxmox.findings(
