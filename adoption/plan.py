@@ -89,7 +89,7 @@ class Plan:
             yield from (f"- {each}" for each in first)
         yield ""
         yield f"{len(moved)} containers make way, and {len(networks)} networks are made anew."
-        yield "The outage of each lasts until its service is made; docs/performance.md has figures."
+        yield "The outage of each lasts until its service is made; docs/from-a-running-site.md has figures."
         yield from _block(
             "The way back", self._back(moved, networks), "Until the old containers are removed:"
         )

@@ -186,6 +186,12 @@ def answers(sql: str, database: str = "app") -> bool:
     return command("docker", *_query(sql, database)).returncode == 0
 
 
+def is_open(port: int) -> bool:
+    """Whether the LAN reaches a TCP port of the host."""
+    program = f"import socket; socket.create_connection(('192.0.2.1', {port}), timeout=2)"
+    return command("ip", "netns", "exec", LAN, sys.executable, "-c", program).returncode == 0
+
+
 def data() -> dict[str, str]:
     """Return checksums of all data: the database's rows and identity, the app's files, the volumes."""
     files = "cd /srv/files && find . -type f -exec sha256sum {} + | sort -k2 | sha256sum"
@@ -199,10 +205,11 @@ def data() -> dict[str, str]:
 
 
 @contextmanager
-def asked(folder: Path) -> Iterator[Callable[[], dict[str, float]]]:
-    """Ask each service from the LAN all the time; yields a function that returns each longest outage.
+def asked(folder: Path) -> Iterator[Callable[[], dict[str, list[float]]]]:
+    """Ask each service from the LAN all the time; yields a function that returns each one's outages.
 
-    An outage lasts from the last answer before it to the first one after it, in seconds.
+    It waits until all answer again. An outage lasts from the last answer before it to the first one after it,
+    in seconds.
     """
     pages = {
         "traefik and app": ("/", "here", f"{HOST}:443"),
@@ -211,28 +218,36 @@ def asked(folder: Path) -> Iterator[Callable[[], dict[str, float]]]:
         "mine": ("/", "stand-in for Mine", f"mine:{users_docker.PORT}"),
     }
     logs = {name: folder / f"{number}.log" for number, name in enumerate(pages)}
+
+    def all_answer() -> bool:
+        return all(log.read_text().endswith(" 1\n") for log in logs.values())
+
+    def outages() -> dict[str, list[float]]:
+        eventually("every page", all_answer, 60)
+        return {name: _outages(log.read_text()) for name, log in logs.items()}
+
     clients = []
     try:
         for name, words in pages.items():
             inside = ("ip", "netns", "exec", LAN, sys.executable, "-c", CLIENT, *words)
             with logs[name].open("w") as log:
                 clients.append(Popen(inside, stdout=log))
-        eventually("every page", lambda: all(" 1" in log.read_text() for log in logs.values()), 30)
-        yield lambda: {name: _longest(log.read_text()) for name, log in logs.items()}
+        eventually("every page", all_answer, 60)
+        yield outages
     finally:
         for each in clients:
             each.kill()
             each.wait()
 
 
-def _longest(log: str) -> float:
-    """Return the longest time between two answers with a failure between; inf where the last one failed."""
-    longest, last, failed = 0.0, 0.0, False
+def _outages(log: str) -> list[float]:
+    """Return the seconds between two answers with a failure between, of each such pair."""
+    found, last, failed = [], 0.0, False
     for line in log.splitlines():
         at, answered = line.split()
         if answered == "1":
-            longest = max(longest, float(at) - last) if failed and last else longest
+            found += [float(at) - last] if failed and last else []
             last, failed = float(at), False
         else:
             failed = True
-    return float("inf") if failed else round(longest, 1)
+    return found

@@ -124,6 +124,11 @@ ELSEWHERE = {
     "python -m commands preflight --stack dev": ("tests/unit/test_preflight.py", 'main(["--stack", "dev"'),
     "python -m pytest tests/parts/test_users_engine_29.py": ("Makefile", "tests/parts"),
     "python -m pytest -s tests/live/test_site_1_requests.py": ("Makefile", "$(PYTEST) tests/live"),
+    "python -m pytest -s -m matrix tests/parts/test_takeover.py": (
+        "Makefile",
+        "$(PYTEST) -m matrix tests/parts",
+    ),
+    "make adopt STACK=home": ("tests/parts/takeover_inside.py", "make adopt STACK={STACK}"),
     "vaultwarden-admin-page 15": ("tests/parts/test_guests_serve.py", 'asked("15")'),
     "vaultwarden-admin-page off": ("tests/parts/test_guests_serve.py", 'asked("off")'),
     "python -m tests.terminal": ("tests/unit/test_terminal.py", "terminal.svg()"),
@@ -165,7 +170,6 @@ NOT_RUN = {
     "pulumi cancel": "lab/stack.py runs it after a killed run, in tests/parts/killed_inside.py",
     "pulumi state delete": "lab/stack.py forgets such resources itself",
     "python -m tests.fuzz 50000 7": "it takes hours; tests/unit/test_bad_input.py runs a part of it",
-    "make adopt STACK=home": "it needs a running site and a stack; tests/unit/test_adopt.py runs its parts",
     "make bench": "it takes many minutes; tests/unit/test_bench.py holds its parts",
 }
 """Beginning of a command -> why no test runs it."""
