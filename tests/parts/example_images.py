@@ -6,7 +6,8 @@ as far as the stack files use it. Ports, paths, users and variables are those of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +56,7 @@ http {
 }
 """
 SYNCTHING: Final = debian("syncthing", {"syncthing": "1.19.2"})
+RCLONE: Final = debian("rclone", {"rclone": "1.60.1"})
 _SMALL_LINKS: Final = {**BASE_LINKS, "bin/env": "busybox"}
 SMALL: Final[Mapping[str, Image]] = {
     "miniflux:2.2.13": Image(
@@ -135,6 +137,16 @@ SMALL: Final[Mapping[str, Image]] = {
             "--home=/var/syncthing/config",
         ),
     ),
+    "rclone/rclone:1.71.2": Image(
+        name="rclone",
+        version="1.60.1",
+        published=None,
+        origin="built from Debian's rclone 1.60.1",
+        parts=(BASE, RCLONE),
+        links=BASE_LINKS,
+        folders={"data": 1000},
+        entrypoint=("/usr/bin/rclone",),
+    ),
 }
 """Image of a stack file -> what is packed in its place."""
 _OWN: Final = "install -d -o 999 -g 999"
@@ -149,30 +161,36 @@ WHOLE: Final[Mapping[str, tuple[str, str]]] = {
 """Image of a stack file -> the script that its container runs, and what is set up in Debian's root for it."""
 EMPTIED: Final = "rm -rf /var/lib/mysql /var/lib/postgresql /var/www/html /run/mysqld /run/postgresql"
 BASE_TAG: Final = "homelab-lab/debian:12"
-TRAEFIK: Final = next(image.tag for image in IMAGES if image.name == "traefik")
+LAB: Final[Mapping[str, str]] = {
+    "traefik:v3.7.18": next(image.tag for image in IMAGES if image.name == "traefik"),
+    **{image.published: image.tag for image in IMAGES if image.published},
+}
+"""Image of a stack file -> the lab's own."""
 
 
 def tags() -> dict[str, str]:
     """Return each image of a stack file with the name of what is packed in its place."""
-    small = {name: image.tag for name, image in SMALL.items()}
     return {
-        **small,
+        **{name: image.tag for name, image in SMALL.items()},
         **{name: _tag(script) for name, (script, _) in WHOLE.items()},
-        "traefik:v3.7.18": TRAEFIK,
+        **LAB,
     }
 
 
-def get() -> None:
-    """Get what the images are made of; this needs registries."""
-    debian_root.archive()
-    for image in SMALL.values():
-        for part in image.parts:
+def get(names: Collection[str]) -> None:
+    """Get the neighbour's programs, and what is packed in place of a stack file's images, from registries."""
+    for part in (COREDNS, FRP):
+        part.get(print)
+    if WHOLE.keys() & names:
+        debian_root.archive()
+    for name in SMALL.keys() & names:
+        for part in SMALL[name].parts:
             part.get(print)
 
 
 def load(*tags: str) -> None:
     """Load images, named by what is packed, into the engine where they are missing."""
-    small = (*(image for image in IMAGES if image.tag == TRAEFIK), *SMALL.values())
+    small = (*(replace(image, published=None) for image in IMAGES), *SMALL.values())  # asks no registry
     images.ensure(None, print, tuple(image for image in small if image.tag in tags))
     for script, setup in WHOLE.values():
         if _tag(script) in tags and not _there(_tag(script)):

@@ -60,6 +60,7 @@ SECRETS: Mapping[str, Mapping[str, str]] = {
         "login:users": f"alice:{{SHA}}{base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()}",  # noqa: S324  # htpasswd's
     },
     "tunnel": {"tunnel:token": PASSWORD},
+    "lan-alone": {"files:password": PASSWORD},
 }
 ATOM = """<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>News</title><id>urn:x</id>
 <updated>2026-12-01T00:00:00Z</updated><entry><title>It arrived</title><id>urn:x:1</id>
@@ -134,7 +135,6 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             undo.callback(process.wait)
             undo.callback(process.kill)
         with users_docker.running("29-nftables", folder):
-            example_images.load(example_images.TRAEFIK)  # which would be asked of a registry out there
             command("ip", "route", "add", "default", "via", INTERNET)
             yield
 
@@ -152,6 +152,7 @@ class Running:
         path: str = "/",
         body: str = "",
         *,
+        method: str = "",
         source: str = INTERNET,
         at: str = HOST,
         **headers: str,
@@ -160,8 +161,8 @@ class Running:
 
         The ingress, or what leads to it, is asked at an address; the certificate is checked.
         """
-        method = "POST" if body else "GET"
-        words = (source, at, f"{name}.{DOMAIN}", method, path, json.dumps(headers), body)
+        verb = method or ("POST" if body else "GET")
+        words = (source, at, f"{name}.{DOMAIN}", verb, path, json.dumps(headers), body)
         script = ("env", f"SSL_CERT_FILE={self.bundle}", sys.executable, "-c", _PAGE)
         done = command("ip", "netns", "exec", LAN, *script, *words)
         if done.returncode:
@@ -295,7 +296,7 @@ def test_wordpress_with_mariadb(running: Running) -> None:
 def test_a_reader_of_feeds_with_postgresql(running: Running) -> None:
     """Miniflux gets a feed of the internet by name, and keeps it in its database."""
     assert judged(running) > 50
-    login = {"Authorization": f"Basic {base64.b64encode(f'you:{PASSWORD}'.encode()).decode()}"}
+    login = basic(PASSWORD)
     kind = {"Content-Type": "application/json"}
     wanted = json.dumps({"feed_url": "http://news.example:443/", "category_id": 1})
     status, text, _ = running.page("feeds", "/v1/feeds", wanted, **login, **kind)
@@ -308,6 +309,11 @@ def test_a_reader_of_feeds_with_postgresql(running: Running) -> None:
 def _entries(running: Running, login: Mapping[str, str]) -> Any:
     status, text, _ = running.page("feeds", "/v1/entries", **login)
     return json.loads(text)["entries"] if status == 200 else None
+
+
+def basic(password: str) -> dict[str, str]:
+    """Return the header of a basic login as `you`."""
+    return {"Authorization": f"Basic {base64.b64encode(f'you:{password}'.encode()).decode()}"}
 
 
 def mqtt(password: str) -> bytes:
@@ -359,3 +365,20 @@ def test_public_by_a_tunnel_alone(running: Running) -> None:
     there = eventually("the page", lambda: running.page("pages", at=VPS)[1])
     assert "Welcome to nginx" in there
     assert running.page("pages")[0] == 0
+
+
+@pytest.mark.parametrize("running", ["lan-alone"], indirect=True)
+def test_files_for_the_lan_alone(running: Running) -> None:
+    """The LAN writes a file with the password, which rclone keeps, and the internet has no connection."""
+    assert judged(running) > 50
+    for source, password, status in (
+        (LAN_CLIENT, "another", 401),
+        (LAN_CLIENT, PASSWORD, 201),
+        (INTERNET, PASSWORD, 0),
+    ):
+        written_by = running.page("files", "/a", source, method="PUT", source=source, **basic(password))
+        assert (source, written_by[0]) == (source, status), written_by[1]
+    docker("restart", "files")
+    asked = {"source": LAN_CLIENT, **basic(PASSWORD)}
+    kept = eventually("the file", lambda: running.page("files", "/a", **asked)[:2] == (200, LAN_CLIENT))
+    assert kept

@@ -25,14 +25,17 @@ COLUMNS = (
 """Columns of the table in `docs/engines.md`, which a run fills."""
 
 
-def run(engine: str, file: str, folder: Path) -> Path:
-    """Run a file of tests beside the engine called `engine`; returns the folder of the stack's state."""
+def run(engine: str, file: str, folder: Path, *words: str) -> Path:
+    """Run a file of tests beside the engine called `engine`; returns the folder of the stack's state.
+
+    `words` are further options of pytest's.
+    """
     install(engine)
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     environment = {**theirs, "USERS_ENGINE": engine, "HOMELAB_STATE": str(folder / "state")}
     inside = Path(__file__).with_name(file)
     try:
-        assert pytest_apart(inside, folder, environment, "-x", "--timeout=900", seconds=1700) == 0
+        assert pytest_apart(inside, folder, environment, "-x", "--timeout=900", *words, seconds=1700) == 0
     finally:
         clear_groups(
             cgroups(from_file(PROJECT / "Pulumi.dev.yaml"))

@@ -98,7 +98,7 @@ CALLERS: dict[str, dict[str, set[str]]] = {
         "internet": set(),
     },
     "feeds": {"feeds": {"internet"}, "feeds-db": {"feeds"}, "internet": {"feeds"}},
-    "lan-alone": {"pdf": {"lan"}, "internet": set()},
+    "lan-alone": {"files": {"lan"}, "internet": set()},
     "forward-auth": {"login": {"internet"}, "app": {"internet"}, "api": {"internet"}, "internet": set()},
     "streams": {
         "broker": {"lan"},
