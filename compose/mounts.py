@@ -11,6 +11,7 @@ from typing import Any, Final
 from compose.outcome import Draft, Noted, Outcome, is_tainted, listed
 from compose.secrecy import in_words
 from topology.checks.compose import RESERVED_NAMESPACES, is_path
+from topology.compose_words import hint
 from topology.host_folders import is_private, within
 from topology.model import NamedVolume
 
@@ -111,9 +112,11 @@ def _volume(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place,
         try:
             NamedVolume.model_validate(entry)
         except ValueError:
-            outcome.refuse(
-                path, f"{name} has a driver or options that are not taken", "use a local volume or NFS"
-            )
+            options = entry.get("driver_opts")
+            kind = options.get("type") if isinstance(options, dict) else None
+            other = ("has a driver or options that are not taken", "use a local volume or NFS")
+            fault, remedy = hint("volume.driver_opts.type", kind) or other
+            outcome.refuse(path, f"{name} {fault}", remedy)
             return
         place.used[name] = entry
         if "driver_opts" in entry:

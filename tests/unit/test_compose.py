@@ -70,6 +70,7 @@ FILES: dict[str, dict[str, tuple[str, ...]]] = {
     "nextcloud-mariadb-redis": {},
     "nfs-external": {
         "services.photos.volumes[0]": ("use a local volume",),
+        "services.photos.volumes[2]": ("mount it on Docker-SRV with a credentials file",),
     },
     "paperless-tika": {},
     "pihole": {
