@@ -22,6 +22,7 @@ _PLAIN = {
     "readOnly": "read_only",
     "restart": "restart",
     "securityOpts": "security_opt",
+    "sysctls": "sysctls",
     "user": "user",
 }
 """Properties that differ in compose only by name."""

@@ -22,7 +22,7 @@ from resources.site import Graph
 from resources.typed import TypedResource
 from topology.host_folders import SENSITIVE, as_run, is_state, meets, within
 from topology.index import TopologyIndex
-from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL
+from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL, NO_FORWARDING
 from topology.model import WRITES_LOGS, App, Port
 from topology.model import Container as Service
 
@@ -354,7 +354,8 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     for key in ("dns_opts", "dns_searches", "domainname"):
         if getattr(container, key):
             yield f"{to_camel(key)} makes its names lead elsewhere"
-    for name in sorted(name for name in container.sysctls if not HARMLESS_SYSCTL.fullmatch(name)):
+    others = (name for name, _ in container.sysctls.items() - NO_FORWARDING.items())
+    for name in sorted(name for name in others if not HARMLESS_SYSCTL.fullmatch(name)):
         yield f"changes the kernel's {name}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from topology.limits import NO_FORWARDING
 from topology.model import Container, Healthcheck, Mount, Scratch, Topology
 
 _EVERY: Final = 30_000
@@ -83,9 +84,11 @@ def _size(count: int) -> str:
     return f"{count // 1024**2}m" if count % 1024**2 == 0 else f"{-(-count // 1024)}k"
 
 
-def limits(service: Container) -> dict[str, Any]:
+def limits(topology: Topology, service: Container) -> dict[str, Any]:
     """Return limits, names and privileges; None for what is left out."""
     grace = service.stop_grace_period and -(-service.stop_grace_period // 1000)
+    # Any machine on the VLAN could use a leg as its router.
+    forwarding = NO_FORWARDING if topology.legs.of(service.name) else {}
     return {
         "workingDir": service.working_dir,
         "init": True if service.init else None,
@@ -95,7 +98,7 @@ def limits(service: Container) -> dict[str, Any]:
             {"name": name, "soft": limit.soft, "hard": limit.hard} for name, limit in service.ulimits.items()
         ]
         or None,
-        "sysctls": dict(service.sysctls) or None,
+        "sysctls": {**service.sysctls, **forwarding} or None,
         "hosts": [{"host": name, "ip": str(ip)} for name, ip in service.extra_hosts.items()] or None,
         "stopSignal": service.stop_signal,
         "stopTimeout": grace,

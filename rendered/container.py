@@ -84,7 +84,7 @@ def container(
         "memory": service.memory,
         "memorySwap": service.memory,
         "cgroupParent": _cgroup(physical),
-        **compose.limits(service),
+        **compose.limits(topology, service),
         "securityOpts": ["no-new-privileges:true"],
         "logDriver": "json-file",
         "logOpts": _LOG_OPTIONS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 ULIMITS: Final = (
@@ -24,4 +25,10 @@ HARMLESS_SYSCTL: Final = re.compile(
 )
 """Limits of shared memory and messages, and settings of a container's own sockets. Any other name may route,
 with either sign between its parts.
+"""
+
+NO_FORWARDING: Final[Mapping[str, str]] = {"net.ipv4.ip_forward": "0"}
+"""The kernel's setting with which a container passes no packet from one of its interfaces to another.
+
+Without it a container forwards, as its host does: a new network namespace takes the host's settings.
 """

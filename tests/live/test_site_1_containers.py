@@ -44,6 +44,12 @@ def test_the_engine_limits_every_container(site: Site) -> None:
     assert {e["Name"].lstrip("/") for e in inspected if e["HostConfig"]["ReadonlyRootfs"]} == READ_ONLY
 
 
+def test_a_container_with_a_leg_is_no_router(site: Site) -> None:
+    """The ingress's kernel settings let no packet pass from one of its networks to another."""
+    assert TOPOLOGY.legs.of("traefik")
+    assert site.docker("exec", "traefik", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+
+
 @pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/bin", "/bin"])
 def test_a_foothold_writes_nothing_into_the_image(site: Site, name: str, folder: str) -> None:

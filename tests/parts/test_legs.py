@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from rendered import leg_rules
+from rendered.container import container
 from tests.parts.test_egress import inside, running
 from tests.parts.test_within import ASK
 from tests.site import loaded
@@ -131,6 +132,15 @@ def test_a_newcomer_reaches_nothing_by_a_leg(machines: Machines) -> None:
     install(machines)
     assert opened(machines["newcomer"], *asks, ("icmp", LEG, 0)) == set()
     assert LEG in inside(machines["newcomer"], "ip", "neigh"), "a leg answers ARP"
+
+
+def test_a_leg_is_no_router(machines: Machines) -> None:
+    """With the kernel's settings of its container, and without rules, a leg passes nothing on."""
+    assert SITE.ingress
+    for name, value in container(SITE, SITE.ingress, "test").properties["sysctls"].items():
+        file = f"/proc/sys/{name.replace('.', '/')}"
+        inside(machines["ingress"], "sh", "-c", f"echo {value} >{file}")
+    assert opened(machines["newcomer"], *to(EDGE, LEG, FRONTEND)) == {*to(EDGE, LEG)}
 
 
 def test_a_guest_reaches_what_its_flows_name(machines: Machines) -> None:

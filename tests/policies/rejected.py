@@ -984,6 +984,11 @@ def an_image_without_a_tag(stack: Stack) -> None:
     container(stack, "grafana", image="registry:5000/grafana")
 
 
+@rejected("containers-as-rendered", "traefik: sysctls[net.ipv4.ip_forward]: expected `0`")
+def a_leg_as_a_router(stack: Stack) -> None:
+    container(stack, "traefik", sysctls=None)
+
+
 @rejected(
     "names-are-the-engines",
     "prometheus: answers to loki on query, which is another service's name",

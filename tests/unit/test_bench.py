@@ -41,8 +41,8 @@ def loki(**inputs: object) -> Resource:
 
 def test_compose_refuses_what_it_can_not_say(tmp_path: Path) -> None:
     """A property without a translation ends the comparison, so that it is not silently weaker."""
-    with pytest.raises(KeyError, match="sysctls"):
-        compose([loki(sysctls={})], tmp_path)
+    with pytest.raises(KeyError, match="ulimits"):
+        compose([loki(ulimits=[])], tmp_path)
 
 
 def test_a_variable_is_none_for_compose(tmp_path: Path) -> None:
