@@ -323,8 +323,8 @@ def kept(topology: Topology) -> Mapping[str, str]:
         }
     for parent, text in leg_rules.tables(topology).items():
         files |= {
-            f"{_FOLDER}/{name}-{parent}.nft": text,
-            f"{_UNITS}/{name}-{parent}.service": _leg_unit(topology, parent),
+            f"{_FOLDER}/{name}-leg-{parent}.nft": text,
+            f"{_UNITS}/{name}-leg-{parent}.service": _leg_unit(topology, parent),
         }
     return files
 
@@ -382,7 +382,7 @@ Before=docker.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/nft --file {_FOLDER}/{_unit(topology)}-{parent}.nft
+ExecStart=/usr/sbin/nft --file {_FOLDER}/{_unit(topology)}-leg-{parent}.nft
 
 [Install]
 WantedBy={device} docker.service

@@ -13,6 +13,7 @@ from resources.host_rules import forward
 from tests.egress import with_egress, with_machines
 from tests.policies.sound import with_acme
 from tests.site import changed, configuration, loaded
+from tests.unit.test_leg_rules import FLAT
 from topology.config import load
 from topology.model import Port
 from verify import host
@@ -68,18 +69,18 @@ def test_a_machine_with_systemd_has_its_rules_again(root: Path) -> None:
             f"ExecStart=/bin/sh {folder}/homelab-network-rules-probes.sh",
         },
         **{
-            f"homelab-network-rules-{parent}.service": {
+            f"homelab-network-rules-leg-{parent}.service": {
                 f"BindsTo=sys-subsystem-net-devices-{parent}.device",
                 f"After=sys-subsystem-net-devices-{parent}.device network-pre.target",
                 "Before=docker.service",
                 f"WantedBy=sys-subsystem-net-devices-{parent}.device docker.service",
-                f"ExecStart=/usr/sbin/nft --file {folder}/homelab-network-rules-{parent}.nft",
+                f"ExecStart=/usr/sbin/nft --file {folder}/homelab-network-rules-leg-{parent}.nft",
             }
             for parent in ("trunk.10", "trunk.20", "trunk.30")
         },
     }
     for parent, text in leg_rules.tables(SITE).items():
-        assert (folder / f"homelab-network-rules-{parent}.nft").read_text() == text
+        assert (folder / f"homelab-network-rules-leg-{parent}.nft").read_text() == text
     for unit, lines in wanted.items():
         assert lines <= set((units / unit).read_text().splitlines())
     for _ in range(2):
@@ -98,15 +99,24 @@ def test_a_former_leg_leaves_no_unit(root: Path) -> None:
     """The next rules remove unit and file of each interface that carries no leg any more, and no other's."""
     (root / "run/systemd/system").mkdir(parents=True)
     folder, units = root / "etc/homelab-network", root / "etc/systemd/system"
-    other = units / "b-homelab-network-rules-trunk.10.service"
+    other = units / "b-homelab-network-rules-leg-trunk.10.service"
     other.touch()
     run(root, *host_rules.KEEP.split(), given=host_rules.keep(SITE))
     moved = load(changed({"hosts.docker-srv.trunk": "eth1"}))
     run(root, *host_rules.KEEP.split(), given=host_rules.keep(moved))
     files = {root / each.lstrip("/") for each in host_rules.kept(moved)}
     assert {*folder.iterdir(), *units.iterdir()} == {other, *files}
-    former = [f"disable homelab-network-rules-trunk.{tag}.service" for tag in (10, 20, 30)]
+    former = [f"disable homelab-network-rules-leg-trunk.{tag}.service" for tag in (10, 20, 30)]
     assert [each for each in (root / "asked").read_text().splitlines() if "disable" in each] == former
+
+
+def test_an_interface_may_be_named_like_another_unit() -> None:
+    """The rules of a leg on the interface `probes` have a unit beside that of the probe zone's rules."""
+    zone = {**FLAT["zones.lan"], "parent": "probes"}
+    site = load(changed({**FLAT, "zones.lan": zone}))
+    assert site.probes
+    assert "probes" in leg_rules.tables(site)
+    assert len(host_rules.units(site)) == 2 + len(leg_rules.tables(site))
 
 
 def test_kept_files_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
