@@ -1,11 +1,13 @@
 """Docker-SRV's own rules in force: what members of one bridge, and a newcomer there, reach of each other."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -136,11 +138,40 @@ def test_exactly_the_declared_flows_pass(machines: dict[str, subprocess.Popen[st
     assert ("sender", "sink", "5000/udp") in declared(SITE)
 
 
-def asked(machines: dict[str, subprocess.Popen[str]], source: str, destination: str, *ports: int) -> None:
-    """Try TCP ports of a member of backend from another one."""
+def asked(machines: dict[str, subprocess.Popen[str]], source: str, destination: str, *ports: int) -> int:
+    """Try TCP ports of a member of backend from another one; returns how many are open."""
     ip = str(SITE.address_on(destination, SITE.zones["backend"]))
     asks = json.dumps([("tcp", ip, port) for port in ports])
-    inside(machines[source], sys.executable, "-c", ASK, given=asks)
+    return len(json.loads(inside(machines[source], sys.executable, "-c", ASK, given=asks)))
+
+
+def booted(host: subprocess.Popen[str], site: Topology, unit: str, folder: Path) -> None:
+    """Run the command lines of a kept unit, whose files are written below a folder."""
+
+    def moved(text: str) -> str:
+        return text.replace("/etc/", f"{folder}/etc/")
+
+    for path, text in host_rules.kept(site).items():
+        file = Path(moved(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(moved(text))
+    started = (folder / f"etc/systemd/system/homelab-network-rules{unit}.service").read_text()
+    lines = re.findall(r"^ExecStart=(.*)$", started, re.MULTILINE)
+    assert lines
+    for line in lines:
+        inside(host, *line.split())
+
+
+def test_a_boot_brings_rules_and_switch_back(
+    machines: dict[str, subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """After a start with no rules and no switch, the unit's command lines let declared flows alone pass."""
+    install(machines, SITE)
+    off = "; ".join(("nft flush ruleset", *(f"echo 0 >{switch}" for switch in host_rules.SWITCHES)))
+    inside(machines["host"], "sh", "-c", off)
+    assert asked(machines, NEWCOMER, "loki", 3100) == 1
+    booted(machines["host"], SITE, "", tmp_path)
+    assert reached(machines) == declared(SITE)
 
 
 def seen(machines: dict[str, subprocess.Popen[str]]) -> Learned:
