@@ -1,5 +1,6 @@
 """The bench's own parts: the compose file, the measurements of a command, the tables."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench.commands import cost
 from bench.compose import compose
 from bench.measure import measured
 from bench.tofu import configuration
+from rendered import host_rules
 from resources.resource import Resource
 from tests.policies.sound import sound
 
@@ -72,16 +74,26 @@ def test_a_part_replaces_its_own_lines_alone() -> None:
 def test_what_the_rules_within_a_bridge_cost() -> None:
     """Ratios are of one round; a row above 1.05 is missed; sites have as many pairs as their rows say."""
     found = {
-        "none": [(1.0, 1.0), (2.0, 4.0)],
-        "rules": [(1.0, 1.04), (2.1, 4.0)],
-        "slow": [(1.1, 1.0), (2.2, 4.0)],
+        "none": [(1.0, 1.0, 9.0, 9.0), (2.0, 4.0, 9.0, 9.0)],
+        "rules": [(1.0, 1.04, 1.0, 1.0), (2.1, 4.0, 2.0, 4.2)],
+        "slow": [(1.1, 1.0, 1.1, 1.0), (2.2, 4.0, 2.2, 4.0)],
     }
     *_, none, rules, slow = within._told(found)
     assert none == "| none | 1.000 | 1.000 | met |"
     assert rules == "| rules | 1.025 | 1.020 | met |"
     assert slow == "| slow | 1.100 | 1.000 | missed |"
+    without = {f"{what}, nothing remembered": [(1.0, 1.0, 1.0, 1.0), (2.0, 4.0, 2.0, 4.0)] for what in found}
+    del without["none, nothing remembered"]
+    *_, rules, slow = within._learning(found | without)
+    assert rules == "| rules | 1.000 | 1.025 | met |"
+    assert slow == "| slow | 1.100 | 1.000 | missed |"
     for pairs in within.PAIRS:
-        assert within._count(within._site(pairs)) == pairs
+        site = within._site(pairs)
+        assert within._count(site) == pairs
+    rules = host_rules.rules(site)
+    gone = {*rules.splitlines()} - {*within.forgetful(rules).splitlines()}
+    assert sorted(re.findall(r"update (@\w+)", "".join(gone))) == ["@tried", "@used"]
+    assert len(gone) == 2
 
 
 def test_what_can_not_be_measured_is_told(capsys: pytest.CaptureFixture[str]) -> None:
