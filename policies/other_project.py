@@ -154,7 +154,7 @@ def _site(
         domain="invalid",
         name_prefix=prefix,
         protect=False,
-        docker_host=DockerHost.model_construct(name="docker-srv", ssh=ssh),
+        docker_hosts=(DockerHost.model_construct(name="docker-srv", ssh=ssh),),
         zones=zones,
         services=services,
         flows=(),

@@ -2739,7 +2739,7 @@ def strangers_trusted_as_proxies(stack: Stack) -> None:
 def a_declared_proxy_that_counts_as_one_client(stack: Stack) -> None:
     declared = load(stack.config)
     docker = declared.docker.model_copy(update={"trusted_proxies": (IPv4Network("10.10.1.5/32"),)})
-    stack.topology = declared.model_copy(update={"docker_host": docker})
+    stack.topology = declared.model_copy(update={"docker_hosts": (docker,)})
 
 
 @rejected(

@@ -189,7 +189,7 @@ def test_a_probe_zone_sees_published_ports_and_nothing_else(world: World, site: 
         ("*/tcp", Expected.DENIED),
     }
     docker = site.docker.model_copy(update={"address": FRONT})
-    there = cells(site.model_copy(update={"docker_host": docker}), world.endpoints)
+    there = cells(site.model_copy(update={"docker_hosts": (docker,)}), world.endpoints)
     open_at = {c.address.ip for c in there if (c.source, c.expected) == ("stranger@probe", Expected.ALLOWED)}
     assert open_at == {FRONT}
 

@@ -70,7 +70,7 @@ def test_the_ingresss_own_answers_are_asked(site: Topology) -> None:
 def test_docker_srv_is_asked_where_it_publishes(site: Topology) -> None:
     """Where Docker-SRV has an address, it is the target, because ports are not published on the gateway."""
     docker = site.docker.model_copy(update={"address": IPv4Address("10.10.1.5")})
-    targets = {probe.target for probe in watch.probes(site.model_copy(update={"docker_host": docker}))}
+    targets = {probe.target for probe in watch.probes(site.model_copy(update={"docker_hosts": (docker,)}))}
     assert all("10.10.1.5" in target for target in targets)
 
 
@@ -213,7 +213,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     (project / ".venv/bin").mkdir(parents=True)
     shutil.copy("/bin/true", project / ".venv/bin/python")
     docker = TIMED.docker.model_copy(update={"project": str(project)})
-    site = TIMED.model_copy(update={"docker_host": docker})
+    site = TIMED.model_copy(update={"docker_hosts": (docker,)})
     for end, text in (("service", verify_timer.service(site, "home")), ("timer", verify_timer.timer(site))):
         (tmp_path / f"homelab-network-verify.{end}").write_text(text)
     files = [str(file) for file in tmp_path.glob("homelab-network-verify.*")]
@@ -290,7 +290,7 @@ def test_metrics_go_where_node_exporter_reads_them(
 ) -> None:
     """By default the metrics go to the folder that Node Exporter mounts, which is created."""
     docker = site.docker.model_copy(update={"metrics": str(tmp_path / "metrics")})
-    there = site.model_copy(update={"docker_host": docker})
+    there = site.model_copy(update={"docker_hosts": (docker,)})
     exporter = there.services["node-exporter"]
     assert isinstance(exporter, Container)
     assert runtime(there, exporter).host_paths["/host/metrics"] == docker.metrics

@@ -12,7 +12,7 @@ from topology.certificates import FOLDER
 from topology.checks.site import Site
 from topology.fault import Fault, shown
 from topology.host_folders import is_private, within
-from topology.model import VOLUME_NAME, App, Container, DockerHost, SecretVariable
+from topology.model import VOLUME_NAME, App, Container, SecretVariable
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 RESERVED_NAMESPACES: Final = frozenset(
@@ -131,7 +131,7 @@ def _private(path: str, source: str) -> Fault:
 
 def mounts(site: Site) -> Iterator[Fault]:
     """Check sources and targets of mounts; which services may share one is the pack's to say."""
-    root = next((h.data_root for h in site.hosts.values() if isinstance(h, DockerHost)), "/var/lib/docker")
+    root = next((host.data_root for host in site.docker_hosts), "/var/lib/docker")
     for container in site.containers:
         seen = set[str]()
         for place, mount in enumerate(container.volumes):

@@ -38,8 +38,8 @@ def hosts(site: Site) -> Iterator[Fault]:
 
 def proxies(site: Site) -> Iterator[Fault]:
     """Check that each trusted proxy is a small prefix."""
-    for host in site.hosts.values():
-        for index, prefix in enumerate(host.trusted_proxies if isinstance(host, DockerHost) else ()):
+    for host in site.docker_hosts:
+        for index, prefix in enumerate(host.trusted_proxies):
             if prefix.prefixlen < _PROXY_LENGTH:
                 yield Fault(
                     f"hosts.{host.name}.trusted-proxies[{index}]",
@@ -51,10 +51,8 @@ def proxies(site: Site) -> Iterator[Fault]:
 def name_servers(site: Site) -> Iterator[Fault]:
     """Check that containers that go out have name servers to ask, where flows lead, and no other has any."""
     leaving = [c.name for c in site.containers if Role.EGRESS in site.roles(c) and not c.dns]
-    for host in site.hosts.values():
+    for host in site.docker_hosts:
         path = f"hosts.{host.name}.name-servers"
-        if not isinstance(host, DockerHost):
-            continue
         if leaving and not host.name_servers:
             yield Fault(path, f"missing, and {leaving[0]} is in an egress zone", "write it like [9.9.9.9]")
         unread = site.unreadable_in("services") or site.unreadable_in("zones")
@@ -77,8 +75,8 @@ def trunk(site: Site) -> Iterator[Fault]:
     if site.router:
         declared = {name for container in site.containers for name in container.addresses}
         zones = [zone for zone in zones if zone.ingress or zone.name in declared]
-    for host in site.hosts.values():
-        if zones and isinstance(host, DockerHost) and host.trunk is None:
+    for host in site.docker_hosts:
+        if zones and host.trunk is None:
             why = "is a VLAN" if zones[0].vlan else "has guests that a container reaches"
             yield Fault(
                 f"hosts.{host.name}.trunk",
@@ -104,7 +102,7 @@ def closed(site: Site) -> Iterator[Fault]:
     Pulumi's commands reach the host on port 22, where `ssh` is declared.
     """
     published = entries(site.flows.values(), site.ingress.name, site.outsides) if site.ingress else {}
-    for host in (each for each in site.hosts.values() if isinstance(each, DockerHost)):
+    for host in site.docker_hosts:
         path = f"hosts.{host.name}"
         for index, port in enumerate(host.ports):
             at = f"{path}.ports[{index}]"

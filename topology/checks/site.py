@@ -93,6 +93,11 @@ class Site:
         return tuple(s for s in self.services.values() if isinstance(s, Guest))
 
     @cached_property
+    def docker_hosts(self) -> tuple[DockerHost, ...]:
+        """Every Docker host, in declared order."""
+        return tuple(host for host in self.hosts.values() if isinstance(host, DockerHost))
+
+    @cached_property
     def nodes(self) -> tuple[ProxmoxHost, ...]:
         """Every Proxmox host, in declared order."""
         return tuple(host for host in self.hosts.values() if isinstance(host, ProxmoxHost))
@@ -213,7 +218,7 @@ class Site:
 
     def is_behind(self, flow: Flow) -> bool:
         """Whether a flow leads from a container other than the ingress to a guest without a leg."""
-        docker = next((host for host in self.hosts.values() if isinstance(host, DockerHost)), None)
+        docker = next(iter(self.docker_hosts), None)
         is_own = self.ingress is not None and flow.source == self.ingress.name
         return not is_own and is_behind(flow, self.services, self.zones, docker, self.routing)
 
@@ -281,7 +286,7 @@ class Site:
                 "domain": self.domain,
                 "name_prefix": self.name_prefix,
                 "protect": self.protect,
-                "docker_host": next((h for h in self.hosts.values() if isinstance(h, DockerHost)), None),
+                "docker_hosts": self.docker_hosts,
                 "proxmox_hosts": tuple(sorted(self.nodes, key=lambda host: host.name)),
                 "router": self.router,
                 "zones": self.zones,

@@ -35,8 +35,8 @@ class DeclaredSite(Value):
     """Prefix of the physical names of containers, networks, volumes and VMs."""
     protect: Flag = True
     """Whether volumes and guests are protected from deletion."""
-    docker_host: DockerHost | None = None
-    """None: a site of guests alone, which has no ingress either."""
+    docker_hosts: tuple[DockerHost, ...] = ()
+    """The ingress's first; none: a site of guests alone, which has no ingress either."""
     proxmox_hosts: tuple[ProxmoxHost, ...] = ()
     """The nodes of one Proxmox cluster, by name; none: a site of containers alone."""
     router: RouterHost | None = None
@@ -55,6 +55,11 @@ class DeclaredSite(Value):
     exceptions: tuple[PolicyException, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     vantages: Mapping[str, SshVantage | ImageVantage] = Field(default_factory=dict)
+
+    @property
+    def docker_host(self) -> DockerHost | None:
+        """Docker-SRV, on which the ingress is; None: a site of guests alone."""
+        return next(iter(self.docker_hosts), None)
 
     @property
     def docker(self) -> DockerHost:
@@ -86,9 +91,8 @@ class DeclaredSite(Value):
 
     @cached_property
     def hosts(self) -> tuple[DockerHost | ProxmoxHost | RouterHost, ...]:
-        """The hosts that the site has: Docker-SRV, the Proxmox nodes and the router, in this order."""
-        docker, router = filter(None, (self.docker_host,)), filter(None, (self.router,))
-        return (*docker, *self.proxmox_hosts, *router)
+        """The hosts that the site has: Docker hosts, Proxmox nodes and the router, in this order."""
+        return (*self.docker_hosts, *self.proxmox_hosts, *filter(None, (self.router,)))
 
     @cached_property
     def ingress_name(self) -> str | None:
