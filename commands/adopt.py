@@ -38,6 +38,7 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     file = folder / f"Pulumi.{stack}.yaml"
     try:
         topology = from_file(file)
+        for_one_host(topology)
         host = docker_host(keys_of(file))
         report = answered(look(topology, folder, stack))
         rows = asked(host) if topology.docker_host else ([], [])
@@ -47,6 +48,14 @@ def main(words: Sequence[str], folder: Path = PROJECT) -> int:
     for line in written(folder, stack, topology, report, rows, host="" if host == DEFAULT else host):
         print(line)
     return 0
+
+
+def for_one_host(topology: Topology) -> None:
+    """Raise ProbeError for a site of several Docker hosts, whose engines no plan has."""
+    if len(topology.docker_hosts) > 1:
+        raise ProbeError(
+            "hosts: a plan is for one Docker host, and there are several; adopt one first, alone."
+        )
 
 
 def answered(report: PreflightReport) -> PreflightReport:

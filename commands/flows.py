@@ -76,8 +76,9 @@ def _list(options: argparse.Namespace) -> int:
         f"{line}\n" for line in listing(reachability.connection_sets(), Intent.of(topology), shown)
     )
     whole = not options.source and not options.zone
-    if (host := topology.docker_host) and not host.closed and whole:
-        print(f"# {host.name} is open: its own programs answer from outside (`closed` of the host)")
+    for host in topology.docker_hosts if whole else ():
+        if not host.closed:
+            print(f"# {host.name} is open: its own programs answer from outside (`closed` of the host)")
     return 0
 
 

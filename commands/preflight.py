@@ -22,6 +22,7 @@ from survey.docker_api import DEFAULT
 from topology.config import ConfigError, from_file, keys_of
 from topology.model import Topology
 from topology.project import PROJECT
+from verify import host
 from verify.driver import ProbeError
 from verify.inventory import Api
 from verify.namespaces import run
@@ -101,7 +102,7 @@ def look(
         on_machine += machine.root(os.geteuid(), "make up", "it starts what looks like the hosts")
     api = DockerApi(docker_host(config))
     report = checks.check_hosts(
-        topology,
+        topology.by_docker_host[0],
         state,
         stack=stack,
         api=None if no_hosts and not api.answers() else api,
@@ -109,7 +110,8 @@ def look(
         lab=lab,
         resumes=lab and no_hosts,
     )
-    return dataclasses.replace(report, findings=(*on_machine, *report.findings))
+    left_out = (*report.left_out, *host.unasked(topology))
+    return dataclasses.replace(report, findings=(*on_machine, *report.findings), left_out=left_out)
 
 
 def node_of(stack: str, *, later: bool) -> Api | None:

@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     )
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     try:
-        topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml")
+        topology = from_file(PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml").by_docker_host[0]
         for urn, _ in host.changed(topology):
             print(urn)
         for name, _, _ in host.misattached(topology, host.containers()):

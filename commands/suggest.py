@@ -17,7 +17,7 @@ from typing import Any, Final
 from topology.config import NAMESPACE, ConfigError, from_file, from_keys, keys_of
 from topology.model import Flow, Topology
 from topology.project import PROJECT
-from verify import learned
+from verify import host, learned
 from verify.driver import ProbeError
 from verify.learned import Learned, Seen
 
@@ -32,12 +32,15 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--stack", default="dev", help="the stack: Pulumi.<stack>.yaml (default: dev)")
     file = PROJECT / f"Pulumi.{parser.parse_args(words).stack}.yaml"
     try:
-        topology = from_file(file)
+        site = from_file(file)
+        topology = site.by_docker_host[0]
         found = learned.of_host(topology)
     except (ConfigError, ProbeError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(*suggestions(file, topology, found), sep="\n")
+    print(
+        *suggestions(file, topology, found), *(f"# not looked at: {e}" for e in host.unasked(site)), sep="\n"
+    )
     return int(bool(_tried(topology, found)))
 
 

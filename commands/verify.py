@@ -71,14 +71,15 @@ def _probed(stack: str, jobs: int) -> report.ProbeReport:
         raise ProbeError(f"{file.name}: no such stack file; name another with --stack, or write it")
     if jobs < 1:
         raise ProbeError(f"--jobs: {jobs} is not a number of endpoints; use 1 or more")
-    topology = from_file(file)
+    site = from_file(file)
+    topology = site.by_docker_host[0]
     started = time.monotonic()
     with vantages.vantages(topology, stack, proxmox_host(file), jobs) as driver:
         notes: list[str] = []
         findings = probe.run(topology, driver, lambda line: print(line, file=sys.stderr), notes.append)
-        left_out = [*driver.left_out]
+        left_out = [*driver.left_out, *host.unasked(site)]
     try:
-        findings, pairs = proof.compared(findings, proof.of_stack(stack, topology), topology)
+        findings, pairs = proof.compared(findings, proof.of_stack(stack, site), topology)
     except ProbeError as fault:
         # Without Pulumi, as in the timer on Docker-SRV, only declaration and live network are compared.
         left_out.append(f"the proof: {fault}")

@@ -14,13 +14,14 @@ from topology.model import Slot, Topology
 @dataclass(frozen=True, kw_only=True)
 class DockerServicesArgs:
     """`networks` maps a zone's name to the name of its Docker network, `certificates` a service's name to the
-    certificate files that its container gets. `ingress` may have volumes that others read.
+    certificate files that its container gets. `ingress` may have volumes that others read;
+    None: it is on another host.
     """
 
     topology: Topology
     networks: Mapping[str, pulumi.Input[str]]
     certificates: Mapping[str, Mapping[str, pulumi.Input[str]]]
-    ingress: ContainerService
+    ingress: ContainerService | None
 
 
 class DockerServices(pulumi.ComponentResource):
@@ -31,9 +32,9 @@ class DockerServices(pulumi.ComponentResource):
     ) -> None:
         super().__init__("homelab-network:components:DockerServices", name, None, opts)
         topology, borrowed = args.topology, args.topology.named_volumes.borrowed
-        made = {topology.ingress.name: args.ingress}
+        made = {topology.ingress.name: args.ingress} if args.ingress else {}
         for service in topology.containers_in_order:
-            if service != topology.ingress and not isinstance(service, Slot):
+            if service.name not in made and not isinstance(service, Slot):
                 made[service.name] = ContainerService(
                     service.name,
                     ContainerServiceArgs(

@@ -17,9 +17,10 @@ from topology.model import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class HostFirewallArgs:
-    """The site; the rules refer to its Docker zones' bridges."""
+    """The site; the rules refer to its Docker zones' bridges. `before` begins the commands' names."""
 
     topology: Topology
+    before: str = ""
 
 
 class HostFirewall(pulumi.ComponentResource):
@@ -29,14 +30,14 @@ class HostFirewall(pulumi.ComponentResource):
         super().__init__("homelab-network:components:HostFirewall", name, None, opts)
         topology = args.topology
         host_command(
-            "bridge-switch",
+            f"{args.before}bridge-switch",
             topology.docker.ssh,
             create=host_rules.SWITCH_ON,
             delete=host_rules.SWITCH_OFF,
             parent=self,
         )
         host_command(
-            "host-rules",
+            f"{args.before}host-rules",
             topology.docker.ssh,
             create=host_rules.INSTALL,
             delete=host_rules.remove(topology),
@@ -45,7 +46,7 @@ class HostFirewall(pulumi.ComponentResource):
         )
         if topology.legs.every:
             host_command(
-                "leg-rules",
+                f"{args.before}leg-rules",
                 topology.docker.ssh,
                 create=leg_rules.install(topology),
                 delete=leg_rules.remove(topology),
@@ -53,7 +54,7 @@ class HostFirewall(pulumi.ComponentResource):
                 parent=self,
             )
         host_command(
-            "boot-rules",
+            f"{args.before}boot-rules",
             topology.docker.ssh,
             create=host_rules.KEEP,
             delete=host_rules.forget(topology),
@@ -62,7 +63,7 @@ class HostFirewall(pulumi.ComponentResource):
         )
         if topology.probes:
             host_command(
-                "probe-rules",
+                f"{args.before}probe-rules",
                 topology.docker.ssh,
                 create=host_rules.open_probes(topology),
                 delete=host_rules.close_probes(topology),

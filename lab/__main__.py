@@ -179,6 +179,8 @@ def up(stack: str, *, yes: bool = False) -> int:
     Real hosts are changed only after consent, which `yes` gives in advance.
     """
     topology = from_file(stack_file(stack))
+    if serves(stack) and len(topology.docker_hosts) > 1:
+        raise LabError("hosts: the lab has one Docker host, and the stack has several; preview it alone")
     if serves(stack):
         _need_root(stack, "up", "it starts a Docker engine, an Open vSwitch bridge and network namespaces")
     toolchain.ensure(report)

@@ -111,7 +111,7 @@ _INTERNAL: Final = ("http_listen_address", "grpc_listen_address")
 def peers_show_certificates(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield connections without TLS, the flow's certificate, or a check of the server's name."""
     source = topology.containers_by_name.get(view.inputs.name)
-    if source is None or source == topology.ingress:
+    if source is None or source.name == topology.ingress_name:
         return
     for where, url, told in _asking(view.inputs):
         service = topology.services.get(topology.by_address.get(end(url)[0] or "", ""))

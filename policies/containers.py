@@ -173,6 +173,12 @@ def volumes_not_shared(graph: Graph) -> Iterator[Violation]:
 
     Containers that write one volume can communicate past every network; a reader only hears its writer.
     """
+    for part in graph.by_docker_host:
+        yield from _volumes(part)
+
+
+def _volumes(graph: Graph) -> Iterator[Violation]:
+    """Yield what is wrong with the volumes of one engine."""
     mounts: defaultdict[str, list[tuple[bool, TypedResource[DockerContainer]]]] = defaultdict(list)
     for view in graph.of(DockerContainer):
         volumes = [bind for bind in view.inputs.binds if _on_host(bind) is None]

@@ -34,6 +34,7 @@ from policies import (
 )
 from policies.exceptions import Ledger
 from policies.rule import RULES, Finding, Rule, RuleScope, of_resource, of_stack
+from resources.docker import DockerContainer
 from resources.resource import Resource
 from resources.site import Graph
 from resources.typed import TypedResource, view
@@ -96,12 +97,13 @@ def evaluate(
 def evaluate_resource(
     resource: Resource, topology: TopologyIndex, rules: Mapping[str, Rule] = RULES
 ) -> EvaluatedResource:
-    """Parse one resource and evaluate the rules for single resources."""
+    """Parse one resource and evaluate the rules for single resources, a container's on its own host."""
     read = view(resource)
     kind = type(read.inputs)
+    part = topology.part_of(read.inputs.name) if isinstance(read.inputs, DockerContainer) else topology
     return EvaluatedResource(
         read,
-        [f for rule in rules.values() if kind in rule.on for f in of_resource(rule, read, topology)],
+        [f for rule in rules.values() if kind in rule.on for f in of_resource(rule, read, part)],
     )
 
 

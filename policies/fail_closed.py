@@ -85,8 +85,10 @@ def known_values(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
 def commands_are_our_own(view: TypedResource[Command], topology: TopologyIndex) -> Iterator[str]:
     """Yield commands other than the project's own: a command can change the network in any way."""
     stack, kind = view.resource.stack, view.resource.type
-    if not view.inputs.ours(topology, stack, kind):
-        why = view.inputs.difference(topology, stack)
+    parts = topology.by_docker_host
+    if not any(view.inputs.ours(part, stack, kind) for part in parts):
+        docker = (part for part in parts if part.docker_host and view.inputs.runs_on(part.docker.ssh))
+        why = view.inputs.difference(next(docker, topology), stack)
         yield f"{kind} runs a command that can't be judged{why and f': {why}'}"
 
 

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import permutations
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
 from policies.secrecy import LOGIN, in_text, texts
-from resources.docker import DockerContainer, DockerProvider
+from resources.docker import DockerContainer, DockerNetwork, DockerProvider
 from resources.inputs import Ignored
 from resources.proxmox import ProxmoxProvider
 from resources.resource import Trail
@@ -46,20 +47,38 @@ _OTHERS: Final = tuple({kind for kind in TYPES.values() if kind is not DockerCon
 
 
 @policy(
-    obligation="All Docker resources must be on one engine, and all of Proxmox on one API.",
+    obligation="A Docker host's resources must be on one engine, and all of Proxmox on one API.",
     remedy="Use one provider of each; networks of one name on two engines are two networks.",
 )
 def one_engine(graph: Graph) -> Iterator[Violation]:
-    """Yield resources on another engine or API than most: a site has one Docker-SRV and one Proxmox-SRV."""
+    """Yield resources on another engine or API than most of their host's."""
     providers: list[TypedResource[Any]] = [*graph.of(DockerProvider), *graph.of(ProxmoxProvider)]
     places = {view.resource.urn: view.inputs.place for view in providers}
-    for package, what in (("docker:", "engine"), ("proxmoxve:", "API")):
-        made = [view for view in graph.views if view.resource.type.startswith(package)]
+    groups = [("docker:", "engine", part) for part in graph.by_docker_host]
+    for package, what, part in (*groups, ("proxmoxve:", "API", graph)):
+        made = [view for view in part.views if view.resource.type.startswith(package)]
         often = Counter(places.get(view.resource.provider, "") for view in made)
         for view in made:
             place = places.get(view.resource.provider, "")
             if place != often.most_common(1)[0][0]:
                 yield view, f"is on {what} {shown(place) or '(default)'}, where the others are not"
+
+
+@policy(
+    obligation="A Docker resource must be on the engine of the host that its zone is on.",
+    remedy="Give it the provider of the host that docker-host names in the stack file.",
+    severity=Severity.CRITICAL,
+)
+def resources_on_their_host(graph: Graph) -> Iterator[Violation]:
+    """Yield containers and networks on the engine of another host, whose rules know none of them."""
+    for part, other in permutations(graph.by_docker_host, 2):
+        on, site = part.topology.docker.name, other.topology
+        placed: list[TypedResource[Any]] = [
+            *(view for view in part.of(DockerContainer) if view.inputs.name in site.containers_by_name),
+            *(view for view in part.of(DockerNetwork) if view.inputs.name in site.docker_networks),
+        ]
+        for view in placed:
+            yield view, f"is on the engine of {on}, and belongs to {site.docker.name}"
 
 
 @policy(
@@ -70,18 +89,17 @@ def one_engine(graph: Graph) -> Iterator[Violation]:
 )
 def engine_on_the_declared_host(graph: Graph) -> Iterator[Violation]:
     """Yield engines of another machine than the declared one: its containers lack the host's rules."""
-    docker = graph.topology.docker_host
-    if docker is None:
-        return  # `hosts-declared` refuses every Docker resource of such a site
-    providers = graph.of(DockerProvider)
-    for view in providers:
-        if view.inputs.context:
-            yield view, "context names an engine that can't be known"
-        elif fault := _elsewhere(view.inputs.host, docker.ssh):
-            yield view, fault
-    made = [view for view in graph.views if view.resource.type.startswith("docker:")]
-    if made and not providers and docker.ssh:
-        yield docker.name, _elsewhere("", docker.ssh)
+    # Where no host is declared, `hosts-declared` refuses every Docker resource.
+    for part in graph.by_docker_host if graph.topology.docker_host else ():
+        docker, providers = part.topology.docker, part.of(DockerProvider)
+        for view in providers:
+            if view.inputs.context:
+                yield view, "context names an engine that can't be known"
+            elif fault := _elsewhere(view.inputs.host, docker.ssh):
+                yield view, fault
+        made = [view for view in part.views if view.resource.type.startswith("docker:")]
+        if made and not providers and docker.ssh:
+            yield docker.name, _elsewhere("", docker.ssh)
 
 
 def _elsewhere(host: str, ssh: Ssh | None) -> str:

@@ -16,7 +16,7 @@ from resources.site import Graph
 from resources.typed import ProjectCommand, TypedResource
 from topology.index import TopologyIndex
 from topology.listening import LISTEN, listens
-from topology.model import WATCHES, App, Role, Slot, Zone, made_here, slots_of
+from topology.model import WATCHES, App, DockerHost, Role, Slot, Zone, made_here, slots_of
 
 _BRIDGE: Final = "com.docker.network.bridge."
 _SEALED: Final = {f"{_BRIDGE}gateway_mode_ipv4": {"isolated"}, f"{_BRIDGE}inhibit_ipv4": {"true"}}
@@ -217,11 +217,12 @@ def probes_are_strangers(view: TypedResource[DockerContainer], topology: Topolog
 )
 def joined_networks_exist(graph: Graph) -> Iterator[Violation]:
     """Yield networks that are not in the stack: a network unknown to the pack may have any members."""
-    made = {view.inputs.name for view in graph.of(DockerNetwork)}
-    for view in graph.of(DockerContainer):
-        for leg in view.inputs.legs:
-            if leg.name not in made:
-                yield view, f"joins network {leg.name or '(unnamed)'}, which is not in the stack"
+    for part in graph.by_docker_host:
+        made = {view.inputs.name for view in part.of(DockerNetwork)}
+        for view in part.of(DockerContainer):
+            for leg in view.inputs.legs:
+                if leg.name not in made:
+                    yield view, f"joins network {leg.name or '(unnamed)'}, which is not in the stack"
 
 
 @policy(
@@ -234,23 +235,29 @@ def host_rules_installed(graph: Graph) -> Iterator[Violation]:
 
     Without these rules containers reach the host's services, and machines on the LAN reach containers.
     """
-    topology, host = graph.topology, graph.topology.docker_host
-    if host and ProjectCommand.HOST_RULES not in graph.commands:
-        yield host.name, "its own rules are not in the stack"
-    if host and topology.legs.every and ProjectCommand.LEG_RULES not in graph.commands:
-        yield host.name, "the rules of its legs are not in the stack, so a VLAN reaches all that they lead to"
-    if host and ProjectCommand.BRIDGE_SWITCH not in graph.commands:
-        yield host.name, "the switch that shows its rules frames within a bridge is not in the stack"
-    if host and ProjectCommand.BOOT_RULES not in graph.commands:
-        yield host.name, "what brings its own rules back at boot is not in the stack"
-    if host and topology.probes and ProjectCommand.PROBE_RULES not in graph.commands:
-        yield host.name, "what lets a probe zone see published ports is not in the stack"
-    if host and host.verify_every and ProjectCommand.VERIFY_TIMER not in graph.commands:
-        yield host.name, "the timer of the live probe is not in the stack"
+    topology = graph.topology
+    for part in graph.by_docker_host if topology.docker_host else ():
+        yield from _missing_rules(part, part.topology.docker)
     for view in graph.of(DockerNetwork):
         zone = topology.docker_networks.get(view.inputs.name)
         if zone and zone.is_docker and view.inputs.option("name") != topology.bridge(zone):
             yield view, f"its bridge is not named {topology.bridge(zone)}, so the host's rules miss it"
+
+
+def _missing_rules(graph: Graph, host: DockerHost) -> Iterator[Violation]:
+    topology = graph.topology
+    if ProjectCommand.HOST_RULES not in graph.commands:
+        yield host.name, "its own rules are not in the stack"
+    if topology.legs.every and ProjectCommand.LEG_RULES not in graph.commands:
+        yield host.name, "the rules of its legs are not in the stack, so a VLAN reaches all that they lead to"
+    if ProjectCommand.BRIDGE_SWITCH not in graph.commands:
+        yield host.name, "the switch that shows its rules frames within a bridge is not in the stack"
+    if ProjectCommand.BOOT_RULES not in graph.commands:
+        yield host.name, "what brings its own rules back at boot is not in the stack"
+    if topology.probes and ProjectCommand.PROBE_RULES not in graph.commands:
+        yield host.name, "what lets a probe zone see published ports is not in the stack"
+    if host.verify_every and ProjectCommand.VERIFY_TIMER not in graph.commands:
+        yield host.name, "the timer of the live probe is not in the stack"
 
 
 @policy(

@@ -76,7 +76,7 @@ def container(
         ],
         "dns": list(map(str, made.name_servers)) or None,
         "networkMode": "bridge",
-        "ports": _published(topology) if service == topology.ingress else [],
+        "ports": _published(topology) if service.name == topology.ingress_name else [],
         "healthcheck": compose.healthcheck(declared) if declared else _healthcheck(made),
         "wait": not declared.is_off if declared else bool(made.health),
         "waitTimeout": compose.healthy_within(declared),

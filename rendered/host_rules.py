@@ -117,6 +117,7 @@ def rules(topology: Topology) -> str:
         f"{port.protocol} dport {port.number} drop\n"
         for port, prefixes in topology.admitted.items()
     )
+    published = f"    oifname {{ {edge} }} ct status dnat accept\n" if edge else ""
     own, exits = "", ""
     if topology.exits:
         own = f"  set leaving {{\n    type ipv4_addr . inet_proto . inet_service\n{_leaving(topology)}  }}\n"
@@ -156,8 +157,7 @@ table {name} {{
 {inside}
     ct state established,related accept
 {limits}{exits}{probes}{egress}    iifname {{ {each} }} goto undeclared
-    oifname {{ {edge} }} ct status dnat accept
-    oifname {{ {each} }} goto undeclared
+{published}    oifname {{ {each} }} goto undeclared
   }}
 }}
 """

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from resources.docker import DockerContainer, DockerNetwork, SwarmService, Volume
+from resources.docker import DockerContainer, DockerNetwork, DockerProvider, SwarmService, Volume
 from resources.inputs import Inputs
 from resources.proxmox import (
     Alias,
@@ -27,8 +27,10 @@ from resources.proxmox import (
     bare_name,
 )
 from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
+from resources.traefik import split
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
+from topology.model import DockerHost
 
 _T = TypeVar("_T", bound=Inputs)
 
@@ -45,6 +47,43 @@ class ResourceIndex:
         object.__setattr__(
             self, "views", tuple(sorted(self.views, key=lambda each: (each.name, each.resource.urn)))
         )
+
+    @property
+    def by_docker_host(self) -> tuple[Self, ...]:
+        """The resources as each Docker host has them: its engine's and its commands; all others in the first.
+
+        Itself where there is one Docker host, or none.
+        """
+        return self._parts or (self,)
+
+    @cached_property
+    def _parts(self) -> tuple[Self, ...]:
+        parts = self.topology.by_docker_host
+        if len(parts) == 1:
+            return ()
+        found: defaultdict[str, list[TypedResource[Any]]] = defaultdict(list)
+        for each in self.views:
+            found[self.docker_host_of(each).name].append(each)
+        return tuple(replace(self, views=tuple(found[part.docker.name]), topology=part) for part in parts)
+
+    def docker_host_of(self, each: TypedResource[Any]) -> DockerHost:
+        """Return the Docker host whose engine a resource is on, or on which a command runs.
+
+        By the address that its provider or connection names: one that names no declared host counts as
+        Docker-SRV's, which `engine-on-the-declared-host` refuses.
+        """
+        place = self._engines.get(each.resource.provider, "")
+        if isinstance(each.inputs, DockerProvider):
+            place = self._engines[each.resource.urn]
+        elif isinstance(each.inputs, Command) and each.inputs.connection:
+            place = each.inputs.connection.host
+        hosts = self.topology.docker_hosts
+        return next((host for host in hosts if host.ssh and host.ssh.address == place), hosts[0])
+
+    @cached_property
+    def _engines(self) -> Mapping[str, str]:
+        """The machine that each provider of Docker names, by URN."""
+        return {each.resource.urn: split(each.inputs.host).hostname or "" for each in self.of(DockerProvider)}
 
     @cached_property
     def _by_kind(self) -> Mapping[type[Inputs], list[TypedResource[Any]]]:
@@ -83,7 +122,12 @@ class ResourceIndex:
     def keys(self, view: TypedResource[Any]) -> Iterator[tuple[object, ...]]:
         """Yield keys of the things that a resource creates; equal keys mean the same thing."""
         inputs = view.inputs
-        yield from (("the", own.value) for own in (self._own.get(view.resource.urn),) if own)
+        parts = self.by_docker_host
+        yield from (
+            ("the", own.value, *(("of", part.topology.docker.name) if len(parts) > 1 else ()))
+            for part in parts
+            if (own := part.own.get(view.resource.urn))
+        )
         match inputs:
             case DockerContainer() | SwarmService():
                 yield "container", inputs.name
@@ -122,7 +166,7 @@ class ResourceIndex:
         return frozenset(self._commands)
 
     @cached_property
-    def _own(self) -> Mapping[str, ProjectCommand | None]:
+    def own(self) -> Mapping[str, ProjectCommand | None]:
         """Which of the project's own each command is, by URN."""
         return {
             each.resource.urn: each.inputs.ours(self.topology, each.resource.stack, each.resource.type)
@@ -134,7 +178,7 @@ class ResourceIndex:
         """The commands by which of the project's own they are, the first of each."""
         found: dict[ProjectCommand | None, Command] = {}
         for each in self.of(Command):
-            found.setdefault(self._own[each.resource.urn], each.inputs)
+            found.setdefault(self.own[each.resource.urn], each.inputs)
         return found
 
     @cached_property

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, Self
 
 import reachability.facts as fact
 from reachability.engine import Reachability
@@ -46,14 +46,28 @@ class Graph(ResourceIndex):
     @cached_property
     def facts(self) -> fact.Facts:
         """The site's facts, as input for the engine."""
+        docker = [part.docker for part in self.by_docker_host]
         return fact.Facts(
             outsides=tuple(self._outsides()),
-            hosts=tuple(self._hosts()),
+            hosts=(
+                *([self._routed.host] if self._routed else ()),
+                *(self._docker_host(part) for part in self.by_docker_host if part.topology.docker_host),
+                *map(self._node, self.topology.proxmox_hosts),
+            ),
             gateways=tuple(self._gateways()),
-            networks=tuple(self._networks()),
-            containers=(*self._containers(), *self._swarm(), *self._slots()),
+            networks=tuple(network for each in docker for network in each.networks),
+            containers=tuple(container for each in docker for container in each.containers),
             guests=tuple(self._guests()),
             datacenter=self._datacenter,
+            proxies=tuple(proxy for each in docker for proxy in each.proxies),
+        )
+
+    @property
+    def docker(self) -> fact.Facts:
+        """The facts of what is on one Docker host's engine."""
+        return fact.Facts(
+            networks=tuple(self._networks()),
+            containers=(*self._containers(), *self._swarm(), *self._slots()),
             proxies=tuple(self._proxies()),
         )
 
@@ -102,32 +116,33 @@ class Graph(ResourceIndex):
         own = {(host.node, host.bridge) for host in self.topology.proxmox_hosts}
         return self.topology.proxmox.bridge if (node, bridge) in own else bridge
 
-    def _hosts(self) -> Iterator[fact.Host]:
-        if self._routed:
-            yield self._routed.host
-        if docker := self.topology.docker_host:
-            topology = self.topology
-            apart = (
-                zone.name
-                for zone in topology.outsides
-                if topology.lan_around(zone) or not topology.around(zone)
-            )
-            everywhere = (
-                *(fact.HostLeg(segment=name) for name in (INTERNET, *apart)),
-                *(
-                    fact.HostLeg(segment=vlan(topology, zone), address=docker.address)
-                    for zone in topology.vlans
-                    if docker.address in zone.prefix
-                ),
-            )
-            yield fact.Host(
-                name=docker.name,
-                origin="config",
-                legs=self._routed.near(docker.address) if self._routed else everywhere,
-                ports=docker.ports,
-                entries=host_rules.entries(self._host_rules),
-            )
-        yield from map(self._node, self.topology.proxmox_hosts)
+    @property
+    def entries(self) -> tuple[fact.Entry, ...] | None:
+        """What one Docker host's own rules let in from outside; None: everything."""
+        return host_rules.entries(self._host_rules)
+
+    def _docker_host(self, part: Self) -> fact.Host:
+        """Return a Docker host; of several, each has one address, at which the others find it."""
+        topology, docker = self.topology, part.topology.docker
+        own = docker.address if len(topology.docker_hosts) > 1 else None
+        apart = (
+            zone.name for zone in topology.outsides if topology.lan_around(zone) or not topology.around(zone)
+        )
+        everywhere = (
+            *(fact.HostLeg(segment=name, address=own) for name in (INTERNET, *apart)),
+            *(
+                fact.HostLeg(segment=vlan(topology, zone), address=docker.address)
+                for zone in topology.vlans
+                if docker.address in zone.prefix
+            ),
+        )
+        return fact.Host(
+            name=docker.name,
+            origin="config",
+            legs=self._routed.near(docker.address) if self._routed else everywhere,
+            ports=docker.ports,
+            entries=part.entries,
+        )
 
     def _node(self, proxmox: ProxmoxHost) -> fact.Host:
         """Return a Proxmox node; a resource that names no declared node counts for each."""

@@ -55,6 +55,14 @@ class TopologyIndex(Topology):
             found[certificate.holder].append(certificate)
         return {name: tuple(certificates) for name, certificates in found.items()}
 
+    def part_of(self, physical: str) -> Self:
+        """Return the site as the Docker host of a container has it; the whole for any other name."""
+        return self._part_of.get(physical, self)
+
+    @cached_property
+    def _part_of(self) -> Mapping[str, Self]:
+        return {name: part for part in self._parts for name in part.containers_by_name}
+
     @cached_property
     def logical(self) -> Mapping[str, str]:
         """Physical name -> name of the declared service."""

@@ -116,6 +116,7 @@ def outputs(topology: Topology) -> Outputs:
 
 def _slot(topology: Topology, slot: Slot) -> SlotOutput:
     zones = (topology.zones[name] for name in slot.zones)
+    ssh = topology.docker_host_around(topology.zones[slot.zones[0]]).ssh
     return {
         "project": slot.project,
         "container": topology.physical(slot.name),
@@ -128,5 +129,5 @@ def _slot(topology: Topology, slot: Slot) -> SlotOutput:
         },
         "ports": [str(port) for port in slot.ports],
         "nameServers": [str(server) for server in topology.name_servers(slot)],
-        "engine": topology.docker.ssh.address if topology.docker.ssh else None,
+        "engine": ssh.address if ssh else None,
     }

@@ -53,6 +53,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "assertions[]": ("an assertion", "write it like {src: internet, deny: [loki:3100/tcp]}"),
     "flows[]": ("a flow", "write it like traefik -> grafana:3000/tcp, its port 1-65535"),
     "flows[].flow": ("a flow", "write it like site-1 -> internet:443/tcp, its port 1-65535"),
+    ".docker-host": ("the name of a host", "write that of a host of kind docker"),
     ".observed-until": ("a date", "write it like 2027-01-31"),
     "flows[].until": ("a date", "write it like 2027-01-31"),
     "flows[].reason": ("a reason", "say in at least ten characters what the flow is for"),

@@ -32,7 +32,8 @@ def discover(stack: str) -> tuple[list[Drift], list[str]]:
     file = PROJECT / f"Pulumi.{stack}.yaml"
     topology = from_file(file)
     found = told(_preview(stack))
-    left_out = _apart(topology, file, found)
+    left_out = _apart(topology.by_docker_host[0], file, found)
+    left_out += (f"not looked at: {each}" for each in host.unasked(topology))
     there = inventory.guests(topology, inventory.Api(stack)) if topology.proxmox_host else ()
     found += [_stranger(f"guest {name}", where) for name, where in there]
     return found, left_out

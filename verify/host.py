@@ -24,6 +24,14 @@ _LEARNED = re.compile(r"(\t\tflags (?:dynamic,)?timeout\n(?:\t\ttimeout \w+\n)?)
 _REMOTE = ("ssh://", "tcp://", "http://", "https://")
 
 
+def unasked(site: Topology) -> list[str]:
+    """Return a line for each Docker host beside Docker-SRV, which is the one that commands ask."""
+    return [
+        f"{host.name}: its containers, rules and ports; only {site.docker.name} is asked"
+        for host in site.docker_hosts[1:]
+    ]
+
+
 def rules_in_force(topology: Topology) -> bool:
     """Whether this machine's table equals the rendered one, rule by rule; needs root."""
     return _in_force(host_rules.rules(topology), [host_rules.table(topology)])

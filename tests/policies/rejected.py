@@ -25,7 +25,7 @@ from tests.policies import words
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
 from tests.routers import over_ssh
 from topology.config import load
-from topology.model import Assertion, Flow, PolicyException
+from topology.model import Assertion, DockerHost, Flow, PolicyException, Ssh
 
 ROUTES = "/etc/traefik/dynamic/routes.yml"
 STATIC = "/etc/traefik/traefik.yml"
@@ -259,6 +259,15 @@ def a_container_on_another_engine(stack: Stack) -> None:
 def a_guest_on_another_api(stack: Stack) -> None:
     stack.add("pulumi:providers:proxmoxve", "other", {"endpoint": "https://10.10.1.9:8006/"})
     stack.move("options", "vaultwarden", stack.resources[-1].urn)
+
+
+@rejected("resources-on-their-host", "loki: is on the engine of docker-2, and belongs to docker-srv")
+def a_container_on_another_docker_host(stack: Stack) -> None:
+    declared, ssh = load(stack.config), Ssh.model_validate({**SSH, "address": "10.10.1.8"})
+    second = DockerHost(name="docker-2", ssh=ssh)
+    stack.topology = declared.model_copy(update={"docker_hosts": (declared.docker, second)})
+    stack.add("pulumi:providers:docker", "docker-2", {"host": "ssh://root@10.10.1.8"})
+    stack.move("container", "loki", stack.resources[-1].urn)
 
 
 SSH = {"address": "docker-srv.lan", "host-key": "ssh-ed25519 AAAA"}

@@ -16,6 +16,7 @@ from topology.checks import (
     certificates,
     compose,
     compose_limits,
+    docker_hosts,
     flows,
     guests,
     headers,
@@ -46,6 +47,9 @@ def check(site: Site) -> list[Fault]:
 _CHECKS: Final[tuple[Callable[[Site], Iterator[Fault]], ...]] = (
     hosts.hosts,
     hosts.proxies,
+    docker_hosts.networks,
+    docker_hosts.hosts,
+    docker_hosts.containers,
     names.names,
     names.physical_names,
     zones.prefixes,

@@ -131,9 +131,9 @@ def _private(path: str, source: str) -> Fault:
 
 def mounts(site: Site) -> Iterator[Fault]:
     """Check sources and targets of mounts; which services may share one is the pack's to say."""
-    root = next((host.data_root for host in site.docker_hosts), "/var/lib/docker")
     for container in site.containers:
-        seen = set[str]()
+        host, seen = site.docker_host_of(container), set[str]()
+        root = host.data_root if host else "/var/lib/docker"
         for place, mount in enumerate(container.volumes):
             path = f"services.{container.name}.volumes[{place}]"
             yield from _target(path, mount.target, seen)

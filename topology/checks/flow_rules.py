@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from topology.checks import docker_hosts
 from topology.checks.ends import ends
 from topology.checks.legs import reach
 from topology.checks.routers import doubled, exposed, hidden, is_public, off_road
@@ -223,6 +224,7 @@ _FLOW_RULES: Final[tuple[Callable[[Site, Flow], Reason | None], ...]] = (
     _egress,
     _from_outside,
     _to_external,
+    docker_hosts.between,
     _logs,
     _between_containers,
     _onto_vlan,

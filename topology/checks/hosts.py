@@ -1,4 +1,4 @@
-"""Checks of the hosts: at most one of kind docker, and management access to Proxmox."""
+"""Checks of the hosts: what each kind needs, and management access to Proxmox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROXY_LENGTH: Final = 8
 
 
 def hosts(site: Site) -> Iterator[Fault]:
-    """Check that there is a host, one Docker host and one router at most, and what zones need."""
+    """Check that there is a host, one router at most, and what zones need."""
     if not site.halves:
         yield Fault("hosts", "there is no host", "declare one of kind docker, one of kind proxmox, or both")
         return
@@ -25,7 +25,7 @@ def hosts(site: Site) -> Iterator[Fault]:
     kinds = {DockerHost: "docker", ProxmoxHost: "proxmox", RouterHost: "router"}
     for kind, what in kinds.items():
         found = [name for name, host in site.hosts.items() if isinstance(host, kind)]
-        if len(found) > 1 and kind is not ProxmoxHost:
+        if len(found) > 1 and kind is RouterHost:
             yield Fault("hosts", f"{' and '.join(found)} are both of kind {what}", "keep one")
         needing = next((path for each, path in site.needing.items() if each is kind), None)
         if not found and needing and not site.unreadable_in("hosts"):
@@ -50,12 +50,14 @@ def proxies(site: Site) -> Iterator[Fault]:
 
 def name_servers(site: Site) -> Iterator[Fault]:
     """Check that containers that go out have name servers to ask, where flows lead, and no other has any."""
-    leaving = [c.name for c in site.containers if Role.EGRESS in site.roles(c) and not c.dns]
+    out = [each for each in site.containers if Role.EGRESS in site.roles(each) and not each.dns]
     for host in site.docker_hosts:
         path = f"hosts.{host.name}.name-servers"
+        leaving = [each.name for each in out if site.docker_host_of(each) == host]
         if leaving and not host.name_servers:
             yield Fault(path, f"missing, and {leaving[0]} is in an egress zone", "write it like [9.9.9.9]")
         unread = site.unreadable_in("services") or site.unreadable_in("zones")
+        unread |= any(site.docker_host_of(each) is None for each in out)
         if host.name_servers and not leaving and not unread:
             yield Fault(path, "no container is in an egress zone, so none asks them", "remove it")
         for index, ip in enumerate(host.name_servers if not unread else ()):
@@ -75,7 +77,7 @@ def trunk(site: Site) -> Iterator[Fault]:
     if site.router:
         declared = {name for container in site.containers for name in container.addresses}
         zones = [zone for zone in zones if zone.ingress or zone.name in declared]
-    for host in site.docker_hosts:
+    for host in site.docker_hosts[:1]:
         if zones and host.trunk is None:
             why = "is a VLAN" if zones[0].vlan else "has guests that a container reaches"
             yield Fault(

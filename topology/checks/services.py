@@ -121,7 +121,7 @@ def exits(site: Site) -> Iterator[Fault]:
 
 def _unnamed(site: Site, container: Container) -> Iterator[Fault]:
     """Yield the flows by which a container would ask the host's name servers, and that are not declared."""
-    host = next(iter(site.docker_hosts), None)
+    host = site.docker_host_of(container)
     servers = dict.fromkeys(filter(None, map(site.name_server, host.name_servers if host else ())))
     flows = (flow for flow in site.flows.values() if flow.port.number == DNS.number)
     asked = {flow.destination for flow in flows if flow.source == container.name}

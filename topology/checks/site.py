@@ -94,8 +94,17 @@ class Site:
 
     @cached_property
     def docker_hosts(self) -> tuple[DockerHost, ...]:
-        """Every Docker host, in declared order."""
-        return tuple(host for host in self.hosts.values() if isinstance(host, DockerHost))
+        """Every Docker host: the ingress's, on which the edge zone is, then the others by name."""
+        edge = next((z.docker_host for z in self.zones.values() if z.role is Role.EDGE), None)
+        found = (host for host in self.hosts.values() if isinstance(host, DockerHost))
+        return tuple(sorted(found, key=lambda host: (host.name != edge, host.name)))
+
+    def docker_host_of(self, container: Container) -> DockerHost | None:
+        """Return the Docker host that all of a container's zones are on; None where it is not known."""
+        if len(self.docker_hosts) == 1:
+            return self.docker_hosts[0]
+        names = {zone and zone.docker_host for zone in map(self.zones.get, container.zones)}
+        return next((host for host in self.docker_hosts if {host.name} == names), None)
 
     @cached_property
     def nodes(self) -> tuple[ProxmoxHost, ...]:

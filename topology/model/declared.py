@@ -76,6 +76,10 @@ class DeclaredSite(Value):
         """Proxmox-SRV, or the first node of its cluster; raises LookupError for a site without one."""
         return _there(self.proxmox_host, "Proxmox host")
 
+    def docker_host_around(self, zone: Zone) -> DockerHost:
+        """Return the Docker host that a Docker zone, and so each of its containers, is on."""
+        return next((host for host in self.docker_hosts if host.name == zone.docker_host), self.docker)
+
     def node_of(self, guest: Guest) -> ProxmoxHost:
         """Return the node that a guest is on."""
         return next((host for host in self.proxmox_hosts if host.name == guest.node), self.proxmox)

@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
+from typing import Self
 
 from topology.addresses import assigned
 from topology.model.apps import HAS_ADMIN_PAGE, App
 from topology.model.declared import DeclaredSite
 from topology.model.flows import Flow, Port, Protocol
 from topology.model.guest_kinds import sets_itself_up
+from topology.model.hosts import DockerHost
 from topology.model.legs import Legs
 from topology.model.roles import Role
 from topology.model.router import Crossing, RouterHost, Routing, is_behind
@@ -27,6 +29,30 @@ NO_NAME_SERVER = IPv4Address("127.0.0.1")
 
 class Topology(DeclaredSite):
     """The whole declared site. Only `topology.config.load` creates it, after all checks."""
+
+    @property
+    def by_docker_host(self) -> tuple[Self, ...]:
+        """The site as each Docker host has it, without the containers and Docker zones of the others.
+
+        Guests and all else are in each. Itself where there is one Docker host, or none.
+        """
+        return self._parts or (self,)
+
+    @cached_property
+    def _parts(self) -> tuple[Self, ...]:
+        return tuple(map(self._on, self.docker_hosts)) if len(self.docker_hosts) > 1 else ()
+
+    def _on(self, host: DockerHost) -> Self:
+        networks = {z.name for z in self.zones.values() if z.is_docker and self.docker_host_around(z) != host}
+        containers = {each.name for each in self.containers if not networks.isdisjoint(each.zones)}
+        gone = containers | {each.name for each in self.docker_hosts if each != host}
+        part = {
+            "docker_hosts": (host,),
+            "zones": {name: zone for name, zone in self.zones.items() if name not in networks},
+            "services": {name: each for name, each in self.services.items() if name not in containers},
+            "flows": tuple(flow for flow in self.flows if gone.isdisjoint({flow.source, flow.destination})),
+        }
+        return self.model_construct(**{**dict(self), **part})
 
     @cached_property
     def routing(self) -> Routing | None:
@@ -289,7 +315,7 @@ class Topology(DeclaredSite):
         needed = {
             "grafana:adminPassword": any(c.app is App.GRAFANA for c in self.containers),
             "traefik:users": any(route.login == BASIC for route in self.routes),
-            "ssh:privateKey": any(host.ssh for host in (self.docker_host, self.router) if host),
+            "ssh:privateKey": any(host.ssh for host in (*self.docker_hosts, self.router) if host),
         }
         login = self.acme.credentials if self.acme else ()
         own = (key for key, is_needed in needed.items() if is_needed)

@@ -19,7 +19,8 @@ class Zone(Value):
     of `bridge`, which each of their nodes has already; `parent` is Docker-SRV's interface there.
     `ingress` is the address of the ingress's leg there; without it the ingress has none. `ports` are those
     that external machines answer on; `host` is the name in the certificate of a single one, and `ca_file` the
-    PEM file of the authority that signed it. Through the day `observed_until`, in UTC, undeclared connections
+    PEM file of the authority that signed it. `docker_host` is the Docker host that a Docker network is on;
+    None where there is one only. Through the day `observed_until`, in UTC, undeclared connections
     between members of the Docker network pass, and are remembered.
     """
 
@@ -31,6 +32,7 @@ class Zone(Value):
     bridge: InterfaceName | None = None
     parent: InterfaceName | None = None
     ports: tuple[Port, ...] = ()
+    docker_host: Name | None = None
     observed_until: Day | None = None
     host: HostName | None = None
     ca_file: FilePath | None = None

@@ -1,0 +1,54 @@
+"""Stack files of several Docker hosts: what is refused in them, and each host's part of the site."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.policies.test_docker_hosts import site
+from tests.site import changed, configuration, numbered
+from tests.unit.test_half_config import document
+from topology import schema
+from topology.config import ConfigError, load
+from topology.index import TopologyIndex
+
+BAD: list[dict[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("bad_docker_hosts.yaml").read_text(encoding="utf-8")
+)
+
+
+def test_a_site_on_two_docker_hosts_is_read() -> None:
+    """The loader and the schema take the site."""
+    load(site())
+    jsonschema.validate(document(site()), schema.configuration())
+
+
+@pytest.mark.parametrize("case", BAD, ids=[case["id"] for case in BAD])
+def test_what_does_not_fit_two_docker_hosts_is_refused(case: dict[str, Any]) -> None:
+    """Each fault is one line with its remedy, and nothing else is said."""
+    values = changed(case["change"], site())
+    with pytest.raises(ConfigError) as refused:
+        load(values)
+    assert str(refused.value) == numbered(case["message"], values)
+
+
+def test_each_docker_host_has_its_own_part() -> None:
+    """A part has the containers, Docker zones and flows of one host, and the guests; the ingress is first."""
+    one, two = load(site()).by_docker_host
+    assert [part.docker.name for part in (one, two)] == ["docker-srv", "docker-2"]
+    assert {each.name for each in two.containers} == {"store", "worker"}
+    assert one.containers == tuple(load(configuration()).containers)
+    assert {*one.zones} & {*two.zones} == {zone.name for zone in one.zones.values() if not zone.is_docker}
+    assert (one.guests, one.ingress_name, two.ingress_name) == (two.guests, "traefik", None)
+    assert {*map(str, two.flows)} >= {"worker -> store:5432/tcp", "management -> docker-2:22/tcp"}
+    assert not {flow.destination for flow in two.flows} & {"traefik", "loki", "docker-srv"}
+
+
+def test_a_site_on_one_docker_host_is_its_own_part() -> None:
+    """Nothing is made of a site with one Docker host."""
+    whole = TopologyIndex.of(load(configuration()))
+    (part,) = whole.by_docker_host
+    assert part is whole
+    assert whole.part_of("loki") is whole
