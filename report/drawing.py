@@ -97,12 +97,12 @@ def listed(ports: Iterable[Port]) -> str:
 def described(zone: Zone) -> tuple[str, str]:
     """Return a zone's name, and the text below it in the picture."""
     role = [str(zone.role)] if zone.role != zone.name else []
-    tag = [f"VLAN {zone.vlan}"] if zone.vlan else []
-    return zone.name, " · ".join([*role, *tag, str(zone.prefix)])
+    host, tag = [f"on {zone.docker_host}"] * bool(zone.docker_host), [f"VLAN {zone.vlan}"] * bool(zone.vlan)
+    return zone.name, " · ".join([*role, *host, *tag, str(zone.prefix)])
 
 
 class _Layout:
-    """Docker-SRV above Proxmox-SRV, outside places to the left of both."""
+    """Docker-SRV above Proxmox-SRV, further Docker hosts below, outside places to the left."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -121,7 +121,8 @@ class _Layout:
 
     def drawing(self) -> Drawing:
         at = self.left + _LANE_GAP
-        hosts = [self._docker(at, 0)] if self.topology.docker_host else []
+        first, *others = self.topology.by_docker_host
+        hosts = [self._docker(first, at, 0)] if first.docker_host else []
         if self.topology.proxmox_host:
             y, width = (hosts[0].bottom + 2 * _GAP, hosts[0].width) if hosts else (0, _ALONE)
             hosts.append(self._proxmox(at, y, width))
@@ -130,6 +131,8 @@ class _Layout:
             hosts.append(
                 Box(kind="host", title=node.name, detail=detail, x=at, y=y, width=_ALONE, height=_HEAD)
             )
+        for part in others:
+            hosts.append(self._docker(part, at, hosts[-1].bottom + 2 * _GAP))
         if router := self.topology.router:
             zones, y = ", ".join(router.legs), hosts[-1].bottom + 2 * _GAP
             detail = " · ".join(filter(None, [f"router of {zones}", listed(router.ports)]))
@@ -153,10 +156,10 @@ class _Layout:
 
     # ----------------------------------------------------------------------------------- Docker-SRV
 
-    def _docker(self, x: float, y: float) -> Box:
+    def _docker(self, site: Topology, x: float, y: float) -> Box:
         """Place networks side by side, with a lane of services inside each and across each border."""
-        zones = sorted((z for z in self.topology.zones.values() if z.is_docker), key=_role)
-        lanes, spanning = self._lanes(zones)
+        zones = sorted((z for z in site.zones.values() if z.is_docker), key=_role)
+        lanes, spanning = self._lanes(zones, site.containers)
         crossings = {lane // 2 for lane in lanes if lane % 2 == 0}
         crossings |= {border for _, low, high in spanning for border in range(low + 1, high + 1)}
         rows = max(map(len, lanes.values()), default=1)
@@ -184,14 +187,14 @@ class _Layout:
             width = borders[high] + self.box / 2 - start
             detail = f"{' + '.join(service.zones)} · {self._detail(service)}".removesuffix(" · ")
             self._put(service, start, top + tall + row * (_HEIGHT + _GAP), width, detail)
-        host = self.topology.docker
+        host = site.docker
         width, detail = at - _GAP + _PAD - x, "containers"
         return Box(
             kind="host", title=host.name, detail=detail, x=x, y=y, width=width, height=bottom + _PAD - y
         )
 
     def _lanes(
-        self, zones: Sequence[Zone]
+        self, zones: Sequence[Zone], containers: Iterable[Container]
     ) -> tuple[Mapping[int, list[Container]], list[tuple[Container, int, int]]]:
         """Return the services by lane, and those that span more than two networks.
 
@@ -200,7 +203,7 @@ class _Layout:
         number = {zone.name: index for index, zone in enumerate(zones)}
         lanes: defaultdict[int, list[Container]] = defaultdict(list)
         spanning = []
-        for service in self.topology.containers:
+        for service in containers:
             joined = sorted(number[name] for name in service.zones)
             low, high = joined[0], joined[-1]
             if high - low > 1:

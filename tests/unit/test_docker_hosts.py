@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.policies.test_docker_hosts import site
+from tests.docker_hosts import site
 from tests.site import changed, configuration, numbered
 from tests.unit.test_half_config import document
 from topology import schema

@@ -25,6 +25,7 @@ from report.mermaid import flowchart
 from report.model import Report, State
 from report.verification import Probe, Verification
 from resources.resource import from_state
+from tests import docker_hosts
 from tests.browser.samples import MARKUP, broken, hostile, page, run, state
 from tests.half import docker_alone, flat, proxmox_alone
 from tests.mistakes import WIDE
@@ -318,6 +319,7 @@ SITES = {
     "docker alone": load(docker_alone()),
     "proxmox alone": load(proxmox_alone()),
     "flat": load(flat()),
+    "two Docker hosts": load(docker_hosts.site()),
     "routed": load(routed()),
     "attached": load(attached()),
     "keys added last": from_file(WIDE),
