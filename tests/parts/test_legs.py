@@ -1,6 +1,7 @@
 """The rules of legs in force: what a VLAN reaches of the ingress by its leg, and what the ingress reaches."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from rendered.container import container
 from tests.live.site import eventually
 from tests.parts.test_egress import inside, running
 from tests.parts.test_within import ASK, booted
-from tests.site import loaded
+from tests.site import changed, loaded
+from tests.unit.test_leg_rules import FLAT
+from topology.config import load
 from topology.model import Flow, Topology
 from topology.project import PROJECT
 
@@ -24,7 +27,7 @@ ASKED, HEARD, OTHER = 443, 8443, 444
 FLOWS = (f"site-2 -> traefik:{HEARD}/tcp", f"site-2 -> traefik:{HEARD}/udp", "traefik -> site-1:53/udp")
 SITE = loaded()
 SITE = SITE.model_copy(update={"flows": (*SITE.flows, *map(Flow.parse, FLOWS))})
-PARENT = "trunk.10"
+TRUNK, PARENT = "trunk", "trunk.10"
 _LISTEN = f"""
 import socket, threading
 def answer(udp):
@@ -143,6 +146,51 @@ def test_a_leg_is_no_router(machines: Machines) -> None:
         file = f"/proc/sys/{name.replace('.', '/')}"
         inside(machines["ingress"], "sh", "-c", f"echo {value} >{file}")
     assert opened(machines["newcomer"], *to(EDGE, LEG, FRONTEND)) == {*to(EDGE, LEG)}
+
+
+def test_what_takes_a_guests_address_has_its_flows_alone(machines: Machines) -> None:
+    """A newcomer that forges a guest's address on the VLAN is on the wire that guest, and no more."""
+    install(machines)
+    inside(machines["site-2"], "ip", "link", "set", "eth0", "down")
+    inside(machines["newcomer"], "ip", "address", "replace", f"{CALLER}/32", "dev", "eth0")
+    for network in ("10.10.10.0/24", "172.30.0.0/16"):
+        way = ("dev", "eth0") if network.startswith("10.") else ("via", LEG, "dev", "eth0")
+        inside(machines["newcomer"], "ip", "route", "replace", network, *way, "src", CALLER)
+    asks = to(EDGE, LEG, FRONTEND)
+    assert opened(machines["newcomer"], *asks) == {("tcp", LEG, HEARD), ("udp", LEG, HEARD)}
+
+
+_SEND_FRAMES = """
+import socket, struct, sys
+packet = struct.pack("!BBHHHBBH4s4s", 69, 0, 20, 0, 0, 64, 17, 0, bytes(4), socket.inet_aton(sys.argv[2]))
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+    wire.bind((sys.argv[1], 0))
+    for tag in (struct.pack("!HH", 0x8100, 10), b""):
+        wire.send(b"\\xff" * 6 + b"\\x02" + bytes(5) + tag + b"\\x08\\x00" + packet)
+"""
+"""Sends a packet in a frame that 802.1Q tags for VLAN 10, and then in one without a tag."""
+
+
+def test_tagged_frames_are_left_to_the_rules_of_their_vlan(machines: Machines) -> None:
+    """A trunk's own rules drop an untagged frame to a leg on a VLAN, and no frame with the VLAN's tag."""
+    far = ("peer", "name", "wire", "netns", str(machines["newcomer"].pid))
+    inside(machines["host"], "ip", "link", "add", TRUNK, "type", "veth", *far)
+    inside(machines["host"], "ip", "link", "set", TRUNK, "up")
+    inside(machines["newcomer"], "ip", "link", "set", "wire", "up")
+    site = load(changed({**FLAT, "zones.lan": {**FLAT["zones.lan"], "parent": TRUNK}}))
+    inside(machines["host"], "nft", "--file", "-", given=leg_rules.tables(site)[TRUNK])
+
+    def dropped() -> int:
+        listed = inside(
+            machines["host"], "nft", "list", "chain", "netdev", f"homelab-network-{TRUNK}", "ingress"
+        )
+        (packets,) = re.findall(r"counter packets (\d+) .* drop", listed)
+        return int(packets)
+
+    assert dropped() == 0
+    inside(machines["newcomer"], sys.executable, "-c", _SEND_FRAMES, "wire", LEG)
+    eventually("the untagged frame", dropped, 10)
+    assert dropped() == 1
 
 
 def test_a_guest_reaches_what_its_flows_name(machines: Machines) -> None:
