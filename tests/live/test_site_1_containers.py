@@ -51,6 +51,13 @@ def test_a_container_with_a_leg_is_no_router(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", SHELLS)
+def test_ipv6_is_shut_on_every_interface(site: Site, name: str) -> None:
+    """No interface of a container but loopback has an IPv6 address, not even a link-local one."""
+    cards = site.docker("exec", name, "cat", "/proc/net/if_inet6").split()[5::6]
+    assert {*cards} <= {"lo"}
+
+
+@pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/bin", "/bin"])
 def test_a_foothold_writes_nothing_into_the_image(site: Site, name: str, folder: str) -> None:
     """A shell as the container's user can't write to its root file system."""

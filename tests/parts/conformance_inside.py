@@ -157,9 +157,11 @@ def attached(zone: Zone) -> Iterator[tuple[str, IPv4Address]]:
     taken = {site().address_on(each.name, zone) for each in site().containers if zone.name in each.zones}
     own = next(at for at in [*zone.prefix.hosts()][::-1] if at not in {newcomers_address(zone), *taken})
     ip("netns", "add", name)
+    where = "" if zone.is_docker else conformance_site.SWITCH
+    bridge = site().bridge(zone) if zone.is_docker else f"vlan{zone.vlan}"
     try:
-        ip("link", "add", "by-hand", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("link", "set", "by-hand", "master", site().bridge(zone), "up")
+        ip("link", "add", "by-hand", "type", "veth", "peer", "name", "eth0", "netns", name, at=where)
+        ip("link", "set", "by-hand", "master", bridge, "up", at=where)
         ip("address", "add", f"{own}/{zone.prefix.prefixlen}", "dev", "eth0", at=name)
         ip("link", "set", "eth0", "up", at=name)
         yield name, own
@@ -197,6 +199,24 @@ def test_link_local_addresses_open_nothing(zone: Zone) -> None:
             assert opened(name, asks) == asks
         finally:
             Path(host_rules.SWITCHES[1]).write_text("1")
+
+
+@pytest.mark.parametrize("zone", site().vlans, ids=lambda z: z.name)
+def test_link_local_addresses_of_guests_open_nothing(zone: Zone) -> None:
+    """By IPv6 a newcomer on a VLAN reaches no guest there, and would without the guests' firewalls."""
+    guests = [each for each in site().guests if zone.name in each.zones]
+    with attached(zone) as (name, _):
+        for each in (name, *(f"vm-{guest.vmid}" for guest in guests)):
+            eventually(f"link-local address of {each}", partial(local_address, each, "eth0"), 10)
+        at = [local_address(f"vm-{guest.vmid}", "eth0") for guest in guests]
+        asks = [("tcp", f"{address}%eth0", conformance_site.BY_IPV6) for address in at]
+        assert opened(name, asks) == []
+        try:
+            for guest in guests:
+                conformance_site.nft("flush ruleset", f"fw-{guest.vmid}")
+            assert opened(name, asks) == asks
+        finally:
+            conformance_site.install(site(), facts())
 
 
 def test_what_forges_addresses_is_every_neighbour() -> None:

@@ -42,7 +42,8 @@ socket.create_server(("::", {BY_IPV6}), family=socket.AF_INET6).detach()
 print("ready", flush=True)
 sys.stdin.read()
 """
-_SWITCH = "switch"
+SWITCH = "switch"
+"""Namespace of the switch between VLANs, in which each is a bridge."""
 _NEAR, _FAR = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
@@ -66,7 +67,7 @@ def made(topology: Topology, facts: Facts) -> Iterator[list[dict[str, Any]]]:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     run(["sh", "-c", host_rules.SWITCH_ON], "switch")
     nft(engines_own(topology))
-    ip("netns", "add", _SWITCH)
+    ip("netns", "add", SWITCH)
     for zone in topology.zones.values():
         if zone.is_docker:
             _bridge(topology, zone)
@@ -141,10 +142,10 @@ def _mac_of_bridge(zone: Zone) -> str:
 def _vlan(topology: Topology, zone: Zone) -> None:
     """Make a VLAN as a bridge of the switch, and this machine's interface on it."""
     bridge, parent = f"vlan{zone.vlan}", topology.parent(zone)
-    ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0", at=_SWITCH)
-    ip("link", "set", bridge, "up", at=_SWITCH)
-    ip("link", "add", parent, "type", "veth", "peer", "name", f"up{zone.vlan}", "netns", _SWITCH)
-    ip("link", "set", f"up{zone.vlan}", "master", bridge, "up", at=_SWITCH)
+    ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0", at=SWITCH)
+    ip("link", "set", bridge, "up", at=SWITCH)
+    ip("link", "add", parent, "type", "veth", "peer", "name", f"up{zone.vlan}", "netns", SWITCH)
+    ip("link", "set", f"up{zone.vlan}", "master", bridge, "up", at=SWITCH)
     ip("link", "set", parent, "up")
 
 
@@ -217,13 +218,13 @@ def _guest(topology: Topology, guest: Guest) -> Iterator[None]:
     for switch in host_rules.SWITCHES:
         run(["ip", "netns", "exec", wall, "sh", "-c", f"echo 1 >{switch}"], f"switch of {wall}")
     ip("link", "add", "fwbr0", "type", "bridge", "mcast_snooping", "0", at=wall)
-    ip("link", "add", f"tap{guest.vmid}", "type", "veth", "peer", "name", "net0", "netns", wall, at=_SWITCH)
+    ip("link", "add", f"tap{guest.vmid}", "type", "veth", "peer", "name", "net0", "netns", wall, at=SWITCH)
     far = ("peer", "name", "eth0", "address", _mac(guest), "netns", name)
     ip("link", "add", "card0", "type", "veth", *far, at=wall)
     for card in ("net0", "card0"):
         ip("link", "set", card, "master", "fwbr0", "up", at=wall)
     ip("link", "set", "fwbr0", "up", at=wall)
-    ip("link", "set", f"tap{guest.vmid}", "master", f"vlan{zone.vlan}", "up", at=_SWITCH)
+    ip("link", "set", f"tap{guest.vmid}", "master", f"vlan{zone.vlan}", "up", at=SWITCH)
     _up(name, "eth0", guest.address, zone)
     ip("route", "add", "default", "via", str(zone.gateway), at=name)
     with _listening(name, [(port.protocol, guest.address, port.number) for port in guest.ports]):
@@ -237,8 +238,8 @@ def _nas(topology: Topology) -> Iterator[None]:
     zone = topology.around(nas)
     assert zone
     ip("netns", "add", NAS)
-    ip("link", "add", NAS, "type", "veth", "peer", "name", "eth0", "netns", NAS, at=_SWITCH)
-    ip("link", "set", NAS, "master", f"vlan{zone.vlan}", "up", at=_SWITCH)
+    ip("link", "add", NAS, "type", "veth", "peer", "name", "eth0", "netns", NAS, at=SWITCH)
+    ip("link", "set", NAS, "master", f"vlan{zone.vlan}", "up", at=SWITCH)
     _up(NAS, "eth0", nas.prefix[0], zone)
     with _listening(NAS, [(port.protocol, nas.prefix[0], port.number) for port in nas.ports]):
         yield
