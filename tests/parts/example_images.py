@@ -6,15 +6,18 @@ as far as the stack files use it. Ports, paths, users and variables are those of
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from lab import images
-from lab.images.catalogue import BASE, BASE_LINKS, IMAGES, NGINX, NODE_EXPORTER, OAUTH2_PROXY, Image
-from lab.images.parts import debian, go
+from lab.images.catalogue import BASE, BASE_LINKS, BASH, IMAGES, NGINX, NODE_EXPORTER, OAUTH2_PROXY, Image
+from lab.images.parts import GO, debian, go
 from lab.process import run
+from lab.toolchain import golang
+from lab.toolchain.step import Report
 from tests.parts import debian_root
 from tests.parts.users_docker import docker
 
@@ -57,6 +60,31 @@ http {
 """
 SYNCTHING: Final = debian("syncthing", {"syncthing": "1.19.2"})
 RCLONE: Final = debian("rclone", {"rclone": "1.60.1"})
+_GITEA: Final = go("gitea", "gitea", {"code.gitea.io/gitea": "app/gitea/gitea"}, flags=("-ldflags=-s -w",))
+
+
+def _gitea(folder: Path, report: Report) -> None:
+    """Build Gitea, and add the published image's entry and the pages, whose styles are in no registry."""
+    _GITEA.make(folder, report)
+    source = golang.source(GO / "gitea", "code.gitea.io/gitea", report)
+    for each in ("options", "public", "templates"):
+        shutil.copytree(source / each, folder / "app/gitea" / each)
+    shutil.copytree(source / "docker/rootless", folder, dirs_exist_ok=True)
+    for script in (folder / "usr/local/bin").iterdir():
+        script.chmod(0o755)
+
+
+GITEA: Final = replace(_GITEA, material={**_GITEA.material, "files": 1}, make=_gitea)
+GIT: Final = debian("git", {"git": "2.39", "gettext-base": "", "libpcre2-8-0": "", "zlib1g": ""})
+_GITEA_VARIABLES: Final = (
+    "HOME=/var/lib/gitea/git",
+    "TMPDIR=/tmp/gitea",
+    "GITEA_TEMP=/tmp/gitea",
+    "GITEA_WORK_DIR=/var/lib/gitea",
+    "GITEA_CUSTOM=/var/lib/gitea/custom",
+    "GITEA_APP_INI=/etc/gitea/app.ini",
+    "GITEA__server__STATIC_ROOT_PATH=/app/gitea",
+)
 _SMALL_LINKS: Final = {**BASE_LINKS, "bin/env": "busybox"}
 SMALL: Final[Mapping[str, Image]] = {
     "miniflux:2.2.13": Image(
@@ -136,6 +164,21 @@ SMALL: Final[Mapping[str, Image]] = {
             *("/bin/env", "HOME=/var/syncthing", "/usr/bin/syncthing", "serve", "--no-browser"),
             "--home=/var/syncthing/config",
         ),
+    ),
+    "gitea/gitea:1.26.0-rootless": Image(
+        name="gitea",
+        version="1.26.0",
+        published=None,
+        origin="built from Gitea's Go module 1.26.0, and Debian's git 2.39",
+        parts=(BASE, BASH, GIT, GITEA),
+        files={"etc/passwd": "git:x:1000:1000::/var/lib/gitea/git:/bin/bash\n", "etc/group": "git:x:1000:\n"},
+        links={
+            **BASE_LINKS,
+            **{f"bin/{each}": "busybox" for each in ("basename", "chmod", "dirname", "env", "mkdir")},
+            "usr/bin/env": "/bin/busybox",
+        },
+        folders={"var/lib/gitea": 1000, "etc/gitea": 1000},
+        entrypoint=("/bin/env", *_GITEA_VARIABLES, "/usr/local/bin/docker-entrypoint.sh"),
     ),
     "rclone/rclone:1.71.2": Image(
         name="rclone",

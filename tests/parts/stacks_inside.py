@@ -60,6 +60,7 @@ SECRETS: Mapping[str, Mapping[str, str]] = {
         "login:users": f"alice:{{SHA}}{base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()}",  # noqa: S324  # htpasswd's
     },
     "tunnel": {"tunnel:token": PASSWORD},
+    "forge": {"forge:db-password": PASSWORD, "forge:secret-key": "of-the-test" * 4},
     "lan-alone": {"files:password": PASSWORD},
 }
 ATOM = """<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>News</title><id>urn:x</id>
@@ -382,3 +383,40 @@ def test_files_for_the_lan_alone(running: Running) -> None:
     asked = {"source": LAN_CLIENT, **basic(PASSWORD)}
     kept = eventually("the file", lambda: running.page("files", "/a", **asked)[:2] == (200, LAN_CLIENT))
     assert kept
+
+
+@pytest.mark.parametrize("running", ["forge"], indirect=True)
+def test_a_forge_with_postgresql(running: Running, tmp_path: Path) -> None:
+    """Gitea keeps a repository, whose page everyone sees, and which the LAN alone clones by SSH."""
+    assert judged(running) > 50
+    new = (
+        "--username=you",
+        f"--password={PASSWORD}",
+        "--email=you@home.example",
+        "--must-change-password=false",
+    )
+    docker("exec", "forge", "gitea", "admin", "user", "create", *new)
+    key = tmp_path / "key"
+    assert command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)).returncode == 0
+    public = key.with_suffix(".pub").read_text()
+    for path, wanted in (
+        ("keys", {"title": "mine", "key": public}),
+        ("repos", {"name": "notes", "auto_init": True}),
+    ):
+        kind = {"Content-Type": "application/json"}
+        status, text, _ = running.page(
+            "git", f"/api/v1/user/{path}", json.dumps(wanted), **basic(PASSWORD), **kind
+        )
+        assert status == 201, text
+    docker("restart", "forge-db", "forge")
+    assert eventually("the page", lambda: "README.md" in running.page("git", "/you/notes")[1], 60)
+
+    def cloned(source: str) -> subprocess.CompletedProcess[str]:
+        unknown = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=4"
+        ssh = f"ssh -b {source} -i {key} {unknown}"
+        words = ("clone", f"ssh://git@{HOST}:2222/you/notes", str(tmp_path / source))
+        return command("ip", "netns", "exec", LAN, "env", f"GIT_SSH_COMMAND={ssh}", "git", *words)
+
+    allowed, denied = cloned(LAN_CLIENT).stdout, cloned(INTERNET).stdout
+    assert (tmp_path / LAN_CLIENT / "README.md").exists(), allowed
+    assert "port 2222: Connection " in denied, denied

@@ -11,7 +11,7 @@ from topology.config import from_file
 from topology.project import PROJECT
 
 FOLDER = PROJECT / "examples/stacks"
-STACKS = sorted(file.name.split(".")[1] for file in FOLDER.glob("Pulumi.*.yaml") if "forge" not in file.name)
+STACKS = sorted(file.name.split(".")[1] for file in FOLDER.glob("Pulumi.*.yaml"))
 
 
 @pytest.mark.matrix
