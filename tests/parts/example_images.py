@@ -59,6 +59,12 @@ http {
 }
 """
 SYNCTHING: Final = debian("syncthing", {"syncthing": "1.19.2"})
+ALERTMANAGER: Final = go(
+    "alertmanager",
+    "alertmanager",
+    {"github.com/prometheus/alertmanager/cmd/alertmanager": "bin/alertmanager"},
+    flags=("-ldflags=-s -w",),
+)
 RCLONE: Final = debian("rclone", {"rclone": "1.60.1"})
 _GITEA: Final = go("gitea", "gitea", {"code.gitea.io/gitea": "app/gitea/gitea"}, flags=("-ldflags=-s -w",))
 
@@ -179,6 +185,18 @@ SMALL: Final[Mapping[str, Image]] = {
         },
         folders={"var/lib/gitea": 1000, "etc/gitea": 1000},
         entrypoint=("/bin/env", *_GITEA_VARIABLES, "/usr/local/bin/docker-entrypoint.sh"),
+    ),
+    "prom/alertmanager:v0.28.1": Image(
+        name="alertmanager",
+        version="0.28.1",
+        published=None,
+        origin="built from Alertmanager's Go module 0.28.1",
+        parts=(BASE, ALERTMANAGER),
+        links=BASE_LINKS,
+        folders={"alertmanager": 65534},
+        user="65534",
+        folder="/alertmanager",
+        entrypoint=("/bin/alertmanager",),
     ),
     "rclone/rclone:1.71.2": Image(
         name="rclone",

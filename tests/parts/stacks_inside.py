@@ -60,6 +60,7 @@ SECRETS: Mapping[str, Mapping[str, str]] = {
         "login:users": f"alice:{{SHA}}{base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()}",  # noqa: S324  # htpasswd's
     },
     "tunnel": {"tunnel:token": PASSWORD},
+    "alerts": {"alertmanager:receiver": "http://news.example:443/hook"},
     "forge": {"forge:db-password": PASSWORD, "forge:secret-key": "of-the-test" * 4},
     "lan-alone": {"files:password": PASSWORD},
 }
@@ -68,12 +69,17 @@ ATOM = """<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>
 <link href="http://news.example/1"/><updated>2026-12-01T00:00:00Z</updated></entry></feed>"""
 _FEED = """
 import http.server, sys
+posted = [b""]
 class Feed(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Type", "application/atom+xml")
         self.end_headers()
-        self.wfile.write(sys.argv[2].encode())
+        self.wfile.write(posted[-1] if self.path == "/hook" else sys.argv[2].encode())
+    def do_POST(self):
+        posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
 http.server.HTTPServer((sys.argv[1], 443), Feed).serve_forever()
 """
 _PAGE = """
@@ -420,3 +426,23 @@ def test_a_forge_with_postgresql(running: Running, tmp_path: Path) -> None:
     allowed, denied = cloned(LAN_CLIENT).stdout, cloned(INTERNET).stdout
     assert (tmp_path / LAN_CLIENT / "README.md").exists(), allowed
     assert "port 2222: Connection " in denied, denied
+
+
+@pytest.mark.parametrize("running", ["alerts"], indirect=True)
+def test_an_alert_goes_out(running: Running) -> None:
+    """The receiver hears that the pages don't answer, and of nothing before."""
+    assert judged(running) > 50
+    assert "Welcome to nginx" in running.page("pages")[1]
+    assert hooked() == []
+    docker("stop", "pages")
+    found = eventually("the alert", hooked, 180)
+    assert found == [("RouteFails", f"https://pages.{DOMAIN}/ does not serve pages")]
+    docker("start", "pages")
+
+
+def hooked() -> list[tuple[str, str]]:
+    """Return the alerts that the receiver heard of last, by name and summary."""
+    script = f"import urllib.request as r; print(r.urlopen('http://{FEED}:443/hook').read().decode())"
+    asked = command("ip", "netns", "exec", LAN, sys.executable, "-c", script).stdout.strip()
+    alerts = json.loads(asked)["alerts"] if asked else []
+    return [(each["labels"]["alertname"], each["annotations"]["summary"]) for each in alerts]

@@ -90,6 +90,11 @@ def test_properties_of_a_port_come_in_any_order(protocol: str) -> None:
 
 
 CALLERS: dict[str, dict[str, set[str]]] = {
+    "alerts": {
+        "pages": {"internet", "blackbox", "prometheus"},
+        "alerts": {"prometheus"},
+        "internet": {"alerts"},
+    },
     "wordpress": {"blog": {"internet"}, "blog-db": {"blog"}, "internet": set()},
     "forge": {
         "forge:3000/tcp": {"internet", "lan"},
