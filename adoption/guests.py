@@ -14,11 +14,10 @@ from adoption.stack import Stack
 from compose.outcome import Noted
 from survey.proxmox import RunningProxmox, SeenGuest
 from survey.site import RunningSite
-from topology.model import Feature, OsType, Port
+from topology.model import ZONE_LENGTHS, Feature, OsType, Port
 
 _API: Final = ("8006/tcp", "22/tcp")
 _TEMPLATE: Final = 9000
-_SIZES: Final = range(16, 31)
 _MAC: Final = re.compile(r"(?<==)[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _LONGEST: Final = 18
 """Characters of a security group's name, which is the guest's."""
@@ -69,7 +68,7 @@ class ProxmoxHalf:
             prefix = card.network
             if tag is None and len(tags) > 1:
                 self._leave_guest(guest, "is on no VLAN, beside guests on VLANs", "put it on one")
-            elif prefix.prefixlen not in _SIZES or (tag is not None and prefix.overlaps(management)):
+            elif prefix.prefixlen not in ZONE_LENGTHS or (tag is not None and prefix.overlaps(management)):
                 self._leave_guest(guest, f"{prefix} can be no zone", "give its VLAN a prefix of its own")
             elif self._is_free(tag, prefix):
                 if tag not in self._zones:

@@ -14,9 +14,9 @@ from typing import Final
 from adoption.names import Names
 from compose.outcome import Draft, Noted
 from resources.docker import DockerNetwork
+from topology.model import ZONE_LENGTHS
 
 EDGE: Final = "edge"
-_SIZES: Final = range(16, 31)
 _FREE: Final = (
     *IPv4Network("172.30.0.0/16").subnets(new_prefix=24),
     *IPv4Network("10.213.0.0/16").subnets(new_prefix=24),
@@ -106,7 +106,7 @@ def _kept(networks: Sequence[DockerNetwork], boxes: Sequence[Box]) -> Iterator[t
         prefix = next(_prefixes(network), None)
         if network.driver != "bridge" or network.name not in used - {_DEFAULT} or prefix is None:
             continue
-        if prefix.prefixlen in _SIZES and not any(map(prefix.overlaps, seen)):
+        if prefix.prefixlen in ZONE_LENGTHS and not any(map(prefix.overlaps, seen)):
             seen.append(prefix)
             yield network.name, prefix
 

@@ -11,10 +11,7 @@ from typing import Final
 from topology.addresses import hosts
 from topology.checks.site import DOCKER_ROLES, VLAN_ROLES, Site, twice
 from topology.fault import Fault
-from topology.model import DockerHost, ProxmoxHost, Role, Zone
-
-_LENGTHS: Final = range(16, 31)
-"""Prefix lengths of a zone: /30 has room for a gateway and one host; /16 is more than a homelab needs."""
+from topology.model import ZONE_LENGTHS, DockerHost, ProxmoxHost, Role, Zone
 
 _OUTSIDE_LENGTHS: Final = range(8, 33)
 """Prefix lengths of external machines: one address, or all of a company's."""
@@ -30,7 +27,7 @@ def prefixes(site: Site) -> Iterator[Fault]:
     """
     for zone in site.zones.values():
         path, prefix = f"zones.{zone.name}.prefix", zone.prefix
-        sizes = _OUTSIDE_LENGTHS if zone.role is Role.EXTERNAL else _LENGTHS
+        sizes = _OUTSIDE_LENGTHS if zone.role is Role.EXTERNAL else ZONE_LENGTHS
         if prefix.prefixlen not in sizes:
             yield Fault(
                 path, f"/{prefix.prefixlen} is no size for a zone", f"use /{sizes[0]} to /{sizes[-1]}"
@@ -200,7 +197,7 @@ def addresses(site: Site) -> Iterator[Fault]:
         if not zones:
             yield Fault(path, f"{node.address} is in no management zone", "use one there, or leave it out")
     for path, address, zone in owners:
-        if zone.prefix.prefixlen not in _LENGTHS:
+        if zone.prefix.prefixlen not in ZONE_LENGTHS:
             continue
         if address not in zone.prefix:
             fault = f"{address} is outside {zone.prefix}, the prefix of zones.{zone.name}"
@@ -231,7 +228,7 @@ def members(site: Site) -> Iterator[Fault]:
     counts = Counter(name for container in site.containers for name in container.zones)
     for zone in site.zones.values():
         room = len(hosts(zone.prefix))
-        if zone.is_docker and zone.prefix.prefixlen in _LENGTHS and counts[zone.name] > room:
+        if zone.is_docker and zone.prefix.prefixlen in ZONE_LENGTHS and counts[zone.name] > room:
             yield Fault(
                 f"zones.{zone.name}.prefix",
                 f"{zone.prefix} has addresses for {room} containers, and {counts[zone.name]} are in the zone",

@@ -154,6 +154,7 @@ from topology.model.vantages import (
 )
 from topology.model.volumes import Volumes
 from topology.model.zones import (
+    ZONE_LENGTHS,
     Zone,
     lans,
     network_of,
@@ -190,6 +191,7 @@ __all__ = [
     "VOLUME_NAME",
     "WATCHES",
     "WRITES_LOGS",
+    "ZONE_LENGTHS",
     "Acme",
     "AdminPage",
     "App",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 from pydantic import Field
 
 from topology.model.flows import Port
 from topology.model.roles import ROLES, Role, RoleTraits
 from topology.model.values import Day, FilePath, HostName, InterfaceName, Name, Value
+
+ZONE_LENGTHS: Final = range(16, 31)
+"""Prefix lengths of a zone: /30 has room for a gateway and one host; /16 is more than a homelab needs."""
 
 
 class Zone(Value):
