@@ -31,6 +31,10 @@ _SCRATCH: Final = ["mode", "nodev", "noexec", "nosuid", "rw", "size"]
 _NO_NEW_PRIVILEGES: Final = frozenset({"no-new-privileges", "no-new-privileges:true"})
 _PROFILES: Final = frozenset({"apparmor=docker-default", "seccomp=builtin"})
 """Security options that name what the engine does without them."""
+_OF_NAMES: Final = frozenset(
+    f"/etc/{name}" for name in ("gai.conf", "host.conf", "hostname", "hosts", "nsswitch.conf", "resolv.conf")
+)
+"""Files by which a container finds the address of a name."""
 _LOCAL_LOGS: Final = frozenset({"json-file", "local", "journald", "none"})
 
 
@@ -347,6 +351,7 @@ def names_are_the_engines(view: TypedResource[DockerContainer], topology: Topolo
     for leg in container.legs:
         if leg.link_local_ips or leg.ipv6_address or leg.driver_opts or leg.mac_address or leg.gw_priority:
             yield f"has undeclared addresses or options on {leg.name}"
+    yield from _files_of_names(container)
     service = topology.containers_by_name.get(container.name)
     hosts = {(name, str(ip)) for name, ip in service.extra_hosts.items()} if service else set()
     for entry in container.hosts:
@@ -386,6 +391,13 @@ def _names_of_others(container: DockerContainer, topology: TopologyIndex) -> Ite
         if alias.lower() not in own:
             whose = "another service's" if alias.lower().rstrip(".") in topology.names else "not its own"
             yield f"answers to {alias} on {where}, which is {whose} name"
+
+
+def _files_of_names(container: DockerContainer) -> Iterator[str]:
+    """Yield files of names that an upload or a mount replaces."""
+    given = (*(upload.file for upload in container.uploads), *(bind.target for bind in container.binds))
+    for path in sorted({posixpath.normpath(f"/{path.lstrip('/')}") for path in given} & _OF_NAMES):
+        yield f"{path} is replaced, so its names may lead elsewhere"
 
 
 def _on_host(bind: Bind) -> str | None:

@@ -269,8 +269,8 @@ def _packets(direction: str, flow: Flow, name: str, topology: TopologyIndex) -> 
 
 
 def _is_flow(rule: FirewallRule, scope: Scope, needed: Collection[_Packets]) -> bool:
-    """Whether a rule accepts exactly what one of some flows needs, and nothing more."""
-    if rule.action != "ACCEPT" or not rule.enabled:
+    """Whether a rule accepts exactly what one of some flows needs: nothing more, and from any port."""
+    if rule.action != "ACCEPT" or not rule.enabled or rule.sport:
         return False
     direction = "in" if rule.type == "in" else "out"
     peers = _addresses(rule.source if direction == "in" else rule.dest, scope)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
@@ -90,26 +91,35 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
     guest = declared(view, topology)
     if guest is None:
         return
-    zone = topology.zones[guest.zones[0]]
-    configs = view.inputs.initialization.ip_configs
-    if [config.ipv4.address for config in configs] != [guest.address]:
-        yield f"its address is not the declared {guest.address}"
+    yield from _addresses(view, guest, topology)
     archive = view.inputs.operating_system if isinstance(view.inputs, SystemContainer) else None
     if archive and isinstance(guest, LxcGuest) and archive.type != guest.distribution:
         yield (
             f"operatingSystem.type is {archive.type}, not {guest.distribution}, so Proxmox may write no "
             "address into it"
         )
-    for config in configs:
-        if config.ipv6 is not None:
-            yield "has IPv6, which no rule of this site filters"
-        if config.ipv4.gateway not in {"", str(topology.gateway(zone))}:
-            yield f"its gateway is not its zone's {topology.gateway(zone)}"
     dns = view.inputs.initialization.dns
     if {dns.server, *dns.servers} - {"", *map(str, node_of(guest, topology).name_servers)}:
         yield "initialization.dns names a name server that is not declared at the Proxmox host"
     if dns.domain:
         yield "initialization.dns.domain makes its names lead elsewhere"
+
+
+def _addresses(view: TypedResource[Any], guest: Guest, topology: TopologyIndex) -> Iterator[str]:
+    """Yield other addresses than the declared one in its zone's network, and gateways that no flow needs."""
+    zone, gateway = topology.zones[guest.zones[0]], topology.gateway(topology.zones[guest.zones[0]])
+    configs = view.inputs.initialization.ip_configs
+    if [config.ipv4.address for config in configs] != [guest.address]:
+        yield f"its address is not the declared {guest.address}"
+    elif not guest.existing_mac and configs[0].ipv4.interface.network != zone.prefix:
+        yield f"its address is one of {configs[0].ipv4.interface.network}, not of its zone's {zone.prefix}"
+    for config in configs:
+        if config.ipv6 is not None:
+            yield "has IPv6, which no rule of this site filters"
+        if config.ipv4.gateway not in {"", str(gateway)}:
+            yield f"its gateway is not its zone's {gateway}"
+        elif config.ipv4.gateway and not (guest.existing_mac or topology.is_routed(guest)):
+            yield f"it has a gateway, {gateway}, and no flow leads beyond its network"
 
 
 @policy(
@@ -135,6 +145,8 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
     for index, key in enumerate(given.user_account.keys if is_new else ()):
         if key != HIDDEN and not declared_keys & {*key.split()}:
             yield f"initialization.userAccount.keys[{index}] is none of the Proxmox host's authorized-keys"
+    if is_new and given.user_account.password:
+        yield "initialization.userAccount.password is set, by which undeclared users log in"
     if given.entrypoint:
         yield "initialization.entrypoint is set, so another program than the archive's starts"
     if isinstance(view.inputs, VirtualMachine) and view.inputs.smbios:
@@ -189,9 +201,19 @@ def _new_disks(view: TypedResource[Any], guest: Guest | None, topology: Topology
     for path, storage in view.inputs.storages:
         if storage != host.storage:
             yield f"{path} is not the declared storage {host.storage}"
+    yield from _in_one_place(view.inputs)
     for path, medium in view.inputs.media:
         for name in medium.foreign:
             yield f"{path}.{name} gives it content that is there already"
+
+
+def _in_one_place(inputs: VirtualMachine | SystemContainer) -> Iterator[str]:
+    """Yield media at the interface of another, or of the cloud-init drive."""
+    slots = [("initialization", inputs.initialization.interface)]
+    slots += [(path, medium.interface) for path, medium in inputs.media]
+    for (path, slot), (other, at) in combinations(slots, 2):
+        if slot and slot == at:
+            yield f"{other}.interface is {at}, as {path} has it, and one replaces the other"
 
 
 @policy(

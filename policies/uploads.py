@@ -14,15 +14,27 @@ from typing import Final
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer, Upload
 from resources.typed import TypedResource
-from topology.host_folders import within
+from topology.host_folders import meets, within
 from topology.index import TopologyIndex
 
-_PROGRAMS: Final = (
-    *("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/etc/ld.so.preload", "/etc/ld.so.conf.d"),
-    *("/etc/cron.d", "/etc/crontab", "/etc/crontabs", "/var/spool/cron", "/etc/init.d", "/etc/profile.d"),
+_STARTED: Final = (
+    *("/etc/ld.so.preload", "/etc/ld.so.conf.d", "/etc/ld.so.cache", "/etc/profile.d"),
+    *("/etc/cron.d", "/etc/crontab", "/etc/crontabs", "/var/spool/cron", "/etc/init.d"),
     *("/docker-entrypoint.d", "/etc/cont-init.d", "/etc/services.d", "/etc/s6-overlay"),
 )
-"""Folders of programs, and of what images run when they start."""
+"""What images run, or load, when they start."""
+_PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", *_STARTED)
+"""Folders of programs, in which text has no place."""
+_ALONE: Final = (
+    *("/bin", "/sbin", "/lib", "/lib64"),
+    *(
+        f"/usr{local}/{name}"
+        for local in ("", "/local")
+        for name in ("bin", "sbin", "lib", "lib64", "libexec")
+    ),
+    *_STARTED,
+)
+"""Folders of programs alone; images keep data in others of `_PROGRAMS`, such as /usr/share and /opt."""
 _STARTS: Final = ("#!", "\x7fELF")
 """The beginnings of a program, as the kernel tells it."""
 _SHELL: Final = re.compile(r"(ba|da|a|z|k|c|tc|fi)?sh|busybox|toybox")
@@ -100,6 +112,21 @@ def arguments_name_uploads(view: TypedResource[DockerContainer], _: TopologyInde
                 yield f"{kind}[{place}] names a file that is not uploaded, so what it says can't be known"
             elif flag == "config.file" and file in files and not file.endswith(_YAML):
                 yield f"{kind}[{place}] names {file}, which is read as YAML in spite of its suffix"
+
+
+@policy(
+    DockerContainer,
+    obligation="A container's programs must be those of its image.",
+    remedy="Mount data elsewhere, and put programs into the image.",
+    severity=Severity.CRITICAL,
+)
+def programs_are_the_images(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
+    """Yield mounts over folders of programs: another service, or an older image, decides what runs."""
+    service = topology.containers_by_name.get(view.inputs.name)
+    folders = _PROGRAMS if service and service.app else _ALONE
+    for mount in dict.fromkeys(_mounts(view.inputs)):
+        if meets(mount, folders):
+            yield f"{mount} is mounted over, where the image has its programs"
 
 
 def _named(word: str, following: str) -> tuple[str, str]:

@@ -53,14 +53,21 @@ class Unsupported(Settings):
     """Inputs of an unsupported type."""
 
 
-def address(value: Any) -> Any:
-    """Return an address, with or without a prefix length, as IPv4Address; None for `dhcp` and other text."""
+def interface(value: Any) -> Any:
+    """Return an address as IPv4Interface, a /32 without a prefix length; None for `dhcp` and other text."""
     if not isinstance(value, str):
         return value
     try:
-        return IPv4Interface(value).ip
+        return IPv4Interface(value)
     except ValueError:
         return None
 
 
+def address(value: Any) -> Any:
+    """Return an address, with or without a prefix length, as IPv4Address; None for `dhcp` and other text."""
+    found = interface(value)
+    return found.ip if isinstance(found, IPv4Interface) else found
+
+
 Address = Annotated[IPv4Address | None, BeforeValidator(address)]
+Interface = Annotated[IPv4Interface | None, BeforeValidator(interface)]

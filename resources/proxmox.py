@@ -39,8 +39,9 @@ class FirewallRule(Inputs, inert="comment log pos"):
     def __str__(self) -> str:
         if self.security_group:
             return f"group {self.security_group}"
-        ends = (("source", self.source), ("dest", self.dest), ("proto", self.proto), ("dport", self.dport))
-        return " ".join([f"{self.type} {self.action}", *(f"{name} {value}" for name, value in ends if value)])
+        ends = {name: getattr(self, name) for name in ("source", "dest", "proto", "dport", "sport")}
+        given = (f"{name} {value}" for name, value in ends.items() if value)
+        return " ".join([f"{self.type} {self.action}", *given])
 
 
 class _Scoped(Inputs):

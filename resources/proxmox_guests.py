@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import Any, Final, NamedTuple
 
+from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from resources.inputs import Address, Inputs
+from resources.inputs import Inputs, Interface
 from topology.model import Machine, table
 
 
@@ -39,10 +41,15 @@ class ContainerInterface(NetworkDevice, inert="host_managed"):
 
 
 class Ip(Inputs):
-    """An address with its prefix length and gateway."""
+    """An address with its prefix length, which says what the guest reaches without a gateway."""
 
-    address: Address = None
+    interface: Interface = Field(default=None, alias="address")
     gateway: str = ""
+
+    @property
+    def address(self) -> IPv4Address | None:
+        """The address alone."""
+        return self.interface and self.interface.ip
 
 
 class IpConfig(Inputs):
@@ -60,15 +67,16 @@ class Dns(Inputs):
     servers: tuple[str, ...] = ()
 
 
-class UserAccount(Inputs, inert="password username"):
-    """A login of a guest: the public keys that open it."""
+class UserAccount(Inputs, inert="username"):
+    """A login of a guest: what opens it."""
 
     keys: tuple[str, ...] = ()
+    password: Any = None
 
 
 class Initialization(
     Inputs,
-    inert="file_format interface type upgrade",
+    inert="file_format type upgrade",
 ):
     """Cloud-init or, for a system container, its own settings."""
 
@@ -76,6 +84,7 @@ class Initialization(
     dns: Dns = Dns()
     entrypoint: str = ""
     hostname: str = ""
+    interface: str = ""
     ip_configs: tuple[IpConfig, ...] = ()
     meta_data_file_id: str = ""
     network_data_file_id: str = ""
@@ -94,13 +103,14 @@ class Clone(Inputs, inert="full retries"):
 
 class Medium(
     Inputs,
-    inert="acl aio backup cache discard enabled file_format interface iothread mount_options "
+    inert="acl aio backup cache discard enabled file_format iothread mount_options "
     "queues quota replicate serial shared speed ssd",
 ):
     """A disk, CD-ROM or mount point; only its storage and the origin of its content matter."""
 
     datastore_id: str = ""
     file_id: str = ""
+    interface: str = ""
     template_file_id: str = ""
     import_from: str = ""
     path_in_datastore: str = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from posixpath import dirname
 from typing import Final
 
 from rendered import nginx
@@ -58,7 +59,8 @@ def runtime(topology: Topology, service: Container) -> Runtime:
 def taken(topology: Topology, service: Container, variables: Iterable[str] = ()) -> Iterator[str]:
     """Yield the keys of the stack file that would replace what the service's app sets itself.
 
-    `variables` are the names of the variables that the service's files set.
+    `variables` are the names of the variables that the service's files set. A volume in a folder of the app's
+    configuration counts, because apps read all files there, and so does another service's in its data.
     """
     made = _own(topology, service)
     flags = {_flag(word) for word in made.command}
@@ -67,8 +69,11 @@ def taken(topology: Topology, service: Container, variables: Iterable[str] = ())
     for key, paths in (("files", service.files), ("secrets", service.secrets)):
         yield from (f'{key}["{path}"]' for path in paths if path in made.files)
     mounted, named = {*made.data, *made.host_paths, *made.files}, {*made.data.values()}
+    read, borrowed = {*map(dirname, made.files)}, topology.named_volumes.borrowed(service)
     for index, each in enumerate(service.volumes):
-        if any(within(path, each.target) for path in mounted) or each.source in named:
+        inner = {*read, *(made.data if each.source in borrowed else ())}
+        over = any(within(path, each.target) for path in mounted)
+        if over or each.source in named or any(within(each.target, path) for path in inner):
             yield f"volumes[{index}]"
     for index, word in enumerate(service.arguments):
         # The filtering proxies are nginx, which takes any file after -c.

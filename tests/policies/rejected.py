@@ -1045,6 +1045,19 @@ def names_and_settings_in_other_spellings(stack: Stack) -> None:
     )
 
 
+@rejected(
+    "names-are-the-engines",
+    "loki: /etc/hosts is replaced, so its names may lead elsewhere",
+    "loki: /etc/nsswitch.conf is replaced, so its names may lead elsewhere",
+    "promtail: /etc/resolv.conf is replaced, so its names may lead elsewhere",
+)
+def files_that_say_where_names_lead(stack: Stack) -> None:
+    files = [{"file": f"/etc/{name}", "content": "x"} for name in ("hosts", "nsswitch.conf", "wiki.conf")]
+    stack.inputs("container", "loki")["uploads"] += files
+    mount = {"type": "bind", "source": "/srv/x", "target": "//etc/./resolv.conf", "readOnly": True}
+    container(stack, "promtail", mounts=[mount])
+
+
 @rejected("names-are-the-engines", "loki-gateway: has undeclared addresses or options on query")
 def an_address_of_another_family(stack: Stack) -> None:
     stack.inputs("container", "loki-gateway")["networksAdvanced"][0]["ipv6Address"] = "fd00::5"
@@ -1229,6 +1242,27 @@ def programs_by_place_and_by_beginning(stack: Stack) -> None:
 )
 def variables_that_name_an_upload_to_run(stack: Stack) -> None:
     beside(stack, text("/etc/run"), envs=[f"{name}=/etc/run" for name in LOADERS])
+
+
+@rejected(
+    "programs-are-the-images",
+    "grafana: /usr/share/grafana/bin is mounted over, where the image has its programs",
+    "wiki: /usr/bin is mounted over, where the image has its programs",
+    "wiki: /lib/x86_64-linux-gnu is mounted over, where the image has its programs",
+    "wiki: /usr/local is mounted over, where the image has its programs",
+    "wiki: /etc/cron.d is mounted over, where the image has its programs",
+)
+def volumes_with_programs(stack: Stack) -> None:
+    with_words(stack)
+    volume = {"volumeName": "wiki-db-db", "readOnly": True}
+    other = {**volume, "containerPath": "/usr/share/grafana/bin"}
+    stack.inputs("container", "grafana")["volumes"].append(other)
+    volumes = [
+        {**volume, "containerPath": path} for path in ("//usr/./bin", "/lib/x86_64-linux-gnu", "/usr/share")
+    ]
+    scratch = {"/usr/local": "rw,noexec,nosuid,nodev,size=1m,mode=755"}
+    mounts = [{"type": "tmpfs", "target": "etc/cron.d"}]
+    container(stack, "wiki", volumes=volumes, tmpfs=scratch, mounts=mounts)
 
 
 @rejected("uploads-are-configuration", "wiki: command runs /etc/run, which is uploaded")
@@ -1765,8 +1799,17 @@ def a_guest_on_another_node(stack: Stack) -> None:
     "site-1: has IPv6, which no rule of this site filters",
     "site-2: initialization.dns names a name server that is not declared at the Proxmox host",
     "site-2: initialization.dns.domain makes its names lead elsewhere",
+    "jellyfin: it has a gateway, 10.10.20.1, and no flow leads beyond its network",
+    "stirling-pdf: its address is one of 10.10.0.0/16, not of its zone's 10.10.20.0/24",
+    "vaultwarden: its address is one of 10.10.30.11/32, not of its zone's 10.10.30.0/24",
 )
 def a_guest_with_another_address(stack: Stack) -> None:
+    for name, changed in (
+        ("jellyfin", {"gateway": "10.10.20.1"}),
+        ("stirling-pdf", {"address": "10.10.20.12/16"}),
+        ("vaultwarden", {"address": "10.10.30.11"}),
+    ):
+        stack.inputs("vm", name)["initialization"]["ipConfigs"][0]["ipv4"] |= changed
     dns = {"servers": ["192.0.2.1"], "domain": "example.net"}
     stack.inputs("vm", "site-2")["initialization"]["dns"] = dns
     ip = {"address": "10.10.10.12/24", "gateway": "10.10.10.9"}
@@ -1892,12 +1935,15 @@ def ways_past_the_network_card(stack: Stack) -> None:
     "site-1: metaDataFileId is local:snippets/m.yaml, not left out",
     "site-1: smbios is set, where cloud-init looks for user data",
     "box: userDataFileId is local:snippets/u.yaml, not left out",
+    "site-2: initialization.userAccount.password is set, by which undeclared users log in",
     "box: initialization.userAccount.keys[0] is none of the Proxmox host's authorized-keys",
     "box: initialization.entrypoint is set, so another program than the archive's starts",
 )
 def user_data_by_other_ways(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["metaDataFileId"] = "local:snippets/m.yaml"
     stack.inputs("vm", "site-1")["smbios"] = {"serial": "ds=nocloud;s=http://192.0.2.1/"}
+    stack.inputs("vm", "site-2")["initialization"]["userAccount"] = {"password": CANARY}
+    stack.mark_secret("vm", "site-2", "initialization", "userAccount", "password")
     login = {"username": "me", "keys": ["ssh-ed25519 AAAAother me"]}
     given = {"entrypoint": "/bin/sh", "userDataFileId": "local:snippets/u.yaml", "userAccount": login}
     stack.add(_CONTAINER, "box", {"initialization": given})
@@ -2011,6 +2057,20 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     vault |= {"efiDisk": {**other, "type": "4m"}, "tpmState": {**other, "version": "v2.0"}}
     for each in (vault["disks"][0], vault["initialization"], vault["clone"]):
         each.update(other)
+
+
+@rejected(
+    "guests-have-their-own-disks",
+    "site-1: disks[0].interface is scsi0, as initialization has it, and one replaces the other",
+    "site-2: disks[1].interface is scsi0, as disks[0] has it, and one replaces the other",
+    "jellyfin: cdrom.interface is ide2, as initialization has it, and one replaces the other",
+)
+def disks_in_one_place(stack: Stack) -> None:
+    stack.inputs("vm", "site-1")["initialization"]["interface"] = "scsi0"
+    disks = stack.inputs("vm", "site-2")["disks"]
+    disks.append(copy.deepcopy(disks[0]))
+    stack.inputs("vm", "jellyfin")["cdrom"] = {"interface": "ide2"}
+    stack.inputs("vm", "stirling-pdf")["cdrom"] = {"fileId": "", "interface": "ide3"}
 
 
 @rejected(
@@ -2252,6 +2312,15 @@ def an_accept_rule_by_macro(stack: Stack) -> None:
 )
 def an_accept_rule_for_whoever_comes_next(stack: Stack) -> None:
     _rule(stack, "vaultwarden")["source"] = "10.10.30.0/24"
+
+
+@rejected(
+    "accept-rules-declared",
+    "vaultwarden: rules[0] accepts what no declared flow of vaultwarden needs "
+    "(in ACCEPT source dc/ingress-vlan30 proto tcp dport 80 sport 53)",
+)
+def an_accept_rule_that_clients_do_not_match(stack: Stack) -> None:
+    _rule(stack, "vaultwarden")["sport"] = "53"
 
 
 @rejected(

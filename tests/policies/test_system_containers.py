@@ -165,6 +165,11 @@ def _as_a_container(stack: Stack) -> None:
     stack.add(CONTAINER, "jellyfin", inputs)
 
 
+def _secret_password(stack: Stack) -> None:
+    stack.inputs(CONTAINER, "media")["initialization"]["userAccount"] = {"password": "x"}
+    stack.mark_secret(CONTAINER, "media", "initialization", "userAccount", "password")
+
+
 def _by_vm_id(kind: str) -> Change:
     def change(stack: Stack) -> None:
         inputs = stack.inputs(kind, "media")
@@ -217,6 +222,18 @@ MUTANTS: dict[str, tuple[str, Change]] = {
     "a leased address": (
         "guests-keep-their-address",
         _set("initialization.ipConfigs.0.ipv4.address", "dhcp"),
+    ),
+    "an address of a wider network": (
+        "guests-keep-their-address",
+        _set("initialization.ipConfigs.0.ipv4.address", "10.10.20.14/8"),
+    ),
+    "an address without its network": (
+        "guests-keep-their-address",
+        _set("initialization.ipConfigs.0.ipv4.address", "10.10.20.14"),
+    ),
+    "a gateway that no flow needs": (
+        "guests-keep-their-address",
+        _set("initialization.ipConfigs.0.ipv4.gateway", "10.10.20.1"),
     ),
     "no address": ("guests-keep-their-address", _set("initialization.ipConfigs", [])),
     "a gateway of its own": (
@@ -301,6 +318,7 @@ MUTANTS: dict[str, tuple[str, Change]] = {
         _set("idmaps", [{"type": "uid", "hostId": 0.0, "containerId": 0.0, "size": 1.0}]),
     ),
     "environment": ("known-properties", _set("environmentVariables", {"A": "b"})),
+    "a password that is a secret": ("guests-set-up-by-their-own", _secret_password),
     "a password": (
         "logins-are-secrets",
         _set("initialization.userAccount", {"password": "x"}),

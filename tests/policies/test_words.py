@@ -458,6 +458,9 @@ def test_an_app_takes_words_beside_its_own() -> None:
         ({"services.grafana.volumes": ["x:/var/lib"]}, "volumes[0]"),
         ({"services.grafana.volumes": ["data:/x"]}, "volumes[0]"),
         ({"services.grafana.volumes": ["x:/etc/grafana/provisioning"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["x:/etc/grafana/provisioning/plugins:ro"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["/srv/x:/etc/grafana/provisioning/datasources/x:ro"]}, "volumes[0]"),
+        ({"services.grafana.volumes": ["uploads:/var/lib/grafana/plugins:ro"]}, "volumes[0]"),
         (
             {"services.grafana.secrets": {"/etc/grafana/admin-password": "x:y"}},
             'secrets["/etc/grafana/admin-password"]',
@@ -473,6 +476,25 @@ def test_a_word_replaces_nothing_of_an_apps_own(change: dict[str, Any], key: str
     """A volume, secret or variable in the place of an app's own is refused."""
     message = f"grafana: services.grafana.{key} would replace what grafana sets itself; leave it out"
     assert f"containers-as-rendered: {message}" in findings(site(**change))
+
+
+@pytest.mark.parametrize(
+    "target", ["/bin", "/usr", "/usr/local/bin", "/usr/local/bin/wiki", "/lib/x86_64-linux-gnu"]
+)
+def test_a_volume_replaces_no_program(target: str) -> None:
+    """A volume over folders of programs is refused, also one of another service."""
+    for source in ("own", "db", "/srv/bin"):
+        found = findings(site(**{"services.wiki.volumes": [f"{source}:{target}:ro"]}))
+        place = f"wiki: {target} is mounted over, where the image has its programs"
+        assert f"programs-are-the-images: {place}" in found
+
+
+@pytest.mark.parametrize(
+    "target", ["/usr/share/nginx/html", "/usr/src/app/upload", "/opt/wiki/data", "/etc/wiki", "/var/lib/wiki"]
+)
+def test_a_volume_is_data_beside_programs(target: str) -> None:
+    """Folders of data beside programs, as images have them, take a volume."""
+    assert findings(site(**{"services.wiki.volumes": [f"uploads:{target}"]})) == []
 
 
 def test_an_external_volume_is_not_made() -> None:
