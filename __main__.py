@@ -18,8 +18,7 @@ with told_once():
     site = topology()
 
     docker_srv(site)
-    proxmox_srv(site)
-    router(site)
+    router(site, proxmox_srv(site))
 
     for name, value in outputs(site).items():
         pulumi.export(name, value)

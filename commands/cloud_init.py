@@ -1,7 +1,7 @@
-"""Write the cloud-init files of guests with an app.
+"""Write the cloud-init files of guests with an app, and of a router that is a guest.
 
-`python -m commands cloud-init Pulumi.home.yaml` writes cloud-init-home/<guest>.yaml for each guest with an
-app. Exit status: 0 written, 2 bad input and nothing written.
+`python -m commands cloud-init Pulumi.home.yaml` writes cloud-init-home/<guest>.yaml for each of them. Exit
+status: 0 written, 2 bad input and nothing written.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from commands.written import write
+from rendered import router_guest
 from rendered.cloud_init import cloud_config
 from topology.model import Topology
 
@@ -21,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _texts(topology: Topology) -> Mapping[str, str]:
-    return {
+    found = {
         f"{topology.physical(guest.name)}.yaml": cloud_config(topology, guest)
         for guest in topology.guests
         if topology.user_data(guest)
     }
+    if topology.router and topology.router_user_data:
+        found[f"{topology.physical(topology.router.name)}.yaml"] = router_guest.cloud_config(topology)
+    return found

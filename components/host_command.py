@@ -21,10 +21,19 @@ def host_command(
     delete: str,
     parent: pulumi.Resource,
     stdin: str | None = None,
+    on: pulumi.Resource | None = None,
 ) -> None:
-    """Register the command; `create` and `delete` must be idempotent."""
+    """Register the command; `create` and `delete` must be idempotent.
+
+    Where the stack makes its machine, `on`, the command runs after it, and again on another one.
+    """
+    made = [on] if on else None
     opts = pulumi.ResourceOptions(
-        parent=parent, replace_on_changes=["create", "delete"], delete_before_replace=True
+        parent=parent,
+        depends_on=made,
+        replace_with=made,
+        replace_on_changes=["create", "delete"],
+        delete_before_replace=True,
     )
     if not ssh:
         command.local.Command(name, create=create, delete=delete, stdin=stdin, opts=opts)

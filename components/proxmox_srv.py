@@ -1,17 +1,18 @@
-"""Composes what runs on Proxmox-SRV: the datacenter's firewall, each node's bridge, and the guests."""
+"""Composes what runs on Proxmox-SRV: the datacenter's firewall, each node's bridge, guests and the router."""
 
 import pulumi
 
 from components.datacenter_firewall import DatacenterFirewall, DatacenterFirewallArgs
 from components.guests import Guests, GuestsArgs
+from components.router_machine import RouterMachine, RouterMachineArgs
 from components.vlan_bridge import VlanBridge, VlanBridgeArgs
 from topology.model import Topology
 
 
-def proxmox_srv(site: Topology) -> None:
-    """Register the site's Proxmox half; nothing for a site without it."""
+def proxmox_srv(site: Topology) -> pulumi.Resource | None:
+    """Register the site's Proxmox half, if it has one; returns the machine of a router that is a guest."""
     if site.proxmox_host is None:
-        return
+        return None
     kept = pulumi.ResourceOptions(protect=site.protect)  # children inherit it
     firewall = DatacenterFirewall("datacenter", DatacenterFirewallArgs(topology=site), kept)
     bridges = {
@@ -23,3 +24,7 @@ def proxmox_srv(site: Topology) -> None:
     }
     vlans = GuestsArgs(topology=site, bridges=bridges, aliases=firewall.aliases, internet=firewall.internet)
     Guests("guests", vlans, kept)
+    if site.router is None or site.router.guest is None:
+        return None
+    bridge = bridges[site.node_of(site.router.guest).name]
+    return RouterMachine(site.router.name, RouterMachineArgs(topology=site, bridge=bridge), kept).made

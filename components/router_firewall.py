@@ -20,6 +20,8 @@ class RouterFirewallArgs:
 
     topology: Topology
     ssh: Ssh
+    machine: pulumi.Resource | None = None
+    """The router's machine, where this stack makes it; another one gets its rules again."""
 
 
 class RouterFirewall(pulumi.ComponentResource):
@@ -37,6 +39,7 @@ class RouterFirewall(pulumi.ComponentResource):
             delete=router_rules.remove(topology),
             stdin=router_rules.nftables(topology),
             parent=self,
+            on=args.machine,
         )
         host_command(
             "router-boot-rules",
@@ -45,11 +48,13 @@ class RouterFirewall(pulumi.ComponentResource):
             delete=router_rules.forget(topology),
             stdin=router_rules.keep(topology),
             parent=self,
+            on=args.machine,
         )
         self.register_outputs({})
 
 
-def router(site: Topology) -> None:
+def router(site: Topology, machine: pulumi.Resource | None) -> None:
     """Register what the stack installs on the site's router; nothing without one."""
     if site.router and site.router.ssh:
-        RouterFirewall(site.router.name, RouterFirewallArgs(topology=site, ssh=site.router.ssh))
+        args = RouterFirewallArgs(topology=site, ssh=site.router.ssh, machine=machine)
+        RouterFirewall(site.router.name, args)

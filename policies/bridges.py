@@ -10,6 +10,7 @@ from resources.proxmox import (
     Bridge,
     VlanInterface,
 )
+from resources.proxmox_guests import RouterMachine
 from resources.resource import UNKNOWN
 from resources.site import Graph
 from resources.typed import TypedResource
@@ -83,7 +84,10 @@ def bridges_exist(graph: Graph) -> Iterator[Violation]:
     made |= {(host.node, host.bridge) for host in graph.topology.proxmox_hosts if host.existing_bridge}
     flats = {zone.bridge for zone in graph.topology.vlans if zone.bridge}
     made |= {(host.node, name) for host in graph.topology.proxmox_hosts for name in flats}
-    for view in graph.guests:
+    router = graph.topology.router
+    own = {each.bridge for each in (*router.legs.values(), router.wan) if each} if router else set()
+    made |= {(host.node, name) for host in graph.topology.proxmox_hosts for name in own if name}
+    for view in (*graph.guests, *graph.of(RouterMachine)):
         for name in sorted({card.bridge for card in view.inputs.cards}):
             if (view.inputs.node_name, name) not in made:
                 yield view, f"is on bridge {name}, which is not in the stack"

@@ -36,6 +36,7 @@ from policies.exceptions import Ledger
 from policies.rule import RULES, Finding, Rule, RuleScope, of_resource, of_stack
 from resources.docker import DockerContainer
 from resources.resource import Resource
+from resources.router_machine import recognised
 from resources.site import Graph
 from resources.typed import TypedResource, view
 from topology.index import TopologyIndex
@@ -98,7 +99,7 @@ def evaluate_resource(
     resource: Resource, topology: TopologyIndex, rules: Mapping[str, Rule] = RULES
 ) -> EvaluatedResource:
     """Parse one resource and evaluate the rules for single resources, a container's on its own host."""
-    read = view(resource)
+    read = recognised(view(resource), topology)
     kind = type(read.inputs)
     part = topology.part_of(read.inputs.name) if isinstance(read.inputs, DockerContainer) else topology
     return EvaluatedResource(

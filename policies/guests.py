@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from policies.rule import Severity, Violation, policy
 from policies.secrecy import leaves
-from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
+from resources.proxmox_guests import GUESTS, RouterMachine, SystemContainer, VirtualMachine
 from resources.resource import HIDDEN, Unknown
 from resources.site import Graph
 from resources.typed import TypedResource, dotted
@@ -188,14 +188,13 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
 def _new_disks(view: TypedResource[Any], guest: Guest | None, topology: TopologyIndex) -> Iterator[str]:
     clone, host = view.inputs.clone, node_of(guest, topology)
     origin = topology.template_node(host).node
-    template = guest.cloned_from(host) if guest else host.template
     if isinstance(view.inputs, SystemContainer):
         if clone:
             yield f"clone.vmId is {clone.vm_id or 'not set'}, and a system container is made from an archive"
         if isinstance(guest, LxcGuest):
             yield from _undeclared_media(view.inputs, guest, host.storage)
-    elif clone and clone.vm_id != template:
-        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {template}"
+    elif clone and clone.vm_id != host.template:
+        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
     if clone and (clone.node_name or host.node) != origin:
         yield f"clone.nodeName is {clone.node_name or '(none)'}, not {origin}, which has the template"
     for path, storage in view.inputs.storages:
@@ -218,6 +217,7 @@ def _in_one_place(inputs: VirtualMachine | SystemContainer) -> Iterator[str]:
 
 @policy(
     *GUESTS.values(),
+    RouterMachine,
     obligation="A guest's network cards must be its only way to the host.",
     remedy="Remove the property, or declare an exception that says what it is for.",
 )

@@ -14,7 +14,7 @@ from typing import Any
 from policies.rule import policy
 from resources.docker import Volume
 from resources.proxmox import DatacenterFirewall, FirewallOptions, FirewallRules, Ipset, SecurityGroup
-from resources.proxmox_guests import GUESTS
+from resources.proxmox_guests import GUESTS, RouterMachine
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
 
@@ -22,6 +22,7 @@ from topology.index import TopologyIndex
 @policy(
     Volume,
     *GUESTS.values(),
+    RouterMachine,
     SecurityGroup,
     Ipset,
     FirewallOptions,

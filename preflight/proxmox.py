@@ -15,7 +15,7 @@ from preflight.found import Found
 from preflight.proxmox_firewall import Firewall
 from preflight.wanted import Wanted, aliases, bridge, groups, guests, ipsets
 from topology.fault import nearest
-from topology.model import MARK, Guest, LxcGuest, Machine, ProxmoxHost, machine_of
+from topology.model import MARK, Guest, LxcGuest, Machine, ProxmoxHost, RouterGuest, RouterHost, machine_of
 from verify.driver import ProbeError
 from verify.inventory import Reader
 
@@ -160,7 +160,12 @@ def _containers(site: PlannedSite, host: ProxmoxHost) -> list[LxcGuest]:
 def _has_machines(site: PlannedSite, host: ProxmoxHost) -> bool:
     """Whether machines are to be made on a node; one that exists needs no template and no storage."""
     machines = (each for each in _on(site, host) if machine_of(each) is Machine.VIRTUAL_MACHINE)
-    return any(each.existing_mac is None for each in machines)
+    return any(each.existing_mac is None for each in machines) or _has_router(site, host)
+
+
+def _has_router(site: PlannedSite, host: ProxmoxHost) -> bool:
+    router = site.topology.router
+    return bool(router and router.guest and site.topology.node_of(router.guest) == host)
 
 
 def _storage_of(guest: LxcGuest) -> str:
@@ -188,13 +193,13 @@ def _ours(site: PlannedSite, api: Reader, listed: Rows) -> Iterator[int]:
 
 
 def _hidden_taken(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
-    for guest, _ in guests(site.topology):
+    for guest, wanted in guests(site.topology):
         if guest.vmid in node.hidden:
             yield PreflightFinding(
                 Check.VM_TAKEN,
                 f"vmid {guest.vmid}",
                 "taken by a guest that the token may not see",
-                f"give {guest.name} another vmid, or see whose with `pvesh get /cluster/resources` there",
+                f"give {wanted.name} another vmid, or see whose with `pvesh get /cluster/resources` there",
             )
 
 
@@ -219,8 +224,8 @@ def _guests_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
         better = ""
         if ours:
             better = "restore the stack's state with `pulumi stack import`, or "
-        elif row.get("name") == guest.name:
-            better = f"{_KEPT[row['kind']].format(guest.name)}, or "
+        elif row.get("name") == wanted.name and not isinstance(guest, RouterGuest):
+            better = f"{_KEPT[row['kind']].format(wanted.name)}, or "
         command = "pct destroy" if row["kind"] == "lxc" else "qm destroy"
         # Without an identity: an imported guest lacks its clone, so Pulumi would make it anew, disk included.
         yield Found(
@@ -229,7 +234,7 @@ def _guests_taken(site: PlannedSite, node: Node) -> Iterator[Found]:
             path=f"vmid {guest.vmid}",
             what=f"{row.get('name', 'a guest without a name')} on node {row['node']}{by}",
             removal=f"remove it, with its disk, by `{command} {guest.vmid}` on {row['node']}",
-            instead=f"{better}give {guest.name} another vmid",
+            instead=f"{better}give {wanted.name} another vmid",
         )
 
 
@@ -300,11 +305,11 @@ def _missing(site: PlannedSite, cluster: Node, host: ProxmoxHost) -> Iterator[Pr
 def _absent(site: PlannedSite, node: Node) -> Iterator[PreflightFinding]:
     """Yield guests that are declared to exist, and are no virtual machine of any node."""
     there = {int(row["vmid"]) for row in node.guests if row["kind"] == "qemu"}
-    for guest, _ in guests(site.topology):
+    for guest, wanted in guests(site.topology):
         if guest.existing_mac and guest.vmid not in there:
             yield PreflightFinding(
                 Check.VM_MISSING,
-                f"{_NAMESPACE}:services.{guest.name}.existing-mac",
+                f"{_NAMESPACE}:services.{wanted.name}.existing-mac",
                 f"says that {guest.vmid} exists, and it is no virtual machine that the token may see",
                 "correct its vmid, or leave existing-mac out, so that it is made",
             )
@@ -370,6 +375,9 @@ def _flats(site: PlannedSite, node: Node, host: ProxmoxHost) -> Iterator[Preflig
     """Yield a finding for each bridge of a zone that the node lacks, or that would show its guests VLANs."""
     interfaces = {str(row["iface"]): row for row in node.networks}
     used = {guest.zones[0] for guest in _on(site, host)}
+    if (router := site.topology.router) and _has_router(site, host):
+        used |= {*router.legs, *([router.wan.zone] if router.wan and router.wan.zone else ())}
+        yield from _plugged(router, interfaces, host)
     for zone in (zone for zone in site.topology.vlans if zone.bridge and zone.name in used):
         path, row = f"{_NAMESPACE}:zones.{zone.name}.bridge", interfaces.get(zone.bridge or "")
         if row is None:
@@ -392,6 +400,21 @@ def _flats(site: PlannedSite, node: Node, host: ProxmoxHost) -> Iterator[Preflig
                 path,
                 f"{host.node} has {row['cidr']} on {zone.bridge}, which no hosts.{host.name}.address names",
                 "take it off the bridge, or name a bridge on which the node has no address",
+            )
+
+
+def _plugged(
+    router: RouterHost, interfaces: Mapping[str, Mapping[str, Any]], host: ProxmoxHost
+) -> Iterator[PreflightFinding]:
+    """Yield a finding for each bridge that a router's card names and the node lacks."""
+    named = {f"legs.{zone}": leg.bridge for zone, leg in router.legs.items()}
+    for place, name in (named | {"wan": router.wan.bridge if router.wan else None}).items():
+        if name and name not in interfaces:
+            yield PreflightFinding(
+                Check.NODE_BRIDGE_MISSING,
+                f"{_NAMESPACE}:hosts.{router.name}.{place}.bridge",
+                f"node {host.node} has no bridge {name}",
+                "make it there, or name another",
             )
 
 

@@ -16,6 +16,7 @@ from topology.model import (
     Guest,
     Machine,
     ProxmoxHost,
+    RouterGuest,
     Topology,
     machine_of,
     made_here,
@@ -123,13 +124,15 @@ def has_command(state: PulumiState, name: str) -> bool:
     return any(urn.endswith(f":Command::{name}") for urn in state.urns)
 
 
-def guests(topology: Topology) -> list[tuple[Guest, Wanted]]:
-    """Return the guests of Proxmox-SRV, each with its resource."""
-    found = []
+def guests(topology: Topology) -> list[tuple[Guest | RouterGuest, Wanted]]:
+    """Return the guests of Proxmox-SRV, and a router that is one, each with its resource."""
+    found: list[tuple[Guest | RouterGuest, Wanted]] = []
     for guest in topology.guests:
         component, kind = _MACHINES[machine_of(guest)]
         above = ("Guests", "guests"), (component, guest.name)
         found.append((guest, _named(topology, kind, guest.name, *above)))
+    if (router := topology.router) and router.guest:
+        found.append((router.guest, _named(topology, GUEST, router.name, ("RouterMachine", router.name))))
     return found
 
 

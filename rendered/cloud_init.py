@@ -15,7 +15,7 @@ from rendered.apps.text import as_blocks
 from rendered.apps.wordpress import wordpress
 from rendered.exporter import exporter
 from rendered.setup import Setup
-from topology.model import SSH, Guest, GuestApp, Topology, table
+from topology.model import SSH, Guest, GuestApp, ProxmoxHost, Topology, table
 
 SETUPS: Final[Mapping[GuestApp, Callable[[Topology, Guest], Setup]]] = table(
     "SETUPS",
@@ -36,27 +36,39 @@ def cloud_config(topology: Topology, guest: Guest) -> str:
     """Return the guest's cloud-init file; the guest must have an app."""
     assert guest.app  # noqa: S101  # callers pass only guests that set themselves up
     setup, watched = SETUPS[guest.app](topology, guest), exporter(topology, guest)
-    script = ["#!/bin/sh", "set -eu", *setup.script, *watched.script]
-    if SSH not in guest.ports:
+    whole = Setup(
+        packages=(*setup.packages, *watched.packages),
+        files={**setup.files, **watched.files},
+        script=(*setup.script, *watched.script),
+    )
+    return machine(guest.name, topology.node_of(guest), whole, ssh=SSH in guest.ports)
+
+
+def machine(name: str, host: ProxmoxHost, setup: Setup, *, ssh: bool, root: bool = False) -> str:
+    """Return the cloud-init file of a machine of a host, with a setup.
+
+    `ssh` keeps its SSH server, by which the host's keys log in as Debian's own user, or as root.
+    """
+    script = ["#!/bin/sh", "set -eu", *setup.script]
+    if not ssh:
         script += ["systemctl mask ssh.service", "systemctl stop ssh.service"]
     config: dict[str, Any] = {
-        "hostname": guest.name,
+        "hostname": name,
         "manage_etc_hosts": True,
         "ssh_pwauth": False,
-        "disable_root": True,
+        "disable_root": not root,
     }
-    if keys := topology.node_of(guest).authorized_keys:
+    if keys := host.authorized_keys:
         config["ssh_authorized_keys"] = [*keys]
     files = {
         "/etc/apt/apt.conf.d/52unattended-upgrades": _UPDATES,
         **setup.files,
-        **watched.files,
         _SCRIPT: "\n".join(script) + "\n",
     }
     config |= {
         "package_update": True,
         "package_upgrade": True,
-        "packages": ["unattended-upgrades", *setup.packages, *watched.packages],
+        "packages": ["unattended-upgrades", *setup.packages],
         "write_files": [
             {
                 "path": path,

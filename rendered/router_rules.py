@@ -23,6 +23,7 @@ INSTALL = "nft --file -"
 KEEP = "sh -s"
 """Reads the script of `keep` from standard input."""
 ANSWERS: Final = "ct state established,related accept"
+_FORWARDING: Final = "net.ipv4.ip_forward"
 NEARBY: Final = "NEARBY"
 """VyOS's group of the prefixes that are not the internet."""
 
@@ -85,20 +86,39 @@ def rules(topology: Topology) -> str:
 
 
 def remove(topology: Topology) -> str:
-    """Return the command that removes the rules of a Linux router; it succeeds where there are none."""
-    return f"nft 'add table {table_name(topology)}; delete table {table_name(topology)}'"
+    """Return the command that removes the rules of a Linux router; it succeeds where there are none.
+
+    A guest forwards nothing afterwards.
+    """
+    closed = f"sysctl --write {_FORWARDING}=0 && " if _router(topology).guest else ""
+    return f"{closed}nft 'add table {table_name(topology)}; delete table {table_name(topology)}'"
 
 
 def keep(topology: Topology) -> str:
     """Return the script by which systemd loads the rules at each boot, before the network is up."""
-    file, unit = _kept(topology)
+    (file, rules), (unit, text) = kept(topology).items()
+    start = f"systemctl restart {unit_name(topology)}\n" if _router(topology).guest else ""
     return f"""\
 set -e
 [ -d {SYSTEMD} ] || exit 0
 mkdir -p {file.rpartition("/")[0]}
 cat >{file} <<'KEPT'
-{nftables(topology)}KEPT
+{rules}KEPT
 cat >{unit} <<'KEPT'
+{text}KEPT
+systemctl daemon-reload
+systemctl enable {unit_name(topology)}
+{start}"""
+
+
+def kept(topology: Topology) -> Mapping[str, str]:
+    """Return the file with the rules, and the unit that loads it, by path.
+
+    On a guest the unit switches forwarding on as well, so that nothing is forwarded without the rules.
+    """
+    file, unit = _kept(topology)
+    forwards = f"ExecStartPost=/usr/sbin/sysctl --write {_FORWARDING}=1\n"
+    text = f"""\
 [Unit]
 Description=Rules of {table_name(topology)}
 DefaultDependencies=no
@@ -110,25 +130,28 @@ Wants=network-pre.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/sbin/nft --file {file}
-
+{forwards if _router(topology).guest else ""}
 [Install]
 WantedBy=sysinit.target
-KEPT
-systemctl daemon-reload
-systemctl enable {unit.rpartition("/")[2]}
 """
+    return {file: nftables(topology), unit: text}
 
 
 def forget(topology: Topology) -> str:
     """Return the command that removes unit and file; it succeeds where there are none."""
     file, unit = _kept(topology)
-    gone = f"systemctl disable {unit.rpartition('/')[2]}; rm -f {unit} {file}; systemctl daemon-reload"
+    gone = f"systemctl disable {unit_name(topology)}; rm -f {unit} {file}; systemctl daemon-reload"
     return f"[ ! -e {unit} ] || {{ {gone}; }}"
+
+
+def unit_name(topology: Topology) -> str:
+    """Return the name of the unit that loads the rules at boot."""
+    return f"{topology.physical('homelab-network-router')}.service"
 
 
 def _kept(topology: Topology) -> tuple[str, str]:
     name = topology.physical("homelab-network-router")
-    return f"/etc/homelab-network/{name}.nft", f"/etc/systemd/system/{name}.service"
+    return f"/etc/homelab-network/{name}.nft", f"/etc/systemd/system/{unit_name(topology)}"
 
 
 def table_name(topology: Topology) -> str:

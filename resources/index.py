@@ -27,6 +27,7 @@ from resources.proxmox import (
     bare_name,
 )
 from resources.proxmox_guests import GUESTS, SystemContainer, VirtualMachine
+from resources.router_machine import recognised
 from resources.traefik import split
 from resources.typed import Command, ProjectCommand, TypedResource
 from topology.index import TopologyIndex
@@ -43,9 +44,10 @@ class ResourceIndex:
     topology: TopologyIndex
 
     def __post_init__(self) -> None:
-        """Sort the resources, which the engine sends in any order."""
+        """Recognise the router's machine, and sort the resources, which the engine sends in any order."""
+        known = (recognised(each, self.topology) for each in self.views)
         object.__setattr__(
-            self, "views", tuple(sorted(self.views, key=lambda each: (each.name, each.resource.urn)))
+            self, "views", tuple(sorted(known, key=lambda each: (each.name, each.resource.urn)))
         )
 
     @property
@@ -98,7 +100,7 @@ class ResourceIndex:
 
     @cached_property
     def guests(self) -> list[TypedResource[Any]]:
-        """Virtual machines and system containers."""
+        """Virtual machines and system containers, but not the router's."""
         return [each for kind in GUESTS.values() for each in self.of(kind)]
 
     @cached_property

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from resources.docker import DockerContainer, Volume
-from resources.proxmox_guests import SystemContainer, VirtualMachine
+from resources.proxmox_guests import RouterMachine, SystemContainer, VirtualMachine
 from resources.site import Graph
 from resources.typed import TypedResource
 from topology.index import TopologyIndex
@@ -73,7 +73,10 @@ def inventory(graph: Graph, config: Mapping[str, Any]) -> Inventory:
             (name := graph.called(c.inputs.name)): _container(graph, c, name)
             for c in graph.of(DockerContainer)
         },
-        **{(name := graph.called(g.inputs.name)): _guest(graph, g, name) for g in graph.guests},
+        **{
+            (name := graph.called(g.inputs.name)): _guest(graph, g, name)
+            for g in (*graph.guests, *graph.of(RouterMachine))
+        },
     }
     volumes = {
         each.inputs.name: Item(

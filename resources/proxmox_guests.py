@@ -311,6 +311,10 @@ class VirtualMachine(
                 yield Door(f"serialDevices[{index}].device")
 
 
+class RouterMachine(VirtualMachine):
+    """The virtual machine of the declared router, as `resources.router_machine` recognises it."""
+
+
 class SystemContainer(
     _Guest,
     inert="console start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",

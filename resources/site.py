@@ -26,7 +26,7 @@ from resources.proxmox import (
     VlanInterface,
     tag,
 )
-from resources.proxmox_guests import SystemContainer
+from resources.proxmox_guests import RouterMachine, SystemContainer
 from resources.routed import Routed, text, vlan
 from resources.slots import slot_facts
 from resources.typed import Command, ProjectCommand, TypedResource
@@ -186,13 +186,13 @@ class Graph(ResourceIndex):
 
     @cached_property
     def _routed(self) -> Routed | None:
-        """The declared router, with what its rules let through."""
+        """The declared router, with what its rules let through; other machines have no known rules."""
+        router = self.topology.router
+        if router is None:
+            return None
         commands = [each.inputs for each in self.of(Command)]
-        return (
-            Routed(topology=self.topology, text=text(self.topology, commands))
-            if self.topology.router
-            else None
-        )
+        is_there = router.guest is None or bool(self.of(RouterMachine))
+        return Routed(topology=self.topology, text=text(self.topology, commands) if is_there else "")
 
     def _gateways(self) -> Iterator[fact.Gateway]:
         """Yield the router, if guests name one: it is assumed to join their VLANs and everything outside.

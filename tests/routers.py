@@ -96,6 +96,22 @@ def over_ssh() -> dict[str, Any]:
     return config
 
 
+def as_a_guest() -> dict[str, Any]:
+    """Return the keys of that site with a router that is a guest, with a card for each network."""
+    config = attached()
+    config["hosts"]["proxmox-srv"] |= {"snippets": "local", "authorized-keys": ["ssh-ed25519 AAAA you"]}
+    router = config["hosts"]["router"]
+    router["legs"] = {
+        "management": {"interface": "eth1", "bridge": "vmbr0"},
+        "wordpress": "eth2",
+        "apps": {"interface": "eth3", "address": "10.10.20.254"},
+        "vault": "eth4",
+    }
+    router["wan"] |= {"bridge": "vmbr2", "gateway": "192.168.1.1/24"}
+    router["guest"] = {"vmid": 900}
+    return config
+
+
 STATE = "$HOMELAB_STATE/tls/"
 PORTS = ("443/tcp", "22/tcp", "53/udp")
 _ROLES = ("tenant", "tenant", "tenant", "isolated")

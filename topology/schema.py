@@ -46,6 +46,7 @@ from topology.model import (
     Prefix,
     ProxmoxHost,
     Role,
+    RouterGuest,
     RouterHost,
     RouterInterface,
     RouterLeg,
@@ -78,6 +79,7 @@ _ENTRIES: Final[tuple[type[Value], ...]] = (
     DockerHost,
     ProxmoxHost,
     RouterHost,
+    RouterGuest,
     RouterLeg,
     RouterWan,
     Zone,
@@ -102,6 +104,7 @@ _ENTRIES: Final[tuple[type[Value], ...]] = (
 )
 _BELOW: Final = {
     MountPoint: "lxc.volumes[].",
+    RouterGuest: ".guest.",
     RouterLeg: ".legs.{}.",
     RouterWan: ".wan.",
     Ssh: ".ssh.",

@@ -88,11 +88,18 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     ".legs.{}.interface": ("an interface of the router", "use at most 15 characters like eth1.20"),
     ".legs.{}.address": ("an IPv4 address", "write the router's own there, like 10.20.0.254"),
+    ".legs.{}.bridge": ("an interface name", "name the node's bridge on that network, like vmbr0"),
     ".wan": ("a mapping with interface", "write it like {interface: eth0, address: 192.168.1.2}"),
     ".wan.interface": ("an interface of the router", "use at most 15 characters like eth0"),
     ".wan.address": ("an IPv4 address", "write the router's own there, or leave it out where it changes"),
     ".wan.zone": ("a zone's name", "name the zone of guests whose network the interface is on"),
     ".wan.masquerade": ("true or false", "write false where its networks' addresses are known outside"),
+    ".wan.bridge": ("an interface name", "name the node's bridge on that network, like vmbr0"),
+    ".wan.gateway": (
+        "an address with its prefix length",
+        "write the next router's there, like 192.168.1.1/24",
+    ),
+    ".guest": ("a mapping with vmid", "write it like {vmid: 900}"),
     ".wan.public": ("a list of ports", "write it like [8333, 51820/udp]"),
     ".wan.public[]": ("a port", "use 1-65535, with /udp behind it where it is not TCP"),
     ".node": ("a Proxmox node name", "write it like pve1"),
@@ -210,6 +217,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
 """Description and remedy of each key; `[]` marks a list item, `{}` a mapping's item, a leading dot a key of
 an entry.
 """
+WORDS.update({f".guest.{key}": WORDS[f".{key}"] for key in ("vmid", "node", "cores", "memory", "disk")})
 
 NUMBERS: Final = (
     *(".template", ".vlan", ".vmid", ".memory", ".cores", ".disk", ".days", ".renew"),

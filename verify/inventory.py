@@ -78,6 +78,7 @@ def _on_node(topology: Topology, api: Reader, host: ProxmoxHost) -> Iterator[tup
     tags = {zone.vlan for zone in topology.vlans if zone.is_flat or zone not in topology.lans}
     templates = (each.template for each in topology.proxmox_hosts)
     declared = {*templates, *(guest.vmid for guest in topology.guests)}
+    declared |= {topology.router.guest.vmid} if topology.router and topology.router.guest else set()
     for kind in ("qemu", "lxc"):
         for one in api.get(f"nodes/{host.node}/{kind}"):
             number = int(one["vmid"])

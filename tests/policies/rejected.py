@@ -23,7 +23,7 @@ from tests.half import docker_alone
 from tests.monitoring import with_monitoring
 from tests.policies import words
 from tests.policies.sound import CANARY, KINDS, LOGIN, Stack, run, turn_to_acme
-from tests.routers import over_ssh
+from tests.routers import as_a_guest, over_ssh
 from topology.config import load
 from topology.model import Assertion, DockerHost, Flow, PolicyException, Ssh
 
@@ -3890,6 +3890,30 @@ def a_volume_of_an_app_under_another_name(stack: Stack) -> None:
 )
 def a_router_without_its_rules(stack: Stack) -> None:
     stack.config = over_ssh()
+
+
+@rejected("router-machine-made", "router: its machine 900 is not in the stack as declared")
+def a_router_without_its_machine(stack: Stack) -> None:
+    stack.config = as_a_guest()
+
+
+@rejected(
+    "router-machine-as-declared",
+    "router: networkDevices[2].vlanId: expected 10",
+    "router: networkDevices[4].firewall: expected False",
+    "router: initialization.ipConfigs[1].ipv4.address: expected 10.10.1.1/24",
+    "router: networkDevices[5].bridge: expected nothing",
+    "router: networkDevices[5].disconnected: expected nothing",
+    "router: networkDevices[5].enabled: expected nothing",
+    "router: networkDevices[5].firewall: expected nothing",
+)
+def a_router_with_other_cards(stack: Stack) -> None:
+    stack.config, stack.resources = as_a_guest(), run(as_a_guest())
+    machine = stack.inputs("vm", "router")
+    machine["networkDevices"][2]["vlanId"] = 20
+    machine["networkDevices"][4]["firewall"] = True
+    machine["initialization"]["ipConfigs"][1]["ipv4"]["address"] = "10.10.1.1/8"
+    machine["networkDevices"].append({"bridge": "vmbr1"})
 
 
 def of_another_project(stack: Stack, kind: str, name: str, inputs: dict[str, Any]) -> None:

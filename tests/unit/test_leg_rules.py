@@ -2,6 +2,7 @@
 
 import subprocess
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from topology.model import Port, Topology
 
 SITE = load(changed({"flows[+]": "site-2 -> traefik:443/tcp"}))
 LEG = ("trunk.10", IPv4Address("10.10.10.2"))
-FLAT = {
+FLAT: dict[str, Any] = {
     "zones.lan": {
         "role": "tenant", "prefix": "192.168.77.0/24", "bridge": "vmbr0", "parent": "eth0",
         "ingress": "192.168.77.2",

@@ -169,6 +169,8 @@ def _onto_vlan(site: Site, flow: Flow) -> Reason | None:
                 return _to_guest(site, flow, source, site.zones[end.zones[0]])
             if site.routing and site.routing.crossing(flow):
                 return None
+            if site.router is None and site.unreadable_in("hosts"):
+                return None  # it may be the router
             if site.zones[zone := end.zones[0]].ingress is None:
                 return f"needs a leg of the ingress on {zone}", f"add zones.{zone}.ingress, an address there"
     return None

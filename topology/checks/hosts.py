@@ -74,7 +74,7 @@ def trunk(site: Site) -> Iterator[Fault]:
     zones = [
         zone for zone in site.zones.values() if zone.vlan or (zone.name in site.leg_zones and not zone.bridge)
     ]
-    if site.router:
+    if site.router or site.unreadable_in("hosts"):  # which may be the router
         declared = {name for container in site.containers for name in container.addresses}
         zones = [zone for zone in zones if zone.ingress or zone.name in declared]
     for host in site.docker_hosts[:1]:

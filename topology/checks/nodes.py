@@ -46,11 +46,8 @@ def nodes(site: Site) -> Iterator[Fault]:
 
 def templates(site: Site) -> Iterator[Fault]:
     """Check that nodes with machines have templates of their own, or one on a storage that they share."""
-    hosts = {
-        host.name: host
-        for guest in site.guests
-        if (host := site.node_of(guest)) and not isinstance(guest, LxcGuest)
-    }
+    machines = [guest for _, guest in site.machines if not isinstance(guest, LxcGuest)]
+    hosts = {host.name: host for guest in machines if (host := site.node_of(guest))}
     first: dict[int, ProxmoxHost] = {}
     for host in sorted(hosts.values(), key=lambda each: each.name):
         other = first.setdefault(host.template, host)
@@ -68,8 +65,8 @@ def guests(site: Site) -> Iterator[Fault]:
     names = [host.name for host in site.nodes]
     if site.unreadable_in("hosts") or not names:
         return
-    for guest in site.guests:
-        path = f"services.{guest.name}.node"
+    for place, guest in site.machines:
+        path = f"{place}.node"
         if guest.node is None and len(names) > 1:
             yield Fault(path, "missing, and there are several", f"write one of {', '.join(names)}")
         elif guest.node is not None and guest.node not in names:

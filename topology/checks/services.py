@@ -32,7 +32,7 @@ def virtual_machines(site: Site) -> Iterator[Fault]:
     """Check that each guest's id is used once, and is no template's; `nodes` has the templates."""
     templates = {host.template: f"hosts.{host.name}.template" for host in reversed(site.nodes)}
     ids = [(path, number) for number, path in templates.items()]
-    ids += [(f"services.{guest.name}.vmid", guest.vmid) for guest in site.guests]
+    ids += [(f"{path}.vmid", guest.vmid) for path, guest in site.machines]
     yield from twice(ids, "give each guest its own id")
 
 

@@ -29,6 +29,7 @@ from topology.model import (
     Port,
     ProxmoxHost,
     Role,
+    RouterGuest,
     RouterHost,
     Routing,
     SshVantage,
@@ -112,11 +113,18 @@ class Site:
         return tuple(host for host in self.hosts.values() if isinstance(host, ProxmoxHost))
 
     @property
+    def machines(self) -> Iterator[tuple[str, Guest | RouterGuest]]:
+        """Every guest, and the router's where it is one, with its path."""
+        yield from ((f"services.{guest.name}", guest) for guest in self.guests)
+        if self.router and self.router.guest:
+            yield f"hosts.{self.router.name}.guest", self.router.guest
+
+    @property
     def needs_bridge(self) -> bool:
         """Whether some zone of guests is on the hosts' bridge."""
         return any(zone.has_guests and zone.bridge is None for zone in self.zones.values())
 
-    def node_of(self, guest: Guest) -> ProxmoxHost | None:
+    def node_of(self, guest: Guest | RouterGuest) -> ProxmoxHost | None:
         """Return the Proxmox host that a guest is on; None where none is known."""
         if guest.node is None:
             return self.nodes[0] if len(self.nodes) == 1 else None

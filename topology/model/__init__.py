@@ -86,6 +86,7 @@ from topology.model.roles import (
 )
 from topology.model.router import (
     Crossing,
+    RouterGuest,
     RouterHost,
     RouterInterface,
     RouterLeg,
@@ -239,6 +240,7 @@ __all__ = [
     "Role",
     "RoleTraits",
     "Route",
+    "RouterGuest",
     "RouterHost",
     "RouterInterface",
     "RouterLeg",

@@ -17,7 +17,7 @@ from topology.model.hosts import DockerHost, ProxmoxHost
 from topology.model.judgement import Assertion, PolicyException
 from topology.model.limits import NamedVolume
 from topology.model.roles import Role
-from topology.model.router import RouterHost
+from topology.model.router import RouterGuest, RouterHost
 from topology.model.services import Container, Guest
 from topology.model.values import Flag, HostName, Prefix, Value
 from topology.model.vantages import ImageVantage, SshVantage
@@ -80,7 +80,7 @@ class DeclaredSite(Value):
         """Return the Docker host that a Docker zone, and so each of its containers, is on."""
         return next((host for host in self.docker_hosts if host.name == zone.docker_host), self.docker)
 
-    def node_of(self, guest: Guest) -> ProxmoxHost:
+    def node_of(self, guest: Guest | RouterGuest) -> ProxmoxHost:
         """Return the node that a guest is on."""
         return next((host for host in self.proxmox_hosts if host.name == guest.node), self.proxmox)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from topology.model.flows import Flow, Port
 from topology.model.hosts import DockerHost, ProxmoxHost, Ssh
 from topology.model.legs import leg_address
 from topology.model.services import Container, Guest
-from topology.model.values import INTERNET, Flag, Name, Value
+from topology.model.values import INTERNET, Flag, InterfaceName, Name, Value
 from topology.model.zones import Zone, network_of
 from topology.prefixes import SPECIAL
 
@@ -35,6 +35,8 @@ class RouterLeg(Value):
     interface: RouterInterface
     address: IPv4Address | None = None
     """None: the first address of the zone's prefix."""
+    bridge: InterfaceName | None = None
+    """The node's bridge on that network, for the card of a guest; None: the zone is one of guests."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,6 +56,33 @@ class RouterWan(Value):
     """Whether packets that leave there carry the router's own address."""
     public: tuple[Port, ...] = ()
     """Ports at which the internet reaches guests, beside the ingress."""
+    bridge: InterfaceName | None = None
+    """The node's bridge on that network, for the card of a guest without `zone`."""
+    gateway: IPv4Interface | None = None
+    """The next router's address there, with the network's prefix length, for a guest with an `address`."""
+
+
+class RouterGuest(Value):
+    """The router as a virtual machine of a Proxmox host, with a card on each of its networks."""
+
+    vmid: int = Field(ge=100, le=999_999_999)
+    """VM id within Proxmox's bounds."""
+    node: Name | None = None
+    """The Proxmox host that it is on; None where there is one only."""
+    cores: int = Field(default=1, ge=1, le=512)
+    memory: int = Field(default=512, ge=16, le=1_048_576)
+    """MiB."""
+    disk: int = Field(default=8, ge=1, le=131_072)
+    """GiB."""
+
+    @property
+    def existing_mac(self) -> None:
+        """None: the stack makes it."""
+
+    def mac(self, card: int) -> str:
+        """Return the MAC address of a card by its number: locally administered, so that no guest has it."""
+        number = (self.vmid & 0xFFFFFF).to_bytes(3, "big")
+        return "BE:24:" + ":".join(f"{byte:02X}" for byte in (card, *number))
 
 
 class RouterHost(Value):
@@ -68,7 +97,9 @@ class RouterHost(Value):
     ports: tuple[Port, ...] = ()
     """Ports of its own programs that flows may open."""
     ssh: Ssh | None = None
-    """None: its rules are installed by hand."""
+    """None: its rules are installed by hand, or at the first boot of a guest."""
+    guest: RouterGuest | None = None
+    """None: its machine is there already."""
 
     def address(self, zone: Zone) -> IPv4Address:
         """Return its address on a zone; the zone's gateway where it has no leg."""

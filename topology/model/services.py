@@ -20,7 +20,6 @@ from topology.model.compose import (
     Words,
 )
 from topology.model.flows import SSH, Flow, Port, StreamPort
-from topology.model.hosts import ProxmoxHost
 from topology.model.limits import (
     Capability,
     Cpus,
@@ -195,10 +194,6 @@ class Guest(Service):
     """PEM file of the authority that signed the guest's certificate; None: the guest does not serve TLS."""
     admin_page: AdminPage | None = None
     """None: the ingress blocks requests to Vaultwarden's admin page."""
-
-    def cloned_from(self, host: ProxmoxHost) -> int:
-        """Return the VM id of the template that a virtual machine is cloned from."""
-        return host.template
 
     @property
     def web(self) -> Port | None:

@@ -310,6 +310,14 @@ class Topology(DeclaredSite):
         )
 
     @property
+    def router_user_data(self) -> str | None:
+        """Proxmox's id of the cloud-init file of a router that is a guest; None where there is none."""
+        if self.router is None or self.router.guest is None:
+            return None
+        snippets = self.node_of(self.router.guest).snippets
+        return f"{snippets}:snippets/{self.physical(self.router.name)}.yaml" if snippets else None
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Configuration keys of the secrets that the site needs."""
         needed = {

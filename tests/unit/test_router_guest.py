@@ -1,0 +1,242 @@
+"""A router that the stack makes as a guest: what may be declared, what is made, and what the pack refuses."""
+
+import pickle
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from commands import cloud_init
+from policies.evaluate import evaluate_resource
+from preflight import proxmox
+from preflight.docker import PlannedSite
+from preflight.state import PulumiState
+from reachability.facts import Vlan
+from rendered import router_guest, router_rules
+from resources.proxmox_guests import RouterMachine
+from resources.site import Graph
+from resources.typed import view
+from tests.policies.mutations import _of_resource
+from tests.policies.sound import Stack, run
+from tests.routers import as_a_guest
+from tests.site import changed
+from tests.unit.test_router import is_sound, written
+from topology import schema
+from topology.config import ConfigError, load
+from topology.index import TopologyIndex
+from topology.model import Topology
+
+BAD: list[dict[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("bad_router_guests.yaml").read_text(encoding="utf-8")
+)
+
+
+@cache
+def _made() -> bytes:
+    return pickle.dumps(run(as_a_guest()))
+
+
+def stack() -> Stack:
+    """Return the stack of a site whose router is a guest; a fresh copy."""
+    return Stack(resources=pickle.loads(_made()), config=as_a_guest())  # noqa: S301  # pickled above
+
+
+@cache
+def site() -> Topology:
+    """Return that site."""
+    return load(as_a_guest())
+
+
+def test_a_site_behind_a_guest_is_sound() -> None:
+    """The pack finds nothing, every flow is possible, and engine and packet walk find the same ones."""
+    is_sound(as_a_guest())
+
+
+def test_each_network_has_a_card() -> None:
+    """The machine has a card on each network in the order of their numbers, outside Proxmox's firewall."""
+    made = stack().inputs("vm", "router")
+    cards = [(card["bridge"], card.get("vlanId"), card["firewall"]) for card in made["networkDevices"]]
+    assert cards == [
+        ("vmbr2", None, False),
+        ("vmbr0", None, False),
+        ("vmbr1", 10, False),
+        ("vmbr1", 20, False),
+        ("vmbr1", 30, False),
+    ]
+    addresses = [config["ipv4"] for config in made["initialization"]["ipConfigs"]]
+    assert addresses == [
+        {"address": "192.168.1.2/24", "gateway": "192.168.1.1"},
+        {"address": "10.10.1.1/24"},
+        {"address": "10.10.10.1/24"},
+        {"address": "10.10.20.254/24"},
+        {"address": "10.10.30.1/24"},
+    ]
+    assert made["initialization"]["userDataFileId"] == "local:snippets/router.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "address", "gateway"),
+    [
+        ({"hosts.router.wan": {"interface": "eth0", "bridge": "vmbr2"}}, "dhcp", None),
+        (
+            {
+                "zones.lan": {"role": "tenant", "prefix": "10.66.0.0/24", "vlan": 66},
+                "services.watch": {"zone": "lan", "vmid": 901, "address": "10.66.0.5", "ports": [443]},
+                "hosts.router.wan": {"interface": "eth0", "zone": "lan", "address": "10.66.0.2"},
+            },
+            "10.66.0.2/24",
+            "10.66.0.1",
+        ),
+    ],
+)
+def test_the_wan_has_its_address(change: dict[str, Any], address: str, gateway: str | None) -> None:
+    """A WAN asks its provider's server, or has its address and next router on a zone's network."""
+    without_public = [flow for flow in as_a_guest()["flows"] if flow != "internet -> jellyfin:8333/tcp"]
+    keys = as_a_guest() | {"flows": without_public}
+    card = router_guest.cards(load(changed(change, keys)))[0]
+    assert (card.address, card.gateway) == (address, gateway)
+
+
+def test_the_router_forwards_by_its_rules_alone() -> None:
+    """Its file holds the rendered rules, and one unit loads them and then switches forwarding on."""
+    config = yaml.safe_load(router_guest.cloud_config(site()))
+    files = {file["path"]: file["content"] for file in config["write_files"]}
+    assert files["/etc/homelab-network/homelab-network-router.nft"] == router_rules.nftables(site())
+    unit = files["/etc/systemd/system/homelab-network-router.service"].splitlines()
+    loads = unit.index("ExecStart=/usr/sbin/nft --file /etc/homelab-network/homelab-network-router.nft")
+    assert unit[loads + 1] == "ExecStartPost=/usr/sbin/sysctl --write net.ipv4.ip_forward=1"
+    assert "net.ipv4.ip_forward" not in "".join(text for path, text in files.items() if "system" not in path)
+    assert "nftables" in config["packages"]
+    script = files["/usr/local/sbin/set-up"].splitlines()
+    assert script[-2:] == [
+        "systemctl enable homelab-network-router.service",
+        "systemctl restart homelab-network-router.service",
+    ]
+    assert (config["disable_root"], config["ssh_pwauth"]) == (False, False)
+
+
+def test_without_port_22_nothing_logs_in() -> None:
+    """A router without port 22 has its SSH server masked, and no login as root."""
+    keys = as_a_guest()
+    keys["hosts"]["router"]["ports"] = ["53/udp"]
+    keys["flows"].remove("management -> router:22/tcp")
+    config = yaml.safe_load(router_guest.cloud_config(load(keys)))
+    (script,) = (f["content"] for f in config["write_files"] if f["path"] == "/usr/local/sbin/set-up")
+    assert "systemctl mask ssh.service" in script
+    assert config["disable_root"] is True
+
+
+def test_removed_rules_forward_nothing() -> None:
+    """The rules of a guest are removed after its forwarding, and restored with it."""
+    assert router_rules.remove(site()).startswith("sysctl --write net.ipv4.ip_forward=0 && nft ")
+    assert router_rules.keep(site()).endswith("systemctl restart homelab-network-router.service\n")
+
+
+def test_its_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make cloud-init` writes the router's file beside those of guests with an app."""
+    written(tmp_path, as_a_guest())
+    monkeypatch.chdir(tmp_path)
+    assert cloud_init.main(["Pulumi.home.yaml"]) == 0
+    text = (tmp_path / "cloud-init-home" / "router.yaml").read_text(encoding="utf-8")
+    assert text == router_guest.cloud_config(site())
+
+
+def test_its_rules_follow_its_machine() -> None:
+    """With `ssh` the rules are installed on the machine after it is made, and on another one again."""
+    keys = as_a_guest()
+    keys["hosts"]["router"]["ssh"] = {"address": "10.10.1.1", "host-key": f"ssh-ed25519 {'A' * 68}"}
+    assert Stack(resources=list(run(keys)), config=keys).judge().findings == ()
+
+
+def test_the_schema_takes_a_guest() -> None:
+    """The schema and the loader take the same site."""
+    document = {"config": {f"homelab-network:{key}": value for key, value in as_a_guest().items()}}
+    jsonschema.validate(document, schema.configuration())
+
+
+def test_what_is_in_its_way_is_told() -> None:
+    """The node must have the bridges of its cards and the template, and no guest with its id."""
+    planned = PlannedSite(topology=site(), state=PulumiState(), stack="home")
+    taken = {"vmid": 900, "name": "other", "kind": "qemu", "node": "pve1"}
+    bridges = ({"iface": "vmbr0", "type": "bridge"}, {"iface": "vmbr1", "type": "bridge"})
+    node = proxmox.Node(guests=(taken,), networks=bridges)
+    told = [str(each).partition("; ")[0] for each in proxmox.findings(planned, node)]
+    assert "vmid 900: taken by other on node pve1" in told
+    assert "homelab-network:hosts.router.wan.bridge: node pve1 has no bridge vmbr2" in told
+    assert "homelab-network:hosts.router.legs.management.bridge: node pve1 has no bridge vmbr0" not in told
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case["id"])
+def test_a_bad_guest_is_refused(case: dict[str, Any]) -> None:
+    """Each fault is told with its path, and what cures it."""
+    with pytest.raises(ConfigError) as refused:
+        load(changed(case["change"], as_a_guest()))
+    assert str(refused.value) == case["message"]
+
+
+def test_every_setting_of_the_machine_counts() -> None:
+    """Adding, removing, widening, renaming or hiding any setting of the router's machine is refused."""
+    sound, survivors, tried, topology = stack(), [], 0, TopologyIndex.of(site())
+    before = view(sound.get("vm", "router"))
+    for mutation in _of_resource("vm", sound.get("vm", "router"), sound):
+        other = stack()
+        mutation.apply(other)
+        if mutation.path and mutation.operator != "add twin of":
+            after = view(other.get("vm", "router"))
+            if (before.inputs, before.faults) == (after.inputs, after.faults):
+                continue
+        tried += 1
+        alone = (evaluate_resource(each, topology) for each in other.resources if each.name == "router")
+        if not any(each.findings for each in alone) and not other.judge().findings:
+            survivors.append(str(mutation))
+    assert survivors == []
+    assert tried > 100
+
+
+@pytest.mark.parametrize(
+    ("card", "hole"),
+    [
+        ({"vlanId": 20}, "vlan"),
+        ({"vlanId": None, "trunks": "10;20;30"}, "trunk"),
+        ({"bridge": "vmbr1", "vlanId": None}, "every VLAN"),
+    ],
+)
+def test_a_machine_that_is_not_the_router_is_a_hole(card: dict[str, Any], hole: str) -> None:
+    """With another card the machine is a guest without a firewall, and the proof names what it reaches."""
+    changed_stack = stack()
+    changed_stack.inputs("vm", "router")["networkDevices"][2] |= card
+    found = changed_stack.judge().findings
+    told = {each.rule for each in found}
+    assert {"router-machine-as-declared", "router-machine-made", "guests-have-a-role"} <= told, hole
+    assert {"cards-firewalled", "guests-firewalled", "guests-on-their-vlan"} <= told
+
+
+def test_the_proof_takes_another_machine_for_an_open_router() -> None:
+    """Where a guest filters nothing, a router that is not as declared leads every other machine to it."""
+    other = stack()
+    other.inputs("options", "site-1")["inputPolicy"] = "ACCEPT"
+    closed = {finding.message for finding in other.judge().findings}
+    other.inputs("vm", "router")["initialization"]["userDataFileId"] = "local:snippets/other.yaml"
+    opened = {finding.message for finding in other.judge().findings} - closed
+    assert any(": expected DENIED, got ALLOWED via router -> site-1" in each for each in opened)
+
+
+def test_the_router_is_recognised() -> None:
+    """The router's machine is no guest: it is on every VLAN, and the facts have its rules instead."""
+    graph = Graph(tuple(map(view, stack().resources)), TopologyIndex.of(site()))
+    (machine,) = graph.of(RouterMachine)
+    assert machine.name == "router"
+    assert "router" not in {guest.name for guest in graph.facts.guests}
+    (gateway,) = graph.facts.gateways
+    assert gateway.permits
+    assert {each.tag for each in gateway.segments if isinstance(each, Vlan)} == {10, 20, 30}
+
+
+def test_a_router_without_its_machine_is_refused() -> None:
+    """A declared guest that is not in the stack is refused, and no rules are taken for granted."""
+    gone = stack()
+    gone.remove("vm", "router")
+    assert {each.rule for each in gone.judge().findings} == {"router-machine-made", "undeclared-flows"}
