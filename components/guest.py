@@ -50,7 +50,9 @@ def guest_firewall(
 ) -> None:
     """Register the guest's firewall below `parent`: everything is dropped that the group does not accept.
 
-    Proxmox deletes a guest's firewall with the guest; where `made_anew_with` is replaced, so is all of this.
+    While the guest is observed, that is logged and accepted by rules behind the group: Proxmox does not log
+    what a policy accepts. It deletes a guest's firewall with the guest; where `made_anew_with` is replaced,
+    so is all of this.
     """
     anew = [made_anew_with] if made_anew_with else None
     own = proxmox.firewall.IpsetLegacy(
@@ -85,7 +87,14 @@ def guest_firewall(
         rules=[
             proxmox.firewall.RulesLegacyRuleArgs(
                 security_group=security_group, iface="net0", comment=guest.name
-            )
+            ),
+            *(_observing(direction) for direction in ("in", "out") if guest.observed_until),
         ],
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[options], replace_with=anew),
+    )
+
+
+def _observing(direction: str) -> proxmox.firewall.RulesLegacyRuleArgs:
+    return proxmox.firewall.RulesLegacyRuleArgs(
+        type=direction, action="ACCEPT", log="info", comment="Observed, not enforced yet"
     )

@@ -159,6 +159,7 @@ _LEADING: Final[Mapping[str, Callable[[str, str, str, str], Change]]] = {
     "image": _image,
     "login": _login,
     "admin page": _led,
+    "observation": _led,
     "app": _led,
     SHARED: _shared,
 }

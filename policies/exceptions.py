@@ -1,4 +1,4 @@
-"""Applies declared exceptions to findings, and reports exceptions, flows and admin pages past their end.
+"""Applies declared exceptions to findings, and reports what is past its declared end.
 
 Note: an exception names exactly one rule and one resource or flow; patterns are not supported. An exception
 that matches no finding is a violation, because readers would assume that the finding exists.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from policies.rule import RULES, Finding, RuleScope, Violation, policy
+from policies.rule import RULES, Finding, RuleScope, Severity, Violation, policy
 from topology.model import PolicyException, Topology
 
 
@@ -105,6 +105,19 @@ def admin_pages_current(ledger: Ledger) -> Iterator[Violation]:
     for guest in ledger.topology.guests:
         if guest.admin_page and guest.admin_page.until < ledger.today:
             yield guest.name, f"its admin page ended on {guest.admin_page.until}"
+
+
+@policy(
+    scope=RuleScope.EXCEPTIONS,
+    obligation="A guest that is observed for a while must be enforced then.",
+    remedy="Take observed-until out of the stack file, or give it a later day and the reason.",
+    severity=Severity.CRITICAL,
+)
+def observed_guests_current(ledger: Ledger) -> Iterator[Violation]:
+    """Yield guests that are observed past their last day; Proxmox's rules have no end of their own."""
+    for guest in ledger.topology.observed_guests:
+        if guest.observed_until and guest.observed_until < ledger.today:
+            yield guest.name, f"was observed through {guest.observed_until}, and is open until `make up`"
 
 
 def _name(exemption: PolicyException) -> str:

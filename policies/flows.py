@@ -1,4 +1,8 @@
-"""Rules that compare the declared flows with those that the resources make possible, and enforce roles."""
+"""Rules that compare the declared flows with those that the resources make possible, and enforce roles.
+
+Note: of an observed guest they judge what its firewall will be. `guests_enforced` says that it is open until
+then, and assertions are about what is possible today.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from topology.model import INTERNET, Container, Flow, Guest
 def undeclared_flows(graph: Graph) -> Iterator[Violation]:
     """Yield flows that are possible but not declared, except those that `roles_hold` reports."""
     forbidden = _Roles(graph.topology)
-    for flow in surplus(graph.reachability, Intent.of(graph.topology)):
+    for flow in surplus(graph.enforced, Intent.of(graph.topology)):
         if not forbidden.by(flow.source, flow.destination, flow.how, flow.trace.hops[0]):
             yield str(flow), f"expected DENIED, got ALLOWED via {flow.trace}"
 
@@ -39,7 +43,7 @@ def unreachable_flows(graph: Graph) -> Iterator[Violation]:
     for flow in topology.flows:
         for name in sorted({flow.source, flow.destination} - present):
             yield str(flow), f"expected ALLOWED, got DENIED: {name} is not in the stack"
-    for denied in missing(graph.reachability, Intent.of(known)):
+    for denied in missing(graph.enforced, Intent.of(known)):
         yield str(denied), f"expected ALLOWED, got DENIED: {'; '.join(denied.reasons)}"
 
 
@@ -52,7 +56,7 @@ def roles_hold(graph: Graph) -> Iterator[Violation]:
     """Yield flows that a role forbids even if declared, for example from the ingress to the backend."""
     forbidden = _Roles(graph.topology)
     seen: set[tuple[str, str]] = set()
-    for bundle in graph.reachability.connection_sets():
+    for bundle in graph.enforced.connection_sets():
         for source in forbidden.sources(bundle):
             flow = bundle.one(source)
             if (str(flow), bundle.destination) not in seen:

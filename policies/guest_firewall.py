@@ -188,15 +188,26 @@ def administrators_not_locked_out(graph: Graph) -> Iterator[Violation]:
 
 
 @policy(
+    obligation="A guest's firewall must drop what is undeclared, not only observe it.",
+    remedy="Take observed-until out of the stack file, or declare an exception that ends then.",
+    severity=Severity.CRITICAL,
+)
+def guests_enforced(graph: Graph) -> Iterator[Violation]:
+    """Yield observed guests: their firewalls accept and log what no declared flow needs."""
+    for guest in graph.topology.observed_guests:
+        yield guest.name, f"its firewall lets everything in and out through {guest.observed_until}"
+
+
+@policy(
     FirewallRules,
     SecurityGroup,
     obligation="An accept rule must state direction, peer, protocol and port.",
     remedy=_REMEDY_RULES,
 )
-def accept_rules_narrow(view: TypedResource[Any], _: TopologyIndex) -> Iterator[str]:
+def accept_rules_narrow(view: TypedResource[Any], topology: TopologyIndex) -> Iterator[str]:
     """Yield accept rules without direction, peer, protocol or port, or with a macro."""
     for index, rule in enumerate(view.inputs.rules):
-        if rule.security_group or rule.action != "ACCEPT":
+        if rule.security_group or rule.action != "ACCEPT" or _observes(rule, view, topology):
             continue
         missing = [
             name
@@ -231,8 +242,16 @@ def accept_rules_declared(graph: Graph) -> Iterator[Violation]:
         for owner, index, rule in _expanded(view, graph.groups):
             # A group's rules use the datacenter's names, for every guest that includes the group.
             scope = graph.scope(view.inputs.guest if owner is view else None)
+            if _observes(rule, owner, topology):
+                continue
             if rule.action == "ACCEPT" and rule.enabled and not _is_flow(rule, scope, needed):
                 yield owner, f"rules[{index}] accepts what no declared flow of {name} needs ({rule})"
+
+
+def _observes(rule: FirewallRule, view: TypedResource[Any], topology: TopologyIndex) -> bool:
+    """Whether a rule of an observed guest's own list lets everything pass and logs it."""
+    own = rule.observes and isinstance(view.inputs, FirewallRules)
+    return own and any(guest.vmid == view.inputs.guest for guest in topology.observed_guests)
 
 
 def _nodes(node: str, topology: TopologyIndex) -> list[str]:

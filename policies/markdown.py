@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from policies.changes import code, plain
-from policies.review import DECLARED, EXCEPTED, FOLLOWS, LABEL, REFUSED, FlowChange, Review
+from policies.review import DECLARED, EXCEPTED, FOLLOWS, LABEL, OBSERVED, REFUSED, FlowChange, Review
 from policies.rule import RULES
 from reachability.result import EdgeKind
 from topology.model import INTERNET
@@ -18,6 +18,7 @@ _NAMED: Final = 4
 _WORDS: Final = {
     DECLARED: "the stack file names the flow",
     FOLLOWS: "it needs no declaration: a proxy passes it on by a declared flow, or it starts at a host",
+    OBSERVED: "an observed guest's firewall lets it pass and logs it, until the guest's day",
     EXCEPTED: "an exception of the stack file lets it pass, until its day",
     REFUSED: "a rule refuses it; see the findings",
     "sensitive": f"to or from a zone that few may reach: a reviewer sets the label `{LABEL}` first",
@@ -138,7 +139,9 @@ def _is_routed(each: FlowChange) -> bool:
     return each.flow.source == INTERNET and each.flow.how is EdgeKind.PROXIED
 
 
-_WORDS_FIRST: Final = frozenset({"the", "new", "no", "data", "exception", "zone", "admin", "app", "volume"})
+_WORDS_FIRST: Final = frozenset(
+    {"the", "new", "no", "data", "exception", "zone", "admin", "app", "volume", "observation"}
+)
 """First words of effects that are no names; a name stays as it is."""
 
 

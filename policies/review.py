@@ -26,6 +26,7 @@ from topology.model import INTERNET, ROLES, Container, Role, Topology
 LABEL: Final = "flows-reviewed"
 """Label of a pull request that opens a flow to a sensitive zone; the workflow looks for it in the comment."""
 DECLARED, FOLLOWS, EXCEPTED, REFUSED = "declared", "follows", "excepted", "**refused**"
+OBSERVED: Final = "observed"
 _SCORE: Final = {Severity.MEDIUM: "5.5", Severity.HIGH: "8.0", Severity.CRITICAL: "9.5"}
 """Scores by which code scanning sorts; its own thresholds are 4.0, 7.0 and 9.0."""
 
@@ -43,7 +44,8 @@ class FlowChange:
     """A flow that opens or closes.
 
     `standing` is what permits or refuses it: `follows` is a flow that needs no declaration of its own
-    (implied by a declared flow, or from a host). `sensitive` says why a reviewer's label is needed, if it is.
+    (implied by a declared flow, or from a host), `observed` one that ends when a guest is enforced.
+    `sensitive` says why a reviewer's label is needed, if it is.
     """
 
     flow: Connection
@@ -76,6 +78,7 @@ def review(
     """
     topology = graph.topology
     opened, closed = _difference(before, graph.reachability)
+    observed = ways(graph.reachability).keys() - ways(graph.enforced) if topology.observed_guests else ()
     standing = (
         dict.fromkeys(map(str, topology.flows), DECLARED)
         | {str(each.flow): f"declared until {each.until}" for each in topology.temporary}
@@ -91,7 +94,7 @@ def review(
         opened=tuple(
             FlowChange(
                 flow=flow,
-                standing=standing.get(str(flow), FOLLOWS),
+                standing=standing.get(str(flow), OBSERVED if _way(flow) in observed else FOLLOWS),
                 sensitive=sensitive(topology, flow.source, flow.destination),
             )
             for flow in opened

@@ -210,7 +210,7 @@ class ProxmoxRule:
     """A Proxmox firewall rule with its fields as Proxmox writes them; None is a field that is not set.
 
     `type` is `in`, `out` or `group`; a group rule has only `group`, `enabled` and `iface`. Rules are kept in
-    the order in which Proxmox applies them.
+    the order in which Proxmox applies them. `observes`: the rule of a guest's own list accepts and logs all.
     """
 
     origin: str
@@ -225,6 +225,7 @@ class ProxmoxRule:
     dport: str | None = None
     iface: str | None = None
     group: str | None = None
+    observes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ declared, and the policy pack what is wrong. The drawing shows the declaration, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -26,6 +26,7 @@ from topology.model import INTERNET, PolicyException, Port, Topology
 
 _WHOLE = 300
 """Most names with a cell for every pair; a larger site's page has only the pairs that flows concern."""
+_OBSERVED = "not declared, and let pass while it is observed"
 
 
 class State(StrEnum):
@@ -166,14 +167,16 @@ class Report:
         if found is None:
             return (State.MISSING, "declared, but not possible") if declared else (State.DENIED, "")
         if key in self._surplus:
-            return State.UNDECLARED, "not declared"
+            return State.UNDECLARED, "not declared" if key in self._enforced else _OBSERVED
         if declared:
             return State.DECLARED, "declared"
         if found.how is EdgeKind.PROXIED:
             return State.PROXIED, f"by way of {found.trace.hops[0]}, which has a declared flow there"
-        return State.FOLLOWS, self._follows(*key[1:])
+        return State.FOLLOWS, self._follows(*key[1:], found)
 
-    def _follows(self, destination: str, port: Port | None) -> str:
+    def _follows(self, destination: str, port: Port | None, found: Connection) -> str:
+        if found.how is EdgeKind.NEIGHBOUR and found.trace.hops[0] in self._intent.observed:
+            return _OBSERVED
         if (INTERNET, destination, port) in self._intent.flows:
             return "declared for the internet, and so for every source"
         return "from a host, which owns what it runs and is not judged"
@@ -203,6 +206,13 @@ class Report:
     @cached_property
     def _surplus(self) -> Mapping[tuple[str, str, Port | None], Connection]:
         return {flow.key: flow for flow in surplus(self.graph.reachability, self._intent)}
+
+    @cached_property
+    def _enforced(self) -> Collection[tuple[str, str, Port | None]]:
+        """Connections that remain possible when no guest is observed any more."""
+        if not self.topology.observed_guests:
+            return self.flows.keys()
+        return {flow.key for flow in self.graph.enforced.flows()}
 
     @cached_property
     def _notes(self) -> Mapping[str, list[str]]:

@@ -90,6 +90,7 @@ def rules_of(each: TypedResource[Any]) -> Iterator[fact.ProxmoxRule]:
             dport=rule.dport or None,
             iface=rule.iface or None,
             group=rule.security_group or None,
+            observes=rule.observes,
         )
 
 

@@ -206,6 +206,8 @@ def _declared(graph: Graph, name: str) -> Iterator[tuple[str, str]]:
         if service.app in HAS_ADMIN_PAGE:
             page = service.admin_page
             yield "admin page", f"open until {page.until}" if page else "closed"
+        if service.observed_until:
+            yield "observation", f"through {service.observed_until}"
     if isinstance(service, Container):
         yield from _of_container(service, graph.topology)
 

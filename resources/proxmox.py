@@ -21,7 +21,7 @@ _LAST_TAG: Final = 4094
 Policy = Literal["ACCEPT", "DROP", "REJECT"]
 
 
-class FirewallRule(Inputs, inert="comment log pos"):
+class FirewallRule(Inputs, inert="comment pos"):
     """A rule of the Proxmox firewall; with `security_group` set it includes that group's rules."""
 
     action: Literal["", "ACCEPT", "DROP", "REJECT"] = ""
@@ -29,12 +29,20 @@ class FirewallRule(Inputs, inert="comment log pos"):
     dport: str | None = None
     enabled: bool = True
     iface: str | None = None
+    log: str = "nolog"
     macro: str | None = None
     proto: str | None = None
     security_group: str | None = None
     source: str | None = None
     sport: str | None = None
     type: Literal["", "in", "out", "forward"] = ""
+
+    @property
+    def observes(self) -> bool:
+        """Whether the rule accepts and logs all packets of its direction."""
+        limits = (self.dest, self.dport, self.iface, self.macro, self.proto, self.source, self.sport)
+        accepts = self.enabled and self.action == "ACCEPT" and not self.security_group
+        return accepts and self.log != "nolog" and not any(limits)
 
     def __str__(self) -> str:
         if self.security_group:

@@ -76,6 +76,20 @@ class Graph(ResourceIndex):
         """The engine on the site's facts."""
         return Reachability(self.facts)
 
+    @cached_property
+    def enforced(self) -> Reachability:
+        """The engine on the facts without the rules by which observed guests let everything pass."""
+        observed = {guest.name for guest in self.topology.observed_guests}
+        if not observed:
+            return self.reachability
+        guests = tuple(
+            replace(each, firewall=replace(each.firewall, rules=_enforced(each.firewall.rules)))
+            if each.name in observed
+            else each
+            for each in self.facts.guests
+        )
+        return Reachability(replace(self.facts, guests=guests))
+
     def _outsides(self) -> Iterator[fact.Outside]:
         for zone in (None, *self.topology.outsides):
             name = zone.name if zone else INTERNET
@@ -432,3 +446,7 @@ class Graph(ResourceIndex):
         for each in self.of(DockerContainer):
             if each.inputs.is_proxy(self.topology):
                 yield proxy_fact(each.inputs, name=self.called(each.inputs.name), origin=each.name)
+
+
+def _enforced(rules: Iterable[fact.ProxmoxRule]) -> tuple[fact.ProxmoxRule, ...]:
+    return tuple(rule for rule in rules if not rule.observes)

@@ -169,6 +169,8 @@ LATER: Final[dict[str, tuple[str, str]]] = {
     "observed for good": (OBSERVED, ", observed-until: true"),
     "a day in another order": (OBSERVED, ", observed-until: 15.01.2099"),
     "observed below a service": (STREAM, f"{STREAM}      observed-until: 2099-01-15\n"),
+    "a guest observed for days": (LXC, f"{LXC}      observed-until: 14d\n"),
+    "a guest observed in Compose's spelling": (LXC, f"{LXC}      observed_until: 2099-01-15\n"),
     "observed on a VLAN": ("ingress: 10.10.20.2}", "ingress: 10.10.20.2, observed-until: 2099-01-15}"),
     # -------------------------------------------------------------------------------- pages and streams
     "a page for the other way round": (PAGES, "      pages: {forge-console: 9001}\n"),

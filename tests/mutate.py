@@ -49,6 +49,7 @@ TESTS: Final[Mapping[str, tuple[str, ...]]] = {
         "policies/test_monitoring.py",
         "policies/test_nodes.py",
         "policies/test_observed.py",
+        "policies/test_observed_guests.py",
         "policies/test_rendered.py",
         "policies/test_right_answers.py",
         "policies/test_shared_networks.py",

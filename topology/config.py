@@ -124,11 +124,12 @@ def _named(key: str) -> str:
     return f"write {NAMESPACE}:{known}" if known else where or f"write it like {NAMESPACE}:domain"
 
 
-def _below(key: str) -> str:
+def _below(key: str, section: str = "") -> str:
     """Return where a key belongs that is known at another depth; empty if it is known nowhere."""
     if key in KEYS:
         return f"write it as {NAMESPACE}:{key}, beside services"
-    owners = [one for one, kinds in _OWNERS.items() if any(key in _keys(kind) for kind in kinds)]
+    found = (one for one, kinds in _OWNERS.items() if any(key in _keys(kind) for kind in kinds))
+    owners = [f"{one} of another kind" if one == _SECTIONS.get(section) else one for one in found]
     return f"it is a key of {' or '.join(owners)}: indent it below the one that it is for" if owners else ""
 
 
@@ -452,7 +453,7 @@ class _Reader:
         near = nearest(key, known)
         instead = f"write {near}" if near else f"use one of {', '.join(known)}"
         number = near and near.rstrip("s") == key.rstrip("s")  # zone and zones are each known somewhere
-        self.note(path, "unknown key", instead if number else _below(key) or instead)
+        self.note(path, "unknown key", instead if number else _below(key, path.partition(".")[0]) or instead)
 
     def note(self, path: str, fault: str, remedy: str) -> None:
         """Note a fault unless it is noted already."""

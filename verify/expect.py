@@ -14,7 +14,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 
 from topology.listening import listens
-from topology.model import INTERNET, Container, Guest, Port, Protocol, Role, Topology
+from topology.model import INTERNET, Container, Guest, Port, Protocol, Role, Topology, Zone
 
 OTHER = "*"
 """Any port that no flow names; the probe listens on one itself, so that silence there is evidence."""
@@ -114,10 +114,11 @@ class Cell:
 def cells(topology: Topology, endpoints: Iterable[Endpoint], today: date | None = None) -> list[Cell]:
     """Return the cells from every endpoint except the hosts to every other one, in the endpoints' order.
 
-    On the day after a zone's last observed one the rules must have closed it. `today` None: by the clock.
+    On the day after the last observed one of a zone or guest it must be closed. `today` None: by the clock.
     """
     day, everywhere = today or datetime.now(UTC).date(), tuple(endpoints)
-    observed = {zone.name for zone in topology.observed if zone.observed_until and zone.observed_until >= day}
+    staged: tuple[Zone | Guest, ...] = (*topology.observed, *topology.observed_guests)
+    observed = {each.name for each in staged if each.observed_until and each.observed_until >= day}
     return [
         Cell(
             source=source.name,
@@ -217,13 +218,19 @@ def _expected(
             return Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # the router between them is not a resource of the stack
-        case EndpointKind.CONTAINER if (
-            near and not declared and source.kind is EndpointKind.CONTAINER and address.network in observed
-        ):
+        case _ if not declared and _is_open(source, destination, address.network if near else "", observed):
             return Expected.EITHER
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
+
+
+def _is_open(source: Endpoint, destination: Endpoint, network: str, observed: Collection[str]) -> bool:
+    """Whether only observed rules are between two ends: those of guests, or of a network that both are on."""
+    if destination.kind is EndpointKind.CONTAINER:
+        return source.kind is EndpointKind.CONTAINER and network in observed
+    guests = {each.name for each in (source, destination) if each.kind is EndpointKind.GUEST}
+    return bool(guests) and guests <= {*observed}
 
 
 def _on_host(topology: Topology, source: Endpoint, port: Port | str) -> Expected:

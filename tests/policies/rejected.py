@@ -1648,6 +1648,14 @@ def a_zone_that_is_only_observed(stack: Stack) -> None:
     stack.config["zones"]["backend"]["observed-until"] = "2027-01-15"
 
 
+@rejected("guests-enforced", "jellyfin: its firewall lets everything in and out through 2027-01-15")
+def a_guest_that_is_only_observed(stack: Stack) -> None:
+    stack.config["services"]["jellyfin"]["observed-until"] = "2027-01-15"
+    stack.inputs("rules", "jellyfin")["rules"] += [
+        {"type": way, "action": "ACCEPT", "log": "info"} for way in ("in", "out")
+    ]
+
+
 def host_rules(stack: Stack, old: str, new: str) -> None:
     """Change the text of the host's own rules."""
     command = stack.inputs("command", "host-rules")
@@ -3661,6 +3669,12 @@ def an_exception_for_what_forges_addresses(stack: Stack) -> None:
 def an_admin_page_that_has_ended(stack: Stack) -> None:
     page = {"until": "2026-11-22", "reason": "a reason to test"}
     stack.config["services"]["vaultwarden"]["admin-page"] = page
+
+
+@rejected("observed-guests-current", "jellyfin: was observed through 2026-11-22, and is open until `make up`")
+def a_guest_that_was_to_be_enforced(stack: Stack) -> None:
+    stack.config["services"]["jellyfin"]["observed-until"] = "2026-11-22"
+    _exempt(stack, "guests-enforced", "jellyfin")
 
 
 # ------------------------------------------------------------------------------------------- protection

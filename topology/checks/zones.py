@@ -73,7 +73,7 @@ def vlans(site: Site) -> Iterator[Fault]:
             yield Fault(
                 f"zones.{zone.name}.observed-until",
                 f"a zone of role {zone.role} is no Docker network, whose members Docker's host sees",
-                "remove it",
+                "give it to its guests" if zone.has_guests else "remove it",
             )
         if zone.ports and zone.role is not Role.EXTERNAL:
             yield Fault(

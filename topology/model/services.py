@@ -194,6 +194,8 @@ class Guest(Service):
     """PEM file of the authority that signed the guest's certificate; None: the guest does not serve TLS."""
     admin_page: AdminPage | None = None
     """None: the ingress blocks requests to Vaultwarden's admin page."""
+    observed_until: Day | None = None
+    """Through this day the guest's firewall logs what no declared flow accepts, and lets it pass."""
 
     @property
     def web(self) -> Port | None:

@@ -147,6 +147,11 @@ class Topology(DeclaredSite):
         peopled = {name for each in self.containers for name in each.zones}
         return tuple(z for z in self.zones.values() if z.observed_until and z.name in peopled)
 
+    @cached_property
+    def observed_guests(self) -> tuple[Guest, ...]:
+        """Guests whose firewalls let undeclared connections pass for a while."""
+        return tuple(guest for guest in self.guests if guest.observed_until)
+
     def name_servers(self, container: Container) -> tuple[IPv4Address, ...]:
         """Return the name servers that a container asks: its own, else the host's choice if it goes out.
 
