@@ -38,6 +38,7 @@ class RouterMachine(pulumi.ComponentResource):
             MachineArgs(
                 topology=topology,
                 hardware=guest,
+                template=host.template,
                 name=topology.physical(router.name),
                 description=f"{router.name}, a router\n{MARK}: {pulumi.get_stack()}",
                 cards=[

@@ -57,6 +57,7 @@ class MachineArgs:
 
     topology: Topology
     hardware: Guest | RouterGuest
+    template: int
     name: str
     description: str
     cards: Sequence[CardArgs]
@@ -84,6 +85,7 @@ class VirtualMachine(pulumi.ComponentResource):
             MachineArgs(
                 topology=topology,
                 hardware=guest,
+                template=guest.cloned_from(topology.node_of(guest)),
                 name=topology.physical(guest.name),
                 description=notes(guest),
                 cards=[card],
@@ -110,7 +112,7 @@ def machine(parent: pulumi.Resource, name: str, args: MachineArgs) -> proxmox.Vm
         clone=None
         if exists
         else proxmox.VmLegacyCloneArgs(
-            vm_id=host.template,
+            vm_id=args.template,
             node_name=None if origin == host else origin.node,
             full=True,
             datastore_id=host.storage,

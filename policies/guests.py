@@ -188,13 +188,14 @@ def guests_have_their_own_disks(view: TypedResource[Any], topology: TopologyInde
 def _new_disks(view: TypedResource[Any], guest: Guest | None, topology: TopologyIndex) -> Iterator[str]:
     clone, host = view.inputs.clone, node_of(guest, topology)
     origin = topology.template_node(host).node
+    template = guest.cloned_from(host) if guest else host.template
     if isinstance(view.inputs, SystemContainer):
         if clone:
             yield f"clone.vmId is {clone.vm_id or 'not set'}, and a system container is made from an archive"
         if isinstance(guest, LxcGuest):
             yield from _undeclared_media(view.inputs, guest, host.storage)
-    elif clone and clone.vm_id != host.template:
-        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {host.template}"
+    elif clone and clone.vm_id != template:
+        yield f"clone.vmId is {clone.vm_id or 'not set'}, not the template {template}"
     if clone and (clone.node_name or host.node) != origin:
         yield f"clone.nodeName is {clone.node_name or '(none)'}, not {origin}, which has the template"
     for path, storage in view.inputs.storages:

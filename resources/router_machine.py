@@ -45,7 +45,7 @@ def wanted(topology: Topology) -> Mapping[str, Any]:
             "nodeName": None if origin == host else origin.node,
             "datastoreId": host.storage,
         },
-        "disks": [{"datastoreId": host.storage}],
+        "disks": [{"datastoreId": host.storage, "interface": "scsi0"}],
         "networkDevices": [
             {
                 "bridge": card.bridge,
@@ -57,6 +57,7 @@ def wanted(topology: Topology) -> Mapping[str, Any]:
         ],
         "initialization": {
             "datastoreId": host.storage,
+            "interface": "ide2",
             "userDataFileId": topology.router_user_data,
             "dns": {"servers": [*map(str, host.name_servers)]},
             "ipConfigs": [{"ipv4": {"address": card.address, "gateway": card.gateway}} for card in cards],

@@ -20,6 +20,7 @@ from topology.model.compose import (
     Words,
 )
 from topology.model.flows import SSH, Flow, Port, StreamPort
+from topology.model.hosts import ProxmoxHost
 from topology.model.limits import (
     Capability,
     Cpus,
@@ -196,6 +197,10 @@ class Guest(Service):
     """None: the ingress blocks requests to Vaultwarden's admin page."""
     observed_until: Day | None = None
     """Through this day the guest's firewall logs what no declared flow accepts, and lets it pass."""
+
+    def cloned_from(self, host: ProxmoxHost) -> int:
+        """Return the VM id of the template that a virtual machine is cloned from."""
+        return host.template
 
     @property
     def web(self) -> Port | None:
