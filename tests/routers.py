@@ -112,6 +112,24 @@ def as_a_guest() -> dict[str, Any]:
     return config
 
 
+def made_as_a_guest(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a drawn site with its router as a guest of the node."""
+    router, zones = config["hosts"]["router"], config["zones"]
+    config["hosts"]["node"] |= {"snippets": "local", "authorized-keys": ["ssh-ed25519 AAAA you"]}
+    router |= {"guest": {"vmid": 990}, "system": "linux"}
+    for number, (name, leg) in enumerate([*router["legs"].items()], start=1 if "wan" in router else 0):
+        own = leg if isinstance(leg, dict) else {}
+        given = {} if zones[name]["role"] in {"tenant", "isolated"} else {"bridge": f"vmbr2{number}"}
+        router["legs"][name] = own | {"interface": f"eth{number}"} | given
+    if wan := router.get("wan"):
+        wan["interface"] = "eth0"
+        if "zone" not in wan:
+            wan["bridge"] = "vmbr2"
+            if address := wan.get("address"):
+                wan["gateway"] = f"{address.rpartition('.')[0]}.1/24"
+    return config
+
+
 STATE = "$HOMELAB_STATE/tls/"
 PORTS = ("443/tcp", "22/tcp", "53/udp")
 _ROLES = ("tenant", "tenant", "tenant", "isolated")

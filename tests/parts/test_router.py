@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from itertools import product
+from pathlib import Path
 
 import pytest
+import yaml
 
 from reachability.engine import Reachability
 from reachability.facts import Datacenter, Facts, GuestFact, GuestFirewall, IpsetEntry, Nic
-from rendered import router_rules
+from rendered import router_guest, router_rules
 from resources.site import Graph
 from tests.parts.router_wires import Arrival, Probe, Router, router
-from tests.routers import drawn
+from tests.routers import as_a_guest, drawn
 from tests.unit.packet_walk import Walk
 from topology.config import load
 from topology.index import TopologyIndex
 from topology.model import INTERNET, Container, Guest, Port, Topology, Zone
 
 SITES, SHARES = 500, 4
+FORWARDING = "net.ipv4.ip_forward"
 OTHER = Port(number=9999)
 """A port that no flow names."""
 INSIDE = (IPv4Address("9.9.9.9"), IPv4Address("44.0.0.1"))
@@ -251,3 +255,32 @@ def test_wider_rules_are_seen(change: str, machine: Router) -> None:
         spoofed = any(machine.ask([*found.spoofed()], found.addresses).values())
         seen += [seed] if more or spoofed or machine.ask_ipv6(found.addresses) else []
     assert seen
+
+
+def test_a_guest_forwards_after_its_rules_alone(tmp_path: Path) -> None:
+    """The unit of a router that the stack makes loads the rendered rules, then forwards; removal ends both.
+
+    With rules that nftables refuses it forwards nothing.
+    """
+    site = load(as_a_guest())
+    config = yaml.safe_load(router_guest.cloud_config(site))
+    files = {file["path"]: file["content"] for file in config["write_files"]}
+    (place,) = (path for path in files if path.endswith(".nft"))
+    (unit,) = (text for path, text in files.items() if path.endswith(".service"))
+    rules = tmp_path / "router.nft"
+    start = " && ".join(re.findall(r"^ExecStart(?:Post)?=(.*)$", unit, re.MULTILINE))
+    start = f"({start.replace(place, str(rules))}) >/dev/null"
+
+    def run(text: str, *commands: str) -> list[str]:
+        rules.write_text(text, encoding="utf-8")
+        script = "\n".join((f"sysctl -q -w {FORWARDING}=0", *commands, f"sysctl -n {FORWARDING}"))
+        words = ["unshare", "--net", "sh", "-c", script]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.splitlines()
+
+    loaded = run(files[place], f"nft -f {rules}", "nft list ruleset")[:-1]
+    assert len(loaded) > 20
+    assert run(files[place], start, "nft list ruleset") == [*loaded, "1"]
+    assert run(files[place] + "no rule\n", f"{start} || true", "nft list ruleset") == ["0"]
+    removed = f"({router_rules.remove(site)}) >/dev/null"
+    assert run(files[place], start, removed, "nft list ruleset") == ["0"]

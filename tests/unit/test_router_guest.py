@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pulumi.runtime.mocks import MockMonitor
 
 from commands import cloud_init
 from policies.evaluate import evaluate_resource
@@ -16,18 +17,21 @@ from preflight.docker import PlannedSite
 from preflight.state import PulumiState
 from reachability.facts import Vlan
 from rendered import router_guest, router_rules
+from resources import inventory as items
 from resources.proxmox_guests import RouterMachine
 from resources.site import Graph
 from resources.typed import view
 from tests.policies.mutations import _of_resource
 from tests.policies.sound import Stack, run
-from tests.routers import as_a_guest
-from tests.site import changed
+from tests.routers import as_a_guest, drawn, made_as_a_guest
+from tests.site import changed, state, whole
+from tests.unit.test_components import build
 from tests.unit.test_router import is_sound, written
 from topology import schema
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
 from topology.model import Topology
+from verify import inventory
 
 BAD: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("bad_router_guests.yaml").read_text(encoding="utf-8")
@@ -53,6 +57,13 @@ def site() -> Topology:
 def test_a_site_behind_a_guest_is_sound() -> None:
     """The pack finds nothing, every flow is possible, and engine and packet walk find the same ones."""
     is_sound(as_a_guest())
+
+
+@pytest.mark.parametrize("share", range(4))
+def test_drawn_sites_behind_a_guest_are_sound(share: int) -> None:
+    """The pack finds nothing in 40 drawn sites, and engine and packet walk find the same flows."""
+    for seed in range(share, 40, 4):
+        is_sound(made_as_a_guest(drawn(seed)))
 
 
 def test_each_network_has_a_card() -> None:
@@ -144,11 +155,35 @@ def test_its_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert text == router_guest.cloud_config(site())
 
 
-def test_its_rules_follow_its_machine() -> None:
-    """With `ssh` the rules are installed on the machine after it is made, and on another one again."""
+def by_ssh() -> dict[str, Any]:
+    """Return the keys of that site with rules that the stack installs."""
     keys = as_a_guest()
     keys["hosts"]["router"]["ssh"] = {"address": "10.10.1.1", "host-key": f"ssh-ed25519 {'A' * 68}"}
-    assert Stack(resources=list(run(keys)), config=keys).judge().findings == ()
+    return keys
+
+
+def test_a_guest_may_get_its_rules_by_ssh() -> None:
+    """The pack finds nothing in a router that is a guest, with rules that the stack installs."""
+    assert Stack(resources=list(run(by_ssh())), config=by_ssh()).judge().findings == ()
+
+
+def test_its_rules_follow_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `ssh` the rules are installed on the machine after it is made, and on another one again."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    register = MockMonitor.RegisterResource
+
+    def noted(monitor: Any, request: Any) -> Any:
+        if request.name in {"router-rules", "router-boot-rules"}:
+            after = [urn for urn in request.dependencies if urn.endswith("VmLegacy::router")]
+            found[request.name] = (after, [*request.replace_with])
+        return register(monitor, request)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(MockMonitor, "RegisterResource", noted)
+    monkeypatch.setenv("HOMELAB_STATE", str(state(tmp_path)))
+    keys = {f"homelab-network:{key}": value for key, value in by_ssh().items()}
+    build(whole() | keys | {"ssh:privateKey": "a key"})
+    (machine,) = found["router-rules"][0]
+    assert found == dict.fromkeys(("router-rules", "router-boot-rules"), ([machine], [machine]))
 
 
 def test_the_schema_takes_a_guest() -> None:
@@ -167,6 +202,39 @@ def test_what_is_in_its_way_is_told() -> None:
     assert "vmid 900: taken by other on node pve1" in told
     assert "homelab-network:hosts.router.wan.bridge: node pve1 has no bridge vmbr2" in told
     assert "homelab-network:hosts.router.legs.management.bridge: node pve1 has no bridge vmbr0" not in told
+
+
+class Node:
+    """The API of a node with the router's machine, and another one with its cards."""
+
+    def get(self, path: str) -> Any:
+        """Answer like Proxmox."""
+        if path.endswith(("/qemu", "/lxc")):
+            return [{"vmid": 900}, {"vmid": 950, "name": "copy"}] if path.endswith("/qemu") else []
+        return {"net0": "virtio=BE:24:00:00:03:84,bridge=vmbr1,tag=20"}
+
+
+def test_the_router_is_no_stranger_on_its_node() -> None:
+    """`make drift` knows the router's machine, and tells another one with a card on a VLAN of the site."""
+    assert [*inventory.guests(site(), Node())] == [("950 copy", "vmbr1 VLAN 20")]
+
+
+def test_a_review_tells_what_becomes_of_the_machine() -> None:
+    """The inventory that a review compares has the router's machine with its cards."""
+    index = TopologyIndex.of(site())
+    item = items.inventory(Graph(tuple(map(view, stack().resources)), index), {})[items.Kind.SERVICE][
+        "router"
+    ]
+    assert item.traits["VLAN"] == "no VLAN, no VLAN, VLAN 10, VLAN 20, VLAN 30"
+    assert (item.traits["VM id"], item.data) == ("900", "its disk")
+
+
+def test_a_bridge_of_the_node_must_be_in_the_stack() -> None:
+    """The router is refused on the node's bridge where that is not in the stack, as guests are."""
+    other = stack()
+    other.remove("bridge", "vmbr1")
+    told = [str(each) for each in other.judge().findings if each.rule == "bridges-exist"]
+    assert "router: is on bridge vmbr1, which is not in the stack" in told
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case["id"])
