@@ -21,7 +21,7 @@ from resources import inventory as items
 from resources.proxmox_guests import RouterMachine
 from resources.site import Graph
 from resources.typed import view
-from tests.policies.mutations import _of_resource
+from tests.policies.mutations import FOREIGN, _of_resource
 from tests.policies.sound import Stack, run
 from tests.routers import as_a_guest, drawn, made_as_a_guest
 from tests.site import changed, state, whole
@@ -262,6 +262,17 @@ def test_every_setting_of_the_machine_counts() -> None:
             survivors.append(str(mutation))
     assert survivors == []
     assert tried > 100
+
+
+def test_no_setting_holds_another() -> None:
+    """Foreign content, devices, and texts in which Proxmox reads more than one setting are refused."""
+    accepted, topology = [], TopologyIndex.of(site())
+    for name, value in ((name, value) for name, values in FOREIGN.items() for value in values):
+        other = stack()
+        other.inputs("vm", "router")[name] = value
+        if not evaluate_resource(other.get("vm", "router"), topology).findings:
+            accepted.append((name, value))
+    assert accepted == []
 
 
 @pytest.mark.parametrize(
