@@ -86,7 +86,6 @@ def inventory(graph: Graph, config: Mapping[str, Any]) -> Inventory:
         )
         for each in graph.of(Volume)
     }
-    docker = graph.topology.docker_host
     keys = {key: value for key, value in config.items() if key not in _TOLD}
     secrets = {
         key for key, value in keys.items() if isinstance(value, Mapping) and value.keys() == {"secure"}
@@ -97,7 +96,7 @@ def inventory(graph: Graph, config: Mapping[str, Any]) -> Inventory:
         **_of_topology(graph.topology),
         Kind.SETTING: {
             "protect": _item(value=str(graph.topology.protect).lower()),
-            **({docker.name: _item(closed=str(docker.closed).lower())} if docker else {}),
+            **{each.name: _item(closed=str(each.closed).lower()) for each in graph.topology.docker_hosts},
             **{key: _item(value=_digest(value)) for key, value in keys.items() if key not in secrets},
         },
         Kind.SECRET: {key: _item(value=_digest(keys[key])) for key in sorted(secrets)},
@@ -112,6 +111,7 @@ def _of_topology(topology: Topology) -> Inventory:
                 role=str(zone.role),
                 prefix=str(zone.prefix),
                 VLAN=f"VLAN {zone.vlan}" if zone.vlan else "no VLAN",
+                **({"Docker host": zone.docker_host} if zone.docker_host else {}),
             )
             for zone in topology.zones.values()
         },

@@ -7,12 +7,16 @@ import jsonschema
 import pytest
 import yaml
 
+from commands import adopt
+from resources.inventory import Kind, inventory
+from resources.site import Graph
 from tests.docker_hosts import site
 from tests.site import changed, configuration, numbered
 from tests.unit.test_half_config import document
 from topology import schema
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
+from verify import host
 
 BAD: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("bad_docker_hosts.yaml").read_text(encoding="utf-8")
@@ -52,3 +56,28 @@ def test_a_site_on_one_docker_host_is_its_own_part() -> None:
     (part,) = whole.by_docker_host
     assert part is whole
     assert whole.part_of("loki") is whole
+
+
+def test_an_inventory_has_every_docker_host() -> None:
+    """A review compares the host of each Docker network, and whether each host is closed."""
+    found = inventory(Graph((), TopologyIndex.of(load(site()))), {})
+    zones, settings = found[Kind.ZONE], found[Kind.SETTING]
+    assert (zones["jobs"].traits["Docker host"], "Docker host" in zones["apps"].traits) == ("docker-2", False)
+    assert (settings["docker-2"].traits, settings["docker-srv"].traits) == (
+        {"closed": "true"},
+        {"closed": "false"},
+    )
+
+
+def test_live_commands_name_the_hosts_that_they_leave_out() -> None:
+    """What asks Docker-SRV says which other hosts it does not ask, and nothing on a site with one."""
+    told = "docker-2: its containers, rules and ports; only docker-srv is asked"
+    assert (host.unasked(load(site())), host.unasked(load(configuration()))) == ([told], [])
+
+
+def test_no_plan_adopts_several_docker_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`commands adopt` refuses such a stack before it asks an engine."""
+    (tmp_path / "Pulumi.two.yaml").write_text(yaml.safe_dump(document(site())), encoding="utf-8")
+    assert adopt.main(["--stack", "two"], tmp_path) == 2
+    told = "hosts: a plan is for one Docker host, and there are several; adopt one first, alone.\n"
+    assert capsys.readouterr().err == told
