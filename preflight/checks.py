@@ -124,6 +124,7 @@ def _docker(site: PlannedSite, api: DockerApi | None, now: datetime) -> Prefligh
     return PreflightReport(
         findings=(
             *refused,
+            *engine.other_iptables(its, told, here.rules),
             *(machine.bridge_filter() if is_here else ()),
             *(machine.lock_out(site.topology, machine.session()) if is_here else ()),
             *apart,

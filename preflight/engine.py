@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network
@@ -121,6 +121,22 @@ def refusals(
     yield from _of_version(engine)
     yield from _of_rules(engine, daemon or Daemon())
     yield from _of_machine(engine, topology, daemon or Daemon())
+
+
+def other_iptables(engine: Engine, daemon: Daemon | None, rules: Sequence[str]) -> Iterator[PreflightFinding]:
+    """Yield a finding if the engine's chains are not among the `rules` that this machine's iptables shows.
+
+    iptables keeps rules in nftables or, as `iptables-legacy`, apart from it, and sees only its own kind.
+    """
+    apart = engine.podman or engine.rootless or engine.firewall_backend.startswith("nftables")
+    if apart or not rules or (daemon or Daemon()).iptables is False:
+        return
+    if not any(":DOCKER-USER " in each for each in rules):
+        yield _refuse(
+            Check.ENGINE_OTHER_IPTABLES,
+            f"engine {engine.version} has no chain DOCKER-USER where this machine's iptables looks",
+            "restart Docker, which then uses the same iptables (`update-alternatives --display iptables`)",
+        )
 
 
 def _of_version(engine: Engine) -> Iterator[PreflightFinding]:

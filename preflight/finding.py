@@ -16,6 +16,7 @@ class Check(StrEnum):
     ENGINE_GATEWAY_MODE = "engine-gateway-mode"
     ENGINE_API = "engine-api"
     ENGINE_IPTABLES = "engine-iptables"
+    ENGINE_OTHER_IPTABLES = "engine-other-iptables"
     ENGINE_DIRECT_ROUTING = "engine-direct-routing"
     ENGINE_NETWORK_OPTIONS = "engine-network-options"
     ENGINE_USER_NAMESPACES = "engine-user-namespaces"

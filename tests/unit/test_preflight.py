@@ -139,6 +139,23 @@ def test_a_usual_engine_is_not_refused(name: str) -> None:
     assert list(engine.refusals(recorded(name), topology(), daemon.Daemon())) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "rules"),
+    [
+        ("engine-20.10.24", None, [":DOCKER-USER - [0:0]\n", ""]),
+        ("engine-20.10.24", None, []),
+        ("engine-20.10.24", daemon.Daemon(iptables=False), [""]),
+        ("engine-29.5.0", None, [""]),
+        ("podman-5.4.2", None, [""]),
+    ],
+)
+def test_an_engine_without_chains_of_iptables_is_not_missed(
+    name: str, told: daemon.Daemon | None, rules: list[str]
+) -> None:
+    """No finding where the chain is there, nothing can be read, or the engine has none for another reason."""
+    assert list(engine.other_iptables(recorded(name), told, rules)) == []
+
+
 def test_every_fault_of_an_engine_is_told_at_once() -> None:
     """Every unsafe setting of an engine is a finding of one run."""
     told = daemon.Daemon(iptables=False, direct_routing=True, no_raw_rules=True, network_options=("a",))

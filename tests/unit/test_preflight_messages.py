@@ -212,6 +212,9 @@ CASES: Mapping[str, Callable[[], Iterable[PreflightFinding]]] = {
     "iptables: false": lambda: refused(
         "engine-20.10.24", Daemon(iptables=False, in_file=frozenset({"iptables"}))
     ),
+    "another iptables": lambda: engine.other_iptables(
+        recorded("engine-20.10.24"), Daemon(), [":FORWARD ACCEPT [0:0]\n"]
+    ),
     "allow-direct-routing": lambda: refused("engine-29.5.0", Daemon(direct_routing=True)),
     "default-network-opts": lambda: refused(
         "engine-29.5.0",
