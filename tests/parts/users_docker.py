@@ -73,6 +73,11 @@ def neighbour() -> None:
         run(["ip", *words.split()], "the LAN")
 
 
+def legacy() -> None:
+    """Make `iptables` the legacy one in this namespace of mounts, for the engine and all others."""
+    run(["mount", "--bind", *(f"/usr/sbin/xtables-{kind}-multi" for kind in ("legacy", "nft"))], "iptables")
+
+
 def page_image() -> None:
     """Load an image of the user's own, without the lab's label."""
     program = images.standin_binary().read_bytes()
@@ -89,13 +94,6 @@ def serve(name: str, port: int | None = None) -> None:
     published = (f"--publish={port}:8099",) if port else ()
     words = ("--detach", f"--name={name}", "--network=my-net", *published, "my/page:1")
     docker("run", *words, "/page", "page", "--name", "Mine", "--listen", ":8099")
-
-
-def asked_from_the_lan() -> bool:
-    """Whether the neighbour gets the user's page."""
-    program = f"echo GET / | timeout 2 nc 192.0.2.1 {PORT}"
-    words = ("ip", "netns", "exec", LAN, "busybox", "sh", "-c", program)
-    return "stand-in for Mine" in command(*words).stdout
 
 
 def page() -> bool:

@@ -25,14 +25,14 @@ COLUMNS = (
 """Columns of the table in `docs/engines.md`, which a run fills."""
 
 
-def run(engine: str, file: str, folder: Path, *words: str) -> Path:
+def run(engine: str, file: str, folder: Path, *words: str, **more: str) -> Path:
     """Run a file of tests beside the engine called `engine`; returns the folder of the stack's state.
 
-    `words` are further options of pytest's.
+    `words` are further options of pytest's, `more` further environment variables.
     """
     install(engine)
     theirs = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
-    environment = {**theirs, "USERS_ENGINE": engine, "HOMELAB_STATE": str(folder / "state")}
+    environment = {**theirs, "USERS_ENGINE": engine, "HOMELAB_STATE": str(folder / "state")} | more
     inside = Path(__file__).with_name(file)
     try:
         assert pytest_apart(inside, folder, environment, "-x", "--timeout=900", *words, seconds=1700) == 0
@@ -43,9 +43,9 @@ def run(engine: str, file: str, folder: Path, *words: str) -> Path:
     return folder / "state"
 
 
-def whole_life(engine: str, folder: Path) -> None:
+def whole_life(engine: str, folder: Path, **more: str) -> None:
     """Run the stack's life on an engine, and compare what was seen with the engine's row in the documents."""
-    seen = json.loads((run(engine, "users_engine_inside.py", folder) / "seen.json").read_text())
+    seen = json.loads((run(engine, "users_engine_inside.py", folder, **more) / "seen.json").read_text())
     assert tuple(seen) == COLUMNS
     row = f"| {' | '.join(seen.values())} |"
     assert row in (PROJECT / "docs/engines.md").read_text().splitlines(), row

@@ -15,6 +15,7 @@ from tests.parts import users_docker
 from tests.parts.users_docker import PORT, Watch, machine
 
 ENGINE = os.environ["USERS_ENGINE"]
+LEGACY = "USERS_LEGACY" in os.environ
 STATE = Path(os.environ["HOMELAB_STATE"])
 ELEVEN = (*ROUNDS["containers"], *ROUNDS["rules"][:3])
 
@@ -23,6 +24,8 @@ ELEVEN = (*ROUNDS["containers"], *ROUNDS["rules"][:3])
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """The user's engine, container and network, whose page is asked for all the time."""
     users_docker.neighbour()
+    if LEGACY:
+        users_docker.legacy()
     with users_docker.running(ENGINE, tmp_path_factory.mktemp("engine")):
         users_docker.page_image()
         users_docker.docker("network", "create", "--subnet", "198.51.100.0/24", "my-net")
@@ -88,9 +91,10 @@ def seen(info: dict[str, Any], cells: re.Match[str]) -> dict[str, str]:
         else "graph driver"
     )
     settings = users_docker.SETTINGS[ENGINE]
+    backend = (info.get("FirewallBackend") or {"Driver": "iptables"})["Driver"]
     return {
         "Docker": info["ServerVersion"],
-        "firewall backend": (info.get("FirewallBackend") or {"Driver": "iptables"})["Driver"],
+        "firewall backend": f"{backend}-legacy" if LEGACY else backend,
         "images": store,
         "userland-proxy": "off" if settings.get("userland-proxy") is False else "on",
         "default bridge": "none" if settings.get("bridge") == "none" else "docker0",
