@@ -118,7 +118,7 @@ def _old(topology: Topology) -> str:
 
 
 def replaces(topology: Topology, table: str) -> bool:
-    """Whether `install` replaces a table, such as `netdev homelab-network-trunk.10`, whoever made it."""
+    """Whether `install` replaces a table, such as `netdev homelab-network-trunk.10`, others' too."""
     return re.fullmatch(rf"{_name(topology, '')}.{{1,15}}", table) is not None
 
 
