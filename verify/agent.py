@@ -42,9 +42,16 @@ _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM
 _ECHO, _ECHO_REPLY = 8, 0
 _RECURSE, _SERVER_FAILURE = 0x0100, 2
 _IPV4, _MARK = 0x0800, b"\0homelab-network "
-_ATTACH_FILTER, _SOL_PACKET, _STATISTICS = 26, 263, 6
-_ONLY_UDP = ((0x30, 0, 0, 9), (0x15, 0, 1, socket.IPPROTO_UDP), (0x06, 0, 0, 256), (0x06, 0, 0, 0))
-"""Classic BPF: keep 256 bytes of a packet whose protocol, byte 9 of its IPv4 header, is UDP."""
+_ATTACH_FILTER, _RECEIVE_BUFFER_FORCE, _SOL_PACKET, _STATISTICS = 26, 33, 263, 6
+_ONLY_MARKED = (
+    *((0x30, 0, 0, 9), (0x15, 0, 4, socket.IPPROTO_UDP)),
+    *((0xB1, 0, 0, 0), (0x40, 0, 0, 8), (0x15, 0, 1, int.from_bytes(_MARK[:4], "big"))),
+    *((0x06, 0, 0, 256), (0x06, 0, 0, 0)),
+)
+"""Classic BPF: keep 256 bytes of a packet whose protocol, byte 9 of its IPv4 header, is UDP, and whose data,
+behind both headers, begins as the mark does. All others of a busy host would fill the socket."""
+_RECEIVED = 2**24
+"""Bytes that the socket may hold until it is read at the end; some 20,000 datagrams."""
 _LISTENING, _UNCONNECTED = "0A", "07"
 _LAST_PORT = 65535
 _SCANNED_AT_ONCE, _SPARE_FILES = 8192, 192
@@ -82,9 +89,11 @@ def watching() -> socket.socket | None:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
     except OSError:
         return None
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _ONLY_UDP))
-    pointer = struct.pack("HP", len(_ONLY_UDP), ctypes.addressof(program))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _ONLY_MARKED))
+    pointer = struct.pack("HP", len(_ONLY_MARKED), ctypes.addressof(program))
     sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, pointer)
+    with suppress(OSError):  # by CAP_NET_ADMIN alone
+        sock.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _RECEIVED)
     sock.setblocking(False)
     return sock
 

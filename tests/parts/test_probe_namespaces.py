@@ -85,3 +85,33 @@ def test_the_agent_sees_what_arrives_in_silence() -> None:
     answers, arrived = json.loads(done.stdout)
     assert arrived == ["5301", "5302"]
     assert (answers["5301"], answers["5302"]) == ("silent", "refused")
+
+
+BUSY = """
+import socket
+from verify import agent
+kept, sock = agent.watching(), socket.socket(type=socket.SOCK_DGRAM)
+for _ in range(60_000):
+    sock.sendto(bytes(200), ("127.0.0.1", 5300))
+for number in range(2000):
+    sock.sendto(agent._MARK + str(number).encode(), ("127.0.0.1", 5300))
+print(len(agent.arrived(kept) or ()))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_agent_sees_all_that_arrives_on_a_busy_host() -> None:
+    """Many datagrams of the probe, behind many more of others, are all seen."""
+    words = (
+        "unshare",
+        "--net",
+        "sh",
+        "-ec",
+        'ip link set lo up; exec "$@"',
+        "sh",
+        sys.executable,
+        "-c",
+        BUSY,
+    )
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("2000\n", "")
