@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
+from pulumi.runtime.mocks import MockMonitor
 
 from resources import alloy
 from resources.program import made
@@ -69,6 +71,27 @@ def recorded(folder: Path, **keys: object) -> Recorder:
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     """Return what the program registers for the sound site."""
     return recorded(tmp_path_factory.mktemp("state"))
+
+
+def test_the_hosts_rules_come_before_what_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network and container is made after every command of the host's rules, and removed before them."""
+    waits: dict[str, set[str]] = {}
+    register: Any = MockMonitor.RegisterResource
+
+    def keep(self: MockMonitor, request: Any) -> Any:
+        answer = register(self, request)
+        waits[answer.urn] = {*request.dependencies, request.parent} & waits.keys()
+        return answer
+
+    def before(urn: str) -> set[str]:
+        return {urn}.union(*map(before, waits[urn]))
+
+    monkeypatch.setattr(MockMonitor, "RegisterResource", keep)
+    recorded(tmp_path)
+    rules = {urn for urn in waits if "HostFirewall$command" in urn}
+    needing = [urn for urn in waits if re.search(r"docker:index/(network:Network|container:Container)", urn)]
+    assert (len(rules), len(needing)) == (5, 18)
+    assert [urn for urn in needing if not rules <= before(urn)] == []
 
 
 def test_only_the_ingress_publishes(dev: Recorder) -> None:
