@@ -1,5 +1,7 @@
 """`commands list`: what shares a line, how the output grows, and its filters."""
 
+import re
+
 import pytest
 
 from commands import flows as command
@@ -7,6 +9,10 @@ from reachability.intent import Intent
 from reachability.listing import listing
 from tests.site import FILE
 from tests.unit.test_reachability import WEB, container, network, site
+from topology.config import from_file
+from topology.project import PROJECT
+
+DEV = from_file(PROJECT / "Pulumi.dev.yaml")
 
 
 def lines(members: int, *flows: tuple[str, str]) -> list[str]:
@@ -46,6 +52,27 @@ def test_the_list_is_asked_with_filters(
     """`--source` and `--zone` leave the flows of one source, and those that begin or end in a zone."""
     assert command.main(["list", *words, str(FILE)]) == 0
     assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_dev_stack_has_declared_flows_and_what_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    """At the margin are the declared flows; below one is what its sources reach through the ingress.
+
+    What the hosts themselves may do, which are trusted, stands apart.
+    """
+    declared = {(flow.source, flow.destination, str(flow.port)) for flow in DEV.flows}
+    served = {flow.destination for flow in DEV.flows_from("traefik")} | {"traefik"}
+    outside = {"internet", "management", "proxmox-srv", "blackbox-exporter", "prometheus"}
+    assert command.main(["list", str(PROJECT / "Pulumi.dev.yaml")]) == 0
+    listed = capsys.readouterr().out.partition("# from hosts")[0].splitlines()
+    found: dict[bool, set[tuple[str, str, str]]] = {True: set(), False: set()}
+    for line in listed:
+        sources, name, ports = re.split(" => | : ", line.strip())
+        follows = line.startswith("  ")
+        found[follows] |= {(a, name, b) for a in sources.split(", ") for b in ports.split(", ")}
+    assert found[False] == declared
+    assert {name for _, name, _ in found[True]} == served
+    assert {source for source, _, _ in found[True]} == outside
+    assert {(name, port) for _, name, port in found[True]} <= {(name, port) for _, name, port in declared}
 
 
 @pytest.mark.parametrize(
