@@ -59,6 +59,7 @@ def test_up_twice_eleven_sabotages_and_down(theirs: Watch) -> None:
     assert "yours; it is left as it is" in first.stdout
     cells = re.search(r"(\d+) cells in .*: (\d+) as declared(?:, (\d+) not judged)?", first.stdout)
     assert cells
+    assert cells[3] is None, first.stdout
     second = make("up")
     assert second.returncode == 0, second.stdout[-4000:]
     assert not re.search(r"\b(created|updated|replaced)\b", second.stdout), second.stdout[-4000:]
