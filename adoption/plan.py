@@ -16,7 +16,7 @@ from ipaddress import IPv4Network
 from typing import Any, Final
 
 from preflight.finding import PreflightFinding
-from topology.model import Container, Topology
+from topology.model import Container, Topology, Zone
 
 Row = Mapping[str, Any]
 
@@ -54,12 +54,6 @@ class Plan:
     """What no import keeps, a line each."""
 
     @property
-    def imported(self) -> list[str]:
-        """Ids of the networks that are imported, as they have a zone's name."""
-        names = {self.topology.physical(zone.network) for zone in self._zones()}
-        return [row["Id"] for row in self._in_the_way() if row["Name"] in names]
-
-    @property
     def first(self) -> list[str]:
         """What has to be mended before the outage: what no step of the plan settles."""
         moved, networks = self._moved(), self._in_the_way()
@@ -88,7 +82,7 @@ class Plan:
             yield "`make up` would end at these, in the middle of the outage:"
             yield from (f"- {each}" for each in first)
         yield ""
-        yield f"{len(moved)} containers make way, and {len(networks)} networks are made anew."
+        yield f"{len(moved)} containers make way, and {len(networks)} networks are removed."
         yield "The outage of each lasts until its service is made; docs/from-a-running-site.md has figures."
         yield from _block(
             "The way back", self._back(moved, networks), "Until the old containers are removed:"
@@ -97,9 +91,8 @@ class Plan:
         yield from _block("1. Before", self._before(), told)
         told = "**The outage begins.** What asks stops before what it asks."
         yield from _block("2. Make way", _stops(moved), told)
-        yield from _block(
-            "3. Networks", self._removals(networks), "They hold no data; the way back makes them."
-        )
+        removals = [_words("docker", "network", "rm", row["Name"]) for row in networks]
+        yield from _block("3. Networks", removals, "They hold no data; the way back makes them.")
         yield from _block(
             "4. Import and make", self._makes(), "**The outage of each ends when it is healthy.**"
         )
@@ -117,7 +110,7 @@ class Plan:
 
     # ------------------------------------------------------------------------------------------- what moves
 
-    def _zones(self) -> list[Any]:
+    def _zones(self) -> list[Zone]:
         return [zone for zone in self.topology.zones.values() if zone.is_docker]
 
     def _in_the_way(self) -> list[Row]:
@@ -218,11 +211,6 @@ class Plan:
             elif image not in there:
                 yield _words("docker", "pull", image)
         yield f"make preview STACK={self.stack}"
-
-    def _removals(self, networks: Sequence[Row]) -> Iterator[str]:
-        for row in networks:
-            if row["Id"] not in self.imported:
-                yield _words("docker", "network", "rm", row["Name"])
 
     def _makes(self) -> Iterator[str]:
         file = f"imports-{self.stack}.json"

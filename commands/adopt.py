@@ -11,10 +11,9 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from adoption.plan import Plan
 from commands.preflight import docker_host, import_file, look
@@ -26,6 +25,8 @@ from topology.config import ConfigError, from_file, keys_of
 from topology.model import Topology
 from topology.project import PROJECT
 from verify.driver import ProbeError
+
+_NOT_IMPORTED: Final = {Check.NETWORK_TAKEN, Check.VOLUME_TAKEN, Check.NODE_BRIDGE_TAKEN}
 
 
 def main(words: Sequence[str], folder: Path = PROJECT) -> int:
@@ -85,19 +86,16 @@ def written(
     """Write the import file and the plan; returns their paths, and what to mend before the plan.
 
     Neither a volume nor a node's bridge is imported: the way back would remove it. One that is `external` or
-    has `existing-bridge` is not in the way.
+    has `existing-bridge` is not in the way. A network is made anew in any case.
     """
-    plan = Plan(stack=stack, topology=topology, containers=rows[0], networks=rows[1], host=host)
     others = [each for each in report.in_the_way if each.check is not Check.CONTAINER_TAKEN]
-    keeps = [
-        each
-        for each in others
-        if each.identity
-        and each.check not in {Check.VOLUME_TAKEN, Check.NODE_BRIDGE_TAKEN}
-        and (each.check is not Check.NETWORK_TAKEN or each.identity in plan.imported)
-    ]
-    plan = replace(
-        plan,
+    keeps = [each for each in others if each.identity and each.check not in _NOT_IMPORTED]
+    plan = Plan(
+        stack=stack,
+        topology=topology,
+        containers=rows[0],
+        networks=rows[1],
+        host=host,
         faults=report.findings,
         guests={each.wanted.urn(stack): each.identity for each in keeps if each.check is Check.VM_TAKEN},
         kept=[f"{each.path}: {each.what}" for each in keeps],

@@ -18,6 +18,7 @@ from preflight.finding import Check, PreflightFinding
 from preflight.found import Found
 from preflight.state import PulumiState
 from preflight.wanted import bridges as wanted_bridges
+from preflight.wanted import groups as wanted_groups
 from preflight.wanted import volumes as wanted_volumes
 from survey import docker
 from survey.docker_api import DockerApi
@@ -96,21 +97,35 @@ def test_the_way_back_undoes_each_step(taken: tuple[Topology, Rows, Rows, Path])
 
 
 def test_the_import_file_has_what_an_import_keeps(taken: tuple[Topology, Rows, Rows, Path]) -> None:
-    """Networks with a zone's name are imported below their component; containers, renamed, are not."""
-    entries = json.loads((taken[3] / "imports-home.json").read_text())["resources"]
-    networks = {each["logicalName"]: each["id"] for each in entries if each["type"].endswith(":Network")}
-    known = {row["Name"]: row["Id"] for row in taken[2]}
-    assert networks == {name: known[name] for name in ("proxy", "app", "media", "pair", "quiet", "store")}
-    assert not any(each["type"].endswith(":Container") for each in entries)
+    """A security group is imported below its component; networks and renamed containers are not."""
+    wanted = wanted_groups(from_file(PROJECT / "Pulumi.dev.yaml"))[0]
+    group = Found(
+        check=Check.FIREWALL_NAME_TAKEN, wanted=wanted, path="security group site-1",
+        what="one of the datacenter's", removal="remove it", identity="site-1",
+    )  # fmt: skip
+    there = There(containers=(), networks=taken[2])
+    site = PlannedSite(topology=taken[0], state=PulumiState(), stack="home")
+    report = PreflightReport(findings=(), in_the_way=(*in_the_way(site, there), group))
+    adopt.written(taken[3], "kept", taken[0], report, (taken[1], taken[2]))
+    entries = json.loads((taken[3] / "imports-kept.json").read_text())["resources"]
+    assert [(each["logicalName"], each["id"]) for each in entries if "id" in each] == [
+        (wanted.name, "site-1")
+    ]
     assert all(each["parent"] for each in entries if "id" in each)
+    known = below((taken[3] / "adopt-kept.md").read_text(), "4. Import and make")
+    assert ["pulumi", "import"] in [words[:2] for words in known]
 
 
-def test_a_network_under_another_name_is_removed(taken: tuple[Topology, Rows, Rows, Path]) -> None:
-    """A network whose prefix a zone takes, and whose name none has, is removed by hand before `make up`."""
-    topology, containers, networks, _ = taken
-    renamed = [{**row, "Name": "home_default"} if row["Name"] == "proxy" else row for row in networks]
-    plan = Plan(stack="home", topology=topology, containers=containers, networks=renamed)
-    assert "docker network rm home_default" in plan.lines(date(2026, 11, 30))
+def test_each_network_in_the_way_is_removed_and_made_again(
+    taken: tuple[Topology, Rows, Rows, Path],
+) -> None:
+    """A network with a zone's name or prefix is removed before `make up`, and made first on the way back."""
+    networks = [{**row, "Name": "home_default"} if row["Name"] == "proxy" else row for row in taken[2]]
+    text = "\n".join(planned(taken, networks=networks).lines(date(2026, 11, 30)))
+    removed = [words[-1] for words in below(text, "3. Networks")]
+    assert {*removed} == {"home_default", "app", "media", "pair", "quiet", "store"}
+    assert removed == [words[-1] for words in below(text, "The way back") if "create" in words]
+    assert below(text, "4. Import and make") == [["make", "up", "STACK=home", "YES=1"]]
 
 
 def test_a_circle_of_flows_has_an_order(taken: tuple[Topology, Rows, Rows, Path]) -> None:
