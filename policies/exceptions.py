@@ -6,6 +6,8 @@ that matches no finding is a violation, because readers would assume that the fi
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -74,8 +76,17 @@ def exceptions_used(ledger: Ledger) -> Iterator[Violation]:
     remedy="Name the rule and the resource as the finding does.",
 )
 def exceptions_exact(ledger: Ledger) -> Iterator[Violation]:
-    """Yield exceptions with an unknown rule or a pattern: a pattern would also match unreviewed findings."""
+    """Yield exceptions with an unknown rule, a pattern or several resources of the name.
+
+    These would also match findings that were not reviewed.
+    """
+    found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for each in ledger.findings:
+        found[each.rule, each.subject] |= {each.urn} if each.urn else set()
     for exemption in ledger.topology.exceptions:
+        if len(several := found[exemption.rule, exemption.resource]) > 1:
+            kinds = " and ".join(sorted(re.split(r"::|\$", urn)[-2] for urn in several))
+            yield _name(exemption), f"is for {len(several)} resources of that name ({kinds})"
         if exemption.rule not in RULES:
             yield _name(exemption), f"rule {exemption.rule} does not exist"
         # The name of a flow to any other port ends in `:*`, which is not a pattern.

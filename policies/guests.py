@@ -149,6 +149,8 @@ def guests_set_up_by_their_own(view: TypedResource[Any], topology: TopologyIndex
         yield "initialization.userAccount.password is set, by which undeclared users log in"
     if given.entrypoint:
         yield "initialization.entrypoint is set, so another program than the archive's starts"
+    if isinstance(view.inputs, SystemContainer) and view.inputs.console.type not in {"", "tty", "console"}:
+        yield f"console.type is {view.inputs.console.type}, which asks for no login"
     if isinstance(view.inputs, VirtualMachine) and view.inputs.smbios:
         yield "smbios is set, where cloud-init looks for user data"
 
@@ -208,11 +210,14 @@ def _new_disks(view: TypedResource[Any], guest: Guest | None, topology: Topology
 
 
 def _in_one_place(inputs: VirtualMachine | SystemContainer) -> Iterator[str]:
-    """Yield media at the interface of another, or of the cloud-init drive."""
+    """Yield media at no interface, or at that of another or of the cloud-init drive."""
     slots = [("initialization", inputs.initialization.interface)]
-    slots += [(path, medium.interface) for path, medium in inputs.media]
+    slots += [(path, each.interface) for path, each in inputs.media if each.interface or "disks" in path]
+    for path, slot in slots:
+        if not _INTERFACE.fullmatch(slot):
+            yield f"{path}.interface is {slot or 'not set'}, which is no disk's"
     for (path, slot), (other, at) in combinations(slots, 2):
-        if slot and slot == at:
+        if slot == at:
             yield f"{other}.interface is {at}, as {path} has it, and one replaces the other"
 
 
@@ -238,6 +243,7 @@ def guests_have_no_back_door(view: TypedResource[Any], topology: TopologyIndex) 
             yield f"{dotted(trail)} can't be known before creation, so it may be several settings"
 
 
+_INTERFACE: Final = re.compile(r"(ide|sata|scsi|virtio)\d{1,2}", re.ASCII)
 _SEPARATOR: Final = re.compile(r"[\s,;]")
 """What ends a setting in Proxmox's texts, such as `local-lvm:8,backup=0` and `order=scsi0;net0`."""
 _WRITTEN_ALONE: Final = frozenset({"description", "hotplug", "kvmArguments", "numas", "tags"})

@@ -130,6 +130,8 @@ def api_on_the_declared_host(view: TypedResource[ProxmoxProvider], topology: Top
 
     A host's name is not resolved, and loopback is the lab's stand-in or a tunnel of the operator's.
     """
+    if not view.inputs.endpoint:
+        yield "endpoint is not set, so the environment of the engine says which API it is"
     parts = split(view.inputs.endpoint)
     given, last = _address(parts.hostname), (parts.hostname or "").rstrip(".").rpartition(".")[2]
     odd = given is None and (_NUMBER.fullmatch(last) or not _PLAIN.fullmatch(parts.netloc))

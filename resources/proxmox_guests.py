@@ -84,7 +84,7 @@ class Initialization(
     dns: Dns = Dns()
     entrypoint: str = ""
     hostname: str = ""
-    interface: str = ""
+    interface: str = "ide2"
     ip_configs: tuple[IpConfig, ...] = ()
     meta_data_file_id: str = ""
     network_data_file_id: str = ""
@@ -134,6 +134,12 @@ class Disk(Medium, inert="pre_enrolled_keys size type version"):
     """A disk of a virtual machine, its firmware or its TPM."""
 
     datastore_id: str = "local-lvm"
+
+
+class CdRom(Medium):
+    """A CD-ROM drive of a virtual machine."""
+
+    interface: str = "ide3"
 
 
 class RootDisk(Disk):
@@ -269,7 +275,7 @@ class VirtualMachine(
     usbs: tuple[Any, ...] = ()
     virtiofs: tuple[Any, ...] = ()
     disks: tuple[Disk, ...] = ()
-    cdrom: Medium | None = None
+    cdrom: CdRom | None = None
     efi_disk: Disk | None = None
     tpm_state: Disk | None = None
     rngs: tuple[Rng, ...] = ()
@@ -315,12 +321,19 @@ class RouterMachine(VirtualMachine):
     """The virtual machine of the declared router, as `resources.router_machine` recognises it."""
 
 
+class Console(Inputs, inert="enabled tty_count"):
+    """What opens when a user of Proxmox opens the container's console; a shell asks for no login."""
+
+    type: str = ""
+
+
 class SystemContainer(
     _Guest,
-    inert="console start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
+    inert="start_on_boot timeout_delete timeout_start timeout_update wait_for_ip",
 ):
     """A proxmoxve.ContainerLegacy resource."""
 
+    console: Console = Console()
     network_interfaces: tuple[ContainerInterface, ...] = ()
     device_passthroughs: tuple[Passthrough, ...] = ()
     features: Features = Features()

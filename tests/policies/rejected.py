@@ -328,6 +328,7 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
 
 @rejected(
     "api-on-the-declared-host",
+    "bare: endpoint is not set, so the environment of the engine says which API it is",
     "other: endpoint is https://10.10.1.9:8006/, and the declared host is 10.10.1.5; "
     "if 10.10.1.9 is that host's, declare address: 10.10.1.9",
     "other: ssh.agentForwarding is set, so another machine gets the login",
@@ -341,6 +342,7 @@ def an_engine_without_the_hosts_rules(stack: Stack) -> None:
     ),
 )
 def an_api_of_another_machine(stack: Stack) -> None:
+    stack.add("pulumi:providers:proxmoxve", "bare", {"username": "root@pam"})
     nested = '{"nodes": [{"name": "pve1", "address": "10.10.1.9"}], "socks5Server": "10.10.1.9:1080"}'
     providers: dict[str, dict[str, Any]] = {
         "other": {"endpoint": "https://10.10.1.9:8006/", "ssh": {"agentForwarding": True}},
@@ -1946,6 +1948,7 @@ def ways_past_the_network_card(stack: Stack) -> None:
     "site-2: initialization.userAccount.password is set, by which undeclared users log in",
     "box: initialization.userAccount.keys[0] is none of the Proxmox host's authorized-keys",
     "box: initialization.entrypoint is set, so another program than the archive's starts",
+    "box: console.type is shell, which asks for no login",
 )
 def user_data_by_other_ways(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["metaDataFileId"] = "local:snippets/m.yaml"
@@ -1954,7 +1957,7 @@ def user_data_by_other_ways(stack: Stack) -> None:
     stack.mark_secret("vm", "site-2", "initialization", "userAccount", "password")
     login = {"username": "me", "keys": ["ssh-ed25519 AAAAother me"]}
     given = {"entrypoint": "/bin/sh", "userDataFileId": "local:snippets/u.yaml", "userAccount": login}
-    stack.add(_CONTAINER, "box", {"initialization": given})
+    stack.add(_CONTAINER, "box", {"initialization": given, "console": {"enabled": True, "type": "shell"}})
 
 
 @rejected(
@@ -2072,6 +2075,10 @@ def disks_with_the_data_of_others(stack: Stack) -> None:
     "site-1: disks[0].interface is scsi0, as initialization has it, and one replaces the other",
     "site-2: disks[1].interface is scsi0, as disks[0] has it, and one replaces the other",
     "jellyfin: cdrom.interface is ide2, as initialization has it, and one replaces the other",
+    "stirling-pdf: disks[0].interface is net0, which is no disk's",
+    "vaultwarden: cdrom.interface is ide3, as disks[0] has it, and one replaces the other",
+    "vaultwarden: disks[1].interface is ide2, as initialization has it, and one replaces the other",
+    "vaultwarden: disks[2].interface is not set, which is no disk's",
 )
 def disks_in_one_place(stack: Stack) -> None:
     stack.inputs("vm", "site-1")["initialization"]["interface"] = "scsi0"
@@ -2079,6 +2086,16 @@ def disks_in_one_place(stack: Stack) -> None:
     disks.append(copy.deepcopy(disks[0]))
     stack.inputs("vm", "jellyfin")["cdrom"] = {"interface": "ide2"}
     stack.inputs("vm", "stirling-pdf")["cdrom"] = {"fileId": "", "interface": "ide3"}
+    stack.inputs("vm", "stirling-pdf")["disks"][0]["interface"] = "net0"
+    vault = stack.inputs("vm", "vaultwarden")
+    del vault["initialization"]["interface"]
+    vault["cdrom"] = {}
+    disk = vault["disks"][0]
+    vault["disks"] = [
+        {**disk, "interface": "ide3"},
+        {**disk, "interface": "ide2"},
+        {**disk, "interface": None},
+    ]
 
 
 @rejected(
@@ -3645,6 +3662,17 @@ def an_exception_that_nobody_needs(stack: Stack) -> None:
 @rejected("exceptions-exact", "exception no-devices for *: is a pattern")
 def an_exception_for_everything(stack: Stack) -> None:
     _exempt(stack, "no-devices", "*")
+
+
+@rejected(
+    "exceptions-exact",
+    "exception known-types for metrics: is for 2 resources of that name "
+    "(docker:index/plugin:Plugin and proxmoxve:metrics/server:Server)",
+)
+def an_exception_that_another_resource_uses(stack: Stack) -> None:
+    stack.add("proxmoxve:metrics/server:Server", "metrics", {"server": "10.10.1.9"})
+    stack.add("docker:index/plugin:Plugin", "metrics", {"name": "x"})
+    _exempt(stack, "known-types", "metrics")
 
 
 @rejected("exceptions-exact", "exception no-worries for cadvisor: rule no-worries does not exist")

@@ -318,6 +318,7 @@ MUTANTS: dict[str, tuple[str, Change]] = {
         _set("idmaps", [{"type": "uid", "hostId": 0.0, "containerId": 0.0, "size": 1.0}]),
     ),
     "environment": ("known-properties", _set("environmentVariables", {"A": "b"})),
+    "a console without a login": ("guests-set-up-by-their-own", _set("console", {"type": "shell"})),
     "a password that is a secret": ("guests-set-up-by-their-own", _secret_password),
     "a password": (
         "logins-are-secrets",

@@ -158,6 +158,8 @@ def test_an_empty_stack_is_accepted(pack: Any) -> None:
         ),
         ({"volumes": [{"containerPath": "/data", "volumeName": "/srv/x"}]}, "other-projects-fill-slots"),
         ({"volumes": [{"containerPath": "/data", "volumeName": "grafana-data"}]}, "volumes-not-shared"),
+        ({"volumes": [{"containerPath": "/usr/bin", "volumeName": DATA}]}, "programs-are-the-images"),
+        ({"uploads": [{"file": "/etc/hosts", "content": "192.0.2.1 grafana"}]}, "names-are-the-engines"),
     ],
 )
 def test_a_container_beside_its_slot_is_refused(pack: Any, change: dict[str, Any], rule: str) -> None:
