@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints
 
 from topology.model.flows import DNS, HTTP, Flow, Port
-from topology.model.values import INTERNET, LABEL, FilePath, Name, Value
+from topology.model.values import INTERNET, LABEL, FilePath, Name, Reason, Value
 
 
 class Certificate(Value):
@@ -87,4 +87,4 @@ class Unencrypted(Value):
     """A flow without TLS: to a service that can't ask for certificates, or to a guest without one."""
 
     flow: Flow
-    reason: str = Field(min_length=10)
+    reason: Reason

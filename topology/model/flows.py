@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from topology.model.values import Day, Name, Value
+from topology.model.values import Day, Name, Reason, Value
 
 _PORT = re.compile(r"(\d{1,5})(?:/(\w+))?", re.ASCII)
 
@@ -105,7 +105,7 @@ class Temporary(Value):
 
     flow: Flow
     until: Day
-    reason: str = Field(min_length=10)
+    reason: Reason
 
 
 SSH = Port(number=22)

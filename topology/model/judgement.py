@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from topology.model.values import Day, Flag, Name, Value
+from topology.model.values import Day, Flag, Name, Reason, Value
 
 
 class PolicyException(Value):
@@ -12,7 +12,7 @@ class PolicyException(Value):
 
     rule: Name
     resource: str = Field(min_length=1)
-    reason: str = Field(min_length=10)
+    reason: Reason
     owner: str = Field(min_length=1)
     expires: Day
 

@@ -44,6 +44,7 @@ from topology.model.values import (
     MacAddress,
     Name,
     PathPrefix,
+    Reason,
     UrlPath,
     UserId,
     Value,
@@ -62,7 +63,7 @@ class AdminPage(Value):
     """Permission for the ingress to pass requests to an admin page: its last day, and its reason."""
 
     until: Day
-    reason: str = Field(min_length=10)
+    reason: Reason
 
 
 class Service(Value):

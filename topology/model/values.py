@@ -73,6 +73,9 @@ PublicKey = Annotated[
 
 _MIDNIGHT = re.compile(r"T00:00:00Z$| 00:00:00 \+0000 UTC$")
 
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
+"""Why something that needs a reason is there; blanks around it are none."""
+
 HostKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*$")]
 """A host's public key in the format of known_hosts: `ssh-ed25519 AAAA…`."""
 
