@@ -58,7 +58,7 @@ compose: $(READY) ## FILE=docker-compose.yml in a stack file's words, with the f
 	@test -n '$(FILE)' || { echo "FILE: is not given; write make compose FILE=docker-compose.yml" >&2; exit 2; }
 	@$(VENV)/bin/python -m commands compose $(if $(EGRESS),--egress $(EGRESS)) '$(FILE)'
 
-cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app set themselves up
+cloud-init: $(READY) ## write cloud-init-$(STACK)/: the files by which guests with an app, or a router, set themselves up
 	@$(VENV)/bin/python -m commands cloud-init Pulumi.$(STACK).yaml
 
 router: $(READY) ## write router-$(STACK)/: the rules of the site's router, from the flows that cross it

@@ -41,7 +41,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "stale": ("stale", "resources of Docker-SRV that have to be made anew, as the ends of their URNs"),
     "foothold": ("foothold", "what a shell in each container connects to, and which secrets its files hold"),
-    "cloud-init": ("cloud_init", "the files by which guests with an app set themselves up"),
+    "cloud-init": ("cloud_init", "the files by which guests with an app, or a router, set themselves up"),
     "router": ("router", "the rules of the site's router, from the flows that cross it"),
     "schema": ("schema", "write docs/*.schema.json from the model"),
 }

@@ -21,6 +21,7 @@ from resources import inventory as items
 from resources.proxmox_guests import RouterMachine
 from resources.site import Graph
 from resources.typed import view
+from tests.policies import test_nodes
 from tests.policies.mutations import FOREIGN, _of_resource
 from tests.policies.sound import Stack, run
 from tests.routers import as_a_guest, drawn, made_as_a_guest
@@ -86,6 +87,26 @@ def test_each_network_has_a_card() -> None:
         {"address": "10.10.30.1/24"},
     ]
     assert made["initialization"]["userDataFileId"] == "local:snippets/router.yaml"
+
+
+def test_it_is_on_the_node_that_it_names() -> None:
+    """On one of several nodes the router is made from that node's template, on that node's bridge."""
+    keys, cluster = as_a_guest(), test_nodes.keys()
+    access = {"snippets": "local", "authorized-keys": ["ssh-ed25519 AAAA you"]}
+    router, docker = keys["hosts"]["router"], keys["hosts"]["docker-srv"]
+    keys["hosts"] = cluster["hosts"] | {"docker-srv": docker, "router": router}
+    keys["hosts"]["pve-2"] |= access
+    router["guest"]["node"] = "pve-2"
+    for name, node in test_nodes.PLACES.items():
+        keys["services"][name]["node"] = node
+    keys["flows"] += [flow for flow in cluster["flows"] if "pve-" in flow]
+    is_sound(keys)
+    machine = Stack(resources=run(keys)).inputs("vm", "router")
+    assert (machine["nodeName"], machine["clone"]["vmId"]) == ("pve2", 9001)
+    assert {card["bridge"] for card in machine["networkDevices"]} == {"vmbr0", "vmbr2", "vmbr7"}
+    del router["guest"]["node"]
+    with pytest.raises(ConfigError, match=r"^hosts\.router\.guest\.node: missing, and there are several"):
+        load(keys)
 
 
 @pytest.mark.parametrize(
