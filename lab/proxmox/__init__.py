@@ -24,7 +24,7 @@ from lab import images, paths, routes, tls
 from lab.daemon import Process, write
 from lab.errors import LabError
 from lab.process import tail
-from lab.proxmox import node, packages, plane, switch
+from lab.proxmox import firewall_log, node, packages, plane, switch
 from lab.proxmox.api import NODE
 from lab.proxmox.privileges import TOKEN
 
@@ -114,7 +114,7 @@ def down(
     switch.remove_legs(trunk, vlans)
     switch.stop(bridge)
     routes.remove()
-    for path in (_log_file(), paths.RUN / "guests"):
+    for path in (_log_file(), firewall_log.path(), paths.RUN / "guests"):
         if path.is_dir():
             path.rmdir()
         else:

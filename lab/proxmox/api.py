@@ -25,9 +25,10 @@ from fakepve.qemu import DRIVE_KEY, NEW_DISK, join_drive, split_drive, with_mac
 from fakepve.routing import param_error
 
 from lab.daemon import write
+from lab.proxmox import firewall_log
 from lab.proxmox.firewall import node_ruleset, ruleset
 from lab.proxmox.guests import LabGuest, read_guest
-from lab.proxmox.privileges import GRANTS
+from lab.proxmox.privileges import GRANTS, LOGS
 
 NODE = "pve1"
 TEMPLATE = 9000
@@ -53,7 +54,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         super().__init__(password=secrets.token_urlsafe(), host="127.0.0.1", port=port)
         name, _, secret = token.partition("=")
         self.apitokens[name] = secret
-        for path, privileges in GRANTS.items():
+        for path, privileges in {**GRANTS, **LOGS}.items():
             self.grant(name.partition("!")[0], path, *privileges)
         self._noted: set[str] = set()
         self.max_requests = 100
@@ -266,6 +267,7 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         one = _NETWORK + "/{iface}"
         return [
             ("GET", "/nodes/{node}/time", self._time),
+            ("GET", "/nodes/{node}/firewall/log", self._firewall_log),
             ("GET", _NETWORK, self._network_list),
             ("POST", _NETWORK, self._network_create),
             ("PUT", _NETWORK, self._network_reload),
@@ -279,6 +281,12 @@ class Proxmox(FakePve):  # type: ignore[misc] # fakepve carries no types
         """Answer with the machine's own clock, in place of a sample from the schema."""
         now = int(time.time())
         return {"time": now, "localtime": now, "timezone": "UTC"}
+
+    async def _firewall_log(self, v: dict[str, Any], _user: str) -> list[dict[str, Any]]:
+        """Answer with a part of the log, 50 lines by default; an empty one is a line that says so."""
+        start, limit, since = (int(v.get(key) or 0) for key in ("start", "limit", "since"))
+        part = firewall_log.lines(since)[start : start + (limit or 50)] or ["no content"]
+        return [{"n": number, "t": text} for number, text in enumerate(part, start + 1)]
 
     async def _network_list(self, v: dict[str, Any], _user: str) -> list[dict[str, Any]]:
         listed = enumerate(self.networks.items(), 3)

@@ -27,6 +27,9 @@ INTO, OUT_OF = 2000, 1000
 """Packet marks by direction; the card's number is added. The bridge knows the port, the IP rules don't."""
 _STANDING = "8006, 22, 3128, 5900-5999, 60000-60050"
 """TCP ports of a node that Proxmox opens to its own network and to ipset `management`."""
+_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+_LIMIT = "limit rate 1/second burst 5 packets"
+"""Proxmox's default for the log, and what the program sets."""
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop"}
 
 
@@ -35,7 +38,9 @@ def ruleset(guest: LabGuest, datacenter: Held, own: Held) -> str:
     on = bool(datacenter["options"].get("enable"))
     listed = bool(own["options"].get("enable")) or "blacklist" in datacenter["ipset"]
     filtered = [nic for nic in guest.nics if on and listed and nic.firewall]
-    cards = [_Card(nic=nic, lxc=guest.lxc, datacenter=datacenter, own=own) for nic in filtered]
+    cards = [
+        _Card(nic=nic, vmid=guest.vmid, lxc=guest.lxc, datacenter=datacenter, own=own) for nic in filtered
+    ]
     if not cards:
         return "flush ruleset\n"
     marks = ", ".join(f"{mark} : jump {chain}" for card in cards for mark, chain in card.jumps)
@@ -102,6 +107,7 @@ class _Card:
     """A filtered card: the switches of datacenter and card are on."""
 
     nic: Nic
+    vmid: int
     lxc: bool
     datacenter: Held
     own: Held
@@ -182,11 +188,19 @@ class _Card:
                     if inner.get("enable") and inner["type"] == direction:
                         yield from _rule(inner, (self.datacenter,))
             elif rule["type"] == direction:
-                yield from _rule(rule, (self.own, self.datacenter))
+                yield from _rule(rule, (self.own, self.datacenter), self._log(rule, direction))
+
+    def _log(self, rule: Mapping[str, Any], direction: str) -> str:
+        """Return what logs a rule's packets, in the form that `firewall_log` reads; empty without a level."""
+        if rule.get("log", "nolog") == "nolog":
+            return ""
+        chain = f"{'veth' if self.lxc else 'tap'}{self.vmid}i{self.nic.index}-{direction.upper()}"
+        prefix = f":{self.vmid}:{_LEVELS.index(rule['log'])}:{chain}: {rule['action']}: "
+        return f'{_LIMIT} log prefix "{prefix}" group 0'
 
 
-def _rule(rule: Mapping[str, Any], scope: tuple[Held, ...]) -> Iterator[str]:
-    """Yield a rule's lines, one for each combination of address version and port protocol."""
+def _rule(rule: Mapping[str, Any], scope: tuple[Held, ...], log: str = "") -> Iterator[str]:
+    """Yield a rule's lines, one for each combination of address version and port protocol, behind its log."""
     sources, destinations = _addresses(rule.get("source"), scope), _addresses(rule.get("dest"), scope)
     services = _services(rule)
     if sources is None or destinations is None or services is None:
@@ -196,8 +210,8 @@ def _rule(rule: Mapping[str, Any], scope: tuple[Held, ...]) -> Iterator[str]:
             if {source[:3], dest[:3]} == {"ip ", "ip6"}:
                 continue
             for service in services:
-                words = (source, dest, service, _VERDICTS[rule["action"]])
-                yield " ".join(word for word in words if word)
+                for end in filter(None, (log, _VERDICTS[rule["action"]])):
+                    yield " ".join(word for word in (source, dest, service, end) if word)
 
 
 def _blacklisted(datacenter: Held) -> list[str]:

@@ -31,3 +31,5 @@ GRANTS: Mapping[str, frozenset[str]] = {
     "/sdn/zones/localnetwork": frozenset({"SDN.Use"}),
 }
 """Path -> privileges, which apply below it as well."""
+LOGS: Mapping[str, frozenset[str]] = {"/nodes/pve1": frozenset({"Sys.Syslog"})}
+"""Likewise, for `make suggest` about observed guests (docs/suggest.md)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lab.proxmox import node, plane
 from lab.proxmox.api import NODE, Proxmox
+from lab.proxmox.firewall_log import FirewallLog
 
 _LOOK_SECONDS = 5
 _log = logging.getLogger("serve")
@@ -39,6 +40,7 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    log = FirewallLog()
     pve = Proxmox(token=token, state=state, changed=changed.set, port=port)
     await pve.start(*map(str, certificate))
     os.write(ready, b"ready")
@@ -46,9 +48,12 @@ async def serve(
     while not ended.is_set():
         changed.clear()
         try:
-            await asyncio.to_thread(plane.follow, bridge, pve.guests(bridge))
+            guests = pve.guests(bridge)
+            await asyncio.to_thread(plane.follow, bridge, guests)
             if address:
                 await asyncio.to_thread(node.follow, NODE, address.ip, pve.node_rules(address.network))
+            built = plane.status()
+            await asyncio.to_thread(log.follow, [each.filter for each in guests if built.get(each.vmid)])
         except Exception:  # noqa: BLE001 - see below
             # The API must survive a fault of the plane: Pulumi's state refers to it.
             _log.exception("data plane")
