@@ -12,6 +12,7 @@ import pytest
 from policies.evaluate import evaluate
 from policies.review import base_of, review
 from reachability.intent import Intent, surplus
+from report.model import Report, State
 from resources.site import Graph
 from resources.typed import view
 from tests.policies.sound import TODAY, Stack, run
@@ -133,6 +134,16 @@ def at_another(stack: Stack) -> None:
     stack.inputs("rules", "jellyfin")["rules"] += [IN, OUT]
 
 
+def narrowed(stack: Stack) -> None:
+    """Limit a rule to a protocol, so that it is a permission of its own."""
+    rules(stack)[1]["proto"] = "tcp"
+
+
+def without_a_flow(stack: Stack) -> None:
+    """Take the rule of a declared flow away, which works today by observation alone."""
+    del stack.inputs("group", "site-1")["rules"][0]
+
+
 def in_a_group(stack: Stack) -> None:
     """Put a rule into the security group, which may be any guest's."""
     stack.inputs("group", "site-1")["rules"].append(dict(IN))
@@ -152,6 +163,13 @@ def at_the_datacenter(stack: Stack) -> None:
         (undeclared, "site-1: rules[1] accepts what no declared flow of site-1 needs (in ACCEPT)"),
         (undeclared, "traefik -> site-1:*: expected DENIED, got ALLOWED via vlan10 -> site-1"),
         (at_another, "jellyfin: rules[1] accepts without source, proto, dport"),
+        (narrowed, "site-1: rules[1] accepts without source, dport"),
+        (narrowed, "site-1: rules[1] accepts what no declared flow of site-1 needs (in ACCEPT proto tcp)"),
+        (narrowed, "traefik -> site-1:*: expected DENIED, got ALLOWED via vlan10 -> site-1"),
+        (
+            without_a_flow,
+            "traefik -> site-1:443/tcp: expected ALLOWED, got DENIED: input policy of site-1: DROP",
+        ),
         (in_a_group, "site-1: rules[2] accepts without source, proto, dport"),
         (in_a_group, "traefik -> site-1:*: expected DENIED, got ALLOWED via vlan10 -> site-1"),
         (at_the_datacenter, "datacenter: rules[2] accepts without source, proto, dport"),
@@ -173,6 +191,24 @@ def test_the_review_says_that_it_opens() -> None:
     assert f"observation of site-1: `none` → `through {DAY}`" in [each.text for each in found.other or ()]
     standings = {str(each.flow): each.standing for each in found.opened}
     assert standings["site-1 -> site-2:443/tcp"] == standings["site-2 -> internet:*"] == "observed"
+
+
+def test_the_report_tells_it_from_what_is_not_meant() -> None:
+    """A cell of an observed guest is not declared, and says why it is open; the declared one is as ever."""
+    found = graph()
+    resources = tuple(each.resource for each in found.views)
+    page = Report(stack="x", day=TODAY, resources=resources, topology=found.topology)
+    told = {each.ports: (each.state, each.why) for each in page.answers("site-1", "internet")}
+    observed = (State.UNDECLARED, "not declared, and let pass while it is observed")
+    assert told == {("443/tcp",): (State.DECLARED, "declared"), ("*",): observed}
+
+
+def test_the_report_tells_an_observed_zones_neighbours_apart() -> None:
+    """Neighbours in an observed Docker network are not said to be there by a host's right."""
+    made = changed({"zones.backend.observed-until": DAY})
+    page = Report(stack="x", day=TODAY, resources=run(made), topology=load(made))
+    answers = {each.why for each in page.answers("loki", "cadvisor")}
+    assert answers == {"not declared, and let pass while it is observed"}
 
 
 def test_the_probe_shows_such_cells_and_judges_them_not() -> None:

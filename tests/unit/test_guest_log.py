@@ -123,11 +123,11 @@ def test_each_try_is_a_line_that_declares_it(tmp_path: Path) -> None:
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxmox]:
-    """The lab's API, whose node has a log of three lines, the first of them 40 days old."""
+    """The lab's API, whose node has a log of four lines, the first of them 40 days old."""
     for name in ("STATE", "RUN"):
         monkeypatch.setattr(paths, name, tmp_path)
     old = line("10.10.20.12", "10.10.20.11", 22).replace("01/Dec", "22/Oct")
-    text = [old, *(line("10.10.20.12", "10.10.20.11", port) for port in (80, 81))]
+    text = [old, *(line("10.10.20.12", "10.10.20.11", port) for port in (80, 81, 82))]
     firewall_log.path().write_text("".join(f"{each}\n" for each in text), encoding="utf-8")
     with served(tmp_path / "api.json", []) as (_, node):
         yield node
@@ -139,12 +139,12 @@ def asked(api: Proxmox, token: str = TOKEN) -> list[str]:
         return [*suggest.logged(found, SITE, NOW - timedelta(days=30))]
 
 
-@pytest.mark.parametrize("page", [2, 5000])
+@pytest.mark.parametrize("page", [2, 3, 5000])
 def test_the_log_is_read_whole(api: Proxmox, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
     """Every line of the last 30 days is read, however many the API gives at once."""
     monkeypatch.setattr(suggest, "_PAGE", page)
     assert [str(each) for each in read(*asked(api)).tried] == [
-        f"10.10.20.12 -> 10.10.20.11:{port}/tcp" for port in (80, 81)
+        f"10.10.20.12 -> 10.10.20.11:{port}/tcp" for port in (80, 81, 82)
     ]
 
 
