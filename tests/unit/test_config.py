@@ -43,6 +43,10 @@ def flat(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
+ELSEWHERE = {"served", "routers", "off_road", "hidden", "router_guest", "doubled", "containers", "between"}
+"""Checks of other sites: of `test_half_config`, `test_router`, `test_router_guest` and `test_docker_hosts`."""
+
+
 @cache
 def read() -> list[tuple[str, Any, Any]]:
     """Return each bad configuration's message, the site that the reader returns, and the reader's faults."""
@@ -237,9 +241,7 @@ class TestBad:
             pytest.param(module, table, place, id=one.__name__)
             for module, table in ((checks, "_CHECKS"), (flow_rules, "_FLOW_RULES"))
             for place, one in enumerate(getattr(module, table))
-            # test_half_config.py, test_router.py and test_docker_hosts.py have these, of other sites
-            if one.__name__
-            not in {"served", "routers", "off_road", "hidden", "doubled", "containers", "between"}
+            if one.__name__ not in ELSEWHERE
         ],
     )
     @pytest.mark.slow
