@@ -44,7 +44,7 @@ def flat(values: dict[str, Any]) -> dict[str, str]:
 
 
 ELSEWHERE = {"served", "routers", "off_road", "hidden", "router_guest", "doubled", "containers", "between"}
-"""Checks of other sites: of `test_half_config`, `test_router`, `test_router_guest` and `test_docker_hosts`."""
+"""Checks that `test_half_config`, `test_router`, `test_router_guest` and `test_docker_hosts` try."""
 
 
 @cache
