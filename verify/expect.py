@@ -1,8 +1,8 @@
 """The cells of the matrix, each with the result that the declared flows require.
 
 The only live data used here is what the discovery found at each endpoint: addresses and ports.
-Note: EITHER marks what no rule of the stack decides: a router between a VLAN and the outside, and what
-members of an observed zone ask of each other.
+Note: EITHER marks what the probe does not judge: what crosses a router between a VLAN and the outside, what
+members of an observed zone ask of each other, and what observed guests ask or are asked.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _expected(
         case EndpointKind.CONTAINER if source.kind is EndpointKind.OUTSIDE:
             return Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
-            return Expected.EITHER  # the router between them is not a resource of the stack
+            return Expected.EITHER  # a router is between them, which the probe does not enter
         case _ if not declared and _is_open(source, destination, address.network if near else "", observed):
             return Expected.EITHER
         case _:
