@@ -52,7 +52,7 @@ class SlotOutput(TypedDict):
     """A service whose container the Pulumi project `project` makes, as that container must be.
 
     `networks` has the networks by the engine's names, which are known in a preview, as ids are not. `engine`
-    is Docker-SRV's address for SSH; None: its engine is on the machine that runs Pulumi.
+    is the address of its Docker host for SSH; None: its engine is on the machine that runs Pulumi.
     """
 
     project: str

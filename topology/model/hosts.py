@@ -22,8 +22,9 @@ class Ssh(Value):
 
 
 class DockerHost(Value):
-    """Docker-SRV. `address` is where the ingress publishes its ports; `trunk` is the interface whose VLAN
-    interfaces (`<trunk>.<tag>`) carry the ingress's legs; `data_root` is the engine's data folder.
+    """A Docker host. `address` is where the ingress publishes its ports, on another host than the ingress's
+    the host's own; `trunk` is the interface whose VLAN interfaces (`<trunk>.<tag>`) carry containers' legs;
+    `data_root` is the engine's data folder.
     """
 
     name: Name
@@ -41,7 +42,7 @@ class DockerHost(Value):
     trusted_proxies: tuple[IPv4Network, ...] = ()
     """Proxies and tunnels in front of the ingress. Traefik trusts their X-Forwarded-* headers."""
     name_servers: tuple[IPv4Address, ...] = ()
-    """Name servers of the containers in egress zones, which ask them on the internet."""
+    """Name servers of the containers in egress zones: on the internet, external machines or guests."""
     closed: Flag = False
     """Whether the host's own rules drop what reaches it from outside, but for declared flows to `ports`."""
     ports: tuple[Port, ...] = ()
@@ -67,7 +68,7 @@ class ProxmoxHost(Value):
     shared_storage: Flag = False
     """Whether every node has `storage` with the same content, so that a template on another node will do."""
     snippets: StorageName | None = None
-    """Storage of the guests' cloud-init files; None: guests run their template unchanged."""
+    """Storage of the cloud-init files of guests and a router; None: guests run their template unchanged."""
     name_servers: tuple[IPv4Address, ...] = ()
     """The guests' name servers; empty: the node's own."""
     authorized_keys: tuple[PublicKey, ...] = ()
