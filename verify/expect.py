@@ -218,19 +218,39 @@ def _expected(
             return Expected.DENIED
         case _ if declared and {source.kind, destination.kind} == {EndpointKind.GUEST, EndpointKind.OUTSIDE}:
             return Expected.EITHER  # a router is between them, which the probe does not enter
-        case _ if not declared and _is_open(source, destination, address.network if near else "", observed):
+        case _ if not declared and _is_open(
+            topology, source, destination, port, network=address.network if near else "", observed=observed
+        ):
             return Expected.EITHER
         case _:
             there = near or destination.kind is not EndpointKind.CONTAINER
             return Expected.ALLOWED if declared and there else Expected.DENIED
 
 
-def _is_open(source: Endpoint, destination: Endpoint, network: str, observed: Collection[str]) -> bool:
-    """Whether only observed rules are between two ends: those of guests, or of a network that both are on."""
-    if destination.kind is EndpointKind.CONTAINER:
-        return source.kind is EndpointKind.CONTAINER and network in observed
+def _is_open(
+    topology: Topology,
+    source: Endpoint,
+    destination: Endpoint,
+    port: Port | str,
+    *,
+    network: str,
+    observed: Collection[str],
+) -> bool:
+    """Whether only observed rules are between two ends: those of guests, or of a `network` that both are on.
+
+    Before a node are its own rules. Docker-SRV's are before its limited ports, and between a Docker network
+    and guests: only a leg is beside them.
+    """
     guests = {each.name for each in (source, destination) if each.kind is EndpointKind.GUEST}
-    return bool(guests) and guests <= {*observed}
+    match destination.kind:
+        case EndpointKind.CONTAINER:
+            return source.kind is EndpointKind.CONTAINER and network in observed
+        case EndpointKind.HOST if topology.docker.closed or port in topology.entries:
+            passed = port in topology.public
+        case _:
+            near = bool(network) or source.kind not in {EndpointKind.CONTAINER, EndpointKind.MEMBER}
+            passed = near and destination.kind is not EndpointKind.NODE
+    return passed and bool(guests) and guests <= {*observed}
 
 
 def _on_host(topology: Topology, source: Endpoint, port: Port | str) -> Expected:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import cache
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from tests.site import changed
 from tests.unit.packet_walk import Walk
 from topology.config import load
 from topology.index import TopologyIndex
-from topology.model import Port
+from topology.model import Port, Topology
 from verify.expect import Address, Endpoint, EndpointKind, Expected, cells, guest
 
 DAY = "2027-01-15"
@@ -211,25 +214,95 @@ def test_the_report_tells_an_observed_zones_neighbours_apart() -> None:
     assert answers == {"not declared, and let pass while it is observed"}
 
 
+def ends(site: Topology) -> list[Endpoint]:
+    """Return guests, containers with and without a leg, hosts, newcomers, and a zone outside."""
+
+    def end(
+        name: str, kind: EndpointKind, *places: tuple[str, IPv4Address], ports: tuple[Port, ...] = ()
+    ) -> Endpoint:
+        at = tuple(Address(network=zone, ip=ip) for zone, ip in places)
+        return Endpoint(
+            name=name, kind=kind, zones=frozenset(zone for zone, _ in places), addresses=at, ports=ports
+        )
+
+    def container(name: str, *zones: str) -> Endpoint:
+        places = [(zone, site.address_on(name, site.zones[zone])) for zone in zones]
+        return end(name, EndpointKind.CONTAINER, *places, ports=site.services[name].ports)
+
+    by_name = {each.name: each for each in site.guests}
+    outside, own = site.zones["management"].prefix[9], IPv4Address("10.10.1.5")
+    return [
+        *(guest(site, by_name[name], there=True) for name in ("site-1", "site-2", "jellyfin")),
+        replace(
+            end("management", EndpointKind.OUTSIDE, ("management", outside)),
+            zones=frozenset(),
+            docker_host_address=own,
+        ),
+        container("loki", "backend"),
+        container("traefik", "frontend", site.services["site-1"].zones[0]),
+        end("docker-srv", EndpointKind.HOST, ("eth0", own), ports=(*site.published, Port(number=22))),
+        end(
+            "proxmox-srv",
+            EndpointKind.NODE,
+            ("management", IPv4Address("10.10.1.6")),
+            ports=(Port(number=8006),),
+        ),
+        *(
+            end(f"newcomer on {zone}", EndpointKind.MEMBER, (zone, site.zones[zone].prefix[-9]))
+            for zone in ("backend", site.services["site-1"].zones[0])
+        ),
+    ]
+
+
+def expected(site: Topology, day: date) -> dict[str, Expected]:
+    """Return what the live probe expects of each cell between such endpoints on a day."""
+    return {str(each): each.expected for each in cells(site, ends(site), day)}
+
+
 def test_the_probe_shows_such_cells_and_judges_them_not() -> None:
     """What an observed guest's firewall alone would deny is EITHER until the day is over."""
     site = load(keys(names=("site-1", "jellyfin")))
-    ends = [guest(site, site.services[name], there=True) for name in ("site-1", "site-2", "jellyfin")]  # type: ignore[arg-type]
-    at = Address(network="management", ip=site.zones["management"].prefix[9])
-    ends += [
-        Endpoint(name="management", kind=EndpointKind.OUTSIDE, zones=frozenset(), addresses=(at,), ports=()),
-        Endpoint(
-            name="loki",
-            kind=EndpointKind.CONTAINER,
-            zones=frozenset({"backend"}),
-            ports=site.services["loki"].ports,
-            addresses=(Address(network="backend", ip=site.address_on("loki", site.zones["backend"])),),
+    found, vlan = expected(site, date(2027, 1, 15)), site.services["site-1"].zones[0]
+    either = {
+        *("management -> site-1:443/tcp", "site-1 -> jellyfin:8096/tcp", "traefik -> site-1:*/tcp"),
+        *(
+            "site-1 -> docker-srv:22/tcp",
+            "site-1 -> docker-srv:443/tcp",
+            f"newcomer on {vlan} -> site-1:443/tcp",
         ),
-    ]
-    found = {str(each): each.expected for each in cells(site, ends, date(2027, 1, 15))}
-    either = {"management -> site-1:443/tcp", "site-1 -> jellyfin:8096/tcp", "loki -> site-1:443/tcp"}
-    denied = {"management -> site-2:443/tcp", "site-1 -> site-2:443/tcp", "site-1 -> loki:3100/tcp"}
-    assert {found[each] for each in either} == {Expected.EITHER}
-    assert {found[each] for each in denied} == {Expected.DENIED}
-    after = {str(each): each.expected for each in cells(site, ends, date(2027, 1, 16))}
-    assert {after[each] for each in either} == {Expected.DENIED}
+    }
+    assert {each: found[each] for each in either} == dict.fromkeys(either, Expected.EITHER)
+    after = expected(site, date(2027, 1, 16))
+    assert {each: after[each] for each in either} == dict.fromkeys(either, Expected.DENIED)
+
+
+def test_the_probe_judges_what_other_rules_deny() -> None:
+    """Rules of another guest, of a node and of Docker-SRV hold where an observed guest lets all pass."""
+    names = ("site-1", "jellyfin")
+    found = expected(load(keys(names=names)), date(2027, 1, 15))
+    denied = {
+        *("management -> site-2:443/tcp", "site-1 -> site-2:443/tcp", "site-1 -> loki:3100/tcp"),
+        *(
+            "loki -> site-1:443/tcp",
+            "newcomer on backend -> site-1:443/tcp",
+            "site-1 -> proxmox-srv:8006/tcp",
+        ),
+    }
+    assert {each: found[each] for each in denied} == dict.fromkeys(denied, Expected.DENIED)
+    closed = {"hosts.docker-srv.closed": True, "hosts.docker-srv.ports": [22]}
+    at_host = expected(load(keys(closed, names)), date(2027, 1, 15))
+    told = {each: at_host[f"site-1 -> docker-srv:{each}"] for each in ("22/tcp", "*/tcp", "443/tcp")}
+    assert told == {"22/tcp": Expected.DENIED, "*/tcp": Expected.DENIED, "443/tcp": Expected.EITHER}
+
+
+def test_the_proof_holds_for_possible_what_the_probe_does_not_judge() -> None:
+    """No cell is EITHER by observation that the proof excludes; it tells no own ports of an open host."""
+    site, known = graph().topology, graph().reachability
+    either = [each for each, what in expected(site, date(2027, 1, 15)).items() if what is Expected.EITHER]
+    told = [each for each in either if not {"newcomer", "docker-srv", "icmp"} & {*re.split("[ :]", each)}]
+    ways = {(source, one.destination, one.port) for one in known.connection_sets() for source in one.sources}
+    assert told
+    for each in told:
+        source, _, end = each.partition(" -> ")
+        name, _, port = end.partition(":")
+        assert (source, name, None if port.startswith("*") else Port.parse(port)) in ways, each
