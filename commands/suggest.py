@@ -8,7 +8,6 @@ tried, 1 something was, 2 the rules or a log can't be read.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from survey.proxmox_api import ProxmoxApi
 from topology.config import NAMESPACE, ConfigError, from_file, from_keys, keys_of
 from topology.model import Flow, Topology
 from topology.project import PROJECT
-from verify import guest_log, host, learned
+from verify import guest_log, host, inventory, learned
 from verify.driver import ProbeError
 from verify.guest_log import GuestLog
 from verify.learned import Learned, Seen
@@ -69,9 +68,13 @@ def _of_host(file: Path, topology: Topology) -> tuple[list[Seen], Iterator[str]]
 
 def _of_guests(file: Path, topology: Topology) -> tuple[list[Seen], Iterator[str]]:
     """Return what observed guests tried, and the lines about it; raises ProbeError or SurveyError."""
-    url, token = (os.environ.get(f"PROXMOX_VE_{word}", "") for word in ("ENDPOINT", "API_TOKEN"))
-    if not url:
-        raise ProbeError("PROXMOX_VE_ENDPOINT: is not set, and guests are observed; write https://pve:8006")
+    try:
+        url, token = inventory.login(file.stem.removeprefix("Pulumi."))
+    except ProbeError as fault:
+        both = "PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN"
+        raise ProbeError(
+            f"{fault}\nGuests are observed, and their log needs {both}, or the stack's."
+        ) from None
     with closing(ProxmoxApi(url, token)) as api:
         now = datetime.now(UTC)
         found = guest_log.read(topology, [*logged(api, topology, now - learned.PERIOD)], now)

@@ -107,12 +107,19 @@ class Reader(Protocol):
         """Return the answer's data."""
 
 
+def login(stack: str) -> tuple[str, str]:
+    """Return a stack's Proxmox API and its token, the environment's before the stack's; raises ProbeError."""
+    return (
+        os.environ.get("PROXMOX_VE_ENDPOINT") or _configured(stack, "proxmoxve:endpoint"),
+        os.environ.get("PROXMOX_VE_API_TOKEN") or _configured(stack, "proxmoxve:apiToken"),
+    )
+
+
 class Api:
     """Read access to a stack's Proxmox API with the stack's own token."""
 
     def __init__(self, stack: str) -> None:
-        self._url = os.environ.get("PROXMOX_VE_ENDPOINT") or _configured(stack, "proxmoxve:endpoint")
-        self._token = os.environ.get("PROXMOX_VE_API_TOKEN") or _configured(stack, "proxmoxve:apiToken")
+        self._url, self._token = login(stack)
 
     def get(self, path: str) -> Any:
         """Return the answer's data; raises ProbeError if there is none."""

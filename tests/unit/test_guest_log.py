@@ -19,7 +19,7 @@ from survey.proxmox_api import ProxmoxApi
 from tests.site import PREFIX, changed, whole
 from tests.unit.test_lab_proxmox import TOKEN, served
 from topology.config import load
-from verify import guest_log
+from verify import guest_log, inventory
 from verify.driver import ProbeError
 
 NOW = datetime(2026, 12, 1, 16, 0, tzinfo=UTC)
@@ -157,15 +157,41 @@ def test_a_token_without_the_right_is_told_so(api: Proxmox) -> None:
     assert len(asked(api, "other@pve!log=0b6f2a0e-0000-4000-8000-000000000001")) >= 2
 
 
+def configured(monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]) -> None:
+    """Let the stack x have keys of proxmoxve in its configuration, and the environment none."""
+
+    def run(*words: str) -> str:
+        key = words[3]
+        if words != ("pulumi", "config", "get", key, "--stack", "x", "--non-interactive") or key not in keys:
+            raise ProbeError(f"{key}: is not found; set it")
+        return f"{keys[key]}\n"
+
+    monkeypatch.setattr(inventory, "run", run)
+    for word in ("ENDPOINT", "API_TOKEN"):
+        monkeypatch.delenv(f"PROXMOX_VE_{word}", raising=False)
+
+
+def test_the_api_may_be_the_stacks_own(
+    api: Proxmox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without variables the command asks the API of the stack's configuration, as `make drift` does."""
+    monkeypatch.setattr(suggest, "PROJECT", stack(tmp_path).parent)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.bundle()))
+    configured(monkeypatch, {"proxmoxve:endpoint": f"{api.url}/", "proxmoxve:apiToken": TOKEN})
+    suggest.main(["--stack", "x"])
+    assert "# undeclared flows of observed guests that passed" in capsys.readouterr().out
+
+
 def test_the_command_reads_both(
     api: Proxmox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without Docker-SRV's rules the command ends with 2, and prints what guests tried all the same."""
     monkeypatch.setattr(suggest, "PROJECT", stack(tmp_path).parent)
     monkeypatch.setenv("DOCKER_HOST", "ssh://you@docker-srv")
-    monkeypatch.delenv("PROXMOX_VE_ENDPOINT", raising=False)
+    configured(monkeypatch, {})
     assert suggest.main(["--stack", "x"]) == 2
-    assert "PROXMOX_VE_ENDPOINT: is not set, and guests are observed" in capsys.readouterr().err
+    told = "Guests are observed, and their log needs PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN, or the"
+    assert told in capsys.readouterr().err
     now = f"{datetime.now(UTC):%d/%b/%Y:%H:%M:%S %z}"
     today = line("10.10.20.12", "10.10.20.11", 8096).replace("01/Dec/2026:17:55:00 +0200", now)
     firewall_log.path().write_text(f"{today}\n", encoding="utf-8")
