@@ -143,7 +143,7 @@ def _names(topology: Topology) -> Iterator[tuple[str, str]]:
                 yield str(topology.address_on(service.name, zone)), service.name
     for zone in topology.zones.values():
         if zone.is_docker:
-            yield str(zone.prefix[1]), topology.docker.name
+            yield str(zone.prefix[1]), topology.docker_host_around(zone).name
     yield from ((str(leg.address), leg.service) for leg in topology.legs.every)
     yield from ((str(guest.address), guest.name) for guest in topology.guests)
     yield from ((str(each.address), each.name) for each in topology.hosts if each.address)

@@ -16,7 +16,8 @@ from tests.unit.test_half_config import document
 from topology import schema
 from topology.config import ConfigError, load
 from topology.index import TopologyIndex
-from verify import host
+from topology.model import NO_NAME_SERVER
+from verify import host, learned
 
 BAD: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("bad_docker_hosts.yaml").read_text(encoding="utf-8")
@@ -48,6 +49,25 @@ def test_each_docker_host_has_its_own_part() -> None:
     assert (one.guests, one.ingress_name, two.ingress_name) == (two.guests, "traefik", None)
     assert {*map(str, two.flows)} >= {"worker -> store:5432/tcp", "management -> docker-2:22/tcp"}
     assert not {flow.destination for flow in two.flows} & {"traefik", "loki", "docker-srv"}
+
+
+def test_a_second_host_may_publish_what_the_ingress_does() -> None:
+    """Port 443 of the second host is its own; of the ingress's host it is the ingress's."""
+    own = changed({"hosts.docker-2.ports": [22, 443]}, site())
+    assert [str(port) for port in load(own).docker_hosts[1].ports] == ["22/tcp", "443/tcp"]
+    first = {"hosts.docker-srv.closed": True, "hosts.docker-srv.ports": [443]}
+    with pytest.raises(ConfigError, match="443/tcp is where the ingress is published; remove it"):
+        load(changed(first, site()))
+
+
+def test_the_whole_site_tells_each_host_of_its_networks() -> None:
+    """A container asks its own host's name servers, and a network's first address is its own host's."""
+    whole = load(site())
+    by_name = {each.name: each for each in whole.containers}
+    assert [*map(str, whole.name_servers(by_name["worker"]))] == ["9.9.9.9"]
+    assert whole.name_servers(by_name["store"]) == (NO_NAME_SERVER,)
+    told = learned.names(whole)
+    assert (told["172.31.1.1"], told["172.30.3.1"]) == ("docker-2", "docker-srv")
 
 
 def test_a_site_on_one_docker_host_is_its_own_part() -> None:

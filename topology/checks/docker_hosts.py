@@ -5,11 +5,11 @@ The ingress is on one of them, and with it all that is for it alone: probe zones
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from topology.checks.site import Reason, Site, twice
 from topology.fault import Fault, nearest
-from topology.model import Container, Flow, Guest, Role, Volumes
+from topology.model import Container, DockerHost, Flow, Guest, Role, Volumes
 
 
 def networks(site: Site) -> Iterator[Fault]:
@@ -41,6 +41,7 @@ def hosts(site: Site) -> Iterator[Fault]:
     ]
     own = [(f"hosts.{host.name}.address", host.address) for host in site.docker_hosts]
     yield from twice([*logins, *((path, at) for path, at in own if int(at))], "name each machine once")
+    yield from _one_machine(site.docker_hosts)
     for path in (path for path, address in own if not int(address)):
         fault = "missing, and by it the rules of one host keep its containers from another"
         yield Fault(path, fault, "write the one that it has on the site's own network")
@@ -65,6 +66,20 @@ def hosts(site: Site) -> Iterator[Fault]:
             if getattr(host, key.replace("-", "_")):
                 why = f"is for the host of the ingress, {first.name}"
                 yield Fault(f"{path}.{key}", why, "leave it out")
+
+
+def _one_machine(hosts: Sequence[DockerHost]) -> Iterator[Fault]:
+    """Yield logins that lead to another host, whose rules would be replaced: both have one name."""
+    for host in hosts:
+        address = host.ssh.address if host.ssh else ""
+        path = f"hosts.{host.name}.ssh.address"
+        others = [each.name for each in hosts if each != host and str(each.address) == address]
+        if others:
+            yield Fault(path, f"{address} is the address of {others[0]}", f"name that of {host.name}")
+        elif hosts[0].ssh is None and (address == "localhost" or address.startswith("127.")):
+            yield Fault(
+                path, f"{address} is this machine, which is {hosts[0].name}", f"name that of {host.name}"
+            )
 
 
 def containers(site: Site) -> Iterator[Fault]:

@@ -110,7 +110,7 @@ def closed(site: Site) -> Iterator[Fault]:
             at = f"{path}.ports[{index}]"
             if not host.closed:
                 yield Fault(at, f"no rule limits {port} of an open host", f"add {path}.closed: true")
-            elif port in published:
+            elif port in published and host == site.docker_hosts[0]:
                 yield Fault(at, f"{port} is where the ingress is published", "remove it")
         if not host.closed or host.ssh is None or site.unreadable_in("flows") or site.unreadable_in("zones"):
             continue

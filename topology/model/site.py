@@ -153,7 +153,7 @@ class Topology(DeclaredSite):
         return tuple(guest for guest in self.guests if guest.observed_until)
 
     def name_servers(self, container: Container) -> tuple[IPv4Address, ...]:
-        """Return the name servers that a container asks: its own, else the host's choice if it goes out.
+        """Return the name servers that a container asks: its own, else its host's choice if it goes out.
 
         Without any, an engine asks those of its host, and where these are on loopback it asks as the host,
         also for containers of internal networks (engines before 25.0.5) and for the ingress (all).
@@ -162,8 +162,9 @@ class Topology(DeclaredSite):
             return container.dns
         if container.name == self.ingress_name:
             return self.acme.name_servers if self.acme else (NO_NAME_SERVER,)
-        leaves = any(self.zones[name].role is Role.EGRESS for name in container.zones)
-        return self.docker.name_servers if leaves else (NO_NAME_SERVER,)
+        zones = (self.zones[name] for name in container.zones)
+        zone = next((each for each in zones if each.role is Role.EGRESS), None)
+        return self.docker_host_around(zone).name_servers if zone else (NO_NAME_SERVER,)
 
     @cached_property
     def egress(self) -> tuple[Port, ...]:
