@@ -92,7 +92,8 @@ def logged(api: ProxmoxApi, topology: Topology, since: datetime) -> Iterator[str
                 break
         if api.refused or api.unanswered:
             raise ProbeError(
-                f"{node}: gives no log of its firewall; grant the token Sys.Syslog on /nodes/{node}"
+                f"{node}: gives no log of its firewall; grant the token Sys.Syslog on /nodes/{node}, beside "
+                "what it has on / (docs/suggest.md)"
             )
 
 

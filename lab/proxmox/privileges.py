@@ -31,5 +31,8 @@ GRANTS: Mapping[str, frozenset[str]] = {
     "/sdn/zones/localnetwork": frozenset({"SDN.Use"}),
 }
 """Path -> privileges, which apply below it as well."""
-LOGS: Mapping[str, frozenset[str]] = {"/nodes/pve1": frozenset({"Sys.Syslog"})}
-"""Likewise, for `make suggest` about observed guests (docs/suggest.md)."""
+LOGS: Mapping[str, frozenset[str]] = {"/nodes/pve1": GRANTS["/"] | {"Sys.Syslog"}}
+"""Likewise, for `make suggest` about observed guests (docs/suggest.md).
+
+Proxmox VE takes the privileges of the nearest path alone; the lab's API adds those of the paths above.
+"""

@@ -12,7 +12,7 @@ import yaml
 
 from commands import flows as command
 from lab import tls
-from lab.proxmox.privileges import GRANTS
+from lab.proxmox.privileges import GRANTS, LOGS
 from tests.unit.test_lab_proxmox import TOKEN, add_bridge, served
 from topology import schema
 from topology.config import KEYS, from_file
@@ -81,6 +81,18 @@ def test_the_guide_grants_the_same() -> None:
     assert {path: frozenset(roles[role].split()) for path, role in given} == GRANTS
     explained = re.findall(r"^\| `([A-Z]\w+\.[\w.]+)` \|", GUIDE, re.MULTILINE)
     assert sorted(explained) == sorted(privilege for _, privilege in PRIVILEGES)
+
+
+def test_the_right_to_read_a_log_takes_no_other_away() -> None:
+    """On a node stand all privileges of `/`, too: Proxmox takes those of the nearest path alone."""
+    text = GUIDE + (PROJECT / "docs" / "suggest.md").read_text(encoding="utf-8")
+    roles = dict(re.findall(r'^pveum role add (\w+) --privs "(.+)"$', text, re.MULTILINE))
+    given = dict(re.findall(r"^pveum acl modify (/nodes\S+) --users \S+ --roles (\S+)$", text, re.MULTILINE))
+    assert {
+        path: frozenset(" ".join(roles[name] for name in names.split(",")).split())
+        for path, names in given.items()
+    } == LOGS
+    assert {*LOGS["/nodes/pve1"]} > GRANTS["/"]
 
 
 VANTAGES = {
