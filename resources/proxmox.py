@@ -42,7 +42,7 @@ class FirewallRule(Inputs, inert="comment pos"):
         """Whether the rule accepts and logs all packets of its direction."""
         limits = (self.dest, self.dport, self.iface, self.macro, self.proto, self.source, self.sport)
         accepts = self.enabled and self.action == "ACCEPT" and not self.security_group
-        return accepts and self.log != "nolog" and not any(limits)
+        return accepts and self.log not in {"", "nolog"} and not any(limits)
 
     def __str__(self) -> str:
         if self.security_group:

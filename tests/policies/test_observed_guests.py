@@ -126,6 +126,11 @@ def silenced(stack: Stack) -> None:
     rules(stack)[1]["log"] = "nolog"
 
 
+def levelless(stack: Stack) -> None:
+    """Give the log of the guest's rules no level, which the provider takes for none."""
+    rules(stack)[1]["log"] = ""
+
+
 def undeclared(stack: Stack) -> None:
     """Let the rules observe a guest that is not declared so."""
     del stack.config["services"]["site-1"]["observed-until"]
@@ -162,6 +167,7 @@ def at_the_datacenter(stack: Stack) -> None:
     [
         (unlogged, "site-1: rules[1] accepts without source, proto, dport"),
         (silenced, "site-1: rules[1] accepts without source, proto, dport"),
+        (levelless, "site-1: rules[1] accepts without source, proto, dport"),
         (undeclared, "site-1: rules[2] accepts without dest, proto, dport"),
         (undeclared, "site-1: rules[1] accepts what no declared flow of site-1 needs (in ACCEPT)"),
         (undeclared, "traefik -> site-1:*: expected DENIED, got ALLOWED via vlan10 -> site-1"),
