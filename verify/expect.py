@@ -238,8 +238,8 @@ def _is_open(
 ) -> bool:
     """Whether only observed rules are between two ends: those of guests, or of a `network` that both are on.
 
-    Before a node are its own rules. Docker-SRV's are before its limited ports, and between a Docker network
-    and guests: only a leg is beside them.
+    Before a node are its own rules, and between networks the declared router's. Docker-SRV's are before its
+    limited ports, and between a Docker network and guests: only a leg is beside them.
     """
     guests = {each.name for each in (source, destination) if each.kind is EndpointKind.GUEST}
     match destination.kind:
@@ -248,9 +248,17 @@ def _is_open(
         case EndpointKind.HOST if topology.docker.closed or port in topology.entries:
             passed = port in topology.public
         case _:
-            near = bool(network) or source.kind not in {EndpointKind.CONTAINER, EndpointKind.MEMBER}
+            apart = source.kind in {EndpointKind.CONTAINER, EndpointKind.MEMBER}
+            near = bool(network) or not (apart or _is_routed(topology, source, destination))
             passed = near and destination.kind is not EndpointKind.NODE
     return passed and bool(guests) and guests <= {*observed}
+
+
+def _is_routed(topology: Topology, source: Endpoint, destination: Endpoint) -> bool:
+    """Whether two ends are at different interfaces of the declared router."""
+    known = topology.routing
+    sides = (known.side(source.name), known.side(destination.name)) if known else (None, None)
+    return bool(sides[0] and sides[1] and sides[0].interface != sides[1].interface)
 
 
 def _on_host(topology: Topology, source: Endpoint, port: Port | str) -> Expected:

@@ -19,6 +19,7 @@ from report.model import Report, State
 from resources.site import Graph
 from resources.typed import view
 from tests.policies.sound import TODAY, Stack, run
+from tests.routers import routed
 from tests.site import changed
 from tests.unit.packet_walk import Walk
 from topology.config import load
@@ -301,9 +302,31 @@ def test_the_probe_judges_what_other_rules_deny() -> None:
     assert told == {"22/tcp": Expected.DENIED, "*/tcp": Expected.DENIED, "443/tcp": Expected.EITHER}
 
 
-def test_the_proof_holds_for_possible_what_the_probe_does_not_judge() -> None:
+def behind_a_router() -> Graph:
+    """Return the graph of the site behind a router, with observed guests on two networks."""
+    config = routed()
+    for name in ("site-1", "site-2", "jellyfin"):
+        config["services"][name]["observed-until"] = DAY
+    return Graph(tuple(map(view, run(config))), TopologyIndex.of(load(config)))
+
+
+def test_the_probe_judges_what_a_declared_router_denies() -> None:
+    """Between two networks the router's rules hold; on one network there is none."""
+    found = expected(behind_a_router().topology, date(2027, 1, 15))
+    denied = ("site-1 -> jellyfin:22/tcp", "management -> site-1:443/tcp", "jellyfin -> site-2:*/tcp")
+    assert {each: found[each] for each in denied} == dict.fromkeys(denied, Expected.DENIED)
+    told = {each: found[each] for each in ("site-1 -> site-2:443/tcp", "jellyfin -> site-1:443/tcp")}
+    assert told == {
+        "site-1 -> site-2:443/tcp": Expected.EITHER,
+        "jellyfin -> site-1:443/tcp": Expected.ALLOWED,
+    }
+
+
+@pytest.mark.parametrize("made", [graph, behind_a_router])
+def test_the_proof_holds_for_possible_what_the_probe_does_not_judge(made: Callable[[], Graph]) -> None:
     """No cell is EITHER by observation that the proof excludes; it tells no own ports of an open host."""
-    site, known = graph().topology, graph().reachability
+    found = made()
+    site, known = found.topology, found.reachability
     either = [each for each, what in expected(site, date(2027, 1, 15)).items() if what is Expected.EITHER]
     told = [each for each in either if not {"newcomer", "docker-srv", "icmp"} & {*re.split("[ :]", each)}]
     ways = {(source, one.destination, one.port) for one in known.connection_sets() for source in one.sources}
