@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import traceback
+from contextlib import nullcontext
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,31 @@ def test_a_fault_is_told_as_by_the_sdk() -> None:
         run(config)
     assert str(found.value) == str(wanted.value)
     assert (vars(pulumi.Output)["from_input"], pulumi.runtime.invoke) == before
+
+
+@pytest.mark.parametrize(
+    ("engine", "refused"),
+    [
+        ("ssh://you@docker-srv", True),
+        ("tcp://10.10.1.9:2375", True),
+        ("tcp://127.0.0.1:2375", False),
+        ("unix:///run/docker.sock", False),
+        ("", False),
+    ],
+)
+def test_another_machines_engine_in_the_environment_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: str, refused: bool
+) -> None:
+    """Docker's plugin would make the containers there, and the rules of the host would be on this machine."""
+    monkeypatch.setenv("DOCKER_HOST", engine)
+    assert run(configuration())  # `commands judge` makes nothing
+    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", "[]")
+    with pytest.raises(SystemExit) if refused else nullcontext():
+        run(configuration())
+    told = "hosts.docker-srv.ssh: is missing, while DOCKER_HOST is another machine; "
+    assert (told in capsys.readouterr().err) == refused
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    assert run(configuration())  # nor does a preview, as of `make drift` from a workstation
 
 
 def recorded(folder: Path, body: str) -> list[Resource]:
