@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from topology.model import Topology
 Links = Mapping[str, Mapping[str, Any]]
 """Interface -> its row of `ip -json -details link`."""
 _NO_LINK: Final[Mapping[str, Any]] = {}
+_CLOSES: Final = re.compile(r"^(:FORWARD DROP |-A FORWARD -j (DROP|REJECT)\b)", re.MULTILINE)
+"""What drops each packet that no rule of FORWARD accepts, as iptables-save prints it."""
 
 
 def of_legs(topology: Topology, links: Links) -> Iterator[PreflightFinding]:
@@ -45,18 +48,29 @@ def bridged(
     Docker-SRV's own rules need `bridge-nf-call-iptables`, which is one switch for all bridges. `rules` are
     what `iptables-save` and `ip6tables-save` print; without them nothing is known.
     """
-    if not rules or all(Path(switch).exists() and Path(switch).read_text() == "1\n" for switch in switches):
+    closed = [each for each in rules if _CLOSES.search(each)]
+    if not closed or all(Path(switch).exists() and Path(switch).read_text() == "1\n" for switch in switches):
         return
     for name in sorted({str(each["master"]) for each in links.values() if "master" in each} - {*ours}):
-        accept = f"-i {name} -o {name} -j ACCEPT"
-        if _kind(links.get(name, _NO_LINK)) == "bridge" and not all(f" {accept}\n" in each for each in rules):
+        is_bridge = _kind(links.get(name, _NO_LINK)) == "bridge"
+        if is_bridge and not all(_passes(name, each) for each in closed):
             yield PreflightFinding(
                 Check.BRIDGED_FRAMES,
                 f"bridge {name}",
-                "what passes within it would meet FORWARD, whose policy Docker makes DROP: this project sets "
-                "net.bridge.bridge-nf-call-iptables",
-                f"accept it, at each boot: `iptables -I FORWARD {accept}`, and the same with ip6tables",
+                "what passes within it would meet FORWARD, which drops what no rule accepts: this project "
+                "sets net.bridge.bridge-nf-call-iptables",
+                f"accept it, at each boot: `iptables -I FORWARD -i {name} -o {name} -j ACCEPT`, and the same "
+                "with ip6tables",
             )
+
+
+def _passes(bridge: str, rules: str) -> bool:
+    """Whether a rule accepts what passes within a bridge, or more than that."""
+    name = re.escape(bridge)
+    more = rf"(FORWARD|DOCKER-USER) (-[io] {name}|-m physdev --physdev-is-bridged)"
+    comment = r'( -m comment --comment ("[^"]*"|\S+))?'
+    accepts = rf"^-A (\S+ -i {name} -o {name}|{more}){comment} -j ACCEPT$"
+    return re.search(accepts, rules, re.MULTILINE) is not None
 
 
 def _kind(link: Mapping[str, Any]) -> str:

@@ -512,10 +512,35 @@ def test_a_bridge_of_others_is_told_only_where_it_would_lose_frames(tmp_path: Pa
     Path(on).write_text("1\n")
     assert list(links.bridged({"br0": br0}, [drop], (), [off])) == []
     assert list(links.bridged({"br0": br0, "vnet0": port}, [drop], {"br0"}, [off])) == []
-    assert list(links.bridged({"br0": br0, "vnet0": port}, [accept, accept], (), [off])) == []
+    for one in (
+        accept,
+        "-A DOCKER-USER -o br0 -j ACCEPT\n",
+        "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT\n",
+    ):
+        assert list(links.bridged({"br0": br0, "vnet0": port}, [drop + one, drop + one], (), [off])) == []
     assert list(links.bridged({"br0": br0, "vnet0": port}, [drop], (), [on])) == []
     assert list(links.bridged({"br0": kind("bond"), "eth0": port}, [drop], (), [off])) == []
-    assert len(list(links.bridged({"br0": br0, "vnet0": port}, [accept, drop], (), [on, off]))) == 1
+    assert len(list(links.bridged({"br0": br0, "vnet0": port}, [drop + accept, drop], (), [on, off]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("*filter\n:FORWARD ACCEPT [0:0]\n", 0),
+        ("", 0),
+        ("*mangle\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*filter\n:FORWARD DROP [0:0]\n", 1),
+        (":FORWARD ACCEPT [0:0]\n-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n", 1),
+        (":FORWARD ACCEPT [0:0]\n-A FORWARD -i eth0 -j DROP\n", 0),
+        (":FORWARD DROP [0:0]\n-A INPUT -i br0 -j ACCEPT\n", 1),
+        (":FORWARD DROP [0:0]\n-A FORWARD -i br01 -o br01 -j ACCEPT\n", 1),
+        (":FORWARD DROP [0:0]\n-A FORWARD -i br0 -o br0 -p tcp -j ACCEPT\n", 1),
+        (':FORWARD DROP [0:0]\n-A FORWARD -i br0 -o br0 -m comment --comment "my machines" -j ACCEPT\n', 0),
+    ],
+)
+def test_a_bridge_of_others_loses_frames_where_forward_is_closed(rules: str, told: int) -> None:
+    """A bridge is told if FORWARD drops what no rule accepts, and none accepts all that passes within it."""
+    found = {"br0": kind("bridge"), "vnet0": kind("tun", master="br0")}
+    assert len(list(links.bridged(found, [rules], (), ["none"]))) == told
 
 
 def test_a_vpns_default_route_is_no_zones() -> None:
