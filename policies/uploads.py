@@ -1,6 +1,7 @@
 """Rules for what is put into containers: each file has one readable content at one place, and is no program.
 
-They hold for every container; `policies.rendered` also compares known apps with the stack file.
+No mount replaces the image's programs, either. The rules hold for every container; `policies.rendered` also
+compares known apps with the stack file.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _ALONE: Final = (
     *_STARTED,
 )
 """Folders of programs alone; images keep data in others of `_PROGRAMS`, such as /usr/share and /opt."""
+_DATA: Final = re.compile(r"/usr(/local)?/lib/[^/]+/(certs?|conf|config|data|logs?)")
+"""Folders of data in a package's own folder, which some images publish, such as /usr/lib/unifi/data."""
 _STARTS: Final = ("#!", "\x7fELF")
 """The beginnings of a program, as the kernel tells it."""
 _SHELL: Final = re.compile(r"(ba|da|a|z|k|c|tc|fi)?sh|busybox|toybox")
@@ -117,15 +120,16 @@ def arguments_name_uploads(view: TypedResource[DockerContainer], _: TopologyInde
 @policy(
     DockerContainer,
     obligation="A container's programs must be those of its image.",
-    remedy="Mount data elsewhere, and put programs into the image.",
+    remedy="Mount data elsewhere, put programs into the image, or declare an exception.",
     severity=Severity.CRITICAL,
 )
 def programs_are_the_images(view: TypedResource[DockerContainer], topology: TopologyIndex) -> Iterator[str]:
     """Yield mounts over folders of programs: another service, or an older image, decides what runs."""
     service = topology.containers_by_name.get(view.inputs.name)
-    folders = _PROGRAMS if service and service.app else _ALONE
+    is_known = service is not None and service.app is not None
     for mount in dict.fromkeys(_mounts(view.inputs)):
-        if meets(mount, folders):
+        is_data = not is_known and _DATA.fullmatch(mount)
+        if meets(mount, _PROGRAMS if is_known else _ALONE) and not is_data:
             yield f"{mount} is mounted over, where the image has its programs"
 
 

@@ -1249,6 +1249,7 @@ def variables_that_name_an_upload_to_run(stack: Stack) -> None:
 @rejected(
     "programs-are-the-images",
     "grafana: /usr/share/grafana/bin is mounted over, where the image has its programs",
+    "grafana: /usr/lib/grafana/data is mounted over, where the image has its programs",
     "wiki: /usr/bin is mounted over, where the image has its programs",
     "wiki: /lib/x86_64-linux-gnu is mounted over, where the image has its programs",
     "wiki: /usr/local is mounted over, where the image has its programs",
@@ -1257,8 +1258,10 @@ def variables_that_name_an_upload_to_run(stack: Stack) -> None:
 def volumes_with_programs(stack: Stack) -> None:
     with_words(stack)
     volume = {"volumeName": "wiki-db-db", "readOnly": True}
-    other = {**volume, "containerPath": "/usr/share/grafana/bin"}
-    stack.inputs("container", "grafana")["volumes"].append(other)
+    others = [
+        {**volume, "containerPath": f"/usr/{path}"} for path in ("share/grafana/bin", "lib/grafana/data")
+    ]
+    stack.inputs("container", "grafana")["volumes"] += others
     volumes = [
         {**volume, "containerPath": path} for path in ("//usr/./bin", "/lib/x86_64-linux-gnu", "/usr/share")
     ]

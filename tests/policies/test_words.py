@@ -479,7 +479,11 @@ def test_a_word_replaces_nothing_of_an_apps_own(change: dict[str, Any], key: str
 
 
 @pytest.mark.parametrize(
-    "target", ["/bin", "/usr", "/usr/local/bin", "/usr/local/bin/wiki", "/lib/x86_64-linux-gnu"]
+    "target",
+    [
+        *("/bin", "/usr", "/usr/local/bin", "/usr/local/bin/wiki", "/lib/x86_64-linux-gnu", "/usr/lib/wiki"),
+        *("/usr/lib/data", "/usr/lib/wiki/bin", "/usr/lib/wiki/data/bin", "/usr/bin/wiki/data"),
+    ],
 )
 def test_a_volume_replaces_no_program(target: str) -> None:
     """A volume over folders of programs is refused, also one of another service."""
@@ -490,7 +494,11 @@ def test_a_volume_replaces_no_program(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/usr/share/nginx/html", "/usr/src/app/upload", "/opt/wiki/data", "/etc/wiki", "/var/lib/wiki"]
+    "target",
+    [
+        *("/usr/share/nginx/html", "/usr/src/app/upload", "/opt/wiki/data", "/opt/wiki/plugins", "/etc/wiki"),
+        *("/var/lib/wiki", "/usr/lib/wiki/data", "/usr/local/lib/wiki/logs"),
+    ],
 )
 def test_a_volume_is_data_beside_programs(target: str) -> None:
     """Folders of data beside programs, as images have them, take a volume."""
