@@ -77,8 +77,6 @@ def _plain(inputs: VirtualMachine, given: Mapping[str, Any]) -> Mapping[str, Any
     for card in found["networkDevices"]:
         card |= {"vlanId": card["vlanId"] or None, "macAddress": card["macAddress"].upper()}
     configs = found["initialization"]["ipConfigs"]
-    for config, written in zip(
-        configs, (given.get("initialization") or {}).get("ipConfigs") or (), strict=False
-    ):
+    for config, written in zip(configs, given["initialization"]["ipConfigs"] if configs else (), strict=True):
         config["ipv4"]["address"] = (written.get("ipv4") or {}).get("address")
     return found

@@ -19,6 +19,7 @@ from reachability.facts import Vlan
 from rendered import router_guest, router_rules
 from resources import inventory as items
 from resources.proxmox_guests import RouterMachine
+from resources.resource import UNKNOWN
 from resources.site import Graph
 from resources.typed import view
 from tests.policies import test_nodes
@@ -283,6 +284,19 @@ def test_every_setting_of_the_machine_counts() -> None:
             survivors.append(str(mutation))
     assert survivors == []
     assert tried > 100
+
+
+@pytest.mark.parametrize(
+    "unread", [UNKNOWN, "text", {"ipConfigs": UNKNOWN}, {"ipConfigs": [UNKNOWN]}], ids=str
+)
+def test_settings_that_cannot_be_read_are_told_as_such(unread: object) -> None:
+    """An initialization that is unknown or malformed is named, and no rule ends in an error."""
+    other = stack()
+    other.inputs("vm", "router")["initialization"] = unread
+    found = evaluate_resource(other.get("vm", "router"), TopologyIndex.of(site())).findings
+    told = [each.message for each in found if each.rule == "router-machine-as-declared"]
+    assert "router: initialization.userDataFileId: expected local:snippets/router.yaml" in told
+    assert [each for each in told if "can't be judged" in each] == []
 
 
 def test_no_setting_holds_another() -> None:
