@@ -7,7 +7,6 @@ Note: a read-only mount of a folder with a socket in it does not prevent connect
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from policies.rule import Severity, Violation, cis_docker, policy
 from resources.docker import Bind, DockerContainer, PublishedPort, SwarmService, Volume
 from resources.site import Graph
 from resources.typed import TypedResource
-from topology.host_folders import SENSITIVE, as_run, is_state, meets, within
+from topology.host_folders import SENSITIVE, as_run, is_state, meets, rooted, within
 from topology.index import TopologyIndex
 from topology.limits import HARMLESS_CAPABILITIES, HARMLESS_SYSCTL, NO_FORWARDING
 from topology.model import WRITES_LOGS, App, Port
@@ -396,14 +395,14 @@ def _names_of_others(container: DockerContainer, topology: TopologyIndex) -> Ite
 def _files_of_names(container: DockerContainer) -> Iterator[str]:
     """Yield files of names that an upload or a mount replaces."""
     given = (*(upload.file for upload in container.uploads), *(bind.target for bind in container.binds))
-    for path in sorted({posixpath.normpath(f"/{path.lstrip('/')}") for path in given} & _OF_NAMES):
+    for path in sorted({*map(rooted, given)} & _OF_NAMES):
         yield f"{path} is replaced, so its names may lead elsewhere"
 
 
 def _on_host(bind: Bind) -> str | None:
     if bind.host_path is None:
         return bind.volume if bind.volume and bind.volume.startswith("/") else None
-    return as_run(posixpath.normpath("/" + bind.host_path.lstrip("/")))
+    return as_run(rooted(bind.host_path))
 
 
 def _names(capabilities: tuple[str, ...]) -> set[str]:

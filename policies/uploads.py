@@ -15,7 +15,7 @@ from typing import Final
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer, Upload
 from resources.typed import TypedResource
-from topology.host_folders import meets, within
+from topology.host_folders import meets, rooted, within
 from topology.index import TopologyIndex
 
 _STARTED: Final = (
@@ -76,7 +76,7 @@ def uploads_are_configuration(view: TypedResource[DockerContainer], _: TopologyI
     container, seen = view.inputs, set[str]()
     for place, upload in enumerate(container.uploads):
         file = upload.file if upload.file and upload.file.isprintable() else f"uploads[{place}].file"
-        path = _path(upload.file)
+        path = rooted(upload.file)
         if file != path:
             yield f"{file} is not an absolute path without detours, so what it replaces can't be known"
         if path in seen:
@@ -143,7 +143,7 @@ def _is_program(upload: Upload) -> bool:
     return (
         upload.executable
         or not _READABLE.fullmatch(upload.permissions or "0644")
-        or any(within(_path(upload.file), folder) for folder in _PROGRAMS)
+        or any(within(rooted(upload.file), folder) for folder in _PROGRAMS)
         or (upload.text or "").startswith(_STARTS)
     )
 
@@ -152,7 +152,7 @@ def _mounts(container: DockerContainer) -> Iterator[str]:
     """Yield every path in the container at which something else than its image is."""
     mounted: Iterable[str] = (*(bind.target for bind in container.binds), *container.tmpfs)
     scratch = (mount.target for mount in container.mounts if mount.type == "tmpfs")
-    yield from (_path(target) for target in (*mounted, *scratch) if target)
+    yield from (rooted(target) for target in (*mounted, *scratch) if target)
 
 
 def _run(container: DockerContainer, files: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -179,7 +179,3 @@ def _run(container: DockerContainer, files: Collection[str]) -> Iterator[tuple[s
             parts = re.split(r"[\s:;,=]+", value)
             found += [(f"envs.{name}", file) for file in files if any(within(file, p) for p in parts if p)]
     yield from dict.fromkeys(found)
-
-
-def _path(text: str) -> str:
-    return posixpath.normpath(f"/{text.lstrip('/')}")

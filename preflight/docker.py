@@ -1,4 +1,4 @@
-"""What is in the way on Docker-SRV: names, bridges, prefixes and ports that are already in use."""
+"""What is in the way on Docker-SRV: names, bridges, tables, prefixes and ports that are already in use."""
 
 from __future__ import annotations
 

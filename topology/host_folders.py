@@ -1,12 +1,18 @@
-"""Folders of Docker-SRV that hold what is not for a container: the engine's, the system's, and secrets."""
+"""Folders' paths, and Docker-SRV's folders not for a container: the engine's, the system's, and secrets."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from typing import Final
 
 SENSITIVE: Final = ("/boot", "/dev", "/etc", "/home", "/root", "/tmp")  # noqa: S108  # folders of the host
 _SYSTEM: Final = ("/proc", "/run", "/sys", "/bin", "/lib", "/sbin", "/usr")
+
+
+def rooted(path: str) -> str:
+    """Return a path from the root without detours, as Docker takes it."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
 def within(path: str, folder: str) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.policies.sound import sound
-from topology.host_folders import is_private
+from topology.host_folders import is_private, rooted
 
 ROOT = "/srv/docker"
 """An engine's folder that lies in no other private folder."""
@@ -57,3 +57,9 @@ def test_the_pack_refuses_folders_with_secrets(path: str) -> None:
 def test_the_pack_refuses_sockets(path: str) -> None:
     """A socket below /run, containerd's for example, or of the usual name anywhere, is a finding."""
     assert "no-docker-socket" in refused(path)
+
+
+@pytest.mark.parametrize("path", ["/etc/hosts", "//etc/hosts", "etc/hosts", "/etc/./x/../hosts/"])
+def test_a_path_has_one_spelling(path: str) -> None:
+    """Slashes, dots and detours are spellings of one path from the root."""
+    assert rooted(path) == "/etc/hosts"
