@@ -1,7 +1,7 @@
 """The plan of a take-over: what to type in which order, what each step costs, and the way back.
 
-Containers are renamed and kept, volumes stay where they are; only networks are removed, whose making is
-beside them. Nothing here runs a command.
+Containers are renamed and kept, but those of --rm, and volumes stay where they are. Networks are removed; the
+commands that make them are beside. Nothing here runs a command.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Plan:
     def _service(self, row: Row) -> str:
         """Return the declared service of a container, by its name or Compose's; empty where there is none."""
         labels = row["Config"].get("Labels") or {}
-        names = (row["Name"].lstrip("/"), labels.get("com.docker.compose.service", ""))
+        names = (_name(row), labels.get("com.docker.compose.service", ""))
         physical = {self.topology.physical(each.name): each.name for each in self.topology.containers}
         return next((physical[name] for name in names if name in physical), "")
 

@@ -64,7 +64,6 @@ INGRESSES: Final = (
 """Images whose work the site's own ingress does."""
 TUNNELS: Final = ("cloudflared", "newt", "ngrok", "tailscale")
 """Images that let the internet in past the ingress."""
-VPNS: Final = ("gluetun", "wg-easy", "wireguard", "openvpn")
 
 INNER: Final = frozenset({1433, 3306, 5432, 5672, 6379, 9200, 11211, 27017})
 """Ports of databases and queues, which their services ask and people do not."""

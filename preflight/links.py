@@ -78,5 +78,9 @@ def _kind(link: Mapping[str, Any]) -> str:
 
 
 def _vlan(link: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Return the interface and tag of a VLAN interface; None for one of another kind."""
-    return (link["link"], link["linkinfo"]["info_data"]["id"]) if _kind(link) == "vlan" else None
+    """Return the interface and tag of a VLAN interface; None for one of another kind.
+
+    One whose interface is in another network namespace, which `ip` does not name, counts as of another kind.
+    """
+    is_vlan = _kind(link) == "vlan" and "link" in link
+    return (link["link"], link["linkinfo"]["info_data"]["id"]) if is_vlan else None

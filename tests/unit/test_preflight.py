@@ -56,6 +56,7 @@ from tests.unit.test_preflight_messages import (
     recorded,
     site,
     topology,
+    vlan,
     with_container,
 )
 from topology.config import load
@@ -501,6 +502,13 @@ def test_the_tables_of_a_killed_run_for_legs_are_the_stacks(made: PulumiState) -
 def test_interfaces_that_carry_legs_as_they_are() -> None:
     """An access port of a leg's name carries the legs, and so does its VLAN's interface."""
     assert list(links.of_legs(topology(), VLANS)) == []
+
+
+@pytest.mark.usefixtures("authority")
+def test_an_interface_below_another_namespaces_carries_legs() -> None:
+    """A VLAN's interface from another network namespace, whose parent `ip` does not name, carries the legs."""
+    inside = {key: value for key, value in vlan(20).items() if key != "link"} | {"link_netnsid": 0}
+    assert list(links.of_legs(topology(), VLANS | {"trunk.20": inside})) == []
 
 
 def test_a_bridge_of_others_is_told_only_where_it_would_lose_frames(tmp_path: Path) -> None:
