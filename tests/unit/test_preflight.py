@@ -506,7 +506,7 @@ def test_interfaces_that_carry_legs_as_they_are() -> None:
 
 @pytest.mark.usefixtures("authority")
 def test_an_interface_below_another_namespaces_carries_legs() -> None:
-    """A VLAN's interface from another network namespace, whose parent `ip` does not name, carries the legs."""
+    """A VLAN's interface carries the legs where its parent, in another namespace, has no name for `ip`."""
     inside = {key: value for key, value in vlan(20).items() if key != "link"} | {"link_netnsid": 0}
     assert list(links.of_legs(topology(), VLANS | {"trunk.20": inside})) == []
 

@@ -70,7 +70,7 @@ def _interfaces(router: RouterHost) -> Iterator[Fault]:
     cards = _cards(router)
     if len(cards) > _CARDS:
         yield Fault(
-            f"hosts.{router.name}.legs", f"{len(cards)} networks need as many cards", "have 32 at most"
+            f"hosts.{router.name}.legs", f"{len(cards)} networks need as many cards", f"have {_CARDS} at most"
         )
     names = [f"eth{number}" for number in range(len(cards))]
     for path, each in cards.items():
