@@ -13,6 +13,7 @@ from compose.secrecy import in_words
 from topology.checks.compose import RESERVED_NAMESPACES, is_path
 from topology.compose_words import hint
 from topology.host_folders import is_private, within
+from topology.image_folders import has_programs
 from topology.model import NamedVolume
 
 _CLOCK: Final = ("/etc/localtime", "/etc/timezone")
@@ -102,6 +103,8 @@ def _named(name: str, target: str, read_only: bool) -> str:
 def _volume(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, outcome: Outcome) -> None:
     source, target, read_only = mount
     name = source or re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-") or "data"
+    if not _is_data(draft, path, target, outcome):
+        return
     if not (read_only or _writes(draft, path, name, place, outcome)):
         return
     given = place.volumes.get(source)
@@ -134,6 +137,17 @@ def _volume(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place,
     draft.keys.setdefault("volumes", []).append(_named(name, target, read_only))
 
 
+def _is_data(draft: Draft, path: str, target: str, outcome: Outcome) -> bool:
+    """Whether a mount leaves the image's programs as they are, or is taken with an exception."""
+    refusal = (
+        path,
+        f"{target} is where the image has its programs",
+        "mount data elsewhere, put programs into the image, or add the exception below and the line itself",
+    )
+    why = f"{target} is mounted over, where its image has programs"
+    return not has_programs(target) or outcome.takes(refusal, "programs-are-the-images", draft.name, why)
+
+
 def _writes(draft: Draft, path: str, name: str, place: Place, outcome: Outcome) -> bool:
     """Whether a service may write a volume: as the first, or with an exception for the later by name."""
     owner = place.owners.get(name, draft.name)
@@ -157,6 +171,8 @@ def _bind(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, o
             _file(draft, target, source, outcome)
             return
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.normpath(source)).strip("-") or "data"
+        if not _is_data(draft, path, target, outcome):
+            return
         if not (read_only or _writes(draft, path, name, place, outcome)):
             return
         comment = f"guessed: in place of {source}; copy what is there into the volume"
@@ -166,6 +182,8 @@ def _bind(draft: Draft, path: str, mount: tuple[str, str, bool], place: Place, o
     if source.startswith("~") or not source.startswith("/") or is_private(normal, "/var/lib/docker"):
         remedy = "use a named volume, or a folder of its own below /srv"
         outcome.refuse(path, f"{source} is a folder of the system or of a person", remedy)
+    elif not _is_data(draft, path, target, outcome):
+        return
     elif not read_only:
         remedy = "use a named volume, write :ro behind it, or add the exception below and the line itself"
         refusal = (path, f"{source} is a folder of the host that it could write", remedy)

@@ -15,29 +15,10 @@ from typing import Final
 from policies.rule import Severity, policy
 from resources.docker import DockerContainer, Upload
 from resources.typed import TypedResource
-from topology.host_folders import meets, rooted, within
+from topology.host_folders import rooted, within
+from topology.image_folders import PROGRAMS, has_programs
 from topology.index import TopologyIndex
 
-_STARTED: Final = (
-    *("/etc/ld.so.preload", "/etc/ld.so.conf.d", "/etc/ld.so.cache", "/etc/profile.d"),
-    *("/etc/cron.d", "/etc/crontab", "/etc/crontabs", "/var/spool/cron", "/etc/init.d"),
-    *("/docker-entrypoint.d", "/etc/cont-init.d", "/etc/services.d", "/etc/s6-overlay"),
-)
-"""What images run, or load, when they start."""
-_PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", *_STARTED)
-"""Folders of programs, in which text has no place."""
-_ALONE: Final = (
-    *("/bin", "/sbin", "/lib", "/lib64"),
-    *(
-        f"/usr{local}/{name}"
-        for local in ("", "/local")
-        for name in ("bin", "sbin", "lib", "lib64", "libexec")
-    ),
-    *_STARTED,
-)
-"""Folders of programs alone; images keep data in others of `_PROGRAMS`, such as /usr/share and /opt."""
-_DATA: Final = re.compile(r"/usr(/local)?/lib/[^/]+/(certs?|conf|config|data|logs?)")
-"""Folders of data in a package's own folder, which some images publish, such as /usr/lib/unifi/data."""
 _STARTS: Final = ("#!", "\x7fELF")
 """The beginnings of a program, as the kernel tells it."""
 _SHELL: Final = re.compile(r"(ba|da|a|z|k|c|tc|fi)?sh|busybox|toybox")
@@ -128,8 +109,7 @@ def programs_are_the_images(view: TypedResource[DockerContainer], topology: Topo
     service = topology.containers_by_name.get(view.inputs.name)
     is_known = service is not None and service.app is not None
     for mount in dict.fromkeys(_mounts(view.inputs)):
-        is_data = not is_known and _DATA.fullmatch(mount)
-        if meets(mount, _PROGRAMS if is_known else _ALONE) and not is_data:
+        if has_programs(mount, is_known=is_known):
             yield f"{mount} is mounted over, where the image has its programs"
 
 
@@ -143,7 +123,7 @@ def _is_program(upload: Upload) -> bool:
     return (
         upload.executable
         or not _READABLE.fullmatch(upload.permissions or "0644")
-        or any(within(rooted(upload.file), folder) for folder in _PROGRAMS)
+        or any(within(rooted(upload.file), folder) for folder in PROGRAMS)
         or (upload.text or "").startswith(_STARTS)
     )
 

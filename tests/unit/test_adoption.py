@@ -96,6 +96,21 @@ def test_volumes_and_fixed_addresses_are_kept(tmp_path: Path) -> None:
     assert {zone: str(ip) for zone, ip in found.addresses.items()} == {"proxy": "172.18.0.66"}
 
 
+def test_a_volume_over_programs_is_kept_with_an_exception(tmp_path: Path) -> None:
+    """Volumes where the image has programs stay by one exception, with which `judge` finds nothing."""
+    answers = recorded(RECORDINGS[1])
+    rows(answers)["db"]["Mounts"] = [
+        {"Type": "volume", "Name": f"db-{name}", "Destination": f"/usr/lib/db/{name}", "RW": True}
+        for name in ("scripts", "plugins")
+    ]
+    text = text_of(answers, tmp_path)
+    topology = loaded(text, tmp_path)
+    rule = "programs-are-the-images"
+    assert [each.resource for each in topology.exceptions if each.rule == rule] == ["db"]
+    loaded(text + "".join(f"  {key}: {{secure: given}}\n" for key in topology.secrets), tmp_path)
+    assert flows.main(["judge", str(tmp_path / "Pulumi.home.yaml")]) == 0
+
+
 def test_a_variable_that_names_a_neighbour_is_a_flow(tmp_path: Path) -> None:
     """A variable with a neighbour's name and port is a flow whose comment says so; its secret is a key."""
     answers = recorded(RECORDINGS[1])

@@ -205,3 +205,17 @@ def test_a_repeated_secret_is_refused_and_masked(tmp_path: Path, capsys: pytest.
     assert (status, "\n      command:" in out) == (1, False)
     assert "services.a.command: repeats a secret" in err
     assert [*_masked([f"x {CANARY}"], [CANARY])] == ["x <secret>"]
+
+
+def test_a_volume_over_programs_is_refused_with_its_exception(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A volume where the image has programs is refused, as the pack does, and one beside them is taken."""
+    over = "scripts:/usr/lib/x/scripts, ./bin:/usr/local/bin, /srv/x:/lib/x:ro"
+    mounts = f"[{over}, data:/usr/lib/x/data, more:/opt/x/plugins]"
+    status, out, err = say(tmp_path, f"services: {{a: {{image: 'x:1', volumes: {mounts}}}}}", capsys)
+    service = yaml.safe_load(out)["config"]["homelab-network:services"]["a"]
+    assert (status, service["volumes"]) == (1, ["data:/usr/lib/x/data", "more:/opt/x/plugins"])
+    for index, target in enumerate(("/usr/lib/x/scripts", "/usr/local/bin", "/lib/x")):
+        assert f"services.a.volumes[{index}]: {target} is where the image has its programs; " in err
+    assert "programs-are-the-images" in out
