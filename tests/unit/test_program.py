@@ -15,6 +15,7 @@ import pulumi
 import pytest
 import yaml
 
+from components import sdk
 from resources import program
 from resources.resource import Resource
 from tests import mocks
@@ -64,6 +65,7 @@ def test_another_machines_engine_in_the_environment_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: str, refused: bool
 ) -> None:
     """Docker's plugin would make the containers there, and the rules of the host would be on this machine."""
+    monkeypatch.setattr(sdk, "mend", lambda: None)  # it would last as long as this process
     monkeypatch.setenv("DOCKER_HOST", engine)
     assert run(configuration())  # `commands judge` makes nothing
     monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", "[]")
