@@ -44,9 +44,11 @@ def main(words: Sequence[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    parts = [_of_host] if topology.docker_host or not topology.observed_guests else []
+    parts = [_of_guests] if topology.observed_guests else []
+    if topology.docker_host or not parts:
+        parts.insert(0, _of_host)
     status = 0
-    for part in [*parts, _of_guests] if topology.observed_guests else parts:
+    for part in parts:
         try:
             tried, lines = part(file, topology)
         except (ProbeError, SurveyError) as error:

@@ -107,7 +107,8 @@ def guests_keep_their_address(view: TypedResource[Any], topology: TopologyIndex)
 
 def _addresses(view: TypedResource[Any], guest: Guest, topology: TopologyIndex) -> Iterator[str]:
     """Yield other addresses than the declared one in its zone's network, and gateways that no flow needs."""
-    zone, gateway = topology.zones[guest.zones[0]], topology.gateway(topology.zones[guest.zones[0]])
+    zone = topology.zones[guest.zones[0]]
+    gateway = topology.gateway(zone)
     configs = view.inputs.initialization.ip_configs
     if [config.ipv4.address for config in configs] != [guest.address]:
         yield f"its address is not the declared {guest.address}"

@@ -39,7 +39,7 @@ from tests.policies.sound import with_acme
 from tests.policies.test_nodes import keys as cluster
 from tests.site import configuration, put
 from tests.unit import test_survey
-from tests.unit.test_lab_proxmox import add_container, add_machine, served
+from tests.unit.test_lab_proxmox import Ask, add_container, add_machine, served
 from tests.unit.test_preflight_messages import (
     DATA,
     MESSAGES,
@@ -600,70 +600,73 @@ def test_a_node_with_what_the_stack_made_is_free(made: PulumiState) -> None:
     assert list(proxmox.findings(site(made), full)) == []
 
 
+class Lab:
+    """Reads the lab's Proxmox API."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def get(self, path: str) -> Any:
+        """Return the answer's data."""
+        return self._ask("GET", f"/{path}")
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
+    """Return a caller of the lab's Proxmox API, as `served` yields it."""
+    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
+    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
+    with served(tmp_path / "proxmox.json", []) as (caller, _):
+        yield caller
+
+
 @pytest.mark.usefixtures("authority")
-def test_a_node_is_asked_for_everything_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_is_asked_for_everything_once(ask: Ask) -> None:
     """The lab's Proxmox API, which refuses what the token may not do, answers every question."""
-    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
-    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
-    with served(tmp_path / "proxmox.json", []) as (ask, _):
+    found = proxmox.read(site(), Lab(ask))
+    assert isinstance(found, proxmox.Node)
+    assert list(proxmox.findings(site(), found)) == []
+    ask("POST", "/nodes/pve1/qemu", vmid="101", name="web")
+    ask("POST", "/nodes/pve1/qemu/9000/clone", newid="102", full="1", description=f"{MARK}: other")
+    ask("POST", "/nodes/pve1/qemu/9000/clone", newid="201", full="1", description=f"x\n{MARK}: {STACK}")
+    found = proxmox.read(site(), Lab(ask))
+    assert isinstance(found, proxmox.Node)
+    assert [each.path for each in proxmox.findings(site(), found)] == ["vmid 101", "vmid 102", "vmid 201"]
+    assert found.ours == {201}
 
-        class Lab:
-            def get(self, path: str) -> Any:
-                return ask("GET", f"/{path}")
+    def report(*, lab: bool) -> checks.PreflightReport:
+        api = DockerApi("unix:///nowhere.sock")
+        return checks.check_hosts(topology(), PulumiState(), stack=STACK, api=api, node=Lab(ask), lab=lab)
 
-        found = proxmox.read(site(), Lab())
-        assert isinstance(found, proxmox.Node)
-        assert list(proxmox.findings(site(), found)) == []
-        ask("POST", "/nodes/pve1/qemu", vmid="101", name="web")
-        ask("POST", "/nodes/pve1/qemu/9000/clone", newid="102", full="1", description=f"{MARK}: other")
-        ask("POST", "/nodes/pve1/qemu/9000/clone", newid="201", full="1", description=f"x\n{MARK}: {STACK}")
-        found = proxmox.read(site(), Lab())
-        assert isinstance(found, proxmox.Node)
-        assert [each.path for each in proxmox.findings(site(), found)] == ["vmid 101", "vmid 102", "vmid 201"]
-        assert found.ours == {201}
-
-        def report(*, lab: bool) -> checks.PreflightReport:
-            api = DockerApi("unix:///nowhere.sock")
-            return checks.check_hosts(topology(), PulumiState(), stack=STACK, api=api, node=Lab(), lab=lab)
-
-        assert [each.path for each in report(lab=False).in_the_way] == ["vmid 101", "vmid 102", "vmid 201"]
-        assert [each.check for each in report(lab=True).findings[1:]] == [Check.STATE_LOST]
+    assert [each.path for each in report(lab=False).in_the_way] == ["vmid 101", "vmid 102", "vmid 201"]
+    assert [each.check for each in report(lab=True).findings[1:]] == [Check.STATE_LOST]
 
 
 @pytest.mark.usefixtures("authority")
-def test_a_guest_that_the_datacenters_switch_would_cut_off_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_guest_that_the_datacenters_switch_would_cut_off_is_told(ask: Ask) -> None:
     """A guest of others is told if its firewall is on without a rule, and the datacenter's is off."""
-    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
-    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
-    with served(tmp_path / "proxmox.json", []) as (ask, _):
 
-        class Lab:
-            def get(self, path: str) -> Any:
-                return ask("GET", f"/{path}")
+    def told() -> list[str]:
+        listed = [guest(vmid, "nas") for vmid in (501, 502)]
+        found = proxmox_firewall.read(site(), Lab(ask), listed)
+        return [each.path for each in proxmox_firewall.findings(site(), found, listed)]
 
-        def told() -> list[str]:
-            listed = [guest(vmid, "nas") for vmid in (501, 502)]
-            found = proxmox_firewall.read(site(), Lab(), listed)
-            return [each.path for each in proxmox_firewall.findings(site(), found, listed)]
-
-        place = "/nodes/pve1/qemu/501"
-        for vmid in (501, 502):
-            add_machine(ask, vmid)
-        assert told() == []
-        ask("PUT", f"{place}/firewall/options", enable=1)
-        assert told() == []
-        ask("PUT", f"{place}/config", net0="virtio,bridge=vmbr0,firewall=1")
-        assert told() == ["vmid 501"]
-        ask("PUT", f"{place}/firewall/options", policy_in="ACCEPT")
-        assert told() == []
-        ask("PUT", f"{place}/firewall/options", policy_in="DROP")
-        ask("POST", f"{place}/firewall/rules", type="in", action="ACCEPT")
-        assert told() == []
-        ask("DELETE", f"{place}/firewall/rules/0")
-        ask("PUT", "/cluster/firewall/options", enable=1)
-        assert told() == []
+    place = "/nodes/pve1/qemu/501"
+    for vmid in (501, 502):
+        add_machine(ask, vmid)
+    assert told() == []
+    ask("PUT", f"{place}/firewall/options", enable=1)
+    assert told() == []
+    ask("PUT", f"{place}/config", net0="virtio,bridge=vmbr0,firewall=1")
+    assert told() == ["vmid 501"]
+    ask("PUT", f"{place}/firewall/options", policy_in="ACCEPT")
+    assert told() == []
+    ask("PUT", f"{place}/firewall/options", policy_in="DROP")
+    ask("POST", f"{place}/firewall/rules", type="in", action="ACCEPT")
+    assert told() == []
+    ask("DELETE", f"{place}/firewall/rules/0")
+    ask("PUT", "/cluster/firewall/options", enable=1)
+    assert told() == []
 
 
 @pytest.mark.usefixtures("authority")
@@ -678,32 +681,23 @@ def test_rules_of_the_stack_are_not_in_its_way(made: PulumiState) -> None:
 
 
 @pytest.mark.usefixtures("authority")
-def test_a_node_is_asked_for_templates_and_containers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_is_asked_for_templates_and_containers(ask: Ask) -> None:
     """Templates on the storages that guests name are found, and a container of a lost state is known."""
-    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
-    monkeypatch.setattr("lab.paths.RUN", tmp_path / "run")
-    with served(tmp_path / "proxmox.json", []) as (ask, _):
 
-        class Lab:
-            def get(self, path: str) -> Any:
-                return ask("GET", f"/{path}")
+    def look(archive: str) -> tuple[proxmox.Node, list[str]]:
+        declared = with_container(ostemplate=archive)
+        found = proxmox.read(declared, Lab(ask))
+        assert isinstance(found, proxmox.Node)
+        return found, [f"{each.check} {each.path}" for each in proxmox.findings(declared, found)]
 
-        def look(archive: str) -> tuple[proxmox.Node, list[str]]:
-            declared = with_container(ostemplate=archive)
-            found = proxmox.read(declared, Lab())
-            assert isinstance(found, proxmox.Node)
-            return found, [f"{each.check} {each.path}" for each in proxmox.findings(declared, found)]
-
-        there = f"local:{ARCHIVE}"
-        found, said = look(there)
-        assert (found.archives, said) == (frozenset({there}), [])
-        path = "homelab-network:services.jellyfin.ostemplate"
-        assert look("local:vztmpl/debian-99.tar.zst")[1] == [f"template-missing {path}"]
-        add_container(ask, 201, start=0, description=f"x\n{MARK}: {STACK}")
-        found, said = look(there)
-        assert (found.ours, said) == (frozenset({201}), ["vm-taken vmid 201"])
+    there = f"local:{ARCHIVE}"
+    found, said = look(there)
+    assert (found.archives, said) == (frozenset({there}), [])
+    path = "homelab-network:services.jellyfin.ostemplate"
+    assert look("local:vztmpl/debian-99.tar.zst")[1] == [f"template-missing {path}"]
+    add_container(ask, 201, start=0, description=f"x\n{MARK}: {STACK}")
+    found, said = look(there)
+    assert (found.ours, said) == (frozenset({201}), ["vm-taken vmid 201"])
 
 
 @pytest.mark.usefixtures("authority")
