@@ -97,7 +97,8 @@ def listed(ports: Iterable[Port]) -> str:
 def described(zone: Zone) -> tuple[str, str]:
     """Return a zone's name, and the text below it in the picture."""
     role = [str(zone.role)] if zone.role != zone.name else []
-    host, tag = [f"on {zone.docker_host}"] * bool(zone.docker_host), [f"VLAN {zone.vlan}"] * bool(zone.vlan)
+    host = [f"on {zone.docker_host}"] if zone.docker_host else []
+    tag = [f"VLAN {zone.vlan}"] if zone.vlan else []
     return zone.name, " · ".join([*role, *host, *tag, str(zone.prefix)])
 
 
